@@ -1,0 +1,147 @@
+"""The market maker's price curve, in the program's own fixed-point arithmetic.
+
+An LMSR market with liquidity parameter `b` prices the outstanding shares `(q_yes, q_no)` by
+`C = b * ln(exp(q_yes / b) + exp(q_no / b))`. The program approximates exp by a Padé fraction and ln by an
+artanh series, truncates every division and refuses what leaves 64 bits. A quote is only worth something if it
+equals what the chain charges, so this module repeats those steps one by one: same roundings, same errors.
+
+All values are integers with 9 decimals (`SCALE` = 1.0); costs are lamports, which have the same 9 decimals
+to SOL. Exact cases of every function are in `tests/vectors/lmsr.jsonl`.
+"""
+
+from __future__ import annotations
+
+from zmartd.market.errors import MarketMathError
+
+SCALE = 1_000_000_000
+"""1.0 in fixed point; also lamports per SOL."""
+
+MIN_B = 100 * SCALE
+"""Below this liquidity parameter the approximation is not accepted."""
+
+U64_MAX = 2**64 - 1
+
+_MAX_EXPONENT = 20 * SCALE
+_LN2 = 693_147_180
+_SEARCH_ROUNDS = 50
+_SEARCH_RESOLUTION = 1_000_000
+_SEARCH_SPAN_IN_B = 20
+
+
+def price_yes(q_yes: int, q_no: int, b: int) -> int:
+    """Price of a YES share, 0..SCALE. The price of NO is `SCALE - price_yes`.
+
+    Raises MarketMathError: InvalidBParameter, OverflowError, ExponentTooLarge.
+    """
+    _check_b(b)
+    ratio = _exp(_div(abs(q_yes - q_no), b))
+    if q_yes >= q_no:
+        return _div(ratio, _u64(ratio + SCALE))
+    return _div(SCALE, _u64(SCALE + ratio))
+
+
+def cost(q_yes: int, q_no: int, b: int) -> int:
+    """The curve itself: lamports that the market has taken in at `(q_yes, q_no)`, up to a constant.
+
+    Raises MarketMathError: InvalidBParameter, OverflowError, ExponentTooLarge, UnderflowError.
+    """
+    _check_b(b)
+    return _cost(q_yes, q_no, b)
+
+
+def quote_buy(q_yes: int, q_no: int, b: int, outcome: bool, target_cost: int) -> tuple[int, int]:
+    """`(cost, shares)` of the purchase the program makes for `target_cost` lamports before fees.
+
+    The program looks for the shares by bisection and stops at a resolution of 0.001 shares, so `cost` is near
+    `target_cost`, on either side of it. `outcome` True buys YES.
+    Raises MarketMathError: InvalidBParameter, OverflowError, ExponentTooLarge, UnderflowError.
+    """
+    _check_b(b)
+    before = _cost(q_yes, q_no, b)
+    low, high = 0, _u64(_SEARCH_SPAN_IN_B * b)
+    for _ in range(_SEARCH_ROUNDS):
+        if high - low <= _SEARCH_RESOLUTION:
+            break
+        middle = low + (high - low) // 2
+        price = _minus(_cost_after(q_yes, q_no, b, outcome, middle), before)
+        if price < target_cost:
+            low = middle + 1
+        elif price > target_cost:
+            high = middle
+        else:
+            low = middle
+            break
+    return _minus(_cost_after(q_yes, q_no, b, outcome, low), before), low
+
+
+def quote_sell(q_yes: int, q_no: int, b: int, outcome: bool, shares: int) -> int:
+    """Lamports before fees that the program pays for `shares`. `outcome` True sells YES.
+
+    Raises MarketMathError: InsufficientShares (more than are outstanding), InvalidBParameter, OverflowError,
+    ExponentTooLarge, UnderflowError.
+    """
+    _check_b(b)
+    if shares > (q_yes if outcome else q_no):
+        raise MarketMathError("InsufficientShares")
+    before = _cost(q_yes, q_no, b)
+    after = _cost(q_yes - shares, q_no, b) if outcome else _cost(q_yes, q_no - shares, b)
+    return _minus(before, after)
+
+
+def _cost_after(q_yes: int, q_no: int, b: int, outcome: bool, shares: int) -> int:
+    if outcome:
+        return _cost(_u64(q_yes + shares), q_no, b)
+    return _cost(q_yes, _u64(q_no + shares), b)
+
+
+def _cost(q_yes: int, q_no: int, b: int) -> int:
+    x, y = _div(q_yes, b), _div(q_no, b)
+    larger, distance = (x, x - y) if x >= y else (y, y - x)
+    tail = _ln(_u64(SCALE + _div(SCALE, _exp(distance))))
+    return _mul(b, _u64(larger + tail))
+
+
+def _exp(x: int) -> int:
+    """e**x by its (2, 2) Padé fraction, good near 0 and defined up to 20."""
+    if x > _MAX_EXPONENT:
+        raise MarketMathError("ExponentTooLarge")
+    half, square = x // 2, _mul(x, x) // 12
+    return _div(SCALE + half + square, SCALE + square - half)
+
+
+def _ln(x: int) -> int:
+    """Natural logarithm of x >= 1.0: powers of two taken out, the rest by 2·artanh to the fifth order."""
+    doublings = 0
+    while x >= 2 * SCALE:
+        x //= 2
+        doublings += 1
+    y = _div(x - SCALE, x + SCALE)
+    square = _mul(y, y)
+    cube = _mul(square, y)
+    fifth = _mul(cube, square)
+    return 2 * (y + cube // 3 + fifth // 5) + doublings * _LN2
+
+
+def _check_b(b: int) -> None:
+    if b < MIN_B:
+        raise MarketMathError("InvalidBParameter")
+
+
+def _mul(a: int, b: int) -> int:
+    return _u64(a * b // SCALE)
+
+
+def _div(a: int, b: int) -> int:
+    return _u64(a * SCALE // b)
+
+
+def _minus(a: int, b: int) -> int:
+    if a < b:
+        raise MarketMathError("UnderflowError")
+    return a - b
+
+
+def _u64(value: int) -> int:
+    if value > U64_MAX:
+        raise MarketMathError("OverflowError")
+    return value
