@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from zmartd.config import ConfigError, Secret, Settings, load, settings_table
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "zmartd.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_shipped_file_shows_every_setting_with_its_default_and_meaning() -> None:
+    file = REPOSITORY / "zmartd.toml"
+    assert load(file, {}) == Settings()
+    flat = " ".join(line.lstrip("# ") for line in file.read_text().splitlines())
+    for setting in settings_table():
+        section, _, key = setting.name.rpartition(".")
+        table = tomllib.loads(file.read_text())
+        for part in section.split("."):
+            table = table[part]
+        assert key in table, setting.name
+        assert setting.description[1:] in flat, setting.name
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    file = written(tmp_path, "[server]\nport = 5000\nhost = '::1'\n")
+    settings = load(file, {"ZMARTD_SERVER_PORT": "6000"})
+    assert (settings.server.port, settings.server.host) == (6000, "::1")
+    assert settings.server.max_body_bytes == Settings().server.max_body_bytes
+
+
+def test_values_from_the_environment_are_trimmed_and_unquoted() -> None:
+    settings = load(None, {"ZMARTD_AUTH_JWT_SECRET": ' "key"\n', "ZMARTD_SERVER_CORS_ORIGINS": "a, b,"})
+    assert settings.auth.jwt_secret == Secret("key")
+    assert settings.server.cors_origins == ("a", "b")
+
+
+def test_a_misspelt_setting_names_the_one_that_was_meant_and_its_meaning(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, "[database]\nulr = 'x'\n"), {})
+    [problem] = caught.value.problems
+    assert "database.ulr" in problem
+    assert "did you mean database.url? It is where Postgres is" in problem
+
+
+def test_every_problem_is_reported_at_once_with_its_rule(tmp_path: Path) -> None:
+    file = written(tmp_path, "[server]\nport = 'abc'\n[tasks.reconciler]\nenabled = 3\n[nonsense]\nx = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"ZMARTD_LOG_LEVEL": "loud", "ZMARTD_SERVER_PROT": "1"})
+    text = caught.value.message
+    for part in (
+        "server.port: 'abc'",
+        "tasks.reconciler.enabled: 3",
+        "nonsense",
+        "$ZMARTD_LOG_LEVEL: 'loud'",
+        "$ZMARTD_SERVER_PROT: there is no such setting; did you mean $ZMARTD_SERVER_PORT?",
+    ):
+        assert part in text
+    assert len(caught.value.problems) == 5
+
+
+def test_a_secret_shows_in_no_error_and_no_representation(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, "[auth]\njwt_secret = 12345\n"), {})
+    assert "12345" not in caught.value.message
+    assert "hunter2" not in repr(load(None, {"ZMARTD_AUTH_JWT_SECRET": "hunter2"}))
+
+
+def test_a_file_that_is_named_but_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load(None, {"ZMARTD_CONFIG": str(tmp_path / "absent.toml")})
+
+
+def test_broken_toml_says_where(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"not valid TOML.*line 1"):
+        load(written(tmp_path, "[server\n"), {})

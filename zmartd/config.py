@@ -1,0 +1,365 @@
+"""Every setting: its name, type, bounds, default and meaning, in this one place.
+
+A setting comes from the environment (`ZMARTD_<SECTION>_<NAME>`), else from the TOML file, else from its
+default. `zmartd.toml` shows all of them with their defaults. Each problem found is named with the setting's
+meaning, and all of them are reported at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from zmartd.errors import ZmartdError
+
+ENVIRONMENT_PREFIX = "ZMARTD_"
+CONFIG_VARIABLE = "ZMARTD_CONFIG"
+SEARCH_PATH = (Path("zmartd.toml"), Path("/etc/zmartd/zmartd.toml"))
+
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+WholeSeconds = Annotated[int, Meta(ge=0, le=31_536_000)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Meta(ge=256, le=104_857_600)]
+BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class ConfigError(ZmartdError):
+    """The configuration is not valid."""
+
+    code = "invalid_configuration"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems), problems=problems)
+        self.problems = problems
+
+
+class Secret:
+    """A value that neither logs nor error messages may show; `reveal()` gives it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('…')" if self._value else "Secret('')"
+
+
+def _is(description: str) -> Meta:
+    return Meta(description=description)
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    host: Annotated[str, _is("the address to listen on; 0.0.0.0 only behind a proxy or firewall")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[Port, _is("the one TCP port of the API, the WebSocket and the webhook")] = 4000
+    environment: Annotated[
+        Literal["production", "development"], _is("development relaxes what `zmartd dev` needs relaxed")
+    ] = "production"
+    trusted_proxies: Annotated[
+        tuple[str, ...], _is("addresses or networks whose X-Forwarded-For header is believed")
+    ] = ()
+    cors_origins: Annotated[tuple[str, ...], _is("browser origins that may call the API")] = (
+        "http://localhost:3000",
+        "http://localhost:3001",
+    )
+    max_body_bytes: Annotated[Bytes, _is("the largest request body outside the webhook")] = 65_536
+    shutdown_seconds: Annotated[Seconds, _is("how long running requests may take to finish at shutdown")] = (
+        10.0
+    )
+
+
+class Database(Struct, frozen=True, kw_only=True):
+    url: Annotated[Secret, _is("where Postgres is: postgresql://user:password@host:port/database")] = Secret(
+        "postgresql://localhost:5432/zmartd"
+    )
+    pool_size: Annotated[Count, _is("the most connections this daemon opens")] = 10
+    statement_timeout_seconds: Annotated[Seconds, _is("a query that takes longer is cancelled")] = 10.0
+
+
+class Redis(Struct, frozen=True, kw_only=True):
+    url: Annotated[Secret, _is("where Redis or Valkey is: redis://host:port/0 or unix:///path")] = Secret(
+        "redis://localhost:6379/0"
+    )
+
+
+class Solana(Struct, frozen=True, kw_only=True):
+    rpc_url: Annotated[Secret, _is("the Solana JSON-RPC endpoint; may carry an API key")] = Secret(
+        "http://127.0.0.1:8899"
+    )
+    cluster: Annotated[
+        Literal["mainnet", "devnet", "testnet", "localnet"],
+        _is("the network that sign-in messages must name"),
+    ] = "devnet"
+    program_id: Annotated[str, _is("the address of the deployed zmart_core program")] = (
+        "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS"
+    )
+    idl_path: Annotated[str, _is("an Anchor IDL (spec 0.1.0) to use instead of the packaged one")] = ""
+    authority_keypair_path: Annotated[
+        str, _is("the backend authority's keypair file, a JSON array of 64 bytes as solana-keygen writes it")
+    ] = ""
+    authority_secret_key: Annotated[
+        Secret, _is("the backend authority's 64-byte secret key in base58, instead of a keypair file")
+    ] = Secret()
+    timeout_seconds: Annotated[Seconds, _is("how long one RPC call may take")] = 15.0
+
+
+class Helius(Struct, frozen=True, kw_only=True):
+    authorization: Annotated[
+        Secret, _is("the Authorization header value that was set when the webhook was registered")
+    ] = Secret()
+    authorization_previous: Annotated[
+        Secret, _is("the value before a rotation, accepted as well until it is removed here")
+    ] = Secret()
+    hmac_secret: Annotated[
+        Secret, _is("the key of the HMAC-SHA256 in the x-helius-signature header of a relay")
+    ] = Secret()
+    hmac_secret_previous: Annotated[
+        Secret, _is("the HMAC key before a rotation, accepted as well until it is removed here")
+    ] = Secret()
+    max_body_bytes: Annotated[Bytes, _is("the largest webhook delivery")] = 10_485_760
+
+
+class Auth(Struct, frozen=True, kw_only=True):
+    jwt_secret: Annotated[Secret, _is("the key that signs session tokens, at least 32 characters")] = Secret()
+    jwt_secret_previous: Annotated[
+        Secret, _is("the key before a rotation; its tokens stay valid until they expire")
+    ] = Secret()
+    domains: Annotated[tuple[str, ...], _is("the domains that a sign-in message may be for")] = (
+        "localhost:3000",
+        "localhost:4000",
+    )
+    token_seconds: Annotated[WholeSeconds, _is("how long a session token is valid")] = 3_600
+    nonce_seconds: Annotated[WholeSeconds, _is("how long a sign-in nonce is valid")] = 300
+    legacy_signature_header: Annotated[
+        bool, _is("accept the frontend's `Authorization: Signature` header, never for moving money")
+    ] = False
+
+
+class Realtime(Struct, frozen=True, kw_only=True):
+    max_connections_per_ip: Annotated[Count, _is("WebSocket connections one address may hold")] = 10
+    max_messages_per_minute: Annotated[
+        Count, _is("messages one WebSocket connection may send in a minute")
+    ] = 100
+    max_message_bytes: Annotated[Bytes, _is("the largest message a WebSocket client may send")] = 4_096
+    max_subscriptions: Annotated[Count, _is("markets one WebSocket connection may subscribe to")] = 200
+    max_buffered_bytes: Annotated[
+        Bytes, _is("unsent bytes after which a slow WebSocket client is disconnected")
+    ] = 1_048_576
+    heartbeat_seconds: Annotated[Seconds, _is("how often an idle WebSocket client is pinged")] = 30.0
+
+
+class VoteAggregator(Struct, frozen=True, kw_only=True):
+    enabled: Annotated[bool, _is("whether this daemon counts votes and approves or settles markets")] = True
+    interval_seconds: Annotated[Seconds, _is("how often votes are counted")] = 300.0
+    min_proposal_votes: Annotated[Count, _is("fewer votes than these never approve a proposal")] = 10
+    dispute_petition_bps: Annotated[
+        BasisPoints, _is("the part of a market's holders who must ask for a dispute before it is opened")
+    ] = 1_000
+
+
+class MarketMonitor(Struct, frozen=True, kw_only=True):
+    enabled: Annotated[bool, _is("whether this daemon finalizes markets whose dispute window has passed")] = (
+        True
+    )
+    interval_seconds: Annotated[Seconds, _is("how often due markets are looked for")] = 300.0
+    batch_size: Annotated[int, Meta(ge=1, le=100), _is("the most markets finalized in one run")] = 10
+    finalization_delay_seconds: Annotated[
+        WholeSeconds, _is("the least time between a resolution and its finalization")
+    ] = 172_800
+    safety_margin_seconds: Annotated[WholeSeconds, _is("added to that time so that clocks may differ")] = 60
+    stuck_after_seconds: Annotated[
+        WholeSeconds, _is("a market whose state has not changed for this long is reported")
+    ] = 604_800
+
+
+class Reconciler(Struct, frozen=True, kw_only=True):
+    enabled: Annotated[bool, _is("whether this daemon looks for transactions that no webhook brought")] = True
+    interval_seconds: Annotated[Seconds, _is("how often the chain's history is compared")] = 30.0
+
+
+class Tasks(Struct, frozen=True, kw_only=True):
+    vote_aggregator: VoteAggregator = VoteAggregator()
+    market_monitor: MarketMonitor = MarketMonitor()
+    reconciler: Reconciler = Reconciler()
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], _is("the least severe lines that are written")
+    ] = "info"
+    format: Annotated[Literal["json", "console"], _is("json for machines, console for people")] = "json"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The whole configuration. Rooms are given the section they need, never all of it."""
+
+    server: Server = Server()
+    database: Database = Database()
+    redis: Redis = Redis()
+    solana: Solana = Solana()
+    helius: Helius = Helius()
+    auth: Auth = Auth()
+    realtime: Realtime = Realtime()
+    tasks: Tasks = Tasks()
+    log: Log = Log()
+
+
+class Setting(Struct, frozen=True):
+    """One leaf of `Settings`: its dotted name, declared type, default and meaning."""
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+
+    @property
+    def environment_variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+
+def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
+    """Every setting there is, in the order of the file."""
+    hints = get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        annotation = hints[field.name]
+        if isinstance(annotation, type) and issubclass(annotation, Struct):
+            yield from settings_table(annotation, f"{prefix}{field.name}.")
+            continue
+        description = next(
+            meta.description
+            for meta in get_args(annotation)[1:]
+            if isinstance(meta, Meta) and meta.description
+        )
+        yield Setting(f"{prefix}{field.name}", annotation, field.default, description)
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `path` (else $ZMARTD_CONFIG, else ./zmartd.toml, else /etc/zmartd/zmartd.toml).
+
+    No file at all is fine: then environment and defaults decide. Raises ConfigError naming every problem.
+    """
+    environ = os.environ if environ is None else environ
+    file = _find(path, environ)
+    table = _read(file) if file else {}
+    known = {setting.name: setting for setting in settings_table()}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for name, raw in _leaves(table, known):
+        if name in known:
+            _take(known[name], raw, values, problems, f"{file}: {name}")
+        else:
+            problems.append(f"{file}: {name}: {_unknown(name, known)}")
+    for setting in known.values():
+        text = environ.get(setting.environment_variable)
+        if text is not None:
+            _take(setting, _unquoted(text), values, problems, f"${setting.environment_variable}")
+    variables = {setting.environment_variable: setting.name for setting in known.values()}
+    for variable in environ:
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in {*variables, CONFIG_VARIABLE}:
+            close = difflib.get_close_matches(variable, variables, n=1)
+            hint = f"did you mean ${close[0]}?" if close else "unset it"
+            problems.append(f"${variable}: there is no such setting; {hint}")
+    if problems:
+        raise ConfigError(problems)
+    settings: Settings = _build(Settings, values)
+    return settings
+
+
+def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError([f"{named}: there is no such file; give the path of a zmartd.toml"])
+        return named
+    return next((candidate for candidate in SEARCH_PATH if candidate.is_file()), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: this is not valid TOML: {error}"]) from error
+    except OSError as error:
+        raise ConfigError([f"{file}: the file cannot be read: {error.strerror}"]) from error
+
+
+def _leaves(
+    table: Mapping[str, Any], known: Mapping[str, Setting], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        name = prefix + key
+        is_section = any(other.startswith(f"{name}.") for other in known)
+        if isinstance(value, dict) and is_section:
+            yield from _leaves(value, known, f"{name}.")
+        else:
+            yield name, value
+
+
+def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str], where: str) -> None:
+    value = raw.strip() if isinstance(raw, str) else raw
+    if get_origin(get_args(setting.type)[0]) is tuple and isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        values[setting.name] = msgspec.convert(value, setting.type, strict=False, dec_hook=_decode_secret)
+    except msgspec.ValidationError as error:
+        shown = "the value given" if _is_secret(setting) else repr(raw)
+        problems.append(f"{where}: {shown} does not fit: {error}. It is {setting.description}.")
+
+
+def _decode_secret(kind: type, value: Any) -> Any:
+    if kind is not Secret or not isinstance(value, str):
+        raise msgspec.ValidationError("Expected `str`")
+    return Secret(value)
+
+
+def _is_secret(setting: Setting) -> bool:
+    return get_args(setting.type)[0] is Secret
+
+
+def _unknown(name: str, known: Mapping[str, Setting]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if not close:
+        return "there is no such setting; zmartd.toml in the documentation lists all of them"
+    return f"there is no such setting; did you mean {close[0]}? It is {known[close[0]].description}."
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    return text
+
+
+def _build(section: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
+    hints = get_type_hints(section)
+    given: dict[str, Any] = {}
+    for field in msgspec.structs.fields(section):
+        name = f"{prefix}{field.name}"
+        kind = hints[field.name]
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            given[field.name] = _build(kind, values, f"{name}.")
+        elif name in values:
+            given[field.name] = values[name]
+    return section(**given)
