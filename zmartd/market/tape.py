@@ -1,10 +1,10 @@
 """What each trade of a market cost before fees, recovered from the trade events alone.
 
 A trade event carries the shares, what the trader paid or received with fees, and the price afterwards; the
-amount before fees, which moves the pool and the volume, is on the curve between the shares before and after. So
-the trades have to be walked in the order of the chain. That order is known between slots; inside a slot it may
-not be, but only the true order meets every trade's price and fees. The result depends on the set of trades
-alone, not on the order in which they were learned.
+amount before fees, which moves the pool and the volume, is on the curve between the shares before and
+after. So the trades have to be walked in the order of the chain. That order is known between slots; inside
+a slot it may not be, but only the true order meets every trade's price and fees. The result depends on the
+set of trades alone, not on the order in which they were learned.
 """
 
 from __future__ import annotations
