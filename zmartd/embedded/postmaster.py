@@ -1,0 +1,67 @@
+"""What an earlier Postgres server left in a cluster, and whether it still runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from zmartd.embedded.server import EmbeddedServerError
+
+GRACE_SECONDS = 2.0
+SHUTDOWN_SECONDS = 30.0
+_PID_LINE, _STATUS_LINE = 0, 7
+_POLL_SECONDS = 0.02
+
+
+async def until_no_server_runs_on(cluster: Path, sockets: Path) -> None:
+    """Return when no server uses `cluster`, with its lock files gone if they named another program.
+
+    A daemon that was killed leaves a server that is just shutting down: that one is waited for. Raises
+    EmbeddedServerError when a server keeps running, because then another daemon uses the data.
+    """
+    lock = cluster / "postmaster.pid"
+    loop = asyncio.get_running_loop()
+    started_at = loop.time()
+    while (pid := _pid(lock)) is not None:
+        if not _is_alive(pid):
+            return  # Postgres recognises this itself, and checks for left-over backends before it goes on
+        if not _is_postgres(pid):
+            _remove_locks(lock, sockets)
+            return
+        patience = SHUTDOWN_SECONDS if _line(lock, _STATUS_LINE) == "stopping" else GRACE_SECONDS
+        if loop.time() - started_at > patience:
+            raise EmbeddedServerError(
+                f"another Postgres (process {pid}) is running on {cluster}: stop the zmartd that uses this "
+                "data directory, or choose another one",
+                pid=pid,
+            )
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _pid(lock: Path) -> int | None:
+    text = _line(lock, _PID_LINE)
+    return int(text) if text.isdecimal() else None
+
+
+def _line(lock: Path, number: int) -> str:
+    try:
+        lines = lock.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return lines[number].strip() if len(lines) > number else ""
+
+
+def _remove_locks(lock: Path, sockets: Path) -> None:
+    for file in (lock, *sockets.glob(".s.PGSQL.*")):
+        file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _is_postgres(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == "postgres"
+    except OSError:
+        return False

