@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from zmartd.tasks.base import Action
+from zmartd.tasks.plugins import GROUP, Discovered, discover
+
+
+class Sweep:
+    """A task as another package would write it."""
+
+    name = "sweep"
+    enabled = True
+    interval_seconds: float = 60
+
+    def __init__(self, context: object) -> None:
+        self.context = context
+
+    async def run(self) -> Sequence[Action]:
+        return ()
+
+
+class BlockingSweep(Sweep):
+    def run(self) -> Sequence[Action]:  # type: ignore[override]  # the mistake under test
+        return ()
+
+
+class RestlessSweep(Sweep):
+    interval_seconds = 0
+
+
+class UndecidedSweep(Sweep):
+    enabled = "no"  # type: ignore[assignment]  # the mistake under test
+
+
+def crashing(context: object) -> Sweep:
+    raise RuntimeError("no such disk")
+
+
+def plugin(name: str, target: str) -> EntryPoint:
+    return EntryPoint(name, target if ":" in target else f"{__name__}:{target}", GROUP)
+
+
+def discovered(*plugins: EntryPoint, context: object = None) -> Discovered:
+    return discover(context, plugins)
+
+
+def test_a_plugin_gets_the_context_and_becomes_a_task() -> None:
+    context = object()
+    found = discovered(plugin("sweep", "Sweep"), context=context)
+    (task,) = found.tasks
+    assert isinstance(task, Sweep)
+    assert task.context is context
+    assert found.broken == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("no.such.module:Sweep", "ModuleNotFoundError: No module named 'no'"),
+        ("NoSuchName", f"AttributeError: module '{__name__}' has no attribute 'NoSuchName'"),
+        ("crashing", "RuntimeError: no such disk"),
+        ("BlockingSweep", "TypeError: the factory must return a task with an `async def run(self)`"),
+        ("RestlessSweep", "ValueError: `interval_seconds` must be a number greater than 0"),
+        ("UndecidedSweep", "TypeError: `enabled` must be True or False"),
+        ("GROUP", "TypeError: 'str' object is not callable"),
+    ],
+)
+def test_a_broken_plugin_is_named_and_the_others_still_run(target: str, problem: str) -> None:
+    found = discovered(plugin("broken", target), plugin("sweep", "Sweep"))
+    assert [task.name for task in found.tasks] == ["sweep"]
+    assert [(broken.name, broken.problem) for broken in found.broken] == [("broken", problem)]
+
+
+def test_a_task_must_have_the_name_of_its_entry_point() -> None:
+    (broken,) = discovered(plugin("swoop", "Sweep")).broken
+    assert broken.problem == "ValueError: the task calls itself 'sweep'; it must have its entry point's name"
+
+
+def test_two_plugins_of_one_name_are_not_both_run() -> None:
+    found = discovered(
+        plugin("sweep", "RestlessSweep"), plugin("sweep", "Sweep"), plugin("sweep", "crashing")
+    )
+    assert [type(task) for task in found.tasks] == [Sweep]
+    assert {broken.target for broken in found.broken} == {f"{__name__}:RestlessSweep", f"{__name__}:crashing"}
+
+
+def test_an_entry_point_that_is_listed_twice_is_one_plugin() -> None:
+    found = discovered(plugin("sweep", "Sweep"), plugin("sweep", "Sweep"))
+    assert len(found.tasks) == 1
+    assert found.broken == ()

@@ -1,0 +1,150 @@
+"""Only one daemon at a time needs to do a task's work: a lease in Redis with a fencing token.
+
+The lease saves work and nothing else. Whoever relies on it for safety is wrong: a process can pause between
+its last look at the lease and its next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+from zmartd.log import get_logger
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+LEASE_SECONDS: Final = 30.0
+RENEWALS_PER_LEASE: Final = 3
+
+# The token is part of the value, so that only the holder can renew or release; the owner's name keeps two
+# holders apart even when Redis lost its data and the tokens started again.
+_ACQUIRE: Final = """
+local holder = redis.call('GET', KEYS[1])
+if holder then return {0, holder} end
+local token = redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], token .. ':' .. ARGV[1], 'PX', ARGV[2])
+return {token, ''}
+"""
+_RENEW: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+class LockBusy(ZmartdError):
+    """Another run of this task is going on."""
+
+    code = "lock_busy"
+
+
+class LockLost(ZmartdError):
+    """The task's lock was lost while it ran, so the run was stopped; the next run continues its work."""
+
+    code = "lock_lost"
+
+
+class LockUnavailable(ZmartdError):
+    """Redis does not answer, so no daemon knows that it is the only one; check redis.url and the server."""
+
+    code = "lock_unavailable"
+
+
+class TaskLock:
+    """Runs work under the lease of a task's name.
+
+    `owner` names this daemon to operators and must differ from every other daemon's.
+    """
+
+    def __init__(self, redis: Redis, owner: str, clock: Clock, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._redis = redis
+        self._owner = owner
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._lease_ms = str(round(lease_seconds * 1_000))
+
+    async def run(self, name: str, work: Callable[[int], Coroutine[Any, Any, T]]) -> T:
+        """The result of `work(fencing_token)`, done while the lease of `name` is held and renewed.
+
+        Raises LockBusy (with the holder) or LockUnavailable before `work` was called, LockLost after it was
+        cancelled because the lease could not be kept.
+        """
+        valid_until = self._clock.monotonic() + self._lease_seconds
+        token = await self._acquire(name)
+        working = asyncio.create_task(work(token))
+        keeping = asyncio.create_task(self._keep(name, token, valid_until, working))
+        try:
+            await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise LockLost
+        finally:
+            for task in (working, keeping):
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            await self._release(name, token)
+
+    async def _acquire(self, name: str) -> int:
+        try:
+            token, holder = await self._script(_ACQUIRE, [_key(name), _fence_key(name)], self._owner)
+        except (RedisError, OSError) as error:
+            raise LockUnavailable from error
+        if not token:
+            owner = _text(holder).partition(":")[2]
+            raise LockBusy(f"{name} is already running on {owner}", task=name, holder=owner)
+        return int(token)
+
+    async def _keep(self, name: str, token: int, valid_until: float, working: asyncio.Task[Any]) -> None:
+        """Renews until the lease is lost: taken over, or not renewed in time because Redis is away.
+
+        A cancellation alone does not end it for certain: on Python 3.11 `asyncio.wait_for`, which the Redis
+        client uses, can swallow one.
+        """
+        pause_seconds = self._lease_seconds / RENEWALS_PER_LEASE
+        while not working.done():
+            await self._clock.sleep(pause_seconds)
+            asked_at = self._clock.monotonic()
+            try:
+                if not await self._script(_RENEW, [_key(name)], self._value(token)):
+                    log.warning("task.lock_taken", task=name, fencing_token=token)
+                    return
+                valid_until = asked_at + self._lease_seconds
+            except (RedisError, OSError) as error:
+                log.warning("task.lock_not_renewed", task=name, fencing_token=token, error=repr(error))
+            if self._clock.monotonic() + pause_seconds >= valid_until:
+                return
+
+    async def _release(self, name: str, token: int) -> None:
+        try:
+            await self._script(_RELEASE, [_key(name)], self._value(token))
+        except (RedisError, OSError) as error:
+            log.warning("task.lock_not_released", task=name, fencing_token=token, error=repr(error))
+
+    async def _script(self, script: str, keys: list[str], value: str) -> Any:
+        return await self._redis.eval(script, len(keys), *keys, value, self._lease_ms)
+
+    def _value(self, token: int) -> str:
+        return f"{token}:{self._owner}"
+
+
+def _text(reply: bytes | str) -> str:
+    return reply.decode() if isinstance(reply, bytes) else reply
+
+
+def _key(name: str) -> str:
+    return f"zmartd:task:{name}:lock"
+
+
+def _fence_key(name: str) -> str:
+    return f"zmartd:task:{name}:fence"

@@ -1,0 +1,71 @@
+"""Periodic tasks are plugins: entry points in the group `zmartd.tasks`, the built-in ones included.
+
+An entry point names a factory: it is given the daemon's `TaskContext` and returns a `PeriodicTask` whose name
+is the entry point's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from importlib.metadata import EntryPoint, entry_points
+from inspect import iscoroutinefunction
+from typing import Final
+
+from msgspec import Struct
+
+from zmartd.log import get_logger
+from zmartd.tasks.base import PeriodicTask
+
+log = get_logger(__name__)
+
+GROUP: Final = "zmartd.tasks"
+
+
+class BrokenPlugin(Struct, frozen=True):
+    """A task that will not run, and why."""
+
+    name: str
+    target: str
+    """What the entry point refers to: module:attribute."""
+    problem: str
+
+
+class Discovered(Struct, frozen=True):
+    tasks: tuple[PeriodicTask, ...]
+    broken: tuple[BrokenPlugin, ...]
+
+
+def discover(context: object, plugins: Iterable[EntryPoint] | None = None) -> Discovered:
+    """Every task that is installed, by name. `plugins` are the entry points to use instead of the installed.
+
+    A plugin that cannot be loaded, or makes something else than a task, ends up in `broken` and in the log:
+    the daemon's other work must not depend on it.
+    """
+    found = entry_points(group=GROUP) if plugins is None else plugins
+    tasks: dict[str, PeriodicTask] = {}
+    broken: list[BrokenPlugin] = []
+    for plugin in sorted(set(found), key=lambda point: (point.name, point.value)):
+        try:
+            tasks[plugin.name] = _checked(plugin.load()(context), plugin.name, tasks)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            broken.append(BrokenPlugin(plugin.name, plugin.value, problem))
+            log.exception("task.plugin_broken", plugin=plugin.name, target=plugin.value)
+    return Discovered(tuple(tasks.values()), tuple(broken))
+
+
+def _checked(task: PeriodicTask, name: str, taken: Container[str]) -> PeriodicTask:
+    """The protocol's promises, for plugins that no type checker has seen."""
+    if name in taken:
+        raise ValueError("another plugin has the same name; uninstall one of them")
+    if not iscoroutinefunction(getattr(task, "run", None)):
+        raise TypeError("the factory must return a task with an `async def run(self)`")
+    if not isinstance(task.enabled, bool):
+        raise TypeError("`enabled` must be True or False")
+    if isinstance(task.interval_seconds, bool) or not isinstance(task.interval_seconds, int | float):
+        raise TypeError("`interval_seconds` must be a number")
+    if not 0 < task.interval_seconds < float("inf"):
+        raise ValueError("`interval_seconds` must be a number greater than 0")
+    if task.name != name:
+        raise ValueError(f"the task calls itself {task.name!r}; it must have its entry point's name")
+    return task
