@@ -1,0 +1,145 @@
+"""The Redis channels over which every daemon hears what any of them did. Their names are only here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+from zmartd.log import get_logger
+from zmartd.realtime.messages import (
+    Change,
+    Channel,
+    DiscussionChange,
+    Gap,
+    MarketUpdate,
+    Message,
+    PriceUpdate,
+    Snapshot,
+    TradeExecuted,
+    VoteCast,
+)
+
+__all__ = [
+    "Bus",
+    "BusUnavailable",
+    "Change",
+    "Channel",
+    "DiscussionChange",
+    "Gap",
+    "MarketUpdate",
+    "Message",
+    "PriceUpdate",
+    "Snapshot",
+    "TradeExecuted",
+    "VoteCast",
+]
+
+MAX_MESSAGE_BYTES = 65_536
+PUBLISH_SECONDS = 5.0
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+_MARKET_PATTERN = "market:*"
+_VOTES = "global:vote"
+_GAP = "global:gap"
+
+log = get_logger(__name__)
+
+
+class BusUnavailable(ZmartdError):
+    """Redis did not take the messages. Nothing is lost: what they tell is in the database."""
+
+    code = "bus_unavailable"
+
+
+def channel_name(message: Message) -> str:
+    """The Redis channel that a message is published on."""
+    if message.channel is Channel.VOTE:
+        return _VOTES
+    return f"market:{message.market_id}:{message.channel}"
+
+
+class Bus:
+    """Publishes messages and listens to everybody's, this daemon's own included.
+
+    Publish after the commit: a message is news of what is already true, and it may be lost. Who listens
+    learns of every possible loss as a `Gap`. `redis` gives bytes (no `decode_responses`).
+    """
+
+    def __init__(self, redis: Redis, clock: Clock) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._decoder = msgspec.json.Decoder(Message)
+        self._lost = False
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish in order, in one round trip. Raises BusUnavailable."""
+        if not messages:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        if self._lost:
+            pipeline.publish(_GAP, b"")
+        for message in messages:
+            pipeline.publish(channel_name(message), msgspec.json.encode(message))
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._lost = True
+            raise BusUnavailable(reason=str(error) or type(error).__name__) from error
+        self._lost = False
+
+    async def listen(self) -> AsyncGenerator[Message | Gap]:
+        """Every message from now on, in the order in which Redis got them; it never ends by itself.
+
+        The first item is a `Gap`, given when the subscription stands. Another one follows each time that
+        Redis was away.
+        """
+        failures = 0
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub, aclosing(self._items(pubsub)) as items:
+                    async for item in items:
+                        failures = 0
+                        yield item
+            except (RedisError, OSError) as error:
+                delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
+                failures += 1
+                log.warning("bus.disconnected", reason=str(error), retry_seconds=delay)
+                await self._clock.sleep(delay)
+
+    async def _items(self, pubsub: PubSub) -> AsyncGenerator[Message | Gap]:
+        await pubsub.subscribe(_VOTES, _GAP)
+        await pubsub.psubscribe(_MARKET_PATTERN)
+        while True:
+            response = await pubsub.get_message(timeout=None)
+            if response is None:
+                continue
+            match response["type"]:
+                case "psubscribe":
+                    # The last of the confirmations. redis-py repeats them when it reconnects on its own.
+                    yield Gap()
+                case "message" | "pmessage":
+                    item = self._decoded(response["channel"], response["data"])
+                    if item is not None:
+                        yield item
+
+    def _decoded(self, channel: bytes, payload: bytes) -> Message | Gap | None:
+        if channel == _GAP.encode():
+            return Gap()
+        if len(payload) <= MAX_MESSAGE_BYTES:
+            try:
+                return self._decoder.decode(payload)
+            except msgspec.DecodeError as error:
+                reason = str(error)
+        else:
+            reason = f"{len(payload)} bytes are more than {MAX_MESSAGE_BYTES}"
+        log.warning("bus.unreadable_message", channel=channel.decode(errors="replace"), reason=reason)
+        return None
