@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from msgspec import Meta, Struct
+from pytest_aiohttp.plugin import AiohttpClient
+from structlog.testing import capture_logs
+
+from zmartd.clock import SystemClock
+from zmartd.errors import ZmartdError
+from zmartd.http.codec import decode_body, json_response
+from zmartd.http.errors import MarketNotFound
+from zmartd.http.fields import U64
+from zmartd.http.middleware import cors
+from zmartd.http.middleware.access_log import access_log
+from zmartd.http.middleware.errors import errors
+from zmartd.http.middleware.security_headers import HEADERS, security_headers
+
+Client = TestClient[web.Request, web.Application]
+LIMIT_BYTES = 4_096
+
+
+class Echo(Struct, frozen=True):
+    amount: Annotated[U64, Meta(description="a whole number")]
+
+
+class Forgotten(ZmartdError):
+    """Nobody gave this error a status."""
+
+    code = "forgotten"
+
+
+async def echo(request: web.Request) -> web.Response:
+    return json_response(await decode_body(request, Echo, LIMIT_BYTES))
+
+
+async def missing(_: web.Request) -> web.Response:
+    raise MarketNotFound
+
+
+async def forgotten(_: web.Request) -> web.Response:
+    raise Forgotten(secret="hunter2")
+
+
+async def broken(_: web.Request) -> web.Response:
+    raise RuntimeError("password=hunter2")
+
+
+@pytest.fixture
+async def client(aiohttp_client: AiohttpClient) -> Client:
+    app = web.Application(
+        middlewares=[access_log(SystemClock(), lambda: "generated-id"), security_headers(), errors()]
+    )
+    routes = app.add_routes(
+        [
+            web.post("/echo", echo),
+            web.get("/missing", missing),
+            web.get("/forgotten", forgotten),
+            web.get("/broken", broken),
+        ]
+    )
+    cors.install(app, routes, ["https://app.example"])
+    return await aiohttp_client(app)
+
+
+async def error_of(response: Any) -> tuple[int, str, str]:
+    body = await response.json()
+    assert body["status"] == response.status
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    return response.status, body["error"], body["code"]
+
+
+async def test_an_error_is_flat_and_carries_the_request_id(client: Client) -> None:
+    response = await client.get("/missing", headers={"X-Request-Id": "from-the-caller"})
+    assert response.headers["X-Request-Id"] == "from-the-caller"
+    assert await response.json() == {
+        "error": "MarketNotFound",
+        "code": "market_not_found",
+        "message": ("No market has this id; give its 64 hexadecimal digits or its address on the chain."),
+        "status": 404,
+        "request_id": "from-the-caller",
+    }
+
+
+@pytest.mark.parametrize("request_id", ["short", "x" * 129, "in jected", "<script>alert</script>"])
+async def test_an_odd_request_id_is_replaced(client: Client, request_id: str) -> None:
+    response = await client.get("/missing", headers={"X-Request-Id": request_id})
+    assert response.headers["X-Request-Id"] == "generated-id"
+
+
+@pytest.mark.parametrize("path", ["/broken", "/forgotten"])
+async def test_an_unexpected_failure_is_logged_and_tells_the_caller_nothing(
+    client: Client, path: str
+) -> None:
+    with capture_logs() as lines:
+        response = await client.get(path)
+    assert await error_of(response) == (500, "Unexpected", "internal_error")
+    assert "hunter2" not in await response.text()
+    assert [line["event"] for line in lines] == ["http.failed", "http.request"]
+
+
+async def test_an_unknown_path_and_a_wrong_method_are_told_apart(client: Client) -> None:
+    assert await error_of(await client.get("/nowhere")) == (404, "RouteNotFound", "route_not_found")
+    response = await client.delete("/echo")
+    assert await error_of(response) == (405, "MethodNotAllowed", "method_not_allowed")
+    assert response.headers["Allow"] == "OPTIONS,POST"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 4_000, b"NaN", b"[1]", b'"x"', b"9" * 4_096])
+async def test_what_is_not_a_json_object_is_a_bad_request(client: Client, body: bytes) -> None:
+    response = await client.post("/echo", data=body, headers={"Content-Type": "application/json"})
+    assert await error_of(response) == (400, "InvalidJson", "invalid_json")
+
+
+async def test_failing_fields_are_listed(client: Client) -> None:
+    response = await client.post("/echo", json={"amount": "ten"})
+    assert await error_of(response) == (400, "InvalidRequest", "invalid_request")
+    body = await response.json()
+    assert body["message"] == "amount must be a whole number."
+    assert body["details"] == [{"field": "amount", "message": "must be a whole number"}]
+
+
+async def test_a_body_of_another_type_is_not_read(client: Client) -> None:
+    response = await client.post("/echo", data="amount=1", headers={"Content-Type": "text/plain"})
+    assert await error_of(response) == (415, "UnsupportedMediaType", "unsupported_media_type")
+
+
+async def test_a_body_that_lies_about_its_compression_is_a_bad_request(client: Client) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    response = await client.post("/echo", data=b"not gzip at all", headers=headers)
+    assert await error_of(response) == (400, "InvalidHttp", "invalid_http")
+
+
+async def test_a_large_body_is_refused_whether_or_not_it_says_so(client: Client) -> None:
+    async def chunks() -> Any:
+        for _ in range(8):
+            yield b" " * 1_024
+
+    for body in (b" " * 8_192, chunks()):
+        response = await client.post("/echo", data=body, headers={"Content-Type": "application/json"})
+        assert await error_of(response) == (413, "BodyTooLarge", "body_too_large")
+
+
+async def test_every_answer_carries_the_security_headers(client: Client) -> None:
+    for response in (await client.get("/missing"), await client.get("/nowhere")):
+        for name, value in HEADERS.items():
+            assert response.headers[name] == value
+
+
+async def test_browsers_of_configured_origins_may_call(client: Client) -> None:
+    preflight = await client.options(
+        "/echo",
+        headers={
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        },
+    )
+    assert preflight.status == 200
+    assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert preflight.headers["Access-Control-Allow-Credentials"] == "true"
+    response = await client.get("/missing", headers={"Origin": "https://app.example"})
+    assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+
+
+async def test_browsers_of_other_origins_may_not(client: Client) -> None:
+    response = await client.options(
+        "/echo", headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    )
+    assert await error_of(response) == (403, "CorsRefused", "cors_refused")
+    response = await client.get("/missing", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_the_access_log_names_the_route_and_its_status(client: Client) -> None:
+    with capture_logs() as lines:
+        await client.get("/missing?token=secret")
+    line = lines[-1]
+    assert (line["event"], line["route"], line["status"]) == ("http.request", "/missing", 404)
+    assert "secret" not in str(lines)

@@ -1,0 +1,59 @@
+"""Bytes in and out: request bodies and queries into their types, response types into JSON."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from zmartd.http import validation
+from zmartd.http.errors import BodyTooLarge, InvalidHttp, InvalidJson, UnsupportedMediaType
+
+RequestType = TypeVar("RequestType", bound=Struct)
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder()
+
+
+def json_response(body: Any, status: int = 200) -> web.Response:
+    """`body` (structs, or lists of them) as a JSON answer."""
+    return web.Response(body=_ENCODER.encode(body), status=status, content_type="application/json")
+
+
+async def read_body(request: web.Request, limit_bytes: int) -> bytes:
+    """The raw body, never holding more than `limit_bytes` of it. Raises BodyTooLarge, InvalidHttp."""
+    if (request.content_length or 0) > limit_bytes:
+        raise BodyTooLarge(limit_bytes=limit_bytes)
+    body = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit_bytes:
+                raise BodyTooLarge(limit_bytes=limit_bytes)
+    except web.RequestPayloadError as error:
+        raise InvalidHttp("The body is not in the encoding that its headers name.") from error
+    return bytes(body)
+
+
+async def decode_body(request: web.Request, kind: type[RequestType], limit_bytes: int) -> RequestType:
+    """The JSON body as a `kind`.
+
+    Raises UnsupportedMediaType, BodyTooLarge, InvalidJson, InvalidRequest (with every failing field).
+    """
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType
+    raw = await read_body(request, limit_bytes)
+    try:
+        values = _DECODER.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise InvalidJson from error
+    if not isinstance(values, dict):
+        raise InvalidJson("The body has to be one JSON object.")
+    return validation.from_json(kind, values)
+
+
+def decode_query(request: web.Request, kind: type[RequestType]) -> RequestType:
+    """The query string as a `kind`; of a name given twice the first counts. Raises InvalidRequest."""
+    return validation.from_text(kind, {name: request.query[name] for name in request.query})

@@ -1,0 +1,190 @@
+"""The scalar types of requests and responses: what each looks like in JSON and what it is inside.
+
+A request type is a class with `parse`, which gives the value or raises ValueError. A response type is an
+annotation over what JSON carries, with a function that makes it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Self
+
+from msgspec import Meta
+
+from zmartd.market import ids
+from zmartd.market.lifecycle import MarketState
+from zmartd.market.lmsr import SCALE, U64_MAX
+
+Amount = Annotated[str, Meta(pattern="^[0-9]+$", description="a whole number of units, in decimal digits")]
+SignedAmount = Annotated[
+    str, Meta(pattern="^-?[0-9]+$", description="a whole number of units, maybe negative")
+]
+Price = Annotated[float, Meta(ge=0, le=1, description="a price in SOL a share, from 0 to 1")]
+Time = Annotated[
+    str,
+    Meta(description="a UTC time with milliseconds, ISO 8601", extra_json_schema={"format": "date-time"}),
+]
+
+
+def amount(units: int) -> str:
+    """Lamports or shares as decimal digits: JavaScript's numbers cannot hold 64 bits."""
+    return str(units)
+
+
+def price(fixed_point: int) -> float:
+    """A price of the program (`lmsr.SCALE` = 1.0) as the nearest number from 0 to 1."""
+    return fixed_point / SCALE
+
+
+def time_text(moment: datetime) -> str:
+    """`moment` (aware) as `2026-01-31T12:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+class Field:
+    """A type that a request carries in a form of its own."""
+
+    schema: ClassVar[dict[str, Any]]
+    """Its JSON schema."""
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        """The value that `raw` (decoded JSON, or a query's text) stands for. Raises ValueError."""
+        raise NotImplementedError
+
+
+class U64(Field, int):
+    """A whole number of lamports or share units from `minimum` to `maximum`, as number or decimal string."""
+
+    minimum: ClassVar[int] = 0
+    maximum: ClassVar[int] = U64_MAX
+    schema: ClassVar[dict[str, Any]] = {
+        "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,20}$"}]
+    }
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) <= 20:
+            number = int(raw)
+        elif isinstance(raw, int) and not isinstance(raw, bool):
+            number = raw
+        else:
+            raise ValueError("not a whole number")
+        if not cls.minimum <= number <= cls.maximum:
+            raise ValueError("out of range")
+        return cls(number)
+
+
+class MarketRef(Field, str):
+    """What callers may name a market by: its id (64 hexadecimal digits) or its address."""
+
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "pattern": "^([0-9a-f]{64}|[1-9A-HJ-NP-Za-km-z]{32,44})$",
+    }
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or not (ids.is_market_id(raw.lower()) or ids.is_address(raw)):
+            raise ValueError("neither a market id nor an address")
+        return cls(raw.lower() if ids.is_market_id(raw.lower()) else raw)
+
+    @property
+    def is_id(self) -> bool:
+        """Whether this is a market id; otherwise it is an address."""
+        return len(self) == 2 * ids.MARKET_ID_BYTES
+
+
+class MarketId(Field, str):
+    """A market id: 64 hexadecimal digits."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or not ids.is_market_id(raw.lower()):
+            raise ValueError("not a market id")
+        return cls(raw.lower())
+
+
+class Wallet(Field, str):
+    """A wallet's address: base58 of 32 bytes."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[1-9A-HJ-NP-Za-km-z]{32,44}$"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or not ids.is_address(raw):
+            raise ValueError("not an address")
+        return cls(raw)
+
+
+class ContentId(Field, str):
+    """An IPFS content id of version 0, the only form that fits the program's 46 bytes."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^Qm[1-9A-HJ-NP-Za-km-z]{44}$"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or not ids.is_cid_v0(raw):
+            raise ValueError("not a CIDv0")
+        return cls(raw)
+
+
+class State(Field, int):
+    """A market state by its name or its number."""
+
+    schema: ClassVar[dict[str, Any]] = {
+        "enum": [*(state.name for state in MarketState), *(str(state.value) for state in MarketState)]
+    }
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        text = str(raw).upper()
+        if text in MarketState.__members__:
+            return cls(MarketState[text])
+        if text.isascii() and text.isdigit() and len(text) == 1:
+            return cls(MarketState(int(text)))
+        raise ValueError("not a market state")
+
+
+class Category(Field, str):
+    """What a market is about."""
+
+    ALL: ClassVar[tuple[str, ...]] = (
+        "crypto",
+        "politics",
+        "sports",
+        "technology",
+        "finance",
+        "science",
+        "entertainment",
+        "other",
+    )
+    schema: ClassVar[dict[str, Any]] = {"enum": [*ALL, "tech"]}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        name = raw.lower() if isinstance(raw, str) else raw
+        name = "technology" if name == "tech" else name
+        if name not in cls.ALL:
+            raise ValueError("not a category")
+        return cls(name)
+
+
+class Moment(Field, datetime):
+    """A time with its offset from UTC, ISO 8601."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "date-time"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or len(raw) > 40:
+            raise ValueError("not a time")
+        moment = cls.fromisoformat(raw)
+        if moment.tzinfo is None:
+            raise ValueError("without an offset")
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("out of range") from error

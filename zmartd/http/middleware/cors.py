@@ -1,0 +1,22 @@
+"""Which browser origins may call the API, from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import aiohttp_cors
+from aiohttp import web
+
+_OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no annotations there
+    allow_credentials=True,
+    allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"),
+    expose_headers=("X-Request-Id", "Retry-After", "Location"),
+    max_age=600,
+)
+
+
+def install(app: web.Application, routes: Iterable[web.AbstractRoute], origins: Sequence[str]) -> None:
+    """Let browsers of `origins` call `routes`; answers their preflights, and refuses those of any other."""
+    cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, _OPTIONS))
+    for route in routes:
+        cors.add(route)
