@@ -1,0 +1,68 @@
+"""What can be wrong with the database, told to whoever can put it right."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+
+from zmartd.errors import ZmartdError
+
+
+class DatabaseUnavailable(ZmartdError):
+    """The database cannot be reached."""
+
+    code = "database_unavailable"
+
+
+class DatabaseTimeout(ZmartdError):
+    """The database took too long to answer, so the query was cancelled; try again."""
+
+    code = "database_timeout"
+
+
+class DatabaseNotReady(ZmartdError):
+    """The database answers, but it is not set up for zmartd."""
+
+    code = "database_not_ready"
+
+
+LOST_CONNECTION = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
+"""What asyncpg raises when the connection, not the statement, is the problem."""
+
+
+def place(dsn: str) -> str:
+    """Where a connection URL leads, as host:port/database: never its user or password."""
+    try:
+        url = urlsplit(dsn)
+        host = parse_qs(url.query).get("host", [url.hostname or "localhost"])[0]
+        port = f":{url.port}" if url.port else ""
+    except ValueError:
+        return "an unreadable database.url"
+    return f"{host}{port}/{unquote(url.path.lstrip('/')) or '(default database)'}"
+
+
+def unavailable(dsn: str, error: BaseException) -> DatabaseUnavailable:
+    """The error to raise when Postgres at `dsn` does not answer; says which one, and what to do."""
+    reason = str(error).strip().splitlines()
+    return DatabaseUnavailable(
+        f"Postgres at {place(dsn)} cannot be used ({reason[0] if reason else type(error).__name__}): "
+        "check that it is running and that database.url is right",
+        database=place(dsn),
+    )
+
+
+def bad_credentials(dsn: str, error: BaseException) -> DatabaseNotReady:
+    """The error to raise when Postgres at `dsn` answers but does not let us in."""
+    return DatabaseNotReady(
+        f"Postgres at {place(dsn)} refuses the connection ({error}): check the user, the password and the "
+        "database name in database.url",
+        database=place(dsn),
+    )

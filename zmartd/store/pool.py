@@ -1,0 +1,142 @@
+"""Transactions in Postgres, each under the role of whoever it is for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from decimal import Decimal
+from typing import cast
+
+import asyncpg
+from asyncpg import Connection
+
+from zmartd import config
+from zmartd.store.errors import (
+    LOST_CONNECTION,
+    DatabaseNotReady,
+    DatabaseTimeout,
+    bad_credentials,
+    place,
+    unavailable,
+)
+from zmartd.store.rls import BEGIN_AS_SERVICE, Caller, begin_as
+
+_ACQUIRE_SECONDS = 5.0
+_NETWORK_SECONDS = 5.0
+"""How much longer than the server the client waits for a statement, in case the server is gone."""
+
+
+class Database:
+    """A pool of connections. Each `async with` below is one transaction: committed at its end, rolled back
+    when the block raises.
+
+    The role and the claims are local to that transaction, so the next user of the connection starts without
+    them. A block must do nothing but talk to the database, and open no transaction of its own (SAVEPOINT is
+    fine). It raises DatabaseUnavailable, DatabaseTimeout or DatabaseNotReady, and the asyncpg error of a
+    statement that Postgres refused.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, dsn: str) -> None:
+        self._pool = pool
+        self._dsn = dsn
+
+    @classmethod
+    async def connect(cls, settings: config.Database) -> Database:
+        """Open the pool and make sure that it can be used.
+
+        Raises DatabaseUnavailable or DatabaseNotReady, both saying which database and what to do.
+        """
+        dsn = settings.url.reveal()
+        timeout_ms = str(int(settings.statement_timeout_seconds * 1000))
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=settings.pool_size,
+                timeout=_ACQUIRE_SECONDS,
+                command_timeout=settings.statement_timeout_seconds + _NETWORK_SECONDS,
+                init=_prepare,
+                reset=_nothing_to_reset,
+                server_settings={
+                    "application_name": "zmartd",
+                    "statement_timeout": timeout_ms,
+                    "idle_in_transaction_session_timeout": timeout_ms,
+                    "timezone": "UTC",
+                },
+            )
+        except (
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+            asyncpg.ClientConfigurationError,
+        ) as error:
+            raise bad_credentials(dsn, error) from error
+        except (OSError, *LOST_CONNECTION) as error:
+            raise unavailable(dsn, error) from error
+        database = cls(pool, dsn)
+        try:
+            async with database.service():
+                pass
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Close all connections, waiting for transactions that are running."""
+        await self._pool.close()
+
+    def service(self) -> AbstractAsyncContextManager[Connection]:
+        """A transaction of the daemon's own, which every row is open to."""
+        return self._transaction(BEGIN_AS_SERVICE)
+
+    def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
+        """A transaction on a caller's behalf: row level security decides what it sees and writes."""
+        return self._transaction(begin_as(caller))
+
+    @asynccontextmanager
+    async def _transaction(self, begin: str) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as proxy:
+                connection = cast(Connection, proxy)  # the proxy has every method of a Connection
+                await self._begin(connection, begin)
+                try:
+                    yield connection
+                except BaseException:
+                    if not connection.is_closed():
+                        await connection.execute("ROLLBACK")
+                    raise
+                await connection.execute("COMMIT")
+        except LOST_CONNECTION as error:
+            raise unavailable(self._dsn, error) from error
+        except (asyncpg.QueryCanceledError, TimeoutError) as error:
+            raise DatabaseTimeout from error
+        except OSError as error:
+            raise unavailable(self._dsn, error) from error
+
+    async def _begin(self, connection: Connection, begin: str) -> None:
+        try:
+            await connection.execute(begin)
+        except (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError) as error:
+            raise DatabaseNotReady(
+                f"Postgres at {place(self._dsn)} has no zmartd schema yet: run `zmartd migrate`"
+            ) from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise DatabaseNotReady(
+                f"the user of database.url may not act as zmartd's roles in {place(self._dsn)}: as an "
+                "administrator run GRANT anon, authenticated, service_role TO <that user>"
+            ) from error
+
+
+async def _prepare(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "numeric", schema="pg_catalog", encoder=str, decoder=exact_number, format="text"
+    )
+
+
+async def _nothing_to_reset(_connection: Connection) -> None:
+    """Nothing outlives a transaction here, and asyncpg itself rolls back one that was left open."""
+
+
+def exact_number(text: str) -> int | Decimal:
+    """A NUMERIC without decimals (lamports, shares) as int, one with decimals (prices) as Decimal."""
+    return Decimal(text) if "." in text else int(text)
