@@ -35,15 +35,17 @@ class _Account(Struct, frozen=True):
 
         Raises UndecodableData when it is another kind of account, or the data ends early or has no meaning.
         """
-        if data[:DISCRIMINATOR_BYTES] != discriminator("account", cls.__name__):
+        prefix, layout = _FORMS[cls]
+        if data[:DISCRIMINATOR_BYTES] != prefix:
             raise UndecodableData(f"this is not a {cls.__name__}: the account has another discriminator")
         account: Self
-        account, _ = _layout(cls).unpack(data, DISCRIMINATOR_BYTES)
+        account, _ = layout.unpack(data, DISCRIMINATOR_BYTES)
         return account
 
     def encode(self) -> bytes:
         """The account's data without the unused rest. Raises ValueError where a value does not fit."""
-        return discriminator("account", type(self).__name__) + _layout(type(self)).pack(self)
+        prefix, layout = _FORMS[type(self)]
+        return prefix + layout.pack(self)
 
 
 class GlobalConfig(_Account, frozen=True):
@@ -136,10 +138,8 @@ class VoteRecord(_Account, frozen=True):
     bump: U8
 
 
-_LAYOUTS: dict[type[Any], Layout[Any]] = {
-    kind: Layout(kind) for kind in (GlobalConfig, MarketAccount, UserPosition, VoteRecord)
+ACCOUNTS: tuple[type[Any], ...] = (GlobalConfig, MarketAccount, UserPosition, VoteRecord)
+
+_FORMS: dict[type[Any], tuple[bytes, Layout[Any]]] = {
+    kind: (discriminator("account", kind.__name__), Layout(kind)) for kind in ACCOUNTS
 }
-
-
-def _layout(kind: type[Any]) -> Layout[Any]:
-    return _LAYOUTS[kind]

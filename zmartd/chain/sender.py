@@ -1,4 +1,4 @@
-"""Signed transactions on their way to the chain: recorded first, sent, and followed until their fate is known."""
+"""Signed transactions on their way to the chain: recorded, sent, and followed until their fate is known."""
 
 from __future__ import annotations
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import binascii
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
+from zmartd.chain.codec import Codec
+from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.events import ProgramEvent
-from zmartd.chain.failures import ProgramFailure
+from zmartd.chain.failures import ProgramFailure, explain_failure
+from zmartd.chain.logs import LogReading, read_logs
+from zmartd.chain.raw import RawInstruction, RawTransaction
+from zmartd.chain.wire import U64, Bytes32, Bytes46, Layout, UndecodableData
 from zmartd.errors import ZmartdError
+from zmartd.market import ids
+
+MAX_QUARANTINED_BYTES = 16_384
 
 
 class MalformedTransaction(ZmartdError):
@@ -16,22 +30,25 @@ class MalformedTransaction(ZmartdError):
     code = "malformed_transaction"
 
 
-class EventRecord(Struct, frozen=True):
+class EventRecord(Struct, frozen=True, gc=False):
     """One event and its `ordinal`: its place among the program's own data lines in the transaction."""
 
     ordinal: int
     event: ProgramEvent
 
 
-class Quarantined(Struct, frozen=True):
-    """A data line of our own program that cannot be decoded, kept until an IDL explains it."""
+class Quarantined(Struct, frozen=True, gc=False):
+    """A data line of our own program that cannot be decoded, kept until an IDL explains it.
+
+    `data` is the payload, or the line's text where it is not one payload in base64.
+    """
 
     ordinal: int
     data: bytes
     reason: str
 
 
-class MarketCreation(Struct, frozen=True):
+class MarketCreation(Struct, frozen=True, gc=False):
     """The arguments of one create_market: what its event leaves out.
 
     `ipfs_question_hash` is empty when the 46 bytes are not printable ASCII.
@@ -45,7 +62,7 @@ class MarketCreation(Struct, frozen=True):
     ipfs_question_hash: str
 
 
-class ChainTransaction(Struct, frozen=True):
+class ChainTransaction(Struct, frozen=True, gc=False):
     """What one transaction did. A failed one has an `error` and nothing else: no events, no creations.
 
     `logs_truncated` says that events may be missing: the accounts must be read instead.
@@ -61,3 +78,154 @@ class ChainTransaction(Struct, frozen=True):
     quarantined: tuple[Quarantined, ...]
     creations: tuple[MarketCreation, ...]
     logs_truncated: bool
+
+
+def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) -> ChainTransaction:
+    """Read the JSON of getTransaction (encoding `json`), or one element of a raw Helius delivery.
+
+    Raises MalformedTransaction, naming the field, and nothing else.
+    """
+    try:
+        transaction = msgspec.convert(raw, RawTransaction)
+    except msgspec.ValidationError as error:
+        raise MalformedTransaction(f"this is not a transaction: {error}") from error
+    if transaction.meta.err is not None:
+        return _failed(transaction, codec)
+    program = _base58(program_id)
+    keys = transaction.keys()
+    if program not in keys:
+        return _transaction(transaction)
+    own = tuple(_own_instructions(transaction, keys, program))
+    reading, complete = _trusted(transaction, own, program)
+    events, quarantined = _decoded(reading, codec)
+    creations = tuple(_creations(own, keys))
+    return _transaction(transaction, events, quarantined, creations, logs_truncated=not complete)
+
+
+@lru_cache(maxsize=4)
+def _base58(program_id: Pubkey) -> str:
+    return str(program_id)
+
+
+def _transaction(
+    transaction: RawTransaction,
+    events: tuple[EventRecord, ...] = (),
+    quarantined: tuple[Quarantined, ...] = (),
+    creations: tuple[MarketCreation, ...] = (),
+    *,
+    error: ProgramFailure | None = None,
+    logs_truncated: bool = False,
+) -> ChainTransaction:
+    return ChainTransaction(
+        transaction.transaction.signatures[0],
+        transaction.slot,
+        transaction.block_time,
+        transaction.index_in_block,
+        error is None,
+        error,
+        events,
+        quarantined,
+        creations,
+        logs_truncated,
+    )
+
+
+def _failed(transaction: RawTransaction, codec: Codec) -> ChainTransaction:
+    meta = transaction.meta
+    return _transaction(transaction, error=explain_failure(meta.err, meta.log_messages, codec.idl))
+
+
+def _own_instructions(transaction: RawTransaction, keys: list[str], program: str) -> Iterator[RawInstruction]:
+    index = keys.index(program)
+    for instruction in transaction.instructions():
+        if instruction.program_id_index == index or instruction.program_id == program:
+            yield instruction
+
+
+def _trusted(
+    transaction: RawTransaction, own: tuple[RawInstruction, ...], program: str
+) -> tuple[LogReading, bool]:
+    """What the logs say, checked against the instructions that the runtime recorded, and if that is all.
+
+    Logs that show more runs of our program than there were are not the runtime's: none of them is believed.
+    """
+    logs = transaction.meta.log_messages
+    if logs is None:
+        return LogReading((), 0, complete=False), False
+    reading = read_logs(logs, program)
+    if transaction.meta.inner_instructions is None:
+        return reading, reading.complete and reading.invocations >= len(own)
+    if reading.invocations > len(own):
+        return LogReading((), 0, complete=False), False
+    return reading, reading.complete and reading.invocations == len(own)
+
+
+def _decoded(reading: LogReading, codec: Codec) -> tuple[tuple[EventRecord, ...], tuple[Quarantined, ...]]:
+    events: list[EventRecord] = []
+    quarantined: list[Quarantined] = []
+    for ordinal, line in enumerate(reading.data_lines):
+        data = b""
+        try:
+            data = _payload(line)
+            events.append(EventRecord(ordinal, codec.decode_event(data)))
+        except UndecodableData as error:
+            kept = (data or line.strip().encode(errors="replace"))[:MAX_QUARANTINED_BYTES]
+            quarantined.append(Quarantined(ordinal, kept, error.message))
+    return tuple(events), tuple(quarantined)
+
+
+def _payload(line: str) -> bytes:
+    """Anchor logs an event as one field; `sol_log_data` with several writes them with spaces between."""
+    text = line.strip()
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        fields = len(text.split())
+        reason = f"{fields} fields instead of one" if fields != 1 else "this is not base64"
+        raise UndecodableData(reason) from error
+
+
+class _CreateMarket(Struct, frozen=True, gc=False):
+    market_id: Bytes32
+    b_parameter: U64
+    initial_liquidity: U64
+    ipfs_question_hash: Bytes46
+
+
+_CREATE_MARKET = discriminator("global", "create_market")
+_CREATE_MARKET_LAYOUT = Layout(_CreateMarket)
+_CREATE_MARKET_BYTES = 102
+
+
+def _creations(own: tuple[RawInstruction, ...], keys: list[str]) -> Iterator[MarketCreation]:
+    for instruction in own:
+        # Base58 is never shorter than what it encodes: trades need not be decoded to be passed over.
+        if len(instruction.data) < _CREATE_MARKET_BYTES:
+            continue
+        creation = _creation(instruction, keys)
+        if creation is not None:
+            yield creation
+
+
+def _creation(instruction: RawInstruction, keys: list[str]) -> MarketCreation | None:
+    try:
+        data = ids.base58_decode(instruction.data)
+        if not data.startswith(_CREATE_MARKET):
+            return None
+        arguments, _ = _CREATE_MARKET_LAYOUT.unpack(data, DISCRIMINATOR_BYTES)
+        creator, market = (Pubkey.from_string(key) for key in instruction.addresses(keys)[:2])
+    except (ValueError, UndecodableData) as error:
+        raise MalformedTransaction(f"create_market: the instruction cannot be read: {error}") from error
+    return MarketCreation(
+        arguments.market_id,
+        market,
+        creator,
+        arguments.b_parameter,
+        arguments.initial_liquidity,
+        _printable(arguments.ipfs_question_hash),
+    )
+
+
+def _printable(raw: bytes) -> str:
+    text = raw.decode("ascii", errors="replace")
+    return text if text.isascii() and text.isprintable() else ""

@@ -1,0 +1,70 @@
+"""Which log lines of a transaction are our program's own data, decided by the runtime's invoke stack.
+
+The runtime writes `Program <id> invoke [depth]` when a program starts and `Program <id> success` when it
+returns; what a program prints itself always carries a prefix (`Program log: `, `Program data: `), so a
+program cannot write such a line. A data line belongs to the program on top of the stack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+MAX_LOG_LINES = 20_000
+MAX_DEPTH = 64
+TRUNCATED = "Log truncated"
+
+_PROGRAM = "Program "
+_DATA = "Program data:"
+_INVOKE = tuple(f" invoke [{depth}]" for depth in range(1, MAX_DEPTH + 1))
+_ADDRESS_LENGTHS = range(32, 45)
+_ANY_STEP = re.compile(r"Program [1-9A-HJ-NP-Za-km-z]{32,44} (?:invoke \[|success$|failed)")
+
+
+class LogReading(Struct, frozen=True, gc=False):
+    """`data_lines`: what follows `Program data:` in our program's own frames, in order.
+
+    `invocations` counts these frames. `complete` is False when lines are missing or contradict the stack:
+    from there on nothing was believed, so data may be missing.
+    """
+
+    data_lines: tuple[str, ...]
+    invocations: int
+    complete: bool
+
+
+def read_logs(logs: Sequence[str], program_id: str) -> LogReading:
+    """Walk the log lines of a transaction that succeeded. Never raises, whatever they contain."""
+    own = _return_line(program_id)
+    data_lines: list[str] = []
+    stack: list[str] = []
+    """The line by which each running program will return."""
+    invocations = 0
+    for line in logs[:MAX_LOG_LINES]:
+        if stack and line == stack[-1]:
+            stack.pop()
+            continue
+        name = _invoked(line, len(stack))
+        if name is not None:
+            stack.append(_return_line(name))
+            invocations += name == program_id
+        elif line.startswith(_DATA):
+            if stack and stack[-1] == own:
+                data_lines.append(line[len(_DATA) :])
+        elif line == TRUNCATED or _ANY_STEP.match(line):
+            return LogReading(tuple(data_lines), invocations, complete=False)
+    return LogReading(tuple(data_lines), invocations, complete=not stack and len(logs) <= MAX_LOG_LINES)
+
+
+def _invoked(line: str, depth: int) -> str | None:
+    """The program that `line` says has started one level below `depth`."""
+    if depth == MAX_DEPTH or not line.startswith(_PROGRAM) or not line.endswith(_INVOKE[depth]):
+        return None
+    name = line[len(_PROGRAM) : -len(_INVOKE[depth])]
+    return name if len(name) in _ADDRESS_LENGTHS and name.isalnum() else None
+
+
+def _return_line(name: str) -> str:
+    return f"Program {name} success"

@@ -1,0 +1,100 @@
+"""The JSON shape of a transaction, as far as zmartd reads it: getTransaction's and the raw webhook's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+MAX_ACCOUNT_KEYS = 256
+MAX_INSTRUCTIONS = 1_024
+MAX_INSTRUCTION_TEXT = 20_000
+
+Address = Annotated[str, Meta(min_length=32, max_length=44)]
+Addresses = Annotated[list[Address], Meta(max_length=MAX_ACCOUNT_KEYS)]
+Signature = Annotated[str, Meta(pattern="^[1-9A-HJ-NP-Za-km-z]{64,88}$")]
+KeyIndex = Annotated[int, Meta(ge=0, lt=MAX_ACCOUNT_KEYS)]
+Unsigned63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Signed64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class RawKey(Struct, gc=False):
+    """An account key in the form that also tells its role."""
+
+    pubkey: Address
+
+
+class RawInstruction(Struct, gc=False, rename="camel"):
+    """Program and accounts by index (encoding `json`) or by address (`jsonParsed`); data in base58."""
+
+    program_id_index: KeyIndex | None = None
+    program_id: Address | None = None
+    accounts: Annotated[list[KeyIndex | Address], Meta(max_length=MAX_ACCOUNT_KEYS)] = []
+    data: Annotated[str, Meta(max_length=MAX_INSTRUCTION_TEXT)] = ""
+
+    def addresses(self, keys: list[str]) -> list[str]:
+        """Its accounts. Raises ValueError where an index points past the transaction's keys."""
+        try:
+            return [account if isinstance(account, str) else keys[account] for account in self.accounts]
+        except IndexError as error:
+            raise ValueError("an account index points past the transaction's keys") from error
+
+
+Instructions = Annotated[list[RawInstruction], Meta(max_length=MAX_INSTRUCTIONS)]
+
+
+class RawInner(Struct, gc=False):
+    instructions: Instructions
+
+
+class RawMessage(Struct, gc=False, rename="camel"):
+    account_keys: Annotated[list[Address | RawKey], Meta(max_length=MAX_ACCOUNT_KEYS)]
+    instructions: Instructions
+
+
+class RawSigned(Struct, gc=False):
+    message: RawMessage
+    signatures: Annotated[list[Signature], Meta(min_length=1, max_length=MAX_ACCOUNT_KEYS)]
+
+
+class RawLoaded(Struct, gc=False):
+    """Keys that address lookup tables added, behind the message's own."""
+
+    writable: Addresses = []
+    readonly: Addresses = []
+
+
+class RawMeta(Struct, gc=False, rename="camel"):
+    """What happened. `err` must be there: without it nobody knows whether the transaction failed."""
+
+    err: Any
+    log_messages: list[str] | None = None
+    inner_instructions: Annotated[list[RawInner], Meta(max_length=MAX_INSTRUCTIONS)] | None = None
+    loaded_addresses: RawLoaded | None = None
+
+
+class RawTransaction(Struct, gc=False, rename="camel"):
+    slot: Unsigned63
+    meta: RawMeta
+    transaction: RawSigned
+    block_time: Signed64 | None = None
+    index_within_block: Unsigned63 | None = None
+    transaction_index: Unsigned63 | None = None
+
+    @property
+    def index_in_block(self) -> int | None:
+        """The webhook's name for it, else the RPC's."""
+        return self.transaction_index if self.index_within_block is None else self.index_within_block
+
+    def keys(self) -> list[str]:
+        """All account keys in the order that instructions index them."""
+        keys = [key if isinstance(key, str) else key.pubkey for key in self.transaction.message.account_keys]
+        loaded = self.meta.loaded_addresses
+        return keys if loaded is None else keys + loaded.writable + loaded.readonly
+
+    def instructions(self) -> Iterator[RawInstruction]:
+        """The message's instructions, then those that programs called."""
+        yield from self.transaction.message.instructions
+        for inner in self.meta.inner_instructions or ():
+            yield from inner.instructions
