@@ -3,79 +3,79 @@
 -- The three roles are Supabase's: used as they are where they exist, created without a login where they do
 -- not. The daemon's login role switches to one of them in each transaction.
 
-DO $$
-DECLARE
+do $$
+declare
     role_name text;
-BEGIN
-    FOREACH role_name IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN NOINHERIT', role_name);
-        END IF;
-        BEGIN
-            EXECUTE format('GRANT %I TO CURRENT_USER', role_name);
-        EXCEPTION
+begin
+    foreach role_name in array array['anon', 'authenticated', 'service_role'] loop
+        if not exists (select from pg_roles where rolname = role_name) then
+            execute format('CREATE ROLE %I NOLOGIN NOINHERIT', role_name);
+        end if;
+        begin
+            execute format('GRANT %I TO CURRENT_USER', role_name);
+        exception
             -- A role that somebody else administers: an administrator has to grant it to the daemon's login.
-            WHEN insufficient_privilege THEN NULL;
-        END;
-    END LOOP;
-END
+            when insufficient_privilege then null;
+        end;
+    end loop;
+end
 $$;
 
-CREATE SCHEMA IF NOT EXISTS zmartd;
-COMMENT ON SCHEMA zmartd IS 'Types and functions of zmartd; its tables are in public.';
-GRANT USAGE ON SCHEMA zmartd TO anon, authenticated, service_role;
-GRANT USAGE ON SCHEMA public TO anon, authenticated, service_role;
+create schema if not exists zmartd;
+comment on schema zmartd is 'Types and functions of zmartd; its tables are in public.';
+grant usage on schema zmartd to anon, authenticated, service_role;
+grant usage on schema public to anon, authenticated, service_role;
 
-CREATE DOMAIN zmartd.u64 AS numeric(20, 0)
-    CONSTRAINT u64_range CHECK (VALUE BETWEEN 0 AND 18446744073709551615);
-COMMENT ON DOMAIN zmartd.u64 IS 'Lamports, or shares with nine decimals. BIGINT cannot hold them all.';
+create domain zmartd.u64 as numeric(20, 0)
+    constraint u64_range check (value between 0 and 18446744073709551615);
+comment on domain zmartd.u64 is 'Lamports, or shares with nine decimals. BIGINT cannot hold them all.';
 
-CREATE DOMAIN zmartd.address AS text
-    CONSTRAINT address_is_base58 CHECK (VALUE ~ '^[1-9A-HJ-NP-Za-km-z]{32,44}$');
-COMMENT ON DOMAIN zmartd.address IS 'A wallet or account of the chain. A wallet needs no row in users to trade or vote.';
+create domain zmartd.address as text
+    constraint address_is_base58 check (value ~ '^[1-9A-HJ-NP-Za-km-z]{32,44}$');
+comment on domain zmartd.address is 'A wallet or account of the chain. A wallet needs no row in users to trade or vote.';
 
-CREATE DOMAIN zmartd.market_id AS text
-    CONSTRAINT market_id_is_hex CHECK (VALUE ~ '^[0-9a-f]{64}$');
+create domain zmartd.market_id as text
+    constraint market_id_is_hex check (value ~ '^[0-9a-f]{64}$');
 
-CREATE DOMAIN zmartd.signature AS text
-    CONSTRAINT signature_is_base58 CHECK (VALUE ~ '^[1-9A-HJ-NP-Za-km-z]{64,88}$');
+create domain zmartd.signature as text
+    constraint signature_is_base58 check (value ~ '^[1-9A-HJ-NP-Za-km-z]{64,88}$');
 
-CREATE DOMAIN zmartd.price AS numeric(18, 9)
-    CONSTRAINT price_range CHECK (VALUE BETWEEN 0 AND 1);
+create domain zmartd.price as numeric(18, 9)
+    constraint price_range check (value between 0 and 1);
 
-CREATE DOMAIN zmartd.commitment AS text
-    CONSTRAINT commitment_name CHECK (VALUE IN ('confirmed', 'finalized'));
+create domain zmartd.commitment as text
+    constraint commitment_name check (value in ('confirmed', 'finalized'));
 
-CREATE DOMAIN zmartd.market_state AS text
-    CONSTRAINT market_state_name CHECK (
-        VALUE IN ('PROPOSED', 'APPROVED', 'ACTIVE', 'RESOLVING', 'DISPUTED', 'FINALIZED', 'CANCELLED')
+create domain zmartd.market_state as text
+    constraint market_state_name check (
+        value in ('PROPOSED', 'APPROVED', 'ACTIVE', 'RESOLVING', 'DISPUTED', 'FINALIZED', 'CANCELLED')
     );
 
-CREATE DOMAIN zmartd.category AS text
-    CONSTRAINT category_name CHECK (
-        VALUE IN ('crypto', 'politics', 'sports', 'technology', 'finance', 'science', 'entertainment', 'other')
+create domain zmartd.category as text
+    constraint category_name check (
+        value in ('crypto', 'politics', 'sports', 'technology', 'finance', 'science', 'entertainment', 'other')
     );
 
-CREATE DOMAIN zmartd.vote_kind AS text CONSTRAINT vote_kind_name CHECK (VALUE IN ('proposal', 'dispute'));
+create domain zmartd.vote_kind as text constraint vote_kind_name check (value in ('proposal', 'dispute'));
 
-CREATE FUNCTION zmartd.caller_wallet() RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    AS $$
-        SELECT coalesce(claims ->> 'walletAddress', claims ->> 'sub')
-        FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb) AS request (claims)
+create function zmartd.caller_wallet() returns text
+    language sql stable parallel safe
+    as $$
+        select coalesce(claims ->> 'walletAddress', claims ->> 'sub')
+        from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb) as request (claims)
     $$;
-COMMENT ON FUNCTION zmartd.caller_wallet() IS 'The wallet that signed in to make this request; NULL for anonymous ones.';
+comment on function zmartd.caller_wallet() is 'The wallet that signed in to make this request; NULL for anonymous ones.';
 
-CREATE FUNCTION zmartd.masked(address text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN left(address, 4) || '…' || right(address, 4);
-COMMENT ON FUNCTION zmartd.masked(text) IS 'What anonymous callers see of a wallet: stable, so that they can group by it.';
+create function zmartd.masked(address text) returns text
+    language sql immutable parallel safe
+    return left(address, 4) || '…' || right(address, 4);
+comment on function zmartd.masked(text) is 'What anonymous callers see of a wallet: stable, so that they can group by it.';
 
-CREATE FUNCTION zmartd.touch_updated_at() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-    BEGIN
-        NEW.updated_at := now();
-        RETURN NEW;
-    END
+create function zmartd.touch_updated_at() returns trigger
+    language plpgsql
+    as $$
+    begin
+        new.updated_at := now();
+        return new;
+    end
     $$;

@@ -1,79 +1,81 @@
 -- Votes cast through the API or on the chain. The first vote of a wallet is the one that counts.
-CREATE TABLE public.proposal_votes (
-    market_id zmartd.market_id NOT NULL REFERENCES public.markets (id),
-    user_wallet zmartd.address NOT NULL,
-    vote boolean NOT NULL,
-    voted_at timestamptz NOT NULL DEFAULT now(),
-    source text NOT NULL DEFAULT 'api' CHECK (source IN ('api', 'chain')),
+create table public.proposal_votes (
+    market_id zmartd.market_id not null references public.markets (id),
+    user_wallet zmartd.address not null,
+    vote boolean not null,
+    voted_at timestamptz not null default now(),
+    source text not null default 'api' check (source in ('api', 'chain')),
     tx_signature zmartd.signature,
-    PRIMARY KEY (market_id, user_wallet),
-    CONSTRAINT chain_votes_have_a_signature CHECK ((source = 'chain') = (tx_signature IS NOT NULL))
+    primary key (market_id, user_wallet),
+    constraint chain_votes_have_a_signature check ((source = 'chain') = (tx_signature is not null))
 );
 
-CREATE INDEX proposal_votes_by_market ON public.proposal_votes (market_id, vote);
-CREATE INDEX proposal_votes_by_wallet ON public.proposal_votes (user_wallet, voted_at DESC);
+create index proposal_votes_by_market on public.proposal_votes (market_id, vote);
+create index proposal_votes_by_wallet on public.proposal_votes (user_wallet, voted_at desc);
 
-CREATE TABLE public.dispute_votes (LIKE public.proposal_votes INCLUDING ALL);
-ALTER TABLE public.dispute_votes ADD FOREIGN KEY (market_id) REFERENCES public.markets (id);
+create table public.dispute_votes (like public.proposal_votes including all);
+alter table public.dispute_votes add foreign key (market_id) references public.markets (id);
 
 -- The counts that are on their way to the chain. While a row is here, votes of that kind are closed: nobody's
 -- vote may be accepted and then left out.
-CREATE TABLE public.vote_tallies (
-    market_id zmartd.market_id NOT NULL REFERENCES public.markets (id),
-    kind zmartd.vote_kind NOT NULL,
-    yes bigint NOT NULL CHECK (yes >= 0),
-    no bigint NOT NULL CHECK (no >= 0),
-    taken_at timestamptz NOT NULL DEFAULT now(),
+create table public.vote_tallies (
+    market_id zmartd.market_id not null references public.markets (id),
+    kind zmartd.vote_kind not null,
+    yes bigint not null check (yes >= 0),
+    no bigint not null check (no >= 0),
+    taken_at timestamptz not null default now(),
     signature zmartd.signature,
-    PRIMARY KEY (market_id, kind)
+    primary key (market_id, kind)
 );
 
 -- Holders who ask for a dispute. When enough of them do, the backend authority opens it.
-CREATE TABLE public.dispute_requests (
-    market_id zmartd.market_id NOT NULL REFERENCES public.markets (id),
-    user_wallet zmartd.address NOT NULL,
-    requested_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (market_id, user_wallet)
+create table public.dispute_requests (
+    market_id zmartd.market_id not null references public.markets (id),
+    user_wallet zmartd.address not null,
+    requested_at timestamptz not null default now(),
+    primary key (market_id, user_wallet)
 );
 
-CREATE FUNCTION zmartd.lock_votes(market_id text, kind text) RETURNS void
-    LANGUAGE sql
-    AS $$ SELECT pg_advisory_xact_lock(hashtextextended(kind || ':' || market_id, 7)) $$;
-COMMENT ON FUNCTION zmartd.lock_votes(text, text) IS
+create function zmartd.lock_votes(market_id text, kind text) returns void
+    language sql
+    as $$ select pg_advisory_xact_lock(hashtextextended(kind || ':' || market_id, 7)) $$;
+comment on function zmartd.lock_votes(text, text) is
     'Waits for votes that are being cast and keeps new ones waiting until the transaction ends.';
 
 -- Votes through the API are taken only while the market asks for them and their count is not being recorded.
 -- Votes from the chain were checked by the program.
-CREATE FUNCTION zmartd.refuse_closed_vote() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-    DECLARE
-        asked_kind CONSTANT text := TG_ARGV[0];
-        open_state CONSTANT text := TG_ARGV[1];
+create function zmartd.refuse_closed_vote() returns trigger
+    language plpgsql
+    as $$
+    declare
+        asked_kind constant text := tg_argv[0];
+        open_state constant text := tg_argv[1];
         found_state text;
-    BEGIN
-        IF NEW.source <> 'api' THEN
-            RETURN NEW;
-        END IF;
-        PERFORM pg_advisory_xact_lock_shared(hashtextextended(asked_kind || ':' || NEW.market_id, 7));
-        SELECT state INTO found_state FROM public.markets WHERE id = NEW.market_id;
-        IF found_state IS DISTINCT FROM open_state THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'ZM001',
-                MESSAGE = format('%s votes are closed: the market is %s', asked_kind, coalesce(found_state, 'unknown')),
-                DETAIL = coalesce(found_state, '');
-        END IF;
-        IF EXISTS (SELECT FROM public.vote_tallies AS tally
-                   WHERE tally.market_id = NEW.market_id AND tally.kind = asked_kind) THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'ZM002',
-                MESSAGE = format('%s votes are closed: they are being counted', asked_kind);
-        END IF;
-        RETURN NEW;
-    END
+    begin
+        if new.source <> 'api' then
+            return new;
+        end if;
+        perform pg_advisory_xact_lock_shared(hashtextextended(asked_kind || ':' || new.market_id, 7));
+        select state into found_state from public.markets where id = new.market_id;
+        if found_state is distinct from open_state then
+            raise exception using
+                errcode = 'ZM001',
+                message = format(
+                    '%s votes are closed: the market is %s', asked_kind, coalesce(found_state, 'unknown')
+                ),
+                detail = coalesce(found_state, '');
+        end if;
+        if exists (select from public.vote_tallies as tally
+                   where tally.market_id = new.market_id and tally.kind = asked_kind) then
+            raise exception using
+                errcode = 'ZM002',
+                message = format('%s votes are closed: they are being counted', asked_kind);
+        end if;
+        return new;
+    end
     $$;
 
-CREATE TRIGGER proposal_votes_open BEFORE INSERT ON public.proposal_votes
-    FOR EACH ROW EXECUTE FUNCTION zmartd.refuse_closed_vote('proposal', 'PROPOSED');
-CREATE TRIGGER dispute_votes_open BEFORE INSERT ON public.dispute_votes
-    FOR EACH ROW EXECUTE FUNCTION zmartd.refuse_closed_vote('dispute', 'DISPUTED');
+create trigger proposal_votes_open before insert on public.proposal_votes
+    for each row execute function zmartd.refuse_closed_vote('proposal', 'PROPOSED');
+create trigger dispute_votes_open before insert on public.dispute_votes
+    for each row execute function zmartd.refuse_closed_vote('dispute', 'DISPUTED');

@@ -6,123 +6,123 @@
 --   anon           what is public, wallets of traders and authors shortened.
 -- Privileges name the columns, so that a policy is never the only thing between a caller and a field.
 
-DO $$
-DECLARE
+do $$
+declare
     table_name text;
-BEGIN
-    FOREACH table_name IN ARRAY ARRAY[
+begin
+    foreach table_name in array array[
         'users', 'markets', 'market_metadata', 'trades', 'user_positions', 'proposal_votes', 'dispute_votes',
         'vote_tallies', 'dispute_requests', 'discussions', 'ipfs_anchors', 'market_events', 'trade_events',
         'vote_events', 'admin_events', 'quarantined_events', 'protocol_config_history', 'protocol',
         'outbox_transactions', 'webhook_inbox', 'indexer_cursor', 'market_finalization_errors',
         'idempotency_keys', 'task_runs'
-    ] LOOP
-        EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', table_name);
-        EXECUTE format('ALTER TABLE public.%I FORCE ROW LEVEL SECURITY', table_name);
+    ] loop
+        execute format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', table_name);
+        execute format('ALTER TABLE public.%I FORCE ROW LEVEL SECURITY', table_name);
         -- Supabase grants everything on new tables to all three roles by default.
-        EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, anon, authenticated', table_name);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO service_role', table_name);
-        EXECUTE format(
+        execute format('REVOKE ALL ON public.%I FROM PUBLIC, anon, authenticated', table_name);
+        execute format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO service_role', table_name);
+        execute format(
             'CREATE POLICY service ON public.%I TO service_role USING (true) WITH CHECK (true)', table_name
         );
-    END LOOP;
-END
+    end loop;
+end
 $$;
 
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO service_role;
+grant usage on all sequences in schema public to service_role;
 
 -- Public to everybody.
 
-GRANT SELECT ON public.markets, public.vote_tallies, public.ipfs_anchors, public.protocol,
+grant select on public.markets, public.vote_tallies, public.ipfs_anchors, public.protocol,
     public.protocol_config_history, public.market_events, public.admin_events, public.vote_events
-    TO anon, authenticated;
-CREATE POLICY public_read ON public.markets FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY public_read ON public.vote_tallies FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY public_read ON public.ipfs_anchors FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY public_read ON public.protocol FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY public_read ON public.protocol_config_history FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY public_read ON public.market_events FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY public_read ON public.admin_events FOR SELECT TO anon, authenticated USING (true);
+    to anon, authenticated;
+create policy public_read on public.markets for select to anon, authenticated using (true);
+create policy public_read on public.vote_tallies for select to anon, authenticated using (true);
+create policy public_read on public.ipfs_anchors for select to anon, authenticated using (true);
+create policy public_read on public.protocol for select to anon, authenticated using (true);
+create policy public_read on public.protocol_config_history for select to anon, authenticated using (true);
+create policy public_read on public.market_events for select to anon, authenticated using (true);
+create policy public_read on public.admin_events for select to anon, authenticated using (true);
 -- Counts are public, who voted how is not.
-CREATE POLICY public_read ON public.vote_events FOR SELECT TO anon, authenticated
-    USING (event_type IN ('ProposalAggregated', 'DisputeAggregated'));
+create policy public_read on public.vote_events for select to anon, authenticated
+    using (event_type in ('ProposalAggregated', 'DisputeAggregated'));
 
 -- A proposal is public from the moment it is registered; registering is its creator's alone.
-GRANT SELECT ON public.market_metadata TO anon, authenticated;
-GRANT INSERT (market_id, creator_wallet, question, description, category, tags, end_date, cid, document,
+grant select on public.market_metadata to anon, authenticated;
+grant insert (market_id, creator_wallet, question, description, category, tags, end_date, cid, document,
               on_chain_address, b_parameter, initial_liquidity)
-    ON public.market_metadata TO authenticated;
-CREATE POLICY public_read ON public.market_metadata FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY own_insert ON public.market_metadata FOR INSERT TO authenticated
-    WITH CHECK (creator_wallet = (SELECT zmartd.caller_wallet()));
+    on public.market_metadata to authenticated;
+create policy public_read on public.market_metadata for select to anon, authenticated using (true);
+create policy own_insert on public.market_metadata for insert to authenticated
+    with check (creator_wallet = (select zmartd.caller_wallet()));
 
 -- Trades: public, with whole wallets only for those who signed in.
-GRANT SELECT (id, market_id, user_masked, trade_type, outcome, shares, cost, amount, protocol_fee,
-              resolver_fee, lp_fee, price_after, tx_signature, event_index, slot, index_in_block, block_time,
+grant select (id, market_id, user_masked, trade_type, outcome, shares, cost, amount, protocol_fee,
+              resolver_fee, lp_fee, exact, price_after, tx_signature, event_index, slot, index_in_block, block_time,
               commitment, created_at)
-    ON public.trades TO anon;
-GRANT SELECT ON public.trades TO authenticated;
-CREATE POLICY public_read ON public.trades FOR SELECT TO anon, authenticated USING (true);
+    on public.trades to anon;
+grant select on public.trades to authenticated;
+create policy public_read on public.trades for select to anon, authenticated using (true);
 
 -- Discussions: threads are public, writing is the author's. An author still sees what was deleted.
-GRANT SELECT (id, market_id, user_masked, parent_id, content, created_at, edited_at, deleted_at)
-    ON public.discussions TO anon;
-GRANT SELECT ON public.discussions TO authenticated;
-GRANT INSERT (market_id, user_wallet, parent_id, content) ON public.discussions TO authenticated;
-GRANT UPDATE (content, edited_at, deleted_at) ON public.discussions TO authenticated;
-CREATE POLICY public_read ON public.discussions FOR SELECT TO anon, authenticated USING (deleted_at IS NULL);
-CREATE POLICY own_read ON public.discussions FOR SELECT TO authenticated
-    USING (user_wallet = (SELECT zmartd.caller_wallet()));
-CREATE POLICY own_insert ON public.discussions FOR INSERT TO authenticated
-    WITH CHECK (user_wallet = (SELECT zmartd.caller_wallet()));
-CREATE POLICY own_update ON public.discussions FOR UPDATE TO authenticated
-    USING (user_wallet = (SELECT zmartd.caller_wallet()) AND deleted_at IS NULL)
-    WITH CHECK (user_wallet = (SELECT zmartd.caller_wallet()));
+grant select (id, market_id, user_masked, parent_id, content, created_at, edited_at, deleted_at)
+    on public.discussions to anon;
+grant select on public.discussions to authenticated;
+grant insert (market_id, user_wallet, parent_id, content) on public.discussions to authenticated;
+grant update (content, edited_at, deleted_at) on public.discussions to authenticated;
+create policy public_read on public.discussions for select to anon, authenticated using (deleted_at is null);
+create policy own_read on public.discussions for select to authenticated
+    using (user_wallet = (select zmartd.caller_wallet()));
+create policy own_insert on public.discussions for insert to authenticated
+    with check (user_wallet = (select zmartd.caller_wallet()));
+create policy own_update on public.discussions for update to authenticated
+    using (user_wallet = (select zmartd.caller_wallet()) and deleted_at is null)
+    with check (user_wallet = (select zmartd.caller_wallet()));
 
 -- One's own, and nobody else's.
 
-GRANT SELECT ON public.user_positions TO authenticated;
-CREATE POLICY own_read ON public.user_positions FOR SELECT TO authenticated
-    USING (user_wallet = (SELECT zmartd.caller_wallet()));
+grant select on public.user_positions to authenticated;
+create policy own_read on public.user_positions for select to authenticated
+    using (user_wallet = (select zmartd.caller_wallet()));
 
-GRANT SELECT ON public.proposal_votes, public.dispute_votes TO authenticated;
-GRANT INSERT (market_id, user_wallet, vote) ON public.proposal_votes, public.dispute_votes TO authenticated;
-CREATE POLICY own_read ON public.proposal_votes FOR SELECT TO authenticated
-    USING (user_wallet = (SELECT zmartd.caller_wallet()));
-CREATE POLICY own_insert ON public.proposal_votes FOR INSERT TO authenticated
-    WITH CHECK (user_wallet = (SELECT zmartd.caller_wallet()) AND source = 'api');
-CREATE POLICY own_read ON public.dispute_votes FOR SELECT TO authenticated
-    USING (user_wallet = (SELECT zmartd.caller_wallet()));
-CREATE POLICY own_insert ON public.dispute_votes FOR INSERT TO authenticated
-    WITH CHECK (user_wallet = (SELECT zmartd.caller_wallet()) AND source = 'api');
+grant select on public.proposal_votes, public.dispute_votes to authenticated;
+grant insert (market_id, user_wallet, vote) on public.proposal_votes, public.dispute_votes to authenticated;
+create policy own_read on public.proposal_votes for select to authenticated
+    using (user_wallet = (select zmartd.caller_wallet()));
+create policy own_insert on public.proposal_votes for insert to authenticated
+    with check (user_wallet = (select zmartd.caller_wallet()) and source = 'api');
+create policy own_read on public.dispute_votes for select to authenticated
+    using (user_wallet = (select zmartd.caller_wallet()));
+create policy own_insert on public.dispute_votes for insert to authenticated
+    with check (user_wallet = (select zmartd.caller_wallet()) and source = 'api');
 
 -- Only who holds a position in a market that can still be disputed has a say.
-GRANT SELECT ON public.dispute_requests TO authenticated;
-GRANT INSERT (market_id, user_wallet) ON public.dispute_requests TO authenticated;
-CREATE POLICY own_read ON public.dispute_requests FOR SELECT TO authenticated
-    USING (user_wallet = (SELECT zmartd.caller_wallet()));
-CREATE POLICY own_insert ON public.dispute_requests FOR INSERT TO authenticated
-    WITH CHECK (
-        user_wallet = (SELECT zmartd.caller_wallet())
-        AND EXISTS (
-            SELECT FROM public.markets AS market
-            WHERE market.id = dispute_requests.market_id AND market.state = 'RESOLVING'
+grant select on public.dispute_requests to authenticated;
+grant insert (market_id, user_wallet) on public.dispute_requests to authenticated;
+create policy own_read on public.dispute_requests for select to authenticated
+    using (user_wallet = (select zmartd.caller_wallet()));
+create policy own_insert on public.dispute_requests for insert to authenticated
+    with check (
+        user_wallet = (select zmartd.caller_wallet())
+        and exists (
+            select from public.markets as market
+            where market.id = dispute_requests.market_id and market.state = 'RESOLVING'
         )
-        AND EXISTS (
-            SELECT FROM public.user_positions AS held
-            WHERE held.market_id = dispute_requests.market_id
-                AND held.user_wallet = dispute_requests.user_wallet
-                AND (held.shares_yes > 0 OR held.shares_no > 0)
+        and exists (
+            select from public.user_positions as held
+            where held.market_id = dispute_requests.market_id
+                and held.user_wallet = dispute_requests.user_wallet
+                and (held.shares_yes > 0 or held.shares_no > 0)
         )
     );
 
-GRANT SELECT ON public.users TO authenticated;
-GRANT INSERT (wallet, display_name, avatar_url, bio, twitter_handle) ON public.users TO authenticated;
-GRANT UPDATE (display_name, avatar_url, bio, twitter_handle, last_seen_at) ON public.users TO authenticated;
-CREATE POLICY own_read ON public.users FOR SELECT TO authenticated
-    USING (wallet = (SELECT zmartd.caller_wallet()));
-CREATE POLICY own_insert ON public.users FOR INSERT TO authenticated
-    WITH CHECK (wallet = (SELECT zmartd.caller_wallet()));
-CREATE POLICY own_update ON public.users FOR UPDATE TO authenticated
-    USING (wallet = (SELECT zmartd.caller_wallet()))
-    WITH CHECK (wallet = (SELECT zmartd.caller_wallet()));
+grant select on public.users to authenticated;
+grant insert (wallet, display_name, avatar_url, bio, twitter_handle) on public.users to authenticated;
+grant update (display_name, avatar_url, bio, twitter_handle, last_seen_at) on public.users to authenticated;
+create policy own_read on public.users for select to authenticated
+    using (wallet = (select zmartd.caller_wallet()));
+create policy own_insert on public.users for insert to authenticated
+    with check (wallet = (select zmartd.caller_wallet()));
+create policy own_update on public.users for update to authenticated
+    using (wallet = (select zmartd.caller_wallet()))
+    with check (wallet = (select zmartd.caller_wallet()));
