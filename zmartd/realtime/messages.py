@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zmartd.market.lifecycle import MarketState, VoteKind
 
@@ -107,10 +107,10 @@ class Message(Struct, frozen=True):
     discussions leave the row alone and carry the version they found.
     """
 
-    market_id: str
-    version: int
+    market_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    version: Annotated[int, Meta(ge=0)]
     data: Change
-    occurred_at: datetime
+    occurred_at: Annotated[datetime, Meta(tz=True)]
 
     @property
     def channel(self) -> Channel:

@@ -1,0 +1,60 @@
+"""Messages about one market, for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.realtime.messages import (
+    Change,
+    DiscussionChange,
+    MarketUpdate,
+    Message,
+    PriceUpdate,
+    Snapshot,
+    TradeExecuted,
+    VoteCast,
+)
+
+MARKET = "5a" * 32
+ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
+TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
+AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
+
+TRADE = TradeExecuted(
+    trade_id="4tx:0",
+    trade_type="buy",
+    outcome=True,
+    shares=2_000_000_000,
+    cost_lamports=1_100_000_000,
+    price_yes=512_500_000,
+    user_wallet=TRADER,
+    signature="4tx",
+    slot=77,
+)
+PRICE = PriceUpdate(price_yes=512_500_000, shares_yes=2_100_000_000, shares_no=100_000_000)
+VOTE = VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet=TRADER)
+POST = DiscussionChange(action="created", discussion_id="d1", user_wallet=TRADER, content="Why <so> sure?")
+
+
+def market(**changes: object) -> MarketUpdate:
+    fields: dict[str, object] = {
+        "state": MarketState.ACTIVE,
+        "on_chain_address": ADDRESS,
+        "price_yes": 512_500_000,
+        "shares_yes": 2_100_000_000,
+        "shares_no": 100_000_000,
+        "b_parameter": 100_000_000_000,
+        "total_volume_lamports": 1_100_000_000,
+        "current_liquidity_lamports": 18_446_744_073_709_551_615,
+        "slot": 77,
+    }
+    return MarketUpdate(**{**fields, **changes})
+
+
+def message(data: Change, version: int = 1, market_id: str = MARKET) -> Message:
+    return Message(market_id, version, data, AT)
+
+
+def snapshot(version: int, market_id: str = MARKET) -> Snapshot:
+    return Snapshot(market_id, version, market(), AT)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import struct
+from datetime import UTC, datetime
+
+import pytest
+from market_messages import ADDRESS, AT, MARKET, POST, PRICE, TRADE, TRADER, VOTE, market, message, snapshot
+
+from zmartd.market.lifecycle import MarketState
+from zmartd.realtime import frames
+from zmartd.realtime.frames import Broadcast
+from zmartd.realtime.messages import DiscussionChange, TradeExecuted
+
+NOW = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
+SHORT = "FZ5W…dMYX"
+
+
+def payload(wire: bytes) -> dict:
+    """What a WebSocket client makes of one unmasked text frame."""
+    assert wire[0] == 0x81
+    size, start = wire[1], 2
+    if size == 126:
+        (size,), start = struct.unpack("!H", wire[2:4]), 4
+    elif size == 127:
+        (size,), start = struct.unpack("!Q", wire[2:10]), 10
+    assert len(wire) == start + size
+    return json.loads(wire[start:])
+
+
+def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client() -> None:
+    assert payload(Broadcast(message(TRADE, 9), MARKET).signed_in) == {
+        "type": "trade",
+        "market_id": MARKET,
+        "timestamp": "2026-03-01T12:00:00.123Z",
+        "seq": 9,
+        "data": {
+            "id": "4tx:0",
+            "tradeId": "4tx:0",
+            "marketId": MARKET,
+            "trade_type": "buy",
+            "outcome": True,
+            "outcome_label": "YES",
+            "outcomeLabel": "YES",
+            "shares": "2000000000",
+            "cost": "1100000000",
+            "price_yes": 0.5125,
+            "user_wallet": TRADER,
+            "user": TRADER,
+            "trader": TRADER,
+            "signature": "4tx",
+            "slot": 77,
+            "created_at": "2026-03-01T12:00:00.123Z",
+        },
+    }
+
+
+def test_a_sale_says_what_it_paid() -> None:
+    sale = TradeExecuted(**{**{f: getattr(TRADE, f) for f in TRADE.__struct_fields__}, "trade_type": "sell"})
+    data = payload(Broadcast(message(sale), MARKET).public)["data"]
+    assert (data["payout"], data["cost"]) == ("1100000000", "1100000000")
+
+
+def test_a_market_frame_has_exact_u64_amounts_and_prices_from_0_to_1() -> None:
+    frame = payload(Broadcast(message(market(), 4), ADDRESS).public)
+    assert frame["type"] == "market_state"
+    assert frame["market_id"] == ADDRESS
+    assert frame["data"] == {
+        "action": "updated",
+        "state": "ACTIVE",
+        "priceYes": 0.5125,
+        "priceNo": 0.4875,
+        "totalShares": "2200000000",
+        "bParameter": "100000000000",
+        "market": {
+            "market_id": MARKET,
+            "on_chain_address": ADDRESS,
+            "state": "ACTIVE",
+            "state_code": 2,
+            "price_yes": 0.5125,
+            "price_no": 0.4875,
+            "shares_yes": "2100000000",
+            "shares_no": "100000000",
+            "b_parameter": "100000000000",
+            "total_volume": "1100000000",
+            "current_liquidity": "18446744073709551615",
+            "proposed_outcome": None,
+            "final_outcome": None,
+            "slot": 77,
+        },
+    }
+
+
+def test_a_change_of_state_names_the_old_and_the_new_one() -> None:
+    update = market(old_state=MarketState.ACTIVE, state=MarketState.RESOLVING)
+    data = payload(Broadcast(message(update), MARKET).public)["data"]
+    assert (data["old_state"], data["new_state"], data["state"]) == ("ACTIVE", "RESOLVING", "RESOLVING")
+
+
+def test_a_price_frame_says_both_prices_and_the_shares_behind_them() -> None:
+    frame = payload(Broadcast(message(PRICE), MARKET).public)
+    assert frame["type"] == "price_update"
+    assert frame["data"] == {
+        "price_yes": 0.5125,
+        "price_no": 0.4875,
+        "shares_yes": "2100000000",
+        "shares_no": "100000000",
+        "priceYes": 0.5125,
+        "priceNo": 0.4875,
+        "totalShares": "2200000000",
+    }
+
+
+@pytest.mark.parametrize("data", [TRADE, POST])
+def test_who_is_not_signed_in_sees_wallets_shortened(data: TradeExecuted | DiscussionChange) -> None:
+    broadcast = Broadcast(message(data), MARKET)
+    assert TRADER.encode() not in broadcast.public
+    assert SHORT.encode() in broadcast.public
+    assert TRADER.encode() in broadcast.signed_in
+
+
+def test_nobody_sees_the_whole_wallet_behind_a_vote() -> None:
+    broadcast = Broadcast(message(VOTE), MARKET)
+    assert broadcast.signed_in is broadcast.public
+    assert payload(broadcast.public)["data"] == {
+        "vote_type": "proposal",
+        "vote": True,
+        "user_wallet": SHORT,
+        "created_at": "2026-03-01T12:00:00.123Z",
+    }
+
+
+def test_a_post_is_there_flat_and_nested() -> None:
+    data = payload(Broadcast(message(POST), MARKET).signed_in)["data"]
+    assert data == {
+        "action": "created",
+        "discussion": {
+            "id": "d1",
+            "user_wallet": TRADER,
+            "content": "Why <so> sure?",
+            "parent_id": None,
+            "created_at": "2026-03-01T12:00:00.123Z",
+        },
+        "id": "d1",
+        "postId": "d1",
+        "author": TRADER,
+        "user": TRADER,
+        "content": "Why <so> sure?",
+        "parentId": None,
+    }
+
+
+def test_a_deleted_post_says_when_and_shows_no_content() -> None:
+    deleted = DiscussionChange(action="deleted", discussion_id="d1", user_wallet=TRADER)
+    post = payload(Broadcast(message(deleted), MARKET).public)["data"]["discussion"]
+    assert post["deleted_at"] == "2026-03-01T12:00:00.123Z"
+    assert post["content"] is None
+    assert "created_at" not in post
+
+
+def test_each_form_of_a_frame_is_encoded_once() -> None:
+    broadcast = Broadcast(message(TRADE), MARKET)
+    assert broadcast.public is broadcast.public
+    assert broadcast.signed_in is broadcast.signed_in
+
+
+def test_the_answer_to_a_subscription_is_a_snapshot_as_well() -> None:
+    frame = payload(frames.subscribed(ADDRESS, [ADDRESS], snapshot(6), NOW).encode())
+    assert frame["market_id"] == ADDRESS
+    assert frame["seq"] == 6
+    assert frame["data"]["message"] == f"Subscribed to market {ADDRESS}"
+    assert frame["data"]["subscriptions"] == [ADDRESS]
+    assert frame["data"]["known"] is True
+    assert (frame["data"]["priceYes"], frame["data"]["state"]) == (0.5125, "ACTIVE")
+
+
+def test_the_answer_for_an_unknown_market_says_so() -> None:
+    frame = payload(frames.subscribed("nope", ["nope"], None, NOW).encode())
+    assert frame["data"] == {
+        "message": "Subscribed to market nope",
+        "subscriptions": ["nope"],
+        "known": False,
+    }
+
+
+@pytest.mark.parametrize("length", [1, 125, 126, 200, 65_535, 65_536, 70_000])
+def test_frames_of_any_length_are_framed_rightly(length: int) -> None:
+    text = "é" * length
+    assert payload(frames.error(text, "x", NOW).encode())["data"]["error"] == text
+
+
+def test_the_timestamp_is_when_it_happened_in_utc() -> None:
+    assert frames.timestamp(AT) == "2026-03-01T12:00:00.123Z"
+    assert frames.timestamp(datetime.fromisoformat("2026-03-01T14:00:00+02:00")) == "2026-03-01T12:00:00.000Z"

@@ -1,0 +1,85 @@
+"""One WebSocket client as the hub sees it: where its frames go, and when it is too slow for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from prometheus_client import Counter
+
+from zmartd.log import get_logger
+from zmartd.realtime.frames import Broadcast
+
+TRY_AGAIN_LATER = 1013
+
+log = get_logger(__name__)
+
+_frames = Counter("zmartd_websocket_frames", "Frames handed to WebSocket clients' connections")
+_dropped = Counter("zmartd_websocket_dropped_clients", "WebSocket clients disconnected for being too slow")
+
+
+class Outlet(Protocol):
+    """The connection to one client. None of its methods waits for the client."""
+
+    def write(self, data: bytes) -> None:
+        """Send encoded frames, or keep them until the client takes them."""
+
+    def buffered_bytes(self) -> int:
+        """How much the client has not taken yet."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection; repeated calls change nothing."""
+
+
+class Client:
+    """Collects the frames of one turn of the event loop and writes them at once.
+
+    A client that leaves more than `max_buffered_bytes` unread is disconnected: it would never catch up, and
+    what waits for it takes memory.
+    """
+
+    def __init__(self, outlet: Outlet, max_buffered_bytes: int) -> None:
+        self.signed_in = False
+        self.subscriptions: list[str] = []
+        self.gone = False
+        self._outlet = outlet
+        self._max_buffered_bytes = max_buffered_bytes
+        self._pending: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, frame: bytes) -> None:
+        """Send one encoded frame at the end of this turn of the event loop."""
+        if self.gone:
+            return
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(frame)
+
+    def deliver(self, broadcast: Broadcast) -> None:
+        """Send a message in the form that this client may see."""
+        self.send(broadcast.signed_in if self.signed_in else broadcast.public)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection after what was sent before."""
+        self._flush()
+        self.gone = True
+        self._outlet.close(code, reason)
+
+    def drop(self) -> None:
+        """Disconnect a client that does not keep up."""
+        if self.gone:
+            return
+        self.gone = True
+        _dropped.inc()
+        log.warning("websocket.dropped_slow_client", buffered_bytes=self._outlet.buffered_bytes())
+        self._outlet.close(TRY_AGAIN_LATER, "too slow: more is waiting for you than may be kept")
+
+    def _flush(self) -> None:
+        pending = self._pending
+        if self.gone or not pending:
+            return
+        self._pending = []
+        self._outlet.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        _frames.inc(len(pending))
+        if self._outlet.buffered_bytes() > self._max_buffered_bytes:
+            self.drop()

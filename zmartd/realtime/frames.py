@@ -1,0 +1,290 @@
+"""The JSON that WebSocket clients read, and its framing. Each frame is encoded once, however many get it.
+
+Every frame is `{type, market_id?, timestamp, seq?, data}`; `seq` is the version of the market's row.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from zmartd.market.ids import masked
+from zmartd.market.lifecycle import MarketState
+from zmartd.market.lmsr import SCALE
+from zmartd.realtime.messages import (
+    DiscussionChange,
+    MarketUpdate,
+    Message,
+    PriceUpdate,
+    Snapshot,
+    TradeExecuted,
+    VoteCast,
+)
+from zmartd.realtime.payloads import (
+    AuthenticatedData,
+    Data,
+    DiscussionData,
+    ErrorData,
+    Market,
+    MarketStateData,
+    Post,
+    PriceData,
+    ResyncData,
+    TradeData,
+    VoteData,
+    WelcomeData,
+)
+
+FrameType = Literal[
+    "welcome",
+    "authenticated",
+    "market_state",
+    "price_update",
+    "trade",
+    "vote",
+    "discussion",
+    "resync",
+    "error",
+]
+
+_FINAL_TEXT = 0x81
+_ALWAYS_NEWS = sys.maxsize
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """One message to a client, before it is encoded."""
+
+    type: FrameType
+    market_id: str | UnsetType = UNSET
+    timestamp: str
+    seq: int | UnsetType = UNSET
+    data: Data
+
+    def encode(self) -> bytes:
+        """The frame as it goes over the wire: JSON text in one unmasked RFC 6455 frame."""
+        payload = msgspec.json.encode(self)
+        size = len(payload)
+        if size < 126:
+            return struct.pack("!BB", _FINAL_TEXT, size) + payload
+        if size < 65_536:
+            return struct.pack("!BBH", _FINAL_TEXT, 126, size) + payload
+        return struct.pack("!BBQ", _FINAL_TEXT, 127, size) + payload
+
+
+class Broadcast:
+    """A message as clients get it that call its market `name`: encoded when first needed, then kept.
+
+    Who is not signed in sees wallets shortened. Who voted is not shown to anybody in full. `order` is later
+    than the version of every state that does not contain the message.
+    """
+
+    def __init__(self, message: Message, name: str) -> None:
+        self.order = message.version if message.moves_market else _ALWAYS_NEWS
+        self._message = message
+        self._name = name
+
+    @cached_property
+    def public(self) -> bytes:
+        return message_frame(self._message, self._name, masked).encode()
+
+    @cached_property
+    def signed_in(self) -> bytes:
+        if not isinstance(self._message.data, TradeExecuted | DiscussionChange):
+            return self.public
+        return message_frame(self._message, self._name, str).encode()
+
+
+def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> Frame:
+    """The frame of one message for clients that call its market `name`; `wallet` gives a wallet as shown."""
+    data = message.data
+    at = timestamp(message.occurred_at)
+    kind: FrameType
+    body: Data
+    match data:
+        case MarketUpdate():
+            kind, body = "market_state", _market_changed(message.market_id, data)
+        case PriceUpdate():
+            kind, body = "price_update", _price(data)
+        case TradeExecuted():
+            kind, body = "trade", _trade(data, name, wallet(data.user_wallet), at)
+        case VoteCast():
+            kind, body = "vote", _vote(data, at)
+        case DiscussionChange():
+            kind, body = "discussion", _discussion(data, wallet(data.user_wallet), at)
+    return Frame(type=kind, market_id=name, timestamp=at, seq=message.version, data=body)
+
+
+def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
+    """A market as it is now, for clients that may have missed how it came to be so."""
+    return Frame(
+        type="market_state",
+        market_id=name,
+        timestamp=timestamp(snapshot.occurred_at),
+        seq=snapshot.version,
+        data=_market_changed(snapshot.market_id, snapshot.data),
+    )
+
+
+def subscribed(name: str, subscriptions: Sequence[str], snapshot: Snapshot | None, now: datetime) -> Frame:
+    """The answer to a subscription; with the market as it is now, when there is one."""
+    message = f"Subscribed to market {name}"
+    if snapshot is None:
+        data = MarketStateData(message=message, subscriptions=subscriptions, known=False)
+        return Frame(type="market_state", market_id=name, timestamp=timestamp(now), data=data)
+    state = _market_changed(snapshot.market_id, snapshot.data)
+    data = msgspec.structs.replace(
+        state, action="snapshot", message=message, subscriptions=subscriptions, known=True
+    )
+    return Frame(
+        type="market_state", market_id=name, timestamp=timestamp(now), seq=snapshot.version, data=data
+    )
+
+
+def subscribed_to_all(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
+    """The answer to a subscription to every market at once."""
+    data = MarketStateData(message="Subscribed to all markets", subscriptions=subscriptions)
+    return Frame(type="market_state", market_id=name, timestamp=timestamp(now), data=data)
+
+
+def unsubscribed(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
+    data = MarketStateData(message=f"Unsubscribed from market {name}", subscriptions=subscriptions)
+    return Frame(type="market_state", market_id=name, timestamp=timestamp(now), data=data)
+
+
+def welcome(client_id: str, now: datetime) -> Frame:
+    data = WelcomeData(
+        client_id=client_id,
+        message='Connected to zmartd. Send {"action": "subscribe", "market_id": "<id>"}, or "*" for all.',
+    )
+    return Frame(type="welcome", timestamp=timestamp(now), data=data)
+
+
+def authenticated(wallet: str, expires_at: datetime, now: datetime) -> Frame:
+    data = AuthenticatedData(wallet=wallet, expires_at=timestamp(expires_at))
+    return Frame(type="authenticated", timestamp=timestamp(now), data=data)
+
+
+def resync(name: str, now: datetime) -> Frame:
+    """Tells a client that it may have missed frames about `name`, and has to read it anew."""
+    data = ResyncData(message="Some updates may have been missed: read the current state over the REST API.")
+    return Frame(type="resync", market_id=name, timestamp=timestamp(now), data=data)
+
+
+def error(text: str, code: str, now: datetime) -> Frame:
+    return Frame(type="error", timestamp=timestamp(now), data=ErrorData(error=text, code=code))
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO-8601 in UTC with milliseconds, as JavaScript writes it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
+    price_yes, price_no = _prices(update.price_yes)
+    moved = update.old_state is not None and update.old_state is not update.state
+    return MarketStateData(
+        action=update.action,
+        old_state=_name(update.old_state) if moved else UNSET,
+        new_state=update.state.name if moved else UNSET,
+        state=update.state.name,
+        price_yes=price_yes,
+        price_no=price_no,
+        total_shares=str(update.shares_yes + update.shares_no),
+        b_parameter=str(update.b_parameter),
+        market=Market(
+            market_id=market_id,
+            on_chain_address=update.on_chain_address,
+            state=update.state.name,
+            state_code=update.state.value,
+            price_yes=price_yes,
+            price_no=price_no,
+            shares_yes=str(update.shares_yes),
+            shares_no=str(update.shares_no),
+            b_parameter=str(update.b_parameter),
+            total_volume=str(update.total_volume_lamports),
+            current_liquidity=str(update.current_liquidity_lamports),
+            proposed_outcome=update.proposed_outcome,
+            final_outcome=update.final_outcome,
+            slot=update.slot,
+        ),
+    )
+
+
+def _price(update: PriceUpdate) -> PriceData:
+    price_yes, price_no = _prices(update.price_yes)
+    return PriceData(
+        price_yes=price_yes,
+        price_no=price_no,
+        shares_yes=str(update.shares_yes),
+        shares_no=str(update.shares_no),
+        price_yes_camel=price_yes,
+        price_no_camel=price_no,
+        total_shares=str(update.shares_yes + update.shares_no),
+    )
+
+
+def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData:
+    label = "YES" if trade.outcome else "NO"
+    cost = str(trade.cost_lamports)
+    return TradeData(
+        id=trade.trade_id,
+        trade_id=trade.trade_id,
+        market_id=market,
+        trade_type=trade.trade_type,
+        outcome=trade.outcome,
+        outcome_label=label,
+        outcome_label_camel=label,
+        shares=str(trade.shares),
+        cost=cost,
+        payout=cost if trade.trade_type == "sell" else UNSET,
+        price_yes=trade.price_yes / SCALE,
+        user_wallet=wallet,
+        user=wallet,
+        trader=wallet,
+        signature=trade.signature,
+        slot=trade.slot,
+        created_at=at,
+    )
+
+
+def _vote(vote: VoteCast, at: str) -> VoteData:
+    return VoteData(
+        vote_type=vote.vote_type.value,
+        vote=vote.vote,
+        user_wallet=masked(vote.user_wallet),
+        created_at=at,
+    )
+
+
+_POST_TIME = {"created": "created_at", "updated": "updated_at", "deleted": "deleted_at"}
+
+
+def _discussion(change: DiscussionChange, wallet: str, at: str) -> DiscussionData:
+    post = Post(
+        id=change.discussion_id, user_wallet=wallet, content=change.content, parent_id=change.parent_id
+    )
+    return DiscussionData(
+        action=change.action,
+        discussion=msgspec.structs.replace(post, **{_POST_TIME[change.action]: at}),
+        id=change.discussion_id,
+        post_id=change.discussion_id,
+        author=wallet,
+        user=wallet,
+        content=change.content,
+        parent_id=change.parent_id,
+    )
+
+
+def _prices(price_yes: int) -> tuple[float, float]:
+    return price_yes / SCALE, (SCALE - price_yes) / SCALE
+
+
+def _name(state: MarketState | None) -> str | None:
+    return None if state is None else state.name

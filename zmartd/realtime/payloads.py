@@ -1,0 +1,131 @@
+"""What `data` is in each kind of frame: the API's names, and those that the browser client looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+
+class Market(Struct, frozen=True, kw_only=True):
+    """A market's row with the names and forms that the REST API gives it."""
+
+    market_id: str
+    on_chain_address: str
+    state: str
+    state_code: int
+    price_yes: float
+    price_no: float
+    shares_yes: str
+    shares_no: str
+    b_parameter: str
+    total_volume: str
+    current_liquidity: str
+    proposed_outcome: bool | None
+    final_outcome: bool | None
+    slot: int | None
+
+
+class MarketStateData(Struct, frozen=True, kw_only=True):
+    action: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    subscriptions: Sequence[str] | UnsetType = UNSET
+    known: bool | UnsetType = UNSET
+    old_state: str | UnsetType | None = UNSET
+    new_state: str | UnsetType = UNSET
+    state: str | UnsetType = UNSET
+    price_yes: float | UnsetType = field(default=UNSET, name="priceYes")
+    price_no: float | UnsetType = field(default=UNSET, name="priceNo")
+    total_shares: str | UnsetType = field(default=UNSET, name="totalShares")
+    b_parameter: str | UnsetType = field(default=UNSET, name="bParameter")
+    market: Market | UnsetType = UNSET
+
+
+class PriceData(Struct, frozen=True, kw_only=True):
+    price_yes: float
+    price_no: float
+    shares_yes: str
+    shares_no: str
+    price_yes_camel: float = field(name="priceYes")
+    price_no_camel: float = field(name="priceNo")
+    total_shares: str = field(name="totalShares")
+
+
+class TradeData(Struct, frozen=True, kw_only=True):
+    id: str
+    trade_id: str = field(name="tradeId")
+    market_id: str = field(name="marketId")
+    trade_type: str
+    outcome: bool
+    outcome_label: str
+    outcome_label_camel: str = field(name="outcomeLabel")
+    shares: str
+    cost: str
+    payout: str | UnsetType = UNSET
+    price_yes: float
+    user_wallet: str
+    user: str
+    trader: str
+    signature: str
+    slot: int
+    created_at: str
+
+
+class VoteData(Struct, frozen=True, kw_only=True):
+    vote_type: str
+    vote: bool
+    user_wallet: str
+    created_at: str
+
+
+class Post(Struct, frozen=True, kw_only=True):
+    id: str
+    user_wallet: str
+    content: str | None
+    parent_id: str | None
+    created_at: str | UnsetType = UNSET
+    updated_at: str | UnsetType = UNSET
+    deleted_at: str | UnsetType = UNSET
+
+
+class DiscussionData(Struct, frozen=True, kw_only=True):
+    action: str
+    discussion: Post
+    id: str
+    post_id: str = field(name="postId")
+    author: str
+    user: str
+    content: str | None
+    parent_id: str | None = field(name="parentId")
+
+
+class WelcomeData(Struct, frozen=True, kw_only=True):
+    client_id: str
+    message: str
+
+
+class AuthenticatedData(Struct, frozen=True, kw_only=True):
+    wallet: str
+    expires_at: str
+
+
+class ResyncData(Struct, frozen=True, kw_only=True):
+    message: str
+
+
+class ErrorData(Struct, frozen=True, kw_only=True):
+    error: str
+    code: str
+
+
+Data = (
+    MarketStateData
+    | PriceData
+    | TradeData
+    | VoteData
+    | DiscussionData
+    | WelcomeData
+    | AuthenticatedData
+    | ResyncData
+    | ErrorData
+)
