@@ -1,0 +1,44 @@
+"""Everything a handler may need from the application, under typed keys. The daemon puts it there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp.web import AppKey
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from zmartd import config
+    from zmartd.chain.codec import Codec
+    from zmartd.clock import Clock
+    from zmartd.http.auth.sessions import Sessions
+    from zmartd.http.auth.sign_in import SignIn
+    from zmartd.http.health import Health
+    from zmartd.http.helius import Credentials
+    from zmartd.http.ws import WebSocketEndpoint
+    from zmartd.indexer.apply import Indexer
+    from zmartd.realtime.bus import Bus
+    from zmartd.realtime.hub import Hub
+    from zmartd.store.pool import Database
+
+CLOCK: Final[AppKey[Clock]] = AppKey("clock")
+
+SERVER: Final[AppKey[config.Server]] = AppKey("settings.server")
+SOLANA: Final[AppKey[config.Solana]] = AppKey("settings.solana")
+AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
+REALTIME: Final[AppKey[config.Realtime]] = AppKey("settings.realtime")
+WEBHOOK_MAX_BODY_BYTES: Final[AppKey[int]] = AppKey("settings.helius.max_body_bytes")
+
+DATABASE: Final[AppKey[Database]] = AppKey("database")
+REDIS: Final[AppKey[Redis]] = AppKey("redis")
+CODEC: Final[AppKey[Codec]] = AppKey("codec")
+INDEXER: Final[AppKey[Indexer]] = AppKey("indexer")
+BUS: Final[AppKey[Bus]] = AppKey("bus")
+HUB: Final[AppKey[Hub]] = AppKey("hub")
+HEALTH: Final[AppKey[Health]] = AppKey("health")
+
+SESSIONS: Final[AppKey[Sessions]] = AppKey("sessions")
+SIGN_IN: Final[AppKey[SignIn]] = AppKey("sign_in")
+WEBSOCKET: Final[AppKey[WebSocketEndpoint]] = AppKey("websocket")
+WEBHOOK_CREDENTIALS: Final[AppKey[Credentials]] = AppKey("webhook_credentials")
