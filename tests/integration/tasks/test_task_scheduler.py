@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from manual_clock import ManualClock, eventually
+from redis.asyncio import Redis
+
+from zmartd.tasks.base import Action, TaskSkipped
+from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.runner import TaskRunner
+from zmartd.tasks.scheduler import Scheduler, UnknownTask
+
+
+class Sweep:
+    """A task that counts its runs and does in each what it was given."""
+
+    interval_seconds = 60.0
+
+    def __init__(
+        self,
+        work: Callable[[], Awaitable[Sequence[Action]]],
+        name: str = "sweep",
+        enabled: bool = True,
+    ) -> None:
+        self.name = name
+        self.enabled = enabled
+        self.begun = 0
+        self.ended = 0
+        self._work = work
+
+    async def run(self) -> Sequence[Action]:
+        self.begun += 1
+        try:
+            return await self._work()
+        finally:
+            self.ended += 1
+
+
+async def nothing() -> Sequence[Action]:
+    return ()
+
+
+async def crash() -> Sequence[Action]:
+    raise ConnectionError("postgresql://zmartd:hunter2@db refused")
+
+
+async def cancel_itself() -> Sequence[Action]:
+    raise asyncio.CancelledError
+
+
+@asynccontextmanager
+async def running(
+    clock: ManualClock, redis: Redis, *tasks: Sweep, stop_seconds: float = 5.0
+) -> AsyncIterator[Scheduler]:
+    runner = TaskRunner(TaskLock(redis, "daemon-a", clock), clock)
+    scheduler = Scheduler(tasks, runner, clock, random.Random(1), stop_seconds)
+    await scheduler.start()
+    await eventually(lambda: clock.sleeping == sum(task.enabled for task in tasks))
+    try:
+        yield scheduler
+    finally:
+        await scheduler.stop()
+
+
+async def all_asleep(clock: ManualClock, *tasks: Sweep) -> None:
+    """Every run has ended and every timer waits again."""
+    await eventually(lambda: all(t.begun == t.ended for t in tasks) and clock.sleeping == len(tasks))
+
+
+async def test_a_task_runs_shortly_after_the_start_and_then_at_its_interval(redis: Redis) -> None:
+    clock, sweep = ManualClock(), Sweep(nothing)
+    async with running(clock, redis, sweep):
+        assert sweep.begun == 0
+        clock.advance(2)
+        await eventually(lambda: sweep.begun == 1)
+        for runs in (2, 3):
+            await all_asleep(clock, sweep)
+            clock.advance(50)
+            assert sweep.begun == runs - 1
+            clock.advance(15)
+            await eventually(lambda runs=runs: sweep.begun == runs)
+
+
+async def test_a_task_that_crashes_runs_again_and_the_others_never_notice(redis: Redis) -> None:
+    clock = ManualClock()
+    crashing, sweep = Sweep(crash, "crashing"), Sweep(nothing)
+    async with running(clock, redis, crashing, sweep) as scheduler:
+        for runs in (1, 2):
+            clock.advance(65)
+            await eventually(lambda runs=runs: crashing.ended == sweep.ended == runs)
+            await all_asleep(clock, crashing, sweep)
+        assert scheduler.reports()["crashing"].failure == "ConnectionError; the log has the traceback"
+        assert scheduler.reports()["sweep"].ok
+
+
+async def test_a_task_that_cancels_itself_is_a_failed_run_and_runs_again(redis: Redis) -> None:
+    clock, sweep = ManualClock(), Sweep(cancel_itself)
+    async with running(clock, redis, sweep) as scheduler:
+        for runs in (1, 2):
+            clock.advance(65)
+            await eventually(lambda runs=runs: sweep.ended == runs)
+            await all_asleep(clock, sweep)
+        assert scheduler.reports()["sweep"].failure == "the task cancelled itself"
+
+
+async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(redis: Redis) -> None:
+    let_go = asyncio.Event()
+
+    async def slow() -> Sequence[Action]:
+        await let_go.wait()
+        return ()
+
+    clock, sweep = ManualClock(), Sweep(slow)
+    async with running(clock, redis, sweep) as scheduler:
+        clock.advance(2)
+        await eventually(lambda: sweep.begun == 1)
+        for _ in range(40):
+            await eventually(lambda: clock.sleeping == 1)  # the renewal of the lease
+            clock.advance(5)
+        assert sweep.begun == 1
+        second = await scheduler.run_once("sweep")
+        assert second.skipped == "sweep is already running on daemon-a"
+        let_go.set()
+        await eventually(lambda: sweep.ended >= 1)
+
+
+async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis) -> None:
+    let_go = asyncio.Event()
+
+    async def slow() -> Sequence[Action]:
+        await let_go.wait()
+        return (Action("m", "sweep", ok=True),)
+
+    clock, sweep = ManualClock(), Sweep(slow)
+    async with running(clock, redis, sweep) as scheduler:
+        clock.advance(2)
+        await eventually(lambda: sweep.begun == 1)
+        stopping = asyncio.create_task(scheduler.stop())
+        await asyncio.wait({stopping}, timeout=0.02)
+        assert not stopping.done()
+        let_go.set()
+        await stopping
+        assert scheduler.reports()["sweep"].actions == (Action("m", "sweep", ok=True),)
+
+
+async def test_stopping_cancels_a_run_that_does_not_end_in_time(redis: Redis) -> None:
+    async def endless() -> Sequence[Action]:
+        await asyncio.Event().wait()
+        return ()
+
+    clock, sweep = ManualClock(), Sweep(endless)
+    async with running(clock, redis, sweep, stop_seconds=0.02) as scheduler:
+        clock.advance(2)
+        await eventually(lambda: sweep.begun == 1)
+        await scheduler.stop()
+        assert sweep.ended == 1
+        assert await redis.exists("zmartd:task:sweep:lock") == 0
+
+
+async def test_a_disabled_task_runs_only_when_it_is_asked_for(redis: Redis) -> None:
+    clock, sweep = ManualClock(), Sweep(nothing, enabled=False)
+    async with running(clock, redis, sweep) as scheduler:
+        clock.advance(1_000)
+        assert scheduler.reports() == {}
+        assert (await scheduler.run_once("sweep")).ok
+        assert sweep.begun == 1
+
+
+async def test_an_unknown_task_is_an_error_that_lists_those_there_are(redis: Redis) -> None:
+    async with running(ManualClock(), redis, Sweep(nothing)) as scheduler:
+        with pytest.raises(UnknownTask, match="there is no task 'swoop'; there are: sweep"):
+            await scheduler.run_once("swoop")
+
+
+async def test_a_report_is_not_ok_when_one_market_failed(redis: Redis) -> None:
+    failed = Action("m2", "finalize", ok=False, detail="BoundedLossExceeded")
+
+    async def mixed() -> Sequence[Action]:
+        return [Action("m1", "finalize", ok=True, signature="5sig"), failed]
+
+    async with running(ManualClock(), redis, Sweep(mixed)) as scheduler:
+        report = await scheduler.run_once("sweep")
+    assert report.failure is None
+    assert report.actions[1] == failed
+    assert not report.ok
+
+
+async def test_a_task_that_cannot_work_is_skipped_and_says_why(redis: Redis) -> None:
+    async def keyless() -> Sequence[Action]:
+        raise TaskSkipped("there is no authority key")
+
+    async with running(ManualClock(), redis, Sweep(keyless)) as scheduler:
+        report = await scheduler.run_once("sweep")
+    assert report.skipped == "there is no authority key"
+    assert report.fencing_token is not None
+    assert report.ok
+
+
+async def test_without_redis_the_task_does_not_run_and_the_report_says_so(lost_redis: Redis) -> None:
+    sweep = Sweep(nothing)
+    async with running(ManualClock(), lost_redis, sweep) as scheduler:
+        report = await scheduler.run_once("sweep")
+    assert sweep.begun == 0
+    assert report.failure is not None
+    assert "Redis does not answer" in report.failure
