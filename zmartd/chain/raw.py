@@ -13,7 +13,7 @@ MAX_INSTRUCTION_TEXT = 20_000
 
 Address = Annotated[str, Meta(min_length=32, max_length=44)]
 Addresses = Annotated[list[Address], Meta(max_length=MAX_ACCOUNT_KEYS)]
-Signature = Annotated[str, Meta(pattern="^[1-9A-HJ-NP-Za-km-z]{64,88}$")]
+Signature = Annotated[str, Meta(pattern=r"^[1-9A-HJ-NP-Za-km-z]{64,88}\Z")]
 KeyIndex = Annotated[int, Meta(ge=0, lt=MAX_ACCOUNT_KEYS)]
 Unsigned63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signed64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -177,12 +177,15 @@ def _decoded(reading: LogReading, codec: Codec) -> tuple[tuple[EventRecord, ...]
 def _payload(line: str) -> bytes:
     """Anchor logs an event as one field; `sol_log_data` with several writes them with spaces between."""
     text = line.strip()
+    if " " in text:
+        raise UndecodableData(f"{len(text.split())} fields instead of one")
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        data = binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError) as error:
-        fields = len(text.split())
-        reason = f"{fields} fields instead of one" if fields != 1 else "this is not base64"
-        raise UndecodableData(reason) from error
+        raise UndecodableData("this is not base64") from error
+    if len(text) % 4:
+        raise UndecodableData("this is not base64")
+    return data
 
 
 class _CreateMarket(Struct, frozen=True, gc=False):
