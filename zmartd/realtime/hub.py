@@ -67,10 +67,10 @@ class Hub:
                 if isinstance(item, Message):
                     self._forward(item)
                     continue
-                self._listening.set()
                 if resync is not None:
                     resync.cancel()
-                resync = tasks.create_task(self._resync())
+                resync = tasks.create_task(self._resync(list(self._topics)))
+                self._listening.set()
 
     async def listening(self) -> None:
         """Return when the hub hears what is published."""
@@ -144,9 +144,9 @@ class Hub:
         if topic := self._topics.get(EVERY_MARKET):
             topic.publish(by_id, elsewhere=topics)
 
-    async def _resync(self) -> None:
-        """Tell everybody where things stand, after messages may have been missed."""
-        for name in list(self._topics):
+    async def _resync(self, names: list[str]) -> None:
+        """Tell the subscribers of `names` where things stand, after messages may have been missed."""
+        for name in names:
             snapshot = None if name == EVERY_MARKET else await self._read(name)
             topic = self._topics.get(name)
             if topic is None:

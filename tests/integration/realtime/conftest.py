@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from zmartd.clock import SystemClock
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.realtime.bus import Bus
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def bus(redis: Redis) -> Bus:
+    return Bus(redis, SystemClock())
+
+
+@pytest.fixture
+async def own_valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
+    """A server that the test may stop and start."""
+    server = EmbeddedValkey(tmp_path / "valkey")
+    await server.start()
+    yield server
+    await server.stop()

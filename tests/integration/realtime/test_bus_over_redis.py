@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+from listeners import MARKET, Reader, message, state, trade
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from zmartd.clock import SystemClock
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.market.lifecycle import VoteKind
+from zmartd.realtime.bus import Bus, BusUnavailable
+from zmartd.realtime.messages import DiscussionChange, Gap, PriceUpdate, VoteCast
+
+
+async def test_every_kind_of_message_arrives_as_it_was_sent_and_in_order(bus: Bus) -> None:
+    reader = Reader(bus)
+    await reader.ready()
+    sent = [
+        message(7, trade()),
+        message(7, PriceUpdate(price_yes=1, shares_yes=2, shares_no=18_446_744_073_709_551_615)),
+        message(7, state(3)),
+        message(7, VoteCast(vote_type=VoteKind.DISPUTE, vote=False, user_wallet="w")),
+        message(7, DiscussionChange(action="deleted", discussion_id="d", user_wallet="w")),
+    ]
+    await bus.publish(sent)
+    assert [await reader.next() for _ in sent] == sent
+    await reader.close()
+
+
+async def test_each_kind_has_the_channel_that_other_programs_know(bus: Bus, redis: Redis) -> None:
+    async with redis.pubsub() as pubsub:
+        await pubsub.psubscribe("*")
+        assert (await pubsub.get_message(timeout=5))["type"] == "psubscribe"
+        await bus.publish(
+            [
+                message(1, state()),
+                message(1, PriceUpdate(price_yes=1, shares_yes=0, shares_no=0)),
+                message(1, trade()),
+                message(1, VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet="w")),
+                message(1, DiscussionChange(action="created", discussion_id="d", user_wallet="w")),
+            ]
+        )
+        channels = [(await pubsub.get_message(timeout=5))["channel"].decode() for _ in range(5)]
+    assert channels == [
+        f"market:{MARKET}:update",
+        f"market:{MARKET}:price",
+        f"market:{MARKET}:trade",
+        "global:vote",
+        f"market:{MARKET}:discussion",
+    ]
+
+
+async def test_what_nobody_can_read_is_passed_over(bus: Bus, redis: Redis) -> None:
+    reader = Reader(bus)
+    await reader.ready()
+    channel = f"market:{MARKET}:trade"
+    await redis.publish(channel, b"not json")
+    await redis.publish(channel, b'{"market_id":"UPPER","version":1,"data":{"type":"trade"}}')
+    await redis.publish(channel, b'"' + b"x" * 70_000 + b'"')
+    await bus.publish([message(1)])
+    assert await reader.next() == message(1)
+    await reader.close()
+
+
+async def test_nothing_to_publish_needs_no_redis() -> None:
+    nowhere = Redis(unix_socket_path="/nonexistent/valkey.sock", retry=Retry(NoBackoff(), 0))
+    await Bus(nowhere, SystemClock()).publish([])
+
+
+async def test_listeners_hear_again_after_redis_was_away_and_are_told_of_the_gap(
+    own_valkey: EmbeddedValkey,
+) -> None:
+    async with Redis.from_url(own_valkey.url) as client:
+        bus = Bus(client, SystemClock())
+        reader = Reader(bus)
+        await reader.ready()
+        await bus.publish([message(1)])
+        assert await reader.next() == message(1)
+
+        await own_valkey.stop()
+        await own_valkey.start()
+
+        assert await reader.next() == Gap()
+        await bus.publish([message(3)])
+        assert await reader.next() == message(3)
+        await reader.close()
+
+
+async def test_listeners_are_told_of_messages_that_redis_did_not_take(own_valkey: EmbeddedValkey) -> None:
+    impatient = Redis.from_url(own_valkey.url, retry=Retry(NoBackoff(), 0))
+    bus = Bus(impatient, SystemClock())
+    await own_valkey.stop()
+    with pytest.raises(BusUnavailable):
+        await bus.publish([message(1)])
+    await own_valkey.start()
+    async with Redis.from_url(own_valkey.url) as other:
+        reader = Reader(Bus(other, SystemClock()))
+        await reader.ready()
+        await bus.publish([message(2)])
+        assert [await reader.next(), await reader.next()] == [Gap(), message(2)]
+        await bus.publish([message(3)])
+        assert await reader.next() == message(3)
+        await reader.close()
+    await impatient.aclose()

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from listeners import (
+    ADDRESS,
+    MARKET,
+    OTHER_MARKET,
+    TRADER,
+    Markets,
+    RecordingOutlet,
+    address_of,
+    message,
+    state,
+)
+from redis.asyncio import Redis
+
+from zmartd import config
+from zmartd.clock import SystemClock
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.market.lifecycle import VoteKind
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.hub import EVERY_MARKET, Hub, TooManySubscriptions
+from zmartd.realtime.messages import PriceUpdate, VoteCast
+
+SETTINGS = config.Realtime(max_subscriptions=3, max_buffered_bytes=4_096)
+
+
+@pytest.fixture
+def markets() -> Markets:
+    return Markets()
+
+
+@pytest.fixture
+async def hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
+    async for running in running_hub(bus, markets):
+        yield running
+
+
+async def running_hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
+    hub = Hub(bus, markets.read, address_of, SETTINGS, SystemClock())
+    task = asyncio.create_task(hub.run())
+    async with asyncio.timeout(10):
+        await hub.listening()
+    yield hub
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def subscriber(hub: Hub, *names: str) -> RecordingOutlet:
+    outlet = RecordingOutlet()
+    client = hub.connect(outlet)
+    for name in names:
+        await hub.subscribe(client, name)
+    return outlet
+
+
+async def test_subscribers_get_what_is_published_in_its_order(hub: Hub, bus: Bus) -> None:
+    outlet = await subscriber(hub, MARKET)
+    await bus.publish([message(version) for version in range(1, 51)])
+    await outlet.until(lambda out: len(out.seqs("trade")) == 50)
+    assert outlet.seqs("trade") == list(range(1, 51))
+
+
+async def test_nobody_gets_what_he_did_not_ask_for(hub: Hub, bus: Bus) -> None:
+    idle, other, everything = (
+        await subscriber(hub),
+        await subscriber(hub, OTHER_MARKET),
+        await subscriber(hub, EVERY_MARKET),
+    )
+    await bus.publish([message(1), message(2)])
+    await everything.until(lambda out: out.seqs("trade") == [1, 2])
+    assert idle.frames == []
+    assert [frame["type"] for frame in other.frames] == ["market_state"]
+
+
+async def test_the_market_is_named_as_the_client_named_it(hub: Hub, bus: Bus) -> None:
+    by_id, by_address = await subscriber(hub, MARKET), await subscriber(hub, ADDRESS)
+    everything = await subscriber(hub, EVERY_MARKET)
+    await bus.publish([message(1)])
+    for outlet, name in ((by_id, MARKET), (by_address, ADDRESS), (everything, MARKET)):
+        await outlet.until(lambda out: out.seqs("trade") == [1])
+        assert outlet.frames[-1]["market_id"] == name
+        assert outlet.frames[-1]["data"]["marketId"] == name
+
+
+async def test_a_market_that_is_in_the_firehose_anyway_comes_once(hub: Hub, bus: Bus) -> None:
+    outlet = await subscriber(hub, EVERY_MARKET, MARKET)
+    await bus.publish([message(1), message(9, market_id=OTHER_MARKET)])
+    await outlet.until(lambda out: 9 in out.seqs("trade"))
+    assert outlet.seqs("trade") == [1, 9]
+
+
+async def test_votes_reach_the_subscribers_of_their_market(hub: Hub, bus: Bus) -> None:
+    outlet = await subscriber(hub, MARKET)
+    vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet=TRADER)
+    await bus.publish([message(0, vote, market_id=OTHER_MARKET), message(0, vote)])
+    await outlet.until(lambda out: out.frames[-1]["type"] == "vote")
+    assert len(outlet.frames) == 2
+    assert outlet.frames[-1]["market_id"] == MARKET
+
+
+async def test_who_signs_in_sees_whole_wallets_from_then_on(hub: Hub, bus: Bus) -> None:
+    outlet = RecordingOutlet()
+    client = hub.connect(outlet)
+    await hub.subscribe(client, MARKET)
+    await bus.publish([message(1)])
+    await outlet.until(lambda out: out.seqs("trade") == [1])
+    client.signed_in = True
+    await bus.publish([message(2)])
+    await outlet.until(lambda out: out.seqs("trade") == [1, 2])
+    assert [frame["data"]["trader"] for frame in outlet.frames[1:]] == ["FZ5W…dMYX", TRADER]
+
+
+async def test_between_the_snapshot_and_the_live_frames_nothing_is_missed_or_repeated(
+    hub: Hub, bus: Bus, markets: Markets
+) -> None:
+    """While the market is read at version 5, versions 4 to 7 are published."""
+    witness = await subscriber(hub, EVERY_MARKET)
+    markets.versions[MARKET] = 5
+    markets.free.clear()
+    outlet = RecordingOutlet()
+    joining = asyncio.create_task(hub.subscribe(hub.connect(outlet), MARKET))
+    await markets.reading.wait()
+    await bus.publish([message(version) for version in (4, 5, 6, 7)])
+    await witness.until(lambda out: out.seqs("trade") == [4, 5, 6, 7])
+    assert outlet.frames == []
+
+    markets.free.set()
+    await joining
+    await bus.publish([message(5), message(8)])
+    await outlet.until(lambda out: 8 in out.seqs("trade"))
+
+    assert outlet.frames[0]["seq"] == 5
+    assert outlet.frames[0]["data"]["totalShares"] == "5"
+    assert outlet.seqs("trade") == [6, 7, 8]
+
+
+async def test_a_vote_is_no_part_of_a_snapshot_and_is_held_for_who_joins(
+    hub: Hub, bus: Bus, markets: Markets
+) -> None:
+    witness = await subscriber(hub, EVERY_MARKET)
+    markets.versions[MARKET] = 5
+    markets.free.clear()
+    outlet = RecordingOutlet()
+    joining = asyncio.create_task(hub.subscribe(hub.connect(outlet), MARKET))
+    await markets.reading.wait()
+    await bus.publish([message(5, VoteCast(vote_type=VoteKind.DISPUTE, vote=True, user_wallet=TRADER))])
+    await witness.until(lambda out: len(out.seqs("vote")) == 1)
+    markets.free.set()
+    await joining
+    await outlet.until(lambda out: len(out.seqs("vote")) == 1)
+
+
+async def test_a_late_state_or_price_does_not_move_a_client_backwards(hub: Hub, bus: Bus) -> None:
+    outlet = await subscriber(hub, MARKET)
+    price = PriceUpdate(price_yes=1, shares_yes=0, shares_no=0)
+    await bus.publish(
+        [message(2, state(2)), message(2, price), message(1, state(1)), message(1, price), message(1)]
+    )
+    await outlet.until(lambda out: out.seqs("trade") == [1])
+    assert outlet.seqs("market_state") == [0, 2]
+    assert outlet.seqs("price_update") == [2]
+
+
+async def test_a_client_that_stops_reading_is_dropped_and_the_others_lose_nothing(hub: Hub, bus: Bus) -> None:
+    slow, quick = await subscriber(hub, MARKET), await subscriber(hub, MARKET)
+    slow.stalled = True
+    await bus.publish([message(version) for version in range(1, 101)])
+    await quick.until(lambda out: len(out.seqs("trade")) == 100)
+    await slow.until(lambda out: out.closed is not None)
+    assert slow.closed is not None
+    assert slow.closed[0] == 1013
+    await bus.publish([message(101)])
+    await quick.until(lambda out: out.seqs("trade")[-1] == 101)
+    assert 101 not in slow.seqs("trade")
+
+
+async def test_an_unsubscribed_client_gets_no_more(hub: Hub, bus: Bus) -> None:
+    witness = await subscriber(hub, MARKET)
+    outlet = RecordingOutlet()
+    client = hub.connect(outlet)
+    await hub.subscribe(client, MARKET)
+    hub.unsubscribe(client, MARKET)
+    await bus.publish([message(1)])
+    await witness.until(lambda out: out.seqs("trade") == [1])
+    assert [frame["data"]["message"] for frame in outlet.frames] == [
+        f"Subscribed to market {MARKET}",
+        f"Unsubscribed from market {MARKET}",
+    ]
+    assert [frame["data"]["subscriptions"] for frame in outlet.frames] == [[MARKET], []]
+
+
+async def test_a_client_may_leave_while_its_subscription_is_answered(hub: Hub, markets: Markets) -> None:
+    markets.free.clear()
+    outlet = RecordingOutlet()
+    client = hub.connect(outlet)
+    joining = asyncio.create_task(hub.subscribe(client, MARKET))
+    await markets.reading.wait()
+    hub.disconnect(client)
+    markets.free.set()
+    await joining
+    assert outlet.frames == []
+
+
+async def test_subscriptions_are_limited_and_repeating_one_counts_once(hub: Hub) -> None:
+    client = hub.connect(RecordingOutlet())
+    for name in (MARKET, ADDRESS, OTHER_MARKET, OTHER_MARKET):
+        await hub.subscribe(client, name)
+    with pytest.raises(TooManySubscriptions):
+        await hub.subscribe(client, EVERY_MARKET)
+    hub.unsubscribe(client, ADDRESS)
+    await hub.subscribe(client, EVERY_MARKET)
+    assert client.subscriptions == [MARKET, OTHER_MARKET, EVERY_MARKET]
+
+
+async def test_a_read_that_fails_costs_the_snapshot_and_not_the_subscription(bus: Bus) -> None:
+    async def fails(name: str) -> None:
+        raise OSError(f"no database to read {name} from")
+
+    hub = Hub(bus, fails, address_of, SETTINGS, SystemClock())
+    task = asyncio.create_task(hub.run())
+    await hub.listening()
+    outlet = await subscriber(hub, MARKET)
+    await bus.publish([message(1)])
+    await outlet.until(lambda out: out.seqs("trade") == [1])
+    assert outlet.frames[0]["data"]["known"] is False
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_two_daemons_on_one_redis_both_deliver(hub: Hub, bus: Bus, redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        async for second in running_hub(Bus(redis, SystemClock()), Markets()):
+            outlets = [await subscriber(hub, MARKET), await subscriber(second, MARKET)]
+            await bus.publish([message(1), message(2)])
+            for outlet in outlets:
+                await outlet.until(lambda out: out.seqs("trade") == [1, 2])
+
+
+async def test_after_redis_was_away_clients_learn_where_things_stand(own_valkey: EmbeddedValkey) -> None:
+    markets = Markets()
+    async with Redis.from_url(own_valkey.url) as redis:
+        bus = Bus(redis, SystemClock())
+        async for hub in running_hub(bus, markets):
+            watcher, everything = await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)
+            await own_valkey.stop()
+            markets.versions[MARKET] = 4
+            await own_valkey.start()
+
+            await watcher.until(lambda out: out.seqs("market_state")[-1] == 4)
+            await everything.until(lambda out: out.frames[-1]["type"] == "resync")
+            await bus.publish([message(4), message(5)])
+            await watcher.until(lambda out: 5 in out.seqs("trade"))
+            assert watcher.seqs("trade") == [5]
