@@ -12,8 +12,8 @@ Item = TypeVar("Item")
 class GroupCommit(Generic[Item]):
     """Hands all items that came in during one commit to the next one.
 
-    Nobody waits for a timer: a lone item is committed at once, and under load each commit takes along whatever
-    arrived while the one before it was on its way to the disk.
+    Nobody waits for a timer: a lone item is committed at once, and under load each commit takes along
+    whatever arrived while the one before it was on its way to the disk.
     """
 
     def __init__(self, commit: Callable[[list[Item]], Awaitable[None]], max_items: int) -> None:

@@ -100,6 +100,10 @@ class EventRow(Struct, frozen=True):
         return None if wallet is None else str(wallet)
 
     @property
+    def is_trade(self) -> bool:
+        return isinstance(self.event, events.SharesBought | events.SharesSold)
+
+    @property
     def occurred_at(self) -> datetime:
         """The chain's clock when the program ran."""
         event = self.event

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.integration.indexer.story import PROGRAM, Story, whole_life
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction, Quarantined
+from zmartd.clock import SystemClock
+from zmartd.indexer.apply import Indexer
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.messages import MarketUpdate, PriceUpdate, TradeExecuted, VoteCast
+from zmartd.store.pool import Database
+
+PROJECTION = {
+    "markets": "select * from markets order by id",
+    "trades": "select *, null as created_at from trades order by tx_signature, event_index",
+    "user_positions": "select * from user_positions order by market_id, user_wallet",
+    "proposal_votes": "select * from proposal_votes order by market_id, user_wallet",
+    "dispute_votes": "select * from dispute_votes order by market_id, user_wallet",
+    "market_events": "select * from market_events order by tx_signature, event_index",
+    "trade_events": "select * from trade_events order by tx_signature, event_index",
+    "vote_events": "select * from vote_events order by tx_signature, event_index",
+    "admin_events": "select * from admin_events order by tx_signature, event_index",
+}
+ARRIVAL = {"id", "received_at", "updated_at", "version", "search"}
+"""Columns that tell when and in which order the daemon learned something, not what is true."""
+
+
+@pytest.fixture
+async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
+    redis = Redis.from_url(redis_url)
+    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    await redis.aclose()
+
+
+async def projection(database: Database) -> dict[str, list[dict[str, Any]]]:
+    async with database.service() as connection:
+        return {
+            table: [
+                {name: value for name, value in row.items() if name not in ARRIVAL}
+                for row in await connection.fetch(query)
+            ]
+            for table, query in PROJECTION.items()
+        }
+
+
+async def forget(database: Database) -> None:
+    async with database.service() as connection:
+        for table in reversed(PROJECTION):
+            await connection.execute(f"delete from {table} where true")
+        await connection.execute("delete from protocol_config_history where true")
+
+
+async def market_row(database: Database, story: Story) -> dict[str, Any]:
+    async with database.service() as connection:
+        row = await connection.fetchrow("select * from markets where id = $1", story.market_id.hex())
+    assert row is not None
+    return dict(row)
+
+
+async def test_a_whole_life_leads_to_the_numbers_of_the_program(indexer: Indexer, database: Database) -> None:
+    story = whole_life(seed=1)
+    applied = await indexer.apply(story.transactions)
+    assert applied.new_events == sum(len(tx.events) for tx in story.transactions)
+    market = await market_row(database, story)
+    assert market["state"] == "FINALIZED"
+    assert market["final_outcome"] is True
+    assert market["was_disputed"] is True
+    assert (market["shares_yes"], market["shares_no"]) == (story.q[True], story.q[False])
+    assert market["total_volume"] == story.volume
+    assert market["current_liquidity"] == story.liquidity
+    assert market["accumulated_protocol_fees"] == story.fees[0]
+    assert (market["resolver_fees_earned"], market["lp_fees_earned"]) == (story.fees[1], story.fees[2])
+    assert (market["accumulated_resolver_fees"], market["accumulated_lp_fees"]) == (0, 0)
+    assert market["liquidity_withdrawn"] == 123_456
+    assert market["claimed_total"] == story.claimed > 0
+    assert market["ipfs_question_hash"] == "Qm" + "a" * 44
+    async with database.service() as connection:
+        assert await connection.fetchval("select count(*) from trades where not exact") == 0
+        positions = await connection.fetch("select * from user_positions")
+    for position in positions:
+        trader = next(one for one in story.traders if str(one) == position["user_wallet"])
+        assert position["shares_yes"] == story.held.get((trader, True), 0)
+        assert position["shares_no"] == story.held.get((trader, False), 0)
+        assert position["total_invested"] == story.invested.get(trader, 0)
+        assert position["has_claimed"] is bool(story.held.get((trader, True), 0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_duplicates_and_any_order_lead_to_the_same_rows(
+    indexer: Indexer, database: Database, seed: int
+) -> None:
+    stories = [whole_life(seed=10 + seed, trades=24), traded_earlier(seed=50 + seed)]
+    everything = [tx for story in stories for tx in story.transactions]
+    everything.sort(key=lambda tx: tx.slot)
+    await indexer.apply(everything)
+    in_order = await projection(database)
+    await forget(database)
+    for batch in shuffled_with_duplicates(everything, seed):
+        await indexer.apply(batch)
+    assert differences(in_order, await projection(database)) == []
+
+
+def differences(expected: dict[str, list[dict[str, Any]]], got: dict[str, list[dict[str, Any]]]) -> list[str]:
+    found: list[str] = []
+    for table, rows in expected.items():
+        assert len(rows) == len(got[table]), table
+        for row, other in zip(rows, got[table], strict=True):
+            found += [f"{table}.{k}: {row[k]} != {other[k]}" for k in row if row[k] != other[k]]
+    return found
+
+
+def traded_earlier(seed: int) -> Story:
+    """A market that is through before the other one's fees change: fees are everybody's."""
+    story = Story(seed, slot=500)
+    story.create()
+    story.open_for_trading()
+    story.trade(10)
+    return story
+
+
+def shuffled_with_duplicates(
+    transactions: list[ChainTransaction], seed: int
+) -> Iterable[list[ChainTransaction]]:
+    rng = random.Random(seed)
+    deliveries = transactions + rng.sample(transactions, len(transactions) // 3)
+    rng.shuffle(deliveries)
+    while deliveries:
+        size = rng.randint(1, 7)
+        yield deliveries[:size]
+        deliveries = deliveries[size:]
+
+
+async def test_concurrent_daemons_applying_the_same_transactions_count_each_once(
+    indexer: Indexer, database: Database
+) -> None:
+    story = whole_life(seed=3, trades=20)
+    batches = list(shuffled_with_duplicates(story.transactions, 3))
+    results = await asyncio.gather(*(indexer.apply(batch) for batch in batches))
+    assert sum(result.new_events for result in results) == sum(len(tx.events) for tx in story.transactions)
+    market = await market_row(database, story)
+    assert market["total_volume"] == story.volume
+    assert market["current_liquidity"] == story.liquidity
+
+
+async def test_a_late_event_does_not_move_a_market_backwards(indexer: Indexer, database: Database) -> None:
+    story = Story(seed=4)
+    story.create()
+    story.open_for_trading()
+    *earlier, approved, activated = story.transactions
+    await indexer.apply([activated])
+    assert (await market_row(database, story))["state"] == "ACTIVE"
+    await indexer.apply([approved])
+    await indexer.apply(earlier)
+    market = await market_row(database, story)
+    assert market["state"] == "ACTIVE"
+    assert market["approved_at"] is not None
+    assert market["chain_confirmed"] is True
+
+
+async def test_a_failed_transaction_changes_nothing(indexer: Indexer, database: Database) -> None:
+    story = Story(seed=5)
+    story.create()
+    failed = {**{name: getattr(story.transactions[0], name) for name in ChainTransaction.__struct_fields__}}
+    applied = await indexer.apply([ChainTransaction(**{**failed, "succeeded": False})])
+    assert applied.new_events == 0
+    assert await projection(database) == {table: [] for table in PROJECTION}
+
+
+async def test_data_that_nobody_can_decode_is_kept_once(indexer: Indexer, database: Database) -> None:
+    story = Story(seed=6)
+    story.tell()
+    fields = {name: getattr(story.transactions[0], name) for name in ChainTransaction.__struct_fields__}
+    odd = ChainTransaction(**{**fields, "quarantined": (Quarantined(0, b"\1\2\3", "unknown discriminator"),)})
+    await indexer.apply([odd])
+    await indexer.apply([odd])
+    async with database.service() as connection:
+        rows = await connection.fetch("select data, reason from quarantined_events")
+    assert [(row["data"], row["reason"]) for row in rows] == [(b"\1\2\3", "unknown discriminator")]
+
+
+async def test_subscribers_are_told_of_trades_price_votes_and_state(indexer: Indexer) -> None:
+    story = Story(seed=7)
+    story.create()
+    story.open_for_trading()
+    opening = await indexer.apply(story.transactions)
+    assert [type(message.data) for message in opening.messages] == [VoteCast] * 4 + [MarketUpdate]
+    update = opening.messages[-1].data
+    assert isinstance(update, MarketUpdate)
+    assert (update.action, update.state.name) == ("created", "ACTIVE")
+    before = len(story.transactions)
+    story.trade(1)
+    trading = await indexer.apply(story.transactions[before:])
+    assert [type(message.data) for message in trading.messages] == [TradeExecuted, PriceUpdate, MarketUpdate]
+    price = trading.messages[1].data
+    assert isinstance(price, PriceUpdate)
+    assert (price.shares_yes, price.shares_no) == (story.q[True], story.q[False])
+    assert {message.version for message in trading.messages} == {opening.messages[-1].version + 1}
+
+
+async def test_a_creator_s_registered_question_appears_with_the_market(
+    indexer: Indexer, database: Database
+) -> None:
+    story = Story(seed=8)
+    story.create()
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into market_metadata (market_id, creator_wallet, question, category, end_date, cid,"
+            " document, on_chain_address, b_parameter, initial_liquidity)"
+            " values ($1, $2, 'Will it rain tomorrow?', 'science', now(), $3, '', $4, 1, 1)",
+            story.market_id.hex(),
+            str(story.creator),
+            "Qm" + "a" * 44,
+            str(story.market),
+        )
+    await indexer.apply(story.transactions)
+    market = await market_row(database, story)
+    assert market["question"] == "Will it rain tomorrow?"
+    assert market["metadata_verified"] is True

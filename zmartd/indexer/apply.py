@@ -1,0 +1,183 @@
+"""The one door into the projection: everything that the chain says enters through `Indexer.apply`.
+
+A batch is one database transaction. Event rows are unique by their place on the chain, and only the effects
+of rows that are new are applied, so that the same transaction given twice, late or out of order changes
+nothing that it should not. What is published afterwards is news of what is already true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import asyncpg
+import msgspec
+from asyncpg import Connection, Record
+from msgspec import Struct
+from prometheus_client import Counter
+from solders.pubkey import Pubkey
+
+from zmartd.chain.events import SharesTransferred, WinningsClaimed
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer import markets
+from zmartd.indexer.announce import announce
+from zmartd.indexer.batch import Batch
+from zmartd.indexer.lifecycle import apply_lifecycle
+from zmartd.indexer.payouts import apply_payouts
+from zmartd.indexer.protocol import apply_protocol
+from zmartd.indexer.rates import rate_history
+from zmartd.indexer.recording import quarantine, record
+from zmartd.indexer.rows import EventRow, event_row
+from zmartd.indexer.trades import apply_trades
+from zmartd.indexer.votes import apply_votes
+from zmartd.log import get_logger
+from zmartd.realtime.bus import Bus, BusUnavailable
+from zmartd.realtime.messages import Message
+from zmartd.store.pool import Database
+
+_ATTEMPTS = 5
+_EVENTS = Counter(
+    "zmartd_indexer_events_total", "Program events applied to the projection, each once", ["type"]
+)
+_QUARANTINED = Counter("zmartd_indexer_quarantined_total", "Data lines of the program that nobody can decode")
+
+log = get_logger(__name__)
+
+
+class Applied(Struct, frozen=True):
+    """What a batch did: how many transactions were given, how many of their events were new, and the news."""
+
+    transactions: int
+    new_events: int
+    messages: tuple[Message, ...]
+
+
+class Indexer:
+    """Applies transactions of the program to the database, and tells everybody what changed."""
+
+    def __init__(self, database: Database, bus: Bus, pdas: Pdas) -> None:
+        self._database = database
+        self._bus = bus
+        self._pdas = pdas
+
+    async def apply(self, transactions: Sequence[ChainTransaction], commitment: str = "confirmed") -> Applied:
+        """Bring the projection up to date with these transactions, whatever their order and number of times.
+
+        Returns when it is committed. Raises DatabaseUnavailable or DatabaseTimeout, having changed nothing.
+        """
+        succeeded = {tx.signature: tx for tx in transactions if tx.succeeded}
+        rows = sorted(
+            (event_row(tx, event) for tx in succeeded.values() for event in tx.events),
+            key=lambda row: row.key,
+        )
+        if not rows and not any(tx.quarantined for tx in succeeded.values()):
+            return Applied(len(transactions), 0, ())
+        new, messages = await self._commit(list(succeeded.values()), rows, commitment)
+        for row in new:
+            _EVENTS.labels(row.event_type).inc()
+        await self._publish(messages)
+        return Applied(len(transactions), len(new), tuple(messages))
+
+    async def _commit(
+        self, transactions: Sequence[ChainTransaction], rows: Sequence[EventRow], commitment: str
+    ) -> tuple[list[EventRow], list[Message]]:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self._database.service() as connection:
+                    _QUARANTINED.inc(await quarantine(connection, transactions))
+                    return await self._apply(connection, transactions, rows, commitment)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                if attempt == _ATTEMPTS:
+                    raise
+                log.info("indexer.contended", attempt=attempt, events=len(rows))
+        raise AssertionError("unreachable")
+
+    async def _apply(
+        self,
+        connection: Connection,
+        transactions: Sequence[ChainTransaction],
+        rows: Sequence[EventRow],
+        commitment: str,
+    ) -> tuple[list[EventRow], list[Message]]:
+        addresses = await markets.known_addresses(connection, rows)
+        market_ids = [row.market_id or addresses.get(row.market_address or "") for row in rows]
+        new_keys = await record(connection, rows, market_ids, commitment)
+        new = [row for row in rows if row.key in new_keys]
+        if not new:
+            return [], []
+        waited = await self._ensure_markets(connection, new, addresses)
+        creations = {creation.market_id: creation for tx in transactions for creation in tx.creations}
+        # An event of this batch whose market the batch makes has waited, too, for an instant.
+        due = {row.key: row for row in new + waited}
+        batch = Batch(list(due.values()), addresses, creations, commitment)
+        before = await markets.lock_markets(connection, batch.slots)
+        repriced = await _apply_effects(connection, batch, before)
+        after = await markets.settle_markets(connection, dict.fromkeys(repriced, 0) | batch.slots)
+        return new, announce(batch, before, after)
+
+    async def _ensure_markets(
+        self, connection: Connection, rows: Sequence[EventRow], addresses: dict[str, str]
+    ) -> list[EventRow]:
+        """Make missing market rows, learn their addresses, and return the events that waited for them."""
+        first_seen: dict[str, tuple[str, datetime]] = {}
+        for row in rows:
+            if row.market_id is not None and row.market_id not in first_seen:
+                address = str(self._pdas.market(bytes.fromhex(row.market_id)))
+                first_seen[row.market_id] = (address, row.occurred_at)
+        addresses.update({address: market_id for market_id, (address, _) in first_seen.items()})
+        return [_waiting_row(row) for row in await markets.ensure_markets(connection, first_seen)]
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
+        try:
+            await self._bus.publish(messages)
+        except BusUnavailable as error:
+            # Committed is committed: clients see the gap in the versions, and read the market again.
+            log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
+
+
+async def _apply_effects(
+    connection: Connection, batch: Batch, before: Mapping[str, markets.LockedMarket]
+) -> set[str]:
+    """Apply the effects of new events; returns the markets whose trades changed anything."""
+    rates_from = await apply_protocol(connection, batch.rows, batch.commitment)
+    await apply_lifecycle(connection, batch.rows, batch.creations)
+    await markets.adopt_metadata(connection, batch.rows)
+    await apply_votes(connection, batch.rows)
+    await apply_payouts(connection, batch.rows, batch.addresses)
+    rewalk = await markets.doubtful(connection, batch.rows, rates_from)
+    if not rewalk and not any(row.is_trade for row in batch.rows):
+        return set()
+    await markets.lock_markets(connection, rewalk.keys() - before.keys())
+    curves = await markets.curves(connection, before.keys() | rewalk.keys())
+    return await apply_trades(connection, batch, curves, rewalk, await rate_history(connection))
+
+
+def _waiting_row(row: Record) -> EventRow:
+    """An event that named its market by an address, read back from the row in which it waited."""
+    fields = msgspec.json.decode(row["payload"])
+    event: WinningsClaimed | SharesTransferred
+    if row["event_type"] == "WinningsClaimed":
+        event = WinningsClaimed(
+            market=Pubkey.from_string(fields["market"]),
+            user=Pubkey.from_string(fields["user"]),
+            outcome=fields["outcome"],
+            amount=int(fields["amount"]),
+            timestamp=fields["timestamp"],
+        )
+    else:
+        event = SharesTransferred(
+            market=Pubkey.from_string(fields["market"]),
+            from_=Pubkey.from_string(fields["from"]),
+            to=Pubkey.from_string(fields["to"]),
+            outcome=fields["outcome"],
+            shares=int(fields["shares"]),
+        )
+    return EventRow(
+        event=event,
+        signature=row["tx_signature"],
+        ordinal=row["event_index"],
+        slot=row["slot"],
+        index_in_block=row["index_in_block"],
+        block_time=row["block_time"],
+    )

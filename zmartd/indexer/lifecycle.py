@@ -1,0 +1,177 @@
+"""What life-cycle events do to market rows: facts always, the state only forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asyncpg import Connection
+
+from zmartd.chain.events import (
+    DisputeAggregated,
+    DisputeInitiated,
+    MarketActivated,
+    MarketCancelled,
+    MarketCreated,
+    MarketFinalized,
+    MarketResolved,
+    ProposalAggregated,
+    ProposalApproved,
+)
+from zmartd.chain.transactions import MarketCreation
+from zmartd.indexer.rows import EventRow
+from zmartd.market.lifecycle import MarketState
+
+SEED_SHARES_DIVISOR = 1_000
+"""A market starts with b / 1000 shares on each side, so that its price starts at one half."""
+
+_CREATED = """
+update markets
+   set creator_wallet = $2, b_parameter = $3::numeric, created_at = $5, chain_confirmed = true,
+       shares_yes = shares_yes + $4::numeric, shares_no = shares_no + $4::numeric,
+       ipfs_question_hash = coalesce($6, ipfs_question_hash)
+ where id = $1
+"""
+_FUNDED = """
+update markets
+   set initial_liquidity = $2::numeric, current_liquidity = current_liquidity + $2::numeric
+ where id = $1 and initial_liquidity is null
+"""
+_APPROVED = "update markets set approved_at = $2 where id = $1"
+_ACTIVATED = "update markets set activated_at = $2 where id = $1"
+_RESOLVED = """
+update markets
+   set resolver_wallet = $2, proposed_outcome = $3, ipfs_evidence_hash = $4, resolution_proposed_at = $5
+ where id = $1
+"""
+_DISPUTED = """
+update markets
+   set dispute_initiator = $2, dispute_initiated_at = $3
+ where id = $1 and (dispute_initiated_at is null or dispute_initiated_at <= $3)
+"""
+_PROPOSAL_COUNTED = """
+update markets
+   set proposal_likes = $2, proposal_dislikes = $3, proposal_counted_slot = $4
+ where id = $1 and proposal_counted_slot <= $4
+"""
+_DISPUTE_COUNTED = """
+update markets
+   set dispute_agree = $2, dispute_disagree = $3, dispute_counted_slot = $4
+ where id = $1 and dispute_counted_slot <= $4
+"""
+_FINALIZED = "update markets set final_outcome = $2, was_disputed = $3, finalized_at = $4 where id = $1"
+_FINALIZED_INVALID = "update markets set was_disputed = true, finalized_at = $2 where id = $1"
+_CANCELLED = "update markets set cancelled_at = $2 where id = $1"
+_MOVE = """
+update markets
+   set state = moved.state, state_slot = moved.slot, state_rank = moved.rank, state_changed_at = moved.at
+  from unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::timestamptz[])
+       as moved (id, state, slot, rank, at)
+ where markets.id = moved.id and (markets.state_slot, markets.state_rank) <= (moved.slot, moved.rank)
+"""
+
+_RANK: dict[type[Any], int] = {
+    MarketCreated: 0,
+    ProposalApproved: 1,
+    MarketActivated: 2,
+    MarketResolved: 3,
+    DisputeInitiated: 4,
+    DisputeAggregated: 5,
+    MarketFinalized: 6,
+    MarketCancelled: 6,
+}
+"""In which order state changes of one slot must have happened."""
+
+
+async def apply_lifecycle(
+    connection: Connection, rows: Sequence[EventRow], creations: Mapping[bytes, MarketCreation]
+) -> set[str]:
+    """Apply new life-cycle events to rows that exist. Returns the ids of the markets that they touched."""
+    statements: dict[str, list[tuple[Any, ...]]] = {}
+    moves: dict[str, tuple[int, int, EventRow]] = {}
+    for row in sorted(rows, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
+        for statement, arguments in _facts(row, creations):
+            statements.setdefault(statement, []).append(arguments)
+        if (rank := _RANK.get(type(row.event))) is not None and row.market_id is not None:
+            known = moves.get(row.market_id)
+            if known is None or (row.slot, rank) >= known[:2]:
+                moves[row.market_id] = (row.slot, rank, row)
+    for statement, batch in statements.items():
+        await connection.executemany(statement, batch)
+    if moves:
+        order = sorted(moves)
+        await connection.execute(
+            _MOVE,
+            order,
+            [_state_after(moves[market_id][2]).name for market_id in order],
+            [moves[market_id][0] for market_id in order],
+            [moves[market_id][1] for market_id in order],
+            [moves[market_id][2].occurred_at for market_id in order],
+        )
+    return {arguments[0] for batch in statements.values() for arguments in batch}
+
+
+def _facts(row: EventRow, creations: Mapping[bytes, MarketCreation]) -> list[tuple[str, tuple[Any, ...]]]:
+    at = row.occurred_at
+    match row.event:
+        case MarketCreated(market_id=raw, creator=creator, b_parameter=b):
+            market_id, creation = raw.hex(), creations.get(raw)
+            seed = b // SEED_SHARES_DIVISOR
+            question_hash = (creation.ipfs_question_hash or None) if creation else None
+            created = (market_id, str(creator), b, seed, at, question_hash)
+            facts: list[tuple[str, tuple[Any, ...]]] = [(_CREATED, created)]
+            if creation:
+                facts.append((_FUNDED, (market_id, creation.initial_liquidity)))
+            return facts
+        case ProposalAggregated(market_id=raw, likes=likes, dislikes=dislikes):
+            return [(_PROPOSAL_COUNTED, (raw.hex(), likes, dislikes, row.slot))]
+        case ProposalApproved(market_id=raw):
+            return [(_APPROVED, (raw.hex(), at))]
+        case MarketActivated(market_id=raw, initial_liquidity=liquidity):
+            return [(_ACTIVATED, (raw.hex(), at)), (_FUNDED, (raw.hex(), liquidity))]
+        case MarketResolved(market_id=raw, resolver=resolver, outcome=outcome, evidence_hash=evidence):
+            return [(_RESOLVED, (raw.hex(), str(resolver), outcome, printable(evidence), at))]
+        case DisputeInitiated(market_id=raw, initiator=initiator):
+            return [
+                (_DISPUTED, (raw.hex(), str(initiator), at)),
+                (_DISPUTE_COUNTED, (raw.hex(), 0, 0, row.slot)),
+            ]
+        case DisputeAggregated(
+            market_id=raw, agrees=agrees, disagrees=disagrees, dispute_succeeded=succeeded
+        ):
+            facts = [(_DISPUTE_COUNTED, (raw.hex(), agrees, disagrees, row.slot))]
+            if not succeeded:
+                facts.append((_FINALIZED_INVALID, (raw.hex(), at)))
+            return facts
+        case MarketFinalized(market_id=raw, final_outcome=outcome, was_disputed=disputed):
+            return [(_FINALIZED, (raw.hex(), outcome, disputed, at))]
+        case MarketCancelled(market_id=raw):
+            return [(_CANCELLED, (raw.hex(), at))]
+        case _:
+            return []
+
+
+def _state_after(row: EventRow) -> MarketState:
+    match row.event:
+        case MarketCreated():
+            return MarketState.PROPOSED
+        case ProposalApproved():
+            return MarketState.APPROVED
+        case MarketActivated():
+            return MarketState.ACTIVE
+        case MarketResolved() | DisputeAggregated(dispute_succeeded=True):
+            return MarketState.RESOLVING
+        case DisputeInitiated():
+            return MarketState.DISPUTED
+        case DisputeAggregated() | MarketFinalized():
+            return MarketState.FINALIZED
+        case MarketCancelled():
+            return MarketState.CANCELLED
+        case other:
+            raise AssertionError(f"{type(other).__name__} moves no state")
+
+
+def printable(raw: bytes) -> str | None:
+    """46 on-chain bytes as text when they are printable ASCII, as a content id is; else None."""
+    text = raw.rstrip(b"\0").decode("ascii", "replace")
+    return text if text and text.isascii() and text.isprintable() else None

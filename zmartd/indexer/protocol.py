@@ -1,0 +1,93 @@
+"""The program's configuration, as its admin events tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from asyncpg import Connection
+
+from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
+from zmartd.indexer.rows import EventRow
+
+_HISTORY = """
+insert into protocol_config_history
+       (tx_signature, event_index, slot, index_in_block, block_time, event_type, admin, backend_authority,
+        protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps, proposal_approval_threshold,
+        dispute_success_threshold, min_resolution_delay, dispute_period, is_paused, commitment)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+on conflict do nothing
+"""
+_CURRENT = """
+with latest as (
+    select (select row(h.*)::protocol_config_history from protocol_config_history as h
+             where h.event_type = 'GlobalConfigInitialized'
+             order by slot desc, event_index desc limit 1) as made,
+           (select row(h.*)::protocol_config_history from protocol_config_history as h
+             where h.event_type = 'ConfigUpdated'
+             order by slot desc, event_index desc limit 1) as updated,
+           (select row(h.*)::protocol_config_history from protocol_config_history as h
+             where h.event_type = 'ProtocolPauseStatusChanged'
+             order by slot desc, event_index desc limit 1) as paused
+)
+update protocol
+   set admin = coalesce((made).admin, protocol.admin),
+       backend_authority = coalesce((made).backend_authority, protocol.backend_authority),
+       protocol_fee_bps = coalesce((updated).protocol_fee_bps, (made).protocol_fee_bps,
+                                   protocol.protocol_fee_bps),
+       resolver_reward_bps = coalesce((updated).resolver_reward_bps, protocol.resolver_reward_bps),
+       liquidity_provider_fee_bps = coalesce((updated).liquidity_provider_fee_bps,
+                                             protocol.liquidity_provider_fee_bps),
+       proposal_approval_threshold = coalesce((updated).proposal_approval_threshold,
+                                              protocol.proposal_approval_threshold),
+       dispute_success_threshold = coalesce((updated).dispute_success_threshold,
+                                            protocol.dispute_success_threshold),
+       min_resolution_delay = coalesce((updated).min_resolution_delay, protocol.min_resolution_delay),
+       dispute_period = coalesce((updated).dispute_period, protocol.dispute_period),
+       is_paused = coalesce((paused).is_paused, protocol.is_paused),
+       slot = greatest(protocol.slot, (made).slot, (updated).slot, (paused).slot),
+       version = protocol.version + 1
+  from latest
+"""
+
+
+async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commitment: str) -> int | None:
+    """Apply new configuration events. Returns the slot after which fees may have been others, if any."""
+    history = [(row, columns) for row in rows if (columns := _columns(row)) is not None]
+    if not history:
+        return None
+    await connection.executemany(
+        _HISTORY,
+        [
+            (*row.key, row.slot, row.index_in_block, row.block_time, row.event_type, *columns, commitment)
+            for row, columns in history
+        ],
+    )
+    await connection.execute(_CURRENT)
+    return min(
+        (row.slot for row, _ in history if not isinstance(row.event, ProtocolPauseStatusChanged)),
+        default=None,
+    )
+
+
+def _columns(row: EventRow) -> tuple[Any, ...] | None:
+    match row.event:
+        case GlobalConfigInitialized() as made:
+            return (str(made.admin), str(made.backend_authority), made.protocol_fee_bps, *[None] * 7)
+        case ConfigUpdated() as updated:
+            return (
+                None,
+                None,
+                updated.protocol_fee_bps,
+                updated.resolver_reward_bps,
+                updated.liquidity_provider_fee_bps,
+                updated.proposal_approval_threshold,
+                updated.dispute_success_threshold,
+                updated.min_resolution_delay,
+                updated.dispute_period,
+                None,
+            )
+        case ProtocolPauseStatusChanged() as paused:
+            return (*[None] * 9, paused.is_paused)
+        case _:
+            return None
