@@ -73,7 +73,7 @@ create table public.markets (
     total_volume numeric(20, 0) not null default 0,
     trades_count integer not null default 0,
 
-    -- The resolver's fees leave the market with the first claim, the liquidity provider's with the withdrawal.
+    -- The resolver's fees leave the market with the first claim, the creator's with the withdrawal.
     accumulated_protocol_fees numeric(20, 0) not null default 0,
     resolver_fees_earned numeric(20, 0) not null default 0,
     lp_fees_earned numeric(20, 0) not null default 0,

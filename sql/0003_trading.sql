@@ -8,8 +8,7 @@ create table public.trades (
     shares zmartd.u64 not null,
     -- A buyer's total with fees, or a seller's proceeds after fees: what the event says.
     cost zmartd.u64 not null,
-    -- Before fees: what moved the market's liquidity and volume. Recovered from the trades around this one;
-    -- not exact for as long as some of them are unknown.
+    -- Before fees: what moved the market's liquidity and volume.
     amount zmartd.u64 not null default 0,
     protocol_fee zmartd.u64 not null default 0,
     resolver_fee zmartd.u64 not null default 0,

@@ -1,0 +1,87 @@
+"""Markets that could not be moved on: why, how often, and when to try again. Take a service transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+FIRST_PAUSE_SECONDS = 300
+LONGEST_PAUSE_SECONDS = 86_400
+
+_COLUMNS = """
+select market_id, task, error_code, error_message, attempt_count, next_attempt_at, resolution_proposed_at,
+       created_at, updated_at
+  from market_finalization_errors
+"""
+_OPEN = _COLUMNS + "where resolved_at is null order by created_at, id"
+_FIND = _COLUMNS + "where resolved_at is null and market_id = $1"
+_RECORD = """
+insert into market_finalization_errors as known
+       (market_id, task, error_code, error_message, resolution_proposed_at, next_attempt_at)
+select $1, $2, $3, $4, markets.resolution_proposed_at, $5::timestamptz + make_interval(secs => $6)
+  from markets where markets.id = $1
+on conflict (market_id) where resolved_at is null do update
+   set task = excluded.task, error_code = excluded.error_code, error_message = excluded.error_message,
+       attempt_count = known.attempt_count + 1,
+       next_attempt_at = $5::timestamptz
+           + make_interval(secs => least($6 * 2 ^ least(known.attempt_count, 30), $7))
+"""
+_RESOLVE = """
+update market_finalization_errors set resolved_at = $2, resolved_by = $3
+ where market_id = $1 and resolved_at is null
+"""
+_PURGE = "delete from market_finalization_errors where resolved_at < $1"
+
+
+class FinalizationError(Struct, frozen=True):
+    """The open problem of a market: there is never more than one."""
+
+    market_id: str
+    task: str
+    error_code: str
+    error_message: str
+    attempt_count: int
+    next_attempt_at: datetime
+    resolution_proposed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+async def record(
+    connection: Connection, market_id: str, *, task: str, error_code: str, error_message: str, now: datetime
+) -> FinalizationError:
+    """An attempt failed: the pause before the next one starts at five minutes, doubles, and ends at a day."""
+    await connection.execute(
+        _RECORD,
+        market_id,
+        task,
+        error_code,
+        error_message,
+        now,
+        float(FIRST_PAUSE_SECONDS),
+        float(LONGEST_PAUSE_SECONDS),
+    )
+    row = await connection.fetchrow(_FIND, market_id)
+    assert row is not None, "a problem that was just recorded"
+    return _error(row)
+
+
+async def resolve(connection: Connection, market_id: str, resolved_by: str, now: datetime) -> None:
+    """The market has moved on; `resolved_by` is a task's name or the operator's."""
+    await connection.execute(_RESOLVE, market_id, now, resolved_by)
+
+
+async def open_errors(connection: Connection) -> tuple[FinalizationError, ...]:
+    """All open problems, the oldest first."""
+    return tuple(_error(row) for row in await connection.fetch(_OPEN))
+
+
+async def purge(connection: Connection, resolved_before: datetime) -> None:
+    """Forget problems that were solved before that time."""
+    await connection.execute(_PURGE, resolved_before)
+
+
+def _error(row: Record) -> FinalizationError:
+    return FinalizationError(**dict(row))

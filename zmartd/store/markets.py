@@ -1,0 +1,153 @@
+"""The chain's markets as the index has them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.errors import ZmartdError
+from zmartd.market.lifecycle import MarketState
+
+_COLUMNS = """
+select id, on_chain_address, question, description, category, tags, end_date, metadata_verified,
+       ipfs_question_hash, ipfs_evidence_hash, creator_wallet, resolver_wallet, dispute_initiator,
+       state, state_slot, state_changed_at, b_parameter, initial_liquidity, current_liquidity, shares_yes,
+       shares_no, (current_price_yes * 1000000000)::bigint as price_yes, total_volume, trades_count,
+       accumulated_protocol_fees, accumulated_resolver_fees, accumulated_lp_fees, resolver_paid,
+       claimed_total, claims_count, liquidity_withdrawn, proposed_outcome, final_outcome, was_disputed,
+       proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree, dispute_disagree,
+       dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
+       dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
+       version, discussion_snapshot_cid
+  from markets
+"""
+_FIND = _COLUMNS + "where id = $1 or on_chain_address = $1"
+_PAGE = (
+    _COLUMNS
+    + """
+ where ($1::text is null or state = $1) and ($2::text is null or category = $2)
+   and ($3::text is null or creator_wallet = $3)
+ order by created_at desc, id desc
+ limit $4 offset $5
+"""
+)
+_COUNT = """
+select count(*) from markets
+ where ($1::text is null or state = $1) and ($2::text is null or category = $2)
+   and ($3::text is null or creator_wallet = $3)
+"""
+
+
+class MarketNotFound(ZmartdError):
+    """There is no such market."""
+
+    code = "market_not_found"
+
+
+class Market(Struct, frozen=True):
+    """One market, true at `slot`. Amounts are lamports; shares, `b_parameter` and prices have nine decimals.
+
+    While `chain_confirmed` is false its creation is not indexed yet, and neither the creator nor
+    `b_parameter` is known.
+    """
+
+    id: str
+    on_chain_address: str
+    question: str
+    description: str
+    category: str
+    tags: tuple[str, ...]
+    end_date: datetime | None
+    metadata_verified: bool
+    """Whether the texts are the document whose content id is on the chain."""
+    ipfs_question_hash: str | None
+    ipfs_evidence_hash: str | None
+    creator_wallet: str | None
+    resolver_wallet: str | None
+    dispute_initiator: str | None
+    state: MarketState
+    state_slot: int
+    state_changed_at: datetime | None
+    b_parameter: int | None
+    initial_liquidity: int | None
+    current_liquidity: int
+    shares_yes: int
+    shares_no: int
+    price_yes: int
+    total_volume: int
+    trades_count: int
+    accumulated_protocol_fees: int
+    accumulated_resolver_fees: int
+    accumulated_lp_fees: int
+    resolver_paid: bool
+    claimed_total: int
+    claims_count: int
+    liquidity_withdrawn: int | None
+    proposed_outcome: bool | None
+    final_outcome: bool | None
+    was_disputed: bool
+    proposal_likes: int
+    proposal_dislikes: int
+    proposal_total_votes: int
+    dispute_agree: int
+    dispute_disagree: int
+    dispute_total_votes: int
+    created_at: datetime
+    approved_at: datetime | None
+    activated_at: datetime | None
+    resolution_proposed_at: datetime | None
+    dispute_initiated_at: datetime | None
+    finalized_at: datetime | None
+    cancelled_at: datetime | None
+    updated_at: datetime
+    chain_confirmed: bool
+    commitment: str
+    slot: int
+    version: int
+    discussion_snapshot_cid: str | None
+
+
+class MarketFilter(Struct, frozen=True):
+    """Which markets to list; None does not restrict."""
+
+    state: MarketState | None = None
+    category: str | None = None
+    creator: str | None = None
+
+
+class MarketPage(Struct, frozen=True):
+    """Some of the markets that match, newest first, and how many match in all."""
+
+    markets: tuple[Market, ...]
+    total: int
+
+
+async def find(connection: Connection, reference: str) -> Market | None:
+    """The market with this id or on-chain address."""
+    row = await connection.fetchrow(_FIND, reference)
+    return None if row is None else _market(row)
+
+
+async def get(connection: Connection, reference: str) -> Market:
+    """The market with this id or on-chain address. Raises MarketNotFound."""
+    market = await find(connection, reference)
+    if market is None:
+        raise MarketNotFound(market=reference)
+    return market
+
+
+async def page(connection: Connection, where: MarketFilter, limit: int, offset: int) -> MarketPage:
+    """The newest markets that match, from position `offset` on."""
+    arguments = (where.state.name if where.state is not None else None, where.category, where.creator)
+    rows = await connection.fetch(_PAGE, *arguments, limit, offset)
+    total = await connection.fetchval(_COUNT, *arguments)
+    return MarketPage(tuple(_market(row) for row in rows), total)
+
+
+def _market(row: Record) -> Market:
+    fields = dict(row)
+    fields["state"] = MarketState[fields["state"]]
+    fields["tags"] = tuple(fields["tags"])
+    return Market(**fields)

@@ -1,0 +1,98 @@
+"""What creators registered about their markets: the texts that the chain knows only by their content id."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+_COLUMNS = """
+select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
+       document, b_parameter, initial_liquidity, created_at
+  from market_metadata
+"""
+_REGISTER = """
+insert into market_metadata (market_id, creator_wallet, on_chain_address, question, description, category,
+                             tags, end_date, cid, document, b_parameter, initial_liquidity)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+on conflict (market_id, creator_wallet) do nothing
+returning true
+"""
+_OWN = _COLUMNS + "where market_id = $1 and creator_wallet = $2"
+_FIND = _COLUMNS + "where market_id = $1 or on_chain_address = $1 order by created_at limit 1"
+_ADOPT = "select zmartd.adopt_metadata($1)"
+
+
+class Metadata(Struct, frozen=True):
+    """What a market is about, and the terms its creator means to create it on."""
+
+    market_id: str
+    creator_wallet: str
+    on_chain_address: str
+    question: str
+    description: str
+    category: str
+    tags: tuple[str, ...]
+    end_date: datetime
+    cid: str
+    document: bytes
+    """The exact bytes that `cid` is the content id of."""
+    b_parameter: int
+    """Fixed point with nine decimals."""
+    initial_liquidity: int
+    """Lamports."""
+
+
+class Registration(Struct, frozen=True):
+    """What is registered now, and whether it was this call that did it."""
+
+    metadata: Metadata
+    created_at: datetime
+    is_new: bool
+
+
+async def register(connection: Connection, metadata: Metadata) -> Registration:
+    """Register metadata, unless this creator has registered some for this market: those then stay.
+
+    Takes a transaction of the creator's. Compare `cid` to see whether what was there is the same document.
+    """
+    is_new = await connection.fetchval(
+        _REGISTER,
+        metadata.market_id,
+        metadata.creator_wallet,
+        metadata.on_chain_address,
+        metadata.question,
+        metadata.description,
+        metadata.category,
+        metadata.tags,
+        metadata.end_date,
+        metadata.cid,
+        metadata.document,
+        metadata.b_parameter,
+        metadata.initial_liquidity,
+    )
+    row = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
+    assert row is not None, "a row that was just inserted or found in the way"
+    return Registration(_metadata(row), row["created_at"], bool(is_new))
+
+
+async def find(connection: Connection, reference: str) -> Registration | None:
+    """What was first registered for a market id or address: for a market that is not on the chain yet."""
+    row = await connection.fetchrow(_FIND, reference)
+    return None if row is None else Registration(_metadata(row), row["created_at"], is_new=False)
+
+
+async def adopt(connection: Connection, market_id: str) -> bool:
+    """Give an indexed market the texts of its creator, if there are any; whether that changed the market.
+
+    Takes a service transaction.
+    """
+    return bool(await connection.fetchval(_ADOPT, market_id))
+
+
+def _metadata(row: Record) -> Metadata:
+    fields = dict(row)
+    del fields["created_at"]
+    fields["tags"] = tuple(fields["tags"])
+    return Metadata(**fields)

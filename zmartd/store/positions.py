@@ -1,0 +1,87 @@
+"""What wallets hold in markets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.market.lifecycle import MarketState
+
+_COLUMNS = """
+select held.market_id, held.user_wallet, held.shares_yes, held.shares_no, held.total_invested,
+       held.total_returned, held.trades_count, held.has_claimed, held.claimed_amount, held.claimed_at,
+       held.first_trade_at, held.last_trade_at, held.slot,
+       market.on_chain_address as market_on_chain_address, market.question as market_question,
+       market.state as market_state, market.b_parameter as market_b_parameter,
+       market.shares_yes as market_shares_yes, market.shares_no as market_shares_no,
+       market.current_liquidity as market_current_liquidity,
+       (market.current_price_yes * 1000000000)::bigint as market_price_yes,
+       market.proposed_outcome as market_proposed_outcome, market.final_outcome as market_final_outcome
+  from user_positions as held join markets as market on market.id = held.market_id
+"""
+_OF_WALLET = (
+    _COLUMNS + "where held.user_wallet = $1 order by held.last_trade_at desc nulls last, held.market_id"
+)
+_FIND = _COLUMNS + "where held.user_wallet = $1 and held.market_id = $2"
+_MARKET_PREFIX = "market_"
+
+
+class HeldMarket(Struct, frozen=True):
+    """What a position's worth depends on. Shares, price and `b_parameter` have nine decimals."""
+
+    id: str
+    on_chain_address: str
+    question: str
+    state: MarketState
+    b_parameter: int | None
+    shares_yes: int
+    shares_no: int
+    current_liquidity: int
+    price_yes: int
+    proposed_outcome: bool | None
+    final_outcome: bool | None
+
+
+class Position(Struct, frozen=True):
+    """A wallet's holding in one market, true at `slot`. Amounts are lamports, shares have nine decimals.
+
+    Shares can be negative for as long as an earlier purchase is not indexed yet.
+    """
+
+    user_wallet: str
+    shares_yes: int
+    shares_no: int
+    total_invested: int
+    """All purchases with fees."""
+    total_returned: int
+    """All sales after fees."""
+    trades_count: int
+    has_claimed: bool
+    claimed_amount: int
+    claimed_at: datetime | None
+    first_trade_at: datetime | None
+    last_trade_at: datetime | None
+    slot: int
+    market: HeldMarket
+
+
+async def of_wallet(connection: Connection, wallet: str) -> tuple[Position, ...]:
+    """All positions of a wallet, last traded first. Takes a transaction of that wallet's."""
+    return tuple(_position(row) for row in await connection.fetch(_OF_WALLET, wallet))
+
+
+async def find(connection: Connection, wallet: str, market_id: str) -> Position | None:
+    """A wallet's position in one market. Takes a transaction of that wallet's."""
+    row = await connection.fetchrow(_FIND, wallet, market_id)
+    return None if row is None else _position(row)
+
+
+def _position(row: Record) -> Position:
+    fields = dict(row)
+    market = {"id": fields.pop("market_id")}
+    for name in [name for name in fields if name.startswith(_MARKET_PREFIX)]:
+        market[name.removeprefix(_MARKET_PREFIX)] = fields.pop(name)
+    market["state"] = MarketState[market["state"]]
+    return Position(**fields, market=HeldMarket(**market))

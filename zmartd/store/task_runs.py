@@ -1,0 +1,55 @@
+"""What periodic tasks did, for whoever asks later. Take a service transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from asyncpg import Connection
+from msgspec import Struct
+
+_RECORD = """
+insert into task_runs (task, fencing_token, started_at, finished_at, outcome, report)
+values ($1, $2, $3, $4, $5, $6)
+"""
+_LATEST = """
+select task, fencing_token, started_at, finished_at, outcome, report
+  from task_runs where task = $1 order by started_at desc limit $2
+"""
+_PURGE = "delete from task_runs where finished_at < $1"
+
+
+class TaskRun(Struct, frozen=True):
+    """One run of one task. `report` is the task's own JSON."""
+
+    task: str
+    fencing_token: int | None
+    started_at: datetime
+    finished_at: datetime
+    outcome: Literal["ok", "skipped", "failed"]
+    report: Any
+
+
+async def record(connection: Connection, run: TaskRun) -> None:
+    """Remember a run."""
+    await connection.execute(
+        _RECORD,
+        run.task,
+        run.fencing_token,
+        run.started_at,
+        run.finished_at,
+        run.outcome,
+        msgspec.json.encode(run.report).decode(),
+    )
+
+
+async def latest(connection: Connection, task: str, limit: int) -> tuple[TaskRun, ...]:
+    """A task's runs, the newest first."""
+    rows = await connection.fetch(_LATEST, task, limit)
+    return tuple(TaskRun(**{**dict(row), "report": msgspec.json.decode(row["report"])}) for row in rows)
+
+
+async def purge(connection: Connection, finished_before: datetime) -> None:
+    """Forget runs that ended before that time."""
+    await connection.execute(_PURGE, finished_before)

@@ -1,0 +1,120 @@
+"""Trades as callers may see them, and what they add up to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.store.rls import Caller
+
+_COLUMNS_WITH_WHOLE_WALLETS = """
+select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, amount, protocol_fee,
+       resolver_fee, lp_fee, exact, (price_after * 1000000000)::bigint as price_yes_after, tx_signature,
+       event_index, slot, block_time, commitment
+  from trades
+"""
+_COLUMNS_WITH_MASKED_WALLETS = _COLUMNS_WITH_WHOLE_WALLETS.replace("user_wallet", "user_masked")
+_OF_MARKET = "where market_id = $1 order by slot desc, id desc limit $2 offset $3"
+_OF_MARKET_BY_CALLER = {
+    "anon": _COLUMNS_WITH_MASKED_WALLETS + _OF_MARKET,
+    "authenticated": _COLUMNS_WITH_WHOLE_WALLETS + _OF_MARKET,
+}
+_OF_WALLET = (
+    _COLUMNS_WITH_WHOLE_WALLETS + "where user_wallet = $1 order by slot desc, id desc limit $2 offset $3"
+)
+_PRICES = """
+select block_time, price_yes from (
+    select block_time, (price_after * 1000000000)::bigint as price_yes, slot, index_in_block, id
+      from trades where market_id = $1
+     order by slot desc, index_in_block desc nulls last, id desc
+     limit $2
+) as newest
+order by slot, index_in_block nulls first, id
+"""
+_STATISTICS = """
+select count(*) as trades, count(distinct user_wallet) as traders,
+       coalesce(sum(cost) filter (where trade_type = 'buy'), 0) as buy_volume,
+       coalesce(sum(amount) filter (where trade_type = 'sell'), 0) as sell_volume
+  from trades where market_id = $1
+"""
+
+
+class Trade(Struct, frozen=True):
+    """One buy or sell. Amounts are lamports; shares and the price of YES have nine decimals."""
+
+    id: int
+    market_id: str
+    trader: str
+    """The wallet: whole for callers who signed in, shortened for others."""
+    trade_type: Literal["buy", "sell"]
+    outcome: bool
+    shares: int
+    cost: int
+    """A buyer's total with fees, or a seller's proceeds after fees."""
+    amount: int
+    """Before fees."""
+    protocol_fee: int
+    resolver_fee: int
+    lp_fee: int
+    exact: bool
+    """False while an earlier trade of the market is unknown: then `amount` and the fees are estimates."""
+    price_yes_after: int
+    tx_signature: str
+    event_index: int
+    slot: int
+    block_time: datetime
+    commitment: str
+
+
+class PricePoint(Struct, frozen=True):
+    """The price of YES after a trade, with nine decimals."""
+
+    at: datetime
+    price_yes: int
+
+
+class TradeStatistics(Struct, frozen=True):
+    """What a market's trades add up to, in lamports: purchases with fees, sales before fees."""
+
+    trades: int
+    traders: int
+    buy_volume: int
+    sell_volume: int
+
+    @property
+    def total_volume(self) -> int:
+        """As the program counts it."""
+        return self.buy_volume + self.sell_volume
+
+
+async def of_market(
+    connection: Connection, caller: Caller, market_id: str, limit: int, offset: int
+) -> tuple[Trade, ...]:
+    """A market's newest trades first. `connection` is a transaction of `caller`."""
+    rows = await connection.fetch(_OF_MARKET_BY_CALLER[caller.role], market_id, limit, offset)
+    return tuple(_trade(row) for row in rows)
+
+
+async def of_wallet(connection: Connection, wallet: str, limit: int, offset: int) -> tuple[Trade, ...]:
+    """A wallet's newest trades first. Takes a transaction of a caller who signed in."""
+    return tuple(_trade(row) for row in await connection.fetch(_OF_WALLET, wallet, limit, offset))
+
+
+async def price_history(connection: Connection, market_id: str, limit: int) -> tuple[PricePoint, ...]:
+    """The prices after the newest `limit` trades, oldest first."""
+    rows = await connection.fetch(_PRICES, market_id, limit)
+    return tuple(PricePoint(row["block_time"], row["price_yes"]) for row in rows)
+
+
+async def statistics(connection: Connection, market_id: str) -> TradeStatistics:
+    """Takes a service transaction: it counts wallets, which not everybody may see."""
+    row = await connection.fetchrow(_STATISTICS, market_id)
+    assert row is not None, "an aggregate always has a row"
+    return TradeStatistics(**dict(row))
+
+
+def _trade(row: Record) -> Trade:
+    return Trade(**dict(row))
