@@ -1,0 +1,310 @@
+"""The chain: takes transactions into the open slot, completes slots, and remembers both."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+from solders.account import Account
+from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+from zmartd.clock import Clock
+from zmartd.embedded.localnet.chain import messages
+from zmartd.embedded.localnet.chain.accounts import Accounts
+from zmartd.embedded.localnet.chain.blocks import FINALITY_DEPTH, RETAINED_BLOCKS, RecentBlocks
+from zmartd.embedded.localnet.chain.clock import ChainClock
+from zmartd.embedded.localnet.chain.commitment import Commitment
+from zmartd.embedded.localnet.chain.records import Block, Landed, TransactionMeta
+from zmartd.embedded.localnet.chain.runtime import Outcome, Runtime
+from zmartd.embedded.localnet.ledger import Genesis, Ledger
+from zmartd.errors import ZmartdError
+
+FAUCET_LAMPORTS = 500_000_000 * 10**9
+EMPTY_BLOCKS_KEPT_SLOTS = 216_000
+"""Blocks without transactions are forgotten after about a day of 400 ms slots."""
+_CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
+
+
+class NotLanded(ZmartdError):
+    """The transaction did not get onto the chain, and nobody paid for it."""
+
+    code = "localnet_transaction_not_landed"
+
+    def __init__(self, error: Any, outcome: Outcome | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.outcome = outcome
+
+
+class Content(Struct, frozen=True):
+    """What happened in one block."""
+
+    block: Block
+    transactions: tuple[Landed, ...]
+    changed: frozenset[Pubkey]
+    """The accounts that transactions and cheats wrote."""
+
+
+class Observer(Protocol):
+    """Somebody who is told what happens, while it happens. Must not block or raise."""
+
+    def landed(self, transaction: Landed) -> None:
+        """Processed, in the open slot."""
+
+    def accounts_written(self, addresses: frozenset[Pubkey]) -> None:
+        """Processed, in the open slot."""
+
+    def confirmed(self, content: Content) -> None:
+        """A slot is complete, and the next one open."""
+
+    def finalized(self, content: Content) -> None:
+        """A block has become final."""
+
+
+class Bank:
+    """The single writer of the chain. Nothing in it awaits: a call is atomic to everybody else.
+
+    What `execute` reports is in the ledger already.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        programs: Mapping[Pubkey, Path],
+        slot_milliseconds: int,
+        genesis_accounts: Mapping[Pubkey, int],
+    ) -> None:
+        """Continue the ledger's chain, or begin one when it is empty."""
+        self.slot_milliseconds = slot_milliseconds
+        self._ledger = ledger
+        self._observers: list[Observer] = []
+        self._runtime = Runtime(programs)
+        self.genesis = ledger.genesis() or _begin(ledger, clock, genesis_accounts)
+        complete = ledger.latest_blocks(RETAINED_BLOCKS)
+        self._clock = ChainClock(clock, ledger.clock_offset_seconds(), complete[-1].unix_time)
+        opened = Block(
+            slot=max(complete[-1].slot + 1, ledger.next_slot() or 0),
+            height=complete[-1].height + 1,
+            unix_time=self._clock.read(),
+            blockhash=None,
+        )
+        self.blocks = RecentBlocks(complete, opened)
+        self.accounts = Accounts(self._runtime.svm, opened.slot)
+        self._transactions: list[Landed] = ledger.transactions_in(opened.slot)
+        self._changed: set[Pubkey] = set()
+        self._unfinalized: deque[Content] = deque()
+        for address, account in sorted(ledger.accounts(), key=lambda item: item[1].executable):
+            self.accounts.load(address, account)  # programs last: LiteSVM reads their data when it gets them
+        self._runtime.begin_slot(self.blocks.newest.slot, self.blocks.newest.unix_time, ())
+        self._begin_slot()
+        if self._transactions:  # the process died with this slot open: its transactions are on the chain
+            self.complete_slot()
+
+    @property
+    def faucet(self) -> Keypair:
+        return Keypair.from_bytes(self.genesis.faucet_key)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    def observe(self, observer: Observer) -> None:
+        self._observers.append(observer)
+
+    # Reading
+
+    def account(self, address: Pubkey, commitment: Commitment) -> Account | None:
+        return self.accounts.at(address, self.blocks.at(commitment).slot)
+
+    def owned_by(self, owner: Pubkey, commitment: Commitment) -> Sequence[tuple[Pubkey, Account]]:
+        return list(self.accounts.owned_by(owner, self.blocks.at(commitment).slot))
+
+    def rent_exempt_lamports(self, data_bytes: int) -> int:
+        return self._runtime.rent_exempt_lamports(data_bytes)
+
+    def transaction(self, signature: Signature) -> Landed | None:
+        return self._ledger.transaction_by_signature(signature)
+
+    # Executing
+
+    def simulate(self, transaction: VersionedTransaction) -> tuple[Outcome, dict[Pubkey, Account]]:
+        """What the transaction would do now, whatever its blockhash and signatures."""
+        return self._runtime.simulate(transaction, self._keys(transaction))
+
+    def refusal(self, transaction: VersionedTransaction) -> str | None:
+        """Why the transaction cannot even be tried: Solana's name of the error, or None."""
+        if not self.blocks.is_alive(transaction.message.recent_blockhash):
+            return "BlockhashNotFound"
+        if self._ledger.has_transaction(transaction.signatures[0]):
+            return "AlreadyProcessed"
+        return None
+
+    def execute(self, transaction: VersionedTransaction) -> Landed:
+        """Take a transaction whose signatures have been verified into the open slot.
+
+        Raises NotLanded when it cannot get there.
+        """
+        refusal = self.refusal(transaction)
+        if refusal is not None:
+            raise NotLanded(refusal)
+        own_keys = transaction.message.account_keys
+        loaded = messages.loaded_addresses(transaction, self.accounts.current)
+        keys = (*own_keys, *loaded.writable, *loaded.readonly)
+        before = {
+            address: self.accounts.current(address)
+            for index, address in enumerate(own_keys)
+            if messages.is_writable(transaction, index)
+        } | {address: self.accounts.current(address) for address in loaded.writable}
+        pre_balances = [self._lamports(address) for address in keys]
+        outcome, has_landed = self._runtime.execute(transaction, keys, before)
+        if not has_landed:
+            raise NotLanded(outcome.error, outcome)
+        landed = Landed(
+            signature=transaction.signatures[0],
+            slot=self.blocks.opened.slot,
+            index_in_block=len(self._transactions),
+            transaction=transaction,
+            loaded=loaded,
+            meta=TransactionMeta(
+                err=outcome.error,
+                fee=messages.fee_lamports(transaction.message),
+                pre_balances=pre_balances,
+                post_balances=[self._lamports(address) for address in keys],
+                log_messages=outcome.logs,
+                inner_instructions=outcome.inner_instructions,
+                compute_units_consumed=outcome.compute_units_consumed,
+                return_data=outcome.return_data,
+            ),
+            unix_time=self.blocks.opened.unix_time,
+            memo=messages.memo(transaction),
+        )
+        self._record(landed, before)
+        return landed
+
+    def set_account(self, address: Pubkey, account: Account | None) -> None:
+        """Overwrite an account, past every rule of the runtime."""
+        self.accounts.set(address, account)
+        with self._ledger.transaction():
+            self._ledger.put_accounts({address: account})
+        self._tell_written(frozenset((address,)))
+
+    # Slots
+
+    def complete_slot(self) -> None:
+        """Close the open slot and open the next one."""
+        self._complete_slot(self.blocks.opened.slot + 1)
+
+    def travel(self, slots: int, seconds: int) -> None:
+        """Complete the open slot, and open the one `slots` later and `seconds` of chain time later."""
+        self._clock.travel(seconds)
+        target = self.blocks.opened.slot + max(1, slots)
+        with self._ledger.transaction():
+            self._ledger.put_clock_offset_seconds(self._clock.offset_seconds)
+            self._ledger.put_next_slot(target)
+        self._complete_slot(target)
+
+    def roll_back(self, blocks: int) -> list[Signature]:
+        """Undo the open slot and the newest `blocks` complete ones, as when a fork loses.
+
+        The slots stay, as empty ones. Returns the signatures that are no longer on the chain. At most as many
+        blocks as are not final.
+        """
+        undone = list(self._unfinalized)[len(self._unfinalized) - blocks :] if blocks else []
+        first_slot = undone[0].block.slot if undone else self.blocks.opened.slot
+        lost = [landed.signature for content in undone for landed in content.transactions]
+        lost += [landed.signature for landed in self._transactions]
+        restored = self.accounts.roll_back_to(first_slot - 1)
+        with self._ledger.transaction():
+            self._ledger.forget_transactions_from(first_slot)
+            self._ledger.put_accounts(restored)
+        kept = list(self._unfinalized)[: len(self._unfinalized) - len(undone)]
+        emptied = (Content(content.block, (), frozenset()) for content in undone)
+        self._unfinalized = deque((*kept, *emptied))
+        self._transactions.clear()
+        self._changed.clear()
+        self._tell_written(frozenset(restored))
+        return lost
+
+    def _complete_slot(self, next_slot: int) -> None:
+        opened = self.blocks.opened
+        following = Block(next_slot, opened.height + 1, self._clock.read(), None)
+        block = self.blocks.complete(self._blockhash(), following)
+        content = Content(block, tuple(self._transactions), frozenset(self._changed))
+        self._transactions = []
+        self._changed = set()
+        with self._ledger.transaction():
+            self._ledger.put_block(block)
+            self._ledger.forget_empty_blocks_before(block.slot - EMPTY_BLOCKS_KEPT_SLOTS)
+        self.accounts.open_slot(following.slot, self.blocks.finalized.slot)
+        self._begin_slot()
+        self._unfinalized.append(content)
+        for observer in self._observers:
+            observer.confirmed(content)
+        if len(self._unfinalized) > FINALITY_DEPTH:
+            final = self._unfinalized.popleft()
+            for observer in self._observers:
+                observer.finalized(final)
+
+    def _begin_slot(self) -> None:
+        opened = self.blocks.opened
+        clock_before = self.accounts.current(_CLOCK_SYSVAR)
+        self._runtime.begin_slot(opened.slot, opened.unix_time, self.blocks.slot_hashes())
+        self.accounts.changed(_CLOCK_SYSVAR, clock_before)
+
+    def _blockhash(self) -> Hash:
+        """Follows from the block before and from what is in this one."""
+        digest = hashlib.sha256(bytes(self.blocks.newest.blockhash or b""))
+        digest.update(self.blocks.opened.slot.to_bytes(8, "little"))
+        for landed in self._transactions:
+            digest.update(bytes(landed.signature))
+        return Hash(digest.digest())
+
+    def _record(self, landed: Landed, before: Mapping[Pubkey, Account | None]) -> None:
+        after = {address: self.accounts.current(address) for address in before}
+        changes = {address: account for address, account in after.items() if account != before[address]}
+        with self._ledger.transaction():
+            self._ledger.put_transaction(landed)
+            self._ledger.put_accounts(changes)
+        for address in changes:
+            self.accounts.changed(address, before[address])
+        self._transactions.append(landed)
+        for observer in self._observers:
+            observer.landed(landed)
+        self._tell_written(frozenset(changes))
+
+    def _tell_written(self, addresses: frozenset[Pubkey]) -> None:
+        self._changed |= addresses
+        for observer in self._observers:
+            observer.accounts_written(addresses)
+
+    def _keys(self, transaction: VersionedTransaction) -> tuple[Pubkey, ...]:
+        loaded = messages.loaded_addresses(transaction, self.accounts.current)
+        return (*transaction.message.account_keys, *loaded.writable, *loaded.readonly)
+
+    def _lamports(self, address: Pubkey) -> int:
+        return self._runtime.svm.get_balance(address) or 0
+
+
+def _begin(ledger: Ledger, clock: Clock, balances: Mapping[Pubkey, int]) -> Genesis:
+    """Write the first block, the first accounts, and what the chain keeps for ever."""
+    first = Hash(os.urandom(32))
+    faucet = Keypair()
+    genesis = Genesis(genesis_hash=str(first), faucet_key=bytes(faucet), identity=str(Keypair().pubkey()))
+    balances = {faucet.pubkey(): FAUCET_LAMPORTS, **balances}
+    with ledger.transaction():
+        ledger.put_genesis(genesis)
+        ledger.put_block(Block(slot=0, height=0, unix_time=int(clock.time()), blockhash=first))
+        ledger.put_accounts(
+            {address: Account(lamports, b"", Pubkey.default()) for address, lamports in balances.items()}
+        )
+    return genesis

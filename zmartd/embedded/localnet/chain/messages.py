@@ -1,0 +1,69 @@
+"""What a transaction's message says about its keys, fees and memos, before it is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from solders.account import Account
+from solders.message import MessageV0
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from zmartd.embedded.localnet.chain.records import LoadedAddresses
+
+LAMPORTS_PER_SIGNATURE = 5_000
+_LOOKUP_TABLE_HEADER_BYTES = 56
+_MEMO_PROGRAMS = frozenset(
+    Pubkey.from_string(program)
+    for program in (
+        "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
+        "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
+    )
+)
+
+
+def fee_lamports(transaction_message: object) -> int:
+    """What a transaction costs: LiteSVM charges signatures, and no priority fee."""
+    header = transaction_message.header  # type: ignore[attr-defined]  # both kinds of message have one
+    return int(header.num_required_signatures) * LAMPORTS_PER_SIGNATURE
+
+
+def is_writable(transaction: VersionedTransaction, index: int) -> bool:
+    """Whether the message asks for its own key number `index` (none from a lookup table) to be writable."""
+    header = transaction.message.header
+    signers = header.num_required_signatures
+    if index < signers:
+        return index < signers - header.num_readonly_signed_accounts
+    return index < len(transaction.message.account_keys) - header.num_readonly_unsigned_accounts
+
+
+def loaded_addresses(
+    transaction: VersionedTransaction, account_at: Callable[[Pubkey], Account | None]
+) -> LoadedAddresses:
+    """What the lookup tables of a version 0 message hold at its indices.
+
+    A table or an index that does not exist is left out: such a transaction fails before it is executed.
+    """
+    message = transaction.message
+    if not isinstance(message, MessageV0):
+        return LoadedAddresses()
+    writable: list[Pubkey] = []
+    readonly: list[Pubkey] = []
+    for lookup in message.address_table_lookups:
+        table = account_at(lookup.account_key)
+        addresses = b"" if table is None else table.data[_LOOKUP_TABLE_HEADER_BYTES:]
+        for indices, keys in ((lookup.writable_indexes, writable), (lookup.readonly_indexes, readonly)):
+            chosen = (addresses[index * 32 : index * 32 + 32] for index in indices)
+            keys.extend(Pubkey(address) for address in chosen if len(address) == 32)
+    return LoadedAddresses(tuple(writable), tuple(readonly))
+
+
+def memo(transaction: VersionedTransaction) -> str | None:
+    """The transaction's memos as Solana lists them: `[length] text`, joined by `; `."""
+    keys = transaction.message.account_keys
+    memos = [
+        f"[{len(instruction.data)}] {bytes(instruction.data).decode(errors='replace')}"
+        for instruction in transaction.message.instructions
+        if instruction.program_id_index < len(keys) and keys[instruction.program_id_index] in _MEMO_PROGRAMS
+    ]
+    return "; ".join(memos) or None

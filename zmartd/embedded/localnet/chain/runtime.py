@@ -1,0 +1,183 @@
+"""One transaction on LiteSVM: what it did, told in Solana's terms, and what LiteSVM leaves to its caller."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import based58
+import msgspec
+from msgspec import Struct
+from solders.account import Account
+from solders.clock import Clock
+from solders.epoch_schedule import EpochSchedule
+from solders.hash import Hash
+from solders.litesvm import LiteSVM
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
+
+from zmartd.embedded.localnet.chain.messages import fee_lamports
+from zmartd.embedded.localnet.chain.records import CompiledInstruction, InnerInstructions, ReturnData
+
+SLOTS_PER_EPOCH = 432_000
+_SYSTEM_PROGRAM = Pubkey.default()
+_RENT_EXEMPT_ALWAYS = Pubkey.from_string("1nc1nerator11111111111111111111111111111111")
+
+
+class Outcome(Struct, frozen=True):
+    """What executing a transaction did, or would do."""
+
+    error: Any
+    """None, or Solana's JSON form of a TransactionError."""
+    logs: list[str]
+    inner_instructions: list[InnerInstructions]
+    compute_units_consumed: int
+    return_data: ReturnData | None
+
+
+class Runtime:
+    """LiteSVM without its own ideas of blockhashes, signatures and history: the bank has better ones."""
+
+    def __init__(self, programs: Mapping[Pubkey, Path]) -> None:
+        """`programs` are loaded from their .so files. Raises OSError when one cannot be read."""
+        self.svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
+        self.svm.set_epoch_schedule(EpochSchedule.without_warmup())
+        for program_id, path in programs.items():
+            self.svm.add_program(program_id, path.read_bytes())
+
+    def begin_slot(self, slot: int, unix_time: int, slot_hashes: Sequence[tuple[int, Hash]]) -> None:
+        """Let programs see this slot, this time and these earlier blockhashes."""
+        epoch = slot // SLOTS_PER_EPOCH
+        self.svm.expire_blockhash()
+        self.svm.set_slot_hashes(slot_hashes)
+        self.svm.set_clock(
+            Clock(
+                slot=slot,
+                epoch_start_timestamp=unix_time,
+                epoch=epoch,
+                leader_schedule_epoch=epoch + 1,
+                unix_timestamp=unix_time,
+            )
+        )
+
+    def rent_exempt_lamports(self, data_bytes: int) -> int:
+        """What an account of that size must hold."""
+        return self.svm.minimum_balance_for_rent_exemption(data_bytes)
+
+    def simulate(
+        self, transaction: VersionedTransaction, keys: Sequence[Pubkey]
+    ) -> tuple[Outcome, dict[Pubkey, Account]]:
+        """What would happen, and the accounts as they would be; no accounts when it would fail.
+
+        `keys` are all that the transaction mentions, those from lookup tables included.
+        """
+        result = self.svm.simulate_transaction(transaction)
+        if isinstance(result, FailedTransactionMetadata):
+            return _outcome(result), {}
+        after = dict(result.post_accounts())
+        outcome = _success(result.meta())
+        before = {address: self.svm.get_account(address) for address in after}
+        poor = self._left_below_rent(before, after)
+        return (outcome, after) if poor is None else (_below_rent(outcome, keys.index(poor)), {})
+
+    def execute(
+        self,
+        transaction: VersionedTransaction,
+        keys: Sequence[Pubkey],
+        before: Mapping[Pubkey, Account | None],
+    ) -> tuple[Outcome, bool]:
+        """Run it for good. True when it landed: it succeeded, or failed and paid its fee.
+
+        `before` holds its writable accounts. They are needed to enforce what LiteSVM does not: that no
+        account is left below rent exemption.
+        """
+        result = self.svm.send_transaction(transaction)
+        payer = transaction.message.account_keys[0]
+        if isinstance(result, FailedTransactionMetadata):
+            return _outcome(result), self._lamports(payer) != _lamports(before[payer])
+        outcome = _success(result)
+        poor = self._left_below_rent(before, {address: self.svm.get_account(address) for address in before})
+        if poor is None:
+            return outcome, True
+        for address, account in before.items():
+            self.svm.set_account(address, account or Account(0, b"", _SYSTEM_PROGRAM))
+        self._charge(payer, fee_lamports(transaction.message))
+        return _below_rent(outcome, keys.index(poor)), True
+
+    def _charge(self, payer: Pubkey, lamports: int) -> None:
+        was = self.svm.get_account(payer)
+        assert was is not None
+        assert was.lamports >= lamports
+        charged = Account(was.lamports - lamports, was.data, was.owner, was.executable, was.rent_epoch)
+        self.svm.set_account(payer, charged)
+
+    def _left_below_rent(
+        self, before: Mapping[Pubkey, Account | None], after: Mapping[Pubkey, Account | None]
+    ) -> Pubkey | None:
+        """An account that was left, or made, poorer than rent exemption allows.
+
+        One that was that poor already may stay so, as long as it neither grows nor is given anything.
+        """
+        for address, account in after.items():
+            if account is None or account.lamports == 0 or address == _RENT_EXEMPT_ALWAYS:
+                continue
+            size = len(account.data)
+            if account.lamports >= self.rent_exempt_lamports(size):
+                continue
+            was = before.get(address)
+            if was is None or size != len(was.data) or not account.lamports <= was.lamports:
+                return address
+            if was.lamports >= self.rent_exempt_lamports(size):
+                return address
+        return None
+
+    def _lamports(self, address: Pubkey) -> int:
+        return self.svm.get_balance(address) or 0
+
+
+def _lamports(account: Account | None) -> int:
+    return 0 if account is None else account.lamports
+
+
+def _outcome(failed: FailedTransactionMetadata) -> Outcome:
+    error = msgspec.json.decode(failed.to_json())["err"]
+    return msgspec.structs.replace(_success(failed.meta()), error=error)
+
+
+def _below_rent(outcome: Outcome, account_index: int) -> Outcome:
+    return msgspec.structs.replace(
+        outcome, error={"InsufficientFundsForRent": {"account_index": account_index}}, inner_instructions=[]
+    )
+
+
+def _success(meta: TransactionMetadata) -> Outcome:
+    returned = meta.return_data()  # type: ignore[attr-defined]  # the stubs lack it
+    return Outcome(
+        error=None,
+        logs=meta.logs(),
+        inner_instructions=[
+            InnerInstructions(
+                index,
+                [
+                    CompiledInstruction(
+                        program_id_index=inner.instruction().program_id_index,
+                        accounts=list(inner.instruction().accounts),
+                        data=based58.b58encode(bytes(inner.instruction().data)).decode(),
+                        stack_height=inner.stack_height(),  # type: ignore[attr-defined]  # as above
+                    )
+                    for inner in calls
+                ],
+            )
+            for index, calls in enumerate(meta.inner_instructions())
+            if calls
+        ],
+        compute_units_consumed=meta.compute_units_consumed(),
+        return_data=(
+            ReturnData(str(returned.program_id), (base64.b64encode(returned.data).decode(), "base64"))
+            if returned.data
+            else None
+        ),
+    )

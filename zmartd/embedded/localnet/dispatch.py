@@ -1,0 +1,138 @@
+"""JSON-RPC 2.0: from a request's bytes to a response's, through a table of methods."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from zmartd.embedded.localnet.errors import (
+    InternalError,
+    InvalidParams,
+    InvalidRequest,
+    MethodNotFound,
+    ParseError,
+    RpcError,
+)
+from zmartd.embedded.localnet.params import convert
+from zmartd.log import get_logger
+
+MAX_BATCH = 100
+
+log = get_logger(__name__)
+
+
+class Method:
+    """A function as a JSON-RPC method: its annotations say what the parameters must be.
+
+    Parameters that the caller leaves out, or gives as null, take the function's defaults; a configuration
+    object that can be empty is then as if it were.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        hints = typing.get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters
+        self._parameters = [(name, hints[name]) for name in parameters]
+        self._defaults = {
+            name: default
+            for name, parameter in parameters.items()
+            if (default := _default(parameter, hints[name])) is not inspect.Parameter.empty
+        }
+        self._required = len(self._parameters) - len(self._defaults)
+
+    def __call__(self, params: list[Any]) -> Any:
+        """Raises InvalidParams when there are too few, too many, or one is not what it must be."""
+        if len(params) < self._required:
+            raise InvalidParams(
+                f"`params` should have at least {self._required} argument(s)"
+                f" ({', '.join(name for name, _ in self._parameters)})"
+            )
+        if len(params) > len(self._parameters):
+            raise InvalidParams(f"`params` should have at most {len(self._parameters)} argument(s)")
+        arguments = {
+            name: convert(name, value, wanted)
+            for value, (name, wanted) in zip(params, self._parameters, strict=False)
+            if value is not None or name not in self._defaults
+        }
+        return self._function(**self._defaults | arguments)
+
+
+class Dispatcher:
+    """The methods of one door (HTTP, or one WebSocket connection)."""
+
+    def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
+        self._methods = types.MappingProxyType({name: Method(f) for name, f in functions.items()})
+
+    def respond(self, body: bytes | str) -> bytes | None:
+        """The response to a request or a batch; None when nothing in it asks for one."""
+        try:
+            request = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return orjson.dumps(_failure(None, ParseError()))
+        if not isinstance(request, list):
+            response = self._respond_to(request)
+            return None if response is None else orjson.dumps(response)
+        if not request or len(request) > MAX_BATCH:
+            return orjson.dumps(
+                _failure(
+                    None, InvalidRequest(f"a batch has 1 to {MAX_BATCH} requests, this one {len(request)}")
+                )
+            )
+        responses = [response for one in request if (response := self._respond_to(one)) is not None]
+        return orjson.dumps(responses) if responses else None
+
+    def _respond_to(self, request: Any) -> dict[str, Any] | None:
+        if not isinstance(request, dict):
+            return _failure(None, InvalidRequest())
+        request_id = request.get("id")
+        if not isinstance(request_id, str | int | float | None):
+            return _failure(None, InvalidRequest())
+        try:
+            result = self._call(request)
+        except RpcError as error:
+            response = _failure(request_id, error)
+        else:
+            response = {"jsonrpc": "2.0", "result": result, "id": request_id}
+        return response if "id" in request else None
+
+    def _call(self, request: dict[str, Any]) -> Any:
+        name = request.get("method")
+        params = request.get("params")
+        if request.get("jsonrpc") != "2.0" or not isinstance(name, str):
+            raise InvalidRequest
+        method = self._methods.get(name)
+        if method is None:
+            raise MethodNotFound
+        if params is None:
+            params = []
+        if not isinstance(params, list):
+            raise InvalidParams("Invalid params: expected an array.")
+        try:
+            return method(params)
+        except (RpcError, MemoryError):
+            raise
+        except Exception as error:
+            log.exception("localnet.method_failed", method=name)
+            raise InternalError from error
+
+
+def _default(parameter: inspect.Parameter, wanted: Any) -> Any:
+    """What a parameter is when it is left out; `Parameter.empty` when it must not be."""
+    if parameter.default is not inspect.Parameter.empty:
+        return parameter.default
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        try:
+            return msgspec.convert({}, wanted)
+        except msgspec.ValidationError:
+            pass
+    return inspect.Parameter.empty
+
+
+def _failure(request_id: Any, error: RpcError) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": error.as_json(), "id": request_id}

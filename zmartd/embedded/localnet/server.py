@@ -1,0 +1,198 @@
+"""The localnet: a bank, its slots, and the two doors to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+from solders.pubkey import Pubkey
+
+from zmartd.clock import Clock, SystemClock
+from zmartd.embedded.localnet.chain.bank import Bank
+from zmartd.embedded.localnet.dispatch import Dispatcher
+from zmartd.embedded.localnet.ledger import Ledger
+from zmartd.embedded.localnet.methods.accounts import AccountMethods
+from zmartd.embedded.localnet.methods.cluster import ClusterMethods
+from zmartd.embedded.localnet.methods.transactions import TransactionMethods
+from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
+from zmartd.embedded.localnet.subscriptions import Subscriptions
+from zmartd.embedded.localnet.websocket import WebSocketDoor
+from zmartd.errors import ZmartdError
+from zmartd.log import get_logger
+
+MAX_BODY_BYTES = 1024 * 1024
+LEDGER_FILE = "ledger.sqlite3"
+_PORT_ATTEMPTS = 100
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "86400",
+}
+
+log = get_logger(__name__)
+
+
+class LocalnetError(ZmartdError):
+    """The localnet could not be started."""
+
+    code = "localnet_failed"
+
+
+async def serve(
+    settings: LocalnetSettings,
+    *,
+    ready: Callable[[Endpoints], None] | None = None,
+    stop: asyncio.Event,
+    clock: Clock | None = None,
+) -> None:
+    """Run a localnet until `stop` is set; `ready` is called once it answers.
+
+    Raises LocalnetError when it cannot start, and whatever stops its slots (a full disk).
+    """
+    async with _started(settings, clock or SystemClock()) as (endpoints, slots):
+        if ready is not None:
+            ready(endpoints)
+        stopped = asyncio.create_task(stop.wait(), name="localnet-stop")
+        try:
+            await asyncio.wait((stopped, slots), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if slots.done():
+            slots.result()
+
+
+@asynccontextmanager
+async def running(settings: LocalnetSettings, *, clock: Clock | None = None) -> AsyncIterator[Endpoints]:
+    """A localnet for the length of a block. Raises LocalnetError when it cannot start."""
+    async with _started(settings, clock or SystemClock()) as (endpoints, _):
+        yield endpoints
+
+
+@asynccontextmanager
+async def _started(
+    settings: LocalnetSettings, clock: Clock
+) -> AsyncIterator[tuple[Endpoints, asyncio.Task[None]]]:
+    async with AsyncExitStack() as stack:
+        rpc_socket, ws_socket = _neighbours(settings.host, settings.rpc_port)
+        stack.callback(rpc_socket.close)
+        stack.callback(ws_socket.close)
+        endpoints = Endpoints(settings.host, rpc_socket.getsockname()[1], ws_socket.getsockname()[1])
+        ledger = Ledger(settings.data_directory / LEDGER_FILE)
+        stack.callback(ledger.close)
+        bank = _bank(settings, ledger, clock)
+        subscriptions = Subscriptions(bank, asyncio.get_running_loop().call_soon)
+        bank.observe(subscriptions)
+        door = WebSocketDoor(subscriptions)
+        stack.push_async_callback(await _listen(_http_application(bank, door), rpc_socket))
+        stack.push_async_callback(await _listen(_websocket_application(door), ws_socket))
+        stack.push_async_callback(door.close)
+        slots = asyncio.create_task(_keep_slots(bank, clock), name="localnet-slots")
+        stack.push_async_callback(_cancelled, slots)
+        log.info("localnet.ready", rpc=endpoints.rpc_url, ws=endpoints.ws_url, slot=bank.blocks.opened.slot)
+        yield endpoints, slots
+
+
+def _bank(settings: LocalnetSettings, ledger: Ledger, clock: Clock) -> Bank:
+    try:
+        return Bank(
+            ledger,
+            clock,
+            {Pubkey.from_string(program): path for program, path in settings.programs.items()},
+            settings.slot_milliseconds,
+            {Pubkey.from_string(a): lamports for a, lamports in settings.genesis_accounts.items()},
+        )
+    except OSError as error:
+        raise LocalnetError(f"a program of the localnet cannot be loaded: {error}") from error
+
+
+async def _keep_slots(bank: Bank, clock: Clock) -> None:
+    """Complete slots at their pace. Time that the process did not run is not made up for."""
+    seconds = bank.slot_milliseconds / 1000
+    due = clock.monotonic() + seconds
+    while True:
+        await clock.sleep(max(0.0, due - clock.monotonic()))
+        bank.complete_slot()
+        due = max(due + seconds, clock.monotonic())
+
+
+def _http_application(bank: Bank, door: WebSocketDoor) -> web.Application:
+    dispatcher = Dispatcher(
+        {
+            **AccountMethods(bank).table(),
+            **ClusterMethods(bank).table(),
+            **TransactionMethods(bank).table(),
+        }
+    )
+
+    async def call(request: web.Request) -> web.Response:
+        response = dispatcher.respond(await request.read())
+        return web.Response(body=response or b"", content_type="application/json", headers=_CORS)
+
+    async def preflight(_: web.Request) -> web.Response:
+        return web.Response(status=204, headers=_CORS)
+
+    async def look(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await door.handle(request)
+        return web.Response(status=405, text="POST JSON-RPC here\n", headers=_CORS | {"Allow": "POST"})
+
+    async def health(_: web.Request) -> web.Response:
+        return web.Response(text="ok", headers=_CORS)
+
+    application = web.Application(client_max_size=MAX_BODY_BYTES)
+    application.router.add_post("/", call)
+    application.router.add_options("/", preflight)
+    application.router.add_get("/", look)
+    application.router.add_get("/health", health)
+    return application
+
+
+def _websocket_application(door: WebSocketDoor) -> web.Application:
+    application = web.Application()
+    application.router.add_get("/", door.handle)
+    return application
+
+
+async def _listen(application: web.Application, listening: socket.socket) -> Callable[[], Awaitable[None]]:
+    """Serve on a bound socket; returns what ends it."""
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    return runner.cleanup
+
+
+def _neighbours(host: str, rpc_port: int) -> tuple[socket.socket, socket.socket]:
+    """Two bound sockets on neighbouring ports. Raises LocalnetError when they are taken."""
+    for _ in range(_PORT_ATTEMPTS if rpc_port == 0 else 1):
+        first = _bound(host, rpc_port)
+        try:
+            return first, _bound(host, first.getsockname()[1] + 1)
+        except (LocalnetError, OverflowError):
+            first.close()
+            if rpc_port:
+                raise
+    raise LocalnetError(f"no two neighbouring ports are free on {host}")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise LocalnetError(
+            f"the localnet cannot listen on {host}:{port}: {error.strerror}. "
+            "Stop what listens there, or choose another port"
+        ) from error
+    return listening
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
