@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from tests.integration.indexer.story import PROGRAM, Story
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction, MalformedTransaction
+from zmartd.clock import SystemClock
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.inbox import Inbox, MalformedDelivery
+from zmartd.realtime.bus import Bus
+from zmartd.store import inbox as deliveries
+from zmartd.store.errors import DatabaseUnavailable
+from zmartd.store.pool import Database
+
+
+class Transcript:
+    """Parses deliveries that name a transaction of a story by its position."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+
+    def __call__(self, raw: Mapping[str, Any]) -> ChainTransaction:
+        if "position" not in raw:
+            raise MalformedTransaction("there is no position")
+        return self._story.transactions[raw["position"]]
+
+
+@pytest.fixture
+async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
+    redis = Redis.from_url(redis_url)
+    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    await redis.aclose()
+
+
+@pytest.fixture
+def story() -> Story:
+    story = Story(seed=20)
+    story.create()
+    story.open_for_trading()
+    story.trade(5)
+    return story
+
+
+@pytest.fixture
+def inbox(database: Database, indexer: Indexer, story: Story) -> Inbox:
+    return Inbox(database, indexer, Transcript(story), SystemClock())
+
+
+def delivery(*positions: int) -> bytes:
+    return msgspec.json.encode([{"position": position} for position in positions])
+
+
+async def depth(database: Database) -> tuple[int, int]:
+    async with database.service() as connection:
+        found = await deliveries.depth(connection)
+    return found.pending, found.parked
+
+
+async def test_an_accepted_delivery_is_there_before_anybody_works_on_it(
+    inbox: Inbox, database: Database
+) -> None:
+    assert await inbox.accept(delivery(0, 1)) == 2
+    assert await depth(database) == (1, 0)
+
+
+async def test_many_deliveries_at_once_are_all_kept_and_applied(
+    inbox: Inbox, database: Database, story: Story
+) -> None:
+    count = len(story.transactions)
+    await asyncio.gather(*(inbox.accept(delivery(position)) for position in range(count)))
+    assert await depth(database) == (count, 0)
+    while await inbox.work_off():
+        pass
+    assert await depth(database) == (0, 0)
+    async with database.service() as connection:
+        assert await connection.fetchval("select total_volume from markets") == story.volume
+
+
+async def test_a_poisonous_delivery_is_parked_and_holds_up_no_other(inbox: Inbox, database: Database) -> None:
+    for body in (delivery(0), b'{"no": "transaction"}', delivery(1)):
+        await inbox.accept(body)
+    await inbox.work_off()
+    assert await depth(database) == (0, 1)
+    async with database.service() as connection:
+        [parked] = await deliveries.parked(connection, limit=10)
+        assert parked.error == "there is no position"
+        assert await connection.fetchval("select count(*) from vote_events") == 1
+
+
+async def test_two_daemons_share_the_work(
+    inbox: Inbox, database: Database, indexer: Indexer, story: Story
+) -> None:
+    other = Inbox(database, indexer, Transcript(story), SystemClock())
+    for position in range(len(story.transactions)):
+        await inbox.accept(delivery(position, 0))
+    await asyncio.gather(inbox.work_off(), other.work_off())
+    assert await depth(database) == (0, 0)
+
+
+async def test_a_running_inbox_applies_what_another_daemon_left(
+    inbox: Inbox, database: Database, indexer: Indexer, story: Story
+) -> None:
+    await inbox.accept(delivery(0))
+    worker = asyncio.create_task(Inbox(database, indexer, Transcript(story), SystemClock()).run())
+    async with asyncio.timeout(10):
+        while await depth(database) != (0, 0):
+            await asyncio.sleep(0)  # noqa: ASYNC110  # the worker tells nobody; the database does
+    worker.cancel()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"[1]", b'"text"', b"[" * 100_000, b"[" + b"{}," * 1000 + b"{}]"]
+)
+async def test_what_is_no_delivery_is_refused(inbox: Inbox, body: bytes) -> None:
+    with pytest.raises(MalformedDelivery):
+        await inbox.accept(body)
+
+
+async def test_a_delivery_that_cannot_be_committed_is_not_acknowledged(
+    inbox: Inbox, database: Database
+) -> None:
+    await database.close()
+    with pytest.raises(DatabaseUnavailable):
+        await inbox.accept(delivery(0))
+
+
+async def test_a_failing_delivery_is_tried_again_later_and_then_parked(
+    database: Database, indexer: Indexer, story: Story
+) -> None:
+    clock = SettableClock()
+    inbox = Inbox(database, indexer, Transcript(story), clock)
+    creation = story.transactions[0]
+    fields = {name: getattr(creation, name) for name in ChainTransaction.__struct_fields__}
+    story.transactions[0] = ChainTransaction(**{**fields, "signature": "not a signature"})
+    await inbox.accept(delivery(0))
+    clock.now = SystemClock().time()
+    for _ in range(5):
+        assert await depth(database) == (1, 0)
+        clock.now += timedelta(hours=1).total_seconds()
+        assert await inbox.work_off() == 1
+    assert await depth(database) == (0, 1)
+
+
+class SettableClock(SystemClock):
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now

@@ -1,0 +1,171 @@
+"""Webhook deliveries: committed before they are acknowledged, then applied, and parked when poisonous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from asyncpg import Connection
+from prometheus_client import Counter
+
+from zmartd.chain.transactions import ChainTransaction, MalformedTransaction
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.group_commit import GroupCommit
+from zmartd.log import get_logger
+from zmartd.store import inbox
+from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.inbox import Delivery
+from zmartd.store.pool import Database
+
+MAX_TRANSACTIONS = 1_000
+"""In one delivery; Helius usually sends one."""
+
+_MAX_COMMIT = 500
+_MAX_TAKE = 50
+_MAX_ATTEMPTS = 5
+_POLL_SECONDS = 2.0
+_RETRY_SECONDS = (1, 5, 30, 120, 600)
+
+_DELIVERIES = Counter(
+    "zmartd_inbox_deliveries_total", "Webhook deliveries by what became of them", ["outcome"]
+)
+
+log = get_logger(__name__)
+
+
+class MalformedDelivery(ZmartdError):
+    """A delivery must be a JSON object or an array of at most 1000: transactions in Helius' raw form."""
+
+    code = "malformed_delivery"
+
+
+class Inbox:
+    """Takes deliveries in and works them off. Daemons share one inbox, and each takes what is free."""
+
+    def __init__(
+        self,
+        database: Database,
+        indexer: Indexer,
+        parse: Callable[[Mapping[str, Any]], ChainTransaction],
+        clock: Clock,
+    ) -> None:
+        """`parse` reads one transaction of a delivery; it raises MalformedTransaction."""
+        self._database = database
+        self._indexer = indexer
+        self._parse = parse
+        self._clock = clock
+        self._arrived = asyncio.Event()
+        self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(self._add, _MAX_COMMIT)
+
+    async def accept(self, body: bytes) -> int:
+        """Make a delivery durable and return how many transactions it holds.
+
+        Raises MalformedDelivery, or DatabaseUnavailable when it could not be committed: then it must be sent
+        again.
+        """
+        count = len(transactions_of(body))
+        if count:
+            await self._commit.add((body, count))
+            _DELIVERIES.labels("accepted").inc()
+            self._arrived.set()
+        return count
+
+    async def run(self) -> None:
+        """Work deliveries off for ever: at once when one arrives here, soon when another daemon left it."""
+        while True:
+            self._arrived.clear()
+            try:
+                while await self.work_off():
+                    pass
+            except (DatabaseUnavailable, DatabaseTimeout) as error:
+                log.warning("inbox.waiting_for_database", reason=error.message)
+                await self._clock.sleep(_POLL_SECONDS)
+            try:
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._arrived.wait()
+            except TimeoutError:
+                continue
+
+    async def work_off(self) -> int:
+        """Apply one batch of waiting deliveries; returns how many there were.
+
+        They stay locked until the outcome is committed. Dying in between applies them again, which changes
+        nothing.
+        """
+        now = datetime.fromtimestamp(self._clock.time(), tz=UTC)
+        async with self._database.service() as connection:
+            deliveries = await inbox.take(connection, now, _MAX_TAKE)
+            if deliveries:
+                await self._work_off(connection, deliveries, now)
+        return len(deliveries)
+
+    async def _add(self, deliveries: list[tuple[bytes, int]]) -> None:
+        async with self._database.service() as connection:
+            await inbox.add(connection, deliveries)
+
+    async def _work_off(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
+        readable: list[tuple[Delivery, list[ChainTransaction]]] = []
+        for delivery in deliveries:
+            try:
+                parsed = [self._parse(raw) for raw in transactions_of(delivery.body)]
+            except (MalformedTransaction, MalformedDelivery) as error:
+                await self._park(connection, delivery, error.message)
+            else:
+                readable.append((delivery, parsed))
+        try:
+            await self._indexer.apply([tx for _, parsed in readable for tx in parsed])
+        except (DatabaseUnavailable, DatabaseTimeout):
+            raise
+        except Exception:
+            log.exception("inbox.batch_failed", deliveries=len(readable))
+            await self._one_by_one(connection, readable, now)
+        else:
+            await inbox.finish(connection, [delivery.id for delivery, _ in readable])
+            _DELIVERIES.labels("applied").inc(len(readable))
+
+    async def _one_by_one(
+        self,
+        connection: Connection,
+        deliveries: Sequence[tuple[Delivery, list[ChainTransaction]]],
+        now: datetime,
+    ) -> None:
+        """Find the delivery that spoils the batch, so that it holds up no other."""
+        for delivery, parsed in deliveries:
+            try:
+                await self._indexer.apply(parsed)
+            except (DatabaseUnavailable, DatabaseTimeout):
+                raise
+            except Exception as error:
+                await self._fail(connection, delivery, f"{type(error).__name__}: {error}", now)
+            else:
+                await inbox.finish(connection, [delivery.id])
+                _DELIVERIES.labels("applied").inc()
+
+    async def _fail(self, connection: Connection, delivery: Delivery, error: str, now: datetime) -> None:
+        if delivery.attempts + 1 >= _MAX_ATTEMPTS:
+            await self._park(connection, delivery, error)
+            return
+        pause = timedelta(seconds=_RETRY_SECONDS[delivery.attempts])
+        await inbox.postpone(connection, delivery.id, error, now + pause)
+
+    async def _park(self, connection: Connection, delivery: Delivery, error: str) -> None:
+        log.error("inbox.parked", delivery=delivery.id, attempts=delivery.attempts + 1, reason=error)
+        _DELIVERIES.labels("parked").inc()
+        await inbox.park(connection, delivery.id, error)
+
+
+def transactions_of(body: bytes) -> list[dict[str, Any]]:
+    """The transactions of a delivery, which is one object or an array of them. Raises MalformedDelivery."""
+    try:
+        given = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedDelivery(f"The delivery is not valid JSON: {error}") from error
+    elements = given if isinstance(given, list) else [given]
+    if len(elements) > MAX_TRANSACTIONS or not all(isinstance(element, dict) for element in elements):
+        raise MalformedDelivery
+    return elements
