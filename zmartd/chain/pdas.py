@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from solders.pubkey import Pubkey
 
+from zmartd.market import ids
 from zmartd.market.lifecycle import VoteKind
 
 
@@ -17,7 +18,9 @@ class Pdas:
         return self._find(b"global-config")
 
     def market(self, market_id: bytes) -> Pubkey:
-        """`market_id` are the 32 bytes behind the market's hexadecimal id."""
+        """`market_id` is what the hexadecimal id spells. Raises ValueError unless it has 32 bytes."""
+        if len(market_id) != ids.MARKET_ID_BYTES:
+            raise ValueError(f"a market id must have {ids.MARKET_ID_BYTES} bytes, not {len(market_id)}")
         return self._find(b"market", market_id)
 
     def position(self, market: Pubkey, user: Pubkey) -> Pubkey:
