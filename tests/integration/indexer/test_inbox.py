@@ -111,8 +111,8 @@ async def test_a_running_inbox_applies_what_another_daemon_left(
     await inbox.accept(delivery(0))
     worker = asyncio.create_task(Inbox(database, indexer, Transcript(story), SystemClock()).run())
     async with asyncio.timeout(10):
-        while await depth(database) != (0, 0):
-            await asyncio.sleep(0)  # noqa: ASYNC110  # the worker tells nobody; the database does
+        while await depth(database) != (0, 0):  # noqa: ASYNC110  # only the database tells
+            await asyncio.sleep(0)
     worker.cancel()
 
 
