@@ -23,9 +23,8 @@ async def until_no_server_runs_on(cluster: Path, sockets: Path) -> None:
     loop = asyncio.get_running_loop()
     started_at = loop.time()
     while (pid := _pid(lock)) is not None:
-        if not _is_alive(pid):
-            return  # Postgres recognises this itself, and checks for left-over backends before it goes on
-        if not _is_postgres(pid):
+        if not _is_running_postgres(pid):
+            # Postgres would take any process of that number, even a zombie, for the server.
             _remove_locks(lock, sockets)
             return
         patience = SHUTDOWN_SECONDS if _line(lock, _STATUS_LINE) == "stopping" else GRACE_SECONDS
@@ -56,12 +55,10 @@ def _remove_locks(lock: Path, sockets: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def _is_postgres(pid: int) -> bool:
+def _is_running_postgres(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == "postgres"
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
+    name, _, rest = status.partition("(")[2].rpartition(")")
+    return name == "postgres" and rest.split()[0] != "Z"
