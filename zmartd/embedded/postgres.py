@@ -112,6 +112,20 @@ class EmbeddedPostgres:
 
     async def start(self) -> None:
         """Start the server and make sure that the database exists. Raises EmbeddedServerError."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop the server: open transactions are rolled back, committed ones are on disk."""
+        await self._server.stop(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
+        if self._sockets is not None:
+            with suppress(OSError):  # not empty: it is another server's
+                self._sockets.rmdir()
+
+    async def _start(self) -> None:
         cluster = self._directory / "data"
         try:
             binaries = installation(for_everyone=self._account.is_another) / "bin"
@@ -131,13 +145,6 @@ class EmbeddedPostgres:
             raise EmbeddedServerError(f"Postgres cannot keep its data in {cluster}: {error}") from error
         await self._server.until(self._accepts_connections, START_SECONDS)
         await self._create_database()
-
-    async def stop(self) -> None:
-        """Stop the server: open transactions are rolled back, committed ones are on disk."""
-        await self._server.stop(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
-        if self._sockets is not None:
-            with suppress(OSError):
-                self._sockets.rmdir()
 
     async def _initialise(self, binaries: Path, cluster: Path) -> None:
         """Make the cluster beside its place and move it there, so that an interrupted initdb leaves none."""

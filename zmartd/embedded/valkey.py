@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +36,8 @@ class EmbeddedValkey:
     @property
     def url(self) -> str:
         """The connection URL. Only while the server runs."""
-        return f"unix://{self._socket}?db=0"
+        assert self._sockets is not None, "the server has not been started"
+        return _url(self._sockets)
 
     @property
     def pid(self) -> int:
@@ -56,18 +58,33 @@ class EmbeddedValkey:
         program = _program()
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sockets = socket_directory(self._directory, os.geteuid())
+            sockets = socket_directory(self._directory, os.geteuid())
         except OSError as error:
             raise EmbeddedServerError(f"Valkey cannot use {self._directory}: {error}") from error
-        if await self._answers():
+        if await _answers(_url(sockets)):
             raise EmbeddedServerError(
                 f"another Valkey is running on {self._directory}: stop the zmartd that uses this data "
                 "directory, or choose another one"
             )
-        self._socket.unlink(missing_ok=True)
+        self._sockets = sockets
+        try:
+            await self._start(program, sockets)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop the server; what it holds is on disk."""
+        await self._server.stop(signal.SIGTERM, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._sockets = None
+
+    async def _start(self, program: Path, sockets: Path) -> None:
+        _socket(sockets).unlink(missing_ok=True)
         options = {
             "port": "0",
-            "unixsocket": str(self._socket),
+            "unixsocket": str(_socket(sockets)),
             "unixsocketperm": "700",
             "dir": str(self._directory),
             "save": "",
@@ -83,28 +100,25 @@ class EmbeddedValkey:
             orphaned=signal.SIGKILL,
             environment={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
         )
-        await self._server.until(self._answers, START_SECONDS)
+        await self._server.until(lambda: _answers(self.url), START_SECONDS)
 
-    async def stop(self) -> None:
-        """Stop the server; what it holds is on disk."""
-        await self._server.stop(signal.SIGTERM, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
-        if self._sockets is not None:
-            self._socket.unlink(missing_ok=True)
-            self._sockets.rmdir()
 
-    @property
-    def _socket(self) -> Path:
-        assert self._sockets is not None, "the server has not been started"
-        return self._sockets / "valkey.sock"
+def _socket(sockets: Path) -> Path:
+    return sockets / "valkey.sock"
 
-    async def _answers(self) -> bool:
-        client = Redis.from_url(self.url, socket_timeout=1)
-        try:
-            return bool(await client.ping())
-        except (OSError, RedisError):
-            return False
-        finally:
-            await client.aclose()
+
+def _url(sockets: Path) -> str:
+    return f"unix://{_socket(sockets)}?db=0"
+
+
+async def _answers(url: str) -> bool:
+    client = Redis.from_url(url, socket_timeout=1)
+    try:
+        return bool(await client.ping())
+    except (OSError, RedisError):
+        return False
+    finally:
+        await client.aclose()
 
 
 def _program() -> Path:

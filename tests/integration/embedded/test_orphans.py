@@ -10,6 +10,7 @@ import asyncpg
 from processes import until_gone
 
 from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.valkey import EmbeddedValkey
 
 DAEMON = """
 import asyncio, sys
@@ -43,4 +44,5 @@ async def test_killing_the_daemon_ends_its_servers_and_keeps_its_data(tmp_path):
         connection = await asyncpg.connect(successor.dsn)
         assert await connection.fetchval("select text from note") == "kept"
         await connection.close()
-    await until_gone(pids, timeout_seconds=20)
+    async with EmbeddedValkey(tmp_path / "valkey"):
+        await until_gone(pids, timeout_seconds=20)
