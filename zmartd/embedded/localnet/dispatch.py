@@ -122,6 +122,25 @@ class Dispatcher:
             raise InternalError from error
 
 
+def called_methods(body: bytes) -> frozenset[str]:
+    """The names in a request or batch, whatever else is wrong with it."""
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return frozenset()
+    requests = request if isinstance(request, list) else [request]
+    names = (one.get("method") for one in requests if isinstance(one, dict))
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+def refusal(body: bytes, error: RpcError) -> bytes:
+    """The same error for every request in the body."""
+    request = orjson.loads(body)
+    if isinstance(request, list):
+        return orjson.dumps([_failure(one.get("id"), error) for one in request])
+    return orjson.dumps(_failure(request.get("id"), error))
+
+
 def _default(parameter: inspect.Parameter, wanted: Any) -> Any:
     """What a parameter is when it is left out; `Parameter.empty` when it must not be."""
     if parameter.default is not inspect.Parameter.empty:

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 from solders.account import Account
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from zmartd.embedded.localnet.chain.records import Block, Landed, LoadedAddresses, TransactionMeta
+from zmartd.embedded.localnet.chain.records import Block, Genesis, Landed, LoadedAddresses, TransactionMeta
 from zmartd.errors import ZmartdError
 
 FORMAT = 1
@@ -58,15 +57,6 @@ class LedgerError(ZmartdError):
     """The localnet's ledger cannot be used."""
 
     code = "localnet_ledger_unusable"
-
-
-class Genesis(Struct, frozen=True):
-    """What a chain is given once and keeps."""
-
-    genesis_hash: str
-    faucet_key: bytes
-    """Secret key of the account behind `requestAirdrop`; it is worth nothing outside this chain."""
-    identity: str
 
 
 class Ledger:
@@ -166,12 +156,12 @@ class Ledger:
         )
         return [slot for (slot,) in rows]
 
-    def forget_empty_blocks_before(self, slot: int) -> None:
+    def forget_empty_blocks_below(self, height: int) -> None:
         """Drop old blocks in which nothing happened; an idle chain must not fill the disk."""
         self._connection.execute(
-            "DELETE FROM blocks WHERE slot > 0 AND slot < ? AND NOT EXISTS (SELECT 1 FROM transactions"
+            "DELETE FROM blocks WHERE height > 0 AND height < ? AND NOT EXISTS (SELECT 1 FROM transactions"
             " WHERE position BETWEEN blocks.slot * ? AND (blocks.slot + 1) * ? - 1)",
-            (slot, MAX_TRANSACTIONS_PER_SLOT, MAX_TRANSACTIONS_PER_SLOT),
+            (height, MAX_TRANSACTIONS_PER_SLOT, MAX_TRANSACTIONS_PER_SLOT),
         )
 
     # Accounts

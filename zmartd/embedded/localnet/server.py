@@ -13,26 +13,22 @@ from solders.pubkey import Pubkey
 from zmartd.clock import Clock, SystemClock
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.dispatch import Dispatcher
+from zmartd.embedded.localnet.faults import FaultPlan
+from zmartd.embedded.localnet.http import HttpDoor
 from zmartd.embedded.localnet.ledger import Ledger
 from zmartd.embedded.localnet.methods.accounts import AccountMethods
+from zmartd.embedded.localnet.methods.cheats import CheatMethods
 from zmartd.embedded.localnet.methods.cluster import ClusterMethods
 from zmartd.embedded.localnet.methods.transactions import TransactionMethods
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
 from zmartd.embedded.localnet.subscriptions import Subscriptions
+from zmartd.embedded.localnet.webhooks import Webhooks
 from zmartd.embedded.localnet.websocket import WebSocketDoor
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 
-MAX_BODY_BYTES = 1024 * 1024
 LEDGER_FILE = "ledger.sqlite3"
 _PORT_ATTEMPTS = 100
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
-    "Access-Control-Allow-Headers": "*",
-    "Access-Control-Max-Age": "86400",
-}
-
 log = get_logger(__name__)
 
 
@@ -84,16 +80,36 @@ async def _started(
         ledger = Ledger(settings.data_directory / LEDGER_FILE)
         stack.callback(ledger.close)
         bank = _bank(settings, ledger, clock)
+        faults = FaultPlan()
+        webhooks = await stack.enter_async_context(_webhooks(settings, faults, clock))
         subscriptions = Subscriptions(bank, asyncio.get_running_loop().call_soon)
         bank.observe(subscriptions)
-        door = WebSocketDoor(subscriptions)
-        stack.push_async_callback(await _listen(_http_application(bank, door), rpc_socket))
-        stack.push_async_callback(await _listen(_websocket_application(door), ws_socket))
-        stack.push_async_callback(door.close)
+        bank.observe(webhooks)
+        dispatcher = Dispatcher(
+            {
+                **AccountMethods(bank).table(),
+                **ClusterMethods(bank).table(),
+                **TransactionMethods(bank, faults).table(),
+                **CheatMethods(bank, faults, webhooks).table(),
+            }
+        )
+        websockets = WebSocketDoor(subscriptions)
+        http = HttpDoor(dispatcher, faults, websockets)
+        stack.push_async_callback(await _listen(http.application(), rpc_socket))
+        stack.push_async_callback(await _listen(websockets.application(), ws_socket))
+        stack.push_async_callback(http.close)
+        stack.push_async_callback(websockets.close)
         slots = asyncio.create_task(_keep_slots(bank, clock), name="localnet-slots")
         stack.push_async_callback(_cancelled, slots)
         log.info("localnet.ready", rpc=endpoints.rpc_url, ws=endpoints.ws_url, slot=bank.blocks.opened.slot)
         yield endpoints, slots
+
+
+def _webhooks(settings: LocalnetSettings, faults: FaultPlan, clock: Clock) -> Webhooks:
+    try:
+        return Webhooks(settings.webhooks, faults, clock)
+    except ValueError as error:
+        raise LocalnetError(f"a webhook's accounts must be base58 addresses: {error}") from error
 
 
 def _bank(settings: LocalnetSettings, ledger: Ledger, clock: Clock) -> Bank:
@@ -107,6 +123,8 @@ def _bank(settings: LocalnetSettings, ledger: Ledger, clock: Clock) -> Bank:
         )
     except OSError as error:
         raise LocalnetError(f"a program of the localnet cannot be loaded: {error}") from error
+    except ValueError as error:
+        raise LocalnetError(f"a program or genesis account is not a base58 address: {error}") from error
 
 
 async def _keep_slots(bank: Bank, clock: Clock) -> None:
@@ -117,44 +135,6 @@ async def _keep_slots(bank: Bank, clock: Clock) -> None:
         await clock.sleep(max(0.0, due - clock.monotonic()))
         bank.complete_slot()
         due = max(due + seconds, clock.monotonic())
-
-
-def _http_application(bank: Bank, door: WebSocketDoor) -> web.Application:
-    dispatcher = Dispatcher(
-        {
-            **AccountMethods(bank).table(),
-            **ClusterMethods(bank).table(),
-            **TransactionMethods(bank).table(),
-        }
-    )
-
-    async def call(request: web.Request) -> web.Response:
-        response = dispatcher.respond(await request.read())
-        return web.Response(body=response or b"", content_type="application/json", headers=_CORS)
-
-    async def preflight(_: web.Request) -> web.Response:
-        return web.Response(status=204, headers=_CORS)
-
-    async def look(request: web.Request) -> web.StreamResponse:
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await door.handle(request)
-        return web.Response(status=405, text="POST JSON-RPC here\n", headers=_CORS | {"Allow": "POST"})
-
-    async def health(_: web.Request) -> web.Response:
-        return web.Response(text="ok", headers=_CORS)
-
-    application = web.Application(client_max_size=MAX_BODY_BYTES)
-    application.router.add_post("/", call)
-    application.router.add_options("/", preflight)
-    application.router.add_get("/", look)
-    application.router.add_get("/health", health)
-    return application
-
-
-def _websocket_application(door: WebSocketDoor) -> web.Application:
-    application = web.Application()
-    application.router.add_get("/", door.handle)
-    return application
 
 
 async def _listen(application: web.Application, listening: socket.socket) -> Callable[[], Awaitable[None]]:

@@ -13,8 +13,9 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from zmartd.embedded.localnet.chain.bank import Bank, Content
+from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.commitment import Commitment
+from zmartd.embedded.localnet.chain.observer import Content
 from zmartd.embedded.localnet.chain.records import Landed
 from zmartd.embedded.localnet.encoding import account_json
 from zmartd.embedded.localnet.errors import InvalidRequest, RpcError

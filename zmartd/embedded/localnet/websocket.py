@@ -25,6 +25,11 @@ class WebSocketDoor:
         self._subscriptions = subscriptions
         self._sockets: set[web.WebSocketResponse] = set()
 
+    def application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/", self.handle)
+        return application
+
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=MAX_MESSAGE_BYTES)
         await socket.prepare(request)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import sqlite3
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from msgspec import Struct
 from solders.account import Account
 from solders.hash import Hash
 from solders.keypair import Keypair
@@ -23,14 +23,16 @@ from zmartd.embedded.localnet.chain.accounts import Accounts
 from zmartd.embedded.localnet.chain.blocks import FINALITY_DEPTH, RETAINED_BLOCKS, RecentBlocks
 from zmartd.embedded.localnet.chain.clock import ChainClock
 from zmartd.embedded.localnet.chain.commitment import Commitment
+from zmartd.embedded.localnet.chain.genesis import begin
+from zmartd.embedded.localnet.chain.observer import Content, Observer
 from zmartd.embedded.localnet.chain.records import Block, Landed, TransactionMeta
 from zmartd.embedded.localnet.chain.runtime import Outcome, Runtime
-from zmartd.embedded.localnet.ledger import Genesis, Ledger
+from zmartd.embedded.localnet.ledger import Ledger, LedgerError
 from zmartd.errors import ZmartdError
 
-FAUCET_LAMPORTS = 500_000_000 * 10**9
-EMPTY_BLOCKS_KEPT_SLOTS = 216_000
+EMPTY_BLOCKS_KEPT = 216_000
 """Blocks without transactions are forgotten after about a day of 400 ms slots."""
+_BLOCKS_BETWEEN_CLEANINGS = 1_024
 _CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 
 
@@ -43,31 +45,6 @@ class NotLanded(ZmartdError):
         super().__init__()
         self.error = error
         self.outcome = outcome
-
-
-class Content(Struct, frozen=True):
-    """What happened in one block."""
-
-    block: Block
-    transactions: tuple[Landed, ...]
-    changed: frozenset[Pubkey]
-    """The accounts that transactions and cheats wrote."""
-
-
-class Observer(Protocol):
-    """Somebody who is told what happens, while it happens. Must not block or raise."""
-
-    def landed(self, transaction: Landed) -> None:
-        """Processed, in the open slot."""
-
-    def accounts_written(self, addresses: frozenset[Pubkey]) -> None:
-        """Processed, in the open slot."""
-
-    def confirmed(self, content: Content) -> None:
-        """A slot is complete, and the next one open."""
-
-    def finalized(self, content: Content) -> None:
-        """A block has become final."""
 
 
 class Bank:
@@ -89,7 +66,7 @@ class Bank:
         self._ledger = ledger
         self._observers: list[Observer] = []
         self._runtime = Runtime(programs)
-        self.genesis = ledger.genesis() or _begin(ledger, clock, genesis_accounts)
+        self.genesis = ledger.genesis() or begin(ledger, int(clock.time()), genesis_accounts)
         complete = ledger.latest_blocks(RETAINED_BLOCKS)
         self._clock = ChainClock(clock, ledger.clock_offset_seconds(), complete[-1].unix_time)
         opened = Block(
@@ -103,6 +80,8 @@ class Bank:
         self._transactions: list[Landed] = ledger.transactions_in(opened.slot)
         self._changed: set[Pubkey] = set()
         self._unfinalized: deque[Content] = deque()
+        self._transaction_count = ledger.transaction_count()
+        self._ledger_failure: sqlite3.Error | None = None
         for address, account in sorted(ledger.accounts(), key=lambda item: item[1].executable):
             self.accounts.load(address, account)  # programs last: LiteSVM reads their data when it gets them
         self._runtime.begin_slot(self.blocks.newest.slot, self.blocks.newest.unix_time, ())
@@ -117,6 +96,11 @@ class Bank:
     @property
     def ledger(self) -> Ledger:
         return self._ledger
+
+    @property
+    def transaction_count(self) -> int:
+        """Since the chain began."""
+        return self._transaction_count
 
     def observe(self, observer: Observer) -> None:
         self._observers.append(observer)
@@ -154,6 +138,7 @@ class Bank:
 
         Raises NotLanded when it cannot get there.
         """
+        self._require_ledger()
         refusal = self.refusal(transaction)
         if refusal is not None:
             raise NotLanded(refusal)
@@ -194,21 +179,21 @@ class Bank:
     def set_account(self, address: Pubkey, account: Account | None) -> None:
         """Overwrite an account, past every rule of the runtime."""
         self.accounts.set(address, account)
-        with self._ledger.transaction():
+        with self._writing():
             self._ledger.put_accounts({address: account})
         self._tell_written(frozenset((address,)))
 
     # Slots
 
     def complete_slot(self) -> None:
-        """Close the open slot and open the next one."""
+        """Close the open slot and open the next one. Raises LedgerError when the ledger cannot be written."""
         self._complete_slot(self.blocks.opened.slot + 1)
 
     def travel(self, slots: int, seconds: int) -> None:
         """Complete the open slot, and open the one `slots` later and `seconds` of chain time later."""
         self._clock.travel(seconds)
         target = self.blocks.opened.slot + max(1, slots)
-        with self._ledger.transaction():
+        with self._writing():
             self._ledger.put_clock_offset_seconds(self._clock.offset_seconds)
             self._ledger.put_next_slot(target)
         self._complete_slot(target)
@@ -224,27 +209,30 @@ class Bank:
         lost = [landed.signature for content in undone for landed in content.transactions]
         lost += [landed.signature for landed in self._transactions]
         restored = self.accounts.roll_back_to(first_slot - 1)
-        with self._ledger.transaction():
+        with self._writing():
             self._ledger.forget_transactions_from(first_slot)
             self._ledger.put_accounts(restored)
         kept = list(self._unfinalized)[: len(self._unfinalized) - len(undone)]
         emptied = (Content(content.block, (), frozenset()) for content in undone)
         self._unfinalized = deque((*kept, *emptied))
-        self._transactions.clear()
-        self._changed.clear()
+        self._transactions = []
+        self._transaction_count -= len(lost)
+        self._changed = set()
         self._tell_written(frozenset(restored))
         return lost
 
     def _complete_slot(self, next_slot: int) -> None:
+        self._require_ledger()
         opened = self.blocks.opened
         following = Block(next_slot, opened.height + 1, self._clock.read(), None)
         block = self.blocks.complete(self._blockhash(), following)
         content = Content(block, tuple(self._transactions), frozenset(self._changed))
         self._transactions = []
         self._changed = set()
-        with self._ledger.transaction():
+        with self._writing():
             self._ledger.put_block(block)
-            self._ledger.forget_empty_blocks_before(block.slot - EMPTY_BLOCKS_KEPT_SLOTS)
+            if block.height % _BLOCKS_BETWEEN_CLEANINGS == 0:
+                self._ledger.forget_empty_blocks_below(block.height - EMPTY_BLOCKS_KEPT)
         self.accounts.open_slot(following.slot, self.blocks.finalized.slot)
         self._begin_slot()
         self._unfinalized.append(content)
@@ -272,15 +260,30 @@ class Bank:
     def _record(self, landed: Landed, before: Mapping[Pubkey, Account | None]) -> None:
         after = {address: self.accounts.current(address) for address in before}
         changes = {address: account for address, account in after.items() if account != before[address]}
-        with self._ledger.transaction():
+        with self._writing():
             self._ledger.put_transaction(landed)
             self._ledger.put_accounts(changes)
         for address in changes:
             self.accounts.changed(address, before[address])
         self._transactions.append(landed)
+        self._transaction_count += 1
         for observer in self._observers:
             observer.landed(landed)
         self._tell_written(frozenset(changes))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction on the ledger. Once one fails, memory is ahead of it, and the chain must not go on."""
+        try:
+            with self._ledger.transaction():
+                yield
+        except sqlite3.Error as error:
+            self._ledger_failure = error
+            raise
+
+    def _require_ledger(self) -> None:
+        if self._ledger_failure is not None:
+            raise LedgerError(f"the ledger cannot be written: {self._ledger_failure}")
 
     def _tell_written(self, addresses: frozenset[Pubkey]) -> None:
         self._changed |= addresses
@@ -293,18 +296,3 @@ class Bank:
 
     def _lamports(self, address: Pubkey) -> int:
         return self._runtime.svm.get_balance(address) or 0
-
-
-def _begin(ledger: Ledger, clock: Clock, balances: Mapping[Pubkey, int]) -> Genesis:
-    """Write the first block, the first accounts, and what the chain keeps for ever."""
-    first = Hash(os.urandom(32))
-    faucet = Keypair()
-    genesis = Genesis(genesis_hash=str(first), faucet_key=bytes(faucet), identity=str(Keypair().pubkey()))
-    balances = {faucet.pubkey(): FAUCET_LAMPORTS, **balances}
-    with ledger.transaction():
-        ledger.put_genesis(genesis)
-        ledger.put_block(Block(slot=0, height=0, unix_time=int(clock.time()), blockhash=first))
-        ledger.put_accounts(
-            {address: Account(lamports, b"", Pubkey.default()) for address, lamports in balances.items()}
-        )
-    return genesis

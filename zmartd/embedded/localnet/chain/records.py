@@ -23,6 +23,15 @@ class Block(Struct, frozen=True):
     """None while the slot is open."""
 
 
+class Genesis(Struct, frozen=True):
+    """What a chain is given once and keeps."""
+
+    genesis_hash: str
+    faucet_key: bytes
+    """Secret key of the account behind `requestAirdrop`; it is worth nothing outside this chain."""
+    identity: str
+
+
 class LoadedAddresses(Struct, frozen=True):
     """What a transaction took out of address lookup tables."""
 

@@ -106,7 +106,7 @@ class ClusterMethods:
         }
 
     def transaction_count(self, config: CommitmentConfig) -> Any:
-        return self._bank.ledger.transaction_count()
+        return self._bank.transaction_count
 
     def latest_blockhash(self, config: CommitmentConfig) -> Any:
         require_slot(self._bank, config.level, config.min_context_slot)
@@ -141,7 +141,7 @@ def epoch_info(bank: Bank, commitment: Commitment) -> dict[str, Any]:
         "epoch": block.slot // SLOTS_PER_EPOCH,
         "slotIndex": block.slot % SLOTS_PER_EPOCH,
         "slotsInEpoch": SLOTS_PER_EPOCH,
-        "transactionCount": bank.ledger.transaction_count(),
+        "transactionCount": bank.transaction_count,
     }
 
 

@@ -27,6 +27,7 @@ from zmartd.embedded.localnet.errors import (
     PreflightFailure,
     SignatureVerificationFailure,
 )
+from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.methods.context import require_slot, with_context
 from zmartd.embedded.localnet.params import (
     CommitmentConfig,
@@ -48,8 +49,9 @@ _AS_JSON = TransactionConfig()
 
 
 class TransactionMethods:
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: Bank, faults: FaultPlan) -> None:
         self._bank = bank
+        self._faults = faults
         self._airdrops = 0
 
     def table(self) -> Mapping[str, Callable[..., Any]]:
@@ -75,7 +77,7 @@ class TransactionMethods:
             if not signed:
                 raise SignatureVerificationFailure
             self._require_success(parsed)
-        if signed:
+        if signed and not self._faults.loses_transaction():
             try:
                 self._bank.execute(parsed)
             except NotLanded as refused:

@@ -1,0 +1,35 @@
+"""The beginning of a chain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from solders.account import Account
+from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd.embedded.localnet.chain.records import Block, Genesis
+from zmartd.embedded.localnet.ledger import Ledger
+
+FAUCET_LAMPORTS = 500_000_000 * 10**9
+
+
+def begin(ledger: Ledger, unix_time: int, balances: Mapping[Pubkey, int]) -> Genesis:
+    """Write the first block, the first accounts (address to lamports), and what the chain keeps for ever."""
+    first = Hash(os.urandom(32))
+    faucet = Keypair()
+    genesis = Genesis(
+        genesis_hash=str(first),
+        faucet_key=bytes(faucet),
+        identity=str(Keypair().pubkey()),
+    )
+    balances = {faucet.pubkey(): FAUCET_LAMPORTS, **balances}
+    with ledger.transaction():
+        ledger.put_genesis(genesis)
+        ledger.put_block(Block(slot=0, height=0, unix_time=unix_time, blockhash=first))
+        ledger.put_accounts(
+            {address: Account(lamports, b"", Pubkey.default()) for address, lamports in balances.items()}
+        )
+    return genesis

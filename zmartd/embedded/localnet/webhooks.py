@@ -1,0 +1,152 @@
+"""Confirmed transactions, posted to whoever asked for them, as Helius raw webhooks are.
+
+Like those, a delivery is tried four times, a second apart; then it is lost. Order is not kept, and what is
+on its way when the process ends is lost too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import aiohttp
+import orjson
+from solders.pubkey import Pubkey
+
+from zmartd.clock import Clock
+from zmartd.embedded.localnet.chain.observer import Content
+from zmartd.embedded.localnet.chain.records import Landed
+from zmartd.embedded.localnet.encoding import transaction_json, version_json
+from zmartd.embedded.localnet.faults import FaultPlan
+from zmartd.embedded.localnet.settings import WebhookTarget
+from zmartd.log import get_logger
+
+RETRIES = 3
+RETRY_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
+MAX_TRANSACTIONS_PER_DELIVERY = 20
+MAX_PENDING = 10_000
+MAX_CONNECTIONS = 8
+_NEWEST_VERSION = 0
+_NOT_RETRIED = frozenset((403,))
+
+log = get_logger(__name__)
+
+
+class _Target:
+    def __init__(self, settings: WebhookTarget) -> None:
+        self.url = settings.url
+        self.headers = {"Content-Type": "application/json"}
+        if settings.authorization is not None:
+            self.headers["Authorization"] = settings.authorization
+        self._accounts = frozenset(Pubkey.from_string(address) for address in settings.accounts)
+
+    def wants(self, transaction: Landed) -> bool:
+        return not self._accounts.isdisjoint(transaction.keys)
+
+
+class Webhooks:
+    """Posts to targets; an observer of the bank. Use as an async context manager."""
+
+    def __init__(self, targets: Iterable[WebhookTarget], faults: FaultPlan, clock: Clock) -> None:
+        """Raises ValueError when a target's account is not an address."""
+        self._targets = {target: _Target(target) for target in targets}
+        self._faults = faults
+        self._clock = clock
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Webhooks:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=ANSWER_SECONDS),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for delivery in list(self._deliveries):
+            delivery.cancel()
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        assert self._session is not None
+        await self._session.close()
+
+    def add(self, target: WebhookTarget) -> None:
+        """Deliver to `target` from now on. Raises ValueError when one of its accounts is not an address."""
+        self._targets[target] = _Target(target)
+
+    def remove(self, url: str) -> int:
+        """Stop delivering to `url`; how many targets that ended."""
+        gone = [target for target in self._targets if target.url == url]
+        for target in gone:
+            del self._targets[target]
+        return len(gone)
+
+    # What the bank says
+
+    def landed(self, transaction: Landed) -> None:
+        pass
+
+    def accounts_written(self, addresses: frozenset[Pubkey]) -> None:
+        pass
+
+    def confirmed(self, content: Content) -> None:
+        if not content.transactions:
+            return
+        for target in self._targets.values():
+            wanted = [transaction for transaction in content.transactions if target.wants(transaction)]
+            for group in self._groups(wanted):
+                self._dispatch(target, group)
+
+    def finalized(self, content: Content) -> None:
+        pass
+
+    # Delivering
+
+    def _groups(self, transactions: Sequence[Landed]) -> Iterator[Sequence[Landed]]:
+        size = 1 if self._faults.touches_webhooks else MAX_TRANSACTIONS_PER_DELIVERY
+        for start in range(0, len(transactions), size):
+            yield transactions[start : start + size]
+
+    def _dispatch(self, target: _Target, group: Sequence[Landed]) -> None:
+        body = orjson.dumps([raw_webhook_json(transaction) for transaction in group])
+        for delay_seconds in self._faults.delivery_delays():
+            if len(self._deliveries) >= MAX_PENDING:
+                log.warning("localnet.webhook_lost", url=target.url, reason="too many deliveries are waiting")
+                return
+            delivery = asyncio.create_task(
+                self._deliver(target, body, delay_seconds), name="localnet-webhook"
+            )
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+
+    async def _deliver(self, target: _Target, body: bytes, delay_seconds: float) -> None:
+        await self._clock.sleep(delay_seconds)
+        outcome = ""
+        for attempt in range(1 + RETRIES):
+            if attempt:
+                await self._clock.sleep(RETRY_SECONDS)
+            outcome, is_final = await self._post(target, body)
+            if is_final:
+                break
+        if outcome:
+            log.warning("localnet.webhook_lost", url=target.url, reason=outcome)
+
+    async def _post(self, target: _Target, body: bytes) -> tuple[str, bool]:
+        """Why it failed, or an empty text; and whether there is nothing more to try."""
+        assert self._session is not None
+        try:
+            async with self._session.post(target.url, data=body, headers=target.headers) as response:
+                if response.status < 300:
+                    return "", True
+                return f"answered {response.status}", response.status in _NOT_RETRIED
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return type(error).__name__, False
+
+
+def raw_webhook_json(transaction: Landed) -> dict[str, Any]:
+    """One element of a raw webhook's body: `getTransaction` with `indexWithinBlock`."""
+    return transaction_json(transaction, "json", _NEWEST_VERSION) | {
+        "indexWithinBlock": transaction.index_in_block,
+        "version": version_json(transaction.transaction),
+    }
