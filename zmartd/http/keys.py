@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from zmartd.clock import Clock
     from zmartd.http.auth.sessions import Sessions
     from zmartd.http.auth.sign_in import SignIn
+    from zmartd.http.client_address import TrustedProxies
     from zmartd.http.health import Health
     from zmartd.http.helius import Credentials
-    from zmartd.http.ws import WebSocketEndpoint
+    from zmartd.http.ws.endpoint import WebSocketEndpoint
     from zmartd.indexer.apply import Indexer
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
@@ -29,6 +30,8 @@ SOLANA: Final[AppKey[config.Solana]] = AppKey("settings.solana")
 AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
 REALTIME: Final[AppKey[config.Realtime]] = AppKey("settings.realtime")
 WEBHOOK_MAX_BODY_BYTES: Final[AppKey[int]] = AppKey("settings.helius.max_body_bytes")
+
+TRUSTED_PROXIES: Final[AppKey[TrustedProxies]] = AppKey("trusted_proxies")
 
 DATABASE: Final[AppKey[Database]] = AppKey("database")
 REDIS: Final[AppKey[Redis]] = AppKey("redis")

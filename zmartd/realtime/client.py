@@ -79,7 +79,8 @@ class Client:
         if self.gone or not pending:
             return
         self._pending = []
-        self._outlet.write(pending[0] if len(pending) == 1 else b"".join(pending))
-        _frames.inc(len(pending))
         if self._outlet.buffered_bytes() > self._max_buffered_bytes:
             self.drop()
+            return
+        self._outlet.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        _frames.inc(len(pending))

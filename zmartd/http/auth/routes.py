@@ -1,0 +1,142 @@
+"""/api/auth: a nonce to sign, a session for it, a newer session, and the end of one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar
+
+from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from zmartd.http import keys
+from zmartd.http.auth import sign_in
+from zmartd.http.auth.errors import BadMessage
+from zmartd.http.auth.identity import require_session
+from zmartd.http.auth.tokens import Session
+from zmartd.http.client_address import client_address
+from zmartd.http.codec import decode_body, decode_query, json_response
+from zmartd.http.errors import InvalidRequest, Problem
+from zmartd.http.fields import Time, Wallet, time_text
+
+MAX_BODY_BYTES = 16_384
+
+SignedText = Annotated[
+    str, Meta(min_length=1, max_length=4_096, description="the text that was signed, 1 to 4096 characters")
+]
+SignatureText = Annotated[
+    str, Meta(min_length=1, max_length=128, description="64 bytes in base58 (or base64): the signature")
+]
+Signer = Annotated[Wallet, Meta(description="the base58 address of a wallet")]
+Domain = Annotated[
+    str, Meta(min_length=1, max_length=255, description="the domain to sign in on, with its port if any")
+]
+
+
+class NonceQuery(Struct, frozen=True):
+    wallet: Signer | None = None
+    domain: Domain | None = None
+
+
+class NonceBody(Struct, frozen=True, kw_only=True):
+    """`message` is there when the wallet was given: sign its UTF-8 bytes as they are."""
+
+    nonce: str
+    domain: str
+    domains: tuple[str, ...]
+    chain_id: str
+    expires_at: Time
+    message: str | UnsetType = UNSET
+
+
+class LoginRequest(Struct, frozen=True):
+    ALIASES: ClassVar[dict[str, str]] = {"publicKey": "wallet", "walletAddress": "wallet"}
+
+    message: SignedText
+    signature: SignatureText
+    wallet: Signer | None = None
+
+
+class SessionBody(Struct, frozen=True, kw_only=True):
+    """A session: send `token` as `Authorization: Bearer <token>`, for `expires_in` seconds."""
+
+    success: bool = True
+    token: str
+    wallet: str
+    wallet_address: str = field(name="walletAddress")
+    expires_in: int = field(name="expiresIn")
+    expires_at: Time = field(name="expiresAt")
+    message: str
+
+
+class LogoutBody(Struct, frozen=True):
+    success: bool
+    message: str
+
+
+async def nonce(request: web.Request) -> web.Response:
+    """GET /api/auth/nonce: what to put into a sign-in message, and the message itself for ?wallet=."""
+    query = decode_query(request, NonceQuery)
+    service = request.app[keys.SIGN_IN]
+    challenge = await service.challenge(query.wallet, query.domain)
+    return json_response(
+        NonceBody(
+            nonce=challenge.nonce,
+            domain=challenge.domain,
+            domains=service.domains,
+            chain_id=service.cluster,
+            expires_at=time_text(challenge.expires_at),
+            message=challenge.message or UNSET,
+        )
+    )
+
+
+async def login(request: web.Request) -> web.Response:
+    """POST /api/auth/login: a session for a signed sign-in message."""
+    body = await decode_body(request, LoginRequest, MAX_BODY_BYTES)
+    if body.wallet is None:
+        _require_address(body.message)
+    wallet = await request.app[keys.SIGN_IN].verify(
+        body.message, body.signature, body.wallet, client_address(request)
+    )
+    return _session_response(*request.app[keys.SESSIONS].open(wallet), "Signed in.")
+
+
+async def refresh(request: web.Request) -> web.Response:
+    """POST /api/auth/refresh: a new token in exchange for the one sent, which is revoked."""
+    renewed = await request.app[keys.SESSIONS].renew(require_session(request))
+    return _session_response(*renewed, "Session renewed.")
+
+
+async def logout(request: web.Request) -> web.Response:
+    """POST /api/auth/logout: the token sent is not accepted any more, by any daemon."""
+    await request.app[keys.SESSIONS].end(require_session(request))
+    return json_response(LogoutBody(success=True, message="Signed out."))
+
+
+def routes() -> list[web.RouteDef]:
+    return [
+        web.get("/api/auth/nonce", nonce),
+        web.post("/api/auth/login", login),
+        web.post("/api/auth/refresh", refresh),
+        web.post("/api/auth/logout", logout),
+    ]
+
+
+def _require_address(message: str) -> None:
+    """Without `wallet` the message has to say who signs in."""
+    try:
+        sign_in.read(message)
+    except BadMessage as error:
+        raise InvalidRequest(Problem("message", f"does not say whose it is: {error.message}")) from error
+
+
+def _session_response(token: str, session: Session, message: str) -> web.Response:
+    body = SessionBody(
+        token=token,
+        wallet=session.wallet,
+        wallet_address=session.wallet,
+        expires_in=session.expires_at - session.issued_at,
+        expires_at=time_text(datetime.fromtimestamp(session.expires_at, UTC)),
+        message=message,
+    )
+    return json_response(body)

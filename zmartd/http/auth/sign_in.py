@@ -1,0 +1,136 @@
+"""Sign-in: a challenge that a wallet signs, and what makes a signed one good enough."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from zmartd.clock import Clock
+from zmartd.config import Auth, ConfigError
+from zmartd.http.auth import siws
+from zmartd.http.auth.attempts import Attempts
+from zmartd.http.auth.errors import AuthExpired, BadMessage, BadSignature
+from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.signatures import decode_signature, require_signature
+from zmartd.http.auth.siws import MalformedMessage, SignInMessage
+
+STATEMENT = "Sign in to ZMART. This costs nothing and sends no transaction."
+CLOCK_SKEW = timedelta(seconds=60)
+"""By how much a wallet's clock may be ahead of ours or behind it."""
+
+ADDRESS_ATTEMPTS = 30
+WALLET_ATTEMPTS = 10
+
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class Challenge(Struct, frozen=True):
+    """What to sign. `message` is ready to be signed, when it is known who will."""
+
+    nonce: str
+    domain: str
+    expires_at: datetime
+    message: str | None
+
+
+class SignIn:
+    """The rules of signing in, with what they need to be checked. Raises ConfigError without a domain."""
+
+    def __init__(
+        self, settings: Auth, cluster: str, nonces: Nonces, attempts: Attempts, clock: Clock
+    ) -> None:
+        if not settings.domains:
+            raise ConfigError(["auth.domains: name at least one domain that people sign in on"])
+        self._domains = tuple(domain.lower() for domain in settings.domains)
+        self._cluster = cluster
+        self._lifetime = timedelta(seconds=settings.nonce_seconds)
+        self._nonces = nonces
+        self._attempts = attempts
+        self._clock = clock
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that a message may name."""
+        return self._domains
+
+    @property
+    def cluster(self) -> str:
+        """The chain id that a message may name."""
+        return self._cluster
+
+    async def challenge(self, wallet: str | None, domain: str | None) -> Challenge:
+        """A fresh nonce, for `domain` if it is one of ours. Raises SessionsUnavailable."""
+        named = domain.lower() if domain else ""
+        domain = named if named in self._domains else self._domains[0]
+        nonce = await self._nonces.issue(wallet)
+        now = self._now()
+        expires_at = now + self._lifetime
+        if wallet is None:
+            return Challenge(nonce, domain, expires_at, None)
+        message = SignInMessage(
+            domain=domain,
+            address=wallet,
+            statement=STATEMENT,
+            uri=_origin(domain),
+            version="1",
+            chain_id=self._cluster,
+            nonce=nonce,
+            issued_at=now,
+            expiration_time=expires_at,
+        )
+        return Challenge(nonce, domain, expires_at, message.text())
+
+    async def verify(self, text: str, signature: str, wallet: str | None, address: str) -> str:
+        """The wallet that signed `text`. The caller claims to be `wallet` and calls from `address`.
+
+        Nothing that the text says counts before its signature is verified, so only who holds a wallet's
+        key can use up its attempts or its nonce.
+        Raises BadMessage, BadSignature, AuthExpired, TooManyAttempts, SessionsUnavailable.
+        """
+        await self._attempts.count("address", address, ADDRESS_ATTEMPTS)
+        message = read(text)
+        if wallet is not None and wallet != message.address:
+            raise BadSignature("The message is for another wallet than the one that signs in.")
+        require_signature(message.address, text.encode(), decode_signature(signature))
+        await self._attempts.count("wallet", message.address, WALLET_ATTEMPTS)
+        self._check(message)
+        assert message.nonce is not None
+        if not await self._nonces.spend(message.nonce, message.address):
+            raise AuthExpired("The nonce is unknown, used or expired; get a new one.")
+        return message.address
+
+    def _check(self, message: SignInMessage) -> None:
+        if message.domain.lower() not in self._domains:
+            raise BadMessage(f"The message is for {message.domain}, which is not one of {self._domains}.")
+        if message.cluster not in {None, self._cluster}:
+            raise BadMessage(f"Chain ID has to be {self._cluster}.")
+        if message.nonce is None:
+            raise BadMessage("Nonce is missing.")
+        if message.issued_at is None:
+            raise BadMessage("Issued At is missing.")
+        now = self._now()
+        if message.issued_at > now + CLOCK_SKEW:
+            raise AuthExpired("Issued At is in the future; is the wallet's clock right?")
+        if message.issued_at < now - self._lifetime - CLOCK_SKEW:
+            raise AuthExpired("Issued At is too long ago.")
+        if message.expiration_time is not None and message.expiration_time <= now:
+            raise AuthExpired("Expiration Time has passed.")
+        if message.not_before is not None and message.not_before > now:
+            raise AuthExpired("Not Before has not come yet.")
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.time(), UTC)
+
+
+def read(text: str) -> SignInMessage:
+    """What a sign-in message says. Raises BadMessage."""
+    try:
+        return siws.parse(text)
+    except MalformedMessage as error:
+        raise BadMessage(f"This is not a Sign In With Solana message: {error}.") from error
+
+
+def _origin(domain: str) -> str:
+    local = domain.rsplit(":", 1)[0] in _LOCAL_HOSTS
+    return f"{'http' if local else 'https'}://{domain}"

@@ -1,0 +1,58 @@
+"""Where a request comes from, when proxies of our own may stand in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from aiohttp import hdrs, web
+
+from zmartd.config import ConfigError
+from zmartd.http import keys
+
+UNKNOWN = "unknown"
+
+
+class TrustedProxies:
+    """The addresses and networks whose word on where a request comes from is taken. Raises ConfigError."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        try:
+            self._networks = [ip_network(network, strict=False) for network in networks]
+        except ValueError as error:
+            raise ConfigError([f"server.trusted_proxies: {error}; give addresses or networks"]) from error
+
+    def client_of(self, peer: str | None, forwarded_for: str) -> str:
+        """The last address on the way that is not a proxy of ours.
+
+        `peer` is the other end of the connection; `forwarded_for` lists, from far to near, whom each proxy
+        got the request from. Whatever stands before a foreign address is that foreigner's claim.
+        """
+        address = _address(peer or "")
+        if address is None:
+            return UNKNOWN
+        for claim in reversed(forwarded_for.split(",")):
+            if not self._trusts(address):
+                break
+            claimed = _address(claim.strip())
+            if claimed is None:
+                break
+            address = claimed
+        return str(address)
+
+    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+def client_address(request: web.Request) -> str:
+    """The address of whoever sent `request`, as text."""
+    forwarded_for = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
+    return request.app[keys.TRUSTED_PROXIES].client_of(request.remote, forwarded_for)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

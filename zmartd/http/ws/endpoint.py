@@ -1,0 +1,112 @@
+"""GET /ws: where an HTTP request becomes a WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import hdrs, web
+from prometheus_client import Gauge
+
+from zmartd.clock import Clock
+from zmartd.config import Realtime
+from zmartd.http.auth.identity import BEARER
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.client_address import client_address
+from zmartd.http.errors import RouteNotFound
+from zmartd.http.ws.connection import Connection
+from zmartd.http.ws.errors import UpgradeRequired
+from zmartd.http.ws.limits import MessageAllowance, Seats
+from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
+from zmartd.log import get_logger
+from zmartd.realtime.hub import Hub
+
+GOING_AWAY = 1001
+INTERNAL_ERROR = 1011
+
+log = get_logger(__name__)
+
+_connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
+
+
+class WebSocketEndpoint:
+    """Accepts WebSocket connections within the limits of `settings`, and closes them at shutdown."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        sessions: Sessions,
+        settings: Realtime,
+        clock: Clock,
+        new_client_id: Callable[[], str],
+    ) -> None:
+        self._hub = hub
+        self._sessions = sessions
+        self._settings = settings
+        self._clock = clock
+        self._new_client_id = new_client_id
+        self._seats = Seats(settings.max_connections_per_ip)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/ws", self.serve), web.get("/ws/", self.serve), web.get("/", self.serve_root)]
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections."""
+        if not _wants_upgrade(request):
+            raise UpgradeRequired
+        with self._seats.seat(client_address(request)), _connections.track_inprogress():
+            response = web.WebSocketResponse(
+                heartbeat=self._settings.heartbeat_seconds,
+                max_msg_size=self._settings.max_message_bytes,
+                timeout=CLOSE_SECONDS,
+                compress=False,
+            )
+            await response.prepare(request)
+            if request.transport is not None:
+                await self._converse(request, response, TransportOutlet(response, request.transport))
+            return response
+
+    async def serve_root(self, request: web.Request) -> web.StreamResponse:
+        """The root path, where the browser client connects to by default."""
+        if not _wants_upgrade(request):
+            raise RouteNotFound
+        return await self.serve(request)
+
+    async def close(self, _: web.Application) -> None:
+        """Tell every client to come back soon; an `on_shutdown` signal.
+
+        The browser client does not reconnect after the normal code 1000.
+        """
+        self._hub.close(GOING_AWAY, "the server is restarting; connect again")
+
+    async def _converse(
+        self, request: web.Request, response: web.WebSocketResponse, outlet: TransportOutlet
+    ) -> None:
+        client = self._hub.connect(outlet)
+        connection = Connection(
+            response=response,
+            client=client,
+            hub=self._hub,
+            sessions=self._sessions,
+            allowance=MessageAllowance(self._settings.max_messages_per_minute, self._clock),
+            clock=self._clock,
+        )
+        try:
+            await connection.run(self._new_client_id(), _token(request))
+        except Exception:
+            # The HTTP answer has been given already; no middleware can turn this into another one.
+            log.exception("websocket.failed")
+            outlet.close(INTERNAL_ERROR, "something went wrong on our side")
+        finally:
+            self._hub.disconnect(client)
+            outlet.release()
+
+
+def _wants_upgrade(request: web.Request) -> bool:
+    return request.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
+
+
+def _token(request: web.Request) -> str | None:
+    """The session token that came with the request: in the query, as browsers must, or as a header."""
+    scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    bearer = credentials.strip() if scheme.lower() == BEARER.lower() else None
+    return request.query.get("token", bearer)
