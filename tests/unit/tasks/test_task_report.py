@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from zmartd.tasks.base import Action, RunReport
+from zmartd.tasks.report import as_json, as_table
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MARKET = "ab" * 32
+SIGNATURE = "5" * 88
+
+
+def run(*actions: Action, skipped: str | None = None, failure: str | None = None) -> RunReport:
+    return RunReport("sweep", START, START + timedelta(seconds=1.5), actions, skipped, failure, 7)
+
+
+def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
+    table = as_table(
+        [
+            run(
+                Action(MARKET, "approve", ok=True, signature=SIGNATURE, detail="7 of 9 votes"),
+                Action("ff" * 32, "finalize", ok=False, detail="BoundedLossExceeded"),
+            )
+        ]
+    )
+    assert table.splitlines() == [
+        "sweep: 2 actions, 1 not ok (1.50 s)",
+        "        MARKET         ACTION    TRANSACTION    DETAIL",
+        "  ok    abababababab…  approve   555555555555…  7 of 9 votes",
+        "  FAIL  ffffffffffff…  finalize  -              BoundedLossExceeded",
+    ]
+
+
+def test_a_table_says_why_a_run_did_nothing() -> None:
+    assert as_table([run(), run(skipped="no key"), run(failure="LockLost")]).splitlines() == [
+        "sweep: nothing to do (1.50 s)",
+        "sweep: skipped: no key (1.50 s)",
+        "sweep: failed: LockLost (1.50 s)",
+    ]
+
+
+def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
+    (decoded,) = json.loads(as_json([run(Action(MARKET, "approve", ok=True, signature=SIGNATURE))]))
+    assert decoded == {
+        "task": "sweep",
+        "ok": True,
+        "started_at": "2026-01-02T03:04:05Z",
+        "finished_at": "2026-01-02T03:04:06.500000Z",
+        "actions": [
+            {"market_id": MARKET, "action": "approve", "ok": True, "detail": "", "signature": SIGNATURE}
+        ],
+        "skipped": None,
+        "failure": None,
+        "fencing_token": 7,
+    }
+
+
+def test_a_failed_or_troubled_run_is_not_ok_and_a_skipped_one_is() -> None:
+    assert not run(failure="LockLost").ok
+    assert not run(Action(MARKET, "approve", ok=False)).ok
+    assert run(skipped="another daemon is at it").ok
