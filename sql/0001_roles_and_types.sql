@@ -5,16 +5,20 @@
 
 do $$
 declare
+    version constant integer := current_setting('server_version_num');
     role_name text;
 begin
     foreach role_name in array array['anon', 'authenticated', 'service_role'] loop
         if not exists (select from pg_roles where rolname = role_name) then
-            execute format('CREATE ROLE %I NOLOGIN NOINHERIT', role_name);
+            execute format('create role %I nologin noinherit', role_name);
         end if;
+        continue when pg_has_role(role_name, case when version >= 160000 then 'set' else 'member' end);
         begin
-            execute format('GRANT %I TO CURRENT_USER', role_name);
+            -- Not inherited, where Postgres can do that: a transaction that took no role sees nothing.
+            execute format('grant %I to current_user', role_name)
+                || case when version >= 160000 then ' with inherit false' else '' end;
         exception
-            -- A role that somebody else administers: an administrator has to grant it to the daemon's login.
+            -- Somebody else administers the role, and has to grant it to the daemon's login.
             when insufficient_privilege then null;
         end;
     end loop;

@@ -5,6 +5,7 @@
 --   authenticated  what is public, and the rows of the wallet in request.jwt.claims;
 --   anon           what is public, wallets of traders and authors shortened.
 -- Privileges name the columns, so that a policy is never the only thing between a caller and a field.
+-- A later migration that reads or changes rows has to `set local role service_role` first.
 
 do $$
 declare
@@ -17,13 +18,13 @@ begin
         'outbox_transactions', 'webhook_inbox', 'indexer_cursor', 'market_finalization_errors',
         'idempotency_keys', 'task_runs'
     ] loop
-        execute format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', table_name);
-        execute format('ALTER TABLE public.%I FORCE ROW LEVEL SECURITY', table_name);
+        execute format('alter table public.%I enable row level security', table_name);
+        execute format('alter table public.%I force row level security', table_name);
         -- Supabase grants everything on new tables to all three roles by default.
-        execute format('REVOKE ALL ON public.%I FROM PUBLIC, anon, authenticated', table_name);
-        execute format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO service_role', table_name);
+        execute format('revoke all on public.%I from public, anon, authenticated', table_name);
+        execute format('grant select, insert, update, delete on public.%I to service_role', table_name);
         execute format(
-            'CREATE POLICY service ON public.%I TO service_role USING (true) WITH CHECK (true)', table_name
+            'create policy service on public.%I to service_role using (true) with check (true)', table_name
         );
     end loop;
 end

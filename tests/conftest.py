@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
-from typing import Any, TypeVar
 
 import asyncpg
 import pytest
+from event_loop import run
 from redis import Redis
 
 from zmartd import config
@@ -17,19 +16,8 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.migrate import migrate
 from zmartd.store.pool import Database
 
-T = TypeVar("T")
-
 TEMPLATE = "template_of_tests"
 _numbers = count(1)
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Finish `coroutine` on a loop of its own, which no other fixture or test ever sees."""
-    loop = asyncio.new_event_loop()
-    try:
-        return loop.run_until_complete(coroutine)
-    finally:
-        loop.close()
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +26,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), Profile.EPHEMERAL)
     run(server.start())
     try:
-        run(_administer(server, f"CREATE DATABASE {TEMPLATE}"))
+        run(_administer(server, f"create database {TEMPLATE}"))
         run(migrate(server.dsn_of(TEMPLATE)))
         yield server
     finally:
@@ -49,18 +37,18 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a migrated database that only this test uses."""
     name = f"test_{next(_numbers)}"
-    run(_administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"))
+    run(_administer(postgres_server, f"create database {name} template {TEMPLATE} strategy file_copy"))
     yield postgres_server.dsn_of(name)
-    run(_administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    run(_administer(postgres_server, f"drop database {name} with (force)"))
 
 
 @pytest.fixture
 def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a database without any table."""
     name = f"empty_{next(_numbers)}"
-    run(_administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY"))
+    run(_administer(postgres_server, f"create database {name} template template0 strategy file_copy"))
     yield postgres_server.dsn_of(name)
-    run(_administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    run(_administer(postgres_server, f"drop database {name} with (force)"))
 
 
 @pytest.fixture

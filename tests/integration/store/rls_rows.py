@@ -1,0 +1,174 @@
+"""A row of every table, for the tests of row level security."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from asyncpg import Connection
+from rows import NOON, cid, insert, insert_market, market_id, signature, wallet
+
+from zmartd.market.lifecycle import MarketState
+
+OWNER, OTHER = wallet("owner"), wallet("other")
+OWNERS = {OWNER: "owner", OTHER: "other"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """How to make, find and change a wallet's row of a table."""
+
+    row: dict[str, Any]
+    where: str
+    change: str
+
+
+def tables(of: str) -> dict[str, Table]:
+    """For each table, the row of wallet `of`. Every such row lies in a market of that wallet's own."""
+    name = OWNERS[of]
+    proposed, disputed, resolving = (
+        market_id(f"{state} {name}") for state in ("proposed", "disputed", "resolving")
+    )
+    event = {
+        "tx_signature": signature(name),
+        "event_index": 0,
+        "slot": 1,
+        "market_id": proposed,
+        "actor": of,
+        "payload": "{}",
+    }
+    by_signature = f"tx_signature = '{signature(name)}'"
+    by_market = f"market_id = '{proposed}'"
+    by_wallet = f"user_wallet = '{of}'"
+    return {
+        "users": Table({"wallet": of, "bio": "hello"}, f"wallet = '{of}'", "bio = 'changed'"),
+        "markets": Table(
+            {"id": market_id(name), "on_chain_address": wallet(f"address {name}"), "creator_wallet": of},
+            f"id = '{market_id(name)}'",
+            "question = 'changed'",
+        ),
+        "market_metadata": Table(
+            {
+                "market_id": market_id(name),
+                "creator_wallet": of,
+                "on_chain_address": wallet(f"address {name}"),
+                "question": "Will it rain tomorrow?",
+                "category": "other",
+                "end_date": NOON,
+                "cid": cid(name),
+                "document": b"{}",
+                "b_parameter": 1,
+                "initial_liquidity": 1,
+            },
+            f"creator_wallet = '{of}'",
+            "description = 'changed'",
+        ),
+        "trades": Table(
+            {
+                "market_id": proposed,
+                "user_wallet": of,
+                "trade_type": "buy",
+                "outcome": True,
+                "shares": 1,
+                "cost": 1,
+                "price_after": 0.5,
+                "tx_signature": signature(name),
+                "event_index": 0,
+                "slot": 1,
+                "block_time": NOON,
+            },
+            f"user_masked = zmartd.masked('{of}')",
+            "cost = 2",
+        ),
+        "user_positions": Table(
+            {"market_id": proposed, "user_wallet": of, "shares_yes": 1},
+            f"{by_wallet} and {by_market}",
+            "slot = 2",
+        ),
+        "proposal_votes": Table(
+            {"market_id": proposed, "user_wallet": of, "vote": True}, by_wallet, "vote = false"
+        ),
+        "dispute_votes": Table(
+            {"market_id": disputed, "user_wallet": of, "vote": True}, by_wallet, "vote = false"
+        ),
+        "vote_tallies": Table(
+            {"market_id": market_id(f"counted {name}"), "kind": "proposal", "yes": 1, "no": 0},
+            f"market_id = '{market_id(f'counted {name}')}'",
+            "yes = 2",
+        ),
+        "dispute_requests": Table(
+            {"market_id": resolving, "user_wallet": of}, by_wallet, "requested_at = now()"
+        ),
+        "discussions": Table(
+            {"market_id": proposed, "user_wallet": of, "content": "hello"},
+            f"user_masked = zmartd.masked('{of}')",
+            "content = 'changed'",
+        ),
+        "ipfs_anchors": Table(
+            {
+                "market_id": proposed,
+                "ipfs_hash": cid(name),
+                "discussions_count": 1,
+                "snapshot_date": NOON.date(),
+            },
+            by_market,
+            "discussions_count = 2",
+        ),
+        "market_events": Table(event | {"event_type": "MarketCreated"}, by_signature, "slot = 2"),
+        "trade_events": Table(event | {"event_type": "SharesBought"}, by_signature, "slot = 2"),
+        "vote_events": Table(event | {"event_type": "ProposalVoteSubmitted"}, by_signature, "slot = 2"),
+        "admin_events": Table(event | {"event_type": "ConfigUpdated"}, by_signature, "slot = 2"),
+        "quarantined_events": Table(
+            {"tx_signature": signature(name), "event_index": 0, "slot": 1, "data": b"?", "reason": "unknown"},
+            by_signature,
+            "slot = 2",
+        ),
+        "protocol_config_history": Table(
+            {"tx_signature": signature(name), "event_index": 0, "slot": 1, "event_type": "ConfigUpdated"},
+            by_signature,
+            "slot = 2",
+        ),
+        "protocol": Table({"is_paused": False}, "singleton", "slot = 2"),
+        "outbox_transactions": Table(
+            {"signature": signature(name), "wire": b"?", "last_valid_block_height": 1, "purpose": "test"},
+            f"signature = '{signature(name)}'",
+            "slot = 2",
+        ),
+        "webhook_inbox": Table({"body": of.encode()}, f"body = '{of}'::bytea", "attempts = 2"),
+        "indexer_cursor": Table(
+            {"program_id": of, "signature": signature(name), "slot": 1}, f"program_id = '{of}'", "slot = 2"
+        ),
+        "market_finalization_errors": Table(
+            {
+                "market_id": proposed,
+                "task": "market_monitor",
+                "error_code": "x",
+                "error_message": "x",
+                "next_attempt_at": NOON,
+            },
+            by_market,
+            "attempt_count = 2",
+        ),
+        "idempotency_keys": Table(
+            {"subject": of, "key": "k", "request_hash": b"?", "expires_at": NOON},
+            f"subject = '{of}'",
+            "status = 200",
+        ),
+        "task_runs": Table(
+            {"task": of, "started_at": NOON, "finished_at": NOON, "outcome": "ok", "report": "{}"},
+            f"task = '{of}'",
+            "outcome = 'failed'",
+        ),
+    }
+
+
+async def insert_markets(administrator: Connection) -> None:
+    for name in OWNERS.values():
+        await insert_market(administrator, f"proposed {name}", MarketState.PROPOSED)
+        await insert_market(administrator, f"counted {name}", MarketState.PROPOSED)
+        await insert_market(administrator, f"disputed {name}", MarketState.DISPUTED)
+        resolving = await insert_market(administrator, f"resolving {name}", MarketState.RESOLVING)
+        for holder in OWNERS:
+            await insert(
+                administrator, "user_positions", market_id=resolving, user_wallet=holder, shares_yes=1
+            )

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable
+from zmartd.store.migrate import MigrationFailed, MigrationRefused, migrate, migrations, pending
+
+
+@pytest.fixture
+async def connection(empty_database_url):
+    opened = await asyncpg.connect(empty_database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def directory(tmp_path) -> Path:
+    (tmp_path / "0001_first.sql").write_text("create table first ();")
+    (tmp_path / "0002_second.sql").write_text("create table second ();")
+    return tmp_path
+
+
+async def test_an_empty_database_gets_all_of_them_once(empty_database_url):
+    assert await pending(empty_database_url) == migrations()
+    assert await migrate(empty_database_url) == migrations()
+    assert await pending(empty_database_url) == ()
+    assert await migrate(empty_database_url) == ()
+
+
+async def test_asking_what_is_pending_changes_nothing(empty_database_url, connection):
+    await pending(empty_database_url)
+
+    assert await connection.fetchval("select to_regnamespace('zmartd')") is None
+
+
+async def test_daemons_that_start_together_apply_each_file_once(empty_database_url):
+    results = await asyncio.gather(*(migrate(empty_database_url) for _ in range(3)))
+
+    assert sorted(migration.number for result in results for migration in result) == [
+        migration.number for migration in migrations()
+    ]
+
+
+async def test_a_new_file_is_applied_to_a_database_that_has_the_others(
+    empty_database_url, directory, connection
+):
+    await migrate(empty_database_url, directory)
+    (directory / "0003_third.sql").write_text("create table third ();")
+
+    assert [migration.name for migration in await migrate(empty_database_url, directory)] == ["0003_third"]
+    assert await connection.fetchval("select to_regclass('third') is not null")
+
+
+async def test_an_edited_file_is_refused_and_nothing_is_applied(empty_database_url, directory, connection):
+    await migrate(empty_database_url, directory)
+    (directory / "0001_first.sql").write_text("create table first (edited int);")
+    (directory / "0003_third.sql").write_text("create table third ();")
+
+    for refuse in (migrate, pending):
+        with pytest.raises(MigrationRefused, match=r"0001_first\.sql differs"):
+            await refuse(empty_database_url, directory)
+    assert await connection.fetchval("select to_regclass('third') is null")
+
+
+async def test_a_database_from_a_newer_zmartd_is_refused(empty_database_url, directory):
+    await migrate(empty_database_url, directory)
+    (directory / "0002_second.sql").unlink()
+
+    with pytest.raises(MigrationRefused, match="0002_second, which this zmartd does not know: upgrade"):
+        await migrate(empty_database_url, directory)
+
+
+async def test_a_failing_file_leaves_nothing_of_itself_and_keeps_those_before(
+    empty_database_url, directory, connection
+):
+    (directory / "0002_second.sql").write_text("create table second (); select no_such_function();")
+
+    with pytest.raises(MigrationFailed, match=r"0002_second\.sql failed .* no_such_function"):
+        await migrate(empty_database_url, directory)
+    assert await connection.fetchval("select to_regclass('first') is not null")
+    assert await connection.fetchval("select to_regclass('second') is null")
+    assert [migration.name for migration in await pending(empty_database_url, directory)] == ["0002_second"]
+
+
+async def test_an_unreachable_server_is_named_without_the_password(tmp_path):
+    with pytest.raises(DatabaseUnavailable, match=f"Postgres at {tmp_path}/zmart ") as raised:
+        await migrate(f"postgresql://zmartd:hunter2@/zmart?host={tmp_path}")
+    assert "hunter2" not in str(raised.value)
+
+
+async def test_a_missing_database_is_named(postgres_server):
+    with pytest.raises(DatabaseNotReady, match="no_such_database"):
+        await migrate(postgres_server.dsn_of("no_such_database"))

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import asyncpg
+import pytest
+from event_loop import run
+from rows import insert_market, wallet
+
+from zmartd import config
+from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.pool import Database
+from zmartd.store.rls import ANYBODY, Caller
+
+ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
+U64_MAX = 2**64 - 1
+WHO = "select current_user::text as role, zmartd.caller_wallet() as wallet, current_setting('role') as set"
+
+
+@pytest.fixture
+async def one_connection(database_url) -> AsyncIterator[Database]:
+    """A pool whose transactions all follow each other on the same connection."""
+    opened = await Database.connect(config.Database(url=config.Secret(database_url), pool_size=1))
+    yield opened
+    await opened.close()
+
+
+async def who(database: Database, caller: Caller) -> tuple[str, str | None]:
+    async with database.caller(caller) as connection:
+        row = await connection.fetchrow(WHO)
+    return row["role"], row["wallet"]
+
+
+async def test_each_transaction_runs_as_its_caller(one_connection):
+    assert await who(one_connection, ALICE) == ("authenticated", ALICE.wallet)
+    assert await who(one_connection, ANYBODY) == ("anon", None)
+    assert await who(one_connection, BOB) == ("authenticated", BOB.wallet)
+    async with one_connection.service() as connection:
+        row = await connection.fetchrow(WHO)
+    assert (row["role"], row["wallet"]) == ("service_role", None)
+
+
+async def test_neither_role_nor_claims_stay_on_the_connection(one_connection):
+    await who(one_connection, ALICE)
+
+    connection = await one_connection._pool.acquire()
+    row = await connection.fetchrow(WHO)
+    await one_connection._pool.release(connection)
+    assert row["wallet"] is None
+    assert row["set"] == "none"
+
+
+async def test_a_failed_transaction_leaves_nothing_behind(one_connection):
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with one_connection.caller(ALICE) as connection:
+            await connection.fetchval("select 1 / 0")
+
+    assert await who(one_connection, ANYBODY) == ("anon", None)
+
+
+async def test_a_block_that_raises_is_rolled_back(one_connection):
+    async def fail() -> None:
+        async with one_connection.service() as connection:
+            await insert_market(connection, "m")
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
+    async with one_connection.service() as connection:
+        assert await connection.fetchval("select count(*) from markets") == 0
+
+
+async def test_a_cancelled_transaction_is_rolled_back_and_frees_the_connection(one_connection):
+    entered = asyncio.Event()
+
+    async def wait_inside() -> None:
+        async with one_connection.caller(ALICE) as connection:
+            await insert_user(connection)
+            entered.set()
+            await connection.execute("select pg_sleep(60)")
+
+    task = asyncio.create_task(wait_inside())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await who(one_connection, ANYBODY) == ("anon", None)
+    async with one_connection.service() as connection:
+        assert await connection.fetchval("select count(*) from users") == 0
+
+
+async def test_a_commit_is_there_for_others(database):
+    async with database.caller(ALICE) as connection:
+        await insert_user(connection)
+
+    async with database.service() as connection:
+        assert await connection.fetchval("select wallet from users") == ALICE.wallet
+
+
+async def test_amounts_are_exact_integers_and_prices_exact_decimals(database):
+    async with database.service() as connection:
+        row = await connection.fetchrow(
+            """
+            select $1::zmartd.u64 as most, sum($2::numeric) as sum, $3::zmartd.price as price,
+                   $4::numeric[] as many
+            """,
+            U64_MAX,
+            U64_MAX,
+            Decimal("0.123456789"),
+            [0, U64_MAX, -1],
+        )
+
+    assert (row["most"], row["sum"], row["many"]) == (U64_MAX, U64_MAX, [0, U64_MAX, -1])
+    assert type(row["most"]) is int
+    assert row["price"] == Decimal("0.123456789")
+
+
+@pytest.mark.parametrize("amount", [-1, U64_MAX + 1])
+async def test_what_is_no_u64_is_refused(database, amount):
+    with pytest.raises(asyncpg.CheckViolationError, match="u64_range"):
+        async with database.service() as connection:
+            await connection.fetchval("select $1::numeric::zmartd.u64", amount)
+
+
+async def test_a_lost_connection_is_reported_and_the_next_transaction_gets_a_new_one(one_connection):
+    with pytest.raises(DatabaseUnavailable, match="check that it is running"):
+        async with one_connection.service() as connection:
+            await connection.execute("reset role; select pg_terminate_backend(pg_backend_pid())")
+
+    assert await who(one_connection, ALICE) == ("authenticated", ALICE.wallet)
+
+
+async def test_a_slow_statement_is_cancelled(database_url):
+    database = await Database.connect(
+        config.Database(url=config.Secret(database_url), statement_timeout_seconds=0.05)
+    )
+    with pytest.raises(DatabaseTimeout):
+        async with database.service() as connection:
+            await connection.execute("select pg_sleep(60)")
+    await database.close()
+
+
+async def test_an_unreachable_server_is_named_without_the_password(tmp_path):
+    settings = config.Database(url=config.Secret(f"postgresql://zmartd:hunter2@/zmart?host={tmp_path}"))
+
+    with pytest.raises(DatabaseUnavailable, match=f"Postgres at {tmp_path}/zmart cannot be used") as raised:
+        await Database.connect(settings)
+    assert "hunter2" not in str(raised.value)
+
+
+async def test_a_login_that_may_not_take_the_roles_is_told_which_grant_is_missing(database_url, stranger):
+    settings = config.Database(url=config.Secret(database_url.replace("zmartd@", f"{stranger}@", 1)))
+
+    with pytest.raises(DatabaseNotReady, match="GRANT anon, authenticated, service_role TO"):
+        await Database.connect(settings)
+
+
+@pytest.fixture
+def stranger(postgres_server):
+    """A login that is no member of any role."""
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_server.dsn_of("postgres"))
+        await connection.execute(statement)
+        await connection.close()
+
+    run(execute("create role stranger login"))
+    yield "stranger"
+    run(execute("drop role stranger"))
+
+
+async def insert_user(connection: asyncpg.Connection) -> None:
+    await connection.execute("insert into users (wallet) values ($1)", ALICE.wallet)

@@ -1,0 +1,272 @@
+"""Row level security, asked straight at SQL: who may do what to whose rows, on every kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import asyncpg
+import pytest
+from asyncpg import Connection
+from event_loop import run
+from rls_rows import OTHER, OWNER, Table, insert_markets, tables
+from rows import NOON, insert, signature
+
+from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.market.ids import masked
+from zmartd.store.migrate import migrate
+from zmartd.store.rls import ANYBODY, BEGIN_AS_SERVICE, Caller, begin_as
+
+# S select, I insert, U update, D delete. `own` and `other` are what a signed-in wallet may do to its own row
+# and to somebody else's.
+MATRIX = """
+table                       anon  own   other  service
+users                       ----  SIU-  ----   SIUD
+markets                     S---  S---  S---   SIUD
+market_metadata             S---  SI--  S---   SIUD
+trades                      S---  S---  S---   SIUD
+user_positions              ----  S---  ----   SIUD
+proposal_votes              ----  SI--  ----   SIUD
+dispute_votes               ----  SI--  ----   SIUD
+vote_tallies                S---  S---  S---   SIUD
+dispute_requests            ----  SI--  ----   SIUD
+discussions                 S---  SIU-  S---   SIUD
+ipfs_anchors                S---  S---  S---   SIUD
+market_events               S---  S---  S---   SIUD
+trade_events                ----  ----  ----   SIUD
+vote_events                 ----  ----  ----   SIUD
+admin_events                S---  S---  S---   SIUD
+quarantined_events          ----  ----  ----   SIUD
+protocol_config_history     S---  S---  S---   SIUD
+protocol                    S---  S---  S---   SIUD
+outbox_transactions         ----  ----  ----   SIUD
+webhook_inbox               ----  ----  ----   SIUD
+indexer_cursor              ----  ----  ----   SIUD
+market_finalization_errors  ----  ----  ----   SIUD
+idempotency_keys            ----  ----  ----   SIUD
+task_runs                   ----  ----  ----   SIUD
+"""
+
+
+SUPABASE = (
+    "create schema auth; create schema extensions",
+    "create function auth.uid() returns uuid language sql stable as 'select null::uuid'",
+    "alter default privileges in schema public grant all on tables to anon, authenticated, service_role",
+    "alter default privileges in schema public grant all on sequences to anon, authenticated, service_role",
+    "alter default privileges in schema public grant all on functions to anon, authenticated, service_role",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A migrated database, and the login that a daemon would use on it."""
+
+    administrator: str
+    daemon: str
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module", params=["our own", "like Supabase", "managed"])
+def place(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> Iterator[Place]:
+    """A database that we own as superuser, one as Supabase makes it, and one whose owner is no superuser."""
+    name = f"rls_{request.param.replace(' ', '_').lower()}"
+    administration = postgres_server.dsn_of("postgres")
+    own = postgres_server.dsn_of(name)
+    run(execute(administration, f"create database {name}"))
+    daemon = own
+    if request.param == "like Supabase":
+        run(execute(own, *SUPABASE))
+    if request.param == "managed":
+        daemon = own.replace("zmartd@", "managed@", 1)
+        run(
+            execute(
+                administration,
+                "create role managed login",
+                "grant anon, authenticated, service_role to managed with inherit false",
+                f"alter database {name} owner to managed",
+            )
+        )
+    run(migrate(daemon))
+    yield Place(own, daemon)
+    run(execute(administration, f"drop database {name} with (force)", "drop role if exists managed"))
+
+
+@pytest.fixture
+async def administrator(place: Place) -> AsyncIterator[Connection]:
+    """A superuser's connection to the database, which is empty but for the row of `protocol`."""
+    connection = await asyncpg.connect(place.administrator)
+    names = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
+    kept = {"protocol"}
+    await connection.execute("truncate " + ", ".join({row["tablename"] for row in names} - kept))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def daemon(place: Place) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(place.daemon)
+    yield connection
+    await connection.close()
+
+
+async def reaches(connection: Connection, begin: str, statement: str, *arguments: Any) -> bool:
+    """Whether the statement is allowed and finds or makes a row; nothing of it stays."""
+    await connection.execute(begin)
+    try:
+        return not (await connection.execute(statement, *arguments)).endswith(" 0")
+    except asyncpg.InsufficientPrivilegeError:
+        return False
+    finally:
+        await connection.execute("rollback")
+
+
+async def rights(administrator: Connection, daemon: Connection, begin: str, name: str, table: Table) -> str:
+    """Which of SIUD a caller has on a row that is there, but for I, which needs its place."""
+    places = ", ".join(f"${number}" for number in range(1, len(table.row) + 1))
+    insertion = f"insert into {name} ({', '.join(table.row)}) values ({places})"
+    may = {
+        "S": await reaches(daemon, begin, f"select 1 from {name} where {table.where}"),
+        "U": await reaches(daemon, begin, f"update {name} set {table.change} where {table.where}"),
+        "D": await reaches(daemon, begin, f"delete from {name} where {table.where}"),
+    }
+    await administrator.execute(f"delete from {name} where {table.where}")
+    may["I"] = await reaches(daemon, begin, insertion, *table.row.values())
+    await administrator.execute(insertion, *table.row.values())
+    return "".join(letter if may[letter] else "-" for letter in "SIUD")
+
+
+async def test_rls_gives_each_role_exactly_what_the_matrix_says(administrator, daemon):
+    await insert_markets(administrator)
+    rows = {of: tables(of) for of in (OWNER, OTHER)}
+    for of, name in product(rows, rows[OWNER]):
+        if name != "protocol":
+            await insert(administrator, name, **rows[of][name].row)
+    owner = begin_as(Caller(OWNER))
+
+    found = ["", f"{'table':28}anon  own   other  service"]
+    for name in rows[OWNER]:
+        anonymous = await rights(administrator, daemon, begin_as(ANYBODY), name, rows[OWNER][name])
+        own = await rights(administrator, daemon, owner, name, rows[OWNER][name])
+        other = await rights(administrator, daemon, owner, name, rows[OTHER][name])
+        service = await rights(administrator, daemon, BEGIN_AS_SERVICE, name, rows[OWNER][name])
+        found.append(f"{name:28}{anonymous}  {own}  {other}   {service}")
+
+    print("\n".join(found))
+    assert found == MATRIX.rstrip().splitlines()
+
+
+async def test_rls_is_forced_on_every_table(administrator):
+    tables = await administrator.fetch("""
+        select relname, relrowsecurity and relforcerowsecurity as forced
+          from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+    """)
+
+    assert {row["relname"] for row in tables} == {line.split()[0] for line in MATRIX.split("\n")[2:-1]}
+    assert [row["relname"] for row in tables if not row["forced"]] == []
+
+
+@pytest.mark.parametrize("place", ["managed"], indirect=True)
+async def test_rls_hides_everything_from_a_login_that_took_no_role(administrator, daemon):
+    await insert_markets(administrator)
+
+    assert await daemon.fetchval("select count(*) from markets") == 0
+    assert await daemon.fetchval("select count(*) from user_positions") == 0
+
+
+@pytest.mark.parametrize("table", ["trades", "discussions"])
+async def test_anonymous_callers_read_shortened_wallets_only(administrator, daemon, table):
+    await insert_markets(administrator)
+    await insert(administrator, table, **tables(OWNER)[table].row)
+
+    await daemon.execute(begin_as(ANYBODY))
+    assert await daemon.fetchval(f"select user_masked from {table}") == masked(OWNER)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await daemon.fetchval(f"select user_wallet from {table}")
+    await daemon.execute(f"rollback; {begin_as(Caller(OTHER))}")
+    assert await daemon.fetchval(f"select user_wallet from {table}") == OWNER
+    await daemon.execute("rollback")
+
+
+async def test_recorded_counts_of_votes_are_public_and_single_votes_are_not(administrator, daemon):
+    event = tables(OWNER)["vote_events"].row
+    for index, kind in enumerate(["ProposalVoteSubmitted", "ProposalAggregated", "DisputeAggregated"]):
+        await insert(administrator, "vote_events", **(event | {"event_type": kind, "event_index": index}))
+
+    await daemon.execute(begin_as(Caller(OWNER)))
+    seen = await daemon.fetch("select event_type from vote_events order by event_index")
+    await daemon.execute("rollback")
+    assert [row["event_type"] for row in seen] == ["ProposalAggregated", "DisputeAggregated"]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("proposal_votes", "source", "chain"),
+        ("proposal_votes", "tx_signature", signature("forged")),
+        ("proposal_votes", "voted_at", NOON),
+        ("users", "reputation_score", 1_000_000),
+        ("users", "created_at", NOON),
+        ("discussions", "created_at", NOON),
+        ("market_metadata", "created_at", NOON),
+    ],
+)
+async def test_callers_cannot_write_what_is_not_theirs_to_say(administrator, daemon, table, column, value):
+    await insert_markets(administrator)
+    row = tables(OWNER)[table].row | {column: value}
+
+    await daemon.execute(begin_as(Caller(OWNER)))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await insert_without_reading(daemon, table, row)
+    await daemon.execute("rollback")
+
+
+async def test_a_vote_cannot_be_moved_to_another_wallet(administrator, daemon):
+    await insert_markets(administrator)
+    row = tables(OTHER)["proposal_votes"].row
+
+    await daemon.execute(begin_as(Caller(OWNER)))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await insert_without_reading(daemon, "proposal_votes", row)
+    await daemon.execute("rollback")
+
+
+async def test_an_author_can_delete_a_comment_and_still_read_it_alone(administrator, daemon):
+    await insert_markets(administrator)
+    await insert(administrator, "discussions", **tables(OWNER)["discussions"].row)
+
+    await daemon.execute(begin_as(Caller(OWNER)))
+    await daemon.execute("update discussions set deleted_at = now()")
+    await daemon.execute(f"commit; {begin_as(Caller(OWNER))}")
+    assert await daemon.fetchval("select count(*) from discussions") == 1
+    assert await daemon.execute("update discussions set content = 'again'") == "UPDATE 0"
+    await daemon.execute(f"rollback; {begin_as(Caller(OTHER))}")
+    assert await daemon.fetchval("select count(*) from discussions") == 0
+    await daemon.execute("rollback")
+
+
+async def test_claims_without_a_wallet_own_nothing(administrator, daemon):
+    await insert_markets(administrator)
+    await insert(administrator, "users", wallet=OWNER)
+
+    for claims in ("", "{}", '{"sub": null}', '{"sub": ""}'):
+        await daemon.execute(
+            f"begin; set local role authenticated; set local request.jwt.claims = '{claims}'"
+        )
+        assert await daemon.fetchval("select count(*) from users") == 0
+        assert await daemon.fetchval("select count(*) from user_positions") == 0
+        await daemon.execute("rollback")
+
+
+async def insert_without_reading(connection: Connection, table: str, row: dict[str, Any]) -> None:
+    places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+    await connection.execute(f"insert into {table} ({', '.join(row)}) values ({places})", *row.values())
