@@ -26,15 +26,13 @@ SignedText = Annotated[
 SignatureText = Annotated[
     str, Meta(min_length=1, max_length=128, description="64 bytes in base58 (or base64): the signature")
 ]
-Signer = Annotated[Wallet, Meta(description="the base58 address of a wallet")]
-Domain = Annotated[
-    str, Meta(min_length=1, max_length=255, description="the domain to sign in on, with its port if any")
-]
+Signer = Annotated[Wallet | None, Meta(description="the base58 address of a wallet")]
+Domain = Annotated[str | None, Meta(description="the domain to sign in on, with its port if any")]
 
 
 class NonceQuery(Struct, frozen=True):
-    wallet: Signer | None = None
-    domain: Domain | None = None
+    wallet: Signer = None
+    domain: Domain = None
 
 
 class NonceBody(Struct, frozen=True, kw_only=True):
@@ -53,7 +51,7 @@ class LoginRequest(Struct, frozen=True):
 
     message: SignedText
     signature: SignatureText
-    wallet: Signer | None = None
+    wallet: Signer = None
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,85 @@
+"""A small application with the real authentication, and one route for each degree of trust."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from redis.asyncio import Redis
+from signing_wallet import FixedClock
+
+from zmartd.clock import Clock
+from zmartd.config import Auth, Secret
+from zmartd.http import keys
+from zmartd.http.auth import routes
+from zmartd.http.auth.attempts import Attempts
+from zmartd.http.auth.identity import (
+    Authenticator,
+    authentication,
+    caller_of,
+    require_session,
+    require_wallet,
+)
+from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.sign_in import SignIn
+from zmartd.http.auth.tokens import Tokens
+from zmartd.http.client_address import TrustedProxies
+from zmartd.http.middleware.access_log import access_log
+from zmartd.http.middleware.errors import errors
+
+SETTINGS = Auth(
+    jwt_secret=Secret("integration-tests-sign-with-this-"), domains=("zmart.example", "localhost:3000")
+)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def application(clock: FixedClock) -> Callable[..., web.Application]:
+    def build(redis: Redis, clock: Clock = clock, *, legacy: bool = False) -> web.Application:
+        sessions = Sessions(Tokens(SETTINGS, clock, lambda: secrets.token_hex(16)), redis, clock)
+        app = web.Application(
+            middlewares=[access_log(clock), errors(), authentication(Authenticator(sessions, legacy, clock))]
+        )
+        nonces = Nonces(redis, SETTINGS.nonce_seconds, lambda: secrets.token_hex(16))
+        app[keys.SESSIONS] = sessions
+        app[keys.SIGN_IN] = SignIn(SETTINGS, "devnet", nonces, Attempts(redis), clock)
+        app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+        app.add_routes(routes.routes())
+        app.add_routes([web.get("/public", public), web.get("/mine", mine), web.post("/money", money)])
+        return app
+
+    return build
+
+
+@pytest.fixture
+async def client(
+    application: Callable[..., web.Application], redis: Redis, aiohttp_client: Callable
+) -> TestClient:
+    return await aiohttp_client(application(redis))
+
+
+async def public(request: web.Request) -> web.Response:
+    return web.json_response({"wallet": caller_of(request).wallet})
+
+
+async def mine(request: web.Request) -> web.Response:
+    return web.json_response({"wallet": require_wallet(request)})
+
+
+async def money(request: web.Request) -> web.Response:
+    return web.json_response({"wallet": require_session(request).wallet})

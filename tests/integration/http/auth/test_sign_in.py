@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient
+from redis.asyncio import Redis
+from signing_wallet import FixedClock, SigningWallet
+
+from zmartd.http.auth.siws import SignInMessage, parse
+
+ALICE, BOB = SigningWallet(1), SigningWallet(2)
+
+
+async def challenge(client: TestClient, wallet: SigningWallet | None = ALICE, **query: str) -> dict[str, Any]:
+    if wallet is not None:
+        query["wallet"] = wallet.address
+    response = await client.get("/api/auth/nonce", params=query)
+    assert response.status == 200
+    return await response.json()
+
+
+async def login(
+    client: TestClient, message: str, signer: SigningWallet = ALICE, **fields: str
+) -> ClientResponse:
+    body = {"message": message, "signature": signer.sign_base58(message), **fields}
+    return await client.post("/api/auth/login", json=body)
+
+
+async def refusal(response: ClientResponse) -> tuple[int, str]:
+    return response.status, (await response.json())["code"]
+
+
+async def test_a_wallet_signs_what_it_is_given_and_is_signed_in(
+    client: TestClient, clock: FixedClock
+) -> None:
+    given = await challenge(client)
+    response = await login(client, given["message"])
+    assert response.status == 200
+    session = await response.json()
+    assert {name: session[name] for name in session if name != "token"} == {
+        "success": True,
+        "wallet": ALICE.address,
+        "walletAddress": ALICE.address,
+        "expiresIn": 3_600,
+        "expiresAt": datetime.fromtimestamp(clock.time() + 3_600, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "message": "Signed in.",
+    }
+    headers = {"Authorization": f"Bearer {session['token']}"}
+    for send, path in ((client.get, "/public"), (client.get, "/mine"), (client.post, "/money")):
+        assert await (await send(path, headers=headers)).json() == {"wallet": ALICE.address}
+
+
+async def test_the_message_to_sign_says_what_is_signed_and_for_how_long(
+    client: TestClient, clock: FixedClock
+) -> None:
+    given = await challenge(client)
+    now = datetime.fromtimestamp(clock.time(), UTC)
+    assert given["expires_at"] == "2026-03-01T12:05:00.000Z"
+    assert given["domains"] == ["zmart.example", "localhost:3000"]
+    assert (given["domain"], given["chain_id"]) == ("zmart.example", "devnet")
+    assert parse(given["message"]) == SignInMessage(
+        domain="zmart.example",
+        address=ALICE.address,
+        statement="Sign in to ZMART. This costs nothing and sends no transaction.",
+        uri="https://zmart.example",
+        version="1",
+        chain_id="devnet",
+        nonce=given["nonce"],
+        issued_at=now,
+        expiration_time=now + timedelta(minutes=5),
+    )
+
+
+async def test_the_message_is_for_the_domain_that_was_asked_for_if_it_is_ours(client: TestClient) -> None:
+    assert (await challenge(client, domain="localhost:3000"))["domain"] == "localhost:3000"
+    assert (await challenge(client, domain="evil.example"))["domain"] == "zmart.example"
+
+
+async def test_a_client_may_write_its_own_message_around_a_nonce(
+    client: TestClient, clock: FixedClock
+) -> None:
+    given = await challenge(client, wallet=None)
+    assert "message" not in given
+    message = own_message(given["nonce"], clock)
+    assert (await login(client, message, wallet=ALICE.address)).status == 200
+
+
+@pytest.mark.parametrize("name", ["wallet", "publicKey", "walletAddress"])
+async def test_the_wallet_may_be_named_as_clients_are_used_to(client: TestClient, name: str) -> None:
+    given = await challenge(client)
+    assert (await login(client, given["message"], **{name: ALICE.address})).status == 200
+    given = await challenge(client)
+    assert await refusal(await login(client, given["message"], **{name: BOB.address})) == (
+        401,
+        "auth_bad_signature",
+    )
+
+
+async def test_the_signature_may_be_in_base64(client: TestClient) -> None:
+    message = (await challenge(client))["message"]
+    body = {"message": message, "signature": base64.b64encode(ALICE.sign(message)).decode()}
+    assert (await client.post("/api/auth/login", json=body)).status == 200
+
+
+async def test_a_signed_message_works_once(client: TestClient) -> None:
+    message = (await challenge(client))["message"]
+    statuses = sorted(r.status for r in await asyncio.gather(*(login(client, message) for _ in range(5))))
+    assert statuses == [200, 401, 401, 401, 401]
+    assert await refusal(await login(client, message)) == (401, "auth_expired")
+
+
+async def test_a_nonce_that_nobody_issued_is_refused(client: TestClient, clock: FixedClock) -> None:
+    assert await refusal(await login(client, own_message("0123456789abcdef", clock))) == (401, "auth_expired")
+
+
+async def test_a_nonce_is_for_the_wallet_that_asked_for_it(client: TestClient, clock: FixedClock) -> None:
+    given = await challenge(client, wallet=BOB)
+    response = await login(client, own_message(given["nonce"], clock))
+    assert await refusal(response) == (401, "auth_expired")
+
+
+async def test_a_nonce_is_gone_after_its_five_minutes(client: TestClient, redis: Redis) -> None:
+    given = await challenge(client)
+    (key,) = await redis.keys(f"*{given['nonce']}*")
+    assert 295 <= await redis.ttl(key) <= 300
+    await redis.delete(key)
+    assert await refusal(await login(client, given["message"])) == (401, "auth_expired")
+
+
+async def test_the_signature_of_another_wallet_is_refused_and_costs_no_nonce(client: TestClient) -> None:
+    message = (await challenge(client))["message"]
+    assert await refusal(await login(client, message, signer=BOB)) == (401, "auth_bad_signature")
+    assert (await login(client, message)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"domain": "evil.example"}, "auth_bad_message"),
+        ({"chain_id": "mainnet"}, "auth_bad_message"),
+        ({"nonce": None}, "auth_bad_message"),
+        ({"issued_at": None}, "auth_bad_message"),
+        ({"issued_at": timedelta(seconds=61)}, "auth_expired"),
+        ({"issued_at": timedelta(seconds=-361)}, "auth_expired"),
+        ({"expiration_time": timedelta(0)}, "auth_expired"),
+        ({"not_before": timedelta(seconds=1)}, "auth_expired"),
+    ],
+)
+async def test_a_message_for_somewhere_or_sometime_else_is_refused(
+    client: TestClient, clock: FixedClock, changes: dict[str, Any], code: str
+) -> None:
+    given = await challenge(client)
+    now = datetime.fromtimestamp(clock.time(), UTC)
+    changes = {
+        name: now + value if isinstance(value, timedelta) else value for name, value in changes.items()
+    }
+    wrong = msgspec.structs.replace(parse(given["message"]), **changes)
+    assert await refusal(await login(client, wrong.text())) == (401, code)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chain_id": "solana:devnet"},
+        {"chain_id": None},
+        {"domain": "ZMART.example"},
+        {"issued_at": timedelta(seconds=60)},
+        {"expiration_time": timedelta(milliseconds=1)},
+        {"not_before": timedelta(0)},
+        {"statement": None, "uri": None, "version": None, "expiration_time": None},
+    ],
+)
+async def test_what_a_message_may_leave_open_or_say_otherwise_is_accepted(
+    client: TestClient, clock: FixedClock, changes: dict[str, Any]
+) -> None:
+    given = await challenge(client)
+    now = datetime.fromtimestamp(clock.time(), UTC)
+    changes = {
+        name: now + value if isinstance(value, timedelta) else value for name, value in changes.items()
+    }
+    message = msgspec.structs.replace(parse(given["message"]), **changes)
+    assert (await login(client, message.text())).status == 200
+
+
+async def test_a_text_that_says_no_wallet_needs_the_wallet_beside_it(client: TestClient) -> None:
+    assert await refusal(await login(client, "let me in")) == (400, "invalid_request")
+    response = await login(client, "let me in", wallet=ALICE.address)
+    assert await refusal(response) == (401, "auth_bad_message")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"message": 5, "signature": "x"}',
+        b'{"message": "x"}',
+        b'{"message":"\\ud800"',
+        b"[" * 9_000,
+    ],
+)
+async def test_a_malformed_request_is_told_so(client: TestClient, body: bytes) -> None:
+    response = await client.post("/api/auth/login", data=body, headers={"Content-Type": "application/json"})
+    assert response.status == 400
+
+
+async def test_an_address_may_try_so_often_a_minute(client: TestClient, redis: Redis) -> None:
+    async def attempt(address: str) -> ClientResponse:
+        body = {"message": "x", "signature": "x", "wallet": ALICE.address}
+        return await client.post("/api/auth/login", json=body, headers={"X-Forwarded-For": address})
+
+    for _ in range(30):
+        assert (await attempt("198.51.100.1")).status == 401
+    refused = await attempt("198.51.100.1")
+    assert await refusal(refused) == (429, "auth_too_many_attempts")
+    assert 1 <= (await refused.json())["details"]["retry_after_seconds"] <= 60
+    assert (await attempt("198.51.100.2")).status == 401
+    await redis.delete("auth:attempts:address:198.51.100.1")
+    assert (await attempt("198.51.100.1")).status == 401
+
+
+async def test_nobody_but_its_owner_can_use_up_a_wallets_attempts(client: TestClient) -> None:
+    message = (await challenge(client))["message"]
+    for _ in range(15):
+        assert (await login(client, message, signer=BOB)).status == 401
+    for _ in range(10):
+        assert (await login(client, (await challenge(client))["message"])).status == 200
+    response = await login(client, (await challenge(client))["message"])
+    assert await refusal(response) == (429, "auth_too_many_attempts")
+
+
+async def test_two_daemons_share_nonces_and_sessions(
+    client: TestClient, application: Callable, redis: Redis, aiohttp_client: Callable
+) -> None:
+    other = await aiohttp_client(application(redis))
+    message = (await challenge(client))["message"]
+    token = (await (await login(other, message)).json())["token"]
+    response = await client.get("/mine", headers={"Authorization": f"Bearer {token}"})
+    assert await response.json() == {"wallet": ALICE.address}
+
+
+def own_message(nonce: str, clock: FixedClock) -> str:
+    return SignInMessage(
+        domain="localhost:3000",
+        address=ALICE.address,
+        nonce=nonce,
+        issued_at=datetime.fromtimestamp(clock.time(), UTC),
+    ).text()

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import base64
+import json
+from itertools import count
+
+import jwt
+import pytest
+from signing_wallet import FixedClock, SigningWallet
+
+from zmartd.config import Auth, ConfigError, Secret
+from zmartd.http.auth.errors import AuthExpired, BadToken
+from zmartd.http.auth.tokens import Session, Tokens
+
+WALLET = SigningWallet(1).address
+SECRET = "s" * 32
+OLD_SECRET = "o" * 40
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+def tokens(clock: FixedClock, secret: str = SECRET, previous: str = "", seconds: int = 3_600) -> Tokens:
+    settings = Auth(jwt_secret=Secret(secret), jwt_secret_previous=Secret(previous), token_seconds=seconds)
+    numbers = count(1)
+    return Tokens(settings, clock, lambda: f"token-{next(numbers)}")
+
+
+def forged(clock: FixedClock, secret: str = SECRET, algorithm: str = "HS256", **changes: object) -> str:
+    now = int(clock.time())
+    claims = {"walletAddress": WALLET, "sub": WALLET, "iat": now, "exp": now + 60, "jti": "j"}
+    claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+    return jwt.encode(claims, secret, algorithm)
+
+
+def test_a_token_says_who_signed_in_and_until_when(clock: FixedClock) -> None:
+    issuer = tokens(clock)
+    token, session = issuer.issue(WALLET)
+    now = int(clock.time())
+    assert session == Session(WALLET, "token-1", now, now + 3_600)
+    assert issuer.read(token) == session
+
+
+def test_a_token_carries_the_claims_that_others_rely_on(clock: FixedClock) -> None:
+    token, _ = tokens(clock).issue(WALLET)
+    now = int(clock.time())
+    header, payload = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2])
+    assert header == {"alg": "HS256", "typ": "JWT"}
+    assert payload == {
+        "walletAddress": WALLET,
+        "sub": WALLET,
+        "iat": now,
+        "exp": now + 3_600,
+        "jti": "token-1",
+    }
+
+
+def test_a_token_ends_with_its_hour(clock: FixedClock) -> None:
+    issuer = tokens(clock)
+    token, _ = issuer.issue(WALLET)
+    clock.now += 3_599
+    issuer.read(token)
+    clock.now += 6
+    with pytest.raises(AuthExpired):
+        issuer.read(token)
+
+
+def test_tokens_of_the_previous_secret_stay_good_during_a_rotation(clock: FixedClock) -> None:
+    token, session = tokens(clock, OLD_SECRET).issue(WALLET)
+    assert tokens(clock, SECRET, previous=OLD_SECRET).read(token) == session
+    with pytest.raises(BadToken):
+        tokens(clock, SECRET).read(token)
+
+
+def test_new_tokens_are_signed_with_the_present_secret(clock: FixedClock) -> None:
+    token, _ = tokens(clock, SECRET, previous=OLD_SECRET).issue(WALLET)
+    tokens(clock, SECRET).read(token)
+    with pytest.raises(BadToken):
+        tokens(clock, OLD_SECRET).read(token)
+
+
+def test_an_unsigned_token_is_refused(clock: FixedClock) -> None:
+    with pytest.raises(BadToken):
+        tokens(clock).read(forged(clock, "", "none"))
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_a_token_signed_with_another_algorithm_is_refused(clock: FixedClock, algorithm: str) -> None:
+    long_secret = "s" * 64
+    with pytest.raises(BadToken):
+        tokens(clock, long_secret).read(forged(clock, long_secret, algorithm))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sub": None},
+        {"sub": 7},
+        {"sub": "not an address", "walletAddress": "not an address"},
+        {"walletAddress": None},
+        {"walletAddress": SigningWallet(2).address},
+        {"jti": None},
+        {"jti": ""},
+        {"jti": 5},
+        {"exp": None},
+        {"exp": "never"},
+        {"exp": True},
+        {"iat": None},
+        {"iat": 9_999_999_999},
+    ],
+)
+def test_a_token_without_the_claims_it_needs_is_refused(clock: FixedClock, changes: dict) -> None:
+    with pytest.raises(BadToken):
+        tokens(clock).read(forged(clock, **changes))
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "a.b.c", "é.é.é", "\ud800", "x" * 100_000, "eyJhbGciOiJIUzI1NiJ9.."]
+)
+def test_what_is_no_token_is_refused(clock: FixedClock, text: str) -> None:
+    with pytest.raises(BadToken):
+        tokens(clock).read(text)
+
+
+def test_a_token_with_one_character_changed_is_refused(clock: FixedClock) -> None:
+    issuer = tokens(clock)
+    token, _ = issuer.issue(WALLET)
+    head, payload, signature = token.split(".")
+    for changed in (f"{head}.{payload[:-2]}AA.{signature}", f"{head}.{payload}.A{signature[1:]}"):
+        assert changed != token
+        with pytest.raises(BadToken):
+            issuer.read(changed)
+
+
+@pytest.mark.parametrize(("secret", "previous"), [("", ""), ("short", ""), (SECRET, "short")])
+def test_a_secret_that_could_be_guessed_is_refused_at_the_start(
+    clock: FixedClock, secret: str, previous: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"auth\.jwt_secret.* needs at least 32"):
+        tokens(clock, secret, previous)
