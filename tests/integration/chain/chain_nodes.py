@@ -1,0 +1,77 @@
+"""RPC nodes for tests: one that misbehaves in front of a real one."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from solders.transaction import VersionedTransaction
+
+LOST = object()
+"""The node takes a transaction, answers with its signature, and loses it."""
+
+
+class Node:
+    """Passes requests on to `url`, except where a test wants something else. Counts requests by method."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.address = ""
+        self.requests: Counter[str] = Counter()
+        self.down: int | None = None
+        """An HTTP status with which everything is answered."""
+        self._url = url
+        self._session = session
+        self._instead: dict[str, list[Any]] = {}
+
+    def instead(self, method: str, *answers: Any) -> None:
+        """Answer the next calls of `method` with these: a result, a web.Response, or LOST."""
+        self._instead.setdefault(method, []).extend(answers)
+
+    def behave(self) -> None:
+        """Pass everything on from now on."""
+        self._instead.clear()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        method = body["method"]
+        self.requests[method] += 1
+        if self.down is not None:
+            return web.Response(status=self.down)
+        answers = self._instead.get(method)
+        if not answers:
+            return await self._passed_on(body)
+        answer = answers.pop(0)
+        if isinstance(answer, web.Response):
+            return answer
+        if answer is LOST:
+            answer = self._signature(body)
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": answer})
+
+    async def _passed_on(self, body: dict[str, Any]) -> web.Response:
+        async with self._session.post(self._url, json=body) as response:
+            return web.Response(body=await response.read(), content_type="application/json")
+
+    def _signature(self, body: dict[str, Any]) -> str:
+        wire = base64.b64decode(body["params"][0])
+        return str(VersionedTransaction.from_bytes(wire).signatures[0])
+
+
+@asynccontextmanager
+async def node_before(url: str) -> AsyncIterator[Node]:
+    async with aiohttp.ClientSession() as session:
+        node = Node(url, session)
+        application = web.Application()
+        application.router.add_post("/{path:.*}", node.handle)
+        server = TestServer(application, host="127.0.0.1")
+        await server.start_server()
+        try:
+            node.address = str(server.make_url("/"))
+            yield node
+        finally:
+            await server.close()

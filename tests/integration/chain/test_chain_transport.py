@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from chain_nodes import Node, node_before
+from solders.pubkey import Pubkey
+
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transport import RpcRejected, RpcUnavailable, endpoint_name
+
+
+class PausingClock:
+    """Does not wait, and remembers for how long it should have."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def time(self) -> float:
+        return 0.0
+
+    def monotonic(self) -> float:
+        return sum(self.pauses)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+@pytest.fixture
+async def lonely() -> AsyncIterator[Node]:
+    """A node that answers only what a test tells it to."""
+    async with node_before("http://127.0.0.1:1") as node:
+        yield node
+
+
+@pytest.fixture
+def clock() -> PausingClock:
+    return PausingClock()
+
+
+@pytest.fixture
+async def impatient(lonely: Node, clock: PausingClock) -> AsyncIterator[Rpc]:
+    async with Rpc(
+        lonely.address + "?api-key=hush", clock=clock, timeout_seconds=5, rng=random.Random(7)
+    ) as rpc:
+        yield rpc
+
+
+def error(code: int, message: str = "no", data: Any = None) -> web.Response:
+    body = {"jsonrpc": "2.0", "id": 0, "error": {"code": code, "message": message, "data": data}}
+    return web.json_response(body)
+
+
+@pytest.mark.parametrize("answer", [
+    pytest.param(lambda: web.Response(status=429), id="429"),
+    pytest.param(lambda: web.Response(status=500), id="500"),
+    pytest.param(lambda: web.Response(status=503), id="503"),
+    pytest.param(lambda: error(-32005, "Node is behind by 42 slots"), id="behind"),
+    pytest.param(lambda: error(429, "slow down"), id="429 in JSON"),
+])  # fmt: skip
+async def test_a_passing_trouble_is_waited_out(
+    answer: Any, lonely: Node, impatient: Rpc, clock: PausingClock
+) -> None:
+    lonely.instead("getSlot", answer(), answer(), 17)
+    assert await impatient.slot() == 17
+    assert lonely.requests["getSlot"] == 3
+    first, second = clock.pauses
+    assert 0.1 <= first <= 0.2
+    assert 0.2 <= second <= 0.4
+
+
+async def test_a_node_that_asks_for_a_pause_gets_it(
+    lonely: Node, impatient: Rpc, clock: PausingClock
+) -> None:
+    lonely.instead("getSlot", web.Response(status=429, headers={"Retry-After": "3"}), 17)
+    assert await impatient.slot() == 17
+    assert clock.pauses == [3.0]
+
+
+@pytest.mark.parametrize("header", ["soon", "-5", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 400, "1e9"])
+async def test_a_pause_that_makes_no_sense_is_not_made(
+    header: str, lonely: Node, impatient: Rpc, clock: PausingClock
+) -> None:
+    lonely.instead("getSlot", web.Response(status=429, headers={"Retry-After": header}), 17)
+    assert await impatient.slot() == 17
+    assert clock.pauses[0] <= 0.2
+
+
+async def test_a_node_that_stays_down_is_unavailable_after_a_few_attempts(
+    lonely: Node, impatient: Rpc
+) -> None:
+    lonely.down = 502
+    with pytest.raises(RpcUnavailable, match="did not answer getSlot: HTTP 502") as caught:
+        await impatient.slot()
+    assert lonely.requests["getSlot"] == 6
+    assert caught.value.details["endpoint"].startswith("http://127.0.0.1:")
+
+
+async def test_nothing_that_is_said_about_a_node_holds_its_key(lonely: Node, impatient: Rpc) -> None:
+    lonely.down = 401
+    with pytest.raises(RpcUnavailable) as caught:
+        await impatient.slot()
+    said = [str(caught.value), repr(caught.value.details), repr(caught.value.__cause__)]
+    assert "hush" not in "".join(said)
+    assert caught.value.__suppress_context__
+    assert lonely.requests["getSlot"] == 1
+
+
+async def test_a_node_that_does_not_exist_is_unavailable() -> None:
+    async with Rpc("http://127.0.0.1:1/?api-key=hush", clock=PausingClock()) as rpc:
+        with pytest.raises(RpcUnavailable, match=r"http://127\.0\.0\.1:1 did not answer .* ConnectError"):
+            await rpc.slot()
+
+
+@pytest.mark.parametrize("url", ["not a url", "http://", "ftp://127.0.0.1", "http://[::1"])
+async def test_what_is_no_url_is_unavailable(url: str) -> None:
+    try:
+        rpc = Rpc(url, clock=PausingClock())
+    except RpcUnavailable:
+        return
+    async with rpc:
+        with pytest.raises(RpcUnavailable):
+            await rpc.slot()
+
+
+async def test_a_refusal_is_final_and_keeps_its_code_and_data(lonely: Node, impatient: Rpc) -> None:
+    lonely.instead("getMultipleAccounts", error(-32602, "Invalid param", {"why": 1}))
+    with pytest.raises(RpcRejected, match="refused getMultipleAccounts: Invalid param") as caught:
+        await impatient.account(Pubkey([1] * 32))
+    assert (caught.value.rpc_code, caught.value.data) == (-32602, {"why": 1})
+    assert lonely.requests["getMultipleAccounts"] == 1
+
+
+@pytest.mark.parametrize("answer", [
+    pytest.param(web.Response(text="<html>it works</html>"), id="a web page"),
+    pytest.param(web.Response(body=b"\xff\xfe"), id="no text"),
+    pytest.param(web.json_response([]), id="a list"),
+    pytest.param(web.json_response({"result": "seventeen"}), id="another type"),
+    pytest.param(web.json_response({"result": None}), id="null"),
+])  # fmt: skip
+async def test_an_answer_of_another_shape_is_no_answer(
+    answer: web.Response, lonely: Node, impatient: Rpc
+) -> None:
+    lonely.instead("getSlot", answer)
+    with pytest.raises(RpcUnavailable, match="not what getSlot gives"):
+        await impatient.slot()
+
+
+@pytest.mark.parametrize(("url", "shown"), [
+    ("https://mainnet.helius-rpc.com/?api-key=hush", "https://mainnet.helius-rpc.com"),
+    ("https://user:hush@node.example:8443/v2/hush", "https://node.example:8443"),
+    ("http://127.0.0.1:8899", "http://127.0.0.1:8899"),
+    ("http://host:hush/", "an invalid URL"),
+])  # fmt: skip
+def test_an_endpoint_is_named_without_its_keys(url: str, shown: str) -> None:
+    assert endpoint_name(url) == shown

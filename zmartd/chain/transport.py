@@ -1,0 +1,193 @@
+"""JSON-RPC calls that survive what nodes and networks do: solana-py's HTTP provider, with patience.
+
+Answers are decoded with msgspec: solders' own response types refuse errors that are newer than they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from msgspec import Raw, Struct
+from prometheus_client import Counter, Histogram
+from solana.rpc.providers.async_http import AsyncHTTPProvider
+from solders.rpc.requests import Body
+
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+
+MAX_ATTEMPTS = 6
+MAX_IN_FLIGHT = 32
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_RETRY_AFTER_SECONDS = 30.0
+MAX_MESSAGE_LENGTH = 300
+
+TRANSIENT_RPC_CODES = frozenset(
+    {
+        429,  # some providers send the HTTP status as a JSON-RPC code
+        -32429,
+        -32603,  # internal error
+        -32004,  # block not available yet
+        -32005,  # node is behind
+        -32014,  # block status not available yet
+        -32016,  # minimum context slot not reached
+    }
+)
+
+_OTHER_METHODS = {
+    "SendRawTransaction": "sendTransaction",
+    "SimulateVersionedTransaction": "simulateTransaction",
+}
+"""Request types of solders that are not named for their method."""
+
+T = TypeVar("T")
+
+_SECONDS = Histogram("zmartd_rpc_seconds", "Duration of one answered RPC request.", ["method"])
+_FAILURES = Counter("zmartd_rpc_failures", "RPC requests that were not answered.", ["method", "reason"])
+
+
+class RpcUnavailable(ZmartdError):
+    """The Solana RPC node does not answer."""
+
+    code = "rpc_unavailable"
+
+
+class RpcRejected(ZmartdError):
+    """The Solana RPC node refused the request."""
+
+    code = "rpc_rejected"
+
+    def __init__(self, method: str, rpc_code: int, rpc_message: str, data: Any = None) -> None:
+        super().__init__(f"the RPC node refused {method}: {rpc_message} ({rpc_code})", rpc_code=rpc_code)
+        self.rpc_code = rpc_code
+        self.rpc_message = rpc_message
+        self.data = data
+        """What the node added, for example the error and logs of a simulation."""
+
+
+class _Failure(Struct, frozen=True):
+    code: int
+    message: str = ""
+    data: Any = None
+
+
+class _Answer(Struct, frozen=True):
+    result: Raw = Raw(b"null")
+    error: _Failure | None = None
+
+
+class _TransientError(Exception):
+    """Worth another attempt: `reason` in a few words, and for how long the node asked to be left alone."""
+
+    def __init__(self, reason: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Transport:
+    """One RPC endpoint. At most MAX_IN_FLIGHT requests run at a time."""
+
+    def __init__(self, url: str, *, clock: Clock, rng: random.Random, timeout_seconds: float) -> None:
+        """One call takes at most `timeout_seconds`, further attempts included; one attempt half of that."""
+        self.endpoint = endpoint_name(url)
+        self._clock = clock
+        self._rng = rng
+        self._timeout_seconds = timeout_seconds
+        self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._decoder = msgspec.json.Decoder(_Answer)
+        self._provider = AsyncHTTPProvider(url, timeout=timeout_seconds / 2)
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    async def call(self, body: Body, result: type[T]) -> T:
+        """The answer to `body` as a `result`.
+
+        Raises RpcRejected when the node refuses the request, RpcUnavailable when it stays unanswered.
+        """
+        method = _method(body)
+        last = _TransientError(f"no answer within {self._timeout_seconds:g} seconds")
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                for attempt in range(MAX_ATTEMPTS):
+                    if attempt:
+                        await self._clock.sleep(self._pause_seconds(attempt, last))
+                    try:
+                        return await self._attempt(method, body, result)
+                    except _TransientError as error:
+                        _FAILURES.labels(method, error.reason).inc()
+                        last = error
+        except TimeoutError:
+            pass
+        raise self._unavailable(method, last.reason)
+
+    async def _attempt(self, method: str, body: Body, result: type[T]) -> T:
+        async with self._turns:
+            with _SECONDS.labels(method).time():
+                text = await self._post(method, body)
+        try:
+            answer = self._decoder.decode(text)
+            if answer.error is None:
+                return msgspec.json.decode(answer.result, type=result)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise self._unavailable(method, f"its answer is not what {method} gives: {error}") from error
+        if answer.error.code in TRANSIENT_RPC_CODES:
+            raise _TransientError(f"error {answer.error.code}")
+        message = answer.error.message[:MAX_MESSAGE_LENGTH]
+        raise RpcRejected(method, answer.error.code, message, answer.error.data)
+
+    async def _post(self, method: str, body: Body) -> str:
+        """Exceptions of the HTTP client hold the URL, which may hold a key: none of them is passed on."""
+        try:
+            return await self._provider.make_request_unparsed(body)
+        except httpx.HTTPStatusError as error:
+            response = error.response
+        except httpx.TimeoutException:
+            raise _TransientError("timeout") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _TransientError(type(error).__name__) from None
+        status = response.status_code
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise _TransientError(f"HTTP {status}", _retry_after_seconds(response)) from None
+        raise self._unavailable(method, f"HTTP {status}") from None
+
+    def _pause_seconds(self, attempt: int, last: _TransientError) -> float:
+        """Exponential, with jitter so that daemons that failed together do not return together."""
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1))
+        return max(longest * self._rng.uniform(0.5, 1.0), last.retry_after_seconds)
+
+    def _unavailable(self, method: str, reason: str) -> RpcUnavailable:
+        return RpcUnavailable(
+            f"the Solana RPC at {self.endpoint} did not answer {method}: {reason}. "
+            "Check that solana.rpc_url is right and the node is up",
+            endpoint=self.endpoint,
+            method=method,
+        )
+
+
+def endpoint_name(url: str) -> str:
+    """Scheme, host and port: what may be shown of an RPC URL, whose rest may be a key."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an invalid URL"
+    return f"{parts.scheme}://{parts.hostname or ''}{port}"
+
+
+def _method(body: Body) -> str:
+    name = type(body).__name__
+    return _OTHER_METHODS.get(name, name[0].lower() + name[1:])
+
+
+def _retry_after_seconds(response: httpx.Response) -> float:
+    """The header as seconds; its other form, a date, is treated as absent."""
+    header: str = response.headers.get("Retry-After", "0")
+    seconds = int(header) if header.isdecimal() and len(header) < 10 else 0
+    return float(min(seconds, LONGEST_RETRY_AFTER_SECONDS))
