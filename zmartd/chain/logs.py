@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -20,6 +21,7 @@ _PROGRAM = "Program "
 _DATA = "Program data:"
 _INVOKE = tuple(f" invoke [{depth}]" for depth in range(1, MAX_DEPTH + 1))
 _ADDRESS_LENGTHS = range(32, 45)
+_LONGEST_START = len(_PROGRAM) + _ADDRESS_LENGTHS[-1] + len(_INVOKE[-1])
 _ANY_STEP = re.compile(r"Program [1-9A-HJ-NP-Za-km-z]{32,44} (?:invoke \[|success$|failed)")
 
 
@@ -46,10 +48,10 @@ def read_logs(logs: Sequence[str], program_id: str) -> LogReading:
         if stack and line == stack[-1]:
             stack.pop()
             continue
-        name = _invoked(line, len(stack))
-        if name is not None:
-            stack.append(_return_line(name))
-            invocations += name == program_id
+        start = _start(line, len(stack)) if line.endswith("]") and len(line) <= _LONGEST_START else None
+        if start is not None:
+            stack.append(start.return_line)
+            invocations += start.program == program_id
         elif line.startswith(_DATA):
             if stack and stack[-1] == own:
                 data_lines.append(line[len(_DATA) :])
@@ -58,12 +60,18 @@ def read_logs(logs: Sequence[str], program_id: str) -> LogReading:
     return LogReading(tuple(data_lines), invocations, complete=not stack and len(logs) <= MAX_LOG_LINES)
 
 
-def _invoked(line: str, depth: int) -> str | None:
-    """The program that `line` says has started one level below `depth`."""
+class _Start(Struct, frozen=True, gc=False):
+    program: str
+    return_line: str
+
+
+@lru_cache(maxsize=1024)
+def _start(line: str, depth: int) -> _Start | None:
+    """What `line` says has started one level below `depth`. The same few programs start all the time."""
     if depth == MAX_DEPTH or not line.startswith(_PROGRAM) or not line.endswith(_INVOKE[depth]):
         return None
     name = line[len(_PROGRAM) : -len(_INVOKE[depth])]
-    return name if len(name) in _ADDRESS_LENGTHS and name.isalnum() else None
+    return _Start(name, _return_line(name)) if len(name) in _ADDRESS_LENGTHS and name.isalnum() else None
 
 
 def _return_line(name: str) -> str:
