@@ -54,10 +54,13 @@ def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     if body.status == 500 and not isinstance(error, Unexpected):
         log.error("http.failed", path=request.path, exc_info=error)
     response = json_response(body, body.status)
-    if body.status == 503:
-        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS)
+    if body.status in {429, 503}:
+        seconds = error.details.get("retry_after_seconds", RETRY_AFTER_SECONDS)
+        response.headers[hdrs.RETRY_AFTER] = str(seconds)
     if body.status == 401:
         response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="zmartd"'
+    if body.status == 426:
+        response.headers[hdrs.UPGRADE] = "websocket"
     return response
 
 

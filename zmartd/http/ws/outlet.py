@@ -7,7 +7,7 @@ from asyncio import Transport
 
 from aiohttp.web import WebSocketResponse
 
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 3.0
 """How long a client may take to answer that the connection is closing."""
 
 

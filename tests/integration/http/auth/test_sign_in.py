@@ -221,6 +221,7 @@ async def test_an_address_may_try_so_often_a_minute(client: TestClient, redis: R
     refused = await attempt("198.51.100.1")
     assert await refusal(refused) == (429, "auth_too_many_attempts")
     assert 1 <= (await refused.json())["details"]["retry_after_seconds"] <= 60
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert (await attempt("198.51.100.2")).status == 401
     await redis.delete("auth:attempts:address:198.51.100.1")
     assert (await attempt("198.51.100.1")).status == 401

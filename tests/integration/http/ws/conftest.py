@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from websocket_daemon import Daemon, StartDaemon, running_daemon
+
+
+@pytest.fixture
+async def start(redis_url: str) -> AsyncIterator[StartDaemon]:
+    """Starts daemons, which share one Redis."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*arguments: Any, **named: Any) -> Daemon:
+            return await stack.enter_async_context(running_daemon(redis_url, *arguments, **named))
+
+        yield start
+
+
+@pytest.fixture
+async def daemon(start: StartDaemon) -> Daemon:
+    return await start()

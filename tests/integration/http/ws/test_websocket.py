@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
+from websocket_daemon import ADDRESS, MARKET, TRADER, Daemon, StartDaemon, eventually, trade
+
+from zmartd.config import Auth, Realtime, Secret
+
+
+async def frame(socket: ClientWebSocketResponse) -> dict[str, Any]:
+    return await socket.receive_json(timeout=10)
+
+
+async def connect(daemon: Daemon, path: str = "/ws", **options: Any) -> ClientWebSocketResponse:
+    """A connection that has been welcomed."""
+    socket = await daemon.client.ws_connect(path, **options)
+    assert (await frame(socket))["type"] == "welcome"
+    return socket
+
+
+async def subscribe(socket: ClientWebSocketResponse, name: str = MARKET) -> dict[str, Any]:
+    await socket.send_json({"action": "subscribe", "market_id": name})
+    return await frame(socket)
+
+
+async def until_closed(socket: ClientWebSocketResponse) -> tuple[int | None, str]:
+    """The code with which the server closes the connection, and why."""
+    async with asyncio.timeout(15):
+        while (message := await socket.receive()).type is WSMsgType.TEXT:
+            pass
+    return socket.close_code, message.extra or ""
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/", "/"])
+async def test_the_first_frame_is_a_welcome(daemon: Daemon, path: str) -> None:
+    async with daemon.client.ws_connect(path) as socket:
+        welcome = await frame(socket)
+    assert (welcome["type"], welcome["data"]["client_id"]) == ("welcome", "client_1")
+    assert "market_id" not in welcome
+    assert welcome["timestamp"].endswith("Z")
+
+
+async def test_a_subscription_is_answered_with_the_market_as_it_is(daemon: Daemon) -> None:
+    for name in (MARKET, ADDRESS):
+        answer = await subscribe(await connect(daemon), name)
+        assert (answer["type"], answer["market_id"], answer["seq"]) == ("market_state", name, 0)
+        data = answer["data"]
+        assert "Subscribed" in data["message"]
+        assert data["subscriptions"] == [name]
+        assert (data["priceYes"], data["priceNo"], data["totalShares"]) == (0.6, 0.4, "4000000000")
+
+
+async def test_a_market_id_may_be_written_in_capitals(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    assert (await subscribe(socket, MARKET.upper()))["data"]["known"] is True
+
+
+async def test_what_is_published_arrives_once_and_in_order(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    await subscribe(socket)
+    await daemon.bus.publish([trade(version) for version in range(1, 21)])
+    frames = [await frame(socket) for _ in range(20)]
+    assert [one["seq"] for one in frames] == list(range(1, 21))
+    assert {one["type"] for one in frames} == {"trade"}
+    assert {one["data"]["trader"] for one in frames} == {"FZ5W…dMYX"}
+
+
+async def test_frames_longer_than_a_short_header_can_say_arrive_whole(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    await subscribe(socket)
+    note = "x" * 60_000
+    await daemon.bus.publish([trade(1, note), trade(2)])
+    assert (await frame(socket))["data"]["id"] == f"1{note}"
+    assert (await frame(socket))["seq"] == 2
+
+
+async def test_after_unsubscribing_nothing_more_arrives(daemon: Daemon) -> None:
+    socket, witness = await connect(daemon), await connect(daemon)
+    await subscribe(witness)
+    await subscribe(socket)
+    await socket.send_json({"action": "unsubscribe", "market_id": MARKET})
+    answer = await frame(socket)
+    assert "Unsubscribed" in answer["data"]["message"]
+    assert answer["data"]["subscriptions"] == []
+    await daemon.bus.publish([trade(1)])
+    assert (await frame(witness))["seq"] == 1
+    assert (await subscribe(socket))["type"] == "market_state"
+
+
+async def test_two_daemons_on_one_redis_both_deliver(start: StartDaemon) -> None:
+    first, second = await start(), await start()
+    sockets = [await connect(first), await connect(second)]
+    for socket in sockets:
+        await subscribe(socket)
+    await first.bus.publish([trade(1)])
+    assert [(await frame(socket))["seq"] for socket in sockets] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "code"),
+    [
+        ('{"action":"subscribe"}', "market_id required", "market_id_required"),
+        ('{"action":"subscribe","market_id":""}', "market_id required", "market_id_required"),
+        ('{"action":"unsubscribe","market_id":null}', "market_id required", "market_id_required"),
+        (json.dumps({"action": "subscribe", "market_id": "x" * 129}), "market_id", "market_id_required"),
+        ('{"action":"dance"}', "Unknown action", "unknown_action"),
+        ('{"action":"auth"}', "token required", "token_required"),
+        ('{"action":"auth","token":"x.y.z"}', "token", "auth_bad_token"),
+        ("hello", "Invalid message format", "invalid_message"),
+        ("[]", "Invalid message format", "invalid_message"),
+        ("{}", "Invalid message format", "invalid_message"),
+        ('{"action":5}', "Invalid message format", "invalid_message"),
+        ('{"action":"subscribe","market_id":5}', "Invalid message format", "invalid_message"),
+        ("[" * 4_000, "Invalid message format", "invalid_message"),
+    ],
+)
+async def test_a_bad_message_is_answered_and_the_connection_stays(
+    daemon: Daemon, text: str, says: str, code: str
+) -> None:
+    socket = await connect(daemon)
+    await socket.send_str(text)
+    answer = await frame(socket)
+    assert (answer["type"], answer["data"]["code"]) == ("error", code)
+    assert says in answer["data"]["error"]
+    assert (await subscribe(socket))["type"] == "market_state"
+
+
+async def test_bytes_are_no_message(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    await socket.send_bytes(b'{"action":"subscribe","market_id":"*"}')
+    assert (await frame(socket))["data"]["code"] == "invalid_message"
+
+
+async def test_a_pong_is_not_answered(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    await socket.send_json({"action": "pong"})
+    assert (await subscribe(socket))["type"] == "market_state"
+
+
+async def test_a_message_that_is_too_large_ends_the_connection(start: StartDaemon) -> None:
+    socket = await connect(await start(Realtime(max_message_bytes=256)))
+    await socket.send_str("x" * 257)
+    assert (await until_closed(socket))[0] == 1009
+
+
+async def test_who_sends_too_many_messages_is_told_so_and_they_are_ignored(start: StartDaemon) -> None:
+    socket = await connect(await start(Realtime(max_messages_per_minute=2)))
+    for _ in range(2):
+        assert (await subscribe(socket))["type"] == "market_state"
+    answer = await subscribe(socket, "*")
+    assert (answer["type"], answer["data"]["code"]) == ("error", "too_many_messages")
+
+
+async def test_who_subscribes_too_often_is_told_so(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    for name in (MARKET, ADDRESS, "c"):
+        assert (await subscribe(socket, name))["type"] == "market_state"
+    assert (await subscribe(socket, "d"))["data"]["code"] == "too_many_subscriptions"
+
+
+async def test_an_address_may_hold_so_many_connections(start: StartDaemon) -> None:
+    daemon = await start(Realtime(max_connections_per_ip=2))
+    sockets = [await connect(daemon) for _ in range(2)]
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await connect(daemon)
+    assert refused.value.status == 429
+    await connect(daemon, headers={"X-Forwarded-For": "198.51.100.1"})
+    await sockets[0].close()
+    await eventually(lambda: _accepted(daemon))
+
+
+async def _accepted(daemon: Daemon) -> bool:
+    try:
+        await connect(daemon)
+    except WSServerHandshakeError:
+        return False
+    return True
+
+
+async def test_without_an_upgrade_the_caller_is_told_what_this_is(daemon: Daemon) -> None:
+    response = await daemon.client.get("/ws")
+    assert (response.status, (await response.json())["code"]) == (426, "upgrade_required")
+    response = await daemon.client.get("/")
+    assert (response.status, (await response.json())["code"]) == (404, "route_not_found")
+
+
+async def test_a_broken_handshake_is_refused(daemon: Daemon) -> None:
+    response = await daemon.client.get("/ws", headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+    assert response.status == 400
+
+
+async def test_who_signs_in_sees_whole_wallets(daemon: Daemon) -> None:
+    token, session = daemon.sessions.open(TRADER)
+    by_query = await connect(daemon, f"/ws?token={token}")
+    by_header = await connect(daemon, headers={"Authorization": f"Bearer {token}"})
+    by_message = await connect(daemon)
+    await by_message.send_json({"action": "auth", "token": token})
+    for socket in (by_query, by_header, by_message):
+        answer = await frame(socket)
+        assert (answer["type"], answer["data"]["wallet"]) == ("authenticated", TRADER)
+        await subscribe(socket)
+    await daemon.bus.publish([trade(1)])
+    for socket in (by_query, by_header, by_message):
+        assert (await frame(socket))["data"]["trader"] == TRADER
+    assert session.wallet == TRADER
+
+
+async def test_a_bad_token_does_not_cost_the_public_frames(daemon: Daemon) -> None:
+    token, session = daemon.sessions.open(TRADER)
+    await daemon.sessions.end(session)
+    socket = await connect(daemon, f"/ws?token={token}")
+    assert (await frame(socket))["data"]["code"] == "auth_bad_token"
+    await subscribe(socket)
+    await daemon.bus.publish([trade(1)])
+    assert (await frame(socket))["data"]["trader"] == "FZ5W…dMYX"
+
+
+async def test_when_the_session_expires_wallets_are_shortened_again(start: StartDaemon) -> None:
+    daemon = await start(auth=Auth(jwt_secret=Secret("s" * 32), token_seconds=1))
+    token, _ = daemon.sessions.open(TRADER)
+    socket = await connect(daemon, f"/ws?token={token}")
+    await socket.send_json({"action": "subscribe", "market_id": MARKET})
+    answers = {answer["type"]: answer for answer in [await frame(socket) for _ in range(3)]}
+    assert set(answers) == {"authenticated", "market_state", "error"}
+    assert answers["error"]["data"]["code"] == "auth_expired"
+    await daemon.bus.publish([trade(1)])
+    assert (await frame(socket))["data"]["trader"] == "FZ5W…dMYX"
+
+
+async def test_an_idle_client_is_pinged_and_a_dead_one_is_let_go(start: StartDaemon) -> None:
+    daemon = await start(Realtime(heartbeat_seconds=0.1, max_connections_per_ip=1))
+    dead = await connect(daemon, autoping=False)
+    assert (await dead.receive(timeout=10)).type is WSMsgType.PING
+    await eventually(lambda: _accepted(daemon))
+
+
+async def test_at_shutdown_clients_are_told_to_come_back(daemon: Daemon) -> None:
+    socket = await connect(daemon)
+    closing = asyncio.create_task(until_closed(socket))
+    await daemon.client.server.close()
+    assert await closing == (1001, "the server is restarting; connect again")

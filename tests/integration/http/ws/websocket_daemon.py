@@ -1,0 +1,124 @@
+"""A daemon's WebSocket side: the endpoint, a hub that is running, a bus, and markets to take snapshots of."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import count
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from zmartd.clock import SystemClock
+from zmartd.config import Auth, Realtime, Secret
+from zmartd.http import keys
+from zmartd.http.auth.identity import Authenticator, authentication
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.tokens import Tokens
+from zmartd.http.client_address import TrustedProxies
+from zmartd.http.middleware.access_log import access_log
+from zmartd.http.middleware.errors import errors
+from zmartd.http.middleware.security_headers import security_headers
+from zmartd.http.ws.endpoint import WebSocketEndpoint
+from zmartd.market.lifecycle import MarketState
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.hub import Hub
+from zmartd.realtime.messages import MarketUpdate, Message, Snapshot, TradeExecuted
+
+MARKET = "5a" * 32
+ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
+TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+LIMITS = Realtime(max_connections_per_ip=20, max_subscriptions=3)
+AUTH = Auth(jwt_secret=Secret("s" * 32))
+
+
+class Daemon(Struct):
+    """One daemon and a client for it."""
+
+    client: TestClient
+    bus: Bus
+    sessions: Sessions
+
+
+StartDaemon = Callable[..., Awaitable[Daemon]]
+
+
+@asynccontextmanager
+async def running_daemon(
+    redis_url: str, settings: Realtime = LIMITS, auth: Auth = AUTH
+) -> AsyncIterator[Daemon]:
+    redis, clock = Redis.from_url(redis_url), SystemClock()
+    bus = Bus(redis, clock)
+    hub = Hub(bus, snapshot, lambda market_id: ADDRESS if market_id == MARKET else "", settings, clock)
+    sessions = Sessions(Tokens(auth, clock, lambda: secrets.token_hex(16)), redis, clock)
+    names = count(1)
+    endpoint = WebSocketEndpoint(hub, sessions, settings, clock, lambda: f"client_{next(names)}")
+    listening = asyncio.create_task(hub.run())
+    async with asyncio.timeout(10):
+        await hub.listening()
+    async with TestClient(TestServer(_application(endpoint, sessions))) as client:
+        yield Daemon(client, bus, sessions)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await redis.aclose()
+
+
+def trade(version: int, note: str = "") -> Message:
+    trade = TradeExecuted(
+        trade_id=f"{version}{note}",
+        trade_type="buy",
+        outcome=True,
+        shares=10**9,
+        cost_lamports=10**9,
+        price_yes=5 * 10**8,
+        user_wallet=TRADER,
+        signature=str(version),
+        slot=1,
+    )
+    return Message(MARKET, version, trade, AT)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = 15) -> None:
+    """Return when `condition` holds; TimeoutError when it does not come to hold."""
+    async with asyncio.timeout(timeout_seconds):
+        while not await condition():  # noqa: ASYNC110 - conditions are of many kinds, few of them events
+            await asyncio.sleep(0.005)
+
+
+def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Application:
+    clock = SystemClock()
+    app = web.Application(
+        middlewares=[
+            access_log(clock),
+            security_headers(),
+            errors(),
+            authentication(Authenticator(sessions, False, clock)),
+        ]
+    )
+    app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+    app.add_routes(endpoint.routes())
+    app.on_shutdown.append(endpoint.close)
+    return app
+
+
+async def snapshot(name: str) -> Snapshot | None:
+    if name not in {MARKET, ADDRESS}:
+        return None
+    update = MarketUpdate(
+        state=MarketState.ACTIVE,
+        on_chain_address=ADDRESS,
+        price_yes=6 * 10**8,
+        shares_yes=3 * 10**9,
+        shares_no=10**9,
+        b_parameter=10**11,
+        total_volume_lamports=0,
+        current_liquidity_lamports=0,
+    )
+    return Snapshot(MARKET, 0, update, AT)
