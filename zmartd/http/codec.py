@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from zmartd.http import validation
+from zmartd.http import keys, validation
 from zmartd.http.errors import BodyTooLarge, InvalidHttp, InvalidJson, UnsupportedMediaType
 
 RequestType = TypeVar("RequestType", bound=Struct)
@@ -37,14 +37,16 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def decode_body(request: web.Request, kind: type[RequestType], limit_bytes: int) -> RequestType:
-    """The JSON body as a `kind`.
+async def decode_body(
+    request: web.Request, kind: type[RequestType], limit_bytes: int | None = None
+) -> RequestType:
+    """The JSON body, at most `limit_bytes` of it (default: server.max_body_bytes), as a `kind`.
 
     Raises UnsupportedMediaType, BodyTooLarge, InvalidJson, InvalidRequest (with every failing field).
     """
     if request.content_type != "application/json":
         raise UnsupportedMediaType
-    raw = await read_body(request, limit_bytes)
+    raw = await read_body(request, limit_bytes or request.app[keys.SERVER].max_body_bytes)
     try:
         values = _DECODER.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from zmartd.chain.failures import ProgramFailure
+from zmartd.chain.sender import SenderUnavailable, TransactionExpired
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
+from zmartd.http.auth.errors import SessionsUnavailable, TooManyAttempts, Unauthorized
+from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
+from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.indexer.inbox import MalformedDelivery
+from zmartd.store.dispute_requests import DisputeRequestRefused
+from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.markets import MarketNotFound
+from zmartd.store.votes import AlreadyVoted, VotingClosed
 
 
 class Problem(Struct, frozen=True):
@@ -69,16 +81,62 @@ class MethodNotAllowed(ZmartdError):
     code = "method_not_allowed"
 
 
-class MarketNotFound(ZmartdError):
-    """No market has this id; give its 64 hexadecimal digits or its address on the chain."""
+class NotYours(ZmartdError):
+    """This belongs to another wallet than the one that is signed in."""
 
-    code = "market_not_found"
+    code = "not_yours"
+
+
+class NotTheCreator(ZmartdError):
+    """Only the wallet that created this market may do this through the API."""
+
+    code = "not_the_creator"
+
+
+class MarketPending(ZmartdError):
+    """This market is registered, but not on the chain yet: its creator has to sign and send create_market."""
+
+    code = "market_pending"
+
+
+class MarketIdTaken(ZmartdError):
+    """There is another market with this id; leave market_id out to get one of your own."""
+
+    code = "market_id_taken"
 
 
 class PositionNotFound(ZmartdError):
     """This wallet has never held a position in this market."""
 
     code = "position_not_found"
+
+
+class TransactionRefused(ZmartdError):
+    """This transaction is not one that the daemon passes on."""
+
+    code = "transaction_refused"
+
+
+class ProtocolNotInitialized(ZmartdError):
+    """The program has no configuration on this cluster yet: its admin has to run initialize_global_config."""
+
+    code = "protocol_not_initialized"
+
+
+class WebhookUnauthorized(ZmartdError):
+    """This delivery does not prove that it comes from Helius: its Authorization header or HMAC is wrong."""
+
+    code = "webhook_unauthorized"
+
+
+class ProgramRefused(ZmartdError):
+    """The program refuses this. Error and code are the program's own name for the reason."""
+
+    code = "program_refused"
+
+    def __init__(self, failure: ProgramFailure, **details: Any) -> None:
+        super().__init__(failure.message, program_error=failure.code, **details)
+        self.failure = failure
 
 
 class Unexpected(ZmartdError):
@@ -90,20 +148,47 @@ class Unexpected(ZmartdError):
 STATUS: Mapping[type[ZmartdError], int] = {
     InvalidRequest: 400,
     InvalidJson: 400,
-    UnsupportedMediaType: 415,
-    BodyTooLarge: 413,
     InvalidHttp: 400,
+    TransactionRefused: 400,
+    MalformedDelivery: 400,
+    Unauthorized: 401,
+    WebhookUnauthorized: 401,
     CorsRefused: 403,
+    NotYours: 403,
+    NotTheCreator: 403,
+    DisputeRequestRefused: 403,
     RouteNotFound: 404,
-    MethodNotAllowed: 405,
     MarketNotFound: 404,
     PositionNotFound: 404,
+    TransactionNotFound: 404,
+    MethodNotAllowed: 405,
+    MarketPending: 409,
+    MarketIdTaken: 409,
+    AlreadyVoted: 409,
+    VotingClosed: 409,
+    TransactionExpired: 409,
+    ProtocolNotInitialized: 409,
+    BodyTooLarge: 413,
+    UnsupportedMediaType: 415,
+    ProgramRefused: 422,
+    UpgradeRequired: 426,
+    TooManyAttempts: 429,
+    TooManyConnections: 429,
     Unexpected: 500,
+    DatabaseUnavailable: 503,
+    DatabaseTimeout: 503,
+    DatabaseNotReady: 503,
+    SessionsUnavailable: 503,
+    RpcUnavailable: 503,
+    RpcRejected: 503,
+    SenderUnavailable: 503,
 }
 """A subclass has the status of its nearest ancestor here. A class without one is a bug and answers 500."""
 
 RETRY_AFTER_SECONDS = 2
 """How long a caller is asked to wait when something the daemon needs is away for the moment (status 503)."""
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -127,12 +212,17 @@ def body_of(error: ZmartdError, request_id: str) -> ErrorBody:
     status = status_of(error)
     if status == 500:
         error = Unexpected()
-    details = error.problems if isinstance(error, InvalidRequest) else error.details or UNSET
+    name = error.failure.name if isinstance(error, ProgramRefused) else type(error).__name__
     return ErrorBody(
-        error=type(error).__name__,
-        code=error.code,
+        error=name,
+        code=snake_case(name) if isinstance(error, ProgramRefused) else error.code,
         message=error.message,
         status=status,
-        details=details,
+        details=error.problems if isinstance(error, InvalidRequest) else error.details or UNSET,
         request_id=request_id,
     )
+
+
+def snake_case(name: str) -> str:
+    """`SlippageExceeded` as `slippage_exceeded`: the program's error names as stable codes."""
+    return _WORD_START.sub("_", name).lower()

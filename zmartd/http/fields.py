@@ -6,6 +6,7 @@ annotation over what JSON carries, with a function that makes it.
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -14,6 +15,9 @@ from msgspec import Meta
 from zmartd.market import ids
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE, U64_MAX
+
+_UNPRINTABLE = frozenset({"Cc", "Cs"})
+_LINE_BREAKS = frozenset("\n\r\t")
 
 Amount = Annotated[str, Meta(pattern="^[0-9]+$", description="a whole number of units, in decimal digits")]
 SignedAmount = Annotated[
@@ -73,6 +77,23 @@ class U64(Field, int):
         if not cls.minimum <= number <= cls.maximum:
             raise ValueError("out of range")
         return cls(number)
+
+
+class Text(Field, str):
+    """A text for people: trimmed, from `shortest` to `longest` characters, without control characters."""
+
+    shortest: ClassVar[int] = 0
+    longest: ClassVar[int]
+    schema: ClassVar[dict[str, Any]] = {"type": "string"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        text = raw.strip() if isinstance(raw, str) else None
+        if text is None or not cls.shortest <= len(text) <= cls.longest:
+            raise ValueError("not a text of that length")
+        if any(unicodedata.category(one) in _UNPRINTABLE and one not in _LINE_BREAKS for one in text):
+            raise ValueError("with control characters")
+        return cls(text)
 
 
 class MarketRef(Field, str):

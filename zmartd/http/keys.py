@@ -11,14 +11,21 @@ if TYPE_CHECKING:
 
     from zmartd import config
     from zmartd.chain.codec import Codec
+    from zmartd.chain.idl import Idl
+    from zmartd.chain.program import Program
+    from zmartd.chain.rpc import Rpc
     from zmartd.clock import Clock
     from zmartd.http.auth.sessions import Sessions
     from zmartd.http.auth.sign_in import SignIn
     from zmartd.http.client_address import TrustedProxies
     from zmartd.http.health import Health
     from zmartd.http.helius import Credentials
+    from zmartd.http.relay import Relay
+    from zmartd.http.submission import Submissions
+    from zmartd.http.unsigned import TransactionBuilder
     from zmartd.http.ws.endpoint import WebSocketEndpoint
     from zmartd.indexer.apply import Indexer
+    from zmartd.indexer.inbox import Inbox
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
     from zmartd.store.pool import Database
@@ -39,6 +46,15 @@ CODEC: Final[AppKey[Codec]] = AppKey("codec")
 INDEXER: Final[AppKey[Indexer]] = AppKey("indexer")
 BUS: Final[AppKey[Bus]] = AppKey("bus")
 HUB: Final[AppKey[Hub]] = AppKey("hub")
+INBOX: Final[AppKey[Inbox]] = AppKey("inbox")
+
+RPC: Final[AppKey[Rpc]] = AppKey("rpc")
+IDL: Final[AppKey[Idl]] = AppKey("idl")
+PROGRAM: Final[AppKey[Program]] = AppKey("program")
+TRANSACTIONS: Final[AppKey[TransactionBuilder]] = AppKey("transactions")
+RELAY: Final[AppKey[Relay]] = AppKey("relay")
+SUBMISSIONS: Final[AppKey[Submissions]] = AppKey("submissions")
+
 HEALTH: Final[AppKey[Health]] = AppKey("health")
 
 SESSIONS: Final[AppKey[Sessions]] = AppKey("sessions")

@@ -11,20 +11,12 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
-from zmartd.errors import ZmartdError
-
-MAX_TRANSACTION_BYTES = 1_232
-"""What fits into one packet of the network."""
+from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
+from zmartd.http.errors import TransactionRefused
 
 COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 
 _MAX_BASE64_CHARACTERS = (MAX_TRANSACTION_BYTES + 2) // 3 * 4
-
-
-class TransactionRefused(ZmartdError):
-    """This transaction is not one that the daemon passes on."""
-
-    code = "transaction_refused"
 
 
 class Relayable(Struct, frozen=True):

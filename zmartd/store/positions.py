@@ -25,6 +25,10 @@ _OF_WALLET = (
     _COLUMNS + "where held.user_wallet = $1 order by held.last_trade_at desc nulls last, held.market_id"
 )
 _FIND = _COLUMNS + "where held.user_wallet = $1 and held.market_id = $2"
+_REFUNDABLE = """
+select coalesce(sum(greatest(total_invested - total_returned, 0)), 0)
+  from user_positions where market_id = $1
+"""
 _MARKET_PREFIX = "market_"
 
 
@@ -76,6 +80,11 @@ async def find(connection: Connection, wallet: str, market_id: str) -> Position 
     """A wallet's position in one market. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_FIND, wallet, market_id)
     return None if row is None else _position(row)
+
+
+async def refundable(connection: Connection, market_id: str) -> int:
+    """Lamports that all holders together paid in and did not take out. Takes a service transaction."""
+    return int(await connection.fetchval(_REFUNDABLE, market_id))
 
 
 def _position(row: Record) -> Position:

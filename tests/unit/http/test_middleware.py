@@ -10,17 +10,18 @@ from pytest_aiohttp.plugin import AiohttpClient
 from structlog.testing import capture_logs
 
 from zmartd.clock import SystemClock
+from zmartd.config import Server
 from zmartd.errors import ZmartdError
+from zmartd.http import keys
 from zmartd.http.codec import decode_body, json_response
-from zmartd.http.errors import MarketNotFound
 from zmartd.http.fields import U64
 from zmartd.http.middleware import cors
 from zmartd.http.middleware.access_log import access_log
 from zmartd.http.middleware.errors import errors
 from zmartd.http.middleware.security_headers import HEADERS, security_headers
+from zmartd.store.markets import MarketNotFound
 
 Client = TestClient[web.Request, web.Application]
-LIMIT_BYTES = 4_096
 
 
 class Echo(Struct, frozen=True):
@@ -34,7 +35,7 @@ class Forgotten(ZmartdError):
 
 
 async def echo(request: web.Request) -> web.Response:
-    return json_response(await decode_body(request, Echo, LIMIT_BYTES))
+    return json_response(await decode_body(request, Echo))
 
 
 async def missing(_: web.Request) -> web.Response:
@@ -54,6 +55,7 @@ async def client(aiohttp_client: AiohttpClient) -> Client:
     app = web.Application(
         middlewares=[access_log(SystemClock(), lambda: "generated-id"), security_headers(), errors()]
     )
+    app[keys.SERVER] = Server(max_body_bytes=4_096)
     routes = app.add_routes(
         [
             web.post("/echo", echo),
@@ -79,7 +81,7 @@ async def test_an_error_is_flat_and_carries_the_request_id(client: Client) -> No
     assert await response.json() == {
         "error": "MarketNotFound",
         "code": "market_not_found",
-        "message": ("No market has this id; give its 64 hexadecimal digits or its address on the chain."),
+        "message": "There is no such market.",
         "status": 404,
         "request_id": "from-the-caller",
     }

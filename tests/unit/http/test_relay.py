@@ -15,7 +15,8 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 from solders.transaction import Transaction, VersionedTransaction
 
-from zmartd.http.relay import Relay, TransactionRefused
+from zmartd.http.errors import TransactionRefused
+from zmartd.http.relay import Relay
 
 PROGRAM = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
 USER, OTHER = Keypair.from_seed(b"u" * 32), Keypair.from_seed(b"o" * 32)

@@ -1,0 +1,230 @@
+"""Reading markets: the list, one market, and what happened to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from aiohttp import web
+from asyncpg import Connection
+from msgspec import Meta, Struct
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import caller_of
+from zmartd.http.codec import decode_query, json_response
+from zmartd.http.errors import MarketPending
+from zmartd.http.fields import Amount, Category, MarketRef, State, Time, Wallet, amount, time_text
+from zmartd.http.market_body import MarketBody, market_body, market_detail, pending_body
+from zmartd.http.trade_body import TradeBody, trade_body
+from zmartd.market.lifecycle import MarketState
+from zmartd.market.lmsr import SCALE
+from zmartd.store import events, markets, metadata, trades
+from zmartd.store.markets import Market, MarketFilter, MarketNotFound
+
+Limit = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
+TradesLimit = Annotated[int, Meta(ge=0, le=200, description="a whole number from 0 to 200")]
+Offset = Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number from 0 to 1000000")]
+Percent = Annotated[float, Meta(ge=0, le=100, description="a price in percent, from 0 to 100")]
+
+
+class MarketsQuery(Struct, frozen=True, kw_only=True):
+    state: Annotated[State | None, Meta(description="a market state, by its name or its number")] = None
+    category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
+    creator: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
+    limit: Limit = 20
+    offset: Offset = 0
+
+
+class MarketList(Struct, frozen=True):
+    """Some markets, newest first; `count` is how many match in all."""
+
+    markets: tuple[MarketBody, ...]
+    count: int
+    offset: int
+    limit: int
+
+
+class TradesQuery(Struct, frozen=True, kw_only=True):
+    limit: TradesLimit = 50
+    offset: Offset = 0
+
+
+class TradeList(Struct, frozen=True):
+    """A market's trades, newest first; `count` is the length of this page."""
+
+    trades: tuple[TradeBody, ...]
+    count: int
+    market_id: str
+
+
+class PriceHistoryQuery(Struct, frozen=True, kw_only=True):
+    limit: TradesLimit = 100
+
+
+class PricePercent(Struct, frozen=True):
+    """Both prices at one time, in percent."""
+
+    timestamp: Time
+    yes: Percent
+    no: Percent
+
+
+class PriceHistory(Struct, frozen=True):
+    """The prices after the newest trades, oldest first; from the market's beginning where they reach it."""
+
+    market_id: str
+    price_history: tuple[PricePercent, ...]
+    count: int
+
+
+class Statistics(Struct, frozen=True):
+    """What a market's trades add up to, in lamports: purchases with fees, sales before fees."""
+
+    total_volume: Amount
+    total_trades: int
+    unique_traders: int
+    buy_volume: Amount
+    sell_volume: Amount
+
+
+class MarketStatistics(Struct, frozen=True):
+    market_id: str
+    stats: Statistics
+
+
+class EventsQuery(Struct, frozen=True, kw_only=True):
+    limit: Limit = 50
+    offset: Offset = 0
+
+
+class EventBody(Struct, frozen=True):
+    """One event of the program with its place on the chain."""
+
+    name: str
+    signature: str
+    event_index: int
+    slot: int
+    occurred_at: Time | None
+    actor: str | None
+    commitment: str
+    data: dict[str, Any]
+
+
+class EventList(Struct, frozen=True):
+    """A market's changes of state and recorded counts, newest first."""
+
+    market_id: str
+    events: tuple[EventBody, ...]
+    count: int
+
+
+def market_ref(request: web.Request) -> MarketRef:
+    """The market that the path names. Raises MarketNotFound for what cannot name one."""
+    text = request.match_info["id"]
+    try:
+        return MarketRef.parse(text)
+    except ValueError as error:
+        raise MarketNotFound(
+            "A market is named by its id, 64 hexadecimal digits, or by its address on the chain."
+        ) from error
+
+
+async def find_market(connection: Connection, reference: str) -> MarketBody:
+    """The market with this id or address, on the chain or registered for it. Raises MarketNotFound."""
+    market = await markets.find(connection, reference)
+    if market is not None:
+        return market_body(market)
+    registration = await metadata.find(connection, reference)
+    if registration is not None:
+        return pending_body(registration)
+    raise MarketNotFound(market=reference)
+
+
+async def chain_market(connection: Connection, reference: str) -> Market:
+    """The market with this id or address on the chain. Raises MarketNotFound, or MarketPending."""
+    market = await markets.find(connection, reference)
+    if market is not None:
+        return market
+    if await metadata.find(connection, reference) is not None:
+        raise MarketPending(market=reference)
+    raise MarketNotFound(market=reference)
+
+
+async def list_markets(request: web.Request) -> web.Response:
+    query = decode_query(request, MarketsQuery)
+    where = MarketFilter(
+        state=None if query.state is None else MarketState(query.state),
+        category=query.category,
+        creator=query.creator,
+    )
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        page = await markets.page(connection, where, query.limit, query.offset)
+    bodies = tuple(market_body(market) for market in page.markets)
+    return json_response(MarketList(bodies, page.total, query.offset, query.limit))
+
+
+async def get_market(request: web.Request) -> web.Response:
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        body = await find_market(connection, market_ref(request))
+    return json_response(market_detail(body))
+
+
+async def list_trades(request: web.Request) -> web.Response:
+    query = decode_query(request, TradesQuery)
+    caller = caller_of(request)
+    async with request.app[keys.DATABASE].caller(caller) as connection:
+        market = await find_market(connection, market_ref(request))
+        found = await trades.of_market(connection, caller, market.id, query.limit, query.offset)
+    bodies = tuple(trade_body(trade) for trade in found)
+    return json_response(TradeList(bodies, len(bodies), market.id))
+
+
+async def price_history(request: web.Request) -> web.Response:
+    query = decode_query(request, PriceHistoryQuery)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await find_market(connection, market_ref(request))
+        newest = await trades.price_history(connection, market.id, query.limit)
+    points = [_percent(time_text(point.at), point.price_yes) for point in newest]
+    if len(points) < query.limit:
+        points.insert(0, _percent(market.created_at, SCALE // 2))
+    return json_response(PriceHistory(market.id, tuple(points), len(points)))
+
+
+async def statistics(request: web.Request) -> web.Response:
+    database = request.app[keys.DATABASE]
+    async with database.caller(caller_of(request)) as connection:
+        market = await find_market(connection, market_ref(request))
+    async with database.service() as connection:
+        sums = await trades.statistics(connection, market.id)
+    stats = Statistics(
+        total_volume=amount(sums.total_volume),
+        total_trades=sums.trades,
+        unique_traders=sums.traders,
+        buy_volume=amount(sums.buy_volume),
+        sell_volume=amount(sums.sell_volume),
+    )
+    return json_response(MarketStatistics(market.id, stats))
+
+
+async def list_events(request: web.Request) -> web.Response:
+    query = decode_query(request, EventsQuery)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await find_market(connection, market_ref(request))
+        found = await events.of_market(connection, market.id, query.limit, query.offset)
+    bodies = tuple(
+        EventBody(
+            name=event.event_type,
+            signature=event.tx_signature,
+            event_index=event.event_index,
+            slot=event.slot,
+            occurred_at=None if event.block_time is None else time_text(event.block_time),
+            actor=event.actor,
+            commitment=event.commitment,
+            data=event.payload,
+        )
+        for event in found
+    )
+    return json_response(EventList(market.id, bodies, len(bodies)))
+
+
+def _percent(timestamp: str, price_yes: int) -> PricePercent:
+    return PricePercent(timestamp, price_yes * 100 / SCALE, (SCALE - price_yes) * 100 / SCALE)

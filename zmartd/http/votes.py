@@ -1,0 +1,190 @@
+"""Votes on proposals and disputes, cast through the API or on the chain: one for each wallet."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import caller_of, require_wallet
+from zmartd.http.codec import decode_body, decode_query, json_response
+from zmartd.http.fields import Field, MarketRef, Time, time_text
+from zmartd.http.markets import chain_market, find_market, market_ref
+from zmartd.log import get_logger
+from zmartd.market.lifecycle import VoteKind
+from zmartd.realtime.bus import Bus, BusUnavailable
+from zmartd.realtime.messages import Message, VoteCast
+from zmartd.store import votes
+from zmartd.store.votes import Vote, VoteCounts
+
+log = get_logger(__name__)
+
+_WORDS = {
+    "like": True,
+    "agree": True,
+    "support": True,
+    "dislike": False,
+    "disagree": False,
+    "reject": False,
+}
+
+
+class Ballot(Field, int):
+    """A vote: true or false, or the word for it that clients of each kind of vote use."""
+
+    schema: ClassVar[dict[str, Any]] = {"oneOf": [{"type": "boolean"}, {"enum": list(_WORDS)}]}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if isinstance(raw, bool):
+            return cls(raw)
+        if isinstance(raw, str) and raw in _WORDS:
+            return cls(_WORDS[raw])
+        raise ValueError("not a vote")
+
+
+class VoteRequest(Struct, frozen=True, kw_only=True):
+    ALIASES: ClassVar[dict[str, str]] = {
+        "marketId": "market_id",
+        "market": "market_id",
+        "proposal_id": "market_id",
+        "vote_choice": "vote",
+        "approve": "vote",
+        "supportDispute": "vote",
+    }
+
+    market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
+    vote: Annotated[Ballot, Meta(description="true or false, or one of " + ", ".join(_WORDS))]
+
+
+class VotesQuery(Struct, frozen=True, kw_only=True):
+    type: Annotated[Literal["proposal", "dispute"], Meta(description="proposal or dispute")] = "proposal"
+
+
+class VoteBody(Struct, frozen=True, kw_only=True):
+    """One wallet's vote; true likes the proposal, or agrees with the dispute."""
+
+    market_id: str
+    vote_type: Literal["proposal", "dispute"]
+    vote: bool
+    user_wallet: str
+    voted_at: Time
+    source: Literal["api", "chain"]
+    tx_signature: str | None
+
+
+class VoteStatistics(Struct, frozen=True):
+    likes: int
+    dislikes: int
+    total: int
+    approval_rate: Annotated[str, Meta(description="likes in percent of all, with two decimals")]
+
+
+class MarketVotes(Struct, frozen=True):
+    """How the votes of one kind stand, and the caller's own."""
+
+    market_id: str
+    type: Literal["proposal", "dispute"]
+    stats: VoteStatistics
+    own_vote: VoteBody | None
+
+
+class ProposalCounts(Struct, frozen=True):
+    likes: int
+    dislikes: int
+    total: int
+
+
+class DisputeCounts(Struct, frozen=True):
+    agrees: int
+    disagrees: int
+    total: int
+
+
+class VoteOverview(Struct, frozen=True):
+    market_id: str
+    proposal_votes: ProposalCounts
+    dispute_votes: DisputeCounts
+
+
+async def cast_proposal_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/proposal."""
+    return await _cast(request, VoteKind.PROPOSAL)
+
+
+async def cast_dispute_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/dispute."""
+    return await _cast(request, VoteKind.DISPUTE)
+
+
+async def market_votes(request: web.Request) -> web.Response:
+    """GET /api/markets/{id}/votes."""
+    query = decode_query(request, VotesQuery)
+    kind = VoteKind(query.type)
+    caller = caller_of(request)
+    database = request.app[keys.DATABASE]
+    own: Vote | None = None
+    async with database.caller(caller) as connection:
+        market = await find_market(connection, market_ref(request))
+        if caller.wallet is not None:
+            own = await votes.find(connection, kind, market.id, caller.wallet)
+    async with database.service() as connection:
+        counts = (await votes.counts(connection, market.id))[kind]
+    own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
+    return json_response(MarketVotes(market.id, query.type, _statistics(counts), own_body))
+
+
+async def vote_overview(request: web.Request) -> web.Response:
+    """GET /api/votes/{id}."""
+    database = request.app[keys.DATABASE]
+    async with database.caller(caller_of(request)) as connection:
+        market = await find_market(connection, market_ref(request))
+    async with database.service() as connection:
+        counts = await votes.counts(connection, market.id)
+    proposal, dispute = counts[VoteKind.PROPOSAL], counts[VoteKind.DISPUTE]
+    return json_response(
+        VoteOverview(
+            market.id,
+            ProposalCounts(proposal.yes, proposal.no, proposal.total),
+            DisputeCounts(dispute.yes, dispute.no, dispute.total),
+        )
+    )
+
+
+async def _cast(request: web.Request, kind: VoteKind) -> web.Response:
+    body = await decode_body(request, VoteRequest)
+    wallet = require_wallet(request)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await chain_market(connection, body.market_id)
+        vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
+    news = VoteCast(vote_type=kind, vote=vote.vote, user_wallet=wallet)
+    await _announce(request.app[keys.BUS], Message(market.id, market.version, news, vote.voted_at))
+    return json_response(_body(market.id, kind, wallet, vote), 201)
+
+
+async def _announce(bus: Bus, message: Message) -> None:
+    try:
+        await bus.publish([message])
+    except BusUnavailable as error:
+        # The vote counts all the same; whoever watches sees it with the next one.
+        log.warning("votes.unpublished", market_id=message.market_id, reason=error.message)
+
+
+def _body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBody:
+    return VoteBody(
+        market_id=market_id,
+        vote_type=kind.value,
+        vote=vote.vote,
+        user_wallet=wallet,
+        voted_at=time_text(vote.voted_at),
+        source=vote.source,
+        tx_signature=vote.tx_signature,
+    )
+
+
+def _statistics(counts: VoteCounts) -> VoteStatistics:
+    # Hundredths of a percent, which is what basis points are.
+    bps = counts.yes * 10_000 // counts.total if counts.total else 0
+    return VoteStatistics(counts.yes, counts.no, counts.total, f"{bps // 100}.{bps % 100:02d}")
