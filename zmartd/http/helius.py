@@ -1,0 +1,83 @@
+"""POST /helius/webhook: transactions that Helius delivers, committed before they are acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from aiohttp import hdrs, web
+from msgspec import Struct
+
+from zmartd.config import ConfigError, Helius, Secret, Settings
+from zmartd.http import keys
+from zmartd.http.codec import json_response, read_body
+from zmartd.http.errors import WebhookUnauthorized
+
+SIGNATURE_HEADER = "x-helius-signature"
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Received(Struct, frozen=True):
+    """The acknowledgement: the delivery is committed and will be applied, whatever happens to this daemon."""
+
+    received: bool
+    transactions: int
+
+
+class Credentials:
+    """What a delivery may prove its origin with; during a rotation the previous value counts as well."""
+
+    def __init__(self, settings: Helius) -> None:
+        self._authorizations = _revealed(settings.authorization, settings.authorization_previous)
+        self._hmac_keys = _revealed(settings.hmac_secret, settings.hmac_secret_previous)
+
+    @property
+    def configured(self) -> bool:
+        return bool(self._authorizations or self._hmac_keys)
+
+    def authorize(self, header: str) -> bool:
+        """Whether the Authorization header is the value that the webhook was registered with."""
+        given = header.encode("utf-8", "surrogateescape")
+        values = (given, given.removeprefix(b"Bearer "))
+        return any(hmac.compare_digest(value, known) for known in self._authorizations for value in values)
+
+    def verify(self, header: str, body: bytes) -> bool:
+        """Whether the signature header is the hexadecimal HMAC-SHA256 of exactly these bytes."""
+        given = header.strip().removeprefix("sha256=").lower().encode("utf-8", "surrogateescape")
+        expected = [hmac.new(key, body, hashlib.sha256).hexdigest().encode() for key in self._hmac_keys]
+        return any(hmac.compare_digest(given, value) for value in expected)
+
+
+def require_webhook_secret(settings: Settings) -> None:
+    """Refuse to start where anybody could write into the inbox.
+
+    Without a secret the webhook is open, which only a development daemon on the loopback address may be.
+    Raises ConfigError.
+    """
+    local = settings.server.environment == "development" and settings.server.host in _LOOPBACK
+    if not local and not Credentials(settings.helius).configured:
+        raise ConfigError(
+            [
+                "helius.authorization: set it to the Authorization value that the webhook was registered "
+                "with at Helius (or helius.hmac_secret for a relay that signs); without either, anybody "
+                "could tell this daemon what happened on the chain"
+            ]
+        )
+
+
+async def webhook(request: web.Request) -> web.Response:
+    credentials = request.app[keys.WEBHOOK_CREDENTIALS]
+    authorized = credentials.authorize(request.headers.get(hdrs.AUTHORIZATION, ""))
+    signature = request.headers.get(SIGNATURE_HEADER)
+    if credentials.configured and not authorized and signature is None:
+        raise WebhookUnauthorized
+    body = await read_body(request, request.app[keys.WEBHOOK_MAX_BODY_BYTES])
+    if credentials.configured and not authorized and not credentials.verify(signature or "", body):
+        raise WebhookUnauthorized
+    transactions = await request.app[keys.INBOX].accept(body)
+    return json_response(Received(received=True, transactions=transactions))
+
+
+def _revealed(*secrets: Secret) -> list[bytes]:
+    return [secret.reveal().encode() for secret in secrets if secret]
