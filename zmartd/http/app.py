@@ -1,0 +1,23 @@
+"""The HTTP side of the daemon, put onto an application that already has everything the handlers need."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import Authenticator, authentication
+from zmartd.http.middleware.access_log import access_log
+from zmartd.http.middleware.errors import errors
+from zmartd.http.middleware.security_headers import security_headers
+from zmartd.http.routes import setup_routes
+
+
+def setup(app: web.Application) -> None:
+    """Install the middlewares, in the order that `zmartd.http.middleware` explains, and the routes.
+
+    Every key of `zmartd.http.keys` has to be set.
+    """
+    clock = app[keys.CLOCK]
+    authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
+    app.middlewares.extend([access_log(clock), security_headers(), errors(), authentication(authenticator)])
+    setup_routes(app)

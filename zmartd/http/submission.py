@@ -1,0 +1,125 @@
+"""A signed transaction's way through the daemon: recorded, sent, confirmed, indexed and told."""
+
+from __future__ import annotations
+
+import asyncio
+
+from zmartd.chain.idl import Idl
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.sender import (
+    Fate,
+    Sender,
+    SignedTransaction,
+    TransactionExpired,
+    TransactionFailed,
+)
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.clock import Clock
+from zmartd.http.errors import ProgramRefused
+from zmartd.http.program_errors import failure_named
+from zmartd.http.relay import Relayable
+from zmartd.indexer.fetch import Fetcher, TransactionNotFound
+from zmartd.store.outbox import DatabaseOutbox, Sent
+
+_SPARE_BLOCKS = 32
+_POLL_SECONDS = 0.2
+_PURPOSE = "relay"
+
+
+class Submissions:
+    """Passes transactions on and answers for them: the same bytes always get the same answer."""
+
+    def __init__(
+        self,
+        *,
+        outbox: DatabaseOutbox,
+        sender: Sender,
+        fetcher: Fetcher,
+        rpc: Rpc,
+        idl: Idl,
+        clock: Clock,
+        patience_seconds: float,
+    ) -> None:
+        """`patience_seconds`: how long a caller waits for the confirmation before being told to ask again."""
+        self._outbox = outbox
+        self._sender = sender
+        self._fetcher = fetcher
+        self._rpc = rpc
+        self._idl = idl
+        self._clock = clock
+        self._patience_seconds = patience_seconds
+
+    async def submit(self, transaction: Relayable) -> ChainTransaction | None:
+        """What the transaction did, once it is confirmed and indexed; None while it is still under way.
+
+        Raises ProgramRefused when it failed, TransactionExpired when it can never land, SenderUnavailable,
+        RpcUnavailable, DatabaseUnavailable.
+        """
+        sent = await self._outbox.find(transaction.signature)
+        if sent is not None and sent.fate is not None:
+            return await self._settled(sent, sent.fate)
+        if sent is None and not await self._rpc.is_blockhash_valid(transaction.blockhash):
+            return await self._landed_elsewhere(transaction.signature)
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                return await self._pass_on(transaction)
+        except TimeoutError:
+            return None
+
+    async def look_up(self, signature: str) -> ChainTransaction | None:
+        """As `submit`, for a transaction that was sent before, here or by somebody else.
+
+        Raises TransactionNotFound as well.
+        """
+        sent = await self._outbox.find(signature)
+        if sent is None:
+            return self._succeeded(await self._fetcher.apply_signature(signature))
+        return None if sent.fate is None else await self._settled(sent, sent.fate)
+
+    async def _pass_on(self, transaction: Relayable) -> ChainTransaction:
+        latest = await self._rpc.latest_blockhash()
+        signed = SignedTransaction(
+            signature=transaction.signature,
+            wire=transaction.wire,
+            # Its own blockhash may be newer than the one we know, by no more than this.
+            last_valid_block_height=latest.last_valid_block_height + _SPARE_BLOCKS,
+            purpose=_PURPOSE,
+        )
+        try:
+            await self._sender.send(signed)
+        except TransactionFailed as error:
+            if error.slot is not None:
+                return await self._executed(transaction.signature)
+            raise self._refused(transaction.signature, error.failure.name) from error
+        return await self._executed(transaction.signature)
+
+    async def _settled(self, sent: Sent, fate: Fate) -> ChainTransaction:
+        signature = sent.transaction.signature
+        if fate is Fate.EXPIRED:
+            raise TransactionExpired(signature)
+        if fate is Fate.FAILED and sent.slot is None:
+            raise self._refused(signature, sent.error or "UnknownError")
+        return await self._executed(signature)
+
+    async def _landed_elsewhere(self, signature: str) -> ChainTransaction:
+        """The chain may have the transaction from somebody else; otherwise it never will."""
+        try:
+            return self._succeeded(await self._fetcher.apply_signature(signature))
+        except TransactionNotFound as error:
+            raise TransactionExpired(signature) from error
+
+    async def _executed(self, signature: str) -> ChainTransaction:
+        """A node may know that a transaction is confirmed a little before it can show it."""
+        while True:
+            try:
+                return self._succeeded(await self._fetcher.apply_signature(signature))
+            except TransactionNotFound:
+                await self._clock.sleep(_POLL_SECONDS)
+
+    def _succeeded(self, transaction: ChainTransaction) -> ChainTransaction:
+        if transaction.error is not None:
+            raise ProgramRefused(transaction.error, signature=transaction.signature)
+        return transaction
+
+    def _refused(self, signature: str, name: str) -> ProgramRefused:
+        return ProgramRefused(failure_named(name, self._idl), signature=signature)

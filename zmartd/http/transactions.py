@@ -1,0 +1,88 @@
+"""Relaying what wallets signed, and telling what became of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from aiohttp import hdrs, web
+from msgspec import Meta, Struct
+
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.http import keys
+from zmartd.http.auth.identity import require_session
+from zmartd.http.codec import decode_body, json_response
+from zmartd.http.errors import InvalidRequest, Problem
+from zmartd.http.fields import Time, time_text
+from zmartd.indexer.rows import moment, payload
+from zmartd.market.ids import base58_decode
+
+_SIGNATURE_BYTES = 64
+
+
+class RelayRequest(Struct, frozen=True):
+    transaction: Annotated[
+        str, Meta(min_length=1, description="the base64 of a signed transaction of at most 1232 bytes")
+    ]
+
+
+class Confirmed(Struct, frozen=True, kw_only=True):
+    """A transaction that succeeded. Each event is its name and its fields as the program emitted them:
+    addresses in base58, bytes in hexadecimal, 64-bit integers as decimal strings.
+    """
+
+    signature: str
+    status: Literal["confirmed"] = "confirmed"
+    commitment: Literal["confirmed"] = "confirmed"
+    slot: int
+    block_time: Time | None
+    events: tuple[dict[str, Any], ...]
+
+
+class Submitted(Struct, frozen=True):
+    """A transaction whose end is not known yet: repeat the request to ask again."""
+
+    signature: str
+    status: Literal["submitted"] = "submitted"
+
+
+async def relay(request: web.Request) -> web.Response:
+    """POST /api/transactions: 200 once it is confirmed and indexed, 202 when that takes longer."""
+    body = await decode_body(request, RelayRequest)
+    session = require_session(request)
+    transaction = request.app[keys.RELAY].admit(body.transaction, session.wallet)
+    outcome = await request.app[keys.SUBMISSIONS].submit(transaction)
+    return _answer(transaction.signature, outcome)
+
+
+async def get_transaction(request: web.Request) -> web.Response:
+    """GET /api/transactions/{signature}, whoever sent it: the same answers as for relaying it."""
+    signature = request.match_info["signature"]
+    if not _is_signature(signature):
+        raise InvalidRequest(Problem("signature", "must be a transaction's signature, base58 of 64 bytes"))
+    return _answer(signature, await request.app[keys.SUBMISSIONS].look_up(signature))
+
+
+def _answer(signature: str, outcome: ChainTransaction | None) -> web.Response:
+    if outcome is None:
+        response = json_response(Submitted(signature), 202)
+        response.headers[hdrs.LOCATION] = f"/api/transactions/{signature}"
+        return response
+    return json_response(
+        Confirmed(
+            signature=signature,
+            slot=outcome.slot,
+            block_time=None if outcome.block_time is None else time_text(moment(outcome.block_time)),
+            events=tuple(
+                {"name": type(record.event).__name__, **payload(record.event)} for record in outcome.events
+            ),
+        )
+    )
+
+
+def _is_signature(text: str) -> bool:
+    if len(text) > 88:
+        return False
+    try:
+        return len(base58_decode(text)) == _SIGNATURE_BYTES
+    except ValueError:
+        return False

@@ -1,0 +1,51 @@
+"""Voting on the chain itself: the transactions for a wallet to sign."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import caller_of, require_session
+from zmartd.http.codec import decode_body, json_response
+from zmartd.http.market_actions import ActionBody
+from zmartd.http.markets import chain_market
+from zmartd.http.votes import VoteRequest
+from zmartd.market.lifecycle import VoteKind
+
+
+async def proposal_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/proposal/transaction."""
+    return await _vote(request, VoteKind.PROPOSAL)
+
+
+async def dispute_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/dispute/transaction."""
+    return await _vote(request, VoteKind.DISPUTE)
+
+
+async def _vote(request: web.Request, kind: VoteKind) -> web.Response:
+    body = await decode_body(request, VoteRequest)
+    wallet = require_session(request).wallet
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await chain_market(connection, body.market_id)
+    instruction = _instruction(
+        request,
+        kind,
+        Pubkey.from_string(wallet),
+        Pubkey.from_string(market.on_chain_address),
+        bool(body.vote),
+    )
+    unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
+    return json_response(ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id))
+
+
+def _instruction(
+    request: web.Request, kind: VoteKind, user: Pubkey, market: Pubkey, vote: bool
+) -> Instruction:
+    program = request.app[keys.PROGRAM]
+    if kind is VoteKind.PROPOSAL:
+        return program.submit_proposal_vote(user=user, market=market, vote=vote)
+    return program.submit_dispute_vote(user=user, market=market, vote=vote)
