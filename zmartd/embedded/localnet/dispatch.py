@@ -96,10 +96,9 @@ class Dispatcher:
         try:
             result = self._call(request)
         except RpcError as error:
-            response = _failure(request_id, error)
-        else:
-            response = {"jsonrpc": "2.0", "result": result, "id": request_id}
-        return response if "id" in request else None
+            is_answered = "id" in request or isinstance(error, InvalidRequest)
+            return _failure(request_id, error) if is_answered else None
+        return {"jsonrpc": "2.0", "result": result, "id": request_id} if "id" in request else None
 
     def _call(self, request: dict[str, Any]) -> Any:
         name = request.get("method")

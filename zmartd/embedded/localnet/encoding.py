@@ -18,6 +18,8 @@ from zmartd.embedded.localnet.chain.records import CompiledInstruction, Landed
 from zmartd.embedded.localnet.errors import InvalidParams, InvalidRequest, UnsupportedTransactionVersion
 from zmartd.embedded.localnet.params import AccountEncoding, DataSlice, TransactionEncoding
 
+MAX_TRANSACTION_BYTES = 1232
+"""What fits into one packet."""
 MAX_BASE58_BYTES = 128
 """Base58 takes quadratic time: nodes refuse to encode longer data with it."""
 

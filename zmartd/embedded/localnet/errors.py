@@ -82,6 +82,10 @@ class SlotSkipped(RpcError):
 
     rpc_code = -32007
 
+    @classmethod
+    def of(cls, slot: int) -> SlotSkipped:
+        return cls(f"Slot {slot} was skipped, or missing due to ledger jump to recent snapshot")
+
 
 class UnsupportedTransactionVersion(RpcError):
     """Transaction version is not supported by the requesting client"""

@@ -148,11 +148,18 @@ class Ledger:
         ).fetchone()
         return None if row is None else _block(row)
 
-    def blocks_between(self, first_slot: int, last_slot: int, limit: int) -> list[int]:
+    def block_before(self, slot: int) -> Block | None:
+        """The newest kept block that is older than `slot`."""
+        row = self._connection.execute(
+            "SELECT slot, height, unix_time, blockhash FROM blocks WHERE slot < ? ORDER BY slot DESC LIMIT 1",
+            (slot,),
+        ).fetchone()
+        return None if row is None else _block(row)
+
+    def slots_between(self, first_slot: int, last_slot: int) -> list[int]:
         """The slots, ascending, that have a block."""
         rows = self._connection.execute(
-            "SELECT slot FROM blocks WHERE slot BETWEEN ? AND ? ORDER BY slot LIMIT ?",
-            (first_slot, last_slot, limit),
+            "SELECT slot FROM blocks WHERE slot BETWEEN ? AND ? ORDER BY slot", (first_slot, last_slot)
         )
         return [slot for (slot,) in rows]
 

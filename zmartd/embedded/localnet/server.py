@@ -17,8 +17,9 @@ from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.http import HttpDoor
 from zmartd.embedded.localnet.ledger import Ledger
 from zmartd.embedded.localnet.methods.accounts import AccountMethods
+from zmartd.embedded.localnet.methods.blocks import BlockMethods
 from zmartd.embedded.localnet.methods.cheats import CheatMethods
-from zmartd.embedded.localnet.methods.cluster import ClusterMethods
+from zmartd.embedded.localnet.methods.node import NodeMethods
 from zmartd.embedded.localnet.methods.transactions import TransactionMethods
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
 from zmartd.embedded.localnet.subscriptions import Subscriptions
@@ -88,7 +89,8 @@ async def _started(
         dispatcher = Dispatcher(
             {
                 **AccountMethods(bank).table(),
-                **ClusterMethods(bank).table(),
+                **BlockMethods(bank).table(),
+                **NodeMethods(bank).table(),
                 **TransactionMethods(bank, faults).table(),
                 **CheatMethods(bank, faults, webhooks).table(),
             }

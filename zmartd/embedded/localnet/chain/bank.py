@@ -193,9 +193,6 @@ class Bank:
         """Complete the open slot, and open the one `slots` later and `seconds` of chain time later."""
         self._clock.travel(seconds)
         target = self.blocks.opened.slot + max(1, slots)
-        with self._writing():
-            self._ledger.put_clock_offset_seconds(self._clock.offset_seconds)
-            self._ledger.put_next_slot(target)
         self._complete_slot(target)
 
     def roll_back(self, blocks: int) -> list[Signature]:
@@ -209,6 +206,7 @@ class Bank:
         lost = [landed.signature for content in undone for landed in content.transactions]
         lost += [landed.signature for landed in self._transactions]
         restored = self.accounts.roll_back_to(first_slot - 1)
+        del restored[_CLOCK_SYSVAR]  # the runtime's, not the ledger's; and time does not go back
         with self._writing():
             self._ledger.forget_transactions_from(first_slot)
             self._ledger.put_accounts(restored)
@@ -219,6 +217,7 @@ class Bank:
         self._transaction_count -= len(lost)
         self._changed = set()
         self._tell_written(frozenset(restored))
+        self._begin_slot()
         return lost
 
     def _complete_slot(self, next_slot: int) -> None:
@@ -231,6 +230,8 @@ class Bank:
         self._changed = set()
         with self._writing():
             self._ledger.put_block(block)
+            self._ledger.put_next_slot(next_slot)
+            self._ledger.put_clock_offset_seconds(self._clock.offset_seconds)
             if block.height % _BLOCKS_BETWEEN_CLEANINGS == 0:
                 self._ledger.forget_empty_blocks_below(block.height - EMPTY_BLOCKS_KEPT)
         self.accounts.open_slot(following.slot, self.blocks.finalized.slot)
@@ -248,6 +249,7 @@ class Bank:
         clock_before = self.accounts.current(_CLOCK_SYSVAR)
         self._runtime.begin_slot(opened.slot, opened.unix_time, self.blocks.slot_hashes())
         self.accounts.changed(_CLOCK_SYSVAR, clock_before)
+        self._tell_written(frozenset((_CLOCK_SYSVAR,)))
 
     def _blockhash(self) -> Hash:
         """Follows from the block before and from what is in this one."""
@@ -273,7 +275,7 @@ class Bank:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """A transaction on the ledger. Once one fails, memory is ahead of it, and the chain must not go on."""
+        """A transaction on the ledger. Once one fails, memory is ahead of it: the chain must not go on."""
         try:
             with self._ledger.transaction():
                 yield

@@ -6,7 +6,7 @@ from typing import Any
 
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.commitment import Commitment
-from zmartd.embedded.localnet.errors import MinContextSlotNotReached
+from zmartd.embedded.localnet.errors import InvalidParams, MinContextSlotNotReached
 
 API_VERSION = "2.2.0"
 """The Agave release whose behaviour is followed."""
@@ -17,6 +17,12 @@ def require_slot(bank: Bank, commitment: Commitment, min_context_slot: int | Non
     slot = bank.blocks.at(commitment).slot
     if min_context_slot is not None and slot < min_context_slot:
         raise MinContextSlotNotReached(slot)
+
+
+def require_confirmed(commitment: Commitment) -> None:
+    """Raises InvalidParams for what nodes tell about complete blocks only."""
+    if commitment is Commitment.PROCESSED:
+        raise InvalidParams("Method does not support commitment below `confirmed`")
 
 
 def context(slot: int) -> dict[str, Any]:

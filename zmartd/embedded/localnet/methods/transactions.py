@@ -20,7 +20,7 @@ from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.records import Landed
 from zmartd.embedded.localnet.chain.runtime import Outcome
-from zmartd.embedded.localnet.encoding import account_json, transaction_json
+from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, account_json, transaction_json
 from zmartd.embedded.localnet.error_text import describe
 from zmartd.embedded.localnet.errors import (
     InvalidParams,
@@ -28,7 +28,7 @@ from zmartd.embedded.localnet.errors import (
     SignatureVerificationFailure,
 )
 from zmartd.embedded.localnet.faults import FaultPlan
-from zmartd.embedded.localnet.methods.context import require_slot, with_context
+from zmartd.embedded.localnet.methods.context import require_confirmed, require_slot, with_context
 from zmartd.embedded.localnet.params import (
     CommitmentConfig,
     SendConfig,
@@ -41,7 +41,6 @@ from zmartd.embedded.localnet.params import (
     decode_bytes,
 )
 
-MAX_TRANSACTION_BYTES = 1232
 MAX_STATUSES = 256
 MAX_AIRDROP_LAMPORTS = 10_000_000 * 10**9
 _AIRDROP_COMPUTE_UNITS = 1_000
@@ -121,18 +120,18 @@ class TransactionMethods:
     ) -> Any:
         if not isinstance(config, TransactionConfig):
             config = TransactionConfig(encoding=config)
+        require_confirmed(config.level)
         landed = self._bank.transaction(signature)
-        if landed is None or self._bank.blocks.commitment_of(landed.slot) < max(
-            config.level, Commitment.CONFIRMED
-        ):
+        if landed is None or self._bank.blocks.commitment_of(landed.slot) < config.level:
             return None
         return transaction_json(landed, config.encoding, config.max_supported_transaction_version)
 
     def signatures_for_address(self, address: Pubkey, config: SignaturesConfig) -> Any:
+        require_confirmed(config.level)
         require_slot(self._bank, config.level, config.min_context_slot)
         found = self._bank.ledger.transactions_mentioning(
             address,
-            last_slot=self._bank.blocks.at(max(config.level, Commitment.CONFIRMED)).slot,
+            last_slot=self._bank.blocks.at(config.level).slot,
             before=config.before,
             until=config.until,
             limit=config.limit,

@@ -1,0 +1,168 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+from localnet_client import SOL, Chain
+from localnet_process import localnet_process
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd.embedded.localnet import LocalnetError, LocalnetSettings, running
+from zmartd.embedded.localnet.ledger import LedgerError
+
+NEVER_MILLISECONDS = 3_600_000
+
+
+@asynccontextmanager
+async def started(settings: LocalnetSettings) -> AsyncIterator[Chain]:
+    async with running(settings) as endpoints, aiohttp.ClientSession() as session:
+        yield Chain(endpoints, session)
+
+
+@asynccontextmanager
+async def started_as_a_process(directory: Path, slot_milliseconds: int) -> AsyncIterator[Chain]:
+    async with (
+        localnet_process(directory, slot_milliseconds) as endpoints,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Chain(endpoints, session)
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    friend = Keypair().pubkey()
+    async with started_as_a_process(tmp_path, NEVER_MILLISECONDS) as chain:
+        wallet = await chain.wallet()
+        identity = await chain.call("getGenesisHash")
+        unsent = await chain.transfer(wallet, friend, SOL)
+        confirmed = await chain.send(await chain.transfer(wallet, friend, 2 * SOL))
+        await chain.advance(3)
+        in_the_open_slot = await chain.send(await chain.transfer(wallet, friend, 3 * SOL))
+        balance = await chain.balance(wallet.pubkey())
+    async with started_as_a_process(tmp_path, NEVER_MILLISECONDS) as chain:
+        assert await chain.call("getGenesisHash") == identity
+        assert await chain.balance(wallet.pubkey(), "confirmed") == balance
+        assert await chain.balance(friend, "confirmed") == 5 * SOL
+        statuses = [await chain.status(signature) for signature in (confirmed, in_the_open_slot)]
+        assert [status["slot"] for status in statuses] == [2, 5]
+        assert [status["confirmationStatus"] for status in statuses] == ["confirmed", "confirmed"]
+        assert await chain.call("getSlot", {"commitment": "processed"}) == 6
+        history = await chain.call("getSignaturesForAddress", str(friend), {"commitment": "confirmed"})
+        assert [one["signature"] for one in history] == [in_the_open_slot, confirmed]
+        await chain.send(unsent)  # its blockhash has outlived the process
+        assert await chain.balance(friend) == 6 * SOL
+
+
+async def test_killed_again_and_again_under_load_it_never_forgets(tmp_path: Path) -> None:
+    friend, acknowledged = Keypair().pubkey(), 0
+    wallet = Keypair()
+    for _ in range(3):
+        async with started_as_a_process(tmp_path, 20) as chain:
+            await chain.call("requestAirdrop", str(wallet.pubkey()), SOL)
+            for _ in range(20):
+                acknowledged += 1
+                await chain.send(await chain.transfer(wallet, friend, 900_000 + acknowledged))
+    async with started_as_a_process(tmp_path, 20) as chain:
+        history = await chain.call("getSignaturesForAddress", str(friend), {"commitment": "confirmed"})
+        assert len(history) == acknowledged == 60
+        assert await chain.balance(friend) == sum(900_000 + number for number in range(1, 61))
+        assert [one["slot"] for one in history] == sorted((one["slot"] for one in history), reverse=True)
+
+
+async def test_a_restart_keeps_what_was_overwritten_and_travelled(still: LocalnetSettings) -> None:
+    address, owner = str(Pubkey.new_unique()), str(Pubkey.new_unique())
+    async with started(still) as chain:
+        update = {"lamports": 7, "data": "c0ffee", "owner": owner, "rentEpoch": 2**64 - 1}
+        await chain.call("surfnet_setAccount", address, update)
+        slot = await chain.call("getSlot", {"commitment": "processed"})
+        now = await chain.call("getBlockTime", slot)
+        travelled = await chain.call("surfnet_timeTravel", {"absoluteTimestamp": (now + 10**6) * 1000})
+        there = await chain.call("getBlockTime", travelled["absoluteSlot"])
+    async with started(still) as chain:
+        slot = await chain.call("getSlot", {"commitment": "processed"})
+        assert slot == travelled["absoluteSlot"]
+        assert there <= await chain.call("getBlockTime", slot) <= there + 60
+        config = {"commitment": "confirmed", "encoding": "base64"}
+        value = (await chain.call("getAccountInfo", address, config))["value"]
+        assert (value["lamports"], value["owner"], value["rentEpoch"]) == (7, owner, 2**64 - 1)
+        assert value["data"] == ["wP/u", "base64"]
+        assert len(await chain.call("getProgramAccounts", owner, config)) == 1
+
+
+async def test_an_emptied_account_stays_gone(still: LocalnetSettings) -> None:
+    async with started(still) as chain:
+        wallet = await chain.wallet(SOL)
+        await chain.send(await chain.transfer(wallet, Keypair().pubkey(), SOL - 5_000))
+    async with started(still) as chain:
+        found = await chain.call("getAccountInfo", str(wallet.pubkey()), {"commitment": "processed"})
+        assert found["value"] is None
+
+
+async def test_genesis_accounts_are_given_money_once(still: LocalnetSettings) -> None:
+    rich = Keypair()
+    settings = msgspec.structs.replace(still, genesis_accounts={str(rich.pubkey()): 5 * SOL})
+    async with started(settings) as chain:
+        assert await chain.balance(rich.pubkey(), "finalized") == 5 * SOL
+        await chain.send(await chain.transfer(rich, Keypair().pubkey(), SOL))
+    async with started(settings) as chain:
+        assert await chain.balance(rich.pubkey()) == 4 * SOL - 5_000
+
+
+async def test_two_localnets_cannot_share_a_directory(still: LocalnetSettings) -> None:
+    async with started(still):
+        with pytest.raises(LedgerError, match="another localnet"):
+            async with started(still):
+                pass
+
+
+async def test_a_taken_port_is_named(still: LocalnetSettings, tmp_path: Path) -> None:
+    async with started(still) as chain:
+        port = chain.endpoints.rpc_port
+        second = LocalnetSettings(tmp_path / "second", rpc_port=port)
+        with pytest.raises(LocalnetError, match=f"127.0.0.1:{port}"):
+            async with started(second):
+                pass
+
+
+async def test_a_damaged_ledger_is_refused_and_left_alone(still: LocalnetSettings) -> None:
+    file = still.data_directory / "ledger.sqlite3"
+    still.data_directory.mkdir()
+    file.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(LedgerError, match="not a ledger"):
+        async with started(still):
+            pass
+    assert file.read_bytes().startswith(b"something else")
+
+
+async def test_a_ledger_of_the_future_is_refused(still: LocalnetSettings) -> None:
+    still.data_directory.mkdir()
+    connection = sqlite3.connect(still.data_directory / "ledger.sqlite3")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(LedgerError, match="format 99"):
+        async with started(still):
+            pass
+
+
+async def test_a_program_that_is_not_there_is_named(still: LocalnetSettings, tmp_path: Path) -> None:
+    missing = {str(Pubkey.new_unique()): tmp_path / "missing.so"}
+    with pytest.raises(LocalnetError, match=r"missing\.so"):
+        async with started(msgspec.structs.replace(still, programs=missing)):
+            pass
+
+
+async def test_serving_ends_when_it_is_told_to(still: LocalnetSettings) -> None:
+    from zmartd.embedded.localnet import Endpoints, serve
+
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(still, ready=ready.set_result, stop=stop))
+    async with asyncio.timeout(10):
+        endpoints: Endpoints = await ready
+        async with aiohttp.ClientSession() as session, session.ws_connect(endpoints.ws_url) as socket:
+            stop.set()
+            assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+        await serving

@@ -1,0 +1,339 @@
+import base64
+
+import base58
+from localnet_client import SOL, Chain, pay, wire
+from solders.compute_budget import set_compute_unit_price
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.message import Message, to_bytes_versioned
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
+
+
+async def test_a_transfer_moves_lamports_and_costs_five_thousand_per_signature(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(10 * SOL), Keypair().pubkey()
+    await chain.send(await chain.transfer(wallet, friend, 3 * SOL))
+    assert await chain.balance(friend) == 3 * SOL
+    assert await chain.balance(wallet.pubkey()) == 7 * SOL - 5_000
+
+
+async def test_a_transaction_reads_back_as_it_was_sent(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(10 * SOL), Keypair().pubkey()
+    transaction = await chain.transfer(wallet, friend, SOL)
+    signature = await chain.send(transaction)
+    await chain.advance()
+    found = await chain.call(
+        "getTransaction", signature, {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+    )
+    message = transaction.message
+    assert found["slot"] == 2
+    assert found["version"] == 0
+    assert found["blockTime"] == await chain.call("getBlockTime", 2)
+    assert found["transaction"] == {
+        "signatures": [signature],
+        "message": {
+            "header": {
+                "numRequiredSignatures": 1,
+                "numReadonlySignedAccounts": 0,
+                "numReadonlyUnsignedAccounts": 1,
+            },
+            "accountKeys": [str(wallet.pubkey()), str(friend), "1" * 32],
+            "recentBlockhash": str(message.recent_blockhash),
+            "instructions": [
+                {
+                    "programIdIndex": 2,
+                    "accounts": [0, 1],
+                    "data": base58.b58encode(bytes(message.instructions[0].data)).decode(),
+                    "stackHeight": None,
+                }
+            ],
+            "addressTableLookups": [],
+        },
+    }
+    assert found["meta"] == {
+        "err": None,
+        "status": {"Ok": None},
+        "fee": 5_000,
+        "preBalances": [10 * SOL, 0, 1],
+        "postBalances": [9 * SOL - 5_000, SOL, 1],
+        "logMessages": [f"Program {'1' * 32} invoke [1]", f"Program {'1' * 32} success"],
+        "innerInstructions": [],
+        "preTokenBalances": [],
+        "postTokenBalances": [],
+        "rewards": [],
+        "loadedAddresses": {"writable": [], "readonly": []},
+        "computeUnitsConsumed": 150,
+    }
+
+
+async def test_a_transaction_reads_back_in_every_encoding(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    transaction = await chain.transfer(wallet, friend, SOL)
+    signature = await chain.send(transaction)
+    await chain.advance()
+
+    async def encoded(encoding: str) -> object:
+        config = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0, "encoding": encoding}
+        return (await chain.call("getTransaction", signature, config))["transaction"]
+
+    assert await encoded("base64") == [wire(transaction), "base64"]
+    assert await encoded("base58") == [base58.b58encode(bytes(transaction)).decode(), "base58"]
+    parsed = await encoded("jsonParsed")
+    assert isinstance(parsed, dict)
+    assert parsed["message"]["accountKeys"] == [
+        {"pubkey": str(wallet.pubkey()), "signer": True, "writable": True, "source": "transaction"},
+        {"pubkey": str(friend), "signer": False, "writable": True, "source": "transaction"},
+        {"pubkey": "1" * 32, "signer": False, "writable": False, "source": "transaction"},
+    ]
+    assert parsed["message"]["instructions"][0]["programId"] == "1" * 32
+    assert parsed["message"]["instructions"][0]["accounts"] == [str(wallet.pubkey()), str(friend)]
+
+
+async def test_a_version_0_transaction_is_shown_only_to_clients_that_know_it(chain: Chain) -> None:
+    wallet = await chain.wallet()
+    signature = await chain.send(await chain.transfer(wallet, Keypair().pubkey(), SOL))
+    await chain.advance()
+    error = await chain.error("getTransaction", signature, {"commitment": "confirmed"})
+    assert error["code"] == -32015
+
+
+async def test_a_legacy_transaction_needs_no_version(chain: Chain) -> None:
+    wallet = await chain.wallet()
+    message = Message.new_with_blockhash(
+        [pay(wallet, Keypair().pubkey(), SOL)], wallet.pubkey(), await chain.blockhash()
+    )
+    signature = await chain.send(VersionedTransaction(message, [wallet]))
+    await chain.advance()
+    found = await chain.call("getTransaction", signature, {"commitment": "confirmed"})
+    assert "version" not in found
+    assert "addressTableLookups" not in found["transaction"]["message"]
+
+
+async def test_base58_is_accepted_and_the_default(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    transaction = await chain.transfer(wallet, friend, SOL)
+    await chain.call("sendTransaction", base58.b58encode(bytes(transaction)).decode())
+    assert await chain.balance(friend) == SOL
+
+
+async def test_preflight_refuses_what_would_fail_and_nothing_lands(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    transaction = await chain.transfer(wallet, Keypair().pubkey(), 2 * SOL)
+    error = await chain.send_error(transaction)
+    assert error["code"] == -32002
+    assert error["message"] == (
+        "Transaction simulation failed: Error processing Instruction 0: custom program error: 0x1"
+    )
+    assert error["data"] == {
+        "err": {"InstructionError": [0, {"Custom": 1}]},
+        "logs": [
+            f"Program {'1' * 32} invoke [1]",
+            f"Transfer: insufficient lamports {SOL - 5_000}, need {2 * SOL}",
+            f"Program {'1' * 32} failed: custom program error: 0x1",
+        ],
+        "accounts": None,
+        "unitsConsumed": 150,
+        "returnData": None,
+        "innerInstructions": None,
+        "replacementBlockhash": None,
+    }
+    assert await chain.balance(wallet.pubkey()) == SOL
+    assert await chain.status(str(transaction.signatures[0])) is None
+
+
+async def test_without_preflight_a_failing_transaction_lands_and_pays_its_fee(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    signature = await chain.send(
+        await chain.transfer(wallet, Keypair().pubkey(), 2 * SOL), skipPreflight=True
+    )
+    failure = {"InstructionError": [0, {"Custom": 1}]}
+    status = await chain.status(signature)
+    assert status["err"] == failure
+    assert status["status"] == {"Err": failure}
+    await chain.advance()
+    found = await chain.call(
+        "getTransaction", signature, {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+    )
+    assert found["meta"]["err"] == failure
+    assert found["meta"]["fee"] == 5_000
+    assert found["meta"]["postBalances"] == [SOL - 5_000, 0, 1]
+
+
+async def test_an_account_may_not_be_left_below_rent_exemption(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(SOL), Keypair().pubkey()
+    transaction = await chain.transfer(wallet, friend, 5)
+    error = await chain.send_error(transaction)
+    assert error["data"]["err"] == {"InsufficientFundsForRent": {"account_index": 1}}
+    await chain.send(transaction, skipPreflight=True)
+    assert await chain.balance(friend) == 0
+    assert await chain.balance(wallet.pubkey()) == SOL - 5_000
+
+
+async def test_a_wrong_signature_is_refused_and_never_executed(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    genuine = await chain.transfer(wallet, friend, SOL)
+    forged = VersionedTransaction.populate(genuine.message, [Signature.new_unique()])
+    assert await chain.send_error(forged) == {
+        "code": -32003,
+        "message": "Transaction signature verification failure",
+    }
+    await chain.send(forged, skipPreflight=True)
+    assert await chain.status(str(forged.signatures[0])) is None
+    assert await chain.balance(friend) == 0
+
+
+async def test_the_same_transaction_counts_once(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    transaction = await chain.transfer(wallet, friend, SOL)
+    signature = await chain.send(transaction)
+    assert await chain.send(transaction, skipPreflight=True) == signature
+    error = await chain.send_error(transaction)
+    assert error["code"] == -32002
+    assert error["message"] == "Transaction simulation failed: This transaction has already been processed"
+    assert error["data"]["err"] == "AlreadyProcessed"
+    assert await chain.balance(friend) == SOL
+
+
+async def test_somebody_without_money_cannot_pay_the_fee(chain: Chain) -> None:
+    pauper = Keypair()
+    error = await chain.send_error(await chain.transfer(pauper, Keypair().pubkey(), 1))
+    assert error["data"]["err"] == "AccountNotFound"
+    assert error["data"]["logs"] == []
+
+
+async def test_logs_are_cut_at_ten_kilobytes(chain: Chain) -> None:
+    wallet = await chain.wallet()
+    chatter = [Instruction(MEMO, b"hello", []) for _ in range(60)]
+    signature = await chain.send(await chain.signed(wallet, chatter))
+    await chain.advance()
+    found = await chain.call(
+        "getTransaction", signature, {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+    )
+    logs = found["meta"]["logMessages"]
+    assert logs[-1] == "Log truncated"
+    assert sum(map(len, logs)) <= 10_000 + len("Log truncated")
+
+
+async def test_a_simulation_changes_nothing_and_shows_the_accounts_as_they_would_be(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(10 * SOL), Keypair().pubkey()
+    transaction = await chain.transfer(wallet, friend, SOL)
+    result = await chain.call(
+        "simulateTransaction",
+        wire(transaction),
+        {"encoding": "base64", "accounts": {"addresses": [str(friend)], "encoding": "base64"}},
+    )
+    assert result["value"]["err"] is None
+    assert result["value"]["accounts"][0]["lamports"] == SOL
+    assert await chain.balance(friend) == 0
+
+
+async def test_a_simulation_does_not_ask_for_signatures_unless_told_to(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    unsigned = VersionedTransaction.populate(
+        (await chain.transfer(wallet, friend, SOL)).message, [Signature.default()]
+    )
+    result = await chain.call("simulateTransaction", wire(unsigned), {"encoding": "base64"})
+    assert result["value"]["err"] is None
+    error = await chain.error(
+        "simulateTransaction", wire(unsigned), {"encoding": "base64", "sigVerify": True}
+    )
+    assert error["code"] == -32003
+
+
+async def test_a_simulation_can_bring_its_own_blockhash_up_to_date(chain: Chain) -> None:
+    wallet = await chain.wallet()
+    transaction = await chain.transfer(wallet, Keypair().pubkey(), SOL)
+    await chain.advance(152)
+    stale = await chain.call("simulateTransaction", wire(transaction), {"encoding": "base64"})
+    assert stale["value"]["err"] == "BlockhashNotFound"
+    fresh = await chain.call(
+        "simulateTransaction",
+        wire(transaction),
+        {"encoding": "base64", "replaceRecentBlockhash": True, "commitment": "confirmed"},
+    )
+    assert fresh["value"]["err"] is None
+    assert fresh["value"]["replacementBlockhash"]["blockhash"] == str(await chain.blockhash())
+
+
+async def test_a_blockhash_is_good_for_150_blocks_and_not_for_one_more(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    latest = (await chain.call("getLatestBlockhash", {"commitment": "confirmed"}))["value"]
+    in_time = await chain.transfer(wallet, friend, SOL)
+    too_late = await chain.transfer(wallet, friend, SOL + 1)
+    await chain.advance(149)
+    assert await chain.call("getBlockHeight", {"commitment": "processed"}) == latest["lastValidBlockHeight"]
+    assert (await chain.call("isBlockhashValid", latest["blockhash"], {"commitment": "processed"}))["value"]
+    await chain.send(in_time)
+    await chain.advance()
+    assert not (await chain.call("isBlockhashValid", latest["blockhash"], {"commitment": "processed"}))[
+        "value"
+    ]
+    error = await chain.send_error(too_late)
+    assert error["code"] == -32002
+    assert error["message"] == "Transaction simulation failed: Blockhash not found"
+    assert error["data"]["err"] == "BlockhashNotFound"
+    assert await chain.send(too_late, skipPreflight=True) == str(too_late.signatures[0])
+    assert await chain.status(str(too_late.signatures[0])) is None
+    assert await chain.balance(friend) == SOL
+
+
+async def test_signatures_of_an_address_come_newest_first_and_in_pages(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    sent = []
+    for number in range(5):
+        sent.append(await chain.send(await chain.transfer(wallet, friend, SOL + number)))
+        if number % 2:
+            await chain.advance()
+    await chain.advance()
+
+    async def page(**config: object) -> list[str]:
+        found = await chain.call(
+            "getSignaturesForAddress", str(friend), {"commitment": "confirmed", **config}
+        )
+        return [one["signature"] for one in found]
+
+    newest_first = sent[::-1]
+    assert await page() == newest_first
+    assert await page(limit=2) == newest_first[:2]
+    assert await page(limit=2, before=newest_first[1]) == newest_first[2:4]
+    assert await page(until=newest_first[3]) == newest_first[:3]
+    assert await page(before=newest_first[0], until=newest_first[4]) == newest_first[1:4]
+    assert await page(before=str(Signature.new_unique())) == []
+
+
+async def test_a_signature_is_listed_with_its_error_time_and_memo(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    instructions = [Instruction(MEMO, b"for lunch", []), pay(wallet, Keypair().pubkey(), 2 * SOL)]
+    signature = await chain.send(await chain.signed(wallet, instructions), skipPreflight=True)
+    await chain.advance()
+    newest = (await chain.call("getSignaturesForAddress", str(wallet.pubkey()), {"commitment": "confirmed"}))[
+        0
+    ]
+    assert newest == {
+        "signature": signature,
+        "slot": 2,
+        "err": {"InstructionError": [1, {"Custom": 1}]},
+        "memo": "[9] for lunch",
+        "blockTime": await chain.call("getBlockTime", 2),
+        "confirmationStatus": "confirmed",
+    }
+
+
+async def test_two_equal_airdrops_in_one_slot_both_arrive(chain: Chain) -> None:
+    friend = Keypair().pubkey()
+    first = await chain.call("requestAirdrop", str(friend), SOL)
+    second = await chain.call("requestAirdrop", str(friend), SOL)
+    assert first != second
+    assert await chain.balance(friend) == 2 * SOL
+
+
+async def test_the_fee_of_a_message_is_what_sending_it_costs(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(10 * SOL), Keypair().pubkey()
+    transaction = await chain.signed(wallet, [set_compute_unit_price(1), pay(wallet, friend, SOL)])
+    encoded = base64.b64encode(to_bytes_versioned(transaction.message)).decode()
+    fee = (await chain.call("getFeeForMessage", encoded, {"commitment": "confirmed"}))["value"]
+    await chain.send(transaction)
+    assert await chain.balance(wallet.pubkey()) == 9 * SOL - fee
