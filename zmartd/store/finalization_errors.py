@@ -20,7 +20,7 @@ _FIND = _COLUMNS + "where resolved_at is null and market_id = $1"
 _RECORD = """
 insert into market_finalization_errors as known
        (market_id, task, error_code, error_message, resolution_proposed_at, next_attempt_at)
-select $1, $2, $3, $4, markets.resolution_proposed_at, $5::timestamptz + make_interval(secs => $6)
+select markets.id, $2, $3, $4, markets.resolution_proposed_at, $5::timestamptz + make_interval(secs => $6)
   from markets where markets.id = $1
 on conflict (market_id) where resolved_at is null do update
    set task = excluded.task, error_code = excluded.error_code, error_message = excluded.error_message,
@@ -31,6 +31,12 @@ on conflict (market_id) where resolved_at is null do update
 _RESOLVE = """
 update market_finalization_errors set resolved_at = $2, resolved_by = $3
  where market_id = $1 and resolved_at is null
+"""
+_RESOLVE_FINISHED = """
+update market_finalization_errors as failed set resolved_at = $1, resolved_by = 'auto'
+  from markets
+ where markets.id = failed.market_id and markets.state in ('FINALIZED', 'CANCELLED')
+   and failed.resolved_at is null
 """
 _PURGE = "delete from market_finalization_errors where resolved_at < $1"
 
@@ -71,6 +77,11 @@ async def record(
 async def resolve(connection: Connection, market_id: str, resolved_by: str, now: datetime) -> None:
     """The market has moved on; `resolved_by` is a task's name or the operator's."""
     await connection.execute(_RESOLVE, market_id, now, resolved_by)
+
+
+async def resolve_finished(connection: Connection, now: datetime) -> None:
+    """Markets that are finished have no problem any more, whoever finished them."""
+    await connection.execute(_RESOLVE_FINISHED, now)
 
 
 async def open_errors(connection: Connection) -> tuple[FinalizationError, ...]:

@@ -1,0 +1,209 @@
+"""What the backend authority may do to a market: decided from the account as it is, and sent once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from asyncpg import Connection
+from msgspec import Struct
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd.chain.accounts import GlobalConfig, MarketAccount
+from zmartd.chain.assemble import sign
+from zmartd.chain.wire import UndecodableData
+from zmartd.errors import ZmartdError
+from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.indexer.recording import known_signatures
+from zmartd.log import get_logger
+from zmartd.store import intents, markets
+from zmartd.tasks.base import Action, TaskSkipped
+from zmartd.tasks.context import TaskContext
+
+log = get_logger(__name__)
+
+_PAGE = 100
+_MAX_PAGES = 10
+
+Recording = Callable[[Connection, str], Awaitable[None]]
+"""What else the database must record, in the same step, of a transaction with this signature not sent yet."""
+
+
+class NoAuthority(TaskSkipped):
+    """The daemon has no authority key: set solana.authority_keypair_path or solana.authority_secret_key."""
+
+    code = "no_authority"
+
+
+class WrongAuthority(ZmartdError):
+    """The daemon's key is not the program's backend authority, so the chain would refuse all it signs."""
+
+    code = "wrong_authority"
+
+
+class ProgramNotInitialized(ZmartdError):
+    """The program has no configuration on this chain: check solana.program_id and solana.rpc_url."""
+
+    code = "program_not_initialized"
+
+
+class MarketAccountMissing(ZmartdError):
+    """The chain has no such market that this daemon can read: check solana.program_id and solana.rpc_url."""
+
+    code = "market_account_missing"
+
+
+class NotReconciled(ZmartdError):
+    """The index still has the market in another state than the chain, though it lacks no transaction."""
+
+    code = "not_reconciled"
+
+
+class Protocol(Struct, frozen=True):
+    """The rules in force, and the chain's time in unix seconds: what every decision of a run starts from."""
+
+    config: GlobalConfig
+    now: int
+
+    @property
+    def time(self) -> datetime:
+        """The chain's time, as the database compares it."""
+        return self.before(0)
+
+    def before(self, seconds: int) -> datetime:
+        """So many seconds before the chain's time."""
+        return datetime.fromtimestamp(self.now - seconds, UTC)
+
+
+class ChainMarket(Struct, frozen=True):
+    """A market account as it was at `slot`."""
+
+    id: str
+    address: Pubkey
+    account: MarketAccount
+    slot: int
+
+
+class Authority:
+    """The backend authority's hands. Its methods raise RpcUnavailable, DatabaseUnavailable and the like."""
+
+    def __init__(self, context: TaskContext) -> None:
+        """Raises NoAuthority when the daemon has no key."""
+        if context.authority is None:
+            raise NoAuthority
+        self._keypair: Keypair = context.authority
+        self._database = context.database
+        self._rpc = context.rpc
+        self._pdas = context.program.pdas
+        self._program_id = context.program.program_id
+        self._sender = context.sender
+        self._fetcher = context.fetcher
+
+    @property
+    def address(self) -> Pubkey:
+        return self._keypair.pubkey()
+
+    async def protocol(self) -> Protocol:
+        """Raises ProgramNotInitialized, or WrongAuthority when this key may do nothing."""
+        account = await self._rpc.account(self._pdas.global_config())
+        if account is None or account.owner != self._program_id:
+            raise ProgramNotInitialized(program_id=str(self._program_id))
+        config = GlobalConfig.decode(account.data)
+        if config.backend_authority != self.address:
+            raise WrongAuthority(
+                f"the daemon's key is {self.address}, the program's backend authority is "
+                f"{config.backend_authority}: give the daemon that key",
+            )
+        return Protocol(config, (await self._rpc.chain_time()).unix_timestamp)
+
+    async def markets(self, market_ids: Iterable[str]) -> dict[str, ChainMarket]:
+        """The accounts of these markets, read together. Those that the chain lacks are left out."""
+        addresses = {market_id: self._pdas.market(bytes.fromhex(market_id)) for market_id in market_ids}
+        accounts = await self._rpc.accounts(list(addresses.values()))
+        found: dict[str, ChainMarket] = {}
+        for market_id, account in zip(addresses, accounts, strict=True):
+            if account is None or account.owner != self._program_id:
+                continue
+            try:
+                decoded = MarketAccount.decode(account.data)
+            except UndecodableData:
+                log.exception("task.unreadable_market", market_id=market_id)
+                continue
+            found[market_id] = ChainMarket(market_id, account.address, decoded, account.slot)
+        return found
+
+    async def market(self, market_id: str) -> ChainMarket:
+        """Raises MarketAccountMissing."""
+        found = await self.markets([market_id])
+        if market_id not in found:
+            raise MarketAccountMissing(market_id=market_id)
+        return found[market_id]
+
+    async def send(
+        self,
+        market: ChainMarket,
+        purpose: str,
+        instructions: Sequence[Instruction],
+        recording: Recording | None = None,
+    ) -> str:
+        """Sign, record, send and index a transaction; gives its signature once it has landed.
+
+        `market` is what the decision was made from. Whoever decides the same at the same time, or did and was
+        killed, sends and awaits the same transaction. Raises what `recording` raises, and TransactionFailed
+        or TransactionExpired: in all these cases nothing happened on the chain.
+        """
+        latest = await self._rpc.latest_blockhash()
+        proposed = sign(
+            instructions, self._keypair, latest.blockhash, latest.last_valid_block_height, purpose
+        )
+        async with self._database.service() as connection:
+            claim = await intents.claim(connection, market.id, proposed, market.slot)
+            signature = claim.transaction.signature
+            if recording is not None:
+                await recording(connection, signature)
+        if claim.landed_slot is None:
+            await self._sender.send(claim.transaction)
+        try:
+            await self._fetcher.apply_signature(signature)
+        except TransactionNotFound:
+            # Confirmed, but not yet at the node that answers: a webhook or the next run brings it.
+            log.warning("task.not_indexed_yet", market_id=market.id, signature=signature)
+        return signature
+
+    async def reconcile(self, market: ChainMarket) -> Action:
+        """Bring the index up to the chain, where it still has the market in an earlier state.
+
+        Raises NotReconciled.
+        """
+        applied = await self._catch_up(market.address)
+        async with self._database.service() as connection:
+            indexed = await markets.get(connection, market.id)
+        state = market.account.state
+        if indexed.state is not state:
+            raise NotReconciled(
+                f"the market is {state.name} on the chain and {indexed.state.name} in the index, "
+                f"though the last of its transactions are indexed ({applied} just now)",
+                market_id=market.id,
+            )
+        detail = f"already {state.name} on the chain; {applied} missing transactions applied"
+        return Action(market.id, "reconcile", ok=True, detail=detail)
+
+    async def _catch_up(self, market: Pubkey) -> int:
+        """Apply the market's transactions that the index lacks, back to a page of which it lacks none."""
+        applied = 0
+        before: str | None = None
+        for _ in range(_MAX_PAGES):
+            page = await self._rpc.signatures_for_address(market, before=before, limit=_PAGE)
+            succeeded = [info.signature for info in page if info.err is None]
+            async with self._database.service() as connection:
+                known = await known_signatures(connection, succeeded)
+            missing = [signature for signature in succeeded if signature not in known]
+            if missing:
+                await self._fetcher.apply_signatures(missing)
+                applied += len(missing)
+            if not missing or len(page) < _PAGE:
+                break
+            before = page[-1].signature
+        return applied

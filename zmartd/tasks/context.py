@@ -1,0 +1,32 @@
+"""What a periodic task is given to work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from solders.keypair import Keypair
+
+from zmartd import config
+from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.sender import Sender
+from zmartd.clock import Clock
+from zmartd.indexer.fetch import Fetcher
+from zmartd.store.pool import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext:
+    """The daemon's own resources, shared: a task opens and closes none of them."""
+
+    settings: config.Tasks
+    database: Database
+    redis: Redis
+    rpc: Rpc
+    program: Program
+    sender: Sender
+    fetcher: Fetcher
+    clock: Clock
+    authority: Keypair | None
+    """The backend authority's key. None when the daemon has none: then nothing can be signed."""

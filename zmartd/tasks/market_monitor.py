@@ -1,0 +1,118 @@
+"""The task that finalizes markets whose outcome nobody disputed, and tells which markets are stuck."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zmartd import config
+from zmartd.chain.sender import TransactionFailed
+from zmartd.errors import ZmartdError
+from zmartd.market import lifecycle
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import due, finalization_errors
+from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, NotReconciled, Protocol
+from zmartd.tasks.base import Action
+from zmartd.tasks.context import TaskContext
+from zmartd.tasks.each import each_market
+from zmartd.tasks.stuck import find_stuck
+
+TASK: Final = "market_monitor"
+ACTION: Final = "finalize_market"
+KEEP_RESOLVED_SECONDS: Final = 90 * 86_400
+
+
+class MarketMonitor:
+    """A `PeriodicTask`; see zmartd.tasks.base.
+
+    A market that cannot be finalized waits, longer after each attempt, so that it never takes another one's
+    place in the batch.
+    """
+
+    name = TASK
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+        self._settings: config.MarketMonitor = context.settings.market_monitor
+        self._database = context.database
+        self._program = context.program
+        self.enabled = self._settings.enabled
+        self.interval_seconds = self._settings.interval_seconds
+
+    async def run(self) -> list[Action]:
+        """Raises NoAuthority, WrongAuthority, ProgramNotInitialized, RpcUnavailable, DatabaseUnavailable."""
+        authority = Authority(self._context)
+        protocol = await authority.protocol()
+        async with self._database.service() as connection:
+            markets = await due.undisputed(
+                connection,
+                protocol.before(self._waits_seconds(protocol)),
+                protocol.time,
+                self._settings.batch_size,
+            )
+        found = await authority.markets(market.id for market in markets)
+
+        async def finalize(market_id: str) -> Action | None:
+            market = found.get(market_id)
+            if market is None:
+                return await self._problem(market_id, MarketAccountMissing(), protocol)
+            return await self._finalize(authority, market, protocol)
+
+        finalized = await each_market([market.id for market in markets], ACTION, finalize)
+        await self._tidy(protocol)
+        return finalized + await find_stuck(self._database, self._settings, protocol)
+
+    def _waits_seconds(self, protocol: Protocol) -> int:
+        return lifecycle.finalizable_at(
+            0,
+            protocol.config.dispute_period,
+            self._settings.finalization_delay_seconds,
+            self._settings.safety_margin_seconds,
+        )
+
+    async def _finalize(self, authority: Authority, market: ChainMarket, protocol: Protocol) -> Action | None:
+        if market.account.state is not MarketState.RESOLVING:
+            return await self._reconcile(authority, market, protocol)
+        if protocol.now < market.account.resolution_proposed_at + self._waits_seconds(protocol):
+            return None
+        instruction = self._program.finalize_market(
+            backend_authority=authority.address, market=market.address
+        )
+        try:
+            signature = await authority.send(market, ACTION, [instruction])
+        except TransactionFailed as error:
+            market = await authority.market(market.id)
+            if market.account.state is not MarketState.RESOLVING:
+                return await self._reconcile(authority, market, protocol)
+            return await self._problem(market.id, error, protocol)
+        return Action(market.id, ACTION, ok=True, detail="undisputed", signature=signature)
+
+    async def _reconcile(self, authority: Authority, market: ChainMarket, protocol: Protocol) -> Action:
+        try:
+            return await authority.reconcile(market)
+        except NotReconciled as error:
+            return await self._problem(market.id, error, protocol)
+
+    async def _problem(self, market_id: str, error: ZmartdError, protocol: Protocol) -> Action:
+        """Every reason that can last makes the market wait, so that it leaves its place in the batch."""
+        error_code = error.failure.name if isinstance(error, TransactionFailed) else error.code
+        async with self._database.service() as connection:
+            problem = await finalization_errors.record(
+                connection,
+                market_id,
+                task=TASK,
+                error_code=error_code,
+                error_message=error.message,
+                now=protocol.time,
+            )
+        again = (
+            f"attempt {problem.attempt_count}, again after {problem.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        detail = f"{error_code}: {error.message} ({again})"
+        signature = error.signature if isinstance(error, TransactionFailed) else None
+        return Action(market_id, ACTION, ok=False, detail=detail, signature=signature)
+
+    async def _tidy(self, protocol: Protocol) -> None:
+        """Close the errors of markets that are finished, however they got there, and forget old ones."""
+        async with self._database.service() as connection:
+            await finalization_errors.resolve_finished(connection, protocol.time)
+            await finalization_errors.purge(connection, protocol.before(KEEP_RESOLVED_SECONDS))

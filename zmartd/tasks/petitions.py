@@ -1,0 +1,67 @@
+"""Petitions: enough holders of a resolved market ask for a dispute, and the authority opens it for them."""
+
+from __future__ import annotations
+
+from zmartd import config
+from zmartd.chain.program import Program
+from zmartd.chain.sender import TransactionFailed
+from zmartd.market import lifecycle, votes
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import due
+from zmartd.store.due import PetitionedMarket
+from zmartd.store.pool import Database
+from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
+from zmartd.tasks.base import Action
+from zmartd.tasks.each import each_market
+
+ACTION = "initiate_dispute"
+
+
+class Petitions:
+    """Opens disputes. Any wallet could; the authority does when `dispute_petition_bps` of the holders ask."""
+
+    def __init__(
+        self, settings: config.VoteAggregator, database: Database, program: Program, authority: Authority
+    ) -> None:
+        self._petition_bps = settings.dispute_petition_bps
+        self._database = database
+        self._program = program
+        self._authority = authority
+
+    async def run(self, protocol: Protocol) -> list[Action]:
+        async with self._database.service() as connection:
+            petitioned = await due.petitions(connection)
+        carried = {market.id: market for market in petitioned if self._carries(market, protocol)}
+        found = await self._authority.markets(carried)
+
+        async def open_dispute(market_id: str) -> Action | None:
+            if market_id not in found:
+                raise MarketAccountMissing(market_id=market_id)
+            return await self._open(found[market_id], carried[market_id], protocol)
+
+        return await each_market(carried, ACTION, open_dispute)
+
+    def _carries(self, market: PetitionedMarket, protocol: Protocol) -> bool:
+        return market.resolution_proposed_at > protocol.before(
+            protocol.config.dispute_period
+        ) and votes.petition_carries(market.requests, market.holders, self._petition_bps)
+
+    async def _open(
+        self, market: ChainMarket, petition: PetitionedMarket, protocol: Protocol
+    ) -> Action | None:
+        if market.account.state is not MarketState.RESOLVING:
+            return await self._authority.reconcile(market)
+        proposed_at = market.account.resolution_proposed_at
+        closes_at = lifecycle.dispute_closes_at(proposed_at, protocol.config.dispute_period)
+        if not proposed_at < protocol.now < closes_at:
+            return None
+        instruction = self._program.initiate_dispute(initiator=self._authority.address, market=market.address)
+        try:
+            signature = await self._authority.send(market, ACTION, [instruction])
+        except TransactionFailed:
+            now = await self._authority.market(market.id)
+            if now.account.state is MarketState.RESOLVING:
+                raise
+            return await self._authority.reconcile(now)
+        detail = f"{petition.requests} of {petition.holders} holders ask for it"
+        return Action(market.id, ACTION, ok=True, detail=detail, signature=signature)

@@ -1,0 +1,61 @@
+"""Markets that should have moved on and have not: told to operators before users complain."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Gauge
+
+from zmartd import config
+from zmartd.market import lifecycle
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import stuck
+from zmartd.store.pool import Database
+from zmartd.store.stuck import Deadlines, StuckMarkets
+from zmartd.tasks.authority import Protocol
+from zmartd.tasks.base import Action
+
+STUCK = Gauge("zmartd_markets_stuck", "Markets that should have moved on and have not.", ["state"])
+
+GRACE_SECONDS: Final = 3_600
+"""How long after its deadline a market may wait for a task that works."""
+EXAMPLES: Final = 5
+
+_REASONS: Final = {
+    MarketState.PROPOSED: "have gathered no approval for long",
+    MarketState.APPROVED: "have not been activated by their creators for long",
+    MarketState.ACTIVE: "ended long ago and nobody has proposed an outcome",
+    MarketState.RESOLVING: "should have been finalized more than an hour ago",
+    MarketState.DISPUTED: "should have had their dispute settled more than an hour ago",
+}
+_THE_DAEMONS_FAULT: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
+"""Where the next step is a task's, so that a market that waits is an alarm."""
+
+
+async def find_stuck(database: Database, settings: config.MarketMonitor, protocol: Protocol) -> list[Action]:
+    """One action for each state that has stuck markets; ok where their users, not the daemon, must act."""
+    period_seconds = protocol.config.dispute_period
+    finalizable_after_seconds = lifecycle.finalizable_at(
+        0, period_seconds, settings.finalization_delay_seconds, settings.safety_margin_seconds
+    )
+    long_ago = protocol.before(settings.stuck_after_seconds)
+    deadlines = Deadlines(
+        proposed=long_ago,
+        ended=long_ago,
+        resolving=protocol.before(finalizable_after_seconds + GRACE_SECONDS),
+        disputed=protocol.before(period_seconds + GRACE_SECONDS),
+    )
+    async with database.service() as connection:
+        found = await stuck.stuck(connection, deadlines, EXAMPLES)
+    counts = {each.state: each.markets for each in found}
+    for state in _REASONS:
+        STUCK.labels(state.name).set(counts.get(state, 0))
+    return [_action(each) for each in found]
+
+
+def _action(found: StuckMarkets) -> Action:
+    listed = ", ".join(found.oldest)
+    rest = found.markets - len(found.oldest)
+    more = f" and {rest} more" if rest else ""
+    detail = f"{found.markets} {found.state.name} {_REASONS[found.state]}: {listed}{more}"
+    return Action(None, "stuck", ok=found.state not in _THE_DAEMONS_FAULT, detail=detail)
