@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -102,6 +103,8 @@ class Transport:
         self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._decoder = msgspec.json.Decoder(_Answer)
         self._provider = AsyncHTTPProvider(url, timeout=timeout_seconds / 2)
+        if _is_loopback(url):  # a proxy that the environment names cannot reach this machine's own ports
+            self._provider.session = httpx.AsyncClient(timeout=timeout_seconds / 2, trust_env=False)
 
     async def close(self) -> None:
         await self._provider.close()
@@ -179,6 +182,14 @@ def endpoint_name(url: str) -> str:
     except ValueError:
         return "an invalid URL"
     return f"{parts.scheme}://{parts.hostname or ''}{port}"
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _method(body: Body) -> str:

@@ -115,6 +115,16 @@ async def test_a_node_that_does_not_exist_is_unavailable() -> None:
             await rpc.slot()
 
 
+async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine_s_own_node(
+    lonely: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    lonely.instead("getSlot", 17)
+    async with Rpc(lonely.address, clock=PausingClock()) as rpc:
+        assert await rpc.slot() == 17
+
+
 @pytest.mark.parametrize("url", ["not a url", "http://", "ftp://127.0.0.1", "http://[::1"])
 async def test_what_is_no_url_is_unavailable(url: str) -> None:
     try:
