@@ -12,7 +12,7 @@ from localnet_process import localnet_process
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from zmartd.embedded.localnet import LocalnetError, LocalnetSettings, running
+from zmartd.embedded.localnet import Endpoints, LocalnetError, LocalnetSettings, running, serve
 from zmartd.embedded.localnet.ledger import LedgerError
 
 NEVER_MILLISECONDS = 3_600_000
@@ -26,10 +26,8 @@ async def started(settings: LocalnetSettings) -> AsyncIterator[Chain]:
 
 @asynccontextmanager
 async def started_as_a_process(directory: Path, slot_milliseconds: int) -> AsyncIterator[Chain]:
-    async with (
-        localnet_process(directory, slot_milliseconds) as endpoints,
-        aiohttp.ClientSession() as session,
-    ):
+    process = localnet_process(directory, slot_milliseconds)
+    async with process as endpoints, aiohttp.ClientSession() as session:
         yield Chain(endpoints, session)
 
 
@@ -156,8 +154,6 @@ async def test_a_program_that_is_not_there_is_named(still: LocalnetSettings, tmp
 
 
 async def test_serving_ends_when_it_is_told_to(still: LocalnetSettings) -> None:
-    from zmartd.embedded.localnet import Endpoints, serve
-
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(still, ready=ready.set_result, stop=stop))
     async with asyncio.timeout(10):
