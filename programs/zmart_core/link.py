@@ -2,7 +2,7 @@
 
 What a loader of that version wants: `.text` and `.rodata` at addresses equal to their file offsets, an entry
 point inside `.text`, and a dynamic section whose relocations name the system calls. Calls inside the program
-are patched here; system calls stay as `call -1` with an R_BPF_64_32 relocation that the loader resolves by name.
+are patched here; system calls stay as `call -1` with a relocation that the loader resolves by name.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ def read_object(raw: bytes) -> Object:
         if section.kind == _REL
     }
     for header, section in zip(headers, sections, strict=True):
-        if section.flags & _ALLOC and header[5] and (section.flags & _WRITE or section.kind == _NOBITS):
-            if not section.name.startswith(".data.rel.ro"):
-                raise LinkError(f"section {section.name} is writable: a program has no global variables")
+        if not section.flags & _ALLOC or header[5] == 0 or section.name.startswith(".data.rel.ro"):
+            continue
+        if section.flags & _WRITE or section.kind == _NOBITS:
+            raise LinkError(f"section {section.name} is writable: a program has no global variables")
     return Object(sections, symbols, relocations)
 
 
