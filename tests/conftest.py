@@ -16,39 +16,57 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.migrate import migrate
 from zmartd.store.pool import Database
 
-TEMPLATE = "template_of_tests"
 _numbers = count(1)
+
+DISCONNECT = """
+select pg_terminate_backend(pid, 5000) from pg_stat_activity
+ where datname = current_database() and pid <> pg_backend_pid()
+"""
+EMPTY = """
+do $$
+declare
+    name text;
+begin
+    set local session_replication_role = replica;
+    for name in select tablename from pg_tables where schemaname = 'public' loop
+        execute format('delete from public.%I', name);
+    end loop;
+    insert into public.protocol default values;
+end
+$$
+"""
 
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A running Postgres with one migrated database, `TEMPLATE`, to copy."""
+    """A running Postgres."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), Profile.EPHEMERAL)
     run(server.start())
-    try:
-        run(_administer(server, f"create database {TEMPLATE}"))
-        run(migrate(server.dsn_of(TEMPLATE)))
-        yield server
-    finally:
-        run(server.stop())
+    yield server
+    run(server.stop())
+
+
+@pytest.fixture(scope="session")
+def migrated_database_url(postgres_server: EmbeddedPostgres) -> str:
+    """The URL of the one migrated database. Tests take `database_url`, which is emptied after each."""
+    run(migrate(postgres_server.dsn))
+    return postgres_server.dsn
 
 
 @pytest.fixture
-def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of a migrated database that only this test uses."""
-    name = f"test_{next(_numbers)}"
-    run(_administer(postgres_server, f"create database {name} template {TEMPLATE} strategy file_copy"))
-    yield postgres_server.dsn_of(name)
-    run(_administer(postgres_server, f"drop database {name} with (force)"))
+def database_url(migrated_database_url: str) -> Iterator[str]:
+    """The URL of a migrated database with nothing in it. Its schema is not a test's to change."""
+    yield migrated_database_url
+    run(execute(migrated_database_url, DISCONNECT, EMPTY))
 
 
 @pytest.fixture
 def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
-    """The URL of a database without any table."""
-    name = f"empty_{next(_numbers)}"
-    run(_administer(postgres_server, f"create database {name} template template0 strategy file_copy"))
+    """The URL of a database without any table, which only this test uses."""
+    name, administration = f"empty_{next(_numbers)}", postgres_server.dsn_of("postgres")
+    run(execute(administration, f"create database {name} template template0 strategy file_copy"))
     yield postgres_server.dsn_of(name)
-    run(_administer(postgres_server, f"drop database {name} with (force)"))
+    run(execute(administration, f"drop database {name} with (force)"))
 
 
 @pytest.fixture
@@ -76,9 +94,11 @@ def redis_url(valkey_server: EmbeddedValkey) -> str:
     return valkey_server.url
 
 
-async def _administer(server: EmbeddedPostgres, statement: str) -> None:
-    connection = await asyncpg.connect(server.dsn_of("postgres"))
+async def execute(url: str, *statements: str) -> None:
+    """Run statements on a connection of their own."""
+    connection = await asyncpg.connect(url)
     try:
-        await connection.execute(statement)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()

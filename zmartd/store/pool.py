@@ -22,6 +22,8 @@ from zmartd.store.errors import (
 from zmartd.store.rls import BEGIN_AS_SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
+_IDLE_SECONDS = 60.0
+"""How long a transaction may wait for the daemon itself before Postgres ends it."""
 _NETWORK_SECONDS = 5.0
 """How much longer than the server the client waits for a statement, in case the server is gone."""
 
@@ -60,7 +62,7 @@ class Database:
                 server_settings={
                     "application_name": "zmartd",
                     "statement_timeout": timeout_ms,
-                    "idle_in_transaction_session_timeout": timeout_ms,
+                    "idle_in_transaction_session_timeout": str(int(_IDLE_SECONDS * 1000)),
                     "timezone": "UTC",
                 },
             )

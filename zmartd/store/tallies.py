@@ -14,14 +14,14 @@ _LOCK = "select zmartd.lock_votes($1, $2)"
 _TAKE = {
     VoteKind.PROPOSAL: """
         insert into vote_tallies (market_id, kind, yes, no)
-        select $1, 'proposal', count(*) filter (where vote), count(*) filter (where not vote)
-          from proposal_votes where market_id = $1
+        select $1::text, 'proposal', count(*) filter (where vote), count(*) filter (where not vote)
+          from proposal_votes where market_id = $1::text
         on conflict (market_id, kind) do nothing
     """,
     VoteKind.DISPUTE: """
         insert into vote_tallies (market_id, kind, yes, no)
-        select $1, 'dispute', count(*) filter (where vote), count(*) filter (where not vote)
-          from dispute_votes where market_id = $1
+        select $1::text, 'dispute', count(*) filter (where vote), count(*) filter (where not vote)
+          from dispute_votes where market_id = $1::text
         on conflict (market_id, kind) do nothing
     """,
 }

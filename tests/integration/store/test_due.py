@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from rows import NOON, insert, insert_market, insert_position, market_id, signature, wallet
+
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import dispute_requests, due, finalization_errors
+from zmartd.store.dispute_requests import DisputeRequestRefused, Standing
+from zmartd.store.rls import Caller
+from zmartd.store.votes import VoteCounts
+
+HOUR = timedelta(hours=1)
+
+
+async def insert_votes(connection, table: str, market: str, likes: int, dislikes: int) -> None:
+    for number in range(likes + dislikes):
+        await insert(
+            connection,
+            table,
+            market_id=market,
+            user_wallet=wallet(f"voter {number}"),
+            vote=number < likes,
+            source="chain",
+            tx_signature=signature(f"{market} {number}"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("likes", "dislikes", "passes"),
+    [(7, 3, True), (69, 31, False), (70, 30, True), (3, 0, False), (0, 10, False)],
+)
+async def test_a_proposal_is_due_with_enough_votes_and_seventy_percent_of_them(
+    database, likes, dislikes, passes
+):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.PROPOSED)
+        await insert_votes(connection, "proposal_votes", market, likes, dislikes)
+        found = await due.passed_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+
+    assert [(one.id, one.counts) for one in found] == (
+        [(market, VoteCounts(likes, dislikes))] if passes else []
+    )
+
+
+async def test_only_proposals_are_due_for_approval(database):
+    async with database.service() as connection:
+        for state in MarketState:
+            market = await insert_market(connection, state.name, state)
+            await insert_votes(connection, "proposal_votes", market, 10, 0)
+        found = await due.passed_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+
+    assert [one.id for one in found] == [market_id("PROPOSED")]
+
+
+async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(database):
+    async with database.service() as connection:
+        voted = await insert_market(
+            connection, "voted", MarketState.DISPUTED, dispute_initiated_at=NOON - HOUR
+        )
+        silent = await insert_market(connection, "silent", MarketState.DISPUTED, dispute_initiated_at=NOON)
+        await insert_market(
+            connection, "running", MarketState.DISPUTED, dispute_initiated_at=NOON + timedelta(seconds=1)
+        )
+        await insert_votes(connection, "dispute_votes", voted, 2, 1)
+        found = await due.ended_disputes(connection, initiated_until=NOON, now=NOON)
+
+    assert [(one.id, one.counts) for one in found] == [(voted, VoteCounts(2, 1)), (silent, VoteCounts(0, 0))]
+
+
+async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(database):
+    async with database.service() as connection:
+        for name, proposed_at in (
+            ("second", NOON - HOUR),
+            ("first", NOON - 2 * HOUR),
+            ("early", NOON + HOUR),
+        ):
+            await insert_market(connection, name, MarketState.RESOLVING, resolution_proposed_at=proposed_at)
+        await insert_market(connection, "active", resolution_proposed_at=NOON - 3 * HOUR)
+        found = await due.undisputed(connection, proposed_until=NOON, now=NOON, limit=10)
+        limited = await due.undisputed(connection, proposed_until=NOON, now=NOON, limit=1)
+
+    assert [one.id for one in found] == [market_id("first"), market_id("second")]
+    assert [one.id for one in limited] == [market_id("first")]
+
+
+async def test_a_market_that_keeps_failing_does_not_keep_the_others_waiting(database):
+    async with database.service() as connection:
+        failing = await insert_market(
+            connection, "failing", MarketState.RESOLVING, resolution_proposed_at=NOON - 2 * HOUR
+        )
+        await insert_market(connection, "good", MarketState.RESOLVING, resolution_proposed_at=NOON - HOUR)
+        error = await finalization_errors.record(
+            connection,
+            failing,
+            task="market_monitor",
+            error_code="BoundedLossExceeded",
+            error_message="the loss is too great",
+            now=NOON,
+        )
+        while_waiting = await due.undisputed(connection, proposed_until=NOON, now=NOON, limit=1)
+        afterwards = await due.undisputed(connection, proposed_until=NOON, now=error.next_attempt_at, limit=1)
+
+    assert [one.id for one in while_waiting] == [market_id("good")]
+    assert [one.id for one in afterwards] == [failing]
+
+
+async def test_a_market_has_one_open_error_whose_pauses_double_up_to_a_day(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.RESOLVING, resolution_proposed_at=NOON)
+        pauses = []
+        for attempt in range(1, 12):
+            error = await finalization_errors.record(
+                connection, market, task="t", error_code="x", error_message=f"attempt {attempt}", now=NOON
+            )
+            pauses.append((error.next_attempt_at - NOON).total_seconds())
+        assert await finalization_errors.open_errors(connection) == (error,)
+
+        await finalization_errors.resolve(connection, market, resolved_by="auto", now=NOON)
+        assert await finalization_errors.open_errors(connection) == ()
+        fresh = await finalization_errors.record(
+            connection, market, task="t", error_code="x", error_message="again", now=NOON
+        )
+
+    assert pauses == [300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 76800, 86400, 86400]
+    assert (error.attempt_count, error.error_message) == (11, "attempt 11")
+    assert fresh.attempt_count == 1
+
+
+async def test_solved_errors_are_forgotten_in_the_end(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.RESOLVING)
+        await finalization_errors.record(
+            connection, market, task="t", error_code="x", error_message="x", now=NOON
+        )
+        await finalization_errors.resolve(connection, market, resolved_by="auto", now=NOON)
+        await finalization_errors.purge(connection, resolved_before=NOON)
+        assert await connection.fetchval("select count(*) from market_finalization_errors") == 1
+        await finalization_errors.purge(connection, resolved_before=NOON + HOUR)
+        assert await connection.fetchval("select count(*) from market_finalization_errors") == 0
+
+
+async def test_unfinished_markets_that_do_not_move_are_stuck(database):
+    async with database.service() as connection:
+        for state in MarketState:
+            await insert_market(connection, state.name, state, state_changed_at=NOON - HOUR)
+        await insert_market(connection, "lively", state_changed_at=NOON)
+        found = await due.stuck(connection, unchanged_since=NOON - HOUR)
+
+    assert {one.state for one in found} == set(MarketState) - {MarketState.FINALIZED, MarketState.CANCELLED}
+
+
+async def test_holders_petition_for_a_dispute_once_each(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.RESOLVING, resolution_proposed_at=NOON)
+        for name in ("alice", "bob", "carol"):
+            await insert_position(connection, market, wallet(name))
+        await insert_position(connection, market, wallet("gone"), shares_yes=0)
+
+    async def ask(name: str) -> bool:
+        async with database.caller(Caller(wallet(name))) as connection:
+            return await dispute_requests.request(connection, market, wallet(name))
+
+    assert await ask("alice")
+    assert not await ask("alice")
+    assert await ask("bob")
+    for outsider in ("gone", "stranger"):
+        with pytest.raises(DisputeRequestRefused):
+            await ask(outsider)
+    async with database.service() as connection:
+        assert await dispute_requests.standing(connection, market) == Standing(requests=2, holders=3)
+        (petition,) = await due.petitions(connection)
+    assert (petition.id, petition.requests, petition.holders) == (market, 2, 3)
+
+
+async def test_no_dispute_is_asked_for_outside_of_resolving(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.ACTIVE)
+        await insert_position(connection, market, wallet("alice"))
+
+    async def ask() -> None:
+        async with database.caller(Caller(wallet("alice"))) as connection:
+            await dispute_requests.request(connection, market, wallet("alice"))
+
+    with pytest.raises(DisputeRequestRefused):
+        await ask()

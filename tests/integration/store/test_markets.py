@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from rows import NOON, cid, insert, insert_market, market_id, wallet
+
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import markets, metadata
+from zmartd.store.markets import MarketFilter, MarketNotFound
+from zmartd.store.metadata import Metadata
+from zmartd.store.rls import ANYBODY, Caller
+
+CREATOR = wallet("creator")
+DOCUMENT = Metadata(
+    market_id=market_id("m"),
+    creator_wallet=CREATOR,
+    on_chain_address=wallet("market m"),
+    question="Will it rain tomorrow?",
+    description="Anywhere in town.",
+    category="science",
+    tags=("rain", "weather"),
+    end_date=NOON + timedelta(days=30),
+    cid=cid("m"),
+    document=b'{"question":"Will it rain tomorrow?"}',
+    b_parameter=1_000_000_000_000,
+    initial_liquidity=5_000_000_000,
+)
+
+
+async def test_a_market_is_found_by_its_id_and_by_its_address(database):
+    async with database.service() as connection:
+        await insert_market(
+            connection, "m", shares_yes=2**64 - 1, current_price_yes=0.75, current_price_no=0.25
+        )
+
+    async with database.caller(ANYBODY) as connection:
+        market = await markets.get(connection, market_id("m"))
+        assert await markets.get(connection, wallet("market m")) == market
+    assert market.state is MarketState.ACTIVE
+    assert market.shares_yes == 2**64 - 1
+    assert market.price_yes == 750_000_000
+    assert market.created_at == NOON
+    assert market.tags == ()
+
+
+async def test_an_unknown_market_is_not_found(database):
+    async with database.caller(ANYBODY) as connection:
+        assert await markets.find(connection, market_id("nowhere")) is None
+        with pytest.raises(MarketNotFound):
+            await markets.get(connection, "'; drop table markets; --")
+
+
+async def test_a_page_has_the_newest_that_match_and_says_how_many_there_are(database):
+    async with database.service() as connection:
+        for day in range(5):
+            await insert_market(
+                connection, f"active {day}", category="crypto", created_at=NOON + timedelta(days=day)
+            )
+        await insert_market(connection, "proposed", MarketState.PROPOSED, category="crypto")
+        await insert_market(connection, "sports", category="sports", creator_wallet=wallet("else"))
+
+    async def listed(where: MarketFilter, limit: int = 10, offset: int = 0) -> tuple[list[str], int]:
+        async with database.caller(ANYBODY) as connection:
+            page = await markets.page(connection, where, limit, offset)
+        return [market.id for market in page.markets], page.total
+
+    active_crypto = MarketFilter(state=MarketState.ACTIVE, category="crypto")
+    assert await listed(active_crypto, limit=2) == ([market_id("active 4"), market_id("active 3")], 5)
+    assert await listed(active_crypto, limit=2, offset=4) == ([market_id("active 0")], 5)
+    assert await listed(active_crypto, offset=100) == ([], 5)
+    assert await listed(active_crypto, limit=0) == ([], 5)
+    assert await listed(MarketFilter(state=MarketState.PROPOSED)) == ([market_id("proposed")], 1)
+    assert await listed(MarketFilter(creator=wallet("else"))) == ([market_id("sports")], 1)
+    assert (await listed(MarketFilter()))[1] == 7
+
+
+async def test_what_leaves_a_market_is_no_longer_accumulated(database):
+    async with database.service() as connection:
+        await insert_market(
+            connection, "m", MarketState.FINALIZED, resolver_fees_earned=200, lp_fees_earned=500
+        )
+        before = await markets.get(connection, market_id("m"))
+        await connection.execute("update markets set resolver_paid = true, liquidity_withdrawn = 900")
+        after = await markets.get(connection, market_id("m"))
+
+    assert (before.accumulated_resolver_fees, before.accumulated_lp_fees) == (200, 500)
+    assert (after.accumulated_resolver_fees, after.accumulated_lp_fees) == (0, 0)
+
+
+async def test_a_registration_is_found_before_the_chain_knows_the_market(database):
+    async with database.caller(Caller(CREATOR)) as connection:
+        registration = await metadata.register(connection, DOCUMENT)
+    assert registration.is_new
+    assert registration.metadata == DOCUMENT
+
+    async with database.caller(ANYBODY) as connection:
+        for reference in (DOCUMENT.market_id, DOCUMENT.on_chain_address):
+            found = await metadata.find(connection, reference)
+            assert found is not None
+            assert found.metadata == DOCUMENT
+        assert await metadata.find(connection, market_id("nowhere")) is None
+
+
+async def test_registering_again_keeps_what_was_first(database):
+    async with database.caller(Caller(CREATOR)) as connection:
+        await metadata.register(connection, DOCUMENT)
+    changed = msgspec.structs.replace(DOCUMENT, question="Will it snow tomorrow?", cid=cid("snow"))
+
+    async with database.caller(Caller(CREATOR)) as connection:
+        again = await metadata.register(connection, changed)
+
+    assert not again.is_new
+    assert again.metadata == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("on_chain", "verified"), [(DOCUMENT.cid, True), (cid("other"), False), (None, False)]
+)
+async def test_a_market_takes_over_what_its_creator_registered(database, on_chain, verified):
+    async with database.caller(Caller(CREATOR)) as connection:
+        await metadata.register(connection, DOCUMENT)
+    async with database.service() as connection:
+        await insert_market(connection, "m", ipfs_question_hash=on_chain, version=7)
+        assert await metadata.adopt(connection, DOCUMENT.market_id)
+        market = await markets.get(connection, DOCUMENT.market_id)
+
+    assert (market.question, market.category, market.tags) == (DOCUMENT.question, "science", DOCUMENT.tags)
+    assert market.end_date == DOCUMENT.end_date
+    assert market.metadata_verified is verified
+    assert market.version == 8
+
+
+async def test_what_somebody_else_registered_for_a_market_is_ignored(database):
+    stranger = wallet("stranger")
+    async with database.caller(Caller(stranger)) as connection:
+        await metadata.register(connection, msgspec.structs.replace(DOCUMENT, creator_wallet=stranger))
+    async with database.service() as connection:
+        await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
+        assert not await metadata.adopt(connection, DOCUMENT.market_id)
+        market = await markets.get(connection, DOCUMENT.market_id)
+
+    assert market.question == ""
+
+
+async def test_verified_texts_are_adopted_once(database):
+    async with database.caller(Caller(CREATOR)) as connection:
+        await metadata.register(connection, DOCUMENT)
+    async with database.service() as connection:
+        await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
+        assert await metadata.adopt(connection, DOCUMENT.market_id)
+        assert not await metadata.adopt(connection, DOCUMENT.market_id)
+
+
+async def test_markets_are_found_by_words_of_their_question(database):
+    async with database.service() as connection:
+        await insert_market(connection, "m", question="Will it rain in Århus tomorrow?")
+        await insert(connection, "markets", id=market_id("other"), on_chain_address=wallet("other"))
+        for words in ("raining", "århus", "Århus tomorrow"):
+            found = await connection.fetch(
+                "select id from markets where search @@ websearch_to_tsquery('english', $1)", words
+            )
+            assert [row["id"] for row in found] == [market_id("m")]

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from rows import NOON, insert, insert_market, signature, wallet
+
+from zmartd.chain.sender import Fate, SignedTransaction
+from zmartd.store import cursor, events, inbox, protocol, task_runs, users
+from zmartd.store.cursor import Cursor
+from zmartd.store.inbox import Depth
+from zmartd.store.outbox import DatabaseOutbox
+from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.task_runs import TaskRun
+
+PROGRAM = wallet("program")
+
+
+def transaction(name: str) -> SignedTransaction:
+    return SignedTransaction(signature(name), name.encode(), 1_000, "test")
+
+
+async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(database):
+    outbox = DatabaseOutbox(database)
+    for name in ("first", "second", "third"):
+        await outbox.record(transaction(name))
+    await outbox.settle(signature("second"), Fate.LANDED, 77, None)
+
+    assert list(await outbox.unsettled()) == [transaction("first"), transaction("third")]
+    landed = await outbox.find(signature("second"))
+    assert landed is not None
+    assert (landed.transaction, landed.fate, landed.slot) == (transaction("second"), Fate.LANDED, 77)
+    assert await outbox.find(signature("nothing")) is None
+
+
+async def test_recording_or_settling_again_changes_nothing(database):
+    outbox = DatabaseOutbox(database)
+    await outbox.record(transaction("t"))
+    await outbox.settle(signature("t"), Fate.FAILED, 5, "SlippageExceeded")
+
+    await outbox.record(msgspec.structs.replace(transaction("t"), purpose="other", wire=b"other"))
+    await outbox.settle(signature("t"), Fate.EXPIRED, None, None)
+
+    settled = await outbox.find(signature("t"))
+    assert settled is not None
+    assert settled.transaction == transaction("t")
+    assert (settled.fate, settled.slot, settled.error) == (Fate.FAILED, 5, "SlippageExceeded")
+    assert list(await outbox.unsettled()) == []
+
+
+async def test_two_daemons_never_take_the_same_delivery(database):
+    async with database.service() as connection:
+        await inbox.add(connection, [(b"a", 1), (b"b", 1), (b"c", 1)])
+        now = await connection.fetchval("select now()")
+    first_has_taken, second_has_taken = asyncio.Event(), asyncio.Event()
+
+    async def first() -> list[bytes]:
+        async with database.service() as connection:
+            taken = await inbox.take(connection, now, limit=2)
+            first_has_taken.set()
+            await second_has_taken.wait()
+            await inbox.finish(connection, [delivery.id for delivery in taken])
+        return [delivery.body for delivery in taken]
+
+    async def second() -> list[bytes]:
+        await first_has_taken.wait()
+        async with database.service() as connection:
+            taken = await inbox.take(connection, now, limit=2)
+            second_has_taken.set()
+        return [delivery.body for delivery in taken]
+
+    assert await asyncio.gather(first(), second()) == [[b"a", b"b"], [b"c"]]
+    async with database.service() as connection:
+        assert [delivery.body for delivery in await inbox.take(connection, now, limit=9)] == [b"c"]
+
+
+async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database):
+    async with database.service() as connection:
+        await inbox.add(connection, [(b"poison", 3)])
+        now = await connection.fetchval("select now()")
+        (delivery,) = await inbox.take(connection, now, limit=9)
+        await inbox.postpone(connection, delivery.id, "no such market", until=now + timedelta(seconds=30))
+        assert await inbox.take(connection, now, limit=9) == ()
+        (again,) = await inbox.take(connection, now + timedelta(seconds=30), limit=9)
+        assert again.attempts == 1
+        assert await inbox.depth(connection) == Depth(pending=1, parked=0)
+
+        await inbox.park(connection, delivery.id, "still no such market")
+        (parked,) = await inbox.parked(connection, limit=9)
+        assert (parked.id, parked.transactions, parked.attempts, parked.error) == (
+            delivery.id,
+            3,
+            2,
+            "still no such market",
+        )
+        assert await inbox.depth(connection) == Depth(pending=0, parked=1)
+
+        assert await inbox.replay(connection, [delivery.id, 999]) == (delivery.id,)
+        assert await inbox.replay_all(connection) == ()
+        assert [one.attempts for one in await inbox.take(connection, now, limit=9)] == [0]
+
+
+async def test_only_deliveries_that_are_in_the_index_are_forgotten(database):
+    async with database.service() as connection:
+        await inbox.add(connection, [(b"done", 1), (b"waiting", 1), (b"parked", 1)])
+        ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
+        await inbox.finish(connection, ids[:1])
+        await inbox.park(connection, ids[2], "bad")
+        await inbox.purge(connection, datetime.now(UTC) + timedelta(days=1))
+
+        assert [
+            row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
+        ] == ids[1:]
+
+
+async def test_the_cursor_only_moves_forward(database):
+    async with database.service() as connection:
+        assert await cursor.find(connection, PROGRAM) is None
+        await cursor.advance(connection, PROGRAM, Cursor(signature("b"), 200))
+        await cursor.advance(connection, PROGRAM, Cursor(signature("a"), 100))
+        assert await cursor.find(connection, PROGRAM) == Cursor(signature("b"), 200)
+        await cursor.advance(connection, PROGRAM, Cursor(signature("c"), 200))
+        assert await cursor.find(connection, PROGRAM) == Cursor(signature("c"), 200)
+
+
+async def test_the_protocol_is_unknown_before_its_first_event_and_public(database):
+    async with database.caller(ANYBODY) as connection:
+        config = await protocol.current(connection)
+
+    assert not config.is_paused
+    assert config.dispute_period is None
+
+
+async def test_a_market_s_trail_has_every_change_of_state_newest_first(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        for slot, (table, event_type) in enumerate(
+            [
+                ("market_events", "MarketCreated"),
+                ("vote_events", "ProposalVoteSubmitted"),
+                ("vote_events", "ProposalAggregated"),
+                ("market_events", "ProposalApproved"),
+                ("admin_events", "MarketCancelled"),
+            ]
+        ):
+            await insert(
+                connection,
+                table,
+                event_type=event_type,
+                tx_signature=signature(event_type),
+                event_index=0,
+                slot=slot,
+                market_id=market,
+                actor=wallet("actor"),
+                payload='{"amount": "18446744073709551615"}',
+            )
+
+    async with database.caller(ANYBODY) as connection:
+        trail = await events.of_market(connection, market, limit=10, offset=0)
+        page = await events.of_market(connection, market, limit=1, offset=1)
+
+    assert [event.event_type for event in trail] == [
+        "MarketCancelled",
+        "ProposalApproved",
+        "ProposalAggregated",
+        "MarketCreated",
+    ]
+    assert trail[0].payload == {"amount": "18446744073709551615"}
+    assert page == trail[1:2]
+
+
+async def test_signing_in_again_keeps_the_profile(database):
+    alice = wallet("alice")
+    async with database.caller(Caller(alice)) as connection:
+        first = await users.sign_in(connection, alice)
+        await connection.execute("update users set display_name = 'Alice'")
+    async with database.caller(Caller(alice)) as connection:
+        again = await users.sign_in(connection, alice)
+        await users.touch(connection, alice)
+        assert await users.find(connection, alice) == again
+
+    assert (first.display_name, again.display_name) == (None, "Alice")
+    assert again.created_at == first.created_at
+    assert again.last_seen_at > first.last_seen_at
+
+
+async def test_task_runs_are_remembered_and_forgotten(database):
+    run = TaskRun("market_monitor", 7, NOON, NOON + timedelta(seconds=1), "ok", {"finalized": ["m"]})
+    async with database.service() as connection:
+        await task_runs.record(connection, run)
+        assert await task_runs.latest(connection, "market_monitor", limit=5) == (run,)
+        assert await task_runs.latest(connection, "vote_aggregator", limit=5) == ()
+        await task_runs.purge(connection, NOON + timedelta(days=1))
+        assert await task_runs.latest(connection, "market_monitor", limit=5) == ()

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from rows import NOON, insert_market, insert_position, insert_trade, signature, wallet
+
+from zmartd.market.ids import masked
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import positions, trades
+from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.trades import PricePoint, TradeStatistics
+
+ALICE, BOB = wallet("alice"), wallet("bob")
+
+
+async def test_trades_come_newest_first_with_exact_amounts(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        await insert_trade(connection, "late", market, ALICE, slot=300, cost=2**64 - 1, price_after=0.6)
+        await insert_trade(connection, "early", market, BOB, slot=100)
+        await insert_trade(connection, "middle", market, BOB, slot=200, trade_type="sell")
+
+    async with database.caller(ANYBODY) as connection:
+        page = await trades.of_market(connection, ANYBODY, market, limit=2, offset=0)
+        rest = await trades.of_market(connection, ANYBODY, market, limit=2, offset=2)
+
+    assert [trade.tx_signature for trade in (*page, *rest)] == [
+        signature(name) for name in ("late", "middle", "early")
+    ]
+    assert page[0].cost == 2**64 - 1
+    assert page[0].price_yes_after == 600_000_000
+    assert page[1].trade_type == "sell"
+
+
+async def test_wallets_are_whole_only_for_callers_who_signed_in(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        await insert_trade(connection, "t", market, ALICE)
+
+    for caller, shown in ((ANYBODY, masked(ALICE)), (Caller(BOB), ALICE)):
+        async with database.caller(caller) as connection:
+            (trade,) = await trades.of_market(connection, caller, market, limit=10, offset=0)
+        assert trade.trader == shown
+
+
+async def test_a_wallet_s_trades_span_markets(database):
+    async with database.service() as connection:
+        for name in ("a", "b"):
+            market = await insert_market(connection, name)
+            await insert_trade(connection, name, market, ALICE)
+        await insert_trade(connection, "other", market, BOB)
+
+    async with database.caller(Caller(ALICE)) as connection:
+        found = await trades.of_wallet(connection, ALICE, limit=10, offset=0)
+    assert {trade.tx_signature for trade in found} == {signature("a"), signature("b")}
+
+
+async def test_the_price_history_is_the_newest_window_told_from_its_beginning(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        for slot in range(5):
+            await insert_trade(
+                connection,
+                f"trade {slot}",
+                market,
+                ALICE,
+                slot=slot,
+                price_after=slot / 10,
+                block_time=NOON + timedelta(seconds=slot),
+            )
+        history = await trades.price_history(connection, market, limit=2)
+
+    assert history == (
+        PricePoint(NOON + timedelta(seconds=3), 300_000_000),
+        PricePoint(NOON + timedelta(seconds=4), 400_000_000),
+    )
+
+
+async def test_statistics_count_purchases_with_fees_and_sales_before_fees(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        assert await trades.statistics(connection, market) == TradeStatistics(0, 0, 0, 0)
+        await insert_trade(connection, "1", market, ALICE, cost=110, amount=100)
+        await insert_trade(connection, "2", market, BOB, cost=220, amount=200)
+        await insert_trade(connection, "3", market, ALICE, trade_type="sell", cost=45, amount=50)
+        found = await trades.statistics(connection, market)
+
+    assert found == TradeStatistics(trades=3, traders=2, buy_volume=330, sell_volume=50)
+    assert found.total_volume == 380
+
+
+async def test_two_trades_of_one_transaction_are_two_trades(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        await insert_trade(connection, "t", market, ALICE, event_index=0)
+        await insert_trade(connection, "t", market, ALICE, event_index=1)
+
+        assert (await trades.statistics(connection, market)).trades == 2
+
+
+async def test_positions_carry_what_their_worth_depends_on(database):
+    async with database.service() as connection:
+        settled = await insert_market(
+            connection, "settled", MarketState.FINALIZED, final_outcome=True, current_price_yes=0.9
+        )
+        await insert_position(connection, settled, ALICE, total_returned=500, last_trade_at=NOON)
+        newer = await insert_market(connection, "newer", question="Will it rain tomorrow?")
+        await insert_position(connection, newer, ALICE, last_trade_at=NOON + timedelta(hours=1))
+
+    async with database.caller(Caller(ALICE)) as connection:
+        first, second = await positions.of_wallet(connection, ALICE)
+        assert await positions.find(connection, ALICE, settled) == second
+
+    assert (first.market.id, first.market.question) == (newer, "Will it rain tomorrow?")
+    assert second.market.id == settled
+    assert second.market.state is MarketState.FINALIZED
+    assert second.market.final_outcome is True
+    assert second.market.price_yes == 900_000_000
+    assert second.market.b_parameter == 1_000_000_000_000
+    assert (second.shares_yes, second.total_invested, second.total_returned) == (
+        2_000_000_000,
+        1_100_000,
+        500,
+    )
+
+
+@pytest.mark.parametrize("caller", [ANYBODY, Caller(BOB)])
+async def test_a_query_that_asks_for_another_wallet_s_positions_gets_none(database, caller):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        await insert_position(connection, market, ALICE)
+
+    if caller is ANYBODY:
+        with pytest.raises(Exception, match="permission denied for table user_positions"):
+            await positions_of_alice(database, caller)
+    else:
+        assert await positions_of_alice(database, caller) == ()
+
+
+async def positions_of_alice(database, caller):
+    async with database.caller(caller) as connection:
+        return await positions.of_wallet(connection, ALICE)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+from rows import insert, insert_market, market_id, signature, wallet
+
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store import tallies, votes
+from zmartd.store.markets import MarketNotFound
+from zmartd.store.pool import Database
+from zmartd.store.rls import Caller
+from zmartd.store.tallies import Tally
+from zmartd.store.votes import AlreadyVoted, Vote, VoteCounts, VotingClosed
+
+ALICE = wallet("alice")
+STATES_BUT = {kind: [state for state in MarketState if state is not kind.open_state] for kind in VoteKind}
+
+
+async def cast(database: Database, kind: VoteKind, market: str, voter: str, vote: bool = True) -> Vote:
+    async with database.caller(Caller(voter)) as connection:
+        return await votes.cast(connection, kind, market, voter, vote)
+
+
+async def open_market(database: Database, kind: VoteKind) -> str:
+    async with database.service() as connection:
+        return await insert_market(connection, "m", kind.open_state)
+
+
+async def take(database: Database, kind: VoteKind, market: str) -> Tally:
+    async with database.service() as connection:
+        return await tallies.take(connection, kind, market)
+
+
+async def counts(database: Database, market: str) -> dict[VoteKind, VoteCounts]:
+    async with database.service() as connection:
+        return await votes.counts(connection, market)
+
+
+@pytest.mark.parametrize("kind", VoteKind)
+async def test_a_vote_is_counted_and_its_wallet_can_read_it(database, kind):
+    market = await open_market(database, kind)
+
+    given = await cast(database, kind, market, ALICE, vote=False)
+
+    assert (given.vote, given.source, given.tx_signature) == (False, "api", None)
+    assert (await counts(database, market))[kind] == VoteCounts(yes=0, no=1)
+    async with database.caller(Caller(ALICE)) as connection:
+        assert await votes.find(connection, kind, market, ALICE) == given
+    async with database.caller(Caller(wallet("bob"))) as connection:
+        assert await votes.find(connection, kind, market, ALICE) is None
+
+
+@pytest.mark.parametrize("kind", VoteKind)
+async def test_a_second_vote_is_refused_and_the_first_one_stays(database, kind):
+    market = await open_market(database, kind)
+    await cast(database, kind, market, ALICE, vote=True)
+
+    with pytest.raises(AlreadyVoted):
+        await cast(database, kind, market, ALICE, vote=False)
+    assert (await counts(database, market))[kind] == VoteCounts(yes=1, no=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [(kind, state) for kind in VoteKind for state in STATES_BUT[kind]]
+)
+async def test_no_vote_is_taken_in_any_other_state(database, kind, state):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", state)
+
+    with pytest.raises(VotingClosed, match=f"this one is {state.name}") as raised:
+        await cast(database, kind, market, ALICE)
+    assert raised.value.details["state"] == state.name
+
+
+@pytest.mark.parametrize("kind", VoteKind)
+async def test_a_vote_on_an_unknown_market_names_it(database, kind):
+    with pytest.raises(MarketNotFound) as raised:
+        await cast(database, kind, market_id("nowhere"), ALICE)
+    assert raised.value.details["market"] == market_id("nowhere")
+
+
+async def test_a_vote_from_the_chain_is_taken_after_the_state_has_moved_on(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.ACTIVE)
+        await insert(
+            connection,
+            "proposal_votes",
+            market_id=market,
+            user_wallet=ALICE,
+            vote=True,
+            source="chain",
+            tx_signature=signature("vote"),
+        )
+
+    assert (await counts(database, market))[VoteKind.PROPOSAL] == VoteCounts(yes=1, no=0)
+
+
+async def test_nobody_votes_in_the_name_of_another_wallet(database):
+    market = await open_market(database, VoteKind.PROPOSAL)
+
+    async def vote_as_bob_for_alice() -> None:
+        async with database.caller(Caller(wallet("bob"))) as connection:
+            await votes.cast(connection, VoteKind.PROPOSAL, market, ALICE, vote=True)
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await vote_as_bob_for_alice()
+
+
+@pytest.mark.parametrize("kind", VoteKind)
+async def test_a_tally_closes_the_vote_until_it_is_released(database, kind):
+    market = await open_market(database, kind)
+    await cast(database, kind, market, ALICE)
+
+    tally = await take(database, kind, market)
+    assert (tally.counts, tally.signature) == (VoteCounts(yes=1, no=0), None)
+    with pytest.raises(VotingClosed, match="are being counted"):
+        await cast(database, kind, market, wallet("bob"))
+
+    async with database.service() as connection:
+        await tallies.release(connection, kind, market)
+    await cast(database, kind, market, wallet("bob"))
+    assert (await take(database, kind, market)).counts == VoteCounts(yes=2, no=0)
+
+
+async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database):
+    market = await open_market(database, VoteKind.PROPOSAL)
+    await cast(database, VoteKind.PROPOSAL, market, ALICE)
+    first = await take(database, VoteKind.PROPOSAL, market)
+    async with database.service() as connection:
+        await insert(
+            connection,
+            "proposal_votes",
+            market_id=market,
+            user_wallet=wallet("late"),
+            vote=True,
+            source="chain",
+            tx_signature=signature("late"),
+        )
+        await tallies.sent(connection, VoteKind.PROPOSAL, market, signature("tally"))
+
+    again = await take(database, VoteKind.PROPOSAL, market)
+
+    assert (again.counts, again.taken_at, again.signature) == (
+        first.counts,
+        first.taken_at,
+        signature("tally"),
+    )
+    async with database.service() as connection:
+        assert await tallies.open_tallies(connection, VoteKind.PROPOSAL) == (again,)
+        assert await tallies.open_tallies(connection, VoteKind.DISPUTE) == ()
+
+
+async def test_every_vote_is_either_in_the_tally_or_refused(database):
+    """Wallets vote while the tally is taken: what was accepted must be exactly what was counted."""
+    market = await open_market(database, VoteKind.PROPOSAL)
+    voters = [wallet(f"voter {number}") for number in range(40)]
+    some_have_voted = asyncio.Event()
+
+    async def vote(number: int) -> bool:
+        try:
+            await cast(database, VoteKind.PROPOSAL, market, voters[number], vote=number % 3 > 0)
+        except VotingClosed:
+            return False
+        if number >= 4:
+            some_have_voted.set()
+        return True
+
+    async def count() -> Tally:
+        await some_have_voted.wait()
+        return await take(database, VoteKind.PROPOSAL, market)
+
+    tally, *accepted = await asyncio.gather(count(), *(vote(number) for number in range(40)))
+
+    assert sum(accepted) >= 5
+    assert tally.counts.total == sum(accepted)
+    assert (await counts(database, market))[VoteKind.PROPOSAL] == tally.counts
