@@ -7,6 +7,8 @@ create table public.outbox_transactions (
     wire bytea not null check (octet_length(wire) between 1 and 1232),
     last_valid_block_height bigint not null,
     purpose text not null,
+    -- Set for what the daemon itself means to do to a market, so that daemons do not both do it.
+    market_id zmartd.market_id,
     status text not null default 'pending' check (status in ('pending', 'landed', 'failed', 'expired')),
     slot bigint,
     error text,
@@ -16,6 +18,8 @@ create table public.outbox_transactions (
 );
 
 create index outbox_pending on public.outbox_transactions (created_at) where status = 'pending';
+create index outbox_of_market on public.outbox_transactions (market_id, purpose, created_at desc)
+    where market_id is not null;
 
 -- Webhook deliveries as they came, committed before they are acknowledged.
 create table public.webhook_inbox (

@@ -10,7 +10,6 @@ from datetime import datetime
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.market.lifecycle import MarketState
 from zmartd.store.votes import VoteCounts
 
 _PASSED_PROPOSALS = """
@@ -56,12 +55,6 @@ select market.id, market.on_chain_address, market.resolution_proposed_at,
    and exists (select from dispute_requests as asked where asked.market_id = market.id)
  order by market.resolution_proposed_at, market.id
 """
-_STUCK = """
-select id, on_chain_address, state, state_changed_at, end_date
-  from markets
- where state_changed_at <= $1 and state not in ('FINALIZED', 'CANCELLED')
- order by state_changed_at, id
-"""
 
 
 class CountedMarket(Struct, frozen=True):
@@ -88,16 +81,6 @@ class PetitionedMarket(Struct, frozen=True):
     resolution_proposed_at: datetime
     requests: int
     holders: int
-
-
-class StuckMarket(Struct, frozen=True):
-    """A market whose state has not changed for long."""
-
-    id: str
-    on_chain_address: str
-    state: MarketState
-    state_changed_at: datetime
-    end_date: datetime | None
 
 
 async def passed_proposals(
@@ -131,17 +114,3 @@ async def undisputed(
 async def petitions(connection: Connection) -> tuple[PetitionedMarket, ...]:
     """Resolved markets for which at least one holder asks for a dispute."""
     return tuple(PetitionedMarket(**dict(row)) for row in await connection.fetch(_PETITIONS))
-
-
-async def stuck(connection: Connection, unchanged_since: datetime) -> tuple[StuckMarket, ...]:
-    """Unfinished markets in the same state since then or longer, the longest first."""
-    return tuple(
-        StuckMarket(
-            id=row["id"],
-            on_chain_address=row["on_chain_address"],
-            state=MarketState[row["state"]],
-            state_changed_at=row["state_changed_at"],
-            end_date=row["end_date"],
-        )
-        for row in await connection.fetch(_STUCK, unchanged_since)
-    )

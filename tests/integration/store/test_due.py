@@ -141,16 +141,6 @@ async def test_solved_errors_are_forgotten_in_the_end(database):
         assert await connection.fetchval("select count(*) from market_finalization_errors") == 0
 
 
-async def test_unfinished_markets_that_do_not_move_are_stuck(database):
-    async with database.service() as connection:
-        for state in MarketState:
-            await insert_market(connection, state.name, state, state_changed_at=NOON - HOUR)
-        await insert_market(connection, "lively", state_changed_at=NOON)
-        found = await due.stuck(connection, unchanged_since=NOON - HOUR)
-
-    assert {one.state for one in found} == set(MarketState) - {MarketState.FINALIZED, MarketState.CANCELLED}
-
-
 async def test_holders_petition_for_a_dispute_once_each(database):
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.RESOLVING, resolution_proposed_at=NOON)
