@@ -10,6 +10,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
@@ -44,6 +45,8 @@ __all__ = [
 
 MAX_MESSAGE_BYTES = 65_536
 PUBLISH_SECONDS = 5.0
+SILENCE_SECONDS = 15.0
+"""After so long without a message Redis is asked whether it is there, and has as long to answer."""
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 _MARKET_PATTERN = "market:*"
@@ -73,9 +76,10 @@ class Bus:
     learns of every possible loss as a `Gap`. `redis` gives bytes (no `decode_responses`).
     """
 
-    def __init__(self, redis: Redis, clock: Clock) -> None:
+    def __init__(self, redis: Redis, clock: Clock, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._redis = redis
         self._clock = clock
+        self._silence_seconds = silence_seconds
         self._decoder = msgspec.json.Decoder(Message)
         self._lost = False
 
@@ -112,16 +116,23 @@ class Bus:
             except (RedisError, OSError) as error:
                 delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
                 failures += 1
-                log.warning("bus.disconnected", reason=str(error), retry_seconds=delay)
+                log.warning("bus.disconnected", reason=str(error) or "no answer", retry_seconds=delay)
                 await self._clock.sleep(delay)
 
     async def _items(self, pubsub: PubSub) -> AsyncGenerator[Message | Gap]:
-        await pubsub.subscribe(_VOTES, _GAP)
-        await pubsub.psubscribe(_MARKET_PATTERN)
+        async with asyncio.timeout(self._silence_seconds):
+            await pubsub.subscribe(_VOTES, _GAP)
+            await pubsub.psubscribe(_MARKET_PATTERN)
+        asked = False
         while True:
-            response = await pubsub.get_message(timeout=None)
+            response = await pubsub.get_message(timeout=self._silence_seconds)
             if response is None:
+                if asked:
+                    raise RedisTimeoutError("Redis does not answer")
+                await pubsub.ping()
+                asked = True
                 continue
+            asked = False
             match response["type"]:
                 case "psubscribe":
                     # The last of the confirmations. redis-py repeats them when it reconnects on its own.

@@ -60,6 +60,13 @@ def message(version: int, data: Change | None = None, market_id: str = MARKET) -
     return Message(market_id, version, trade(f"t{version}") if data is None else data, AT)
 
 
+async def eventually(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
+    """Return when `condition` holds; TimeoutError when it does not come to hold."""
+    async with asyncio.timeout(timeout_seconds):
+        while not condition():  # noqa: ASYNC110 - conditions are of many kinds, few of them events
+            await asyncio.sleep(0.005)
+
+
 class Markets:
     """The rows that snapshots are read from; a read waits while `paused`."""
 

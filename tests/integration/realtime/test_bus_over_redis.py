@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+
 import pytest
-from listeners import MARKET, Reader, message, state, trade
+from listeners import MARKET, Reader, eventually, message, state, trade
+from redis import Redis as SynchronousRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from structlog.testing import capture_logs
 
 from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
@@ -103,3 +109,34 @@ async def test_listeners_are_told_of_messages_that_redis_did_not_take(own_valkey
         assert await reader.next() == message(3)
         await reader.close()
     await impatient.aclose()
+
+
+async def test_a_redis_that_is_connected_but_silent_counts_as_away(own_valkey: EmbeddedValkey) -> None:
+    async with Redis.from_url(own_valkey.url) as client:
+        reader = Reader(Bus(client, SystemClock(), silence_seconds=0.05))
+        await reader.ready()
+        os.kill(own_valkey.pid, signal.SIGSTOP)
+        with capture_logs() as logs:
+            upcoming = asyncio.create_task(reader.next())
+            await eventually(lambda: bool(logs))
+        os.kill(own_valkey.pid, signal.SIGCONT)
+        assert logs[0]["event"] == "bus.disconnected"
+        assert await upcoming == Gap()
+        await reader.close()
+
+
+async def test_a_quiet_redis_does_not_count_as_away(redis: Redis, redis_url: str) -> None:
+    bus = Bus(redis, SystemClock(), silence_seconds=0.05)
+    reader = Reader(bus)
+    await reader.ready()
+    pings = _pings(redis_url)
+    upcoming = asyncio.create_task(reader.next())
+    await eventually(lambda: _pings(redis_url) >= pings + 3)
+    await bus.publish([message(1)])
+    assert await upcoming == message(1)
+    await reader.close()
+
+
+def _pings(redis_url: str) -> int:
+    with SynchronousRedis.from_url(redis_url) as client:
+        return client.info("commandstats").get("cmdstat_ping", {}).get("calls", 0)

@@ -19,8 +19,9 @@ STATEMENT = "Sign in to ZMART. This costs nothing and sends no transaction."
 CLOCK_SKEW = timedelta(seconds=60)
 """By how much a wallet's clock may be ahead of ours or behind it."""
 
-ADDRESS_ATTEMPTS = 30
+ADDRESS_ATTEMPTS = 100
 WALLET_ATTEMPTS = 10
+"""In a minute. Many people may share an address, and a wallet needs one session at a time."""
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 

@@ -1,0 +1,42 @@
+"""Where a market stands, for whoever subscribes to it."""
+
+from __future__ import annotations
+
+from zmartd.market.ids import is_address, is_market_id
+from zmartd.realtime.messages import MarketUpdate, Snapshot
+from zmartd.store import markets
+from zmartd.store.pool import Database
+from zmartd.store.rls import ANYBODY
+
+
+class MarketSnapshots:
+    """Reads markets from the database as anybody may see them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, name: str) -> Snapshot | None:
+        """The market with this id or address, or None.
+
+        Raises DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
+        """
+        if not (is_market_id(name) or is_address(name)):
+            return None
+        async with self._database.caller(ANYBODY) as connection:
+            market = await markets.find(connection, name)
+        if market is None:
+            return None
+        update = MarketUpdate(
+            state=market.state,
+            on_chain_address=market.on_chain_address,
+            price_yes=market.price_yes,
+            shares_yes=market.shares_yes,
+            shares_no=market.shares_no,
+            b_parameter=market.b_parameter or 0,
+            total_volume_lamports=market.total_volume,
+            current_liquidity_lamports=market.current_liquidity,
+            proposed_outcome=market.proposed_outcome,
+            final_outcome=market.final_outcome,
+            slot=market.slot,
+        )
+        return Snapshot(market.id, market.version, update, market.updated_at)
