@@ -284,7 +284,11 @@ class Sender:
 
     async def _explained(self, signature: str, err: object) -> ProgramFailure:
         """The logs tell whose error it was; without them the number alone is explained."""
-        raw = await self._rpc.transaction(signature)
+        try:
+            raw = await self._rpc.transaction(signature)
+        except (RpcRejected, RpcUnavailable) as error:
+            log.info("sender.logs_missing", signature=signature, reason=error.message)
+            raw = None
         match raw:
             case {"meta": {"logMessages": [*logs]}}:
                 return explain_failure(err, logs, self._idl)
@@ -298,13 +302,16 @@ class Sender:
             for signature, pending in unseen.items()
             if pending.sent_at is None or now - pending.sent_at >= self._rebroadcast_seconds
         }
-        for pending in due.values():
-            pending.sent_at = now
-            try:
-                await self._rpc.rebroadcast(pending.transaction.wire)
-            except RpcRejected as error:
-                log.info("sender.rebroadcast_refused", signature=pending.signature, reason=error.message)
+        await asyncio.gather(*(self._send_again(pending, now) for pending in due.values()))
         return due
+
+    async def _send_again(self, pending: _Pending, now: float) -> None:
+        """A node that takes no transactions can still prove that this one expired: its refusal is no end."""
+        pending.sent_at = now
+        try:
+            await self._rpc.rebroadcast(pending.transaction.wire)
+        except (RpcRejected, RpcUnavailable) as error:
+            log.info("sender.rebroadcast_refused", signature=pending.signature, reason=error.message)
 
     async def _end_the_expired(self, unseen: dict[str, _Pending]) -> None:
         """A finalized block above the last valid height, and no block up to it with the transaction."""

@@ -13,6 +13,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from solders.transaction import VersionedTransaction
 
+
+def unauthorized() -> web.Response:
+    """A node that will not talk to us."""
+    return web.Response(status=401)
+
+
 LOST = object()
 """The node takes a transaction, answers with its signature, and loses it."""
 
@@ -30,7 +36,7 @@ class Node:
         self._instead: dict[str, list[Any]] = {}
 
     def instead(self, method: str, *answers: Any) -> None:
-        """Answer the next calls of `method` with these: a result, a web.Response, or LOST."""
+        """Answer the next calls of `method` with these: a result, what makes a web.Response, or LOST."""
         self._instead.setdefault(method, []).extend(answers)
 
     def behave(self) -> None:
@@ -47,8 +53,9 @@ class Node:
         if not answers:
             return await self._passed_on(body)
         answer = answers.pop(0)
-        if isinstance(answer, web.Response):
-            return answer
+        if callable(answer):
+            response: web.Response = answer()
+            return response
         if answer is LOST:
             answer = self._signature(body)
         return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": answer})

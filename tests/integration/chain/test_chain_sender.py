@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
-from aiohttp import web
-from chain_nodes import LOST, Node
+from chain_nodes import LOST, Node, unauthorized
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
@@ -200,7 +199,12 @@ async def test_a_node_s_refusal_is_a_failure(sender: Sender, pay: Pay, rich: Key
         await sender.send(SignedTransaction(signature, forged, payment.last_valid_block_height, "forged"))
 
 
+@pytest.mark.parametrize("answer", [
+    pytest.param(LOST, id="taken and lost"),
+    pytest.param(unauthorized, id="never taken"),
+])  # fmt: skip
 async def test_a_transaction_that_no_block_took_in_time_is_proven_expired(
+    answer: object,
     sender: Sender,
     outbox: DatabaseOutbox,
     pay: Pay,
@@ -209,7 +213,7 @@ async def test_a_transaction_that_no_block_took_in_time_is_proven_expired(
     advance: Callable[[int], Awaitable[None]],
 ) -> None:
     payment = await pay()
-    node.instead("sendTransaction", *[LOST] * 10_000)
+    node.instead("sendTransaction", *[answer] * 10_000)
     waiting = asyncio.create_task(sender.send(payment))
     await eventually(lambda: _asked(node, "sendTransaction", 3))
     assert not waiting.done()
@@ -237,7 +241,7 @@ async def test_what_a_killed_process_left_behind_is_finished_by_the_next(
     rpc: Rpc, outbox: DatabaseOutbox, pay: Pay, node: Node
 ) -> None:
     payment = await pay()
-    node.instead("sendTransaction", *[web.Response(status=401)] * 10_000)
+    node.instead("sendTransaction", *[unauthorized] * 10_000)
     async with new_sender(rpc, outbox) as killed:
         waiting = asyncio.create_task(killed.send(payment))
         await eventually(lambda: _asked(node, "sendTransaction", 1))

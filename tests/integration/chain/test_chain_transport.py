@@ -64,7 +64,7 @@ def error(code: int, message: str = "no", data: Any = None) -> web.Response:
 async def test_a_passing_trouble_is_waited_out(
     answer: Any, lonely: Node, impatient: Rpc, clock: PausingClock
 ) -> None:
-    lonely.instead("getSlot", answer(), answer(), 17)
+    lonely.instead("getSlot", answer, answer, 17)
     assert await impatient.slot() == 17
     assert lonely.requests["getSlot"] == 3
     first, second = clock.pauses
@@ -75,7 +75,7 @@ async def test_a_passing_trouble_is_waited_out(
 async def test_a_node_that_asks_for_a_pause_gets_it(
     lonely: Node, impatient: Rpc, clock: PausingClock
 ) -> None:
-    lonely.instead("getSlot", web.Response(status=429, headers={"Retry-After": "3"}), 17)
+    lonely.instead("getSlot", lambda: web.Response(status=429, headers={"Retry-After": "3"}), 17)
     assert await impatient.slot() == 17
     assert clock.pauses == [3.0]
 
@@ -84,7 +84,7 @@ async def test_a_node_that_asks_for_a_pause_gets_it(
 async def test_a_pause_that_makes_no_sense_is_not_made(
     header: str, lonely: Node, impatient: Rpc, clock: PausingClock
 ) -> None:
-    lonely.instead("getSlot", web.Response(status=429, headers={"Retry-After": header}), 17)
+    lonely.instead("getSlot", lambda: web.Response(status=429, headers={"Retry-After": header}), 17)
     assert await impatient.slot() == 17
     assert clock.pauses[0] <= 0.2
 
@@ -137,7 +137,7 @@ async def test_what_is_no_url_is_unavailable(url: str) -> None:
 
 
 async def test_a_refusal_is_final_and_keeps_its_code_and_data(lonely: Node, impatient: Rpc) -> None:
-    lonely.instead("getMultipleAccounts", error(-32602, "Invalid param", {"why": 1}))
+    lonely.instead("getMultipleAccounts", lambda: error(-32602, "Invalid param", {"why": 1}))
     with pytest.raises(RpcRejected, match="refused getMultipleAccounts: Invalid param") as caught:
         await impatient.account(Pubkey([1] * 32))
     assert (caught.value.rpc_code, caught.value.data) == (-32602, {"why": 1})
@@ -145,15 +145,13 @@ async def test_a_refusal_is_final_and_keeps_its_code_and_data(lonely: Node, impa
 
 
 @pytest.mark.parametrize("answer", [
-    pytest.param(web.Response(text="<html>it works</html>"), id="a web page"),
-    pytest.param(web.Response(body=b"\xff\xfe"), id="no text"),
-    pytest.param(web.json_response([]), id="a list"),
-    pytest.param(web.json_response({"result": "seventeen"}), id="another type"),
-    pytest.param(web.json_response({"result": None}), id="null"),
+    pytest.param(lambda: web.Response(text="<html>it works</html>"), id="a web page"),
+    pytest.param(lambda: web.Response(body=b"\xff\xfe"), id="no text"),
+    pytest.param(lambda: web.json_response([]), id="a list"),
+    pytest.param(lambda: web.json_response({"result": "seventeen"}), id="another type"),
+    pytest.param(lambda: web.json_response({"result": None}), id="null"),
 ])  # fmt: skip
-async def test_an_answer_of_another_shape_is_no_answer(
-    answer: web.Response, lonely: Node, impatient: Rpc
-) -> None:
+async def test_an_answer_of_another_shape_is_no_answer(answer: Any, lonely: Node, impatient: Rpc) -> None:
     lonely.instead("getSlot", answer)
     with pytest.raises(RpcUnavailable, match="not what getSlot gives"):
         await impatient.slot()
