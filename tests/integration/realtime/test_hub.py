@@ -170,11 +170,11 @@ async def test_a_client_that_stops_reading_is_dropped_and_the_others_lose_nothin
     slow.stalled = True
     await bus.publish([message(version) for version in range(1, 101)])
     await quick.until(lambda out: len(out.seqs("trade")) == 100)
+    await bus.publish([message(101)])
+    await quick.until(lambda out: out.seqs("trade")[-1] == 101)
     await slow.until(lambda out: out.closed is not None)
     assert slow.closed is not None
     assert slow.closed[0] == 1013
-    await bus.publish([message(101)])
-    await quick.until(lambda out: out.seqs("trade")[-1] == 101)
     assert 101 not in slow.seqs("trade")
 
 
