@@ -29,7 +29,6 @@ class DatabaseNotReady(ZmartdError):
 
 LOST_CONNECTION = (
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

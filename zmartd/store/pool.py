@@ -103,11 +103,13 @@ class Database:
                 await self._begin(connection, begin)
                 try:
                     yield connection
-                except BaseException:
-                    if not connection.is_closed():
+                    await connection.execute("COMMIT")
+                except BaseException as error:
+                    if not _is_lost(connection):
                         await connection.execute("ROLLBACK")
+                    elif isinstance(error, asyncpg.InterfaceError):
+                        raise unavailable(self._dsn, error) from error
                     raise
-                await connection.execute("COMMIT")
         except LOST_CONNECTION as error:
             raise unavailable(self._dsn, error) from error
         except (asyncpg.QueryCanceledError, TimeoutError) as error:
@@ -127,6 +129,13 @@ class Database:
                 f"the user of database.url may not act as zmartd's roles in {place(self._dsn)}: as an "
                 "administrator run GRANT anon, authenticated, service_role TO <that user>"
             ) from error
+
+
+def _is_lost(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool takes a lost connection back at once
+        return True
 
 
 async def _prepare(connection: Connection) -> None:

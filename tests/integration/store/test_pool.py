@@ -133,6 +133,25 @@ async def test_a_lost_connection_is_reported_and_the_next_transaction_gets_a_new
     assert await who(one_connection, ALICE) == ("authenticated", ALICE.wallet)
 
 
+async def test_going_on_after_the_connection_was_lost_is_reported_as_well(one_connection):
+    async def go_on() -> None:
+        async with one_connection.service() as connection:
+            with pytest.raises(asyncpg.PostgresConnectionError):
+                await connection.execute("reset role; select pg_terminate_backend(pg_backend_pid())")
+            await connection.fetchval("select 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await go_on()
+
+
+async def test_a_mistaken_call_is_not_taken_for_an_unreachable_database(one_connection):
+    with pytest.raises(asyncpg.InterfaceError, match="expects 1 argument"):
+        async with one_connection.service() as connection:
+            await connection.fetchval("select $1::int", 1, 2)
+
+    assert await who(one_connection, ANYBODY) == ("anon", None)
+
+
 async def test_a_slow_statement_is_cancelled(database_url):
     database = await Database.connect(
         config.Database(url=config.Secret(database_url), statement_timeout_seconds=0.05)
