@@ -48,6 +48,12 @@ with given as (
 select * from market union all select * from trade union all select * from vote union all select * from admin
 """
 
+_KNOWN = """
+select tx_signature from market_events where tx_signature = any($1::text[])
+union select tx_signature from trade_events where tx_signature = any($1::text[])
+union select tx_signature from vote_events where tx_signature = any($1::text[])
+union select tx_signature from admin_events where tx_signature = any($1::text[])
+"""
 _QUARANTINE = """
 insert into quarantined_events (tx_signature, event_index, slot, index_in_block, block_time, data, reason)
 select * from unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[], $6::bytea[],
@@ -95,3 +101,8 @@ async def quarantine(connection: Connection, transactions: Sequence[ChainTransac
             [line.reason for _, line in lines],
         )
     return len(lines)
+
+
+async def known_signatures(connection: Connection, signatures: Sequence[str]) -> set[str]:
+    """Those of the transactions whose events are recorded. A transaction's events are recorded together."""
+    return {row["tx_signature"] for row in await connection.fetch(_KNOWN, signatures)}

@@ -1,0 +1,5 @@
+"""`python -m zmartd` is `zmartd`."""
+
+from zmartd.cli import main
+
+main(prog_name="zmartd")

@@ -1,0 +1,197 @@
+"""Whether everything that the daemon depends on is there and fits: for its start, and for `zmartd check`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd import config
+from zmartd.chain.accounts import GlobalConfig
+from zmartd.chain.idl import Idl, default_idl, load_idl
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.wire import UndecodableData
+from zmartd.clock import SystemClock
+from zmartd.config import ConfigError, Settings
+from zmartd.errors import ZmartdError
+from zmartd.store.migrate import pending
+from zmartd.store.pool import Database
+
+_MIN_LAMPORTS = 10_000_000
+"""Enough for two thousand transactions; below this an operator should know."""
+
+
+class RedisUnavailable(ZmartdError):
+    """Redis cannot be used."""
+
+    code = "redis_unavailable"
+
+
+class WrongProgram(ZmartdError):
+    """What is deployed at solana.program_id is not the program that this daemon knows."""
+
+    code = "wrong_program"
+
+
+class Finding(Struct, frozen=True):
+    """One thing looked at. `detail` says what was found, or what to do when it is not ok."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def idl_of(settings: config.Solana) -> Idl:
+    """The IDL to work with, for the configured program. Raises IdlError when it does not hold together."""
+    if settings.idl_path:
+        return load_idl(Path(settings.idl_path), settings.program_id)
+    return default_idl(settings.program_id)
+
+
+def authority_of(settings: config.Solana) -> Keypair | None:
+    """The backend authority's key, or None when there is none. Raises ConfigError when it cannot be read."""
+    if settings.authority_keypair_path:
+        try:
+            return Keypair.from_json(Path(settings.authority_keypair_path).read_text(encoding="ascii"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                [
+                    f"solana.authority_keypair_path: {settings.authority_keypair_path} is no keypair file "
+                    f"({type(error).__name__}); `solana-keygen new --outfile FILE` makes one"
+                ]
+            ) from error
+    secret = settings.authority_secret_key.reveal()
+    if not secret:
+        return None
+    try:
+        return Keypair.from_base58_string(secret)
+    except ValueError as error:
+        raise ConfigError(
+            ["solana.authority_secret_key: it is not the base58 form of a 64-byte secret key"]
+        ) from error
+
+
+async def connect_redis(settings: config.Redis) -> Redis:
+    """A client that has answered once. Raises RedisUnavailable, saying what to do."""
+    try:
+        redis: Redis = Redis.from_url(
+            settings.url.reveal(), socket_connect_timeout=5, health_check_interval=30
+        )
+    except ValueError as error:
+        raise ConfigError(
+            [f"redis.url: {error}; it looks like redis://host:port/0 or unix:///path"]
+        ) from error
+    try:
+        await redis.ping()
+    except (RedisError, OSError) as error:
+        await redis.aclose()
+        raise RedisUnavailable(
+            f"Redis does not answer ({error}): check that it is running and that redis.url is right"
+        ) from error
+    return redis
+
+
+async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:
+    """Make sure that the program is there and is ours; its configuration, None before it is initialized.
+
+    Raises WrongProgram, RpcUnavailable.
+    """
+    program, configuration = await rpc.accounts([program_id, Pdas(program_id).global_config()])
+    if program is None or not program.executable:
+        what = "nothing" if program is None else "an account that is no program"
+        raise WrongProgram(
+            f"solana.program_id: there is {what} at {program_id} on {rpc.endpoint}; give the address that "
+            "zmart_core was deployed to, or another solana.rpc_url"
+        )
+    if configuration is None:
+        return None
+    try:
+        return GlobalConfig.decode(configuration.data)
+    except UndecodableData as error:
+        raise WrongProgram(
+            f"solana.program_id: the configuration of {program_id} cannot be read with this IDL ({error}); "
+            "give the program's own IDL in solana.idl_path"
+        ) from error
+
+
+async def run(config_path: Path | None) -> list[Finding]:
+    """Look at configuration, database, Redis, RPC, program and authority, each on its own."""
+    findings: list[Finding] = []
+    try:
+        settings = config.load(config_path)
+        idl = idl_of(settings.solana)
+        authority = authority_of(settings.solana)
+    except ZmartdError as error:
+        return [Finding("configuration", False, error.message)]
+    findings.append(Finding("configuration", True, f"environment {settings.server.environment}"))
+    findings.append(await _finding("database", lambda: _database(settings)))
+    findings.append(await _finding("redis", lambda: _redis(settings)))
+    async with Rpc(
+        settings.solana.rpc_url.reveal(), clock=SystemClock(), timeout_seconds=settings.solana.timeout_seconds
+    ) as rpc:
+        findings.append(await _finding("rpc", lambda: _rpc(rpc)))
+        if findings[-1].ok:
+            findings.append(await _finding("program", lambda: _program(rpc, idl)))
+        if findings[-1].ok:
+            findings.append(await _finding("authority", lambda: _authority(rpc, idl, authority)))
+    return findings
+
+
+async def _finding(name: str, look: Callable[[], Awaitable[str]]) -> Finding:
+    try:
+        return Finding(name, True, await look())
+    except ZmartdError as error:
+        return Finding(name, False, error.message)
+
+
+async def _database(settings: Settings) -> str:
+    waiting = await pending(settings.database.url.reveal())
+    if waiting:
+        raise ZmartdError(f"{len(waiting)} migrations are not applied: run `zmartd migrate`")
+    database = await Database.connect(settings.database)
+    await database.close()
+    return "up to date"
+
+
+async def _redis(settings: Settings) -> str:
+    redis = await connect_redis(settings.redis)
+    await redis.aclose()
+    return "answers"
+
+
+async def _rpc(rpc: Rpc) -> str:
+    version, time = await rpc.version(), await rpc.chain_time()
+    return f"{rpc.endpoint}, version {version}, slot {time.slot}"
+
+
+async def _program(rpc: Rpc, idl: Idl) -> str:
+    configuration = await require_program(rpc, idl.program_id)
+    if configuration is None:
+        raise ZmartdError(
+            f"{idl.program_id} has no configuration yet: its admin has to send initialize_global_config"
+        )
+    paused = ", PAUSED" if configuration.is_paused else ""
+    return f"{idl.program_id}, dispute period {configuration.dispute_period} s{paused}"
+
+
+async def _authority(rpc: Rpc, idl: Idl, authority: Keypair | None) -> str:
+    configuration = await require_program(rpc, idl.program_id)
+    if authority is None:
+        raise ZmartdError("there is no key: set solana.authority_keypair_path or solana.authority_secret_key")
+    address = authority.pubkey()
+    if configuration is None or configuration.backend_authority != address:
+        expected = None if configuration is None else configuration.backend_authority
+        raise ZmartdError(f"the key is {address}, but the program's backend authority is {expected}")
+    account = await rpc.account(address)
+    lamports = 0 if account is None else account.lamports
+    if lamports < _MIN_LAMPORTS:
+        raise ZmartdError(f"{address} has {lamports} lamports: send it at least {_MIN_LAMPORTS} for fees")
+    if configuration.admin != address:
+        return f"{address} may count votes; proposals are approved by the admin {configuration.admin}"
+    return f"{address} may count votes and approve proposals"

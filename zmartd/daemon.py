@@ -1,0 +1,336 @@
+"""The composition root: everything that runs, in the order in which it is opened.
+
+`open_core` opens what every command needs that works on the market; `application` puts the API in front of
+it; `serve` is the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+from zmartd import checks
+from zmartd.chain.codec import Codec
+from zmartd.chain.idl import Idl
+from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.sender import Sender
+from zmartd.chain.transactions import ChainTransaction, parse_transaction
+from zmartd.clock import Clock, SystemClock
+from zmartd.config import Settings
+from zmartd.errors import ZmartdError
+from zmartd.http import keys
+from zmartd.http.app import setup
+from zmartd.http.auth.attempts import Attempts
+from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.sign_in import SignIn
+from zmartd.http.auth.tokens import Tokens
+from zmartd.http.client_address import TrustedProxies
+from zmartd.http.health import Dependency, Health
+from zmartd.http.helius import Credentials, require_webhook_secret
+from zmartd.http.relay import Relay
+from zmartd.http.submission import Submissions
+from zmartd.http.unsigned import TransactionBuilder
+from zmartd.http.ws.endpoint import WebSocketEndpoint
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.inbox import Inbox
+from zmartd.log import get_logger
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.hub import Hub
+from zmartd.realtime.messages import MarketUpdate, Snapshot
+from zmartd.store import markets
+from zmartd.store.outbox import DatabaseOutbox
+from zmartd.store.pool import Database
+from zmartd.store.rls import ANYBODY
+from zmartd.tasks.base import RunReport
+from zmartd.tasks.context import TaskContext
+from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.plugins import discover
+from zmartd.tasks.runner import TaskRunner
+from zmartd.tasks.scheduler import Scheduler
+
+CONFIRMATION_PATIENCE_SECONDS = 20.0
+"""How long a client that sent a transaction waits for its confirmation before it is told to ask again."""
+
+RESTART_SECONDS = 1.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What works on the market, with or without an API in front of it."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    redis: Redis
+    bus: Bus
+    rpc: Rpc
+    idl: Idl
+    program: Program
+    codec: Codec
+    parse: Callable[[Mapping[str, Any]], ChainTransaction]
+    indexer: Indexer
+    fetcher: Fetcher
+    outbox: DatabaseOutbox
+    sender: Sender
+    scheduler: Scheduler
+
+
+@asynccontextmanager
+async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
+    """Open everything below the API, and close it in reverse.
+
+    Raises ConfigError, IdlError, DatabaseUnavailable, DatabaseNotReady, RedisUnavailable, RpcUnavailable or
+    WrongProgram; each says what to do.
+    """
+    idl = checks.idl_of(settings.solana)
+    authority = checks.authority_of(settings.solana)
+    codec = Codec(idl)
+    program = Program(idl, idl.program_id)
+    parse = partial(parse_transaction, program_id=idl.program_id, codec=codec)
+    async with AsyncExitStack() as stack:
+        database = await Database.connect(settings.database)
+        stack.push_async_callback(database.close)
+        redis = await checks.connect_redis(settings.redis)
+        stack.push_async_callback(redis.aclose)
+        rpc = await stack.enter_async_context(
+            Rpc(
+                settings.solana.rpc_url.reveal(), clock=clock, timeout_seconds=settings.solana.timeout_seconds
+            )
+        )
+        await checks.require_program(rpc, idl.program_id)
+        bus = Bus(redis, clock)
+        indexer = Indexer(database, bus, program.pdas)
+        fetcher = Fetcher(rpc, indexer, parse)
+        outbox = DatabaseOutbox(database)
+        sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
+        context = TaskContext(
+            settings=settings.tasks,
+            database=database,
+            redis=redis,
+            rpc=rpc,
+            program=program,
+            sender=sender,
+            fetcher=fetcher,
+            clock=clock,
+            authority=authority,
+        )
+        lock = TaskLock(redis, f"{socket.gethostname()}:{os.getpid()}", clock)
+        jitter = random.Random()  # noqa: S311 - it only keeps daemons from working in step
+        scheduler = Scheduler(discover(context).tasks, TaskRunner(lock, clock), clock, jitter)
+        yield Core(
+            settings=settings,
+            clock=clock,
+            database=database,
+            redis=redis,
+            bus=bus,
+            rpc=rpc,
+            idl=idl,
+            program=program,
+            codec=codec,
+            parse=parse,
+            indexer=indexer,
+            fetcher=fetcher,
+            outbox=outbox,
+            sender=sender,
+            scheduler=scheduler,
+        )
+
+
+def application(core: Core) -> web.Application:
+    """The API, the WebSocket and the webhook on one aiohttp application, with the work behind them."""
+    settings, clock = core.settings, core.clock
+    require_webhook_secret(settings)
+    app = web.Application(client_max_size=settings.server.max_body_bytes)
+    sessions = Sessions(Tokens(settings.auth, clock, _random_id), core.redis, clock)
+    hub = Hub(
+        core.bus, partial(_snapshot, core.database), partial(_address, core.program), settings.realtime, clock
+    )
+    websocket = WebSocketEndpoint(hub, sessions, settings.realtime, clock, _random_id)
+    nonces = Nonces(core.redis, settings.auth.nonce_seconds, _random_id)
+
+    app[keys.CLOCK] = clock
+    app[keys.SERVER] = settings.server
+    app[keys.SOLANA] = settings.solana
+    app[keys.AUTH] = settings.auth
+    app[keys.REALTIME] = settings.realtime
+    app[keys.WEBHOOK_MAX_BODY_BYTES] = settings.helius.max_body_bytes
+    app[keys.WEBHOOK_CREDENTIALS] = Credentials(settings.helius)
+    app[keys.TRUSTED_PROXIES] = TrustedProxies(settings.server.trusted_proxies)
+    app[keys.DATABASE] = core.database
+    app[keys.REDIS] = core.redis
+    app[keys.CODEC] = core.codec
+    app[keys.IDL] = core.idl
+    app[keys.PROGRAM] = core.program
+    app[keys.RPC] = core.rpc
+    app[keys.INDEXER] = core.indexer
+    app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock)
+    app[keys.BUS] = core.bus
+    app[keys.HUB] = hub
+    app[keys.TRANSACTIONS] = TransactionBuilder(core.rpc, core.idl)
+    app[keys.RELAY] = Relay(core.idl.program_id)
+    app[keys.SUBMISSIONS] = Submissions(
+        outbox=core.outbox,
+        sender=core.sender,
+        fetcher=core.fetcher,
+        rpc=core.rpc,
+        idl=core.idl,
+        clock=clock,
+        patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
+    )
+    app[keys.SESSIONS] = sessions
+    app[keys.SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, Attempts(core.redis), clock)
+    app[keys.WEBSOCKET] = websocket
+    app[keys.HEALTH] = _health(core)
+
+    setup(app)
+    app.on_shutdown.append(websocket.close)
+    app.cleanup_ctx.append(partial(_background, core))
+    return app
+
+
+async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
+    """The work that goes on without being asked: listening, the inbox, unsettled transactions, the tasks."""
+    endless = {"hub": app[keys.HUB].run, "inbox": app[keys.INBOX].run, "resume": core.sender.resume}
+    tasks = [
+        asyncio.create_task(_kept_up(name, work, core.clock), name=name) for name, work in endless.items()
+    ]
+    await core.scheduler.start()
+    yield
+    await core.scheduler.stop()
+    await app[keys.HEALTH].close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _kept_up(name: str, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
+    """Run `work` until it returns; a failure of it is logged and it starts again, whatever it was."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("daemon.work_failed", work=name, retry_seconds=RESTART_SECONDS)
+            await clock.sleep(RESTART_SECONDS)
+        else:
+            return
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
+    """The daemon for the length of a block, answering when the block begins."""
+    async with open_core(settings, clock or SystemClock()) as core:
+        runner = web.AppRunner(
+            application(core), access_log=None, shutdown_timeout=settings.server.shutdown_seconds
+        )
+        await runner.setup()
+        try:
+            await _listen(runner, settings)
+            log.info("daemon.ready", host=settings.server.host, port=settings.server.port)
+            yield
+            log.info("daemon.stopping")
+        finally:
+            await runner.cleanup()
+
+
+async def serve(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings):
+        await stop.wait()
+
+
+async def tick(settings: Settings, names: Sequence[str]) -> list[RunReport]:
+    """Run tasks once, one after the other: the named ones, or all that are there. Raises UnknownTask."""
+    async with open_core(settings, SystemClock()) as core:
+        return [await core.scheduler.run_once(name) for name in names or core.scheduler.names]
+
+
+class PortUnavailable(ZmartdError):
+    """The daemon cannot listen where it is told to."""
+
+    code = "port_unavailable"
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    host, port = settings.server.host, settings.server.port
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise PortUnavailable(
+            f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or change the port"
+        ) from error
+
+
+def _health(core: Core) -> Health:
+    async def database() -> None:
+        async with core.database.service() as connection:
+            await connection.execute("select 1")
+
+    async def redis() -> None:
+        await core.redis.ping()
+
+    async def rpc() -> None:
+        await core.rpc.slot()
+
+    return Health(
+        {
+            "database": Dependency(database, essential=True),
+            "redis": Dependency(redis, essential=False),
+            "rpc": Dependency(rpc, essential=False),
+        },
+        core.clock,
+    )
+
+
+async def _snapshot(database: Database, reference: str) -> Snapshot | None:
+    """A market as subscribers see it first."""
+    async with database.caller(ANYBODY) as connection:
+        market = await markets.find(connection, reference)
+    if market is None:
+        return None
+    return Snapshot(
+        market_id=market.id,
+        version=market.version,
+        occurred_at=market.updated_at,
+        data=MarketUpdate(
+            state=market.state,
+            on_chain_address=market.on_chain_address,
+            price_yes=market.price_yes,
+            shares_yes=market.shares_yes,
+            shares_no=market.shares_no,
+            b_parameter=market.b_parameter or 0,
+            total_volume_lamports=market.total_volume,
+            current_liquidity_lamports=market.current_liquidity,
+            proposed_outcome=market.proposed_outcome,
+            final_outcome=market.final_outcome,
+            slot=market.slot,
+        ),
+    )
+
+
+def _address(program: Program, market_id: str) -> str:
+    return str(program.pdas.market(bytes.fromhex(market_id)))
+
+
+def _random_id() -> str:
+    return secrets.token_hex(16)

@@ -1,0 +1,260 @@
+"""`zmartd dev`: the complete system on one machine, with everything it needs brought along."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd import config, daemon
+from zmartd.embedded.chain import EmbeddedChain
+from zmartd.embedded.genesis import initialize_program
+from zmartd.embedded.localnet.settings import LocalnetSettings, WebhookTarget
+from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.stack import Stack
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.errors import ZmartdError
+from zmartd.store.migrate import migrate
+
+PROGRAM_ID = config.Solana().program_id
+PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))
+AUTHORITY_LAMPORTS = 1_000 * 10**9
+TREASURY_LAMPORTS = 10**9
+MARKER = "zmartd-data"
+
+
+class DataDirectoryInUse(ZmartdError):
+    """This directory does not look like one that `zmartd dev` made, so it is left alone."""
+
+    code = "data_directory_in_use"
+
+
+class PortInUse(ZmartdError):
+    """Something else listens on this port."""
+
+    code = "port_in_use"
+
+
+class Plan(Struct, frozen=True):
+    """Where a development system keeps its data and listens; port 0 is any free one."""
+
+    directory: Path
+    port: int
+    rpc_port: int
+
+
+async def run(plan: Plan, *, with_demo: bool) -> None:
+    """Run until Ctrl-C or SIGTERM. Prints one line of JSON on stdout when ready, and help on stderr."""
+
+    async def until(stop: asyncio.Event) -> None:
+        async with running(plan, progress=_progress) as stack:
+            click.echo(_ready_line(stack))
+            click.echo(_welcome(stack), err=True)
+            sys.stdout.flush()
+            if with_demo:
+                from zmartd.embedded.actors import keep_trading
+
+                await keep_trading(stack, stop)
+            else:
+                await stop.wait()
+            _progress("stopping")
+
+    await until_stopped(until)
+
+
+async def play(plan: Plan, *, as_json: bool) -> bool:
+    """Play the demonstration on a fresh system and print its report. True when everything held."""
+    from zmartd.embedded.demo.script import play as play_demo
+
+    async with running(plan, progress=_progress) as stack:
+        return await play_demo(stack, as_json=as_json)
+
+
+@asynccontextmanager
+async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[Stack]:
+    """The complete system for the length of a block. `progress` is told what is being started.
+
+    Raises EmbeddedServerError, DataDirectoryInUse, or what keeps the daemon from starting.
+    """
+    directory = _claim(plan.directory)
+    authority = _keypair(directory / "authority.json")
+    treasury = _keypair(directory / "treasury.json")
+    webhook_secret = _secret(directory / "webhook-secret")
+    async with AsyncExitStack() as stack:
+        port = _free_port(plan.port)
+        progress("starting Postgres, Valkey and a Solana chain")
+        postgres = EmbeddedPostgres(directory / "postgres")
+        valkey = EmbeddedValkey(directory / "valkey")
+        chain = EmbeddedChain(
+            msgspec.structs.replace(
+                chain_settings(directory / "chain", plan.rpc_port),
+                webhooks=(
+                    WebhookTarget(f"http://127.0.0.1:{port}/helius/webhook", (PROGRAM_ID,), webhook_secret),
+                ),
+                genesis_accounts={
+                    str(authority.pubkey()): AUTHORITY_LAMPORTS,
+                    str(treasury.pubkey()): TREASURY_LAMPORTS,
+                },
+            )
+        )
+        async with asyncio.TaskGroup() as starting:
+            for server in (postgres, valkey, chain):
+                starting.create_task(stack.enter_async_context(server))
+        settings = msgspec.structs.replace(
+            _settings(directory, port, chain.endpoints.rpc_url, webhook_secret),
+            database=config.Database(url=config.Secret(postgres.dsn)),
+            redis=config.Redis(url=config.Secret(valkey.url)),
+        )
+        progress("bringing the database up to date")
+        await migrate(postgres.dsn)
+        progress("looking for the program's configuration")
+        await initialize_program(
+            chain.endpoints.rpc_url, Pubkey.from_string(PROGRAM_ID), authority, treasury.pubkey()
+        )
+        progress("starting the daemon")
+        await stack.enter_async_context(daemon.running(settings))
+        yield Stack(
+            api=f"http://127.0.0.1:{port}",
+            ws=f"ws://127.0.0.1:{port}/ws",
+            rpc=chain.endpoints.rpc_url,
+            authority=directory / "authority.json",
+        )
+
+
+def chain_settings(directory: Path, rpc_port: int, *, slot_milliseconds: int = 400) -> LocalnetSettings:
+    """A chain of our own with the zmart_core program on it."""
+    return LocalnetSettings(
+        data_directory=directory,
+        rpc_port=rpc_port,
+        slot_milliseconds=slot_milliseconds,
+        programs={PROGRAM_ID: PROGRAM_FILE},
+    )
+
+
+async def until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `work` with an event that Ctrl-C and SIGTERM set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await work(stop)
+
+
+def reset(directory: Path) -> None:
+    """Forget the data of earlier runs. Raises DataDirectoryInUse for a directory that is not zmartd's."""
+    if directory.exists():
+        _claim(directory)
+        shutil.rmtree(directory)
+
+
+def _claim(directory: Path) -> Path:
+    """Make the data directory, or make sure that it is one."""
+    marker = directory / MARKER
+    if directory.exists() and not marker.exists() and any(directory.iterdir()):
+        raise DataDirectoryInUse(
+            f"{directory} holds something else than zmartd's data: give --data-dir an empty or new directory"
+        )
+    # The embedded Postgres may run as another user, who has to pass through.
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    marker.touch()
+    return directory
+
+
+def _settings(directory: Path, port: int, rpc_url: str, webhook_secret: str) -> config.Settings:
+    """The defaults, with what makes a life on one machine quick to watch."""
+    return config.Settings(
+        server=config.Server(port=port, environment="development"),
+        solana=config.Solana(
+            rpc_url=config.Secret(rpc_url),
+            cluster="localnet",
+            authority_keypair_path=str(directory / "authority.json"),
+        ),
+        helius=config.Helius(authorization=config.Secret(webhook_secret)),
+        auth=config.Auth(
+            jwt_secret=config.Secret(_secret(directory / "jwt-secret")),
+            domains=(*config.Auth().domains, f"127.0.0.1:{port}", f"localhost:{port}"),
+        ),
+        realtime=config.Realtime(max_connections_per_ip=1_000),
+        tasks=config.Tasks(
+            vote_aggregator=config.VoteAggregator(interval_seconds=1.5, min_proposal_votes=3),
+            market_monitor=config.MarketMonitor(interval_seconds=1.5),
+            reconciler=config.Reconciler(interval_seconds=10.0),
+        ),
+        log=config.Log(level="warning", format="console"),
+    )
+
+
+def _keypair(file: Path) -> Keypair:
+    """The keypair in a file as solana-keygen writes it, made where there is none."""
+    if not file.exists():
+        _write_private(file, Keypair().to_json())
+    return Keypair.from_json(file.read_text())
+
+
+def _secret(file: Path) -> str:
+    """A random secret that stays the same as long as the data does."""
+    if not file.exists():
+        _write_private(file, secrets.token_urlsafe(32))
+    return file.read_text()
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    draft = file.with_name(f"{file.name}.new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as out:
+        out.write(text)
+    draft.replace(file)
+
+
+def _free_port(port: int) -> int:
+    """`port`, or a free one for 0. Raises PortInUse."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortInUse(
+                f"port {port} is taken: stop what listens there, or choose another --port"
+            ) from error
+        free: int = probe.getsockname()[1]
+        return free
+
+
+def _progress(step: str) -> None:
+    click.echo(click.style(f"  {step} …", dim=True), err=True)
+
+
+def _ready_line(stack: Stack) -> str:
+    doors = {"api": stack.api, "ws": stack.ws, "rpc": stack.rpc, "authority": str(stack.authority)}
+    return msgspec.json.encode({"event": "ready", **doors}).decode()
+
+
+def _welcome(stack: Stack) -> str:
+    return f"""
+zmartd is ready.
+
+  API        {stack.api}/api/markets
+  health     {stack.api}/health
+  WebSocket  {stack.ws}
+  Solana     {stack.rpc}
+
+Try next:
+  curl {stack.api}/api/markets
+  zmartd dev --demo     wallets that trade, so that there is life to look at
+  zmartd demo           four markets from proposal to payout, checked against the chain
+
+Ctrl-C stops everything. The data stays for the next start; --reset forgets it."""

@@ -1,0 +1,56 @@
+"""The first transaction of a chain of our own: the program's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd.chain.assemble import sign
+from zmartd.chain.idl import default_idl
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.sender import Fate, Sender, SignedTransaction
+from zmartd.clock import SystemClock
+
+
+async def initialize_program(rpc_url: str, program_id: Pubkey, authority: Keypair, treasury: Pubkey) -> None:
+    """Make the global configuration, once: `authority` is admin and backend authority, `treasury` takes fees.
+
+    Raises RpcUnavailable or TransactionFailed.
+    """
+    clock = SystemClock()
+    idl = default_idl(str(program_id))
+    async with Rpc(rpc_url, clock=clock) as rpc:
+        if await rpc.account(Pdas(program_id).global_config()) is not None:
+            return
+        latest = await rpc.latest_blockhash()
+        instruction = Program(idl, program_id).initialize_global_config(
+            admin=authority.pubkey(),
+            protocol_fee_wallet=treasury,
+            backend_authority=authority.pubkey(),
+        )
+        transaction = sign(
+            [instruction],
+            authority,
+            latest.blockhash,
+            latest.last_valid_block_height,
+            "initialize the program",
+        )
+        async with Sender(rpc, _NoOutbox(), clock, idl) as sender:
+            await sender.send(transaction)
+
+
+class _NoOutbox:
+    """A chain that has no configuration has no history either: dying here, the next start tries again."""
+
+    async def record(self, transaction: SignedTransaction) -> None:
+        return
+
+    async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
+        return
+
+    async def unsettled(self) -> Sequence[SignedTransaction]:
+        return ()
