@@ -1,8 +1,9 @@
 import base64
 
 import base58
+import pytest
 from localnet_client import SOL, Chain, pay, wire
-from solders.compute_budget import set_compute_unit_price
+from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.message import Message, to_bytes_versioned
@@ -330,10 +331,55 @@ async def test_two_equal_airdrops_in_one_slot_both_arrive(chain: Chain) -> None:
     assert await chain.balance(friend) == 2 * SOL
 
 
-async def test_the_fee_of_a_message_is_what_sending_it_costs(chain: Chain) -> None:
+@pytest.mark.parametrize(
+    ("budget", "priority_lamports"),
+    [
+        ([], 0),
+        ([set_compute_unit_price(1)], 1),  # rounded up
+        ([set_compute_unit_price(1_000_000)], 6_000),  # two built-in instructions
+        ([set_compute_unit_price(1_000_000), set_compute_unit_limit(50_000)], 50_000),
+        ([set_compute_unit_price(1_000_000), set_compute_unit_limit(2_000_000)], 1_400_000),
+    ],
+)
+async def test_the_fee_of_a_message_is_what_sending_it_costs(
+    chain: Chain, budget: list[Instruction], priority_lamports: int
+) -> None:
     wallet, friend = await chain.wallet(10 * SOL), Keypair().pubkey()
-    transaction = await chain.signed(wallet, [set_compute_unit_price(1), pay(wallet, friend, SOL)])
-    encoded = base64.b64encode(to_bytes_versioned(transaction.message)).decode()
-    fee = (await chain.call("getFeeForMessage", encoded, {"commitment": "confirmed"}))["value"]
+    transaction = await chain.signed(wallet, [*budget, pay(wallet, friend, SOL)])
+    message = base64.b64encode(to_bytes_versioned(transaction.message)).decode()
+    fee = (await chain.call("getFeeForMessage", message, {"commitment": "confirmed"}))["value"]
+    assert fee == 5_000 + priority_lamports
     await chain.send(transaction)
     assert await chain.balance(wallet.pubkey()) == 9 * SOL - fee
+
+
+async def test_a_failed_transaction_pays_its_priority_too(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    budget = [set_compute_unit_price(1_000_000), set_compute_unit_limit(50_000)]
+    instructions = [*budget, pay(wallet, Keypair().pubkey(), 2 * SOL)]
+    signature = await chain.send(await chain.signed(wallet, instructions), skipPreflight=True)
+    assert await chain.balance(wallet.pubkey()) == SOL - 55_000
+    await chain.advance()
+    config = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+    meta = (await chain.call("getTransaction", signature, config))["meta"]
+    assert meta["fee"] == sum(meta["preBalances"]) - sum(meta["postBalances"]) == 55_000
+
+
+async def test_a_priority_that_the_payer_cannot_pay_is_refused_and_free(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    budget = [set_compute_unit_price(1_000_000_000), set_compute_unit_limit(1_400_000)]
+    transaction = await chain.signed(wallet, [*budget, pay(wallet, Keypair().pubkey(), SOL // 2)])
+    error = await chain.send_error(transaction)
+    assert error["data"]["err"] == "InsufficientFundsForFee"
+    await chain.send(transaction, skipPreflight=True)
+    assert await chain.balance(wallet.pubkey()) == SOL
+
+
+async def test_a_simulation_charges_nothing(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    budget = [set_compute_unit_price(1_000_000), set_compute_unit_limit(50_000)]
+    transaction = await chain.signed(wallet, [*budget, pay(wallet, Keypair().pubkey(), SOL // 2)])
+    config = {"encoding": "base64", "accounts": {"addresses": [str(wallet.pubkey())]}}
+    value = (await chain.call("simulateTransaction", wire(transaction), config))["value"]
+    assert value["accounts"][0]["lamports"] == SOL // 2 - 55_000
+    assert await chain.balance(wallet.pubkey()) == SOL

@@ -23,6 +23,7 @@ from zmartd.embedded.localnet.chain.accounts import Accounts
 from zmartd.embedded.localnet.chain.blocks import FINALITY_DEPTH, RETAINED_BLOCKS, RecentBlocks
 from zmartd.embedded.localnet.chain.clock import ChainClock
 from zmartd.embedded.localnet.chain.commitment import Commitment
+from zmartd.embedded.localnet.chain.fees import fee_lamports
 from zmartd.embedded.localnet.chain.genesis import begin
 from zmartd.embedded.localnet.chain.observer import Content, Observer
 from zmartd.embedded.localnet.chain.records import Block, Landed, TransactionMeta
@@ -162,7 +163,7 @@ class Bank:
             loaded=loaded,
             meta=TransactionMeta(
                 err=outcome.error,
-                fee=messages.fee_lamports(transaction.message),
+                fee=fee_lamports(transaction.message),
                 pre_balances=pre_balances,
                 post_balances=[self._lamports(address) for address in keys],
                 log_messages=outcome.logs,

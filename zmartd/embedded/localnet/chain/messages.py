@@ -1,4 +1,4 @@
-"""What a transaction's message says about its keys, fees and memos, before it is executed."""
+"""What a transaction's message says about its keys and memos, before it is executed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from solders.transaction import VersionedTransaction
 
 from zmartd.embedded.localnet.chain.records import LoadedAddresses
 
-LAMPORTS_PER_SIGNATURE = 5_000
 _LOOKUP_TABLE_HEADER_BYTES = 56
 _MEMO_PROGRAMS = frozenset(
     Pubkey.from_string(program)
@@ -20,12 +19,6 @@ _MEMO_PROGRAMS = frozenset(
         "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
     )
 )
-
-
-def fee_lamports(transaction_message: object) -> int:
-    """What a transaction costs: LiteSVM charges signatures, and no priority fee."""
-    header = transaction_message.header  # type: ignore[attr-defined]  # both kinds of message have one
-    return int(header.num_required_signatures) * LAMPORTS_PER_SIGNATURE
 
 
 def is_writable(transaction: VersionedTransaction, index: int) -> bool:

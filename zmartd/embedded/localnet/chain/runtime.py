@@ -19,11 +19,11 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
-from zmartd.embedded.localnet.chain.messages import fee_lamports
+from zmartd.embedded.localnet.chain.fees import fee_lamports, priority_lamports
 from zmartd.embedded.localnet.chain.records import CompiledInstruction, InnerInstructions, ReturnData
 
 SLOTS_PER_EPOCH = 432_000
-_SYSTEM_PROGRAM = Pubkey.default()
+_NOTHING = Account(0, b"", Pubkey.default())
 _RENT_EXEMPT_ALWAYS = Pubkey.from_string("1nc1nerator11111111111111111111111111111111")
 
 
@@ -74,7 +74,13 @@ class Runtime:
 
         `keys` are all that the transaction mentions, those from lookup tables included.
         """
+        payer = transaction.message.account_keys[0]
+        payer_before = self.svm.get_account(payer)
+        if not self._debit_priority(transaction):
+            return _PRIORITY_TOO_DEAR, {}
         result = self.svm.simulate_transaction(transaction)
+        if payer_before is not None:
+            self.svm.set_account(payer, payer_before)
         if isinstance(result, FailedTransactionMetadata):
             return _outcome(result), {}
         after = dict(result.post_accounts())
@@ -91,28 +97,48 @@ class Runtime:
     ) -> tuple[Outcome, bool]:
         """Run it for good. True when it landed: it succeeded, or failed and paid its fee.
 
-        `before` holds its writable accounts. They are needed to enforce what LiteSVM does not: that no
-        account is left below rent exemption.
+        `before` holds its writable accounts. They are needed for what LiteSVM does not do: it charges no
+        priority fee, and leaves accounts below rent exemption.
         """
-        result = self.svm.send_transaction(transaction)
+        if not self._debit_priority(transaction):
+            return _PRIORITY_TOO_DEAR, False
         payer = transaction.message.account_keys[0]
+        debited = self._lamports(payer)
+        result = self.svm.send_transaction(transaction)
         if isinstance(result, FailedTransactionMetadata):
-            return _outcome(result), self._lamports(payer) != _lamports(before[payer])
+            landed = self._lamports(payer) != debited
+            if not landed:
+                self._restore({payer: before[payer]})
+            return _outcome(result), landed
         outcome = _success(result)
         poor = self._left_below_rent(before, {address: self.svm.get_account(address) for address in before})
         if poor is None:
             return outcome, True
-        for address, account in before.items():
-            self.svm.set_account(address, account or Account(0, b"", _SYSTEM_PROGRAM))
-        self._charge(payer, fee_lamports(transaction.message))
+        self._restore(before)
+        self._debit(payer, fee_lamports(transaction.message))
         return _below_rent(outcome, keys.index(poor)), True
 
-    def _charge(self, payer: Pubkey, lamports: int) -> None:
-        was = self.svm.get_account(payer)
+    def _debit_priority(self, transaction: VersionedTransaction) -> bool:
+        """Charge the priority fee. False, and nothing charged, when the payer does not have the whole fee."""
+        priority = priority_lamports(transaction.message)
+        payer = transaction.message.account_keys[0]
+        if priority == 0 or self._lamports(payer) == 0:
+            return True  # LiteSVM itself has something to say about a payer that does not exist
+        if self._lamports(payer) < fee_lamports(transaction.message):
+            return False
+        self._debit(payer, priority)
+        return True
+
+    def _debit(self, address: Pubkey, lamports: int) -> None:
+        was = self.svm.get_account(address)
         assert was is not None
         assert was.lamports >= lamports
-        charged = Account(was.lamports - lamports, was.data, was.owner, was.executable, was.rent_epoch)
-        self.svm.set_account(payer, charged)
+        debited = Account(was.lamports - lamports, was.data, was.owner, was.executable, was.rent_epoch)
+        self.svm.set_account(address, debited)
+
+    def _restore(self, accounts: Mapping[Pubkey, Account | None]) -> None:
+        for address, account in accounts.items():
+            self.svm.set_account(address, account or _NOTHING)
 
     def _left_below_rent(
         self, before: Mapping[Pubkey, Account | None], after: Mapping[Pubkey, Account | None]
@@ -138,8 +164,7 @@ class Runtime:
         return self.svm.get_balance(address) or 0
 
 
-def _lamports(account: Account | None) -> int:
-    return 0 if account is None else account.lamports
+_PRIORITY_TOO_DEAR = Outcome("InsufficientFundsForFee", [], [], 0, None)
 
 
 def _outcome(failed: FailedTransactionMetadata) -> Outcome:

@@ -12,7 +12,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
-from zmartd.embedded.localnet.chain.messages import fee_lamports
+from zmartd.embedded.localnet.chain.fees import fee_lamports
 from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, transaction_json
 from zmartd.embedded.localnet.errors import BlockNotAvailable, InvalidParams, SlotSkipped
 from zmartd.embedded.localnet.methods.context import require_confirmed, require_slot, with_context

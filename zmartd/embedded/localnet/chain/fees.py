@@ -1,0 +1,61 @@
+"""What a transaction costs."""
+
+from __future__ import annotations
+
+from solders.compute_budget import ID as COMPUTE_BUDGET
+from solders.message import Message, MessageV0
+from solders.pubkey import Pubkey
+
+LAMPORTS_PER_SIGNATURE = 5_000
+MAX_COMPUTE_UNITS = 1_400_000
+_DEFAULT_UNITS, _DEFAULT_BUILTIN_UNITS = 200_000, 3_000
+_MICRO = 1_000_000
+_SET_LIMIT, _SET_PRICE = 2, 3
+_LIMIT_BYTES, _PRICE_BYTES = 4, 8
+_BUILTINS = frozenset(
+    Pubkey.from_string(program)
+    for program in (
+        "11111111111111111111111111111111",
+        "AddressLookupTab1e1111111111111111111111111",
+        "BPFLoader1111111111111111111111111111111111",
+        "BPFLoader2111111111111111111111111111111111",
+        "BPFLoaderUpgradeab1e11111111111111111111111",
+        "ComputeBudget111111111111111111111111111111",
+        "Ed25519SigVerify111111111111111111111111111",
+        "KeccakSecp256k11111111111111111111111111111",
+        "Vote111111111111111111111111111111111111111",
+    )
+)
+
+
+def fee_lamports(message: Message | MessageV0) -> int:
+    """Signatures plus priority."""
+    return signature_lamports(message) + priority_lamports(message)
+
+
+def signature_lamports(message: Message | MessageV0) -> int:
+    """The base fee."""
+    return message.header.num_required_signatures * LAMPORTS_PER_SIGNATURE
+
+
+def priority_lamports(message: Message | MessageV0) -> int:
+    """The price per compute unit times the units asked for (not those used), rounded up.
+
+    Without a limit of its own a transaction asks for 200,000 units an instruction, 3,000 for a built-in
+    program (SIMD-0170), and never more than 1,400,000.
+    """
+    price_micro_lamports, limit, default_limit = 0, None, 0
+    keys = message.account_keys
+    for instruction in message.instructions:
+        index = instruction.program_id_index
+        program = keys[index] if index < len(keys) else None
+        default_limit += _DEFAULT_BUILTIN_UNITS if program in _BUILTINS else _DEFAULT_UNITS
+        if program != COMPUTE_BUDGET:
+            continue
+        data = bytes(instruction.data)
+        if data[:1] == bytes([_SET_LIMIT]) and len(data) >= 1 + _LIMIT_BYTES:
+            limit = int.from_bytes(data[1 : 1 + _LIMIT_BYTES], "little")
+        if data[:1] == bytes([_SET_PRICE]) and len(data) >= 1 + _PRICE_BYTES:
+            price_micro_lamports = int.from_bytes(data[1 : 1 + _PRICE_BYTES], "little")
+    units = min(default_limit if limit is None else limit, MAX_COMPUTE_UNITS)
+    return -(-price_micro_lamports * units // _MICRO)
