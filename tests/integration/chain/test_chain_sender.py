@@ -136,13 +136,19 @@ async def test_a_transaction_that_a_node_lost_is_sent_again(
     assert node.requests["sendTransaction"] >= 3
 
 
+class AbsentOutbox(DatabaseOutbox):
+    """Postgres is away when something is to be recorded."""
+
+    async def record(self, transaction: SignedTransaction) -> None:
+        raise ZmartdError("the database is away")
+
+
 async def test_nothing_is_sent_before_it_is_recorded(
     database: Database, rpc: Rpc, node: Node, pay: Pay
 ) -> None:
     payment = await pay()
-    await database.close()
-    async with new_sender(rpc, DatabaseOutbox(database)) as sender:
-        with pytest.raises(ZmartdError):
+    async with new_sender(rpc, AbsentOutbox(database)) as sender:
+        with pytest.raises(ZmartdError, match="the database is away"):
             await sender.send(payment)
         assert sender.pending == 0
     assert node.requests["sendTransaction"] == 0
