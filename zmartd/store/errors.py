@@ -58,7 +58,22 @@ def unavailable(dsn: str, error: BaseException) -> DatabaseUnavailable:
     )
 
 
-def bad_credentials(dsn: str, error: BaseException) -> DatabaseNotReady:
+REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+"""What asyncpg raises when Postgres answers but knows no such user, password or database."""
+
+UNREADABLE_URL = (asyncpg.ClientConfigurationError, ValueError)
+"""What asyncpg raises for a connection URL that it cannot take apart."""
+
+
+def unreadable_url() -> DatabaseNotReady:
+    """The error to raise for such a URL; it quotes nothing, because a password may be what broke it."""
+    return DatabaseNotReady(
+        "database.url is not a Postgres URL: write postgresql://user:password@host:port/database, with "
+        "special characters of the password percent-encoded"
+    )
+
+
+def refused_login(dsn: str, error: BaseException) -> DatabaseNotReady:
     """The error to raise when Postgres at `dsn` answers but does not let us in."""
     return DatabaseNotReady(
         f"Postgres at {place(dsn)} refuses the connection ({error}): check the user, the password and the "

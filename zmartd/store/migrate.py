@@ -13,7 +13,15 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
-from zmartd.store.errors import LOST_CONNECTION, bad_credentials, place, unavailable
+from zmartd.store.errors import (
+    LOST_CONNECTION,
+    REFUSED_LOGIN,
+    UNREADABLE_URL,
+    place,
+    refused_login,
+    unavailable,
+    unreadable_url,
+)
 
 SQL_DIRECTORY = Path(__file__).resolve().parents[1] / "sql"
 """Where the migrations are: package data, in a checkout through a link to the top `sql/`."""
@@ -137,12 +145,10 @@ async def _apply(connection: Connection, migration: Migration, where: str) -> No
 async def _connected(dsn: str) -> AsyncIterator[Connection]:
     try:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS)
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.ClientConfigurationError,
-    ) as error:
-        raise bad_credentials(dsn, error) from error
+    except UNREADABLE_URL as error:
+        raise unreadable_url() from error
+    except REFUSED_LOGIN as error:
+        raise refused_login(dsn, error) from error
     except (OSError, *LOST_CONNECTION) as error:
         raise unavailable(dsn, error) from error
     try:

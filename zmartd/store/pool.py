@@ -13,11 +13,14 @@ from asyncpg import Connection
 from zmartd import config
 from zmartd.store.errors import (
     LOST_CONNECTION,
+    REFUSED_LOGIN,
+    UNREADABLE_URL,
     DatabaseNotReady,
     DatabaseTimeout,
-    bad_credentials,
     place,
+    refused_login,
     unavailable,
+    unreadable_url,
 )
 from zmartd.store.rls import BEGIN_AS_SERVICE, Caller, begin_as
 
@@ -50,38 +53,32 @@ class Database:
         """
         dsn = settings.url.reveal()
         timeout_ms = str(int(settings.statement_timeout_seconds * 1000))
-        try:
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=1,
-                max_size=settings.pool_size,
-                timeout=_ACQUIRE_SECONDS,
-                command_timeout=settings.statement_timeout_seconds + _NETWORK_SECONDS,
-                init=_prepare,
-                reset=_nothing_to_reset,
-                server_settings={
-                    "application_name": "zmartd",
-                    "statement_timeout": timeout_ms,
-                    "idle_in_transaction_session_timeout": str(int(_IDLE_SECONDS * 1000)),
-                    "timezone": "UTC",
-                },
-            )
-        except (
-            asyncpg.InvalidAuthorizationSpecificationError,
-            asyncpg.InvalidCatalogNameError,
-            asyncpg.ClientConfigurationError,
-        ) as error:
-            raise bad_credentials(dsn, error) from error
-        except (OSError, *LOST_CONNECTION) as error:
-            raise unavailable(dsn, error) from error
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=settings.pool_size,
+            timeout=_ACQUIRE_SECONDS,
+            command_timeout=settings.statement_timeout_seconds + _NETWORK_SECONDS,
+            init=_prepare,
+            reset=_nothing_to_reset,
+            server_settings={
+                "application_name": "zmartd",
+                "statement_timeout": timeout_ms,
+                "idle_in_transaction_session_timeout": str(int(_IDLE_SECONDS * 1000)),
+                "timezone": "UTC",
+            },
+        )
         database = cls(pool, dsn)
         try:
             async with database.service():
-                pass
-        except BaseException:
-            await database.close()
+                return database
+        except BaseException as error:
+            pool.terminate()
+            if isinstance(error, UNREADABLE_URL):
+                raise unreadable_url() from error
+            if isinstance(error, REFUSED_LOGIN):
+                raise refused_login(dsn, error) from error
             raise
-        return database
 
     async def close(self) -> None:
         """Close all connections, waiting for transactions that are running."""

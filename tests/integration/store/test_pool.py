@@ -11,6 +11,7 @@ from rows import insert_market, wallet
 
 from zmartd import config
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.migrate import migrate
 from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY, Caller
 
@@ -168,6 +169,23 @@ async def test_an_unreachable_server_is_named_without_the_password(tmp_path):
     with pytest.raises(DatabaseUnavailable, match=f"Postgres at {tmp_path}/zmart cannot be used") as raised:
         await Database.connect(settings)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://zmartd:hunter2@db/zmart", "postgresql://zmartd:hunter2@db:port/zmart"]
+)
+async def test_an_unreadable_url_is_explained_without_being_quoted(url):
+    for connect in (lambda: Database.connect(config.Database(url=config.Secret(url))), lambda: migrate(url)):
+        with pytest.raises(DatabaseNotReady, match="postgresql://user:password@host:port/database") as raised:
+            await connect()
+        assert "hunter2" not in str(raised.value)
+
+
+async def test_an_unknown_user_is_named(postgres_server):
+    url = postgres_server.dsn.replace("zmartd@", "no_such_user@", 1)
+
+    with pytest.raises(DatabaseNotReady, match="no_such_user"):
+        await Database.connect(config.Database(url=config.Secret(url)))
 
 
 async def test_a_login_that_may_not_take_the_roles_is_told_which_grant_is_missing(database_url, stranger):
