@@ -11,23 +11,22 @@ import msgspec
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
+from zmartd.chain.arguments import (
+    NO_ARGUMENTS,
+    Arguments,
+    DisputeCount,
+    MalformedTransaction,
+    MarketCreation,
+    read_arguments,
+)
 from zmartd.chain.codec import Codec
-from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.failures import ProgramFailure, explain_failure
 from zmartd.chain.logs import LogReading, read_logs
 from zmartd.chain.raw import RawInstruction, RawTransaction
-from zmartd.chain.wire import U64, Bytes32, Bytes46, Layout, UndecodableData
-from zmartd.errors import ZmartdError
-from zmartd.market import ids
+from zmartd.chain.wire import UndecodableData
 
 MAX_QUARANTINED_BYTES = 16_384
-
-
-class MalformedTransaction(ZmartdError):
-    """This JSON is not a transaction as Solana's RPC or a raw Helius webhook gives it."""
-
-    code = "malformed_transaction"
 
 
 class EventRecord(Struct, frozen=True, gc=False):
@@ -48,20 +47,6 @@ class Quarantined(Struct, frozen=True, gc=False):
     reason: str
 
 
-class MarketCreation(Struct, frozen=True, gc=False):
-    """The arguments of one create_market: what its event leaves out.
-
-    `ipfs_question_hash` is empty when the 46 bytes are not printable ASCII.
-    """
-
-    market_id: bytes
-    market: Pubkey
-    creator: Pubkey
-    b_parameter: int
-    initial_liquidity: int
-    ipfs_question_hash: str
-
-
 class ChainTransaction(Struct, frozen=True, gc=False):
     """What one transaction did. A failed one has an `error` and nothing else: no events, no creations.
 
@@ -77,6 +62,7 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     events: tuple[EventRecord, ...]
     quarantined: tuple[Quarantined, ...]
     creations: tuple[MarketCreation, ...]
+    dispute_counts: tuple[DisputeCount, ...]
     logs_truncated: bool
 
 
@@ -98,8 +84,8 @@ def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) 
     own = tuple(_own_instructions(transaction, keys, program))
     reading, complete = _trusted(transaction, own, program)
     events, quarantined = _decoded(reading, codec)
-    creations = tuple(_creations(own, keys))
-    return _transaction(transaction, events, quarantined, creations, logs_truncated=not complete)
+    arguments = read_arguments(own, keys)
+    return _transaction(transaction, events, quarantined, arguments, logs_truncated=not complete)
 
 
 @lru_cache(maxsize=4)
@@ -111,7 +97,7 @@ def _transaction(
     transaction: RawTransaction,
     events: tuple[EventRecord, ...] = (),
     quarantined: tuple[Quarantined, ...] = (),
-    creations: tuple[MarketCreation, ...] = (),
+    arguments: Arguments = NO_ARGUMENTS,
     *,
     error: ProgramFailure | None = None,
     logs_truncated: bool = False,
@@ -125,7 +111,8 @@ def _transaction(
         error,
         events,
         quarantined,
-        creations,
+        arguments.creations,
+        arguments.dispute_counts,
         logs_truncated,
     )
 
@@ -186,49 +173,3 @@ def _payload(line: str) -> bytes:
     if len(text) % 4:
         raise UndecodableData("this is not base64")
     return data
-
-
-class _CreateMarket(Struct, frozen=True, gc=False):
-    market_id: Bytes32
-    b_parameter: U64
-    initial_liquidity: U64
-    ipfs_question_hash: Bytes46
-
-
-_CREATE_MARKET = discriminator("global", "create_market")
-_CREATE_MARKET_LAYOUT = Layout(_CreateMarket)
-_CREATE_MARKET_BYTES = 102
-
-
-def _creations(own: tuple[RawInstruction, ...], keys: list[str]) -> Iterator[MarketCreation]:
-    for instruction in own:
-        # Base58 is never shorter than what it encodes: trades need not be decoded to be passed over.
-        if len(instruction.data) < _CREATE_MARKET_BYTES:
-            continue
-        creation = _creation(instruction, keys)
-        if creation is not None:
-            yield creation
-
-
-def _creation(instruction: RawInstruction, keys: list[str]) -> MarketCreation | None:
-    try:
-        data = ids.base58_decode(instruction.data)
-        if not data.startswith(_CREATE_MARKET):
-            return None
-        arguments, _ = _CREATE_MARKET_LAYOUT.unpack(data, DISCRIMINATOR_BYTES)
-        creator, market = (Pubkey.from_string(key) for key in instruction.addresses(keys)[:2])
-    except (ValueError, UndecodableData) as error:
-        raise MalformedTransaction(f"create_market: the instruction cannot be read: {error}") from error
-    return MarketCreation(
-        arguments.market_id,
-        market,
-        creator,
-        arguments.b_parameter,
-        arguments.initial_liquidity,
-        _printable(arguments.ipfs_question_hash),
-    )
-
-
-def _printable(raw: bytes) -> str:
-    text = raw.decode("ascii", errors="replace")
-    return text if text.isascii() and text.isprintable() else ""

@@ -110,7 +110,10 @@ class Indexer:
         creations = {creation.market_id: creation for tx in transactions for creation in tx.creations}
         # An event of this batch whose market the batch makes has waited, too, for an instant.
         due = {row.key: row for row in new + waited}
-        batch = Batch(list(due.values()), addresses, creations, commitment)
+        counts = {
+            (tx.signature, str(count.market)): count for tx in transactions for count in tx.dispute_counts
+        }
+        batch = Batch(list(due.values()), addresses, creations, counts, commitment)
         before = await markets.lock_markets(connection, batch.slots)
         repriced = await _apply_effects(connection, batch, before)
         after = await markets.settle_markets(connection, dict.fromkeys(repriced, 0) | batch.slots)
@@ -141,7 +144,7 @@ async def _apply_effects(
 ) -> set[str]:
     """Apply the effects of new events; returns the markets whose trades changed anything."""
     rates_from = await apply_protocol(connection, batch.rows, batch.commitment)
-    await apply_lifecycle(connection, batch.rows, batch.creations)
+    await apply_lifecycle(connection, batch)
     await markets.adopt_metadata(connection, batch.rows)
     await apply_votes(connection, batch.rows)
     await apply_payouts(connection, batch.rows, batch.addresses)

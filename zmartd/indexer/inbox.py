@@ -11,7 +11,8 @@ import msgspec
 from asyncpg import Connection
 from prometheus_client import Counter
 
-from zmartd.chain.transactions import ChainTransaction, MalformedTransaction
+from zmartd.chain.arguments import MalformedTransaction
+from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from asyncpg import Connection
 
+from zmartd.chain.arguments import MarketCreation
 from zmartd.chain.events import (
     DisputeAggregated,
     DisputeInitiated,
@@ -18,7 +19,7 @@ from zmartd.chain.events import (
     ProposalAggregated,
     ProposalApproved,
 )
-from zmartd.chain.transactions import MarketCreation
+from zmartd.indexer.batch import Batch
 from zmartd.indexer.rows import EventRow
 from zmartd.market.lifecycle import MarketState
 
@@ -70,6 +71,9 @@ update markets
  where markets.id = moved.id and (markets.state_slot, markets.state_rank) <= (moved.slot, moved.rank)
 """
 
+_Fact = tuple[str, tuple[Any, ...]]
+"""A statement and its arguments, the market's id first."""
+
 _RANK: dict[type[Any], int] = {
     MarketCreated: 0,
     ProposalApproved: 1,
@@ -83,21 +87,19 @@ _RANK: dict[type[Any], int] = {
 """In which order state changes of one slot must have happened."""
 
 
-async def apply_lifecycle(
-    connection: Connection, rows: Sequence[EventRow], creations: Mapping[bytes, MarketCreation]
-) -> set[str]:
+async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
     """Apply new life-cycle events to rows that exist. Returns the ids of the markets that they touched."""
     statements: dict[str, list[tuple[Any, ...]]] = {}
     moves: dict[str, tuple[int, int, EventRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
-        for statement, arguments in _facts(row, creations):
+    for row in sorted(batch.rows, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
+        for statement, arguments in _facts(row, batch):
             statements.setdefault(statement, []).append(arguments)
         if (rank := _RANK.get(type(row.event))) is not None and row.market_id is not None:
             known = moves.get(row.market_id)
             if known is None or (row.slot, rank) >= known[:2]:
                 moves[row.market_id] = (row.slot, rank, row)
-    for statement, batch in statements.items():
-        await connection.executemany(statement, batch)
+    for statement, arguments_list in statements.items():
+        await connection.executemany(statement, arguments_list)
     if moves:
         order = sorted(moves)
         await connection.execute(
@@ -108,21 +110,14 @@ async def apply_lifecycle(
             [moves[market_id][1] for market_id in order],
             [moves[market_id][2].occurred_at for market_id in order],
         )
-    return {arguments[0] for batch in statements.values() for arguments in batch}
+    return {arguments[0] for rows in statements.values() for arguments in rows}
 
 
-def _facts(row: EventRow, creations: Mapping[bytes, MarketCreation]) -> list[tuple[str, tuple[Any, ...]]]:
+def _facts(row: EventRow, batch: Batch) -> list[_Fact]:
     at = row.occurred_at
     match row.event:
-        case MarketCreated(market_id=raw, creator=creator, b_parameter=b):
-            market_id, creation = raw.hex(), creations.get(raw)
-            seed = b // SEED_SHARES_DIVISOR
-            question_hash = (creation.ipfs_question_hash or None) if creation else None
-            created = (market_id, str(creator), b, seed, at, question_hash)
-            facts: list[tuple[str, tuple[Any, ...]]] = [(_CREATED, created)]
-            if creation:
-                facts.append((_FUNDED, (market_id, creation.initial_liquidity)))
-            return facts
+        case MarketCreated() as created:
+            return _created(created, batch.creations.get(created.market_id), at)
         case ProposalAggregated(market_id=raw, likes=likes, dislikes=dislikes):
             return [(_PROPOSAL_COUNTED, (raw.hex(), likes, dislikes, row.slot))]
         case ProposalApproved(market_id=raw):
@@ -139,16 +134,26 @@ def _facts(row: EventRow, creations: Mapping[bytes, MarketCreation]) -> list[tup
         case DisputeAggregated(
             market_id=raw, agrees=agrees, disagrees=disagrees, dispute_succeeded=succeeded
         ):
-            facts = [(_DISPUTE_COUNTED, (raw.hex(), agrees, disagrees, row.slot))]
-            if not succeeded:
-                facts.append((_FINALIZED_INVALID, (raw.hex(), at)))
-            return facts
+            finalized = [] if succeeded else [(_FINALIZED_INVALID, (raw.hex(), at))]
+            return [(_DISPUTE_COUNTED, (raw.hex(), agrees, disagrees, row.slot)), *finalized]
         case MarketFinalized(market_id=raw, final_outcome=outcome, was_disputed=disputed):
-            return [(_FINALIZED, (raw.hex(), outcome, disputed, at))]
+            finalized = (_FINALIZED, (raw.hex(), outcome, disputed, at))
+            count = batch.dispute_count(row)
+            if count is None:
+                return [finalized]
+            return [finalized, (_DISPUTE_COUNTED, (raw.hex(), count.agree, count.disagree, row.slot))]
         case MarketCancelled(market_id=raw):
             return [(_CANCELLED, (raw.hex(), at))]
         case _:
             return []
+
+
+def _created(event: MarketCreated, creation: MarketCreation | None, at: datetime) -> list[_Fact]:
+    market_id, seed = event.market_id.hex(), event.b_parameter // SEED_SHARES_DIVISOR
+    question_hash = (creation.ipfs_question_hash or None) if creation else None
+    created = (market_id, str(event.creator), event.b_parameter, seed, at, question_hash)
+    funded = [(_FUNDED, (market_id, creation.initial_liquidity))] if creation else []
+    return [(_CREATED, created), *funded]
 
 
 def _state_after(row: EventRow) -> MarketState:

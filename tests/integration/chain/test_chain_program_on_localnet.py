@@ -17,6 +17,7 @@ from solders.system_program import TransferParams, transfer
 
 from zmartd.chain import events
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, VoteRecord
+from zmartd.chain.arguments import MarketCreation
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.codec import Codec
 from zmartd.chain.discriminators import discriminator
@@ -25,7 +26,7 @@ from zmartd.chain.idl import default_idl
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender, TransactionFailed
-from zmartd.chain.transactions import ChainTransaction, MarketCreation, parse_transaction
+from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.market import lmsr

@@ -9,9 +9,10 @@ from based58 import b58encode
 from solders.pubkey import Pubkey
 
 from zmartd.chain import events
+from zmartd.chain.arguments import DisputeCount, MarketCreation
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.pdas import Pdas
-from zmartd.chain.transactions import ChainTransaction, EventRecord, MarketCreation
+from zmartd.chain.transactions import ChainTransaction, EventRecord
 from zmartd.market import fees, lmsr
 
 PROGRAM = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
@@ -50,7 +51,13 @@ class Story:
     def now(self) -> int:
         return GENESIS_TIME + self.slot
 
-    def tell(self, *said: ProgramEvent, creations: tuple[MarketCreation, ...] = (), slots: int = 1) -> None:
+    def tell(
+        self,
+        *said: ProgramEvent,
+        creations: tuple[MarketCreation, ...] = (),
+        counts: tuple[DisputeCount, ...] = (),
+        slots: int = 1,
+    ) -> None:
         """One transaction, `slots` after the one before."""
         self.slot += slots
         self.transactions.append(
@@ -64,6 +71,7 @@ class Story:
                 events=tuple(EventRecord(ordinal, event) for ordinal, event in enumerate(said)),
                 quarantined=(),
                 creations=creations,
+                dispute_counts=counts,
                 logs_truncated=False,
             )
         )
@@ -103,7 +111,10 @@ class Story:
             self.tell(events.DisputeVoteSubmitted(self.market_id, trader, True, self.now))
 
     def finalize(self, outcome: bool, disputed: bool) -> None:
-        self.tell(events.MarketFinalized(self.market_id, outcome, disputed, self.now), slots=500)
+        counts = (DisputeCount(self.market, 3, 1),) if disputed else ()
+        self.tell(
+            events.MarketFinalized(self.market_id, outcome, disputed, self.now), counts=counts, slots=500
+        )
 
     def claim(self, outcome: bool) -> None:
         for trader in self.traders:

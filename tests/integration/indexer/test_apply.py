@@ -73,6 +73,7 @@ async def test_a_whole_life_leads_to_the_numbers_of_the_program(indexer: Indexer
     assert market["final_outcome"] is True
     assert market["was_disputed"] is True
     assert (market["shares_yes"], market["shares_no"]) == (story.q[True], story.q[False])
+    assert (market["dispute_agree"], market["dispute_disagree"]) == (3, 1)
     assert market["total_volume"] == story.volume
     assert market["current_liquidity"] == story.liquidity
     assert market["accumulated_protocol_fees"] == story.fees[0]

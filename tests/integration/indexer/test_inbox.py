@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,14 +11,18 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story
+from zmartd import config
+from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.pdas import Pdas
-from zmartd.chain.transactions import ChainTransaction, MalformedTransaction
+from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
+from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.inbox import Inbox, MalformedDelivery
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
 from zmartd.store.errors import DatabaseUnavailable
+from zmartd.store.migrate import migrate
 from zmartd.store.pool import Database
 
 
@@ -125,9 +130,12 @@ async def test_what_is_no_delivery_is_refused(inbox: Inbox, body: bytes) -> None
 
 
 async def test_a_delivery_that_cannot_be_committed_is_not_acknowledged(
-    inbox: Inbox, database: Database
+    indexer: Indexer, story: Story, tmp_path: Path
 ) -> None:
-    await database.close()
+    async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
+        await migrate(server.dsn)
+        database = await Database.connect(config.Database(url=config.Secret(server.dsn)))
+    inbox = Inbox(database, indexer, Transcript(story), SystemClock())
     with pytest.raises(DatabaseUnavailable):
         await inbox.accept(delivery(0))
 

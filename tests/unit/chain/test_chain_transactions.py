@@ -23,10 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
+from zmartd.chain.arguments import MalformedTransaction, MarketCreation
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.events import ProposalAggregated, ProposalApproved, SharesBought, SharesTransferred
 from zmartd.chain.logs import MAX_LOG_LINES, read_logs
-from zmartd.chain.transactions import EventRecord, MalformedTransaction, MarketCreation, parse_transaction
+from zmartd.chain.transactions import EventRecord, parse_transaction
 from zmartd.market import ids
 
 WALLET = Pubkey([9] * 32)
