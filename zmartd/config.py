@@ -94,7 +94,9 @@ class Database(Struct, frozen=True, kw_only=True):
     url: Annotated[Secret, _is("where Postgres is: postgresql://user:password@host:port/database")] = Secret(
         "postgresql://localhost:5432/zmartd"
     )
-    pool_size: Annotated[Count, _is("the most connections this daemon opens")] = 10
+    pool_size: Annotated[
+        int, Meta(ge=3, le=1_000), _is("the most connections this daemon opens; it needs three at least")
+    ] = 10
     statement_timeout_seconds: Annotated[Seconds, _is("a query that takes longer is cancelled")] = 10.0
 
 

@@ -51,11 +51,9 @@ from zmartd.indexer.inbox import Inbox
 from zmartd.log import get_logger
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.messages import MarketUpdate, Snapshot
-from zmartd.store import markets
+from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.pool import Database
-from zmartd.store.rls import ANYBODY
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.lock import TaskLock
@@ -160,7 +158,11 @@ def application(core: Core) -> web.Application:
     app = web.Application(client_max_size=settings.server.max_body_bytes)
     sessions = Sessions(Tokens(settings.auth, clock, _random_id), core.redis, clock)
     hub = Hub(
-        core.bus, partial(_snapshot, core.database), partial(_address, core.program), settings.realtime, clock
+        core.bus,
+        MarketSnapshots(core.database).read,
+        partial(_address, core.program),
+        settings.realtime,
+        clock,
     )
     websocket = WebSocketEndpoint(hub, sessions, settings.realtime, clock, _random_id)
     nonces = Nonces(core.redis, settings.auth.nonce_seconds, _random_id)
@@ -299,32 +301,6 @@ def _health(core: Core) -> Health:
             "rpc": Dependency(rpc, essential=False),
         },
         core.clock,
-    )
-
-
-async def _snapshot(database: Database, reference: str) -> Snapshot | None:
-    """A market as subscribers see it first."""
-    async with database.caller(ANYBODY) as connection:
-        market = await markets.find(connection, reference)
-    if market is None:
-        return None
-    return Snapshot(
-        market_id=market.id,
-        version=market.version,
-        occurred_at=market.updated_at,
-        data=MarketUpdate(
-            state=market.state,
-            on_chain_address=market.on_chain_address,
-            price_yes=market.price_yes,
-            shares_yes=market.shares_yes,
-            shares_no=market.shares_no,
-            b_parameter=market.b_parameter or 0,
-            total_volume_lamports=market.total_volume,
-            current_liquidity_lamports=market.current_liquidity,
-            proposed_outcome=market.proposed_outcome,
-            final_outcome=market.final_outcome,
-            slot=market.slot,
-        ),
     )
 
 
