@@ -18,6 +18,7 @@ select signature, wire, last_valid_block_height, purpose, slot
 _RECORD = """
 insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, market_id)
 values ($1, $2, $3, $4, $5)
+on conflict (signature) do update set status = 'pending', slot = null, error = null, settled_at = null
 """
 
 
@@ -35,6 +36,9 @@ async def claim(
 
     Under way is what is in the outbox without a known fate, and what landed after `read_at_slot`, the slot of
     the account from which the caller decided: what that caller read did not show it yet.
+
+    A transaction that failed and is proposed again on the same blockhash is the same bytes: it is sent again,
+    which can only repeat its failure or do now what could not be done then.
 
     Takes a service transaction of its own, because the other daemons wait for its end.
     """

@@ -7,6 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from world import World, a_world
+
+from zmartd.store.pool import Database
 
 
 @pytest.fixture
@@ -23,3 +26,10 @@ async def lost_redis(tmp_path: Path) -> AsyncIterator[Redis]:
     client = Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0))
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, redis: Redis) -> AsyncIterator[World]:
+    """A chain whose admin is the backend authority."""
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        yield world

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from world import World
+
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.tasks.base import Action
+from zmartd.tasks.plugins import discover
+from zmartd.tasks.reconciler import Reconciler
+
+
+async def test_the_built_in_tasks_are_plugins_like_any_other(world: World) -> None:
+    found = discover(world.own.context(interval_seconds=7))
+    assert found.broken == ()
+    assert [(task.name, task.enabled, task.interval_seconds) for task in found.tasks] == [
+        ("market_monitor", True, 7),
+        ("reconciler", True, 30),
+        ("vote_aggregator", True, 7),
+    ]
+
+
+async def test_the_reconciler_applies_what_no_webhook_brought_and_then_finds_nothing(world: World) -> None:
+    await Reconciler(world.own.context()).run()
+    market_id = await world.proposal(indexed=False)
+
+    (repaired,) = await Reconciler(world.own.context(authority=None)).run()
+
+    assert repaired == Action(
+        None, "repair", ok=True, detail="1 of 2 transactions were missing, with 1 new events"
+    )
+    assert await world.states(market_id) == (MarketState.PROPOSED, MarketState.PROPOSED)
+    await world.vote(VoteKind.PROPOSAL, market_id, yes=1)
+    assert await Reconciler(world.own.context()).run() == []

@@ -1,0 +1,314 @@
+"""A chain with the program on it, a database and a bus: everything that a task works with, all real."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from redis.asyncio import Redis
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd import config
+from zmartd.chain.accounts import MarketAccount
+from zmartd.chain.assemble import sign
+from zmartd.chain.codec import Codec
+from zmartd.chain.idl import default_idl
+from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.sender import Sender
+from zmartd.chain.transactions import parse_transaction
+from zmartd.clock import SystemClock
+from zmartd.embedded.localnet import LocalnetSettings, running
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.fetch import Fetcher
+from zmartd.market.ids import cid_v0
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.realtime.bus import Bus
+from zmartd.store import dispute_requests, markets, votes
+from zmartd.store.outbox import DatabaseOutbox
+from zmartd.store.pool import Database
+from zmartd.store.rls import Caller
+from zmartd.tasks.base import PeriodicTask
+from zmartd.tasks.context import TaskContext
+
+PROGRAM_ID = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
+PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))
+SLOT_MILLISECONDS = 20
+DISPUTE_PERIOD_SECONDS = 259_200
+MIN_PROPOSAL_VOTES = 3
+B_PARAMETER = 500 * 10**9
+INITIAL_LIQUIDITY = 10**9
+DOCUMENT_CID = cid_v0(b"what the market is about")
+
+
+def keypair(name: str) -> Keypair:
+    """The same key for the same name."""
+    return Keypair.from_seed(hashlib.sha256(name.encode()).digest())
+
+
+AUTHORITY, ADMIN, CREATOR, RESOLVER = map(keypair, ("authority", "admin", "creator", "resolver"))
+HOLDERS = [keypair(f"holder {number}") for number in range(4)]
+TREASURY = keypair("treasury")
+RICH = (AUTHORITY, ADMIN, CREATOR, RESOLVER, TREASURY, *HOLDERS)
+
+
+class Daemon:
+    """What one daemon opens for its tasks. Several of them share the world."""
+
+    def __init__(self, world: World, rpc: Rpc, sender: Sender, fetcher: Fetcher) -> None:
+        self._world = world
+        self.rpc = rpc
+        self.sender = sender
+        self.fetcher = fetcher
+
+    def context(self, authority: Keypair | None = AUTHORITY, **changed: Any) -> TaskContext:
+        """`changed` are settings of both tasks, by name."""
+
+        def section(defaults: Any) -> Any:
+            known = {field.name for field in msgspec.structs.fields(defaults)}
+            return msgspec.structs.replace(
+                defaults, **{name: value for name, value in changed.items() if name in known}
+            )
+
+        return TaskContext(
+            settings=config.Tasks(
+                vote_aggregator=section(config.VoteAggregator(min_proposal_votes=MIN_PROPOSAL_VOTES)),
+                market_monitor=section(config.MarketMonitor()),
+            ),
+            database=self._world.database,
+            redis=self._world.redis,
+            rpc=self.rpc,
+            program=self._world.program,
+            sender=self.sender,
+            fetcher=self.fetcher,
+            clock=SystemClock(),
+            authority=authority,
+        )
+
+
+class World:
+    """The chain and what the index knows of it, seen from outside the tasks."""
+
+    def __init__(
+        self, rpc_url: str, database: Database, redis: Redis, session: aiohttp.ClientSession
+    ) -> None:
+        self.database = database
+        self.redis = redis
+        self.idl = default_idl(str(PROGRAM_ID))
+        self.program = Program(self.idl, PROGRAM_ID)
+        self._rpc_url = rpc_url
+        self._session = session
+        self._numbers = count(1)
+        self._wallets = count(1)
+        self.own: Daemon
+
+    @asynccontextmanager
+    async def daemon(self) -> AsyncIterator[Daemon]:
+        """Another daemon; at the end of the block it is gone, whatever it was doing."""
+        clock = SystemClock()
+        parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
+        async with (
+            Rpc(self._rpc_url, clock=clock) as rpc,
+            Sender(rpc, DatabaseOutbox(self.database), clock, self.idl, poll_seconds=0.02) as sender,
+        ):
+            indexer = Indexer(self.database, Bus(self.redis, clock), self.program.pdas)
+            yield Daemon(self, rpc, sender, Fetcher(rpc, indexer, parse))
+
+    async def act(self, signer: Keypair, *instructions: Instruction, indexed: bool = True) -> str:
+        """What a user does on the chain; indexed unless the webhook got lost."""
+        latest = await self.own.rpc.latest_blockhash()
+        transaction = sign(
+            instructions,
+            signer,
+            latest.blockhash,
+            latest.last_valid_block_height,
+            f"test {next(self._numbers)}",
+        )
+        await self.own.sender.send(transaction)
+        if indexed:
+            await self.own.fetcher.apply_signature(transaction.signature)
+        return transaction.signature
+
+    async def proposal(self, *, indexed: bool = True) -> str:
+        """A new market; gives its id."""
+        market_id = hashlib.sha256(f"market {next(self._numbers)}".encode()).digest()
+        create = self.program.create_market(
+            creator=CREATOR.pubkey(),
+            market_id=market_id,
+            b_parameter=B_PARAMETER,
+            initial_liquidity=INITIAL_LIQUIDITY,
+            ipfs_question_hash=DOCUMENT_CID,
+        )
+        await self.act(CREATOR, create, indexed=indexed)
+        return market_id.hex()
+
+    async def approve(self, market_id: str, *, indexed: bool = True) -> None:
+        market = self.address(market_id)
+        await self.act(
+            AUTHORITY,
+            self.program.aggregate_proposal_votes(
+                backend_authority=AUTHORITY.pubkey(), market=market, final_likes=1, final_dislikes=0
+            ),
+            self.program.approve_proposal(admin=AUTHORITY.pubkey(), market=market),
+            indexed=indexed,
+        )
+
+    async def resolving(self, *, holders: int = 0) -> str:
+        """A market that somebody has just resolved with YES, in which so many wallets hold shares."""
+        market_id = await self.proposal()
+        market = self.address(market_id)
+        await self.approve(market_id)
+        await self.act(CREATOR, self.program.activate_market(authority=CREATOR.pubkey(), market=market))
+        for holder in HOLDERS[:holders]:
+            await self.act(
+                holder,
+                self.program.buy_shares(
+                    user=holder.pubkey(),
+                    market=market,
+                    protocol_fee_wallet=TREASURY.pubkey(),
+                    outcome=False,
+                    target_cost=10**8,
+                ),
+            )
+        await self.travel(60)
+        resolve = self.program.resolve_market(
+            resolver=RESOLVER.pubkey(), market=market, proposed_outcome=True, ipfs_evidence_hash=DOCUMENT_CID
+        )
+        await self.act(RESOLVER, resolve)
+        return market_id
+
+    async def disputed(self) -> str:
+        """A market resolved with YES and disputed since."""
+        market_id = await self.resolving()
+        await self.travel(60)
+        await self.dispute(market_id)
+        return market_id
+
+    async def dispute(self, market_id: str, *, indexed: bool = True) -> None:
+        initiate = self.program.initiate_dispute(
+            initiator=HOLDERS[0].pubkey(), market=self.address(market_id)
+        )
+        await self.act(HOLDERS[0], initiate, indexed=indexed)
+
+    async def vote(self, kind: VoteKind, market_id: str, yes: int, no: int = 0) -> None:
+        """So many wallets vote through the API."""
+        for vote in [True] * yes + [False] * no:
+            wallet = str(keypair(f"voter {next(self._wallets)}").pubkey())
+            async with self.database.caller(Caller(wallet)) as connection:
+                await votes.cast(connection, kind, market_id, wallet, vote)
+
+    async def request_dispute(self, market_id: str, holder: Keypair) -> None:
+        wallet = str(holder.pubkey())
+        async with self.database.caller(Caller(wallet)) as connection:
+            await dispute_requests.request(connection, market_id, wallet)
+
+    async def travel(self, seconds: int) -> None:
+        """Move the chain's clock forward, and return when confirmed blocks show it."""
+        until = (await self.own.rpc.chain_time()).unix_timestamp + seconds
+        await self.cheat("surfnet_timeTravel", {"absoluteTimestamp": until * 1_000})
+
+        async def arrived() -> bool:
+            return (await self.own.rpc.chain_time()).unix_timestamp >= until
+
+        await self.until(arrived)
+
+    async def misbehave(self, **faults: Any) -> None:
+        """How the node treats the RPC requests that follow; nothing given: well."""
+        await self.cheat("zmartd_setFaults", {"rpc": faults})
+
+    async def cheat(self, method: str, *params: Any) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
+        async with self._session.post(self._rpc_url, json=body) as response:
+            answer = await response.json()
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def address(self, market_id: str) -> Pubkey:
+        return self.program.pdas.market(bytes.fromhex(market_id))
+
+    async def account(self, market_id: str) -> MarketAccount:
+        """The market as the chain has it."""
+        found = await self.own.rpc.account(self.address(market_id))
+        assert found is not None
+        return MarketAccount.decode(found.data)
+
+    async def states(self, market_id: str) -> tuple[MarketState, MarketState]:
+        """The market's state on the chain and in the index."""
+        async with self.database.service() as connection:
+            indexed = await markets.get(connection, market_id)
+        return (await self.account(market_id)).state, indexed.state
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        async with self.database.service() as connection:
+            return [tuple(row) for row in await connection.fetch(query, *arguments)]
+
+    async def outbox(self, market_id: str) -> list[tuple[str, str]]:
+        """Purpose and status of every transaction that tasks recorded for the market, oldest first."""
+        return await self.fetch(
+            "select purpose, status from outbox_transactions where market_id = $1 order by created_at",
+            market_id,
+        )
+
+    async def closed_votes(self, market_id: str) -> list[tuple[int, int]]:
+        """The counts for which a market's votes are closed."""
+        return await self.fetch("select yes, no from vote_tallies where market_id = $1", market_id)
+
+    async def has_landed(self, market_id: str) -> bool:
+        return "landed" in {status for _, status in await self.outbox(market_id)}
+
+    async def until(self, condition: Callable[[], Awaitable[object]], timeout_seconds: float = 10.0) -> None:
+        """Return when `condition` gives something true."""
+        async with asyncio.timeout(timeout_seconds):
+            while not await condition():  # noqa: ASYNC110 - conditions are of many kinds, none of them events
+                await asyncio.sleep(0.005)
+
+    async def executed(self, market_id: str) -> int:
+        """How many transactions, failed ones included, the chain has executed on the market."""
+        return len(await self.own.rpc.signatures_for_address(self.address(market_id)))
+
+
+async def killed_once(
+    world: World, task: Callable[[TaskContext], PeriodicTask], when: Callable[[], Awaitable[object]]
+) -> None:
+    """Run a task in a daemon of its own, which dies with all that it was doing when the condition holds."""
+    async with world.daemon() as doomed:
+        run = asyncio.create_task(task(doomed.context()).run())
+        await world.until(when)
+        assert not run.done(), "the run was over before it could be killed"
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+@asynccontextmanager
+async def a_world(
+    directory: Path, database: Database, redis: Redis, admin: Keypair = AUTHORITY
+) -> AsyncIterator[World]:
+    """A fresh chain whose program has `admin` for its admin and AUTHORITY for its backend authority."""
+    settings = LocalnetSettings(
+        directory,
+        rpc_port=0,
+        slot_milliseconds=SLOT_MILLISECONDS,
+        programs={str(PROGRAM_ID): PROGRAM_FILE},
+        genesis_accounts={str(rich.pubkey()): 10**13 for rich in RICH},
+    )
+    async with running(settings) as endpoints, aiohttp.ClientSession() as session:
+        world = World(endpoints.rpc_url, database, redis, session)
+        async with world.daemon() as world.own:
+            initialize = world.program.initialize_global_config(
+                admin=admin.pubkey(),
+                protocol_fee_wallet=TREASURY.pubkey(),
+                backend_authority=AUTHORITY.pubkey(),
+            )
+            await world.act(admin, initialize)
+            yield world
