@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,11 +30,14 @@ asyncio.run(serve(settings, ready=announce, stop=asyncio.Event()))
 
 
 @asynccontextmanager
-async def localnet_process(directory: Path, slot_milliseconds: int) -> AsyncIterator[Endpoints]:
-    """A serving localnet; it is killed with SIGKILL when the block ends."""
+async def localnet_process(
+    directory: Path, slot_milliseconds: int, ledger_bytes_limit: int | None = None
+) -> AsyncIterator[Endpoints]:
+    """A serving localnet; it is killed with SIGKILL when the block ends. No file of it passes the limit."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _PROGRAM, str(directory), str(slot_milliseconds)),
         stdout=asyncio.subprocess.PIPE,
+        preexec_fn=None if ledger_bytes_limit is None else partial(_limit_files, ledger_bytes_limit),
     )
     try:
         assert process.stdout is not None
@@ -41,5 +46,11 @@ async def localnet_process(directory: Path, slot_milliseconds: int) -> AsyncIter
                 assert line, "the localnet ended before it was ready"
         yield msgspec.json.decode(line, type=Endpoints)
     finally:
-        process.send_signal(signal.SIGKILL)
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
         await process.wait()
+
+
+def _limit_files(largest_bytes: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write that is too long fails, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, largest_bytes))

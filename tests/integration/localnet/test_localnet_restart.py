@@ -7,12 +7,20 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
-from localnet_client import SOL, Chain
+from localnet_client import SOL, Chain, wire
 from localnet_process import localnet_process
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from zmartd.embedded.localnet import Endpoints, LocalnetError, LocalnetSettings, running, serve
+from zmartd.embedded.localnet import (
+    Endpoints,
+    LocalnetError,
+    LocalnetSettings,
+    WebhookTarget,
+    running,
+    serve,
+)
+from zmartd.embedded.localnet.chain.runtime import RuntimePanic
 from zmartd.embedded.localnet.ledger import LedgerError
 
 NEVER_MILLISECONDS = 3_600_000
@@ -151,6 +159,72 @@ async def test_a_program_that_is_not_there_is_named(still: LocalnetSettings, tmp
     with pytest.raises(LocalnetError, match=r"missing\.so"):
         async with started(msgspec.structs.replace(still, programs=missing)):
             pass
+
+
+async def test_a_program_that_is_none_is_refused(still: LocalnetSettings, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.so"
+    junk.write_bytes(b"no program")
+    with pytest.raises(RuntimePanic, match=r"junk\.so is not a program"):
+        async with started(msgspec.structs.replace(still, programs={str(Pubkey.new_unique()): junk})):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"programs": {"nobody": Path("x.so")}}, "base58"),
+        ({"genesis_accounts": {"nobody": 1}}, "base58"),
+        ({"webhooks": (WebhookTarget("http://127.0.0.1:1", ("nobody",)),)}, "webhook"),
+        ({"slot_milliseconds": 0}, "slot_milliseconds"),
+        ({"rpc_port": 65_535}, "65536"),
+    ],
+)
+async def test_a_wrong_setting_is_named(
+    still: LocalnetSettings, wrong: dict[str, object], named: str
+) -> None:
+    with pytest.raises(LocalnetError, match=named):
+        async with started(msgspec.structs.replace(still, **wrong)):
+            pass
+
+
+async def test_a_ledger_that_cannot_grow_ends_the_process_and_keeps_what_was_answered(tmp_path: Path) -> None:
+    friend = Keypair().pubkey()
+    process = localnet_process(tmp_path, 50, ledger_bytes_limit=1_500_000)
+    async with process as endpoints, aiohttp.ClientSession() as session:
+        chain = Chain(endpoints, session)
+        wallet = await chain.wallet(1_000_000 * SOL)
+        acknowledged = await transfer_until_refused(chain, wallet, friend)
+        await until_gone(chain)
+    async with started_as_a_process(tmp_path, NEVER_MILLISECONDS) as chain:
+        config = {"commitment": "confirmed", "limit": 1}
+        newest = await chain.call("getSignaturesForAddress", str(friend), config)
+        assert [one["signature"] for one in newest] == acknowledged[-1:]
+        assert await chain.balance(friend) == sum(SOL + number for number in range(len(acknowledged)))
+
+
+async def transfer_until_refused(chain: Chain, wallet: Keypair, friend: Pubkey) -> list[str]:
+    """The signatures of the transfers that were acknowledged: of SOL, SOL + 1, SOL + 2, ... lamports."""
+    acknowledged: list[str] = []
+    while True:
+        try:
+            transaction = await chain.transfer(wallet, friend, SOL + len(acknowledged))
+            answer = await chain.answer("sendTransaction", wire(transaction), {"encoding": "base64"})
+        except aiohttp.ClientError:  # a slot could not be completed, and that ended it
+            return acknowledged
+        if "error" in answer:
+            assert answer["error"] == {"code": -32603, "message": "Internal error"}
+            return acknowledged
+        acknowledged.append(answer["result"])
+
+
+async def until_gone(chain: Chain) -> None:
+    """Return when nobody answers any more."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await chain.answer("getHealth")
+            except aiohttp.ClientError:
+                return
 
 
 async def test_serving_ends_when_it_is_told_to(still: LocalnetSettings) -> None:

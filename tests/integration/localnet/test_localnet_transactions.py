@@ -3,12 +3,25 @@ import base64
 import base58
 import pytest
 from localnet_client import SOL, Chain, pay, wire
+from solders.address_lookup_table_account import (
+    ID as LOOKUP_TABLES,
+)
+from solders.address_lookup_table_account import (
+    AddressLookupTableAccount,
+    derive_lookup_table_address,
+)
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
-from solders.instruction import Instruction
+from solders.hash import Hash
+from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
-from solders.message import Message, to_bytes_versioned
+from solders.message import Message, MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
+from solders.system_program import (
+    AdvanceNonceAccountParams,
+    advance_nonce_account,
+    create_nonce_account,
+)
 from solders.transaction import VersionedTransaction
 
 MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
@@ -383,3 +396,70 @@ async def test_a_simulation_charges_nothing(chain: Chain) -> None:
     value = (await chain.call("simulateTransaction", wire(transaction), config))["value"]
     assert value["accounts"][0]["lamports"] == SOL // 2 - 55_000
     assert await chain.balance(wallet.pubkey()) == SOL
+
+
+async def test_a_durable_nonce_outlives_every_blockhash_and_is_good_once(chain: Chain) -> None:
+    wallet, nonce, friend = await chain.wallet(), Keypair(), Keypair().pubkey()
+    rent = await chain.call("getMinimumBalanceForRentExemption", 80)
+    setup = create_nonce_account(wallet.pubkey(), nonce.pubkey(), wallet.pubkey(), rent)
+    message = MessageV0.try_compile(wallet.pubkey(), list(setup), [], await chain.blockhash())
+    await chain.send(VersionedTransaction(message, [wallet, nonce]))
+    await chain.advance(400)
+    config = {"commitment": "confirmed", "encoding": "base64"}
+    account = (await chain.call("getAccountInfo", str(nonce.pubkey()), config))["value"]
+    waiting = Hash(base64.b64decode(account["data"][0])[40:72])
+    advance = advance_nonce_account(
+        AdvanceNonceAccountParams(nonce_pubkey=nonce.pubkey(), authorized_pubkey=wallet.pubkey())
+    )
+    first = await chain.signed(wallet, [advance, pay(wallet, friend, SOL)], waiting)
+    second = await chain.signed(wallet, [advance, pay(wallet, friend, 2 * SOL)], waiting)
+    await chain.send(first)
+    assert (await chain.send_error(second))["data"]["err"] == "BlockhashNotFound"
+    assert await chain.balance(friend) == SOL
+
+
+async def test_a_lookup_table_lends_its_addresses(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    slot = await chain.call("getSlot", {"commitment": "confirmed"})
+    table, bump = derive_lookup_table_address(wallet.pubkey(), slot)
+    create = lookup_table_instruction(
+        (0).to_bytes(4, "little") + slot.to_bytes(8, "little") + bytes([bump]), wallet, table
+    )
+    extend = lookup_table_instruction(
+        (2).to_bytes(4, "little") + (1).to_bytes(8, "little") + bytes(friend), wallet, table
+    )
+    await chain.send(await chain.signed(wallet, [create, extend]))
+    await chain.advance(2)
+    lent = AddressLookupTableAccount(table, [friend])
+    message = MessageV0.try_compile(
+        wallet.pubkey(), [pay(wallet, friend, SOL)], [lent], await chain.blockhash()
+    )
+    assert friend not in message.account_keys
+    signature = await chain.send(VersionedTransaction(message, [wallet]))
+    await chain.advance()
+    config = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+    found = await chain.call("getTransaction", signature, config)
+    assert found["meta"]["loadedAddresses"] == {"writable": [str(friend)], "readonly": []}
+    assert found["meta"]["postBalances"][2] == await chain.balance(friend) == SOL
+    assert found["transaction"]["message"]["addressTableLookups"] == [
+        {"accountKey": str(table), "writableIndexes": [0], "readonlyIndexes": []}
+    ]
+    parsed = await chain.call("getTransaction", signature, config | {"encoding": "jsonParsed"})
+    assert parsed["transaction"]["message"]["accountKeys"][-1] == {
+        "pubkey": str(friend),
+        "signer": False,
+        "writable": True,
+        "source": "lookupTable",
+    }
+    history = await chain.call("getSignaturesForAddress", str(friend), {"commitment": "confirmed"})
+    assert [one["signature"] for one in history] == [signature]
+
+
+def lookup_table_instruction(data: bytes, wallet: Keypair, table: Pubkey) -> Instruction:
+    accounts = [
+        AccountMeta(table, is_signer=False, is_writable=True),
+        AccountMeta(wallet.pubkey(), is_signer=True, is_writable=False),
+        AccountMeta(wallet.pubkey(), is_signer=True, is_writable=True),
+        AccountMeta(Pubkey.default(), is_signer=False, is_writable=False),
+    ]
+    return Instruction(LOOKUP_TABLES, data, accounts)

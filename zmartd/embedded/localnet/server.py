@@ -48,7 +48,8 @@ async def serve(
 ) -> None:
     """Run a localnet until `stop` is set; `ready` is called once it answers.
 
-    Raises LocalnetError when it cannot start, and whatever stops its slots (a full disk).
+    Raises LocalnetError, LedgerError or RuntimePanic when it cannot start, and LedgerError when the ledger
+    cannot be written any more (a full disk): what was answered is in it, so that a restart continues.
     """
     async with _started(settings, clock or SystemClock()) as (endpoints, slots):
         if ready is not None:
@@ -64,7 +65,7 @@ async def serve(
 
 @asynccontextmanager
 async def running(settings: LocalnetSettings, *, clock: Clock | None = None) -> AsyncIterator[Endpoints]:
-    """A localnet for the length of a block. Raises LocalnetError when it cannot start."""
+    """A localnet for the length of a block. Raises LocalnetError, LedgerError or RuntimePanic as `serve`."""
     async with _started(settings, clock or SystemClock()) as (endpoints, _):
         yield endpoints
 
@@ -73,6 +74,8 @@ async def running(settings: LocalnetSettings, *, clock: Clock | None = None) -> 
 async def _started(
     settings: LocalnetSettings, clock: Clock
 ) -> AsyncIterator[tuple[Endpoints, asyncio.Task[None]]]:
+    if settings.slot_milliseconds < 1:
+        raise LocalnetError(f"slot_milliseconds must be at least 1, not {settings.slot_milliseconds}")
     async with AsyncExitStack() as stack:
         rpc_socket, ws_socket = _neighbours(settings.host, settings.rpc_port)
         stack.callback(rpc_socket.close)
@@ -153,7 +156,7 @@ def _neighbours(host: str, rpc_port: int) -> tuple[socket.socket, socket.socket]
         first = _bound(host, rpc_port)
         try:
             return first, _bound(host, first.getsockname()[1] + 1)
-        except (LocalnetError, OverflowError):
+        except LocalnetError:
             first.close()
             if rpc_port:
                 raise
@@ -166,10 +169,10 @@ def _bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listening.close()
         raise LocalnetError(
-            f"the localnet cannot listen on {host}:{port}: {error.strerror}. "
+            f"the localnet cannot listen on {host}:{port}: {error}. "
             "Stop what listens there, or choose another port"
         ) from error
     return listening

@@ -12,6 +12,7 @@ from zmartd.embedded.localnet.subscriptions import Subscriptions
 from zmartd.log import get_logger
 
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_CONNECTIONS = 1_000
 MAX_QUEUED_FRAMES = 10_000
 HEARTBEAT_SECONDS = 30.0
 
@@ -31,6 +32,8 @@ class WebSocketDoor:
         return application
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        if len(self._sockets) >= MAX_CONNECTIONS:
+            raise web.HTTPServiceUnavailable(text=f"there are {MAX_CONNECTIONS} connections already\n")
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=MAX_MESSAGE_BYTES)
         await socket.prepare(request)
         client = _Client(socket)

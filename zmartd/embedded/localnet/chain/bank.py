@@ -128,7 +128,8 @@ class Bank:
 
     def refusal(self, transaction: VersionedTransaction) -> str | None:
         """Why the transaction cannot even be tried: Solana's name of the error, or None."""
-        if not self.blocks.is_alive(transaction.message.recent_blockhash):
+        blockhash = transaction.message.recent_blockhash
+        if not self.blocks.is_alive(blockhash) and not self._is_durable(transaction, blockhash):
             return "BlockhashNotFound"
         if self._ledger.has_transaction(transaction.signatures[0]):
             return "AlreadyProcessed"
@@ -292,6 +293,10 @@ class Bank:
         self._changed |= addresses
         for observer in self._observers:
             observer.accounts_written(addresses)
+
+    def _is_durable(self, transaction: VersionedTransaction, nonce: Hash) -> bool:
+        address = messages.nonce_account(transaction)
+        return address is not None and messages.holds_nonce(self.accounts.current(address), nonce)
 
     def _keys(self, transaction: VersionedTransaction) -> tuple[Pubkey, ...]:
         loaded = messages.loaded_addresses(transaction, self.accounts.current)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
@@ -12,6 +14,14 @@ _DEFAULT_UNITS, _DEFAULT_BUILTIN_UNITS = 200_000, 3_000
 _MICRO = 1_000_000
 _SET_LIMIT, _SET_PRICE = 2, 3
 _LIMIT_BYTES, _PRICE_BYTES = 4, 8
+_SIGNATURE_VERIFIERS = frozenset(
+    Pubkey.from_string(program)
+    for program in (
+        "Ed25519SigVerify111111111111111111111111111",
+        "KeccakSecp256k11111111111111111111111111111",
+        "Secp256r1SigVerify1111111111111111111111111",
+    )
+)
 _BUILTINS = frozenset(
     Pubkey.from_string(program)
     for program in (
@@ -34,8 +44,12 @@ def fee_lamports(message: Message | MessageV0) -> int:
 
 
 def signature_lamports(message: Message | MessageV0) -> int:
-    """The base fee."""
-    return message.header.num_required_signatures * LAMPORTS_PER_SIGNATURE
+    """The base fee: the transaction's signatures, and those that it has a built-in program verify."""
+    signatures = message.header.num_required_signatures
+    for program, data in _instructions(message):
+        if program in _SIGNATURE_VERIFIERS and data:
+            signatures += data[0]
+    return signatures * LAMPORTS_PER_SIGNATURE
 
 
 def priority_lamports(message: Message | MessageV0) -> int:
@@ -45,17 +59,21 @@ def priority_lamports(message: Message | MessageV0) -> int:
     program (SIMD-0170), and never more than 1,400,000.
     """
     price_micro_lamports, limit, default_limit = 0, None, 0
-    keys = message.account_keys
-    for instruction in message.instructions:
-        index = instruction.program_id_index
-        program = keys[index] if index < len(keys) else None
+    for program, data in _instructions(message):
         default_limit += _DEFAULT_BUILTIN_UNITS if program in _BUILTINS else _DEFAULT_UNITS
         if program != COMPUTE_BUDGET:
             continue
-        data = bytes(instruction.data)
         if data[:1] == bytes([_SET_LIMIT]) and len(data) >= 1 + _LIMIT_BYTES:
             limit = int.from_bytes(data[1 : 1 + _LIMIT_BYTES], "little")
         if data[:1] == bytes([_SET_PRICE]) and len(data) >= 1 + _PRICE_BYTES:
             price_micro_lamports = int.from_bytes(data[1 : 1 + _PRICE_BYTES], "little")
     units = min(default_limit if limit is None else limit, MAX_COMPUTE_UNITS)
     return -(-price_micro_lamports * units // _MICRO)
+
+
+def _instructions(message: Message | MessageV0) -> Iterator[tuple[Pubkey | None, bytes]]:
+    """Each instruction's program, None where its index leads nowhere, and data."""
+    keys = message.account_keys
+    for instruction in message.instructions:
+        index = instruction.program_id_index
+        yield keys[index] if index < len(keys) else None, bytes(instruction.data)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from solders.account import Account
+from solders.hash import Hash
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from zmartd.embedded.localnet.chain.records import LoadedAddresses
 
+_SYSTEM_PROGRAM = Pubkey.default()
 _LOOKUP_TABLE_HEADER_BYTES = 56
+_NONCE_ACCOUNT_BYTES = 80
+_NONCE_STATE, _NONCE = slice(4, 8), slice(40, 72)
+_INITIALIZED = (1).to_bytes(4, "little")
 _MEMO_PROGRAMS = frozenset(
     Pubkey.from_string(program)
     for program in (
@@ -49,6 +54,22 @@ def loaded_addresses(
             chosen = (addresses[index * 32 : index * 32 + 32] for index in indices)
             keys.extend(Pubkey(address) for address in chosen if len(address) == 32)
     return LoadedAddresses(tuple(writable), tuple(readonly))
+
+
+def nonce_account(transaction: VersionedTransaction) -> Pubkey | None:
+    """Whose nonce stands in for the transaction's blockhash, when its first instruction uses one up."""
+    if not transaction.uses_durable_nonce():
+        return None
+    accounts = bytes(transaction.message.instructions[0].accounts)
+    keys = transaction.message.account_keys
+    return keys[accounts[0]] if accounts and accounts[0] < len(keys) else None
+
+
+def holds_nonce(account: Account | None, nonce: Hash) -> bool:
+    """Whether this is a nonce account in which `nonce` waits to be used."""
+    if account is None or account.owner != _SYSTEM_PROGRAM or len(account.data) != _NONCE_ACCOUNT_BYTES:
+        return False
+    return account.data[_NONCE_STATE] == _INITIALIZED and account.data[_NONCE] == bytes(nonce)
 
 
 def memo(transaction: VersionedTransaction) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from solders.transaction_metadata import FailedTransactionMetadata, TransactionM
 
 from zmartd.embedded.localnet.chain.fees import fee_lamports, priority_lamports
 from zmartd.embedded.localnet.chain.records import CompiledInstruction, InnerInstructions, ReturnData
+from zmartd.errors import ZmartdError
 
 SLOTS_PER_EPOCH = 432_000
 _NOTHING = Account(0, b"", Pubkey.default())
@@ -38,15 +40,22 @@ class Outcome(Struct, frozen=True):
     return_data: ReturnData | None
 
 
+class RuntimePanic(ZmartdError):
+    """LiteSVM gave up."""
+
+    code = "localnet_runtime_panic"
+
+
 class Runtime:
     """LiteSVM without its own ideas of blockhashes, signatures and history: the bank has better ones."""
 
     def __init__(self, programs: Mapping[Pubkey, Path]) -> None:
-        """`programs` are loaded from their .so files. Raises OSError when one cannot be read."""
+        """`programs` are loaded from their .so files. Raises OSError or RuntimePanic when one cannot be."""
         self.svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
         self.svm.set_epoch_schedule(EpochSchedule.without_warmup())
         for program_id, path in programs.items():
-            self.svm.add_program(program_id, path.read_bytes())
+            with _panics_as_errors(f"{path} is not a program that this runtime can load (sBPF v0 to v2)"):
+                self.svm.add_program(program_id, path.read_bytes())
 
     def begin_slot(self, slot: int, unix_time: int, slot_hashes: Sequence[tuple[int, Hash]]) -> None:
         """Let programs see this slot, this time and these earlier blockhashes."""
@@ -78,9 +87,11 @@ class Runtime:
         payer_before = self.svm.get_account(payer)
         if not self._debit_priority(transaction):
             return _PRIORITY_TOO_DEAR, {}
-        result = self.svm.simulate_transaction(transaction)
-        if payer_before is not None:
-            self.svm.set_account(payer, payer_before)
+        try:
+            with _panics_as_errors("the runtime panicked on this transaction"):
+                result = self.svm.simulate_transaction(transaction)
+        finally:
+            self._restore({payer: payer_before})
         if isinstance(result, FailedTransactionMetadata):
             return _outcome(result), {}
         after = dict(result.post_accounts())
@@ -104,7 +115,8 @@ class Runtime:
             return _PRIORITY_TOO_DEAR, False
         payer = transaction.message.account_keys[0]
         debited = self._lamports(payer)
-        result = self.svm.send_transaction(transaction)
+        with _panics_as_errors("the runtime panicked on this transaction"):
+            result = self.svm.send_transaction(transaction)
         if isinstance(result, FailedTransactionMetadata):
             landed = self._lamports(payer) != debited
             if not landed:
@@ -165,6 +177,17 @@ class Runtime:
 
 
 _PRIORITY_TOO_DEAR = Outcome("InsufficientFundsForFee", [], [], 0, None)
+
+
+@contextmanager
+def _panics_as_errors(message: str) -> Iterator[None]:
+    """A panic in Rust arrives as something that is no Exception, of a type that cannot be imported."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise RuntimePanic(f"{message}: {error}") from error
 
 
 def _outcome(failed: FailedTransactionMetadata) -> Outcome:
