@@ -289,6 +289,26 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     return settings
 
 
+def to_toml(settings: Settings) -> str:
+    """The file that gives these settings: what differs from the defaults, secrets included."""
+    lines: list[str] = []
+    last = ""
+    for setting in settings_table():
+        section, _, key = setting.name.rpartition(".")
+        value: Any = settings
+        for part in setting.name.split("."):
+            value = getattr(value, part)
+        if value == setting.default:
+            continue
+        if section != last:
+            lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+            last = section
+        plain = value.reveal() if isinstance(value, Secret) else value
+        # A JSON string, number, boolean or array of strings is the same thing in TOML.
+        lines.append(f"{key} = {msgspec.json.encode(plain).decode()}")
+    return "\n".join(lines) + "\n"
+
+
 def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     if named is not None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -111,9 +111,7 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
                 },
             )
         )
-        async with asyncio.TaskGroup() as starting:
-            for server in (postgres, valkey, chain):
-                starting.create_task(stack.enter_async_context(server))
+        await _start_together(stack, postgres, valkey, chain)
         settings = msgspec.structs.replace(
             _settings(directory, port, chain.endpoints.rpc_url, webhook_secret),
             database=config.Database(url=config.Secret(postgres.dsn)),
@@ -125,6 +123,7 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
         await initialize_program(
             chain.endpoints.rpc_url, Pubkey.from_string(PROGRAM_ID), authority, treasury.pubkey()
         )
+        _write_private(directory / "zmartd.toml", config.to_toml(settings))
         progress("starting the daemon")
         await stack.enter_async_context(daemon.running(settings))
         yield Stack(
@@ -133,6 +132,16 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
             rpc=chain.endpoints.rpc_url,
             authority=directory / "authority.json",
         )
+
+
+async def _start_together(stack: AsyncExitStack, *servers: AbstractAsyncContextManager[object]) -> None:
+    """Enter all of them at once. The first one's error is raised as itself, when the others have stopped."""
+    try:
+        async with asyncio.TaskGroup() as starting:
+            for server in servers:
+                starting.create_task(stack.enter_async_context(server))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 def chain_settings(directory: Path, rpc_port: int, *, slot_milliseconds: int = 400) -> LocalnetSettings:
@@ -215,7 +224,7 @@ def _secret(file: Path) -> str:
 def _write_private(file: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     draft = file.with_name(f"{file.name}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as out:
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
         out.write(text)
     draft.replace(file)
 
@@ -244,6 +253,7 @@ def _ready_line(stack: Stack) -> str:
 
 
 def _welcome(stack: Stack) -> str:
+    configuration = stack.authority.with_name("zmartd.toml")
     return f"""
 zmartd is ready.
 
@@ -254,6 +264,8 @@ zmartd is ready.
 
 Try next:
   curl {stack.api}/api/markets
+  zmartd check --config {configuration}
+  zmartd tick --config {configuration}
   zmartd dev --demo     wallets that trade, so that there is life to look at
   zmartd demo           four markets from proposal to payout, checked against the chain
 

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from zmartd.config import ConfigError, Secret, Settings, load, settings_table
+from zmartd.config import (
+    Auth,
+    ConfigError,
+    Reconciler,
+    Secret,
+    Server,
+    Settings,
+    Tasks,
+    load,
+    settings_table,
+    to_toml,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -76,6 +87,17 @@ def test_a_secret_shows_in_no_error_and_no_representation(tmp_path: Path) -> Non
 def test_a_file_that_is_named_but_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such file"):
         load(None, {"ZMARTD_CONFIG": str(tmp_path / "absent.toml")})
+
+
+def test_settings_written_as_toml_are_read_back_the_same(tmp_path: Path) -> None:
+    settings = Settings(
+        server=Server(port=4321, cors_origins=("http://a", "http://b")),
+        auth=Auth(jwt_secret=Secret('with "quotes" and \\'), legacy_signature_header=True),
+        tasks=Tasks(reconciler=Reconciler(interval_seconds=1.5)),
+    )
+    text = to_toml(settings)
+    assert "[database]" not in text
+    assert load(written(tmp_path, text), {}) == settings
 
 
 def test_broken_toml_says_where(tmp_path: Path) -> None:

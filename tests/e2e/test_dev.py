@@ -1,0 +1,176 @@
+"""`zmartd dev` as a newcomer meets it: ready, used by the other commands, killed, and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+READY_SECONDS = 60
+GONE_SECONDS = 20
+
+
+class Development:
+    """A running `zmartd dev` and what it said when it was ready."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "zmartd", "dev", "--data-dir", str(directory)]
+        ports = ["--port", "0", "--rpc-port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *ports, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.doors: dict[str, Any] = json.loads(self.process.stdout.readline())
+        self.directory = directory
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.doors["api"] + path, timeout=10) as answer:
+            return json.load(answer)
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        request = urllib.request.Request(
+            self.doors["rpc"], data=body, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)["result"]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        configuration = str(self.directory / "zmartd.toml")
+        return subprocess.run(
+            [sys.executable, "-m", "zmartd", *arguments, "--config", configuration],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def stop(self, number: signal.Signals) -> str:
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=GONE_SECONDS)
+        return errors
+
+
+def processes_of(directory: Path) -> list[str]:
+    """The command lines of processes that name the data directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(directory) in line:
+                found.append(line)
+    return found
+
+
+def wait_until_gone(directory: Path) -> list[str]:
+    deadline = time.monotonic() + GONE_SECONDS
+    while (left := processes_of(directory)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "data"
+    assert wait_until_gone(tmp_path) == []
+
+
+def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
+    dev = Development(data)
+    assert dev.doors["event"] == "ready"
+    assert set(dev.doors) == {"event", "api", "ws", "rpc", "authority"}
+    health = dev.get("/health")
+    assert {name: check["status"] for name, check in health["checks"].items()} == {
+        "database": "ok",
+        "redis": "ok",
+        "rpc": "ok",
+    }
+    checked = dev.run("check", "--json")
+    assert checked.returncode == 0, checked.stdout
+    assert [finding["check"] for finding in json.loads(checked.stdout)] == [
+        "configuration",
+        "database",
+        "redis",
+        "rpc",
+        "program",
+        "authority",
+    ]
+    ticked = dev.run("tick", "market_monitor", "--json")
+    assert ticked.returncode == 0, ticked.stderr
+    [report] = json.loads(ticked.stdout)
+    assert report["task"] == "market_monitor"
+    assert "up to date" in dev.run("migrate").stdout
+    errors = dev.stop(signal.SIGTERM)
+    assert dev.process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_killed_it_leaves_no_process_and_goes_on_with_the_same_data(data: Path) -> None:
+    first = Development(data)
+    authority = json.loads(Path(first.doors["authority"]).read_text())
+    genesis = first.rpc("getGenesisHash")
+    slot = first.rpc("getSlot")
+    first.stop(signal.SIGKILL)
+    assert wait_until_gone(data) == []
+    second = Development(data)
+    assert json.loads(Path(second.doors["authority"]).read_text()) == authority
+    assert second.rpc("getGenesisHash") == genesis
+    assert second.rpc("getSlot") >= slot
+    second.stop(signal.SIGINT)
+    assert second.process.returncode == 0
+
+
+def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    command = [sys.executable, "-m", "zmartd", "dev", "--reset", "--data-dir", str(tmp_path)]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "give --data-dir an empty or new directory" in result.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ZMARTD_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "database.url"),
+        ("ZMARTD_REDIS_URL", "redis://127.0.0.1:1/0", "redis.url"),
+        ("ZMARTD_SOLANA_RPC_URL", "http://127.0.0.1:1", "solana.rpc_url"),
+        ("ZMARTD_SOLANA_PROGRAM_ID", "11111111111111111111111111111112", "solana.program_id"),
+        ("ZMARTD_SOLANA_PROGRAM_ID", "nonsense", "program"),
+        ("ZMARTD_SERVER_PROT", "1", "did you mean $ZMARTD_SERVER_PORT?"),
+    ],
+)
+def test_what_is_wrong_with_the_surroundings_is_said_at_start(
+    surroundings: Development, variable: str, value: str, said: str
+) -> None:
+    configuration = str(surroundings.directory / "zmartd.toml")
+    result = subprocess.run(
+        [sys.executable, "-m", "zmartd", "serve", "--config", configuration],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, variable: value, "ZMARTD_SOLANA_TIMEOUT_SECONDS": "1"},
+    )
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Development]:
+    development = Development(tmp_path_factory.mktemp("surroundings") / "data")
+    yield development
+    development.stop(signal.SIGTERM)
