@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -208,7 +209,7 @@ def status_of(error: ZmartdError) -> int:
 
 
 def body_of(error: ZmartdError, request_id: str) -> ErrorBody:
-    """What the caller is told. An error without a status of its own tells nothing about our insides."""
+    """What the caller is told: of an error of ours, or of what we depend on, nothing about our insides."""
     status = status_of(error)
     if status == 500:
         error = Unexpected()
@@ -216,11 +217,15 @@ def body_of(error: ZmartdError, request_id: str) -> ErrorBody:
     return ErrorBody(
         error=name,
         code=snake_case(name) if isinstance(error, ProgramRefused) else error.code,
-        message=error.message,
+        message=inspect.cleandoc(type(error).__doc__ or name) if status == 503 else error.message,
         status=status,
-        details=error.problems if isinstance(error, InvalidRequest) else error.details or UNSET,
+        details=UNSET if status == 503 else _details(error),
         request_id=request_id,
     )
+
+
+def _details(error: ZmartdError) -> tuple[Problem, ...] | dict[str, Any] | UnsetType:
+    return error.problems if isinstance(error, InvalidRequest) else error.details or UNSET
 
 
 def snake_case(name: str) -> str:

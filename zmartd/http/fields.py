@@ -46,7 +46,7 @@ def time_text(moment: datetime) -> str:
 
 
 class Field:
-    """A type that a request carries in a form of its own."""
+    """How a request carries a value: a class over the plain type that handlers get."""
 
     schema: ClassVar[dict[str, Any]]
     """Its JSON schema."""
@@ -109,11 +109,6 @@ class MarketRef(Field, str):
         if not isinstance(raw, str) or not (ids.is_market_id(raw.lower()) or ids.is_address(raw)):
             raise ValueError("neither a market id nor an address")
         return cls(raw.lower() if ids.is_market_id(raw.lower()) else raw)
-
-    @property
-    def is_id(self) -> bool:
-        """Whether this is a market id; otherwise it is an address."""
-        return len(self) == 2 * ids.MARKET_ID_BYTES
 
 
 class MarketId(Field, str):

@@ -53,7 +53,7 @@ class LiquidityParameter(U64):
 
 class CreateMarketRequest(Struct, frozen=True, kw_only=True):
     question: Annotated[Question, Meta(description="a text of 10 to 200 characters")]
-    description: Annotated[Description, Meta(description="a text of at most 2000 characters")] = Description()
+    description: Annotated[Description | None, Meta(description="a text of at most 2000 characters")] = None
     category: Annotated[Category, Meta(description=f"one of {', '.join(Category.ALL)}")]
     tags: Annotated[
         tuple[Tag, ...], Meta(max_length=10, description="at most 10 texts of 1 to 30 characters")
@@ -129,7 +129,7 @@ async def _check_end_date(request: web.Request, body: CreateMarketRequest) -> No
 def _metadata(request: web.Request, body: CreateMarketRequest, wallet: str) -> Metadata:
     proposal = Proposal(
         question=body.question,
-        description=body.description,
+        description=body.description or "",
         category=body.category,
         tags=body.tags,
         end_date=body.end_date,

@@ -117,11 +117,10 @@ class EventList(Struct, frozen=True):
     count: int
 
 
-def market_ref(request: web.Request) -> MarketRef:
-    """The market that the path names. Raises MarketNotFound for what cannot name one."""
-    text = request.match_info["id"]
+def market_ref(request: web.Request) -> str:
+    """The id or address in the path. Raises MarketNotFound for what cannot be either."""
     try:
-        return MarketRef.parse(text)
+        return str(MarketRef.parse(request.match_info["id"]))
     except ValueError as error:
         raise MarketNotFound(
             "A market is named by its id, 64 hexadecimal digits, or by its address on the chain."

@@ -63,8 +63,8 @@ class SellRequest(Struct, frozen=True, kw_only=True):
         Shares, Meta(description="a whole number of share units (1000000000 = one share), 1 or more")
     ]
     min_proceeds: Annotated[
-        U64, Meta(description="a whole number of lamports, as a number or a decimal string")
-    ] = U64(0)
+        U64 | None, Meta(description="a whole number of lamports, as a number or a decimal string")
+    ] = None
 
 
 class QuoteBody(Struct, frozen=True, kw_only=True):
@@ -135,7 +135,8 @@ async def sell(request: web.Request) -> web.Response:
     body = await decode_body(request, SellRequest)
     wallet = require_session(request).wallet
     market_id, live = await _tradable(request, body.market_id)
-    quote = _quoted(request, lambda: quoting.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
+    least = body.min_proceeds or 0
+    quote = _quoted(request, lambda: quoting.sell(live.pool, body.outcome, body.shares, least))
     instruction = request.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,

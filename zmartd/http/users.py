@@ -83,7 +83,7 @@ async def get_position(request: web.Request) -> web.Response:
 def _own_wallet(request: web.Request) -> str:
     """The wallet in the path, which has to be the caller's. Raises InvalidRequest, AuthMissing, NotYours."""
     try:
-        wallet = Wallet.parse(request.match_info["wallet"])
+        wallet = str(Wallet.parse(request.match_info["wallet"]))
     except ValueError as error:
         raise InvalidRequest(Problem("wallet", _WALLET_RULE)) from error
     if require_wallet(request) != wallet:

@@ -53,7 +53,7 @@ def _convert(kind: type[RequestType], values: Mapping[str, Any], *, strict: bool
                 problems.append(Problem(rule.name, f"is required: {rule.text}"))
             continue
         try:
-            given[rule.name] = msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse)
+            given[rule.name] = _plain(msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse))
         except (msgspec.ValidationError, RecursionError):
             problems.append(Problem(rule.name, f"must be {rule.text}"))
     if problems:
@@ -65,6 +65,18 @@ def _parse(kind: type, raw: Any) -> Any:
     if issubclass(kind, Field):
         return kind.parse(raw)
     raise NotImplementedError(kind)
+
+
+def _plain(value: Any) -> Any:
+    """A field type says how a value is read. What was read is a plain text or number, as encoders want it."""
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, Field):
+        if isinstance(value, str):
+            return str(value)
+        if isinstance(value, int):
+            return int(value)
+    return value
 
 
 @cache

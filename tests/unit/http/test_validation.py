@@ -74,8 +74,11 @@ def test_a_market_reference_is_an_id_or_an_address(reference: object) -> None:
 
 def test_a_market_id_may_be_written_in_upper_case() -> None:
     assert MarketRef.parse("AB" * 32) == MARKET_ID
-    assert MarketRef.parse(MARKET_ID).is_id
-    assert not MarketRef.parse(ADDRESS).is_id
+
+
+def test_what_was_read_is_plain() -> None:
+    order = validation.from_json(Order, {"market_id": MARKET_ID, "shares": "1"})
+    assert (type(order.market_id), type(order.shares)) == (str, int)
 
 
 def test_query_text_becomes_numbers_within_their_bounds() -> None:

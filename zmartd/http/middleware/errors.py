@@ -53,6 +53,8 @@ def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     body = body_of(error, request[REQUEST_ID])
     if body.status == 500 and not isinstance(error, Unexpected):
         log.error("http.failed", path=request.path, exc_info=error)
+    if body.status == 503:
+        log.warning("http.unavailable", path=request.path, code=error.code, reason=error.message)
     response = json_response(body, body.status)
     if body.status in {429, 503}:
         seconds = error.details.get("retry_after_seconds", RETRY_AFTER_SECONDS)

@@ -1,0 +1,207 @@
+"""The REST side of a daemon on real parts, and callers of it."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from msgspec import Struct
+from redis.asyncio import Redis
+from solders.keypair import Keypair
+from solders.transaction import Transaction
+
+from zmartd.chain.codec import Codec
+from zmartd.chain.idl import Idl, default_idl
+from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.sender import Sender
+from zmartd.chain.transactions import parse_transaction
+from zmartd.clock import SystemClock
+from zmartd.config import Auth, Helius, Realtime, Secret, Server
+from zmartd.http import keys
+from zmartd.http.app import setup
+from zmartd.http.auth.attempts import Attempts
+from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.sign_in import SignIn
+from zmartd.http.auth.tokens import Tokens
+from zmartd.http.client_address import TrustedProxies
+from zmartd.http.health import Dependency, Health
+from zmartd.http.helius import Credentials
+from zmartd.http.relay import Relay
+from zmartd.http.submission import Submissions
+from zmartd.http.unsigned import TransactionBuilder
+from zmartd.http.ws.endpoint import WebSocketEndpoint
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.inbox import Inbox
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.hub import Hub
+from zmartd.store.outbox import DatabaseOutbox
+from zmartd.store.pool import Database
+
+IDL: Idl = default_idl()
+PROGRAM = Program(IDL, IDL.program_id)
+CODEC = Codec(IDL)
+NOWHERE = "http://127.0.0.1:9"
+"""An RPC endpoint at which nobody answers."""
+
+WEBHOOK = Helius(
+    authorization=Secret("registered-value"), hmac_secret=Secret("relay-key"), max_body_bytes=4_096
+)
+
+
+class Answer(Struct, frozen=True):
+    """A response that has been read."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Caller(Struct, frozen=True):
+    """Somebody who calls the API: signed in when there is a wallet."""
+
+    client: TestClient
+    wallet: Keypair | None = None
+    token: str | None = None
+
+    async def get(self, path: str, **query: Any) -> Answer:
+        return await _read(await self.client.get(path, params=query, headers=self._headers()))
+
+    async def post(self, path: str, body: Any = None) -> Answer:
+        return await _read(await self.client.post(path, json=body, headers=self._headers()))
+
+    async def carry_out(self, path: str, body: Any = None) -> Answer:
+        """Ask for a transaction, sign it, and have it relayed."""
+        unsigned = await self.post(path, body)
+        assert unsigned.status in {200, 201}, unsigned.body
+        return await self.relay(self.sign(unsigned.body["transaction"]))
+
+    async def relay(self, transaction: str) -> Answer:
+        return await self.post("/api/transactions", {"transaction": transaction})
+
+    def sign(self, unsigned: str) -> str:
+        """The transaction in base64 with this wallet's signature."""
+        assert self.wallet is not None
+        message = Transaction.from_bytes(base64.b64decode(unsigned)).message
+        signed = Transaction([self.wallet], message, message.recent_blockhash)
+        return base64.b64encode(bytes(signed)).decode()
+
+    @property
+    def address(self) -> str:
+        assert self.wallet is not None
+        return str(self.wallet.pubkey())
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+class Api(Struct, frozen=True):
+    """A running REST API and what stands behind it."""
+
+    client: TestClient
+    database: Database
+    indexer: Indexer
+    inbox: Inbox
+    bus: Bus
+    rpc: Rpc
+    sessions: Sessions
+
+    @property
+    def anybody(self) -> Caller:
+        return Caller(self.client)
+
+    def as_wallet(self, wallet: Keypair) -> Caller:
+        token, _ = self.sessions.open(str(wallet.pubkey()))
+        return Caller(self.client, wallet, token)
+
+
+@asynccontextmanager
+async def running_api(
+    database: Database, redis_url: str, rpc_url: str = NOWHERE, patience_seconds: float = 10.0
+) -> AsyncIterator[Api]:
+    clock = SystemClock()
+    redis = Redis.from_url(redis_url)
+    outbox = DatabaseOutbox(database)
+    parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
+    async with (
+        Rpc(rpc_url, clock=clock, timeout_seconds=0.2 if rpc_url == NOWHERE else 5.0) as rpc,
+        Sender(rpc, outbox, clock, IDL, poll_seconds=0.02) as sender,
+    ):
+        bus = Bus(redis, clock)
+        indexer = Indexer(database, bus, PROGRAM.pdas)
+        inbox = Inbox(database, indexer, parse, clock)
+        auth = Auth(jwt_secret=Secret("s" * 32), domains=("localhost:4000",))
+        sessions = Sessions(Tokens(auth, clock, lambda: secrets.token_hex(16)), redis, clock)
+        nonces = Nonces(redis, auth.nonce_seconds, lambda: secrets.token_hex(16))
+        hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
+
+        app = web.Application()
+        app[keys.CLOCK] = clock
+        app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))
+        app[keys.AUTH] = auth
+        app[keys.WEBHOOK_MAX_BODY_BYTES] = WEBHOOK.max_body_bytes
+        app[keys.WEBHOOK_CREDENTIALS] = Credentials(WEBHOOK)
+        app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+        app[keys.DATABASE] = database
+        app[keys.BUS] = bus
+        app[keys.INDEXER] = indexer
+        app[keys.INBOX] = inbox
+        app[keys.RPC] = rpc
+        app[keys.IDL] = IDL
+        app[keys.PROGRAM] = PROGRAM
+        app[keys.TRANSACTIONS] = TransactionBuilder(rpc, IDL)
+        app[keys.RELAY] = Relay(IDL.program_id)
+        app[keys.SUBMISSIONS] = Submissions(
+            outbox=outbox,
+            sender=sender,
+            fetcher=Fetcher(rpc, indexer, parse),
+            rpc=rpc,
+            idl=IDL,
+            clock=clock,
+            patience_seconds=patience_seconds,
+        )
+        app[keys.SESSIONS] = sessions
+        app[keys.SIGN_IN] = SignIn(auth, "localnet", nonces, Attempts(redis), clock)
+        app[keys.WEBSOCKET] = WebSocketEndpoint(hub, sessions, Realtime(), clock, lambda: "client")
+        app[keys.HEALTH] = Health(
+            {"database": Dependency(_probe(database), essential=True), "rpc": Dependency(_asks(rpc), False)},
+            clock,
+        )
+        setup(app)
+        async with TestClient(TestServer(app)) as client:
+            yield Api(client, database, indexer, inbox, bus, rpc, sessions)
+        await app[keys.HEALTH].close()
+    await redis.aclose()
+
+
+async def _read(response: ClientResponse) -> Answer:
+    is_json = response.content_type == "application/json"
+    body = await response.json() if is_json else await response.text()
+    return Answer(response.status, body, dict(response.headers))
+
+
+async def _no_snapshot(_: str) -> None:
+    return None
+
+
+def _probe(database: Database) -> Any:
+    async def probe() -> None:
+        async with database.service() as connection:
+            await connection.fetchval("select 1")
+
+    return probe
+
+
+def _asks(rpc: Rpc) -> Any:
+    async def probe() -> None:
+        await rpc.health()
+
+    return probe

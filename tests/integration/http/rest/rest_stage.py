@@ -1,0 +1,158 @@
+"""The API on a chain of its own, which runs the real program, and the people of that chain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from msgspec import Struct
+from rest_api import IDL, PROGRAM, Answer, Api, Caller, running_api
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd.chain.accounts import MarketAccount, UserPosition
+from zmartd.chain.assemble import compute_budget, sign
+from zmartd.embedded.localnet import LocalnetSettings, running
+from zmartd.store.pool import Database
+
+SOL = 10**9
+AUTHORITY = Keypair.from_seed(bytes([42] * 32))
+CREATOR, ALICE, BOB, POOR = (Keypair.from_seed(bytes([seed] * 32)) for seed in (1, 2, 3, 4))
+TREASURY = Pubkey([3] * 32)
+
+PROPOSAL = {
+    "question": "Will it rain in Zürich tomorrow?",
+    "description": "By the weather station at Fluntern.",
+    "category": "science",
+    "tags": ["weather"],
+    "initial_liquidity": "10000000000",
+}
+
+
+class Stage(Struct, frozen=True):
+    """The API, its chain, and who is on it. Everybody but POOR holds 1,000 SOL."""
+
+    api: Api
+    rpc_url: str
+
+    @property
+    def creator(self) -> Caller:
+        return self.api.as_wallet(CREATOR)
+
+    @property
+    def alice(self) -> Caller:
+        return self.api.as_wallet(ALICE)
+
+    @property
+    def bob(self) -> Caller:
+        return self.api.as_wallet(BOB)
+
+    @property
+    def poor(self) -> Caller:
+        return self.api.as_wallet(POOR)
+
+    async def propose(self, **changes: Any) -> Answer:
+        """Register a proposal by CREATOR that ends in 30 days."""
+        end_date = await self.in_days(30)
+        return await self.creator.post("/api/markets", {**PROPOSAL, "end_date": end_date, **changes})
+
+    async def in_days(self, days: float) -> str:
+        from datetime import UTC, datetime, timedelta
+
+        now = (await self.api.rpc.chain_time()).unix_timestamp
+        return (datetime.fromtimestamp(now, UTC) + timedelta(days=days)).isoformat()
+
+    async def proposed_market(self) -> str:
+        """The id of a market of CREATOR's that is on the chain."""
+        proposed = await self.propose()
+        landed = await self.creator.relay(self.creator.sign(proposed.body["transaction"]))
+        assert landed.status == 200, landed.body
+        return str(proposed.body["market"]["id"])
+
+    async def active_market(self) -> str:
+        """The id of a market that is traded."""
+        market_id = await self.proposed_market()
+        market = PROGRAM.pdas.market(bytes.fromhex(market_id))
+        await self.as_authority(
+            PROGRAM.aggregate_proposal_votes(
+                backend_authority=AUTHORITY.pubkey(), market=market, final_likes=7, final_dislikes=3
+            ),
+            PROGRAM.approve_proposal(admin=AUTHORITY.pubkey(), market=market),
+        )
+        activated = await self.creator.carry_out(f"/api/markets/{market_id}/activate")
+        assert activated.status == 200, activated.body
+        return market_id
+
+    async def as_authority(self, *instructions: Instruction) -> Answer:
+        """Have the backend authority's transaction relayed."""
+        import base64
+
+        latest = await self.api.rpc.latest_blockhash()
+        signed = sign(
+            [*compute_budget(400_000), *instructions],
+            AUTHORITY,
+            latest.blockhash,
+            latest.last_valid_block_height,
+            "test",
+        )
+        answer = await self.api.as_wallet(AUTHORITY).relay(base64.b64encode(signed.wire).decode())
+        assert answer.status == 200, answer.body
+        return answer
+
+    async def market_account(self, market_id: str) -> MarketAccount:
+        account = await self.api.rpc.account(PROGRAM.pdas.market(bytes.fromhex(market_id)))
+        assert account is not None
+        return MarketAccount.decode(account.data)
+
+    async def position_account(self, market_id: str, wallet: Keypair) -> UserPosition:
+        market = PROGRAM.pdas.market(bytes.fromhex(market_id))
+        account = await self.api.rpc.account(PROGRAM.pdas.position(market, wallet.pubkey()))
+        assert account is not None
+        return UserPosition.decode(account.data)
+
+    async def lamports(self, address: Pubkey) -> int:
+        account = await self.api.rpc.account(address)
+        return 0 if account is None else account.lamports
+
+    async def travel(self, seconds: int) -> None:
+        """Move the chain's clock forward."""
+        now = (await self.api.rpc.chain_time()).unix_timestamp
+        call = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "surfnet_timeTravel",
+            "params": [{"absoluteTimestamp": (now + seconds) * 1_000}],
+        }
+        async with aiohttp.ClientSession() as session, session.post(self.rpc_url, json=call) as response:
+            assert "result" in await response.json()
+
+
+@asynccontextmanager
+async def running_stage(database: Database, redis_url: str, directory: Path) -> AsyncIterator[Stage]:
+    program = resources.files("zmartd.embedded") / "programs" / "zmart_core.so"
+    settings = LocalnetSettings(
+        directory / "chain",
+        rpc_port=0,
+        slot_milliseconds=20,
+        programs={str(IDL.program_id): Path(str(program))},
+        genesis_accounts={str(wallet.pubkey()): 1_000 * SOL for wallet in (AUTHORITY, CREATOR, ALICE, BOB)}
+        | {str(POOR.pubkey()): SOL // 100, str(TREASURY): SOL},
+    )
+    async with (
+        running(settings) as endpoints,
+        running_api(database, redis_url, endpoints.rpc_url) as api,
+    ):
+        stage = Stage(api, endpoints.rpc_url)
+        await stage.as_authority(
+            PROGRAM.initialize_global_config(
+                admin=AUTHORITY.pubkey(),
+                protocol_fee_wallet=TREASURY,
+                backend_authority=AUTHORITY.pubkey(),
+            )
+        )
+        yield stage

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from rest_stage import BOB, CREATOR, PROGRAM, PROPOSAL, SOL, Stage
+
+from zmartd.market import ids
+from zmartd.market.lmsr import MIN_B
+
+
+async def test_a_proposal_is_registered_and_shown_before_it_is_on_the_chain(stage: Stage) -> None:
+    end_date = await stage.in_days(30)
+    proposed = await stage.creator.post("/api/markets", {**PROPOSAL, "end_date": end_date})
+    assert proposed.status == 201
+    document = proposed.body["document"]
+    assert json.loads(document) == {
+        "category": "science",
+        "description": "By the weather station at Fluntern.",
+        "end_date": proposed.body["market"]["end_date"],
+        "question": "Will it rain in Zürich tomorrow?",
+        "tags": ["weather"],
+    }
+    cid = ids.cid_v0(document.encode())
+    market_id = ids.derive_market_id(str(CREATOR.pubkey()), cid)
+    address = str(PROGRAM.pdas.market(bytes.fromhex(market_id)))
+    assert proposed.body["cid"] == cid
+    shown = await stage.api.anybody.get(f"/api/markets/{market_id}")
+    assert (shown.status, shown.body) == (200, proposed.body["market"])
+    expected = {
+        "id": market_id,
+        "on_chain_address": address,
+        "question": "Will it rain in Zürich tomorrow?",
+        "state": "PROPOSED",
+        "state_code": 0,
+        "price_yes": 0.5,
+        "shares_yes": "0",
+        "initial_liquidity": "10000000000",
+        "ipfs_question_hash": cid,
+        "creator_wallet": str(CREATOR.pubkey()),
+        "metadata_verified": False,
+        "chain_confirmed": False,
+        "commitment": None,
+        "slot": None,
+        "version": 0,
+    }
+    assert {name: shown.body[name] for name in expected} == expected
+    assert (await stage.api.anybody.get(f"/api/markets/{address}")).body == shown.body
+    assert (await stage.api.anybody.get(f"/api/markets/{market_id}/trades")).body["trades"] == []
+
+
+async def test_once_its_transaction_lands_the_market_has_its_texts(stage: Stage) -> None:
+    proposed = await stage.propose()
+    landed = await stage.creator.relay(stage.creator.sign(proposed.body["transaction"]))
+    assert [event["name"] for event in landed.body["events"]] == ["MarketCreated"]
+
+    shown = (await stage.api.anybody.get(f"/api/markets/{proposed.body['market']['id']}")).body
+    account = await stage.market_account(shown["id"])
+    assert (shown["chain_confirmed"], shown["metadata_verified"]) == (True, True)
+    assert shown["question"] == "Will it rain in Zürich tomorrow?"
+    assert shown["end_date"] == proposed.body["market"]["end_date"]
+    assert account.ipfs_evidence_hash.decode() == proposed.body["cid"]
+    assert (shown["shares_yes"], shown["shares_no"]) == (str(account.shares_yes), str(account.shares_no))
+    assert shown["current_liquidity"] == str(account.current_liquidity) == "10000000000"
+
+
+async def test_the_same_proposal_again_is_the_same_market(stage: Stage) -> None:
+    end_date = await stage.in_days(30)
+    first = await stage.propose(end_date=end_date)
+    again = await stage.propose(end_date=end_date)
+    assert (first.status, again.status) == (201, 200)
+    assert again.body["market"] == first.body["market"]
+    assert again.body["transaction"] is not None
+
+    await stage.creator.relay(stage.creator.sign(again.body["transaction"]))
+    landed = await stage.propose(end_date=end_date)
+    assert (landed.status, landed.body["transaction"], landed.body["simulated"]) == (200, None, None)
+    assert landed.body["market"]["chain_confirmed"] is True
+
+
+async def test_other_terms_for_a_registered_market_are_a_conflict(stage: Stage) -> None:
+    end_date = await stage.in_days(30)
+    await stage.propose(end_date=end_date)
+    conflict = await stage.propose(end_date=end_date, initial_liquidity=2 * SOL)
+    assert (conflict.status, conflict.body["code"]) == (409, "market_id_taken")
+    another = await stage.propose(end_date=end_date, initial_liquidity=2 * SOL, market_id="AB" * 32)
+    assert (another.status, another.body["market"]["id"]) == (201, "ab" * 32)
+
+
+async def test_a_market_of_somebody_else_cannot_be_given_texts(stage: Stage) -> None:
+    market_id = await stage.proposed_market()
+    intruder = await stage.bob.post(
+        "/api/markets",
+        {**PROPOSAL, "question": "Is this a scam, after all?", "market_id": market_id}
+        | {"end_date": await stage.in_days(30)},
+    )
+    assert (intruder.status, intruder.body["code"]) == (409, "market_id_taken")
+    shown = await stage.api.anybody.get(f"/api/markets/{market_id}")
+    assert shown.body["question"] == "Will it rain in Zürich tomorrow?"
+
+
+async def test_a_market_made_elsewhere_gets_its_texts_afterwards(stage: Stage) -> None:
+    """The earlier frontend sends create_market itself, without telling anybody what the market is about."""
+    registered = await stage.propose(market_id="cd" * 32)
+    elsewhere = registered.body["transaction"]
+    async with stage.api.database.service() as connection:
+        await connection.execute("delete from market_metadata")
+    await stage.creator.relay(stage.creator.sign(elsewhere))
+    assert (await stage.api.anybody.get(f"/api/markets/{'cd' * 32}")).body["question"] == ""
+
+    body = {**PROPOSAL, "end_date": registered.body["market"]["end_date"], "market_id": "cd" * 32}
+    told = await stage.creator.post("/api/markets", body)
+    assert (told.status, told.body["transaction"]) == (201, None)
+    assert told.body["market"]["question"] == "Will it rain in Zürich tomorrow?"
+    assert told.body["market"]["metadata_verified"] is True
+
+
+async def test_the_terms_say_whether_the_liquidity_covers_the_greatest_loss(stage: Stage) -> None:
+    little = await stage.propose()
+    assert little.body["terms"] == {
+        "b_parameter": str(MIN_B),
+        "initial_liquidity": "10000000000",
+        "max_loss": "69314718100",
+        "covered": False,
+    }
+    plenty = await stage.propose(initial_liquidity=100 * SOL, question="Will it snow instead of raining?")
+    assert plenty.body["terms"] == {
+        "b_parameter": "144269503997",
+        "initial_liquidity": "100000000000",
+        "max_loss": "100000000000",
+        "covered": True,
+    }
+    chosen = await stage.propose(b_parameter=200 * SOL, question="Will there be any weather at all?")
+    assert chosen.body["terms"]["b_parameter"] == "200000000000"
+    assert chosen.body["market"]["b_parameter"] == "200000000000"
+
+
+async def test_every_failing_field_of_a_proposal_is_named(stage: Stage) -> None:
+    refused = await stage.creator.post(
+        "/api/markets",
+        {
+            "question": "Too short",
+            "description": "x" * 2_001,
+            "category": "weather",
+            "tags": [""],
+            "end_date": "tomorrow",
+            "initial_liquidity": 99_999_999,
+            "b_parameter": MIN_B - 1,
+            "market_id": "ab",
+        },
+    )
+    assert refused.status == 400
+    assert [problem["field"] for problem in refused.body["details"]] == [
+        "question",
+        "description",
+        "category",
+        "tags",
+        "end_date",
+        "initial_liquidity",
+        "b_parameter",
+        "market_id",
+    ]
+    assert refused.body["details"][0]["message"] == "must be a text of 10 to 200 characters"
+
+
+@pytest.mark.parametrize("days", [-1, 366])
+async def test_a_market_ends_in_the_chains_future_and_within_a_year(stage: Stage, days: int) -> None:
+    refused = await stage.propose(end_date=await stage.in_days(days))
+    assert refused.status == 400
+    assert refused.body["details"] == [
+        {
+            "field": "end_date",
+            "message": "must be in the future, by the chain's clock, and within 365 days",
+        }
+    ]
+
+
+async def test_what_the_creator_cannot_pay_is_not_registered(stage: Stage) -> None:
+    refused = await stage.poor.post("/api/markets", {**PROPOSAL, "end_date": await stage.in_days(30)})
+    assert (refused.status, refused.body["code"]) == (422, "result_with_negative_lamports")
+    async with stage.api.database.service() as connection:
+        assert await connection.fetchval("select count(*) from market_metadata") == 0
+
+
+async def test_a_proposal_needs_a_signed_in_wallet(stage: Stage) -> None:
+    anonymous = await stage.api.anybody.post(
+        "/api/markets", {**PROPOSAL, "end_date": await stage.in_days(30)}
+    )
+    assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
+
+
+async def test_votes_and_trades_wait_until_a_registered_market_is_on_the_chain(stage: Stage) -> None:
+    market_id = (await stage.propose()).body["market"]["id"]
+    for path, body in [
+        ("/api/votes/proposal", {"market_id": market_id, "vote": True}),
+        ("/api/trades/buy", {"market_id": market_id, "outcome": True, "target_cost": SOL}),
+        (f"/api/markets/{market_id}/activate", None),
+    ]:
+        refused = await stage.api.as_wallet(BOB).post(path, body)
+        assert (refused.status, refused.body["code"]) == (409, "market_pending")

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from rest_api import Api
+from rest_stage import ALICE, Stage
+from solders.keypair import Keypair
+
+from tests.integration.indexer.story import Story
+from zmartd.market.lifecycle import VoteKind
+from zmartd.realtime.messages import Message, VoteCast
+
+WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
+
+
+async def proposed_market(api: Api) -> str:
+    story = Story(1)
+    story.create()
+    await api.indexer.apply(story.transactions)
+    return story.market_id.hex()
+
+
+async def disputed_market(api: Api) -> str:
+    story = Story(1)
+    story.create()
+    story.open_for_trading()
+    story.trade(2)
+    story.resolve(True)
+    story.dispute()
+    await api.indexer.apply(story.transactions)
+    return story.market_id.hex()
+
+
+async def test_a_vote_is_counted_once(api: Api) -> None:
+    market_id = await proposed_market(api)
+    voter = api.as_wallet(WALLET)
+
+    cast = await voter.post("/api/votes/proposal", {"market_id": market_id, "vote": True})
+    assert cast.status == 201
+    assert cast.body == {
+        "market_id": market_id,
+        "vote_type": "proposal",
+        "vote": True,
+        "user_wallet": str(WALLET.pubkey()),
+        "voted_at": cast.body["voted_at"],
+        "source": "api",
+        "tx_signature": None,
+    }
+    again = await voter.post("/api/votes/proposal", {"market_id": market_id, "vote": False})
+    assert (again.status, again.body["code"]) == (409, "already_voted")
+
+    await api.as_wallet(OTHER).post("/api/votes/proposal", {"market_id": market_id, "vote": False})
+    votes = await voter.get(f"/api/markets/{market_id}/votes")
+    assert votes.body == {
+        "market_id": market_id,
+        "type": "proposal",
+        "stats": {"likes": 1, "dislikes": 1, "total": 2, "approval_rate": "50.00"},
+        "own_vote": cast.body,
+    }
+
+
+async def test_nobody_sees_how_another_wallet_voted(api: Api) -> None:
+    market_id = await proposed_market(api)
+    await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": market_id, "vote": True})
+    for caller in (api.anybody, api.as_wallet(OTHER)):
+        votes = await caller.get(f"/api/markets/{market_id}/votes", type="proposal")
+        assert votes.body["own_vote"] is None
+        assert votes.body["stats"]["likes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "vote"),
+    [
+        ({"marketId": "{id}", "vote": True}, True),
+        ({"proposal_id": "{id}", "vote_choice": "dislike"}, False),
+        ({"market": "{id}", "vote": "like"}, True),
+        ({"market_id": "{id}", "approve": False}, False),
+    ],
+)
+async def test_the_spellings_of_every_client_are_understood(
+    api: Api, body: dict[str, object], vote: bool
+) -> None:
+    market_id = await proposed_market(api)
+    named = {name: market_id if value == "{id}" else value for name, value in body.items()}
+    cast = await api.as_wallet(WALLET).post("/api/votes/proposal", named)
+    assert (cast.status, cast.body["vote"]) == (201, vote)
+
+
+async def test_a_malformed_vote_is_told_so_before_a_wallet_is_asked_for(api: Api) -> None:
+    for kind in ("proposal", "dispute"):
+        malformed = await api.anybody.post(f"/api/votes/{kind}", {"vote": "maybe"})
+        assert malformed.status == 400
+        assert malformed.body["details"] == [
+            {"field": "market_id", "message": "is required: a market's id or address"},
+            {
+                "field": "vote",
+                "message": (
+                    "must be true or false, or one of like, agree, support, dislike, disagree, reject"
+                ),
+            },
+        ]
+        anonymous = await api.anybody.post(f"/api/votes/{kind}", {"market_id": "ab" * 32, "vote": True})
+        assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
+
+
+async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
+    market_id = await proposed_market(api)
+    closed = await api.as_wallet(WALLET).post("/api/votes/dispute", {"market_id": market_id, "vote": True})
+    assert (closed.status, closed.body["code"]) == (409, "voting_closed")
+    assert closed.body["message"] == "dispute votes are taken of DISPUTED markets, and this one is PROPOSED"
+    unknown = await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": "ab" * 32, "vote": True})
+    assert (unknown.status, unknown.body["code"]) == (404, "market_not_found")
+
+
+async def test_votes_of_the_chain_and_of_the_api_are_counted_together(api: Api) -> None:
+    market_id = await disputed_market(api)
+    cast = await api.as_wallet(WALLET).post(
+        "/api/votes/dispute", {"market_id": market_id, "vote": "disagree"}
+    )
+    assert (cast.status, cast.body["vote"]) == (201, False)
+    overview = await api.anybody.get(f"/api/votes/{market_id}")
+    assert overview.body == {
+        "market_id": market_id,
+        "proposal_votes": {"likes": 3, "dislikes": 1, "total": 4},
+        "dispute_votes": {"agrees": 4, "disagrees": 1, "total": 5},
+    }
+    votes = await api.anybody.get(f"/api/markets/{market_id}/votes", type="dispute")
+    assert votes.body["stats"] == {"likes": 4, "dislikes": 1, "total": 5, "approval_rate": "80.00"}
+
+
+async def test_a_vote_is_news(api: Api) -> None:
+    market_id = await proposed_market(api)
+    async with asyncio.timeout(10), aclosing(api.bus.listen()) as news:
+        await anext(news)
+        await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": market_id, "vote": True})
+        message = await anext(news)
+    assert isinstance(message, Message)
+    assert message.market_id == market_id
+    assert message.data == VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet=str(WALLET.pubkey()))
+
+
+async def test_a_vote_can_be_cast_on_the_chain_instead(stage: Stage) -> None:
+    market_id = await stage.proposed_market()
+    landed = await stage.alice.carry_out(
+        "/api/votes/proposal/transaction", {"market_id": market_id, "vote": True}
+    )
+    assert landed.status == 200, landed.body
+    assert [event["name"] for event in landed.body["events"]] == ["ProposalVoteSubmitted"]
+
+    own = (await stage.alice.get(f"/api/markets/{market_id}/votes")).body["own_vote"]
+    assert (own["source"], own["tx_signature"]) == ("chain", landed.body["signature"])
+    again = await stage.alice.post("/api/votes/proposal", {"market_id": market_id, "vote": True})
+    assert again.body["code"] == "already_voted"
+    twice = await stage.alice.post("/api/votes/proposal/transaction", {"market_id": market_id, "vote": True})
+    assert (twice.status, twice.body["code"]) == (422, "account_already_in_use")
+    wrong = await stage.alice.post("/api/votes/dispute/transaction", {"market_id": market_id, "vote": True})
+    assert (wrong.status, wrong.body["code"]) == (422, "invalid_state_for_voting")
+    assert own["user_wallet"] == str(ALICE.pubkey())
