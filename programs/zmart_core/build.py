@@ -1,107 +1,101 @@
-"""Builds zmart_core: headers from the IDL, C to eBPF with zig's clang, and the linker beside this file.
+"""Builds the program: `python programs/zmart_core/build.py [--check]`.
 
-    python programs/zmart_core/build.py [--check]
-
-The result is the same bytes on every machine. With --check nothing is written: the exit status is 1 when the
-program that ships differs from what its source gives.
+Generates the interface header from the IDL, compiles the C sources with zig's clang and links them. The same
+sources give the same bytes on every machine; `--check` compares with the committed program instead of writing.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from link import link
+import idl_headers
+from link import LinkError, link
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
+SOURCES = HERE / "src"
 IDL = REPOSITORY / "zmartd" / "chain" / "idl" / "zmart_core.json"
 PROGRAM = REPOSITORY / "zmartd" / "embedded" / "programs" / "zmart_core.so"
-COMPILER_VERSION = "0.15.2"
+
+ZIG = "0.15.2"
 FLAGS = (
-    *("-target", "bpfel-freestanding", "-mcpu=v2", "-O2", "-ffreestanding", "-fno-builtin", "-std=c11"),
-    *("-Wall", "-Wextra", "-Werror", "-mllvm", "-bpf-stack-size=4096"),
+    *("-target", "bpfel-freestanding", "-mcpu=v2", "-mllvm", "-bpf-stack-size=4096"),
+    *("-std=c17", "-O2", "-g0", "-ffreestanding", "-fno-builtin", "-fno-ident", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
+    *("-Wall", "-Wextra", "-Werror"),
 )
 
-FRAMEWORK_ERRORS = {
-    101: ("InstructionFallbackNotFound", "The program has no such instruction"),
-    102: ("InstructionDidNotDeserialize", "The instruction's arguments cannot be read"),
-    2000: ("ConstraintMut", "The account has to be writable"),
-    2006: ("ConstraintSeeds", "The account's address does not follow from its seeds"),
-    2012: ("ConstraintAddress", "The account is not the one expected"),
-    3001: ("AccountDiscriminatorNotFound", "The account is too small for a discriminator"),
-    3002: ("AccountDiscriminatorMismatch", "The account is of another type"),
-    3003: ("AccountDidNotDeserialize", "The account's data cannot be read"),
-    3005: ("AccountNotEnoughKeys", "The instruction was given too few accounts"),
-    3007: ("AccountOwnedByWrongProgram", "The account belongs to another program"),
-    3008: ("InvalidProgramId", "The program is not the one expected"),
-    3010: ("AccountNotSigner", "The account has to sign"),
-    3012: ("AccountNotInitialized", "The account does not exist yet"),
-}
-"""Anchor's own errors, with the numbers and names that clients know."""
 
-
-def header(idl: dict[str, Any]) -> Iterator[str]:
-    """`generated.h`: error numbers and texts, and the discriminators of instructions, accounts and events."""
-    errors = {error["code"]: (error["name"], error["msg"]) for error in idl["errors"]}
-    errors = FRAMEWORK_ERRORS | errors
-    yield "#pragma once"
-    yield "enum {"
-    for code, (name, _) in errors.items():
-        yield f"    ERROR_{name} = {code},"
-    yield "};"
-    yield "typedef struct {"
-    yield "    u64 code;"
-    yield "    const char *name;"
-    yield "    u64 name_length;"
-    yield "    const char *message;"
-    yield "    u64 message_length;"
-    yield "} ErrorText;"
-    yield "static const ErrorText ERROR_TEXT[] = {"
-    for code, (name, message) in errors.items():
-        yield f"    {{{code}, {json.dumps(name)}, {len(name)}, {json.dumps(message)}, {len(message)}}},"
-    yield "};"
-    for kind, prefix in (("instructions", "INSTRUCTION"), ("accounts", "ACCOUNT"), ("events", "EVENT")):
-        for item in idl[kind]:
-            name = item["name"].upper() if kind == "instructions" else item["name"]
-            value = int.from_bytes(bytes(item["discriminator"]), "little")
-            yield f"#define {prefix}_{name} 0x{value:016x}ul"
+class BuildError(Exception):
+    """The program could not be built; the message says what to do."""
 
 
 def build() -> bytes:
-    """The program's ELF. Raises CalledProcessError or LinkError where compiler or linker refuse."""
+    """The program's ELF. Raises BuildError."""
+    _require_compiler()
     with tempfile.TemporaryDirectory() as directory:
-        generated = Path(directory) / "generated.h"
-        generated.write_text("\n".join(header(json.loads(IDL.read_text()))) + "\n")
-        compiled = Path(directory) / "zmart_core.o"
-        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-I", directory, "-c", "zmart_core.c"]
-        subprocess.run([*command, "-o", str(compiled)], cwd=HERE / "src", check=True)
-        return link(compiled.read_bytes())
+        generated = Path(directory)
+        (generated / "interface.h").write_text(idl_headers.header(json.loads(IDL.read_text())))
+        compiled = generated / "program.o"
+        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-I", directory, "-c", "program.c"]
+        finished = subprocess.run(
+            [*command, "-o", str(compiled)],
+            cwd=SOURCES,
+            env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": directory, "ZIG_LOCAL_CACHE_DIR": directory},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise BuildError(f"the compiler refused the sources:\n{finished.stderr}")
+        try:
+            return link(compiled.read_bytes())
+        except LinkError as error:
+            raise BuildError(f"the object could not be linked: {error}") from error
+
+
+def _require_compiler() -> None:
+    try:
+        installed = version("ziglang")
+    except PackageNotFoundError:
+        installed = None
+    if installed != ZIG:
+        raise BuildError(
+            f"the program is built with ziglang {ZIG}, and {installed or 'no ziglang'} is installed: "
+            'pip install ".[program]"'
+        )
 
 
 def main() -> int:
-    version = subprocess.run(
-        [sys.executable, "-m", "ziglang", "version"], check=False, capture_output=True, text=True
-    ).stdout.strip()
-    if version != COMPILER_VERSION:
-        sys.stderr.write(f'ziglang {COMPILER_VERSION} is needed: pip install "zmartd[program]"\n')
-        return 2
-    program = build()
-    if "--check" not in sys.argv[1:]:
-        PROGRAM.write_bytes(program)
-        print(f"{PROGRAM.relative_to(REPOSITORY)}: {len(program)} bytes")
+    parser = argparse.ArgumentParser(description="Build the embedded program from its C sources.")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the committed program instead of writing it"
+    )
+    check = parser.parse_args().check
+    try:
+        built = build()
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    name = PROGRAM.relative_to(REPOSITORY)
+    if not check:
+        PROGRAM.parent.mkdir(exist_ok=True)
+        PROGRAM.write_bytes(built)
+        print(f"{name}: {len(built)} bytes")
         return 0
-    if not PROGRAM.exists() or PROGRAM.read_bytes() != program:
-        sys.stderr.write(
-            "the program that ships is not what its source gives: run programs/zmart_core/build.py\n"
+    if not PROGRAM.exists() or PROGRAM.read_bytes() != built:
+        print(
+            f"{name} is not what its sources build: run python programs/zmart_core/build.py and commit it",
+            file=sys.stderr,
         )
         return 1
-    print("the program that ships is what its source gives")
+    print(f"{name} is what its sources build: {len(built)} bytes")
     return 0
 
 

@@ -1,110 +1,69 @@
-/* What leaves a market after its end. */
+/* What leaves a market at its end. */
+#include "admit.h"
+#include "money.h"
 
-INLINE int holds_final_outcome(const Market *market) { return market->final_outcome != NONE; }
+#define SMALLEST_WITHDRAWAL_LAMPORTS 10000
 
-INLINE u64 winning_shares(const Market *market) {
-    return market->final_outcome == SOME_TRUE ? market->shares_yes : market->shares_no;
+/* The resolver is paid with the first claim. A wallet that it has emptied could not be given less than its rent:
+ * winners must not wait for that, so the fees then wait for a later claim. */
+static Error pay_resolver(Context *c) {
+    const Account *resolver = account(c, ROLE_resolver);
+    u64 fees = c->market.accumulated_resolver_fees;
+    if (*resolver->lamports + fees < rent_minimum(resolver->data_length)) return OK;
+    c->market.accumulated_resolver_fees = 0;
+    return pay_out(c, ROLE_resolver, fees);
 }
 
-/* What one position gets: its part of the pool, or its money back where there is no outcome */
-static u64 winnings(const Market *market, const Position *position, u64 *amount, u64 *counted) {
-    if (holds_final_outcome(market)) {
-        *counted = market->final_outcome == SOME_TRUE ? position->shares_yes : position->shares_no;
-        if (*counted == 0) return FAIL(NoWinnings);
-        COMPUTE(multiply_divide(*counted, market->current_liquidity, winning_shares(market), amount));
-        return 0;
-    }
-    *counted = *amount = net_invested(position);
-    if (*counted == 0) return FAIL(NoWinnings);
-    if (market->refundable > market->current_liquidity)
-        COMPUTE(multiply_divide(*amount, market->current_liquidity, market->refundable, amount));
-    return 0;
+static Error claim_winnings(Context *c) {
+    MarketAccount *market = &c->market;
+    UserPosition *position = &c->position;
+    u64 lamports;
+    REQUIRE(market->state == MarketState_Finalized, E_InvalidMarketState);
+    REQUIRE(!position->has_claimed, E_AlreadyClaimed);
+    u64 claim = claim_of(market, position);
+    REQUIRE(claim, E_NoWinnings);
+    TRY(require_key(c, ROLE_resolver, &market->resolver, E_InvalidResolver));
+
+    TRY(lamports_for(market, claim, &lamports));
+    TRY(pay_out(c, ROLE_user, lamports));
+    TRY(pay_resolver(c));
+    CLAIMED(market) += claim;
+    position->has_claimed = true;
+    position->claimed_amount = lamports;
+    save_market(c);
+    save_position(c);
+    emit_WinningsClaimed(&(WinningsClaimed){
+        .market = *key_of(c, ROLE_market),
+        .user = *key_of(c, ROLE_user),
+        .outcome = market->final_outcome,
+        .amount = lamports,
+        .timestamp = c->now,
+    });
+    return OK;
 }
 
-/* What holders who have not claimed yet are owed at most */
-static u64 unclaimed(const Market *market, u64 *amount) {
-    *amount = 0;
-    if (market->state == CANCELLED) return 0;
-    if (holds_final_outcome(market)) {
-        u64 shares;
-        COMPUTE(subtract(winning_shares(market), market->b / SEED_DIVISOR, &shares));
-        COMPUTE(subtract(shares, market->claimed_shares, &shares));
-        if (shares) COMPUTE(multiply_divide(shares, market->current_liquidity, winning_shares(market), amount));
-        return 0;
-    }
-    u64 claims;
-    COMPUTE(subtract(market->refundable, market->claimed_shares, &claims));
-    *amount = claims;
-    if (market->refundable > market->current_liquidity)
-        COMPUTE(multiply_divide(claims, market->current_liquidity, market->refundable, amount));
-    return 0;
-}
-
-static u64 claim_winnings(Context *context) {
-    LOG("Instruction: ClaimWinnings");
-    ACCOUNTS(6);
-    const Account *pool = &account[1], *user = &account[3], *resolver = &account[4];
-    NEED_WRITABLE(pool, "market");
-    NEED_WRITABLE(&account[2], "position");
-    NEED_SIGNER(user, "user");
-    NEED_WRITABLE(user, "user");
-    NEED_WRITABLE(resolver, "resolver");
-    NEED_SYSTEM_PROGRAM(&account[5]);
-    Config config;
-    Market market;
-    Position position;
-    TRY(load_config(context, &account[0], &config));
-    TRY(load_market(context, pool, &market));
-    TRY(load_position(context, &account[2], pool, user, &position));
-    REQUIRE(market.state == FINALIZED, InvalidMarketState);
-    REQUIRE(!position.has_claimed, AlreadyClaimed);
-    REQUIRE(same_key(resolver->key, &market.resolver), InvalidResolver);
-    u64 amount, counted;
-    TRY(winnings(&market, &position, &amount, &counted));
-    TRY(debit(pool, user, amount));
-    TRY(debit(pool, resolver, market.resolver_fees));
-    market.resolver_fees = 0;
-    COMPUTE(add(market.claimed_shares, counted, &market.claimed_shares));
-    position.has_claimed = 1;
-    position.claimed_amount = amount;
-    store_market(pool, &market);
-    store_position(&account[2], &position);
-    Event event;
-    begin(&event, EVENT_WinningsClaimed);
-    put_key(&event, pool->key);
-    put_key(&event, user->key);
-    put_option(&event, market.final_outcome);
-    put64(&event, amount);
-    put64(&event, now());
-    return emit(&event);
-}
-
-static u64 withdraw_liquidity(Context *context) {
-    LOG("Instruction: WithdrawLiquidity");
-    ACCOUNTS(2);
-    const Account *pool = &account[0], *creator = &account[1];
-    NEED_WRITABLE(pool, "market");
-    NEED_SIGNER(creator, "creator");
-    NEED_WRITABLE(creator, "creator");
-    Market market;
-    TRY(load_market(context, pool, &market));
-    REQUIRE(same_key(creator->key, &market.creator), Unauthorized);
-    REQUIRE(market.state == FINALIZED || market.state == CANCELLED, InvalidMarketState);
-    u64 owed, floor, free = *pool->lamports;
-    TRY(unclaimed(&market, &owed));
-    TRY(rent_exempt_minimum(pool->data_length, &floor));
-    COMPUTE(add(owed, market.resolver_fees, &owed));
-    COMPUTE(add(owed, floor, &owed));
-    REQUIRE(free > owed && free - owed > MIN_WITHDRAWAL_LAMPORTS, InsufficientLiquidity);
-    u64 amount = free - owed;
-    TRY(debit(pool, creator, amount));
-    market.provider_fees = 0;
-    store_market(pool, &market);
-    Event event;
-    begin(&event, EVENT_LiquidityWithdrawn);
-    put_key(&event, market.id);
-    put_key(&event, creator->key);
-    put64(&event, amount);
-    put64(&event, now());
-    return emit(&event);
+/* The creator gets what nobody else is owed: the fees for liquidity, the pool's part of the shares that nobody owns,
+ * and what rounding left. */
+static Error withdraw_liquidity(Context *c) {
+    MarketAccount *market = &c->market;
+    const Account *pool = account(c, ROLE_market);
+    u64 owed = 0, kept;
+    if (!same_key(key_of(c, ROLE_creator), &market->creator))
+        return blame_key(c, ROLE_market, E_ConstraintHasOne, &market->creator, key_of(c, ROLE_creator));
+    REQUIRE(market->state == MarketState_Finalized || market->state == MarketState_Cancelled, E_InvalidMarketState);
+    if (market->state == MarketState_Finalized) TRY(lamports_for(market, unpaid_claims(market), &owed));
+    TRY(sum(owed, market->accumulated_resolver_fees, &kept));
+    TRY(sum(kept, rent_minimum(pool->data_length), &kept));
+    REQUIRE(*pool->lamports > kept && *pool->lamports - kept > SMALLEST_WITHDRAWAL_LAMPORTS, E_InsufficientLiquidity);
+    u64 lamports = *pool->lamports - kept;
+    TRY(pay_out(c, ROLE_creator, lamports));
+    market->accumulated_lp_fees = 0;
+    save_market(c);
+    emit_LiquidityWithdrawn(&(LiquidityWithdrawn){
+        .market_id = market->market_id,
+        .creator = market->creator,
+        .amount = lamports,
+        .timestamp = c->now,
+    });
+    return OK;
 }

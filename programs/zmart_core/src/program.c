@@ -1,0 +1,79 @@
+/* zmart_core: prediction markets priced by an LMSR curve. One translation unit; this file is its table of contents. */
+#include "types.h"
+
+#define CODEC static __attribute__((unused))
+#include "runtime.h"
+#include "interface.h"
+
+#include "config.c"
+#include "market.c"
+#include "votes.c"
+#include "trade.c"
+#include "resolve.c"
+#include "payout.c"
+
+typedef struct {
+    u64 discriminator;
+    Text log;
+    const Rule *rules;
+    u64 rule_count;
+    u8 created; /* the account that it makes */
+    bool (*parse)(Reader *, Arguments *);
+    Error (*run)(Context *);
+} Instruction;
+
+#define INSTRUCTION(name, created)                                                                                     \
+    {DISCRIMINATOR_##name, LOG_##name, RULES_##name, COUNT(RULES_##name), created, parse_##name, name}
+
+static const Instruction INSTRUCTIONS[] = {
+    INSTRUCTION(initialize_global_config, ROLE_global_config),
+    INSTRUCTION(update_global_config, NOBODY),
+    INSTRUCTION(emergency_pause, NOBODY),
+    INSTRUCTION(create_market, ROLE_market),
+    INSTRUCTION(submit_proposal_vote, ROLE_vote_record),
+    INSTRUCTION(aggregate_proposal_votes, NOBODY),
+    INSTRUCTION(approve_proposal, NOBODY),
+    INSTRUCTION(activate_market, NOBODY),
+    INSTRUCTION(buy_shares, ROLE_position),
+    INSTRUCTION(sell_shares, NOBODY),
+    INSTRUCTION(resolve_market, NOBODY),
+    INSTRUCTION(initiate_dispute, NOBODY),
+    INSTRUCTION(submit_dispute_vote, ROLE_vote_record),
+    INSTRUCTION(aggregate_dispute_votes, NOBODY),
+    INSTRUCTION(finalize_market, NOBODY),
+    INSTRUCTION(claim_winnings, NOBODY),
+    INSTRUCTION(withdraw_liquidity, NOBODY),
+    INSTRUCTION(cancel_market, NOBODY),
+};
+
+static const Instruction *find_instruction(Reader *data) {
+    u64 discriminator;
+    if (!read_u64(data, &discriminator)) return 0;
+    for (u64 i = 0; i < COUNT(INSTRUCTIONS); i++)
+        if (INSTRUCTIONS[i].discriminator == discriminator) return &INSTRUCTIONS[i];
+    return 0;
+}
+
+static Error dispatch(Context *c, Reader *data) {
+    const Instruction *instruction = find_instruction(data);
+    if (!instruction) return E_InstructionFallbackNotFound;
+    sol_log_(instruction->log.chars, instruction->log.length);
+    if (!instruction->parse(data, &c->arguments)) return E_InstructionDidNotDeserialize;
+    TRY(admit(c, instruction->rules, instruction->rule_count, instruction->created));
+    Clock clock;
+    sol_get_clock_sysvar(&clock);
+    c->now = clock.unix_timestamp;
+    return instruction->run(c);
+}
+
+Error entrypoint(u8 *memory) {
+    Context c;
+    Input input = read_input(memory, c.given, MOST_ACCOUNTS);
+    c.program = input.program;
+    c.given_count = input.account_count < MOST_ACCOUNTS ? input.account_count : MOST_ACCOUNTS;
+    c.blamed = NOBODY;
+    c.has_keys = false;
+    Error error = dispatch(&c, &input.data);
+    if (error) log_failure(&c, error);
+    return error;
+}
