@@ -56,6 +56,7 @@ from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.pool import Database
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
 from zmartd.tasks.plugins import discover
 from zmartd.tasks.runner import TaskRunner
@@ -131,7 +132,8 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         )
         lock = TaskLock(redis, f"{socket.gethostname()}:{os.getpid()}", clock)
         jitter = random.Random()  # noqa: S311 - it only keeps daemons from working in step
-        scheduler = Scheduler(discover(context).tasks, TaskRunner(lock, clock), clock, jitter)
+        runner = TaskRunner(lock, RunHistory(database), clock)
+        scheduler = Scheduler(discover(context).tasks, runner, clock, jitter)
         yield Core(
             settings=settings,
             clock=clock,
@@ -262,9 +264,9 @@ async def serve(settings: Settings) -> None:
 
 
 async def tick(settings: Settings, names: Sequence[str]) -> list[RunReport]:
-    """Run tasks once, one after the other: the named ones, or all that are there. Raises UnknownTask."""
+    """Run tasks once, one after the other: the named ones, or all that are enabled. Raises UnknownTask."""
     async with open_core(settings, SystemClock()) as core:
-        return [await core.scheduler.run_once(name) for name in names or core.scheduler.names]
+        return [await core.scheduler.run_once(name) for name in names or core.scheduler.enabled]
 
 
 class PortUnavailable(ZmartdError):

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 LEASE_SECONDS: Final = 30.0
 RENEWALS_PER_LEASE: Final = 3
+PATIENCE_SECONDS: Final = 5.0
+"""A Redis that says nothing for this long is away."""
 
 # The token is part of the value, so that only the holder can renew or release; the owner's name keeps two
 # holders apart even when Redis lost its data and the tokens started again.
@@ -67,11 +69,19 @@ class TaskLock:
     `owner` names this daemon to operators and must differ from every other daemon's.
     """
 
-    def __init__(self, redis: Redis, owner: str, clock: Clock, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        owner: str,
+        clock: Clock,
+        lease_seconds: float = LEASE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self._redis = redis
         self._owner = owner
         self._clock = clock
         self._lease_seconds = lease_seconds
+        self._patience_seconds = patience_seconds
         self._lease_ms = str(round(lease_seconds * 1_000))
 
     async def run(self, name: str, work: Callable[[int], Coroutine[Any, Any, T]]) -> T:
@@ -132,7 +142,9 @@ class TaskLock:
             log.warning("task.lock_not_released", task=name, fencing_token=token, error=repr(error))
 
     async def _script(self, script: str, keys: list[str], value: str) -> Any:
-        return await self._redis.eval(script, len(keys), *keys, value, self._lease_ms)
+        """Raises RedisError, or OSError, which TimeoutError is one of."""
+        async with asyncio.timeout(self._patience_seconds):
+            return await self._redis.eval(script, len(keys), *keys, value, self._lease_ms)
 
     def _value(self, token: int) -> str:
         return f"{token}:{self._owner}"

@@ -13,6 +13,7 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.tasks.base import Action, PeriodicTask, RunReport, TaskSkipped
+from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import LockBusy, TaskLock
 
 log = get_logger(__name__)
@@ -33,8 +34,9 @@ LAST_SUCCESS = Gauge(
 class TaskRunner:
     """Runs tasks. `run` raises nothing except its own cancellation."""
 
-    def __init__(self, lock: TaskLock, clock: Clock) -> None:
+    def __init__(self, lock: TaskLock, history: RunHistory, clock: Clock) -> None:
         self._lock = lock
+        self._history = history
         self._clock = clock
 
     async def run(self, task: PeriodicTask) -> RunReport:
@@ -79,6 +81,7 @@ class TaskRunner:
             fencing_token=token,
         )
         _account(report, elapsed_seconds)
+        await self._history.keep(report)
         return report
 
 

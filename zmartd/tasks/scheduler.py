@@ -48,7 +48,13 @@ class Scheduler:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """All tasks there are."""
         return tuple(self._tasks)
+
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """Those that run by themselves."""
+        return tuple(task.name for task in self._tasks.values() if task.enabled)
 
     def reports(self) -> Mapping[str, RunReport]:
         """The last finished run of each task that has run here, by name."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,6 +27,16 @@ async def lost_redis(tmp_path: Path) -> AsyncIterator[Redis]:
     client = Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0))
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def silent_redis(tmp_path: Path) -> AsyncIterator[Redis]:
+    """A client of a server that takes connections and never answers."""
+    listener = await asyncio.start_unix_server(lambda _reader, _writer: None, tmp_path / "silent.sock")
+    client = Redis(unix_socket_path=str(tmp_path / "silent.sock"), retry=Retry(NoBackoff(), 0))
+    yield client
+    await client.aclose()
+    listener.close()
 
 
 @pytest.fixture

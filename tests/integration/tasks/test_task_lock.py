@@ -153,3 +153,10 @@ async def test_without_redis_no_work_is_begun(lost_redis: Redis) -> None:
     with pytest.raises(LockUnavailable):
         await TaskLock(lost_redis, "daemon-a", SystemClock()).run("sweep", work)
     assert work.tokens == []
+
+
+async def test_a_redis_that_is_connected_but_silent_is_away(silent_redis: Redis) -> None:
+    work = Work()
+    with pytest.raises(LockUnavailable):
+        await TaskLock(silent_redis, "daemon-a", SystemClock(), patience_seconds=0.05).run("sweep", work)
+    assert work.tokens == []

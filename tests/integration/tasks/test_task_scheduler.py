@@ -9,7 +9,10 @@ import pytest
 from manual_clock import ManualClock, eventually
 from redis.asyncio import Redis
 
+from zmartd.store import task_runs
+from zmartd.store.pool import Database
 from zmartd.tasks.base import Action, TaskSkipped
+from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler, UnknownTask
@@ -54,9 +57,9 @@ async def cancel_itself() -> Sequence[Action]:
 
 @asynccontextmanager
 async def running(
-    clock: ManualClock, redis: Redis, *tasks: Sweep, stop_seconds: float = 5.0
+    clock: ManualClock, redis: Redis, database: Database, *tasks: Sweep, stop_seconds: float = 5.0
 ) -> AsyncIterator[Scheduler]:
-    runner = TaskRunner(TaskLock(redis, "daemon-a", clock), clock)
+    runner = TaskRunner(TaskLock(redis, "daemon-a", clock), RunHistory(database), clock)
     scheduler = Scheduler(tasks, runner, clock, random.Random(1), stop_seconds)
     await scheduler.start()
     await eventually(lambda: clock.sleeping == sum(task.enabled for task in tasks))
@@ -71,9 +74,11 @@ async def all_asleep(clock: ManualClock, *tasks: Sweep) -> None:
     await eventually(lambda: all(t.begun == t.ended for t in tasks) and clock.sleeping == len(tasks))
 
 
-async def test_a_task_runs_shortly_after_the_start_and_then_at_its_interval(redis: Redis) -> None:
+async def test_a_task_runs_shortly_after_the_start_and_then_at_its_interval(
+    redis: Redis, database: Database
+) -> None:
     clock, sweep = ManualClock(), Sweep(nothing)
-    async with running(clock, redis, sweep):
+    async with running(clock, redis, database, sweep):
         assert sweep.begun == 0
         clock.advance(2)
         await eventually(lambda: sweep.begun == 1)
@@ -85,10 +90,12 @@ async def test_a_task_runs_shortly_after_the_start_and_then_at_its_interval(redi
             await eventually(lambda runs=runs: sweep.begun == runs)
 
 
-async def test_a_task_that_crashes_runs_again_and_the_others_never_notice(redis: Redis) -> None:
+async def test_a_task_that_crashes_runs_again_and_the_others_never_notice(
+    redis: Redis, database: Database
+) -> None:
     clock = ManualClock()
     crashing, sweep = Sweep(crash, "crashing"), Sweep(nothing)
-    async with running(clock, redis, crashing, sweep) as scheduler:
+    async with running(clock, redis, database, crashing, sweep) as scheduler:
         for runs in (1, 2):
             clock.advance(65)
             await eventually(lambda runs=runs: crashing.ended == sweep.ended == runs)
@@ -97,9 +104,11 @@ async def test_a_task_that_crashes_runs_again_and_the_others_never_notice(redis:
         assert scheduler.reports()["sweep"].ok
 
 
-async def test_a_task_that_cancels_itself_is_a_failed_run_and_runs_again(redis: Redis) -> None:
+async def test_a_task_that_cancels_itself_is_a_failed_run_and_runs_again(
+    redis: Redis, database: Database
+) -> None:
     clock, sweep = ManualClock(), Sweep(cancel_itself)
-    async with running(clock, redis, sweep) as scheduler:
+    async with running(clock, redis, database, sweep) as scheduler:
         for runs in (1, 2):
             clock.advance(65)
             await eventually(lambda runs=runs: sweep.ended == runs)
@@ -107,7 +116,9 @@ async def test_a_task_that_cancels_itself_is_a_failed_run_and_runs_again(redis: 
         assert scheduler.reports()["sweep"].failure == "the task cancelled itself"
 
 
-async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(redis: Redis) -> None:
+async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(
+    redis: Redis, database: Database
+) -> None:
     let_go = asyncio.Event()
 
     async def slow() -> Sequence[Action]:
@@ -115,7 +126,7 @@ async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(redis
         return ()
 
     clock, sweep = ManualClock(), Sweep(slow)
-    async with running(clock, redis, sweep) as scheduler:
+    async with running(clock, redis, database, sweep) as scheduler:
         clock.advance(2)
         await eventually(lambda: sweep.begun == 1)
         for _ in range(40):
@@ -128,7 +139,7 @@ async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(redis
         await eventually(lambda: sweep.ended >= 1)
 
 
-async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis) -> None:
+async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis, database: Database) -> None:
     let_go = asyncio.Event()
 
     async def slow() -> Sequence[Action]:
@@ -136,7 +147,7 @@ async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis) -> None
         return (Action("m", "sweep", ok=True),)
 
     clock, sweep = ManualClock(), Sweep(slow)
-    async with running(clock, redis, sweep) as scheduler:
+    async with running(clock, redis, database, sweep) as scheduler:
         clock.advance(2)
         await eventually(lambda: sweep.begun == 1)
         stopping = asyncio.create_task(scheduler.stop())
@@ -147,13 +158,13 @@ async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis) -> None
         assert scheduler.reports()["sweep"].actions == (Action("m", "sweep", ok=True),)
 
 
-async def test_stopping_cancels_a_run_that_does_not_end_in_time(redis: Redis) -> None:
+async def test_stopping_cancels_a_run_that_does_not_end_in_time(redis: Redis, database: Database) -> None:
     async def endless() -> Sequence[Action]:
         await asyncio.Event().wait()
         return ()
 
     clock, sweep = ManualClock(), Sweep(endless)
-    async with running(clock, redis, sweep, stop_seconds=0.02) as scheduler:
+    async with running(clock, redis, database, sweep, stop_seconds=0.02) as scheduler:
         clock.advance(2)
         await eventually(lambda: sweep.begun == 1)
         await scheduler.stop()
@@ -161,49 +172,72 @@ async def test_stopping_cancels_a_run_that_does_not_end_in_time(redis: Redis) ->
         assert await redis.exists("zmartd:task:sweep:lock") == 0
 
 
-async def test_a_disabled_task_runs_only_when_it_is_asked_for(redis: Redis) -> None:
+async def test_a_disabled_task_runs_only_when_it_is_asked_for(redis: Redis, database: Database) -> None:
     clock, sweep = ManualClock(), Sweep(nothing, enabled=False)
-    async with running(clock, redis, sweep) as scheduler:
+    async with running(clock, redis, database, sweep) as scheduler:
         clock.advance(1_000)
         assert scheduler.reports() == {}
         assert (await scheduler.run_once("sweep")).ok
         assert sweep.begun == 1
 
 
-async def test_an_unknown_task_is_an_error_that_lists_those_there_are(redis: Redis) -> None:
-    async with running(ManualClock(), redis, Sweep(nothing)) as scheduler:
+async def test_an_unknown_task_is_an_error_that_lists_those_there_are(
+    redis: Redis, database: Database
+) -> None:
+    async with running(ManualClock(), redis, database, Sweep(nothing)) as scheduler:
         with pytest.raises(UnknownTask, match="there is no task 'swoop'; there are: sweep"):
             await scheduler.run_once("swoop")
 
 
-async def test_a_report_is_not_ok_when_one_market_failed(redis: Redis) -> None:
+async def test_a_report_is_not_ok_when_one_market_failed(redis: Redis, database: Database) -> None:
     failed = Action("m2", "finalize", ok=False, detail="BoundedLossExceeded")
 
     async def mixed() -> Sequence[Action]:
         return [Action("m1", "finalize", ok=True, signature="5sig"), failed]
 
-    async with running(ManualClock(), redis, Sweep(mixed)) as scheduler:
+    async with running(ManualClock(), redis, database, Sweep(mixed)) as scheduler:
         report = await scheduler.run_once("sweep")
     assert report.failure is None
     assert report.actions[1] == failed
     assert not report.ok
 
 
-async def test_a_task_that_cannot_work_is_skipped_and_says_why(redis: Redis) -> None:
+async def test_a_task_that_cannot_work_is_skipped_and_says_why(redis: Redis, database: Database) -> None:
     async def keyless() -> Sequence[Action]:
         raise TaskSkipped("there is no authority key")
 
-    async with running(ManualClock(), redis, Sweep(keyless)) as scheduler:
+    async with running(ManualClock(), redis, database, Sweep(keyless)) as scheduler:
         report = await scheduler.run_once("sweep")
     assert report.skipped == "there is no authority key"
     assert report.fencing_token is not None
     assert report.ok
 
 
-async def test_without_redis_the_task_does_not_run_and_the_report_says_so(lost_redis: Redis) -> None:
+async def test_without_redis_the_task_does_not_run_and_the_report_says_so(
+    lost_redis: Redis, database: Database
+) -> None:
     sweep = Sweep(nothing)
-    async with running(ManualClock(), lost_redis, sweep) as scheduler:
+    async with running(ManualClock(), lost_redis, database, sweep) as scheduler:
         report = await scheduler.run_once("sweep")
     assert sweep.begun == 0
     assert report.failure is not None
     assert "Redis does not answer" in report.failure
+
+
+async def test_runs_that_did_something_or_failed_are_kept_for_every_daemon_to_read(
+    redis: Redis, database: Database
+) -> None:
+    async def sweep() -> Sequence[Action]:
+        return [Action("m", "sweep", ok=True)]
+
+    tasks = (Sweep(sweep, "busy"), Sweep(nothing, "idle"), Sweep(crash, "broken"))
+    async with running(ManualClock(), redis, database, *tasks) as scheduler:
+        for name in ("busy", "idle", "broken"):
+            await scheduler.run_once(name)
+
+    async with database.service() as connection:
+        kept = {name: await task_runs.latest(connection, name, 10) for name in ("busy", "idle", "broken")}
+    assert [run.outcome for run in kept["busy"]] == ["ok"]
+    assert kept["busy"][0].report["actions"][0]["action"] == "sweep"
+    assert kept["idle"] == ()
+    assert [run.outcome for run in kept["broken"]] == ["failed"]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import asyncio
+
+from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.tasks.base import Action
+from zmartd.tasks.each import CONCURRENCY, each_market
+
+
+async def test_a_market_that_fails_keeps_no_other_from_its_turn_and_the_order_stays() -> None:
+    async def step(market_id: str) -> Action | None:
+        if market_id == "known trouble":
+            raise TransactionNotFound
+        if market_id == "a bug":
+            raise ZeroDivisionError("secret")
+        if market_id == "nothing to tell":
+            return None
+        return Action(market_id, "settle", ok=True)
+
+    markets = ["first", "known trouble", "nothing to tell", "a bug", "last"]
+    actions = await each_market(markets, "settle", step)
+
+    assert [(action.market_id, action.action, action.ok) for action in actions] == [
+        ("first", "settle", True),
+        ("known trouble", "settle", False),
+        ("a bug", "settle", False),
+        ("last", "settle", True),
+    ]
+    assert actions[1].detail == TransactionNotFound().message
+    assert actions[2].detail == "ZeroDivisionError; the log has the traceback"
+
+
+async def test_only_so_many_markets_are_worked_on_at_once() -> None:
+    busy, most = 0, 0
+
+    async def step(market_id: str) -> Action | None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0)
+        busy -= 1
+        return None
+
+    await each_market([str(number) for number in range(3 * CONCURRENCY)], "settle", step)
+    assert most == CONCURRENCY
