@@ -1,7 +1,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -125,6 +125,21 @@ async def test_two_localnets_cannot_share_a_directory(still: LocalnetSettings) -
                 pass
 
 
+async def test_a_localnet_that_is_just_stopping_is_waited_for(still: LocalnetSettings) -> None:
+    async with AsyncExitStack() as old:
+        endpoints = await old.enter_async_context(running(still))
+        again = msgspec.structs.replace(still, rpc_port=endpoints.rpc_port)
+        starting = asyncio.create_task(runs_at(again))
+        await asyncio.wait((starting,), timeout=0.2)
+        assert not starting.done()
+    assert await starting == endpoints
+
+
+async def runs_at(settings: LocalnetSettings) -> Endpoints:
+    async with running(settings) as endpoints:
+        return endpoints
+
+
 async def test_a_taken_port_is_named(still: LocalnetSettings, tmp_path: Path) -> None:
     async with started(still) as chain:
         port = chain.endpoints.rpc_port
@@ -176,7 +191,7 @@ async def test_a_program_that_is_none_is_refused(still: LocalnetSettings, tmp_pa
         ({"genesis_accounts": {"nobody": 1}}, "base58"),
         ({"webhooks": (WebhookTarget("http://127.0.0.1:1", ("nobody",)),)}, "webhook"),
         ({"slot_milliseconds": 0}, "slot_milliseconds"),
-        ({"rpc_port": 65_535}, "65536"),
+        ({"rpc_port": 65_535}, "rpc_port"),
     ],
 )
 async def test_a_wrong_setting_is_named(

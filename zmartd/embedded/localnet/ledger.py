@@ -23,6 +23,8 @@ from zmartd.errors import ZmartdError
 
 FORMAT = 1
 MAX_TRANSACTIONS_PER_SLOT = 1 << 20
+GRACE_SECONDS = 2.0
+"""How long another process, probably just stopping, may still hold the file."""
 
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -66,7 +68,7 @@ class Ledger:
         """Raises LedgerError when the file is another process's, damaged, or of another version."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=GRACE_SECONDS)
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")

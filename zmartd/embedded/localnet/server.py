@@ -29,7 +29,10 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 
 LEDGER_FILE = "ledger.sqlite3"
-_PORT_ATTEMPTS = 100
+MAX_RPC_PORT = 65_534
+"""The WebSocket needs the port after it."""
+GRACE_SECONDS = 2.0
+_RETRY_SECONDS = 0.05
 log = get_logger(__name__)
 
 
@@ -76,8 +79,10 @@ async def _started(
 ) -> AsyncIterator[tuple[Endpoints, asyncio.Task[None]]]:
     if settings.slot_milliseconds < 1:
         raise LocalnetError(f"slot_milliseconds must be at least 1, not {settings.slot_milliseconds}")
+    if not 0 <= settings.rpc_port <= MAX_RPC_PORT:
+        raise LocalnetError(f"rpc_port must be 0 to {MAX_RPC_PORT}, not {settings.rpc_port}")
     async with AsyncExitStack() as stack:
-        rpc_socket, ws_socket = _neighbours(settings.host, settings.rpc_port)
+        rpc_socket, ws_socket = await _neighbours(settings.host, settings.rpc_port, clock)
         stack.callback(rpc_socket.close)
         stack.callback(ws_socket.close)
         endpoints = Endpoints(settings.host, rpc_socket.getsockname()[1], ws_socket.getsockname()[1])
@@ -150,17 +155,28 @@ async def _listen(application: web.Application, listening: socket.socket) -> Cal
     return runner.cleanup
 
 
-def _neighbours(host: str, rpc_port: int) -> tuple[socket.socket, socket.socket]:
-    """Two bound sockets on neighbouring ports. Raises LocalnetError when they are taken."""
-    for _ in range(_PORT_ATTEMPTS if rpc_port == 0 else 1):
-        first = _bound(host, rpc_port)
+async def _neighbours(host: str, rpc_port: int, clock: Clock) -> tuple[socket.socket, socket.socket]:
+    """Two bound sockets on neighbouring ports. Raises LocalnetError when they stay taken.
+
+    Whoever has them may be the localnet of before, just stopping: it gets a moment.
+    """
+    patient_until = clock.monotonic() + GRACE_SECONDS
+    while True:
         try:
-            return first, _bound(host, first.getsockname()[1] + 1)
+            return _bound_pair(host, rpc_port)
         except LocalnetError:
-            first.close()
-            if rpc_port:
+            if clock.monotonic() > patient_until:
                 raise
-    raise LocalnetError(f"no two neighbouring ports are free on {host}")
+        await clock.sleep(_RETRY_SECONDS if rpc_port else 0.0)
+
+
+def _bound_pair(host: str, rpc_port: int) -> tuple[socket.socket, socket.socket]:
+    first = _bound(host, rpc_port)
+    try:
+        return first, _bound(host, first.getsockname()[1] + 1)
+    except LocalnetError:
+        first.close()
+        raise
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -169,7 +185,7 @@ def _bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listening.close()
         raise LocalnetError(
             f"the localnet cannot listen on {host}:{port}: {error}. "
