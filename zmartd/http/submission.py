@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
@@ -15,6 +16,7 @@ from zmartd.chain.sender import (
 )
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
 from zmartd.http.errors import ProgramRefused
 from zmartd.http.program_errors import failure_named
 from zmartd.http.relay import Relayable
@@ -57,14 +59,13 @@ class Submissions:
         """
         sent = await self._outbox.find(transaction.signature)
         if sent is not None and sent.fate is not None:
-            return await self._settled(sent, sent.fate)
+            return await self._within_patience(self._settled(sent, sent.fate))
         if sent is None and not await self._rpc.is_blockhash_valid(transaction.blockhash):
-            return await self._landed_elsewhere(transaction.signature)
-        try:
-            async with asyncio.timeout(self._patience_seconds):
-                return await self._pass_on(transaction)
-        except TimeoutError:
-            return None
+            return await self._found(
+                transaction.signature, otherwise=TransactionExpired(transaction.signature)
+            )
+        signed = await self._recorded(transaction)
+        return await self._within_patience(self._pass_on(signed))
 
     async def look_up(self, signature: str) -> ChainTransaction | None:
         """As `submit`, for a transaction that was sent before, here or by somebody else.
@@ -74,9 +75,12 @@ class Submissions:
         sent = await self._outbox.find(signature)
         if sent is None:
             return self._succeeded(await self._fetcher.apply_signature(signature))
-        return None if sent.fate is None else await self._settled(sent, sent.fate)
+        if sent.fate is None:
+            return None
+        return await self._within_patience(self._settled(sent, sent.fate))
 
-    async def _pass_on(self, transaction: Relayable) -> ChainTransaction:
+    async def _recorded(self, transaction: Relayable) -> SignedTransaction:
+        """From here on the transaction is ours to follow, whatever happens to this request or this daemon."""
         latest = await self._rpc.latest_blockhash()
         signed = SignedTransaction(
             signature=transaction.signature,
@@ -85,12 +89,15 @@ class Submissions:
             last_valid_block_height=latest.last_valid_block_height + _SPARE_BLOCKS,
             purpose=_PURPOSE,
         )
+        await self._outbox.record(signed)
+        return signed
+
+    async def _pass_on(self, transaction: SignedTransaction) -> ChainTransaction:
         try:
-            await self._sender.send(signed)
+            await self._sender.send(transaction)
         except TransactionFailed as error:
-            if error.slot is not None:
-                return await self._executed(transaction.signature)
-            raise self._refused(transaction.signature, error.failure.name) from error
+            if error.slot is None:
+                raise self._refused(transaction.signature, error.failure.name) from error
         return await self._executed(transaction.signature)
 
     async def _settled(self, sent: Sent, fate: Fate) -> ChainTransaction:
@@ -98,15 +105,24 @@ class Submissions:
         if fate is Fate.EXPIRED:
             raise TransactionExpired(signature)
         if fate is Fate.FAILED and sent.slot is None:
-            raise self._refused(signature, sent.error or "UnknownError")
+            return await self._found(
+                signature, otherwise=self._refused(signature, sent.error or "UnknownError")
+            )
         return await self._executed(signature)
 
-    async def _landed_elsewhere(self, signature: str) -> ChainTransaction:
-        """The chain may have the transaction from somebody else; otherwise it never will."""
+    async def _found(self, signature: str, otherwise: ZmartdError) -> ChainTransaction:
+        """What the chain has, perhaps from somebody else. Raises `otherwise` when it has nothing."""
         try:
             return self._succeeded(await self._fetcher.apply_signature(signature))
         except TransactionNotFound as error:
-            raise TransactionExpired(signature) from error
+            raise otherwise from error
+
+    async def _within_patience(self, answer: Awaitable[ChainTransaction]) -> ChainTransaction | None:
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                return await answer
+        except TimeoutError:
+            return None
 
     async def _executed(self, signature: str) -> ChainTransaction:
         """A node may know that a transaction is confirmed a little before it can show it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from http import HTTPStatus
 
 import structlog
 from aiohttp import web
@@ -54,7 +55,8 @@ def access_log(clock: Clock, new_request_id: Callable[[], str] = lambda: secrets
             finally:
                 seconds = clock.monotonic() - started
                 route = _template(request)
-                _duration_seconds.labels(_method(request), route, status).observe(seconds)
+                if status != HTTPStatus.SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its client likes
+                    _duration_seconds.labels(_method(request), route, status).observe(seconds)
                 log.info(
                     "http.request",
                     method=request.method,

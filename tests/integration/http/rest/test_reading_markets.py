@@ -290,3 +290,5 @@ async def test_a_database_that_is_away_is_a_503_that_asks_to_come_back(
     answer = await severable_api.anybody.get("/api/markets")
     assert (answer.status, answer.body["code"]) == (503, "database_unavailable")
     assert answer.headers["Retry-After"] == "2"
+    assert answer.body["message"] == "The database cannot be reached."
+    assert "details" not in answer.body

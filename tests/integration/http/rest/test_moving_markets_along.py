@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from rest_stage import ALICE, AUTHORITY, BOB, CREATOR, PROGRAM, SOL, Stage
+
+from zmartd.market.lifecycle import MarketState
+
+EVIDENCE = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
+DAY = 86_400
+
+
+async def resolved_market(stage: Stage, outcome: bool = True) -> str:
+    """A market in which ALICE holds YES and BOB holds NO, and whose creator says `outcome`."""
+    market_id = await stage.active_market()
+    order = {"market_id": market_id, "target_cost": 5 * SOL}
+    await stage.alice.carry_out("/api/trades/buy", {**order, "outcome": True})
+    await stage.bob.carry_out("/api/trades/buy", {**order, "outcome": False})
+    await stage.travel(DAY)
+    resolved = await stage.creator.carry_out(
+        f"/api/markets/{market_id}/resolve", {"outcome": outcome, "ipfs_evidence_hash": EVIDENCE}
+    )
+    assert resolved.status == 200, resolved.body
+    return market_id
+
+
+async def finalize(stage: Stage, market_id: str) -> None:
+    await stage.travel(4 * DAY)
+    market = PROGRAM.pdas.market(bytes.fromhex(market_id))
+    await stage.as_authority(PROGRAM.finalize_market(backend_authority=AUTHORITY.pubkey(), market=market))
+
+
+async def shown(stage: Stage, market_id: str) -> dict[str, object]:
+    return (await stage.api.anybody.get(f"/api/markets/{market_id}")).body
+
+
+async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage) -> None:
+    market_id = await resolved_market(stage)
+    body = await shown(stage, market_id)
+    assert (body["state"], body["proposed_outcome"], body["proposed_outcome_label"]) == (
+        "RESOLVING",
+        True,
+        "YES",
+    )
+    assert (body["resolver_wallet"], body["ipfs_evidence_hash"]) == (str(CREATOR.pubkey()), EVIDENCE)
+
+    await finalize(stage, market_id)
+    body = await shown(stage, market_id)
+    assert (body["state"], body["final_outcome"], body["was_disputed"]) == ("FINALIZED", True, False)
+
+    path = f"/api/users/{ALICE.pubkey()}/positions/{market_id}"
+    claimable = (await stage.alice.get(path)).body["claimable"]
+    claimed = await stage.alice.carry_out(f"/api/markets/{market_id}/claim")
+    (event,) = claimed.body["events"]
+    assert (event["name"], event["amount"]) == ("WinningsClaimed", claimable)
+    assert (await stage.alice.get(path)).body["claimed_amount"] == claimable
+
+    loser = await stage.bob.post(f"/api/markets/{market_id}/claim")
+    assert (loser.status, loser.body["error"]) == (422, "NoWinnings")
+    again = await stage.alice.post(f"/api/markets/{market_id}/claim")
+    assert (again.status, again.body["error"]) == (422, "AlreadyClaimed")
+
+    withdrawn = await stage.creator.carry_out(f"/api/markets/{market_id}/withdraw")
+    assert [event["name"] for event in withdrawn.body["events"]] == ["LiquidityWithdrawn"]
+    account = await stage.market_account(market_id)
+    assert account.state is MarketState.FINALIZED
+
+
+async def test_only_the_creator_resolves_through_the_api(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    await stage.travel(DAY)
+    body = {"outcome": False, "ipfs_evidence_hash": EVIDENCE}
+    refused = await stage.alice.post(f"/api/markets/{market_id}/resolve", body)
+    assert (refused.status, refused.body["code"]) == (403, "not_the_creator")
+
+
+async def test_a_resolution_needs_its_outcome_and_evidence(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    refused = await stage.creator.post(
+        f"/api/markets/{market_id}/resolve", {"outcome": None, "ipfs_evidence_hash": "Qm" + "0" * 44}
+    )
+    assert refused.status == 400
+    assert refused.body["details"] == [
+        {"field": "outcome", "message": "is required: true for YES or false for NO"},
+        {
+            "field": "ipfs_evidence_hash",
+            "message": "must be an IPFS content id of version 0: Qm and 44 base58 characters",
+        },
+    ]
+
+
+async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> None:
+    market_id = await resolved_market(stage)
+    await stage.travel(1)
+    disputed = await stage.bob.carry_out(f"/api/markets/{market_id}/dispute")
+    assert [event["name"] for event in disputed.body["events"]] == ["DisputeInitiated"]
+    body = await shown(stage, market_id)
+    assert (body["state"], body["dispute_initiated_at"] is not None) == ("DISPUTED", True)
+
+    closed = await stage.alice.post(f"/api/markets/{market_id}/dispute")
+    assert (closed.status, closed.body["error"]) == (422, "InvalidStateTransition")
+
+
+async def test_holders_can_ask_for_a_dispute_once_each(stage: Stage) -> None:
+    market_id = await resolved_market(stage)
+    path = f"/api/markets/{market_id}/dispute-requests"
+    first = await stage.bob.post(path)
+    assert (first.status, first.body) == (201, {"market_id": market_id, "requests": 1, "holders": 2})
+    again = await stage.bob.post(path)
+    assert (again.status, again.body) == (200, first.body)
+    stranger = await stage.api.as_wallet(CREATOR).post(path)
+    assert (stranger.status, stranger.body["code"]) == (403, "dispute_request_refused")
+    anonymous = await stage.api.anybody.post(path)
+    assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
+
+
+async def test_only_the_admin_cancels(stage: Stage) -> None:
+    market_id = await stage.proposed_market()
+    refused = await stage.creator.post(f"/api/markets/{market_id}/cancel")
+    assert (refused.status, refused.body["error"]) == (422, "Unauthorized")
+    cancelled = await stage.api.as_wallet(AUTHORITY).carry_out(f"/api/markets/{market_id}/cancel")
+    assert [event["name"] for event in cancelled.body["events"]] == ["MarketCancelled"]
+    assert (await shown(stage, market_id))["state"] == "CANCELLED"
+
+
+async def test_a_stranger_does_not_activate_a_market(stage: Stage) -> None:
+    market_id = await stage.proposed_market()
+    early = await stage.creator.post(f"/api/markets/{market_id}/activate")
+    assert (early.status, early.body["error"]) == (422, "InvalidStateTransition")
+    stranger = await stage.api.as_wallet(BOB).post(f"/api/markets/{market_id}/activate")
+    assert stranger.status == 422
+    anonymous = await stage.api.anybody.post(f"/api/markets/{market_id}/activate")
+    assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+
+import pytest
+from rest_api import Answer, running_api
+from rest_stage import ALICE, BOB, PROGRAM, SOL, Stage
+from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd.chain.assemble import build_transaction, compute_budget, sign
+from zmartd.store.pool import Database
+
+PATIENT_SECONDS = 10
+
+
+def buy(market_id: str, wallet: Keypair, target_cost: int = SOL) -> list[object]:
+    market = PROGRAM.pdas.market(bytes.fromhex(market_id))
+    return [
+        *compute_budget(100_000),
+        PROGRAM.buy_shares(
+            user=wallet.pubkey(),
+            market=market,
+            protocol_fee_wallet=Pubkey([3] * 32),
+            outcome=True,
+            target_cost=target_cost,
+        ),
+    ]
+
+
+async def signed_buy(stage: Stage, market_id: str, target_cost: int = SOL) -> tuple[str, str]:
+    """A buy by ALICE that nobody simulated: its base64 and its signature."""
+    latest = await stage.api.rpc.latest_blockhash()
+    transaction = sign(
+        buy(market_id, ALICE, target_cost), ALICE, latest.blockhash, latest.last_valid_block_height, "test"
+    )
+    return base64.b64encode(transaction.wire).decode(), transaction.signature
+
+
+async def answer_of(stage: Stage, signature: str, unlike: int) -> Answer:
+    """The first answer about a transaction that does not have the status `unlike`."""
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while True:
+            answer = await stage.api.anybody.get(f"/api/transactions/{signature}")
+            if answer.status != unlike:
+                return answer
+
+
+async def test_the_same_bytes_have_one_effect_and_one_answer(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+
+    at_once = await asyncio.gather(*(stage.alice.relay(transaction) for _ in range(5)))
+    later = await stage.alice.relay(transaction)
+
+    assert [answer.status for answer in [*at_once, later]] == [200] * 6
+    assert all(answer.body == later.body for answer in at_once)
+    assert later.body["signature"] == signature
+    asked = await stage.api.anybody.get(f"/api/transactions/{signature}")
+    assert (asked.status, asked.body) == (200, later.body)
+    assert (await stage.position_account(market_id, ALICE)).trades_count == 1
+
+
+async def test_a_relayed_trade_can_be_read_at_once(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    await stage.alice.relay(transaction)
+    trades = await stage.api.anybody.get(f"/api/markets/{market_id}/trades")
+    assert [trade["tx_signature"] for trade in trades.body["trades"]] == [signature]
+
+
+async def test_what_a_simulation_refuses_is_not_sent_and_always_answered_the_same(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id, target_cost=9_999)
+
+    first, second = await stage.alice.relay(transaction), await stage.alice.relay(transaction)
+    asked = await stage.api.anybody.get(f"/api/transactions/{signature}")
+
+    for answer in (first, second, asked):
+        assert answer.status == 422
+        assert answer.body == {
+            "error": "TradeTooSmall",
+            "code": "trade_too_small",
+            "message": first.body["message"],
+            "status": 422,
+            "details": {"program_error": 6018, "signature": signature},
+            "request_id": answer.body["request_id"],
+        }
+    assert await stage.api.rpc.transaction(signature) is None
+
+
+async def test_what_fails_on_the_chain_is_always_answered_the_same(stage: Stage) -> None:
+    """Sent by somebody who skips the simulation; the daemon is asked about it afterwards."""
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id, target_cost=9_999)
+    await stage.api.rpc.rebroadcast(base64.b64decode(transaction))
+    asked = await answer_of(stage, signature, unlike=404)
+    relayed = await stage.alice.relay(transaction)
+    for answer in (asked, relayed):
+        assert (answer.status, answer.body["code"]) == (422, "trade_too_small")
+        assert answer.body["details"] == {"program_error": 6018, "signature": signature}
+
+
+async def test_a_transaction_that_can_never_land_has_expired(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    blockhash = Hash.hash(b"a block that never was")
+    transaction = sign(buy(market_id, ALICE), ALICE, blockhash, 1, "test")
+    for _ in range(2):
+        answer = await stage.alice.relay(base64.b64encode(transaction.wire).decode())
+        assert (answer.status, answer.body["code"]) == (409, "transaction_expired")
+        assert answer.body["message"] == (
+            "The transaction did not land in time and never will. Build, sign and send a new one."
+        )
+
+
+async def test_what_somebody_else_sent_is_answered_like_our_own(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    await stage.api.rpc.send(base64.b64decode(transaction))
+    asked = await answer_of(stage, signature, unlike=404)
+    assert [event["name"] for event in asked.body["events"]] == ["SharesBought"]
+    relayed = await stage.alice.relay(transaction)
+    assert (relayed.status, relayed.body) == (200, asked.body)
+    trades = await stage.api.anybody.get(f"/api/markets/{market_id}/trades")
+    assert trades.body["count"] == 1
+
+
+async def test_a_caller_who_has_waited_long_enough_is_told_to_ask_again(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    async with running_api(database, redis_url, stage.rpc_url, patience_seconds=0.0) as impatient:
+        caller = impatient.as_wallet(ALICE)
+        answer = await caller.relay(transaction)
+        assert (answer.status, answer.body) == (202, {"signature": signature, "status": "submitted"})
+        assert answer.headers["Location"] == f"/api/transactions/{signature}"
+        answer = await answer_of(stage, signature, unlike=202)
+    assert [event["name"] for event in answer.body["events"]] == ["SharesBought"]
+
+
+async def test_another_wallets_transaction_is_not_passed_on(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    refused = await stage.bob.relay(transaction)
+    assert (refused.status, refused.body["code"]) == (400, "transaction_refused")
+    assert refused.body["message"] == (
+        f"The fee payer must be the signed-in wallet, {BOB.pubkey()}, not {ALICE.pubkey()}."
+    )
+    async with stage.api.database.service() as connection:
+        assert not await connection.fetchval(
+            "select exists (select from outbox_transactions where signature = $1)", signature
+        )
+
+
+async def test_an_unsigned_transaction_is_not_passed_on(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    latest = await stage.api.rpc.latest_blockhash()
+    unsigned = build_transaction(buy(market_id, ALICE), ALICE.pubkey(), latest.blockhash)
+    refused = await stage.alice.relay(base64.b64encode(unsigned).decode())
+    assert refused.body["message"] == "The signature is not that of the fee payer over these bytes."
+
+
+@pytest.mark.parametrize("body", [{}, {"transaction": ""}, {"transaction": 7}, {"transaction": None}])
+async def test_a_request_without_a_transaction_is_told_so(stage: Stage, body: dict[str, object]) -> None:
+    refused = await stage.alice.post("/api/transactions", body)
+    assert (refused.status, refused.body["details"][0]["field"]) == (400, "transaction")
+
+
+async def test_relaying_needs_a_session(stage: Stage) -> None:
+    anonymous = await stage.api.anybody.relay("AAAA")
+    assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
+
+
+async def test_an_unknown_signature_is_not_found_and_a_bad_one_is_refused(stage: Stage) -> None:
+    signature = str(ALICE.sign_message(b"nothing"))
+    unknown = await stage.api.anybody.get(f"/api/transactions/{signature}")
+    assert (unknown.status, unknown.body["code"]) == (404, "transaction_not_found")
+    for text in ("x", "0" * 88, "1" * 200):
+        refused = await stage.api.anybody.get(f"/api/transactions/{text}")
+        assert (refused.status, refused.body["details"][0]["field"]) == (400, "signature")
+
+
+async def test_without_a_chain_callers_are_asked_to_come_back(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    async with running_api(database, redis_url) as api:
+        transaction = sign(buy("ab" * 32, ALICE), ALICE, Hash.hash(b"any"), 1, "test")
+        answer = await api.as_wallet(ALICE).relay(base64.b64encode(transaction.wire).decode())
+    assert (answer.status, answer.body["code"]) == (503, "rpc_unavailable")
+    assert answer.headers["Retry-After"] == "2"
+    assert answer.body["message"] == "The Solana RPC node does not answer."
