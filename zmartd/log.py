@@ -23,12 +23,18 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     renderer: list[structlog.typing.Processor]
     if fmt == "json":
         renderer = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.EventRenamer("action"),
             structlog.processors.JSONRenderer(),
         ]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty())]
+        colors = (stream or sys.stderr).isatty()
+        # Plain tracebacks: the pretty ones show local variables, and a secret can be one.
+        renderer = [
+            structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
