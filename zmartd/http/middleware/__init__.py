@@ -7,7 +7,7 @@
 | 3 | CORS | `cors`, by route and by signal: preflights are routes of their own |
 | 4 | errors become JSON | `errors` |
 | 5 | body: size, content type, JSON, all failing fields | `codec.decode_body`, with the type of the route |
-| 6 | authentication: who is calling, if anybody | `auth.middleware`, and `auth.require_wallet` in handlers |
+| 6 | authentication: who is calling, if anybody | `auth.identity`; handlers ask it for what they need |
 | 7 | the handler | |
 
 A handler reads its body before it asks who is calling, so that a malformed request is told so first.

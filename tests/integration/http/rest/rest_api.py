@@ -53,7 +53,7 @@ NOWHERE = "http://127.0.0.1:9"
 """An RPC endpoint at which nobody answers."""
 
 WEBHOOK = Helius(
-    authorization=Secret("registered-value"), hmac_secret=Secret("relay-key"), max_body_bytes=4_096
+    authorization=Secret("registered-value"), hmac_secret=Secret("relay-key"), max_body_bytes=200_000
 )
 
 
@@ -143,7 +143,7 @@ async def running_api(
         nonces = Nonces(redis, auth.nonce_seconds, lambda: secrets.token_hex(16))
         hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
 
-        app = web.Application()
+        app = web.Application(client_max_size=1_024)
         app[keys.CLOCK] = clock
         app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))
         app[keys.AUTH] = auth

@@ -67,9 +67,14 @@ async def test_what_holds_no_transactions_is_refused(api: Api, body: bytes) -> N
 
 
 async def test_a_delivery_above_the_limit_is_too_large(api: Api) -> None:
-    status, answer = await deliver(api, b" " * 4_097, REGISTERED)
+    status, answer = await deliver(api, b" " * 200_001, REGISTERED)
     assert (status, answer["code"]) == (413, "body_too_large")
-    assert answer["details"] == {"limit_bytes": 4_096}
+    assert answer["details"] == {"limit_bytes": 200_000}
+
+
+async def test_a_delivery_may_be_larger_than_what_the_api_accepts(api: Api) -> None:
+    body = b"[" + b" " * 150_000 + b"]"
+    assert await deliver(api, body, REGISTERED) == (200, {"received": True, "transactions": 0})
 
 
 async def test_a_delivery_that_cannot_be_committed_is_asked_for_again(
