@@ -21,7 +21,9 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from zmartd import config, daemon
+from zmartd.embedded.actors import keep_trading
 from zmartd.embedded.chain import EmbeddedChain
+from zmartd.embedded.demo.script import play as play_demo
 from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import LocalnetSettings, WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
@@ -66,8 +68,6 @@ async def run(plan: Plan, *, with_demo: bool) -> None:
             click.echo(_welcome(stack), err=True)
             sys.stdout.flush()
             if with_demo:
-                from zmartd.embedded.actors import keep_trading
-
                 await keep_trading(stack, stop)
             else:
                 await stop.wait()
@@ -78,8 +78,6 @@ async def run(plan: Plan, *, with_demo: bool) -> None:
 
 async def play(plan: Plan, *, as_json: bool) -> bool:
     """Play the demonstration on a fresh system and print its report. True when everything held."""
-    from zmartd.embedded.demo.script import play as play_demo
-
     async with running(plan, progress=_progress) as stack:
         return await play_demo(stack, as_json=as_json)
 
