@@ -137,11 +137,11 @@ def _facts(row: EventRow, batch: Batch) -> list[_Fact]:
             finalized = [] if succeeded else [(_FINALIZED_INVALID, (raw.hex(), at))]
             return [(_DISPUTE_COUNTED, (raw.hex(), agrees, disagrees, row.slot)), *finalized]
         case MarketFinalized(market_id=raw, final_outcome=outcome, was_disputed=disputed):
-            finalized = (_FINALIZED, (raw.hex(), outcome, disputed, at))
+            final: _Fact = (_FINALIZED, (raw.hex(), outcome, disputed, at))
             count = batch.dispute_count(row)
             if count is None:
-                return [finalized]
-            return [finalized, (_DISPUTE_COUNTED, (raw.hex(), count.agree, count.disagree, row.slot))]
+                return [final]
+            return [final, (_DISPUTE_COUNTED, (raw.hex(), count.agree, count.disagree, row.slot))]
         case MarketCancelled(market_id=raw):
             return [(_CANCELLED, (raw.hex(), at))]
         case _:
