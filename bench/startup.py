@@ -1,4 +1,4 @@
-"""How long `zmartd dev` takes from the command to its ready line: cold in a new directory, warm in the same one.
+"""How long `zmartd dev` takes to its ready line: cold in a new directory, warm in the same one.
 
     python -m bench.startup [--runs N]
 
