@@ -1,7 +1,7 @@
 """Builds the program: `python programs/zmart_core/build.py [--check]`.
 
 Generates the interface header from the IDL, compiles the C sources with zig's clang and links them. The same
-sources give the same bytes on every machine; `--check` compares with the committed program instead of writing.
+sources give the same bytes on every machine; `--check` compares with the committed program instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ PROGRAM = REPOSITORY / "zmartd" / "embedded" / "programs" / "zmart_core.so"
 ZIG = "0.15.2"
 FLAGS = (
     *("-target", "bpfel-freestanding", "-mcpu=v2", "-mllvm", "-bpf-stack-size=4096"),
-    *("-std=c17", "-O2", "-g0", "-ffreestanding", "-fno-builtin", "-fno-ident", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
+    *("-std=c17", "-O2", "-g0", "-ffreestanding", "-fno-builtin", "-fno-ident"),
+    *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
     *("-Wall", "-Wextra", "-Werror"),
 )
 
@@ -43,7 +44,7 @@ def build() -> bytes:
         generated = Path(directory)
         (generated / "interface.h").write_text(idl_headers.header(json.loads(IDL.read_text())))
         compiled = generated / "program.o"
-        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-I", directory, "-c", "program.c"]
+        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-I.", "-I", directory, "-c", "program.c"]
         finished = subprocess.run(
             [*command, "-o", str(compiled)],
             cwd=SOURCES,

@@ -17,10 +17,12 @@ def header(idl: Json) -> str:
     types = {entry["name"]: entry["type"] for entry in idl["types"]}
     enums = {name: type_ for name, type_ in types.items() if type_["kind"] == "enum"}
     structs = {name: type_["fields"] for name, type_ in types.items() if type_["kind"] == "struct"}
-    arguments = {f"{instruction['name']}_arguments": instruction["args"] for instruction in idl["instructions"]}
+    arguments = {
+        f"{entry['name']}_arguments": entry["args"] for entry in idl["instructions"] if entry["args"]
+    }
     every_type = [field["type"] for fields in (*structs.values(), *arguments.values()) for field in fields]
     parts = [
-        "/* Generated from the program's IDL. */\n#pragma once",
+        '/* Generated from the program\'s IDL. */\n#pragma once\n#include "runtime.h"',
         *_errors(idl["errors"]),
         *(_byte_array(length) for length in sorted(_array_lengths(every_type))),
         *(_enum(name, type_) for name, type_ in enums.items()),
@@ -80,8 +82,6 @@ def _option(inner: str) -> str:
 
 
 def _struct(name: str, fields: Sequence[Json]) -> str:
-    if not fields:
-        return f"typedef struct {{ u8 nothing; }} {name};\nCODEC bool read_{name}(Reader *in, {name} *out) {{ (void)in; (void)out; return true; }}"
     members = "\n".join(f"    {_c_name(_type_name(field['type']))} {field['name']};" for field in fields)
     reads = "\n        && ".join(f"read_{_type_name(f['type'])}(in, &out->{f['name']})" for f in fields)
     writes = "\n".join(f"    write_{_type_name(f['type'])}(out, &value->{f['name']});" for f in fields)
@@ -123,10 +123,7 @@ def _roles(instructions: Sequence[Json]) -> Iterable[str]:
 
 def _instruction(entry: Json) -> str:
     name = entry["name"]
-    rules = ", ".join(
-        f"{{ROLE_{a['name']}, {str(a.get('signer', False)).lower()}, {str(a.get('writable', False)).lower()}}}"
-        for a in entry["accounts"]
-    )
+    rules = ", ".join(map(_rule, entry["accounts"]))
     return (
         f"#define DISCRIMINATOR_{name} {_discriminator(entry)}\n"
         f"#define LOG_{name} TEXT({_c_text('Instruction: ' + _pascal(name))})\n"
@@ -134,14 +131,27 @@ def _instruction(entry: Json) -> str:
     )
 
 
+def _rule(account: Json) -> str:
+    signs, writable = (str(account.get(flag, False)).lower() for flag in ("signer", "writable"))
+    return f"{{ROLE_{account['name']}, {signs}, {writable}}}"
+
+
 def _all_arguments(instructions: Sequence[Json]) -> str:
-    members = "\n".join(f"    {entry['name']}_arguments {entry['name']};" for entry in instructions)
-    readers = "\n".join(
-        f"static bool parse_{entry['name']}(Reader *in, Arguments *out)"
-        f" {{ return read_{entry['name']}_arguments(in, &out->{entry['name']}); }}"
-        for entry in instructions
+    with_arguments = [entry["name"] for entry in instructions if entry["args"]]
+    members = "\n".join(f"    {name}_arguments {name};" for name in with_arguments)
+    parsers = "\n".join(
+        f"static bool parse_{name}(Reader *in, Arguments *out)"
+        f" {{ return read_{name}_arguments(in, &out->{name}); }}"
+        for name in with_arguments
     )
-    return f"typedef union {{\n{members}\n}} Arguments;\n{readers}"
+    without = "\n".join(
+        f"#define parse_{entry['name']} parse_nothing" for entry in instructions if not entry["args"]
+    )
+    return (
+        f"typedef union {{\n{members}\n}} Arguments;\n{parsers}\n"
+        "static bool parse_nothing(Reader *in, Arguments *out) { (void)in; (void)out; return true; }\n"
+        f"{without}"
+    )
 
 
 def _type_name(type_: Any) -> str:

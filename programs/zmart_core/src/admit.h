@@ -15,7 +15,7 @@ _Static_assert(ENCODED_BYTES_UserPosition <= POSITION_BYTES, "a position fits it
 _Static_assert(ENCODED_BYTES_VoteRecord <= VOTE_BYTES, "a vote fits its account");
 
 /* A reader of the fields of an account that must be the program's, and of the kind that the discriminator names. */
-static Error open(Context *c, u8 role, u64 discriminator, Reader *out) {
+static Error open_account(Context *c, u8 role, u64 discriminator, Reader *out) {
     const Account *it = account(c, role);
     u64 found;
     if (!same_key(it->owner, c->program)) {
@@ -34,15 +34,15 @@ static Error load(Context *c, u8 role) {
     bool readable = true;
     switch (role) {
     case ROLE_global_config:
-        TRY(open(c, role, DISCRIMINATOR_GlobalConfig, &in));
+        TRY(open_account(c, role, DISCRIMINATOR_GlobalConfig, &in));
         readable = read_GlobalConfig(&in, &c->config);
         break;
     case ROLE_market:
-        TRY(open(c, role, DISCRIMINATOR_MarketAccount, &in));
+        TRY(open_account(c, role, DISCRIMINATOR_MarketAccount, &in));
         readable = read_MarketAccount(&in, &c->market);
         break;
     case ROLE_position:
-        TRY(open(c, role, DISCRIMINATOR_UserPosition, &in));
+        TRY(open_account(c, role, DISCRIMINATOR_UserPosition, &in));
         readable = read_UserPosition(&in, &c->position);
         break;
     }

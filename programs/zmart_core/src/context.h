@@ -1,8 +1,6 @@
 /* One instruction while it runs: its accounts under their IDL names, decoded where they are the program's own. */
 #pragma once
 #include "errors.h"
-#include "interface.h"
-#include "runtime.h"
 
 #define NOBODY ROLE_COUNT
 

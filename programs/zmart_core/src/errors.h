@@ -1,14 +1,12 @@
 /* Errors of the Anchor framework, and the log line from which clients learn an error's name. */
 #pragma once
 #include "interface.h"
-#include "runtime.h"
 
 /* Numbers, names and messages are Anchor's. */
 #define FRAMEWORK_ERRORS(entry)                                                                                        \
     entry(101, InstructionFallbackNotFound, "Fallback functions are not supported")                                    \
     entry(102, InstructionDidNotDeserialize, "The program could not deserialize the given instruction")                \
     entry(2000, ConstraintMut, "A mut constraint was violated")                                                        \
-    entry(2001, ConstraintHasOne, "A has one constraint was violated")                                                 \
     entry(2006, ConstraintSeeds, "A seeds constraint was violated")                                                    \
     entry(2012, ConstraintAddress, "An address constraint was violated")                                               \
     entry(3001, AccountDiscriminatorNotFound, "No discriminator was found on the account")                             \

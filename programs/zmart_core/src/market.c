@@ -1,6 +1,6 @@
 /* A market from its proposal to its opening, or its cancellation. */
 #include "admit.h"
-#include "money.h"
+#include "pool.h"
 #include "tally.h"
 
 /* The outcomes of a new market start with so many shares each that nobody owns, so that its price is one half. */

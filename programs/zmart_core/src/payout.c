@@ -1,6 +1,6 @@
 /* What leaves a market at its end. */
 #include "admit.h"
-#include "money.h"
+#include "pool.h"
 
 #define SMALLEST_WITHDRAWAL_LAMPORTS 10000
 
@@ -9,7 +9,7 @@
 static Error pay_resolver(Context *c) {
     const Account *resolver = account(c, ROLE_resolver);
     u64 fees = c->market.accumulated_resolver_fees;
-    if (*resolver->lamports + fees < rent_minimum(resolver->data_length)) return OK;
+    if (!fees || *resolver->lamports + fees < rent_minimum(resolver->data_length)) return OK;
     c->market.accumulated_resolver_fees = 0;
     return pay_out(c, ROLE_resolver, fees);
 }
@@ -48,8 +48,7 @@ static Error withdraw_liquidity(Context *c) {
     MarketAccount *market = &c->market;
     const Account *pool = account(c, ROLE_market);
     u64 owed = 0, kept;
-    if (!same_key(key_of(c, ROLE_creator), &market->creator))
-        return blame_key(c, ROLE_market, E_ConstraintHasOne, &market->creator, key_of(c, ROLE_creator));
+    TRY(require_key(c, ROLE_creator, &market->creator, E_Unauthorized));
     REQUIRE(market->state == MarketState_Finalized || market->state == MarketState_Cancelled, E_InvalidMarketState);
     if (market->state == MarketState_Finalized) TRY(lamports_for(market, unpaid_claims(market), &owed));
     TRY(sum(owed, market->accumulated_resolver_fees, &kept));

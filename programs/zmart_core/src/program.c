@@ -1,10 +1,4 @@
 /* zmart_core: prediction markets priced by an LMSR curve. One translation unit; this file is its table of contents. */
-#include "types.h"
-
-#define CODEC static __attribute__((unused))
-#include "runtime.h"
-#include "interface.h"
-
 #include "config.c"
 #include "market.c"
 #include "votes.c"

@@ -1,6 +1,6 @@
 /* From trading to an outcome: resolution, dispute, finalization. */
 #include "admit.h"
-#include "money.h"
+#include "pool.h"
 #include "tally.h"
 
 static Error resolve_market(Context *c) {

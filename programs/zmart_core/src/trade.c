@@ -1,6 +1,6 @@
 /* Buying from the curve and selling to it. */
 #include "admit.h"
-#include "money.h"
+#include "pool.h"
 
 #define SMALLEST_TRADE_LAMPORTS 10000
 /* A buyer's budget before fees: the program sets a tenth of it aside, whatever the fees are. */
@@ -42,7 +42,7 @@ static Error count_trade(Context *c, u64 refundable_before) {
     return OK;
 }
 
-static Error open_position(Context *c) {
+static Error ensure_position(Context *c) {
     const Pubkey *market = key_of(c, ROLE_market), *user = key_of(c, ROLE_user);
     if (same_key(account(c, ROLE_position)->owner, c->program)) {
         TRY(load(c, ROLE_position));
@@ -61,7 +61,7 @@ static Error buy_shares(Context *c) {
     Purchase bought;
     Fees fees;
     u64 budget, total, price;
-    TRY(open_position(c));
+    TRY(ensure_position(c));
     TRY(require_trading(c));
     REQUIRE(order->target_cost >= SMALLEST_TRADE_LAMPORTS, E_TradeTooSmall);
 

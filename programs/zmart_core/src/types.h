@@ -11,6 +11,7 @@ typedef _Bool bool;
 enum { false, true };
 
 #define INLINE static inline __attribute__((always_inline, unused))
+#define CODEC static __attribute__((unused))
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* 0, or the number of the error that the transaction fails with. */

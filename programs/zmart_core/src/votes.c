@@ -1,6 +1,6 @@
 /* Votes on proposals and disputes, one a wallet, and the counts that the backend authority reports. */
 #include "admit.h"
-#include "money.h"
+#include "pool.h"
 #include "tally.h"
 
 static Error cast_vote(Context *c, VoteType type, MarketState open_state, bool vote) {

@@ -1,7 +1,7 @@
-/* What a market keeps account of beyond the fields that the IDL names, and what it owes.
+/* A market's lamports: what it counts beyond the fields that the IDL names, what it owes, and paying.
  *
- * Winners share current_liquidity by their shares. Without an outcome everybody gets back what it paid in more than
- * it took out, or, when the pool is smaller than that, a part of it. Both are the same sum: a claim, of all claims. */
+ * Winners share current_liquidity by their shares. Without an outcome everybody gets back what they paid in more than
+ * they took out, or, when the pool is smaller than all that, a part of it. Both ways a claim is a part of all claims. */
 #pragma once
 #include "addresses.h"
 #include "lmsr.h"
@@ -51,10 +51,10 @@ static Error lamports_for(MarketAccount *market, u64 claim, u64 *out) {
 /* Pays out of the market, which the runtime lets the program do without a call; never out of the market's rent. */
 static Error pay_out(Context *c, u8 to, u64 lamports) {
     const Account *from = account(c, ROLE_market);
-    u64 rest;
-    REQUIRE(!__builtin_sub_overflow(*from->lamports, lamports, &rest), E_InsufficientFunds);
-    REQUIRE(rest >= rent_minimum(from->data_length), E_WouldBreakRentExemption);
-    *from->lamports = rest;
+    u64 least;
+    TRY(sum(rent_minimum(from->data_length), lamports, &least));
+    REQUIRE(*from->lamports >= least, E_WouldBreakRentExemption);
+    *from->lamports -= lamports;
     *account(c, to)->lamports += lamports;
     return OK;
 }
