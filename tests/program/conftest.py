@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.program.world import World, configured_world
+
+
+@pytest.fixture
+def world() -> World:
+    """The program, configured, on a chain of its own."""
+    return configured_world()
