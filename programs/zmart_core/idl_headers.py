@@ -2,10 +2,14 @@
 
 Everything that the IDL says exists once, there: discriminators, error codes and messages, argument, account
 and event types with their Borsh codecs, and which accounts an instruction takes in which order.
+
+`python programs/zmart_core/idl_headers.py < zmartd/chain/idl/zmart_core.json` prints it.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -211,3 +215,7 @@ def _pascal(name: str) -> str:
 
 def _c_text(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+if __name__ == "__main__":
+    print(header(json.load(sys.stdin)), end="")
