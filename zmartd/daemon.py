@@ -58,7 +58,7 @@ from zmartd.tasks.base import RunReport
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
-from zmartd.tasks.plugins import discover
+from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler
 
@@ -89,6 +89,7 @@ class Core:
     outbox: DatabaseOutbox
     sender: Sender
     scheduler: Scheduler
+    broken_tasks: tuple[BrokenPlugin, ...]
 
 
 @asynccontextmanager
@@ -133,7 +134,8 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         lock = TaskLock(redis, f"{socket.gethostname()}:{os.getpid()}", clock)
         jitter = random.Random()  # noqa: S311 - it only keeps daemons from working in step
         runner = TaskRunner(lock, RunHistory(database), clock)
-        scheduler = Scheduler(discover(context).tasks, runner, clock, jitter)
+        discovered = discover(context)
+        scheduler = Scheduler(discovered.tasks, runner, clock, jitter)
         yield Core(
             settings=settings,
             clock=clock,
@@ -150,6 +152,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             outbox=outbox,
             sender=sender,
             scheduler=scheduler,
+            broken_tasks=discovered.broken,
         )
 
 
@@ -275,6 +278,12 @@ class PortUnavailable(ZmartdError):
     code = "port_unavailable"
 
 
+class TasksFailing(ZmartdError):
+    """A periodic task does not do its work."""
+
+    code = "tasks_failing"
+
+
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     host, port = settings.server.host, settings.server.port
     try:
@@ -296,11 +305,18 @@ def _health(core: Core) -> Health:
     async def rpc() -> None:
         await core.rpc.slot()
 
+    async def tasks() -> None:
+        failing = [report.task for report in core.scheduler.reports().values() if report.failure]
+        failing += [plugin.name for plugin in core.broken_tasks]
+        if failing:
+            raise TasksFailing(f"the last run failed of: {', '.join(failing)}; the log says why")
+
     return Health(
         {
             "database": Dependency(database, essential=True),
             "redis": Dependency(redis, essential=False),
             "rpc": Dependency(rpc, essential=False),
+            "tasks": Dependency(tasks, essential=False),
         },
         core.clock,
     )

@@ -96,6 +96,7 @@ def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
         "database": "ok",
         "redis": "ok",
         "rpc": "ok",
+        "tasks": "ok",
     }
     checked = dev.run("check", "--json")
     assert checked.returncode == 0, checked.stdout
