@@ -1,6 +1,6 @@
 import base64
 
-import base58
+from based58 import b58encode
 from localnet_client import SOL, Chain
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -26,8 +26,8 @@ async def test_an_account_is_shown_in_the_encoding_asked_for(chain: Chain) -> No
         return found["value"]["data"]
 
     assert await shown(encoding="base64") == [base64.b64encode(b"hello").decode(), "base64"]
-    assert await shown(encoding="base58") == [base58.b58encode(b"hello").decode(), "base58"]
-    assert await shown() == base58.b58encode(b"hello").decode()
+    assert await shown(encoding="base58") == [b58encode(b"hello").decode(), "base58"]
+    assert await shown() == b58encode(b"hello").decode()
     assert await shown(encoding="jsonParsed") == [base64.b64encode(b"hello").decode(), "base64"]
     assert await shown(encoding="base64", dataSlice={"offset": 1, "length": 3}) == [
         base64.b64encode(b"ell").decode(),
@@ -81,10 +81,10 @@ async def test_the_accounts_of_a_program_can_be_filtered(chain: Chain) -> None:
         config = {"commitment": "confirmed", "encoding": "base64", "filters": list(filters)}
         return {one["pubkey"] for one in await chain.call("getProgramAccounts", str(PROGRAM), config)}
 
-    at_4 = base58.b58encode(b"b").decode()
+    at_4 = b58encode(b"b").decode()
     assert await addresses() == {short, long_a, long_b}
     assert await addresses({"dataSize": 5}) == {long_a, long_b}
-    assert await addresses({"memcmp": {"offset": 0, "bytes": base58.b58encode(b"ABC").decode()}}) == {
+    assert await addresses({"memcmp": {"offset": 0, "bytes": b58encode(b"ABC").decode()}}) == {
         long_a,
         long_b,
     }

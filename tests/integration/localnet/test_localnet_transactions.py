@@ -1,7 +1,7 @@
 import base64
 
-import base58
 import pytest
+from based58 import b58encode
 from localnet_client import SOL, Chain, pay, wire
 from solders.address_lookup_table_account import (
     ID as LOOKUP_TABLES,
@@ -60,7 +60,7 @@ async def test_a_transaction_reads_back_as_it_was_sent(chain: Chain) -> None:
                 {
                     "programIdIndex": 2,
                     "accounts": [0, 1],
-                    "data": base58.b58encode(bytes(message.instructions[0].data)).decode(),
+                    "data": b58encode(bytes(message.instructions[0].data)).decode(),
                     "stackHeight": None,
                 }
             ],
@@ -94,7 +94,7 @@ async def test_a_transaction_reads_back_in_every_encoding(chain: Chain) -> None:
         return (await chain.call("getTransaction", signature, config))["transaction"]
 
     assert await encoded("base64") == [wire(transaction), "base64"]
-    assert await encoded("base58") == [base58.b58encode(bytes(transaction)).decode(), "base58"]
+    assert await encoded("base58") == [b58encode(bytes(transaction)).decode(), "base58"]
     parsed = await encoded("jsonParsed")
     assert isinstance(parsed, dict)
     assert parsed["message"]["accountKeys"] == [
@@ -129,7 +129,7 @@ async def test_a_legacy_transaction_needs_no_version(chain: Chain) -> None:
 async def test_base58_is_accepted_and_the_default(chain: Chain) -> None:
     wallet, friend = await chain.wallet(), Keypair().pubkey()
     transaction = await chain.transfer(wallet, friend, SOL)
-    await chain.call("sendTransaction", base58.b58encode(bytes(transaction)).decode())
+    await chain.call("sendTransaction", b58encode(bytes(transaction)).decode())
     assert await chain.balance(friend) == SOL
 
 
