@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.program.world import World, configured_world
+from tests.program.program_world import World, configured_world
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from solders.account import Account
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-from tests.program.chain import (
+from tests.program.program_chain import (
     ACCOUNT_IN_USE,
     IDL,
     PROGRAM,
@@ -18,8 +18,8 @@ from tests.program.chain import (
     error_code,
     with_account,
 )
-from tests.program.requests import REQUESTS, Request
-from tests.program.world import World
+from tests.program.program_world import World
+from tests.program.valid_requests import REQUESTS, Request
 from zmartd.chain import idl
 from zmartd.chain.failure_names import ANCHOR
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from solders.account import Account
 from solders.keypair import Keypair
 
-from tests.program.chain import IDL, PROGRAM, SOL, Refused
-from tests.program.world import World
+from tests.program.program_chain import IDL, PROGRAM, SOL, Refused
+from tests.program.program_world import World
 from zmartd.chain.accounts import UserPosition
 from zmartd.market import lmsr
 

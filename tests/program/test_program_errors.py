@@ -8,7 +8,7 @@ import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
-from tests.program.chain import (
+from tests.program.program_chain import (
     ACCOUNT_IN_USE,
     IDL,
     PROGRAM,
@@ -17,8 +17,7 @@ from tests.program.chain import (
     error_code,
     with_data,
 )
-from tests.program.requests import REQUESTS
-from tests.program.world import (
+from tests.program.program_world import (
     DISPUTE_PERIOD_SECONDS,
     EVIDENCE_CID,
     LIQUIDITY,
@@ -27,6 +26,7 @@ from tests.program.world import (
     Market,
     World,
 )
+from tests.program.valid_requests import REQUESTS
 from zmartd.market import fees, lmsr
 from zmartd.market.lifecycle import MarketState
 

@@ -6,8 +6,8 @@ import pytest
 from msgspec import Struct, structs
 from solders.pubkey import Pubkey
 
-from tests.program.chain import PROGRAM, SOL, START
-from tests.program.world import (
+from tests.program.program_chain import PROGRAM, SOL, START
+from tests.program.program_world import (
     DISPUTE_PERIOD_SECONDS,
     EVIDENCE_CID,
     LIQUIDITY,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from tests.program.chain import PROGRAM, SOL, Chain, Landed
+from tests.program.program_chain import PROGRAM, SOL, Chain, Landed
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition
 from zmartd.market.lifecycle import MarketState
 

@@ -9,8 +9,15 @@ from solders.account import Account
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
-from tests.program.chain import PROGRAM, SOL, SYSTEM_PROGRAM
-from tests.program.world import DISPUTE_PERIOD_SECONDS, EVIDENCE_CID, LIQUIDITY, QUESTION_CID, B, World
+from tests.program.program_chain import PROGRAM, SOL, SYSTEM_PROGRAM
+from tests.program.program_world import (
+    DISPUTE_PERIOD_SECONDS,
+    EVIDENCE_CID,
+    LIQUIDITY,
+    QUESTION_CID,
+    B,
+    World,
+)
 from zmartd.market.lifecycle import MarketState
 
 _NOTHING = Account(0, b"", SYSTEM_PROGRAM)
