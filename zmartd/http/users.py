@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from aiohttp import web
@@ -65,7 +66,8 @@ async def list_positions(request: web.Request) -> web.Response:
     database = request.app[keys.DATABASE]
     async with database.caller(Caller(wallet)) as connection:
         held = await positions.of_wallet(connection, wallet)
-    return json_response([await _body(database, position) for position in held])
+    refundable = await _refundable(database, held)
+    return json_response([_body(position, refundable) for position in held])
 
 
 async def get_position(request: web.Request) -> web.Response:
@@ -77,7 +79,7 @@ async def get_position(request: web.Request) -> web.Response:
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)
-    return json_response(await _body(database, position))
+    return json_response(_body(position, await _refundable(database, [position])))
 
 
 def _own_wallet(request: web.Request) -> str:
@@ -91,8 +93,22 @@ def _own_wallet(request: web.Request) -> str:
     return wallet
 
 
-async def _body(database: Database, position: Position) -> PositionBody:
-    claimable = await _claimable_lamports(database, position)
+async def _refundable(database: Database, held: Sequence[Position]) -> Mapping[str, int]:
+    """What all holders of the markets that ended without an outcome are owed together, by market."""
+    invalid = [position.market.id for position in held if _is_refunded(position)]
+    if not invalid:
+        return {}
+    async with database.service() as connection:
+        return await positions.refundable(connection, invalid)
+
+
+def _is_refunded(position: Position) -> bool:
+    market = position.market
+    return market.state is MarketState.FINALIZED and market.final_outcome is None
+
+
+def _body(position: Position, refundable: Mapping[str, int]) -> PositionBody:
+    claimable = _claimable_lamports(position, refundable)
     value = claimable if position.market.state is MarketState.FINALIZED else _mark_lamports(position)
     paid_in = position.total_invested - position.total_returned
     profit = value + position.claimed_amount - paid_in
@@ -132,15 +148,14 @@ def _mark_lamports(position: Position) -> int:
     return (position.shares_yes * price_yes + position.shares_no * (SCALE - price_yes)) // SCALE
 
 
-async def _claimable_lamports(database: Database, position: Position) -> int:
+def _claimable_lamports(position: Position, refundable: Mapping[str, int]) -> int:
     market = position.market
     if market.state is not MarketState.FINALIZED or position.has_claimed:
         return 0
     if market.final_outcome is None:
-        async with database.service() as connection:
-            refundable = await positions.refundable(connection, market.id)
+        owed = refundable[market.id]
         return payouts.refund(
-            position.total_invested, position.total_returned, refundable, market.current_liquidity
+            position.total_invested, position.total_returned, owed, market.current_liquidity
         )
     if market.final_outcome:
         return payouts.claim(position.shares_yes, market.shares_yes, market.current_liquidity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from asyncpg import Connection, Record
@@ -26,8 +27,9 @@ _OF_WALLET = (
 )
 _FIND = _COLUMNS + "where held.user_wallet = $1 and held.market_id = $2"
 _REFUNDABLE = """
-select coalesce(sum(greatest(total_invested - total_returned, 0)), 0)
-  from user_positions where market_id = $1
+select market_id, coalesce(sum(greatest(total_invested - total_returned, 0)), 0) as refundable
+  from user_positions where market_id = any($1::text[])
+ group by market_id
 """
 _MARKET_PREFIX = "market_"
 
@@ -82,9 +84,13 @@ async def find(connection: Connection, wallet: str, market_id: str) -> Position 
     return None if row is None else _position(row)
 
 
-async def refundable(connection: Connection, market_id: str) -> int:
-    """Lamports that all holders together paid in and did not take out. Takes a service transaction."""
-    return int(await connection.fetchval(_REFUNDABLE, market_id))
+async def refundable(connection: Connection, market_ids: Sequence[str]) -> dict[str, int]:
+    """For each market the lamports that all holders together paid in and did not take out.
+
+    Takes a service transaction: it counts everybody's positions.
+    """
+    rows = await connection.fetch(_REFUNDABLE, market_ids)
+    return {row["market_id"]: int(row["refundable"]) for row in rows}
 
 
 def _position(row: Record) -> Position:
