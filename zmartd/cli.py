@@ -157,14 +157,23 @@ def check(config_path: Path | None, as_json: bool) -> None:
     "--slot-ms", type=click.IntRange(10, 10_000), default=400, show_default=True, help="A slot's length."
 )
 def localnet(data_dir: Path, rpc_port: int, slot_ms: int) -> None:
-    """Run a Solana chain with the zmart_core program behind the usual JSON-RPC and WebSocket."""
+    """Run a Solana chain with the zmart_core program behind the usual JSON-RPC and WebSocket.
+
+    Prints one line of JSON with its URLs when it is ready.
+    """
     from zmartd import dev as development
     from zmartd import log
     from zmartd.embedded.localnet.server import serve as serve_localnet
+    from zmartd.embedded.localnet.settings import Endpoints
 
     log.configure("info", "console")
     settings = development.chain_settings(data_dir.resolve(), rpc_port, slot_milliseconds=slot_ms)
-    run(lambda: development.until_stopped(lambda stop: serve_localnet(settings, stop=stop)))
+
+    def announce(endpoints: Endpoints) -> None:
+        click.echo(json.dumps({"event": "ready", "rpc": endpoints.rpc_url, "ws": endpoints.ws_url}))
+        sys.stdout.flush()
+
+    run(lambda: development.until_stopped(lambda stop: serve_localnet(settings, ready=announce, stop=stop)))
 
 
 def run(main_coroutine: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
