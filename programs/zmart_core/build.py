@@ -41,9 +41,8 @@ def build() -> bytes:
     """The program's ELF. Raises BuildError."""
     _require_compiler()
     with tempfile.TemporaryDirectory() as directory:
-        generated = Path(directory)
-        (generated / "interface.h").write_text(idl_headers.header(json.loads(IDL.read_text())))
-        compiled = generated / "program.o"
+        (Path(directory) / "interface.h").write_text(_interface())
+        compiled = Path(directory) / "program.o"
         command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-I.", "-I", directory, "-c", "program.c"]
         finished = subprocess.run(
             [*command, "-o", str(compiled)],
@@ -59,6 +58,13 @@ def build() -> bytes:
             return link(compiled.read_bytes())
         except LinkError as error:
             raise BuildError(f"the object could not be linked: {error}") from error
+
+
+def _interface() -> str:
+    try:
+        return idl_headers.header(json.loads(IDL.read_text()))
+    except ValueError as error:
+        raise BuildError(f"{IDL.relative_to(REPOSITORY)}: {error}") from error
 
 
 def _require_compiler() -> None:

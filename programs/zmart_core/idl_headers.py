@@ -17,7 +17,7 @@ Json = Mapping[str, Any]
 
 
 def header(idl: Json) -> str:
-    """`interface.h` for an IDL of Anchor's specification 0.1.0."""
+    """`interface.h` for an IDL of Anchor's specification 0.1.0. Raises ValueError if C cannot say it."""
     types = {entry["name"]: entry["type"] for entry in idl["types"]}
     enums = {name: type_ for name, type_ in types.items() if type_["kind"] == "enum"}
     structs = {name: type_["fields"] for name, type_ in types.items() if type_["kind"] == "struct"}
@@ -44,7 +44,7 @@ def header(idl: Json) -> str:
 def _errors(errors: Sequence[Json]) -> Iterable[str]:
     first = errors[0]["code"]
     if [error["code"] for error in errors] != list(range(first, first + len(errors))):
-        raise ValueError("the IDL's error codes must be consecutive")
+        raise ValueError("the error codes must be consecutive")
     yield _enumeration(f"E_{error['name']} = {error['code']}" for error in errors)
     texts = ",\n".join(
         f"    {{TEXT({_c_text(error['name'])}), TEXT({_c_text(error['msg'])})}}" for error in errors

@@ -16,7 +16,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from tests.program.books import Books
-from tests.program.program_chain import IDL, PROGRAM, SOL, Refused
+from tests.program.program_chain import IDL, PROGRAM, PROGRAM_FILE, SOL, Refused
 from tests.program.program_world import Market, World, configured_world
 from zmartd.market import lmsr
 from zmartd.market.errors import MarketMathError
@@ -340,6 +340,20 @@ def test_a_resolver_with_an_empty_wallet_does_not_keep_winners_waiting(world: Wo
     assert world.chain.lamports(resolver) == rent
     assert world.read(market).accumulated_resolver_fees == 0
     assert world.chain.lamports(market.address) - world.chain.rent(market.address) <= 10_000
+
+
+def test_a_resolver_that_became_a_program_does_not_keep_winners_waiting(world: World) -> None:
+    market, first, last = traded_market(world)
+    resolver = market.resolver.pubkey()
+    world.resolve(market, True)
+    world.finalize(market)
+    fees = world.read(market).accumulated_resolver_fees
+    world.chain.runtime.add_program(resolver, PROGRAM_FILE.read_bytes())
+    held = world.chain.lamports(resolver)
+    world.claim(market, first)
+    world.claim(market, last)
+    assert world.chain.lamports(resolver) == held
+    assert world.read(market).accumulated_resolver_fees == fees
 
 
 def test_a_wallet_may_be_trader_resolver_and_receiver_of_fees_at_once(world: World) -> None:

@@ -4,12 +4,17 @@
 
 #define SMALLEST_WITHDRAWAL_LAMPORTS 10000
 
-/* The resolver is paid with the first claim. A wallet that it has emptied could not be given less than its rent:
- * winners must not wait for that, so the fees then wait for a later claim. */
+/* Whether the runtime lets an account have so many lamports more: not if it is left with less than its rent, nor, on
+ * some clusters, if it is a program. */
+static bool can_receive(const Account *to, u64 lamports) {
+    return !to->is_executable && *to->lamports + lamports >= rent_minimum(to->data_length);
+}
+
+/* The resolver is paid with the first claim. It may have emptied its wallet, or deployed a program there: winners must
+ * not wait for that, so its fees then wait for a later claim. */
 static Error pay_resolver(Context *c) {
-    const Account *resolver = account(c, ROLE_resolver);
     u64 fees = c->market.accumulated_resolver_fees;
-    if (!fees || *resolver->lamports + fees < rent_minimum(resolver->data_length)) return OK;
+    if (!fees || !can_receive(account(c, ROLE_resolver), fees)) return OK;
     c->market.accumulated_resolver_fees = 0;
     return pay_out(c, ROLE_resolver, fees);
 }
