@@ -104,9 +104,11 @@ def test_a_resolver_that_became_a_program_keeps_no_winner_from_its_winnings(worl
     market = final_market(world, winner)
     program = world.chain.account(PROGRAM.program_id)
     world.chain.runtime.set_account(market.resolver.pubkey(), program)
-    wallet = world.chain.lamports(winner.pubkey())
+    wallet, fees = world.chain.lamports(winner.pubkey()), world.read(market).accumulated_resolver_fees
     amount = world.claim(market, winner).event.amount
     assert world.chain.lamports(winner.pubkey()) == wallet + amount
+    assert world.chain.account(market.resolver.pubkey()) == program
+    assert world.read(market).accumulated_resolver_fees == fees > 0
 
 
 def test_one_users_position_in_another_market_is_worth_nothing_here(world: World) -> None:
