@@ -16,7 +16,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from tests.program.books import Books
-from tests.program.program_chain import IDL, PROGRAM, PROGRAM_FILE, SOL, Refused
+from tests.program.program_chain import IDL, PROGRAM, SOL, Refused
 from tests.program.program_world import Market, World, configured_world
 from zmartd.market import lmsr
 from zmartd.market.errors import MarketMathError
@@ -320,63 +320,6 @@ def test_a_pool_smaller_than_all_refunds_is_shared_out_alike(world: World) -> No
     assert [world.claim(market, user).event.amount for user in (last, first)] == expected[::-1]
 
 
-def test_a_resolver_with_an_empty_wallet_does_not_keep_winners_waiting(world: World) -> None:
-    """A cluster lets no wallet have less than its rent: the fees wait for a later claim."""
-    market, first, last = traded_market(world)
-    resolver = market.resolver.pubkey()
-    world.resolve(market, True)
-    world.finalize(market)
-    fees = world.read(market).accumulated_resolver_fees
-    rent = world.chain.runtime.minimum_balance_for_rent_exemption(0)
-    assert 0 < fees < rent
-    world.chain.give(resolver, rent - fees - 1)
-    world.claim(market, first)
-    assert world.chain.lamports(resolver) == rent - fees - 1
-    assert world.read(market).accumulated_resolver_fees == fees
-    world.withdraw(market)
-
-    world.chain.give(resolver, rent - fees)
-    world.claim(market, last)
-    assert world.chain.lamports(resolver) == rent
-    assert world.read(market).accumulated_resolver_fees == 0
-    assert world.chain.lamports(market.address) - world.chain.rent(market.address) <= 10_000
-
-
-def test_a_resolver_that_became_a_program_does_not_keep_winners_waiting(world: World) -> None:
-    market, first, last = traded_market(world)
-    resolver = market.resolver.pubkey()
-    world.resolve(market, True)
-    world.finalize(market)
-    fees = world.read(market).accumulated_resolver_fees
-    world.chain.runtime.add_program(resolver, PROGRAM_FILE.read_bytes())
-    held = world.chain.lamports(resolver)
-    world.claim(market, first)
-    world.claim(market, last)
-    assert world.chain.lamports(resolver) == held
-    assert world.read(market).accumulated_resolver_fees == fees
-
-
-def test_a_wallet_may_be_trader_resolver_and_receiver_of_fees_at_once(world: World) -> None:
-    market, user = world.market(), world.chain.wallet()
-    world.set_fee_wallet(user.pubkey())
-    market = Market(market.id, market.address, market.creator, resolver=user)
-    addresses = (
-        user.pubkey(),
-        market.address,
-        market.creator.pubkey(),
-        PROGRAM.pdas.position(market.address, user.pubkey()),
-    )
-    everything = sum(map(world.chain.lamports, addresses))
-    shares = world.buy(market, user, True, 10 * SOL).event.shares
-    world.sell(market, user, True, shares // 3)
-    world.resolve(market, True)
-    world.finalize(market)
-    world.claim(market, user)
-    world.withdraw(market)
-    assert sum(map(world.chain.lamports, addresses)) == everything
-    assert world.chain.lamports(market.address) == world.chain.rent(market.address)
-
-
 def test_without_winners_the_creator_gets_all_but_the_resolvers_fees(world: World) -> None:
     market, first, _ = traded_market(world)
     world.resolve(market, False)
@@ -387,24 +330,6 @@ def test_without_winners_the_creator_gets_all_but_the_resolvers_fees(world: Worl
     assert withdrawn == account.current_liquidity + account.accumulated_lp_fees
     left = world.chain.lamports(market.address) - world.chain.rent(market.address)
     assert left == account.accumulated_resolver_fees
-
-
-def test_a_market_as_wallet_for_fees_keeps_them_and_loses_nothing(world: World) -> None:
-    market, user = world.market(), world.chain.wallet()
-    world.set_fee_wallet(market.address)
-    addresses = (user.pubkey(), market.address, PROGRAM.pdas.position(market.address, user.pubkey()))
-    everything = sum(map(world.chain.lamports, addresses))
-    shares = world.buy(market, user, True, 10 * SOL).event.shares
-    world.sell(market, user, True, shares // 2)
-    assert sum(map(world.chain.lamports, addresses)) == everything
-    account = world.read(market)
-    held = world.chain.lamports(market.address) - world.chain.rent(market.address)
-    assert held == (
-        account.current_liquidity
-        + account.accumulated_protocol_fees
-        + account.accumulated_resolver_fees
-        + account.accumulated_lp_fees
-    )
 
 
 def traded_market(world: World) -> tuple[Market, Keypair, Keypair]:
