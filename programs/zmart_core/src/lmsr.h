@@ -63,7 +63,7 @@ static Error cost_of(const Curve *at, bool outcome, u64 shares, u64 cost_before,
     return difference(cost_after, cost_before, out);
 }
 
-/* The purchase for about `target` lamports before fees: bisection, to within SEARCH_RESOLUTION of a share. */
+/* The purchase for about `target` lamports before fees: bisection, to within SEARCH_RESOLUTION of the shares. */
 static Error quote_purchase(const Curve *at, bool outcome, u64 target, Purchase *out) {
     u64 before, amount, low = 0, high;
     TRY(curve_cost(at, &before));
