@@ -90,12 +90,17 @@ def demo(as_json: bool) -> None:
     """Play four markets from proposal to payout on a fresh system, and compare the result with the chain."""
     from zmartd import dev as development
     from zmartd import log
+    from zmartd.clock import SystemClock
+    from zmartd.embedded.demo import table
+    from zmartd.embedded.demo.report import Report
 
     log.configure("error", "console")
+    report = Report(SystemClock(), None if as_json else table.show)
     with tempfile.TemporaryDirectory(prefix="zmartd-demo-") as directory:
         plan = development.Plan(Path(directory), 0, 0)
-        ok = run(lambda: development.play(plan, as_json=as_json))
-    sys.exit(0 if ok else 1)
+        result = run(lambda: development.play(plan, report))
+    click.echo(result.as_json() if as_json else table.verdict(result))
+    sys.exit(0 if result.ok else 1)
 
 
 @main.command()

@@ -23,6 +23,7 @@ from solders.pubkey import Pubkey
 from zmartd import config, daemon
 from zmartd.embedded.actors import keep_trading
 from zmartd.embedded.chain import EmbeddedChain
+from zmartd.embedded.demo.report import DemoResult, Report
 from zmartd.embedded.demo.script import play as play_demo
 from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import LocalnetSettings, WebhookTarget
@@ -76,10 +77,10 @@ async def run(plan: Plan, *, with_demo: bool) -> None:
     await until_stopped(until)
 
 
-async def play(plan: Plan, *, as_json: bool) -> bool:
-    """Play the demonstration on a fresh system and print its report. True when everything held."""
+async def play(plan: Plan, report: Report) -> DemoResult:
+    """Play the demonstration on a fresh system."""
     async with running(plan, progress=_progress) as stack:
-        return await play_demo(stack, as_json=as_json)
+        return await play_demo(stack, report)
 
 
 @asynccontextmanager

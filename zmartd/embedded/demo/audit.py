@@ -1,106 +1,172 @@
-"""Every number that the API shows, against the accounts on the chain."""
+"""Reads everything from the API and everything from the chain when the play is over, and compares."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from typing import Self
 
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
-from zmartd.chain.accounts import MarketAccount, UserPosition
+from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition
 from zmartd.chain.discriminators import discriminator
+from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
-from zmartd.market import lmsr
+from zmartd.embedded.demo.cast import Cast, Production
+from zmartd.embedded.demo.chain import LocalChain
+from zmartd.embedded.demo.comparison import (
+    Difference,
+    PublishedMarket,
+    compare_market,
+    compare_positions,
+    compare_sets,
+)
+from zmartd.embedded.demo.report import Audit, Report
+from zmartd.embedded.demo.waiting import Unfulfilled, together
+from zmartd.embedded.demo.watcher import Quote, Watcher
+from zmartd.market.lifecycle import MarketState
+from zmartd.market.lmsr import SCALE
 
-Difference = tuple[str, str, Any, Any]
-"""What, which field, the API's value, the chain's value."""
+_MOST_TRADES = "200"
+_MOST_MARKETS = "100"
 
 
-class ChainState(Struct, frozen=True):
-    """All markets and positions of the program, by address."""
+class MarketOnChain(Struct, frozen=True):
+    """A market's account, and the lamports and bytes that it holds."""
 
-    markets: Mapping[str, MarketAccount]
-    positions: Mapping[tuple[str, str], UserPosition]
-    """By market address and wallet."""
+    account: MarketAccount
+    lamports: int
+    size_bytes: int
 
 
-async def read_chain(rpc: Rpc, program_id: Pubkey) -> ChainState:
-    """Every account of the program that the API speaks of."""
+class ProgramState(Struct, frozen=True):
+    """All markets by address, and all positions by wallet and market address."""
+
+    markets: Mapping[str, MarketOnChain]
+    positions: Mapping[str, Mapping[str, UserPosition]]
+
+    def positions_in(self, market: str) -> list[UserPosition]:
+        return [held[market] for held in self.positions.values() if market in held]
+
+
+async def read_config(rpc: Rpc, program_id: Pubkey) -> GlobalConfig:
+    """The protocol's configuration. Raises Unfulfilled when the program has none."""
+    account = await rpc.account(Pdas(program_id).global_config())
+    if account is None:
+        raise Unfulfilled("the program has no configuration")
+    return GlobalConfig.decode(account.data)
+
+
+async def read_program(rpc: Rpc, program_id: Pubkey) -> ProgramState:
+    """Every account of the program that the API speaks of. Raises RpcUnavailable, UndecodableData."""
     markets = await rpc.program_accounts(program_id, {0: discriminator("account", "MarketAccount")})
-    positions = await rpc.program_accounts(program_id, {0: discriminator("account", "UserPosition")})
-    held = [UserPosition.decode(account.data) for account in positions]
-    return ChainState(
-        markets={str(account.address): MarketAccount.decode(account.data) for account in markets},
-        positions={(str(position.market), str(position.user)): position for position in held},
+    positions: dict[str, dict[str, UserPosition]] = {}
+    for account in await rpc.program_accounts(program_id, {0: discriminator("account", "UserPosition")}):
+        position = UserPosition.decode(account.data)
+        positions.setdefault(str(position.user), {})[str(position.market)] = position
+    return ProgramState(
+        {
+            str(one.address): MarketOnChain(MarketAccount.decode(one.data), one.lamports, len(one.data))
+            for one in markets
+        },
+        positions,
     )
 
 
-def compare_market(shown: Mapping[str, Any], account: MarketAccount) -> list[Difference]:
-    """Differences between GET /api/markets/{id} and the market's account."""
-    price_yes = lmsr.price_yes(account.shares_yes, account.shares_no, account.b_parameter)
-    expected: dict[str, Any] = {
-        "id": account.market_id.hex(),
-        "creator_wallet": str(account.creator),
-        "state_code": int(account.state),
-        "b_parameter": str(account.b_parameter),
-        "initial_liquidity": str(account.initial_liquidity),
-        "current_liquidity": str(account.current_liquidity),
-        "shares_yes": str(account.shares_yes),
-        "shares_no": str(account.shares_no),
-        "total_volume": str(account.total_volume),
-        "price_yes": price_yes / lmsr.SCALE,
-        "price_no": (lmsr.SCALE - price_yes) / lmsr.SCALE,
-        "proposed_outcome": account.proposed_outcome,
-        "final_outcome": account.final_outcome,
-        "was_disputed": account.was_disputed,
-        "proposal_likes": account.proposal_likes,
-        "proposal_dislikes": account.proposal_dislikes,
-        "dispute_agree": account.dispute_agree,
-        "dispute_disagree": account.dispute_disagree,
-    }
-    times = {
-        "created_at": account.created_at,
-        "approved_at": account.approved_at,
-        "activated_at": account.activated_at,
-        "resolution_proposed_at": account.resolution_proposed_at,
-        "dispute_initiated_at": account.dispute_initiated_at,
-        "finalized_at": account.finalized_at,
-        "cancelled_at": account.cancelled_at or 0,
-    }
-    name = str(shown["id"])[:8]
-    found = [(name, field, shown[field], value) for field, value in expected.items() if shown[field] != value]
-    return found + [
-        (name, field, shown[field], value) for field, value in times.items() if _unix(shown[field]) != value
-    ]
+class Auditor:
+    """Knows what the treasury held before the play."""
+
+    def __init__(
+        self, chain: LocalChain, rpc: Rpc, program_id: Pubkey, treasury: str, treasury_lamports: int
+    ) -> None:
+        self._chain = chain
+        self._rpc = rpc
+        self._program_id = program_id
+        self._treasury = treasury
+        self._treasury_lamports = treasury_lamports
+
+    @classmethod
+    async def before_the_play(cls, chain: LocalChain, rpc: Rpc, program_id: Pubkey, treasury: str) -> Self:
+        """`treasury` is the address that protocol fees are paid to."""
+        (lamports,) = await chain.balances([treasury])
+        return cls(chain, rpc, program_id, treasury, lamports)
+
+    async def audit(
+        self, cast: Cast, markets: Sequence[Production], watcher: Watcher, report: Report
+    ) -> Audit:
+        """Compare every market, price and position; each difference becomes a failed step of the report."""
+        program = await read_program(self._rpc, self._program_id)
+        listed = (await cast.creator.get("/api/markets", limit=_MOST_MARKETS))["markets"]
+        published = [await _published(cast, market["id"]) for market in listed]
+        differences = compare_sets(
+            "the list of markets", (one.market["on_chain_address"] for one in published), program.markets
+        )
+        for market in published:
+            differences += self._of_market(market, program, watcher)
+        wallets = [one.address for one in cast.everybody]
+        shown = await together(*(one.get(f"/api/users/{one.address}/positions") for one in cast.everybody))
+        held = {wallet: positions for wallet, positions in zip(wallets, shown, strict=True) if positions}
+        differences += compare_sets("the list of holders", held, program.positions)
+        accounts = {address: market.account for address, market in program.markets.items()}
+        for wallet in held.keys() & program.positions.keys():
+            differences += compare_positions(wallet, held[wallet], program.positions[wallet], accounts)
+        differences += await self._books(program)
+        _tell(report, markets, published, differences)
+        return Audit(len(published), sum(map(len, held.values())), len(differences))
+
+    def _of_market(self, shown: PublishedMarket, program: ProgramState, watcher: Watcher) -> list[Difference]:
+        address = shown.market["on_chain_address"]
+        if address not in program.markets:
+            return []
+        account = program.markets[address].account
+        found = compare_market(shown, account, program.positions_in(address))
+        told = watcher.quotes.get(shown.market["id"])
+        true = Quote(shown.market["price_yes"], str(account.shares_yes + account.shares_no))
+        if told != true:
+            found.append(Difference(f"market {shown.market['id'][:8]}", "the last frame", told, true))
+        return found
+
+    async def _books(self, program: ProgramState) -> list[Difference]:
+        """Every lamport is where it belongs: a market that has paid everybody holds its rent and no more."""
+        found = []
+        for market in program.markets.values():
+            account = market.account
+            owed = account.initial_liquidity if account.state is MarketState.PROPOSED else 0
+            left = market.lamports - await self._chain.rent_lamports(market.size_bytes)
+            if left != owed:
+                subject = f"market {account.market_id.hex()[:8]}"
+                found.append(Difference(subject, "lamports above its rent", owed, left))
+        fees = sum(market.account.accumulated_protocol_fees for market in program.markets.values())
+        (lamports,) = await self._chain.balances([self._treasury])
+        if lamports - self._treasury_lamports != fees:
+            received = lamports - self._treasury_lamports
+            found.append(Difference("the treasury", "protocol fees received", fees, received))
+        return found
 
 
-def compare_positions(wallet: str, shown: Sequence[Mapping[str, Any]], chain: ChainState) -> list[Difference]:
-    """Differences between GET /api/users/{wallet}/positions and the wallet's accounts, missing ones too."""
-    on_chain = {market: one for (market, user), one in chain.positions.items() if user == wallet}
-    in_api = {str(position["on_chain_address"]): position for position in shown}
-    found: list[Difference] = [
-        (wallet[:8], "position", market in in_api, market in on_chain)
-        for market in on_chain.keys() ^ in_api.keys()
-    ]
-    for market in on_chain.keys() & in_api.keys():
-        account, position = on_chain[market], in_api[market]
-        expected = {
-            "shares_yes": str(account.shares_yes),
-            "shares_no": str(account.shares_no),
-            "total_invested": str(account.total_invested),
-            "trades_count": account.trades_count,
-            "has_claimed": account.has_claimed,
-            "claimed_amount": str(account.claimed_amount),
-        }
-        found += [
-            (f"{wallet[:8]}/{market[:8]}", field, position[field], value)
-            for field, value in expected.items()
-            if position[field] != value
-        ]
-    return found
+async def _published(cast: Cast, market_id: str) -> PublishedMarket:
+    path = f"/api/markets/{market_id}"
+    return PublishedMarket(
+        market=await cast.creator.get(path),
+        trades=(await cast.creator.get(f"{path}/trades", limit=_MOST_TRADES))["trades"],
+        prices=(await cast.creator.get(f"{path}/price-history", limit=_MOST_TRADES))["price_history"],
+        statistics=(await cast.creator.get(f"{path}/stats"))["stats"],
+    )
 
 
-def _unix(text: str | None) -> int:
-    return 0 if text is None else int(datetime.fromisoformat(text).timestamp())
+def _tell(
+    report: Report,
+    markets: Sequence[Production],
+    published: Sequence[PublishedMarket],
+    differences: Sequence[Difference],
+) -> None:
+    names = {market.market_id: market.name for market in markets}
+    for one in sorted(published, key=lambda one: names.get(one.market["id"], "")):
+        market = one.market
+        volume = int(market["total_volume"]) / SCALE
+        detail = (
+            f"{market['state']}, YES at {market['price_yes']:.9f}, {len(one.trades)} trades, {volume:.9f} SOL"
+        )
+        report.add(names.get(market["id"], "?"), "compared with the chain", detail=detail)
+    for difference in differences:
+        report.add("", "a difference", ok=False, detail=str(difference))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import ClientSession
 from solders.keypair import Keypair
 
+from zmartd.embedded.demo.waiting import together, until
 from zmartd.errors import ZmartdError
 
-_POLL_SECONDS = 0.1
+_CONFIRMED = {"encoding": "base64", "commitment": "confirmed"}
 
 
 class ChainRefused(ZmartdError):
@@ -21,19 +21,32 @@ class ChainRefused(ZmartdError):
 
 
 class LocalChain:
-    """The JSON-RPC methods of a local chain that no public one has."""
+    """The JSON-RPC methods of a local chain that a demonstration needs. Each raises ChainRefused."""
 
     def __init__(self, session: ClientSession, url: str) -> None:
         self._session = session
         self._url = url
 
     async def fund(self, wallets: Sequence[Keypair], lamports: int) -> None:
-        """Give each wallet lamports and wait until everybody can see them."""
+        """Give each wallet so much and wait until everybody can see it. Raises Unfulfilled."""
         addresses = [str(wallet.pubkey()) for wallet in wallets]
-        await asyncio.gather(*(self._call("requestAirdrop", address, lamports) for address in addresses))
-        confirmed = {"encoding": "base64", "commitment": "confirmed"}
-        while None in (await self._call("getMultipleAccounts", addresses, confirmed))["value"]:  # noqa: ASYNC110 - the chain tells only who asks
-            await asyncio.sleep(_POLL_SECONDS)
+        before = await self.balances(addresses)
+        await together(*(self._call("requestAirdrop", address, lamports) for address in addresses))
+
+        async def arrived() -> bool | None:
+            now = await self.balances(addresses)
+            return all(new >= old + lamports for old, new in zip(before, now, strict=True)) or None
+
+        await until(arrived, "the faucet's lamports did not arrive")
+
+    async def balances(self, addresses: Sequence[str]) -> list[int]:
+        """Lamports of each address, at most 100 of them."""
+        answer = await self._call("getMultipleAccounts", list(addresses), _CONFIRMED)
+        return [0 if account is None else account["lamports"] for account in answer["value"]]
+
+    async def rent_lamports(self, size_bytes: int) -> int:
+        """What an account of this size has to hold for good."""
+        return int(await self._call("getMinimumBalanceForRentExemption", size_bytes))
 
     async def travel(self, unix_seconds: int) -> None:
         """Move the chain's clock forward to this time."""

@@ -1,17 +1,19 @@
-"""What a demonstration did, for people as it happens and for programs at the end."""
+"""What a demonstration did: each step as it happens, and the whole of it at the end."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import click
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+
 
 class Step(Struct, frozen=True, omit_defaults=True):
-    """One thing that was done to a market."""
+    """One thing that was done to a market ("" for none in particular), or found out about it."""
 
     market: str
     step: str
@@ -21,7 +23,7 @@ class Step(Struct, frozen=True, omit_defaults=True):
 
 
 class Audit(Struct, frozen=True):
-    """How the API's numbers compare with the chain's accounts."""
+    """How many markets and positions of the API were compared with the chain, and where they differ."""
 
     markets: int
     positions: int
@@ -29,7 +31,7 @@ class Audit(Struct, frozen=True):
 
 
 class DemoResult(Struct, frozen=True, kw_only=True):
-    """The whole demonstration; ok only if everything held."""
+    """The whole demonstration. `audit` is all zeros when it did not come to that; `ok` is then false."""
 
     ok: bool
     seconds: float
@@ -38,53 +40,49 @@ class DemoResult(Struct, frozen=True, kw_only=True):
     audit: Audit
 
     def as_json(self) -> str:
+        """One object with these fields; a step without signature or detail has no such key."""
         return msgspec.json.encode(self).decode()
 
 
-class Report:
-    """Collects steps; `live` prints each as it happens."""
+Listener = Callable[[float, Step], None]
+"""Told each step as it happens, with the seconds since the beginning."""
 
-    def __init__(self, *, live: bool) -> None:
-        self._live = live
-        self._started = time.monotonic()
-        self.steps: list[Step] = []
+
+class Report:
+    """Collects steps from its making on, which is when the demonstration begins."""
+
+    def __init__(self, clock: Clock, listener: Listener | None = None) -> None:
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._listener = listener
+        self._steps: list[Step] = []
 
     @property
     def seconds(self) -> float:
-        return round(time.monotonic() - self._started, 2)
+        return round(self._clock.monotonic() - self._began, 2)
 
     def add(self, market: str, step: str, *, ok: bool = True, signature: str = "", detail: str = "") -> None:
         done = Step(market, step, ok, signature or UNSET, detail or UNSET)
-        self.steps.append(done)
-        if self._live:
-            mark = click.style("✓", fg="green") if ok else click.style("✗", fg="red")
-            click.echo(
-                f"{self.seconds:6.1f} s  {mark}  {market:<2} {step:<34} {_short(signature):<14} {detail}"
-            )
+        self._steps.append(done)
+        if self._listener is not None:
+            self._listener(self.seconds, done)
 
-    def finish(self, ws_frames: int, audit: Audit) -> DemoResult:
-        ok = all(step.ok for step in self.steps) and audit.differences == 0
-        result = DemoResult(
-            ok=ok, seconds=self.seconds, steps=tuple(self.steps), ws_frames=ws_frames, audit=audit
+    @contextmanager
+    def failing_with(self, step: str) -> Iterator[None]:
+        """Whatever the block raises becomes a failed step, and the demonstration goes on after the block."""
+        try:
+            yield
+        except Exception as error:
+            told = error.message if isinstance(error, ZmartdError) else str(error)
+            self.add("", step, ok=False, detail=f"{type(error).__name__}: {told}")
+
+    def finish(self, ws_frames: int, audit: Audit | None) -> DemoResult:
+        """The result. It is ok when every step was, and the audit took place and found no difference."""
+        held = all(step.ok for step in self._steps)
+        return DemoResult(
+            ok=held and audit is not None and audit.differences == 0,
+            seconds=self.seconds,
+            steps=tuple(self._steps),
+            ws_frames=ws_frames,
+            audit=audit or Audit(0, 0, 0),
         )
-        if self._live:
-            click.echo(_summary(result))
-        return result
-
-
-def _short(signature: str) -> str:
-    return f"{signature[:6]}…{signature[-6:]}" if signature else ""
-
-
-def _summary(result: DemoResult) -> str:
-    facts: list[tuple[str, Any]] = [
-        ("steps", len(result.steps)),
-        ("failed", sum(not step.ok for step in result.steps)),
-        ("WebSocket frames", result.ws_frames),
-        ("markets compared with the chain", result.audit.markets),
-        ("positions compared with the chain", result.audit.positions),
-        ("differences", result.audit.differences),
-        ("seconds", result.seconds),
-    ]
-    verdict = "everything held" if result.ok else "SOMETHING DID NOT HOLD"
-    return "\n" + "\n".join(f"  {name:<36} {value:>8}" for name, value in facts) + f"\n\n  {verdict}"

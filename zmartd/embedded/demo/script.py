@@ -2,319 +2,203 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
 
-import click
 from aiohttp import ClientSession, ClientTimeout
+from msgspec import Struct
 from solders.keypair import Keypair
 
+from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.embedded.demo import audit
+from zmartd.config import MarketMonitor
+from zmartd.embedded.demo.audit import Auditor, read_config
+from zmartd.embedded.demo.cast import Ballot, Cast, Production
 from zmartd.embedded.demo.chain import LocalChain
 from zmartd.embedded.demo.report import Audit, DemoResult, Report
-from zmartd.embedded.demo.trader import ApiRefused, Landed, Trader
+from zmartd.embedded.demo.task_runs import TaskRuns
+from zmartd.embedded.demo.trader import Trader
+from zmartd.embedded.demo.waiting import PATIENCE_SECONDS, together
 from zmartd.embedded.demo.watcher import Watcher
 from zmartd.embedded.stack import Stack
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 
+PROGRAM_ID = default_idl().program_id
 TRADERS = 10
+ROUNDS = 2
 STARTING_LAMPORTS = 500 * SCALE
-LIQUIDITY_LAMPORTS = 50 * SCALE
-DISPUTE_PERIOD_SECONDS = 259_200
-PATIENCE_SECONDS = 30.0
-_POLL_SECONDS = 0.2
+FRAME_SECONDS = 5.0
+"""How long a frame may take after what it tells of."""
+SPARE_SECONDS = 300
+"""How much further than the last deadline the chain's clock is moved."""
+
+LIKED = Ballot(on_chain=(True, True), through_api=(True,) * 6 + (False,))
+DISLIKED = Ballot(on_chain=(False,), through_api=(False,) * 6 + (True,) * 2)
+UPHELD = Ballot(on_chain=(True,), through_api=(True,) * 5 + (False,) * 2)
+
+QUESTIONS = {
+    "A": "Will the demonstration end with every lamport accounted for?",
+    "B": "Will a wrong resolution be put right by a dispute?",
+    "C": "Will the community vote this proposal down again?",
+    "D": "Will this market be cancelled before it is approved?",
+}
+LIVES = {
+    "A": ("PROPOSED", "APPROVED", "ACTIVE", "RESOLVING", "FINALIZED"),
+    "B": ("PROPOSED", "APPROVED", "ACTIVE", "RESOLVING", "DISPUTED", "FINALIZED"),
+    "C": ("PROPOSED",),
+    "D": ("PROPOSED", "CANCELLED"),
+}
+"""The states that each market passes through, as somebody who watches is to be told them."""
 
 
-Found = TypeVar("Found")
+class Stage(Struct, frozen=True):
+    """Who plays, and what they play with."""
+
+    cast: Cast
+    chain: LocalChain
+    rpc: Rpc
+    tasks: TaskRuns
+    watcher: Watcher
+    report: Report
+    config: GlobalConfig
 
 
-class Unfulfilled(Exception):
-    """Something that had to happen did not, within the time it may take."""
+async def play(stack: Stack, report: Report) -> DemoResult:
+    """Play all four markets on a fresh system, through its public doors only. Raises nothing: what goes
+    wrong is a failed step of the result.
+    """
+    watcher = Watcher()
+    audit: Audit | None = None
+    with report.failing_with("the demonstration"):
+        async with (
+            ClientSession(timeout=ClientTimeout(PATIENCE_SECONDS)) as session,
+            Rpc(stack.rpc, clock=SystemClock()) as rpc,
+            watcher.watching(session, stack.ws),
+        ):
+            stage = await _set(stack, session, rpc, watcher, report)
+            treasury = str(stage.config.protocol_fee_wallet)
+            auditor = await Auditor.before_the_play(stage.chain, rpc, PROGRAM_ID, treasury)
+            markets: list[Production] = []
+            with report.failing_with("the play"):
+                await _propose(stage, markets)
+                await _perform(stage, *markets)
+            await _hear_the_watcher(stage, markets)
+            audit = await auditor.audit(stage.cast, markets, watcher, report)
+    return report.finish(watcher.frames, audit)
 
 
-class Play:
-    """The cast, the stage, and what has happened on it so far."""
-
-    def __init__(
-        self, creator: Trader, traders: Sequence[Trader], admin: Trader, report: Report, rng: random.Random
-    ) -> None:
-        self.creator = creator
-        self.traders = traders
-        self.admin = admin
-        self.report = report
-        self.rng = rng
-        self.trades: set[str] = set()
-        self.names: dict[str, str] = {}
-
-    async def propose(self, name: str, question: str) -> str:
-        """A new market of the creator's; its id."""
-        answer = await self.creator.post(
-            "/api/markets",
-            {
-                "question": question,
-                "description": f"Market {name} of the demonstration.",
-                "category": "science",
-                "end_date": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
-                "initial_liquidity": LIQUIDITY_LAMPORTS,
-            },
-        )
-        market_id: str = answer["market"]["id"]
-        self.names[market_id] = name
-        landed = await self.creator.send(answer["transaction"])
-        self.report.add(name, "proposed", signature=landed.signature)
-        return market_id
-
-    async def vote(self, market_id: str, kind: str, votes: Sequence[bool], on_chain: Sequence[bool]) -> None:
-        """Votes of the first traders on the chain, of the next ones through the API."""
-        name = self.names[market_id]
-        await asyncio.gather(
-            *(
-                voter.carry_out(f"/api/votes/{kind}/transaction", {"market_id": market_id, "vote": vote})
-                for vote, voter in zip(on_chain, self.traders, strict=False)
-            )
-        )
-        cast = [
-            voter.post(f"/api/votes/{kind}", {"market_id": market_id, "vote": vote})
-            for vote, voter in zip(votes, self.traders[len(on_chain) :], strict=False)
-        ]
-        # A count can begin as soon as enough have voted; who comes later is told so.
-        answers = await asyncio.gather(*cast, return_exceptions=True)
-        refusals = [answer for answer in answers if isinstance(answer, BaseException)]
-        ok = all(isinstance(one, ApiRefused) and one.status == 409 for one in refusals)
-        yes = sum(votes) + sum(on_chain)
-        total = len(votes) + len(on_chain)
-        detail = f"{yes} of {total} for it, {len(on_chain)} on the chain"
-        self.report.add(name, f"{kind} votes", ok=ok, detail=detail)
-
-    async def until_state(self, market_id: str, state: MarketState, step: str) -> dict[str, Any]:
-        """Wait for the API to show a market in a state that a task brings it to."""
-        name = self.names[market_id]
-
-        async def reached() -> dict[str, Any] | None:
-            market: dict[str, Any] = await self.creator.get(f"/api/markets/{market_id}")
-            return market if market["state"] == state.name else None
-
-        market = await until(reached, f"market {name} never became {state.name}")
-        self.report.add(name, step, detail=state.name)
-        return market
-
-    async def act(
-        self, who: Trader, market_id: str, action: str, body: dict[str, Any] | None = None
-    ) -> Landed:
-        """A transaction that moves the market along."""
-        landed = await who.carry_out(f"/api/markets/{market_id}/{action}", body)
-        self.report.add(self.names[market_id], action, signature=landed.signature, detail=f"by {who.name}")
-        return landed
-
-    async def trade(self, market_id: str, rounds: int) -> None:
-        """All traders at once buy, and sell part of what they got, and buy the other side."""
-        fills = await asyncio.gather(*(self._trade_as(trader, market_id, rounds) for trader in self.traders))
-        signatures = [signature for fill in fills for signature in fill]
-        self.trades.update(signatures)
-        self.report.add(
-            self.names[market_id],
-            "ten wallets buy and sell",
-            ok=len(signatures) == TRADERS * rounds * 2,
-            signature=signatures[-1],
-            detail=f"{len(signatures)} trades",
-        )
-
-    async def _trade_as(self, trader: Trader, market_id: str, rounds: int) -> list[str]:
-        signatures = []
-        for _ in range(rounds):
-            order: dict[str, Any] = {"market_id": market_id, "outcome": self.rng.random() < 0.6}
-            budget = self.rng.randint(SCALE // 20, 2 * SCALE)
-            bought = await self._fill(trader, "/api/trades/buy", {**order, "target_cost": str(budget)})
-            shares = int(bought.events[0]["shares"])
-            sale = {**order, "shares": str(shares // self.rng.randint(2, 4))}
-            sold = await self._fill(trader, "/api/trades/sell", sale)
-            signatures += [bought.signature, sold.signature]
-        return signatures
-
-    async def _fill(self, trader: Trader, path: str, order: dict[str, Any]) -> Landed:
-        """Others move the price between quote and execution: then ask for a new quote."""
-        for attempt in range(10):
-            try:
-                return await trader.carry_out(path, order)
-            except ApiRefused as error:
-                if error.status != 422 or attempt == 9:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def pay_out(self, market_id: str) -> None:
-        """Every winner claims, and the creator withdraws what is left."""
-        claims = await asyncio.gather(*(self._claim_as(trader, market_id) for trader in self.traders))
-        claimed = [one for one in claims if one is not None]
-        self.report.add(
-            self.names[market_id],
-            "winners claim",
-            ok=bool(claimed),
-            signature=claimed[-1].signature if claimed else "",
-            detail=f"{len(claimed)} wallets, {sum(int(one.events[0]['amount']) for one in claimed)} lamports",
-        )
-        await self.act(self.creator, market_id, "withdraw")
-
-    async def _claim_as(self, trader: Trader, market_id: str) -> Landed | None:
-        position = await trader.get(f"/api/users/{trader.address}/positions/{market_id}")
-        claimable = int(position["claimable"])
-        if claimable == 0:
-            return None
-        landed = await trader.carry_out(f"/api/markets/{market_id}/claim")
-        paid = int(landed.events[0]["amount"])
-        if paid != claimable:
-            self.report.add(
-                self.names[market_id], "claim", ok=False, detail=f"{paid} paid, {claimable} were shown"
-            )
-        return landed
-
-
-async def play(stack: Stack, *, as_json: bool) -> bool:
-    """Play all four markets on a fresh system and print what happened. True when everything held."""
-    report = Report(live=not as_json)
-    result = await _play(stack, report)
-    if as_json:
-        click.echo(result.as_json())
-    return result.ok
-
-
-async def _play(stack: Stack, report: Report) -> DemoResult:
-    idl, rng, watcher = default_idl(), random.Random(7), Watcher()  # noqa: S311 - the plot, not a secret
-    async with ClientSession(timeout=ClientTimeout(60)) as session, watcher.watching(session, stack.ws):
-        admin = Keypair.from_json(stack.authority.read_text())
-        wallets = [Keypair() for _ in range(TRADERS + 1)]
-        chain = LocalChain(session, stack.rpc)
-        await chain.fund(wallets, STARTING_LAMPORTS)
-        names = ["the creator", *(f"trader {number}" for number in range(1, TRADERS + 1)), "the admin"]
-        cast = await asyncio.gather(
-            *(
-                Trader(name, wallet, session, stack.api, idl.program_id).sign_in()
-                for name, wallet in zip(names, [*wallets, admin], strict=True)
-            )
-        )
-        drama = Play(cast[0], cast[1:-1], cast[-1], report, rng)
-        report.add("", "wallets funded and signed in", detail=f"{len(cast)} wallets")
-        async with Rpc(stack.rpc, clock=SystemClock()) as rpc:
-            try:
-                await _perform(drama, chain, rpc)
-            except (Unfulfilled, ApiRefused) as error:
-                report.add("", "the demonstration", ok=False, detail=str(error))
-            untold = await watcher.until_told(drama.trades, PATIENCE_SECONDS)
-            report.add(
-                "",
-                "the WebSocket told every trade",
-                ok=not untold and not watcher.steps_back,
-                detail=f"{len(drama.trades) - len(untold)} of {len(drama.trades)}",
-            )
-            compared = await _compare(drama, watcher, rpc)
-    return report.finish(watcher.frames, compared)
-
-
-async def _perform(drama: Play, chain: LocalChain, rpc: Rpc) -> None:
-    a, b, c, d = await asyncio.gather(
-        drama.propose("A", "Will the demonstration end with every lamport accounted for?"),
-        drama.propose("B", "Will a wrong resolution be put right by a dispute?"),
-        drama.propose("C", "Will the community vote this proposal down again?"),
-        drama.propose("D", "Will this market be cancelled before it is approved?"),
+async def _set(stack: Stack, session: ClientSession, rpc: Rpc, watcher: Watcher, report: Report) -> Stage:
+    """Wallets with money, signed in."""
+    chain = LocalChain(session, stack.rpc)
+    people = {"the creator": Keypair()} | {f"trader {n}": Keypair() for n in range(1, TRADERS + 1)}
+    await chain.fund(list(people.values()), STARTING_LAMPORTS)
+    people["the admin"] = Keypair.from_json(stack.authority.read_text())
+    creator, *traders, admin = await together(
+        *(Trader(name, wallet, session, stack.api, PROGRAM_ID).sign_in() for name, wallet in people.items())
     )
-    await asyncio.gather(
-        _until_resolved(drama, a, outcome=True),
-        _until_disputed(drama, b),
-        _vote_down(drama, c),
-        _cancel(drama, d),
+    report.add("", "wallets funded, signed in", detail=f"{len(people)} wallets")
+    config = await read_config(rpc, PROGRAM_ID)
+    rng = random.Random(7)  # noqa: S311 - the plot, not a secret
+    cast = Cast(creator, traders, admin, report, rng)
+    return Stage(cast, chain, rpc, TaskRuns(session, stack.api), watcher, report, config)
+
+
+async def _propose(stage: Stage, markets: list[Production]) -> None:
+    now = datetime.fromtimestamp((await stage.rpc.chain_time()).unix_timestamp, UTC)
+    end_date = (now + timedelta(days=30)).isoformat()
+    markets += await together(
+        *(stage.cast.propose(name, question, end_date) for name, question in QUESTIONS.items())
     )
-    now = (await rpc.chain_time()).unix_timestamp
-    await chain.travel(now + DISPUTE_PERIOD_SECONDS + 300)
-    drama.report.add("", "three days pass on the chain", detail="dispute windows are over")
-    final_a, final_b = await asyncio.gather(
-        drama.until_state(a, MarketState.FINALIZED, "finalized by the monitor"),
-        drama.until_state(b, MarketState.FINALIZED, "finalized by the aggregator"),
+
+
+async def _perform(stage: Stage, a: Production, b: Production, c: Production, d: Production) -> None:
+    cast = stage.cast
+    await together(
+        _up_to_the_resolution(stage, a),
+        _up_to_the_dispute(stage, b),
+        _down(stage, c),
+        cast.act(cast.admin, d, "cancel"),
     )
-    drama.report.add("A", "outcome kept", ok=final_a["final_outcome"] is True, detail="YES")
-    drama.report.add("B", "outcome flipped", ok=final_b["final_outcome"] is True, detail="NO to YES")
-    untouched = await drama.creator.get(f"/api/markets/{c}")
-    drama.report.add("C", "never approved", ok=untouched["state"] == "PROPOSED", detail=untouched["state"])
-    await asyncio.gather(drama.pay_out(a), drama.pay_out(b), drama.act(drama.creator, d, "withdraw"))
+    await _let_deadlines_pass(stage)
+    await together(
+        _end(stage, a, "finalized by the monitor", proposed=True),
+        _end(stage, b, "finalized by the aggregator", proposed=False),
+    )
+    await cast.require_state(c, MarketState.PROPOSED, "still not approved")
+    await together(cast.pay_out(a), cast.pay_out(b), cast.recover(d))
 
 
-async def _open(drama: Play, market_id: str) -> None:
-    await drama.vote(market_id, "proposal", votes=[True] * 6 + [False], on_chain=[True, True])
-    await drama.until_state(market_id, MarketState.APPROVED, "approved by the aggregator")
-    await drama.act(drama.creator, market_id, "activate")
-    await drama.trade(market_id, rounds=2)
+async def _open(stage: Stage, market: Production) -> None:
+    cast = stage.cast
+    await cast.vote(market, "proposal", LIKED)
+    await cast.until_state(market, MarketState.APPROVED, "approved by the aggregator")
+    await cast.act(cast.creator, market, "activate")
+    await cast.trade(market, ROUNDS)
 
 
-async def _until_resolved(drama: Play, market_id: str, *, outcome: bool) -> None:
-    await _open(drama, market_id)
-    evidence = cid_v0(f"evidence for {market_id}".encode())
-    resolution = {"outcome": outcome, "ipfs_evidence_hash": evidence}
-    await drama.act(drama.creator, market_id, "resolve", resolution)
+async def _resolve(stage: Stage, market: Production, *, outcome: bool) -> None:
+    evidence = cid_v0(f"evidence for {market.market_id}".encode())
+    body = {"outcome": outcome, "ipfs_evidence_hash": evidence}
+    await stage.cast.act(stage.cast.creator, market, "resolve", body)
 
 
-async def _until_disputed(drama: Play, market_id: str) -> None:
-    await _until_resolved(drama, market_id, outcome=False)
-
-    async def disputed() -> Landed | None:
-        try:
-            return await drama.act(drama.traders[0], market_id, "dispute")
-        except ApiRefused as error:
-            # The chain's clock counts whole seconds, and the dispute must come after the resolution.
-            if error.status == 422:
-                return None
-            raise
-
-    await until(disputed, "market B could not be disputed")
-    await drama.vote(market_id, "dispute", votes=[True] * 5 + [False] * 2, on_chain=[True])
+async def _up_to_the_resolution(stage: Stage, market: Production) -> None:
+    await _open(stage, market)
+    await _resolve(stage, market, outcome=True)
+    await stage.tasks.until_a_whole_run_of("market_monitor")
+    await stage.cast.require_state(market, MarketState.RESOLVING, "left open by the monitor")
 
 
-async def _vote_down(drama: Play, market_id: str) -> None:
-    await drama.vote(market_id, "proposal", votes=[False] * 6 + [True] * 2, on_chain=[False])
+async def _up_to_the_dispute(stage: Stage, market: Production) -> None:
+    await _open(stage, market)
+    await _resolve(stage, market, outcome=False)
+    await stage.cast.dispute(stage.cast.traders[0], market)
+    await stage.cast.vote(market, "dispute", UPHELD)
+    await stage.tasks.until_a_whole_run_of("vote_aggregator")
+    await stage.cast.require_state(market, MarketState.DISPUTED, "left open by the aggregator")
 
 
-async def _cancel(drama: Play, market_id: str) -> None:
-    await drama.act(drama.admin, market_id, "cancel")
+async def _down(stage: Stage, market: Production) -> None:
+    await stage.cast.vote(market, "proposal", DISLIKED)
+    await stage.tasks.until_a_whole_run_of("vote_aggregator")
+    await stage.cast.require_state(market, MarketState.PROPOSED, "left by the aggregator")
 
 
-async def _compare(drama: Play, watcher: Watcher, rpc: Rpc) -> Audit:
-    """The API against the chain, once the index has caught up with it."""
-    chain = await audit.read_chain(rpc, default_idl().program_id)
-    differences: list[audit.Difference] = []
-    for market_id in drama.names:
-        shown = await drama.creator.get(f"/api/markets/{market_id}")
-        account = chain.markets.get(shown["on_chain_address"])
-        if account is None:
-            differences.append((drama.names[market_id], "market", "shown", "missing"))
-            continue
-        differences += audit.compare_market(shown, account)
-        told = {"price_yes": watcher.prices.get(market_id), "state": watcher.states.get(market_id)}
-        differences += [
-            (f"{drama.names[market_id]} over the WebSocket", field, value, shown[field])
-            for field, value in told.items()
-            if value != shown[field]
-        ]
-    positions = 0
-    for trader in drama.traders:
-        held = await trader.get(f"/api/users/{trader.address}/positions")
-        positions += len(held)
-        differences += audit.compare_positions(trader.address, held, chain)
-    for name, field, shown, value in differences:
-        drama.report.add(name, f"{field} differs", ok=False, detail=f"API {shown}, chain {value}")
-    return Audit(len(drama.names), positions, len(differences))
+async def _let_deadlines_pass(stage: Stage) -> None:
+    """Once for all markets: until the dispute period and the monitor's own delay are over."""
+    delay_seconds = MarketMonitor().finalization_delay_seconds
+    now = (await stage.rpc.chain_time()).unix_timestamp
+    seconds = max(stage.config.dispute_period, delay_seconds) + SPARE_SECONDS
+    await stage.chain.travel(now + seconds)
+    stage.report.add(
+        "", "time passes on the chain", detail=f"{seconds // 3_600} hours: every deadline is over"
+    )
 
 
-async def until(look: Callable[[], Awaitable[Found | None]], otherwise: str) -> Found:
-    """What `look` finds, asked again and again. Raises Unfulfilled with `otherwise` after a while."""
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (found := await look()) is None:  # noqa: ASYNC110 - so does a person
-                await asyncio.sleep(_POLL_SECONDS)
-            return found
-    except TimeoutError:
-        raise Unfulfilled(otherwise) from None
+async def _end(stage: Stage, market: Production, step: str, *, proposed: bool) -> None:
+    """Both end with YES: A as it was resolved, B against its resolution."""
+    shown = await stage.cast.until_state(market, MarketState.FINALIZED, step)
+    stage.report.add(
+        market.name,
+        "outcome kept" if proposed else "outcome flipped",
+        ok=(shown["proposed_outcome"], shown["final_outcome"]) == (proposed, True),
+        detail=f"{shown['proposed_outcome_label']} was proposed, {shown['final_outcome_label']} is final",
+    )
+
+
+async def _hear_the_watcher(stage: Stage, markets: list[Production]) -> None:
+    watcher, trades = stage.watcher, stage.cast.trades
+    untold = await watcher.until_told(trades, FRAME_SECONDS)
+    told = f"{len(trades) - len(untold)} of {len(trades)}"
+    stage.report.add("", "the WebSocket told every trade", ok=not untold, detail=told)
+    for market in markets:
+        life = LIVES[market.name]
+        heard = await watcher.until_lived(market.market_id, life, FRAME_SECONDS)
+        states = " → ".join(watcher.states[market.market_id])
+        stage.report.add(market.name, "the WebSocket told its life", ok=heard, detail=states)
+    faults = "; ".join(watcher.faults)
+    stage.report.add("", "the WebSocket never went back", ok=not faults, detail=faults)

@@ -1,0 +1,46 @@
+"""How often the daemon's periodic tasks have run, as its metrics tell."""
+
+from __future__ import annotations
+
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
+
+from zmartd.embedded.demo.waiting import until
+
+_FAMILY = "zmartd_task_runs"
+
+
+class TaskRuns:
+    """Reads GET /metrics."""
+
+    def __init__(self, session: ClientSession, api: str) -> None:
+        self._session = session
+        self._api = api
+
+    async def completed(self, task: str) -> int:
+        """Runs of `task` that came to their end, since the daemon's start."""
+        async with self._session.get(f"{self._api}/metrics") as response:
+            text = await response.text()
+        return completed_runs(text, task)
+
+    async def until_a_whole_run_of(self, task: str) -> None:
+        """Return when a run that began after this call has ended. Raises Unfulfilled."""
+        before = await self.completed(task)
+
+        # The first to end may have been under way at the call, so the second is awaited.
+        async def ran() -> bool | None:
+            return await self.completed(task) >= before + 2 or None
+
+        await until(ran, f"the task {task} did not run again")
+
+
+def completed_runs(metrics: str, task: str) -> int:
+    """The count in Prometheus' text format; 0 where there is none."""
+    wanted = {"task": task, "outcome": "done"}
+    return sum(
+        int(sample.value)
+        for family in text_string_to_metric_families(metrics)
+        if family.name == _FAMILY
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels == wanted
+    )
