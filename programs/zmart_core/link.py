@@ -55,6 +55,8 @@ def link(raw: bytes) -> bytes:
         return _program(image, image.place_of(_entry(source)))
     except elf.MalformedObject as error:
         raise LinkError(str(error)) from error
+    except (struct.error, IndexError, ValueError) as error:
+        raise LinkError("the object is damaged: it ends early, or points outside itself") from error
 
 
 def _entry(source: Object) -> Symbol:
@@ -172,7 +174,10 @@ def _program(image: _Image, entry: int) -> bytes:
             (DynamicTag.STRINGS, strings_at),
             (DynamicTag.STRINGS_SIZE, len(strings)),
             (DynamicTag.TEXT_IS_RELOCATED, 0),
-            (DynamicTag.RELOCATIONS, relocations_at),
+            (
+                DynamicTag.RELOCATIONS,
+                relocations_at if relocations else 0,
+            ),  # it refuses an empty one
             (DynamicTag.RELOCATIONS_SIZE, len(relocations)),
             (DynamicTag.RELOCATION_SIZE, elf.RELOCATION.size),
             (DynamicTag.END, 0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec import Struct, structs
+from solders.account import Account
 from solders.pubkey import Pubkey
 
 from tests.program.program_chain import PROGRAM, SOL, START
@@ -585,8 +586,13 @@ def test_cancel_market_ends_a_market_before_trading(world: World, state: MarketS
     assert world.read(market).bump == before.bump
 
 
-def test_what_follows_an_option_that_grows_stays_readable_and_the_rest_zero(world: World) -> None:
-    market = world.market(MarketState.FINALIZED)
-    data = world.chain.account(market.address).data
+def test_what_follows_an_options_growth_is_written_anew_and_the_rest_kept_zero(world: World) -> None:
+    market = world.market()
+    account = world.chain.account(market.address)
+    used = len(world.read(market).encode())
+    junk = Account(account.lamports, account.data[:used] + b"\xee" * (488 - used), account.owner)
+    world.chain.runtime.set_account(market.address, junk)
+    world.resolve(market, True)
     encoded = world.read(market).encode()
-    assert data == encoded + bytes(488 - len(encoded))
+    assert len(encoded) == used + 1
+    assert world.chain.account(market.address).data == encoded + bytes(488 - len(encoded))
