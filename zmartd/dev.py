@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shutil
 import signal
@@ -28,6 +27,7 @@ from zmartd.embedded.demo.script import play as play_demo
 from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import LocalnetSettings, WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.private_file import write_private
 from zmartd.embedded.stack import Stack
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.errors import ZmartdError
@@ -122,7 +122,7 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
         await initialize_program(
             chain.endpoints.rpc_url, Pubkey.from_string(PROGRAM_ID), authority, treasury.pubkey()
         )
-        _write_private(directory / "zmartd.toml", config.to_toml(settings))
+        write_private(directory / "zmartd.toml", config.to_toml(settings))
         progress("starting the daemon")
         await stack.enter_async_context(daemon.running(settings))
         yield Stack(
@@ -209,23 +209,15 @@ def _settings(directory: Path, port: int, rpc_url: str, webhook_secret: str) -> 
 def _keypair(file: Path) -> Keypair:
     """The keypair in a file as solana-keygen writes it, made where there is none."""
     if not file.exists():
-        _write_private(file, Keypair().to_json())
+        write_private(file, Keypair().to_json())
     return Keypair.from_json(file.read_text())
 
 
 def _secret(file: Path) -> str:
     """A random secret that stays the same as long as the data does."""
     if not file.exists():
-        _write_private(file, secrets.token_urlsafe(32))
+        write_private(file, secrets.token_urlsafe(32))
     return file.read_text()
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    draft = file.with_name(f"{file.name}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-        out.write(text)
-    draft.replace(file)
 
 
 def _free_port(port: int) -> int:

@@ -4,54 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from solders.keypair import Keypair
 
 from zmartd.chain.idl import default_idl
-from zmartd.embedded.demo.chain import ChainRefused, LocalChain
+from zmartd.chain.rpc import Rpc
+from zmartd.clock import SystemClock
+from zmartd.embedded.actor import Actor
+from zmartd.embedded.demo.chain import LocalChain
 from zmartd.embedded.demo.trader import ApiRefused, Trader
+from zmartd.embedded.private_file import write_private
 from zmartd.embedded.stack import Stack
+from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.market.lmsr import SCALE
 
-WALLETS_FILE = "traders.json"
-TRADERS = 6
-OPEN_MARKETS = 5
-STARTING_LAMPORTS = 10_000 * SCALE
-PAUSE_SECONDS = (0.4, 2.5)
-RETRY_SECONDS = 5.0
-
-QUESTIONS = (
-    ("crypto", "Will SOL close the week above where it opened?"),
-    ("sports", "Will the home team win the final?"),
-    ("science", "Will the next launch reach orbit at its first attempt?"),
-    ("politics", "Will the budget pass before the end of the month?"),
-    ("technology", "Will the new release ship without a security fix within ten days?"),
-    ("entertainment", "Will the sequel earn more on its first weekend than the original?"),
-    ("finance", "Will the central bank leave the rate where it is?"),
-    ("other", "Will it rain in the capital on Sunday?"),
-)
+WALLETS_FILE = "actors.json"
+ACTORS = 6
+POOR_LAMPORTS = 1_000 * SCALE
+ALLOWANCE_LAMPORTS = 10_000 * SCALE
+PAUSE_SECONDS = (1.0, 5.0)
+RETRY_SECONDS = 3.0
+TIMEOUT_SECONDS = 60.0
+_UNAUTHORIZED = 401
 
 log = get_logger(__name__)
 
 
+class UnreadableWallets(ZmartdError):
+    """The file with the actors' wallets cannot be read."""
+
+    code = "unreadable_wallets"
+
+
 async def keep_trading(stack: Stack, stop: asyncio.Event) -> None:
-    """Let the wallets live until `stop` is set. Their keys are kept beside the authority's."""
-    wallets = _wallets(stack.authority.with_name(WALLETS_FILE))
-    async with ClientSession(timeout=ClientTimeout(60)) as session:
-        await LocalChain(session, stack.rpc).fund(wallets, STARTING_LAMPORTS)
-        program_id = default_idl().program_id
+    """Let the wallets live until `stop` is set: what goes wrong is shrugged off, a lost session is renewed.
+
+    Their keys are kept beside the authority's, so that the same wallets go on after a restart. Raises
+    UnreadableWallets.
+    """
+    wallets = read_wallets(stack.authority.with_name(WALLETS_FILE))
+    async with (
+        ClientSession(timeout=ClientTimeout(TIMEOUT_SECONDS)) as session,
+        Rpc(stack.rpc, clock=SystemClock()) as rpc,
+    ):
         lives = [
-            asyncio.create_task(
-                _live(Trader(f"actor {number}", wallet, session, stack.api, program_id), number)
-            )
-            for number, wallet in enumerate(wallets)
+            asyncio.create_task(_live(number, wallet, stack, session, rpc))
+            for number, wallet in enumerate(wallets, 1)
         ]
         await stop.wait()
         for life in lives:
@@ -59,70 +62,51 @@ async def keep_trading(stack: Stack, stop: asyncio.Event) -> None:
         await asyncio.gather(*lives, return_exceptions=True)
 
 
-async def _live(actor: Trader, number: int) -> None:
-    """One wallet's life: what goes wrong is shrugged off, a lost session is renewed."""
+def read_wallets(file: Path) -> list[Keypair]:
+    """The same wallets at every start, made at the first. Raises UnreadableWallets."""
+    if not file.exists():
+        fresh = [str(Keypair()) for _ in range(ACTORS)]
+        write_private(file, msgspec.json.encode(fresh).decode())
+    try:
+        secrets = msgspec.json.decode(file.read_bytes(), type=list[str])
+        return [Keypair.from_base58_string(secret) for secret in secrets]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UnreadableWallets(
+            f"{file} is not a list of secret keys any more; delete it, and new wallets will act"
+        ) from error
+
+
+async def _live(number: int, wallet: Keypair, stack: Stack, session: ClientSession, rpc: Rpc) -> None:
+    """Sessions one after the other, for ever."""
     rng = random.Random(number)  # noqa: S311 - a temperament, not a secret
+    chain = LocalChain(session, stack.rpc)
+    trader = Trader(f"actor {number}", wallet, session, stack.api, default_idl().program_id)
+
+    async def chain_time() -> datetime:
+        return datetime.fromtimestamp((await rpc.chain_time()).unix_timestamp, UTC)
+
+    actor = Actor(trader, rng, chain_time)
     while True:
         try:
-            await actor.sign_in()
-            while True:
-                await asyncio.sleep(rng.uniform(*PAUSE_SECONDS))
-                await _act(actor, rng)
-        except (ApiRefused, ChainRefused, ClientError, TimeoutError) as error:
-            log.debug("actor.refused", actor=actor.name, reason=str(error))
-            await asyncio.sleep(
-                rng.uniform(*PAUSE_SECONDS) + (0 if isinstance(error, ApiRefused) else RETRY_SECONDS)
-            )
+            (lamports,) = await chain.balances([trader.address])
+            if lamports < POOR_LAMPORTS:
+                await chain.fund([wallet], ALLOWANCE_LAMPORTS)
+            await trader.sign_in()
+            await _act_while_signed_in(actor, trader.name, rng)
+        except (ZmartdError, ClientError, TimeoutError) as error:
+            log.debug("actor.interrupted", actor=trader.name, reason=str(error))
+        except Exception:
+            log.warning("actor.stumbled", actor=trader.name, exc_info=True)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _act(actor: Trader, rng: random.Random) -> None:
-    markets: Sequence[dict[str, Any]] = (await actor.get("/api/markets", limit="50"))["markets"]
-    living = [market for market in markets if market["state"] in {"PROPOSED", "APPROVED", "ACTIVE"}]
-    if len(living) < OPEN_MARKETS:
-        await _propose(actor, rng)
-        return
-    market = rng.choice(living)
-    match market["state"]:
-        case "PROPOSED":
-            vote = {"market_id": market["id"], "vote": rng.random() < 0.9}
-            await actor.post("/api/votes/proposal", vote)
-        case "APPROVED" if market["creator_wallet"] == actor.address:
-            await actor.carry_out(f"/api/markets/{market['id']}/activate")
-        case "ACTIVE":
-            await _trade(actor, market["id"], rng)
-
-
-async def _propose(actor: Trader, rng: random.Random) -> None:
-    category, question = rng.choice(QUESTIONS)
-    now = datetime.now(UTC)
-    proposal = {
-        "question": f"{question} ({now:%d %b %H:%M:%S})",
-        "category": category,
-        "end_date": (now + timedelta(days=rng.randint(2, 60))).isoformat(),
-        "initial_liquidity": rng.randint(5, 50) * SCALE,
-    }
-    await actor.carry_out("/api/markets", proposal)
-
-
-async def _trade(actor: Trader, market_id: str, rng: random.Random) -> None:
-    order: dict[str, Any] = {"market_id": market_id, "outcome": rng.random() < 0.55}
-    held = 0
-    for position in await actor.get(f"/api/users/{actor.address}/positions"):
-        if position["market_id"] == market_id:
-            held = int(position["shares_yes" if order["outcome"] else "shares_no"])
-    if held > SCALE and rng.random() < 0.4:
-        await actor.carry_out("/api/trades/sell", {**order, "shares": str(held // rng.randint(2, 5))})
-    else:
-        budget = rng.randint(SCALE // 50, 3 * SCALE)
-        await actor.carry_out("/api/trades/buy", {**order, "target_cost": str(budget)})
-
-
-def _wallets(file: Path) -> list[Keypair]:
-    """The same wallets at every start, made at the first."""
-    if not file.exists():
-        fresh = [str(Keypair()) for _ in range(TRADERS)]
-        file.touch(mode=0o600)
-        file.write_bytes(msgspec.json.encode(fresh))
-    return [
-        Keypair.from_base58_string(text) for text in msgspec.json.decode(file.read_bytes(), type=list[str])
-    ]
+async def _act_while_signed_in(actor: Actor, name: str, rng: random.Random) -> None:
+    """One act after the other at a human pace. Raises ApiRefused when the session is over."""
+    while True:
+        await asyncio.sleep(rng.uniform(*PAUSE_SECONDS))
+        try:
+            await actor.act()
+        except ApiRefused as refused:
+            if refused.status == _UNAUTHORIZED:
+                raise
+            log.debug("actor.refused", actor=name, reason=refused.message)

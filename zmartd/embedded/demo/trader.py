@@ -59,7 +59,8 @@ class Trader:
         return str(self._wallet.pubkey())
 
     async def sign_in(self) -> Self:
-        """Sign In With Solana: fetch a message, sign it, get a session."""
+        """Sign In With Solana: fetch a message, sign it, get a session. An earlier session is forgotten."""
+        self._headers = {}
         challenge = await self.get("/api/auth/nonce", wallet=self.address)
         signature = self._wallet.sign_message(challenge["message"].encode())
         answer = await self.post(
