@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -10,11 +9,9 @@ from aiohttp import ClientSession
 from msgspec import Struct
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
-from solders.transaction import Transaction
 
+from zmartd.embedded.demo.signing import sign_call
 from zmartd.errors import ZmartdError
-
-COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 
 
 class ApiRefused(ZmartdError):
@@ -25,13 +22,6 @@ class ApiRefused(ZmartdError):
     def __init__(self, method: str, path: str, status: int, body: Mapping[str, Any]) -> None:
         super().__init__(f"{method} {path}: {status} {body.get('code')}: {body.get('message')}")
         self.status = status
-        self.error_code = str(body.get("code"))
-
-
-class UnexpectedTransaction(ZmartdError):
-    """The API built something else than what the wallet asked for, so the wallet does not sign it."""
-
-    code = "unexpected_transaction"
 
 
 class Landed(Struct, frozen=True):
@@ -93,18 +83,8 @@ class Trader:
 
     async def send(self, unsigned: str) -> Landed:
         """Sign a transaction in base64 and see it confirmed."""
-        order = {"transaction": self._sign(unsigned)}
+        order = {"transaction": sign_call(unsigned, self._wallet, self._program_id)}
         answer = await self.post("/api/transactions", order)
         while "events" not in answer:  # 202: still under way; the same bytes may be sent again at will
             answer = await self.post("/api/transactions", order)
         return Landed(answer["signature"], tuple(answer["events"]))
-
-    def _sign(self, unsigned: str) -> str:
-        message = Transaction.from_bytes(base64.b64decode(unsigned)).message
-        if message.header.num_required_signatures != 1 or message.account_keys[0] != self._wallet.pubkey():
-            raise UnexpectedTransaction(f"{self.name} is not the only signer and payer of this transaction")
-        programs = {message.account_keys[one.program_id_index] for one in message.instructions}
-        if not programs <= {self._program_id, COMPUTE_BUDGET} or self._program_id not in programs:
-            raise UnexpectedTransaction(f"this transaction calls {', '.join(map(str, programs))}")
-        signed = Transaction([self._wallet], message, message.recent_blockhash)
-        return base64.b64encode(bytes(signed)).decode()

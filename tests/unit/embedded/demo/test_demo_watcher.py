@@ -1,0 +1,119 @@
+"""What the watcher makes of frames, as zmartd.realtime encodes them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from zmartd.embedded.demo.watcher import Quote, Watcher
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.realtime import frames
+from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
+
+MARKET = "ab" * 32
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def frame(version: int, change: Change) -> dict[str, Any]:
+    message = Message(MARKET, version, change, NOW)
+    return decoded(frames.message_frame(message, MARKET, str))
+
+
+def decoded(one: frames.Frame) -> dict[str, Any]:
+    return dict(msgspec.json.decode(msgspec.json.encode(one)))
+
+
+def update(state: MarketState, price_yes: int = 500_000_000) -> MarketUpdate:
+    return MarketUpdate(
+        state=state,
+        on_chain_address="address",
+        price_yes=price_yes,
+        shares_yes=3,
+        shares_no=4,
+        b_parameter=5,
+        total_volume_lamports=6,
+        current_liquidity_lamports=7,
+    )
+
+
+def price(price_yes: int) -> PriceUpdate:
+    return PriceUpdate(price_yes=price_yes, shares_yes=30, shares_no=40)
+
+
+def trade(signature: str) -> TradeExecuted:
+    return TradeExecuted(
+        trade_id=f"{signature}:0",
+        trade_type="buy",
+        outcome=True,
+        shares=1,
+        cost_lamports=2,
+        price_yes=500_000_000,
+        user_wallet="wallet",
+        signature=signature,
+        slot=1,
+    )
+
+
+def told(*all_frames: dict[str, Any]) -> Watcher:
+    watcher = Watcher()
+    for one in all_frames:
+        watcher.take(one)
+    return watcher
+
+
+def test_states_are_kept_in_their_order_and_each_once() -> None:
+    watcher = told(
+        frame(1, update(MarketState.PROPOSED)),
+        frame(2, update(MarketState.PROPOSED)),
+        frame(3, update(MarketState.APPROVED)),
+        frame(4, update(MarketState.ACTIVE)),
+    )
+    assert watcher.states[MARKET] == ["PROPOSED", "APPROVED", "ACTIVE"]
+    assert watcher.frames == 4
+    assert watcher.faults == []
+
+
+def test_the_newest_quote_is_that_of_the_last_state_or_price() -> None:
+    watcher = told(frame(1, update(MarketState.ACTIVE)), frame(2, price(612_345_678)))
+    assert watcher.quotes[MARKET] == Quote(0.612345678, "70")
+    watcher.take(frame(2, update(MarketState.ACTIVE, 612_345_678)))
+    assert watcher.quotes[MARKET] == Quote(0.612345678, "7")
+
+
+def test_a_state_or_price_older_than_one_told_is_a_fault_and_changes_nothing() -> None:
+    watcher = told(
+        frame(5, update(MarketState.ACTIVE)),
+        frame(4, price(1)),
+        frame(3, update(MarketState.APPROVED)),
+    )
+    assert [fault.split()[:2] for fault in watcher.faults] == [["price_update", "4"], ["market_state", "3"]]
+    assert watcher.states[MARKET] == ["ACTIVE"]
+    assert watcher.quotes[MARKET].price_yes == 0.5
+
+
+def test_votes_and_trades_may_carry_an_older_version() -> None:
+    vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet="wallet")
+    watcher = told(frame(5, update(MarketState.ACTIVE)), frame(4, vote), frame(4, trade("a")))
+    assert watcher.faults == []
+    assert watcher.trades == {"a"}
+
+
+def test_an_error_frame_is_a_fault() -> None:
+    watcher = told(decoded(frames.error("Unknown action", "unknown_action", NOW)))
+    assert watcher.faults == ["error unknown_action: Unknown action"]
+
+
+async def test_trades_that_never_come_are_named_after_the_time_out() -> None:
+    watcher = told(frame(1, trade("a")))
+    assert await watcher.until_told({"a"}, timeout_seconds=0) == set()
+    assert await watcher.until_told({"a", "b"}, timeout_seconds=0) == {"b"}
+
+
+async def test_a_market_s_life_is_all_of_its_states_and_no_others() -> None:
+    watcher = told(frame(1, update(MarketState.PROPOSED)), frame(2, update(MarketState.CANCELLED)))
+    async with asyncio.timeout(5):
+        assert await watcher.until_lived(MARKET, ["PROPOSED", "CANCELLED"], timeout_seconds=0)
+        assert not await watcher.until_lived(MARKET, ["PROPOSED"], timeout_seconds=0)
