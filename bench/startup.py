@@ -2,7 +2,8 @@
 
     python -m bench.startup [--runs N]
 
-Prints a table and one line of JSON. It starts real processes on this machine and stops each of them.
+Prints a table of both and of what the time goes into, and one line of JSON. It starts real processes on this
+machine and stops each of them. It asserts nothing.
 """
 
 from __future__ import annotations
@@ -13,50 +14,117 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import click
 
+START_SECONDS = 120
 STOP_SECONDS = 30
+LAUNCH = "launching Python"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from the command to its ready line, and of each phase before it, in order."""
+
+    seconds: float
+    phases: dict[str, float]
 
 
 @click.command()
 @click.option("--runs", type=click.IntRange(1, 50), default=3, show_default=True)
 def main(runs: int) -> None:
     """Measure cold and warm starts of `zmartd dev`."""
-    cold, warm = [], []
+    cold: list[Start] = []
+    warm: list[Start] = []
     for run in range(1, runs + 1):
         with tempfile.TemporaryDirectory(prefix="zmartd-startup-") as directory:
             data = Path(directory) / "data"
-            cold.append(seconds_to_ready(data))
-            warm.append(seconds_to_ready(data))
-        click.echo(f"run {run} of {runs}: cold {cold[-1]:.2f} s, warm {warm[-1]:.2f} s", err=True)
-    click.echo(f"{'start':<6} {'best':>7} {'median':>7} {'worst':>7}   (seconds, {runs} runs)")
-    for name, times in (("cold", cold), ("warm", warm)):
-        click.echo(f"{name:<6} {min(times):>7.2f} {statistics.median(times):>7.2f} {max(times):>7.2f}")
-    click.echo(json.dumps({"cold_seconds": cold, "warm_seconds": warm}))
+            cold.append(measured_start(data))
+            warm.append(measured_start(data))
+        click.echo(
+            f"run {run} of {runs}: cold {cold[-1].seconds:.2f} s, warm {warm[-1].seconds:.2f} s", err=True
+        )
+    click.echo(f"{f'seconds, {runs} runs':<44} {'best':>7} {'median':>7} {'worst':>7}")
+    for name, starts in (("cold", cold), ("warm", warm)):
+        click.echo(row(f"{name} start", [start.seconds for start in starts]))
+        for phase in starts[0].phases:
+            click.echo(row(f"  {phase}", [start.phases.get(phase, 0.0) for start in starts]))
+    click.echo(json.dumps({"cold": as_json(cold), "warm": as_json(warm)}))
 
 
-def seconds_to_ready(data: Path) -> float:
+def measured_start(data: Path) -> Start:
     """Start `zmartd dev` on `data`, wait for its ready line, and stop it again."""
-    ports = ["--port", "0", "--rpc-port", "0"]
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zmartd", "dev", "--data-dir", str(data), *ports],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [
+        sys.executable,
+        "-m",
+        "zmartd",
+        "dev",
+        "--data-dir",
+        str(data),
+        "--port",
+        "0",
+        "--rpc-port",
+        "0",
+    ]
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    line = process.stdout.readline()
-    elapsed = time.monotonic() - started
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=STOP_SECONDS)
-    if not line:
-        raise click.ClickException(f"zmartd dev did not start: {errors}")
-    return elapsed
+    assert process.stderr is not None
+    said: list[tuple[float, str]] = []
+    listener = threading.Thread(target=listen, args=(process.stderr, said), daemon=True)
+    listener.start()
+    impatience = threading.Timer(START_SECONDS, process.kill)
+    impatience.start()
+    try:
+        ready = process.stdout.readline()
+        ended = time.monotonic()
+    finally:
+        impatience.cancel()
+        stop(process)
+        listener.join(STOP_SECONDS)
+    if not ready:
+        lines = "\n".join(line for _, line in said)
+        raise click.ClickException(f"zmartd dev was not ready within {START_SECONDS} s:\n{lines}")
+    return Start(round(ended - began, 3), phases([(began, LAUNCH), *said], ended))
+
+
+def listen(stream: IO[str], said: list[tuple[float, str]]) -> None:
+    """Note when each line came."""
+    said.extend((time.monotonic(), line.strip(" …\n")) for line in stream)
+
+
+def phases(said: Sequence[tuple[float, str]], ended: float) -> dict[str, float]:
+    """How long each of the things took that were said to begin before `ended`."""
+    begun = [(at, name) for at, name in said if at < ended and name]
+    ends = [at for at, _ in begun[1:]] + [ended]
+    return {name: round(end - at, 3) for (at, name), end in zip(begun, ends, strict=True)}
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End it in order, or at once when that takes too long: what it started dies with it."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def row(name: str, seconds: Sequence[float]) -> str:
+    return f"{name:<44} {min(seconds):>7.2f} {statistics.median(seconds):>7.2f} {max(seconds):>7.2f}"
+
+
+def as_json(starts: Sequence[Start]) -> dict[str, object]:
+    return {
+        "seconds": [start.seconds for start in starts],
+        "phases": [start.phases for start in starts],
+    }
 
 
 if __name__ == "__main__":
