@@ -25,7 +25,7 @@ import click
 
 START_SECONDS = 120
 STOP_SECONDS = 30
-LAUNCH = "launching Python"
+LAUNCH = "launching Python …"
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def measured_start(data: Path) -> Start:
 
 def listen(stream: IO[str], said: list[tuple[float, str]]) -> None:
     """Note when each line came."""
-    said.extend((time.monotonic(), line.strip(" …\n")) for line in stream)
+    said.extend((time.monotonic(), line.strip()) for line in stream)
 
 
 def phases(said: Sequence[tuple[float, str]], ended: float) -> dict[str, float]:
-    """How long each of the things took that were said to begin before `ended`."""
-    begun = [(at, name) for at, name in said if at < ended and name]
+    """How long each of the things took that were said to begin; the lines that say so end with "…"."""
+    begun = [(at, line.removesuffix(" …")) for at, line in said if line.endswith("…")]
     ends = [at for at, _ in begun[1:]] + [ended]
     return {name: round(end - at, 3) for (at, name), end in zip(begun, ends, strict=True)}
 
