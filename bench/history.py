@@ -1,0 +1,207 @@
+"""A made-up history of the program: raw transactions of many markets, with the numbers it would arrive at.
+
+The same seed gives the same history, so that the process which delivers it and the one which receives it
+need not exchange it.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from solders.pubkey import Pubkey
+
+from zmartd.chain import events
+from zmartd.chain.codec import Codec
+from zmartd.chain.discriminators import discriminator
+from zmartd.chain.events import ProgramEvent, SharesBought, SharesSold
+from zmartd.chain.idl import default_idl
+from zmartd.chain.pdas import Pdas
+from zmartd.market import fees, ids, lmsr
+
+IDL = default_idl()
+PROGRAM = IDL.address
+INITIAL_LIQUIDITY = 10 * lmsr.SCALE
+B = 500 * lmsr.SCALE
+
+_GENESIS_TIME = 1_760_000_000
+_GENESIS_SLOT = 300_000_000
+_TRANSACTIONS_PER_SLOT = 25
+_RATES = (300, 200, 500)
+_FEE_LAMPORTS = 5_000
+_SYSTEM = "1" * 32
+_BUDGET = "ComputeBudget111111111111111111111111111111"
+_CREATE_MARKET = discriminator("global", "create_market")
+_BUY_SHARES = discriminator("global", "buy_shares")
+_SELL_SHARES = discriminator("global", "sell_shares")
+
+
+@dataclass
+class _Market:
+    market_id: bytes
+    address: str
+    creator: Pubkey
+    yes: int = B // 1000
+    no: int = B // 1000
+
+
+class History:
+    """Transactions in the order of the chain, each as the JSON that a raw webhook or getTransaction has."""
+
+    def __init__(self, seed: int, markets: int, wallets: int) -> None:
+        self._random = random.Random(seed)
+        self._codec = Codec(IDL)
+        self._wallets = [self._wallet() for _ in range(wallets)]
+        self._markets = [self._market() for _ in range(markets)]
+        self._held: dict[tuple[int, Pubkey], tuple[bool, int]] = {}
+        self._told = 0
+
+    def openings(self) -> list[bytes]:
+        """What makes every market tradable: created, approved, activated."""
+        told = []
+        for market in self._markets:
+            created = events.MarketCreated(market.market_id, market.creator, B, 0, self._now)
+            arguments = struct.pack("<32sQQ46s", market.market_id, B, INITIAL_LIQUIDITY, b"Qm" + b"a" * 44)
+            told.append(self._transaction(market, market.creator, _CREATE_MARKET + arguments, created))
+            approved = events.ProposalApproved(market.market_id, market.creator, self._now)
+            told.append(self._transaction(market, market.creator, b"approve!", approved))
+            activated = events.MarketActivated(market.market_id, market.creator, INITIAL_LIQUIDITY, self._now)
+            told.append(self._transaction(market, market.creator, b"activate", activated))
+        return told
+
+    def trades(self, count: int) -> Iterator[bytes]:
+        """Buys and sells, a few markets far busier than the others, one trade in each transaction."""
+        for _ in range(count):
+            number = int(self._random.expovariate(4 / len(self._markets))) % len(self._markets)
+            market, wallet = self._markets[number], self._random.choice(self._wallets)
+            held = self._held.pop((number, wallet), None)
+            if held is not None and self._random.random() < 0.6:
+                event: ProgramEvent = self._sale(market, wallet, *held)
+                data = _SELL_SHARES + struct.pack("<?QQ", held[0], held[1], 1)
+            else:
+                bought = self._purchase(market, wallet)
+                self._held[number, wallet] = bought.outcome, bought.shares
+                data = _BUY_SHARES + struct.pack("<?Q", bought.outcome, bought.cost)
+                event = bought
+            yield self._transaction(market, wallet, data, event)
+
+    @property
+    def _now(self) -> int:
+        return _GENESIS_TIME + self._told // (3 * _TRANSACTIONS_PER_SLOT)
+
+    def _wallet(self) -> Pubkey:
+        return Pubkey.from_bytes(self._random.randbytes(32))
+
+    def _market(self) -> _Market:
+        market_id = self._random.randbytes(32)
+        return _Market(market_id, str(Pdas(IDL.program_id).market(market_id)), self._wallet())
+
+    def _purchase(self, market: _Market, wallet: Pubkey) -> SharesBought:
+        outcome = market.yes <= market.no if self._random.random() < 0.7 else market.yes > market.no
+        shares = self._random.randint(10**9, 10**10)  # fewer can cost nothing: the curve has a kink
+        before = lmsr.cost(market.yes, market.no, B)
+        self._move(market, outcome, shares)
+        amount = lmsr.cost(market.yes, market.no, B) - before
+        *_, charged = fees.split(amount, *_RATES)
+        return SharesBought(
+            market.market_id, wallet, outcome, shares, amount + charged, self._price(market), self._now
+        )
+
+    def _sale(self, market: _Market, wallet: Pubkey, outcome: bool, shares: int) -> SharesSold:
+        amount = lmsr.quote_sell(market.yes, market.no, B, outcome, shares)
+        self._move(market, outcome, -shares)
+        *_, charged = fees.split(amount, *_RATES)
+        return SharesSold(
+            market.market_id, wallet, outcome, shares, amount - charged, self._price(market), self._now
+        )
+
+    @staticmethod
+    def _move(market: _Market, outcome: bool, shares: int) -> None:
+        if outcome:
+            market.yes += shares
+        else:
+            market.no += shares
+
+    @staticmethod
+    def _price(market: _Market) -> int:
+        return lmsr.price_yes(market.yes, market.no, B)
+
+    def _transaction(self, market: _Market, signer: Pubkey, data: bytes, event: ProgramEvent) -> bytes:
+        told, self._told = self._told, self._told + 1
+        raw = {
+            "blockTime": self._now,
+            "indexWithinBlock": told % _TRANSACTIONS_PER_SLOT,
+            "meta": self._meta(event),
+            "slot": _GENESIS_SLOT + told // _TRANSACTIONS_PER_SLOT,
+            "transaction": {
+                "message": {
+                    "accountKeys": [
+                        str(signer),
+                        market.address,
+                        str(market.creator),
+                        PROGRAM,
+                        _SYSTEM,
+                        _BUDGET,
+                    ],
+                    "addressTableLookups": [],
+                    "header": {
+                        "numReadonlySignedAccounts": 0,
+                        "numReadonlyUnsignedAccounts": 3,
+                        "numRequiredSignatures": 1,
+                    },
+                    "instructions": [
+                        {"accounts": [], "data": "K1FDJ7", "programIdIndex": 5, "stackHeight": 1},
+                        {
+                            "accounts": [0, 1, 2, 4],
+                            "data": ids.base58_encode(data),
+                            "programIdIndex": 3,
+                            "stackHeight": 1,
+                        },
+                    ],
+                    "recentBlockhash": str(signer),
+                },
+                "signatures": [ids.base58_encode(self._random.randbytes(64))],
+            },
+            "version": 0,
+        }
+        return msgspec.json.encode(raw)
+
+    def _meta(self, event: ProgramEvent) -> dict[str, Any]:
+        balances = [self._random.randrange(10**12) for _ in range(3)] + [1, 1, 1]
+        transfer = {"accounts": [0, 1], "data": "3Bxs4h24hBtQy9rw", "programIdIndex": 4, "stackHeight": 2}
+        return {
+            "computeUnitsConsumed": 61_204,
+            "err": None,
+            "fee": _FEE_LAMPORTS,
+            "innerInstructions": [{"index": 1, "instructions": [transfer, transfer]}],
+            "loadedAddresses": {"readonly": [], "writable": []},
+            "logMessages": [
+                *_frame(_BUDGET),
+                f"Program {PROGRAM} invoke [1]",
+                f"Program log: Instruction: {type(event).__name__}",
+                *_frame(_SYSTEM, depth=2),
+                *_frame(_SYSTEM, depth=2),
+                "Program data: " + base64.b64encode(self._codec.encode_event(event)).decode(),
+                f"Program {PROGRAM} consumed 61054 of 199850 compute units",
+                f"Program {PROGRAM} success",
+            ],
+            "postBalances": balances,
+            "postTokenBalances": [],
+            "preBalances": [balances[0] + _FEE_LAMPORTS, *balances[1:]],
+            "preTokenBalances": [],
+            "rewards": [],
+        }
+
+
+def delivery(transactions: list[bytes]) -> bytes:
+    """The body of one webhook request."""
+    return b"[" + b",".join(transactions) + b"]"
+
+
+def _frame(program: str, depth: int = 1) -> list[str]:
+    return [f"Program {program} invoke [{depth}]", f"Program {program} success"]

@@ -1,0 +1,329 @@
+"""How fast the indexer is, and what the same work costs at least: floor and daemon in one run.
+
+    python -m bench.indexer [--seconds S] [--trades N] [--missed N] [--json]
+
+It starts a Postgres (every commit on disk), a Valkey, a daemon and a made-up Solana node, delivers webhooks
+from a second process, prints a table and one line of JSON, and stops everything again. It asserts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+from aiohttp import web
+
+from bench.floors import WrittenRows, bare_server, forget_everything
+from bench.history import IDL, History
+from bench.load import Delivered, Plan
+from bench.table import Figure, as_json, table
+from zmartd import config, daemon, log
+from zmartd.chain.codec import Codec
+from zmartd.chain.transactions import ChainTransaction, parse_transaction
+from zmartd.clock import SystemClock
+from zmartd.daemon import Core
+from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.indexer.reconcile import Reconciler
+from zmartd.store import inbox
+from zmartd.store.migrate import migrate
+
+SEED = 20
+MARKETS = 200
+WALLETS = 2_000
+BATCH = 100
+BACKFILL_BATCH = 1_000
+CONCURRENCY = 16
+SOAK_PER_SECOND = 50
+SOAK_SIZE = 10
+AUTHORIZATION = "the-value-that-helius-echoes"
+PARSED = 20_000
+
+_PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
+
+
+class IndexerBench:
+    """The measurements, on one daemon whose index they empty each time."""
+
+    def __init__(self, dsn: str, core: Core, port: int, seconds: float) -> None:
+        self._dsn = dsn
+        self._core = core
+        self._port = port
+        self._seconds = seconds
+        self._floor_events_per_second = 0.0
+
+    async def parser(self) -> list[Figure]:
+        """From decoded JSON, and from the bytes of deliveries, garbage collection included."""
+        history = History(SEED, MARKETS, WALLETS)
+        history.openings()
+        encoded = list(history.trades(PARSED))
+        decoded = [msgspec.json.decode(one) for one in encoded]
+        from_json = _per_second(lambda: [_PARSE(raw) for raw in decoded], PARSED)
+        from_bytes = _per_second(lambda: [_PARSE(msgspec.json.decode(one)) for one in encoded], PARSED)
+        return [
+            Figure("parser", from_json, "transactions/s", goal=100_000, note="decoded JSON to typed events"),
+            Figure("parser, from bytes", from_bytes, "transactions/s", note="JSON decoding included"),
+        ]
+
+    async def apply(self, trades: int) -> list[Figure]:
+        """`Indexer.apply` alone, and the same rows written by hand."""
+        small = await self._applied(trades, BATCH)
+        rows = await WrittenRows.read(self._dsn, trades)
+        large = await self._applied(trades, BACKFILL_BATCH)
+        everything = await rows.unnest_everything(BATCH)
+        self._floor_events_per_second = await rows.unnest_events(BATCH)
+        copied = await rows.copy_everything()
+        return [
+            Figure(
+                f"apply, batches of {BATCH}", small, "events/s", everything, 0.6, "floor: all rows it writes"
+            ),
+            Figure(
+                "  beside its event rows only", small, "events/s", self._floor_events_per_second,
+                note="floor: UNNEST of one row per event",
+            ),
+            Figure(
+                f"apply, batches of {BACKFILL_BATCH}", large, "events/s", copied,
+                note="as a backfill does; floor: COPY of events and trades",
+            ),
+        ]  # fmt: skip
+
+    async def webhooks(self) -> list[Figure]:
+        """Deliveries over HTTP, of a hundred transactions and of one."""
+        seconds = self._seconds
+        hundred = self._plan(BATCH, int(120 * seconds))
+        await self._begin()
+        accepted, drained = await self._delivered(hundred)
+        one = self._plan(1, int(4_000 * seconds))
+        await self._begin()
+        single, single_drained = await self._delivered(one)
+        async with bare_server() as port:
+            bare = await load(msgspec.structs.replace(one, port=port))
+        return [
+            Figure(
+                "webhook, 100 transactions", _rate(accepted) * BATCH, "events/s",
+                self._floor_events_per_second, 0.4, "POST to 200, committed; floor: UNNEST of the event rows",
+            ),
+            Figure("  p50", accepted.p50_milliseconds, "ms"),
+            Figure("  p99", accepted.p99_milliseconds, "ms"),
+            Figure(
+                "  until all is applied", drained, "events/s", self._floor_events_per_second,
+                note="from the first POST to the last event in the index",
+            ),
+            Figure(
+                "webhook, 1 transaction", _rate(single), "deliveries/s", _rate(bare), 0.35,
+                "floor: a bare aiohttp handler",
+            ),
+            Figure("  p50", single.p50_milliseconds, "ms", note=f"bare {bare.p50_milliseconds:.2f} ms"),
+            Figure("  p99", single.p99_milliseconds, "ms", note=f"bare {bare.p99_milliseconds:.2f} ms"),
+            Figure("  until all is applied", single_drained, "events/s"),
+        ]  # fmt: skip
+
+    async def reconcile(self) -> list[Figure]:
+        """A walk from an empty cursor through a history that no webhook brought."""
+        await forget_everything(self._dsn)
+        reconciler = Reconciler(self._core.rpc, self._core.fetcher, self._core.database, IDL.program_id)
+        started = time.monotonic()
+        found = await reconciler.run()
+        elapsed = time.monotonic() - started
+        hundred_thousand = 10**5 * elapsed / found.missing
+        note = (
+            f"{found.missing} missed in {elapsed:.1f} s; at this rate 100 000 take {hundred_thousand:.0f} s"
+        )
+        return [Figure("reconcile", found.missing / elapsed, "transactions/s", note=note)]
+
+    async def soak(self, seconds: float) -> list[Figure]:
+        """The daemon's memory under a steady load."""
+        plan = msgspec.structs.replace(
+            self._plan(SOAK_SIZE, int(SOAK_PER_SECOND * seconds)), per_second=SOAK_PER_SECOND, seconds=seconds
+        )
+        await self._begin()
+        gc.collect()
+        resident: list[float] = []
+        sampling = asyncio.create_task(_sample(resident))
+        try:
+            delivered = await load(plan)
+            await self._drained()
+        finally:
+            sampling.cancel()
+        third = max(len(resident) // 3, 1)
+        note = f"{delivered.deliveries * SOAK_SIZE} events in {delivered.seconds:.0f} s, means of thirds"
+        return [
+            Figure("memory, first third", sum(resident[:third]) / third, "MiB", note=note),
+            Figure("memory, last third", sum(resident[-third:]) / third, "MiB"),
+        ]
+
+    async def _applied(self, trades: int, batch: int) -> float:
+        history = await self._begin()
+        parsed = [_PARSE(msgspec.json.decode(one)) for one in history.trades(trades)]
+        started = time.monotonic()
+        for start in range(0, trades, batch):
+            await self._core.indexer.apply(parsed[start : start + batch])
+        return trades / (time.monotonic() - started)
+
+    async def _begin(self) -> History:
+        """Empty the index and open the markets; gives the history that goes on from there."""
+        await forget_everything(self._dsn)
+        history = History(SEED, MARKETS, WALLETS)
+        openings: Sequence[ChainTransaction] = [
+            _PARSE(msgspec.json.decode(one)) for one in history.openings()
+        ]
+        await self._core.indexer.apply(openings)
+        return history
+
+    async def _delivered(self, plan: Plan) -> tuple[Delivered, float]:
+        """What the other side saw, and events per second until the last one was applied."""
+        delivered = await load(plan)
+        waited = time.monotonic()
+        await self._drained()
+        elapsed = delivered.seconds + time.monotonic() - waited
+        return delivered, delivered.deliveries * plan.size / elapsed
+
+    async def _drained(self) -> None:
+        while True:
+            async with self._core.database.service() as connection:
+                if not (await inbox.depth(connection)).pending:
+                    return
+            await asyncio.sleep(0.02)
+
+    def _plan(self, size: int, deliveries: int) -> Plan:
+        return Plan(
+            self._port, AUTHORIZATION, size, deliveries, CONCURRENCY, SEED, MARKETS, WALLETS, self._seconds
+        )
+
+
+async def load(plan: Plan) -> Delivered:
+    """Run a plan in a second process and wait for its end."""
+    async with _second_process("bench.load", msgspec.json.encode(plan).decode()) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        await process.stdout.readline()
+        process.stdin.write(b"go\n")
+        return msgspec.json.decode(await process.stdout.readline(), type=Delivered)
+
+
+@asynccontextmanager
+async def _second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**20,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _daemon(dsn: str, redis_url: str, rpc_port: int) -> AsyncIterator[tuple[Core, int]]:
+    """A whole daemon in this process without its periodic tasks."""
+    settings = config.Settings(
+        server=config.Server(environment="development"),
+        database=config.Database(url=config.Secret(dsn)),
+        redis=config.Redis(url=config.Secret(redis_url)),
+        solana=config.Solana(rpc_url=config.Secret(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
+        helius=config.Helius(authorization=config.Secret(AUTHORIZATION)),
+        auth=config.Auth(jwt_secret=config.Secret("b" * 32)),
+        tasks=config.Tasks(
+            vote_aggregator=config.VoteAggregator(enabled=False),
+            market_monitor=config.MarketMonitor(enabled=False),
+            reconciler=config.Reconciler(enabled=False),
+        ),
+        log=config.Log(level="warning"),
+    )
+    async with daemon.open_core(settings, SystemClock()) as core:
+        runner = web.AppRunner(daemon.application(core), access_log=None, shutdown_timeout=5)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield core, runner.addresses[0][1]
+        finally:
+            await runner.cleanup()
+
+
+async def measure(directory: Path, seconds: float, trades: int, missed: int, soak: float) -> list[Figure]:
+    """Everything, one after the other."""
+    figures: list[Figure] = []
+    node = _second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, missed)))
+    async with (
+        EmbeddedPostgres(directory / "postgres") as postgres,
+        EmbeddedValkey(directory / "valkey") as valkey,
+        node as node_process,
+    ):
+        await migrate(postgres.dsn)
+        assert node_process.stdout is not None
+        rpc_port = int(await node_process.stdout.readline())
+        async with _daemon(postgres.dsn, valkey.url, rpc_port) as (core, port):
+            bench = IndexerBench(postgres.dsn, core, port, seconds)
+            for step, work in (
+                ("parser", bench.parser),
+                ("apply", partial(bench.apply, trades)),
+                ("webhooks", bench.webhooks),
+                ("reconcile", bench.reconcile),
+                ("memory", partial(bench.soak, soak)),
+            ):
+                click.echo(f"  {step} …", err=True)
+                figures += await work()
+    return figures
+
+
+def _per_second(work: Callable[[], object], count: int) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - started)
+
+
+def _rate(delivered: Delivered) -> float:
+    return delivered.deliveries / delivered.seconds
+
+
+async def _sample(resident: list[float]) -> None:
+    """This process's resident memory in MiB, once a second."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    while True:
+        resident.append(_resident_pages() * page / 2**20)
+        await asyncio.sleep(1)
+
+
+def _resident_pages() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(1, 60), default=5, show_default=True, help="Of each load.")
+@click.option("--trades", type=click.IntRange(1_000, 1_000_000), default=20_000, show_default=True)
+@click.option("--missed", type=click.IntRange(100, 1_000_000), default=5_000, show_default=True)
+@click.option("--soak-seconds", type=click.FloatRange(3, 3_600), default=15, show_default=True)
+@click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
+def main(seconds: float, trades: int, missed: int, soak_seconds: float, only_json: bool) -> None:
+    """Measure the indexer: --trades go through `apply`, --missed wait for the reconciler."""
+    log.configure("warning", "console")
+    with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory:
+        Path(directory).chmod(0o711)  # Postgres may run as another user
+        figures = uvloop.run(measure(Path(directory), seconds, trades, missed, soak_seconds))
+    if not only_json:
+        click.echo(f"{os.cpu_count()} cores, Python {platform.python_version()}\n\n{table(figures)}\n")
+    click.echo(as_json(figures))
+
+
+if __name__ == "__main__":
+    main()

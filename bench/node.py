@@ -1,0 +1,103 @@
+"""A Solana node in a process of its own that knows one made-up history, for measuring what asks it.
+
+    python -m bench.node SEED MARKETS WALLETS TRADES
+
+Prints its port when it listens, and serves until its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+import uvloop
+from aiohttp import web
+
+from bench.history import History
+
+_LOADER = "BPFLoaderUpgradeab1e11111111111111111111111"
+
+
+class Node:
+    """Answers what the reconciler asks: an address's signatures, and transactions; all of it finalized."""
+
+    def __init__(self, transactions: Sequence[bytes]) -> None:
+        self._raw: dict[str, msgspec.Raw] = {}
+        self._newest_first: list[dict[str, Any]] = []
+        for encoded in transactions:
+            told = msgspec.json.decode(encoded)
+            signature = told["transaction"]["signatures"][0]
+            self._raw[signature] = msgspec.Raw(encoded)
+            self._newest_first.append(
+                {
+                    "signature": signature,
+                    "slot": told["slot"],
+                    "err": None,
+                    "memo": None,
+                    "blockTime": told["blockTime"],
+                    "confirmationStatus": "finalized",
+                }
+            )
+        self._newest_first.reverse()
+        self._place = {info["signature"]: place for place, info in enumerate(self._newest_first)}
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """One JSON-RPC request, or an array of them."""
+        asked = msgspec.json.decode(await request.read())
+        answer = [self._one(call) for call in asked] if isinstance(asked, list) else self._one(asked)
+        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+    def _one(self, call: dict[str, Any]) -> dict[str, Any]:
+        envelope = {"jsonrpc": "2.0", "id": call.get("id")}
+        match call["method"], call.get("params", []):
+            case "getTransaction", [signature, *_]:
+                return envelope | {"result": self._raw.get(signature)}
+            case "getSignaturesForAddress", [_, *options]:
+                return envelope | {"result": self._signatures(options[0] if options else {})}
+            case "getMultipleAccounts", [addresses, *_]:
+                program = {"lamports": 1, "owner": _LOADER, "data": ["", "base64"], "executable": True}
+                accounts = [program, *[None] * (len(addresses) - 1)]
+                return envelope | {"result": {"context": {"slot": self._slot}, "value": accounts}}
+            case "getSlot", _:
+                return envelope | {"result": self._slot}
+            case method, _:
+                return envelope | {"error": {"code": -32601, "message": f"no method {method} here"}}
+
+    @property
+    def _slot(self) -> int:
+        return self._newest_first[0]["slot"] if self._newest_first else 0
+
+    def _signatures(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        start = self._place[options["before"]] + 1 if options.get("before") else 0
+        end = self._place[options["until"]] if options.get("until") else len(self._newest_first)
+        return self._newest_first[start : min(end, start + options.get("limit", 1_000))]
+
+
+async def serve(node: Node) -> None:
+    app = web.Application(client_max_size=2**24)
+    app.router.add_post("/", node.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+@click.command()
+@click.argument("seed", type=int)
+@click.argument("markets", type=int)
+@click.argument("wallets", type=int)
+@click.argument("trades", type=int)
+def main(seed: int, markets: int, wallets: int, trades: int) -> None:
+    """Serve the history of SEED with so many MARKETS, WALLETS and TRADES."""
+    history = History(seed, markets, wallets)
+    uvloop.run(serve(Node([*history.openings(), *history.trades(trades)])))
+
+
+if __name__ == "__main__":
+    main()
