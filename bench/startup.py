@@ -100,8 +100,8 @@ def listen(stream: IO[str], said: list[tuple[float, str]]) -> None:
 
 
 def phases(said: Sequence[tuple[float, str]], ended: float) -> dict[str, float]:
-    """How long each of the things took that were said to begin; the lines that say so end with "…"."""
-    begun = [(at, line.removesuffix(" …")) for at, line in said if line.endswith("…")]
+    """How long each of the things took that began before `ended`: the lines that say so end with "…"."""
+    begun = [(at, line.removesuffix(" …")) for at, line in said if line.endswith("…") and at < ended]
     ends = [at for at, _ in begun[1:]] + [ended]
     return {name: round(end - at, 3) for (at, name), end in zip(begun, ends, strict=True)}
 
