@@ -41,6 +41,7 @@ class RawInstruction(Struct, gc=False, rename="camel"):
             raise ValueError("an account index points past the transaction's keys") from error
 
 
+Balances = Annotated[list[Unsigned63], Meta(max_length=MAX_ACCOUNT_KEYS)]
 Instructions = Annotated[list[RawInstruction], Meta(max_length=MAX_INSTRUCTIONS)]
 
 
@@ -72,6 +73,8 @@ class RawMeta(Struct, gc=False, rename="camel"):
     log_messages: list[str] | None = None
     inner_instructions: Annotated[list[RawInner], Meta(max_length=MAX_INSTRUCTIONS)] | None = None
     loaded_addresses: RawLoaded | None = None
+    pre_balances: Balances = []
+    post_balances: Balances = []
 
 
 class RawTransaction(Struct, gc=False, rename="camel"):

@@ -23,6 +23,7 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.failures import ProgramFailure, explain_failure
 from zmartd.chain.logs import LogReading, read_logs
+from zmartd.chain.payments import ResolverPayment, resolver_payments
 from zmartd.chain.raw import RawInstruction, RawTransaction
 from zmartd.chain.wire import UndecodableData
 
@@ -64,6 +65,7 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     creations: tuple[MarketCreation, ...]
     dispute_counts: tuple[DisputeCount, ...]
     logs_truncated: bool
+    resolver_payments: tuple[ResolverPayment, ...] = ()
 
 
 def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) -> ChainTransaction:
@@ -84,8 +86,14 @@ def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) 
     own = tuple(_own_instructions(transaction, keys, program))
     reading, complete = _trusted(transaction, own, program)
     events, quarantined = _decoded(reading, codec)
+    meta = transaction.meta
+    payments = resolver_payments(
+        [record.event for record in events], keys, meta.pre_balances, meta.post_balances
+    )
     arguments = read_arguments(own, keys)
-    return _transaction(transaction, events, quarantined, arguments, logs_truncated=not complete)
+    return _transaction(
+        transaction, events, quarantined, arguments, logs_truncated=not complete, payments=payments
+    )
 
 
 @lru_cache(maxsize=4)
@@ -101,6 +109,7 @@ def _transaction(
     *,
     error: ProgramFailure | None = None,
     logs_truncated: bool = False,
+    payments: tuple[ResolverPayment, ...] = (),
 ) -> ChainTransaction:
     return ChainTransaction(
         transaction.transaction.signatures[0],
@@ -114,6 +123,7 @@ def _transaction(
         arguments.creations,
         arguments.dispute_counts,
         logs_truncated,
+        payments,
     )
 
 

@@ -183,4 +183,5 @@ def _waiting_row(row: Record) -> EventRow:
         slot=row["slot"],
         index_in_block=row["index_in_block"],
         block_time=row["block_time"],
+        resolver_fee_lamports=int(fields.get("resolver_fee", 0)),
     )

@@ -19,7 +19,8 @@ on conflict (market_id, user_wallet) do update
 """
 _CLAIMED_MARKET = """
 update markets
-   set resolver_paid = true, claimed_total = claimed_total + $2, claims_count = claims_count + 1
+   set resolver_paid = resolver_paid or $3, claimed_total = claimed_total + $2,
+       claims_count = claims_count + 1
  where id = $1
 """
 _WITHDRAWN = "update markets set liquidity_withdrawn = coalesce(liquidity_withdrawn, 0) + $2 where id = $1"
@@ -56,7 +57,10 @@ def _effects(row: EventRow, market_ids: Mapping[str, str]) -> list[tuple[str, tu
         case WinningsClaimed(market=market, user=user, amount=amount) if str(market) in market_ids:
             market_id = market_ids[str(market)]
             claim = (market_id, str(user), amount, row.occurred_at, row.slot)
-            return [(_CLAIMED_POSITION, claim), (_CLAIMED_MARKET, (market_id, amount))]
+            return [
+                (_CLAIMED_POSITION, claim),
+                (_CLAIMED_MARKET, (market_id, amount, row.resolver_fee_lamports > 0)),
+            ]
         case SharesTransferred(market=market, outcome=outcome, shares=shares) as moved if (
             str(market) in market_ids
         ):

@@ -80,7 +80,7 @@ async def record(
         [row.block_time for row in rows],
         list(market_ids),
         [row.actor for row in rows],
-        [payload_json(row.event) for row in rows],
+        [payload_json(row) for row in rows],
         commitment,
     )
     return {(record["tx_signature"], record["event_index"]) for record in new}

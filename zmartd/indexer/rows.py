@@ -67,6 +67,8 @@ class EventRow(Struct, frozen=True):
     slot: int
     index_in_block: int | None
     block_time: datetime | None
+    resolver_fee_lamports: int = 0
+    """What a claim paid to the market's resolver besides."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -123,7 +125,22 @@ def event_row(transaction: ChainTransaction, record: EventRecord) -> EventRow:
         slot=transaction.slot,
         index_in_block=transaction.index_in_block,
         block_time=None if time is None else moment(time),
+        resolver_fee_lamports=_resolver_fee(transaction, record),
     )
+
+
+def _resolver_fee(transaction: ChainTransaction, record: EventRecord) -> int:
+    """The payment of a transaction belongs to its first claim on the market."""
+    if not isinstance(record.event, events.WinningsClaimed) or not transaction.resolver_payments:
+        return 0
+    market = record.event.market
+    first = next(
+        one.ordinal
+        for one in transaction.events
+        if isinstance(one.event, events.WinningsClaimed) and one.event.market == market
+    )
+    paid = (one.lamports for one in transaction.resolver_payments if one.market == market)
+    return sum(paid) if record.ordinal == first else 0
 
 
 def payload(event: ProgramEvent) -> dict[str, Any]:
@@ -131,8 +148,12 @@ def payload(event: ProgramEvent) -> dict[str, Any]:
     return {name.rstrip("_"): _plain(name, getattr(event, name)) for name in event.__struct_fields__}
 
 
-def payload_json(event: ProgramEvent) -> str:
-    return msgspec.json.encode(payload(event)).decode()
+def payload_json(row: EventRow) -> str:
+    """What the row keeps: the event, and of a claim also what it paid to the resolver."""
+    fields = payload(row.event)
+    if row.resolver_fee_lamports:
+        fields["resolver_fee"] = str(row.resolver_fee_lamports)
+    return msgspec.json.encode(fields).decode()
 
 
 _SMALL = frozenset(

@@ -11,6 +11,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain import events
 from zmartd.chain.arguments import DisputeCount, MarketCreation
 from zmartd.chain.events import ProgramEvent
+from zmartd.chain.payments import ResolverPayment
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, EventRecord
 from zmartd.market import fees, lmsr
@@ -56,6 +57,7 @@ class Story:
         *said: ProgramEvent,
         creations: tuple[MarketCreation, ...] = (),
         counts: tuple[DisputeCount, ...] = (),
+        payments: tuple[ResolverPayment, ...] = (),
         slots: int = 1,
     ) -> None:
         """One transaction, `slots` after the one before."""
@@ -72,6 +74,7 @@ class Story:
                 quarantined=(),
                 creations=creations,
                 dispute_counts=counts,
+                resolver_payments=payments,
                 logs_truncated=False,
             )
         )
@@ -117,12 +120,17 @@ class Story:
         )
 
     def claim(self, outcome: bool) -> None:
+        unpaid = self.fees[1]
         for trader in self.traders:
             shares = self.held.get((trader, outcome), 0)
             if shares:
                 amount = shares * self.liquidity // self.q[outcome]
                 self.claimed += amount
-                self.tell(events.WinningsClaimed(self.market, trader, outcome, amount, self.now))
+                claim = events.WinningsClaimed(self.market, trader, outcome, amount, self.now)
+                # The first claim pays the resolver all there is.
+                payments = (ResolverPayment(self.market, unpaid),) if unpaid else ()
+                self.tell(claim, payments=payments)
+                unpaid = 0
 
     def withdraw(self) -> None:
         self.tell(events.LiquidityWithdrawn(self.market_id, self.creator, 123_456, self.now))

@@ -9,6 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story, whole_life
+from zmartd.chain.events import WinningsClaimed
+from zmartd.chain.payments import ResolverPayment
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
@@ -148,6 +150,26 @@ async def test_concurrent_daemons_applying_the_same_transactions_count_each_once
     market = await market_row(database, story)
     assert market["total_volume"] == story.volume
     assert market["current_liquidity"] == story.liquidity
+
+
+async def test_a_resolver_who_could_not_be_paid_is_still_owed(indexer: Indexer, database: Database) -> None:
+    story = Story(seed=9)
+    story.create()
+    story.open_for_trading()
+    story.trade(6)
+    story.resolve(True)
+    story.finalize(True, disputed=False)
+    trader = story.traders[0]
+    story.tell(WinningsClaimed(story.market, trader, True, 1_000, story.now))
+    await indexer.apply(story.transactions)
+    assert (await market_row(database, story))["accumulated_resolver_fees"] == story.fees[1]
+    before = len(story.transactions)
+    story.tell(
+        WinningsClaimed(story.market, story.traders[1], True, 1_000, story.now),
+        payments=(ResolverPayment(story.market, story.fees[1]),),
+    )
+    await indexer.apply(story.transactions[before:])
+    assert (await market_row(database, story))["accumulated_resolver_fees"] == 0
 
 
 async def test_a_late_event_does_not_move_a_market_backwards(indexer: Indexer, database: Database) -> None:
