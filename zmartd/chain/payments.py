@@ -23,8 +23,8 @@ def resolver_payments(
 ) -> tuple[ResolverPayment, ...]:
     """What left each claimed market beyond its claims. The first claim pays the resolver, unless it cannot.
 
-    `before` and `after` are the balances of `keys`; where they lack a market, no payment is known. A withdrawal
-    in the same transaction is taken to be from the same market; only a market's creator can make one.
+    `before` and `after` are the balances of `keys`; where they lack a market, no payment is known. A
+    withdrawal in the same transaction is taken to be from the same market; only its creator can make one.
     """
     claimed: Counter[Pubkey] = Counter()
     for event in events:
