@@ -38,9 +38,12 @@ on conflict (market_id, user_wallet) do update
        trades_count = held.trades_count + excluded.trades_count, slot = excluded.slot
 """
 _MARKETS = """
-update markets set shares_yes = shares_yes + added.shares, trades_count = trades_count + added.trades
-  from (select market_id, sum(shares) as shares, count(*) as trades
-          from unnest($1::text[], $2::numeric[]) as given (market_id, shares) group by market_id) as added
+update markets
+   set shares_yes = shares_yes + added.shares, trades_count = trades_count + added.trades,
+       total_volume = total_volume + added.cost
+  from (select market_id, sum(shares) as shares, count(*) as trades, sum(cost) as cost
+          from unnest($1::text[], $2::numeric[], $3::numeric[]) as given (market_id, shares, cost)
+         group by market_id) as added
  where id = added.market_id
 """
 _EVENT_COLUMNS = (
@@ -125,7 +128,7 @@ class WrittenRows:
                     await connection.execute(_EVENTS, *events)
                     await connection.execute(_TRADES, *trades)
                     await connection.execute(_POSITIONS, market, wallet, shares, cost, slot)
-                    await connection.execute(_MARKETS, market, shares)
+                    await connection.execute(_MARKETS, market, shares, cost)
             return len(self._events) / (time.monotonic() - started)
         finally:
             await connection.close()

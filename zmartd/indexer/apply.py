@@ -151,8 +151,8 @@ async def _apply_effects(
     rewalk = await markets.doubtful(connection, batch.rows, rates_from)
     if not rewalk and not any(row.is_trade for row in batch.rows):
         return set()
-    await markets.lock_markets(connection, rewalk.keys() - before.keys())
-    curves = await markets.curves(connection, before.keys() | rewalk.keys())
+    locked = {**before, **await markets.lock_markets(connection, rewalk.keys() - before.keys())}
+    curves = await markets.curves_after_creations(connection, locked, batch.rows)
     return await apply_trades(connection, batch, curves, rewalk, await rate_history(connection))
 
 

@@ -74,6 +74,19 @@ update markets
 _Fact = tuple[str, tuple[Any, ...]]
 """A statement and its arguments, the market's id first."""
 
+_TELLING = frozenset(
+    {
+        MarketCreated,
+        ProposalAggregated,
+        ProposalApproved,
+        MarketActivated,
+        MarketResolved,
+        DisputeInitiated,
+        DisputeAggregated,
+        MarketFinalized,
+        MarketCancelled,
+    }
+)
 _RANK: dict[type[Any], int] = {
     MarketCreated: 0,
     ProposalApproved: 1,
@@ -91,7 +104,8 @@ async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
     """Apply new life-cycle events to rows that exist. Returns the ids of the markets that they touched."""
     statements: dict[str, list[tuple[Any, ...]]] = {}
     moves: dict[str, tuple[int, int, EventRow]] = {}
-    for row in sorted(batch.rows, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
+    told = [row for row in batch.rows if type(row.event) in _TELLING]
+    for row in sorted(told, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
         for statement, arguments in _facts(row, batch):
             statements.setdefault(statement, []).append(arguments)
         if (rank := _RANK.get(type(row.event))) is not None and row.market_id is not None:

@@ -20,6 +20,7 @@ _LOCK_ADDRESSES = """
 select pg_advisory_xact_lock(hashtextextended('market address:' || address, 7))
   from unnest($1::text[]) as address
 """
+_KNOWN = "select id from markets where id = any($1::text[])"
 _STUBS = """
 insert into markets (id, on_chain_address, created_at)
 select * from unnest($1::text[], $2::text[], $3::timestamptz[])
@@ -87,7 +88,10 @@ async def ensure_markets(
 
     `first_seen` maps market ids to their address and the time of their earliest event.
     """
-    order = sorted(first_seen)
+    known = {row["id"] for row in await connection.fetch(_KNOWN, list(first_seen))}
+    order = sorted(first_seen.keys() - known)
+    if not order:
+        return []
     made = await connection.fetch(
         _STUBS, order, [first_seen[key][0] for key in order], [first_seen[key][1] for key in order]
     )
@@ -100,7 +104,8 @@ async def ensure_markets(
 
 async def lock_markets(connection: Connection, market_ids: Iterable[str]) -> dict[str, LockedMarket]:
     """Lock the rows in the order of their ids, so that two batches never wait for each other in a circle."""
-    rows = await connection.fetch(_LOCK, sorted(market_ids))
+    order = sorted(market_ids)
+    rows = await connection.fetch(_LOCK, order) if order else []
     return {row["id"]: LockedMarket(_curve(row), MarketState[row["state"]], row["version"]) for row in rows}
 
 
@@ -126,23 +131,32 @@ async def doubtful(
 
 
 def _created(rows: Sequence[EventRow]) -> list[str]:
-    return [row.event.market_id.hex() for row in rows if isinstance(row.event, MarketCreated)]
+    return [row.event.market_id.hex() for row in rows if type(row.event) is MarketCreated]
 
 
-async def curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, MarketCurve]:
-    """The curves as this transaction has them now."""
-    return {row["id"]: _curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
+async def curves_after_creations(
+    connection: Connection, locked: Mapping[str, LockedMarket], rows: Sequence[EventRow]
+) -> dict[str, MarketCurve]:
+    """The curves before the batch's trades: only creations can have changed one since it was locked."""
+    curves = {market_id: market.curve for market_id, market in locked.items()}
+    created = _created(rows)
+    return curves | await _curves(connection, created) if created else curves
 
 
 async def settle_markets(connection: Connection, slots: Mapping[str, int]) -> list[Record]:
     """Price the changed markets, move them to the slot they are true at, and count up their versions."""
-    now = await curves(connection, slots)
+    now = await _curves(connection, slots)
     order = sorted(now)
     return list(
         await connection.fetch(
             _SETTLE, order, [_price(now[key]) for key in order], [slots[key] for key in order]
         )
     )
+
+
+async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, MarketCurve]:
+    """The curves as this transaction has them now."""
+    return {row["id"]: _curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
 
 
 async def _ids(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:

@@ -32,6 +32,8 @@ on conflict (market_id, user_wallet) do update
        slot = greatest(held.slot, excluded.slot), updated_at = now()
 """
 
+_PAYING = frozenset({LiquidityWithdrawn, SharesTransferred, WinningsClaimed})
+
 
 async def apply_payouts(
     connection: Connection, rows: Sequence[EventRow], market_ids: Mapping[str, str]
@@ -42,7 +44,8 @@ async def apply_payouts(
     market is known.
     """
     statements: dict[str, list[tuple[Any, ...]]] = {}
-    for row in sorted(rows, key=lambda row: (row.market_address or row.market_id or "", row.key)):
+    paid = [row for row in rows if type(row.event) in _PAYING]
+    for row in sorted(paid, key=lambda row: (row.market_address or row.market_id or "", row.key)):
         for statement, arguments in _effects(row, market_ids):
             statements.setdefault(statement, []).append(arguments)
     for statement, batch in sorted(statements.items()):

@@ -50,10 +50,16 @@ update protocol
   from latest
 """
 
+_CONFIGURING = frozenset({GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged})
+
 
 async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commitment: str) -> int | None:
     """Apply new configuration events. Returns the slot after which fees may have been others, if any."""
-    history = [(row, columns) for row in rows if (columns := _columns(row)) is not None]
+    history = [
+        (row, columns)
+        for row in rows
+        if type(row.event) in _CONFIGURING and (columns := _columns(row)) is not None
+    ]
     if not history:
         return None
     await connection.executemany(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +14,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain import events
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.transactions import ChainTransaction, EventRecord
+from zmartd.chain.wire import Layout
 
 MARKET, TRADE, VOTE, ADMIN = "market_events", "trade_events", "vote_events", "admin_events"
 
@@ -57,8 +59,10 @@ _ACTOR: dict[type[Any], Callable[[Any], Pubkey | None]] = {
     events.ProtocolPauseStatusChanged: lambda event: event.paused_by,
 }
 
+_TRADES = frozenset({events.SharesBought, events.SharesSold})
 
-class EventRow(Struct, frozen=True):
+
+class EventRow(Struct, frozen=True, dict=True):
     """One event with the place on the chain that identifies and orders it."""
 
     event: ProgramEvent
@@ -70,7 +74,7 @@ class EventRow(Struct, frozen=True):
     resolver_fee_lamports: int = 0
     """What a claim paid to the market's resolver besides."""
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, int]:
         return self.signature, self.ordinal
 
@@ -82,19 +86,19 @@ class EventRow(Struct, frozen=True):
     def event_type(self) -> str:
         return type(self.event).__name__
 
-    @property
+    @cached_property
     def market_id(self) -> str | None:
         """The market's id, or None for events that name the market by its address, or none at all."""
         raw: bytes | None = getattr(self.event, "market_id", None)
         return None if raw is None else raw.hex()
 
-    @property
+    @cached_property
     def market_address(self) -> str | None:
         """The market account's address, for the events that name the market this way."""
         address: Pubkey | None = getattr(self.event, "market", None)
         return None if address is None else str(address)
 
-    @property
+    @cached_property
     def actor(self) -> str | None:
         """The wallet that made it happen, where the event says so."""
         of = _ACTOR.get(type(self.event))
@@ -103,9 +107,9 @@ class EventRow(Struct, frozen=True):
 
     @property
     def is_trade(self) -> bool:
-        return isinstance(self.event, events.SharesBought | events.SharesSold)
+        return type(self.event) in _TRADES
 
-    @property
+    @cached_property
     def occurred_at(self) -> datetime:
         """The chain's clock when the program ran."""
         event = self.event
@@ -129,9 +133,32 @@ def event_row(transaction: ChainTransaction, record: EventRecord) -> EventRow:
     )
 
 
+def _plain(wire_type: str) -> Callable[[Any], str] | None:
+    """How a value of a wire type becomes JSON; None where it is JSON already, or a number that JSON holds."""
+    match wire_type.removeprefix("option<").removesuffix(">"):
+        case "pubkey" | "u64":
+            return str
+        case name if name.startswith("[u8"):
+            return bytes.hex
+        case _:
+            return None
+
+
+def _payload_fields(kind: type[Any]) -> tuple[tuple[str, str, Callable[[Any], str] | None], ...]:
+    """An event's fields, each with its name in JSON and what makes JSON of its value."""
+    types = Layout(kind).types.items()
+    return tuple(
+        (name, written, _plain(wire_type))
+        for name, (written, wire_type) in zip(kind.__struct_fields__, types, strict=True)
+    )
+
+
+_PAYLOAD = {kind: _payload_fields(kind) for kind in get_args(ProgramEvent)}
+
+
 def _resolver_fee(transaction: ChainTransaction, record: EventRecord) -> int:
     """The payment of a transaction belongs to its first claim on the market."""
-    if not isinstance(record.event, events.WinningsClaimed) or not transaction.resolver_payments:
+    if not transaction.resolver_payments or not isinstance(record.event, events.WinningsClaimed):
         return 0
     market = record.event.market
     first = next(
@@ -145,7 +172,11 @@ def _resolver_fee(transaction: ChainTransaction, record: EventRecord) -> int:
 
 def payload(event: ProgramEvent) -> dict[str, Any]:
     """The event's fields as JSON values: addresses in base58, bytes in hex, u64 as decimal strings."""
-    return {name.rstrip("_"): _plain(name, getattr(event, name)) for name in event.__struct_fields__}
+    return {
+        written: value if value is None or plain is None else plain(value)
+        for name, written, plain in _PAYLOAD[type(event)]
+        for value in (getattr(event, name),)
+    }
 
 
 def payload_json(row: EventRow) -> str:
@@ -154,25 +185,6 @@ def payload_json(row: EventRow) -> str:
     if row.resolver_fee_lamports:
         fields["resolver_fee"] = str(row.resolver_fee_lamports)
     return msgspec.json.encode(fields).decode()
-
-
-_SMALL = frozenset(
-    {"timestamp", "cancelled_at", "state", "likes", "dislikes", "agrees", "disagrees"}
-    | {"approval_percentage", "agreement_percentage", "min_resolution_delay", "dispute_period"}
-    | {"proposal_approval_threshold", "dispute_success_threshold"}
-    | {"protocol_fee_bps", "resolver_reward_bps", "liquidity_provider_fee_bps"}
-)
-"""Fields that a JSON number holds exactly; every other integer is a u64."""
-
-
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, Pubkey):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return value
-    return value if name in _SMALL else str(value)
 
 
 def moment(unix_seconds: int) -> datetime:

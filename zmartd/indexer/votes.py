@@ -31,7 +31,7 @@ async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
         cast = sorted(
             (row.market_id or "", row.actor or "", row.event.vote, row.occurred_at, row.signature)
             for row in rows
-            if isinstance(row.event, kind)
+            if type(row.event) is kind
         )
         if cast:
             await connection.execute(statement, *([vote[column] for vote in cast] for column in range(5)))
