@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from solders.keypair import Keypair
+
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from zmartd.indexer.audit import AuditReport, audit, missing_signatures
+from zmartd.indexer.comparison import Difference
+from zmartd.store.pool import Database
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
+    redis = Redis.from_url(redis_url)
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        yield world
+    await redis.aclose()
+
+
+async def audited(world: World, patience_seconds: float = 0.0) -> AuditReport:
+    return await audit(world.database, world.own.rpc, PROGRAM_ID, patience_seconds=patience_seconds)
+
+
+async def buy(world: World, market_id: str, holder: Keypair, *, indexed: bool = True) -> None:
+    purchase = world.program.buy_shares(
+        user=holder.pubkey(),
+        market=world.address(market_id),
+        protocol_fee_wallet=TREASURY.pubkey(),
+        outcome=True,
+        target_cost=10**8,
+    )
+    await world.act(holder, purchase, indexed=indexed)
+
+
+async def active(world: World) -> str:
+    market_id = await world.proposal()
+    await world.approve(market_id)
+    activate = world.program.activate_market(authority=CREATOR.pubkey(), market=world.address(market_id))
+    await world.act(CREATOR, activate)
+    return market_id
+
+
+async def alter(world: World, statement: str, *arguments: object) -> None:
+    async with world.database.service() as connection:
+        await connection.execute(statement, *arguments)
+
+
+async def test_markets_in_every_stage_equal_their_accounts(world: World) -> None:
+    proposed = await world.proposal()
+    await active(world)
+    vote = world.program.submit_proposal_vote(
+        user=HOLDERS[0].pubkey(), market=world.address(proposed), vote=True
+    )
+    await world.act(HOLDERS[0], vote)
+    await world.resolving(holders=2)
+    await world.disputed()
+    report = await audited(world)
+    assert report.differences == ()
+    assert (report.ok, report.markets, report.positions, report.moving) == (True, 4, 2, ())
+
+
+async def test_a_trade_that_never_arrived_is_named_field_by_field(world: World) -> None:
+    market_id = await active(world)
+    await buy(world, market_id, HOLDERS[0])
+    await buy(world, market_id, HOLDERS[1], indexed=False)
+    report = await audited(world)
+    account, market = await world.account(market_id), str(world.address(market_id))
+    of_market = {one.field: one.on_chain for one in report.differences if one.wallet is None}
+    assert of_market == {
+        "current_liquidity": account.current_liquidity,
+        "shares_yes": account.shares_yes,
+        "price_yes": of_market["price_yes"],
+        "total_volume": account.total_volume,
+        "accumulated_protocol_fees": account.accumulated_protocol_fees,
+        "accumulated_resolver_fees": account.accumulated_resolver_fees,
+        "accumulated_lp_fees": account.accumulated_lp_fees,
+        "trades_count": 2,
+        "trades": 2,
+        "trades_volume": account.total_volume,
+        "trades_protocol_fees": account.accumulated_protocol_fees,
+    }
+    assert [one for one in report.differences if one.wallet is not None] == [
+        Difference(market, str(HOLDERS[1].pubkey()), "exists", indexed=False, on_chain=True)
+    ]
+    (missing,) = await missing_signatures(world.database, world.own.rpc, world.address(market_id))
+    await world.own.fetcher.apply_signature(missing.signature)
+    assert (await audited(world)).differences == ()
+
+
+async def test_a_market_nobody_indexed_is_found(world: World) -> None:
+    market_id = await world.proposal(indexed=False)
+    assert (await audited(world)).differences == (
+        Difference(str(world.address(market_id)), None, "exists", indexed=False, on_chain=True),
+    )
+
+
+async def test_rows_that_somebody_altered_are_found(world: World) -> None:
+    market_id = await active(world)
+    await buy(world, market_id, HOLDERS[0])
+    market, wallet = str(world.address(market_id)), str(HOLDERS[0].pubkey())
+    await alter(world, "update markets set accumulated_protocol_fees = accumulated_protocol_fees + 1")
+    await alter(world, "update user_positions set total_invested = total_invested - 1")
+    await alter(world, "update markets set proposal_likes = 7")
+    await alter(world, "update protocol set is_paused = true")
+    found = (await audited(world)).differences
+    assert [(one.market, one.wallet, one.field) for one in found] == [
+        (None, None, "is_paused"),
+        (market, None, "accumulated_protocol_fees"),
+        (market, None, "proposal_likes"),
+        (market, wallet, "total_invested"),
+    ]
+
+
+async def test_a_transaction_that_arrives_while_the_audit_waits_is_no_difference(world: World) -> None:
+    market_id = await active(world)
+    await buy(world, market_id, HOLDERS[0], indexed=False)
+    arriving = ArrivingLate(world, market_id)
+    report = await audit(world.database, world.own.rpc, PROGRAM_ID, patience_seconds=10.0, clock=arriving)
+    assert (report.differences, report.moving) == ((), ())
+    assert arriving.slept
+
+
+class ArrivingLate:
+    """A clock whose every sleep is the moment in which a market's missing transactions arrive."""
+
+    def __init__(self, world: World, market_id: str) -> None:
+        self._world = world
+        self._market = world.address(market_id)
+        self.slept = False
+
+    def time(self) -> float:
+        return 0.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept = True
+        world = self._world
+        missing = await missing_signatures(world.database, world.own.rpc, self._market)
+        await world.own.fetcher.apply_signatures([one.signature for one in missing])
