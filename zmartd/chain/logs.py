@@ -19,6 +19,7 @@ TRUNCATED = "Log truncated"
 
 _PROGRAM = "Program "
 _DATA = "Program data:"
+_MESSAGE = "Program log: "
 _INVOKE = tuple(f" invoke [{depth}]" for depth in range(1, MAX_DEPTH + 1))
 _ADDRESS_LENGTHS = range(32, 45)
 _LONGEST_START = len(_PROGRAM) + _ADDRESS_LENGTHS[-1] + len(_INVOKE[-1])
@@ -41,23 +42,22 @@ def read_logs(logs: Sequence[str], program_id: str) -> LogReading:
     """Walk the log lines of a transaction that succeeded. Never raises, whatever they contain."""
     own = _return_line(program_id)
     data_lines: list[str] = []
-    stack: list[str] = []
-    """The line by which each running program will return."""
+    returns: list[str | None] = [None]
+    """The line by which each running program will return, the innermost last; none where no program runs."""
     invocations = 0
     for line in logs[:MAX_LOG_LINES]:
-        if stack and line == stack[-1]:
-            stack.pop()
-            continue
-        start = _start(line, len(stack)) if line.endswith("]") and len(line) <= _LONGEST_START else None
-        if start is not None:
-            stack.append(start.return_line)
+        if line == returns[-1]:
+            returns.pop()
+        elif line[-1:] == "]" and len(line) <= _LONGEST_START and (start := _start(line, len(returns) - 1)):
+            returns.append(start.return_line)
             invocations += start.program == program_id
         elif line.startswith(_DATA):
-            if stack and stack[-1] == own:
+            if returns[-1] == own:
                 data_lines.append(line[len(_DATA) :])
-        elif line == TRUNCATED or _ANY_STEP.match(line):
+        elif not line.startswith(_MESSAGE) and (line == TRUNCATED or _ANY_STEP.match(line)):
             return LogReading(tuple(data_lines), invocations, complete=False)
-    return LogReading(tuple(data_lines), invocations, complete=not stack and len(logs) <= MAX_LOG_LINES)
+    complete = len(returns) == 1 and len(logs) <= MAX_LOG_LINES
+    return LogReading(tuple(data_lines), invocations, complete)
 
 
 class _Start(Struct, frozen=True, gc=False):

@@ -26,12 +26,12 @@ def resolver_payments(
     `before` and `after` are the balances of `keys`; where they lack a market, no payment is known. A
     withdrawal in the same transaction is taken to be from the same market; only its creator can make one.
     """
-    claimed: Counter[Pubkey] = Counter()
-    for event in events:
-        if isinstance(event, WinningsClaimed):
-            claimed[event.market] += event.amount
-    if not claimed:
+    claims = [event for event in events if type(event) is WinningsClaimed]
+    if not claims:
         return ()
+    claimed: Counter[Pubkey] = Counter()
+    for claim in claims:
+        claimed[claim.market] += claim.amount
     withdrawn = sum(event.amount for event in events if isinstance(event, LiquidityWithdrawn))
     payments = []
     for market, amount in claimed.items():

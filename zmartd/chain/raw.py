@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -96,8 +95,9 @@ class RawTransaction(Struct, gc=False, rename="camel"):
         loaded = self.meta.loaded_addresses
         return keys if loaded is None else keys + loaded.writable + loaded.readonly
 
-    def instructions(self) -> Iterator[RawInstruction]:
+    def instructions(self) -> list[RawInstruction]:
         """The message's instructions, then those that programs called."""
-        yield from self.transaction.message.instructions
+        found = self.transaction.message.instructions.copy()
         for inner in self.meta.inner_instructions or ():
-            yield from inner.instructions
+            found += inner.instructions
+        return found

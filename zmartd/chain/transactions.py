@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -83,7 +83,7 @@ def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) 
     keys = transaction.keys()
     if program not in keys:
         return _transaction(transaction)
-    own = tuple(_own_instructions(transaction, keys, program))
+    own = _own_instructions(transaction, keys, program)
     reading, complete = _trusted(transaction, own, program)
     events, quarantined = _decoded(reading, codec)
     meta = transaction.meta
@@ -132,11 +132,17 @@ def _failed(transaction: RawTransaction, codec: Codec) -> ChainTransaction:
     return _transaction(transaction, error=explain_failure(meta.err, meta.log_messages, codec.idl))
 
 
-def _own_instructions(transaction: RawTransaction, keys: list[str], program: str) -> Iterator[RawInstruction]:
+def _own_instructions(
+    transaction: RawTransaction, keys: list[str], program: str
+) -> tuple[RawInstruction, ...]:
     index = keys.index(program)
-    for instruction in transaction.instructions():
-        if instruction.program_id_index == index or instruction.program_id == program:
-            yield instruction
+    return tuple(
+        [
+            instruction
+            for instruction in transaction.instructions()
+            if instruction.program_id_index == index or instruction.program_id == program
+        ]
+    )
 
 
 def _trusted(
