@@ -46,6 +46,7 @@ WALLETS = 2_000
 BATCH = 100
 BACKFILL_BATCH = 1_000
 CONCURRENCY = 16
+SINGLE_CONCURRENCY = 256
 SOAK_PER_SECOND = 50
 SOAK_SIZE = 10
 AUTHORIZATION = "the-value-that-helius-echoes"
@@ -105,7 +106,7 @@ class IndexerBench:
         hundred = self._plan(BATCH, int(120 * seconds))
         await self._begin()
         accepted, drained = await self._delivered(hundred)
-        one = self._plan(1, int(4_000 * seconds))
+        one = msgspec.structs.replace(self._plan(1, int(6_000 * seconds)), concurrency=SINGLE_CONCURRENCY)
         await self._begin()
         single, single_drained = await self._delivered(one)
         async with bare_server() as port:

@@ -30,6 +30,7 @@ class Credentials:
 
     def __init__(self, settings: Helius) -> None:
         self._authorizations = _revealed(settings.authorization, settings.authorization_previous)
+        self._accepted = [prefix + known for known in self._authorizations for prefix in (b"", b"Bearer ")]
         self._hmac_keys = _revealed(settings.hmac_secret, settings.hmac_secret_previous)
 
     @property
@@ -39,8 +40,10 @@ class Credentials:
     def authorize(self, header: str) -> bool:
         """Whether the Authorization header is the value that the webhook was registered with."""
         given = header.encode("utf-8", "surrogateescape")
-        values = (given, given.removeprefix(b"Bearer "))
-        return any(hmac.compare_digest(value, known) for known in self._authorizations for value in values)
+        found = False
+        for known in self._accepted:
+            found |= hmac.compare_digest(given, known)
+        return found
 
     def verify(self, header: str, body: bytes) -> bool:
         """Whether the signature header is the hexadecimal HMAC-SHA256 of exactly these bytes."""
