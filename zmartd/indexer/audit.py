@@ -7,18 +7,18 @@ then is either newer than the audit, and on its way, or was lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureInfo
-from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock, SystemClock
 from zmartd.indexer.account_state import read_accounts, read_market
+from zmartd.indexer.backfill import Backfilled, backfill, missing_transactions, successful_transactions
 from zmartd.indexer.comparison import Difference, State, compare
+from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.indexed_state import IndexedState, read_index, read_indexed_market
-from zmartd.indexer.recording import known_signatures
 from zmartd.store.pool import Database
 
 PATIENCE_SECONDS = 5.0
@@ -80,10 +80,25 @@ async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> t
 
     Some of them may have none to give, like a payment into the account.
     """
-    history = [one for one in await _history(rpc, address) if one.err is None]
-    async with database.service() as connection:
-        known = await known_signatures(connection, [one.signature for one in history])
-    return tuple(one for one in history if one.signature not in known)
+    return await missing_transactions(database, await successful_transactions(rpc, address))
+
+
+async def repair(
+    database: Database, rpc: Rpc, fetcher: Fetcher, program_id: Pubkey, report: AuditReport
+) -> Backfilled:
+    """Fetch what the index lacks of the histories of everything that differs, and apply it.
+
+    Nothing is copied from accounts: rows that somebody altered stay as they are, and an audit shows them.
+    """
+    addresses = {
+        Pdas(program_id).global_config() if one.market is None else Pubkey.from_string(one.market)
+        for one in report.differences
+    }
+    lacking: dict[str, SignatureInfo] = {}
+    for address in addresses:
+        for one in await missing_signatures(database, rpc, address):
+            lacking[one.signature] = one
+    return await backfill(database, fetcher, sorted(lacking.values(), key=lambda one: one.slot))
 
 
 class _Auditor:
@@ -148,15 +163,3 @@ class _Auditor:
     async def _indexed(self, market: Pubkey) -> IndexedState:
         async with self._database.service() as connection:
             return await read_indexed_market(connection, str(market))
-
-
-async def _history(rpc: Rpc, address: Pubkey) -> Sequence[SignatureInfo]:
-    """Everything that ever mentioned `address`, oldest first."""
-    newest_first: list[SignatureInfo] = []
-    before: str | None = None
-    while True:
-        page = await rpc.signatures_for_address(address, before=before)
-        newest_first += page
-        if len(page) < MAX_SIGNATURES_PER_REQUEST:
-            return newest_first[::-1]
-        before = page[-1].signature

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,13 @@ from redis.asyncio import Redis
 from solders.keypair import Keypair
 
 from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
-from zmartd.indexer.audit import AuditReport, audit, missing_signatures
+from zmartd import config
+from zmartd.chain.codec import Codec
+from zmartd.chain.transactions import parse_transaction
+from zmartd.indexer.audit import AuditReport, audit, missing_signatures, repair
+from zmartd.indexer.backfill import Backfilled, Stretch, backfill, successful_transactions
 from zmartd.indexer.comparison import Difference
+from zmartd.indexer.replay import ReplayReport, replay
 from zmartd.store.pool import Database
 
 
@@ -143,3 +149,66 @@ class ArrivingLate:
         world = self._world
         missing = await missing_signatures(world.database, world.own.rpc, self._market)
         await world.own.fetcher.apply_signatures([one.signature for one in missing])
+
+
+async def repaired(world: World) -> Backfilled:
+    report = await audited(world)
+    return await repair(world.database, world.own.rpc, world.own.fetcher, PROGRAM_ID, report)
+
+
+async def test_a_repair_brings_everything_that_was_lost_through_the_door(world: World) -> None:
+    lost = await world.proposal(indexed=False)
+    await world.approve(lost, indexed=False)
+    traded = await active(world)
+    await buy(world, traded, HOLDERS[0], indexed=False)
+    done = await repaired(world)
+    assert (done.applied, done.ok) == (3, True)
+    assert (await audited(world)).differences == ()
+
+
+async def test_a_repair_copies_nothing_from_accounts_over_altered_rows(world: World) -> None:
+    market_id = await active(world)
+    await alter(world, "update markets set current_liquidity = 1")
+    assert (await repaired(world)).new_events == 0
+    (difference,) = (await audited(world)).differences
+    assert (difference.market, difference.field) == (str(world.address(market_id)), "current_liquidity")
+
+
+async def replayed(world: World, database_url: str) -> ReplayReport:
+    settings = config.Database(url=config.Secret(database_url))
+    parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+    return await replay(world.database, settings, rpc=world.own.rpc, program_id=PROGRAM_ID, parse=parse)
+
+
+async def test_a_replay_from_genesis_gives_the_same_hashes(world: World, database_url: str) -> None:
+    await world.resolving(holders=2)
+    await world.disputed()
+    report = await replayed(world, database_url)
+    assert [one.table for one in report.tables if not one.ok] == []
+    assert report.transactions > 10
+    databases = await world.fetch("select datname from pg_database where datname like 'zmartd_replay%'")
+    assert databases == []
+
+
+async def test_a_replay_shows_what_somebody_altered(world: World, database_url: str) -> None:
+    market_id = await active(world)
+    await buy(world, market_id, HOLDERS[0])
+    await alter(world, "update trades set lp_fee = lp_fee + 1")
+    report = await replayed(world, database_url)
+    assert [one.table for one in report.tables if not one.ok] == ["trades"]
+
+
+async def test_a_backfill_from_genesis_fills_an_empty_index_and_goes_on_where_it_was(world: World) -> None:
+    market_id = await world.proposal(indexed=False)
+    await world.approve(market_id, indexed=False)
+    history = await successful_transactions(world.own.rpc, PROGRAM_ID)
+    creation = next(one for one in history if one.slot > history[0].slot)
+    early = await successful_transactions(world.own.rpc, PROGRAM_ID, Stretch(until=creation.signature))
+    seen: list[tuple[int, int]] = []
+    first = await backfill(
+        world.database, world.own.fetcher, early, lambda done, total: seen.append((done, total))
+    )
+    rest = await backfill(world.database, world.own.fetcher, history)
+    assert (first.applied, rest.applied, rest.ok) == (1, 1, True)
+    assert seen == [(2, 2)]
+    assert (await audited(world)).differences == ()
