@@ -27,7 +27,7 @@ MAX_TRANSACTIONS = 1_000
 """In one delivery; Helius usually sends one."""
 
 _MAX_COMMIT = 500
-_MAX_TAKE = 50
+_MAX_TAKE = 500
 _MAX_ATTEMPTS = 5
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = (1, 5, 30, 120, 600)

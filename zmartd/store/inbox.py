@@ -13,10 +13,18 @@ insert into webhook_inbox (body, transactions)
 select * from unnest($1::bytea[], $2::int[])
 """
 _TAKE = """
-select id, body, attempts, received_at from webhook_inbox
- where status = 'pending' and next_attempt_at <= $1
- order by id limit $2
-   for update skip locked
+with free as materialized (
+    select id, transactions from webhook_inbox
+     where status = 'pending' and next_attempt_at <= $1
+     order by id limit $2
+       for update skip locked
+), queued as (
+    select id, sum(transactions) over (order by id) - transactions as ahead from free
+)
+select id, body, attempts, received_at
+  from webhook_inbox join queued using (id)
+ where ahead < $3
+ order by id
 """
 _FINISH = (
     "update webhook_inbox set status = 'done', error = null, settled_at = now() where id = any($1::bigint[])"
@@ -86,9 +94,15 @@ async def add(connection: Connection, deliveries: Sequence[tuple[bytes, int]]) -
     await connection.execute(_ADD, bodies, [transactions for _, transactions in deliveries])
 
 
-async def take(connection: Connection, now: datetime, limit: int) -> tuple[Delivery, ...]:
-    """Waiting deliveries, the oldest first, locked until the transaction ends: other daemons skip them."""
-    return tuple(Delivery(**dict(row)) for row in await connection.fetch(_TAKE, now, limit))
+async def take(
+    connection: Connection, now: datetime, limit: int, enough_transactions: int = 1_000
+) -> tuple[Delivery, ...]:
+    """Waiting deliveries, the oldest first, locked until the transaction ends: other daemons skip them.
+
+    At most `limit`, and no more once there are `enough_transactions` in them.
+    """
+    rows = await connection.fetch(_TAKE, now, limit, enough_transactions)
+    return tuple(Delivery(**dict(row)) for row in rows)
 
 
 async def finish(connection: Connection, ids: Sequence[int]) -> None:

@@ -162,3 +162,12 @@ class SettableClock(SystemClock):
 
     def time(self) -> float:
         return self.now
+
+
+async def test_a_batch_ends_once_it_holds_enough_transactions(inbox: Inbox, database: Database) -> None:
+    for body in (delivery(0), delivery(1, 2), delivery(3)):
+        await inbox.accept(body)
+    async with database.service() as connection:
+        now = await connection.fetchval("select now()")
+        taken = await deliveries.take(connection, now, limit=9, enough_transactions=2)
+    assert [one.body for one in taken] == [delivery(0), delivery(1, 2)]
