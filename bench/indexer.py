@@ -58,10 +58,9 @@ _PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
 class IndexerBench:
     """The measurements, on one daemon whose index they empty each time."""
 
-    def __init__(self, dsn: str, core: Core, port: int, seconds: float) -> None:
+    def __init__(self, dsn: str, core: Core, seconds: float) -> None:
         self._dsn = dsn
         self._core = core
-        self._port = port
         self._seconds = seconds
         self._floor_events_per_second = 0.0
 
@@ -100,17 +99,19 @@ class IndexerBench:
             ),
         ]  # fmt: skip
 
-    async def webhooks(self) -> list[Figure]:
+    async def webhooks(self, port: int) -> list[Figure]:
         """Deliveries over HTTP, of a hundred transactions and of one."""
         seconds = self._seconds
-        hundred = self._plan(BATCH, int(120 * seconds))
+        hundred = self._plan(port, BATCH, int(120 * seconds))
         await self._begin()
         accepted, drained = await self._delivered(hundred)
-        one = msgspec.structs.replace(self._plan(1, int(6_000 * seconds)), concurrency=SINGLE_CONCURRENCY)
+        one = msgspec.structs.replace(
+            self._plan(port, 1, int(6_000 * seconds)), concurrency=SINGLE_CONCURRENCY
+        )
         await self._begin()
         single, single_drained = await self._delivered(one)
-        async with bare_server() as port:
-            bare = await load(msgspec.structs.replace(one, port=port))
+        async with bare_server() as bare_port:
+            bare = await load(msgspec.structs.replace(one, port=bare_port))
         return [
             Figure(
                 "webhook, 100 transactions", _rate(accepted) * BATCH, "events/s",
@@ -144,10 +145,12 @@ class IndexerBench:
         )
         return [Figure("reconcile", found.missing / elapsed, "transactions/s", note=note)]
 
-    async def soak(self, seconds: float) -> list[Figure]:
+    async def soak(self, port: int, seconds: float) -> list[Figure]:
         """The daemon's memory under a steady load."""
         plan = msgspec.structs.replace(
-            self._plan(SOAK_SIZE, int(SOAK_PER_SECOND * seconds)), per_second=SOAK_PER_SECOND, seconds=seconds
+            self._plan(port, SOAK_SIZE, int(SOAK_PER_SECOND * seconds)),
+            per_second=SOAK_PER_SECOND,
+            seconds=seconds,
         )
         await self._begin()
         gc.collect()
@@ -198,10 +201,8 @@ class IndexerBench:
                     return
             await asyncio.sleep(0.02)
 
-    def _plan(self, size: int, deliveries: int) -> Plan:
-        return Plan(
-            self._port, AUTHORIZATION, size, deliveries, CONCURRENCY, SEED, MARKETS, WALLETS, self._seconds
-        )
+    def _plan(self, port: int, size: int, deliveries: int) -> Plan:
+        return Plan(port, AUTHORIZATION, size, deliveries, CONCURRENCY, SEED, MARKETS, WALLETS, self._seconds)
 
 
 async def load(plan: Plan) -> Delivered:
@@ -233,10 +234,9 @@ async def _second_process(module: str, *arguments: str) -> AsyncIterator[asyncio
         await process.wait()
 
 
-@asynccontextmanager
-async def _daemon(dsn: str, redis_url: str, rpc_port: int) -> AsyncIterator[tuple[Core, int]]:
-    """A whole daemon in this process without its periodic tasks."""
-    settings = config.Settings(
+def _settings(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
+    """A daemon without periodic tasks."""
+    return config.Settings(
         server=config.Server(environment="development"),
         database=config.Database(url=config.Secret(dsn)),
         redis=config.Redis(url=config.Secret(redis_url)),
@@ -250,14 +250,18 @@ async def _daemon(dsn: str, redis_url: str, rpc_port: int) -> AsyncIterator[tupl
         ),
         log=config.Log(level="warning"),
     )
-    async with daemon.open_core(settings, SystemClock()) as core:
-        runner = web.AppRunner(daemon.application(core), access_log=None, shutdown_timeout=5)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield core, runner.addresses[0][1]
-        finally:
-            await runner.cleanup()
+
+
+@asynccontextmanager
+async def _listening(core: Core) -> AsyncIterator[int]:
+    """The daemon's whole application on a port of its own."""
+    runner = web.AppRunner(daemon.application(core), access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
 
 
 async def measure(directory: Path, seconds: float, trades: int, missed: int, soak: float) -> list[Figure]:
@@ -272,17 +276,14 @@ async def measure(directory: Path, seconds: float, trades: int, missed: int, soa
         await migrate(postgres.dsn)
         assert node_process.stdout is not None
         rpc_port = int(await node_process.stdout.readline())
-        async with _daemon(postgres.dsn, valkey.url, rpc_port) as (core, port):
-            bench = IndexerBench(postgres.dsn, core, port, seconds)
-            for step, work in (
-                ("parser", bench.parser),
-                ("apply", partial(bench.apply, trades)),
-                ("webhooks", bench.webhooks),
-                ("reconcile", bench.reconcile),
-                ("memory", partial(bench.soak, soak)),
-            ):
-                click.echo(f"  {step} …", err=True)
-                figures += await work()
+        settings = _settings(postgres.dsn, valkey.url, rpc_port)
+        async with daemon.open_core(settings, SystemClock()) as core:
+            bench = IndexerBench(postgres.dsn, core, seconds)
+            click.echo("  parser, apply, reconcile …", err=True)
+            figures += [*await bench.parser(), *await bench.apply(trades), *await bench.reconcile()]
+            async with _listening(core) as port:
+                click.echo("  webhooks, memory …", err=True)
+                figures += [*await bench.webhooks(port), *await bench.soak(port, soak)]
     return figures
 
 

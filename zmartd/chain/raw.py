@@ -93,7 +93,9 @@ class RawTransaction(Struct, gc=False, rename="camel"):
         """All account keys in the order that instructions index them."""
         keys = [key if isinstance(key, str) else key.pubkey for key in self.transaction.message.account_keys]
         loaded = self.meta.loaded_addresses
-        return keys if loaded is None else keys + loaded.writable + loaded.readonly
+        if loaded is not None and (loaded.writable or loaded.readonly):
+            keys += loaded.writable + loaded.readonly
+        return keys
 
     def instructions(self) -> list[RawInstruction]:
         """The message's instructions, then those that programs called."""
