@@ -7,7 +7,7 @@ nothing that it should not. What is published afterwards is news of what is alre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -27,7 +27,7 @@ from zmartd.indexer.lifecycle import apply_lifecycle
 from zmartd.indexer.payouts import apply_payouts
 from zmartd.indexer.protocol import apply_protocol
 from zmartd.indexer.rates import rate_history
-from zmartd.indexer.recording import quarantine, record
+from zmartd.indexer.recording import quarantine, record, resolve_quarantined
 from zmartd.indexer.rows import EventRow, event_row
 from zmartd.indexer.trades import apply_trades
 from zmartd.indexer.votes import apply_votes
@@ -53,6 +53,10 @@ class Applied(Struct, frozen=True):
     messages: tuple[Message, ...]
 
 
+Besides = Callable[[Connection, Sequence[EventRow]], Awaitable[None]]
+"""What else is done to the database together with a batch."""
+
+
 class Indexer:
     """Applies transactions of the program to the database, and tells everybody what changed."""
 
@@ -66,6 +70,18 @@ class Indexer:
 
         Returns when it is committed. Raises DatabaseUnavailable or DatabaseTimeout, having changed nothing.
         """
+        return await self._enter(transactions, commitment, _nothing_besides)
+
+    async def readmit(self, transactions: Sequence[ChainTransaction]) -> Applied:
+        """Apply lines that were in quarantine, and resolve them in the same database transaction.
+
+        Raises what `apply` raises.
+        """
+        return await self._enter(transactions, "confirmed", resolve_quarantined)
+
+    async def _enter(
+        self, transactions: Sequence[ChainTransaction], commitment: str, besides: Besides
+    ) -> Applied:
         succeeded = {tx.signature: tx for tx in transactions if tx.succeeded}
         rows = sorted(
             (event_row(tx, event) for tx in succeeded.values() for event in tx.events),
@@ -73,19 +89,24 @@ class Indexer:
         )
         if not rows and not any(tx.quarantined for tx in succeeded.values()):
             return Applied(len(transactions), 0, ())
-        new, messages = await self._commit(list(succeeded.values()), rows, commitment)
+        new, messages = await self._commit(list(succeeded.values()), rows, commitment, besides)
         for row in new:
             _EVENTS.labels(row.event_type).inc()
         await self._publish(messages)
         return Applied(len(transactions), len(new), tuple(messages))
 
     async def _commit(
-        self, transactions: Sequence[ChainTransaction], rows: Sequence[EventRow], commitment: str
+        self,
+        transactions: Sequence[ChainTransaction],
+        rows: Sequence[EventRow],
+        commitment: str,
+        besides: Besides,
     ) -> tuple[list[EventRow], list[Message]]:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._database.service() as connection:
                     _QUARANTINED.inc(await quarantine(connection, transactions))
+                    await besides(connection, rows)
                     return await self._apply(connection, transactions, rows, commitment)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == _ATTEMPTS:
@@ -137,6 +158,10 @@ class Indexer:
         except BusUnavailable as error:
             # Committed is committed: clients see the gap in the versions, and read the market again.
             log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
+
+
+async def _nothing_besides(_connection: Connection, _rows: Sequence[EventRow]) -> None:
+    """The batch, and nothing else."""
 
 
 async def _apply_effects(

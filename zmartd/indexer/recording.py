@@ -60,6 +60,11 @@ select * from unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::timesta
                      $7::text[])
 on conflict do nothing
 """
+_RESOLVE = """
+update quarantined_events as line set resolved_at = now()
+  from unnest($1::text[], $2::int[]) as read (tx_signature, event_index)
+ where line.tx_signature = read.tx_signature and line.event_index = read.event_index and resolved_at is null
+"""
 
 
 async def record(
@@ -101,6 +106,11 @@ async def quarantine(connection: Connection, transactions: Sequence[ChainTransac
             [line.reason for _, line in lines],
         )
     return len(lines)
+
+
+async def resolve_quarantined(connection: Connection, rows: Sequence[EventRow]) -> None:
+    """The lines that these events were read from wait for no other IDL."""
+    await connection.execute(_RESOLVE, [row.signature for row in rows], [row.ordinal for row in rows])
 
 
 async def known_signatures(connection: Connection, signatures: Sequence[str]) -> set[str]:
