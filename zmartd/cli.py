@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,6 +155,109 @@ def check(config_path: Path | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--repair", is_flag=True, help="Fetch and apply what is missing of everything that differs.")
+@click.option(
+    "--replay", is_flag=True, help="Replay the whole chain into another database, and compare both."
+)
+@config_option
+@json_option
+def audit(repair: bool, replay: bool, config_path: Path | None, as_json: bool) -> None:
+    """Compare the index with the chain's accounts: every market, position, vote count and fee.
+
+    The exit status is 0 when everything is the same, else 1. A repair goes through the same door as every
+    transaction; it copies nothing from accounts.
+    """
+    from zmartd import operation_tables, operations
+
+    if repair and replay:
+        raise click.UsageError("--repair and --replay are two different things: give one of them")
+    settings = _operator_settings(config_path)
+    if replay:
+        with _progress(as_json) as progress:
+            replayed = run(lambda: operations.replay(settings, progress))
+        _print(as_json, replayed, operation_tables.of_replay(replayed))
+        sys.exit(0 if replayed.ok else 1)
+    if repair:
+        repaired = run(lambda: operations.repair(settings))
+        text = (operation_tables.of_backfill(repaired.applied), operation_tables.of_audit(repaired.report))
+        _print(as_json, repaired, "\n".join(text))
+        sys.exit(0 if repaired.report.ok else 1)
+    report = run(lambda: operations.audit(settings))
+    _print(as_json, report, operation_tables.of_audit(report))
+    sys.exit(0 if report.ok else 1)
+
+
+@main.command()
+@click.option("--from-slot", type=click.IntRange(0), default=0, help="The first slot to look at.")
+@click.option("--until", metavar="SIGNATURE|SLOT", help="The last transaction or slot to look at.")
+@click.option(
+    "--quarantine", is_flag=True, help="Instead: apply quarantined lines that the IDL now explains."
+)
+@config_option
+@json_option
+def backfill(
+    from_slot: int, until: str | None, quarantine: bool, config_path: Path | None, as_json: bool
+) -> None:
+    """Apply what the index lacks of the program's history, from its beginning; safe to stop and repeat.
+
+    The exit status is 1 when the RPC node does not give a transaction that its history names, or when lines
+    stay in quarantine.
+    """
+    from zmartd import operation_tables, operations
+    from zmartd.indexer.backfill import Stretch
+
+    settings = _operator_settings(config_path)
+    if quarantine:
+        readmitted = run(lambda: operations.readmit_quarantined(settings))
+        _print(as_json, readmitted, operation_tables.of_readmission(readmitted))
+        sys.exit(1 if readmitted.remaining else 0)
+    stretch = Stretch(from_slot, int(until) if until and until.isascii() and until.isdigit() else until)
+    with _progress(as_json) as progress:
+        done = run(lambda: operations.fill(settings, stretch, progress))
+    _print(as_json, done, operation_tables.of_backfill(done))
+    sys.exit(0 if done.ok else 1)
+
+
+@main.group()
+def inbox() -> None:
+    """Webhook deliveries that were given up: list them, or put them back in the queue."""
+
+
+@inbox.command("list")
+@config_option
+@json_option
+def inbox_list(config_path: Path | None, as_json: bool) -> None:
+    """Print the parked deliveries, each with the error that parked it."""
+    from zmartd import operation_tables, operations
+
+    settings = _operator_settings(config_path)
+    deliveries = run(lambda: operations.parked(settings))
+    _print(as_json, deliveries, operation_tables.of_parked(deliveries))
+
+
+@inbox.command("replay")
+@click.argument("deliveries", metavar="[ID]...", nargs=-1, type=int)
+@click.option("--all", "every", is_flag=True, help="Every parked delivery.")
+@config_option
+@json_option
+def inbox_replay(deliveries: tuple[int, ...], every: bool, config_path: Path | None, as_json: bool) -> None:
+    """Put parked deliveries back in the queue; a running daemon works them off.
+
+    The exit status is 1 when one of the IDs is not parked.
+    """
+    from zmartd import operations
+
+    if every == bool(deliveries):
+        raise click.UsageError("give the IDs of deliveries, or --all")
+    settings = _operator_settings(config_path)
+    queued = run(lambda: operations.requeue(settings, None if every else deliveries))
+    lost = sorted(set(deliveries) - set(queued))
+    text = [f"queued again: {one}" for one in queued] + [f"not parked: {one}" for one in lost]
+    _print(as_json, {"queued": queued, "not_parked": lost}, "\n".join(text) or "nothing is parked")
+    sys.exit(1 if lost else 0)
+
+
+@main.command()
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIRECTORY / "chain"
 )
@@ -186,3 +290,33 @@ def run(main_coroutine: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     import uvloop
 
     return uvloop.run(main_coroutine())
+
+
+def _operator_settings(config_path: Path | None) -> config.Settings:
+    """Settings of a command that prints its result: the log shows only what goes wrong."""
+    from zmartd import log
+
+    settings = config.load(config_path)
+    log.configure("error", "console")
+    return settings
+
+
+def _print(as_json: bool, result: object, text: str) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(result).decode() if as_json else text)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the error output that is told how many of how many are done; none where it is for machines."""
+    if quiet:
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=1, label="transactions", show_pos=True, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield show

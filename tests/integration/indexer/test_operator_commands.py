@@ -1,0 +1,98 @@
+"""The operator's commands as they are typed, each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.integration.tasks.world import PROGRAM_ID, World, a_world
+from zmartd.store import inbox
+from zmartd.store.pool import Database
+
+Zmartd = Callable[..., Awaitable[tuple[int, str]]]
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
+    redis = Redis.from_url(redis_url)
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        yield world
+    await redis.aclose()
+
+
+@pytest.fixture
+def zmartd(world: World, database_url: str, redis_url: str, tmp_path: Path) -> Zmartd:
+    """Runs a command; gives its exit status and what it printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")} | {
+        "ZMARTD_DATABASE_URL": database_url,
+        "ZMARTD_REDIS_URL": redis_url,
+        "ZMARTD_SOLANA_RPC_URL": world.own.rpc.endpoint,
+        "ZMARTD_SOLANA_PROGRAM_ID": str(PROGRAM_ID),
+    }
+
+    async def run(*arguments: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "zmartd", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            cwd=tmp_path,
+        )
+        async with asyncio.timeout(60):
+            output, errors = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode() or errors.decode()
+
+    return run
+
+
+async def test_an_audit_exits_with_1_until_a_repair_has_healed_the_index(
+    world: World, zmartd: Zmartd
+) -> None:
+    market_id = await world.proposal(indexed=False)
+    status, printed = await zmartd("audit")
+    assert status == 1
+    assert str(world.address(market_id)) in printed
+    assert "1 difference in 1 markets and 0 positions" in printed
+    status, printed = await zmartd("audit", "--repair", "--json")
+    repaired: dict[str, Any] = json.loads(printed)
+    assert (status, repaired["applied"]["applied"], repaired["report"]["differences"]) == (0, 1, [])
+    status, printed = await zmartd("audit", "--replay")
+    assert status == 0
+    assert "DIFFERS" not in printed
+
+
+async def test_a_backfill_from_genesis_leaves_nothing_to_find(world: World, zmartd: Zmartd) -> None:
+    market_id = await world.proposal(indexed=False)
+    await world.approve(market_id, indexed=False)
+    status, printed = await zmartd("backfill")
+    assert (status, printed) == (0, "3 transactions, 2 of them missing, 3 new events\n")
+    status, printed = await zmartd("audit", "--json")
+    assert (status, json.loads(printed)["differences"]) == (0, [])
+
+
+async def test_parked_deliveries_are_listed_and_queued_again(world: World, zmartd: Zmartd) -> None:
+    async with world.database.service() as connection:
+        await inbox.add(connection, [(b"[{}]", 1)])
+        delivery = await connection.fetchval("select id from webhook_inbox")
+        await inbox.park(connection, delivery, "this is not a transaction")
+    status, printed = await zmartd("inbox", "list", "--json")
+    (parked,) = json.loads(printed)
+    assert (status, parked["id"], parked["error"]) == (0, delivery, "this is not a transaction")
+    assert await zmartd("inbox", "replay", str(delivery)) == (0, f"queued again: {delivery}\n")
+    assert await zmartd("inbox", "replay", str(delivery)) == (1, f"not parked: {delivery}\n")
+    assert (await zmartd("inbox", "list"))[1] == "nothing is parked\n"
+
+
+async def test_a_replay_of_no_delivery_in_particular_is_refused(zmartd: Zmartd) -> None:
+    status, printed = await zmartd("inbox", "replay")
+    assert status == 2
+    assert "--all" in printed

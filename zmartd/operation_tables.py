@@ -1,0 +1,90 @@
+"""What the operator's commands print for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from zmartd.indexer.audit import AuditReport
+from zmartd.indexer.backfill import Backfilled
+from zmartd.indexer.comparison import Difference, Value
+from zmartd.indexer.readmission import Readmission
+from zmartd.indexer.replay import ReplayReport
+from zmartd.store.inbox import ParkedDelivery
+
+_SHORT_HASH = 16
+
+
+def of_audit(report: AuditReport) -> str:
+    """The differences in a table, and a last line that says how many there are."""
+    lines = list(_table(("MARKET", "WALLET", "FIELD", "INDEX", "CHAIN"), map(_row, report.differences)))
+    lines += [f"moving, look again: {market}" for market in report.moving]
+    count = len(report.differences)
+    verdict = f"{count} difference{'' if count == 1 else 's'}"
+    lines.append(
+        f"{verdict} in {report.markets} markets and {report.positions} positions, slot {report.slot}"
+    )
+    return "\n".join(lines)
+
+
+def of_backfill(done: Backfilled) -> str:
+    """One line, and another for each transaction that could not be had."""
+    lines = [
+        f"{done.transactions} transactions, {done.applied} of them missing, {done.new_events} new events",
+        *(f"not found: {signature}" for signature in done.not_found),
+    ]
+    return "\n".join(lines)
+
+
+def of_replay(report: ReplayReport) -> str:
+    """A line per table with both hashes."""
+    rows = (
+        ("equal" if one.ok else "DIFFERS", one.table, one.indexed[:_SHORT_HASH], one.replayed[:_SHORT_HASH])
+        for one in report.tables
+    )
+    lines = [*_table(("", "TABLE", "INDEX", "REPLAY"), rows)]
+    return "\n".join([*lines, f"{report.transactions} transactions replayed"])
+
+
+def of_readmission(done: Readmission) -> str:
+    return f"{done.applied} quarantined lines applied, {done.remaining} cannot be read yet"
+
+
+def of_parked(deliveries: Sequence[ParkedDelivery]) -> str:
+    """A line per delivery, the error last."""
+    if not deliveries:
+        return "nothing is parked"
+    rows = (
+        (
+            str(one.id),
+            str(one.transactions),
+            str(one.attempts),
+            one.parked_at.isoformat(timespec="seconds"),
+            one.error.splitlines()[0] if one.error else "",
+        )
+        for one in deliveries
+    )
+    return "\n".join(_table(("ID", "TRANSACTIONS", "ATTEMPTS", "PARKED", "ERROR"), rows))
+
+
+def _row(difference: Difference) -> tuple[str, ...]:
+    return (
+        difference.market or "protocol",
+        difference.wallet or "-",
+        difference.field,
+        _text(difference.indexed),
+        _text(difference.on_chain),
+    )
+
+
+def _text(value: Value) -> str:
+    return "-" if value is None else str(value)
+
+
+def _table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """Aligned columns under a header; nothing at all without rows."""
+    lines = [header, *rows]
+    if len(lines) == 1:
+        return
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -1,0 +1,105 @@
+"""What an operator does to the index from the command line: each opens what it needs, and closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from zmartd.clock import SystemClock
+from zmartd.config import Settings
+from zmartd.daemon import open_core
+from zmartd.indexer import audit as auditing
+from zmartd.indexer import replay as replaying
+from zmartd.indexer.audit import AuditReport
+from zmartd.indexer.backfill import (
+    Backfilled,
+    Progress,
+    Stretch,
+    backfill,
+    successful_transactions,
+    unheard,
+)
+from zmartd.indexer.readmission import Readmission, readmit
+from zmartd.indexer.replay import ReplayReport
+from zmartd.store import inbox
+from zmartd.store.inbox import ParkedDelivery
+from zmartd.store.pool import Database
+
+_MOST_PARKED = 1_000
+
+
+class Repair(Struct, frozen=True):
+    """What a repair applied, and the audit after it."""
+
+    applied: Backfilled
+    report: AuditReport
+
+
+async def audit(settings: Settings) -> AuditReport:
+    """Compare the index with the chain. Raises what opening a core raises, and UndecodableData."""
+    async with open_core(settings, SystemClock()) as core:
+        return await auditing.audit(core.database, core.rpc, core.idl.program_id)
+
+
+async def repair(settings: Settings) -> Repair:
+    """Apply what is missing of everything that differs, and audit what that gives.
+
+    The first look has no patience: what is on its way may as well be fetched.
+    """
+    async with open_core(settings, SystemClock()) as core:
+        program_id = core.idl.program_id
+        before = await auditing.audit(core.database, core.rpc, program_id, patience_seconds=0.0)
+        applied = await auditing.repair(core.database, core.rpc, core.fetcher, program_id, before)
+        return Repair(applied, await auditing.audit(core.database, core.rpc, program_id))
+
+
+async def replay(settings: Settings, progress: Progress = unheard) -> ReplayReport:
+    """Replay the program's history into a database made for it, and compare the tables."""
+    async with open_core(settings, SystemClock()) as core:
+        return await replaying.replay(
+            core.database,
+            settings.database,
+            rpc=core.rpc,
+            program_id=core.idl.program_id,
+            parse=core.parse,
+            progress=progress,
+        )
+
+
+async def fill(settings: Settings, stretch: Stretch, progress: Progress = unheard) -> Backfilled:
+    """Apply what the index lacks of a stretch of the program's history."""
+    async with open_core(settings, SystemClock()) as core:
+        history = await successful_transactions(core.rpc, core.idl.program_id, stretch)
+        return await backfill(core.database, core.fetcher, history, progress)
+
+
+async def readmit_quarantined(settings: Settings) -> Readmission:
+    """Apply the quarantined lines that the present IDL explains."""
+    async with open_core(settings, SystemClock()) as core:
+        return await readmit(core.database, core.indexer, core.codec)
+
+
+async def parked(settings: Settings) -> tuple[ParkedDelivery, ...]:
+    """The deliveries that were given up, oldest first. Needs only the database."""
+    database = await Database.connect(settings.database)
+    try:
+        async with database.service() as connection:
+            return await inbox.parked(connection, _MOST_PARKED)
+    finally:
+        await database.close()
+
+
+async def requeue(settings: Settings, deliveries: Sequence[int] | None) -> tuple[int, ...]:
+    """Put parked deliveries, or all of them, back in the queue; the ids of those that were parked.
+
+    A running daemon works them off within seconds.
+    """
+    database = await Database.connect(settings.database)
+    try:
+        async with database.service() as connection:
+            if deliveries is None:
+                return await inbox.replay_all(connection)
+            return await inbox.replay(connection, deliveries)
+    finally:
+        await database.close()
