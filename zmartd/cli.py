@@ -206,6 +206,8 @@ def backfill(
     from zmartd import operation_tables, operations
     from zmartd.indexer.backfill import Stretch
 
+    if quarantine and (from_slot or until):
+        raise click.UsageError("--quarantine looks at every line there is: give no part of the history")
     settings = _operator_settings(config_path)
     if quarantine:
         readmitted = run(lambda: operations.readmit_quarantined(settings))

@@ -9,11 +9,18 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
+from zmartd.errors import ZmartdError
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.recording import known_signatures
 from zmartd.store.pool import Database
 
 _BATCH = 100
+
+
+class UnknownEnd(ZmartdError):
+    """There is no such transaction in that part of the history: give another signature, or a slot."""
+
+    code = "unknown_end"
 
 
 class Stretch(Struct, frozen=True):
@@ -50,7 +57,10 @@ def unheard(done: int, total: int) -> None:
 async def successful_transactions(
     rpc: Rpc, address: Pubkey, stretch: Stretch = EVERYTHING
 ) -> list[SignatureInfo]:
-    """What happened to `address` in a stretch of its history, oldest first. Raises RpcUnavailable."""
+    """What happened to `address` in a stretch of its history, oldest first.
+
+    Raises UnknownEnd when the stretch ends with a transaction that is not in it, and RpcUnavailable.
+    """
     newest_first: list[SignatureInfo] = []
     reached = not isinstance(stretch.until, str)
     before: str | None = None
@@ -62,6 +72,8 @@ async def successful_transactions(
             if reached and not late and one.err is None and one.slot >= stretch.from_slot:
                 newest_first.append(one)
         if len(page) < MAX_SIGNATURES_PER_REQUEST or page[-1].slot < stretch.from_slot:
+            if not reached:
+                raise UnknownEnd(until=stretch.until)
             return newest_first[::-1]
         before = page[-1].signature
 

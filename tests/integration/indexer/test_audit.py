@@ -8,12 +8,21 @@ import pytest
 from redis.asyncio import Redis
 from solders.keypair import Keypair
 
-from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from tests.integration.tasks.world import (
+    AUTHORITY,
+    CREATOR,
+    HOLDERS,
+    PROGRAM_ID,
+    RESOLVER,
+    TREASURY,
+    World,
+    a_world,
+)
 from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
 from zmartd.indexer.audit import AuditReport, audit, missing_signatures, repair
-from zmartd.indexer.backfill import Backfilled, Stretch, backfill, successful_transactions
+from zmartd.indexer.backfill import Backfilled, Stretch, UnknownEnd, backfill, successful_transactions
 from zmartd.indexer.comparison import Difference
 from zmartd.indexer.replay import ReplayReport, replay
 from zmartd.store.pool import Database
@@ -67,6 +76,34 @@ async def test_markets_in_every_stage_equal_their_accounts(world: World) -> None
     report = await audited(world)
     assert report.differences == ()
     assert (report.ok, report.markets, report.positions, report.moving) == (True, 4, 2, ())
+
+
+async def test_markets_that_are_over_equal_their_accounts_and_a_replay(
+    world: World, database_url: str
+) -> None:
+    quiet, disputed = await world.resolving(holders=2), await world.resolving(holders=2)
+    await world.travel(60)
+    await world.dispute(disputed)
+    await world.travel(4 * 86_400)
+    cancelled = await world.proposal()
+    await world.act(
+        AUTHORITY, world.program.cancel_market(admin=AUTHORITY.pubkey(), market=world.address(cancelled))
+    )
+    for market_id, counts in ((quiet, {}), (disputed, {"dispute_agree": 9, "dispute_disagree": 1})):
+        market = world.address(market_id)
+        finalize = world.program.finalize_market(
+            backend_authority=AUTHORITY.pubkey(), market=market, **counts
+        )
+        await world.act(AUTHORITY, finalize)
+    claim = world.program.claim_winnings(
+        user=HOLDERS[0].pubkey(), market=world.address(disputed), resolver=RESOLVER.pubkey()
+    )
+    await world.act(HOLDERS[0], claim)
+    withdraw = world.program.withdraw_liquidity(creator=CREATOR.pubkey(), market=world.address(disputed))
+    await world.act(CREATOR, withdraw)
+    assert (await audited(world)).differences == ()
+    report = await replayed(world, database_url)
+    assert [one.table for one in report.tables if not one.ok] == []
 
 
 async def test_a_trade_that_never_arrived_is_named_field_by_field(world: World) -> None:
@@ -212,3 +249,8 @@ async def test_a_backfill_from_genesis_fills_an_empty_index_and_goes_on_where_it
     assert (first.applied, rest.applied, rest.ok) == (1, 1, True)
     assert seen == [(2, 2)]
     assert (await audited(world)).differences == ()
+
+
+async def test_a_stretch_that_ends_with_an_unknown_transaction_is_refused(world: World) -> None:
+    with pytest.raises(UnknownEnd):
+        await successful_transactions(world.own.rpc, PROGRAM_ID, Stretch(until="1" * 64))
