@@ -254,3 +254,28 @@ async def test_a_backfill_from_genesis_fills_an_empty_index_and_goes_on_where_it
 async def test_a_stretch_that_ends_with_an_unknown_transaction_is_refused(world: World) -> None:
     with pytest.raises(UnknownEnd):
         await successful_transactions(world.own.rpc, PROGRAM_ID, Stretch(until="1" * 64))
+
+
+async def test_a_market_that_never_stands_still_is_no_difference(world: World) -> None:
+    market_id = await active(world)
+    await buy(world, market_id, HOLDERS[0], indexed=False)
+    trading = TradingOn(world, market_id)
+    report = await audit(world.database, world.own.rpc, PROGRAM_ID, patience_seconds=1.0, clock=trading)
+    assert (report.differences, report.moving) == ((), (str(world.address(market_id)),))
+
+
+class TradingOn(ArrivingLate):
+    """A clock in whose every sleep, one second long, the missing arrives and something new happens."""
+
+    def __init__(self, world: World, market_id: str) -> None:
+        super().__init__(world, market_id)
+        self._market_id = market_id
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        await buy(self._world, self._market_id, HOLDERS[1], indexed=False)
+        self._now += 1.0
