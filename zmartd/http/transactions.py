@@ -13,7 +13,8 @@ from zmartd.http.auth.identity import require_session
 from zmartd.http.codec import decode_body, json_response
 from zmartd.http.errors import InvalidRequest, Problem
 from zmartd.http.fields import Time, time_text
-from zmartd.indexer.rows import moment, payload
+from zmartd.indexer.payloads import payload
+from zmartd.indexer.rows import moment
 from zmartd.market.ids import base58_decode
 
 _SIGNATURE_BYTES = 64

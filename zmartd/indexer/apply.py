@@ -11,13 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
-import msgspec
-from asyncpg import Connection, Record
+from asyncpg import Connection
 from msgspec import Struct
 from prometheus_client import Counter
-from solders.pubkey import Pubkey
 
-from zmartd.chain.events import SharesTransferred, WinningsClaimed
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer import markets
@@ -28,7 +25,7 @@ from zmartd.indexer.payouts import apply_payouts
 from zmartd.indexer.protocol import apply_protocol
 from zmartd.indexer.rates import rate_history
 from zmartd.indexer.recording import quarantine, record, resolve_quarantined
-from zmartd.indexer.rows import EventRow, event_row
+from zmartd.indexer.rows import EventRow, event_row, stored_row
 from zmartd.indexer.trades import apply_trades
 from zmartd.indexer.votes import apply_votes
 from zmartd.log import get_logger
@@ -84,7 +81,7 @@ class Indexer:
     ) -> Applied:
         succeeded = {tx.signature: tx for tx in transactions if tx.succeeded}
         rows = sorted(
-            (event_row(tx, event) for tx in succeeded.values() for event in tx.events),
+            (event_row(tx, event, self._pdas) for tx in succeeded.values() for event in tx.events),
             key=lambda row: row.key,
         )
         if not rows and not any(tx.quarantined for tx in succeeded.values()):
@@ -107,7 +104,7 @@ class Indexer:
                 async with self._database.service() as connection:
                     _QUARANTINED.inc(await quarantine(connection, transactions))
                     await besides(connection, rows)
-                    return await self._apply(connection, transactions, rows, commitment)
+                    return await self._apply(connection, rows, commitment)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == _ATTEMPTS:
                     raise
@@ -115,11 +112,7 @@ class Indexer:
         raise AssertionError("unreachable")
 
     async def _apply(
-        self,
-        connection: Connection,
-        transactions: Sequence[ChainTransaction],
-        rows: Sequence[EventRow],
-        commitment: str,
+        self, connection: Connection, rows: Sequence[EventRow], commitment: str
     ) -> tuple[list[EventRow], list[Message]]:
         addresses = await markets.known_addresses(connection, rows)
         market_ids = [row.market_id or addresses.get(row.market_address or "") for row in rows]
@@ -128,13 +121,9 @@ class Indexer:
         if not new:
             return [], []
         waited = await self._ensure_markets(connection, new, addresses)
-        creations = {creation.market_id: creation for tx in transactions for creation in tx.creations}
         # An event of this batch whose market the batch makes has waited, too, for an instant.
         due = {row.key: row for row in new + waited}
-        counts = {
-            (tx.signature, str(count.market)): count for tx in transactions for count in tx.dispute_counts
-        }
-        batch = Batch(list(due.values()), addresses, creations, counts, commitment)
+        batch = Batch(list(due.values()), addresses, commitment)
         before = await markets.lock_markets(connection, batch.slots)
         repriced = await _apply_effects(connection, batch, before)
         after = await markets.settle_markets(connection, dict.fromkeys(repriced, 0) | batch.slots)
@@ -150,7 +139,7 @@ class Indexer:
                 address = str(self._pdas.market(bytes.fromhex(row.market_id)))
                 first_seen[row.market_id] = (address, row.occurred_at)
         addresses.update({address: market_id for market_id, (address, _) in first_seen.items()})
-        return [_waiting_row(row) for row in await markets.ensure_markets(connection, first_seen)]
+        return [stored_row(row) for row in await markets.ensure_markets(connection, first_seen)]
 
     async def _publish(self, messages: Sequence[Message]) -> None:
         try:
@@ -179,34 +168,3 @@ async def _apply_effects(
     locked = {**before, **await markets.lock_markets(connection, rewalk.keys() - before.keys())}
     curves = await markets.curves_after_creations(connection, locked, batch.rows)
     return await apply_trades(connection, batch, curves, rewalk, await rate_history(connection))
-
-
-def _waiting_row(row: Record) -> EventRow:
-    """An event that named its market by an address, read back from the row in which it waited."""
-    fields = msgspec.json.decode(row["payload"])
-    event: WinningsClaimed | SharesTransferred
-    if row["event_type"] == "WinningsClaimed":
-        event = WinningsClaimed(
-            market=Pubkey.from_string(fields["market"]),
-            user=Pubkey.from_string(fields["user"]),
-            outcome=fields["outcome"],
-            amount=int(fields["amount"]),
-            timestamp=fields["timestamp"],
-        )
-    else:
-        event = SharesTransferred(
-            market=Pubkey.from_string(fields["market"]),
-            from_=Pubkey.from_string(fields["from"]),
-            to=Pubkey.from_string(fields["to"]),
-            outcome=fields["outcome"],
-            shares=int(fields["shares"]),
-        )
-    return EventRow(
-        event=event,
-        signature=row["tx_signature"],
-        ordinal=row["event_index"],
-        slot=row["slot"],
-        index_in_block=row["index_in_block"],
-        block_time=row["block_time"],
-        resolver_fee_lamports=int(fields.get("resolver_fee", 0)),
-    )

@@ -7,7 +7,6 @@ from typing import Any
 
 from asyncpg import Connection
 
-from zmartd.chain.arguments import MarketCreation
 from zmartd.chain.events import (
     DisputeAggregated,
     DisputeInitiated,
@@ -19,6 +18,7 @@ from zmartd.chain.events import (
     ProposalAggregated,
     ProposalApproved,
 )
+from zmartd.indexer.aside import Aside
 from zmartd.indexer.batch import Batch
 from zmartd.indexer.rows import EventRow
 from zmartd.market.lifecycle import MarketState
@@ -106,7 +106,7 @@ async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
     moves: dict[str, tuple[int, int, EventRow]] = {}
     told = [row for row in batch.rows if type(row.event) in _TELLING]
     for row in sorted(told, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
-        for statement, arguments in _facts(row, batch):
+        for statement, arguments in _facts(row):
             statements.setdefault(statement, []).append(arguments)
         if (rank := _RANK.get(type(row.event))) is not None and row.market_id is not None:
             known = moves.get(row.market_id)
@@ -127,11 +127,11 @@ async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
     return {arguments[0] for rows in statements.values() for arguments in rows}
 
 
-def _facts(row: EventRow, batch: Batch) -> list[_Fact]:
+def _facts(row: EventRow) -> list[_Fact]:
     at = row.occurred_at
     match row.event:
         case MarketCreated() as created:
-            return _created(created, batch.creations.get(created.market_id), at)
+            return _created(created, row.aside, at)
         case ProposalAggregated(market_id=raw, likes=likes, dislikes=dislikes):
             return [(_PROPOSAL_COUNTED, (raw.hex(), likes, dislikes, row.slot))]
         case ProposalApproved(market_id=raw):
@@ -152,21 +152,21 @@ def _facts(row: EventRow, batch: Batch) -> list[_Fact]:
             return [(_DISPUTE_COUNTED, (raw.hex(), agrees, disagrees, row.slot)), *finalized]
         case MarketFinalized(market_id=raw, final_outcome=outcome, was_disputed=disputed):
             final: _Fact = (_FINALIZED, (raw.hex(), outcome, disputed, at))
-            count = batch.dispute_count(row)
-            if count is None:
+            agree, disagree = row.aside.dispute_agree, row.aside.dispute_disagree
+            if agree is None or disagree is None:
                 return [final]
-            return [final, (_DISPUTE_COUNTED, (raw.hex(), count.agree, count.disagree, row.slot))]
+            return [final, (_DISPUTE_COUNTED, (raw.hex(), agree, disagree, row.slot))]
         case MarketCancelled(market_id=raw):
             return [(_CANCELLED, (raw.hex(), at))]
         case _:
             return []
 
 
-def _created(event: MarketCreated, creation: MarketCreation | None, at: datetime) -> list[_Fact]:
+def _created(event: MarketCreated, aside: Aside, at: datetime) -> list[_Fact]:
     market_id, seed = event.market_id.hex(), event.b_parameter // SEED_SHARES_DIVISOR
-    question_hash = (creation.ipfs_question_hash or None) if creation else None
-    created = (market_id, str(event.creator), event.b_parameter, seed, at, question_hash)
-    funded = [(_FUNDED, (market_id, creation.initial_liquidity))] if creation else []
+    created = (market_id, str(event.creator), event.b_parameter, seed, at, aside.question_cid)
+    liquidity = aside.initial_liquidity
+    funded = [] if liquidity is None else [(_FUNDED, (market_id, liquidity))]
     return [(_CREATED, created), *funded]
 
 

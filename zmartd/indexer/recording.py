@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from asyncpg import Connection
 
 from zmartd.chain.transactions import ChainTransaction
-from zmartd.indexer.rows import EventRow, moment, payload_json
+from zmartd.indexer.payloads import payload_json
+from zmartd.indexer.rows import EventRow, moment
 
 _RECORD = """
 with given as (
@@ -85,7 +86,7 @@ async def record(
         [row.block_time for row in rows],
         list(market_ids),
         [row.actor for row in rows],
-        [payload_json(row) for row in rows],
+        [payload_json(row.event, row.aside) for row in rows],
         commitment,
     )
     return {(record["tx_signature"], record["event_index"]) for record in new}

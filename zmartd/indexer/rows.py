@@ -1,20 +1,23 @@
-"""What each program event is in the database: its table, its market, its actor and its payload."""
+"""What each program event is in the database: its table, its market and its actor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
+from asyncpg import Record
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain import events
 from zmartd.chain.events import ProgramEvent
+from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, EventRecord
-from zmartd.chain.wire import Layout
+from zmartd.indexer.aside import NOTHING, Aside, aside
+from zmartd.indexer.payloads import aside_of, event_of
 
 MARKET, TRADE, VOTE, ADMIN = "market_events", "trade_events", "vote_events", "admin_events"
 
@@ -71,8 +74,7 @@ class EventRow(Struct, frozen=True, dict=True):
     slot: int
     index_in_block: int | None
     block_time: datetime | None
-    resolver_fee_lamports: int = 0
-    """What a claim paid to the market's resolver besides."""
+    aside: Aside = NOTHING
 
     @cached_property
     def key(self) -> tuple[str, int]:
@@ -119,7 +121,7 @@ class EventRow(Struct, frozen=True, dict=True):
         return self.block_time or moment(0)
 
 
-def event_row(transaction: ChainTransaction, record: EventRecord) -> EventRow:
+def event_row(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> EventRow:
     """The row of one event of a transaction."""
     time = transaction.block_time
     return EventRow(
@@ -129,62 +131,23 @@ def event_row(transaction: ChainTransaction, record: EventRecord) -> EventRow:
         slot=transaction.slot,
         index_in_block=transaction.index_in_block,
         block_time=None if time is None else moment(time),
-        resolver_fee_lamports=_resolver_fee(transaction, record),
+        aside=aside(transaction, record, pdas),
     )
 
 
-def _plain(wire_type: str) -> Callable[[Any], str] | None:
-    """How a value of a wire type becomes JSON; None where it is JSON already, or a number that JSON holds."""
-    match wire_type.removeprefix("option<").removesuffix(">"):
-        case "pubkey" | "u64":
-            return str
-        case name if name.startswith("[u8"):
-            return bytes.hex
-        case _:
-            return None
-
-
-def _payload_fields(kind: type[Any]) -> tuple[tuple[str, str, Callable[[Any], str] | None], ...]:
-    """An event's fields, each with its name in JSON and what makes JSON of its value."""
-    types = Layout(kind).types.items()
-    return tuple(
-        (name, written, _plain(wire_type))
-        for name, (written, wire_type) in zip(kind.__struct_fields__, types, strict=True)
+def stored_row(kept: Record) -> EventRow:
+    """The event that a row of an event table keeps."""
+    fields = msgspec.json.decode(kept["payload"])
+    event = event_of(kept["event_type"], fields)
+    return EventRow(
+        event=event,
+        signature=kept["tx_signature"],
+        ordinal=kept["event_index"],
+        slot=kept["slot"],
+        index_in_block=kept["index_in_block"],
+        block_time=kept["block_time"],
+        aside=aside_of(event, fields),
     )
-
-
-_PAYLOAD = {kind: _payload_fields(kind) for kind in get_args(ProgramEvent)}
-
-
-def _resolver_fee(transaction: ChainTransaction, record: EventRecord) -> int:
-    """The payment of a transaction belongs to its first claim on the market."""
-    if not transaction.resolver_payments or not isinstance(record.event, events.WinningsClaimed):
-        return 0
-    market = record.event.market
-    first = next(
-        one.ordinal
-        for one in transaction.events
-        if isinstance(one.event, events.WinningsClaimed) and one.event.market == market
-    )
-    paid = (one.lamports for one in transaction.resolver_payments if one.market == market)
-    return sum(paid) if record.ordinal == first else 0
-
-
-def payload(event: ProgramEvent) -> dict[str, Any]:
-    """The event's fields as JSON values: addresses in base58, bytes in hex, u64 as decimal strings."""
-    return {
-        written: value if value is None or plain is None else plain(value)
-        for name, written, plain in _PAYLOAD[type(event)]
-        for value in (getattr(event, name),)
-    }
-
-
-def payload_json(row: EventRow) -> str:
-    """What the row keeps: the event, and of a claim also what it paid to the resolver."""
-    fields = payload(row.event)
-    if row.resolver_fee_lamports:
-        fields["resolver_fee"] = str(row.resolver_fee_lamports)
-    return msgspec.json.encode(fields).decode()
 
 
 def moment(unix_seconds: int) -> datetime:

@@ -1,0 +1,75 @@
+"""What a transaction says about one of its events that the event itself leaves out.
+
+Event rows keep it with the event, so that a market can be built again from its rows alone.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from zmartd.chain.events import MarketCreated, MarketFinalized, WinningsClaimed
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction, EventRecord
+
+
+class Aside(Struct, frozen=True, kw_only=True):
+    """All of it is None or zero for events that say everything themselves.
+
+    `resolver_fee` is what a claim paid to the market's resolver besides, in lamports; `initial_liquidity`
+    (lamports) and `question_cid` are a creation's arguments, `dispute_agree` and `dispute_disagree` the votes
+    that a finalization was given.
+    """
+
+    resolver_fee: int = 0
+    initial_liquidity: int | None = None
+    question_cid: str | None = None
+    dispute_agree: int | None = None
+    dispute_disagree: int | None = None
+
+
+NOTHING = Aside()
+WITH_ASIDE = frozenset({MarketCreated, MarketFinalized, WinningsClaimed})
+
+
+def aside(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> Aside:
+    """What `transaction` says about one of its events."""
+    match record.event:
+        case MarketCreated(market_id=market_id) if transaction.creations:
+            return _creation(transaction, market_id)
+        case MarketFinalized(market_id=market_id) if transaction.dispute_counts:
+            return _finalization(transaction, str(pdas.market(market_id)))
+        case WinningsClaimed() if transaction.resolver_payments:
+            return Aside(resolver_fee=_resolver_fee(transaction, record))
+        case _:
+            return NOTHING
+
+
+def _creation(transaction: ChainTransaction, market_id: bytes) -> Aside:
+    for creation in transaction.creations:
+        if creation.market_id == market_id:
+            return Aside(
+                initial_liquidity=creation.initial_liquidity,
+                question_cid=creation.ipfs_question_hash or None,
+            )
+    return NOTHING
+
+
+def _finalization(transaction: ChainTransaction, market: str) -> Aside:
+    for count in transaction.dispute_counts:
+        if str(count.market) == market:
+            return Aside(dispute_agree=count.agree, dispute_disagree=count.disagree)
+    return NOTHING
+
+
+def _resolver_fee(transaction: ChainTransaction, record: EventRecord) -> int:
+    """The payment of a transaction belongs to its first claim on the market."""
+    if not isinstance(record.event, WinningsClaimed):
+        return 0
+    market = record.event.market
+    first = next(
+        one.ordinal
+        for one in transaction.events
+        if isinstance(one.event, WinningsClaimed) and one.event.market == market
+    )
+    paid = (one.lamports for one in transaction.resolver_payments if one.market == market)
+    return sum(paid) if record.ordinal == first else 0
