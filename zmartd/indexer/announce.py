@@ -36,6 +36,15 @@ def announce(batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[R
     return messages
 
 
+def restate(before: Mapping[str, LockedMarket], after: Sequence[Record], at: datetime) -> list[Message]:
+    """Messages for markets of which something was taken back: what is true instead."""
+    return [
+        Message(market["id"], market["version"], change, at)
+        for market in after
+        for change in (_price(market), _market(market, before.get(market["id"])))
+    ]
+
+
 def _of_event(row: EventRow) -> Change | None:
     match row.event:
         case SharesBought() | SharesSold() as trade:

@@ -7,8 +7,9 @@ nothing that it should not. What is published afterwards is news of what is alre
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import asyncpg
 from asyncpg import Connection
@@ -20,14 +21,10 @@ from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer import markets
 from zmartd.indexer.announce import announce
 from zmartd.indexer.batch import Batch
-from zmartd.indexer.lifecycle import apply_lifecycle
-from zmartd.indexer.payouts import apply_payouts
-from zmartd.indexer.protocol import apply_protocol
-from zmartd.indexer.rates import rate_history
+from zmartd.indexer.effects import apply_effects
 from zmartd.indexer.recording import quarantine, record, resolve_quarantined
 from zmartd.indexer.rows import EventRow, event_row, stored_row
-from zmartd.indexer.trades import apply_trades
-from zmartd.indexer.votes import apply_votes
+from zmartd.indexer.undo import Recorded, Undone, undo
 from zmartd.log import get_logger
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
@@ -38,6 +35,10 @@ _EVENTS = Counter(
     "zmartd_indexer_events_total", "Program events applied to the projection, each once", ["type"]
 )
 _QUARANTINED = Counter("zmartd_indexer_quarantined_total", "Data lines of the program that nobody can decode")
+
+_UNDONE = Counter("zmartd_indexer_undone_total", "Events taken back, whose transactions left the chain")
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -76,6 +77,16 @@ class Indexer:
         """
         return await self._enter(transactions, "confirmed", resolve_quarantined)
 
+    async def undo(self, lost: Sequence[Recorded]) -> Undone:
+        """Take back transactions that are not on the chain, or not any more in these slots.
+
+        Where they are not in the index like this, it changes nothing. Raises what `apply` raises.
+        """
+        undone = await self._commit(lambda connection: undo(connection, lost))
+        _UNDONE.inc(undone.events)
+        await self._publish(undone.messages)
+        return undone
+
     async def _enter(
         self, transactions: Sequence[ChainTransaction], commitment: str, besides: Besides
     ) -> Applied:
@@ -86,29 +97,28 @@ class Indexer:
         )
         if not rows and not any(tx.quarantined for tx in succeeded.values()):
             return Applied(len(transactions), 0, ())
-        new, messages = await self._commit(list(succeeded.values()), rows, commitment, besides)
+
+        async def work(connection: Connection) -> tuple[list[EventRow], list[Message]]:
+            _QUARANTINED.inc(await quarantine(connection, list(succeeded.values())))
+            await besides(connection, rows)
+            return await self._apply(connection, rows, commitment)
+
+        new, messages = await self._commit(work)
         for row in new:
             _EVENTS.labels(row.event_type).inc()
         await self._publish(messages)
         return Applied(len(transactions), len(new), tuple(messages))
 
-    async def _commit(
-        self,
-        transactions: Sequence[ChainTransaction],
-        rows: Sequence[EventRow],
-        commitment: str,
-        besides: Besides,
-    ) -> tuple[list[EventRow], list[Message]]:
+    async def _commit(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do it in one database transaction, again when another daemon was in the way."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._database.service() as connection:
-                    _QUARANTINED.inc(await quarantine(connection, transactions))
-                    await besides(connection, rows)
-                    return await self._apply(connection, rows, commitment)
+                    return await work(connection)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == _ATTEMPTS:
                     raise
-                log.info("indexer.contended", attempt=attempt, events=len(rows))
+                log.info("indexer.contended", attempt=attempt)
         raise AssertionError("unreachable")
 
     async def _apply(
@@ -125,8 +135,9 @@ class Indexer:
         due = {row.key: row for row in new + waited}
         batch = Batch(list(due.values()), addresses, commitment)
         before = await markets.lock_markets(connection, batch.slots)
-        repriced = await _apply_effects(connection, batch, before)
-        after = await markets.settle_markets(connection, dict.fromkeys(repriced, 0) | batch.slots)
+        repriced = await apply_effects(connection, batch, before)
+        slots = dict.fromkeys(repriced, 0) | batch.slots
+        after = await markets.settle_markets(connection, slots, commitment)
         return new, announce(batch, before, after)
 
     async def _ensure_markets(
@@ -151,20 +162,3 @@ class Indexer:
 
 async def _nothing_besides(_connection: Connection, _rows: Sequence[EventRow]) -> None:
     """The batch, and nothing else."""
-
-
-async def _apply_effects(
-    connection: Connection, batch: Batch, before: Mapping[str, markets.LockedMarket]
-) -> set[str]:
-    """Apply the effects of new events; returns the markets whose trades changed anything."""
-    rates_from = await apply_protocol(connection, batch.rows, batch.commitment)
-    await apply_lifecycle(connection, batch)
-    await markets.adopt_metadata(connection, batch.rows)
-    await apply_votes(connection, batch.rows)
-    await apply_payouts(connection, batch.rows, batch.addresses)
-    rewalk = await markets.doubtful(connection, batch.rows, rates_from)
-    if not rewalk and not any(row.is_trade for row in batch.rows):
-        return set()
-    locked = {**before, **await markets.lock_markets(connection, rewalk.keys() - before.keys())}
-    curves = await markets.curves_after_creations(connection, locked, batch.rows)
-    return await apply_trades(connection, batch, curves, rewalk, await rate_history(connection))

@@ -44,7 +44,7 @@ select market.on_chain_address, market.version, creator_wallet as creator, state
        where $1::text is null or market_id = (select id from markets where on_chain_address = $1)
        group by market_id
   ) as cast_ on cast_.market_id = market.id
- where $1::text is null or on_chain_address = $1
+ where not orphaned and ($1::text is null or on_chain_address = $1)
 """
 _POSITIONS = """
 select on_chain_address, user_wallet, held.shares_yes, held.shares_no, total_invested, total_returned,

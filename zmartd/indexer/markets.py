@@ -48,7 +48,9 @@ _SETTLE = """
 update markets
    set current_price_yes = settled.price::numeric / 1000000000,
        current_price_no = (1000000000 - settled.price)::numeric / 1000000000,
-       slot = greatest(markets.slot, settled.slot), version = markets.version + 1
+       slot = greatest(markets.slot, settled.slot), version = markets.version + 1,
+       commitment = case when $4 = 'confirmed' then 'confirmed' else markets.commitment end,
+       orphaned = markets.orphaned and settled.slot = 0
   from unnest($1::text[], $2::bigint[], $3::bigint[]) as settled (id, price, slot)
  where markets.id = settled.id
 returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
@@ -143,13 +145,16 @@ async def curves_after_creations(
     return curves | await _curves(connection, created) if created else curves
 
 
-async def settle_markets(connection: Connection, slots: Mapping[str, int]) -> list[Record]:
-    """Price the changed markets, move them to the slot they are true at, and count up their versions."""
+async def settle_markets(connection: Connection, slots: Mapping[str, int], commitment: str) -> list[Record]:
+    """Price the changed markets, move them to the slot they are true at, and count up their versions.
+
+    What changed them is of `commitment`. Slot 0: nothing that happened in the market itself.
+    """
     now = await _curves(connection, slots)
     order = sorted(now)
     return list(
         await connection.fetch(
-            _SETTLE, order, [_price(now[key]) for key in order], [slots[key] for key in order]
+            _SETTLE, order, [_price(now[key]) for key in order], [slots[key] for key in order], commitment
         )
     )
 

@@ -50,6 +50,20 @@ update protocol
   from latest
 """
 
+_FORGET_HISTORY = """
+delete from protocol_config_history as gone
+ using unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot)
+ where gone.tx_signature = lost.tx_signature and gone.slot = lost.slot
+returning event_type, gone.slot
+"""
+_FORGET_CURRENT = """
+update protocol
+   set admin = default, backend_authority = default, protocol_fee_bps = default,
+       resolver_reward_bps = default, liquidity_provider_fee_bps = default,
+       proposal_approval_threshold = default, dispute_success_threshold = default,
+       min_resolution_delay = default, dispute_period = default, is_paused = default, slot = default
+"""
+
 _CONFIGURING = frozenset({GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged})
 
 
@@ -74,6 +88,19 @@ async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commi
         (row.slot for row, _ in history if not isinstance(row.event, ProtocolPauseStatusChanged)),
         default=None,
     )
+
+
+async def forget_configuration(
+    connection: Connection, signatures: Sequence[str], slots: Sequence[int]
+) -> int | None:
+    """Take back what these transactions configured. Returns what `apply_protocol` returns."""
+    forgotten = await connection.fetch(_FORGET_HISTORY, signatures, slots)
+    if not forgotten:
+        return None
+    await connection.execute(_FORGET_CURRENT)
+    await connection.execute(_CURRENT)
+    pause = ProtocolPauseStatusChanged.__name__
+    return min((row["slot"] for row in forgotten if row["event_type"] != pause), default=None)
 
 
 def _columns(row: EventRow) -> tuple[Any, ...] | None:

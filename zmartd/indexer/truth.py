@@ -23,7 +23,7 @@ _EVENT_ROWS: Final = (
 
 TABLES: Final = {
     "markets": (
-        "select to_jsonb(kept) - $1::text[] as fact from markets as kept order by kept.id",
+        "select to_jsonb(kept) - $1::text[] as fact from markets as kept where not orphaned order by kept.id",
         (*_TEXTS, "commitment", "updated_at", "version"),
     ),
     "user_positions": (

@@ -27,7 +27,7 @@ _FIND = _COLUMNS + "where id = $1 or on_chain_address = $1"
 _PAGE = (
     _COLUMNS
     + """
- where ($1::text is null or state = $1) and ($2::text is null or category = $2)
+ where not orphaned and ($1::text is null or state = $1) and ($2::text is null or category = $2)
    and ($3::text is null or creator_wallet = $3)
  order by created_at desc, id desc
  limit $4 offset $5
@@ -35,7 +35,7 @@ _PAGE = (
 )
 _COUNT = """
 select count(*) from markets
- where ($1::text is null or state = $1) and ($2::text is null or category = $2)
+ where not orphaned and ($1::text is null or state = $1) and ($2::text is null or category = $2)
    and ($3::text is null or creator_wallet = $3)
 """
 

@@ -159,6 +159,23 @@ def tables(of: str) -> dict[str, Table]:
             f"task = '{of}'",
             "outcome = 'failed'",
         ),
+        "orphaned_events": Table(
+            {
+                "source": "trade_events",
+                "tx_signature": signature(name),
+                "event_index": 0,
+                "slot": 1,
+                "content": "{}",
+            },
+            by_signature,
+            "slot = 2",
+        ),
+        "truncated_transactions": Table(
+            {"tx_signature": signature(name), "slot": 1, "events_read": 0}, by_signature, "slot = 2"
+        ),
+        "history_bookmarks": Table(
+            {"program_id": of, "signature": signature(name), "slot": 1}, f"program_id = '{of}'", "slot = 2"
+        ),
     }
 
 

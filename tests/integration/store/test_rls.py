@@ -47,6 +47,9 @@ indexer_cursor              ----  ----  ----   SIUD
 market_finalization_errors  ----  ----  ----   SIUD
 idempotency_keys            ----  ----  ----   SIUD
 task_runs                   ----  ----  ----   SIUD
+orphaned_events             ----  ----  ----   SIUD
+truncated_transactions      ----  ----  ----   SIUD
+history_bookmarks           ----  ----  ----   SIUD
 """
 
 
