@@ -103,6 +103,10 @@ class Rpc:
     async def slot(self, commitment: CommitmentLevel = _CONFIRMED) -> int:
         return await self._transport.call(requests.GetSlot(configs.RpcContextConfig(commitment)), int)
 
+    async def first_available_block(self) -> int:
+        """The oldest slot whose transactions the node still has."""
+        return await self._transport.call(requests.GetFirstAvailableBlock(), int)
+
     async def block_height(self, commitment: CommitmentLevel = _CONFIRMED) -> int:
         return await self._transport.call(requests.GetBlockHeight(configs.RpcContextConfig(commitment)), int)
 

@@ -22,9 +22,10 @@ from zmartd.indexer import markets
 from zmartd.indexer.announce import announce
 from zmartd.indexer.batch import Batch
 from zmartd.indexer.effects import apply_effects
-from zmartd.indexer.recording import quarantine, record, resolve_quarantined
+from zmartd.indexer.recording import Recorded, quarantine, record, resolve_quarantined
 from zmartd.indexer.rows import EventRow, event_row, stored_row
-from zmartd.indexer.undo import Recorded, Undone, undo
+from zmartd.indexer.truncated import note_truncated
+from zmartd.indexer.undo import Undone, undo
 from zmartd.log import get_logger
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
@@ -36,6 +37,9 @@ _EVENTS = Counter(
 )
 _QUARANTINED = Counter("zmartd_indexer_quarantined_total", "Data lines of the program that nobody can decode")
 
+_TRUNCATED = Counter(
+    "zmartd_indexer_truncated_total", "Transactions whose logs were cut off, each time they came"
+)
 _UNDONE = Counter("zmartd_indexer_undone_total", "Events taken back, whose transactions left the chain")
 
 T = TypeVar("T")
@@ -51,8 +55,8 @@ class Applied(Struct, frozen=True):
     messages: tuple[Message, ...]
 
 
-Besides = Callable[[Connection, Sequence[EventRow]], Awaitable[None]]
-"""What else is done to the database together with a batch."""
+Besides = Callable[[Connection, Sequence[EventRow]], Awaitable[list[Message]]]
+"""What is done to the database together with a batch, before it, and the news of that."""
 
 
 class Indexer:
@@ -75,16 +79,33 @@ class Indexer:
 
         Raises what `apply` raises.
         """
-        return await self._enter(transactions, "confirmed", resolve_quarantined)
 
-    async def undo(self, lost: Sequence[Recorded]) -> Undone:
+        async def besides(connection: Connection, rows: Sequence[EventRow]) -> list[Message]:
+            await resolve_quarantined(connection, rows)
+            return []
+
+        return await self._enter(transactions, "confirmed", besides)
+
+    async def undo(
+        self,
+        lost: Sequence[Recorded],
+        instead: Sequence[ChainTransaction] = (),
+        commitment: str = "confirmed",
+    ) -> Undone:
         """Take back transactions that are not on the chain, or not any more in these slots.
 
-        Where they are not in the index like this, it changes nothing. Raises what `apply` raises.
+        `instead` is what they did where they landed again, applied in the same database transaction. Where
+        `lost` is not in the index like this, it changes nothing. Raises what `apply` raises.
         """
-        undone = await self._commit(lambda connection: undo(connection, lost))
+        undone = Undone(0, ())
+
+        async def besides(connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
+            nonlocal undone
+            undone = await undo(connection, lost)
+            return list(undone.messages)
+
+        await self._enter(instead, commitment, besides)
         _UNDONE.inc(undone.events)
-        await self._publish(undone.messages)
         return undone
 
     async def _enter(
@@ -95,13 +116,16 @@ class Indexer:
             (event_row(tx, event, self._pdas) for tx in succeeded.values() for event in tx.events),
             key=lambda row: row.key,
         )
-        if not rows and not any(tx.quarantined for tx in succeeded.values()):
+        incomplete = any(tx.quarantined or tx.logs_truncated for tx in succeeded.values())
+        if not rows and not incomplete and besides is _nothing_besides:
             return Applied(len(transactions), 0, ())
 
         async def work(connection: Connection) -> tuple[list[EventRow], list[Message]]:
+            news = await besides(connection, rows)
             _QUARANTINED.inc(await quarantine(connection, list(succeeded.values())))
-            await besides(connection, rows)
-            return await self._apply(connection, rows, commitment)
+            _TRUNCATED.inc(await note_truncated(connection, list(succeeded.values())))
+            new, messages = await self._apply(connection, rows, commitment)
+            return new, news + messages
 
         new, messages = await self._commit(work)
         for row in new:
@@ -160,5 +184,6 @@ class Indexer:
             log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
 
 
-async def _nothing_besides(_connection: Connection, _rows: Sequence[EventRow]) -> None:
+async def _nothing_besides(_connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
     """The batch, and nothing else."""
+    return []

@@ -1,16 +1,21 @@
-"""Transactions that no webhook brought: found by walking the program's history, and put through the door."""
+"""The index against the chain: what no webhook brought, what became final, and what is no longer there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureInfo
-from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.commitment import promote
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.recording import known_signatures
+from zmartd.indexer.finality import Finality
+from zmartd.indexer.history import History
+from zmartd.indexer.recording import Recorded, recorded
 from zmartd.store import cursor
 from zmartd.store.cursor import Cursor
 from zmartd.store.pool import Database
@@ -19,72 +24,151 @@ _BATCH = 100
 
 
 class Reconciliation(Struct, frozen=True):
-    """What a walk found: signatures looked at, transactions that were missing, and their new events."""
+    """What was found: signatures looked at, transactions that were missing, and their new events."""
 
     signatures: int
     missing: int
     new_events: int
+    promoted: int
+    """Transactions in the index that are final now."""
+    undone: int
+    """Transactions in the index that were not on the chain as it had them, and were taken back."""
     slot: int | None
     """Up to which nothing is missing; None before anything was found."""
+
+
+class _Found(Struct, frozen=True):
+    """What is to be done about a batch of the history."""
+
+    wanted: tuple[SignatureInfo, ...]
+    lost: tuple[Recorded, ...]
+    promotable: tuple[Recorded, ...]
+
+
+class _Repaired(Struct, frozen=True):
+    missing: int = 0
+    new_events: int = 0
+    promoted: int = 0
+    undone: int = 0
+    complete: bool = True
 
 
 class Reconciler:
     """Compares a program's history on the chain with the index, from where the last walk ended."""
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
-        self._rpc = rpc
         self._fetcher = fetcher
         self._database = database
         self._program_id = program_id
+        self._history = History(rpc, database, program_id)
+        self._finality = Finality(rpc, fetcher, database)
 
     async def run(self) -> Reconciliation:
-        """Fetch and apply what is missing, the oldest first.
+        """Fetch and apply what is missing, the oldest first; then settle what is final and what is gone.
 
         The cursor stops at finalized transactions: what can still disappear is looked at again. Being stopped
-        in between loses only the work since the last batch. Raises RpcUnavailable, DatabaseUnavailable.
+        in between loses only the work since the last batch. Several daemons that do this at once do it twice,
+        and nothing else. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable.
         """
+        signatures = missing = new_events = promoted = undone = 0
+        complete = True
+        async with aclosing(self._history.pages()) as pages:
+            async for page in pages:
+                for batch in _batches(page):
+                    repaired = await self._repair(batch)
+                    signatures += len(batch)
+                    missing += repaired.missing
+                    new_events += repaired.new_events
+                    promoted += repaired.promoted
+                    undone += repaired.undone
+                    complete = complete and repaired.complete
+                    if complete:
+                        await self._advance(batch)
+                if not complete:
+                    break
+        settled = await self._finality.settle()
         async with self._database.service() as connection:
-            start = await cursor.find(connection, str(self._program_id))
-        history = await self._history(start)
-        missing = new_events = 0
-        reached = start
-        for batch in _batches(history):
-            fetched, applied, complete = await self._repair(batch)
-            missing += fetched
-            new_events += applied
-            if not complete:
-                break
-            final = [info for info in batch if info.confirmation_status == "finalized"]
-            if final:
-                reached = Cursor(final[-1].signature, final[-1].slot)
-                async with self._database.service() as connection:
-                    await cursor.advance(connection, str(self._program_id), reached)
-        return Reconciliation(len(history), missing, new_events, reached.slot if reached else None)
+            reached = await cursor.find(connection, str(self._program_id))
+        return Reconciliation(
+            signatures,
+            missing,
+            new_events,
+            promoted + settled.promoted,
+            undone + settled.undone,
+            reached.slot if reached else None,
+        )
 
-    async def _history(self, start: Cursor | None) -> list[SignatureInfo]:
-        """Everything since the cursor, oldest first."""
-        newest_first: list[SignatureInfo] = []
-        before: str | None = None
-        while True:
-            page = await self._rpc.signatures_for_address(
-                self._program_id, before=before, until=start.signature if start else None
+    async def _repair(self, batch: Sequence[SignatureInfo]) -> _Repaired:
+        """Make the index have these transactions as the chain has them."""
+        found = await self._compare(batch)
+        fetched = await self._fetcher.fetch([info.signature for info in found.wanted])
+        waiting = set(fetched.not_found)
+        lost = [one for one in found.lost if one.signature not in waiting]
+        moved = {one.signature for one in lost}
+        indexer = self._fetcher.indexer
+        if lost:
+            await indexer.undo(lost, [tx for tx in fetched.transactions if tx.signature in moved])
+        final = {info.signature for info in batch if info.confirmation_status == "finalized"}
+        new_events = 0
+        for commitment, part in _by_commitment(fetched.transactions, final, moved):
+            new_events += (await indexer.apply(part, commitment)).new_events
+        promoted = 0
+        if found.promotable:
+            async with self._database.service() as connection:
+                promoted = await promote(connection, found.promotable)
+        return _Repaired(
+            missing=sum(tx.signature not in moved for tx in fetched.transactions),
+            new_events=new_events,
+            promoted=promoted,
+            undone=len(lost),
+            complete=not waiting,
+        )
+
+    async def _compare(self, batch: Sequence[SignatureInfo]) -> _Found:
+        async with self._database.service() as connection:
+            indexed = await recorded(connection, [info.signature for info in batch])
+        slots = {one.signature: one.slot for one in indexed}
+        told = {info.signature: info for info in batch}
+        lost = [
+            one
+            for one in indexed
+            if told[one.signature].slot != one.slot or told[one.signature].err is not None
+        ]
+        return _Found(
+            wanted=tuple(
+                info for info in batch if info.err is None and slots.get(info.signature) != info.slot
+            ),
+            lost=tuple(lost),
+            promotable=tuple(
+                one
+                for one in indexed
+                if one not in lost and told[one.signature].confirmation_status == "finalized"
+            ),
+        )
+
+    async def _advance(self, batch: Sequence[SignatureInfo]) -> None:
+        final = [info for info in batch if info.confirmation_status == "finalized"]
+        if not final:
+            return
+        async with self._database.service() as connection:
+            await cursor.advance(
+                connection, str(self._program_id), Cursor(final[-1].signature, final[-1].slot)
             )
-            newest_first += page
-            if len(page) < MAX_SIGNATURES_PER_REQUEST:
-                return newest_first[::-1]
-            before = page[-1].signature
-
-    async def _repair(self, batch: Sequence[SignatureInfo]) -> tuple[int, int, bool]:
-        """Apply what the index lacks; how many that were, their new events, and whether all were found."""
-        succeeded = [info.signature for info in batch if info.err is None]
-        async with self._database.service() as connection:
-            known = await known_signatures(connection, succeeded)
-        wanted = [signature for signature in succeeded if signature not in known]
-        if not wanted:
-            return 0, 0, True
-        applied, not_found = await self._fetcher.apply_signatures(wanted)
-        return len(wanted) - len(not_found), applied.new_events, not not_found
 
 
-def _batches(history: Sequence[SignatureInfo]) -> Iterator[Sequence[SignatureInfo]]:
-    return (history[start : start + _BATCH] for start in range(0, len(history), _BATCH))
+def _by_commitment(
+    transactions: Sequence[ChainTransaction], final: set[str], moved: set[str]
+) -> Iterator[tuple[str, list[ChainTransaction]]]:
+    """Missing transactions in at most two parts; those that moved are not among them."""
+    for commitment in ("finalized", "confirmed"):
+        part = [
+            tx
+            for tx in transactions
+            if tx.signature not in moved and (tx.signature in final) == (commitment == "finalized")
+        ]
+        if part:
+            yield commitment, part
+
+
+def _batches(page: Sequence[SignatureInfo]) -> Iterator[Sequence[SignatureInfo]]:
+    return (page[start : start + _BATCH] for start in range(0, len(page), _BATCH))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asyncpg import Connection
+from msgspec import Struct
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.payloads import payload_json
@@ -68,6 +69,23 @@ update quarantined_events as line set resolved_at = now()
 """
 
 
+_SLOTS = """
+select tx_signature, slot from market_events where tx_signature = any($1::text[])
+union select tx_signature, slot from trade_events where tx_signature = any($1::text[])
+union select tx_signature, slot from vote_events where tx_signature = any($1::text[])
+union select tx_signature, slot from admin_events where tx_signature = any($1::text[])
+union select tx_signature, slot from quarantined_events where tx_signature = any($1::text[])
+union select tx_signature, slot from truncated_transactions where tx_signature = any($1::text[])
+"""
+
+
+class Recorded(Struct, frozen=True, order=True):
+    """A transaction as the index has it: in that slot."""
+
+    slot: int
+    signature: str
+
+
 async def record(
     connection: Connection, rows: Sequence[EventRow], market_ids: Sequence[str | None], commitment: str
 ) -> set[tuple[str, int]]:
@@ -117,3 +135,8 @@ async def resolve_quarantined(connection: Connection, rows: Sequence[EventRow]) 
 async def known_signatures(connection: Connection, signatures: Sequence[str]) -> set[str]:
     """Those of the transactions whose events are recorded. A transaction's events are recorded together."""
     return {row["tx_signature"] for row in await connection.fetch(_KNOWN, signatures)}
+
+
+async def recorded(connection: Connection, signatures: Sequence[str]) -> list[Recorded]:
+    """What the index has of these transactions, be it in quarantine."""
+    return [Recorded(row["slot"], row["tx_signature"]) for row in await connection.fetch(_SLOTS, signatures)]

@@ -22,6 +22,7 @@ from zmartd.indexer.announce import restate
 from zmartd.indexer.batch import Batch
 from zmartd.indexer.effects import apply_effects
 from zmartd.indexer.protocol import forget_configuration
+from zmartd.indexer.recording import Recorded
 from zmartd.indexer.rows import ADMIN, EventRow, stored_row
 from zmartd.realtime.messages import Message
 
@@ -102,13 +103,6 @@ union all select * from vote_events where market_id = any($1::text[])
 union all select * from admin_events where market_id = any($1::text[])
 """
 _ADDRESSES = "select on_chain_address, id from markets where id = any($1::text[])"
-
-
-class Recorded(Struct, frozen=True, order=True):
-    """A transaction as the index has it: in that slot."""
-
-    slot: int
-    signature: str
 
 
 class Undone(Struct, frozen=True):

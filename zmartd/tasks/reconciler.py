@@ -1,8 +1,8 @@
-"""The task that finds what no webhook brought: the program's history against the index."""
+"""The task that finds what no webhook brought, what became final, and what a lost fork took with it."""
 
 from __future__ import annotations
 
-from zmartd.indexer.reconcile import Reconciler as HistoryWalk
+from zmartd.indexer.reconcile import Reconciler as ChainComparison
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
 
@@ -16,15 +16,21 @@ class Reconciler:
         settings = context.settings.reconciler
         self.enabled = settings.enabled
         self.interval_seconds = settings.interval_seconds
-        self._walk = HistoryWalk(context.rpc, context.fetcher, context.database, context.program.program_id)
+        self._comparison = ChainComparison(
+            context.rpc, context.fetcher, context.database, context.program.program_id
+        )
 
     async def run(self) -> list[Action]:
         """Raises RpcUnavailable, DatabaseUnavailable."""
-        walked = await self._walk.run()
-        if not walked.missing:
-            return []
-        detail = (
-            f"{walked.missing} of {walked.signatures} transactions were missing, "
-            f"with {walked.new_events} new events"
-        )
-        return [Action(None, "repair", ok=True, detail=detail)]
+        walked = await self._comparison.run()
+        actions: list[Action] = []
+        if walked.missing:
+            detail = (
+                f"{walked.missing} of {walked.signatures} transactions were missing, "
+                f"with {walked.new_events} new events"
+            )
+            actions.append(Action(None, "repair", ok=True, detail=detail))
+        if walked.undone:
+            detail = f"{walked.undone} transactions were on a fork that lost, and were taken back"
+            actions.append(Action(None, "undo", ok=True, detail=detail))
+        return actions

@@ -17,8 +17,8 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
+from zmartd.indexer.recording import Recorded
 from zmartd.indexer.truth import TABLES
-from zmartd.indexer.undo import Recorded
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import MarketUpdate, PriceUpdate

@@ -30,3 +30,14 @@ async def test_the_reconciler_applies_what_no_webhook_brought_and_then_finds_not
     assert await world.states(market_id) == (MarketState.PROPOSED, MarketState.PROPOSED)
     await world.vote(VoteKind.PROPOSAL, market_id, yes=1)
     assert await Reconciler(world.own.context()).run() == []
+
+
+async def test_the_reconciler_tells_what_it_took_back(world: World) -> None:
+    await world.cheat("zmartd_advanceSlots", {"slots": 33})
+    await Reconciler(world.own.context()).run()
+    await world.proposal()
+    await world.cheat("zmartd_rollback", {"slots": 10})
+    await world.cheat("zmartd_advanceSlots", {"slots": 33})
+    assert await Reconciler(world.own.context()).run() == [
+        Action(None, "undo", ok=True, detail="1 transactions were on a fork that lost, and were taken back")
+    ]

@@ -107,7 +107,7 @@ class World:
         self.redis = redis
         self.idl = default_idl(str(PROGRAM_ID))
         self.program = Program(self.idl, PROGRAM_ID)
-        self._rpc_url = rpc_url
+        self.rpc_url = rpc_url
         self._session = session
         self._numbers = count(1)
         self._wallets = count(1)
@@ -117,13 +117,17 @@ class World:
     async def daemon(self) -> AsyncIterator[Daemon]:
         """Another daemon; at the end of the block it is gone, whatever it was doing."""
         clock = SystemClock()
-        parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
         async with (
-            Rpc(self._rpc_url, clock=clock) as rpc,
+            Rpc(self.rpc_url, clock=clock) as rpc,
             Sender(rpc, DatabaseOutbox(self.database), clock, self.idl, poll_seconds=0.02) as sender,
         ):
-            indexer = Indexer(self.database, Bus(self.redis, clock), self.program.pdas)
-            yield Daemon(self, rpc, sender, Fetcher(rpc, indexer, parse))
+            yield Daemon(self, rpc, sender, self.fetcher(rpc))
+
+    def fetcher(self, rpc: Rpc) -> Fetcher:
+        """What applies the transactions that `rpc` gives."""
+        parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
+        indexer = Indexer(self.database, Bus(self.redis, SystemClock()), self.program.pdas)
+        return Fetcher(rpc, indexer, parse)
 
     async def act(self, signer: Keypair, *instructions: Instruction, indexed: bool = True) -> str:
         """What a user does on the chain; indexed unless the webhook got lost."""
@@ -229,7 +233,7 @@ class World:
 
     async def cheat(self, method: str, *params: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
-        async with self._session.post(self._rpc_url, json=body) as response:
+        async with self._session.post(self.rpc_url, json=body) as response:
             answer = await response.json()
         assert "error" not in answer, answer
         return answer["result"]

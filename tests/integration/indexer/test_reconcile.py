@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+
+from tests.integration.chain.chain_nodes import Node, node_before
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from zmartd import config
+from zmartd.chain.assemble import sign
+from zmartd.chain.codec import Codec
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transactions import parse_transaction
+from zmartd.clock import SystemClock
+from zmartd.indexer.audit import audit
+from zmartd.indexer.history import History
+from zmartd.indexer.reconcile import Reconciler, Reconciliation
+from zmartd.indexer.replay import replay
+from zmartd.store import cursor
+from zmartd.store.cursor import Cursor
+from zmartd.store.pool import Database
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
+    redis = Redis.from_url(redis_url)
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        yield world
+    await redis.aclose()
+
+
+async def reconciled(world: World) -> Reconciliation:
+    return await Reconciler(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID).run()
+
+
+async def finalized(world: World) -> None:
+    """Everything that is on the chain now stays there."""
+    await world.cheat("zmartd_advanceSlots", {"slots": 33})
+
+
+def purchase(world: World, market_id: str, holder: Keypair, *, target_cost: int = 10**8) -> Instruction:
+    return world.program.buy_shares(
+        user=holder.pubkey(),
+        market=world.address(market_id),
+        protocol_fee_wallet=TREASURY.pubkey(),
+        outcome=True,
+        target_cost=target_cost,
+    )
+
+
+async def active(world: World) -> str:
+    market_id = await world.proposal()
+    await world.approve(market_id)
+    activate = world.program.activate_market(authority=CREATOR.pubkey(), market=world.address(market_id))
+    await world.act(CREATOR, activate)
+    return market_id
+
+
+async def roll_back(world: World, slots: int) -> set[str]:
+    """Undo so many blocks; gives the signatures of their transactions."""
+    return set(await world.cheat("zmartd_rollback", {"slots": slots}))
+
+
+async def settled(world: World) -> Reconciliation:
+    await finalized(world)
+    return await reconciled(world)
+
+
+async def assert_true_to_the_chain(world: World, database_url: str) -> None:
+    report = await audit(world.database, world.own.rpc, PROGRAM_ID, patience_seconds=0.0)
+    assert (report.differences, report.moving) == ((), ())
+    settings = config.Database(url=config.Secret(database_url))
+    parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+    fresh = await replay(world.database, settings, rpc=world.own.rpc, program_id=PROGRAM_ID, parse=parse)
+    assert [one.table for one in fresh.tables if not one.ok] == []
+
+
+async def commitments(world: World) -> set[tuple[str, str]]:
+    tables = ("markets", "trades", "market_events", "trade_events", "admin_events", "protocol_config_history")
+    return {
+        (table, commitment)
+        for table in tables
+        for (commitment,) in await world.fetch(f"select commitment from {table}")
+    }
+
+
+async def test_rows_become_final_with_their_transactions(world: World) -> None:
+    market_id = await active(world)
+    await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+    assert {commitment for _, commitment in await commitments(world)} == {"confirmed"}
+    promoted = (await settled(world)).promoted
+    assert {commitment for _, commitment in await commitments(world)} == {"finalized"}
+    assert promoted == 5
+    await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+    assert await world.fetch("select commitment from markets") == [("confirmed",)]
+    assert (await reconciled(world)).promoted == 0
+    assert (await settled(world)).promoted == 1
+    assert {commitment for _, commitment in await commitments(world)} == {"finalized"}
+
+
+async def test_what_was_missed_is_final_at_once_where_the_chain_is(world: World) -> None:
+    market_id = await world.proposal(indexed=False)
+    await world.approve(market_id, indexed=False)
+    await finalized(world)
+    found = await reconciled(world)
+    assert (found.missing, found.new_events, found.undone) == (2, 3, 0)
+    assert await world.fetch("select distinct commitment from market_events") == [("finalized",)]
+
+
+async def test_what_a_lost_fork_took_with_it_is_taken_back(world: World, database_url: str) -> None:
+    market_id = await active(world)
+    await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+    await finalized(world)
+    await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+    await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0], target_cost=3 * 10**8))
+    lost = await roll_back(world, 20)
+    assert len(lost) == 2
+    await world.act(HOLDERS[2], purchase(world, market_id, HOLDERS[2]))
+    assert (await reconciled(world)).undone == 0, "its slot is not final yet"
+    found = await settled(world)
+    assert (found.undone, found.missing) == (2, 0)
+    assert {row[0] for row in await world.fetch("select tx_signature from orphaned_events")} == lost
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_what_a_lost_fork_created_is_hidden_until_it_is_created_again(
+    world: World, database_url: str
+) -> None:
+    await finalized(world)
+    await active(world)
+    assert len(await roll_back(world, 20)) == 3
+    assert (await settled(world)).undone == 3
+    await assert_true_to_the_chain(world, database_url)
+    assert await world.fetch("select orphaned, state from markets") == [(True, "PROPOSED")]
+
+
+async def test_a_transaction_that_landed_again_elsewhere_is_indexed_as_it_is_there(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    await finalized(world)
+    rpc = world.own.rpc
+    latest = await rpc.latest_blockhash()
+    wire = sign(
+        [purchase(world, market_id, HOLDERS[0])],
+        HOLDERS[0],
+        latest.blockhash,
+        latest.last_valid_block_height,
+        "test",
+    )
+    await world.own.sender.send(wire)
+    first = await world.own.fetcher.apply_signature(wire.signature)
+    assert await roll_back(world, 10) == {wire.signature}
+    await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+    await rpc.rebroadcast(wire.wire)
+
+    async def landed() -> bool:
+        return await rpc.transaction(wire.signature) is not None
+
+    await world.until(landed)
+    found = await reconciled(world)
+    assert (found.undone, found.missing) == (1, 0)
+    ((slot,),) = await world.fetch("select slot from trades where tx_signature = $1", wire.signature)
+    assert slot > first.slot
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+@asynccontextmanager
+async def reconciler_before_a_node(world: World) -> AsyncIterator[tuple[Reconciler, Node]]:
+    async with (
+        node_before(world.rpc_url) as node,
+        Rpc(node.address, clock=SystemClock()) as rpc,
+    ):
+        yield Reconciler(rpc, world.own.fetcher, world.database, PROGRAM_ID), node
+
+
+async def test_a_node_that_keeps_no_old_transactions_proves_nothing(world: World) -> None:
+    market_id = await active(world)
+    await finalized(world)
+    await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+    await roll_back(world, 10)
+    await finalized(world)
+    async with reconciler_before_a_node(world) as (reconciler, node):
+        node.instead("getFirstAvailableBlock", 10_000)
+        assert (await reconciler.run()).undone == 0
+        assert (await reconciler.run()).undone == 1
+
+
+async def test_a_node_that_is_behind_proves_nothing(world: World) -> None:
+    market_id = await active(world)
+    await finalized(world)
+    await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+    await roll_back(world, 10)
+    await finalized(world)
+    async with reconciler_before_a_node(world) as (reconciler, node):
+        node.instead("getSignatureStatuses", {"context": {"slot": 1}, "value": [None]})
+        assert (await reconciler.run()).undone == 0
+        assert (await reconciler.run()).undone == 1
+
+
+async def test_the_cursor_waits_for_a_transaction_that_the_node_does_not_give(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    for holder in HOLDERS[:3]:
+        await world.act(holder, purchase(world, market_id, holder), indexed=False)
+    await finalized(world)
+    async with (
+        node_before(world.rpc_url) as node,
+        Rpc(node.address, clock=SystemClock()) as rpc,
+    ):
+        fetcher = world.fetcher(rpc)
+        reconciler = Reconciler(rpc, fetcher, world.database, PROGRAM_ID)
+        node.instead("getTransaction", None)
+        first = await reconciler.run()
+        assert (first.missing, first.slot) == (2, None)
+        second = await reconciler.run()
+        assert second.missing == 1
+        assert second.slot is not None
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_a_transaction_that_nobody_can_read_is_kept_and_holds_nothing_up(world: World) -> None:
+    await world.proposal(indexed=False)
+    await finalized(world)
+    async with (
+        node_before(world.rpc_url) as node,
+        Rpc(node.address, clock=SystemClock()) as rpc,
+    ):
+        newest, *_ = await rpc.signatures_for_address(PROGRAM_ID)
+        node.instead("getTransaction", {"slot": newest.slot, "meta": "nonsense"})
+        found = await Reconciler(rpc, world.fetcher(rpc), world.database, PROGRAM_ID).run()
+    assert found.slot is not None
+    ((signature, commitment, reason),) = await world.fetch(
+        "select tx_signature, commitment, reason from quarantined_events"
+    )
+    assert (signature, commitment) == (newest.signature, "finalized")
+    assert reason.startswith("this is not a transaction")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_forks_do_the_index_becomes_what_the_chain_is(
+    world: World, database_url: str, seed: int
+) -> None:
+    rng = random.Random(seed)
+    markets = [await active(world), await active(world)]
+    await finalized(world)
+    for _ in range(6):
+        for _ in range(rng.randint(1, 4)):
+            holder, market_id = rng.choice(HOLDERS), rng.choice(markets)
+            buy = purchase(world, market_id, holder, target_cost=rng.randint(10**7, 10**9))
+            await world.act(holder, buy, indexed=rng.random() < 0.6)
+        if rng.random() < 0.5:
+            await world.proposal(indexed=rng.random() < 0.5)
+        if rng.random() < 0.6:
+            await roll_back(world, rng.randint(0, 12))
+        if rng.random() < 0.5:
+            await reconciled(world)
+        if rng.random() < 0.3:
+            await finalized(world)
+    await settled(world)
+    assert (await settled(world)).undone == 0
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_daemons_that_reconcile_at_once_do_no_harm(world: World, database_url: str) -> None:
+    market_id = await active(world)
+    await finalized(world)
+    for holder in HOLDERS:
+        await world.act(holder, purchase(world, market_id, holder), indexed=holder is HOLDERS[0])
+    await roll_back(world, 3)
+    await finalized(world)
+    async with world.daemon() as other:
+        rivals = [
+            Reconciler(daemon.rpc, daemon.fetcher, world.database, PROGRAM_ID)
+            for daemon in (world.own, other, world.own)
+        ]
+        await asyncio.gather(*(rival.run() for rival in rivals))
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_a_node_that_refuses_every_third_request_is_asked_again(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    for holder in HOLDERS:
+        await world.act(holder, purchase(world, market_id, holder), indexed=False)
+    await finalized(world)
+    await world.misbehave(failRate=0.3, status=429)
+    assert (await reconciled(world)).missing == len(HOLDERS)
+    await world.misbehave()
+    await assert_true_to_the_chain(world, database_url)
+
+
+def history(world: World, page_size: int) -> History:
+    return History(world.own.rpc, world.database, PROGRAM_ID, page_size)
+
+
+async def move_cursor(world: World, signature: str, slot: int) -> None:
+    async with world.database.service() as connection:
+        await cursor.advance(connection, str(PROGRAM_ID), Cursor(signature, slot))
+
+
+@pytest.mark.parametrize("page_size", [2, 3, 5, 11, 12, 13, 1_000])
+async def test_a_history_is_told_oldest_first_and_once_whatever_the_size_of_a_page(
+    world: World, page_size: int
+) -> None:
+    for _ in range(11):
+        await world.proposal(indexed=False)
+    await finalized(world)
+    whole = [info.signature for info in reversed(await world.own.rpc.signatures_for_address(PROGRAM_ID))]
+    told: list[str] = []
+    async for page in history(world, page_size).pages():
+        assert len(page) < page_size
+        told += [info.signature for info in page]
+        await move_cursor(world, page[-1].signature, page[-1].slot)
+    assert told == whole
+    assert len(whole) == 12
+    assert await world.fetch("select * from history_bookmarks") == []
+
+
+async def test_a_walk_that_was_interrupted_goes_on_where_it_was(world: World) -> None:
+    for _ in range(11):
+        await world.proposal(indexed=False)
+    await finalized(world)
+    whole = [info.signature for info in reversed(await world.own.rpc.signatures_for_address(PROGRAM_ID))]
+    told: list[str] = []
+    async with aclosing(history(world, 3).pages()) as pages:
+        page = await anext(pages)
+        told += [info.signature for info in page]
+        await move_cursor(world, page[-1].signature, page[-1].slot)
+    marks = await world.fetch("select slot from history_bookmarks order by slot")
+    assert len(marks) > 3
+    await world.proposal(indexed=False)
+    async with aclosing(history(world, 3).pages()) as pages:
+        page = await anext(pages)
+        told += [info.signature for info in page]
+    assert told == whole[: len(told)]
+    left = await world.fetch("select slot from history_bookmarks order by slot")
+    assert left == marks[1:], "the new walk did not go down again"

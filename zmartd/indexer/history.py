@@ -1,0 +1,83 @@
+"""A program's history from the cursor on, oldest first, although nodes tell it newest first.
+
+A walk goes down from the newest transaction to the cursor and leaves a bookmark on each page; then it comes
+up again from bookmark to bookmark, asking anew for each page. So it holds one page and the bookmarks, however
+long the history is, and since bookmarks are durable an interrupted walk goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from solders.pubkey import Pubkey
+
+from zmartd.chain.answers import SignatureInfo
+from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
+from zmartd.log import get_logger
+from zmartd.store import bookmarks, cursor
+from zmartd.store.bookmarks import Bookmark
+from zmartd.store.pool import Database
+
+log = get_logger(__name__)
+
+
+class History:
+    """What mentions a program, after the durable cursor. Several walks at once only do the work twice."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        database: Database,
+        program_id: Pubkey,
+        page_size: int = MAX_SIGNATURES_PER_REQUEST,
+    ) -> None:
+        """`page_size` is how many signatures one request asks for, from 2 to MAX_SIGNATURES_PER_REQUEST."""
+        self._rpc = rpc
+        self._database = database
+        self._program_id = program_id
+        self._page_size = page_size
+
+    async def pages(self) -> AsyncGenerator[list[SignatureInfo], None]:
+        """Oldest first, fewer than the page size in each, the newest transactions last.
+
+        Whoever takes a page moves the cursor over it before asking for the next one.
+        Raises RpcUnavailable, DatabaseUnavailable.
+        """
+        program = str(self._program_id)
+        async with self._database.service() as connection:
+            start = await cursor.find(connection, program)
+            marks = await bookmarks.pending(connection, program, start.slot if start else -1)
+        left_over = set(marks)
+        until = start.signature if start else None
+        while True:
+            before = marks[-1].signature if marks else None
+            page = await self._rpc.signatures_for_address(
+                self._program_id, before=before, until=until, limit=self._page_size
+            )
+            if len(page) == self._page_size:
+                marks.append(await self._mark(page))
+                continue
+            if page:
+                yield page[::-1]
+                until = page[0].signature
+            if not marks:
+                return
+            done = marks.pop()
+            async with self._database.service() as connection:
+                await bookmarks.drop(connection, program, done)
+            if not page and done not in left_over:
+                # Something was below this bookmark just now: the node does not know the transaction.
+                log.warning("history.unknown_bookmark", signature=done.signature, slot=done.slot)
+                return
+
+    async def _mark(self, page: list[SignatureInfo]) -> Bookmark:
+        """A bookmark on the last transaction but one: what lies between two of them is less than a page.
+
+        Only a finalized one is kept: any other may leave the history again.
+        """
+        mark = page[-2]
+        bookmark = Bookmark(mark.signature, mark.slot)
+        if mark.confirmation_status == "finalized":
+            async with self._database.service() as connection:
+                await bookmarks.put(connection, str(self._program_id), bookmark)
+        return bookmark

@@ -1,0 +1,31 @@
+"""Transactions whose logs the runtime cut off: which they are, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncpg import Connection
+
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.rows import moment
+
+_NOTE = """
+insert into truncated_transactions (tx_signature, slot, index_in_block, block_time, events_read)
+select * from unnest($1::text[], $2::bigint[], $3::int[], $4::timestamptz[], $5::int[])
+on conflict do nothing
+"""
+
+
+async def note_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
+    """Remember those with more events than their logs tell; returns how many were given."""
+    cut = [transaction for transaction in transactions if transaction.logs_truncated]
+    if cut:
+        await connection.execute(
+            _NOTE,
+            [tx.signature for tx in cut],
+            [tx.slot for tx in cut],
+            [tx.index_in_block for tx in cut],
+            [None if tx.block_time is None else moment(tx.block_time) for tx in cut],
+            [len(tx.events) for tx in cut],
+        )
+    return len(cut)
