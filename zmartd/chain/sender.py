@@ -18,6 +18,7 @@ from zmartd.chain.rpc import PREFLIGHT_FAILED, Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
+from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 
 MAX_PENDING = 10_000
@@ -218,9 +219,11 @@ class Sender:
             del self._pending[pending.signature]
             pending.ended.set_result(error)
             return
+        await reached(Point.SENDER_RECORDED)
         pending.sent_at = self._clock.monotonic()
         try:
             await self._rpc.send(pending.transaction.wire)
+            await reached(Point.SENDER_SENT)
         except RpcUnavailable as error:
             log.warning("sender.not_sent_yet", signature=pending.signature, reason=error.message)
         except RpcRejected as error:
@@ -336,12 +339,14 @@ class Sender:
         end = pending.end
         if end is None:
             return
+        await reached(Point.SENDER_ENDED)
         error = None if end.failure is None else end.failure.name
         try:
             await self._outbox.settle(pending.signature, end.fate, end.slot, error)
         except Exception:
             log.exception("sender.not_settled", signature=pending.signature, fate=end.fate.value)
             return
+        await reached(Point.SENDER_SETTLED)
         _SETTLED.labels(end.fate.value).inc()
         log.info(
             "sender.settled",

@@ -17,6 +17,7 @@ from zmartd.chain.sender import (
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
+from zmartd.faults import Point, reached
 from zmartd.http.errors import ProgramRefused
 from zmartd.http.program_errors import failure_named
 from zmartd.http.relay import Relayable
@@ -90,6 +91,7 @@ class Submissions:
             purpose=_PURPOSE,
         )
         await self._outbox.record(signed)
+        await reached(Point.RELAY_RECORDED)
         return signed
 
     async def _pass_on(self, transaction: SignedTransaction) -> ChainTransaction:
@@ -98,7 +100,10 @@ class Submissions:
         except TransactionFailed as error:
             if error.slot is None:
                 raise self._refused(transaction.signature, error.failure.name) from error
-        return await self._executed(transaction.signature)
+        await reached(Point.RELAY_LANDED)
+        executed = await self._executed(transaction.signature)
+        await reached(Point.RELAY_INDEXED)
+        return executed
 
     async def _settled(self, sent: Sent, fate: Fate) -> ChainTransaction:
         signature = sent.transaction.signature

@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.faults import Point, reached
 from zmartd.indexer import markets
 from zmartd.indexer.announce import announce
 from zmartd.indexer.batch import Batch
@@ -102,6 +103,7 @@ class Indexer:
         async def besides(connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
             nonlocal undone
             undone = await undo(connection, lost)
+            await reached(Point.APPLY_UNDONE)
             return list(undone.messages)
 
         await self._enter(instead, commitment, besides)
@@ -128,6 +130,7 @@ class Indexer:
             return new, news + messages
 
         new, messages = await self._commit(work)
+        await reached(Point.APPLY_COMMITTED)
         for row in new:
             _EVENTS.labels(row.event_type).inc()
         await self._publish(messages)
@@ -154,14 +157,17 @@ class Indexer:
         new = [row for row in rows if row.key in new_keys]
         if not new:
             return [], []
+        await reached(Point.APPLY_RECORDED)
         waited = await self._ensure_markets(connection, new, addresses)
         # An event of this batch whose market the batch makes has waited, too, for an instant.
         due = {row.key: row for row in new + waited}
         batch = Batch(list(due.values()), addresses, commitment)
         before = await markets.lock_markets(connection, batch.slots)
         repriced = await apply_effects(connection, batch, before)
+        await reached(Point.APPLY_COUNTED)
         slots = dict.fromkeys(repriced, 0) | batch.slots
         after = await markets.settle_markets(connection, slots, commitment)
+        await reached(Point.APPLY_SETTLED)
         return new, announce(batch, before, after)
 
     async def _ensure_markets(

@@ -15,6 +15,7 @@ from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
+from zmartd.faults import Point, reached
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.group_commit import GroupCommit
 from zmartd.log import get_logger
@@ -71,6 +72,7 @@ class Inbox:
         """
         count = len(transactions_of(body))
         if count:
+            await reached(Point.INBOX_READ)
             await self._commit.add((body, count))
             _DELIVERIES.labels("accepted").inc()
             self._arrived.set()
@@ -102,12 +104,17 @@ class Inbox:
         async with self._database.service() as connection:
             deliveries = await inbox.take(connection, now, _MAX_TAKE)
             if deliveries:
+                await reached(Point.INBOX_TAKEN)
                 await self._work_off(connection, deliveries, now)
+        if deliveries:
+            await reached(Point.INBOX_SETTLED)
         return len(deliveries)
 
     async def _add(self, deliveries: list[tuple[bytes, int]]) -> None:
         async with self._database.service() as connection:
             await inbox.add(connection, deliveries)
+            await reached(Point.INBOX_WRITTEN)
+        await reached(Point.INBOX_COMMITTED)
 
     async def _work_off(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
         readable: list[tuple[Delivery, list[ChainTransaction]]] = []
@@ -126,7 +133,9 @@ class Inbox:
             log.exception("inbox.batch_failed", deliveries=len(readable))
             await self._one_by_one(connection, readable, now)
         else:
+            await reached(Point.INBOX_APPLIED)
             await inbox.finish(connection, [delivery.id for delivery, _ in readable])
+            await reached(Point.INBOX_FINISHED)
             _DELIVERIES.labels("applied").inc(len(readable))
 
     async def _one_by_one(

@@ -11,6 +11,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.faults import Point, reached
 from zmartd.indexer.commitment import promote
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
@@ -76,6 +77,7 @@ class Reconciler:
             async for page in pages:
                 for batch in _batches(page):
                     repaired = await self._repair(batch)
+                    await reached(Point.RECONCILER_REPAIRED)
                     signatures += len(batch)
                     missing += repaired.missing
                     new_events += repaired.new_events
@@ -88,14 +90,14 @@ class Reconciler:
                     break
         settled = await self._finality.settle()
         async with self._database.service() as connection:
-            reached = await cursor.find(connection, str(self._program_id))
+            stands = await cursor.find(connection, str(self._program_id))
         return Reconciliation(
             signatures,
             missing,
             new_events,
             promoted + settled.promoted,
             undone + settled.undone,
-            reached.slot if reached else None,
+            stands.slot if stands else None,
         )
 
     async def _repair(self, batch: Sequence[SignatureInfo]) -> _Repaired:
@@ -154,6 +156,7 @@ class Reconciler:
             await cursor.advance(
                 connection, str(self._program_id), Cursor(final[-1].signature, final[-1].slot)
             )
+        await reached(Point.RECONCILER_ADVANCED)
 
 
 def _by_commitment(

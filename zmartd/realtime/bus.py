@@ -14,6 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
+from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 from zmartd.realtime.messages import (
     Change,
@@ -87,6 +88,7 @@ class Bus:
         """Publish in order, in one round trip. Raises BusUnavailable."""
         if not messages:
             return
+        await reached(Point.PUBLISH_BEGUN)
         pipeline = self._redis.pipeline(transaction=False)
         if self._lost:
             pipeline.publish(_GAP, b"")
@@ -99,6 +101,7 @@ class Bus:
             self._lost = True
             raise BusUnavailable(reason=str(error) or type(error).__name__) from error
         self._lost = False
+        await reached(Point.PUBLISH_DONE)
 
     async def listen(self) -> AsyncGenerator[Message | Gap]:
         """Every message from now on, in the order in which Redis got them; it never ends by itself.

@@ -15,6 +15,7 @@ from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.chain.assemble import sign
 from zmartd.chain.wire import UndecodableData
 from zmartd.errors import ZmartdError
+from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.recording import known_signatures
 from zmartd.log import get_logger
@@ -158,15 +159,20 @@ class Authority:
         proposed = sign(
             instructions, self._keypair, latest.blockhash, latest.last_valid_block_height, purpose
         )
+        await reached(Point.AUTHORITY_SIGNED)
         async with self._database.service() as connection:
             claim = await intents.claim(connection, market.id, proposed, market.slot)
             signature = claim.transaction.signature
             if recording is not None:
                 await recording(connection, signature)
+            await reached(Point.AUTHORITY_CLAIMED)
+        await reached(Point.AUTHORITY_RECORDED)
         if claim.landed_slot is None:
             await self._sender.send(claim.transaction)
+        await reached(Point.AUTHORITY_LANDED)
         try:
             await self._fetcher.apply_signature(signature)
+            await reached(Point.AUTHORITY_INDEXED)
         except TransactionNotFound:
             # Confirmed, but not yet at the node that answers: a webhook or the next run brings it.
             log.warning("task.not_indexed_yet", market_id=market.id, signature=signature)
