@@ -42,6 +42,6 @@ async def test_what_the_watcher_raises_is_raised_at_the_point() -> None:
     async def fail(point: Point) -> None:
         raise ConnectionResetError(point)
 
-    with watching(fail), pytest.raises(ConnectionResetError, match="apply.settled"):
+    with watching(fail), pytest.raises(ConnectionResetError, match=r"apply\.settled"):
         await reached(Point.APPLY_SETTLED)
     await reached(Point.APPLY_SETTLED)

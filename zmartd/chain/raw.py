@@ -45,7 +45,10 @@ Instructions = Annotated[list[RawInstruction], Meta(max_length=MAX_INSTRUCTIONS)
 
 
 class RawInner(Struct, gc=False):
+    """What programs called while the message's instruction `index` ran."""
+
     instructions: Instructions
+    index: Annotated[int, Meta(ge=0, lt=MAX_INSTRUCTIONS)] = 0
 
 
 class RawMessage(Struct, gc=False, rename="camel"):

@@ -19,6 +19,7 @@ from zmartd.chain.arguments import (
     MarketCreation,
     read_arguments,
 )
+from zmartd.chain.calls import Call, read_calls
 from zmartd.chain.codec import Codec
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.failures import ProgramFailure, explain_failure
@@ -51,7 +52,8 @@ class Quarantined(Struct, frozen=True, gc=False):
 class ChainTransaction(Struct, frozen=True, gc=False):
     """What one transaction did. A failed one has an `error` and nothing else: no events, no creations.
 
-    `logs_truncated` says that events may be missing: the accounts must be read instead.
+    `logs_truncated` says that events may be missing; then `calls` is what it asked of the program, None where
+    the node does not know.
     """
 
     signature: str
@@ -66,6 +68,7 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     dispute_counts: tuple[DisputeCount, ...]
     logs_truncated: bool
     resolver_payments: tuple[ResolverPayment, ...] = ()
+    calls: tuple[Call, ...] | None = None
 
 
 def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) -> ChainTransaction:
@@ -91,8 +94,15 @@ def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) 
         [record.event for record in events], keys, meta.pre_balances, meta.post_balances
     )
     arguments = read_arguments(own, keys)
+    calls = None if complete else read_calls(transaction, program)
     return _transaction(
-        transaction, events, quarantined, arguments, logs_truncated=not complete, payments=payments
+        transaction,
+        events,
+        quarantined,
+        arguments,
+        logs_truncated=not complete,
+        payments=payments,
+        calls=calls,
     )
 
 
@@ -110,6 +120,7 @@ def _transaction(
     error: ProgramFailure | None = None,
     logs_truncated: bool = False,
     payments: tuple[ResolverPayment, ...] = (),
+    calls: tuple[Call, ...] | None = None,
 ) -> ChainTransaction:
     return ChainTransaction(
         transaction.transaction.signatures[0],
@@ -124,6 +135,7 @@ def _transaction(
         arguments.dispute_counts,
         logs_truncated,
         payments,
+        calls,
     )
 
 

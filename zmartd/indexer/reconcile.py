@@ -17,6 +17,7 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
 from zmartd.indexer.history import History
 from zmartd.indexer.recording import Recorded, recorded
+from zmartd.indexer.restoration import Restoration, Restored
 from zmartd.store import cursor
 from zmartd.store.cursor import Cursor
 from zmartd.store.pool import Database
@@ -34,6 +35,8 @@ class Reconciliation(Struct, frozen=True):
     """Transactions in the index that are final now."""
     undone: int
     """Transactions in the index that were not on the chain as it had them, and were taken back."""
+    restored: int
+    """Transactions with truncated logs that are whole now."""
     slot: int | None
     """Up to which nothing is missing; None before anything was found."""
 
@@ -63,9 +66,11 @@ class Reconciler:
         self._program_id = program_id
         self._history = History(rpc, database, program_id)
         self._finality = Finality(rpc, fetcher, database)
+        self._restoration = Restoration(rpc, fetcher, database, program_id)
 
     async def run(self) -> Reconciliation:
-        """Fetch and apply what is missing, the oldest first; then settle what is final and what is gone.
+        """Fetch and apply what is missing, the oldest first; then settle what is final, what is gone and
+        what was not told in full.
 
         The cursor stops at finalized transactions: what can still disappear is looked at again. Being stopped
         in between loses only the work since the last batch. Several daemons that do this at once do it twice,
@@ -91,12 +96,14 @@ class Reconciler:
         settled = await self._finality.settle()
         async with self._database.service() as connection:
             stands = await cursor.find(connection, str(self._program_id))
+        restored = await self._restoration.run(stands.slot) if stands else Restored()
         return Reconciliation(
             signatures,
             missing,
-            new_events,
+            new_events + restored.new_events,
             promoted + settled.promoted,
             undone + settled.undone,
+            restored.resolved,
             stands.slot if stands else None,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 from msgspec import Struct
+from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
 from zmartd import config
@@ -19,6 +20,7 @@ from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.backfill import Progress, backfill, successful_transactions, unheard
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.restoration import Restoration
 from zmartd.indexer.truth import table_hashes
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import Message
@@ -87,8 +89,10 @@ async def replay(
         attempt = 0
         while True:
             attempt += 1
+            finalized_slot = await rpc.slot(CommitmentLevel.Finalized)
             history = await successful_transactions(rpc, program_id)
             done = await backfill(replayed, fetcher, history, progress)
+            await Restoration(rpc, fetcher, replayed, program_id).run(finalized_slot)
             report = ReplayReport(done.transactions, await _compare(database, replayed))
             if report.ok or attempt == _ATTEMPTS:
                 return report

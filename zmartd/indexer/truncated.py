@@ -14,6 +14,15 @@ insert into truncated_transactions (tx_signature, slot, index_in_block, block_ti
 select * from unnest($1::text[], $2::bigint[], $3::int[], $4::timestamptz[], $5::int[])
 on conflict do nothing
 """
+_OPEN = """
+select tx_signature from truncated_transactions
+ where resolved_at is null and slot <= $1 order by slot, index_in_block, tx_signature limit $2
+"""
+_EXPLAIN = """
+update truncated_transactions
+   set reason = $2, resolved_at = case when $2::text is null then now() end
+ where tx_signature = $1
+"""
 
 
 async def note_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
@@ -29,3 +38,13 @@ async def note_truncated(connection: Connection, transactions: Sequence[ChainTra
             [len(tx.events) for tx in cut],
         )
     return len(cut)
+
+
+async def open_signatures(connection: Connection, until_slot: int, limit: int) -> list[str]:
+    """Those that are not resolved, the oldest first. Takes a service transaction."""
+    return [row["tx_signature"] for row in await connection.fetch(_OPEN, until_slot, limit)]
+
+
+async def explain(connection: Connection, signature: str, reason: str | None) -> None:
+    """Say what is missing of one, or with None that nothing is. Takes a service transaction."""
+    await connection.execute(_EXPLAIN, signature, reason)

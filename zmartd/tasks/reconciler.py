@@ -33,4 +33,7 @@ class Reconciler:
         if walked.undone:
             detail = f"{walked.undone} transactions were on a fork that lost, and were taken back"
             actions.append(Action(None, "undo", ok=True, detail=detail))
+        if walked.restored:
+            detail = f"{walked.restored} transactions with truncated logs are whole"
+            actions.append(Action(None, "restore", ok=True, detail=detail))
         return actions
