@@ -17,6 +17,9 @@ from zmartd.errors import ZmartdError
 
 Result = TypeVar("Result")
 
+_SHORTEST_SIGNATURE = 64
+"""Characters that 64 bytes have at least in base58."""
+
 DATA_DIRECTORY = Path(".zmartd")
 
 config_option = click.option(
@@ -204,7 +207,7 @@ def backfill(
     stay in quarantine.
     """
     from zmartd import operation_tables, operations
-    from zmartd.indexer.backfill import Stretch
+    from zmartd.indexer.stretch import Stretch
 
     if quarantine and (from_slot or until):
         raise click.UsageError("--quarantine looks at every line there is: give no part of the history")
@@ -213,7 +216,7 @@ def backfill(
         readmitted = run(lambda: operations.readmit_quarantined(settings))
         _print(as_json, readmitted, operation_tables.of_readmission(readmitted))
         sys.exit(1 if readmitted.remaining else 0)
-    stretch = Stretch(from_slot, int(until) if until and until.isascii() and until.isdigit() else until)
+    stretch = Stretch(from_slot, _slot_or_signature(until))
     with _progress(as_json) as progress:
         done = run(lambda: operations.fill(settings, stretch, progress))
     _print(as_json, done, operation_tables.of_backfill(done))
@@ -301,6 +304,12 @@ def _operator_settings(config_path: Path | None) -> config.Settings:
     settings = config.load(config_path)
     log.configure("error", "console")
     return settings
+
+
+def _slot_or_signature(until: str | None) -> int | str | None:
+    """Digits alone are a slot, unless they are as many as only a signature has."""
+    is_slot = until is not None and until.isascii() and until.isdigit() and len(until) < _SHORTEST_SIGNATURE
+    return int(until) if until is not None and is_slot else until
 
 
 def _print(as_json: bool, result: object, text: str) -> None:

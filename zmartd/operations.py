@@ -12,16 +12,10 @@ from zmartd.daemon import open_core
 from zmartd.indexer import audit as auditing
 from zmartd.indexer import replay as replaying
 from zmartd.indexer.audit import AuditReport
-from zmartd.indexer.backfill import (
-    Backfilled,
-    Progress,
-    Stretch,
-    backfill,
-    successful_transactions,
-    unheard,
-)
+from zmartd.indexer.backfill import Backfilled, Progress, backfill, unheard
 from zmartd.indexer.readmission import Readmission, readmit
 from zmartd.indexer.replay import ReplayReport
+from zmartd.indexer.stretch import Stretch, Survey
 from zmartd.store import inbox
 from zmartd.store.inbox import ParkedDelivery
 from zmartd.store.pool import Database
@@ -70,8 +64,8 @@ async def replay(settings: Settings, progress: Progress = unheard) -> ReplayRepo
 async def fill(settings: Settings, stretch: Stretch, progress: Progress = unheard) -> Backfilled:
     """Apply what the index lacks of a stretch of the program's history."""
     async with open_core(settings, SystemClock()) as core:
-        history = await successful_transactions(core.rpc, core.idl.program_id, stretch)
-        return await backfill(core.database, core.fetcher, history, progress)
+        survey = await Survey(core.rpc, core.idl.program_id, stretch).look()
+        return await backfill(core.database, core.fetcher, survey, progress)
 
 
 async def readmit_quarantined(settings: Settings) -> Readmission:

@@ -7,6 +7,8 @@ then is either newer than the audit, and on its way, or was lost.
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
@@ -15,10 +17,11 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock, SystemClock
 from zmartd.indexer.account_state import read_accounts, read_market
-from zmartd.indexer.backfill import Backfilled, backfill, missing_transactions, successful_transactions
+from zmartd.indexer.backfill import Backfilled, backfill, missing_transactions
 from zmartd.indexer.comparison import Difference, State, compare
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.indexed_state import IndexedState, read_index, read_indexed_market
+from zmartd.indexer.stretch import Survey
 from zmartd.store.pool import Database
 
 PATIENCE_SECONDS = 5.0
@@ -80,7 +83,9 @@ async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> t
 
     Some of them may have none to give, like a payment into the account.
     """
-    return await missing_transactions(database, await successful_transactions(rpc, address))
+    survey = await Survey(rpc, address).look()
+    async with aclosing(survey.pages()) as pages:
+        return tuple([one async for page in pages for one in await missing_transactions(database, page)])
 
 
 async def repair(
@@ -94,11 +99,16 @@ async def repair(
         Pdas(program_id).global_config() if one.market is None else Pubkey.from_string(one.market)
         for one in report.differences
     }
-    lacking: dict[str, SignatureInfo] = {}
-    for address in addresses:
-        for one in await missing_signatures(database, rpc, address):
-            lacking[one.signature] = one
-    return await backfill(database, fetcher, sorted(lacking.values(), key=lambda one: one.slot))
+    done = [
+        await backfill(database, fetcher, await Survey(rpc, address).look())
+        for address in sorted(addresses, key=str)
+    ]
+    return Backfilled(
+        sum(one.transactions for one in done),
+        sum(one.applied for one in done),
+        sum(one.new_events for one in done),
+        tuple(signature for one in done for signature in one.not_found),
+    )
 
 
 class _Auditor:

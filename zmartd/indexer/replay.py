@@ -18,9 +18,10 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.backfill import Progress, backfill, successful_transactions, unheard
+from zmartd.indexer.backfill import Progress, backfill, unheard
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.restoration import Restoration
+from zmartd.indexer.stretch import Survey
 from zmartd.indexer.truth import table_hashes
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import Message
@@ -90,8 +91,8 @@ async def replay(
         while True:
             attempt += 1
             finalized_slot = await rpc.slot(CommitmentLevel.Finalized)
-            history = await successful_transactions(rpc, program_id)
-            done = await backfill(replayed, fetcher, history, progress)
+            survey = await Survey(rpc, program_id).look()
+            done = await backfill(replayed, fetcher, survey, progress)
             await Restoration(rpc, fetcher, replayed, program_id).run(finalized_slot)
             report = ReplayReport(done.transactions, await _compare(database, replayed))
             if report.ok or attempt == _ATTEMPTS:

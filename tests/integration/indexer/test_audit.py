@@ -22,7 +22,7 @@ from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
 from zmartd.indexer.audit import AuditReport, audit, missing_signatures, repair
-from zmartd.indexer.backfill import Backfilled, Stretch, UnknownEnd, backfill, successful_transactions
+from zmartd.indexer.backfill import Backfilled
 from zmartd.indexer.comparison import Difference
 from zmartd.indexer.replay import ReplayReport, replay
 from zmartd.store.pool import Database
@@ -233,27 +233,6 @@ async def test_a_replay_shows_what_somebody_altered(world: World, database_url: 
     await alter(world, "update trades set lp_fee = lp_fee + 1")
     report = await replayed(world, database_url)
     assert [one.table for one in report.tables if not one.ok] == ["trades"]
-
-
-async def test_a_backfill_from_genesis_fills_an_empty_index_and_goes_on_where_it_was(world: World) -> None:
-    market_id = await world.proposal(indexed=False)
-    await world.approve(market_id, indexed=False)
-    history = await successful_transactions(world.own.rpc, PROGRAM_ID)
-    creation = next(one for one in history if one.slot > history[0].slot)
-    early = await successful_transactions(world.own.rpc, PROGRAM_ID, Stretch(until=creation.signature))
-    seen: list[tuple[int, int]] = []
-    first = await backfill(
-        world.database, world.own.fetcher, early, lambda done, total: seen.append((done, total))
-    )
-    rest = await backfill(world.database, world.own.fetcher, history)
-    assert (first.applied, rest.applied, rest.ok) == (1, 1, True)
-    assert seen == [(2, 2)]
-    assert (await audited(world)).differences == ()
-
-
-async def test_a_stretch_that_ends_with_an_unknown_transaction_is_refused(world: World) -> None:
-    with pytest.raises(UnknownEnd):
-        await successful_transactions(world.own.rpc, PROGRAM_ID, Stretch(until="1" * 64))
 
 
 async def test_a_market_that_never_stands_still_is_no_difference(world: World) -> None:

@@ -29,14 +29,19 @@ async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIter
 
 
 @pytest.fixture
-def zmartd(world: World, database_url: str, redis_url: str, tmp_path: Path) -> Zmartd:
-    """Runs a command; gives its exit status and what it printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")} | {
+def environment(world: World, database_url: str, redis_url: str) -> dict[str, str]:
+    """What tells a command where everything is."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")} | {
         "ZMARTD_DATABASE_URL": database_url,
         "ZMARTD_REDIS_URL": redis_url,
         "ZMARTD_SOLANA_RPC_URL": world.own.rpc.endpoint,
         "ZMARTD_SOLANA_PROGRAM_ID": str(PROGRAM_ID),
     }
+
+
+@pytest.fixture
+def zmartd(environment: dict[str, str], tmp_path: Path) -> Zmartd:
+    """Runs a command; gives its exit status and what it printed."""
 
     async def run(*arguments: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
@@ -77,6 +82,54 @@ async def test_a_backfill_from_genesis_leaves_nothing_to_find(world: World, zmar
     assert (status, printed) == (0, "3 transactions, 2 of them missing, 3 new events\n")
     status, printed = await zmartd("audit", "--json")
     assert (status, json.loads(printed)["differences"]) == (0, [])
+
+
+async def test_every_form_of_a_backfill_applies_its_part_of_the_history(world: World, zmartd: Zmartd) -> None:
+    for _ in range(4):
+        await world.proposal(indexed=False)
+    history = (await world.own.rpc.signatures_for_address(PROGRAM_ID))[::-1]
+    forms = [
+        (("--from-slot", str(history[4].slot)), "1 transactions, 1 of them missing, 1 new events"),
+        (("--until", history[1].signature), "2 transactions, 1 of them missing, 1 new events"),
+        (("--until", str(history[2].slot)), "3 transactions, 1 of them missing, 1 new events"),
+        (
+            ("--from-slot", str(history[2].slot), "--until", history[3].signature),
+            "2 transactions, 1 of them missing, 1 new events",
+        ),
+        ((), "5 transactions, 0 of them missing, 0 new events"),
+    ]
+    for form, expected in forms:
+        assert await zmartd("backfill", *form) == (0, expected + "\n"), form
+    status, printed = await zmartd("backfill", "--until", history[2].signature, "--json")
+    assert status == 0
+    assert json.loads(printed) == {"transactions": 3, "applied": 0, "new_events": 0, "not_found": []}
+    status, printed = await zmartd("backfill", "--until", "1" * 64)
+    assert status == 1
+    assert "no such transaction" in printed
+    assert (await zmartd("backfill", "--quarantine", "--from-slot", "1"))[0] == 2
+
+
+async def test_a_backfill_on_a_terminal_shows_how_far_it_is(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        await world.proposal(indexed=False)
+    ours, terminal = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "zmartd", "backfill"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=terminal,
+        env=environment,
+        cwd=tmp_path,
+    )
+    os.close(terminal)
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert (process.returncode, output.decode()) == (0, "3 transactions, 2 of them missing, 2 new events\n")
+    assert "transactions" in shown
+    assert "3/3" in shown
 
 
 async def test_parked_deliveries_are_listed_and_queued_again(world: World, zmartd: Zmartd) -> None:

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.integration.chain.chain_nodes import node_before
+from tests.integration.tasks.world import PROGRAM_ID, World, a_world
+from zmartd.chain.answers import SignatureInfo
+from zmartd.chain.rpc import Rpc
+from zmartd.clock import SystemClock
+from zmartd.indexer.audit import audit
+from zmartd.indexer.backfill import backfill
+from zmartd.indexer.stretch import EVERYTHING, HistoryChanged, Stretch, Survey, UnknownEnd
+from zmartd.store.pool import Database
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
+    redis = Redis.from_url(redis_url)
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        yield world
+    await redis.aclose()
+
+
+async def history(world: World) -> list[SignatureInfo]:
+    return (await world.own.rpc.signatures_for_address(PROGRAM_ID))[::-1]
+
+
+async def told(world: World, stretch: Stretch = EVERYTHING, page_size: int = 1_000) -> list[list[str]]:
+    """The signatures of a stretch, page by page."""
+    survey = await Survey(world.own.rpc, PROGRAM_ID, stretch, page_size).look()
+    pages = [[one.signature for one in page] async for page in survey.pages()]
+    assert survey.transactions == sum(map(len, pages))
+    return pages
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 7, 8, 9, 1_000])
+async def test_every_stretch_is_told_oldest_first_and_once_whatever_the_size_of_a_page(
+    world: World, page_size: int
+) -> None:
+    for _ in range(7):
+        await world.proposal(indexed=False)
+    whole = await history(world)
+    signatures = [one.signature for one in whole]
+    stretches = {
+        EVERYTHING: signatures,
+        Stretch(from_slot=whole[3].slot): signatures[3:],
+        Stretch(until=whole[4].slot): signatures[:5],
+        Stretch(until=signatures[4]): signatures[:5],
+        Stretch(whole[2].slot, signatures[5]): signatures[2:6],
+        Stretch(whole[2].slot, whole[2].slot): signatures[2:3],
+        Stretch(from_slot=whole[-1].slot + 1): [],
+    }
+    for stretch, expected in stretches.items():
+        pages = await told(world, stretch, page_size)
+        assert [one for page in pages for one in page] == expected, stretch
+        assert all(len(page) <= page_size for page in pages)
+
+
+async def test_what_happens_during_a_backfill_moves_no_page_of_it(world: World) -> None:
+    for _ in range(5):
+        await world.proposal(indexed=False)
+    before = [one.signature for one in await history(world)]
+    survey = await Survey(world.own.rpc, PROGRAM_ID, page_size=2).look()
+    seen: list[str] = []
+    async for page in survey.pages():
+        seen += [one.signature for one in page]
+        await world.proposal(indexed=False)
+    assert seen == before
+
+
+async def test_a_history_that_became_another_one_is_refused(world: World) -> None:
+    for _ in range(3):
+        await world.proposal(indexed=False)
+    async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+        survey = await Survey(rpc, PROGRAM_ID, page_size=2).look()
+        node.instead("getSignaturesForAddress", [])
+        with pytest.raises(HistoryChanged):
+            await backfill(world.database, world.fetcher(rpc), survey)
+
+
+@pytest.mark.parametrize("until", ["1" * 64, "no signature at all"])
+async def test_a_stretch_that_ends_with_an_unknown_transaction_is_refused(world: World, until: str) -> None:
+    with pytest.raises(UnknownEnd):
+        await Survey(world.own.rpc, PROGRAM_ID, Stretch(until=until)).look()
+
+
+async def test_a_stretch_does_not_begin_after_its_end(world: World) -> None:
+    await world.proposal(indexed=False)
+    first, last = await history(world)
+    with pytest.raises(UnknownEnd):
+        await Survey(world.own.rpc, PROGRAM_ID, Stretch(last.slot + 1, first.signature), 2).look()
+
+
+async def test_a_backfill_fills_an_empty_index_and_tells_how_far_it_is(world: World) -> None:
+    market_id = await world.proposal(indexed=False)
+    await world.approve(market_id, indexed=False)
+    seen: list[tuple[int, int]] = []
+    survey = await Survey(world.own.rpc, PROGRAM_ID, page_size=2).look()
+    done = await backfill(
+        world.database, world.own.fetcher, survey, lambda done, total: seen.append((done, total))
+    )
+    assert (done.transactions, done.applied, done.new_events, done.ok) == (3, 2, 3, True)
+    assert seen == [(0, 3), (1, 3), (3, 3)]
+    assert (await audit(world.database, world.own.rpc, PROGRAM_ID)).differences == ()
+
+
+async def test_a_backfill_that_was_stopped_goes_on_where_it_was(world: World) -> None:
+    for _ in range(5):
+        await world.proposal(indexed=False)
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after_four(done: int, total: int) -> None:
+        if done == 4:
+            raise Stopped
+
+    survey = await Survey(world.own.rpc, PROGRAM_ID, page_size=2).look()
+    with pytest.raises(Stopped):
+        await backfill(world.database, world.own.fetcher, survey, stop_after_four)
+    async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+        survey = await Survey(rpc, PROGRAM_ID, page_size=2).look()
+        done = await backfill(world.database, world.fetcher(rpc), survey)
+        assert (done.transactions, done.applied, node.requests["getTransaction"]) == (6, 2, 2)
+    assert (await audit(world.database, world.own.rpc, PROGRAM_ID)).differences == ()
+
+
+async def test_a_transaction_that_the_node_does_not_give_is_named_and_left_for_the_next_time(
+    world: World,
+) -> None:
+    await world.proposal(indexed=False)
+    async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+        node.instead("getTransaction", None)
+        fetcher = world.fetcher(rpc)
+        first = await backfill(world.database, fetcher, await Survey(rpc, PROGRAM_ID).look())
+        second = await backfill(world.database, fetcher, await Survey(rpc, PROGRAM_ID).look())
+    assert (first.not_found, first.ok) == (((await history(world))[-1].signature,), False)
+    assert (second.applied, second.ok) == (1, True)
