@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Literal, TextIO
 
 import structlog
@@ -11,11 +12,15 @@ import structlog
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "console"]
 
+CURRENT_REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+"""The id of the request that is being answered, which every line carries that is logged meanwhile."""
+
 
 def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     """Send every log line, the standard library's included, to `stream` (default: stderr)."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -36,12 +41,9 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
             structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
         ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # A line below the level costs a call of a method that does nothing.
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
@@ -57,6 +59,16 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for chatty in ("httpx", "httpcore", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel("WARNING")
+
+
+def add_request_id(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """The structlog processor that puts the id on a line."""
+    request_id = CURRENT_REQUEST_ID.get(None)
+    if request_id is not None:
+        event["request_id"] = request_id
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

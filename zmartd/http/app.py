@@ -9,7 +9,7 @@ from zmartd.http.auth.identity import Authenticator, authentication
 from zmartd.http.middleware.access_log import access_log
 from zmartd.http.middleware.errors import errors
 from zmartd.http.middleware.security_headers import security_headers
-from zmartd.http.routes import setup_routes
+from zmartd.http.routes import MACHINES, setup_routes
 
 
 def setup(app: web.Application) -> None:
@@ -19,5 +19,12 @@ def setup(app: web.Application) -> None:
     """
     clock = app[keys.CLOCK]
     authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
-    app.middlewares.extend([access_log(clock), security_headers(), errors(), authentication(authenticator)])
+    app.middlewares.extend(
+        [
+            access_log(clock, quiet={route.path for route in MACHINES}),
+            security_headers(),
+            errors(),
+            authentication(authenticator),
+        ]
+    )
     setup_routes(app)

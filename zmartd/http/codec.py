@@ -26,14 +26,18 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     """The raw body, never holding more than `limit_bytes` of it. Raises BodyTooLarge, InvalidHttp."""
     if (request.content_length or 0) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
-    body = bytearray()
+    content = request.content
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit_bytes:
-                raise BodyTooLarge(limit_bytes=limit_bytes)
+        first = await content.readany()
+        if content.at_eof() and len(first) <= limit_bytes:
+            return first  # a short body is there at once
+        body = bytearray(first)
+        while not content.at_eof() and len(body) <= limit_bytes:
+            body += await content.readany()
     except web.RequestPayloadError as error:
         raise InvalidHttp("The body is not in the encoding that its headers name.") from error
+    if len(body) > limit_bytes:
+        raise BodyTooLarge(limit_bytes=limit_bytes)
     return bytes(body)
 
 

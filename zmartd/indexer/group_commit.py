@@ -16,10 +16,18 @@ class GroupCommit(Generic[Item]):
     whatever arrived while the one before it was on its way to the disk.
     """
 
-    def __init__(self, commit: Callable[[list[Item]], Awaitable[None]], max_items: int) -> None:
-        """`commit` makes a batch durable or raises; it is never called twice at the same time."""
+    def __init__(
+        self, commit: Callable[[list[Item]], Awaitable[None]], max_items: int, burst_items: int
+    ) -> None:
+        """`commit` makes a batch durable or raises; it is never called twice at the same time.
+
+        `calm` is set, except while at least `burst_items` at a time are being committed or wait for it.
+        """
+        self.calm = asyncio.Event()
+        self.calm.set()
         self._commit = commit
         self._max_items = max_items
+        self._burst_items = burst_items
         self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -36,8 +44,14 @@ class GroupCommit(Generic[Item]):
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
                 await self._commit_batch(batch)
+                # Both count: who was just answered returns while the next, perhaps small one is on its way.
+                if len(batch) + len(self._waiting) < self._burst_items:
+                    self.calm.set()
+                else:
+                    self.calm.clear()
         finally:
             self._running = None
+            self.calm.set()
 
     async def _commit_batch(self, batch: list[tuple[Item, asyncio.Future[None]]]) -> None:
         try:

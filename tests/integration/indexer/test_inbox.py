@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,12 @@ async def depth(database: Database) -> tuple[int, int]:
     return found.pending, found.parked
 
 
+async def applied(database: Database) -> int:
+    async with database.service() as connection:
+        done: int = await connection.fetchval("select count(*) from webhook_inbox where status = 'done'")
+    return done
+
+
 async def test_an_accepted_delivery_is_there_before_anybody_works_on_it(
     inbox: Inbox, database: Database
 ) -> None:
@@ -121,6 +127,79 @@ async def test_a_running_inbox_applies_what_another_daemon_left(
     worker.cancel()
 
 
+async def until(reached: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await reached():  # noqa: ASYNC110  # only the database tells
+            await asyncio.sleep(0)
+
+
+async def more_applied_than(database: Database, count: int) -> bool:
+    return await applied(database) > count
+
+
+async def nothing_waits(database: Database) -> bool:
+    return await depth(database) == (0, 0)
+
+
+class Senders:
+    """Sixty-four who deliver as fast as they are answered."""
+
+    def __init__(self, inbox: Inbox, positions: int) -> None:
+        self.answered = 0
+        self._progress = asyncio.Condition()
+        self._tasks = [asyncio.create_task(self._deliver(inbox, positions)) for _ in range(64)]
+
+    async def answer(self, more: int) -> None:
+        """Wait until so many more of their deliveries were accepted."""
+        goal = self.answered + more
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.answered >= goal)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _deliver(self, inbox: Inbox, positions: int) -> None:
+        while True:
+            await inbox.accept(delivery(self.answered % positions))
+            async with self._progress:
+                self.answered += 1
+                self._progress.notify_all()
+
+
+async def test_a_burst_that_never_ends_does_not_stop_applying(
+    inbox: Inbox, database: Database, story: Story
+) -> None:
+    worker = asyncio.create_task(inbox.run())
+    senders = Senders(inbox, len(story.transactions))
+    await until(lambda: more_applied_than(database, 499))
+    await senders.stop()
+    worker.cancel()
+
+
+async def test_in_a_burst_applying_pauses_after_a_long_batch_until_the_burst_is_over(
+    database: Database, indexer: Indexer, story: Story
+) -> None:
+    inbox = Inbox(database, indexer, Transcript(story), HourlyClock())
+    senders = Senders(inbox, len(story.transactions))
+    await senders.answer(64)
+    worker = asyncio.create_task(inbox.run())
+    await until(lambda: more_applied_than(database, 0))
+    once = await applied(database)
+    await senders.answer(1_000)
+    assert await applied(database) == once
+    await senders.stop()
+    await until(lambda: nothing_waits(database))
+    worker.cancel()
+
+
+async def test_a_body_that_only_looks_like_json_is_parked_not_lost(inbox: Inbox, database: Database) -> None:
+    await inbox.accept(b'{"position": 1e999}')
+    await inbox.work_off()
+    assert await depth(database) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"nonsense", b"[1]", b'"text"', b"[" * 100_000, b"[" + b"{}," * 1000 + b"{}]"]
 )
@@ -155,6 +234,17 @@ async def test_a_failing_delivery_is_tried_again_later_and_then_parked(
         clock.now += timedelta(hours=1).total_seconds()
         assert await inbox.work_off() == 1
     assert await depth(database) == (0, 1)
+
+
+class HourlyClock(SystemClock):
+    """An hour passes from one look to the next."""
+
+    def __init__(self) -> None:
+        self._hours = 0
+
+    def monotonic(self) -> float:
+        self._hours += 1
+        return self._hours * 3_600.0
 
 
 class SettableClock(SystemClock):

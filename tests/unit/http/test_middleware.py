@@ -19,6 +19,7 @@ from zmartd.http.middleware import cors
 from zmartd.http.middleware.access_log import access_log
 from zmartd.http.middleware.errors import errors
 from zmartd.http.middleware.security_headers import HEADERS, security_headers
+from zmartd.log import add_request_id, get_logger
 from zmartd.store.markets import MarketNotFound
 
 Client = TestClient[web.Request, web.Application]
@@ -38,6 +39,13 @@ async def echo(request: web.Request) -> web.Response:
     return json_response(await decode_body(request, Echo))
 
 
+async def probe(request: web.Request) -> web.Response:
+    if request.query_string:
+        raise MarketNotFound
+    get_logger("probe").info("probe.asked")
+    return web.Response(headers={"Cache-Control": "max-age=5"})
+
+
 async def missing(_: web.Request) -> web.Response:
     raise MarketNotFound
 
@@ -53,13 +61,18 @@ async def broken(_: web.Request) -> web.Response:
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient) -> Client:
     app = web.Application(
-        middlewares=[access_log(SystemClock(), lambda: "generated-id"), security_headers(), errors()]
+        middlewares=[
+            access_log(SystemClock(), lambda: "generated-id", quiet={"/probe"}),
+            security_headers(),
+            errors(),
+        ]
     )
     app[keys.SERVER] = Server(max_body_bytes=4_096)
     routes = app.add_routes(
         [
             web.post("/echo", echo),
             web.get("/missing", missing),
+            web.get("/probe", probe),
             web.get("/forgotten", forgotten),
             web.get("/broken", broken),
         ]
@@ -183,3 +196,26 @@ async def test_the_access_log_names_the_route_and_its_status(client: Client) -> 
     line = lines[-1]
     assert (line["event"], line["route"], line["status"]) == ("http.request", "/missing", 404)
     assert "secret" not in str(lines)
+
+
+async def test_what_machines_ask_all_the_time_is_logged_at_info_only_when_it_fails(client: Client) -> None:
+    with capture_logs() as lines:
+        await client.get("/probe")
+        await client.get("/probe?fail")
+    told = [(line["status"], line["log_level"]) for line in lines if line["event"] == "http.request"]
+    assert told == [(200, "debug"), (404, "info")]
+
+
+async def test_a_handlers_own_header_wins(client: Client) -> None:
+    assert (await client.get("/probe")).headers.getall("Cache-Control") == ["max-age=5"]
+
+
+async def test_every_line_of_a_request_carries_its_id(client: Client) -> None:
+    with capture_logs(processors=[add_request_id]) as lines:
+        await client.get("/probe", headers={"X-Request-Id": "from-the-caller"})
+        get_logger("test").info("test.outside")
+    assert [(line["event"], line.get("request_id")) for line in lines] == [
+        ("probe.asked", "from-the-caller"),
+        ("http.request", "from-the-caller"),
+        ("test.outside", None),
+    ]

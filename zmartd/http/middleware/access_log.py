@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import lru_cache
 from http import HTTPStatus
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Histogram
 
 from zmartd.clock import Clock
-from zmartd.log import get_logger
+from zmartd.log import CURRENT_REQUEST_ID, get_logger
 
 REQUEST_ID = web.RequestKey("request_id", str)
 HEADER = "X-Request-Id"
@@ -32,41 +32,55 @@ _duration_seconds = Histogram(
 )
 
 
-def access_log(clock: Clock, new_request_id: Callable[[], str] = lambda: secrets.token_hex(8)) -> Middleware:
+def access_log(
+    clock: Clock,
+    new_request_id: Callable[[], str] = lambda: secrets.token_hex(8),
+    quiet: Collection[str] = (),
+) -> Middleware:
     """The outermost middleware: whatever happens further in, this sees the answer.
 
-    A caller's own `X-Request-Id` is kept when it is sane, so that a trace goes on through us.
+    A caller's own `X-Request-Id` is kept when it is sane, so that a trace goes on through us. Successes on
+    `quiet` routes, which machines call all the time, are measured as all are, but logged at level debug.
     """
+    lines = log.bind()  # once, not for each line
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = clock.monotonic()
-        given = request.headers.get(HEADER, "")
-        request_id = given if _SANE.fullmatch(given) else new_request_id()
+        given = request.headers.get(HEADER)
+        request_id = given if given and _SANE.fullmatch(given) else new_request_id()
         request[REQUEST_ID] = request_id
+        outer = CURRENT_REQUEST_ID.set(request_id)
         status = 0
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                response = await handler(request)
-                status = response.status
-                if not response.prepared:
-                    response.headers[HEADER] = request_id
-                return response
-            finally:
-                seconds = clock.monotonic() - started
-                route = _template(request)
-                if status != HTTPStatus.SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its client likes
-                    _duration_seconds.labels(_method(request), route, status).observe(seconds)
-                log.info(
-                    "http.request",
-                    method=request.method,
-                    route=route,
-                    path=request.path,
-                    status=status,
-                    milliseconds=round(seconds * 1000, 2),
-                )
+        try:
+            response = await handler(request)
+            status = response.status
+            if not response.prepared:
+                response.headers[HEADER] = request_id
+            return response
+        finally:
+            seconds = clock.monotonic() - started
+            route = _template(request)
+            if status != HTTPStatus.SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its client likes
+                _duration_of(_method(request), route, status).observe(seconds)
+            write = lines.debug if route in quiet and 200 <= status < 300 else lines.info
+            write(
+                "http.request",
+                method=request.method,
+                route=route,
+                path=request.path,
+                status=status,
+                milliseconds=round(seconds * 1000, 2),
+            )
+            CURRENT_REQUEST_ID.reset(outer)
 
     return middleware
+
+
+@lru_cache(maxsize=4_096)
+def _duration_of(method: str, route: str, status: int) -> Histogram:
+    """The histogram's child of these labels, without building its key for every request."""
+    return _duration_seconds.labels(method, route, status)
 
 
 def _template(request: web.Request) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -28,13 +29,15 @@ HEADERS = {
 """Helmet's set for an API that serves no pages, and no caching. A handler's own header wins."""
 
 
+_BLOCK = CIMultiDict(HEADERS)
+
+
 def security_headers() -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
         if not response.prepared:
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
+            response.headers.merge(_BLOCK)
         return response
 
     return middleware
