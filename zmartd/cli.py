@@ -158,33 +158,40 @@ def check(config_path: Path | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--repair", is_flag=True, help="Fetch and apply what is missing of everything that differs.")
+@click.option("--repair", is_flag=True, help="Make everything that differs equal to the chain again.")
+@click.option(
+    "--all", "everything", is_flag=True, help="With --repair: also what no account shows a difference of."
+)
 @click.option(
     "--replay", is_flag=True, help="Replay the whole chain into another database, and compare both."
 )
 @config_option
 @json_option
-def audit(repair: bool, replay: bool, config_path: Path | None, as_json: bool) -> None:
+def audit(repair: bool, everything: bool, replay: bool, config_path: Path | None, as_json: bool) -> None:
     """Compare the index with the chain's accounts: every market, position, vote count and fee.
 
-    The exit status is 0 when everything is the same, else 1. A repair goes through the same door as every
-    transaction; it copies nothing from accounts.
+    The exit status is 0 when everything is the same, else 1. A repair copies nothing from accounts: it
+    fetches the transactions that are missing, or all of a market where rows were altered, and builds the
+    market again from what they say.
     """
     from zmartd import operation_tables, operations
 
     if repair and replay:
         raise click.UsageError("--repair and --replay are two different things: give one of them")
+    if everything and not repair:
+        raise click.UsageError("--all says how much to repair: give --repair, too")
     settings = _operator_settings(config_path)
     if replay:
-        with _progress(as_json) as progress:
+        with _progress(as_json, "transactions") as progress:
             replayed = run(lambda: operations.replay(settings, progress))
         _print(as_json, replayed, operation_tables.of_replay(replayed))
         sys.exit(0 if replayed.ok else 1)
     if repair:
-        repaired = run(lambda: operations.repair(settings))
-        text = (operation_tables.of_backfill(repaired.applied), operation_tables.of_audit(repaired.report))
-        _print(as_json, repaired, "\n".join(text))
-        sys.exit(0 if repaired.report.ok else 1)
+        repairing = operations.repair_everything if everything else operations.repair
+        with _progress(as_json, "markets") as progress:
+            repaired = run(lambda: repairing(settings, progress))
+        _print(as_json, repaired, operation_tables.of_repair(repaired))
+        sys.exit(0 if repaired.ok else 1)
     report = run(lambda: operations.audit(settings))
     _print(as_json, report, operation_tables.of_audit(report))
     sys.exit(0 if report.ok else 1)
@@ -217,7 +224,7 @@ def backfill(
         _print(as_json, readmitted, operation_tables.of_readmission(readmitted))
         sys.exit(1 if readmitted.remaining else 0)
     stretch = Stretch(from_slot, _slot_or_signature(until))
-    with _progress(as_json) as progress:
+    with _progress(as_json, "transactions") as progress:
         done = run(lambda: operations.fill(settings, stretch, progress))
     _print(as_json, done, operation_tables.of_backfill(done))
     sys.exit(0 if done.ok else 1)
@@ -319,12 +326,12 @@ def _print(as_json: bool, result: object, text: str) -> None:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(quiet: bool, label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on the error output that is told how many of how many are done; none where it is for machines."""
     if quiet:
         yield lambda done, total: None
         return
-    with click.progressbar(length=1, label="transactions", show_pos=True, file=sys.stderr) as bar:
+    with click.progressbar(length=1, label=label, show_pos=True, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.length = total

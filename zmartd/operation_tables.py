@@ -8,6 +8,7 @@ from zmartd.indexer.audit import AuditReport
 from zmartd.indexer.backfill import Backfilled
 from zmartd.indexer.comparison import Difference, Value
 from zmartd.indexer.readmission import Readmission
+from zmartd.indexer.repair import Repair
 from zmartd.indexer.replay import ReplayReport
 from zmartd.store.inbox import ParkedDelivery
 
@@ -31,6 +32,18 @@ def of_backfill(done: Backfilled) -> str:
     lines = [
         f"{done.transactions} transactions, {done.applied} of them missing, {done.new_events} new events",
         *(f"not found: {signature}" for signature in done.not_found),
+    ]
+    return "\n".join(lines)
+
+
+def of_repair(done: Repair) -> str:
+    """What was done, what could not be had, and the audit after it."""
+    renewed = done.done
+    lines = [
+        f"{renewed.transactions} transactions fetched, {renewed.written} events written, "
+        f"{renewed.removed} taken away",
+        *(f"not found: {signature}" for signature in renewed.not_found),
+        of_audit(done.report),
     ]
     return "\n".join(lines)
 

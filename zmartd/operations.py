@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from zmartd.clock import SystemClock
 from zmartd.config import Settings
-from zmartd.daemon import open_core
+from zmartd.daemon import Core, open_core
 from zmartd.indexer import audit as auditing
 from zmartd.indexer import replay as replaying
 from zmartd.indexer.audit import AuditReport
 from zmartd.indexer.backfill import Backfilled, Progress, backfill, unheard
 from zmartd.indexer.readmission import Readmission, readmit
+from zmartd.indexer.repair import Repair, Repairer
 from zmartd.indexer.replay import ReplayReport
 from zmartd.indexer.stretch import Stretch, Survey
 from zmartd.store import inbox
@@ -23,29 +22,26 @@ from zmartd.store.pool import Database
 _MOST_PARKED = 1_000
 
 
-class Repair(Struct, frozen=True):
-    """What a repair applied, and the audit after it."""
-
-    applied: Backfilled
-    report: AuditReport
-
-
 async def audit(settings: Settings) -> AuditReport:
     """Compare the index with the chain. Raises what opening a core raises, and UndecodableData."""
     async with open_core(settings, SystemClock()) as core:
         return await auditing.audit(core.database, core.rpc, core.idl.program_id)
 
 
-async def repair(settings: Settings) -> Repair:
-    """Apply what is missing of everything that differs, and audit what that gives.
-
-    The first look has no patience: what is on its way may as well be fetched.
-    """
+async def repair(settings: Settings, progress: Progress = unheard) -> Repair:
+    """Make everything that differs equal to the chain again, and audit what that gives."""
     async with open_core(settings, SystemClock()) as core:
-        program_id = core.idl.program_id
-        before = await auditing.audit(core.database, core.rpc, program_id, patience_seconds=0.0)
-        applied = await auditing.repair(core.database, core.rpc, core.fetcher, program_id, before)
-        return Repair(applied, await auditing.audit(core.database, core.rpc, program_id))
+        return await _repairer(core).repair(progress)
+
+
+async def repair_everything(settings: Settings, progress: Progress = unheard) -> Repair:
+    """Make the whole index equal to the chain again, and audit what that gives."""
+    async with open_core(settings, SystemClock()) as core:
+        return await _repairer(core).repair_everything(progress)
+
+
+def _repairer(core: Core) -> Repairer:
+    return Repairer(core.rpc, core.fetcher, core.database, core.idl.program_id)
 
 
 async def replay(settings: Settings, progress: Progress = unheard) -> ReplayReport:

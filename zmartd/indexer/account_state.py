@@ -39,6 +39,8 @@ async def read_accounts(rpc: Rpc, program_id: Pubkey) -> State:
 async def read_market(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> State:
     """One market with its positions and votes; no configuration. Raises what `read_accounts` raises."""
     found = await rpc.account(market)
+    if found is not None and found.owner != program_id:
+        found = None
     of_market = {_MARKET_OFFSET: bytes(market)}
     positions = await _all(rpc, program_id, UserPosition, of_market)
     votes = await _all(rpc, program_id, VoteRecord, of_market)

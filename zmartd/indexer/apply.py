@@ -7,7 +7,7 @@ nothing that it should not. What is published afterwards is news of what is alre
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from zmartd.faults import Point, reached
 from zmartd.indexer import markets
 from zmartd.indexer.announce import announce
 from zmartd.indexer.batch import Batch
+from zmartd.indexer.correction import Correction, correct, correct_configuration
 from zmartd.indexer.effects import apply_effects
 from zmartd.indexer.recording import Recorded, quarantine, record, resolve_quarantined
 from zmartd.indexer.rows import EventRow, event_row, stored_row
@@ -109,6 +110,35 @@ class Indexer:
         await self._enter(instead, commitment, besides)
         _UNDONE.inc(undone.events)
         return undone
+
+    async def correct(
+        self,
+        correction: Correction,
+        market_addresses: Mapping[str, str],
+        incomplete: Sequence[ChainTransaction],
+        at: datetime,
+    ) -> None:
+        """Replace event rows that are not what the chain says, and build again what follows from them.
+
+        `market_addresses` are the markets (ids to addresses) to build again, whether or not a row of theirs
+        is replaced; `incomplete` are the transactions with lines that nobody can read, or too few. The news
+        is of the time `at`. Raises what `apply` raises.
+        """
+        addresses = dict(market_addresses)
+        for row in correction.right:
+            if row.market_id is not None:
+                addresses[row.market_id] = str(self._pdas.market(bytes.fromhex(row.market_id)))
+
+        async def work(connection: Connection) -> list[Message]:
+            _QUARANTINED.inc(await quarantine(connection, incomplete))
+            _TRUNCATED.inc(await note_truncated(connection, incomplete))
+            return await correct(connection, correction, addresses, at)
+
+        await self._publish(await self._commit(work))
+
+    async def correct_configuration(self, at: datetime) -> None:
+        """Build the program's configuration again from its event rows. Raises what `apply` raises."""
+        await self._publish(await self._commit(lambda connection: correct_configuration(connection, at)))
 
     async def _enter(
         self, transactions: Sequence[ChainTransaction], commitment: str, besides: Besides

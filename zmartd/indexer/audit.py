@@ -13,13 +13,11 @@ from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureInfo
-from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock, SystemClock
 from zmartd.indexer.account_state import read_accounts, read_market
-from zmartd.indexer.backfill import Backfilled, backfill, missing_transactions
+from zmartd.indexer.backfill import missing_transactions
 from zmartd.indexer.comparison import Difference, State, compare
-from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.indexed_state import IndexedState, read_index, read_indexed_market
 from zmartd.indexer.stretch import Survey
 from zmartd.store.pool import Database
@@ -86,29 +84,6 @@ async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> t
     survey = await Survey(rpc, address).look()
     async with aclosing(survey.pages()) as pages:
         return tuple([one async for page in pages for one in await missing_transactions(database, page)])
-
-
-async def repair(
-    database: Database, rpc: Rpc, fetcher: Fetcher, program_id: Pubkey, report: AuditReport
-) -> Backfilled:
-    """Fetch what the index lacks of the histories of everything that differs, and apply it.
-
-    Nothing is copied from accounts: rows that somebody altered stay as they are, and an audit shows them.
-    """
-    addresses = {
-        Pdas(program_id).global_config() if one.market is None else Pubkey.from_string(one.market)
-        for one in report.differences
-    }
-    done = [
-        await backfill(database, fetcher, await Survey(rpc, address).look())
-        for address in sorted(addresses, key=str)
-    ]
-    return Backfilled(
-        sum(one.transactions for one in done),
-        sum(one.applied for one in done),
-        sum(one.new_events for one in done),
-        tuple(signature for one in done for signature in one.not_found),
-    )
 
 
 class _Auditor:

@@ -64,7 +64,9 @@ update protocol
        min_resolution_delay = default, dispute_period = default, is_paused = default, slot = default
 """
 
-_CONFIGURING = frozenset({GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged})
+_KINDS = (GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged)
+CONFIGURING = frozenset(kind.__name__ for kind in _KINDS)
+"""The types of events that configure the program."""
 
 
 async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commitment: str) -> int | None:
@@ -72,7 +74,7 @@ async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commi
     history = [
         (row, columns)
         for row in rows
-        if type(row.event) in _CONFIGURING and (columns := _columns(row)) is not None
+        if isinstance(row.event, _KINDS) and (columns := _columns(row)) is not None
     ]
     if not history:
         return None
@@ -101,6 +103,12 @@ async def forget_configuration(
     await connection.execute(_CURRENT)
     pause = ProtocolPauseStatusChanged.__name__
     return min((row["slot"] for row in forgotten if row["event_type"] != pause), default=None)
+
+
+async def forget_every_configuration(connection: Connection) -> None:
+    """Take back all that configured the program. Takes a service transaction."""
+    await connection.execute("delete from protocol_config_history")
+    await connection.execute(_FORGET_CURRENT)
 
 
 def _columns(row: EventRow) -> tuple[Any, ...] | None:

@@ -16,6 +16,7 @@ from zmartd.chain import events
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, EventRecord
+from zmartd.errors import ZmartdError
 from zmartd.indexer.aside import NOTHING, Aside, aside
 from zmartd.indexer.payloads import aside_of, event_of
 
@@ -63,6 +64,12 @@ _ACTOR: dict[type[Any], Callable[[Any], Pubkey | None]] = {
 }
 
 _TRADES = frozenset({events.SharesBought, events.SharesSold})
+
+
+class UnreadableRow(ZmartdError):
+    """An event row is none that this program has written: `zmartd audit --repair --all` makes it right."""
+
+    code = "unreadable_row"
 
 
 class EventRow(Struct, frozen=True, dict=True):
@@ -136,9 +143,13 @@ def event_row(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) ->
 
 
 def stored_row(kept: Record) -> EventRow:
-    """The event that a row of an event table keeps."""
-    fields = msgspec.json.decode(kept["payload"])
-    event = event_of(kept["event_type"], fields)
+    """The event that a row of an event table keeps. Raises UnreadableRow."""
+    try:
+        fields = msgspec.json.decode(kept["payload"])
+        event = event_of(kept["event_type"], fields)
+        besides = aside_of(event, fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnreadableRow(signature=kept["tx_signature"], ordinal=kept["event_index"]) from error
     return EventRow(
         event=event,
         signature=kept["tx_signature"],
@@ -146,7 +157,7 @@ def stored_row(kept: Record) -> EventRow:
         slot=kept["slot"],
         index_in_block=kept["index_in_block"],
         block_time=kept["block_time"],
-        aside=aside_of(event, fields),
+        aside=besides,
     )
 
 

@@ -21,8 +21,7 @@ from tests.integration.tasks.world import (
 from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
-from zmartd.indexer.audit import AuditReport, audit, missing_signatures, repair
-from zmartd.indexer.backfill import Backfilled
+from zmartd.indexer.audit import AuditReport, audit, missing_signatures
 from zmartd.indexer.comparison import Difference
 from zmartd.indexer.replay import ReplayReport, replay
 from zmartd.store.pool import Database
@@ -186,29 +185,6 @@ class ArrivingLate:
         world = self._world
         missing = await missing_signatures(world.database, world.own.rpc, self._market)
         await world.own.fetcher.apply_signatures([one.signature for one in missing])
-
-
-async def repaired(world: World) -> Backfilled:
-    report = await audited(world)
-    return await repair(world.database, world.own.rpc, world.own.fetcher, PROGRAM_ID, report)
-
-
-async def test_a_repair_brings_everything_that_was_lost_through_the_door(world: World) -> None:
-    lost = await world.proposal(indexed=False)
-    await world.approve(lost, indexed=False)
-    traded = await active(world)
-    await buy(world, traded, HOLDERS[0], indexed=False)
-    done = await repaired(world)
-    assert (done.applied, done.ok) == (3, True)
-    assert (await audited(world)).differences == ()
-
-
-async def test_a_repair_copies_nothing_from_accounts_over_altered_rows(world: World) -> None:
-    market_id = await active(world)
-    await alter(world, "update markets set current_liquidity = 1")
-    assert (await repaired(world)).new_events == 0
-    (difference,) = (await audited(world)).differences
-    assert (difference.market, difference.field) == (str(world.address(market_id)), "current_liquidity")
 
 
 async def replayed(world: World, database_url: str) -> ReplayReport:

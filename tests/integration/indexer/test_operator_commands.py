@@ -69,7 +69,7 @@ async def test_an_audit_exits_with_1_until_a_repair_has_healed_the_index(
     assert "1 difference in 1 markets and 0 positions" in printed
     status, printed = await zmartd("audit", "--repair", "--json")
     repaired: dict[str, Any] = json.loads(printed)
-    assert (status, repaired["applied"]["applied"], repaired["report"]["differences"]) == (0, 1, [])
+    assert (status, repaired["done"]["written"], repaired["report"]["differences"]) == (0, 1, [])
     status, printed = await zmartd("audit", "--replay")
     assert status == 0
     assert "DIFFERS" not in printed
