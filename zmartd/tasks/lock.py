@@ -21,7 +21,8 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-LEASE_SECONDS: Final = 30.0
+LEASE_SECONDS: Final = 15.0
+"""So long a task rests when the daemon that was running it has been killed."""
 RENEWALS_PER_LEASE: Final = 3
 PATIENCE_SECONDS: Final = 5.0
 """A Redis that says nothing for this long is away."""
