@@ -27,14 +27,20 @@ class DatabaseNotReady(ZmartdError):
     code = "database_not_ready"
 
 
-LOST_CONNECTION = (
+OUT_OF_ORDER = (
     asyncpg.PostgresConnectionError,
-    asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""What asyncpg raises when the connection, not the statement, is the problem."""
+"""What asyncpg raises when the server, not the statement, is the problem.
+
+It is away, going or coming; it has no connection, memory or disk left; its disk fails; or it only reads, as a
+standby does, and as hosts make a server do before its disk is full.
+"""
 
 
 def place(dsn: str) -> str:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.store.errors import (
-    LOST_CONNECTION,
+    OUT_OF_ORDER,
     REFUSED_LOGIN,
     UNREADABLE_URL,
     place,
@@ -149,7 +149,7 @@ async def _connected(dsn: str) -> AsyncIterator[Connection]:
         raise unreadable_url() from error
     except REFUSED_LOGIN as error:
         raise refused_login(dsn, error) from error
-    except (OSError, *LOST_CONNECTION) as error:
+    except (OSError, *OUT_OF_ORDER) as error:
         raise unavailable(dsn, error) from error
     try:
         yield connection

@@ -12,7 +12,7 @@ from asyncpg import Connection
 
 from zmartd import config
 from zmartd.store.errors import (
-    LOST_CONNECTION,
+    OUT_OF_ORDER,
     REFUSED_LOGIN,
     UNREADABLE_URL,
     DatabaseNotReady,
@@ -107,7 +107,7 @@ class Database:
                     elif isinstance(error, asyncpg.InterfaceError):
                         raise unavailable(self._dsn, error) from error
                     raise
-        except LOST_CONNECTION as error:
+        except OUT_OF_ORDER as error:
             raise unavailable(self._dsn, error) from error
         except (asyncpg.QueryCanceledError, TimeoutError) as error:
             raise DatabaseTimeout from error

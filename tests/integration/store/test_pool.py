@@ -153,6 +153,15 @@ async def test_a_mistaken_call_is_not_taken_for_an_unreachable_database(one_conn
     assert await who(one_connection, ANYBODY) == ("anon", None)
 
 
+async def test_a_server_that_only_reads_is_out_of_order(one_connection):
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        async with one_connection.service() as connection:
+            await connection.execute("set transaction read only")
+            await connection.execute("delete from webhook_inbox")
+
+    assert await who(one_connection, ANYBODY) == ("anon", None)
+
+
 async def test_a_slow_statement_is_cancelled(database_url):
     database = await Database.connect(
         config.Database(url=config.Secret(database_url), statement_timeout_seconds=0.05)
