@@ -59,7 +59,12 @@ def of_replay(report: ReplayReport) -> str:
 
 
 def of_readmission(done: Readmission) -> str:
-    return f"{done.applied} quarantined lines applied, {done.remaining} cannot be read yet"
+    """One line, and another for each transaction that could not be had."""
+    lines = [
+        f"{done.applied} quarantined lines applied, {done.remaining} cannot be read yet",
+        *(f"not found: {signature}" for signature in done.not_found),
+    ]
+    return "\n".join(lines)
 
 
 def of_parked(deliveries: Sequence[ParkedDelivery]) -> str:

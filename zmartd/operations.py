@@ -67,7 +67,7 @@ async def fill(settings: Settings, stretch: Stretch, progress: Progress = unhear
 async def readmit_quarantined(settings: Settings) -> Readmission:
     """Apply the quarantined lines that the present IDL explains."""
     async with open_core(settings, SystemClock()) as core:
-        return await readmit(core.database, core.indexer, core.codec)
+        return await readmit(core.database, core.fetcher, core.codec)
 
 
 async def parked(settings: Settings) -> tuple[ParkedDelivery, ...]:

@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer import markets
 from zmartd.indexer.announce import announce
@@ -49,6 +50,12 @@ T = TypeVar("T")
 log = get_logger(__name__)
 
 
+class IndexAltered(ZmartdError):
+    """Rows of the index say otherwise than its events: run `zmartd audit --repair`, with --all if need be."""
+
+    code = "index_altered"
+
+
 class Applied(Struct, frozen=True):
     """What a batch did: how many transactions were given, how many of their events were new, and the news."""
 
@@ -76,14 +83,16 @@ class Indexer:
         """
         return await self._enter(transactions, commitment, _nothing_besides)
 
-    async def readmit(self, transactions: Sequence[ChainTransaction]) -> Applied:
-        """Apply lines that were in quarantine, and resolve them in the same database transaction.
+    async def readmit(
+        self, transactions: Sequence[ChainTransaction], lines: Sequence[tuple[str, int]]
+    ) -> Applied:
+        """Apply what lines in quarantine say, and resolve these in the same database transaction.
 
-        Raises what `apply` raises.
+        `lines` are signatures and ordinals. Raises what `apply` raises.
         """
 
-        async def besides(connection: Connection, rows: Sequence[EventRow]) -> list[Message]:
-            await resolve_quarantined(connection, rows)
+        async def besides(connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
+            await resolve_quarantined(connection, lines)
             return []
 
         return await self._enter(transactions, "confirmed", besides)
@@ -172,6 +181,8 @@ class Indexer:
             try:
                 async with self._database.service() as connection:
                     return await work(connection)
+            except asyncpg.UniqueViolationError as error:
+                raise IndexAltered(row=error.detail) from error
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == _ATTEMPTS:
                     raise

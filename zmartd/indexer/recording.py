@@ -127,9 +127,11 @@ async def quarantine(connection: Connection, transactions: Sequence[ChainTransac
     return len(lines)
 
 
-async def resolve_quarantined(connection: Connection, rows: Sequence[EventRow]) -> None:
-    """The lines that these events were read from wait for no other IDL."""
-    await connection.execute(_RESOLVE, [row.signature for row in rows], [row.ordinal for row in rows])
+async def resolve_quarantined(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
+    """These lines, by signature and ordinal, wait for no other IDL."""
+    await connection.execute(
+        _RESOLVE, [signature for signature, _ in lines], [ordinal for _, ordinal in lines]
+    )
 
 
 async def known_signatures(connection: Connection, signatures: Sequence[str]) -> set[str]:

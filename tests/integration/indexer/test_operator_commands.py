@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.integration.tasks.world import PROGRAM_ID, World, a_world
+from tests.integration.indexer.test_readmission import indexed_by_an_older_version, kind_of
+from tests.integration.indexer.test_reconcile import active, purchase
+from tests.integration.indexer.test_repair import alter
+from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, World, a_world
 from zmartd.store import inbox
 from zmartd.store.pool import Database
 
@@ -130,6 +133,42 @@ async def test_a_backfill_on_a_terminal_shows_how_far_it_is(
     assert (process.returncode, output.decode()) == (0, "3 transactions, 2 of them missing, 2 new events\n")
     assert "transactions" in shown
     assert "3/3" in shown
+
+
+async def test_lines_in_quarantine_are_applied_once_the_idl_explains_them(
+    world: World, zmartd: Zmartd
+) -> None:
+    await world.proposal(indexed=False)
+    await indexed_by_an_older_version(world, kind_of("MarketCreated"))
+    status, printed = await zmartd("backfill", "--quarantine")
+    assert (status, printed) == (0, "1 quarantined lines applied, 0 cannot be read yet\n")
+    assert (await zmartd("audit"))[0] == 0
+    await alter(world, "update quarantined_events set resolved_at = null, data = 'nobody knows'")
+    await alter(world, f"update quarantined_events set tx_signature = '{'3' * 88}'")
+    status, printed = await zmartd("backfill", "--quarantine", "--json")
+    assert (status, json.loads(printed)) == (1, {"applied": 0, "remaining": 1, "not_found": []})
+
+
+async def test_rows_that_somebody_altered_stop_a_backfill_and_are_repaired(
+    world: World, zmartd: Zmartd
+) -> None:
+    market_id = await active(world)
+    await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+    await alter(world, "delete from trade_events")
+    status, printed = await zmartd("backfill")
+    assert status == 1
+    assert "zmartd audit --repair" in printed
+    await alter(world, "update user_positions set shares_yes = 0, shares_no = 7")
+    status, printed = await zmartd("audit", "--repair")
+    assert (status, printed.splitlines()[-1].split(",")[0]) == (
+        0,
+        "0 differences in 1 markets and 1 positions",
+    )
+    assert printed.startswith("1 transactions fetched, 1 events written, 0 taken away\n")
+    await alter(world, "update market_events set actor = null")
+    status, printed = await zmartd("audit", "--repair", "--all", "--json")
+    assert (status, json.loads(printed)["done"]["written"]) == (0, 3)
+    assert (await zmartd("audit", "--replay"))[0] == 0
 
 
 async def test_parked_deliveries_are_listed_and_queued_again(world: World, zmartd: Zmartd) -> None:
