@@ -1,0 +1,109 @@
+"""The system, the people who use it, and what may be asked of both while something is broken."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+
+from tests.stress.crowd import Crowd, wallets
+from tests.stress.customers import TIMEOUT_SECONDS, Customer
+from tests.stress.ledger import Ledger, Verdict
+from tests.stress.system import System
+from zmartd.chain.rpc import Rpc
+from zmartd.clock import SystemClock
+
+CUSTOMERS = 2
+RECOVERY_SECONDS = 60.0
+"""How long the index may take to equal the chain again, once everything works."""
+AFTERTHOUGHT_SECONDS = 1.5
+"""Then what is late may still come, and must change nothing."""
+
+
+class Rig:
+    """Traffic on a whole system, and the verdict on it."""
+
+    def __init__(self, system: System, crowd: Crowd, customers: list[Customer], ledger: Ledger) -> None:
+        self.system = system
+        self.crowd = crowd
+        self._people: list[Crowd | Customer] = [crowd, *customers]
+        self._ledger = ledger
+        self._reconciling = True
+
+    def go(self) -> None:
+        """Let everybody act."""
+        for one in self._people:
+            one.go()
+
+    def rest(self) -> None:
+        for one in self._people:
+            one.rest()
+
+    async def restart(self, *, reconciling: bool) -> None:
+        """Start the daemon anew, with or without its reconciler."""
+        self._reconciling = reconciling
+        self.system.configure(reconciling=reconciling)
+        await self.system.daemon.stop()
+        await self.system.daemon.start()
+
+    async def recovered(self) -> tuple[Verdict, float]:
+        """The verdict once nobody acts any more, and the seconds until there was nothing to object to.
+
+        What is never put right is found in the verdict, as it stands after RECOVERY_SECONDS.
+        """
+        self.rest()
+        began = time.monotonic()
+        while True:
+            verdict = await self.verdict()
+            seconds = time.monotonic() - began
+            if verdict.clean or seconds > RECOVERY_SECONDS:
+                break
+            await asyncio.sleep(0.2)
+        if verdict.clean:
+            await asyncio.sleep(AFTERTHOUGHT_SECONDS)
+            verdict = await self.verdict()
+        return verdict, seconds
+
+    async def verdict(self) -> Verdict:
+        """What is true at this moment."""
+        return await self._ledger.compare(
+            self.system.postgres.dsn,
+            self.system.postbox.acknowledged,
+            inbox_only=not self._reconciling,
+        )
+
+
+@asynccontextmanager
+async def standing(directory: Path, rng: random.Random) -> AsyncIterator[Rig]:
+    """A rig for the length of a block; `directory` is absolute. Nothing acts before it is told to go."""
+    people = wallets(rng)
+    buyers = wallets(rng, CUSTOMERS)
+    addresses = [wallet.pubkey() for wallet in (*people, *buyers)]
+    async with AsyncExitStack() as stack:
+        system = System(directory, addresses)
+        await system.start(stack)
+        rpc = await stack.enter_async_context(Rpc(system.rpc_url, clock=SystemClock()))
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_SECONDS))
+        )
+        crowd = Crowd(rpc, system.program_id, system.treasury.pubkey(), people, rng)
+        customers = [Customer(wallet, session, system.api, system.program_id, rng) for wallet in buyers]
+        lives = [
+            asyncio.create_task(crowd.live()),
+            *(asyncio.create_task(one.live(lambda: crowd.trading)) for one in customers),
+        ]
+        stack.push_async_callback(_end, lives)
+        yield Rig(system, crowd, customers, Ledger(rpc, system.program_id, system.authority.pubkey()))
+
+
+async def _end(lives: list[asyncio.Task[None]]) -> None:
+    for life in lives:
+        life.cancel()
+    for life in lives:
+        with suppress(asyncio.CancelledError):
+            await life

@@ -1,0 +1,313 @@
+"""The real stack, each part of it where a fault can reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import msgspec
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from tests.stress.postbox import Postbox
+from tests.stress.proxy import Proxy
+from tests.stress.waiting import until
+from zmartd import config
+from zmartd.dev import AUTHORITY_LAMPORTS, PROGRAM_ID, TREASURY_LAMPORTS, chain_settings
+from zmartd.embedded.chain import EmbeddedChain
+from zmartd.embedded.genesis import initialize_program
+from zmartd.embedded.localnet.settings import WebhookTarget
+from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.private_file import write_private
+from zmartd.embedded.process import child_setup
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.faults import Point
+from zmartd.store.migrate import migrate
+
+SLOT_MILLISECONDS = 150
+START_SECONDS = 60.0
+DIE_SECONDS = 30.0
+STOP_SECONDS = 20.0
+WALLET_LAMPORTS = 10**15
+_ROOT = Path(__file__).parents[2]
+_SECRET = "a webhook secret of the stress rig"
+
+
+class Daemon:
+    """`zmartd serve` as a process of its own, started, killed and started again."""
+
+    def __init__(self, configuration: Path, url: str, log: Path) -> None:
+        self._command = [sys.executable, "-m", "tests.stress.armed", "serve", "--config", str(configuration)]
+        self._url = url
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._orders_taken = 0
+        self.reached: set[Point] = set()
+        """Every point that any of these processes has reached."""
+        self.starts = 0
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        await self.launch()
+        await self.until_ready()
+
+    async def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        self._orders_taken = 0
+        self.starts += 1
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                cwd=_ROOT,
+                preexec_fn=child_setup(signal.SIGKILL),
+            )
+        self._listening = asyncio.create_task(self._listen(self._process))
+
+    async def until_ready(self) -> None:
+        """Raises TimeoutError, or RuntimeError when the process ends instead."""
+
+        async def answers() -> bool:
+            assert self._process is not None
+            if self._process.returncode is not None:
+                raise RuntimeError(f"the daemon ended with {self._process.returncode}; see {self._log}")
+            try:
+                async with session.get(f"{self._url}/health") as response:
+                    return response.status == 200
+            except (aiohttp.ClientError, TimeoutError):
+                return False
+
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session:
+            await until(answers, START_SECONDS, "the daemon was not ready")
+
+    async def kill_at(self, point: Point, times: int = 1) -> None:
+        """Order it to kill itself when it reaches `point` for the `times`th time from now on."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"kill {point} {times}\n".encode())
+        await self._process.stdin.drain()
+
+        async def taken() -> bool:
+            return self._orders_taken > 0
+
+        await until(taken, START_SECONDS, "the daemon took no order")
+
+    async def until_killed(self, seconds: float = DIE_SECONDS) -> None:
+        """Raises TimeoutError when it lives on, RuntimeError when it ended in another way."""
+        assert self._process is not None
+        try:
+            status = await asyncio.wait_for(self._process.wait(), seconds)
+        except TimeoutError:
+            raise TimeoutError(f"the daemon did not reach the point within {seconds:g} s") from None
+        if status != -signal.SIGKILL:
+            raise RuntimeError(f"the daemon ended with {status} instead of being killed; see {self._log}")
+
+    async def kill(self) -> None:
+        """kill -9, wherever it is."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """End it in order, if it runs; kill it when it takes too long."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+            except TimeoutError:
+                await self.kill()
+        if self._listening is not None:
+            await self._listening
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            match line.decode().split():
+                case ["reached", point]:
+                    self.reached.add(Point(point))
+                case ["ordered", *_]:
+                    self._orders_taken += 1
+
+
+class System:
+    """Postgres, Valkey and a chain; a daemon that sees all of them only through doors that can be shut."""
+
+    def __init__(self, directory: Path, wallets: Sequence[Pubkey]) -> None:
+        """`wallets` get so much that they never run out."""
+        self.directory = directory
+        self._wallets = wallets
+        self.authority = Keypair()
+        self.treasury = Keypair()
+        self.program_id = Pubkey.from_string(PROGRAM_ID)
+        self.postgres = EmbeddedPostgres(directory / "postgres")
+        self.valkey = EmbeddedValkey(directory / "valkey")
+        self.database_door = Proxy(lambda: _postgres_socket(self.postgres.dsn))
+        self.redis_door = Proxy(lambda: self._valkey_socket)
+        self._valkey_socket: Path | None = None
+        port = _free_port()
+        self.api = f"http://127.0.0.1:{port}"
+        self.log = directory / "daemon.log"
+        self.postbox = Postbox(f"{self.api}/helius/webhook")
+        self.daemon = Daemon(directory / "zmartd.toml", self.api, self.log)
+        self._port = port
+        self._rpc_port = _free_port(neighbours=2)
+        self.chain: EmbeddedChain
+
+    @property
+    def rpc_url(self) -> str:
+        return self.chain.endpoints.rpc_url
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        await stack.enter_async_context(self.postgres)
+        stack.push_async_callback(self.stop_valkey)
+        await self.start_valkey()
+        for door in (self.database_door, self.redis_door, self.postbox):
+            await door.open()
+            stack.push_async_callback(door.close)
+        webhook = WebhookTarget(self.postbox.url, (PROGRAM_ID,), _SECRET)
+        self.chain = EmbeddedChain(
+            msgspec.structs.replace(
+                chain_settings(self.directory / "chain", self._rpc_port, slot_milliseconds=SLOT_MILLISECONDS),
+                webhooks=(webhook,),
+                genesis_accounts={
+                    str(self.authority.pubkey()): AUTHORITY_LAMPORTS,
+                    str(self.treasury.pubkey()): TREASURY_LAMPORTS,
+                }
+                | dict.fromkeys(map(str, self._wallets), WALLET_LAMPORTS),
+            )
+        )
+        await stack.enter_async_context(self.chain)
+        await migrate(self.postgres.dsn)
+        await initialize_program(self.rpc_url, self.program_id, self.authority, self.treasury.pubkey())
+        write_private(self.directory / "authority.json", self.authority.to_json())
+        self.configure()
+        stack.push_async_callback(self.daemon.stop)
+        await self.daemon.start()
+
+    def configure(self, *, reconciling: bool = True) -> None:
+        """Write the settings that the daemon reads when it starts the next time.
+
+        Without the reconciler, all that the index knows came through the inbox, or from its own senders.
+        """
+        settings = self._settings(reconciling)
+        write_private(self.directory / "zmartd.toml", config.to_toml(settings))
+
+    async def cheat(self, method: str, *params: Any) -> Any:
+        """Call one of the chain's own methods."""
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session,
+            session.post(self.rpc_url, json=request) as response,
+        ):
+            answer = await response.json()
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    async def mend(self) -> None:
+        """Put everything right, whatever is broken."""
+        await self.cheat("zmartd_setFaults", {})
+        for door in (self.database_door, self.redis_door):
+            door.spare()
+            door.go_on()
+            await door.open()
+        await self.daemon.stop()
+        await self.postgres.stop()
+        await self.postgres.start()
+        await self.stop_valkey()
+        await self.start_valkey()
+        await self.daemon.start()
+
+    async def crash_postgres(self) -> None:
+        """kill -9 of the server; its children notice and end."""
+        os.kill(self.postgres.pid, signal.SIGKILL)
+        await self.postgres.stop()
+
+    async def crash_valkey(self) -> None:
+        os.kill(self.valkey.pid, signal.SIGKILL)
+        await self.stop_valkey()
+
+    async def stop_valkey(self) -> None:
+        self._valkey_socket = None
+        await self.valkey.stop()
+
+    async def start_valkey(self) -> None:
+        await self.valkey.start()
+        self._valkey_socket = Path(urlsplit(self.valkey.url).path)
+
+    def _settings(self, reconciling: bool) -> config.Settings:
+        """Short intervals and short patience, so that a fault is met often and soon over."""
+        return config.Settings(
+            server=config.Server(port=self._port, environment="development", shutdown_seconds=3.0),
+            database=config.Database(
+                url=config.Secret(
+                    f"postgresql://zmartd@127.0.0.1:{self.database_door.port}/zmartd?sslmode=disable"
+                ),
+                statement_timeout_seconds=3.0,
+            ),
+            redis=config.Redis(url=config.Secret(f"redis://127.0.0.1:{self.redis_door.port}/0")),
+            solana=config.Solana(
+                rpc_url=config.Secret(self.rpc_url),
+                cluster="localnet",
+                authority_keypair_path=str(self.directory / "authority.json"),
+                timeout_seconds=4.0,
+            ),
+            helius=config.Helius(authorization=config.Secret(_SECRET)),
+            auth=config.Auth(
+                jwt_secret=config.Secret("the session key of the stress rig, 32 and more"),
+                domains=(f"127.0.0.1:{self._port}",),
+            ),
+            tasks=config.Tasks(
+                vote_aggregator=config.VoteAggregator(interval_seconds=0.5, min_proposal_votes=3),
+                market_monitor=config.MarketMonitor(interval_seconds=1.0),
+                reconciler=config.Reconciler(enabled=reconciling, interval_seconds=1.0),
+            ),
+            log=config.Log(level="warning", format="console"),
+        )
+
+
+@asynccontextmanager
+async def running(directory: Path, wallets: Sequence[Pubkey]) -> AsyncIterator[System]:
+    """The system for the length of a block. `directory` is absolute. It leaves no process behind."""
+    async with AsyncExitStack() as stack:
+        system = System(directory, wallets)
+        await system.start(stack)
+        yield system
+
+
+def _postgres_socket(dsn: str) -> Path:
+    return Path(parse_qs(urlsplit(dsn).query)["host"][0]) / ".s.PGSQL.5432"
+
+
+def _free_port(neighbours: int = 1) -> int:
+    """A port that is free, as are the next ones."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        try:
+            for neighbour in range(1, neighbours):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port + neighbour))
+        except OSError:
+            continue
+        return port

@@ -1,0 +1,70 @@
+"""The short form of `python -m tests.stress.indexer --matrix`: one fault of each kind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import asyncpg
+
+from tests.stress.faults import catalogue
+from tests.stress.matrix import LEGEND, head, strike
+from tests.stress.rig import Rig, standing
+from zmartd.faults import Point
+
+CHOSEN = (
+    "all of these, under load",
+    "RPC answers get lost, under load",
+    "Postgres connection cut, after a commit is done, under load",
+    "Redis refuses connections, under load",
+    "rollback, under load",
+    f"kill -9, {Point.RELAY_LANDED}",
+)
+ALONE = (f"kill -9, {Point.INBOX_COMMITTED}", f"kill -9, {Point.APPLY_COUNTED}")
+"""Without a reconciler."""
+SECONDS = 240.0
+
+
+def test_every_point_is_killed_at() -> None:
+    killed_at = {fault.moment for fault in catalogue() if fault.what == "kill -9"}
+    assert killed_at >= {str(point) for point in Point}
+
+
+async def test_what_is_broken_and_mended_equals_the_chain(tmp_path: Path) -> None:
+    faults = {fault.name: fault for fault in catalogue()}
+    async with asyncio.timeout(SECONDS), standing(tmp_path, random.Random(1)) as rig:
+        rows = [await strike(rig, [faults[name]]) for name in CHOSEN]
+        await rig.restart(reconciling=False)
+        rows += [await strike(rig, [faults[name]]) for name in ALONE]
+        print("\n".join(["", LEGEND, "", head(), *(row.line() for row in rows)]))
+        assert all(row.ok for row in rows)
+        await _assert_the_verdict_sees_what_is_wrong(rig)
+
+
+async def _assert_the_verdict_sees_what_is_wrong(rig: Rig) -> None:
+    """Without a reconciler nobody puts it right, so that a verdict has to see it."""
+    whole = await rig.verdict()
+    assert whole.clean
+    connection = await asyncpg.connect(rig.system.postgres.dsn)
+    try:
+        await connection.execute("set role service_role")
+        await connection.execute(
+            "insert into trade_events select * from jsonb_populate_record(null::trade_events, "
+            "(select to_jsonb(one) || jsonb_build_object('id', 0, 'event_index', 99) "
+            "from trade_events as one limit 1))"
+        )
+        assert (await rig.verdict()).duplicated == 1
+        await connection.execute("delete from trade_events where event_index = 99")
+        await connection.execute("update user_positions set shares_yes = shares_yes + 1")
+        assert (await rig.verdict()).differences > 0
+        await connection.execute("update user_positions set shares_yes = shares_yes - 1")
+        signature = await connection.fetchval(
+            "delete from trade_events where ctid = (select ctid from trade_events limit 1) "
+            "returning tx_signature"
+        )
+        rig.system.postbox.acknowledged.add(signature)
+        found = await rig.verdict()
+        assert (found.acknowledged_lost, found.duplicated) == (1, 0)
+    finally:
+        await connection.close()
