@@ -27,6 +27,11 @@ _MIN_LAMPORTS = 10_000_000
 """Enough for two thousand transactions; below this an operator should know."""
 
 
+_RENT_LAMPORTS_PER_BYTE = 6_960
+_ACCOUNT_OVERHEAD_BYTES = 128
+"""An account is exempt from rent when it holds two years' rent of its data and this much besides."""
+
+
 class RedisUnavailable(ZmartdError):
     """Redis cannot be used."""
 
@@ -121,7 +126,7 @@ async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:
 
 
 async def run(config_path: Path | None) -> list[Finding]:
-    """Look at configuration, database, Redis, RPC, program and authority, each on its own."""
+    """Look at configuration, database, Redis, RPC, program, fee wallet and authority, each on its own."""
     findings: list[Finding] = []
     try:
         settings = config.load(config_path)
@@ -139,6 +144,7 @@ async def run(config_path: Path | None) -> list[Finding]:
         if findings[-1].ok:
             findings.append(await _finding("program", lambda: _program(rpc, idl)))
         if findings[-1].ok:
+            findings.append(await _finding("fee wallet", lambda: _fee_wallet(rpc, idl)))
             findings.append(await _finding("authority", lambda: _authority(rpc, idl, authority)))
     return findings
 
@@ -178,6 +184,22 @@ async def _program(rpc: Rpc, idl: Idl) -> str:
         )
     paused = ", PAUSED" if configuration.is_paused else ""
     return f"{idl.program_id}, dispute period {configuration.dispute_period} s{paused}"
+
+
+async def _fee_wallet(rpc: Rpc, idl: Idl) -> str:
+    configuration = await require_program(rpc, idl.program_id)
+    if configuration is None:
+        raise ZmartdError(f"{idl.program_id} has no configuration, and so no fee wallet")
+    wallet = configuration.protocol_fee_wallet
+    account = await rpc.account(wallet)
+    data_bytes, lamports = (0, 0) if account is None else (len(account.data), account.lamports)
+    needed = (_ACCOUNT_OVERHEAD_BYTES + data_bytes) * _RENT_LAMPORTS_PER_BYTE
+    if lamports < needed:
+        raise ZmartdError(
+            f"{wallet} has {lamports} lamports, and Solana refuses trades whose fee leaves it below {needed}: "
+            f"send it at least {needed - lamports}"
+        )
+    return f"{wallet} takes the protocol's fees"
 
 
 async def _authority(rpc: Rpc, idl: Idl, authority: Keypair | None) -> str:

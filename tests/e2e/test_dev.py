@@ -39,6 +39,7 @@ def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
         "redis",
         "rpc",
         "program",
+        "fee wallet",
         "authority",
     ]
     ticked = dev.run("tick", "market_monitor", "--json")

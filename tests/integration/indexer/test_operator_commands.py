@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from tests.integration.indexer.test_readmission import indexed_by_an_older_version, kind_of
 from tests.integration.indexer.test_reconcile import active, purchase
 from tests.integration.indexer.test_repair import alter
-from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, World, a_world
+from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, TREASURY, World, a_world
 from zmartd.store import inbox
 from zmartd.store.pool import Database
 
@@ -188,3 +188,14 @@ async def test_a_replay_of_no_delivery_in_particular_is_refused(zmartd: Zmartd) 
     status, printed = await zmartd("inbox", "replay")
     assert status == 2
     assert "--all" in printed
+
+
+async def test_a_check_says_what_the_programs_fee_wallet_lacks(world: World, zmartd: Zmartd) -> None:
+    wallet = str(TREASURY.pubkey())
+    for lamports, ok in ((890_880, True), (890_879, False), (0, False)):
+        await world.cheat("surfnet_setAccount", wallet, {"lamports": lamports})
+        _, printed = await zmartd("check", "--json")
+        (finding,) = (one for one in json.loads(printed) if one["check"] == "fee wallet")
+        assert finding["ok"] is ok
+        assert wallet in finding["detail"]
+        assert ok or f"send it at least {890_880 - lamports}" in finding["detail"]
