@@ -47,7 +47,7 @@ class _Market:
 
 
 class Crowd:
-    """Proposes, votes, activates, buys and sells: one transaction after the other, for ever.
+    """Proposes, votes, trades, resolves, disputes and claims: one transaction after the other, for ever.
 
     It does not wait for what it sends to land, and it shrugs off what fails: the chain is the truth.
     """
@@ -61,6 +61,7 @@ class Crowd:
         self._people = people
         self._rng = rng
         self._markets: list[_Market] = []
+        self._resolved: list[_Market] = []
         self._going = asyncio.Event()
         self.sent = 0
 
@@ -106,12 +107,13 @@ class Crowd:
         if len(self._markets) < OPEN_MARKETS or self._rng.random() < 0.05:
             await self.propose()
             return
-        market = self._rng.choice(self._markets)
+        over = bool(self._resolved) and self._rng.random() < 0.15
+        market = self._rng.choice(self._resolved if over else self._markets)
         found = await self._rpc.account(market.address)
         if found is None:
             # Not landed yet, or on a fork that lost.
             if self._rng.random() < 0.2:
-                self._markets.remove(market)
+                (self._resolved if over else self._markets).remove(market)
             return
         account = MarketAccount.decode(found.data)
         match account.state:
@@ -124,8 +126,14 @@ class Crowd:
                 await self._send(market.creator, activate)
             case MarketState.ACTIVE if market.trades < TRADES_PER_MARKET:
                 await self._trade(market)
-            case MarketState.ACTIVE:
+            case MarketState.ACTIVE if not over:
                 await self._resolve(market)
+            case MarketState.RESOLVING if market.votes == VOTES_PER_PROPOSAL and self._rng.random() < 0.3:
+                await self._dispute(market)
+            case MarketState.DISPUTED:
+                await self._vote_on_dispute(market)
+            case MarketState.FINALIZED:
+                await self._claim(market, account.resolver)
             case _:
                 return
 
@@ -168,6 +176,7 @@ class Crowd:
 
     async def _resolve(self, market: _Market) -> None:
         self._markets.remove(market)
+        self._resolved = [*self._resolved, market][-OPEN_MARKETS:]
         resolver = self._rng.choice(self._people)
         resolve = self._program.resolve_market(
             resolver=resolver.pubkey(),
@@ -176,6 +185,26 @@ class Crowd:
             ipfs_evidence_hash=_DOCUMENT,
         )
         await self._send(resolver, resolve)
+
+    async def _dispute(self, market: _Market) -> None:
+        market.votes = 0
+        who = self._rng.choice(self._people)
+        await self._send(who, self._program.initiate_dispute(initiator=who.pubkey(), market=market.address))
+
+    async def _vote_on_dispute(self, market: _Market) -> None:
+        voter = self._people[market.votes % len(self._people)]
+        market.votes += 1
+        agrees = self._rng.random() < 0.7
+        await self._send(
+            voter, self._program.submit_dispute_vote(user=voter.pubkey(), market=market.address, vote=agrees)
+        )
+
+    async def _claim(self, market: _Market, resolver: Pubkey) -> None:
+        who = self._rng.choice(self._people)
+        await self._send(
+            who,
+            self._program.claim_winnings(user=who.pubkey(), market=market.address, resolver=resolver),
+        )
 
     async def _send(self, signer: Keypair, instruction: Instruction) -> None:
         latest = await self._rpc.latest_blockhash()

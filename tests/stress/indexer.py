@@ -19,11 +19,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
+from msgspec import structs
 
 from tests.stress.faults import Fault, catalogue
 from tests.stress.matrix import LEGEND, Row, head, strike
-from tests.stress.rig import Rig, standing
+from tests.stress.rig import standing
 from zmartd.log import configure as configure_log
+
+DAYS_PASS = 0.2
+"""How likely it is, before a fault, that markets which are resolved or disputed become due."""
 
 
 @click.command()
@@ -39,12 +43,11 @@ from zmartd.log import configure as configure_log
 def main(seed: int, minutes: float, matrix: bool, only: str, directory: Path | None) -> None:
     """Break things, mend them, and see whether the index equals the chain."""
     configure_log("error", "console", sys.stderr)
-    rng = random.Random(seed)
     chosen = [fault for fault in catalogue() if only in fault.name]
     with ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zmartd-stress-")))
-        rows = asyncio.run(_run(directory.resolve(), rng, chosen, None if matrix else minutes * 60))
+        rows = asyncio.run(_run(directory.resolve(), seed, chosen, None if matrix else minutes * 60))
     failed = [row for row in rows if not row.ok]
     for row in failed:
         click.echo(f"failed: {row.fault}, {row.moment}")
@@ -54,29 +57,27 @@ def main(seed: int, minutes: float, matrix: bool, only: str, directory: Path | N
     sys.exit(bool(failed))
 
 
-async def _run(
-    directory: Path, rng: random.Random, chosen: Sequence[Fault], seconds: float | None
-) -> list[Row]:
-    rows = []
+async def _run(directory: Path, seed: int, chosen: Sequence[Fault], seconds: float | None) -> list[Row]:
+    """Each fault once when no `seconds` are given; prints the table as it grows."""
+    rng = random.Random(seed)
+    rows: list[Row] = []
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        click.echo(row.line())
+
     click.echo(f"{LEGEND}\n\n{head()}")
-    async with standing(directory, rng) as rig:
-        choices = _in_turn(chosen) if seconds is None else _at_random(rng, chosen, seconds)
-        reconciling = True
-        for faults in choices:
-            wanted = all(fault.reconciling for fault in faults)
-            if wanted is not reconciling:
-                await rig.restart(reconciling=wanted)
-                reconciling = wanted
-            row = await strike(rig, faults)
-            rows.append(row)
-            click.echo(row.line())
-            if row.verdict is None:
-                await _recover(rig)
-        if not reconciling:
-            await rig.restart(reconciling=True)
-            row = Row("all of these", "once the reconciler is back", *await rig.recovered())
-            rows.append(row)
-            click.echo(row.line())
+    async with standing(directory, random.Random(seed)) as rig:
+        for faults in _in_turn(chosen) if seconds is None else _at_random(rng, chosen, seconds):
+            await rig.reconcile(on=all(fault.reconciling for fault in faults))
+            if rng.random() < DAYS_PASS:
+                await rig.system.let_days_pass()
+            add(await strike(rig, faults))
+            if rows[-1].verdict is None:
+                rig.rest()
+                await rig.system.mend()
+        await rig.reconcile(on=True)
+        add(Row("all of these", "at the end, with a reconciler", *await rig.recovered()))
     return rows
 
 
@@ -86,18 +87,12 @@ def _in_turn(chosen: Sequence[Fault]) -> Iterable[list[Fault]]:
 
 
 def _at_random(rng: random.Random, chosen: Sequence[Fault], seconds: float) -> Iterable[list[Fault]]:
-    """One or two faults of different subjects, until the time is over. The reconciler always runs."""
+    """One or two faults of different subjects, until the time is over; the reconciler always runs."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        first, second = rng.sample(chosen, 2)
-        together = [first, second] if first.subject != second.subject and rng.random() < 0.5 else [first]
-        yield [Fault(one.what, one.moment, one.subject, one.strike, one.heal) for one in together]
-
-
-async def _recover(rig: Rig) -> None:
-    """Make everything whole again after a fault that could not be judged."""
-    rig.rest()
-    await rig.system.mend()
+        first, second = (structs.replace(fault, reconciling=True) for fault in rng.sample(chosen, 2))
+        together = first.subject != second.subject and rng.random() < 0.5
+        yield [first, second] if together else [first]
 
 
 if __name__ == "__main__":

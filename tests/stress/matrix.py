@@ -45,27 +45,31 @@ class Row(Struct, frozen=True):
     seconds: float
     failure: str = ""
     """Why there is no verdict."""
+    together_with: tuple[str, ...] = ()
+    """The names of other faults that struck at the same time."""
 
     @property
     def ok(self) -> bool:
         return self.verdict is not None and self.verdict.clean
 
     def line(self) -> str:
-        """The row of the table, and under it what is wrong."""
-        if self.verdict is None:
-            return f"{_columns(self.fault, self.moment)}   FAILED: {self.failure}"
-        found = self.verdict
-        numbers = (
-            found.lost,
-            found.duplicated,
-            found.differences,
-            found.sent_twice,
-            found.acknowledged_lost,
-            f"{self.seconds:.1f}",
-        )
-        return "\n".join(
-            [_columns(self.fault, self.moment, *numbers), *(f"    {note}" for note in found.notes)]
-        )
+        """The row of the table; under it what else went wrong, on purpose or not."""
+        first = f"{_columns(self.fault, self.moment)}   FAILED: {self.failure}"
+        notes: tuple[str, ...] = ()
+        if self.verdict is not None:
+            found, notes = self.verdict, self.verdict.notes
+            first = _columns(
+                self.fault,
+                self.moment,
+                found.lost,
+                found.duplicated,
+                found.differences,
+                found.sent_twice,
+                found.acknowledged_lost,
+                f"{self.seconds:.1f}",
+            )
+        others = (f"  and {name}" for name in self.together_with)
+        return "\n".join([first, *others, *(f"    {note}" for note in notes)])
 
 
 def head() -> str:
@@ -75,21 +79,28 @@ def head() -> str:
 
 async def strike(rig: Rig, faults: Sequence[Fault]) -> Row:
     """Break it, mend it, and judge. The faults, of different subjects, strike together."""
-    what, moment = " + ".join(one.what for one in faults), " + ".join(one.moment for one in faults)
     rig.go()
     await asyncio.sleep(WARM_UP_SECONDS)
+    verdict, seconds, failure = None, 0.0, ""
     try:
-        await asyncio.gather(*(fault.strike(rig) for fault in faults))
-        healed = time.monotonic()
-        for fault in faults:
-            await fault.heal(rig)
-        if not rig.system.daemon.runs:
-            return Row(what, moment, None, 0.0, "the daemon has ended")
-        mended = time.monotonic() - healed
+        over = max(await asyncio.gather(*(_break_and_mend(rig, fault) for fault in faults)))
+        mended = time.monotonic() - over
         verdict, seconds = await rig.recovered()
+        seconds += mended
     except Exception as error:  # a row, whatever it is, so that the others are judged, too
-        return Row(what, moment, None, 0.0, f"{type(error).__name__}: {error}")
-    return Row(what, moment, verdict, mended + seconds)
+        failure = f"{type(error).__name__}: {error}"
+    if not rig.system.daemon.runs:
+        verdict, failure = None, "the daemon has ended"
+    together_with = tuple(fault.name for fault in faults[1:])
+    return Row(faults[0].what, faults[0].moment, verdict, seconds, failure, together_with)
+
+
+async def _break_and_mend(rig: Rig, fault: Fault) -> float:
+    """When it was over, by the monotonic clock, and mending began."""
+    await fault.strike(rig)
+    over = time.monotonic()
+    await fault.heal(rig)
+    return over
 
 
 def _columns(*cells: object) -> str:

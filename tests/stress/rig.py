@@ -44,10 +44,12 @@ class Rig:
         for one in self._people:
             one.rest()
 
-    async def restart(self, *, reconciling: bool) -> None:
-        """Start the daemon anew, with or without its reconciler."""
-        self._reconciling = reconciling
-        self.system.configure(reconciling=reconciling)
+    async def reconcile(self, *, on: bool) -> None:
+        """Make the daemon run with or without its reconciler: it starts anew where that changes."""
+        if on is self._reconciling:
+            return
+        self._reconciling = on
+        self.system.configure(reconciling=on)
         await self.system.daemon.stop()
         await self.system.daemon.start()
 

@@ -38,6 +38,7 @@ START_SECONDS = 60.0
 DIE_SECONDS = 30.0
 STOP_SECONDS = 20.0
 WALLET_LAMPORTS = 10**15
+DUE_SECONDS = 4 * 86_400
 _ROOT = Path(__file__).parents[2]
 _SECRET = "a webhook secret of the stress rig"
 
@@ -57,12 +58,24 @@ class Daemon:
         self.starts = 0
 
     async def start(self) -> None:
-        """Start it and wait until it answers."""
-        await self.launch()
-        await self.until_ready()
+        """Start it and wait until it answers; when it ends instead, start it again, as systemd does.
 
-    async def launch(self) -> None:
-        """Start it, and wait for nothing."""
+        Raises TimeoutError.
+        """
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session:
+
+            async def answers() -> bool:
+                if not self.runs:
+                    await self._launch()
+                try:
+                    async with session.get(f"{self._url}/health") as response:
+                        return response.status == 200
+                except (aiohttp.ClientError, TimeoutError):
+                    return False
+
+            await until(answers, START_SECONDS, f"the daemon was not ready, see {self._log}:")
+
+    async def _launch(self) -> None:
         self._orders_taken = 0
         self.starts += 1
         with self._log.open("ab") as log:
@@ -75,22 +88,6 @@ class Daemon:
                 preexec_fn=child_setup(signal.SIGKILL),
             )
         self._listening = asyncio.create_task(self._listen(self._process))
-
-    async def until_ready(self) -> None:
-        """Raises TimeoutError, or RuntimeError when the process ends instead."""
-
-        async def answers() -> bool:
-            assert self._process is not None
-            if self._process.returncode is not None:
-                raise RuntimeError(f"the daemon ended with {self._process.returncode}; see {self._log}")
-            try:
-                async with session.get(f"{self._url}/health") as response:
-                    return response.status == 200
-            except (aiohttp.ClientError, TimeoutError):
-                return False
-
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session:
-            await until(answers, START_SECONDS, "the daemon was not ready")
 
     async def kill_at(self, point: Point, times: int = 1) -> None:
         """Order it to kill itself when it reaches `point` for the `times`th time from now on."""
@@ -212,7 +209,7 @@ class System:
         write_private(self.directory / "zmartd.toml", config.to_toml(settings))
 
     async def cheat(self, method: str, *params: Any) -> Any:
-        """Call one of the chain's own methods."""
+        """Call a method of the chain, one of its own ones among them."""
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session,
@@ -222,6 +219,11 @@ class System:
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
+
+    async def let_days_pass(self) -> None:
+        """Move the chain's clock until every market that is resolved or disputed by now is due."""
+        clock = await self.cheat("getBlockTime", await self.cheat("getSlot", {"commitment": "confirmed"}))
+        await self.cheat("surfnet_timeTravel", {"absoluteTimestamp": (clock + DUE_SECONDS) * 1_000})
 
     async def mend(self) -> None:
         """Put everything right, whatever is broken."""

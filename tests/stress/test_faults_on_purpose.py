@@ -35,7 +35,7 @@ async def test_what_is_broken_and_mended_equals_the_chain(tmp_path: Path) -> Non
     faults = {fault.name: fault for fault in catalogue()}
     async with asyncio.timeout(SECONDS), standing(tmp_path, random.Random(1)) as rig:
         rows = [await strike(rig, [faults[name]]) for name in CHOSEN]
-        await rig.restart(reconciling=False)
+        await rig.reconcile(on=False)
         rows += [await strike(rig, [faults[name]]) for name in ALONE]
         print("\n".join(["", LEGEND, "", head(), *(row.line() for row in rows)]))
         assert all(row.ok for row in rows)
@@ -43,9 +43,11 @@ async def test_what_is_broken_and_mended_equals_the_chain(tmp_path: Path) -> Non
 
 
 async def _assert_the_verdict_sees_what_is_wrong(rig: Rig) -> None:
-    """Without a reconciler nobody puts it right, so that a verdict has to see it."""
-    whole = await rig.verdict()
+    """Everything is there, and then nobody puts right what is done to it."""
+    await rig.reconcile(on=True)
+    whole, _ = await rig.recovered()
     assert whole.clean
+    await rig.reconcile(on=False)
     connection = await asyncpg.connect(rig.system.postgres.dsn)
     try:
         await connection.execute("set role service_role")
