@@ -98,6 +98,8 @@ def _webhooks() -> Iterator[Fault]:
         "webhooks doubled 30 %": {"duplicate": 0.3},
         "webhooks reordered": {"reorder": True},
         "webhooks late": {"delayMs": 1_500},
+        # These arrive while later faults strike, and are judged with them.
+        "webhooks minutes late": {"delayMs": 100_000},
         "all of these": {"drop": 0.3, "duplicate": 0.3, "reorder": True, "delayMs": 500},
     }.items():
         yield Fault(what, "under load", "node", _misbehave(webhook=faults), _behave)
