@@ -196,8 +196,8 @@ async def _fee_wallet(rpc: Rpc, idl: Idl) -> str:
     needed = (_ACCOUNT_OVERHEAD_BYTES + data_bytes) * _RENT_LAMPORTS_PER_BYTE
     if lamports < needed:
         raise ZmartdError(
-            f"{wallet} has {lamports} lamports, and Solana refuses trades whose fee leaves it below {needed}: "
-            f"send it at least {needed - lamports}"
+            f"{wallet} has {lamports} lamports, and Solana refuses trades whose fee leaves it below "
+            f"{needed}: send it at least {needed - lamports}"
         )
     return f"{wallet} takes the protocol's fees"
 

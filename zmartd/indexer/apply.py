@@ -25,7 +25,7 @@ from zmartd.indexer.announce import announce
 from zmartd.indexer.batch import Batch
 from zmartd.indexer.correction import Correction, correct, correct_configuration
 from zmartd.indexer.effects import apply_effects
-from zmartd.indexer.recording import Recorded, quarantine, record, resolve_quarantined
+from zmartd.indexer.recording import Recorded, note_eventless, quarantine, record, resolve_quarantined
 from zmartd.indexer.rows import EventRow, event_row, stored_row
 from zmartd.indexer.truncated import note_truncated
 from zmartd.indexer.undo import Undone, undo
@@ -158,13 +158,16 @@ class Indexer:
             key=lambda row: row.key,
         )
         incomplete = any(tx.quarantined or tx.logs_truncated for tx in succeeded.values())
-        if not rows and not incomplete and besides is _nothing_besides:
+        # What is not final may land again elsewhere, and do something there.
+        eventless = [tx for tx in succeeded.values() if commitment == "finalized" and _is_eventless(tx)]
+        if not rows and not incomplete and not eventless and besides is _nothing_besides:
             return Applied(len(transactions), 0, ())
 
         async def work(connection: Connection) -> tuple[list[EventRow], list[Message]]:
             news = await besides(connection, rows)
             _QUARANTINED.inc(await quarantine(connection, list(succeeded.values())))
             _TRUNCATED.inc(await note_truncated(connection, list(succeeded.values())))
+            await note_eventless(connection, eventless)
             new, messages = await self._apply(connection, rows, commitment)
             return new, news + messages
 
@@ -229,6 +232,10 @@ class Indexer:
         except BusUnavailable as error:
             # Committed is committed: clients see the gap in the versions, and read the market again.
             log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
+
+
+def _is_eventless(transaction: ChainTransaction) -> bool:
+    return not (transaction.events or transaction.quarantined or transaction.logs_truncated)
 
 
 async def _nothing_besides(_connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:

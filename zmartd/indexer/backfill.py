@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import aclosing
 
 from msgspec import Struct
 
 from zmartd.chain.answers import SignatureInfo
+from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.recording import known_signatures
 from zmartd.indexer.stretch import Survey
@@ -40,7 +41,7 @@ def unheard(done: int, total: int) -> None:
 async def missing_transactions(
     database: Database, history: Sequence[SignatureInfo]
 ) -> tuple[SignatureInfo, ...]:
-    """Those of a history that have no event in the index. Some may have none to give."""
+    """Those of a history of which the index knows nothing: no event, and not that there is none."""
     async with database.service() as connection:
         known = await known_signatures(connection, [one.signature for one in history])
     return tuple(one for one in history if one.signature not in known)
@@ -59,15 +60,26 @@ async def backfill(
     async with aclosing(survey.pages()) as pages:
         async for page in pages:
             for batch in _batches(page):
-                wanted = [one.signature for one in await missing_transactions(database, batch)]
-                if wanted:
-                    result, lost = await fetcher.apply_signatures(wanted)
-                    applied += result.transactions
-                    new_events += result.new_events
-                    not_found += lost
+                missing = await missing_transactions(database, batch)
+                fetched = await fetcher.fetch([one.signature for one in missing])
+                final = {one.signature for one in missing if one.confirmation_status == "finalized"}
+                for commitment, part in _by_commitment(fetched.transactions, final):
+                    new_events += (await fetcher.indexer.apply(part, commitment)).new_events
+                applied += len(fetched.transactions)
+                not_found += fetched.not_found
                 done += len(batch)
                 progress(done, survey.transactions)
     return Backfilled(done, applied, new_events, tuple(not_found))
+
+
+def _by_commitment(
+    transactions: Sequence[ChainTransaction], final: Container[str]
+) -> Iterator[tuple[str, list[ChainTransaction]]]:
+    """In at most two parts. Those that are final now need not be asked about again."""
+    for commitment in ("finalized", "confirmed"):
+        part = [tx for tx in transactions if (tx.signature in final) == (commitment == "finalized")]
+        if part:
+            yield commitment, part
 
 
 def _batches(page: Sequence[SignatureInfo]) -> Iterator[Sequence[SignatureInfo]]:

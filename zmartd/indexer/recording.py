@@ -55,6 +55,12 @@ select tx_signature from market_events where tx_signature = any($1::text[])
 union select tx_signature from trade_events where tx_signature = any($1::text[])
 union select tx_signature from vote_events where tx_signature = any($1::text[])
 union select tx_signature from admin_events where tx_signature = any($1::text[])
+union select tx_signature from eventless_transactions where tx_signature = any($1::text[])
+"""
+_NOTE_EVENTLESS = """
+insert into eventless_transactions (tx_signature, slot)
+select * from unnest($1::text[], $2::bigint[])
+on conflict do nothing
 """
 _QUARANTINE = """
 insert into quarantined_events (tx_signature, event_index, slot, index_in_block, block_time, data, reason)
@@ -127,6 +133,13 @@ async def quarantine(connection: Connection, transactions: Sequence[ChainTransac
     return len(lines)
 
 
+async def note_eventless(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
+    """Remember that final transactions have no event, so that nobody fetches them for one again."""
+    if transactions:
+        order = sorted(transactions, key=lambda tx: tx.signature)
+        await connection.execute(_NOTE_EVENTLESS, [tx.signature for tx in order], [tx.slot for tx in order])
+
+
 async def resolve_quarantined(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
     """These lines, by signature and ordinal, wait for no other IDL."""
     await connection.execute(
@@ -135,7 +148,10 @@ async def resolve_quarantined(connection: Connection, lines: Sequence[tuple[str,
 
 
 async def known_signatures(connection: Connection, signatures: Sequence[str]) -> set[str]:
-    """Those of the transactions whose events are recorded. A transaction's events are recorded together."""
+    """Those of the transactions whose events are recorded, or that are known to have none.
+
+    A transaction's events are recorded together.
+    """
     return {row["tx_signature"] for row in await connection.fetch(_KNOWN, signatures)}
 
 

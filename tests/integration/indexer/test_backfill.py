@@ -3,11 +3,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
+from solders.instruction import AccountMeta, Instruction
+from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import node_before
-from tests.integration.tasks.world import PROGRAM_ID, World, a_world
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, World, a_world
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
@@ -140,3 +143,47 @@ async def test_a_transaction_that_the_node_does_not_give_is_named_and_left_for_t
         second = await backfill(world.database, fetcher, await Survey(rpc, PROGRAM_ID).look())
     assert (first.not_found, first.ok) == (((await history(world))[-1].signature,), False)
     assert (second.applied, second.ok) == (1, True)
+
+
+async def mention(world: World, lamports: int) -> str:
+    """A payment that names the program and has nothing to do with it."""
+    paid = transfer(
+        TransferParams(from_pubkey=CREATOR.pubkey(), to_pubkey=HOLDERS[0].pubkey(), lamports=lamports)
+    )
+    also = AccountMeta(PROGRAM_ID, is_signer=False, is_writable=False)
+    return await world.act(
+        CREATOR, Instruction(paid.program_id, paid.data, [*paid.accounts, also]), indexed=False
+    )
+
+
+async def test_a_final_transaction_without_an_event_is_fetched_once(world: World) -> None:
+    await mention(world, 5_000_000)
+    market_id = await world.proposal(indexed=False)
+    await world.cheat("zmartd_advanceSlots", {"slots": 33})
+    late = await mention(world, 6_000_000)
+    async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+        fetcher = world.fetcher(rpc)
+
+        async def fetched() -> int:
+            before = node.requests["getTransaction"]
+            await backfill(world.database, fetcher, await Survey(rpc, PROGRAM_ID).look())
+            return node.requests["getTransaction"] - before
+
+        assert await fetched() == 3
+        assert await fetched() == 1, "the late one may still land elsewhere"
+        await world.cheat("zmartd_advanceSlots", {"slots": 33})
+        assert await fetched() == 1
+        assert await fetched() == 0
+    assert (late,) in await world.fetch("select tx_signature from eventless_transactions")
+    assert await world.fetch("select commitment from market_events") == [("finalized",)]
+    assert await world.fetch("select id from markets") == [(market_id,)]
+
+
+async def test_what_a_transaction_without_an_event_turns_into_elsewhere_is_not_lost(world: World) -> None:
+    await world.proposal(indexed=False)
+    (newest, *_) = await world.own.rpc.signatures_for_address(PROGRAM_ID)
+    fetched = await world.own.fetcher.fetch([newest.signature])
+    (created,) = fetched.transactions
+    await world.own.fetcher.indexer.apply([msgspec.structs.replace(created, events=(), creations=())])
+    done = await backfill(world.database, world.own.fetcher, await Survey(world.own.rpc, PROGRAM_ID).look())
+    assert done.new_events == 1

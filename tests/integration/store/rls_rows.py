@@ -173,6 +173,9 @@ def tables(of: str) -> dict[str, Table]:
         "truncated_transactions": Table(
             {"tx_signature": signature(name), "slot": 1, "events_read": 0}, by_signature, "slot = 2"
         ),
+        "eventless_transactions": Table(
+            {"tx_signature": signature(name), "slot": 1}, by_signature, "slot = 2"
+        ),
         "history_bookmarks": Table(
             {"program_id": of, "signature": signature(name), "slot": 1}, f"program_id = '{of}'", "slot = 2"
         ),

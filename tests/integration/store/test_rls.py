@@ -49,6 +49,7 @@ idempotency_keys            ----  ----  ----   SIUD
 task_runs                   ----  ----  ----   SIUD
 orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
+eventless_transactions      ----  ----  ----   SIUD
 history_bookmarks           ----  ----  ----   SIUD
 """
 
