@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from based58 import b58decode, b58encode
 from redis.asyncio import Redis
 from solders.instruction import AccountMeta, Instruction
 from solders.system_program import TransferParams, transfer
@@ -187,3 +192,54 @@ async def test_what_a_transaction_without_an_event_turns_into_elsewhere_is_not_l
     await world.own.fetcher.indexer.apply([msgspec.structs.replace(created, events=(), creations=())])
     done = await backfill(world.database, world.own.fetcher, await Survey(world.own.rpc, PROGRAM_ID).look())
     assert done.new_events == 1
+
+
+def made_up_signature(number: int) -> str:
+    return b58encode(b"\1" * 32 + number.to_bytes(32, "big")).decode()
+
+
+@asynccontextmanager
+async def a_node_with_a_long_history(transactions: int) -> AsyncIterator[str]:
+    """Tells only signatures, each in a slot of its own, and makes them up when it is asked."""
+
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.json()
+        _, options = body["params"]
+        before = options.get("before")
+        top = int.from_bytes(b58decode(before.encode())[32:], "big") if before else transactions
+        told = [
+            {"signature": made_up_signature(number), "slot": number, "confirmationStatus": "finalized"}
+            for number in range(top - 1, max(top - 1 - options["limit"], -1), -1)
+        ]
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": told})
+
+    application = web.Application()
+    application.router.add_post("/", handle)
+    server = TestServer(application, host="127.0.0.1")
+    await server.start_server()
+    try:
+        yield str(server.make_url("/"))
+    finally:
+        await server.close()
+
+
+async def peak_bytes(transactions: int) -> int:
+    async with (
+        a_node_with_a_long_history(transactions) as url,
+        Rpc(url, clock=SystemClock()) as rpc,
+    ):
+        tracemalloc.start()
+        try:
+            survey = await Survey(rpc, PROGRAM_ID).look()
+            slots = [page[0].slot async for page in survey.pages()]
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (survey.transactions, len(slots)) == (transactions, transactions // 1_000)
+    assert slots == sorted(slots)
+    return peak
+
+
+async def test_a_long_history_takes_the_memory_of_a_short_one() -> None:
+    short, long = await peak_bytes(2_000), await peak_bytes(40_000)
+    assert long < 2 * short
