@@ -27,7 +27,7 @@ from zmartd.indexer.correction import Correction, correct, correct_configuration
 from zmartd.indexer.effects import apply_effects
 from zmartd.indexer.recording import Recorded, note_eventless, quarantine, record, resolve_quarantined
 from zmartd.indexer.rows import EventRow, event_row, stored_row
-from zmartd.indexer.truncated import note_truncated
+from zmartd.indexer.truncated import note_truncated, reopen
 from zmartd.indexer.undo import Undone, undo
 from zmartd.log import get_logger
 from zmartd.realtime.bus import Bus, BusUnavailable
@@ -130,8 +130,8 @@ class Indexer:
         """Replace event rows that are not what the chain says, and build again what follows from them.
 
         `market_addresses` are the markets (ids to addresses) to build again, whether or not a row of theirs
-        is replaced; `incomplete` are the transactions with lines that nobody can read, or too few. The news
-        is of the time `at`. Raises what `apply` raises.
+        is replaced; `incomplete` are the transactions with lines that nobody can read, or too few: what these
+        lack is worked out again. The news is of the time `at`. Raises what `apply` raises.
         """
         addresses = dict(market_addresses)
         for row in correction.right:
@@ -141,6 +141,7 @@ class Indexer:
         async def work(connection: Connection) -> list[Message]:
             _QUARANTINED.inc(await quarantine(connection, incomplete))
             _TRUNCATED.inc(await note_truncated(connection, incomplete))
+            await reopen(connection, [tx.signature for tx in incomplete if tx.logs_truncated])
             return await correct(connection, correction, addresses, at)
 
         await self._publish(await self._commit(work))

@@ -1,7 +1,8 @@
 """Markets whose rows differ from the chain, made equal to it again: what they lack, or all that they have.
 
 Nothing is copied from accounts. Event rows become what the transactions say, and the market is built again
-from its event rows; so it does not matter what was altered in which table, nor by whom.
+from its event rows; so it does not matter what was altered in which table, nor by whom. Events that truncated
+logs leave out are taken away for a restoration to work them out again, where it can.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import aclosing
 from datetime import datetime
 
 from msgspec import Struct
+from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
@@ -148,6 +150,9 @@ class Renewal:
         self, looked: _Looked, signatures: Sequence[str], identity: Mapping[str, str]
     ) -> tuple[str, ...]:
         """Fetch transactions and compare them with their rows; returns those that were not found."""
+        if not signatures:
+            return ()
+        final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         fetched = await self._fetcher.fetch(signatures)
         told = [tx for tx in fetched.transactions if tx.succeeded]
         rows = [event_row(tx, record, self._pdas) for tx in told for record in tx.events]
@@ -157,7 +162,7 @@ class Renewal:
                 connection,
                 rows,
                 [tx.signature for tx in fetched.transactions],
-                {tx.signature for tx in told if tx.logs_truncated},
+                {tx.signature for tx in told if tx.logs_truncated and not _can_be_worked_out(tx, final_slot)},
                 addresses,
             )
         looked.transactions += len(fetched.transactions)
@@ -190,6 +195,11 @@ class Renewal:
     async def _now(self) -> datetime:
         """The chain's time."""
         return moment((await self._rpc.chain_time()).unix_timestamp)
+
+
+def _can_be_worked_out(transaction: ChainTransaction, final_slot: int) -> bool:
+    """Whether a restoration knows what the logs of a transaction leave out."""
+    return transaction.calls is not None and transaction.slot <= final_slot
 
 
 def _is_signature(text: str) -> bool:

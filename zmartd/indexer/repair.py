@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
 from zmartd.chain.rpc import Rpc
@@ -11,6 +12,7 @@ from zmartd.indexer.audit import PATIENCE_SECONDS, AuditReport, audit
 from zmartd.indexer.backfill import Progress, unheard
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.renewal import Renewal, Renewed
+from zmartd.indexer.restoration import Restoration
 from zmartd.indexer.rows import UnreadableRow
 from zmartd.store.pool import Database
 
@@ -37,6 +39,7 @@ class Repairer:
         self._database = database
         self._program_id = program_id
         self._renewal = Renewal(rpc, fetcher, database, program_id)
+        self._restoration = Restoration(rpc, fetcher, database, program_id)
 
     async def repair(self, progress: Progress = unheard) -> Repair:
         """Write what is missing of every market that differs, and fetch those anew that lack nothing, or
@@ -79,6 +82,9 @@ class Repairer:
         for number, market in enumerate(markets, start=1):
             done += await self._renewal.renew(market)
             progress(number, len(markets))
+        final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
+        while (await self._restoration.run(final_slot)).resolved:
+            pass
         return done
 
     async def _audit(self, patience_seconds: float = PATIENCE_SECONDS) -> AuditReport:

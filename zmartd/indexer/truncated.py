@@ -23,6 +23,7 @@ update truncated_transactions
    set reason = $2, resolved_at = case when $2::text is null then now() end
  where tx_signature = $1
 """
+_REOPEN = "update truncated_transactions set resolved_at = null where tx_signature = any($1::text[])"
 
 
 async def note_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
@@ -38,6 +39,11 @@ async def note_truncated(connection: Connection, transactions: Sequence[ChainTra
             [len(tx.events) for tx in cut],
         )
     return len(cut)
+
+
+async def reopen(connection: Connection, signatures: Sequence[str]) -> None:
+    """What was worked out for these is worked out again. Takes a service transaction."""
+    await connection.execute(_REOPEN, signatures)
 
 
 async def open_signatures(connection: Connection, until_slot: int, limit: int) -> list[str]:

@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.chain.chain_nodes import node_before
-from tests.integration.indexer.test_reconcile import active, assert_true_to_the_chain, purchase
+from tests.integration.indexer.test_reconcile import active, assert_true_to_the_chain, purchase, settled
+from tests.integration.indexer.test_restoration import trade_a_lot
 from tests.integration.indexer.test_undo import facts
 from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World, a_world
 from zmartd.chain.rpc import Rpc
@@ -166,6 +167,26 @@ async def test_a_repair_of_what_never_arrived_fetches_only_that(world: World, da
         assert node.requests["getTransaction"] == 5
     assert_right(repaired, "what never arrived")
     assert (repaired.done.transactions, repaired.done.written, repaired.done.removed) == (5, 6, 0)
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_what_truncated_logs_leave_out_is_worked_out_again(world: World, database_url: str) -> None:
+    market_id = await active(world)
+    await trade_a_lot(world, market_id, HOLDERS[0])
+    await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+    await settled(world)
+    expected = await facts(world.database)
+    for statement in (
+        "delete from trade_events",
+        "delete from trade_events where event_index > 12",
+        "update trade_events set payload = payload || jsonb_build_object('shares', '1')",
+    ):
+        await alter(world, statement, "update markets set shares_yes = 1")
+        assert_right(await repairer(world).repair(), statement)
+        assert await facts(world.database) == expected, statement
+    assert await world.fetch("select reason, resolved_at is null from truncated_transactions") == [
+        (None, False)
+    ]
     await assert_true_to_the_chain(world, database_url)
 
 
