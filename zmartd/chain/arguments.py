@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import commonprefix
 
 from msgspec import Struct
 from solders.pubkey import Pubkey
@@ -69,8 +70,20 @@ _CREATE_MARKET_LAYOUT = Layout(_CreateMarket)
 _CREATE_MARKET_BYTES = 102
 _FINALIZE_MARKET = discriminator("global", "finalize_market")
 _FINALIZE_MARKET_LAYOUT = Layout(_FinalizeMarket)
-_FINALIZE_MARKET_TEXT = 25
-"""The most base58 digits that 18 bytes take."""
+_FINALIZE_MARKET_BYTES = range(DISCRIMINATOR_BYTES, 19)
+
+
+def _beginnings(prefix: bytes, lengths: range) -> tuple[str, ...]:
+    """With what base58 begins if it encodes `prefix` and whatever follows it, for each length in bytes."""
+    least = [ids.base58_encode(prefix.ljust(length, b"\0")) for length in lengths]
+    most = [ids.base58_encode(prefix.ljust(length, b"\xff")) for length in lengths]
+    return tuple(
+        commonprefix(bounds) if len(bounds[0]) == len(bounds[1]) else ""  # noqa: RUF071  # no paths
+        for bounds in zip(least, most, strict=True)
+    )
+
+
+_FINALIZE_MARKET_BEGINNINGS = _beginnings(_FINALIZE_MARKET, _FINALIZE_MARKET_BYTES)
 
 
 def read_arguments(own: tuple[RawInstruction, ...], keys: list[str]) -> Arguments:
@@ -78,13 +91,13 @@ def read_arguments(own: tuple[RawInstruction, ...], keys: list[str]) -> Argument
     creations: list[MarketCreation] = []
     dispute_counts: list[DisputeCount] = []
     for instruction in own:
-        # By their length alone, trades need not be decoded to be passed over: base58 is never shorter than
-        # what it encodes.
-        length = len(instruction.data)
-        if _FINALIZE_MARKET_TEXT < length < _CREATE_MARKET_BYTES:
+        # Trades need not be decoded to be passed over: base58 is never shorter than what it encodes, and of
+        # numbers with as many digits those between two others begin with what these have in common.
+        text = instruction.data
+        if len(text) < _CREATE_MARKET_BYTES and not text.startswith(_FINALIZE_MARKET_BEGINNINGS):
             continue
         try:
-            data = ids.base58_decode(instruction.data)
+            data = ids.base58_decode(text)
             if data.startswith(_CREATE_MARKET):
                 creations.append(_creation(data, instruction, keys))
             elif data.startswith(_FINALIZE_MARKET):

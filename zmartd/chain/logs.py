@@ -20,10 +20,12 @@ TRUNCATED = "Log truncated"
 _PROGRAM = "Program "
 _DATA = "Program data:"
 _MESSAGE = "Program log: "
+_HEAD_LENGTH = len(_DATA)
+assert len(_MESSAGE) == _HEAD_LENGTH, "one slice tells both"
 _INVOKE = tuple(f" invoke [{depth}]" for depth in range(1, MAX_DEPTH + 1))
 _ADDRESS_LENGTHS = range(32, 45)
 _LONGEST_START = len(_PROGRAM) + _ADDRESS_LENGTHS[-1] + len(_INVOKE[-1])
-_ANY_STEP = re.compile(r"Program [1-9A-HJ-NP-Za-km-z]{32,44} (?:invoke \[|success$|failed)")
+_ANY_STEP = re.compile(r"Program [1-9A-HJ-NP-Za-km-z]{32,44}+ (?:invoke \[|success$|failed)")
 
 
 class LogReading(Struct, frozen=True, gc=False):
@@ -42,21 +44,25 @@ def read_logs(logs: Sequence[str], program_id: str) -> LogReading:
     """Walk the log lines of a transaction that succeeded. Never raises, whatever they contain."""
     own = _return_line(program_id)
     data_lines: list[str] = []
-    returns: list[str | None] = [None]
-    """The line by which each running program will return, the innermost last; none where no program runs."""
+    outer: list[str | None] = []
+    returns: str | None = None
+    """The line by which the running program will return, None where none runs; `outer`: its callers'."""
     invocations = 0
     for line in logs[:MAX_LOG_LINES]:
-        if line == returns[-1]:
-            returns.pop()
-        elif line[-1:] == "]" and len(line) <= _LONGEST_START and (start := _start(line, len(returns) - 1)):
-            returns.append(start.return_line)
+        if line == returns:
+            returns = outer.pop()
+        elif (head := line[:_HEAD_LENGTH]) == _MESSAGE:
+            continue
+        elif head == _DATA:
+            if returns == own:
+                data_lines.append(line[_HEAD_LENGTH:])
+        elif line[-1:] == "]" and len(line) <= _LONGEST_START and (start := _start(line, len(outer))):
+            outer.append(returns)
+            returns = start.return_line
             invocations += start.program == program_id
-        elif line.startswith(_DATA):
-            if returns[-1] == own:
-                data_lines.append(line[len(_DATA) :])
-        elif not line.startswith(_MESSAGE) and (line == TRUNCATED or _ANY_STEP.match(line)):
+        elif line == TRUNCATED or _ANY_STEP.match(line):
             return LogReading(tuple(data_lines), invocations, complete=False)
-    complete = len(returns) == 1 and len(logs) <= MAX_LOG_LINES
+    complete = returns is None and len(logs) <= MAX_LOG_LINES
     return LogReading(tuple(data_lines), invocations, complete)
 
 
@@ -74,5 +80,6 @@ def _start(line: str, depth: int) -> _Start | None:
     return _Start(name, _return_line(name)) if len(name) in _ADDRESS_LENGTHS and name.isalnum() else None
 
 
+@lru_cache(maxsize=64)
 def _return_line(name: str) -> str:
     return f"Program {name} success"

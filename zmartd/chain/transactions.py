@@ -30,6 +30,11 @@ from zmartd.chain.wire import UndecodableData
 
 MAX_QUARANTINED_BYTES = 16_384
 
+RawJson = Mapping[str, Any] | msgspec.Raw
+"""A JSON object, decoded or not: what is not decoded before is never built where nobody reads it."""
+
+_DECODER = msgspec.json.Decoder(RawTransaction)
+
 
 class EventRecord(Struct, frozen=True, gc=False):
     """One event and its `ordinal`: its place among the program's own data lines in the transaction."""
@@ -71,15 +76,12 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     calls: tuple[Call, ...] | None = None
 
 
-def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) -> ChainTransaction:
+def parse_transaction(raw: RawJson, program_id: Pubkey, codec: Codec) -> ChainTransaction:
     """Read the JSON of getTransaction (encoding `json`), or one element of a raw Helius delivery.
 
     Raises MalformedTransaction, naming the field, and nothing else.
     """
-    try:
-        transaction = msgspec.convert(raw, RawTransaction)
-    except msgspec.ValidationError as error:
-        raise MalformedTransaction(f"this is not a transaction: {error}") from error
+    transaction = _read(raw)
     if transaction.meta.err is not None:
         return _failed(transaction, codec)
     program = _base58(program_id)
@@ -104,6 +106,15 @@ def parse_transaction(raw: Mapping[str, Any], program_id: Pubkey, codec: Codec) 
         payments=payments,
         calls=calls,
     )
+
+
+def _read(raw: RawJson) -> RawTransaction:
+    try:
+        if isinstance(raw, msgspec.Raw):
+            return _DECODER.decode(raw)
+        return msgspec.convert(raw, RawTransaction)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedTransaction(f"this is not a transaction: {error}") from error
 
 
 @lru_cache(maxsize=4)

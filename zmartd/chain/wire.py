@@ -149,7 +149,7 @@ def _field(name: str, annotation: Any) -> _Field:
 
 def _scalar(field: str, annotation: Any) -> _Scalar:
     if annotation is Pubkey:
-        return _Scalar("pubkey", "32s", Pubkey, bytes)
+        return _Scalar("pubkey", "32s", Pubkey.from_bytes, bytes)
     if annotation is bool:
         return _Scalar("bool", "B", partial(_read_bool, field), _write_bool)
     if isinstance(annotation, type) and issubclass(annotation, Enum):

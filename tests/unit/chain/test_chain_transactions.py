@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import base64
+import json
+import struct
 from typing import Any
 
+import msgspec
 import pytest
 from chain_logs import (
     BUDGET,
@@ -233,6 +236,24 @@ def test_a_creation_that_cannot_be_read_is_a_malformed_transaction(change: dict[
         parsed(frame(OURS), instructions=[creation_instruction() | change])
 
 
+u32 = st.integers(0, 2**32 - 1)
+
+
+@given(u32, u32)
+def test_the_counts_that_settled_a_dispute_are_read_from_the_instruction(agree: int, disagree: int) -> None:
+    data = discriminator("global", "finalize_market") + struct.pack("<BIBI", 1, agree, 1, disagree)
+    instruction = {"programIdIndex": 2, "accounts": [0, 1], "data": ids.base58_encode(data)}
+    (count,) = parsed(frame(OURS), instructions=[instruction]).dispute_counts
+    assert (count.agree, count.disagree) == (agree, disagree)
+
+
+@given(st.binary(max_size=40))
+def test_another_instruction_s_arguments_are_none_of_a_dispute(arguments: bytes) -> None:
+    data = discriminator("global", "buy_shares") + arguments
+    instruction = {"programIdIndex": 2, "accounts": [0, 1], "data": ids.base58_encode(data)}
+    assert parsed(frame(OURS), instructions=[instruction]).dispute_counts == ()
+
+
 def test_keys_may_be_objects_and_may_come_from_lookup_tables() -> None:
     element = raw(frame(OURS, LINE), instructions=[creation_instruction() | {"programIdIndex": 4}])
     keys = element["transaction"]["message"]["accountKeys"]
@@ -251,6 +272,10 @@ def test_instructions_may_name_programs_and_accounts_by_address() -> None:
     transaction = parsed(frame(OURS, LINE), instructions=[by_address])
     assert transaction.creations == (CREATION,)
     assert not transaction.logs_truncated
+
+
+def encoded(element: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(element).encode())
 
 
 def without(path: str) -> dict[str, Any]:
@@ -297,12 +322,20 @@ def replaced(path: str, value: object, *, delete: bool = False) -> dict[str, Any
     ({}, "slot"),
 ])  # fmt: skip
 def test_json_of_another_shape_is_refused_by_field(element: dict[str, Any], field: str) -> None:
-    with pytest.raises(MalformedTransaction, match=field):
-        parse_transaction(element, IDL.program_id, CODEC)
+    for form in (element, encoded(element)):
+        with pytest.raises(MalformedTransaction, match=field):
+            parse_transaction(form, IDL.program_id, CODEC)
 
 
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"7", b"[" * 100_000, b'{"slot": 1e999}', b'{"\xff": 1}'])
+def test_text_that_is_no_transaction_is_refused(text: bytes) -> None:
+    with pytest.raises(MalformedTransaction):
+        parse_transaction(msgspec.Raw(text), IDL.program_id, CODEC)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | finite | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
@@ -316,10 +349,14 @@ PATHS = [
 
 @given(st.sampled_from(PATHS), json_values)
 def test_any_json_in_any_place_is_read_or_refused(path: str, value: Any) -> None:
+    element = replaced(path, value)
     try:
-        transaction = parse_transaction(replaced(path, value), IDL.program_id, CODEC)
+        transaction = parse_transaction(element, IDL.program_id, CODEC)
     except MalformedTransaction:
+        with pytest.raises(MalformedTransaction):
+            parse_transaction(encoded(element), IDL.program_id, CODEC)
         return
+    assert parse_transaction(encoded(element), IDL.program_id, CODEC) == transaction
     assert all(record.event == BOUGHT for record in transaction.events)
 
 
