@@ -54,6 +54,9 @@ _MARKET_PATTERN = "market:*"
 _VOTES = "global:vote"
 _GAP = "global:gap"
 
+_PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
+"""One command with one answer costs us a third of a pipeline that has as many of both as messages."""
+
 log = get_logger(__name__)
 
 
@@ -79,6 +82,7 @@ class Bus:
 
     def __init__(self, redis: Redis, clock: Clock, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._redis = redis
+        self._publish = redis.register_script(_PUBLISH_ALL)
         self._clock = clock
         self._silence_seconds = silence_seconds
         self._decoder = msgspec.json.Decoder(Message)
@@ -89,14 +93,12 @@ class Bus:
         if not messages:
             return
         await reached(Point.PUBLISH_BEGUN)
-        pipeline = self._redis.pipeline(transaction=False)
-        if self._lost:
-            pipeline.publish(_GAP, b"")
+        pairs: list[str | bytes] = [_GAP, b""] if self._lost else []
         for message in messages:
-            pipeline.publish(channel_name(message), msgspec.json.encode(message))
+            pairs += channel_name(message), msgspec.json.encode(message)
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
-                await pipeline.execute()
+                await self._publish(args=pairs)
         except (RedisError, OSError, TimeoutError) as error:
             self._lost = True
             raise BusUnavailable(reason=str(error) or type(error).__name__) from error
