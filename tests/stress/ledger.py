@@ -78,12 +78,7 @@ class Ledger:
 
         Raises RpcUnavailable, DatabaseUnavailable and the like: the system has to be whole.
         """
-        history = await self._history()
-        events = {
-            (one.signature, event.ordinal): type(event.event).__name__
-            for one in history
-            for event in one.events
-        }
+        events = await self._events()
         database = await Database.connect(config.Database(url=config.Secret(dsn), pool_size=3))
         try:
             async with database.service() as connection:
@@ -102,7 +97,10 @@ class Ledger:
         owed = set(acknowledged)
         owed_lost = [place for place in lost if place[0] in owed]
         twice = _repeated(indexed) + _repeated(trades)
-        phantoms = [place for place in [*indexed, *trades] if place not in events]
+        unknown = [place for place in [*indexed, *trades] if place not in events]
+        # What landed while the index was read is on the chain by now.
+        later = await self._events() if unknown else {}
+        phantoms = [place for place in unknown if place not in later]
         sent_twice = await self._sent_twice(meant)
         differences = len(report.differences) + len(report.moving)
         return Verdict(
@@ -124,6 +122,14 @@ class Ledger:
                 *(f"sent twice: {one}" for one in sent_twice[:3]),
             ),
         )
+
+    async def _events(self) -> dict[Place, str]:
+        """The name of every event of the program, by its place."""
+        return {
+            (one.signature, event.ordinal): type(event.event).__name__
+            for one in await self._history()
+            for event in one.events
+        }
 
     async def _history(self) -> list[ChainTransaction]:
         infos = await self._signatures(self._program_id)
