@@ -17,6 +17,13 @@ from zmartd.http.auth.errors import SessionsUnavailable, TooManyAttempts, Unauth
 from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.inbox import MalformedDelivery
+from zmartd.store.discussions import (
+    CommentNotFound,
+    EditWindowClosed,
+    NotTheAuthor,
+    ParentNotFound,
+    ThreadTooDeep,
+)
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.markets import MarketNotFound
@@ -157,16 +164,21 @@ STATUS: Mapping[type[ZmartdError], int] = {
     CorsRefused: 403,
     NotYours: 403,
     NotTheCreator: 403,
+    NotTheAuthor: 403,
     DisputeRequestRefused: 403,
     RouteNotFound: 404,
     MarketNotFound: 404,
     PositionNotFound: 404,
+    CommentNotFound: 404,
+    ParentNotFound: 404,
     TransactionNotFound: 404,
     MethodNotAllowed: 405,
     MarketPending: 409,
     MarketIdTaken: 409,
     AlreadyVoted: 409,
     VotingClosed: 409,
+    ThreadTooDeep: 409,
+    EditWindowClosed: 409,
     TransactionExpired: 409,
     ProtocolNotInitialized: 409,
     BodyTooLarge: 413,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from zmartd.http import (
+    discussions,
     health,
     helius,
     keys,
@@ -47,6 +48,7 @@ API = [
     web.get("/api/votes/{id}", votes.vote_overview),
     web.get("/api/users/{wallet}/positions", users.list_positions),
     web.get("/api/users/{wallet}/positions/{id}", users.get_position),
+    *(operation.route() for operation in discussions.OPERATIONS),
 ]
 """What browsers call, too."""
 

@@ -244,18 +244,23 @@ async def test_a_vote_cannot_be_moved_to_another_wallet(administrator, daemon):
     await daemon.execute("rollback")
 
 
-async def test_an_author_can_delete_a_comment_and_still_read_it_alone(administrator, daemon):
+async def test_nobody_reads_a_deleted_comment_s_words_and_its_author_cannot_revive_it(administrator, daemon):
     await insert_markets(administrator)
     await insert(administrator, "discussions", **tables(OWNER)["discussions"].row)
 
     await daemon.execute(begin_as(Caller(OWNER)))
     await daemon.execute("update discussions set deleted_at = now()")
-    await daemon.execute(f"commit; {begin_as(Caller(OWNER))}")
-    assert await daemon.fetchval("select count(*) from discussions") == 1
-    assert await daemon.execute("update discussions set content = 'again'") == "UPDATE 0"
-    await daemon.execute(f"rollback; {begin_as(Caller(OTHER))}")
-    assert await daemon.fetchval("select count(*) from discussions") == 0
+    await daemon.execute("commit")
+    for caller in (Caller(OWNER), Caller(OTHER), ANYBODY):
+        await daemon.execute(begin_as(caller))
+        assert await daemon.fetchval("select count(*) from discussions where content is null") == 1
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await daemon.fetchval("select deleted_content from discussions")
+        await daemon.execute("rollback")
+    await daemon.execute(begin_as(Caller(OWNER)))
+    assert await daemon.execute("update discussions set content = 'again', deleted_at = null") == "UPDATE 0"
     await daemon.execute("rollback")
+    assert await administrator.fetchval("select deleted_content from discussions") == "hello"
 
 
 async def test_claims_without_a_wallet_own_nothing(administrator, daemon):

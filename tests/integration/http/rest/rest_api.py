@@ -78,6 +78,12 @@ class Caller(Struct, frozen=True):
     async def post(self, path: str, body: Any = None) -> Answer:
         return await _read(await self.client.post(path, json=body, headers=self._headers()))
 
+    async def patch(self, path: str, body: Any) -> Answer:
+        return await _read(await self.client.patch(path, json=body, headers=self._headers()))
+
+    async def delete(self, path: str) -> Answer:
+        return await _read(await self.client.delete(path, headers=self._headers()))
+
     async def carry_out(self, path: str, body: Any = None) -> Answer:
         """Ask for a transaction, sign it, and have it relayed."""
         unsigned = await self.post(path, body)

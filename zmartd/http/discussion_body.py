@@ -1,0 +1,182 @@
+"""What goes into and comes out of discussions."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Self
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from zmartd.http.fields import Field, MarketRef, Text, Time, time_text
+from zmartd.http.markets import Limit, Offset
+from zmartd.store.discussions import EDIT_WINDOW, Comment
+
+
+class Words(Text):
+    """What somebody says. Something of it has to be visible."""
+
+    shortest: ClassVar[int] = 1
+    longest: ClassVar[int] = 1_000
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        text = super().parse(raw)
+        if all(unicodedata.category(one)[0] in "CZ" for one in text):
+            raise ValueError("nothing to be seen")
+        return text
+
+
+class CommentId(Field, str):
+    """The id of a comment."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "uuid"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or len(raw) != 36:
+            raise ValueError("not a comment's id")
+        return cls(UUID(raw))
+
+
+class TopLevelOrId(CommentId):
+    """A comment by its id, or the market itself."""
+
+    MARKET: ClassVar[str] = "none"
+    schema: ClassVar[dict[str, Any]] = {"oneOf": [{"const": MARKET}, CommentId.schema]}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        return cls(raw) if raw == cls.MARKET else super().parse(raw)
+
+
+Content = Annotated[Words, Meta(description="a text of 1 to 1000 characters, without control characters")]
+Parent = Annotated[CommentId | None, Meta(description="the id of the comment that this is a reply to")]
+
+
+class NewComment(Struct, frozen=True, kw_only=True):
+    """A comment on the market in the path."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"parentId": "parent_id"}
+
+    content: Content
+    parent_id: Parent = None
+
+
+class NewMarketComment(NewComment, frozen=True, kw_only=True):
+    """A comment on the market `market_id`."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"parentId": "parent_id", "marketId": "market_id"}
+
+    market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
+
+
+class EditedComment(Struct, frozen=True, kw_only=True):
+    content: Content
+
+
+class CommentsQuery(Struct, frozen=True, kw_only=True):
+    """Without `parent_id` all comments, newest first; of one comment its direct replies, oldest first."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"parentId": "parent_id"}
+
+    parent_id: Annotated[
+        TopLevelOrId | None,
+        Meta(description="a comment's id, or none for comments on the market itself"),
+    ] = None
+    limit: Limit = 50
+    offset: Offset = 0
+
+
+class ThreadsQuery(Struct, frozen=True, kw_only=True):
+    limit: Limit = 50
+    offset: Offset = 0
+
+
+class CommentBody(Struct, frozen=True, kw_only=True):
+    """One comment. A deleted one is shown only while it has replies, without author and content."""
+
+    id: str
+    market_id: str
+    user_wallet: Annotated[
+        str | None, Meta(description="shortened for callers who have not signed in; null when deleted")
+    ]
+    parent_id: str | None
+    depth: Annotated[int, Meta(description="0 for a comment on the market itself")]
+    content: Annotated[str | None, Meta(description="null when deleted")]
+    replies_count: Annotated[int, Meta(description="comments below this one, at any depth")]
+    created_at: Time
+    editable_until: Time
+    edited_at: Time | None
+    deleted_at: Time | None
+
+
+class CommentList(Struct, frozen=True, kw_only=True):
+    """Some comments; `count` is the length of this page."""
+
+    discussions: tuple[CommentBody, ...]
+    count: int
+    market_id: str
+
+
+class CommentSaid(Struct, frozen=True):
+    """What became of a comment, in words and as it is now."""
+
+    message: str
+    discussion: CommentBody
+
+
+class CommentDeleted(Struct, frozen=True):
+    message: str
+
+
+class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
+    """A comment with everything below it, oldest first, under the names that the frontend has for it."""
+
+    id: str
+    market_id: str
+    author: str | None
+    content: str | None
+    parent_id: str | None
+    created_at: Time
+    replies: tuple[ThreadBody, ...]
+
+
+def comment_body(comment: Comment) -> CommentBody:
+    """A comment as the API shows it."""
+    return CommentBody(
+        id=str(comment.id),
+        market_id=comment.market_id,
+        user_wallet=comment.author,
+        parent_id=_id(comment.parent_id),
+        depth=comment.depth,
+        content=comment.content,
+        replies_count=comment.replies,
+        created_at=time_text(comment.created_at),
+        editable_until=time_text(comment.created_at + EDIT_WINDOW),
+        edited_at=_time(comment.edited_at),
+        deleted_at=_time(comment.deleted_at),
+    )
+
+
+def thread_body(comment: Comment, children: Mapping[UUID | None, Sequence[Comment]]) -> ThreadBody:
+    """A comment with what `children` (by the id of their parent) has below it."""
+    return ThreadBody(
+        id=str(comment.id),
+        market_id=comment.market_id,
+        author=comment.author,
+        content=comment.content,
+        parent_id=_id(comment.parent_id),
+        created_at=time_text(comment.created_at),
+        replies=tuple(thread_body(reply, children) for reply in children.get(comment.id, ())),
+    )
+
+
+def _id(comment_id: UUID | None) -> str | None:
+    return None if comment_id is None else str(comment_id)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else time_text(moment)

@@ -1,0 +1,252 @@
+"""What people write about markets: comments, and replies to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.errors import ZmartdError
+from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+
+EDIT_WINDOW: Final = timedelta(minutes=15)
+"""For so long its author can change a comment."""
+REPEAT_WINDOW: Final = timedelta(minutes=1)
+"""The same words from the same author at the same place within this time are one comment."""
+MOST_NESTED: Final = 5
+"""How deep a reply can be; sql/0011_discussion_threads.sql enforces it."""
+
+_NO_PARENT, _TOO_DEEP = "ZM011", "ZM012"
+_WHOLE_WALLETS = """
+select id, market_id, case when deleted_at is null then user_wallet end as author, parent_id,
+       cardinality(ancestors) as depth, content, created_at, edited_at, deleted_at,
+       (select count(*) from discussions as reply
+         where reply.ancestors @> array[comment.id] and reply.deleted_at is null) as replies
+  from discussions as comment
+"""
+_COLUMNS = {
+    ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet", "user_masked"),
+    AUTHENTICATED: _WHOLE_WALLETS,
+}
+_SHOWN = """
+ and (deleted_at is null
+      or exists (select from discussions as reply
+                  where reply.ancestors @> array[comment.id] and reply.deleted_at is null))
+"""
+_NEWEST_FIRST = (
+    _SHOWN
+    + """
+ and ($2::timestamptz is null or (created_at, id) < ($2, $3::uuid))
+ order by created_at desc, id desc limit $4 offset $5
+"""
+)
+_OF_MARKET = "where market_id = $1" + _NEWEST_FIRST
+_THREADS = "where market_id = $1 and parent_id is null" + _NEWEST_FIRST
+_REPLIES = (
+    "where market_id = $1 and parent_id = $6"
+    + _SHOWN
+    + """
+ and ($2::timestamptz is null or (created_at, id) > ($2, $3::uuid))
+ order by created_at, id limit $4 offset $5
+"""
+)
+_BELOW = "where ancestors && $1::uuid[]" + _SHOWN + "order by created_at, id limit $2"
+_FIND = "where id = $1"
+_LOCK_AUTHOR = "select pg_advisory_xact_lock(hashtextextended('comments:' || $1, 7))"
+_REPEATED = """
+where market_id = $1 and user_wallet = $2 and parent_id is not distinct from $3 and content = $4
+  and deleted_at is null and created_at > now() - $5::interval
+order by created_at desc limit 1
+"""
+_WRITE = """
+insert into discussions (market_id, user_wallet, parent_id, content) values ($1, $2, $3, $4) returning id
+"""
+_EDIT = """
+update discussions set content = $3, edited_at = now()
+ where id = $1 and user_wallet = $2 and deleted_at is null and created_at > now() - $4::interval
+"""
+_DELETE = """
+update discussions set deleted_at = now() where id = $1 and user_wallet = $2 and deleted_at is null
+returning deleted_at
+"""
+
+
+class CommentNotFound(ZmartdError):
+    """There is no such comment, or it was deleted."""
+
+    code = "comment_not_found"
+
+
+class ParentNotFound(ZmartdError):
+    """There is no such comment in this market to reply to, or it was deleted."""
+
+    code = "parent_not_found"
+
+
+class ThreadTooDeep(ZmartdError):
+    """Replies cannot be nested any deeper: reply to a comment further up."""
+
+    code = "thread_too_deep"
+
+
+class NotTheAuthor(ZmartdError):
+    """Only the wallet that wrote a comment may change or delete it."""
+
+    code = "not_the_author"
+
+
+class EditWindowClosed(ZmartdError):
+    """This comment is too old to be changed; it can still be deleted."""
+
+    code = "edit_window_closed"
+
+
+class Comment(Struct, frozen=True):
+    """One comment. A deleted one has neither author nor content, and is shown only for what hangs on it."""
+
+    id: UUID
+    market_id: str
+    author: str | None
+    """The wallet: whole for callers who signed in, shortened for others."""
+    parent_id: UUID | None
+    depth: int
+    """0 for a comment on the market itself."""
+    content: str | None
+    created_at: datetime
+    edited_at: datetime | None
+    deleted_at: datetime | None
+    replies: int
+    """How many comments are below it, at any depth."""
+
+
+class Place(Struct, frozen=True):
+    """Where a page of comments begins: after this one."""
+
+    created_at: datetime
+    id: UUID
+
+
+class Page(Struct, frozen=True):
+    """Which comments of a list to give."""
+
+    limit: int
+    after: Place | None = None
+    offset: int = 0
+
+    @property
+    def arguments(self) -> tuple[datetime | None, UUID | None, int, int]:
+        if self.after is None:
+            return None, None, self.limit, self.offset
+        return self.after.created_at, self.after.id, self.limit, self.offset
+
+
+class Written(Struct, frozen=True):
+    """A comment, and whether it is new or the repetition of one just written."""
+
+    comment: Comment
+    new: bool
+
+
+async def of_market(
+    connection: Connection, caller: Caller, market_id: str, page: Page
+) -> tuple[Comment, ...]:
+    """All comments of a market, newest first. `connection` is a transaction of `caller`."""
+    return _comments(await connection.fetch(_COLUMNS[caller.role] + _OF_MARKET, market_id, *page.arguments))
+
+
+async def threads(connection: Connection, caller: Caller, market_id: str, page: Page) -> tuple[Comment, ...]:
+    """The comments on a market itself, newest first. `connection` is a transaction of `caller`."""
+    return _comments(await connection.fetch(_COLUMNS[caller.role] + _THREADS, market_id, *page.arguments))
+
+
+async def replies(
+    connection: Connection, caller: Caller, market_id: str, parent: UUID, page: Page
+) -> tuple[Comment, ...]:
+    """The direct replies to a comment, oldest first. `connection` is a transaction of `caller`."""
+    rows = await connection.fetch(_COLUMNS[caller.role] + _REPLIES, market_id, *page.arguments, parent)
+    return _comments(rows)
+
+
+async def below(
+    connection: Connection, caller: Caller, roots: Sequence[UUID], limit: int
+) -> tuple[Comment, ...]:
+    """Everything below the comments `roots`, oldest first. `connection` is a transaction of `caller`."""
+    return _comments(await connection.fetch(_COLUMNS[caller.role] + _BELOW, list(roots), limit))
+
+
+async def write(
+    connection: Connection, wallet: str, market_id: str, parent: UUID | None, content: str
+) -> Written:
+    """Write a comment, unless this is what its author has just written, sent again.
+
+    Takes a transaction of the wallet's. Raises ParentNotFound, ThreadTooDeep.
+    """
+    await connection.execute(_LOCK_AUTHOR, wallet)
+    row = await connection.fetchrow(
+        _WHOLE_WALLETS + _REPEATED, market_id, wallet, parent, content, REPEAT_WINDOW
+    )
+    if row is not None:
+        return Written(_comment(row), new=False)
+    try:
+        comment_id = await connection.fetchval(_WRITE, market_id, wallet, parent, content)
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == _NO_PARENT:
+            raise ParentNotFound(parent_id=str(parent)) from error
+        if error.sqlstate == _TOO_DEEP:
+            raise ThreadTooDeep(parent_id=str(parent), most_nested=MOST_NESTED) from error
+        raise
+    return Written(await _get(connection, comment_id), new=True)
+
+
+async def edit(
+    connection: Connection, wallet: str, comment_id: UUID, content: str, window: timedelta = EDIT_WINDOW
+) -> Comment:
+    """Give a comment other words, while it is younger than `window`.
+
+    Takes a transaction of the wallet's. Raises CommentNotFound, NotTheAuthor, EditWindowClosed.
+    """
+    done = await connection.execute(_EDIT, comment_id, wallet, content, window)
+    comment = await _own(connection, wallet, comment_id)
+    if done == "UPDATE 0":
+        raise EditWindowClosed(comment_id=str(comment_id), minutes=int(window.total_seconds() // 60))
+    return comment
+
+
+async def delete(connection: Connection, wallet: str, comment_id: UUID) -> Comment:
+    """Take back a comment. Returns what is left of it: its place, without author and content.
+
+    Takes a transaction of the wallet's. Raises CommentNotFound, NotTheAuthor.
+    """
+    comment = await _own(connection, wallet, comment_id)
+    deleted_at = await connection.fetchval(_DELETE, comment_id, wallet)
+    if deleted_at is None:
+        raise CommentNotFound(comment_id=str(comment_id))
+    return msgspec.structs.replace(comment, author=None, content=None, deleted_at=deleted_at)
+
+
+async def _own(connection: Connection, wallet: str, comment_id: UUID) -> Comment:
+    comment = await _get(connection, comment_id)
+    if comment.author != wallet:
+        raise NotTheAuthor(comment_id=str(comment_id))
+    return comment
+
+
+async def _get(connection: Connection, comment_id: UUID) -> Comment:
+    row = await connection.fetchrow(_WHOLE_WALLETS + _FIND, comment_id)
+    if row is None or row["deleted_at"] is not None:
+        raise CommentNotFound(comment_id=str(comment_id))
+    return _comment(row)
+
+
+def _comments(rows: Sequence[Record]) -> tuple[Comment, ...]:
+    return tuple(_comment(row) for row in rows)
+
+
+def _comment(row: Record) -> Comment:
+    return Comment(**dict(row))
