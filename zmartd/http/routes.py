@@ -12,6 +12,7 @@ from zmartd.http import (
     market_actions,
     market_creation,
     markets,
+    portfolio,
     trades,
     transactions,
     users,
@@ -46,9 +47,7 @@ API = [
     web.post("/api/votes/dispute", votes.cast_dispute_vote),
     web.post("/api/votes/dispute/transaction", vote_transactions.dispute_vote),
     web.get("/api/votes/{id}", votes.vote_overview),
-    web.get("/api/users/{wallet}/positions", users.list_positions),
-    web.get("/api/users/{wallet}/positions/{id}", users.get_position),
-    *(operation.route() for operation in discussions.OPERATIONS),
+    *(operation.route() for module in (users, portfolio, discussions) for operation in module.OPERATIONS),
 ]
 """What browsers call, too."""
 

@@ -1,36 +1,31 @@
-"""What belongs to one wallet, for that wallet's eyes only."""
+"""What a wallet holds in markets, for that wallet's eyes only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.http import keys
-from zmartd.http.auth.identity import require_wallet
 from zmartd.http.codec import json_response
-from zmartd.http.errors import InvalidRequest, NotYours, PositionNotFound, Problem
-from zmartd.http.fields import Amount, Price, SignedAmount, Time, Wallet, amount, price, time_text
+from zmartd.http.errors import NotYours, PositionNotFound
+from zmartd.http.fields import Amount, Price, SignedAmount, Time, amount, price, time_text
+from zmartd.http.held import Held, own_wallet, read_held, value_all
 from zmartd.http.markets import find_market, market_ref
-from zmartd.market import payouts
-from zmartd.market.lifecycle import MarketState
+from zmartd.http.operation import Access, Operation
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
-from zmartd.store.pool import Database
-from zmartd.store.positions import Position
+from zmartd.store.markets import MarketNotFound
 from zmartd.store.rls import Caller
-
-_WALLET_RULE = "must be a wallet's address, base58 of 32 bytes"
 
 
 class PositionBody(Struct, frozen=True, kw_only=True):
     """A wallet's holding in one market. Amounts are lamports, shares have nine decimals.
 
     `state` is the state's number, as portfolios index their labels by it. An open position is worth its
-    shares at the market's price; a finalized one what can be claimed. Profit and loss are against what was
-    paid in and not taken out: unrealized until the claim, realized with it.
+    shares at the market's price; a finalized one what can be claimed. Profit is as in the portfolio, which
+    says more.
     """
 
     market_id: str
@@ -44,6 +39,7 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     shares_no: Amount
     total_invested: Amount
     total_returned: Amount
+    cost_basis: Amount
     current_value: Amount
     unrealized_pnl: SignedAmount
     realized_pnl: SignedAmount
@@ -60,58 +56,61 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     slot: int
 
 
+class PositionRow(Struct, frozen=True, kw_only=True):
+    """A wallet's shares in one market, and nothing else."""
+
+    id: str
+    market_id: str
+    user: str
+    yes_shares: Amount
+    no_shares: Amount
+    created_at: Time | None
+    updated_at: Time
+
+
 async def list_positions(request: web.Request) -> web.Response:
-    """GET /api/users/{wallet}/positions: a bare array, last traded first."""
-    wallet = _own_wallet(request)
-    database = request.app[keys.DATABASE]
-    async with database.caller(Caller(wallet)) as connection:
-        held = await positions.of_wallet(connection, wallet)
-    refundable = await _refundable(database, held)
-    return json_response([_body(position, refundable) for position in held])
+    """A bare array, last traded first."""
+    wallet = own_wallet(request)
+    held = await read_held(request.app[keys.DATABASE], wallet)
+    return json_response([_body(one) for one in held])
 
 
 async def get_position(request: web.Request) -> web.Response:
-    """GET /api/users/{wallet}/positions/{id}."""
-    wallet = _own_wallet(request)
+    """One's own holding in one market."""
+    wallet = own_wallet(request)
     database = request.app[keys.DATABASE]
     async with database.caller(Caller(wallet)) as connection:
         market = await find_market(connection, market_ref(request))
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)
-    return json_response(_body(position, await _refundable(database, [position])))
+    (held,) = await value_all(database, [position])
+    return json_response(_body(held))
 
 
-def _own_wallet(request: web.Request) -> str:
-    """The wallet in the path, which has to be the caller's. Raises InvalidRequest, AuthMissing, NotYours."""
-    try:
-        wallet = str(Wallet.parse(request.match_info["wallet"]))
-    except ValueError as error:
-        raise InvalidRequest(Problem("wallet", _WALLET_RULE)) from error
-    if require_wallet(request) != wallet:
-        raise NotYours
-    return wallet
+async def list_position_rows(request: web.Request) -> web.Response:
+    """A bare array of shares alone, last traded first."""
+    wallet = own_wallet(request)
+    async with request.app[keys.DATABASE].caller(Caller(wallet)) as connection:
+        held = await positions.of_wallet(connection, wallet)
+    return json_response(
+        [
+            PositionRow(
+                id=f"{position.market.id}:{wallet}",
+                market_id=position.market.id,
+                user=wallet,
+                yes_shares=amount(max(position.shares_yes, 0)),
+                no_shares=amount(max(position.shares_no, 0)),
+                created_at=None if position.first_trade_at is None else time_text(position.first_trade_at),
+                updated_at=time_text(position.updated_at),
+            )
+            for position in held
+        ]
+    )
 
 
-async def _refundable(database: Database, held: Sequence[Position]) -> Mapping[str, int]:
-    """What all holders of the markets that ended without an outcome are owed together, by market."""
-    invalid = [position.market.id for position in held if _is_refunded(position)]
-    if not invalid:
-        return {}
-    async with database.service() as connection:
-        return await positions.refundable(connection, invalid)
-
-
-def _is_refunded(position: Position) -> bool:
-    market = position.market
-    return market.state is MarketState.FINALIZED and market.final_outcome is None
-
-
-def _body(position: Position, refundable: Mapping[str, int]) -> PositionBody:
-    claimable = _claimable_lamports(position, refundable)
-    value = claimable if position.market.state is MarketState.FINALIZED else _mark_lamports(position)
-    paid_in = position.total_invested - position.total_returned
-    profit = value + position.claimed_amount - paid_in
+def _body(held: Held) -> PositionBody:
+    position, worth = held.position, held.worth
     market = position.market
     return PositionBody(
         market_id=market.id,
@@ -121,15 +120,16 @@ def _body(position: Position, refundable: Mapping[str, int]) -> PositionBody:
         state_name=market.state.name,
         price_yes=price(market.price_yes),
         price_no=price(SCALE - market.price_yes),
-        shares_yes=amount(position.shares_yes),
-        shares_no=amount(position.shares_no),
+        shares_yes=amount(max(position.shares_yes, 0)),
+        shares_no=amount(max(position.shares_no, 0)),
         total_invested=amount(position.total_invested),
         total_returned=amount(position.total_returned),
-        current_value=amount(value),
-        unrealized_pnl=amount(0 if position.has_claimed else profit),
-        realized_pnl=amount(profit if position.has_claimed else 0),
-        roi=round(profit * 100 / position.total_invested, 2) if position.total_invested else 0.0,
-        claimable=amount(claimable),
+        cost_basis=amount(worth.cost_lamports),
+        current_value=amount(worth.value_lamports),
+        unrealized_pnl=amount(worth.unrealized_lamports),
+        realized_pnl=amount(worth.realized_lamports),
+        roi=_percent(worth.profit_lamports, position.total_invested),
+        claimable=amount(worth.claimable_lamports),
         has_claimed=position.has_claimed,
         claimed_amount=amount(position.claimed_amount),
         proposed_outcome=market.proposed_outcome,
@@ -142,21 +142,39 @@ def _body(position: Position, refundable: Mapping[str, int]) -> PositionBody:
     )
 
 
-def _mark_lamports(position: Position) -> int:
-    """The shares at the market's price: what they would bring if selling did not move it, before fees."""
-    price_yes = position.market.price_yes
-    return (position.shares_yes * price_yes + position.shares_no * (SCALE - price_yes)) // SCALE
+def _percent(part: int, whole: int) -> float:
+    return round(part * 100 / whole, 2) if whole else 0.0
 
 
-def _claimable_lamports(position: Position, refundable: Mapping[str, int]) -> int:
-    market = position.market
-    if market.state is not MarketState.FINALIZED or position.has_claimed:
-        return 0
-    if market.final_outcome is None:
-        owed = refundable[market.id]
-        return payouts.refund(
-            position.total_invested, position.total_returned, owed, market.current_liquidity
-        )
-    if market.final_outcome:
-        return payouts.claim(position.shares_yes, market.shares_yes, market.current_liquidity)
-    return payouts.claim(position.shares_no, market.shares_no, market.current_liquidity)
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/positions",
+        handler=list_positions,
+        summary="One's own positions",
+        tag="users",
+        answers={200: tuple[PositionBody, ...]},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/positions/{id}",
+        handler=get_position,
+        summary="One's own position in one market",
+        tag="users",
+        answers={200: PositionBody},
+        errors=(NotYours, MarketNotFound, PositionNotFound),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/positions/{wallet}",
+        handler=list_position_rows,
+        summary="One's own shares, as a bare array",
+        tag="users",
+        answers={200: tuple[PositionRow, ...]},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+)

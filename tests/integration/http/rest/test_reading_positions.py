@@ -44,7 +44,7 @@ async def test_an_open_position_is_worth_its_shares_at_the_price(api: Api) -> No
     await api.indexer.apply(story.transactions)
     yes, no = (story.held.get((WALLET.pubkey(), outcome), 0) for outcome in (True, False))
     price_yes = story._price()
-    value = (yes * price_yes + no * (SCALE - price_yes)) // SCALE
+    value = yes * price_yes // SCALE + no * (SCALE - price_yes) // SCALE
     invested = story.invested[WALLET.pubkey()]
 
     (position,) = await own_positions(api)
@@ -53,10 +53,13 @@ async def test_an_open_position_is_worth_its_shares_at_the_price(api: Api) -> No
     assert (position["shares_yes"], position["shares_no"]) == (str(yes), str(no))
     assert position["total_invested"] == str(invested)
     assert position["current_value"] == str(value)
-    assert position["unrealized_pnl"] == str(value + returned - invested)
+    cost = int(position["cost_basis"])
+    assert 0 < cost <= invested
+    assert position["unrealized_pnl"] == str(value - cost)
+    assert position["realized_pnl"] == str(returned + cost - invested)
     assert position["roi"] == round((value + returned - invested) * 100 / invested, 2)
     assert (position["state"], position["state_name"]) == (2, "ACTIVE")
-    assert (position["claimable"], position["realized_pnl"]) == ("0", "0")
+    assert position["claimable"] == "0"
     assert position["trades_count"] == 6
 
 

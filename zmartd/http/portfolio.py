@@ -1,0 +1,192 @@
+"""What a wallet holds, what it has cost, what it is worth now, and what has come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http import keys
+from zmartd.http.codec import json_response
+from zmartd.http.errors import NotYours
+from zmartd.http.fields import Amount, SignedAmount, Time, amount, time_text
+from zmartd.http.held import Held, own_wallet, read_held
+from zmartd.http.operation import Access, Operation
+
+MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
+
+
+class OutcomeHolding(Struct, frozen=True, kw_only=True):
+    """The shares of one outcome. Lamports; shares have nine decimals."""
+
+    shares: Amount
+    cost_basis: Annotated[Amount, Meta(description="what these shares have cost with fees, on average")]
+    average_cost: Annotated[float | None, Meta(description="cost_basis over shares, in SOL a share")]
+    value_at_price: MaybeAmount
+
+
+class PortfolioPosition(Struct, frozen=True, kw_only=True):
+    """A holding in one market. Amounts are lamports.
+
+    `value_at_price` takes every share at the market's price, before fees, as if selling did not move it;
+    `value_on_sale` is what the curve would pay for all of them now, YES sold first, before fees, and
+    `value_on_sale_after_fees` what the wallet would get of that. `value` is what `unrealized_pnl` counts
+    with: `value_at_price` until the market is finalized, then `claimable`.
+    """
+
+    market_id: str
+    on_chain_address: str
+    question: str
+    state: str
+    state_code: int
+    proposed_outcome: bool | None
+    final_outcome: bool | None
+    yes: OutcomeHolding
+    no: OutcomeHolding
+    cost_basis: Amount
+    value: Amount
+    value_at_price: MaybeAmount
+    value_on_sale: MaybeAmount
+    value_on_sale_after_fees: MaybeAmount
+    claimable: Amount
+    has_claimed: bool
+    total_invested: Annotated[Amount, Meta(description="all purchases with fees")]
+    total_returned: Annotated[Amount, Meta(description="all sales after fees")]
+    claimed_amount: Annotated[Amount, Meta(description="winnings, or the refund of a market without outcome")]
+    realized_pnl: SignedAmount
+    unrealized_pnl: SignedAmount
+    total_pnl: SignedAmount
+    trades_count: int
+    last_trade_at: Annotated[Time | None, Meta(description="null for shares that only came by transfer")]
+    slot: int
+
+
+class PortfolioTotals(Struct, frozen=True, kw_only=True):
+    """Sums over all positions of the wallet, whatever the page."""
+
+    positions: int
+    cost_basis: Amount
+    value: Amount
+    value_on_sale: Annotated[Amount, Meta(description="of the positions that can be sold now")]
+    value_on_sale_after_fees: Amount
+    claimable: Amount
+    total_invested: Amount
+    total_returned: Amount
+    claimed_amount: Amount
+    realized_pnl: SignedAmount
+    unrealized_pnl: SignedAmount
+    total_pnl: SignedAmount
+
+
+class Portfolio(Struct, frozen=True, kw_only=True):
+    """A wallet's positions, last traded first, all as of one moment.
+
+    The cost basis is by the average cost method: a sale takes its part of what the shares have cost,
+    truncated to whole lamports, and realizes the difference to its proceeds after fees. A claim, or an
+    outcome that makes the shares worthless, realizes the rest. `realized_pnl` plus `unrealized_pnl` is
+    always `value` + `total_returned` + `claimed_amount` - `total_invested`.
+    """
+
+    wallet: str
+    cost_basis_method: Literal["average"]
+    positions: tuple[PortfolioPosition, ...]
+    totals: PortfolioTotals
+
+
+async def get_portfolio(request: web.Request) -> web.Response:
+    """Every position with its cost basis, worth, and profit. Only the wallet itself may ask."""
+    wallet = own_wallet(request)
+    held = await read_held(request.app[keys.DATABASE], wallet)
+    return json_response(
+        Portfolio(
+            wallet=wallet,
+            cost_basis_method="average",
+            positions=tuple(_position(one) for one in held),
+            totals=_totals(held),
+        )
+    )
+
+
+def _position(held: Held) -> PortfolioPosition:
+    position, worth = held.position, held.worth
+    market, sale = position.market, worth.sale
+    at_price = None
+    if worth.at_price_yes_lamports is not None and worth.at_price_no_lamports is not None:
+        at_price = worth.at_price_yes_lamports + worth.at_price_no_lamports
+    return PortfolioPosition(
+        market_id=market.id,
+        on_chain_address=market.on_chain_address,
+        question=market.question,
+        state=market.state.name,
+        state_code=market.state.value,
+        proposed_outcome=market.proposed_outcome,
+        final_outcome=market.final_outcome,
+        yes=_outcome(position.shares_yes, worth.cost_yes_lamports, worth.at_price_yes_lamports),
+        no=_outcome(position.shares_no, worth.cost_no_lamports, worth.at_price_no_lamports),
+        cost_basis=amount(worth.cost_lamports),
+        value=amount(worth.value_lamports),
+        value_at_price=_maybe(at_price),
+        value_on_sale=_maybe(None if sale is None else sale.before_fees_lamports),
+        value_on_sale_after_fees=_maybe(None if sale is None else sale.after_fees_lamports),
+        claimable=amount(worth.claimable_lamports),
+        has_claimed=position.has_claimed,
+        total_invested=amount(position.total_invested),
+        total_returned=amount(position.total_returned),
+        claimed_amount=amount(position.claimed_amount),
+        realized_pnl=amount(worth.realized_lamports),
+        unrealized_pnl=amount(worth.unrealized_lamports),
+        total_pnl=amount(worth.profit_lamports),
+        trades_count=position.trades_count,
+        last_trade_at=None if position.last_trade_at is None else time_text(position.last_trade_at),
+        slot=position.slot,
+    )
+
+
+def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> OutcomeHolding:
+    held = max(shares, 0)
+    return OutcomeHolding(
+        shares=amount(held),
+        cost_basis=amount(cost_lamports),
+        average_cost=cost_lamports / held if held else None,
+        value_at_price=_maybe(at_price_lamports),
+    )
+
+
+def _totals(held: Iterable[Held]) -> PortfolioTotals:
+    positions = [one.position for one in held]
+    worths = [one.worth for one in held]
+    sales = [worth.sale for worth in worths if worth.sale is not None]
+    return PortfolioTotals(
+        positions=len(positions),
+        cost_basis=amount(sum(worth.cost_lamports for worth in worths)),
+        value=amount(sum(worth.value_lamports for worth in worths)),
+        value_on_sale=amount(sum(sale.before_fees_lamports for sale in sales)),
+        value_on_sale_after_fees=amount(sum(sale.after_fees_lamports or 0 for sale in sales)),
+        claimable=amount(sum(worth.claimable_lamports for worth in worths)),
+        total_invested=amount(sum(position.total_invested for position in positions)),
+        total_returned=amount(sum(position.total_returned for position in positions)),
+        claimed_amount=amount(sum(position.claimed_amount for position in positions)),
+        realized_pnl=amount(sum(worth.realized_lamports for worth in worths)),
+        unrealized_pnl=amount(sum(worth.unrealized_lamports for worth in worths)),
+        total_pnl=amount(sum(worth.profit_lamports for worth in worths)),
+    )
+
+
+def _maybe(lamports: int | None) -> str | None:
+    return None if lamports is None else amount(lamports)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/portfolio",
+        handler=get_portfolio,
+        summary="One's own portfolio with cost basis and profit",
+        tag="users",
+        answers={200: Portfolio},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+)
