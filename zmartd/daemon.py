@@ -66,6 +66,7 @@ CONFIRMATION_PATIENCE_SECONDS = 20.0
 """How long a client that sent a transaction waits for its confirmation before it is told to ask again."""
 
 RESTART_SECONDS = 1.0
+_OBJECTS_BEFORE_SEARCH = 20_000
 
 log = get_logger(__name__)
 
@@ -263,11 +264,19 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running(settings):
-        # What lasts exists by now. Searching it for garbage again and again took half of the time in which
-        # deliveries are decoded.
-        gc.collect()
-        gc.freeze()
+        search_less_for_garbage()
         await stop.wait()
+
+
+def search_less_for_garbage() -> None:
+    """Call it once everything is open: what exists now lasts, and is not searched for garbage any more.
+
+    What requests and deliveries leave behind is nearly all freed by counting references. A search after
+    every 700 objects found hundreds of requests in their midst, and took a seventh of the time under load.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BEFORE_SEARCH, 10, 10)
 
 
 async def tick(settings: Settings, names: Sequence[str]) -> list[RunReport]:
