@@ -17,6 +17,7 @@ from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.codec import json_response
 from zmartd.http.fields import Time, time_text
+from zmartd.http.operation import Operation, Raw
 from zmartd.log import get_logger
 
 log = get_logger(__name__)
@@ -130,3 +131,23 @@ async def metrics(_: web.Request) -> web.Response:
     response = web.Response(body=prometheus_client.generate_latest())
     response.headers["Content-Type"] = prometheus_client.CONTENT_TYPE_LATEST
     return response
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/health",
+        handler=health,
+        summary="How the daemon and what it depends on are doing",
+        tag="machines",
+        answers={200: HealthBody, 503: HealthBody},
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        handler=metrics,
+        summary="Measurements for Prometheus",
+        tag="machines",
+        answers={200: Raw("text/plain")},
+    ),
+)

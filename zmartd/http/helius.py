@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Any
 
 from aiohttp import hdrs, web
 from msgspec import Struct
@@ -11,9 +12,14 @@ from msgspec import Struct
 from zmartd.config import ConfigError, Helius, Secret, Settings
 from zmartd.http import keys
 from zmartd.http.codec import json_response, read_body
-from zmartd.http.errors import WebhookUnauthorized
+from zmartd.http.errors import BodyTooLarge, WebhookUnauthorized
+from zmartd.http.operation import Access, Operation
+from zmartd.indexer.inbox import MalformedDelivery
 
 SIGNATURE_HEADER = "x-helius-signature"
+
+Delivery = dict[str, Any] | list[dict[str, Any]]
+"""One transaction or several, raw: as `getTransaction` of a node shows them."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -84,3 +90,18 @@ async def webhook(request: web.Request) -> web.Response:
 
 def _revealed(*secrets: Secret) -> list[bytes]:
     return [secret.reveal().encode() for secret in secrets if secret]
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/helius/webhook",
+        handler=webhook,
+        summary="Transactions that Helius delivers",
+        tag="machines",
+        body=Delivery,
+        answers={200: Received},
+        errors=(WebhookUnauthorized, MalformedDelivery, BodyTooLarge),
+        access=Access.HELIUS,
+    ),
+)

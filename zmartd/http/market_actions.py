@@ -12,16 +12,18 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.chain.program import Program
-from zmartd.http import keys
+from zmartd.http import keys, unsigned
 from zmartd.http.auth.identity import caller_of, require_session, require_wallet
 from zmartd.http.codec import decode_body, json_response
-from zmartd.http.errors import NotTheCreator
+from zmartd.http.errors import MarketPending, NotTheCreator, ProtocolNotInitialized
 from zmartd.http.fields import ContentId
 from zmartd.http.live import read_live_market
 from zmartd.http.markets import chain_market, market_ref
+from zmartd.http.operation import Access, Operation
 from zmartd.http.unsigned import UnsignedTransaction
 from zmartd.store import dispute_requests
-from zmartd.store.markets import Market
+from zmartd.store.dispute_requests import DisputeRequestRefused
+from zmartd.store.markets import Market, MarketNotFound
 from zmartd.store.rls import Caller
 
 
@@ -137,3 +139,78 @@ async def _unsigned(
     )
     unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
     return json_response(ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/activate",
+        handler=activate,
+        summary="Open an approved market for trading",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/resolve",
+        handler=resolve,
+        summary="Propose a market's outcome",
+        tag="markets",
+        body=ResolveRequest,
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, NotTheCreator, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/dispute",
+        handler=dispute,
+        summary="Dispute a proposed outcome",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/dispute-requests",
+        handler=request_dispute,
+        summary="Ask, as a holder, for a dispute",
+        tag="markets",
+        answers={201: Petition, 200: Petition},
+        errors=(MarketNotFound, MarketPending, DisputeRequestRefused),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/claim",
+        handler=claim,
+        summary="Claim what one's shares won",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/withdraw",
+        handler=withdraw,
+        summary="Take back a market's liquidity",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/cancel",
+        handler=cancel,
+        summary="Cancel a market",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+)

@@ -9,12 +9,13 @@ from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import MarketAccount
-from zmartd.http import keys
+from zmartd.http import keys, unsigned
 from zmartd.http.auth.identity import require_session
 from zmartd.http.codec import decode_body, json_response
 from zmartd.http.errors import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.fields import U64, Amount, Category, MarketId, Moment, Text, amount
 from zmartd.http.market_body import MarketDetail, market_body, market_detail, pending_body
+from zmartd.http.operation import Access, Operation
 from zmartd.http.proposal import Proposal, covered_b, max_loss_lamports
 from zmartd.http.unsigned import Simulated, UnsignedTransaction
 from zmartd.market import ids
@@ -204,3 +205,18 @@ def _terms(wanted: Metadata) -> LiquidityTerms:
         max_loss=amount(loss),
         covered=loss <= wanted.initial_liquidity,
     )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/markets",
+        handler=create_market,
+        summary="Register a market, and get the transaction that makes it",
+        tag="markets",
+        body=CreateMarketRequest,
+        answers={201: CreateMarketBody, 200: CreateMarketBody},
+        errors=(MarketIdTaken, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+)

@@ -13,7 +13,8 @@ from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import MarketPending
 from zmartd.http.fields import Amount, Category, MarketRef, State, Time, Wallet, amount, time_text
-from zmartd.http.market_body import MarketBody, market_body, market_detail, pending_body
+from zmartd.http.market_body import MarketBody, MarketDetail, market_body, market_detail, pending_body
+from zmartd.http.operation import Operation
 from zmartd.http.trade_body import TradeBody, trade_body
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
@@ -227,3 +228,64 @@ async def list_events(request: web.Request) -> web.Response:
 
 def _percent(timestamp: str, price_yes: int) -> PricePercent:
     return PricePercent(timestamp, price_yes * 100 / SCALE, (SCALE - price_yes) * 100 / SCALE)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/markets",
+        handler=list_markets,
+        summary="Markets, newest first",
+        tag="markets",
+        query=MarketsQuery,
+        answers={200: MarketList},
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}",
+        handler=get_market,
+        summary="One market",
+        tag="markets",
+        answers={200: MarketDetail},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/trades",
+        handler=list_trades,
+        summary="A market's trades, newest first",
+        tag="markets",
+        query=TradesQuery,
+        answers={200: TradeList},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/price-history",
+        handler=price_history,
+        summary="A market's prices after its newest trades",
+        tag="markets",
+        query=PriceHistoryQuery,
+        answers={200: PriceHistory},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/stats",
+        handler=statistics,
+        summary="What a market's trades add up to",
+        tag="markets",
+        answers={200: MarketStatistics},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/events",
+        handler=list_events,
+        summary="A market's audit trail, newest first",
+        tag="markets",
+        query=EventsQuery,
+        answers={200: EventList},
+        errors=(MarketNotFound,),
+    ),
+)

@@ -23,7 +23,17 @@ class Access(Enum):
     PUBLIC = "public"
     """Anybody; a session, when there is one, may show more."""
     WALLET = "wallet"
-    """Only a wallet that has signed in."""
+    """Only a wallet that has signed in, or signed a header where those are accepted."""
+    SESSION = "session"
+    """Only a wallet with a session: what moves money, or changes the session."""
+    HELIUS = "helius"
+    """Only Helius, with what its webhook was registered with."""
+
+
+class Raw(Struct, frozen=True):
+    """An answer that is not JSON."""
+
+    media_type: str
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -38,8 +48,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     tag: str
     query: type[Struct] | None = None
     """What `codec.decode_query` reads."""
-    body: type[Struct] | None = None
-    """What `codec.decode_body` reads."""
+    body: Any = None
+    """The type that `codec.decode_body` reads."""
     answers: Mapping[int, Any]
     """The type of each successful answer's JSON, by status; None where there is no body."""
     errors: tuple[type[ZmartdError], ...] = ()
@@ -47,5 +57,16 @@ class Operation(Struct, frozen=True, kw_only=True):
     access: Access = Access.PUBLIC
 
     def route(self) -> web.RouteDef:
-        """This operation in aiohttp's table of routes."""
+        """This operation in aiohttp's table of routes. What can be read answers HEAD, too."""
+        if self.method == "GET":
+            return web.get(self.path, self.handler)
         return web.route(self.method, self.path, self.handler)
+
+
+def by_path(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """`operations` in the order for a table of routes: those on one path together, literals first."""
+    return tuple(sorted(operations, key=lambda operation: _precedence(operation.path)))
+
+
+def _precedence(path: str) -> list[tuple[bool, str]]:
+    return [(segment.startswith("{"), segment) for segment in path.split("/")]

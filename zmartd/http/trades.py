@@ -10,20 +10,28 @@ from aiohttp import web
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
-from zmartd.http import keys, quoting
+from zmartd.http import keys, quoting, unsigned
 from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.codec import decode_body, json_response
-from zmartd.http.errors import InvalidRequest, Problem, ProgramRefused
+from zmartd.http.errors import (
+    InvalidRequest,
+    MarketPending,
+    Problem,
+    ProgramRefused,
+    ProtocolNotInitialized,
+)
 from zmartd.http.fields import U64, Amount, MarketRef, Price, amount, price
 from zmartd.http.live import LiveMarket, read_live_market
 from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.http.markets import chain_market
+from zmartd.http.operation import Access, Operation
 from zmartd.http.program_errors import failure_named
 from zmartd.http.quoting import BuyQuote, Quote
 from zmartd.http.trade_body import FeesBody, fees_body
 from zmartd.http.unsigned import UnsignedTransaction
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE
+from zmartd.store.markets import MarketNotFound
 
 QuoteType = TypeVar("QuoteType", bound=Quote)
 
@@ -198,3 +206,29 @@ def _quote_body(quote: Quote, slot: int) -> QuoteBody:
         average_price=round(quote.total_lamports / quote.shares, 9) if quote.shares else 0.0,
         slot=slot,
     )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/trades/buy",
+        handler=buy,
+        summary="Quote a purchase, and get the transaction that makes it",
+        tag="trades",
+        body=BuyRequest,
+        answers={200: BuyBody},
+        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/trades/sell",
+        handler=sell,
+        summary="Quote a sale, and get the transaction that makes it",
+        tag="trades",
+        body=SellRequest,
+        answers={200: SellBody},
+        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+)

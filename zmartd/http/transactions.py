@@ -7,12 +7,16 @@ from typing import Annotated, Any, Literal
 from aiohttp import hdrs, web
 from msgspec import Meta, Struct
 
+from zmartd.chain.sender import SenderUnavailable, TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http import keys
 from zmartd.http.auth.identity import require_session
 from zmartd.http.codec import decode_body, json_response
-from zmartd.http.errors import InvalidRequest, Problem
+from zmartd.http.errors import InvalidRequest, Problem, ProgramRefused, TransactionRefused
 from zmartd.http.fields import Time, time_text
+from zmartd.http.operation import Access, Operation
+from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.payloads import payload
 from zmartd.indexer.rows import moment
 from zmartd.market.ids import base58_decode
@@ -87,3 +91,41 @@ def _is_signature(text: str) -> bool:
         return len(base58_decode(text)) == _SIGNATURE_BYTES
     except ValueError:
         return False
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/transactions",
+        handler=relay,
+        summary="Send a signed transaction",
+        tag="transactions",
+        body=RelayRequest,
+        answers={200: Confirmed, 202: Submitted},
+        errors=(
+            TransactionRefused,
+            TransactionExpired,
+            ProgramRefused,
+            RpcUnavailable,
+            RpcRejected,
+            SenderUnavailable,
+        ),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="GET",
+        path="/api/transactions/{signature}",
+        handler=get_transaction,
+        summary="What became of a transaction",
+        tag="transactions",
+        answers={200: Confirmed, 202: Submitted},
+        errors=(
+            TransactionNotFound,
+            TransactionExpired,
+            ProgramRefused,
+            RpcUnavailable,
+            RpcRejected,
+            SenderUnavailable,
+        ),
+    ),
+)

@@ -13,9 +13,14 @@ from zmartd.chain.assemble import MAX_COMPUTE_UNITS, build_transaction, compute_
 from zmartd.chain.failures import explain_failure
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
+from zmartd.errors import ZmartdError
 from zmartd.http.errors import ProgramRefused
 
 _SPARE_UNITS = 20_000
+
+ERRORS: tuple[type[ZmartdError], ...] = (ProgramRefused, RpcUnavailable, RpcRejected)
+"""What asking for a transaction may come to besides one."""
 
 
 class Simulated(Struct, frozen=True):

@@ -7,13 +7,16 @@ from aiohttp import web
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
-from zmartd.http import keys
+from zmartd.http import keys, unsigned
 from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.codec import decode_body, json_response
+from zmartd.http.errors import MarketPending
 from zmartd.http.market_actions import ActionBody
 from zmartd.http.markets import chain_market
+from zmartd.http.operation import Access, Operation
 from zmartd.http.votes import VoteRequest
 from zmartd.market.lifecycle import VoteKind
+from zmartd.store.markets import MarketNotFound
 
 
 async def proposal_vote(request: web.Request) -> web.Response:
@@ -49,3 +52,29 @@ def _instruction(
     if kind is VoteKind.PROPOSAL:
         return program.submit_proposal_vote(user=user, market=market, vote=vote)
     return program.submit_dispute_vote(user=user, market=market, vote=vote)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/votes/proposal/transaction",
+        handler=proposal_vote,
+        summary="The transaction that votes on a proposed market on the chain",
+        tag="votes",
+        body=VoteRequest,
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/votes/dispute/transaction",
+        handler=dispute_vote,
+        summary="The transaction that votes on a disputed outcome on the chain",
+        tag="votes",
+        body=VoteRequest,
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+)

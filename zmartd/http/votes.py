@@ -10,14 +10,17 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_body, decode_query, json_response
+from zmartd.http.errors import MarketPending
 from zmartd.http.fields import Field, MarketRef, Time, time_text
 from zmartd.http.markets import chain_market, find_market, market_ref
+from zmartd.http.operation import Access, Operation
 from zmartd.log import get_logger
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
-from zmartd.store.votes import Vote, VoteCounts
+from zmartd.store.markets import MarketNotFound
+from zmartd.store.votes import AlreadyVoted, Vote, VoteCounts, VotingClosed
 
 log = get_logger(__name__)
 
@@ -188,3 +191,48 @@ def _statistics(counts: VoteCounts) -> VoteStatistics:
     # Hundredths of a percent, which is what basis points are.
     bps = counts.yes * 10_000 // counts.total if counts.total else 0
     return VoteStatistics(counts.yes, counts.no, counts.total, f"{bps // 100}.{bps % 100:02d}")
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/votes/proposal",
+        handler=cast_proposal_vote,
+        summary="Vote on a proposed market",
+        tag="votes",
+        body=VoteRequest,
+        answers={201: VoteBody},
+        errors=(MarketNotFound, MarketPending, AlreadyVoted, VotingClosed),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="POST",
+        path="/api/votes/dispute",
+        handler=cast_dispute_vote,
+        summary="Vote on a disputed outcome",
+        tag="votes",
+        body=VoteRequest,
+        answers={201: VoteBody},
+        errors=(MarketNotFound, MarketPending, AlreadyVoted, VotingClosed),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/votes",
+        handler=market_votes,
+        summary="How a market's votes of one kind stand, and the caller's own",
+        tag="votes",
+        query=VotesQuery,
+        answers={200: MarketVotes},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/votes/{id}",
+        handler=vote_overview,
+        summary="How a market's votes of both kinds stand",
+        tag="votes",
+        answers={200: VoteOverview},
+        errors=(MarketNotFound,),
+    ),
+)

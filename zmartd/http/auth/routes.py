@@ -10,13 +10,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from zmartd.http import keys
 from zmartd.http.auth import sign_in
-from zmartd.http.auth.errors import BadMessage
+from zmartd.http.auth.errors import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.auth.identity import require_session
 from zmartd.http.auth.tokens import Session
 from zmartd.http.client_address import client_address
 from zmartd.http.codec import decode_body, decode_query, json_response
 from zmartd.http.errors import InvalidRequest, Problem
 from zmartd.http.fields import Time, Wallet, time_text
+from zmartd.http.operation import Access, Operation
 
 MAX_BODY_BYTES = 16_384
 
@@ -111,15 +112,6 @@ async def logout(request: web.Request) -> web.Response:
     return json_response(LogoutBody(success=True, message="Signed out."))
 
 
-def routes() -> list[web.RouteDef]:
-    return [
-        web.get("/api/auth/nonce", nonce),
-        web.post("/api/auth/login", login),
-        web.post("/api/auth/refresh", refresh),
-        web.post("/api/auth/logout", logout),
-    ]
-
-
 def _require_address(message: str) -> None:
     """Without `wallet` the message has to say who signs in."""
     try:
@@ -138,3 +130,45 @@ def _session_response(token: str, session: Session, message: str) -> web.Respons
         message=message,
     )
     return json_response(body)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/auth/nonce",
+        handler=nonce,
+        summary="What to put into a sign-in message",
+        tag="auth",
+        query=NonceQuery,
+        answers={200: NonceBody},
+        errors=(SessionsUnavailable,),
+    ),
+    Operation(
+        method="POST",
+        path="/api/auth/login",
+        handler=login,
+        summary="Sign in with a signed message",
+        tag="auth",
+        body=LoginRequest,
+        answers={200: SessionBody},
+        errors=(Unauthorized, TooManyAttempts, SessionsUnavailable),
+    ),
+    Operation(
+        method="POST",
+        path="/api/auth/refresh",
+        handler=refresh,
+        summary="Exchange a session for a newer one",
+        tag="auth",
+        answers={200: SessionBody},
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/auth/logout",
+        handler=logout,
+        summary="End a session",
+        tag="auth",
+        answers={200: LogoutBody},
+        access=Access.SESSION,
+    ),
+)

@@ -59,7 +59,7 @@ def application(clock: FixedClock) -> Callable[..., web.Application]:
         app[keys.SESSIONS] = sessions
         app[keys.SIGN_IN] = SignIn(SETTINGS, "devnet", nonces, Attempts(redis), clock)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
-        app.add_routes(routes.routes())
+        app.add_routes(operation.route() for operation in routes.OPERATIONS)
         app.add_routes([web.get("/public", public), web.get("/mine", mine), web.post("/money", money)])
         return app
 
