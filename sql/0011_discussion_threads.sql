@@ -73,7 +73,9 @@ create index discussions_by_thread on public.discussions (market_id, created_at 
 drop index public.discussions_by_parent;
 create index discussions_by_parent on public.discussions (parent_id, created_at, id)
     where parent_id is not null;
-create index discussions_by_ancestor on public.discussions using gin (ancestors);
+-- Without fastupdate: every list of comments asks this index once for each, and would each time read through
+-- what is pending.
+create index discussions_by_ancestor on public.discussions using gin (ancestors) with (fastupdate = off);
 
 -- Nobody reads what was deleted, its author included; that something was, everybody may see.
 revoke select on public.discussions from anon, authenticated;

@@ -201,10 +201,16 @@ class Reconciler(Struct, frozen=True, kw_only=True):
     interval_seconds: Annotated[Seconds, _is("how often the chain's history is compared")] = 30.0
 
 
+class Leaderboard(Struct, frozen=True, kw_only=True):
+    enabled: Annotated[bool, _is("whether this daemon works the leaderboard out")] = True
+    interval_seconds: Annotated[Seconds, _is("how often that is done, if anything has changed")] = 30.0
+
+
 class Tasks(Struct, frozen=True, kw_only=True):
     vote_aggregator: VoteAggregator = VoteAggregator()
     market_monitor: MarketMonitor = MarketMonitor()
     reconciler: Reconciler = Reconciler()
+    leaderboard: Leaderboard = Leaderboard()
 
 
 class Log(Struct, frozen=True, kw_only=True):

@@ -201,6 +201,7 @@ def _settings(directory: Path, port: int, rpc_url: str, webhook_secret: str) -> 
             vote_aggregator=config.VoteAggregator(interval_seconds=1.5, min_proposal_votes=3),
             market_monitor=config.MarketMonitor(interval_seconds=1.5),
             reconciler=config.Reconciler(interval_seconds=10.0),
+            leaderboard=config.Leaderboard(interval_seconds=2.0),
         ),
         log=config.Log(level="warning", format="console"),
     )

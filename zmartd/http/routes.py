@@ -9,6 +9,7 @@ from zmartd.http import (
     health,
     helius,
     keys,
+    leaderboard,
     market_actions,
     market_creation,
     markets,
@@ -34,6 +35,7 @@ API: tuple[Operation, ...] = by_path(
     + vote_transactions.OPERATIONS
     + users.OPERATIONS
     + portfolio.OPERATIONS
+    + leaderboard.OPERATIONS
     + discussions.OPERATIONS
 )
 """What browsers call, too."""

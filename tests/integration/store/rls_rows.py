@@ -12,6 +12,9 @@ from zmartd.market.lifecycle import MarketState
 
 OWNER, OTHER = wallet("owner"), wallet("other")
 OWNERS = {OWNER: "owner", OTHER: "other"}
+RANKS = {OWNER: 1, OTHER: 2}
+PUBLISHED_EDITION = 100
+"""Of the leaderboard, one that belongs to no row below."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,25 @@ def tables(of: str) -> dict[str, Table]:
             f"user_masked = zmartd.masked('{of}')",
             "content = 'changed'",
         ),
+        "leaderboard_editions": Table(
+            {"id": RANKS[of], "as_of": NOON, "markets_version": 1},
+            f"id = {RANKS[of]}",
+            "markets_version = 2",
+        ),
+        "leaderboard": Table(
+            {
+                "edition": PUBLISHED_EDITION,
+                "period": "all",
+                "ranking": "profit",
+                "rank": RANKS[of],
+                "wallet": of,
+                "profit": 1,
+                "volume": 1,
+                "trades": 1,
+            },
+            f"wallet_masked = zmartd.masked('{of}')",
+            "profit = 2",
+        ),
         "ipfs_anchors": Table(
             {
                 "market_id": proposed,
@@ -183,6 +205,8 @@ def tables(of: str) -> dict[str, Table]:
 
 
 async def insert_markets(administrator: Connection) -> None:
+    """What the rows need to be there."""
+    await insert(administrator, "leaderboard_editions", id=PUBLISHED_EDITION, as_of=NOON, markets_version=0)
     for name in OWNERS.values():
         await insert_market(administrator, f"proposed {name}", MarketState.PROPOSED)
         await insert_market(administrator, f"counted {name}", MarketState.PROPOSED)

@@ -33,6 +33,8 @@ dispute_votes               ----  SI--  ----   SIUD
 vote_tallies                S---  S---  S---   SIUD
 dispute_requests            ----  SI--  ----   SIUD
 discussions                 S---  SIU-  S---   SIUD
+leaderboard_editions        S---  S---  S---   SIUD
+leaderboard                 S---  S---  S---   SIUD
 ipfs_anchors                S---  S---  S---   SIUD
 market_events               S---  S---  S---   SIUD
 trade_events                ----  ----  ----   SIUD
@@ -185,6 +187,17 @@ async def test_rls_hides_everything_from_a_login_that_took_no_role(administrator
 
     assert await daemon.fetchval("select count(*) from markets") == 0
     assert await daemon.fetchval("select count(*) from user_positions") == 0
+
+
+async def test_anonymous_callers_see_shortened_wallets_on_the_leaderboard(administrator, daemon):
+    await insert_markets(administrator)
+    await insert(administrator, "leaderboard", **tables(OWNER)["leaderboard"].row)
+
+    await daemon.execute(begin_as(ANYBODY))
+    assert await daemon.fetchval("select wallet_masked from leaderboard") == masked(OWNER)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await daemon.fetchval("select wallet from leaderboard")
+    await daemon.execute("rollback")
 
 
 @pytest.mark.parametrize("table", ["trades", "discussions"])

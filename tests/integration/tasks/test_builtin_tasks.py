@@ -3,7 +3,9 @@ from __future__ import annotations
 from world import World
 
 from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store import leaderboard
 from zmartd.tasks.base import Action
+from zmartd.tasks.leaderboard import Leaderboard
 from zmartd.tasks.plugins import discover
 from zmartd.tasks.reconciler import Reconciler
 
@@ -12,6 +14,7 @@ async def test_the_built_in_tasks_are_plugins_like_any_other(world: World) -> No
     found = discover(world.own.context(interval_seconds=7))
     assert found.broken == ()
     assert [(task.name, task.enabled, task.interval_seconds) for task in found.tasks] == [
+        ("leaderboard", True, 30),
         ("market_monitor", True, 7),
         ("reconciler", True, 30),
         ("vote_aggregator", True, 7),
@@ -41,3 +44,18 @@ async def test_the_reconciler_tells_what_it_took_back(world: World) -> None:
     assert await Reconciler(world.own.context()).run() == [
         Action(None, "undo", ok=True, detail="1 transactions were on a fork that lost, and were taken back")
     ]
+
+
+async def test_the_leaderboard_is_published_again_only_when_a_market_changed(world: World) -> None:
+    task = Leaderboard(world.own.context(authority=None))
+    (first,) = await task.run()
+    assert (first.market_id, first.action, first.ok) == (None, "publish", True)
+    assert await task.run() == []
+    await world.proposal()
+    assert len(await task.run()) == 1
+
+    async with world.database.service() as connection:
+        newest = await leaderboard.edition(connection)
+    now = (await world.own.rpc.chain_time()).unix_timestamp
+    assert newest is not None
+    assert 0 <= now - newest.as_of.timestamp() < 60

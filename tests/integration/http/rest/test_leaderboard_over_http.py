@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rest_api import Api, Caller
+from solders.keypair import Keypair
+
+from tests.integration.indexer.story import GENESIS_TIME, Story
+from zmartd.market.ids import masked
+from zmartd.store import leaderboard
+
+SOMEBODY = Keypair.from_seed(bytes([9] * 32))
+NOW = datetime.fromtimestamp(GENESIS_TIME + 2_000, UTC)
+
+
+async def published(api: Api, *seeds: int) -> None:
+    for seed in seeds:
+        story = Story(seed)
+        story.create()
+        story.open_for_trading()
+        story.trade(15)
+        await api.indexer.apply(story.transactions)
+    async with api.database.service() as connection:
+        await leaderboard.publish(connection, NOW, timedelta(minutes=5))
+
+
+async def pages(caller: Caller, **query: Any) -> list[dict[str, Any]]:
+    """Every entry of a list, read page by page."""
+    entries: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await caller.get("/api/leaderboard", **query, **cursor)
+        assert page.status == 200, page.body
+        assert page.body["count"] == len(page.body["entries"])
+        entries += page.body["entries"]
+        if page.body["next_cursor"] is None:
+            return entries
+        cursor = {"cursor": page.body["next_cursor"]}
+
+
+async def test_before_the_first_edition_the_list_is_empty(api: Api) -> None:
+    answer = await api.anybody.get("/api/leaderboard")
+    assert (answer.status, answer.body) == (
+        200,
+        {"period": "all", "by": "profit", "entries": [], "count": 0, "as_of": None, "next_cursor": None},
+    )
+
+
+@pytest.mark.parametrize("by", ["profit", "volume", "trades"])
+async def test_a_list_read_page_by_page_has_everybody_once_and_in_order(api: Api, by: str) -> None:
+    await published(api, 1, 2)
+    caller = api.as_wallet(SOMEBODY)
+
+    whole = await pages(caller, by=by, limit=100)
+    by_three = await pages(caller, by=by, limit=3)
+
+    assert by_three == whole
+    assert len(whole) == len({entry["wallet"] for entry in whole}) == 8
+    assert [entry["rank"] for entry in whole] == list(range(1, 9))
+    values = [int(entry[by]) for entry in whole]
+    assert values == sorted(values, reverse=True)
+    assert sum(entry["trades"] for entry in whole) == 30
+
+
+async def test_who_reads_on_stays_in_the_edition_that_was_begun(api: Api) -> None:
+    await published(api, 1)
+    before = await pages(api.anybody, by="volume", period="24h")
+    first = await api.anybody.get("/api/leaderboard", by="volume", period="24h", limit=1)
+    await published(api, 2)
+    rest = await api.anybody.get(
+        "/api/leaderboard", by="volume", period="24h", cursor=first.body["next_cursor"]
+    )
+
+    assert first.body["entries"] + rest.body["entries"] == before
+    assert len(await pages(api.anybody, by="volume")) == 8
+
+
+async def test_anonymous_callers_see_wallets_shortened(api: Api) -> None:
+    await published(api, 1)
+    whole = await pages(api.as_wallet(SOMEBODY), by="volume")
+
+    shown = await pages(api.anybody, by="volume")
+
+    assert [entry["wallet"] for entry in shown] == [masked(entry["wallet"]) for entry in whole]
+
+
+async def test_a_period_ends_at_the_chain_s_time(api: Api) -> None:
+    await published(api, 1)
+    answer = await api.anybody.get("/api/leaderboard", period="24h")
+    assert answer.body["as_of"] == NOW.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("period", "1y"),
+        ("by", "losses"),
+        ("limit", "101"),
+        ("limit", "-1"),
+        ("cursor", "1"),
+        ("cursor", "1-2; drop table leaderboard"),
+        ("cursor", "\u0663-\u0661"),
+        ("cursor", "9" * 400 + "-1"),
+    ],
+)
+async def test_what_is_no_such_list_is_refused_by_name(api: Api, field: str, value: str) -> None:
+    answer = await api.anybody.get("/api/leaderboard", **{field: value})
+    assert (answer.status, answer.body["code"]) == (400, "invalid_request")
+    assert [problem["field"] for problem in answer.body["details"]] == [field]
+
+
+async def test_a_limit_of_nothing_gives_nothing(api: Api) -> None:
+    await published(api, 1)
+    answer = await api.anybody.get("/api/leaderboard", limit=0)
+    assert (answer.body["entries"], answer.body["next_cursor"]) == ([], None)

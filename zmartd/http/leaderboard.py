@@ -1,0 +1,122 @@
+"""Who gained most, and who traded most."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Self
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import caller_of
+from zmartd.http.codec import decode_query, json_response
+from zmartd.http.fields import Amount, Field, SignedAmount, Time, amount, time_text
+from zmartd.http.markets import Limit
+from zmartd.http.operation import Operation
+from zmartd.store import leaderboard
+from zmartd.store.leaderboard import Board, Entry, Period, Ranking
+
+
+class PlaceInEdition(Field, str):
+    """Where a page begins: after a rank of one edition."""
+
+    FORM: ClassVar[re.Pattern[str]] = re.compile("[0-9]{1,18}-[0-9]{1,9}", re.ASCII)
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,9}$"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or not cls.FORM.fullmatch(raw):
+            raise ValueError("not a cursor")
+        return cls(raw)
+
+
+class LeaderboardQuery(Struct, frozen=True, kw_only=True):
+    period: Annotated[Period, Meta(description="24h, 7d, 30d or all")] = "all"
+    by: Annotated[Ranking, Meta(description="profit, volume or trades")] = "profit"
+    limit: Limit = 20
+    cursor: Annotated[PlaceInEdition | None, Meta(description="a next_cursor of this list")] = None
+
+
+class LeaderboardEntry(Struct, frozen=True, kw_only=True):
+    """A wallet and what it did in the period. Amounts are lamports."""
+
+    rank: int
+    wallet: Annotated[str, Meta(description="shortened for callers who have not signed in")]
+    profit: Annotated[
+        SignedAmount, Meta(description="realized by sales, claims and outcomes, against the average cost")
+    ]
+    volume: Annotated[Amount, Meta(description="purchases with fees and sales before fees")]
+    trades: int
+
+
+class LeaderboardBody(Struct, frozen=True, kw_only=True):
+    """Some of the first 1,000 wallets of a list that is worked out from time to time.
+
+    All pages that follow from one are of the same edition, for as long as it is kept: four editions long.
+    """
+
+    period: Period
+    by: Ranking
+    entries: tuple[LeaderboardEntry, ...]
+    count: int
+    as_of: Annotated[
+        Time | None,
+        Meta(description="the chain's time that the period goes back from; null before the first"),
+    ]
+    next_cursor: str | None
+
+
+async def get_leaderboard(request: web.Request) -> web.Response:
+    """The wallets that gained or traded most in a period. What is not realized yet counts for nobody."""
+    query = decode_query(request, LeaderboardQuery)
+    edition_id, after_rank = _place(query.cursor)
+    caller = caller_of(request)
+    found: tuple[Entry, ...] = ()
+    async with request.app[keys.DATABASE].caller(caller) as connection:
+        edition = await leaderboard.edition(connection, edition_id)
+        if edition is not None:
+            board = Board(edition.id, query.period, query.by)
+            found = await leaderboard.entries(connection, caller, board, after_rank, query.limit + 1)
+    shown = found[: query.limit]
+    more = edition is not None and shown and len(found) > query.limit
+    return json_response(
+        LeaderboardBody(
+            period=query.period,
+            by=query.by,
+            entries=tuple(_entry(one) for one in shown),
+            count=len(shown),
+            as_of=None if edition is None else time_text(edition.as_of),
+            next_cursor=f"{edition.id}-{shown[-1].rank}" if edition is not None and more else None,
+        )
+    )
+
+
+def _place(cursor: str | None) -> tuple[int | None, int]:
+    if cursor is None:
+        return None, 0
+    edition_id, _, rank = cursor.partition("-")
+    return int(edition_id), int(rank)
+
+
+def _entry(entry: Entry) -> LeaderboardEntry:
+    return LeaderboardEntry(
+        rank=entry.rank,
+        wallet=entry.wallet,
+        profit=amount(entry.profit),
+        volume=amount(entry.volume),
+        trades=entry.trades,
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/leaderboard",
+        handler=get_leaderboard,
+        summary="The wallets that gained or traded most",
+        tag="users",
+        query=LeaderboardQuery,
+        answers={200: LeaderboardBody},
+    ),
+)

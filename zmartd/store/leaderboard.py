@@ -1,0 +1,161 @@
+"""Who traded most, and who gained most: lists that are worked out beforehand."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from asyncpg import Connection
+from msgspec import Struct
+
+from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+
+Period = Literal["24h", "7d", "30d", "all"]
+Ranking = Literal["profit", "volume", "trades"]
+
+MOST_RANKS: Final = 1_000
+EDITIONS_KEPT: Final = 4
+REFRESH_SECONDS: Final = 300.0
+"""The statement that works out an edition may take that long."""
+
+_NEWEST = "select id, as_of, markets_version from leaderboard_editions order by id desc limit 1"
+_FIND = "select id, as_of, markets_version from leaderboard_editions where id = $1"
+_MARKETS_VERSION = "select coalesce(sum(version), 0) from markets"
+_WHOLE_WALLETS = """
+select rank, wallet, profit, volume, trades from leaderboard
+ where edition = $1 and period = $2 and ranking = $3 and rank > $4
+ order by rank limit $5
+"""
+_ENTRIES = {
+    ANONYMOUS: _WHOLE_WALLETS.replace("wallet,", "wallet_masked as wallet,"),
+    AUTHENTICATED: _WHOLE_WALLETS,
+}
+_ALLOW_TIME = f"set local statement_timeout = {int(REFRESH_SECONDS * 1_000)}"
+_OPEN_EDITION = "insert into leaderboard_editions (as_of, markets_version) values ($1, $2) returning id"
+_FORGET = "delete from leaderboard_editions where id <= $1"
+_FILL = """
+with replayed as (
+    select user_wallet, market_id, outcome, trade_type, cost, amount, block_time,
+           zmartd.lot(trade_type = 'buy', shares, cost) over in_order as lot,
+           lead(id) over in_order is null as is_last, slot, index_in_block, id
+      from trades
+    window in_order as (partition by user_wallet, market_id, outcome
+                        order by slot, index_in_block nulls first, id
+                        rows between unbounded preceding and current row)
+), stepped as (
+    select *, coalesce((lag(lot) over in_order)[2], 0) as cost_before
+      from replayed
+    window in_order as (partition by user_wallet, market_id, outcome
+                        order by slot, index_in_block nulls first, id)
+), settled as (
+    select held.market_id, held.user_wallet, held.claimed_amount,
+           zmartd.held_cost(yes.lot, held.shares_yes) + zmartd.held_cost(no.lot, held.shares_no) as cost,
+           coalesce(held.claimed_at, market.finalized_at, '-infinity') as at
+      from user_positions as held
+      join markets as market on market.id = held.market_id
+      left join replayed as yes on yes.user_wallet = held.user_wallet and yes.market_id = held.market_id
+                               and yes.outcome and yes.is_last
+      left join replayed as no on no.user_wallet = held.user_wallet and no.market_id = held.market_id
+                              and not no.outcome and no.is_last
+     where held.has_claimed
+        or market.state = 'FINALIZED'
+           and case market.final_outcome
+                   when true then held.shares_yes <= 0
+                   when false then held.shares_no <= 0
+                   else held.total_invested <= held.total_returned
+               end
+), deeds (wallet, at, profit, volume, trades) as (
+    select user_wallet, block_time, case trade_type when 'sell' then cost + lot[2] - cost_before else 0 end,
+           case trade_type when 'buy' then cost else amount end, 1
+      from stepped
+    union all
+    select user_wallet, at, claimed_amount - cost, 0, 0 from settled
+), sums as (
+    select period, wallet, sum(profit) as profit, sum(volume) as volume, sum(trades) as trades
+      from deeds
+      join (values ('24h', $2::timestamptz - interval '24 hours'), ('7d', $2 - interval '7 days'),
+                   ('30d', $2 - interval '30 days'), ('all', '-infinity')) as past (period, since)
+        on deeds.at >= past.since
+     group by period, wallet
+), ranked (period, ranking, rank, wallet, profit, volume, trades) as (
+    select period, 'profit', row_number() over (partition by period order by profit desc, wallet),
+           wallet, profit, volume, trades
+      from sums
+    union all
+    select period, 'volume', row_number() over (partition by period order by volume desc, wallet),
+           wallet, profit, volume, trades
+      from sums where trades > 0
+    union all
+    select period, 'trades', row_number() over (partition by period order by trades desc, wallet),
+           wallet, profit, volume, trades
+      from sums where trades > 0
+)
+insert into leaderboard (edition, period, ranking, rank, wallet, profit, volume, trades)
+select $1, period, ranking, rank, wallet, profit, volume, trades from ranked where rank <= $3
+"""
+
+
+class Edition(Struct, frozen=True):
+    """A leaderboard as it was worked out once."""
+
+    id: int
+    as_of: datetime
+    """The chain's time, which the periods go back from."""
+    markets_version: int
+
+
+class Board(Struct, frozen=True):
+    """One list of an edition."""
+
+    edition_id: int
+    period: Period
+    ranking: Ranking
+
+
+class Entry(Struct, frozen=True):
+    """A wallet's place, and what it did in the period. Amounts are lamports.
+
+    `profit` is what sales, claims and worthless outcomes realized, against the average cost; `volume` is
+    purchases with fees and sales before fees.
+    """
+
+    rank: int
+    wallet: str
+    """Whole for callers who signed in, shortened for others."""
+    profit: int
+    volume: int
+    trades: int
+
+
+async def edition(connection: Connection, edition_id: int | None = None) -> Edition | None:
+    """The edition with this id while it is kept, otherwise the newest; None before the first."""
+    row = None if edition_id is None else await connection.fetchrow(_FIND, edition_id)
+    if row is None:
+        row = await connection.fetchrow(_NEWEST)
+    return None if row is None else Edition(**dict(row))
+
+
+async def entries(
+    connection: Connection, caller: Caller, board: Board, after_rank: int, limit: int
+) -> tuple[Entry, ...]:
+    """Some of a list of at most 1,000. `connection` is a transaction of `caller`."""
+    rows = await connection.fetch(
+        _ENTRIES[caller.role], board.edition_id, board.period, board.ranking, after_rank, limit
+    )
+    return tuple(Entry(**dict(row)) for row in rows)
+
+
+async def publish(connection: Connection, now: datetime, stale_after: timedelta) -> Edition | None:
+    """Work out a new edition as of the chain's time `now`. Takes a service transaction.
+
+    None when nothing has changed since the newest, which is younger than `stale_after`.
+    """
+    version = await connection.fetchval(_MARKETS_VERSION)
+    newest = await edition(connection)
+    if newest is not None and newest.markets_version == version and now - newest.as_of < stale_after:
+        return None
+    await connection.execute(_ALLOW_TIME)
+    edition_id = await connection.fetchval(_OPEN_EDITION, now, version)
+    await connection.execute(_FILL, edition_id, now, MOST_RANKS, timeout=REFRESH_SECONDS)
+    await connection.execute(_FORGET, edition_id - EDITIONS_KEPT)
+    return Edition(edition_id, now, version)
