@@ -13,6 +13,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.http.fields import Field
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,6 +47,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     summary: str
     """A sentence without a full stop; the handler's docstring, if any, says more."""
     tag: str
+    variables: Mapping[str, type[Field]] = {}
+    """Those of the path that have another meaning here than elsewhere."""
     query: type[Struct] | None = None
     """What `codec.decode_query` reads."""
     body: Any = None
