@@ -92,10 +92,13 @@ def _revealed(*secrets: Secret) -> list[bytes]:
     return [secret.reveal().encode() for secret in secrets if secret]
 
 
-OPERATIONS: tuple[Operation, ...] = (
+PATHS = ("/helius/webhook", "/api/webhooks/helius", "/api/events/webhook")
+"""Where webhooks are registered: the first is the one to use, the others are those of earlier indexers."""
+
+OPERATIONS: tuple[Operation, ...] = tuple(
     Operation(
         method="POST",
-        path="/helius/webhook",
+        path=path,
         handler=webhook,
         summary="Transactions that Helius delivers",
         tag="machines",
@@ -103,5 +106,6 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={200: Received},
         errors=(WebhookUnauthorized, MalformedDelivery, BodyTooLarge),
         access=Access.HELIUS,
-    ),
+    )
+    for path in PATHS
 )
