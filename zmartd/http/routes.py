@@ -14,8 +14,10 @@ from zmartd.http import (
     market_creation,
     markets,
     portfolio,
+    profiles,
     trades,
     transactions,
+    user_activity,
     users,
     vote_transactions,
     votes,
@@ -33,7 +35,9 @@ API: tuple[Operation, ...] = by_path(
     + transactions.OPERATIONS
     + votes.OPERATIONS
     + vote_transactions.OPERATIONS
+    + profiles.OPERATIONS
     + users.OPERATIONS
+    + user_activity.OPERATIONS
     + portfolio.OPERATIONS
     + leaderboard.OPERATIONS
     + discussions.OPERATIONS

@@ -19,6 +19,15 @@ select wallet, display_name, avatar_url, bio, twitter_handle, reputation_score, 
 _TOUCH = (
     "update users set last_seen_at = now() where wallet = $1 and last_seen_at < now() - interval '1 minute'"
 )
+_CHANGE = """
+update users
+   set display_name = case when $2::text is null then display_name else nullif($2, '') end,
+       avatar_url = case when $3::text is null then avatar_url else nullif($3, '') end,
+       bio = case when $4::text is null then bio else nullif($4, '') end,
+       twitter_handle = case when $5::text is null then twitter_handle else nullif($5, '') end
+ where wallet = $1
+returning wallet, display_name, avatar_url, bio, twitter_handle, reputation_score, created_at, last_seen_at
+"""
 
 
 class User(Struct, frozen=True):
@@ -32,6 +41,15 @@ class User(Struct, frozen=True):
     reputation_score: int
     created_at: datetime
     last_seen_at: datetime
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """What to change in a profile: None leaves it as it is, an empty text removes it."""
+
+    display_name: str | None = None
+    avatar_url: str | None = None
+    bio: str | None = None
+    twitter_handle: str | None = None
 
 
 async def sign_in(connection: Connection, wallet: str) -> User:
@@ -48,6 +66,21 @@ async def find(connection: Connection, wallet: str) -> User | None:
     """The wallet's profile. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_FIND, wallet)
     return None if row is None else User(**dict(row))
+
+
+async def change(connection: Connection, wallet: str, changes: Changes) -> User:
+    """Change the wallet's profile, which is made when there is none. Takes a transaction of that wallet's."""
+    await sign_in(connection, wallet)
+    row = await connection.fetchrow(
+        _CHANGE,
+        wallet,
+        changes.display_name,
+        changes.avatar_url,
+        changes.bio,
+        changes.twitter_handle,
+    )
+    assert row is not None, "the profile was made above"
+    return User(**dict(row))
 
 
 async def touch(connection: Connection, wallet: str) -> None:

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rest_api import Api
+from solders.keypair import Keypair
+
+from tests.integration.indexer.story import Story
+
+WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
+ADDRESS = str(WALLET.pubkey())
+
+
+async def one_trader(api: Api, seed: int = 1, *, over: bool = False) -> Story:
+    """A market in which WALLET votes and is the only trader."""
+    story = Story(seed)
+    story.traders = [WALLET.pubkey()]
+    story.create()
+    story.open_for_trading()
+    story.trade(6)
+    if over:
+        winner = max((True, False), key=lambda outcome: story.held.get((WALLET.pubkey(), outcome), 0))
+        story.resolve(winner)
+        story.finalize(winner, disputed=False)
+    await api.indexer.apply(story.transactions)
+    return story
+
+
+async def proposal(api: Api, seed: int) -> str:
+    story = Story(seed)
+    story.create()
+    await api.indexer.apply(story.transactions)
+    return story.market_id.hex()
+
+
+async def test_a_profile_is_there_from_the_first_look_and_shows_what_was_done(api: Api) -> None:
+    story = await one_trader(api, over=True)
+    await api.as_wallet(WALLET).post(f"/api/discussions/{story.market_id.hex()}", {"content": "hello"})
+
+    answer = await api.as_wallet(WALLET).get("/api/users/me")
+
+    assert answer.status == 200
+    assert answer.body == {
+        "wallet": ADDRESS,
+        "display_name": None,
+        "avatar_url": None,
+        "bio": None,
+        "twitter_handle": None,
+        "reputation_score": 0,
+        "created_at": answer.body["created_at"],
+        "last_seen_at": answer.body["last_seen_at"],
+        "total_trades": 6,
+        "total_volume": str(story.volume),
+        "markets_created": 0,
+        "markets_won": 1,
+        "proposal_votes": 1,
+        "dispute_votes": 0,
+        "discussions": 1,
+    }
+
+
+async def test_a_profile_changes_where_told_to_and_keeps_the_rest(api: Api) -> None:
+    me = api.as_wallet(WALLET)
+    changes = {
+        "display_name": " Ada 👩‍🚀 ",
+        "avatar_url": "https://pictures.example/ada.png?size=64",
+        "bio": "Counts things.\nAll of them.",
+        "twitter_handle": "@ada_l",
+    }
+    changed = await me.patch("/api/users/me", changes)
+    assert changed.status == 200
+    assert {name: changed.body[name] for name in changes} == changes | {
+        "display_name": "Ada 👩‍🚀",
+        "twitter_handle": "ada_l",
+    }
+
+    removed = await me.patch("/api/users/me", {"bio": "", "display_name": None, "reputation_score": 9})
+    assert removed.body == changed.body | {"bio": None, "last_seen_at": removed.body["last_seen_at"]}
+    assert (await me.get("/api/users/me")).body == removed.body
+    assert (await api.as_wallet(OTHER).get("/api/users/me")).body["display_name"] is None
+
+
+async def test_only_who_signed_in_has_a_profile(api: Api) -> None:
+    assert (await api.anybody.get("/api/users/me")).body["code"] == "auth_missing"
+    assert (await api.anybody.patch("/api/users/me", {"bio": "x"})).body["code"] == "auth_missing"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("display_name", "a" * 51),
+        ("display_name", "two\nlines"),
+        ("display_name", "\u202enimda"),
+        ("display_name", "admin\u200b"),
+        ("display_name", "nul\x00"),
+        ("display_name", 7),
+        ("avatar_url", "http://pictures.example/ada.png"),
+        ("avatar_url", "javascript:alert(1)"),
+        ("avatar_url", "https://"),
+        ("avatar_url", "https://user:secret@pictures.example/"),
+        ("avatar_url", "https://pictures.example/a b"),
+        ("avatar_url", "https://[half"),
+        ("avatar_url", "https://pictures.example/" + "a" * 500),
+        ("bio", "a" * 501),
+        ("bio", "bell\x07"),
+        ("twitter_handle", "a" * 16),
+        ("twitter_handle", "<script>"),
+        ("twitter_handle", "@"),
+    ],
+)
+async def test_an_unfit_profile_is_refused_by_field(api: Api, field: str, value: object) -> None:
+    answer = await api.as_wallet(WALLET).patch(
+        "/api/users/me", {field: value, "bio": "fine"} | {field: value}
+    )
+    assert (answer.status, answer.body["code"]) == (400, "invalid_request")
+    assert [problem["field"] for problem in answer.body["details"]] == [field]
+    assert (await api.as_wallet(WALLET).get("/api/users/me")).body["bio"] is None
+
+
+async def test_everybody_may_know_how_much_a_wallet_did_and_not_what(api: Api) -> None:
+    await one_trader(api)
+    market_id = await proposal(api, 2)
+    await api.as_wallet(WALLET).patch("/api/users/me", {"display_name": "Ada"})
+    posted = await api.as_wallet(WALLET).post(f"/api/discussions/{market_id}", {"content": "hello"})
+    await api.as_wallet(WALLET).post(f"/api/discussions/{market_id}", {"content": "again"})
+    await api.as_wallet(WALLET).delete(f"/api/discussions/{posted.body['discussion']['id']}")
+
+    for caller in (api.anybody, api.as_wallet(OTHER)):
+        answer = await caller.get(f"/api/users/{ADDRESS}")
+        assert (answer.status, answer.body) == (
+            200,
+            {
+                "wallet": ADDRESS,
+                "stats": {
+                    "total_trades": 6,
+                    "total_votes": 1,
+                    "proposal_votes": 1,
+                    "dispute_votes": 0,
+                    "discussions": 1,
+                    "markets_created": 0,
+                },
+            },
+        )
+    nobody = await api.anybody.get(f"/api/users/{OTHER.pubkey()}")
+    assert set(nobody.body["stats"].values()) == {0}
+    assert (await api.anybody.get("/api/users/not-a-wallet")).body["details"][0]["field"] == "wallet"
+
+
+async def own(api: Api, what: str, **query: Any) -> Any:
+    answer = await api.as_wallet(WALLET).get(f"/api/users/{ADDRESS}/{what}", **query)
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+async def test_a_wallet_reads_its_own_votes_newest_first(api: Api) -> None:
+    ids = [await proposal(api, seed) for seed in (2, 3, 4)]
+    for market_id, vote in zip(ids, (True, False, True), strict=True):
+        await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": market_id, "vote": vote})
+
+    votes = await own(api, "votes")
+
+    assert [(one["market_id"], one["vote"]) for one in votes["proposal_votes"]] == [
+        (ids[2], True),
+        (ids[1], False),
+        (ids[0], True),
+    ]
+    assert (votes["dispute_votes"], votes["total"], votes["wallet"]) == ([], 3, ADDRESS)
+    newest = await own(api, "votes", limit=1, type="proposal")
+    assert (newest["proposal_votes"], newest["total"]) == (votes["proposal_votes"][:1], 3)
+    assert (await own(api, "votes", type="dispute"))["total"] == 0
+
+
+@pytest.mark.parametrize("what", ["votes", "stats", "positions", "portfolio"])
+async def test_what_a_wallet_did_is_nobody_else_s_business(api: Api, what: str) -> None:
+    await one_trader(api)
+    path = f"/api/users/{ADDRESS}/{what}"
+    assert (await api.anybody.get(path)).status == 401
+    other = await api.as_wallet(OTHER).get(path)
+    assert (other.status, other.body["code"]) == (403, "not_yours")
+
+
+async def test_statistics_agree_with_the_portfolio(api: Api) -> None:
+    ended, running = await one_trader(api, 1, over=True), await one_trader(api, 2)
+    totals = (await own(api, "portfolio"))["totals"]
+    ended_pnl = next(
+        int(position["total_pnl"])
+        for position in (await own(api, "portfolio"))["positions"]
+        if position["state"] == "FINALIZED"
+    )
+
+    assert await own(api, "stats") == {
+        "totalTrades": 12,
+        "totalVolume": str(ended.volume + running.volume),
+        "winRate": 100.0 if ended_pnl > 0 else 0.0,
+        "totalPnL": totals["total_pnl"],
+        "activePositions": 1,
+    }
+
+
+async def test_a_wallet_that_did_nothing_has_no_rate_of_winning(api: Api) -> None:
+    assert await own(api, "stats") == {
+        "totalTrades": 0,
+        "totalVolume": "0",
+        "winRate": None,
+        "totalPnL": "0",
+        "activePositions": 0,
+    }
+
+
+async def test_the_shares_of_a_wallet_are_a_bare_array(api: Api) -> None:
+    story = await one_trader(api)
+    answer = await api.as_wallet(WALLET).get(f"/api/positions/{ADDRESS}")
+
+    (row,) = answer.body
+    assert row == {
+        "id": f"{story.market_id.hex()}:{ADDRESS}",
+        "market_id": story.market_id.hex(),
+        "user": ADDRESS,
+        "yes_shares": str(story.held.get((WALLET.pubkey(), True), 0)),
+        "no_shares": str(story.held.get((WALLET.pubkey(), False), 0)),
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
+    assert (await api.as_wallet(OTHER).get(f"/api/positions/{ADDRESS}")).status == 403
+    assert (await api.as_wallet(OTHER).get(f"/api/positions/{OTHER.pubkey()}")).body == []
+    assert (await api.anybody.get("/api/positions/invalid-wallet")).status == 400

@@ -1,0 +1,144 @@
+"""What a wallet has done, in numbers and vote by vote, for that wallet's eyes only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from aiohttp import web
+from msgspec import Meta, Struct, field
+
+from zmartd.http import keys
+from zmartd.http.codec import decode_query, json_response
+from zmartd.http.errors import NotYours
+from zmartd.http.fields import Amount, SignedAmount, amount, time_text
+from zmartd.http.held import Held, own_wallet, read_held
+from zmartd.http.markets import Limit
+from zmartd.http.operation import Access, Operation
+from zmartd.http.votes import VoteBody
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store import activity
+from zmartd.store.activity import OwnVote
+from zmartd.store.rls import Caller
+
+_KINDS: dict[str, tuple[VoteKind, ...]] = {
+    "all": tuple(VoteKind),
+    "proposal": (VoteKind.PROPOSAL,),
+    "dispute": (VoteKind.DISPUTE,),
+}
+
+
+class OwnVotesQuery(Struct, frozen=True, kw_only=True):
+    type: Annotated[Literal["all", "proposal", "dispute"], Meta(description="all, proposal or dispute")] = (
+        "all"
+    )
+    limit: Limit = 50
+
+
+class OwnVotes(Struct, frozen=True, kw_only=True):
+    """A wallet's votes, newest first; `total` is how many there are of the kinds asked for."""
+
+    wallet: str
+    proposal_votes: tuple[VoteBody, ...]
+    dispute_votes: tuple[VoteBody, ...]
+    total: int
+
+
+class TradingStatistics(Struct, frozen=True, kw_only=True):
+    """What came of all of a wallet's trading, under the names that the frontend has for it. Lamports."""
+
+    total_trades: int = field(name="totalTrades")
+    total_volume: Annotated[Amount, Meta(description="purchases with fees and sales before fees")] = field(
+        name="totalVolume"
+    )
+    win_rate: Annotated[
+        float | None, Meta(description="markets that ended with a profit, in percent of those that ended")
+    ] = field(name="winRate")
+    total_pnl: Annotated[SignedAmount, Meta(description="realized and unrealized")] = field(name="totalPnL")
+    active_positions: Annotated[
+        int, Meta(description="markets that are not over yet in which shares are held")
+    ] = field(name="activePositions")
+
+
+async def list_votes(request: web.Request) -> web.Response:
+    """One's own votes, from the API and from the chain."""
+    query = decode_query(request, OwnVotesQuery)
+    wallet = own_wallet(request)
+    async with request.app[keys.DATABASE].caller(Caller(wallet)) as connection:
+        found = await activity.votes(connection, wallet, _KINDS[query.type], None, query.limit)
+        counts = await activity.counts(connection, wallet)
+    of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
+    return json_response(
+        OwnVotes(
+            wallet=wallet,
+            proposal_votes=_votes(wallet, VoteKind.PROPOSAL, found),
+            dispute_votes=_votes(wallet, VoteKind.DISPUTE, found),
+            total=sum(of_kind[kind] for kind in _KINDS[query.type]),
+        )
+    )
+
+
+async def get_statistics(request: web.Request) -> web.Response:
+    """What came of all of one's own trading."""
+    wallet = own_wallet(request)
+    database = request.app[keys.DATABASE]
+    held = await read_held(database, wallet)
+    async with database.caller(Caller(wallet)) as connection:
+        volume_lamports = await activity.volume_lamports(connection, wallet)
+    ended = [one for one in held if one.position.market.state is MarketState.FINALIZED]
+    won = sum(one.worth.profit_lamports > 0 for one in ended)
+    return json_response(
+        TradingStatistics(
+            total_trades=sum(one.position.trades_count for one in held),
+            total_volume=amount(volume_lamports),
+            win_rate=round(won * 100 / len(ended), 2) if ended else None,
+            total_pnl=amount(sum(one.worth.profit_lamports for one in held)),
+            active_positions=sum(_is_active(one) for one in held),
+        )
+    )
+
+
+def _is_active(held: Held) -> bool:
+    position = held.position
+    return position.market.state < MarketState.FINALIZED and max(position.shares_yes, position.shares_no) > 0
+
+
+def _votes(wallet: str, kind: VoteKind, found: Sequence[OwnVote]) -> tuple[VoteBody, ...]:
+    return tuple(
+        VoteBody(
+            market_id=one.market_id,
+            vote_type=kind.value,
+            vote=one.vote.vote,
+            user_wallet=wallet,
+            voted_at=time_text(one.vote.voted_at),
+            source=one.vote.source,
+            tx_signature=one.vote.tx_signature,
+        )
+        for one in found
+        if one.kind is kind
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/votes",
+        handler=list_votes,
+        summary="One's own votes",
+        tag="users",
+        query=OwnVotesQuery,
+        answers={200: OwnVotes},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/stats",
+        handler=get_statistics,
+        summary="What came of one's own trading",
+        tag="users",
+        answers={200: TradingStatistics},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+)

@@ -1,0 +1,112 @@
+"""How much a wallet has done, and its own votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from asyncpg import Connection
+from msgspec import Struct
+
+from zmartd.market.lifecycle import VoteKind
+from zmartd.store.votes import Vote
+
+_COUNTS = """
+select (select coalesce(sum(trades_count), 0) from user_positions where user_wallet = $1) as trades,
+       (select count(*) from proposal_votes where user_wallet = $1) as proposal_votes,
+       (select count(*) from dispute_votes where user_wallet = $1) as dispute_votes,
+       (select count(*) from discussions where user_wallet = $1 and deleted_at is null) as comments,
+       (select count(*) from markets where creator_wallet = $1 and not orphaned) as markets_created
+"""
+_VOLUME = """
+select coalesce(sum(case trade_type when 'buy' then cost else amount end), 0)
+  from trades where user_wallet = $1
+"""
+_WON = """
+select count(*) from user_positions as held join markets as market on market.id = held.market_id
+ where held.user_wallet = $1 and market.state = 'FINALIZED'
+   and case when market.final_outcome then held.shares_yes else held.shares_no end > 0
+   and market.final_outcome is not null
+"""
+_VOTES = """
+select market_id, kind, vote, voted_at, source, tx_signature from (
+    select 'proposal' as kind, * from proposal_votes where user_wallet = $1 and 'proposal' = any($2::text[])
+    union all
+    select 'dispute', * from dispute_votes where user_wallet = $1 and 'dispute' = any($2::text[])
+) as cast_votes
+ where $3::timestamptz is null or (voted_at, market_id, kind) < ($3, $4, $5)
+ order by voted_at desc, market_id desc, kind desc limit $6
+"""
+
+
+class Counts(Struct, frozen=True):
+    """How often a wallet did what; deleted comments are not counted."""
+
+    trades: int
+    proposal_votes: int
+    dispute_votes: int
+    comments: int
+    markets_created: int
+
+
+class Record(Struct, frozen=True):
+    """A wallet's counts, and what only it may know."""
+
+    counts: Counts
+    volume_lamports: int
+    """Purchases with fees and sales before fees."""
+    markets_won: int
+
+
+class OwnVote(Struct, frozen=True):
+    """One vote of a wallet."""
+
+    market_id: str
+    kind: VoteKind
+    vote: Vote
+
+
+class VotePlace(Struct, frozen=True):
+    """Where a page of votes begins: after this one."""
+
+    voted_at: datetime
+    market_id: str
+    kind: Literal["proposal", "dispute"]
+
+
+async def counts(connection: Connection, wallet: str) -> Counts:
+    """Takes a transaction of that wallet's, or of the service: nobody else may see what is counted."""
+    row = await connection.fetchrow(_COUNTS, wallet)
+    assert row is not None, "a select of counts always has a row"
+    return Counts(**dict(row))
+
+
+async def volume_lamports(connection: Connection, wallet: str) -> int:
+    """All purchases with fees and all sales before fees. Takes a transaction of that wallet's."""
+    return int(await connection.fetchval(_VOLUME, wallet))
+
+
+async def record(connection: Connection, wallet: str) -> Record:
+    """Takes a transaction of that wallet's."""
+    return Record(
+        await counts(connection, wallet),
+        await volume_lamports(connection, wallet),
+        int(await connection.fetchval(_WON, wallet)),
+    )
+
+
+async def votes(
+    connection: Connection, wallet: str, kinds: Sequence[VoteKind], after: VotePlace | None, limit: int
+) -> tuple[OwnVote, ...]:
+    """A wallet's votes of these kinds, newest first. Takes a transaction of that wallet's."""
+    place = (None, None, None) if after is None else (after.voted_at, after.market_id, after.kind)
+    rows = await connection.fetch(_VOTES, wallet, [kind.value for kind in kinds], *place, limit)
+    return tuple(
+        OwnVote(
+            row["market_id"],
+            VoteKind(row["kind"]),
+            Vote(row["vote"], row["voted_at"], row["source"], row["tx_signature"]),
+        )
+        for row in rows
+    )
