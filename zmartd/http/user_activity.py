@@ -1,4 +1,4 @@
-"""What a wallet has done, in numbers and vote by vote, for that wallet's eyes only."""
+"""What a wallet has done: its trades, and for its own eyes only its votes and what came of its trading."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from aiohttp import web
 from msgspec import Meta, Struct, field
 
 from zmartd.http import keys
+from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
 from zmartd.http.fields import Amount, SignedAmount, amount, time_text
-from zmartd.http.held import Held, own_wallet, read_held
-from zmartd.http.markets import Limit
+from zmartd.http.held import Held, own_wallet, read_held, wallet_in_path
+from zmartd.http.markets import Limit, TradesQuery
 from zmartd.http.operation import Access, Operation
+from zmartd.http.trade_body import TradeBody, trade_body
 from zmartd.http.votes import VoteBody
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import activity
+from zmartd.store import activity, trades
 from zmartd.store.activity import OwnVote
 from zmartd.store.rls import Caller
 
@@ -42,6 +44,14 @@ class OwnVotes(Struct, frozen=True, kw_only=True):
     proposal_votes: tuple[VoteBody, ...]
     dispute_votes: tuple[VoteBody, ...]
     total: int
+
+
+class WalletTrades(Struct, frozen=True, kw_only=True):
+    """A wallet's trades in all markets, newest first; `count` is the length of this page."""
+
+    wallet: str
+    trades: tuple[TradeBody, ...]
+    count: int
 
 
 class TradingStatistics(Struct, frozen=True, kw_only=True):
@@ -76,6 +86,17 @@ async def list_votes(request: web.Request) -> web.Response:
             total=sum(of_kind[kind] for kind in _KINDS[query.type]),
         )
     )
+
+
+async def list_trades(request: web.Request) -> web.Response:
+    """Any wallet's trades, for callers who have signed in: others see trades, but not whose they are."""
+    query = decode_query(request, TradesQuery)
+    wallet = wallet_in_path(request)
+    require_wallet(request)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        found = await trades.of_wallet(connection, wallet, query.limit, query.offset)
+    bodies = tuple(trade_body(trade) for trade in found)
+    return json_response(WalletTrades(wallet=wallet, trades=bodies, count=len(bodies)))
 
 
 async def get_statistics(request: web.Request) -> web.Response:
@@ -120,6 +141,16 @@ def _votes(wallet: str, kind: VoteKind, found: Sequence[OwnVote]) -> tuple[VoteB
 
 
 OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/trades",
+        handler=list_trades,
+        summary="A wallet's trades",
+        tag="users",
+        query=TradesQuery,
+        answers={200: WalletTrades},
+        access=Access.WALLET,
+    ),
     Operation(
         method="GET",
         path="/api/users/{wallet}/votes",

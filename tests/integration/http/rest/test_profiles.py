@@ -171,6 +171,26 @@ async def test_a_wallet_reads_its_own_votes_newest_first(api: Api) -> None:
     assert (await own(api, "votes", type="dispute"))["total"] == 0
 
 
+async def test_signed_in_callers_can_follow_a_wallet_s_trades(api: Api) -> None:
+    stories = [await one_trader(api, seed) for seed in (1, 2)]
+    path = f"/api/users/{ADDRESS}/trades"
+
+    answer = await api.as_wallet(OTHER).get(path)
+
+    assert (answer.body["wallet"], answer.body["count"]) == (ADDRESS, 12)
+    assert {trade["user_wallet"] for trade in answer.body["trades"]} == {ADDRESS}
+    assert {trade["market_id"] for trade in answer.body["trades"]} == {
+        story.market_id.hex() for story in stories
+    }
+    slots = [trade["slot"] for trade in answer.body["trades"]]
+    assert slots == sorted(slots, reverse=True)
+    page = await api.as_wallet(OTHER).get(path, limit=5, offset=5)
+    assert page.body["trades"] == answer.body["trades"][5:10]
+    anonymous = await api.anybody.get(path)
+    assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
+    assert (await api.as_wallet(OTHER).get(path, limit=201)).status == 400
+
+
 @pytest.mark.parametrize("what", ["votes", "stats", "positions", "portfolio"])
 async def test_what_a_wallet_did_is_nobody_else_s_business(api: Api, what: str) -> None:
     await one_trader(api)
