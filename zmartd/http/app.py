@@ -6,6 +6,7 @@ from aiohttp import web
 
 from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator, authentication
+from zmartd.http.hot.answers import HotAnswers
 from zmartd.http.middleware.access_log import access_log
 from zmartd.http.middleware.errors import errors
 from zmartd.http.middleware.security_headers import security_headers
@@ -15,7 +16,7 @@ from zmartd.http.routes import MACHINES, setup_routes
 def setup(app: web.Application) -> None:
     """Install the middlewares, in the order that `zmartd.http.middleware` explains, and the routes.
 
-    Every key of `zmartd.http.keys` has to be set.
+    Every key of `zmartd.http.keys` has to be set but HOT_ANSWERS, which is set here.
     """
     clock = app[keys.CLOCK]
     authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
@@ -27,4 +28,6 @@ def setup(app: web.Application) -> None:
             authentication(authenticator),
         ]
     )
+    app[keys.HOT_ANSWERS] = HotAnswers(clock)
+    app[keys.BUS].watch(app[keys.HOT_ANSWERS].heard)
     setup_routes(app)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zmartd.http.client_address import TrustedProxies
     from zmartd.http.health import Health
     from zmartd.http.helius import Credentials
+    from zmartd.http.hot.answers import HotAnswers
     from zmartd.http.relay import Relay
     from zmartd.http.submission import Submissions
     from zmartd.http.unsigned import TransactionBuilder
@@ -56,6 +57,7 @@ RELAY: Final[AppKey[Relay]] = AppKey("relay")
 SUBMISSIONS: Final[AppKey[Submissions]] = AppKey("submissions")
 
 HEALTH: Final[AppKey[Health]] = AppKey("health")
+HOT_ANSWERS: Final[AppKey[HotAnswers]] = AppKey("hot_answers")
 
 SESSIONS: Final[AppKey[Sessions]] = AppKey("sessions")
 SIGN_IN: Final[AppKey[SignIn]] = AppKey("sign_in")

@@ -23,24 +23,27 @@ from zmartd.http import (
     votes,
 )
 from zmartd.http.auth import routes as auth
+from zmartd.http.hot.operations import kept_in_memory
 from zmartd.http.middleware import cors
 from zmartd.http.operation import Operation, by_path
 
-API: tuple[Operation, ...] = by_path(
-    auth.OPERATIONS
-    + markets.OPERATIONS
-    + market_creation.OPERATIONS
-    + market_actions.OPERATIONS
-    + trades.OPERATIONS
-    + transactions.OPERATIONS
-    + votes.OPERATIONS
-    + vote_transactions.OPERATIONS
-    + profiles.OPERATIONS
-    + users.OPERATIONS
-    + user_activity.OPERATIONS
-    + portfolio.OPERATIONS
-    + leaderboard.OPERATIONS
-    + discussions.OPERATIONS
+API: tuple[Operation, ...] = kept_in_memory(
+    by_path(
+        auth.OPERATIONS
+        + markets.OPERATIONS
+        + market_creation.OPERATIONS
+        + market_actions.OPERATIONS
+        + trades.OPERATIONS
+        + transactions.OPERATIONS
+        + votes.OPERATIONS
+        + vote_transactions.OPERATIONS
+        + profiles.OPERATIONS
+        + users.OPERATIONS
+        + user_activity.OPERATIONS
+        + portfolio.OPERATIONS
+        + leaderboard.OPERATIONS
+        + discussions.OPERATIONS
+    )
 )
 """What browsers call, too."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -57,6 +57,9 @@ _GAP = "global:gap"
 _PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
 """One command with one answer costs us a third of a pipeline that has as many of both as messages."""
 
+Watcher = Callable[[Message | Gap], None]
+"""Takes news without waiting; it must not raise."""
+
 log = get_logger(__name__)
 
 
@@ -87,11 +90,20 @@ class Bus:
         self._silence_seconds = silence_seconds
         self._decoder = msgspec.json.Decoder(Message)
         self._lost = False
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have `watcher` told of everything that this daemon publishes, before Redis is asked to take it, and
+        of all that it hears while it listens; also, as a `Gap`, that it hears nothing any more.
+        """
+        self._watchers.append(watcher)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish in order, in one round trip. Raises BusUnavailable."""
         if not messages:
             return
+        for message in messages:
+            self._tell(message)
         await reached(Point.PUBLISH_BEGUN)
         pairs: list[str | bytes] = [_GAP, b""] if self._lost else []
         for message in messages:
@@ -117,12 +129,18 @@ class Bus:
                 async with self._redis.pubsub() as pubsub, aclosing(self._items(pubsub)) as items:
                     async for item in items:
                         failures = 0
+                        self._tell(item)
                         yield item
             except (RedisError, OSError) as error:
+                self._tell(Gap())
                 delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
                 failures += 1
                 log.warning("bus.disconnected", reason=str(error) or "no answer", retry_seconds=delay)
                 await self._clock.sleep(delay)
+
+    def _tell(self, news: Message | Gap) -> None:
+        for watcher in self._watchers:
+            watcher(news)
 
     async def _items(self, pubsub: PubSub) -> AsyncGenerator[Message | Gap]:
         async with asyncio.timeout(self._silence_seconds):

@@ -1,0 +1,180 @@
+"""Encoded answers in memory: read once by many, dropped by the news that makes them untrue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from aiohttp import hdrs
+from msgspec import Struct
+from multidict import CIMultiDict
+from prometheus_client import Counter
+
+from zmartd.clock import Clock
+from zmartd.realtime.messages import Gap, Message
+
+MAX_AGE_SECONDS = 2.0
+"""After this an answer is read anew whether or not anything was heard."""
+MAX_BYTES = 32 * 2**20
+EVERY_MARKET = "*"
+
+_OVERHEAD_BYTES = 1_024
+_answers = Counter("zmartd_hot_answers", "Answers that may be served from memory, by where from", ["source"])
+_FROM_MEMORY, _READ, _SHARED = (_answers.labels(source) for source in ("memory", "database", "flight"))
+
+
+class Key(Struct, frozen=True):
+    """Which answer. It is dropped by news of `market`: an id, or EVERY_MARKET for those of any."""
+
+    market: str
+    question: str
+
+
+class Answer(Struct, frozen=True):
+    """A body, its strong entity tag, and the headers that go with it."""
+
+    body: bytes
+    etag: str
+    headers: CIMultiDict[str]
+
+
+Read = Callable[[], Awaitable[bytes]]
+"""Gives an answer's body as the database has it now; its errors reach everybody who waits for it."""
+
+
+def answer(body: bytes) -> Answer:
+    """`body`, to be kept by whoever asks before it asks again."""
+    etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+    headers = CIMultiDict(
+        {
+            hdrs.CONTENT_TYPE: "application/json",
+            hdrs.ETAG: etag,
+            hdrs.CACHE_CONTROL: "public, no-cache",
+        }
+    )
+    return Answer(body, etag, headers)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A reading under way. `outdated`: news came since, so that what it brings may be kept by nobody."""
+
+    number: int
+    task: asyncio.Task[Answer]
+    outdated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    answer: Answer
+    until: float
+
+
+class HotAnswers:
+    """At most `max_bytes` of answers, the least recently asked for given up first.
+
+    For each key there is at most one reading at a time. Nobody is given one that began before the last news
+    that this daemon had when it asked.
+    """
+
+    def __init__(
+        self, clock: Clock, max_age_seconds: float = MAX_AGE_SECONDS, max_bytes: int = MAX_BYTES
+    ) -> None:
+        self._clock = clock
+        self._max_age_seconds = max_age_seconds
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._flights: dict[Key, _Flight] = {}
+        self._begun = 0
+        self._keys: defaultdict[str, set[Key]] = defaultdict(set)
+        """Those kept or being read, by what drops them."""
+
+    async def get(self, key: Key, read: Read) -> Answer:
+        """The answer as it was at the last news, from memory where it is there. Raises what `read` raises."""
+        kept = self._kept.get(key)
+        if kept is not None and self._clock.monotonic() < kept.until:
+            self._kept.move_to_end(key)
+            _FROM_MEMORY.inc()
+            return kept.answer
+        flight = self._flights.get(key)
+        if flight is not None and not flight.outdated:
+            _SHARED.inc()
+            return await asyncio.shield(flight.task)
+        return await self.anew(key, read)
+
+    async def anew(self, key: Key, read: Read) -> Answer:
+        """The answer as a reading finds it that begins after this call. Raises what `read` raises."""
+        latest = self._begun
+        while (flight := self._flights.get(key)) is not None and flight.number <= latest:
+            await asyncio.wait([flight.task])
+        if flight is None:
+            flight = self._begin(key, read)
+        else:
+            _SHARED.inc()
+        return await asyncio.shield(flight.task)
+
+    def heard(self, news: Message | Gap) -> None:
+        """Drop what is no longer true: after a gap everything."""
+        if isinstance(news, Gap):
+            for market in list(self._keys):
+                self._drop(market)
+            return
+        self._drop(news.market_id)
+        self._drop(EVERY_MARKET)
+
+    def _drop(self, market: str) -> None:
+        keys = self._keys.get(market)
+        if not keys:
+            return
+        for key in list(keys):
+            self._forget(key)
+            flight = self._flights.get(key)
+            if flight is not None:
+                flight.outdated = True
+
+    def _begin(self, key: Key, read: Read) -> _Flight:
+        _READ.inc()
+        self._begun += 1
+        self._keys[key.market].add(key)
+        task = asyncio.create_task(self._fly(key, read), name="hot read")
+        # Whoever waited may be gone: an error is theirs, and nobody else has to look at it.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        flight = self._flights[key] = _Flight(self._begun, task)
+        return flight
+
+    async def _fly(self, key: Key, read: Read) -> Answer:
+        until = self._clock.monotonic() + self._max_age_seconds
+        try:
+            found = answer(await read())
+        finally:
+            outdated = self._flights.pop(key).outdated
+            self._forget(key)
+        if not outdated:
+            self._keep(key, _Kept(found, until))
+        return found
+
+    def _keep(self, key: Key, kept: _Kept) -> None:
+        self._kept[key] = kept
+        self._keys[key.market].add(key)
+        self._bytes += _size(kept)
+        while self._bytes > self._max_bytes:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= _size(kept)
+        if key in self._flights:
+            return
+        keys = self._keys[key.market]
+        keys.discard(key)
+        if not keys:
+            del self._keys[key.market]
+
+
+def _size(kept: _Kept) -> int:
+    return len(kept.answer.body) + _OVERHEAD_BYTES

@@ -1,0 +1,119 @@
+"""How the answer of a handler is kept: under which key, and read on whose behalf."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import hdrs, web
+from msgspec import Struct
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import IDENTITY, Identity
+from zmartd.http.hot.answers import EVERY_MARKET, Answer, Key
+from zmartd.http.markets import market_ref
+from zmartd.http.operation import Handler
+from zmartd.market.ids import is_market_id
+
+_MAX_QUERY = 200
+_MAX_ADDRESSES = 65_536
+
+
+class _Named(Struct):
+    """The id of the market that an answer is about."""
+
+    id: str
+
+
+_decoder = msgspec.json.Decoder(_Named)
+
+
+def page(handler: Handler, parameters: Collection[str]) -> Handler:
+    """Keeps what `handler` says about the markets together, for queries of `parameters` alone.
+
+    What names anything else, a place deep in the list or words to search for, is asked for once or twice and
+    goes to the handler.
+    """
+    names = frozenset(parameters)
+
+    async def kept(request: web.Request) -> web.StreamResponse:
+        query = request.rel_url.raw_query_string
+        if not _is_plain(query, names):
+            return await handler(request)
+        key = Key(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}")
+        return _respond(request, await _read(request, key, handler))
+
+    return kept
+
+
+def market(handler: Handler) -> Handler:
+    """Keeps what `handler` says about the one market in the path, named by its id or its address.
+
+    An address is kept as the id that its first answer showed.
+    """
+    ids = _Aliases(_MAX_ADDRESSES)
+
+    async def kept(request: web.Request) -> web.StreamResponse:
+        reference = market_ref(request)
+        market_id = reference if is_market_id(reference) else ids.get(reference)
+        if market_id is None:
+            response = await handler(request)
+            if isinstance(response, web.Response) and isinstance(response.body, bytes):
+                ids.learn(reference, _decoder.decode(response.body).id)
+            return response
+        return _respond(request, await _read(request, Key(market_id, "market"), handler))
+
+    return kept
+
+
+class _Aliases:
+    """What addresses stand for, at most `most` of them: it never changes, so nothing but room limits it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._ids: dict[str, str] = {}
+
+    def get(self, address: str) -> str | None:
+        return self._ids.get(address)
+
+    def learn(self, address: str, market_id: str) -> None:
+        if len(self._ids) >= self._most:
+            del self._ids[next(iter(self._ids))]
+        self._ids[address] = market_id
+
+
+async def _read(request: web.Request, key: Key, handler: Handler) -> Answer:
+    async def read() -> bytes:
+        # What everybody gets is read as anybody would, so that nothing of a caller's own can be in it.
+        anonymous = request.clone()
+        anonymous[IDENTITY] = Identity()
+        response = await handler(anonymous)
+        if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+            raise TypeError("only an answer whose body is bytes can be kept")
+        return response.body
+
+    answers = request.app[keys.HOT_ANSWERS]
+    if "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, ""):
+        return await answers.anew(key, read)
+    return await answers.get(key, read)
+
+
+def _respond(request: web.Request, answer: Answer) -> web.Response:
+    known = request.headers.get(hdrs.IF_NONE_MATCH)
+    if known is not None and _names(known, answer.etag):
+        return web.Response(status=304, headers=answer.headers)
+    return web.Response(body=answer.body, headers=answer.headers)
+
+
+def _names(known: str, etag: str) -> bool:
+    """Whether `If-None-Match` names the entity tag, by the weak comparison of RFC 9110, section 13.1.2."""
+    return known.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in known.split(","))
+
+
+@lru_cache(maxsize=4_096)
+def _is_plain(query: str, names: frozenset[str]) -> bool:
+    if len(query) > _MAX_QUERY:
+        return False
+    return all(name in names for name, _ in parse_qsl(query, keep_blank_values=True))
