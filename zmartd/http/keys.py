@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp.web import AppKey
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redis.asyncio import Redis
 
     from zmartd import config
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from zmartd.http.health import Health
     from zmartd.http.helius import Credentials
     from zmartd.http.hot.answers import HotAnswers
+    from zmartd.http.openapi.endpoint import Published
     from zmartd.http.relay import Relay
     from zmartd.http.submission import Submissions
+    from zmartd.http.unchanging import Unchanging
     from zmartd.http.unsigned import TransactionBuilder
     from zmartd.http.ws.endpoint import WebSocketEndpoint
     from zmartd.indexer.apply import Indexer
@@ -57,6 +61,9 @@ RELAY: Final[AppKey[Relay]] = AppKey("relay")
 SUBMISSIONS: Final[AppKey[Submissions]] = AppKey("submissions")
 
 HEALTH: Final[AppKey[Health]] = AppKey("health")
+
+OPENAPI: Final[AppKey[Published]] = AppKey("openapi")
+DOCS: Final[AppKey[Mapping[str, Unchanging]]] = AppKey("docs")
 HOT_ANSWERS: Final[AppKey[HotAnswers]] = AppKey("hot_answers")
 
 SESSIONS: Final[AppKey[Sessions]] = AppKey("sessions")

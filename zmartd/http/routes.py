@@ -6,6 +6,7 @@ from aiohttp import web
 
 from zmartd.http import (
     discussions,
+    docs,
     health,
     helius,
     keys,
@@ -25,7 +26,10 @@ from zmartd.http import (
 from zmartd.http.auth import routes as auth
 from zmartd.http.hot.operations import kept_in_memory
 from zmartd.http.middleware import cors
+from zmartd.http.openapi import endpoint as openapi
+from zmartd.http.openapi.endpoint import Published
 from zmartd.http.operation import Operation, by_path
+from zmartd.http.ws import operations as websocket
 
 API: tuple[Operation, ...] = kept_in_memory(
     by_path(
@@ -43,6 +47,7 @@ API: tuple[Operation, ...] = kept_in_memory(
         + portfolio.OPERATIONS
         + leaderboard.OPERATIONS
         + discussions.OPERATIONS
+        + openapi.OPERATIONS
     )
 )
 """What browsers call, too."""
@@ -50,10 +55,14 @@ API: tuple[Operation, ...] = kept_in_memory(
 MACHINES: tuple[Operation, ...] = health.OPERATIONS + helius.OPERATIONS
 """What is for load balancers, Prometheus and Helius alone."""
 
+OPERATIONS: tuple[Operation, ...] = API + MACHINES + websocket.OPERATIONS + docs.OPERATIONS
+"""Everything there is."""
+
 
 def setup_routes(app: web.Application) -> None:
-    """Add every route. Needs the keys SERVER and WEBSOCKET."""
+    """Add every route. Needs the keys SERVER and IDL."""
+    app[keys.OPENAPI] = Published(OPERATIONS, app[keys.IDL])
+    app[keys.DOCS] = docs.read_files()
     browsers = app.add_routes([operation.route() for operation in API])
-    app.add_routes([operation.route() for operation in MACHINES])
-    app.add_routes(app[keys.WEBSOCKET].routes())
+    app.add_routes([operation.route() for operation in OPERATIONS[len(API) :]])
     cors.install(app, browsers, app[keys.SERVER].cors_origins)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
+from functools import lru_cache, wraps
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -38,6 +38,7 @@ def page(handler: Handler, parameters: Collection[str]) -> Handler:
     """
     names = frozenset(parameters)
 
+    @wraps(handler)
     async def kept(request: web.Request) -> web.StreamResponse:
         query = request.rel_url.raw_query_string
         if not _is_plain(query, names):
@@ -55,6 +56,7 @@ def market(handler: Handler) -> Handler:
     """
     ids = _Aliases(_MAX_ADDRESSES)
 
+    @wraps(handler)
     async def kept(request: web.Request) -> web.StreamResponse:
         reference = market_ref(request)
         market_id = reference if is_market_id(reference) else ids.get(reference)

@@ -46,9 +46,6 @@ class WebSocketEndpoint:
         self._new_client_id = new_client_id
         self._seats = Seats(settings.max_connections_per_ip)
 
-    def routes(self) -> list[web.RouteDef]:
-        return [web.get("/ws", self.serve), web.get("/ws/", self.serve), web.get("/", self.serve_root)]
-
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections."""
         if not _wants_upgrade(request):

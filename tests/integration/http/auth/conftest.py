@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
 from signing_wallet import FixedClock
 
+from tests.integration.http.contract.response_contract import hold_to_contract
 from zmartd.clock import Clock
 from zmartd.config import Auth, Secret
 from zmartd.http import keys
@@ -61,6 +62,7 @@ def application(clock: FixedClock) -> Callable[..., web.Application]:
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app.add_routes(operation.route() for operation in routes.OPERATIONS)
         app.add_routes([web.get("/public", public), web.get("/mine", mine), web.post("/money", money)])
+        hold_to_contract(app)
         return app
 
     return build

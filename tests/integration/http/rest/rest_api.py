@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from solders.keypair import Keypair
 from solders.transaction import Transaction
 
+from tests.integration.http.contract.response_contract import hold_to_contract
 from zmartd.chain.codec import Codec
 from zmartd.chain.idl import Idl, default_idl
 from zmartd.chain.program import Program
@@ -182,6 +183,7 @@ async def running_api(
             clock,
         )
         setup(app)
+        hold_to_contract(app)
         async with TestClient(TestServer(app)) as client:
             yield Api(client, database, indexer, inbox, bus, rpc, sessions)
         await app[keys.HEALTH].close()

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from tests.integration.http.contract.response_contract import hold_to_contract
 from zmartd.clock import SystemClock
 from zmartd.config import Auth, Realtime, Secret
 from zmartd.http import keys
@@ -24,6 +25,7 @@ from zmartd.http.client_address import TrustedProxies
 from zmartd.http.middleware.access_log import access_log
 from zmartd.http.middleware.errors import errors
 from zmartd.http.middleware.security_headers import security_headers
+from zmartd.http.ws import operations
 from zmartd.http.ws.endpoint import WebSocketEndpoint
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
@@ -103,8 +105,10 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
         ]
     )
     app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
-    app.add_routes(endpoint.routes())
+    app[keys.WEBSOCKET] = endpoint
+    app.add_routes(operation.route() for operation in operations.OPERATIONS)
     app.on_shutdown.append(endpoint.close)
+    hold_to_contract(app)
     return app
 
 

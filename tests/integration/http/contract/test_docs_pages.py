@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+import re
+
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient
+
+from tests.integration.http.rest.rest_api import Api
+from zmartd.http.docs import CONTENT_SECURITY_POLICY
+
+
+async def fetch(client: TestClient, path: str, **headers: str) -> tuple[ClientResponse, str]:
+    response = await client.get(path, headers=headers)
+    return response, await response.text()
+
+
+async def test_the_document_is_served_and_not_sent_twice(api: Api) -> None:
+    first, text = await fetch(api.client, "/api/openapi.json")
+    assert (first.status, first.content_type) == (200, "application/json")
+    assert json.loads(text)["openapi"] == "3.1.0"
+
+    again, nothing = await fetch(api.client, "/api/openapi.json", **{"If-None-Match": first.headers["ETag"]})
+    assert (again.status, nothing) == (304, "")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    other, _ = await fetch(api.client, "/api/openapi.json", **{"If-None-Match": '"another"'})
+    assert other.status == 200
+
+
+async def test_the_documentation_page_needs_nothing_from_elsewhere(api: Api) -> None:
+    page, html = await fetch(api.client, "/docs")
+    assert (page.status, page.content_type) == (200, "text/html")
+    named = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert named == ["data:,", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/start.js"]
+    for path in named[1:]:
+        part, content = await fetch(api.client, path)
+        assert (part.status, bool(content)) == (200, True)
+    _, start = await fetch(api.client, "/docs/start.js")
+    assert '"/api/openapi.json"' in start
+
+
+async def test_the_documentation_page_lets_nothing_inline_or_foreign_run(api: Api) -> None:
+    page, html = await fetch(api.client, "/docs")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy == CONTENT_SECURITY_POLICY
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon[a-z]+=", html)
+    elsewhere, _ = await fetch(api.client, "/health")
+    assert elsewhere.headers["Content-Security-Policy"].startswith("default-src 'none'; base-uri 'none'")

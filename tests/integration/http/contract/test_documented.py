@@ -1,0 +1,149 @@
+"""The OpenAPI document says everything there is, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from msgspec import Struct
+
+import zmartd.http
+from tests.integration.http.contract.response_contract import Contract, contract, hold_to_contract
+from tests.integration.http.rest.rest_api import Api
+from zmartd.chain.idl import default_idl
+from zmartd.http.codec import json_response
+from zmartd.http.errors import STATUS, MarketPending, body_of
+from zmartd.http.openapi.document import openapi
+from zmartd.http.openapi.parameters import path_template
+from zmartd.http.operation import Operation
+from zmartd.http.routes import OPERATIONS
+from zmartd.store.markets import MarketNotFound
+
+DOCUMENT = openapi(OPERATIONS, default_idl())
+READERS = ("decode_query", "decode_body")
+
+
+def test_the_document_is_openapi_3_1() -> None:
+    assert DOCUMENT["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(DOCUMENT).validate()
+
+
+async def test_every_route_is_documented_and_every_documented_operation_has_a_route(api: Api) -> None:
+    app = api.client.app
+    assert app is not None
+    served = {
+        (route.method.lower(), path_template(route.resource.canonical))
+        for route in app.router.routes()
+        if route.resource is not None and route.method not in {"OPTIONS", "HEAD"}
+    }
+    assert served == {(method, path) for path, item in DOCUMENT["paths"].items() for method in item}
+
+
+def test_operations_have_names_of_their_own_and_words_about_themselves() -> None:
+    entries = [entry for item in DOCUMENT["paths"].values() for entry in item.values()]
+    names = [entry["operationId"] for entry in entries]
+    assert len(set(names)) == len(names)
+    known = {tag["name"] for tag in DOCUMENT["tags"]}
+    for entry in entries:
+        assert entry["summary"]
+        assert set(entry["tags"]) <= known, entry["operationId"]
+        assert all("$ref" in one or one["description"] for one in entry["parameters"]), entry["operationId"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+def test_a_handler_reads_the_query_and_the_body_that_are_documented(operation: Operation) -> None:
+    read = dict(_read_by(inspect.unwrap(operation.handler)))
+    if operation.body is None or (isinstance(operation.body, type) and issubclass(operation.body, Struct)):
+        assert read.get("decode_body") == operation.body
+    if operation.tag != "realtime":
+        assert read.get("decode_query") == operation.query
+
+
+def test_nothing_but_the_codec_reads_query_strings() -> None:
+    root = Path(zmartd.http.__file__).parent
+    readers = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if re.search(r"\brequest\.(rel_url\.|url\.)?query\b", path.read_text())
+    }
+    assert readers == {"codec.py", "ws/endpoint.py"}
+
+
+def test_every_error_with_a_status_is_documented_under_its_code() -> None:
+    for kind, status in STATUS.items():
+        schema = DOCUMENT["components"]["schemas"][kind.__name__]
+        particulars = schema["allOf"][1]["properties"]
+        assert particulars["status"] == {"const": status}
+        assert particulars["code"].get("const", kind.code) == kind.code
+        assert schema["description"]
+
+
+def test_what_requests_must_be_is_what_the_schema_says() -> None:
+    """The words of a refusal, "must be ...", are the field's description."""
+    fields = DOCUMENT["components"]["schemas"]["ResolveRequest"]["properties"]
+    assert fields["outcome"]["description"] == "true for YES or false for NO"
+
+
+def test_an_undocumented_field_status_code_or_header_is_a_breach() -> None:
+    market = "/api/markets/{id}"
+    good = json_response(body_of(MarketNotFound(), "request-1"), 404)
+    good.headers["X-Request-Id"] = "request-1"
+    assert contract().breaches("GET", market, good) == []
+
+    undocumented_code = json_response(body_of(MarketPending(), "request-1"), 404)
+    undocumented_code.headers["X-Request-Id"] = "request-1"
+    assert contract().breaches("GET", market, undocumented_code)
+    assert contract().breaches("GET", market, web.Response(status=418)) == ["status 418 is not documented"]
+    bare = json_response(body_of(MarketNotFound(), "request-1"), 404)
+    assert contract().breaches("GET", market, bare) == ["the header X-Request-Id is missing"]
+
+
+def test_a_field_more_or_less_is_a_breach() -> None:
+    strict = Contract(DOCUMENT)
+
+    def breaches(body: Any) -> list[str]:
+        answer = json_response(body)
+        answer.headers["X-Request-Id"] = "request-1"
+        return strict.breaches("POST", "/api/auth/logout", answer)
+
+    assert breaches({"success": True, "message": "Signed out."}) == []
+    assert breaches({"success": True, "message": "Signed out.", "more": 1})
+    assert breaches({"success": True})
+
+
+async def test_an_application_with_an_undocumented_answer_fails_when_it_is_closed() -> None:
+    async def log_out(_: web.Request) -> web.Response:
+        return json_response({"success": True, "message": "Signed out.", "more": 1})
+
+    app = web.Application()
+    app.add_routes([web.post("/api/auth/logout", log_out)])
+    hold_to_contract(app)
+    client = TestClient(TestServer(app))
+    await client.start_server()
+    await client.post("/api/auth/logout")
+    with pytest.raises(AssertionError, match=r"POST /api/auth/logout -> 200: at the root: .*'more'"):
+        await client.close()
+
+
+def _read_by(function: Callable[..., Any], seen: frozenset[str] = frozenset()) -> Iterator[tuple[str, Any]]:
+    """Reader and type of each call of the codec's readers in `function`, or in its module's it calls."""
+    module = sys.modules[function.__module__]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+            called = getattr(module, name, None)
+            if name in READERS and isinstance(node.args[1], ast.Name):
+                yield name, getattr(module, node.args[1].id)
+            elif inspect.isfunction(called) and called.__module__ == module.__name__ and name not in seen:
+                yield from _read_by(called, seen | {name})

@@ -1,0 +1,51 @@
+"""The headers that answers carry besides those of any HTTP answer."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from zmartd.http.openapi.schemas import Json
+from zmartd.http.operation import Operation
+
+COMPONENTS: Json = {
+    "X-Request-Id": {
+        "description": "the name under which the daemon logged this request",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "seconds after which to try again",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "WWW-Authenticate": {"description": "how to sign in", "required": True, "schema": {"type": "string"}},
+    "Location": {
+        "description": "where to ask for the end of it",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Upgrade": {"description": "what to upgrade to", "required": True, "schema": {"type": "string"}},
+    "ETag": {
+        "description": "names this answer: send it as If-None-Match, to be told whether it has changed",
+        "schema": {"type": "string"},
+    },
+}
+
+_BY_STATUS = {
+    202: ("Location",),
+    401: ("WWW-Authenticate",),
+    426: ("Upgrade",),
+    429: ("Retry-After",),
+}
+
+
+def of(operation: Operation, status: int) -> Json:
+    """The headers of an answer with `status`."""
+    if status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return {}
+    names = ["X-Request-Id", *_BY_STATUS.get(status, ())]
+    if status == 503 and status not in operation.answers:
+        names.append("Retry-After")
+    if 304 in operation.answers and status in {200, 304}:
+        names.append("ETag")
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,106 @@
+"""What an operation may answer when it does not do what it was asked: by status, each error with its code."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from zmartd.chain import failure_names
+from zmartd.chain.idl import Idl
+from zmartd.errors import ZmartdError
+from zmartd.http.auth.errors import SessionsUnavailable, Unauthorized
+from zmartd.http.errors import (
+    STATUS,
+    BodyTooLarge,
+    ErrorBody,
+    InvalidHttp,
+    InvalidJson,
+    InvalidRequest,
+    Problem,
+    ProgramRefused,
+    Unexpected,
+    UnsupportedMediaType,
+    snake_case,
+)
+from zmartd.http.openapi.schemas import Json, reference
+from zmartd.http.operation import Access, Operation
+from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
+
+_ALWAYS = (InvalidHttp, Unexpected, DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)
+_OF_BODIES = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
+_OF_WALLETS = (Unauthorized, SessionsUnavailable)
+
+
+def refusals(operation: Operation) -> dict[int, list[type[ZmartdError]]]:
+    """The errors that `operation` may answer, by status, and by code within one."""
+    kinds = {one for kind in _declared(operation) for one in _family(kind)}
+    by_status: dict[int, list[type[ZmartdError]]] = {}
+    for kind in sorted(kinds, key=lambda kind: (_status(kind), kind.code)):
+        by_status.setdefault(_status(kind), []).append(kind)
+    return by_status
+
+
+def error_schemas(idl: Idl) -> Json:
+    """A schema for each error there is, under the name of its class."""
+    kinds = {one for kind in STATUS for one in _family(kind)}
+    return {kind.__name__: _schema(kind, idl) for kind in sorted(kinds, key=lambda kind: kind.__name__)}
+
+
+def _declared(operation: Operation) -> Iterator[type[ZmartdError]]:
+    yield from _ALWAYS
+    yield from operation.errors
+    if operation.query is not None or operation.body is not None or "{" in operation.path:
+        yield InvalidRequest
+    if isinstance(operation.body, type) and issubclass(operation.body, Struct):
+        yield from _OF_BODIES
+    if operation.access in {Access.WALLET, Access.SESSION}:
+        yield from _OF_WALLETS
+
+
+def _family(kind: type[ZmartdError]) -> Iterator[type[ZmartdError]]:
+    """`kind` and what is derived from it, as long as that has no status of its own."""
+    yield kind
+    for child in kind.__subclasses__():
+        if child not in STATUS:
+            yield from _family(child)
+
+
+def _status(kind: type[ZmartdError]) -> int:
+    return next(STATUS[parent] for parent in kind.__mro__ if parent in STATUS)
+
+
+def _schema(kind: type[ZmartdError], idl: Idl) -> Json:
+    particulars: Json = {
+        "error": {"const": kind.__name__},
+        "code": {"const": kind.code},
+        "status": {"const": _status(kind)},
+    }
+    if issubclass(kind, ProgramRefused):
+        names = _program_errors(idl)
+        particulars["error"] = {"type": "string", "examples": names}
+        particulars["code"] = {
+            "type": "string",
+            "pattern": "^[a-z][a-z0-9_]*$",
+            "description": "the name of the program's, or the chain's, error in snake_case",
+            "examples": [snake_case(name) for name in names],
+        }
+    if issubclass(kind, InvalidRequest):
+        particulars["details"] = {"type": "array", "items": reference(Problem.__name__), "minItems": 1}
+    return {
+        "title": kind.__name__,
+        "description": inspect.cleandoc(kind.__doc__ or ""),
+        "allOf": [reference(ErrorBody.__name__), {"properties": particulars}],
+    }
+
+
+def _program_errors(idl: Idl) -> list[str]:
+    framework = [*failure_names.ANCHOR.values(), *failure_names.SYSTEM.values()]
+    names = [
+        *(error.name for error in idl.errors),
+        *(name for name, _ in framework),
+        *failure_names.TRANSACTION,
+        *failure_names.INSTRUCTION,
+    ]
+    return list(dict.fromkeys(names))

@@ -1,0 +1,73 @@
+"""The WebSocket among the other operations of the API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http import keys
+from zmartd.http.errors import RouteNotFound
+from zmartd.http.operation import Operation
+from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
+
+
+class ConnectionQuery(Struct, frozen=True, kw_only=True):
+    token: Annotated[
+        str | None, Meta(description="a session's token, for clients that cannot send headers")
+    ] = None
+
+
+async def connect(request: web.Request) -> web.StreamResponse:
+    """Markets as they change, in frames of JSON.
+
+    Send `{"action": "subscribe", "market_id": ...}` with a market's id, its address or `*`, and
+    `{"action": "unsubscribe", ...}` to stop; `{"action": "auth", "token": ...}` signs in later. Each frame is
+    `{"type", "market_id", "timestamp", "seq", "data"}`, where `seq` is the market's version.
+    """
+    return await request.app[keys.WEBSOCKET].serve(request)
+
+
+async def connect_with_slash(request: web.Request) -> web.StreamResponse:
+    """The same as /ws."""
+    return await request.app[keys.WEBSOCKET].serve(request)
+
+
+async def connect_at_root(request: web.Request) -> web.StreamResponse:
+    """The same as /ws, for clients that connect to the daemon's root. Anything else finds nothing here."""
+    return await request.app[keys.WEBSOCKET].serve_root(request)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/ws",
+        handler=connect,
+        summary="Watch markets over a WebSocket",
+        tag="realtime",
+        query=ConnectionQuery,
+        answers={101: None},
+        errors=(UpgradeRequired, TooManyConnections),
+    ),
+    Operation(
+        method="GET",
+        path="/ws/",
+        handler=connect_with_slash,
+        summary="Watch markets over a WebSocket",
+        tag="realtime",
+        query=ConnectionQuery,
+        answers={101: None},
+        errors=(UpgradeRequired, TooManyConnections),
+    ),
+    Operation(
+        method="GET",
+        path="/",
+        handler=connect_at_root,
+        summary="Watch markets over a WebSocket",
+        tag="realtime",
+        query=ConnectionQuery,
+        answers={101: None},
+        errors=(RouteNotFound, TooManyConnections),
+    ),
+)
