@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 from aiohttp import web
 from asyncpg import Connection
@@ -11,37 +11,98 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
-from zmartd.http.errors import MarketPending
-from zmartd.http.fields import Amount, Category, MarketRef, State, Time, Wallet, amount, time_text
+from zmartd.http.errors import InvalidRequest, MarketPending, Problem
+from zmartd.http.fields import (
+    Amount,
+    Category,
+    Field,
+    MarketRef,
+    State,
+    Text,
+    Time,
+    Wallet,
+    amount,
+    time_text,
+)
 from zmartd.http.market_body import MarketBody, MarketDetail, market_body, market_detail, pending_body
 from zmartd.http.operation import Operation
+from zmartd.http.place import Cursor, cursor_of, foreign_cursor, place_of
 from zmartd.http.trade_body import TradeBody, trade_body
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
-from zmartd.store import events, markets, metadata, trades
-from zmartd.store.markets import Market, MarketFilter, MarketNotFound
+from zmartd.store import events, market_list, markets, metadata, trades
+from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPlace, Order, Sort
+from zmartd.store.markets import Market, MarketNotFound
 
 Limit = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
 TradesLimit = Annotated[int, Meta(ge=0, le=200, description="a whole number from 0 to 200")]
 Offset = Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number from 0 to 1000000")]
+PageNumber = Annotated[int, Meta(ge=1, le=10_000)]
 Percent = Annotated[float, Meta(ge=0, le=100, description="a price in percent, from 0 to 100")]
 
 
+class States(Field, tuple[State, ...]):
+    """Market states, by name or number, with commas between them."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[A-Za-z0-6]+(,[A-Za-z0-6]+)*$"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        names = str(raw).split(",")
+        if len(names) > len(MarketState):
+            raise ValueError("more states than there are")
+        return cls(State.parse(name.strip()) for name in names)
+
+
+class SearchWords(Text):
+    """Words to search for."""
+
+    shortest = 1
+    longest = 200
+
+
+class TagText(Text):
+    """A market's tag."""
+
+    shortest = 1
+    longest = 30
+
+
 class MarketsQuery(Struct, frozen=True, kw_only=True):
-    state: Annotated[State | None, Meta(description="a market state, by its name or its number")] = None
+    """Places deep in the list are reached fastest by `cursor`, which goes with no `offset` or `page`."""
+
+    q: Annotated[
+        SearchWords | None,
+        Meta(description="a text of 1 to 200 characters, whose words question, tags or description have"),
+    ] = None
+    state: Annotated[
+        States | None, Meta(description="market states, by name or number, with commas between them")
+    ] = None
     category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
     creator: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
+    tag: Annotated[TagText | None, Meta(description="a text of 1 to 30 characters")] = None
+    sort: Annotated[
+        Sort | None,
+        Meta(
+            description="newest, volume, ending_soon (those that have not ended), trending or relevance,"
+            " which needs q and is what q is sorted by"
+        ),
+    ] = None
+    order: Annotated[Direction | None, Meta(description="asc or desc")] = None
     limit: Limit = 20
     offset: Offset = 0
+    page: Annotated[PageNumber | None, Meta(description="a whole number from 1 to 10000")] = None
+    cursor: Annotated[Cursor | None, Meta(description="a next_cursor of this list")] = None
 
 
 class MarketList(Struct, frozen=True):
-    """Some markets, newest first; `count` is how many match in all."""
+    """Some markets; `count` is how many match in all."""
 
     markets: tuple[MarketBody, ...]
     count: int
     offset: int
     limit: int
+    next_cursor: str | None
 
 
 class TradesQuery(Struct, frozen=True, kw_only=True):
@@ -150,16 +211,33 @@ async def chain_market(connection: Connection, reference: str) -> Market:
 
 
 async def list_markets(request: web.Request) -> web.Response:
+    """What `q` finds comes the best match first, anything else the newest first, unless `sort` says so."""
     query = decode_query(request, MarketsQuery)
     where = MarketFilter(
-        state=None if query.state is None else MarketState(query.state),
+        states=tuple(MarketState(state) for state in query.state or ()),
         category=query.category,
         creator=query.creator,
+        tag=query.tag,
+        words=query.q,
     )
+    order = _order(query)
+    after = place_of(query.cursor, MarketPlace)
+    if after is not None and after.order != order:
+        raise foreign_cursor()
+    if after is not None and (query.offset or query.page):
+        raise InvalidRequest(Problem("cursor", "must be the only one of cursor, offset and page"))
+    offset = query.offset if query.page is None else (query.page - 1) * query.limit
     async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        page = await markets.page(connection, where, query.limit, query.offset)
+        page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
     bodies = tuple(market_body(market) for market in page.markets)
-    return json_response(MarketList(bodies, page.total, query.offset, query.limit))
+    return json_response(MarketList(bodies, page.total, offset, query.limit, cursor_of(page.following)))
+
+
+def _order(query: MarketsQuery) -> Order:
+    sort = query.sort or ("newest" if query.q is None else "relevance")
+    if sort == "relevance" and query.q is None:
+        raise InvalidRequest(Problem("sort", "can only be relevance where q says what to search for"))
+    return Order(sort, query.order or DIRECTIONS[sort])
 
 
 async def get_market(request: web.Request) -> web.Response:
@@ -235,7 +313,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/api/markets",
         handler=list_markets,
-        summary="Markets, newest first",
+        summary="Markets: filtered, searched and sorted",
         tag="markets",
         query=MarketsQuery,
         answers={200: MarketList},

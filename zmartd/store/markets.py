@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from asyncpg import Connection, Record
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState
 
-_COLUMNS = """
+SELECTED: Final = """
 select id, on_chain_address, question, description, category, tags, end_date, metadata_verified,
        ipfs_question_hash, ipfs_evidence_hash, creator_wallet, resolver_wallet, dispute_initiator,
        state, state_slot, state_changed_at, b_parameter, initial_liquidity, current_liquidity, shares_yes,
@@ -21,23 +22,9 @@ select id, on_chain_address, question, description, category, tags, end_date, me
        dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
        version, discussion_snapshot_cid
-  from markets
 """
-_FIND = _COLUMNS + "where id = $1 or on_chain_address = $1"
-_PAGE = (
-    _COLUMNS
-    + """
- where not orphaned and ($1::text is null or state = $1) and ($2::text is null or category = $2)
-   and ($3::text is null or creator_wallet = $3)
- order by created_at desc, id desc
- limit $4 offset $5
-"""
-)
-_COUNT = """
-select count(*) from markets
- where not orphaned and ($1::text is null or state = $1) and ($2::text is null or category = $2)
-   and ($3::text is null or creator_wallet = $3)
-"""
+"""What `from_row` needs, up to the table."""
+_FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
 
 
 class MarketNotFound(ZmartdError):
@@ -109,25 +96,10 @@ class Market(Struct, frozen=True):
     discussion_snapshot_cid: str | None
 
 
-class MarketFilter(Struct, frozen=True):
-    """Which markets to list; None does not restrict."""
-
-    state: MarketState | None = None
-    category: str | None = None
-    creator: str | None = None
-
-
-class MarketPage(Struct, frozen=True):
-    """Some of the markets that match, newest first, and how many match in all."""
-
-    markets: tuple[Market, ...]
-    total: int
-
-
 async def find(connection: Connection, reference: str) -> Market | None:
     """The market with this id or on-chain address."""
     row = await connection.fetchrow(_FIND, reference)
-    return None if row is None else _market(row)
+    return None if row is None else from_row(row)
 
 
 async def get(connection: Connection, reference: str) -> Market:
@@ -138,16 +110,9 @@ async def get(connection: Connection, reference: str) -> Market:
     return market
 
 
-async def page(connection: Connection, where: MarketFilter, limit: int, offset: int) -> MarketPage:
-    """The newest markets that match, from position `offset` on."""
-    arguments = (where.state.name if where.state is not None else None, where.category, where.creator)
-    rows = await connection.fetch(_PAGE, *arguments, limit, offset)
-    total = await connection.fetchval(_COUNT, *arguments)
-    return MarketPage(tuple(_market(row) for row in rows), total)
-
-
-def _market(row: Record) -> Market:
-    fields = dict(row)
+def from_row(row: Record) -> Market:
+    """The market of a row of SELECTED, which may have more."""
+    fields = {name: row[name] for name in Market.__struct_fields__}
     fields["state"] = MarketState[fields["state"]]
     fields["tags"] = tuple(fields["tags"])
     return Market(**fields)

@@ -7,8 +7,9 @@ import pytest
 from rows import NOON, cid, insert, insert_market, market_id, wallet
 
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import markets, metadata
-from zmartd.store.markets import MarketFilter, MarketNotFound
+from zmartd.store import market_list, markets, metadata
+from zmartd.store.market_list import MarketFilter, Order
+from zmartd.store.markets import MarketNotFound
 from zmartd.store.metadata import Metadata
 from zmartd.store.rls import ANYBODY, Caller
 
@@ -63,15 +64,15 @@ async def test_a_page_has_the_newest_that_match_and_says_how_many_there_are(data
 
     async def listed(where: MarketFilter, limit: int = 10, offset: int = 0) -> tuple[list[str], int]:
         async with database.caller(ANYBODY) as connection:
-            page = await markets.page(connection, where, limit, offset)
+            page = await market_list.page(connection, where, Order(), limit, offset=offset)
         return [market.id for market in page.markets], page.total
 
-    active_crypto = MarketFilter(state=MarketState.ACTIVE, category="crypto")
+    active_crypto = MarketFilter(states=(MarketState.ACTIVE,), category="crypto")
     assert await listed(active_crypto, limit=2) == ([market_id("active 4"), market_id("active 3")], 5)
     assert await listed(active_crypto, limit=2, offset=4) == ([market_id("active 0")], 5)
     assert await listed(active_crypto, offset=100) == ([], 5)
     assert await listed(active_crypto, limit=0) == ([], 5)
-    assert await listed(MarketFilter(state=MarketState.PROPOSED)) == ([market_id("proposed")], 1)
+    assert await listed(MarketFilter(states=(MarketState.PROPOSED,))) == ([market_id("proposed")], 1)
     assert await listed(MarketFilter(creator=wallet("else"))) == ([market_id("sports")], 1)
     assert (await listed(MarketFilter()))[1] == 7
 

@@ -142,7 +142,10 @@ async def test_a_page_of_the_list_has_its_limit_and_offset(api: Api) -> None:
         await told(api, story)
     whole = (await api.anybody.get("/api/markets")).body["markets"]
     page = await api.anybody.get("/api/markets", limit=1, offset=1)
+    cursor = page.body.pop("next_cursor")
     assert page.body == {"markets": whole[1:2], "count": 3, "offset": 1, "limit": 1}
+    following = await api.anybody.get("/api/markets", limit=1, cursor=cursor)
+    assert (following.body["markets"], following.body["next_cursor"]) == (whole[2:], None)
     assert (await api.anybody.get("/api/markets", limit=0)).body["markets"] == []
 
 
@@ -152,7 +155,7 @@ async def test_a_bad_filter_is_refused_with_all_that_is_wrong(api: Api) -> None:
     )
     assert answer.status == 400
     assert answer.body["details"] == [
-        {"field": "state", "message": "must be a market state, by its name or its number"},
+        {"field": "state", "message": "must be market states, by name or number, with commas between them"},
         {
             "field": "category",
             "message": (
