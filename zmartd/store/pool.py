@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
-from typing import cast
+from functools import partial
 
 import asyncpg
 from asyncpg import Connection
 
 from zmartd import config
+from zmartd.store.connections import Connections
 from zmartd.store.errors import (
     OUT_OF_ORDER,
     REFUSED_LOGIN,
@@ -22,7 +23,7 @@ from zmartd.store.errors import (
     unavailable,
     unreadable_url,
 )
-from zmartd.store.rls import BEGIN_AS_SERVICE, Caller, begin_as
+from zmartd.store.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
 _IDLE_SECONDS = 60.0
@@ -41,8 +42,8 @@ class Database:
     statement that Postgres refused.
     """
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str) -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections, dsn: str) -> None:
+        self._connections = connections
         self._dsn = dsn
 
     @classmethod
@@ -53,14 +54,10 @@ class Database:
         """
         dsn = settings.url.reveal()
         timeout_ms = str(int(settings.statement_timeout_seconds * 1000))
-        pool = await asyncpg.create_pool(
+        connect = partial(
+            _connect,
             dsn,
-            min_size=0,
-            max_size=settings.pool_size,
-            timeout=_ACQUIRE_SECONDS,
             command_timeout=settings.statement_timeout_seconds + _NETWORK_SECONDS,
-            init=_prepare,
-            reset=_nothing_to_reset,
             server_settings={
                 "application_name": "zmartd",
                 "statement_timeout": timeout_ms,
@@ -68,12 +65,13 @@ class Database:
                 "timezone": "UTC",
             },
         )
-        database = cls(pool, dsn)
+        connections = Connections(connect, settings.pool_size, _ACQUIRE_SECONDS)
+        database = cls(connections, dsn)
         try:
             async with database.service():
                 return database
         except BaseException as error:
-            pool.terminate()
+            connections.terminate()
             if isinstance(error, UNREADABLE_URL):
                 raise unreadable_url() from error
             if isinstance(error, REFUSED_LOGIN):
@@ -82,31 +80,32 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections, waiting for transactions that are running."""
-        await self._pool.close()
+        await self._connections.close()
 
     def service(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the daemon's own, which every row is open to."""
-        return self._transaction(BEGIN_AS_SERVICE)
+        return self._transaction(SERVICE, BEGIN_AS_SERVICE)
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
         """A transaction on a caller's behalf: row level security decides what it sees and writes."""
-        return self._transaction(begin_as(caller))
+        return self._transaction(caller.role, begin_as(caller))
 
     @asynccontextmanager
-    async def _transaction(self, begin: str) -> AsyncIterator[Connection]:
+    async def _transaction(self, role: str, begin: str) -> AsyncIterator[Connection]:
         try:
-            async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as proxy:
-                connection = cast(Connection, proxy)  # the proxy has every method of a Connection
+            connection = await self._connections.take(role)
+            try:
                 await self._begin(connection, begin)
-                try:
-                    yield connection
-                    await connection.execute("COMMIT")
-                except BaseException as error:
-                    if not _is_lost(connection):
-                        await connection.execute("ROLLBACK")
-                    elif isinstance(error, asyncpg.InterfaceError):
-                        raise unavailable(self._dsn, error) from error
-                    raise
+                yield connection
+                await connection.execute("COMMIT")
+            except BaseException as error:
+                if not connection.is_closed():
+                    await _roll_back(connection)
+                elif isinstance(error, asyncpg.InterfaceError):
+                    raise unavailable(self._dsn, error) from error
+                raise
+            finally:
+                self._connections.give_back(connection, role)
         except OUT_OF_ORDER as error:
             raise unavailable(self._dsn, error) from error
         except (asyncpg.QueryCanceledError, TimeoutError) as error:
@@ -128,21 +127,22 @@ class Database:
             ) from error
 
 
-def _is_lost(connection: Connection) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool takes a lost connection back at once
-        return True
-
-
-async def _prepare(connection: Connection) -> None:
+async def _connect(dsn: str, *, command_timeout: float, server_settings: dict[str, str]) -> Connection:
+    connection: Connection = await asyncpg.connect(
+        dsn, timeout=_ACQUIRE_SECONDS, command_timeout=command_timeout, server_settings=server_settings
+    )
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=str, decoder=exact_number, format="text"
     )
+    return connection
 
 
-async def _nothing_to_reset(_connection: Connection) -> None:
-    """Nothing outlives a transaction here, and asyncpg itself rolls back one that was left open."""
+async def _roll_back(connection: Connection) -> None:
+    try:
+        await connection.execute("ROLLBACK")
+    except BaseException:
+        connection.terminate()  # nobody knows what it is in the middle of
+        raise
 
 
 def exact_number(text: str) -> int | Decimal:

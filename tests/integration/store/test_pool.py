@@ -46,9 +46,9 @@ async def test_each_transaction_runs_as_its_caller(one_connection):
 async def test_neither_role_nor_claims_stay_on_the_connection(one_connection):
     await who(one_connection, ALICE)
 
-    connection = await one_connection._pool.acquire()
+    connection = await one_connection._connections.take("none")
     row = await connection.fetchrow(WHO)
-    await one_connection._pool.release(connection)
+    one_connection._connections.give_back(connection, "none")
     assert row["wallet"] is None
     assert row["set"] == "none"
 
