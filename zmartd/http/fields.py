@@ -63,8 +63,15 @@ class U64(Field, int):
     minimum: ClassVar[int] = 0
     maximum: ClassVar[int] = U64_MAX
     schema: ClassVar[dict[str, Any]] = {
-        "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,20}$"}]
+        "oneOf": [
+            {"type": "integer", "minimum": minimum, "maximum": maximum},
+            {"type": "string", "pattern": "^[0-9]{1,20}$"},
+        ]
     }
+
+    def __init_subclass__(cls) -> None:
+        number, digits = U64.schema["oneOf"]
+        cls.schema = {"oneOf": [number | {"minimum": cls.minimum, "maximum": cls.maximum}, digits]}
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
@@ -84,7 +91,10 @@ class Text(Field, str):
 
     shortest: ClassVar[int] = 0
     longest: ClassVar[int]
-    schema: ClassVar[dict[str, Any]] = {"type": "string"}
+    schema: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        cls.schema = {"type": "string", "minLength": cls.shortest, "maxLength": cls.longest}
 
     @classmethod
     def parse(cls, raw: Any) -> Self:

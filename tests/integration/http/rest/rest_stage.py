@@ -10,11 +10,11 @@ from typing import Any
 
 import aiohttp
 from msgspec import Struct
-from rest_api import IDL, PROGRAM, Answer, Api, Caller, running_api
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from tests.integration.http.rest.rest_api import IDL, PROGRAM, Answer, Api, Caller, running_api
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.embedded.localnet import LocalnetSettings, running
