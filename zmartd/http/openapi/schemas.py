@@ -52,10 +52,9 @@ def query_fields(query: type[Struct]) -> list[tuple[str, bool, Json]]:
     """Name, whether it is required, and schema of each field of a query string."""
     _, components = msgspec.json.schema_components([query], schema_hook=_field_schema, ref_template=_TEMPLATE)
     schema = components[query.__name__]
-    return [
-        (name, name in schema["required"], _without_null(field))
-        for name, field in schema["properties"].items()
-    ]
+    required = set(schema["required"])
+    _name_aliases(query, schema)
+    return [(name, name in required, _without_null(field)) for name, field in schema["properties"].items()]
 
 
 def _field_schema(kind: type) -> Json:

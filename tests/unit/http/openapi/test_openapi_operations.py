@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+from msgspec import Struct
+
+from zmartd.chain.idl import default_idl
+from zmartd.errors import ZmartdError
+from zmartd.http.auth.errors import BadToken, Unauthorized
+from zmartd.http.errors import ErrorBody, NotYours, Problem, ProgramRefused, body_of
+from zmartd.http.fields import Wallet
+from zmartd.http.openapi.document import openapi
+from zmartd.http.openapi.refusals import error_schemas, refusals
+from zmartd.http.operation import Access, Operation, Raw, by_path
+
+
+class Said(Struct):
+    words: str
+
+
+async def speak(_: web.Request) -> web.Response:
+    """POST /api/things/{wallet}: says it. Aloud."""
+    return web.Response()
+
+
+def operation(**changes: Any) -> Operation:
+    given = {
+        "method": "POST",
+        "path": "/api/things/{wallet}",
+        "handler": speak,
+        "summary": "Speak",
+        "tag": "users",
+        "answers": {200: Said},
+    }
+    return Operation(**(given | changes))
+
+
+def entry(one: Operation) -> Any:
+    ((_, item),) = openapi([one], default_idl())["paths"].items()
+    return item[one.method.lower()]
+
+
+def codes(one: Operation) -> dict[int, set[str]]:
+    return {status: {kind.code for kind in kinds} for status, kinds in refusals(one).items()}
+
+
+def test_an_operation_is_named_for_its_method_and_path() -> None:
+    assert entry(operation())["operationId"] == "post_things_wallet"
+    assert entry(operation(path="/ws/", method="GET"))["operationId"] == "get_ws_slash"
+    assert entry(operation(path="/", method="GET"))["operationId"] == "get_root"
+
+
+def test_the_words_about_an_operation_leave_out_where_it_is() -> None:
+    assert entry(operation())["description"] == "Says it. Aloud."
+
+
+def test_a_variable_of_the_path_has_its_meaning() -> None:
+    wallet, *_ = entry(operation())["parameters"]
+    assert wallet == {
+        "name": "wallet",
+        "in": "path",
+        "required": True,
+        "description": "a wallet's address",
+        "schema": Wallet.schema,
+    }
+    own, *_ = entry(operation(path="/api/{id:\\d+}", variables={"id": Wallet}))["parameters"]
+    assert (own["name"], own["schema"]) == ("id", Wallet.schema)
+
+
+def test_a_variable_without_a_meaning_is_refused() -> None:
+    with pytest.raises(KeyError, match="planet"):
+        openapi([operation(path="/api/{planet}")], default_idl())
+
+
+def test_who_may_call_decides_which_credentials_do() -> None:
+    def schemes(access: Access) -> list[str]:
+        return [name for one in entry(operation(access=access))["security"] for name in one or ("none",)]
+
+    assert schemes(Access.PUBLIC) == ["none", "bearer", "walletSignature"]
+    assert schemes(Access.WALLET) == ["bearer", "walletSignature"]
+    assert schemes(Access.SESSION) == ["bearer"]
+    assert schemes(Access.HELIUS) == ["heliusAuthorization", "heliusSignature"]
+
+
+def test_a_body_brings_the_errors_of_bodies() -> None:
+    without = codes(operation(path="/api/things"))
+    assert without[400] == {"invalid_http"}
+    assert 413 not in without
+    with_body = codes(operation(body=Said))
+    assert with_body[400] == {"invalid_http", "invalid_json", "invalid_request"}
+    assert (with_body[413], with_body[415]) == ({"body_too_large"}, {"unsupported_media_type"})
+
+
+def test_an_error_stands_for_those_derived_from_it() -> None:
+    found = refusals(operation(access=Access.WALLET))
+    assert {Unauthorized, BadToken} <= set(found[401])
+    assert "auth_unavailable" in codes(operation(access=Access.WALLET))[503]
+    assert 401 not in refusals(operation())
+    assert refusals(operation(errors=(NotYours,)))[403] == [NotYours]
+
+
+@pytest.mark.parametrize("kind", [NotYours, BadToken])
+def test_an_errors_schema_names_it_as_its_body_does(kind: type[ZmartdError]) -> None:
+    body = body_of(kind(), "request-1")
+    shape, particulars = error_schemas(default_idl())[kind.__name__]["allOf"]
+    assert shape == {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
+    assert particulars["properties"] == {
+        "error": {"const": body.error},
+        "code": {"const": body.code},
+        "status": {"const": body.status},
+    }
+
+
+def test_the_programs_errors_are_named() -> None:
+    schemas = error_schemas(default_idl())
+    names = schemas[ProgramRefused.__name__]["allOf"][1]["properties"]["code"]["examples"]
+    assert {"slippage_exceeded", "result_with_negative_lamports"} <= set(names)
+    problems = schemas["InvalidRequest"]["allOf"][1]["properties"]["details"]
+    assert problems["items"] == {"$ref": f"#/components/schemas/{Problem.__name__}"}
+
+
+def test_an_answer_that_is_not_json_has_its_own_media_type() -> None:
+    response = entry(operation(answers={200: Raw("text/html"), 304: None}))["responses"]
+    assert response["200"]["content"] == {"text/html": {"schema": {"type": "string"}}}
+    assert "content" not in response["304"]
+    assert {"X-Request-Id", "ETag"} <= set(response["304"]["headers"])
+
+
+def test_operations_on_one_path_stand_together_and_literals_come_first() -> None:
+    paths = ["/api/markets/{id}", "/api/markets", "/api/markets/trending", "/api/markets/{id}/trades"]
+    listed = by_path(tuple(operation(path=path) for path in [*paths, paths[0]]))
+    assert [one.path for one in listed] == [paths[1], paths[2], paths[0], paths[0], paths[3]]
