@@ -78,7 +78,7 @@ class CorsRefused(ZmartdError):
 
 
 class RouteNotFound(ZmartdError):
-    """There is nothing at this path; the README lists every route."""
+    """There is nothing at this path; GET /api/openapi.json lists every one there is."""
 
     code = "route_not_found"
 
