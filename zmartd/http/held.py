@@ -46,7 +46,7 @@ def own_wallet(request: web.Request) -> str:
 
 async def read_held(database: Database, wallet: str) -> tuple[Held, ...]:
     """All positions of a wallet as of one moment, last traded first."""
-    async with database.caller(Caller(wallet)) as connection:
+    async with database.reader(Caller(wallet)) as connection:
         held = await positions.of_wallet(connection, wallet)
     return await value_all(database, held)
 

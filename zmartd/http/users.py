@@ -79,7 +79,7 @@ async def get_position(request: web.Request) -> web.Response:
     """One's own holding in one market."""
     wallet = own_wallet(request)
     database = request.app[keys.DATABASE]
-    async with database.caller(Caller(wallet)) as connection:
+    async with database.reader(Caller(wallet)) as connection:
         market = await find_market(connection, market_ref(request))
         position = await positions.find(connection, wallet, market.id)
     if position is None:
@@ -91,7 +91,7 @@ async def get_position(request: web.Request) -> web.Response:
 async def list_position_rows(request: web.Request) -> web.Response:
     """A bare array of shares alone, last traded first."""
     wallet = own_wallet(request)
-    async with request.app[keys.DATABASE].caller(Caller(wallet)) as connection:
+    async with request.app[keys.DATABASE].reader(Caller(wallet)) as connection:
         held = await positions.of_wallet(connection, wallet)
     return json_response(
         [

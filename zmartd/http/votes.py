@@ -155,7 +155,7 @@ async def market_votes(request: web.Request) -> web.Response:
     caller = caller_of(request)
     database = request.app[keys.DATABASE]
     own: Vote | None = None
-    async with database.caller(caller) as connection:
+    async with database.reader(caller) as connection:
         market = await find_market(connection, market_ref(request))
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market.id, caller.wallet)
@@ -168,7 +168,7 @@ async def market_votes(request: web.Request) -> web.Response:
 async def vote_overview(request: web.Request) -> web.Response:
     """GET /api/votes/{id}."""
     database = request.app[keys.DATABASE]
-    async with database.caller(caller_of(request)) as connection:
+    async with database.reader(caller_of(request)) as connection:
         market = await find_market(connection, market_ref(request))
     async with database.service() as connection:
         counts = await votes.counts(connection, market.id)

@@ -22,7 +22,7 @@ class MarketSnapshots:
         """
         if not (is_market_id(name) or is_address(name)):
             return None
-        async with self._database.caller(ANYBODY) as connection:
+        async with self._database.reader(ANYBODY) as connection:
             market = await markets.find(connection, name)
         if market is None:
             return None

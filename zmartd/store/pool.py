@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from functools import partial
+from typing import cast
 
 import asyncpg
 from asyncpg import Connection
+from asyncpg.pool import PoolConnectionProxy
 
 from zmartd import config
 from zmartd.store.connections import Connections
@@ -23,6 +25,7 @@ from zmartd.store.errors import (
     unavailable,
     unreadable_url,
 )
+from zmartd.store.reading import Reading, Statements
 from zmartd.store.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
@@ -44,6 +47,7 @@ class Database:
 
     def __init__(self, connections: Connections, dsn: str) -> None:
         self._connections = connections
+        self._statements: dict[Connection, Statements] = {}
         self._dsn = dsn
 
     @classmethod
@@ -90,14 +94,39 @@ class Database:
         """A transaction on a caller's behalf: row level security decides what it sees and writes."""
         return self._transaction(caller.role, begin_as(caller))
 
+    def reader(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
+        """What a caller may see, read statement by statement: each is a transaction of its own and takes one
+        round trip instead of three. Only fetch, fetchrow and fetchval; for what belongs together and for what
+        writes there is `caller`.
+        """
+        return self._reading(caller)
+
+    @asynccontextmanager
+    async def _reading(self, caller: Caller) -> AsyncIterator[Connection]:
+        async with self._connection(caller.role) as connection:
+            statements = self._statements.get(connection)
+            if statements is None:
+                statements = self._statements[connection] = Statements(connection)
+                connection.add_termination_listener(self._forget)
+            yield cast(Connection, Reading(connection, caller, statements))
+
+    def _forget(self, lost: Connection | PoolConnectionProxy) -> None:
+        self._statements.pop(cast(Connection, lost), None)
+
     @asynccontextmanager
     async def _transaction(self, role: str, begin: str) -> AsyncIterator[Connection]:
+        async with self._connection(role) as connection:
+            await self._begin(connection, begin)
+            yield connection
+            await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def _connection(self, role: str) -> AsyncIterator[Connection]:
+        """A connection, which nothing that raises leaves in the middle of a transaction."""
         try:
             connection = await self._connections.take(role)
             try:
-                await self._begin(connection, begin)
                 yield connection
-                await connection.execute("COMMIT")
             except BaseException as error:
                 if not connection.is_closed():
                     await _roll_back(connection)

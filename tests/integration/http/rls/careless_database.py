@@ -57,6 +57,9 @@ class CarelessDatabase(Database):
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Any]:
         return self._careless(self._real.caller(caller))
 
+    def reader(self, caller: Caller) -> AbstractAsyncContextManager[Any]:
+        return self._careless(self._real.reader(caller))
+
     @asynccontextmanager
     async def _careless(self, transaction: AbstractAsyncContextManager[Connection]) -> AsyncIterator[Any]:
         async with transaction as connection:
@@ -72,4 +75,7 @@ class UnprotectedDatabase(CarelessDatabase):
     """Forgets the WHEREs, and has no policies to make up for it."""
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Any]:
+        return self._careless(self._real.service())
+
+    def reader(self, caller: Caller) -> AbstractAsyncContextManager[Any]:
         return self._careless(self._real.service())

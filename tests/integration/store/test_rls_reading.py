@@ -1,0 +1,202 @@
+"""Reads of one round trip: for whom they are made, and that nothing of it is left on the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from event_loop import run
+from rows import insert_market, insert_position, wallet
+
+from zmartd import config
+from zmartd.store.errors import DatabaseUnavailable
+from zmartd.store.pool import Database
+from zmartd.store.reading import Reading, Statements
+from zmartd.store.rls import ANYBODY, Caller
+
+ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
+WHO = "select current_user::text as role, zmartd.caller_wallet() as wallet"
+HELD = "select user_wallet from user_positions order by user_wallet"
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool whose reads and transactions all follow each other on the same connection."""
+    opened = await Database.connect(config.Database(url=config.Secret(database_url), pool_size=1))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def holders(database: Database) -> None:
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        for caller in (ALICE, BOB):
+            await insert_position(connection, market, str(caller.wallet))
+
+
+async def reader_is(database: Database, caller: Caller) -> tuple[str, str | None]:
+    async with database.reader(caller) as connection:
+        row = await connection.fetchrow(WHO)
+    return row["role"], row["wallet"]
+
+
+async def assert_nothing_is_left(database: Database) -> None:
+    """Without acting for anybody the connection is the login's, without claims."""
+    connection = await database._connections.take("none")
+    row = await connection.fetchrow(
+        "select current_setting('role') as role, zmartd.caller_wallet() as wallet, "
+        "pg_current_xact_id_if_assigned() is null as outside"
+    )
+    assert not connection.is_in_transaction()
+    database._connections.give_back(connection, "none")
+    assert tuple(row) == ("none", None, True)
+
+
+async def test_rls_reading_is_done_as_its_caller(database):
+    for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon"), (BOB, "authenticated")):
+        assert await reader_is(database, caller) == (role, caller.wallet)
+        await assert_nothing_is_left(database)
+
+
+async def test_rls_reading_shows_each_wallet_its_own_rows(database, holders):
+    for caller in (ALICE, BOB):
+        async with database.reader(caller) as connection:
+            rows = await connection.fetch(HELD)
+            assert [row["user_wallet"] for row in rows] == [caller.wallet]
+    async with database.reader(ANYBODY) as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetch(HELD)
+
+
+async def test_rls_reading_acts_for_the_caller_in_every_statement_of_a_block(database):
+    async with database.reader(ALICE) as connection:
+        for _ in range(3):
+            assert tuple(await connection.fetchrow(WHO)) == ("authenticated", ALICE.wallet)
+            assert await connection.fetchval("select current_user::text") == "authenticated"
+
+
+async def test_rls_reading_leaves_nothing_behind_when_a_statement_fails(database):
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with database.reader(ALICE) as connection:
+            await connection.fetchval("select 1 / $1::int", 0)
+    await assert_nothing_is_left(database)
+    assert await reader_is(database, ANYBODY) == ("anon", None)
+
+
+async def test_rls_reading_leaves_nothing_behind_when_a_statement_is_never_sent(database):
+    with pytest.raises(asyncpg.DataError):
+        async with database.reader(ALICE) as connection:
+            await connection.fetchval("select $1::int", "not a number")
+    await assert_nothing_is_left(database)
+    async with database.service() as connection:
+        assert tuple(await connection.fetchrow(WHO)) == ("service_role", None)
+
+
+async def test_rls_reading_goes_on_after_a_statement_that_was_never_sent(database):
+    async with database.reader(ALICE) as connection:
+        with pytest.raises(asyncpg.DataError):
+            await connection.fetchval("select $1::int", "not a number")
+        assert tuple(await connection.fetchrow(WHO)) == ("authenticated", ALICE.wallet)
+    await assert_nothing_is_left(database)
+
+
+async def test_rls_reading_leaves_nothing_behind_when_it_is_cancelled(database, database_url):
+    async def wait_long() -> None:
+        async with database.reader(ALICE) as connection:
+            await connection.fetchval("select pg_sleep(60)")
+
+    watcher = await asyncpg.connect(database_url)
+    task = asyncio.create_task(wait_long())
+    async with asyncio.timeout(10):
+        while not await watcher.fetchval(
+            "select exists (select from pg_stat_activity where query = 'select pg_sleep(60)'"
+            " and state = 'active')"
+        ):
+            pass
+    await watcher.close()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await assert_nothing_is_left(database)
+    assert await reader_is(database, ANYBODY) == ("anon", None)
+
+
+async def test_rls_reading_commits_nothing_half_and_sees_what_was_committed(database, holders):
+    async with database.reader(BOB) as connection:
+        assert await connection.fetchval("select count(*) from markets") == 1
+    async with database.service() as connection:
+        await insert_market(connection, "another")
+    async with database.reader(BOB) as connection:
+        assert await connection.fetchval("select count(*) from markets") == 2
+
+
+async def test_rls_reading_takes_turns_with_transactions_of_every_role(database, holders):
+    for caller in (ALICE, ANYBODY, BOB):
+        async with database.caller(caller) as connection:
+            assert (await connection.fetchrow(WHO))["role"] == caller.role
+        assert await reader_is(database, caller) == (caller.role, caller.wallet)
+        async with database.service() as connection:
+            assert tuple(await connection.fetchrow(WHO)) == ("service_role", None)
+
+
+async def test_rls_reading_survives_a_change_of_what_a_statement_gives(database, database_url):
+    other = await asyncpg.connect(database_url)
+    await other.execute("create table public.changing (a int); grant select on public.changing to anon")
+    try:
+        async with database.reader(ANYBODY) as connection:
+            assert await connection.fetch("select * from public.changing") == []
+            await other.execute(
+                "insert into public.changing values (1); alter table public.changing add b int default 2"
+            )
+            assert [tuple(row) for row in await connection.fetch("select * from public.changing")] == [(1, 2)]
+            assert tuple(await connection.fetchrow(WHO)) == ("anon", None)
+    finally:
+        await other.execute("drop table public.changing")
+        await other.close()
+
+
+async def test_rls_reading_over_a_lost_connection_is_reported_and_the_next_gets_a_new_one(
+    database, database_url
+):
+    other = await asyncpg.connect(database_url)
+
+    async def read_on() -> None:
+        async with database.reader(ALICE) as connection:
+            pid = await connection.fetchval("select pg_backend_pid()")
+            await other.execute("select pg_terminate_backend($1, 5000)", pid)
+            await connection.fetchrow(WHO)
+
+    with pytest.raises(DatabaseUnavailable):
+        await read_on()
+    await other.close()
+    assert await reader_is(database, ALICE) == ("authenticated", ALICE.wallet)
+
+
+async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_caller(
+    database_url, outsider, holders
+):
+    connection = await asyncpg.connect(database_url.replace("zmartd@", f"{outsider}@", 1))
+    reading = Reading(connection, ALICE, Statements(connection))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
+        await reading.fetchval("select count(*) from markets")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
+        await reading.fetchval("select pg_advisory_lock(4711)")
+    assert await connection.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0
+    await connection.close()
+
+
+@pytest.fixture
+def outsider(postgres_server):
+    """A login that may see everything, and act for nobody."""
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_server.dsn_of("postgres"))
+        await connection.execute(statement)
+        await connection.close()
+
+    run(execute("create role outsider login bypassrls in role pg_read_all_data"))
+    yield "outsider"
+    run(execute("drop role outsider"))
