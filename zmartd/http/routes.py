@@ -5,8 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from zmartd.http import (
+    candles,
+    discovery,
     discussions,
     docs,
+    feed,
     health,
     helius,
     keys,
@@ -35,6 +38,9 @@ API: tuple[Operation, ...] = kept_in_memory(
     by_path(
         auth.OPERATIONS
         + markets.OPERATIONS
+        + discovery.OPERATIONS
+        + feed.OPERATIONS
+        + candles.OPERATIONS
         + market_creation.OPERATIONS
         + market_actions.OPERATIONS
         + trades.OPERATIONS

@@ -21,6 +21,8 @@ RequestType = TypeVar("RequestType", bound=Struct)
 
 class _Rule(Struct, frozen=True):
     name: str
+    attribute: str
+    """The name in Python, where the other one is a keyword."""
     type: Any
     text: str
     required: bool
@@ -53,7 +55,7 @@ def _convert(kind: type[RequestType], values: Mapping[str, Any], *, strict: bool
                 problems.append(Problem(rule.name, f"is required: {rule.text}"))
             continue
         try:
-            given[rule.name] = _plain(msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse))
+            given[rule.attribute] = _plain(msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse))
         except (msgspec.ValidationError, RecursionError):
             problems.append(Problem(rule.name, f"must be {rule.text}"))
     if problems:
@@ -83,7 +85,13 @@ def _plain(value: Any) -> Any:
 def _rules(kind: type[Struct]) -> tuple[_Rule, ...]:
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
-        _Rule(field.name, hints[field.name], _description(hints[field.name]), field.required)
+        _Rule(
+            field.encode_name,
+            field.name,
+            hints[field.name],
+            _description(hints[field.name]),
+            field.required,
+        )
         for field in msgspec.structs.fields(kind)
     )
 

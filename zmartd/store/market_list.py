@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from asyncpg import Connection
@@ -12,6 +11,7 @@ from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import markets
 from zmartd.store.markets import Market
+from zmartd.store.moments import micros_of, moment_of
 
 Sort = Literal["newest", "volume", "ending_soon", "trending", "relevance"]
 Direction = Literal["asc", "desc"]
@@ -25,31 +25,16 @@ DIRECTIONS: Final[dict[Sort, Direction]] = {
 }
 """Which way each list goes unless somebody turns it round."""
 
-TRENDING_SCORE: Final = "(coalesce(day.volume, 0) * 6 + coalesce(day.traders, 0) * 4000000000)"
-"""0.6 x the SOL and 0.4 x the wallets that traded in 24 hours, in ten-billionths: an exact number."""
-DAY: Final = """
-day as (
-    select market_id, sum(case trade_type when 'buy' then cost else amount end) as volume,
-           count(distinct user_masked) as traders
-      from trades where block_time > zmartd.newest_time() - interval '24 hours'
-     group by market_id
-)
-"""
-"""Each market's last 24 hours. Wallets are counted as everybody may see them."""
-
 _COUNT = "select count(*) from markets "
 _TIMES = frozenset({"newest", "ending_soon"})
 _KEYS: dict[Sort, str] = {
     "newest": "created_at",
     "volume": "total_volume",
     "ending_soon": "end_date",
-    "trending": TRENDING_SCORE,
+    "trending": "zmartd.trending_score(day.volume, day.traders)",
     "relevance": "(ts_rank_cd(search, websearch_to_tsquery('english', {words})) * 1000000)::numeric(30, 0)",
 }
 _COMPARED = {"asc": ">", "desc": "<"}
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _HIGHEST = 10**30
 
 
@@ -87,7 +72,9 @@ class MarketPlace(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not is_market_id(self.market_id):
             raise ValueError("market_id has to be 64 hexadecimal digits")
-        if not 0 <= self.key <= (_LATEST if self.order.sort in _TIMES else _HIGHEST):
+        if self.order.sort in _TIMES:
+            moment_of(self.key)
+        elif not 0 <= self.key <= _HIGHEST:
             raise ValueError("key is out of range")
 
 
@@ -119,7 +106,7 @@ async def page(
     following = None
     if found and len(rows) > limit:
         key = rows[limit - 1]["sort_key"]
-        following = MarketPlace(order, _micros(key) if order.sort in _TIMES else int(key), found[-1].id)
+        following = MarketPlace(order, micros_of(key) if order.sort in _TIMES else int(key), found[-1].id)
     return MarketPage(found, total, following)
 
 
@@ -158,16 +145,15 @@ class _Query:
         if after is not None:
             is_time = self._order.sort in _TIMES
             kind = "timestamptz" if is_time else "numeric"
-            place = self._argument(_EPOCH + after.key * _MICROSECOND if is_time else after.key)
+            place = self._argument(moment_of(after.key) if is_time else after.key)
             where += (
                 f" and ({self._key}, id) {_COMPARED[direction]}"
                 f" ({place}::{kind}, {self._argument(after.market_id)}::text)"
             )
-        day, joined = "", ""
-        if self._order.sort == "trending":
-            day, joined = f"with {DAY}", "left join day on day.market_id = markets.id"
+        trending = self._order.sort == "trending"
+        joined = "left join zmartd.last_day() as day on day.market_id = markets.id" if trending else ""
         return f"""
-            {day} {markets.SELECTED}, {self._key} as sort_key from markets {joined} {where}
+            {markets.SELECTED}, {self._key} as sort_key from markets {joined} {where}
             order by {self._key} {direction}, id {direction}
             limit {self._argument(limit + 1)} offset {self._argument(offset)}
         """
@@ -175,7 +161,3 @@ class _Query:
     def _argument(self, value: Any) -> str:
         self.arguments.append(value)
         return f"${len(self.arguments)}"
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,102 @@
+"""What happened lately in all markets, as the sidebar of the site shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import caller_of
+from zmartd.http.codec import decode_query, json_response
+from zmartd.http.fields import Time, time_text
+from zmartd.http.market_body import outcome_label
+from zmartd.http.markets import Limit
+from zmartd.http.operation import Operation
+from zmartd.http.place import Cursor, cursor_of, place_of
+from zmartd.market.lmsr import SCALE
+from zmartd.store import feed
+from zmartd.store.feed import TYPES, FeedPlace, Happening, HappeningType
+
+
+class ActivityQuery(Struct, frozen=True, kw_only=True):
+    type: Annotated[HappeningType | None, Meta(description="trade, resolution or creation")] = None
+    limit: Limit = 20
+    cursor: Annotated[Cursor | None, Meta(description="a next_cursor of this list")] = None
+
+
+class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
+    """One thing that happened, in words."""
+
+    id: str
+    type: HappeningType
+    user: Annotated[str | None, Meta(description="shortened for callers who have not signed in")]
+    action: str
+    market: Annotated[str, Meta(description="the market's question")]
+    market_id: str
+    time: Time
+    amount: Annotated[str | None, Meta(description="what a trade cost or brought, in SOL with the unit")]
+
+
+class ActivityList(Struct, frozen=True, kw_only=True):
+    """What happened, newest first; `count` is the length of this page."""
+
+    activities: tuple[ActivityBody, ...]
+    count: int
+    next_cursor: str | None
+
+
+async def list_activity(request: web.Request) -> web.Response:
+    """Trades, markets that were created, and markets that got their final outcome, in one list."""
+    query = decode_query(request, ActivityQuery)
+    after = place_of(query.cursor, FeedPlace)
+    types = TYPES if query.type is None else (query.type,)
+    caller = caller_of(request)
+    async with request.app[keys.DATABASE].caller(caller) as connection:
+        found = await feed.newest(connection, caller, types, query.limit + 1, after)
+    shown = found[: query.limit]
+    following = feed.place_of(shown[-1]) if shown and len(found) > len(shown) else None
+    bodies = tuple(_body(one) for one in shown)
+    return json_response(ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(following)))
+
+
+def _body(happening: Happening) -> ActivityBody:
+    cost = happening.cost
+    return ActivityBody(
+        id=happening.id,
+        type=happening.type,
+        user=happening.wallet,
+        action=_action(happening),
+        market=happening.question,
+        market_id=happening.market_id,
+        time=time_text(happening.at),
+        amount=None if cost is None else f"{cost / SCALE:.2f} SOL",
+    )
+
+
+def _action(happening: Happening) -> str:
+    if happening.type == "creation":
+        return "created a market"
+    label = None if happening.outcome is None else outcome_label(happening.outcome)
+    if happening.type == "resolution":
+        return "resolved without an outcome" if label is None else f"resolved to {label}"
+    verb = "bought" if happening.trade_type == "buy" else "sold"
+    return f"{verb} {_quantity(happening.shares or 0)} {label} shares"
+
+
+def _quantity(shares: int) -> str:
+    return str(shares // SCALE) if shares >= SCALE else f"{shares / SCALE:.2f}"
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/markets/activity",
+        handler=list_activity,
+        summary="What happened lately in all markets",
+        tag="markets",
+        query=ActivityQuery,
+        answers={200: ActivityList},
+    ),
+)

@@ -1,0 +1,101 @@
+"""What a market's price did, period by period."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.market.lmsr import SCALE
+
+MOST_CANDLES: Final = 1_000
+
+_CANDLES = """
+with span as (
+    select date_bin($2, greatest($3, least(created_at, first_trade.at)), 'epoch') as first,
+           least($4, zmartd.newest_time() + interval '1 microsecond') as until
+      from markets
+      left join lateral (select min(block_time) as at from trades where market_id = markets.id) as first_trade
+        on true
+     where id = $1
+), traded as (
+    select date_bin($2, block_time, 'epoch') as start,
+           (array_agg(price_after order by slot, index_in_block nulls first, id))[1] as open,
+           max(price_after) as high, min(price_after) as low,
+           (array_agg(price_after order by slot desc, index_in_block desc nulls last, id desc))[1] as close,
+           sum(case trade_type when 'buy' then cost else amount end) as volume, count(*) as trades
+      from trades, span
+     where market_id = $1 and block_time >= span.first and block_time < span.until
+     group by start
+), numbered as (
+    select periods.start, open, high, low, close, volume, trades,
+           count(close) over (order by periods.start) as number
+      from span
+     cross join lateral generate_series(span.first, span.until - interval '1 microsecond', $2)
+                as periods (start)
+      left join traded on traded.start = periods.start
+), carried as (
+    select *, coalesce(
+               first_value(close) over (partition by number order by start),
+               (select price_after from trades, span
+                 where market_id = $1 and block_time < span.first
+                 order by block_time desc, slot desc, index_in_block desc nulls last, id desc limit 1),
+               0.5) as price
+      from numbered
+)
+select start, (coalesce(open, price) * 1000000000)::bigint as open,
+       (coalesce(high, price) * 1000000000)::bigint as high,
+       (coalesce(low, price) * 1000000000)::bigint as low,
+       (coalesce(close, price) * 1000000000)::bigint as close,
+       coalesce(volume, 0) as volume, coalesce(trades, 0) as trades
+  from carried order by start
+"""
+
+
+class Candle(Struct, frozen=True):
+    """One period of a market. Prices have nine decimals.
+
+    Open and close are the prices after the period's first and last trade in the order of the chain. In a
+    period without trades all four are the price before it.
+    """
+
+    start: datetime
+    open: int
+    high: int
+    low: int
+    close: int
+    volume_lamports: int
+    """Purchases with fees and sales before fees, of both outcomes."""
+    trades: int
+
+    def of_no(self) -> Candle:
+        """The same period of the other outcome, which is dear when this one is cheap."""
+        return Candle(
+            self.start,
+            SCALE - self.open,
+            SCALE - self.low,
+            SCALE - self.high,
+            SCALE - self.close,
+            self.volume_lamports,
+            self.trades,
+        )
+
+
+async def of_yes(
+    connection: Connection, market_id: str, period: timedelta, since: datetime, until: datetime
+) -> tuple[Candle, ...]:
+    """The periods from the one that `since` is in to the last that begins before `until`, oldest first.
+
+    Periods count from 1970. There are none before the market began, and none that have not begun yet. A
+    market that never traded stays at one half.
+    """
+    rows = await connection.fetch(_CANDLES, market_id, period, since, until)
+    return tuple(_candle(row) for row in rows)
+
+
+def _candle(row: Record) -> Candle:
+    return Candle(
+        row["start"], row["open"], row["high"], row["low"], row["close"], int(row["volume"]), row["trades"]
+    )

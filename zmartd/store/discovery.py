@@ -1,0 +1,163 @@
+"""What is worth looking at: markets that are traded, categories, markets like another."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.market.lmsr import SCALE
+
+_NEWEST_TIME = "select zmartd.newest_time()"
+_TRENDING = """
+with traded as (
+    select id, total_volume, volume, traders, zmartd.trending_score(volume, traders) as score
+      from zmartd.last_day() as day join markets on markets.id = day.market_id
+     where not orphaned and state = 'ACTIVE'
+), quiet as (
+    select id, total_volume, 0 as volume, 0 as traders, 0 as score from markets
+     where not orphaned and state = 'ACTIVE' and id not in (select id from traded)
+     order by total_volume desc, id desc limit $1
+), hottest as (
+    select * from traded union all select * from quiet
+     order by score desc, total_volume desc, id desc limit $1
+)
+select market.id, question, volume, traders, score, (current_price_yes * 1000000000)::bigint as price_yes,
+       (zmartd.price_at(market.id, zmartd.newest_time() - interval '24 hours') * 1000000000)::bigint
+       as price_yes_before
+  from hottest join markets as market on market.id = hottest.id
+ order by score desc, hottest.total_volume desc, market.id desc
+"""
+_MARKET_DAY = """
+select (select count(*) from user_positions where market_id = $1 and trades_count > 0) as traders,
+       lately.volume, lately.traders as traders_lately,
+       (current_price_yes * 1000000000)::bigint as price_yes,
+       (zmartd.price_at(id, zmartd.newest_time() - interval '24 hours') * 1000000000)::bigint
+       as price_yes_before
+  from markets
+ cross join (
+    select coalesce(sum(case trade_type when 'buy' then cost else amount end), 0) as volume,
+           count(distinct user_wallet) as traders
+      from trades where market_id = $1 and block_time > zmartd.newest_time() - interval '24 hours'
+ ) as lately
+ where id = $1
+"""
+_CATEGORIES = """
+with counted as (
+    select category, count(*) as markets, count(*) filter (where state = 'ACTIVE') as active
+      from markets where not orphaned group by category
+), traded as (
+    select category,
+           sum(volume) filter (where block_time > zmartd.newest_time() - interval '24 hours') as volume,
+           sum(volume) filter (where block_time <= zmartd.newest_time() - interval '24 hours')
+           as volume_before
+      from (select market_id, block_time, case trade_type when 'buy' then cost else amount end as volume
+              from trades where block_time > zmartd.newest_time() - interval '48 hours') as lately
+      join markets on markets.id = lately.market_id
+     where not orphaned
+     group by category
+)
+select category as name, markets, active, coalesce(volume, 0) as volume,
+       coalesce(volume_before, 0) as volume_before
+  from counted left join traded using (category)
+ order by markets desc, category
+"""
+_RELATED = """
+select id, question, category, (current_price_yes * 1000000000)::bigint as price_yes from (
+    (select *, 0 as distance from markets
+      where not orphaned and state = 'ACTIVE' and category = $2 and id <> $1
+      order by created_at desc, id desc limit $3)
+    union all
+    (select *, 1 as distance from markets
+      where not orphaned and state = 'ACTIVE' and category <> $2 and id <> $1
+      order by created_at desc, id desc limit $3)
+) as candidates
+order by distance, created_at desc, id desc limit $3
+"""
+
+
+class Trending(Struct, frozen=True):
+    """An active market and its last 24 hours. Prices have nine decimals."""
+
+    id: str
+    question: str
+    price_yes: int
+    price_yes_before: int
+    """24 hours ago; one half where nobody had traded yet."""
+    volume: int
+    """Lamports: purchases with fees and sales before fees."""
+    traders: int
+    score: int
+    """0.6 x the volume in SOL and 0.4 x the traders, in ten-billionths."""
+
+
+class MarketDay(Struct, frozen=True):
+    """A market's last 24 hours, and how many wallets ever traded in it. Prices have nine decimals."""
+
+    traders: int
+    volume: int
+    traders_lately: int
+    price_yes: int
+    price_yes_before: int
+
+    @property
+    def change_points(self) -> float:
+        """How far the price of YES has moved, in percentage points."""
+        return change_points(self.price_yes_before, self.price_yes)
+
+
+class CategorySums(Struct, frozen=True):
+    """A category's markets, and the lamports traded in the last 24 hours and in those before."""
+
+    name: str
+    markets: int
+    active: int
+    volume: int
+    volume_before: int
+
+
+class Related(Struct, frozen=True):
+    """An active market somewhat like another. The price has nine decimals."""
+
+    id: str
+    question: str
+    category: str
+    price_yes: int
+
+
+def change_points(before: int, after: int) -> float:
+    """The difference between two prices in percentage points."""
+    return (after - before) * 100 / SCALE
+
+
+async def newest_time(connection: Connection) -> datetime:
+    """Now, for periods that end now."""
+    now: datetime = await connection.fetchval(_NEWEST_TIME)
+    return now
+
+
+async def trending(connection: Connection, limit: int) -> tuple[Trending, ...]:
+    """The active markets with the most going on; those where nothing is last, by volume."""
+    return tuple(_trending(row) for row in await connection.fetch(_TRENDING, limit))
+
+
+async def day_of(connection: Connection, market_id: str) -> MarketDay | None:
+    """The last day of a market that is indexed. Takes a service transaction: it counts wallets."""
+    row = await connection.fetchrow(_MARKET_DAY, market_id)
+    return None if row is None else MarketDay(**dict(row))
+
+
+async def categories(connection: Connection) -> tuple[CategorySums, ...]:
+    """Those that have markets, the largest first."""
+    return tuple(CategorySums(**dict(row)) for row in await connection.fetch(_CATEGORIES))
+
+
+async def related(connection: Connection, market_id: str, category: str, limit: int) -> tuple[Related, ...]:
+    """Other active markets: those of the category first, then the newest."""
+    rows = await connection.fetch(_RELATED, market_id, category, limit)
+    return tuple(Related(**dict(row)) for row in rows)
+
+
+def _trending(row: Record) -> Trending:
+    return Trending(**dict(row))

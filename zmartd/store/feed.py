@@ -1,0 +1,111 @@
+"""What happened lately in all markets: trades, creations and resolutions, in one list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final, Literal
+
+from asyncpg import Connection
+from msgspec import Struct
+
+from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+
+HappeningType = Literal["trade", "resolution", "creation"]
+
+TYPES: Final[tuple[HappeningType, ...]] = ("trade", "resolution", "creation")
+
+_WHOLE_WALLETS = """
+with traded as (
+    select 'trade' as type, (tx_signature || ':' || event_index) collate "C" as place, user_wallet as wallet,
+           market_id, block_time as at, trade_type, outcome, shares, cost
+      from trades
+     where 'trade' = any($1::text[]) and block_time <= coalesce($2::timestamptz, 'infinity')
+       and ($2 is null
+            or (block_time, (tx_signature || ':' || event_index) collate "C") < ($2, $3::text collate "C"))
+     order by at desc, place desc limit $4
+), created as (
+    select 'creation' as type, ('creation-' || id) collate "C" as place, creator_wallet as wallet,
+           id as market_id, created_at as at
+      from markets
+     where 'creation' = any($1) and not orphaned and chain_confirmed
+       and created_at <= coalesce($2, 'infinity')
+       and ($2 is null or (created_at, ('creation-' || id) collate "C") < ($2, $3 collate "C"))
+     order by at desc, place desc limit $4
+), resolved as (
+    select 'resolution' as type, ('resolution-' || id) collate "C" as place, resolver_wallet as wallet,
+           id as market_id, finalized_at as at, final_outcome as outcome
+      from markets
+     where 'resolution' = any($1) and not orphaned and state = 'FINALIZED'
+       and finalized_at <= coalesce($2, 'infinity')
+       and ($2 is null or (finalized_at, ('resolution-' || id) collate "C") < ($2, $3 collate "C"))
+     order by at desc, place desc limit $4
+), newest as (
+    select type, place, wallet, market_id, at, trade_type, outcome, shares, cost from traded
+    union all
+    select type, place, wallet, market_id, at, null, null, null, null from created
+    union all
+    select type, place, wallet, market_id, at, null, outcome, null, null from resolved
+     order by at desc, place desc limit $4
+)
+select newest.type, place as id, wallet, newest.market_id, question, at, trade_type, outcome, shares, cost
+  from newest join markets on markets.id = newest.market_id
+ order by at desc, place desc
+"""
+_HAPPENINGS = {
+    ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet as", "user_masked as")
+    .replace("creator_wallet as", "zmartd.masked(creator_wallet) as")
+    .replace("resolver_wallet as", "zmartd.masked(resolver_wallet) as"),
+    AUTHENTICATED: _WHOLE_WALLETS,
+}
+_ID = re.compile("[A-Za-z0-9:-]{1,120}", re.ASCII)
+
+
+class Happening(Struct, frozen=True):
+    """Something that happened in a market. Shares have nine decimals."""
+
+    type: HappeningType
+    id: str
+    wallet: str | None
+    """Who did it: whole for callers who signed in, shortened for others."""
+    market_id: str
+    question: str
+    at: datetime
+    trade_type: Literal["buy", "sell"] | None
+    outcome: bool | None
+    """What was traded, or how the market ended."""
+    shares: int | None
+    cost: int | None
+    """Lamports: a buyer's total with fees, or a seller's proceeds after fees."""
+
+
+class FeedPlace(Struct, frozen=True):
+    """Where a page of the feed begins: after this happening. Raises ValueError for what is none."""
+
+    at_micros: int
+    id: str
+
+    def __post_init__(self) -> None:
+        moment_of(self.at_micros)
+        if not _ID.fullmatch(self.id):
+            raise ValueError("not the id of a happening")
+
+
+def place_of(happening: Happening) -> FeedPlace:
+    """Where the page after `happening` begins."""
+    return FeedPlace(micros_of(happening.at), happening.id)
+
+
+async def newest(
+    connection: Connection,
+    caller: Caller,
+    types: Collection[HappeningType],
+    limit: int,
+    after: FeedPlace | None = None,
+) -> tuple[Happening, ...]:
+    """What happened of these types, newest first. `connection` is a transaction of `caller`."""
+    place = (None, None) if after is None else (moment_of(after.at_micros), after.id)
+    rows = await connection.fetch(_HAPPENINGS[caller.role], list(types), *place, limit)
+    return tuple(Happening(**dict(row)) for row in rows)
