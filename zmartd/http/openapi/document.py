@@ -27,8 +27,8 @@ and the transactions that wallets sign to take part.
 * Amounts are decimal strings: lamports, or shares with nine decimals. Prices are numbers from 0 to 1, in SOL
   a share. Times are ISO 8601, UTC, with milliseconds.
 * A market is named by its id, 64 hexadecimal digits, or by its address on the chain.
-* Every error has the one shape `Error` and a stable `code`. Besides those that each operation lists, a path
-  that does not exist answers 404 `route_not_found`, a method that a path does not have 405
+* Every error has the one shape `ErrorBody` and a stable `code`. Besides those that each operation lists, a
+  path that does not exist answers 404 `route_not_found`, a method that a path does not have 405
   `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.
 * Reads answer HEAD as well as GET. Who has not signed in sees wallets shortened to their ends.
 * Nothing is capped silently: a limit that is too high is an error.
@@ -146,12 +146,12 @@ def _operation(operation: Operation, schemas: Schemas) -> Json:
 
 
 def _name(operation: Operation) -> str:
-    """`get_markets_id_trades`: the method and the path, which nobody else has together."""
+    """`getMarketsIdTrades`: the method and the path, which no other operation has together."""
     path = parameters.path_template(operation.path).removeprefix("/api")
-    words = re.findall(r"\w+", path) or ["root"]
+    words = re.findall(r"[a-zA-Z0-9]+", path) or ["root"]
     if path != "/" and path.endswith("/"):
         words.append("slash")
-    return "_".join([operation.method.lower(), *words])
+    return operation.method.lower() + "".join(word[0].upper() + word[1:] for word in words)
 
 
 def _responses(operation: Operation, schemas: Schemas) -> Json:

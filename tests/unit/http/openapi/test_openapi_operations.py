@@ -47,9 +47,9 @@ def codes(one: Operation) -> dict[int, set[str]]:
 
 
 def test_an_operation_is_named_for_its_method_and_path() -> None:
-    assert entry(operation())["operationId"] == "post_things_wallet"
-    assert entry(operation(path="/ws/", method="GET"))["operationId"] == "get_ws_slash"
-    assert entry(operation(path="/", method="GET"))["operationId"] == "get_root"
+    assert entry(operation())["operationId"] == "postThingsWallet"
+    assert entry(operation(path="/ws/", method="GET"))["operationId"] == "getWsSlash"
+    assert entry(operation(path="/", method="GET"))["operationId"] == "getRoot"
 
 
 def test_the_words_about_an_operation_leave_out_where_it_is() -> None:
