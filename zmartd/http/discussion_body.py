@@ -11,7 +11,8 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from zmartd.http.fields import Field, MarketRef, Text, Time, time_text
-from zmartd.http.markets import Limit, Offset
+from zmartd.http.markets import Limit
+from zmartd.http.pagination import Offset
 from zmartd.store.discussions import EDIT_WINDOW, Comment
 
 

@@ -26,17 +26,18 @@ from zmartd.http.fields import (
 )
 from zmartd.http.market_body import MarketBody, MarketDetail, market_body, market_detail, pending_body
 from zmartd.http.operation import Operation
+from zmartd.http.pagination import Offset
 from zmartd.http.place import Cursor, cursor_of, foreign_cursor, place_of
-from zmartd.http.trade_body import TradeBody, trade_body
+from zmartd.http.trade_body import TradeBody
+from zmartd.http.trade_pages import TradesLimit, TradesQuery, read_trades
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store import events, market_list, markets, metadata, trades
 from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPlace, Order, Sort
 from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.trades import TradeFilter
 
 Limit = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
-TradesLimit = Annotated[int, Meta(ge=0, le=200, description="a whole number from 0 to 200")]
-Offset = Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number from 0 to 1000000")]
 PageNumber = Annotated[int, Meta(ge=1, le=10_000)]
 Percent = Annotated[float, Meta(ge=0, le=100, description="a price in percent, from 0 to 100")]
 
@@ -105,17 +106,13 @@ class MarketList(Struct, frozen=True):
     next_cursor: str | None
 
 
-class TradesQuery(Struct, frozen=True, kw_only=True):
-    limit: TradesLimit = 50
-    offset: Offset = 0
-
-
 class TradeList(Struct, frozen=True):
     """A market's trades, newest first; `count` is the length of this page."""
 
     trades: tuple[TradeBody, ...]
     count: int
     market_id: str
+    next_cursor: str | None
 
 
 class PriceHistoryQuery(Struct, frozen=True, kw_only=True):
@@ -251,9 +248,8 @@ async def list_trades(request: web.Request) -> web.Response:
     caller = caller_of(request)
     async with request.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, market_ref(request))
-        found = await trades.of_market(connection, caller, market.id, query.limit, query.offset)
-    bodies = tuple(trade_body(trade) for trade in found)
-    return json_response(TradeList(bodies, len(bodies), market.id))
+        page = await read_trades(connection, caller, TradeFilter(market_id=market.id), query)
+    return json_response(TradeList(page.trades, len(page.trades), market.id, page.next_cursor))
 
 
 async def price_history(request: web.Request) -> web.Response:

@@ -19,6 +19,7 @@ from zmartd.http import (
     markets,
     portfolio,
     profiles,
+    trade_history,
     trades,
     transactions,
     user_activity,
@@ -44,6 +45,7 @@ API: tuple[Operation, ...] = kept_in_memory(
         + market_creation.OPERATIONS
         + market_actions.OPERATIONS
         + trades.OPERATIONS
+        + trade_history.OPERATIONS
         + transactions.OPERATIONS
         + votes.OPERATIONS
         + vote_transactions.OPERATIONS

@@ -14,14 +14,16 @@ from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
 from zmartd.http.fields import Amount, SignedAmount, amount, time_text
 from zmartd.http.held import Held, own_wallet, read_held, wallet_in_path
-from zmartd.http.markets import Limit, TradesQuery
+from zmartd.http.markets import Limit
 from zmartd.http.operation import Access, Operation
-from zmartd.http.trade_body import TradeBody, trade_body
+from zmartd.http.trade_body import TradeBody
+from zmartd.http.trade_pages import TradesQuery, read_trades
 from zmartd.http.votes import VoteBody
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import activity, trades
+from zmartd.store import activity
 from zmartd.store.activity import OwnVote
 from zmartd.store.rls import Caller
+from zmartd.store.trades import TradeFilter
 
 _KINDS: dict[str, tuple[VoteKind, ...]] = {
     "all": tuple(VoteKind),
@@ -52,6 +54,7 @@ class WalletTrades(Struct, frozen=True, kw_only=True):
     wallet: str
     trades: tuple[TradeBody, ...]
     count: int
+    next_cursor: str | None
 
 
 class TradingStatistics(Struct, frozen=True, kw_only=True):
@@ -93,10 +96,12 @@ async def list_trades(request: web.Request) -> web.Response:
     query = decode_query(request, TradesQuery)
     wallet = wallet_in_path(request)
     require_wallet(request)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        found = await trades.of_wallet(connection, wallet, query.limit, query.offset)
-    bodies = tuple(trade_body(trade) for trade in found)
-    return json_response(WalletTrades(wallet=wallet, trades=bodies, count=len(bodies)))
+    caller = caller_of(request)
+    async with request.app[keys.DATABASE].caller(caller) as connection:
+        page = await read_trades(connection, caller, TradeFilter(wallet=wallet), query)
+    return json_response(
+        WalletTrades(wallet=wallet, trades=page.trades, count=len(page.trades), next_cursor=page.next_cursor)
+    )
 
 
 async def get_statistics(request: web.Request) -> web.Response:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from asyncpg import Connection, Record
 from msgspec import Struct
 
-from zmartd.store.rls import Caller
+from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 _COLUMNS_WITH_WHOLE_WALLETS = """
 select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, amount, protocol_fee,
@@ -17,14 +18,7 @@ select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, 
   from trades
 """
 _COLUMNS_WITH_MASKED_WALLETS = _COLUMNS_WITH_WHOLE_WALLETS.replace("user_wallet", "user_masked")
-_OF_MARKET = "where market_id = $1 order by slot desc, id desc limit $2 offset $3"
-_OF_MARKET_BY_CALLER = {
-    "anon": _COLUMNS_WITH_MASKED_WALLETS + _OF_MARKET,
-    "authenticated": _COLUMNS_WITH_WHOLE_WALLETS + _OF_MARKET,
-}
-_OF_WALLET = (
-    _COLUMNS_WITH_WHOLE_WALLETS + "where user_wallet = $1 order by slot desc, id desc limit $2 offset $3"
-)
+_COLUMNS = {ANONYMOUS: _COLUMNS_WITH_MASKED_WALLETS, AUTHENTICATED: _COLUMNS_WITH_WHOLE_WALLETS}
 _PRICES = """
 select block_time, price_yes from (
     select block_time, (price_after * 1000000000)::bigint as price_yes, slot, index_in_block, id
@@ -69,6 +63,22 @@ class Trade(Struct, frozen=True):
     commitment: str
 
 
+class TradeFilter(Struct, frozen=True):
+    """Which trades to list; None does not restrict."""
+
+    market_id: str | None = None
+    wallet: str | None = None
+    outcome: bool | None = None
+    trade_type: Literal["buy", "sell"] | None = None
+
+
+class TradePlace(Struct, frozen=True, tag="trades/1"):
+    """Where a page of trades begins: after this one."""
+
+    slot: BigInt
+    id: BigInt
+
+
 class PricePoint(Struct, frozen=True):
     """The price of YES after a trade, with nine decimals."""
 
@@ -90,17 +100,38 @@ class TradeStatistics(Struct, frozen=True):
         return self.buy_volume + self.sell_volume
 
 
-async def of_market(
-    connection: Connection, caller: Caller, market_id: str, limit: int, offset: int
-) -> tuple[Trade, ...]:
-    """A market's newest trades first. `connection` is a transaction of `caller`."""
-    rows = await connection.fetch(_OF_MARKET_BY_CALLER[caller.role], market_id, limit, offset)
-    return tuple(_trade(row) for row in rows)
+async def page(
+    connection: Connection,
+    caller: Caller,
+    where: TradeFilter,
+    limit: int,
+    *,
+    offset: int = 0,
+    after: TradePlace | None = None,
+) -> Page[Trade, TradePlace]:
+    """The newest trades first, from position `offset` on or after `after`. `connection` is one of `caller`.
 
-
-async def of_wallet(connection: Connection, wallet: str, limit: int, offset: int) -> tuple[Trade, ...]:
-    """A wallet's newest trades first. Takes a transaction of a caller who signed in."""
-    return tuple(_trade(row) for row in await connection.fetch(_OF_WALLET, wallet, limit, offset))
+    Who has not signed in cannot ask for a wallet's.
+    """
+    arguments: list[Any] = [limit + 1, offset]
+    conditions = []
+    for column, value in (
+        ("market_id", where.market_id),
+        ("user_wallet", where.wallet),
+        ("outcome", where.outcome),
+        ("trade_type", where.trade_type),
+    ):
+        if value is not None:
+            arguments.append(value)
+            conditions.append(f"{column} = ${len(arguments)}")
+    if after is not None:
+        conditions.append(f"(slot, id) < (${len(arguments) + 1}, ${len(arguments) + 2})")
+        arguments += (after.slot, after.id)
+    chosen = f"where {' and '.join(conditions)}" if conditions else ""
+    rows = await connection.fetch(
+        f"{_COLUMNS[caller.role]} {chosen} order by slot desc, id desc limit $1 offset $2", *arguments
+    )
+    return cut([_trade(row) for row in rows], limit, lambda trade: TradePlace(trade.slot, trade.id))
 
 
 async def price_history(connection: Connection, market_id: str, limit: int) -> tuple[PricePoint, ...]:

@@ -9,7 +9,7 @@ from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import positions, trades
 from zmartd.store.rls import ANYBODY, Caller
-from zmartd.store.trades import PricePoint, TradeStatistics
+from zmartd.store.trades import PricePoint, TradeFilter, TradeStatistics
 
 ALICE, BOB = wallet("alice"), wallet("bob")
 
@@ -22,12 +22,16 @@ async def test_trades_come_newest_first_with_exact_amounts(database):
         await insert_trade(connection, "middle", market, BOB, slot=200, trade_type="sell")
 
     async with database.caller(ANYBODY) as connection:
-        page = await trades.of_market(connection, ANYBODY, market, limit=2, offset=0)
-        rest = await trades.of_market(connection, ANYBODY, market, limit=2, offset=2)
+        of_market = TradeFilter(market_id=market)
+        first = await trades.page(connection, ANYBODY, of_market, 2)
+        rest = await trades.page(connection, ANYBODY, of_market, 2, after=first.following)
+        by_offset = await trades.page(connection, ANYBODY, of_market, 2, offset=2)
 
-    assert [trade.tx_signature for trade in (*page, *rest)] == [
+    page = first.rows
+    assert [trade.tx_signature for trade in (*page, *rest.rows)] == [
         signature(name) for name in ("late", "middle", "early")
     ]
+    assert (rest.rows, rest.following) == (by_offset.rows, None)
     assert page[0].cost == 2**64 - 1
     assert page[0].price_yes_after == 600_000_000
     assert page[1].trade_type == "sell"
@@ -40,7 +44,7 @@ async def test_wallets_are_whole_only_for_callers_who_signed_in(database):
 
     for caller, shown in ((ANYBODY, masked(ALICE)), (Caller(BOB), ALICE)):
         async with database.caller(caller) as connection:
-            (trade,) = await trades.of_market(connection, caller, market, limit=10, offset=0)
+            (trade,) = (await trades.page(connection, caller, TradeFilter(market), 10)).rows
         assert trade.trader == shown
 
 
@@ -52,8 +56,8 @@ async def test_a_wallet_s_trades_span_markets(database):
         await insert_trade(connection, "other", market, BOB)
 
     async with database.caller(Caller(ALICE)) as connection:
-        found = await trades.of_wallet(connection, ALICE, limit=10, offset=0)
-    assert {trade.tx_signature for trade in found} == {signature("a"), signature("b")}
+        found = await trades.page(connection, Caller(ALICE), TradeFilter(wallet=ALICE), 10)
+    assert {trade.tx_signature for trade in found.rows} == {signature("a"), signature("b")}
 
 
 async def test_the_price_history_is_the_newest_window_told_from_its_beginning(database):

@@ -223,6 +223,7 @@ async def test_trades_are_told_newest_first_as_the_program_told_them(api: Api) -
         ],
         "count": 1,
         "market_id": market_id,
+        "next_cursor": None,
     }
 
 

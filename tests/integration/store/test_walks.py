@@ -1,0 +1,142 @@
+"""Walks through 100,000 trades, page after page, while trades are written all over the list."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+
+import pytest
+from asyncpg import Connection
+from rows import NOON, insert_market, wallet
+
+from zmartd.store import trades
+from zmartd.store.pool import Database
+from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.trades import TradeFilter, TradePlace
+
+ROWS = 100_000
+SLOTS = 30_000
+WALLETS = [wallet(f"trader {number}") for number in range(20)]
+
+_INSERT = """
+insert into trades (market_id, user_wallet, trade_type, outcome, shares, cost, price_after, tx_signature,
+                    event_index, slot, block_time)
+select market_id, user_wallet, case when buys then 'buy' else 'sell' end, yes, 1000000, 1000, 0.5,
+       rpad(translate($7 || lpad(place::text, 8, '0'), '0', 'z'), 88, '1'), 0, slot, $6
+  from unnest($1::text[], $2::text[], $3::bool[], $4::bool[], $5::bigint[])
+       with ordinality as rows (market_id, user_wallet, buys, yes, slot, place)
+returning id, slot, market_id, user_wallet, outcome, trade_type
+"""
+
+Key = tuple[int, int]
+Late = list[tuple[int, list[dict[str, object]]]]
+"""Rows with how many pages had been read when they were committed."""
+
+
+class Book:
+    """What has been written, and the walk's progress when it was."""
+
+    def __init__(self, random_source: random.Random, markets: list[str]) -> None:
+        self._random = random_source
+        self._markets = markets
+        self._batches = 0
+
+    async def write(self, connection: Connection, count: int) -> list[dict[str, object]]:
+        choose = self._random.choice
+        self._batches += 1
+        rows = await connection.fetch(
+            _INSERT,
+            [choose(self._markets) for _ in range(count)],
+            [choose(WALLETS) for _ in range(count)],
+            [choose((True, False)) for _ in range(count)],
+            [choose((True, False)) for _ in range(count)],
+            [self._random.randrange(SLOTS) for _ in range(count)],
+            NOON + timedelta(seconds=self._batches),
+            "abcdefghij"[self._batches // 1_000] + f"{self._batches % 1_000:03}",
+        )
+        return [dict(row) for row in rows]
+
+
+def _keys(rows: list[dict[str, object]], where: TradeFilter) -> set[Key]:
+    wanted = {
+        "market_id": where.market_id,
+        "user_wallet": where.wallet,
+        "outcome": where.outcome,
+        "trade_type": where.trade_type,
+    }
+    return {
+        (int(str(row["slot"])), int(str(row["id"])))
+        for row in rows
+        if all(value is None or row[column] == value for column, value in wanted.items())
+    }
+
+
+@pytest.fixture
+async def book(database: Database) -> Book:
+    async with database.service() as connection:
+        return Book(random.Random(20_261_123), [await insert_market(connection, f"m{n}") for n in range(4)])
+
+
+async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written(
+    database: Database, book: Book
+) -> None:
+    async with database.service() as connection:
+        existing = await book.write(connection, ROWS)
+    walks = [
+        (ANYBODY, TradeFilter(), 200),
+        (ANYBODY, TradeFilter(market_id=book._markets[0]), 199),
+        (Caller(WALLETS[1]), TradeFilter(wallet=WALLETS[0]), 37),
+        (ANYBODY, TradeFilter(market_id=book._markets[1], outcome=True, trade_type="sell"), 113),
+    ]
+    for caller, where, limit in walks:
+        places: list[Key] = []
+        late: Late = []
+        writers: set[asyncio.Task[None]] = set()
+
+        async def write(places: list[Key] = places, late: Late = late) -> None:
+            async with database.service() as connection:
+                rows = await book.write(connection, 20)
+            late.append((len(places), rows))
+
+        found: list[Key] = []
+        after: TradePlace | None = None
+        while True:
+            if len(places) % 5 == 0:
+                writers.add(asyncio.create_task(write()))
+            async with database.caller(caller) as connection:
+                page = await trades.page(connection, caller, where, limit, after=after)
+            found += [(trade.slot, trade.id) for trade in page.rows]
+            places.append(found[-1])
+            after = page.following
+            if after is None:
+                break
+        await asyncio.gather(*writers)
+
+        assert found == sorted(set(found), reverse=True)
+        assert _keys(existing, where) <= set(found)
+        # What was committed while page n was read, and has its place after page n, was still ahead.
+        ahead = {
+            key
+            for pages, rows in late
+            if pages < len(places)
+            for key in _keys(rows, where)
+            if key < places[pages]
+        }
+        assert ahead, "nothing was written ahead of the walk: the test shows nothing"
+        assert ahead <= set(found)
+        existing += [row for _, rows in late for row in rows]
+
+
+async def test_a_page_is_read_from_an_index_however_deep_it_is(database: Database, book: Book) -> None:
+    async with database.service() as connection:
+        await book.write(connection, 20_000)
+        await connection.execute("analyze trades")
+        for condition in ("true", f"market_id = '{book._markets[0]}'", f"user_wallet = '{WALLETS[0]}'"):
+            plan = await connection.fetch(
+                f"explain select * from trades where {condition} and (slot, id) < (100, 5)"
+                " order by slot desc, id desc limit 50"
+            )
+            text = "\n".join(line[0] for line in plan)
+            assert "Index Scan using trades_" in text
+            assert "Sort" not in text
