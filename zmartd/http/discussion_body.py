@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 
 from zmartd.http.fields import Field, MarketRef, Text, Time, time_text
 from zmartd.http.markets import Limit
-from zmartd.http.pagination import Offset
-from zmartd.store.discussions import EDIT_WINDOW, Comment
+from zmartd.http.pagination import NextCursor, Offset
+from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment
 
 
 class Words(Text):
@@ -45,12 +45,11 @@ class CommentId(Field, str):
 class TopLevelOrId(CommentId):
     """A comment by its id, or the market itself."""
 
-    MARKET: ClassVar[str] = "none"
-    schema: ClassVar[dict[str, Any]] = {"oneOf": [{"const": MARKET}, CommentId.schema]}
+    schema: ClassVar[dict[str, Any]] = {"oneOf": [{"const": THREADS}, CommentId.schema]}
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
-        return cls(raw) if raw == cls.MARKET else super().parse(raw)
+        return cls(raw) if raw == THREADS else super().parse(raw)
 
 
 Content = Annotated[Words, Meta(description="a text of 1 to 1000 characters, without control characters")]
@@ -89,6 +88,7 @@ class CommentsQuery(Struct, frozen=True, kw_only=True):
     ] = None
     limit: Limit = 50
     offset: Offset = 0
+    cursor: NextCursor = None
 
 
 class ThreadsQuery(Struct, frozen=True, kw_only=True):
@@ -120,6 +120,7 @@ class CommentList(Struct, frozen=True, kw_only=True):
     discussions: tuple[CommentBody, ...]
     count: int
     market_id: str
+    next_cursor: str | None
 
 
 class CommentSaid(Struct, frozen=True):

@@ -22,23 +22,25 @@ from zmartd.http.discussion_body import (
     NewMarketComment,
     ThreadBody,
     ThreadsQuery,
-    TopLevelOrId,
     comment_body,
     thread_body,
 )
 from zmartd.http.errors import MarketPending
 from zmartd.http.markets import chain_market, find_market, market_ref
 from zmartd.http.operation import Access, Operation
+from zmartd.http.pagination import beginning
+from zmartd.http.place import cursor_of, foreign_cursor
 from zmartd.log import get_logger
 from zmartd.realtime.bus import BusUnavailable
 from zmartd.realtime.messages import DiscussionChange, Message
 from zmartd.store import discussions, markets
 from zmartd.store.discussions import (
+    THREADS,
     Comment,
     CommentNotFound,
+    CommentPlace,
     EditWindowClosed,
     NotTheAuthor,
-    Page,
     ParentNotFound,
     ThreadTooDeep,
 )
@@ -53,19 +55,24 @@ MOST_NESTED_REPLIES = 500
 async def list_comments(request: web.Request) -> web.Response:
     """Every comment of a market, or the replies to one of them. Deleted ones stand in for their replies."""
     query = decode_query(request, CommentsQuery)
+    after = beginning(query, CommentPlace)
     caller = caller_of(request)
-    page = Page(query.limit, offset=query.offset)
     async with request.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, market_ref(request))
-        if query.parent_id is None:
-            found = await discussions.of_market(connection, caller, market.id, page)
-        elif query.parent_id == TopLevelOrId.MARKET:
-            found = await discussions.threads(connection, caller, market.id, page)
-        else:
-            parent = UUID(query.parent_id)
-            found = await discussions.replies(connection, caller, market.id, parent, page)
-    bodies = tuple(comment_body(comment) for comment in found)
-    return json_response(CommentList(discussions=bodies, count=len(bodies), market_id=market.id))
+        place = discussions.CommentList(market.id, query.parent_id)
+        if after is not None and not place.has(after):
+            raise foreign_cursor()
+        page = await discussions.page(
+            connection, caller, place, query.limit, offset=query.offset, after=after
+        )
+    return json_response(
+        CommentList(
+            discussions=tuple(comment_body(comment) for comment in page.rows),
+            count=len(page.rows),
+            market_id=market.id,
+            next_cursor=cursor_of(page.following),
+        )
+    )
 
 
 async def list_threads(request: web.Request) -> web.Response:
@@ -74,15 +81,14 @@ async def list_threads(request: web.Request) -> web.Response:
     caller = caller_of(request)
     async with request.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, market_ref(request))
-        roots = await discussions.threads(
-            connection, caller, market.id, Page(query.limit, offset=query.offset)
-        )
-        ids = [comment.id for comment in roots]
+        place = discussions.CommentList(market.id, THREADS)
+        roots = await discussions.page(connection, caller, place, query.limit, offset=query.offset)
+        ids = [comment.id for comment in roots.rows]
         below = await discussions.below(connection, caller, ids, MOST_NESTED_REPLIES)
     children: dict[UUID | None, list[Comment]] = {}
     for comment in below:
         children.setdefault(comment.parent_id, []).append(comment)
-    return json_response([thread_body(comment, children) for comment in roots])
+    return json_response([thread_body(comment, children) for comment in roots.rows])
 
 
 async def post_comment(request: web.Request) -> web.Response:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated
 
 from aiohttp import web
 from msgspec import Meta, Struct
@@ -11,31 +10,21 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
-from zmartd.http.fields import Amount, Field, SignedAmount, Time, amount, time_text
+from zmartd.http.fields import Amount, SignedAmount, Time, amount, time_text
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Operation
+from zmartd.http.pagination import NextCursor
+from zmartd.http.place import cursor_of, foreign_cursor, place_of
 from zmartd.store import leaderboard
-from zmartd.store.leaderboard import Board, Entry, Period, Ranking
-
-
-class PlaceInEdition(Field, str):
-    """Where a page begins: after a rank of one edition."""
-
-    FORM: ClassVar[re.Pattern[str]] = re.compile("[0-9]{1,18}-[0-9]{1,9}", re.ASCII)
-    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,9}$"}
-
-    @classmethod
-    def parse(cls, raw: Any) -> Self:
-        if not isinstance(raw, str) or not cls.FORM.fullmatch(raw):
-            raise ValueError("not a cursor")
-        return cls(raw)
+from zmartd.store.keyset import Page
+from zmartd.store.leaderboard import Board, BoardPlace, Entry, Period, Ranking
 
 
 class LeaderboardQuery(Struct, frozen=True, kw_only=True):
     period: Annotated[Period, Meta(description="24h, 7d, 30d or all")] = "all"
     by: Annotated[Ranking, Meta(description="profit, volume or trades")] = "profit"
     limit: Limit = 20
-    cursor: Annotated[PlaceInEdition | None, Meta(description="a next_cursor of this list")] = None
+    cursor: NextCursor = None
 
 
 class LeaderboardEntry(Struct, frozen=True, kw_only=True):
@@ -70,33 +59,26 @@ class LeaderboardBody(Struct, frozen=True, kw_only=True):
 async def get_leaderboard(request: web.Request) -> web.Response:
     """The wallets that gained or traded most in a period. What is not realized yet counts for nobody."""
     query = decode_query(request, LeaderboardQuery)
-    edition_id, after_rank = _place(query.cursor)
+    after = place_of(query.cursor, BoardPlace)
+    if after is not None and (after.period, after.ranking) != (query.period, query.by):
+        raise foreign_cursor()
     caller = caller_of(request)
-    found: tuple[Entry, ...] = ()
+    found: Page[Entry, BoardPlace] = Page((), None)
     async with request.app[keys.DATABASE].caller(caller) as connection:
-        edition = await leaderboard.edition(connection, edition_id)
+        edition = await leaderboard.edition(connection, None if after is None else after.edition_id)
         if edition is not None:
             board = Board(edition.id, query.period, query.by)
-            found = await leaderboard.entries(connection, caller, board, after_rank, query.limit + 1)
-    shown = found[: query.limit]
-    more = edition is not None and shown and len(found) > query.limit
+            found = await leaderboard.page(connection, caller, board, query.limit, after)
     return json_response(
         LeaderboardBody(
             period=query.period,
             by=query.by,
-            entries=tuple(_entry(one) for one in shown),
-            count=len(shown),
+            entries=tuple(_entry(one) for one in found.rows),
+            count=len(found.rows),
             as_of=None if edition is None else time_text(edition.as_of),
-            next_cursor=f"{edition.id}-{shown[-1].rank}" if edition is not None and more else None,
+            next_cursor=cursor_of(found.following),
         )
     )
-
-
-def _place(cursor: str | None) -> tuple[int | None, int]:
-    if cursor is None:
-        return None, 0
-    edition_id, _, rank = cursor.partition("-")
-    return int(edition_id), int(rank)
 
 
 def _entry(entry: Entry) -> LeaderboardEntry:

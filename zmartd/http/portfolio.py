@@ -9,11 +9,16 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.http import keys
-from zmartd.http.codec import json_response
+from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
 from zmartd.http.fields import Amount, SignedAmount, Time, amount, time_text
 from zmartd.http.held import Held, own_wallet, read_held
+from zmartd.http.markets import Limit
 from zmartd.http.operation import Access, Operation
+from zmartd.http.pagination import NextCursor
+from zmartd.http.place import cursor_of, place_of
+from zmartd.store.keyset import cut
+from zmartd.store.moments import micros_of
 
 MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
 
@@ -93,20 +98,48 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     cost_basis_method: Literal["average"]
     positions: tuple[PortfolioPosition, ...]
     totals: PortfolioTotals
+    next_cursor: str | None
+
+
+class PortfolioQuery(Struct, frozen=True, kw_only=True):
+    limit: Limit = 100
+    cursor: NextCursor = None
+
+
+class PortfolioPlace(Struct, frozen=True, tag="portfolio/1"):
+    """Where a page begins: after the position in this market."""
+
+    micros: int | None
+    """When it was last traded, in microseconds since 1970; None if never."""
+    market_id: str
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """Sorts as the portfolio does: last traded first, those never traded last."""
+        return self.micros is None, -(self.micros or 0), self.market_id
 
 
 async def get_portfolio(request: web.Request) -> web.Response:
     """Every position with its cost basis, worth, and profit. Only the wallet itself may ask."""
+    query = decode_query(request, PortfolioQuery)
     wallet = own_wallet(request)
+    after = place_of(query.cursor, PortfolioPlace)
     held = await read_held(request.app[keys.DATABASE], wallet)
+    page = cut([one for one in held if after is None or _place(one).rank > after.rank], query.limit, _place)
     return json_response(
         Portfolio(
             wallet=wallet,
             cost_basis_method="average",
-            positions=tuple(_position(one) for one in held),
+            positions=tuple(_position(one) for one in page.rows),
             totals=_totals(held),
+            next_cursor=cursor_of(page.following),
         )
     )
+
+
+def _place(held: Held) -> PortfolioPlace:
+    traded_at = held.position.last_trade_at
+    return PortfolioPlace(None if traded_at is None else micros_of(traded_at), held.position.market.id)
 
 
 def _position(held: Held) -> PortfolioPosition:
@@ -185,6 +218,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=get_portfolio,
         summary="One's own portfolio with cost basis and profit",
         tag="users",
+        query=PortfolioQuery,
         answers={200: Portfolio},
         errors=(NotYours,),
         access=Access.WALLET,

@@ -16,12 +16,14 @@ from zmartd.http.fields import Amount, SignedAmount, amount, time_text
 from zmartd.http.held import Held, own_wallet, read_held, wallet_in_path
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Access, Operation
+from zmartd.http.pagination import NextCursor
+from zmartd.http.place import cursor_of, place_of
 from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesQuery, read_trades
 from zmartd.http.votes import VoteBody
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import activity
-from zmartd.store.activity import OwnVote
+from zmartd.store.activity import OwnVote, VotePlace
 from zmartd.store.rls import Caller
 from zmartd.store.trades import TradeFilter
 
@@ -37,6 +39,7 @@ class OwnVotesQuery(Struct, frozen=True, kw_only=True):
         "all"
     )
     limit: Limit = 50
+    cursor: NextCursor = None
 
 
 class OwnVotes(Struct, frozen=True, kw_only=True):
@@ -46,6 +49,7 @@ class OwnVotes(Struct, frozen=True, kw_only=True):
     proposal_votes: tuple[VoteBody, ...]
     dispute_votes: tuple[VoteBody, ...]
     total: int
+    next_cursor: str | None
 
 
 class WalletTrades(Struct, frozen=True, kw_only=True):
@@ -77,16 +81,18 @@ async def list_votes(request: web.Request) -> web.Response:
     """One's own votes, from the API and from the chain."""
     query = decode_query(request, OwnVotesQuery)
     wallet = own_wallet(request)
+    after = place_of(query.cursor, VotePlace)
     async with request.app[keys.DATABASE].caller(Caller(wallet)) as connection:
-        found = await activity.votes(connection, wallet, _KINDS[query.type], None, query.limit)
+        page = await activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
         counts = await activity.counts(connection, wallet)
     of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
     return json_response(
         OwnVotes(
             wallet=wallet,
-            proposal_votes=_votes(wallet, VoteKind.PROPOSAL, found),
-            dispute_votes=_votes(wallet, VoteKind.DISPUTE, found),
+            proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
+            dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
             total=sum(of_kind[kind] for kind in _KINDS[query.type]),
+            next_cursor=cursor_of(page.following),
         )
     )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Literal
 
+import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import VoteKind
+from zmartd.store.keyset import Page, cut
+from zmartd.store.moments import micros_of, moment_of
 from zmartd.store.votes import Vote
 
 _COUNTS = """
@@ -67,12 +69,18 @@ class OwnVote(Struct, frozen=True):
     vote: Vote
 
 
-class VotePlace(Struct, frozen=True):
-    """Where a page of votes begins: after this one."""
+class VotePlace(Struct, frozen=True, tag="votes/1"):
+    """Where a page of votes begins: after this one. Raises ValueError for what is none."""
 
-    voted_at: datetime
+    micros: int
+    """When the vote was cast, in microseconds since 1970."""
     market_id: str
-    kind: Literal["proposal", "dispute"]
+    kind: VoteKind
+
+    def __post_init__(self) -> None:
+        moment_of(self.micros)
+        if not is_market_id(self.market_id):
+            raise ValueError("market_id has to be 64 hexadecimal digits")
 
 
 async def counts(connection: Connection, wallet: str) -> Counts:
@@ -97,16 +105,18 @@ async def record(connection: Connection, wallet: str) -> Record:
 
 
 async def votes(
-    connection: Connection, wallet: str, kinds: Sequence[VoteKind], after: VotePlace | None, limit: int
-) -> tuple[OwnVote, ...]:
+    connection: Connection, wallet: str, kinds: Sequence[VoteKind], limit: int, after: VotePlace | None = None
+) -> Page[OwnVote, VotePlace]:
     """A wallet's votes of these kinds, newest first. Takes a transaction of that wallet's."""
-    place = (None, None, None) if after is None else (after.voted_at, after.market_id, after.kind)
-    rows = await connection.fetch(_VOTES, wallet, [kind.value for kind in kinds], *place, limit)
-    return tuple(
-        OwnVote(
-            row["market_id"],
-            VoteKind(row["kind"]),
-            Vote(row["vote"], row["voted_at"], row["source"], row["tx_signature"]),
-        )
-        for row in rows
-    )
+    begin = (None, None, None) if after is None else (moment_of(after.micros), after.market_id, after.kind)
+    rows = await connection.fetch(_VOTES, wallet, list(kinds), *begin, limit + 1)
+    return cut([_own_vote(row) for row in rows], limit, _place)
+
+
+def _own_vote(row: asyncpg.Record) -> OwnVote:
+    vote = Vote(row["vote"], row["voted_at"], row["source"], row["tx_signature"])
+    return OwnVote(row["market_id"], VoteKind(row["kind"]), vote)
+
+
+def _place(own: OwnVote) -> VotePlace:
+    return VotePlace(micros_of(own.vote.voted_at), own.market_id, own.kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -13,12 +13,16 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.store.keyset import Page, cut
+from zmartd.store.moments import micros_of, moment_of
 from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 EDIT_WINDOW: Final = timedelta(minutes=15)
 """For so long its author can change a comment."""
 REPEAT_WINDOW: Final = timedelta(minutes=1)
 """The same words from the same author at the same place within this time are one comment."""
+THREADS: Final = "none"
+"""The parent of what hangs on no other comment."""
 MOST_NESTED: Final = 5
 """How deep a reply can be; sql/0011_discussion_threads.sql enforces it."""
 
@@ -125,25 +129,33 @@ class Comment(Struct, frozen=True):
     """How many comments are below it, at any depth."""
 
 
-class Place(Struct, frozen=True):
-    """Where a page of comments begins: after this one."""
+class CommentList(Struct, frozen=True):
+    """One list of comments: all of a market, newest first, or its threads, or the replies to one of them.
 
-    created_at: datetime
+    Direct replies to a comment come oldest first, everything else newest first.
+    """
+
+    market_id: str
+    parent: str | None = None
+    """A comment's id, or `THREADS`."""
+
+    def has(self, place: CommentPlace) -> bool:
+        """Whether `place` is one of this list."""
+        return (place.market_id, place.parent) == (self.market_id, self.parent)
+
+
+class CommentPlace(Struct, frozen=True, tag="comments/1"):
+    """Where a page begins: after a comment of one list. Raises ValueError for what is none."""
+
+    market_id: str
+    parent: str | None
+    """What the list hangs on: a comment's id, `none` for threads, None for everything of the market."""
+    micros: int
+    """When the comment was written, in microseconds since 1970."""
     id: UUID
 
-
-class Page(Struct, frozen=True):
-    """Which comments of a list to give."""
-
-    limit: int
-    after: Place | None = None
-    offset: int = 0
-
-    @property
-    def arguments(self) -> tuple[datetime | None, UUID | None, int, int]:
-        if self.after is None:
-            return None, None, self.limit, self.offset
-        return self.after.created_at, self.after.id, self.limit, self.offset
+    def __post_init__(self) -> None:
+        moment_of(self.micros)
 
 
 class Written(Struct, frozen=True):
@@ -153,24 +165,34 @@ class Written(Struct, frozen=True):
     new: bool
 
 
-async def of_market(
-    connection: Connection, caller: Caller, market_id: str, page: Page
-) -> tuple[Comment, ...]:
-    """All comments of a market, newest first. `connection` is a transaction of `caller`."""
-    return _comments(await connection.fetch(_COLUMNS[caller.role] + _OF_MARKET, market_id, *page.arguments))
+async def page(
+    connection: Connection,
+    caller: Caller,
+    place: CommentList,
+    limit: int,
+    *,
+    offset: int = 0,
+    after: CommentPlace | None = None,
+) -> Page[Comment, CommentPlace]:
+    """Some comments of a list, from position `offset` on or after `after`, which has to be of that list.
 
+    `connection` is a transaction of `caller`.
+    """
+    begin = (None, None) if after is None else (moment_of(after.micros), after.id)
+    arguments: list[Any] = [place.market_id, *begin, limit + 1, offset]
+    if place.parent is None:
+        query = _OF_MARKET
+    elif place.parent == THREADS:
+        query = _THREADS
+    else:
+        query = _REPLIES
+        arguments.append(UUID(place.parent))
+    rows = await connection.fetch(_COLUMNS[caller.role] + query, *arguments)
 
-async def threads(connection: Connection, caller: Caller, market_id: str, page: Page) -> tuple[Comment, ...]:
-    """The comments on a market itself, newest first. `connection` is a transaction of `caller`."""
-    return _comments(await connection.fetch(_COLUMNS[caller.role] + _THREADS, market_id, *page.arguments))
+    def place_of(comment: Comment) -> CommentPlace:
+        return CommentPlace(place.market_id, place.parent, micros_of(comment.created_at), comment.id)
 
-
-async def replies(
-    connection: Connection, caller: Caller, market_id: str, parent: UUID, page: Page
-) -> tuple[Comment, ...]:
-    """The direct replies to a comment, oldest first. `connection` is a transaction of `caller`."""
-    rows = await connection.fetch(_COLUMNS[caller.role] + _REPLIES, market_id, *page.arguments, parent)
-    return _comments(rows)
+    return cut(_comments(rows), limit, place_of)
 
 
 async def below(

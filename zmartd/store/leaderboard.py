@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from asyncpg import Connection
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from zmartd.store.keyset import BigInt, Page, cut
 from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 Period = Literal["24h", "7d", "30d", "all"]
@@ -112,6 +113,15 @@ class Board(Struct, frozen=True):
     ranking: Ranking
 
 
+class BoardPlace(Struct, frozen=True, tag="leaderboard/1"):
+    """Where a page begins: after a rank of one list."""
+
+    edition_id: BigInt
+    period: Period
+    ranking: Ranking
+    rank: Annotated[int, Meta(ge=1, le=MOST_RANKS)]
+
+
 class Entry(Struct, frozen=True):
     """A wallet's place, and what it did in the period. Amounts are lamports.
 
@@ -135,14 +145,26 @@ async def edition(connection: Connection, edition_id: int | None = None) -> Edit
     return None if row is None else Edition(**dict(row))
 
 
-async def entries(
-    connection: Connection, caller: Caller, board: Board, after_rank: int, limit: int
-) -> tuple[Entry, ...]:
-    """Some of a list of at most 1,000. `connection` is a transaction of `caller`."""
+async def page(
+    connection: Connection, caller: Caller, board: Board, limit: int, after: BoardPlace | None = None
+) -> Page[Entry, BoardPlace]:
+    """Some of a list of at most 1,000, from its beginning or after the rank of `after`.
+
+    `connection` is a transaction of `caller`.
+    """
     rows = await connection.fetch(
-        _ENTRIES[caller.role], board.edition_id, board.period, board.ranking, after_rank, limit
+        _ENTRIES[caller.role],
+        board.edition_id,
+        board.period,
+        board.ranking,
+        0 if after is None else after.rank,
+        limit + 1,
     )
-    return tuple(Entry(**dict(row)) for row in rows)
+
+    def place_of(entry: Entry) -> BoardPlace:
+        return BoardPlace(board.edition_id, board.period, board.ranking, entry.rank)
+
+    return cut([Entry(**dict(row)) for row in rows], limit, place_of)
 
 
 async def publish(connection: Connection, now: datetime, stale_after: timedelta) -> Edition | None:

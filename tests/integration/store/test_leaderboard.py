@@ -37,7 +37,8 @@ STEPS = st.lists(
 
 async def ranking(connection: Any, period: str, by: str) -> list[Entry]:
     newest = await leaderboard.edition(connection)
-    return list(await leaderboard.entries(connection, Caller(ALICE), Board(newest.id, period, by), 0, 100))
+    board = Board(newest.id, period, by)
+    return list((await leaderboard.page(connection, Caller(ALICE), board, 100)).rows)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -183,7 +184,6 @@ async def test_anonymous_callers_see_wallets_shortened(database):
 
     for caller, shown in ((ANYBODY, masked(CAROL)), (Caller(BOB), CAROL)):
         async with database.caller(caller) as connection:
-            (entry,) = await leaderboard.entries(
-                connection, caller, Board(edition.id, "all", "trades"), 0, 10
-            )
+            board = Board(edition.id, "all", "trades")
+            (entry,) = (await leaderboard.page(connection, caller, board, 10)).rows
         assert entry.wallet == shown

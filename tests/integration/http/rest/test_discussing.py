@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from rest_api import Answer, Api, Caller
@@ -56,6 +56,52 @@ async def test_a_comment_is_trimmed_and_shown_newest_first(api: Api) -> None:
     assert await said(author, market_id) == [second, first]
     assert await said(author, market_id, limit=1, offset=1) == [first]
     assert await said(author, market_id, limit=0) == []
+
+
+@pytest.mark.parametrize("of", ["market", "threads", "comment"])
+async def test_comments_read_page_by_page_are_all_there_once(api: Api, of: str) -> None:
+    market_id = await market(api)
+    author = api.as_wallet(AUTHOR)
+    root = await say(author, market_id, "root")
+    parent = UUID(root["id"]) if of == "comment" else None
+    async with api.database.service() as connection:
+        # All of the same moment, so that only their ids tell them apart.
+        await connection.execute(
+            "insert into discussions (market_id, user_wallet, parent_id, content)"
+            " select $1, $2, $3, 'comment ' || n from generate_series(1, 7) as n",
+            market_id,
+            author.address,
+            parent,
+        )
+    query = {"market": {}, "threads": {"parent_id": "none"}, "comment": {"parent_id": root["id"]}}[of]
+    whole = await said(author, market_id, **query)
+
+    read: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await author.get(f"/api/discussions/{market_id}", limit=2, **query, **cursor)
+        assert page.status == 200, page.body
+        read += page.body["discussions"]
+        if page.body["next_cursor"] is None:
+            break
+        cursor = {"cursor": page.body["next_cursor"]}
+        # What is newer than the first page belongs to the next reading.
+        if of != "comment":
+            await say(author, market_id, f"meanwhile {len(read)}")
+    assert read == whole
+
+
+async def test_a_cursor_belongs_to_its_list(api: Api) -> None:
+    here, elsewhere = await market(api), await market(api, 2)
+    author = api.as_wallet(AUTHOR)
+    for words in ("a", "b"):
+        await say(author, here, words)
+    page = await author.get(f"/api/discussions/{here}", limit=1)
+
+    for market_id, query in ((elsewhere, {}), (here, {"parent_id": "none"}), (here, {"offset": 1})):
+        answer = await author.get(f"/api/discussions/{market_id}", cursor=page.body["next_cursor"], **query)
+        assert refusal(answer) == (400, "invalid_request")
+        assert [problem["field"] for problem in answer.body["details"]] == ["cursor"]
 
 
 async def test_anonymous_callers_see_authors_shortened(api: Api) -> None:

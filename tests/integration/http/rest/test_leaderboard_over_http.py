@@ -8,8 +8,10 @@ from rest_api import Api, Caller
 from solders.keypair import Keypair
 
 from tests.integration.indexer.story import GENESIS_TIME, Story
+from zmartd.http.place import cursor_of
 from zmartd.market.ids import masked
 from zmartd.store import leaderboard
+from zmartd.store.leaderboard import BoardPlace
 
 SOMEBODY = Keypair.from_seed(bytes([9] * 32))
 NOW = datetime.fromtimestamp(GENESIS_TIME + 2_000, UTC)
@@ -101,8 +103,11 @@ async def test_a_period_ends_at_the_chain_s_time(api: Api) -> None:
         ("limit", "-1"),
         ("cursor", "1"),
         ("cursor", "1-2; drop table leaderboard"),
-        ("cursor", "\u0663-\u0661"),
-        ("cursor", "9" * 400 + "-1"),
+        ("cursor", "a" * 601),
+        ("cursor", cursor_of(BoardPlace(1, "24h", "profit", 1))),
+        ("cursor", cursor_of(BoardPlace(1, "all", "volume", 1))),
+        ("cursor", cursor_of(BoardPlace(2**63, "all", "profit", 1))),
+        ("cursor", cursor_of(BoardPlace(1, "all", "profit", 0))),
     ],
 )
 async def test_what_is_no_such_list_is_refused_by_name(api: Api, field: str, value: str) -> None:

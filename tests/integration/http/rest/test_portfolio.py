@@ -152,3 +152,23 @@ async def test_sales_and_claims_are_realized_and_refunds_can_be_claimed(api: Api
     assert owed["realized_pnl"] == str(sum(book.realized for book in books.values()))
     assert owed["value"] == owed["claimable"]
     assert 0 < int(owed["claimable"]) <= sum(book.invested - book.returned for book in books.values())
+
+
+async def test_a_portfolio_read_page_by_page_has_every_position_once_and_the_same_totals(api: Api) -> None:
+    for seed in (1, 2, 3, 4):
+        await api.indexer.apply(told(seed, trades=4).transactions)
+    whole = await portfolio(api)
+    path = f"/api/users/{WALLET.pubkey()}/portfolio"
+    read: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await api.as_wallet(WALLET).get(path, limit=1, **cursor)
+        assert page.body["totals"] == whole["totals"]
+        read += page.body["positions"]
+        if page.body["next_cursor"] is None:
+            break
+        cursor = {"cursor": page.body["next_cursor"]}
+
+    assert read == whole["positions"]
+    assert len(read) > 1
+    assert (await api.as_wallet(WALLET).get(path, limit=0)).body["positions"] == []

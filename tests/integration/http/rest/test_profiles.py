@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from typing import Any
 
+import msgspec
 import pytest
 from rest_api import Api
 from solders.keypair import Keypair
@@ -153,6 +155,19 @@ async def own(api: Api, what: str, **query: Any) -> Any:
     return answer.body
 
 
+async def pages(api: Api, path: str, name: str, **query: Any) -> list[Any]:
+    """What WALLET gets of a list, read page by page."""
+    read: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await api.as_wallet(WALLET).get(path, **query, **cursor)
+        assert page.status == 200, page.body
+        read += page.body[name]
+        if page.body["next_cursor"] is None:
+            return read
+        cursor = {"cursor": page.body["next_cursor"]}
+
+
 async def test_a_wallet_reads_its_own_votes_newest_first(api: Api) -> None:
     ids = [await proposal(api, seed) for seed in (2, 3, 4)]
     for market_id, vote in zip(ids, (True, False, True), strict=True):
@@ -166,6 +181,8 @@ async def test_a_wallet_reads_its_own_votes_newest_first(api: Api) -> None:
         (ids[0], True),
     ]
     assert (votes["dispute_votes"], votes["total"], votes["wallet"]) == ([], 3, ADDRESS)
+    by_one = await pages(api, f"/api/users/{ADDRESS}/votes", "proposal_votes", limit=1)
+    assert by_one == votes["proposal_votes"]
     newest = await own(api, "votes", limit=1, type="proposal")
     assert (newest["proposal_votes"], newest["total"]) == (votes["proposal_votes"][:1], 3)
     assert (await own(api, "votes", type="dispute"))["total"] == 0
@@ -186,6 +203,7 @@ async def test_signed_in_callers_can_follow_a_wallet_s_trades(api: Api) -> None:
     assert slots == sorted(slots, reverse=True)
     page = await api.as_wallet(OTHER).get(path, limit=5, offset=5)
     assert page.body["trades"] == answer.body["trades"][5:10]
+    assert await pages(api, path, "trades", limit=5) == answer.body["trades"]
     anonymous = await api.anybody.get(path)
     assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
     assert (await api.as_wallet(OTHER).get(path, limit=201)).status == 400
@@ -245,3 +263,23 @@ async def test_the_shares_of_a_wallet_are_a_bare_array(api: Api) -> None:
     assert (await api.as_wallet(OTHER).get(f"/api/positions/{ADDRESS}")).status == 403
     assert (await api.as_wallet(OTHER).get(f"/api/positions/{OTHER.pubkey()}")).body == []
     assert (await api.anybody.get("/api/positions/invalid-wallet")).status == 400
+
+
+@pytest.mark.parametrize("what", ["votes", "trades", "portfolio"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        {},
+        {"type": "votes/1", "micros": -1, "market_id": "ab" * 32, "kind": "proposal"},
+        {"type": "votes/1", "micros": 10**18, "market_id": "ab" * 32, "kind": "proposal"},
+        {"type": "votes/1", "micros": 1, "market_id": "\x00", "kind": "proposal"},
+        {"type": "trades/1", "slot": 2**63, "id": 1},
+        {"type": "portfolio/1", "micros": "now", "market_id": 7},
+        ["votes/1", 0],
+    ],
+)
+async def test_a_made_up_cursor_is_refused(api: Api, what: str, place: Any) -> None:
+    cursor = urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+    answer = await api.as_wallet(WALLET).get(f"/api/users/{ADDRESS}/{what}", cursor=cursor)
+    assert (answer.status, answer.body["code"]) == (400, "invalid_request")
+    assert [problem["field"] for problem in answer.body["details"]] == ["cursor"]
