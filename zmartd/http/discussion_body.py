@@ -143,6 +143,7 @@ class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
     content: str | None
     parent_id: str | None
     created_at: Time
+    replies_count: Annotated[int, Meta(description="comments below this one, whether or not they are here")]
     replies: tuple[ThreadBody, ...]
 
 
@@ -172,6 +173,7 @@ def thread_body(comment: Comment, children: Mapping[UUID | None, Sequence[Commen
         content=comment.content,
         parent_id=_id(comment.parent_id),
         created_at=time_text(comment.created_at),
+        replies_count=comment.replies,
         replies=tuple(thread_body(reply, children) for reply in children.get(comment.id, ())),
     )
 

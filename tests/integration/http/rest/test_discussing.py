@@ -139,6 +139,7 @@ async def test_replies_hang_on_their_comment(api: Api) -> None:
             "content": "answer to the reply",
             "parentId": reply["id"],
             "createdAt": answer["created_at"],
+            "repliesCount": 0,
             "replies": [],
         }
     ]
