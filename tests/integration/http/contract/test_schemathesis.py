@@ -31,8 +31,10 @@ CHECKS = (
 OPTIONS = ("--checks", ",".join(CHECKS), "--seed", "1", "--no-shrink", "--warnings", "off")
 TESTED = {(one.method, one.path) for one in OPERATIONS} - {("GET", "/api/openapi.json")}
 """All but the document itself, which schemathesis starts with."""
-END_OF_SESSIONS = ("/api/auth/logout", "/api/auth/refresh")
-PATIENCE_SECONDS = 60
+END_OF_SESSIONS = {"/api/auth/logout", "/api/auth/refresh"}
+ALIASES = {*PATHS[1:], "/ws/", "/"}
+"""Paths where something is that has another path, too."""
+PATIENCE_SECONDS = 120
 
 
 class Known(Struct, frozen=True):
@@ -71,14 +73,15 @@ async def stage(database: Database, redis_url: str, tmp_path: Path) -> AsyncIter
 async def test_schemathesis_finds_no_fault_as_a_trader(stage: Stage, tmp_path: Path) -> None:
     known = await furnished(stage)
     (tmp_path / "schemathesis.toml").write_text(known.configuration())
-    options = ["--phases", "coverage,fuzzing", "--max-examples", "3"]
+    options = ["--phases", "coverage,fuzzing", "--max-examples", "2"]
     options += ["--header", f"Authorization: Bearer {stage.alice.token}"]
-    options += [option for path in END_OF_SESSIONS for option in ("--exclude-path", path)]
-    assert await operations_without_fault(stage, tmp_path, *options) == len(TESTED) - len(END_OF_SESSIONS)
+    left_out = END_OF_SESSIONS | ALIASES
+    options += [option for path in left_out for option in ("--exclude-path", path)]
+    assert await operations_without_fault(stage, tmp_path, *options) == len(TESTED) - len(left_out)
 
 
 async def test_schemathesis_finds_no_fault_as_anybody(stage: Stage, tmp_path: Path) -> None:
-    options = ["--phases", "fuzzing", "--max-examples", "5"]
+    options = ["--phases", "fuzzing", "--max-examples", "3"]
     assert await operations_without_fault(stage, tmp_path, *options) == len(TESTED)
 
 
