@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from zmartd.http.fields import Amount, Price, Time, amount, price, time_text
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
+from zmartd.store.discovery import MarketDay
 from zmartd.store.markets import Market
 from zmartd.store.metadata import Registration
 
@@ -80,7 +81,7 @@ class MarketBody(Struct, frozen=True, kw_only=True):
 
 
 class MarketDetail(MarketBody, frozen=True, kw_only=True):
-    """One market read alone: under other names, too, that clients know some of its fields by."""
+    """One market under other names, too, that clients know some of its fields by."""
 
     yes_shares: Amount
     no_shares: Amount
@@ -89,6 +90,15 @@ class MarketDetail(MarketBody, frozen=True, kw_only=True):
     creator: str | None
     ends_at: Time | None
     liquidity_parameter: Amount | None
+
+
+class MarketToday(MarketDetail, frozen=True, kw_only=True):
+    """One market read alone, with its last 24 hours."""
+
+    change_24h: Annotated[float, Meta(description="of the price of YES, in percentage points")]
+    volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
+    traders_24h: int
+    traders: Annotated[int, Meta(description="wallets that have ever traded here")]
 
 
 def market_body(market: Market) -> MarketBody:
@@ -175,6 +185,17 @@ def market_detail(body: MarketBody) -> MarketDetail:
         creator=body.creator_wallet,
         ends_at=body.end_date,
         liquidity_parameter=body.b_parameter,
+    )
+
+
+def market_today(body: MarketBody, day: MarketDay | None) -> MarketToday:
+    """The same market with its last day, which there is none of before it is on the chain."""
+    return MarketToday(
+        **msgspec.structs.asdict(market_detail(body)),
+        change_24h=0.0 if day is None else day.change_points,
+        volume_24h="0" if day is None else amount(day.volume),
+        traders_24h=0 if day is None else day.traders_lately,
+        traders=0 if day is None else day.traders,
     )
 
 

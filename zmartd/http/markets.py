@@ -24,7 +24,7 @@ from zmartd.http.fields import (
     amount,
     time_text,
 )
-from zmartd.http.market_body import MarketBody, MarketDetail, market_body, market_detail, pending_body
+from zmartd.http.market_body import MarketBody, MarketToday, market_body, market_today, pending_body
 from zmartd.http.operation import Operation
 from zmartd.http.pagination import Offset
 from zmartd.http.place import Cursor, cursor_of, foreign_cursor, place_of
@@ -32,7 +32,7 @@ from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesLimit, TradesQuery, read_trades
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
-from zmartd.store import events, market_list, markets, metadata, trades
+from zmartd.store import discovery, events, market_list, markets, metadata, trades
 from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPlace, Order, Sort
 from zmartd.store.markets import Market, MarketNotFound
 from zmartd.store.trades import TradeFilter
@@ -238,9 +238,12 @@ def _order(query: MarketsQuery) -> Order:
 
 
 async def get_market(request: web.Request) -> web.Response:
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+    database = request.app[keys.DATABASE]
+    async with database.caller(caller_of(request)) as connection:
         body = await find_market(connection, market_ref(request))
-    return json_response(market_detail(body))
+    async with database.service() as connection:
+        day = await discovery.day_of(connection, body.id)
+    return json_response(market_today(body, day))
 
 
 async def list_trades(request: web.Request) -> web.Response:
@@ -320,7 +323,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=get_market,
         summary="One market",
         tag="markets",
-        answers={200: MarketDetail},
+        answers={200: MarketToday},
         errors=(MarketNotFound,),
     ),
     Operation(

@@ -12,13 +12,16 @@ from zmartd.http import (
     feed,
     health,
     helius,
+    holders,
     keys,
     leaderboard,
     market_actions,
     market_creation,
     markets,
+    platform,
     portfolio,
     profiles,
+    settlement,
     trade_history,
     trades,
     transactions,
@@ -42,6 +45,9 @@ API: tuple[Operation, ...] = kept_in_memory(
         + discovery.OPERATIONS
         + feed.OPERATIONS
         + candles.OPERATIONS
+        + holders.OPERATIONS
+        + settlement.OPERATIONS
+        + platform.OPERATIONS
         + market_creation.OPERATIONS
         + market_actions.OPERATIONS
         + trades.OPERATIONS

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from rest_api import Api
+from solders.keypair import Keypair
+
+from tests.integration.indexer.story import whole_life
+from tests.integration.store.rows import (
+    insert_market,
+    insert_position,
+    insert_trade,
+    market_id,
+    wallet,
+)
+from zmartd.market import ids
+from zmartd.market.lifecycle import MarketState
+
+SOL = 10**9
+NOW = datetime.now(UTC)
+WALLET = Keypair.from_seed(bytes([9] * 32))
+
+
+async def test_holders_are_told_the_largest_first_of_one_outcome_or_of_both(api: Api) -> None:
+    async with api.database.service() as connection:
+        market = await insert_market(connection, "m")
+        other = await insert_market(connection, "other")
+        await insert_position(connection, market, wallet("a"), shares_yes=30, shares_no=50)
+        await insert_position(connection, market, wallet("b"), shares_yes=10, shares_no=0)
+        await insert_position(connection, market, wallet("gone"), shares_yes=0)
+        await insert_position(connection, market, wallet("unknown"), shares_yes=-5)
+        await insert_position(connection, other, wallet("c"), shares_yes=99)
+    path = f"/api/markets/{wallet('market m')}/holders"
+
+    answer = await api.as_wallet(WALLET).get(path)
+
+    assert answer.body == {
+        "market_id": market,
+        "holders": [
+            {
+                "user_wallet": wallet("a"),
+                "outcome": False,
+                "outcome_label": "NO",
+                "shares": "50",
+                "percent": 100.0,
+            },
+            {
+                "user_wallet": wallet("a"),
+                "outcome": True,
+                "outcome_label": "YES",
+                "shares": "30",
+                "percent": 75.0,
+            },
+            {
+                "user_wallet": wallet("b"),
+                "outcome": True,
+                "outcome_label": "YES",
+                "shares": "10",
+                "percent": 25.0,
+            },
+        ],
+        "count": 3,
+        "next_cursor": None,
+    }
+    of_yes = (await api.anybody.get(path, outcome="YES")).body["holders"]
+    assert [(one["user_wallet"], one["shares"]) for one in of_yes] == [
+        (ids.masked(wallet("a")), "30"),
+        (ids.masked(wallet("b")), "10"),
+    ]
+
+
+async def test_pages_of_holders_make_the_whole_without_telling_wallets_to_anybody(api: Api) -> None:
+    async with api.database.service() as connection:
+        market = await insert_market(connection, "m")
+        for number in range(12):
+            await insert_position(
+                connection, market, wallet(str(number)), shares_yes=number % 3, shares_no=number % 2
+            )
+    path = f"/api/markets/{market}/holders"
+    whole = (await api.anybody.get(path, limit=100)).body["holders"]
+    assert len(whole) == 14
+
+    pages, cursor = [], {}
+    while cursor is not None:
+        answer = await api.anybody.get(path, limit=3, **cursor)
+        pages += answer.body["holders"]
+        following = answer.body["next_cursor"]
+        cursor = None if following is None else {"cursor": following}
+        assert following is None or len(following) < 100
+    assert pages == whole
+    assert (await api.anybody.get(path, limit=0)).body["holders"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [({"outcome": "true"}, "outcome"), ({"limit": "101"}, "limit"), ({"cursor": "e30"}, "cursor")],
+)
+async def test_holders_that_cannot_be_meant_are_refused_by_name(
+    api: Api, query: dict[str, str], field: str
+) -> None:
+    async with api.database.service() as connection:
+        market = await insert_market(connection, "m")
+    answer = await api.anybody.get(f"/api/markets/{market}/holders", **query)
+    assert (answer.status, [one["field"] for one in answer.body["details"]]) == (400, [field])
+
+
+async def test_a_market_is_shown_with_its_last_day(api: Api) -> None:
+    async with api.database.service() as connection:
+        market = await insert_market(connection, "m", current_price_yes=Decimal("0.7"))
+        for number, (hours_ago, trader, cents) in enumerate(
+            [(50, "a", 40), (25, "b", 55), (23, "a", 60), (1, "a", 70), (1, "c", 70)]
+        ):
+            await insert_trade(
+                connection,
+                str(number),
+                market,
+                wallet(trader),
+                cost=SOL,
+                price_after=Decimal(cents) / 100,
+                slot=100 + number,
+                block_time=NOW - timedelta(hours=hours_ago),
+            )
+        for trader in "abc":
+            await insert_position(connection, market, wallet(trader))
+        await insert_position(connection, market, wallet("given shares"), trades_count=0)
+
+    body = (await api.anybody.get(f"/api/markets/{market}")).body
+
+    assert (body["change_24h"], body["volume_24h"]) == (15.0, str(3 * SOL))
+    assert (body["traders_24h"], body["traders"]) == (2, 3)
+
+
+async def test_the_platforms_sums_are_those_of_its_markets(api: Api) -> None:
+    story = whole_life(1, trades=12)
+    await api.indexer.apply(story.transactions)
+    async with api.database.service() as connection:
+        await insert_market(connection, "undone", orphaned=True, total_volume=5)
+        sums = {"total_volume": 5, "trades_count": 2, "current_liquidity": 7}
+        fees = {"accumulated_protocol_fees": 1, "resolver_fees_earned": 2, "lp_fees_earned": 3}
+        await insert_market(connection, "disputed", MarketState.DISPUTED, **sums, **fees)
+        for hours in (0, 25):
+            at = datetime.fromtimestamp(story.now, UTC) - timedelta(hours=hours)
+            trade = {"block_time": at, "cost": 2}
+            await insert_trade(connection, f"{hours}", market_id("disputed"), wallet("x"), **trade)
+        await insert_position(connection, market_id("disputed"), wallet("x"))
+
+    body = (await api.anybody.get("/api/stats")).body
+
+    assert body["markets"] == {
+        "PROPOSED": 0,
+        "APPROVED": 0,
+        "ACTIVE": 0,
+        "RESOLVING": 0,
+        "DISPUTED": 1,
+        "FINALIZED": 1,
+        "CANCELLED": 0,
+    }
+    assert (body["total_markets"], body["active_markets"], body["open_interest"]) == (2, 0, "7")
+    assert (body["total_volume"], body["volume_24h"]) == (str(story.volume + 5), str(story.volume + 2))
+    assert (body["total_trades"], body["trades_24h"]) == (14, 13)
+    traders = len(story.invested) + 1
+    assert (body["total_traders"], body["traders_24h"]) == (traders, traders)
+    protocol, resolver, lp = story.fees
+    assert body["fees"] == {
+        "protocol": str(protocol + 1),
+        "resolver": str(resolver + 2),
+        "lp": str(lp + 3),
+        "total": str(protocol + resolver + lp + 6),
+    }
+
+
+async def test_without_markets_every_sum_is_nothing(api: Api) -> None:
+    body = (await api.anybody.get("/api/stats")).body
+    assert (body["total_volume"], body["total_trades"], body["open_interest"]) == ("0", 0, "0")
+    assert body["fees"]["total"] == "0"
+
+
+async def test_a_market_tells_how_it_ended_and_what_it_earned(api: Api) -> None:
+    story = whole_life(3, trades=10)
+    await api.indexer.apply(story.transactions)
+    path = f"/api/markets/{story.market}"
+
+    resolution = (await api.anybody.get(f"{path}/resolution")).body
+    fees = (await api.anybody.get(f"{path}/fees")).body
+
+    assert resolution == {
+        "resolution": {
+            "resolved": True,
+            "winning_outcome": "YES",
+            "total_pool": str(story.liquidity),
+            "total_winning_shares": str(story.q[True]),
+        }
+    }
+    protocol, resolver, lp = story.fees
+    assert fees == {
+        "fees": {
+            "total_collected": str(protocol + resolver + lp),
+            "protocol_collected": str(protocol),
+            "creator_collected": str(lp),
+            "staker_collected": str(resolver),
+        }
+    }
+
+
+async def test_a_market_under_way_has_no_resolution_yet(api: Api) -> None:
+    async with api.database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.RESOLVING, proposed_outcome=True)
+    body = (await api.anybody.get(f"/api/markets/{market}/resolution")).body
+    assert (body["resolution"]["resolved"], body["resolution"]["winning_outcome"]) == (False, None)
+    assert body["resolution"]["total_winning_shares"] == "0"
+
+
+async def test_only_the_wallet_itself_sees_its_shares_in_a_market(api: Api) -> None:
+    caller, other = api.as_wallet(WALLET), api.as_wallet(Keypair.from_seed(bytes([8] * 32)))
+    async with api.database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.FINALIZED, final_outcome=True)
+        await insert_position(
+            connection, market, caller.address, shares_yes=30, has_claimed=True, claimed_amount=77
+        )
+        await insert_market(connection, "not mine")
+    path = f"/api/markets/{market}/positions/{caller.address}"
+
+    assert (await caller.get(path)).body == {
+        "position": {"shares_yes": "30", "shares_no": "0", "claimed": True, "claim_amount": "77"}
+    }
+    assert (await api.anybody.get(path)).status == 401
+    assert (await other.get(path)).status == 403
+    nothing = await caller.get(f"/api/markets/{market_id('not mine')}/positions/{caller.address}")
+    assert (nothing.status, nothing.body["code"]) == (404, "position_not_found")
+    assert (await caller.get(f"/api/markets/{market}/positions/nobody")).status == 400
+
+
+@pytest.mark.parametrize("path", ["holders", "resolution", "fees", "candles"])
+async def test_an_unknown_market_has_no_sums(api: Api, path: str) -> None:
+    answer = await api.anybody.get(f"/api/markets/{'ab' * 32}/{path}")
+    assert (answer.status, answer.body["code"]) == (404, "market_not_found")

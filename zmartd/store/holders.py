@@ -1,0 +1,79 @@
+"""Who holds most of a market's shares."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from asyncpg import Connection
+from msgspec import Meta, Struct
+
+from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+
+_WHOLE_WALLETS = """
+with held as (
+    select user_wallet, true as outcome, shares_yes as shares from user_positions
+     where market_id = $1 and shares_yes > 0
+    union all
+    select user_wallet, false, shares_no from user_positions where market_id = $1 and shares_no > 0
+), compared as (
+    select user_wallet as wallet, outcome, shares, sum(shares) over (partition by outcome) as shares_of_all,
+           hashtextextended(user_wallet, 0) as tie
+      from held
+)
+select wallet, outcome, shares, shares_of_all, tie from compared
+ where ($2::boolean is null or outcome = $2)
+   and ($3::numeric is null or (shares, outcome, tie) < ($3, $4::boolean, $5::bigint))
+ order by shares desc, outcome desc, tie desc limit $6
+"""
+_HOLDERS = {
+    ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet as wallet", "zmartd.masked(user_wallet) as wallet"),
+    AUTHENTICATED: _WHOLE_WALLETS,
+}
+
+
+class Holder(Struct, frozen=True):
+    """A wallet's shares of one outcome, with nine decimals."""
+
+    wallet: str
+    """Whole for callers who signed in, shortened for others."""
+    outcome: bool
+    shares: int
+    shares_of_all: int
+    """What all wallets hold of this outcome together."""
+    tie: int
+    """Tells holders of equally many shares apart without telling who they are."""
+
+
+class HoldersPlace(Struct, frozen=True):
+    """Where a page begins: after this holder. Raises ValueError for what is none."""
+
+    shares: int
+    outcome: bool
+    tie: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shares <= 10**20:
+            raise ValueError("shares are out of range")
+
+
+def place_of(holder: Holder) -> HoldersPlace:
+    """Where the page after `holder` begins."""
+    return HoldersPlace(holder.shares, holder.outcome, holder.tie)
+
+
+async def of_market(
+    connection: Connection,
+    caller: Caller,
+    market_id: str,
+    *,
+    outcome: bool | None,
+    limit: int,
+    after: HoldersPlace | None = None,
+) -> tuple[Holder, ...]:
+    """The largest holdings first, of one outcome or of both, with wallets as `caller` may see them.
+
+    Takes a service transaction: positions are private, but for how many shares they are.
+    """
+    place = (None, None, None) if after is None else (after.shares, after.outcome, after.tie)
+    rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *place, limit)
+    return tuple(Holder(**dict(row)) for row in rows)
