@@ -28,6 +28,20 @@ Time = Annotated[
     str,
     Meta(description="a UTC time with milliseconds, ISO 8601", extra_json_schema={"format": "date-time"}),
 ]
+StateName = Annotated[
+    str,
+    Meta(
+        description="a market's state",
+        extra_json_schema={"enum": [state.name for state in MarketState]},
+    ),
+]
+Commitment = Annotated[
+    str,
+    Meta(
+        description="how far the chain has settled on it",
+        extra_json_schema={"enum": ["confirmed", "finalized"]},
+    ),
+]
 
 
 def amount(units: int) -> str:

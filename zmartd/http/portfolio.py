@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
-from zmartd.http.fields import Amount, SignedAmount, Time, amount, time_text
+from zmartd.http.fields import Amount, SignedAmount, StateName, Time, amount, time_text
 from zmartd.http.held import Held, own_wallet, read_held
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Access, Operation
@@ -44,7 +44,7 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
     market_id: str
     on_chain_address: str
     question: str
-    state: str
+    state: StateName
     state_code: int
     proposed_outcome: bool | None
     final_outcome: bool | None

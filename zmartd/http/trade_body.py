@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from zmartd.http.fields import Amount, Price, Time, amount, price, time_text
+from zmartd.http.fields import Amount, Commitment, Price, Time, amount, price, time_text
 from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.market.lmsr import SCALE
 from zmartd.store.trades import Trade
@@ -42,7 +42,7 @@ class TradeBody(Struct, frozen=True, kw_only=True):
     tx_signature: str
     event_index: int
     slot: int
-    commitment: str
+    commitment: Commitment
     created_at: Time
 
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.codec import json_response
 from zmartd.http.errors import NotYours, PositionNotFound
-from zmartd.http.fields import Amount, Price, SignedAmount, Time, amount, price, time_text
+from zmartd.http.fields import Amount, Price, SignedAmount, StateName, Time, amount, price, time_text
 from zmartd.http.held import Held, own_wallet, read_held, value_all
 from zmartd.http.markets import find_market, market_ref
 from zmartd.http.operation import Access, Operation
@@ -32,7 +32,7 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     on_chain_address: str
     question: str
     state: int
-    state_name: str
+    state_name: StateName
     price_yes: Price
     price_no: Price
     shares_yes: Amount
