@@ -226,7 +226,7 @@ class IndexerBench:
 
 async def load(plan: Plan) -> Delivered:
     """Run a plan in a second process and wait for its end."""
-    async with _second_process("bench.load", msgspec.json.encode(plan).decode()) as process:
+    async with second_process("bench.load", msgspec.json.encode(plan).decode()) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         await process.stdout.readline()
@@ -241,7 +241,7 @@ async def _bare(plan: Plan) -> Delivered:
 
 
 @asynccontextmanager
-async def _second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -259,7 +259,7 @@ async def _second_process(module: str, *arguments: str) -> AsyncIterator[asyncio
         await process.wait()
 
 
-def _settings(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
+def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
     """A daemon without periodic tasks."""
     return config.Settings(
         server=config.Server(environment="development"),
@@ -278,7 +278,7 @@ def _settings(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
 
 
 @asynccontextmanager
-async def _listening(core: Core) -> AsyncIterator[int]:
+async def listening(core: Core) -> AsyncIterator[int]:
     """The daemon's whole application on a port of its own."""
     runner = web.AppRunner(daemon.application(core), access_log=None, shutdown_timeout=5)
     await runner.setup()
@@ -292,7 +292,7 @@ async def _listening(core: Core) -> AsyncIterator[int]:
 async def measure(directory: Path, seconds: float, trades: int, missed: int, soak: float) -> list[Figure]:
     """Everything, one after the other."""
     figures: list[Figure] = []
-    node = _second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, missed)))
+    node = second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, missed)))
     async with (
         EmbeddedPostgres(directory / "postgres") as postgres,
         EmbeddedValkey(directory / "valkey") as valkey,
@@ -301,13 +301,13 @@ async def measure(directory: Path, seconds: float, trades: int, missed: int, soa
         await migrate(postgres.dsn)
         assert node_process.stdout is not None
         rpc_port = int(await node_process.stdout.readline())
-        settings = _settings(postgres.dsn, valkey.url, rpc_port)
+        settings = settings_of(postgres.dsn, valkey.url, rpc_port)
         async with daemon.open_core(settings, SystemClock()) as core:
             bench = IndexerBench(postgres.dsn, core, seconds)
             daemon.search_less_for_garbage()
             click.echo("  parser, apply, reconcile …", err=True)
             figures += [*await bench.parser(), *await bench.apply(trades), *await bench.reconcile()]
-            async with _listening(core) as port:
+            async with listening(core) as port:
                 click.echo("  webhooks, memory …", err=True)
                 figures += [*await bench.webhooks(port), *await bench.soak(port, soak)]
     return figures

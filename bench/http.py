@@ -1,0 +1,231 @@
+"""How fast the API answers what is asked for all the time, beside a handler that has nothing to do.
+
+    python -m bench.http [--seconds S] [--connections N] [--json]
+
+It starts a Postgres, a Valkey, a made-up Solana node and a daemon, asks from a second process on another
+core, prints a table and one line of JSON, and stops everything again. It asserts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import click
+import msgspec
+import uvloop
+from aiohttp import web
+
+from bench import middleware, reads
+from bench.history import IDL, History
+from bench.indexer import second_process, settings_of
+from bench.readers import Answered, Question
+from bench.table import Figure, as_json, table
+from zmartd import daemon, log
+from zmartd.chain.codec import Codec
+from zmartd.chain.transactions import parse_transaction
+from zmartd.clock import SystemClock
+from zmartd.daemon import Core
+from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.http import keys
+from zmartd.store.migrate import migrate
+
+SEED = 20
+MARKETS = 200
+WALLETS = 500
+TRADES = 3_000
+ROUNDS = 3
+
+
+class Bench:
+    """The measurements, on one daemon and one bare server of the same loop."""
+
+    def __init__(self, port: int, seconds: float, connections: int) -> None:
+        self._port = port
+        self._seconds = seconds
+        self._connections = connections
+        self._cores = sorted(os.sched_getaffinity(0))
+
+    async def beside_bare(self, name: str, path: str) -> list[Figure]:
+        """Answers per second to `path`, and of a bare handler that returns the same bytes, by turns."""
+        body = await _body(self._port, path)
+        daemon_rounds, bare_rounds = [], []
+        async with _bare(body) as bare_port:
+            for _ in range(ROUNDS):
+                bare_rounds.append(await self._ask(bare_port, "/"))
+                daemon_rounds.append(await self._ask(self._port, path))
+        served, bare = (_median(rounds) for rounds in (daemon_rounds, bare_rounds))
+        note = f"floor: bare handler, the same {len(body)} bytes"
+        if served.others:
+            note += f"; {served.others} of {served.answers} REFUSED"
+        return [
+            Figure(name, served.per_second, "requests/s", bare.per_second, 0.6, note),
+            Figure("  p50", served.p50_milliseconds, "ms", note=f"bare {bare.p50_milliseconds:.2f} ms"),
+            Figure("  p99", served.p99_milliseconds, "ms", note=f"bare {bare.p99_milliseconds:.2f} ms"),
+        ]
+
+    async def alone(self, name: str, path: str, **headers: str) -> list[Figure]:
+        """Answers per second to `path` and what each costs this process."""
+        used = time.process_time()
+        answered = await self._ask(self._port, path, headers)
+        used = time.process_time() - used
+        note = f"p99 {answered.p99_milliseconds:.2f} ms"
+        if answered.others:
+            note += f"; {answered.others} of {answered.answers} REFUSED"
+        return [
+            Figure(name, answered.per_second, "requests/s", note=note),
+            Figure("  CPU of the daemon", used / max(answered.answers, 1) * 1e6, "µs"),
+        ]
+
+    async def _ask(self, port: int, path: str, headers: dict[str, str] | None = None) -> Answered:
+        core = self._cores[1] if len(self._cores) > 1 else None
+        question = Question(port, path, self._connections, self._seconds, headers or {}, core)
+        async with second_process("bench.readers", msgspec.json.encode(question).decode()) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            await process.stdout.readline()
+            with _on_core(self._cores[0]):
+                process.stdin.write(b"go\n")
+                return msgspec.json.decode(await process.stdout.readline(), type=Answered)
+
+
+@contextmanager
+def _on_core(core: int) -> Iterator[None]:
+    """Keep this process on one core for the length of a block."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@asynccontextmanager
+async def _bare(body: bytes) -> AsyncIterator[int]:
+    """An application that knows nothing but an answer. Gives its port."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    async with _listening(app) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _listening(app: web.Application) -> AsyncIterator[int]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def _body(port: int, path: str) -> bytes:
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        session.get(f"http://127.0.0.1:{port}{path}") as response,
+    ):
+        return await response.read()
+
+
+def _median(rounds: list[Answered]) -> Answered:
+    return sorted(rounds, key=lambda answered: answered.per_second)[len(rounds) // 2]
+
+
+async def _fill(core: Core) -> None:
+    """Markets that are traded."""
+    codec = Codec(IDL)
+    history = History(SEED, MARKETS, WALLETS)
+    told = [*history.openings(), *history.trades(TRADES)]
+    parsed = [parse_transaction(msgspec.json.decode(one), IDL.program_id, codec) for one in told]
+    for start in range(0, len(parsed), 500):
+        await core.indexer.apply(parsed[start : start + 500])
+
+
+async def _measured(core: Core, dsn: str, seconds: float, connections: int) -> list[Figure]:
+    click.echo("  reads under row level security …", err=True)
+    figures = await reads.measure(dsn, core.database)
+    app = daemon.application(core)
+    net = middleware.Net(app)
+    async with _listening(app) as port:
+        bench = Bench(port, seconds, connections)
+        async with core.database.service() as connection:
+            market = await connection.fetchval("select id from markets order by trades_count desc limit 1")
+            holder = await connection.fetchval(
+                "select user_wallet from user_positions where market_id = $1 limit 1", market
+            )
+        daemon.search_less_for_garbage()
+        token, _ = app[keys.SESSIONS].open(holder)
+        detail = f"/api/markets/{market}"
+        signed_in = {"Authorization": f"Bearer {token}"}
+        click.echo("  requests …", err=True)
+        figures += await bench.beside_bare("market detail", detail)
+        figures += await bench.beside_bare("list of 20 markets", "/api/markets?limit=20")
+        etag = f'"{"0" * 24}", {await _etag(port, detail)}'
+        figures += await bench.alone("market detail, known (304)", detail, **{"If-None-Match": etag})
+        figures += await bench.alone("market detail, signed in", detail, **signed_in)
+        figures += await bench.alone("market detail, no-cache", detail, **{"Cache-Control": "no-cache"})
+        estimate = f"/api/trades/estimate?market_id={market}&outcome=YES&target_cost=1000000000"
+        if any(resource.canonical == "/api/trades/estimate" for resource in app.router.resources()):
+            figures += await bench.alone("estimate", estimate)
+        figures += await bench.alone(
+            "own position, signed in", f"/api/users/{holder}/positions/{market}", **signed_in
+        )
+        figures += await middleware.measure(app, await net.caught(port, detail))
+    return figures
+
+
+async def _etag(port: int, path: str) -> str:
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        session.get(f"http://127.0.0.1:{port}{path}") as response,
+    ):
+        return response.headers["ETag"]
+
+
+async def measure(directory: Path, seconds: float, connections: int) -> list[Figure]:
+    """Everything, one after the other."""
+    node = second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, 0)))
+    async with (
+        EmbeddedPostgres(directory / "postgres") as postgres,
+        EmbeddedValkey(directory / "valkey") as valkey,
+        node as node_process,
+    ):
+        await migrate(postgres.dsn)
+        assert node_process.stdout is not None
+        rpc_port = int(await node_process.stdout.readline())
+        settings = settings_of(postgres.dsn, valkey.url, rpc_port)
+        async with daemon.open_core(settings, SystemClock()) as core:
+            await _fill(core)
+            return await _measured(core, postgres.dsn, seconds, connections)
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(0.2, 60), default=3, show_default=True, help="Of each load.")
+@click.option("--connections", type=click.IntRange(1, 1_000), default=32, show_default=True)
+@click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
+def main(seconds: float, connections: int, only_json: bool) -> None:
+    """Measure the API."""
+    with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
+        # Every request is logged as in production; where the lines go is not ours to measure.
+        log.configure("info", "json", nowhere)
+        Path(directory).chmod(0o711)  # Postgres may run as another user
+        figures = uvloop.run(measure(Path(directory), seconds, connections))
+    if not only_json:
+        click.echo(f"{os.cpu_count()} cores, Python {platform.python_version()}\n\n{table(figures)}\n")
+    click.echo(as_json(figures))
+
+
+if __name__ == "__main__":
+    main()

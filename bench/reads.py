@@ -1,0 +1,73 @@
+"""What one row costs to read: plainly, and as a caller whom row level security shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from bench.table import Figure
+from zmartd.store.pool import Database
+from zmartd.store.rls import Caller
+
+_POSITION = """
+select market_id, user_wallet, shares_yes, shares_no, total_invested from user_positions
+ where market_id = $1 and user_wallet = $2
+"""
+_ROUNDS = 15
+_READS = 400
+
+
+async def measure(dsn: str, database: Database) -> list[Figure]:
+    """Reads of one position by its primary key, one after the other, each kind in the same rounds.
+
+    The floor is a connection of asyncpg's own that does nothing else.
+    """
+    connection = await asyncpg.connect(dsn)
+    pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4)
+    try:
+        row = await connection.fetchrow("select market_id, user_wallet from user_positions limit 1")
+        market_id, wallet = row["market_id"], row["user_wallet"]
+        caller = Caller(wallet)
+
+        async def plain() -> None:
+            await connection.fetchrow(_POSITION, market_id, wallet)
+
+        async def pooled() -> None:
+            await pool.fetchrow(_POSITION, market_id, wallet)
+
+        async def reading() -> None:
+            async with database.reader(caller) as mine:
+                await mine.fetchrow(_POSITION, market_id, wallet)
+
+        async def transaction() -> None:
+            async with database.caller(caller) as mine:
+                await mine.fetchrow(_POSITION, market_id, wallet)
+
+        floor, pooled_rate, reading_rate, transaction_rate = await _rates(
+            [plain, pooled, reading, transaction]
+        )
+    finally:
+        await connection.close()
+        await pool.close()
+    return [
+        Figure("read as a wallet", reading_rate, "reads/s", floor, 0.45, "floor: fetchrow of one connection"),
+        Figure("  against asyncpg's pool", reading_rate, "reads/s", pooled_rate, note="floor: pool.fetchrow"),
+        Figure(
+            "  in a transaction of its own", transaction_rate, "reads/s", floor,
+            note="BEGIN with role and claims, read, COMMIT",
+        ),
+    ]  # fmt: skip
+
+
+async def _rates(reads: list[Callable[[], Awaitable[None]]]) -> list[float]:
+    """The best of several rounds of each, per second."""
+    best = [0.0] * len(reads)
+    for _ in range(_ROUNDS):
+        for number, read in enumerate(reads):
+            started = time.perf_counter()
+            for _ in range(_READS):
+                await read()
+            best[number] = max(best[number], _READS / (time.perf_counter() - started))
+    return best
