@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.http.fields import Amount, Price, Time, amount, price, time_text
+from zmartd.http.fields import Amount, Commitment, Price, StateName, Time, amount, price, time_text
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store.discovery import MarketDay
@@ -39,8 +39,8 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     creator_wallet: str | None
     resolver_wallet: str | None = None
-    state: str = MarketState.PROPOSED.name
-    status: str = MarketState.PROPOSED.name
+    state: StateName = MarketState.PROPOSED.name
+    status: StateName = MarketState.PROPOSED.name
     state_code: int = MarketState.PROPOSED.value
     price_yes: Price = 0.5
     price_no: Price = 0.5
@@ -75,7 +75,7 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     end_date: Time | None
     expires_at: Time | None
     chain_confirmed: bool = False
-    commitment: str | None = None
+    commitment: Commitment | None = None
     slot: int | None = None
     version: int = 0
 

@@ -15,6 +15,7 @@ from zmartd.http.errors import InvalidRequest, MarketPending, Problem
 from zmartd.http.fields import (
     Amount,
     Category,
+    Commitment,
     Field,
     MarketRef,
     State,
@@ -164,7 +165,7 @@ class EventBody(Struct, frozen=True):
     slot: int
     occurred_at: Time | None
     actor: str | None
-    commitment: str
+    commitment: Commitment
     data: dict[str, Any]
 
 
