@@ -37,6 +37,11 @@ class Raw(Struct, frozen=True):
     media_type: str
 
 
+def is_json(answer: Any) -> bool:
+    """Whether one of the `answers` of an operation is the type of a JSON answer."""
+    return answer is not None and not isinstance(answer, Raw)
+
+
 class Operation(Struct, frozen=True, kw_only=True):
     """One method on one path."""
 

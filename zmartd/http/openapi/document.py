@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 
 from zmartd import __version__
 from zmartd.chain.idl import Idl
@@ -15,7 +14,7 @@ from zmartd.http.errors import ErrorBody
 from zmartd.http.openapi import headers, parameters
 from zmartd.http.openapi.refusals import error_schemas, refusals
 from zmartd.http.openapi.schemas import Json, Schemas, reference
-from zmartd.http.operation import Access, Operation, Raw
+from zmartd.http.operation import Access, Operation, Raw, is_json
 
 _JSON = "application/json"
 _OPENING = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) /\S*[^\s.:,]([.:,]\s*|\s+)?")
@@ -42,7 +41,6 @@ _TAGS = {
     "votes": "Votes on proposed markets and on disputed outcomes.",
     "users": "What a wallet holds and who it is.",
     "discussions": "Comments on markets.",
-    "platform": "All markets together.",
     "realtime": "The WebSocket.",
     "machines": "For load balancers, Prometheus and Helius.",
     "documentation": "This document.",
@@ -93,7 +91,7 @@ def openapi(operations: Sequence[Operation], idl: Idl) -> Json:
     schemas = Schemas(
         [one.body for one in operations if one.body is not None],
         [
-            *(kind for one in operations for kind in one.answers.values() if _is_json(kind)),
+            *(kind for one in operations for kind in one.answers.values() if is_json(kind)),
             ErrorBody,
         ],
     )
@@ -167,7 +165,7 @@ def _response(
 ) -> Json:
     answer = operation.answers.get(status)
     choices = [reference(kind.__name__) for kind in errors]
-    if answer is not None and _is_json(answer):
+    if answer is not None and is_json(answer):
         choices.insert(0, schemas.of(answer))
     content: Json = {}
     if choices:
@@ -184,7 +182,3 @@ def _response(
 def _description(status: int, errors: Sequence[type[ZmartdError]]) -> str:
     phrase = HTTPStatus(status).phrase
     return f"{phrase}: {', '.join(kind.code for kind in errors)}" if errors else phrase
-
-
-def _is_json(kind: Any) -> bool:
-    return kind is not None and not isinstance(kind, Raw)

@@ -25,10 +25,11 @@ from zmartd.http.errors import (
     snake_case,
 )
 from zmartd.http.openapi.schemas import Json, reference
-from zmartd.http.operation import Access, Operation
+from zmartd.http.operation import Access, Operation, is_json
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
-_ALWAYS = (InvalidHttp, Unexpected, DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)
+_ALWAYS = (InvalidHttp, Unexpected)
+_OF_THE_DATABASE = (DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)
 _OF_BODIES = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
 _OF_WALLETS = (Unauthorized, SessionsUnavailable)
 
@@ -50,6 +51,8 @@ def error_schemas(idl: Idl) -> Json:
 
 def _declared(operation: Operation) -> Iterator[type[ZmartdError]]:
     yield from _ALWAYS
+    if any(is_json(kind) for kind in operation.answers.values()):
+        yield from _OF_THE_DATABASE
     yield from operation.errors
     if operation.query is not None or operation.body is not None or "{" in operation.path:
         yield InvalidRequest

@@ -27,6 +27,14 @@ async def test_the_document_is_served_and_not_sent_twice(api: Api) -> None:
     assert other.status == 200
 
 
+async def test_what_can_be_read_answers_head_as_well(api: Api) -> None:
+    for path in ("/api/openapi.json", "/api/markets", "/docs", "/health"):
+        full, _ = await fetch(api.client, path)
+        bare = await api.client.head(path)
+        assert (bare.status, await bare.read()) == (200, b"")
+        assert bare.content_type == full.content_type
+
+
 async def test_the_documentation_page_needs_nothing_from_elsewhere(api: Api) -> None:
     page, html = await fetch(api.client, "/docs")
     assert (page.status, page.content_type) == (200, "text/html")
