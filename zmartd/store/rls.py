@@ -37,8 +37,8 @@ class Caller(Struct, frozen=True):
 ANYBODY = Caller()
 
 BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL plan_cache_mode = force_custom_plan"
-"""Statements over whole batches are planned for each batch, and for tables as large as they are by then: a plan
-kept from when a table was empty took seconds for what takes a tenth of one."""
+"""Statements over whole batches are planned for each batch, and for tables as large as they are by then: a
+plan kept from when a table was empty took seconds for what takes a tenth of one."""
 
 
 def begin_as(caller: Caller) -> str:
