@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from functools import cached_property
 
 import msgspec
 from aiohttp import web
@@ -23,15 +23,22 @@ class Published:
     def __init__(self, operations: Sequence[Operation], idl: Idl) -> None:
         self._operations = operations
         self._idl = idl
+        self._document: Unchanging | None = None
 
-    @cached_property
-    def document(self) -> Unchanging:
+    async def document(self) -> Unchanging:
+        """Made in a thread: it takes tens of milliseconds, which other requests should not wait for."""
+        if self._document is None:
+            self._document = await asyncio.to_thread(self._encoded)
+        return self._document
+
+    def _encoded(self) -> Unchanging:
         return Unchanging(msgspec.json.encode(openapi(self._operations, self._idl)), _MEDIA_TYPE)
 
 
 async def openapi_document(request: web.Request) -> web.Response:
     """What this is a part of."""
-    return request.app[keys.OPENAPI].document.answer(request)
+    document = await request.app[keys.OPENAPI].document()
+    return document.answer(request)
 
 
 OPERATIONS: tuple[Operation, ...] = (
