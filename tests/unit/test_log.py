@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from zmartd import log
 
@@ -13,8 +14,9 @@ from zmartd import log
 @pytest.fixture(autouse=True)
 def _untouched_logging() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
     yield
+    structlog.configure(**settings)
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -47,3 +49,35 @@ def test_each_json_line_names_its_action_level_and_logger() -> None:
     assert (ours["action"], ours["delivery"], ours["level"]) == ("inbox.parked", 7, "info")
     assert ours["logger"] == "zmartd.test"
     assert theirs["action"] == "from the standard library"
+
+
+def test_our_lines_below_the_level_are_not_written() -> None:
+    stream = io.StringIO()
+    log.configure("warning", "json", stream)
+    log.get_logger("test").info("too.small")
+    log.get_logger("test").warning("large.enough")
+    assert [json.loads(line)["action"] for line in stream.getvalue().splitlines()] == ["large.enough"]
+
+
+def test_a_line_with_what_is_no_proper_text_or_no_json_is_written_all_the_same() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream)
+    log.get_logger("test").info("odd.values", path="/\ud800", lamports=2**70, thing=object)
+    line = json.loads(stream.getvalue())
+    assert (line["path"], line["lamports"]) == ("/\ud800", 2**70)
+    assert "object" in line["thing"]
+
+
+def test_a_stream_that_takes_no_more_stops_nobody() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream)
+    lines = log.get_logger("test")
+    stream.close()
+    lines.info("nobody.hears")
+    log.configure("info", "json", FullDisk())
+    log.get_logger("test").info("nobody.hears")
+
+
+class FullDisk(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError("No space left on device")
