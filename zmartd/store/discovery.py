@@ -44,19 +44,20 @@ select (select count(*) from user_positions where market_id = $1 and trades_coun
  where id = $1
 """
 _CATEGORIES = """
-with counted as (
+with day as materialized (
+    select zmartd.newest_time() - interval '24 hours' as began
+), counted as (
     select category, count(*) as markets, count(*) filter (where state = 'ACTIVE') as active
       from markets where not orphaned group by category
-), traded as (
-    select category,
-           sum(volume) filter (where block_time > zmartd.newest_time() - interval '24 hours') as volume,
-           sum(volume) filter (where block_time <= zmartd.newest_time() - interval '24 hours')
-           as volume_before
+), lately as materialized (
+    select market_id, sum(volume) filter (where block_time > began) as volume,
+           sum(volume) filter (where block_time <= began) as volume_before
       from (select market_id, block_time, case trade_type when 'buy' then cost else amount end as volume
-              from trades where block_time > zmartd.newest_time() - interval '48 hours') as lately
-      join markets on markets.id = lately.market_id
-     where not orphaned
-     group by category
+              from trades where block_time > zmartd.newest_time() - interval '48 hours') as recent, day
+     group by market_id
+), traded as (
+    select category, sum(volume) as volume, sum(volume_before) as volume_before
+      from lately join markets on markets.id = lately.market_id where not orphaned group by category
 )
 select category as name, markets, active, coalesce(volume, 0) as volume,
        coalesce(volume_before, 0) as volume_before

@@ -12,6 +12,7 @@ _PAGES = {
     "/api/markets": ("state", "category", "limit", "sort"),
     "/api/markets/trending": ("limit",),
     "/api/markets/categories": (),
+    "/api/stats": (),
 }
 """Paths whose answers are about many markets, with the parameters of the queries that are kept."""
 

@@ -178,3 +178,25 @@ async def test_a_cursor_goes_with_no_offset_and_no_page(api: Api) -> None:
     for other in ({"offset": 1}, {"page": 1}):
         answer = await api.anybody.get("/api/markets", limit=1, cursor=cursor, **other)
         assert (answer.status, answer.body["details"][0]["field"]) == (400, "cursor")
+
+
+async def test_markets_that_appear_between_two_pages_neither_hide_nor_repeat_others(api: Api) -> None:
+    def born(age: int) -> dict[str, Any]:
+        return {"created_at": NOW - timedelta(minutes=age)}
+
+    for age in range(20):
+        await seed(api, f"old {age}", **born(age * 10))
+    walked, cursor, pages = [], {}, 0
+    while cursor is not None:
+        answer = await api.anybody.get("/api/markets", limit=3, **cursor)
+        walked += [market["id"] for market in answer.body["markets"]]
+        pages += 1
+        await seed(api, f"newer {pages}", **born(-pages))
+        await seed(api, f"found late {pages}", **born(45))
+        following = answer.body["next_cursor"]
+        cursor = None if following is None else {"cursor": following}
+
+    assert len(walked) == len(set(walked))
+    assert {market_id(f"old {age}") for age in range(20)} <= set(walked)
+    assert market_id("newer 1") not in walked
+    assert market_id("found late 1") in walked

@@ -236,3 +236,13 @@ async def test_only_the_wallet_itself_sees_its_shares_in_a_market(api: Api) -> N
 async def test_an_unknown_market_has_no_sums(api: Api, path: str) -> None:
     answer = await api.anybody.get(f"/api/markets/{'ab' * 32}/{path}")
     assert (answer.status, answer.body["code"]) == (404, "market_not_found")
+
+
+async def test_the_platforms_sums_are_known_by_their_tag(api: Api) -> None:
+    tag = (await api.client.get("/api/stats")).headers["ETag"]
+    same = await api.client.get("/api/stats", headers={"If-None-Match": tag})
+    assert same.status == 304
+    story = whole_life(1, trades=2)
+    await api.indexer.apply(story.transactions)
+    changed = await api.client.get("/api/stats", headers={"If-None-Match": tag, "Cache-Control": "no-cache"})
+    assert (await changed.json())["total_trades"] == 2
