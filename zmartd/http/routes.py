@@ -9,6 +9,7 @@ from zmartd.http import (
     discovery,
     discussions,
     docs,
+    estimate,
     feed,
     health,
     helius,
@@ -52,6 +53,7 @@ API: tuple[Operation, ...] = kept_in_memory(
         + market_actions.OPERATIONS
         + trades.OPERATIONS
         + trade_history.OPERATIONS
+        + estimate.OPERATIONS
         + transactions.OPERATIONS
         + votes.OPERATIONS
         + vote_transactions.OPERATIONS

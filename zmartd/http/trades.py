@@ -132,7 +132,7 @@ async def buy(request: web.Request) -> web.Response:
         BuyBody(
             **msgspec.structs.asdict(unsigned),
             market_id=market_id,
-            quote=_quote_body(quote, live.slot),
+            quote=quote_body(quote, live.slot),
             target_cost=amount(quote.target_cost_lamports),
         )
     )
@@ -158,7 +158,7 @@ async def sell(request: web.Request) -> web.Response:
         SellBody(
             **msgspec.structs.asdict(unsigned),
             market_id=market_id,
-            quote=_quote_body(quote, live.slot),
+            quote=quote_body(quote, live.slot),
             min_proceeds=amount(quote.min_proceeds_lamports),
         )
     )
@@ -190,7 +190,8 @@ def _quoted(request: web.Request, quote: Callable[[], QuoteType]) -> QuoteType:
         raise ProgramRefused(failure_named(error.code, request.app[keys.IDL])) from error
 
 
-def _quote_body(quote: Quote, slot: int) -> QuoteBody:
+def quote_body(quote: Quote, slot: int) -> QuoteBody:
+    """A quote that was made from a market as it was in `slot`."""
     before, after = quote.price_yes_before, quote.price_yes_after
     if not quote.outcome:
         before, after = SCALE - before, SCALE - after

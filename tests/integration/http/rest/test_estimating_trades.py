@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rest_api import Api
+from rest_stage import SOL, Stage
+
+from tests.integration.indexer.story import Story
+from zmartd.http import quoting
+from zmartd.http.quoting import Pool
+from zmartd.market.lmsr import SCALE
+from zmartd.market.tape import Curve, FeeRates
+
+PATH = "/api/trades/estimate"
+
+
+async def traded(api: Api) -> tuple[Story, Pool]:
+    """A market with twelve trades, and what its next one depends on."""
+    story = Story(1)
+    story.create()
+    story.open_for_trading()
+    story.trade(12)
+    await api.indexer.apply(story.transactions)
+    async with api.database.service() as connection:
+        await connection.execute(
+            "update protocol set protocol_fee_bps = 250, resolver_reward_bps = 200, "
+            "liquidity_provider_fee_bps = 400"
+        )
+    return story, Pool(Curve(story.q[True], story.q[False], 500 * SCALE), FeeRates(250, 200, 400))
+
+
+async def test_a_purchase_is_estimated_with_everything_that_follows_from_it(api: Api) -> None:
+    story, pool = await traded(api)
+    quote = quoting.buy(pool, False, SOL)
+
+    answer = await api.anybody.get(PATH, market_id=str(story.market), outcome="false", target_cost=SOL)
+
+    before, after = SCALE - quote.price_yes_before, SCALE - quote.price_yes_after
+    assert answer.status == 200, answer.body
+    assert answer.body == {
+        "market_id": story.market_id.hex(),
+        "trade_type": "buy",
+        "outcome": False,
+        "outcome_label": "NO",
+        "shares": str(quote.shares),
+        "cost": str(quote.amount_lamports),
+        "fees": {
+            "protocol": str(quote.fees.protocol),
+            "resolver": str(quote.fees.resolver),
+            "lp": str(quote.fees.lp),
+            "total": str(quote.fees.total),
+        },
+        "total": str(quote.total_lamports),
+        "target_cost": str(SOL),
+        "price_before": before / SCALE,
+        "price_after": after / SCALE,
+        "average_price": pytest.approx(quote.total_lamports / quote.shares, abs=1e-9),
+        "price_yes_after": quote.price_yes_after / SCALE,
+        "price_no_after": after / SCALE,
+        "price_impact": pytest.approx((after - before) / before, abs=1e-9),
+        "slot": story.slot,
+        "commitment": "confirmed",
+    }
+
+
+async def test_how_much_so_many_shares_cost_is_the_least_that_brings_them(api: Api) -> None:
+    story, pool = await traded(api)
+    wanted = 3 * SCALE + 7
+
+    answer = await api.anybody.get(PATH, marketId=story.market_id.hex(), outcome="true", shares=wanted)
+
+    target_cost = int(answer.body["target_cost"])
+    assert int(answer.body["shares"]) >= wanted
+    assert quoting.buy(pool, True, target_cost).shares == int(answer.body["shares"])
+    assert quoting.buy(pool, True, target_cost - 1).shares < wanted
+
+
+async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
+    story, pool = await traded(api)
+    quote = quoting.sell(pool, True, SCALE // 4, 0)
+
+    answer = await api.anybody.get(
+        PATH, market_id=story.market_id.hex(), trade_type="sell", outcome="true", shares=SCALE // 4
+    )
+
+    assert answer.body["total"] == str(quote.total_lamports)
+    assert answer.body["cost"] == str(quote.amount_lamports)
+    assert answer.body["target_cost"] is None
+    assert answer.body["price_impact"] < 0
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"target_cost": SOL, "shares": SOL}, "target_cost"),
+        ({}, "target_cost"),
+        ({"trade_type": "sell", "target_cost": SOL}, "shares"),
+        ({"trade_type": "swap", "shares": SOL}, "trade_type"),
+        ({"shares": 0}, "shares"),
+        ({"shares": 2**64}, "shares"),
+        ({"shares": "1e9"}, "shares"),
+        ({"target_cost": -1}, "target_cost"),
+        ({"outcome": "YES?", "shares": SOL}, "outcome"),
+        ({"market_id": "m", "shares": SOL}, "market_id"),
+    ],
+)
+async def test_what_cannot_be_estimated_is_refused_by_name(
+    api: Api, query: dict[str, Any], field: str
+) -> None:
+    answer = await api.anybody.get(PATH, **{"market_id": "ab" * 32, "outcome": "true", **query})
+    assert (answer.status, answer.body["code"]) == (400, "invalid_request")
+    assert [problem["field"] for problem in answer.body["details"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ({"target_cost": 9_999}, "TradeTooSmall"),
+        ({"shares": 2**64 - 1}, "InsufficientLiquidity"),
+        ({"trade_type": "sell", "shares": 2**63}, "InsufficientShares"),
+    ],
+)
+async def test_a_trade_that_the_program_would_refuse_is_refused_with_its_reason(
+    api: Api, query: dict[str, Any], error: str
+) -> None:
+    story, _ = await traded(api)
+    answer = await api.anybody.get(PATH, market_id=story.market_id.hex(), outcome="true", **query)
+    assert (answer.status, answer.body["error"]) == (422, error)
+
+
+async def test_only_an_active_market_of_a_running_protocol_has_estimates(api: Api) -> None:
+    story, _ = await traded(api)
+    query = {"market_id": story.market_id.hex(), "outcome": "true", "target_cost": SOL}
+    async with api.database.service() as connection:
+        await connection.execute("update markets set state = 'RESOLVING'")
+    assert (await api.anybody.get(PATH, **query)).body["error"] == "InvalidMarketState"
+    async with api.database.service() as connection:
+        await connection.execute("update protocol set is_paused = true")
+    assert (await api.anybody.get(PATH, **query)).body["error"] == "ProtocolPaused"
+
+
+async def test_an_unknown_market_has_no_estimates(api: Api) -> None:
+    answer = await api.anybody.get(PATH, market_id="ab" * 32, outcome="true", shares=SCALE)
+    assert (answer.status, answer.body["code"]) == (404, "market_not_found")
+
+
+async def test_an_estimate_is_what_the_next_trade_comes_to(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    for trade_type, amounts in [("buy", {"target_cost": 2 * SOL}), ("sell", {"shares": SOL // 3})]:
+        order: dict[str, Any] = {"market_id": market_id, "outcome": True, **amounts}
+        estimate = await stage.api.anybody.get(PATH, **{**order, "outcome": "true", "trade_type": trade_type})
+        landed = await stage.alice.carry_out(f"/api/trades/{trade_type}", order)
+        (event,) = landed.body["events"]
+        assert event["shares"] == estimate.body["shares"]
+        assert event["cost" if trade_type == "buy" else "proceeds"] == estimate.body["total"]
+        assert int(event["new_price_yes"]) / SCALE == estimate.body["price_yes_after"]
