@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import aiohttp_cors
-from aiohttp import web
+from aiohttp import hdrs, web
 
 _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no annotations there
     allow_credentials=True,
@@ -18,5 +18,12 @@ _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no 
 def install(app: web.Application, routes: Iterable[web.AbstractRoute], origins: Sequence[str]) -> None:
     """Let browsers of `origins` call `routes`; answers their preflights, and refuses those of any other."""
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, _OPTIONS))
+    add_headers = app.on_response_prepare.pop()
+
+    async def answer_browsers(request: web.Request, response: web.StreamResponse) -> None:
+        if hdrs.ORIGIN in request.headers:  # what a route allows takes long to find
+            await add_headers(request, response)
+
+    app.on_response_prepare.append(answer_browsers)
     for route in routes:
         cors.add(route)
