@@ -143,3 +143,13 @@ def test_what_is_the_high_of_one_outcome_is_the_low_of_the_other():
     assert (no.open, no.high, no.low, no.close) == (SCALE - 1, SCALE, SCALE - 9, SCALE - 3)
     assert (no.start, no.volume_lamports, no.trades) == (BEGIN, 5, 2)
     assert no.of_no() == candle
+
+
+async def test_what_was_traded_at_the_end_of_the_span_is_after_it(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", created_at=BEGIN)
+        for seconds in (9, 10):
+            await record(connection, market, f"t{seconds}", Traded(seconds, None, SCALE // 4, True, 1))
+        until = BEGIN + timedelta(seconds=10)
+        (candle,) = await candles.of_yes(connection, market, MINUTE, BEGIN, until)
+    assert candle.trades == 1
