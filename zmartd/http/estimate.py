@@ -17,7 +17,7 @@ from zmartd.http.errors import (
     Problem,
     ProgramRefused,
 )
-from zmartd.http.fields import U64, Amount, Price, amount, price
+from zmartd.http.fields import U64, Amount, Commitment, Price, amount, price
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Operation
 from zmartd.http.program_errors import failure_named
@@ -64,7 +64,7 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
     price_impact: Annotated[
         float, Meta(description="how much dearer the traded outcome gets: 0.05 is by a twentieth")
     ]
-    commitment: str
+    commitment: Commitment
 
 
 async def get_estimate(request: web.Request) -> web.Response:

@@ -27,13 +27,14 @@ from zmartd.http.fields import (
 )
 from zmartd.http.market_body import MarketBody, MarketToday, market_body, market_today, pending_body
 from zmartd.http.operation import Operation
-from zmartd.http.pagination import Offset
+from zmartd.http.pagination import NextCursor, Offset, beginning
 from zmartd.http.place import Cursor, cursor_of, foreign_cursor, place_of
 from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesLimit, TradesQuery, read_trades
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store import discovery, events, market_list, markets, metadata, trades
+from zmartd.store.events import EventPlace
 from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPlace, Order, Sort
 from zmartd.store.markets import Market, MarketNotFound
 from zmartd.store.trades import TradeFilter
@@ -154,6 +155,7 @@ class MarketStatistics(Struct, frozen=True):
 class EventsQuery(Struct, frozen=True, kw_only=True):
     limit: Limit = 50
     offset: Offset = 0
+    cursor: NextCursor = None
 
 
 class EventBody(Struct, frozen=True):
@@ -175,6 +177,7 @@ class EventList(Struct, frozen=True):
     market_id: str
     events: tuple[EventBody, ...]
     count: int
+    next_cursor: str | None
 
 
 def market_ref(request: web.Request) -> str:
@@ -285,9 +288,10 @@ async def statistics(request: web.Request) -> web.Response:
 
 async def list_events(request: web.Request) -> web.Response:
     query = decode_query(request, EventsQuery)
+    after = beginning(query, EventPlace)
     async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
         market = await find_market(connection, market_ref(request))
-        found = await events.of_market(connection, market.id, query.limit, query.offset)
+        page = await events.page(connection, market.id, query.limit, offset=query.offset, after=after)
     bodies = tuple(
         EventBody(
             name=event.event_type,
@@ -299,9 +303,9 @@ async def list_events(request: web.Request) -> web.Response:
             commitment=event.commitment,
             data=event.payload,
         )
-        for event in found
+        for event in page.rows
     )
-    return json_response(EventList(market.id, bodies, len(bodies)))
+    return json_response(EventList(market.id, bodies, len(bodies), cursor_of(page.following)))
 
 
 def _percent(timestamp: str, price_yes: int) -> PricePercent:

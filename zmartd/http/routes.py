@@ -21,6 +21,7 @@ from zmartd.http import (
     markets,
     platform,
     portfolio,
+    prices,
     profiles,
     settlement,
     trade_history,
@@ -43,6 +44,7 @@ API: tuple[Operation, ...] = kept_in_memory(
     by_path(
         auth.OPERATIONS
         + markets.OPERATIONS
+        + prices.OPERATIONS
         + discovery.OPERATIONS
         + feed.OPERATIONS
         + candles.OPERATIONS

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from asyncpg import Connection
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from zmartd.store.keyset import BigInt, Page, cut
 
 _OF_MARKET = """
-select event_type, tx_signature, event_index, slot, block_time, actor, payload, commitment
+select event_type, tx_signature, event_index, slot, in_block, block_time, actor, payload, commitment
   from (
-    select * from market_events where market_id = $1
+    select *, coalesce(index_in_block, -1) as in_block from market_events where market_id = $1
     union all
-    select * from admin_events where market_id = $1
+    select *, coalesce(index_in_block, -1) as in_block from admin_events where market_id = $1
     union all
-    select * from vote_events
+    select *, coalesce(index_in_block, -1) from vote_events
      where market_id = $1 and event_type in ('ProposalAggregated', 'DisputeAggregated')
   ) as events
- order by slot desc, index_in_block desc nulls last, event_index desc, tx_signature
+"""
+_AFTER = " where (slot, in_block, tx_signature::text, event_index) < ($4, $5, $6, $7)"
+_NEWEST_FIRST = """
+ order by slot desc, in_block desc, tx_signature::text desc, event_index desc
  limit $2 offset $3
 """
 
@@ -31,13 +36,33 @@ class Event(Struct, frozen=True):
     tx_signature: str
     event_index: int
     slot: int
+    in_block: int
+    """Where its transaction stands in the block; -1 while that is unknown."""
     block_time: datetime | None
     actor: str | None
     payload: dict[str, Any]
     commitment: str
 
 
-async def of_market(connection: Connection, market_id: str, limit: int, offset: int) -> tuple[Event, ...]:
+class EventPlace(Struct, frozen=True, tag="events/1"):
+    """Where a page of events begins: after this one."""
+
+    slot: BigInt
+    in_block: Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+    signature: Annotated[str, Meta(max_length=88, pattern="^[1-9A-HJ-NP-Za-km-z]+$")]
+    event_index: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+async def page(
+    connection: Connection, market_id: str, limit: int, *, offset: int = 0, after: EventPlace | None = None
+) -> Page[Event, EventPlace]:
     """A market's changes of state and recorded counts, newest first. Anybody may read them."""
-    rows = await connection.fetch(_OF_MARKET, market_id, limit, offset)
-    return tuple(Event(**{**dict(row), "payload": msgspec.json.decode(row["payload"])}) for row in rows)
+    place = () if after is None else (after.slot, after.in_block, after.signature, after.event_index)
+    query = _OF_MARKET + (_AFTER if place else "") + _NEWEST_FIRST
+    rows = await connection.fetch(query, market_id, limit + 1, offset, *place)
+    found = [Event(**{**dict(row), "payload": msgspec.json.decode(row["payload"])}) for row in rows]
+    return cut(found, limit, _place)
+
+
+def _place(event: Event) -> EventPlace:
+    return EventPlace(event.slot, event.in_block, event.tx_signature, event.event_index)

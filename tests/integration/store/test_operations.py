@@ -157,8 +157,10 @@ async def test_a_market_s_trail_has_every_change_of_state_newest_first(database)
             )
 
     async with database.caller(ANYBODY) as connection:
-        trail = await events.of_market(connection, market, limit=10, offset=0)
-        page = await events.of_market(connection, market, limit=1, offset=1)
+        trail = (await events.page(connection, market, 10)).rows
+        first = await events.page(connection, market, 1)
+        second = await events.page(connection, market, 1, after=first.following)
+        by_offset = await events.page(connection, market, 1, offset=1)
 
     assert [event.event_type for event in trail] == [
         "MarketCancelled",
@@ -167,7 +169,7 @@ async def test_a_market_s_trail_has_every_change_of_state_newest_first(database)
         "MarketCreated",
     ]
     assert trail[0].payload == {"amount": "18446744073709551615"}
-    assert page == trail[1:2]
+    assert second.rows == by_offset.rows == trail[1:2]
 
 
 async def test_signing_in_again_keeps_the_profile(database):

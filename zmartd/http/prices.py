@@ -1,0 +1,63 @@
+"""A market's prices now, and the shares that make them."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from msgspec import Struct
+
+from zmartd.http import keys
+from zmartd.http.auth.identity import caller_of
+from zmartd.http.codec import json_response
+from zmartd.http.fields import Amount, Commitment, Price, amount
+from zmartd.http.markets import find_market, market_ref
+from zmartd.http.operation import Operation
+from zmartd.store.markets import MarketNotFound
+
+
+class Prices(Struct, frozen=True, kw_only=True):
+    """What a share of each outcome costs at `slot`; null while the market is not on the chain."""
+
+    market_id: str
+    price_yes: Price
+    price_no: Price
+    shares_yes: Amount
+    shares_no: Amount
+    total_shares: Amount
+    b_parameter: Amount | None
+    slot: int | None
+    commitment: Commitment | None
+
+
+async def get_prices(request: web.Request) -> web.Response:
+    async with request.app[keys.DATABASE].reader(caller_of(request)) as connection:
+        market = await find_market(connection, market_ref(request))
+    return json_response(
+        Prices(
+            market_id=market.id,
+            price_yes=market.price_yes,
+            price_no=market.price_no,
+            shares_yes=market.shares_yes,
+            shares_no=market.shares_no,
+            total_shares=amount(int(market.shares_yes) + int(market.shares_no)),
+            b_parameter=market.b_parameter,
+            slot=market.slot,
+            commitment=market.commitment,
+        )
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = tuple(
+    Operation(
+        method="GET",
+        path=path,
+        handler=get_prices,
+        summary=summary,
+        tag="markets",
+        answers={200: Prices},
+        errors=(MarketNotFound,),
+    )
+    for path, summary in (
+        ("/api/markets/{id}/prices", "A market's prices now"),
+        ("/api/markets/{id}/price", "A market's prices now, by the path's other name"),
+    )
+)
