@@ -11,10 +11,9 @@ from aiohttp import web
 from zmartd.chain.idl import Idl
 from zmartd.http import keys
 from zmartd.http.openapi.document import openapi
-from zmartd.http.operation import Operation, Raw
+from zmartd.http.openapi.schemas import Json
+from zmartd.http.operation import Operation
 from zmartd.http.unchanging import Unchanging
-
-_MEDIA_TYPE = "application/json"
 
 
 class Published:
@@ -32,7 +31,7 @@ class Published:
         return self._document
 
     def _encoded(self) -> Unchanging:
-        return Unchanging(msgspec.json.encode(openapi(self._operations, self._idl)), _MEDIA_TYPE)
+        return Unchanging(msgspec.json.encode(openapi(self._operations, self._idl)), "application/json")
 
 
 async def openapi_document(request: web.Request) -> web.Response:
@@ -48,6 +47,6 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=openapi_document,
         summary="The API's OpenAPI 3.1 document",
         tag="documentation",
-        answers={200: Raw(_MEDIA_TYPE), 304: None},
+        answers={200: Json, 304: None},
     ),
 )
