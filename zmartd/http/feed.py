@@ -14,7 +14,8 @@ from zmartd.http.fields import Time, time_text
 from zmartd.http.market_body import outcome_label
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Operation
-from zmartd.http.place import Cursor, cursor_of, place_of
+from zmartd.http.pagination import NextCursor
+from zmartd.http.place import cursor_of, place_of
 from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
 from zmartd.store.feed import TYPES, FeedPlace, Happening, HappeningType
@@ -23,7 +24,7 @@ from zmartd.store.feed import TYPES, FeedPlace, Happening, HappeningType
 class ActivityQuery(Struct, frozen=True, kw_only=True):
     type: Annotated[HappeningType | None, Meta(description="trade, resolution or creation")] = None
     limit: Limit = 20
-    cursor: Annotated[Cursor | None, Meta(description="a next_cursor of this list")] = None
+    cursor: NextCursor = None
 
 
 class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
@@ -54,11 +55,11 @@ async def list_activity(request: web.Request) -> web.Response:
     types = TYPES if query.type is None else (query.type,)
     caller = caller_of(request)
     async with request.app[keys.DATABASE].caller(caller) as connection:
-        found = await feed.newest(connection, caller, types, query.limit + 1, after)
-    shown = found[: query.limit]
-    following = feed.place_of(shown[-1]) if shown and len(found) > len(shown) else None
-    bodies = tuple(_body(one) for one in shown)
-    return json_response(ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(following)))
+        page = await feed.newest(connection, caller, types, query.limit, after)
+    bodies = tuple(_body(one) for one in page.rows)
+    return json_response(
+        ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.following))
+    )
 
 
 def _body(happening: Happening) -> ActivityBody:

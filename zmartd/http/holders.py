@@ -14,7 +14,8 @@ from zmartd.http.fields import Amount, amount
 from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.http.markets import Limit, find_market, market_ref
 from zmartd.http.operation import Operation
-from zmartd.http.place import Cursor, cursor_of, place_of
+from zmartd.http.pagination import NextCursor
+from zmartd.http.place import cursor_of, place_of
 from zmartd.store import holders
 from zmartd.store.holders import Holder, HoldersPlace
 from zmartd.store.markets import MarketNotFound
@@ -23,7 +24,7 @@ from zmartd.store.markets import MarketNotFound
 class HoldersQuery(Struct, frozen=True, kw_only=True):
     outcome: Annotated[OutcomeLabel | None, Meta(description="YES or NO")] = None
     limit: Limit = 20
-    cursor: Annotated[Cursor | None, Meta(description="a next_cursor of this list")] = None
+    cursor: NextCursor = None
 
 
 class HolderBody(Struct, frozen=True, kw_only=True):
@@ -54,17 +55,15 @@ async def list_holders(request: web.Request) -> web.Response:
     async with database.caller(caller) as connection:
         market = await find_market(connection, market_ref(request))
     async with database.service() as connection:
-        found = await holders.of_market(
-            connection, caller, market.id, outcome=outcome, limit=query.limit + 1, after=after
+        page = await holders.of_market(
+            connection, caller, market.id, outcome=outcome, limit=query.limit, after=after
         )
-    shown = found[: query.limit]
-    following = holders.place_of(shown[-1]) if shown and len(found) > len(shown) else None
     return json_response(
         HolderList(
             market_id=market.id,
-            holders=tuple(_body(one) for one in shown),
-            count=len(shown),
-            next_cursor=cursor_of(following),
+            holders=tuple(_body(one) for one in page.rows),
+            count=len(page.rows),
+            next_cursor=cursor_of(page.following),
         )
     )
 

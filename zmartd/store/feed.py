@@ -10,6 +10,7 @@ from typing import Final, Literal
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store.keyset import Page, cut
 from zmartd.store.moments import micros_of, moment_of
 from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -93,19 +94,18 @@ class FeedPlace(Struct, frozen=True):
             raise ValueError("not the id of a happening")
 
 
-def place_of(happening: Happening) -> FeedPlace:
-    """Where the page after `happening` begins."""
-    return FeedPlace(micros_of(happening.at), happening.id)
-
-
 async def newest(
     connection: Connection,
     caller: Caller,
     types: Collection[HappeningType],
     limit: int,
     after: FeedPlace | None = None,
-) -> tuple[Happening, ...]:
+) -> Page[Happening, FeedPlace]:
     """What happened of these types, newest first. `connection` is a transaction of `caller`."""
     place = (None, None) if after is None else (moment_of(after.at_micros), after.id)
-    rows = await connection.fetch(_HAPPENINGS[caller.role], list(types), *place, limit)
-    return tuple(Happening(**dict(row)) for row in rows)
+    rows = await connection.fetch(_HAPPENINGS[caller.role], list(types), *place, limit + 1)
+    return cut([Happening(**dict(row)) for row in rows], limit, _place_of)
+
+
+def _place_of(happening: Happening) -> FeedPlace:
+    return FeedPlace(micros_of(happening.at), happening.id)

@@ -7,6 +7,7 @@ from typing import Annotated
 from asyncpg import Connection
 from msgspec import Meta, Struct
 
+from zmartd.store.keyset import Page, cut
 from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 _WHOLE_WALLETS = """
@@ -56,11 +57,6 @@ class HoldersPlace(Struct, frozen=True):
             raise ValueError("shares are out of range")
 
 
-def place_of(holder: Holder) -> HoldersPlace:
-    """Where the page after `holder` begins."""
-    return HoldersPlace(holder.shares, holder.outcome, holder.tie)
-
-
 async def of_market(
     connection: Connection,
     caller: Caller,
@@ -69,11 +65,15 @@ async def of_market(
     outcome: bool | None,
     limit: int,
     after: HoldersPlace | None = None,
-) -> tuple[Holder, ...]:
+) -> Page[Holder, HoldersPlace]:
     """The largest holdings first, of one outcome or of both, with wallets as `caller` may see them.
 
     Takes a service transaction: positions are private, but for how many shares they are.
     """
     place = (None, None, None) if after is None else (after.shares, after.outcome, after.tie)
-    rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *place, limit)
-    return tuple(Holder(**dict(row)) for row in rows)
+    rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *place, limit + 1)
+    return cut([Holder(**dict(row)) for row in rows], limit, _place_of)
+
+
+def _place_of(holder: Holder) -> HoldersPlace:
+    return HoldersPlace(holder.shares, holder.outcome, holder.tie)
