@@ -56,13 +56,41 @@ history_bookmarks           ----  ----  ----   SIUD
 """
 
 
+ROLES = """
+do $$
+declare
+    role_name text;
+begin
+    foreach role_name in array array['anon', 'authenticated', 'service_role'] loop
+        if not exists (select from pg_roles where rolname = role_name) then
+            execute format('create role %I nologin noinherit', role_name);
+        end if;
+    end loop;
+end
+$$
+"""
+SUPABASE_LOGINS = (
+    ROLES,
+    "alter role service_role bypassrls",
+    "create role owner_at_supabase login createrole",
+    "create role authenticator login noinherit",
+    "grant anon, authenticated, service_role to owner_at_supabase, authenticator",
+)
 SUPABASE = (
     "create schema auth; create schema extensions",
     "create function auth.uid() returns uuid language sql stable as 'select null::uuid'",
-    "alter default privileges in schema public grant all on tables to anon, authenticated, service_role",
-    "alter default privileges in schema public grant all on sequences to anon, authenticated, service_role",
-    "alter default privileges in schema public grant all on functions to anon, authenticated, service_role",
+    "create function auth.jwt() returns jsonb language sql stable as "
+    "$$ select nullif(current_setting('request.jwt.claims', true), '')::jsonb $$",
+    "create table auth.users (id uuid primary key)",
+    "grant usage on schema auth, public to anon, authenticated, service_role",
+    *(
+        f"alter default privileges for role {owner} in schema public grant all on {what} "
+        "to anon, authenticated, service_role"
+        for owner in ("owner_at_supabase", "zmartd")
+        for what in ("tables", "sequences", "functions")
+    ),
 )
+LOGINS = ("managed", "authenticator", "owner_at_supabase")
 
 
 @dataclass(frozen=True)
@@ -89,22 +117,33 @@ def place(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> 
     administration = postgres_server.dsn_of("postgres")
     own = postgres_server.dsn_of(name)
     run(execute(administration, f"create database {name}"))
-    daemon = own
+    daemon = migrator = own
     if request.param == "like Supabase":
+        run(execute(administration, *SUPABASE_LOGINS, f"alter database {name} owner to owner_at_supabase"))
         run(execute(own, *SUPABASE))
+        migrator = own.replace("zmartd@", "owner_at_supabase@", 1)
+        daemon = own.replace("zmartd@", "authenticator@", 1)
     if request.param == "managed":
-        daemon = own.replace("zmartd@", "managed@", 1)
+        daemon = migrator = own.replace("zmartd@", "managed@", 1)
         run(
             execute(
                 administration,
+                ROLES,
                 "create role managed login",
                 "grant anon, authenticated, service_role to managed with inherit false",
                 f"alter database {name} owner to managed",
             )
         )
-    run(migrate(daemon))
+    run(migrate(migrator))
     yield Place(own, daemon)
-    run(execute(administration, f"drop database {name} with (force)", "drop role if exists managed"))
+    run(
+        execute(
+            administration,
+            f"drop database {name} with (force)",
+            f"drop role if exists {', '.join(LOGINS)}",
+            "alter role service_role nobypassrls",
+        )
+    )
 
 
 @pytest.fixture
