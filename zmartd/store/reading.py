@@ -4,7 +4,7 @@ A transaction of `Database.caller` takes three: BEGIN with the caller's role and
 COMMIT. Here role and claims are sent right ahead of the statement, without a Sync of their own, so that
 Postgres takes both for one implicit transaction: where acting for the caller fails the statement is not run,
 and when the statement ends, so do the role and the claims. (Postgres, Frontend/Backend Protocol: Pipelining.)
-asyncpg has no words for this, but lets answers pass that it does not wait for; only `_send` relies on that.
+asyncpg has no words for this, but lets answers pass that it does not wait for: `_send_act` relies on that.
 """
 
 from __future__ import annotations
@@ -67,20 +67,25 @@ class Reading:
     async def _run(
         self, ask: Callable[..., Awaitable[Result]], query: str, arguments: tuple[Any, ...]
     ) -> Result:
-        statement = self._statements.get(query) or await self._statements.prepare(query)
+        statement = self._statements.get(query) or await self._prepare(query)
         try:
-            return await self._send(ask, statement, arguments)
+            self._send_act()
+            return await ask(statement, *arguments)
         except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
             # A migration changed what the statement gives; it was not run.
             self._statements.forget()
-            return await self._send(ask, await self._statements.prepare(query), arguments)
+            statement = await self._prepare(query)
+            self._send_act()
+            return await ask(statement, *arguments)
 
-    async def _send(
-        self, ask: Callable[..., Awaitable[Result]], statement: Statement, arguments: tuple[Any, ...]
-    ) -> Result:
-        # Preparing is over, with a Sync of its own: nothing comes between these two.
+    async def _prepare(self, query: str) -> Statement:
+        await self._statements.prepare_act()
+        self._send_act()  # the login itself may not even know the names in the statement
+        return await self._statements.prepare(query)
+
+    def _send_act(self) -> None:
+        """What asyncpg sends next, before anything else can run, brings the Sync."""
         self._connection._transport.write(self._act)  # type: ignore[attr-defined]  # not public
-        return await ask(statement, *arguments)
 
 
 class Statements:
@@ -88,21 +93,23 @@ class Statements:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._act: Statement | None = None
         self._prepared: dict[str, Statement] = {}
 
     def get(self, query: str) -> Statement | None:
         return self._prepared.get(query)
 
     async def prepare(self, query: str) -> Statement:
-        if _ACT not in self._prepared:
-            self._prepared[_ACT] = await self._connection.prepare(_ACT, name=_ACT_NAME)
         statement = self._prepared[query] = await self._connection.prepare(query)
         return statement
 
+    async def prepare_act(self) -> None:
+        """The statement that `act_as` names has to be there before its messages are sent."""
+        if self._act is None:
+            self._act = await self._connection.prepare(_ACT, name=_ACT_NAME)
+
     def forget(self) -> None:
-        act = self._prepared[_ACT]
         self._prepared.clear()
-        self._prepared[_ACT] = act
 
 
 def _message(kind: bytes, content: bytes) -> bytes:

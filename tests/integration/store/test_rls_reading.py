@@ -47,7 +47,8 @@ async def assert_nothing_is_left(database: Database) -> None:
     """Without acting for anybody the connection is the login's, without claims."""
     connection = await database._connections.take("none")
     row = await connection.fetchrow(
-        "select current_setting('role') as role, zmartd.caller_wallet() as wallet, "
+        "select current_setting('role') as role, nullif(current_setting('request.jwt.claims', true), '')"
+        " as claims, "
         "pg_current_xact_id_if_assigned() is null as outside"
     )
     assert not connection.is_in_transaction()
@@ -200,3 +201,30 @@ def outsider(postgres_server):
     run(execute("create role outsider login bypassrls in role pg_read_all_data"))
     yield "outsider"
     run(execute("drop role outsider"))
+
+
+async def test_rls_reading_works_for_a_login_that_inherits_nothing_of_the_roles_it_takes(
+    database_url, authenticator, holders
+):
+    url = database_url.replace("zmartd@", f"{authenticator}@", 1)
+    database = await Database.connect(config.Database(url=config.Secret(url), pool_size=1))
+    for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon")):
+        assert await reader_is(database, caller) == (role, caller.wallet)
+    async with database.reader(ALICE) as connection:
+        assert await connection.fetchval("select count(*) from user_positions") == 1
+    await assert_nothing_is_left(database)
+    await database.close()
+
+
+@pytest.fixture
+def authenticator(postgres_server):
+    """A login as Supabase has it."""
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_server.dsn_of("postgres"))
+        await connection.execute(statement)
+        await connection.close()
+
+    run(execute("create role go_between login noinherit in role anon, authenticated, service_role"))
+    yield "go_between"
+    run(execute("drop role go_between"))
