@@ -15,7 +15,7 @@ from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY, Caller
 from zmartd.store.trades import TradeFilter, TradePlace
 
-ROWS = 100_000
+ROWS, CHUNK = 100_000, 10_000
 SLOTS = 30_000
 WALLETS = [wallet(f"trader {number}") for number in range(20)]
 
@@ -81,8 +81,10 @@ async def book(database: Database) -> Book:
 async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written(
     database: Database, book: Book
 ) -> None:
-    async with database.service() as connection:
-        existing = await book.write(connection, ROWS)
+    existing: list[dict[str, object]] = []
+    while len(existing) < ROWS:
+        async with database.service() as connection:
+            existing += await book.write(connection, CHUNK)
     walks = [
         (ANYBODY, TradeFilter(), 200),
         (ANYBODY, TradeFilter(market_id=book._markets[0]), 199),
@@ -130,7 +132,7 @@ async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written
 
 async def test_a_page_is_read_from_an_index_however_deep_it_is(database: Database, book: Book) -> None:
     async with database.service() as connection:
-        await book.write(connection, 20_000)
+        await book.write(connection, CHUNK)
         await connection.execute("analyze trades")
         for condition in ("true", f"market_id = '{book._markets[0]}'", f"user_wallet = '{WALLETS[0]}'"):
             plan = await connection.fetch(
