@@ -77,7 +77,7 @@ async def test_the_list_can_be_sorted_in_each_way_and_back(api: Api) -> None:
 async def test_what_has_ended_does_not_end_soon(api: Api) -> None:
     await seed(api, "ended", end_date=NOW - timedelta(minutes=1))
     await seed(api, "endless", end_date=None)
-    await seed(api, "ending", end_date=NOW + timedelta(minutes=1))
+    await seed(api, "ending", end_date=NOW + timedelta(hours=1))
     answer = await api.anybody.get("/api/markets", sort="ending_soon")
     assert ([market["id"] for market in answer.body["markets"]], answer.body["count"]) == (
         [market_id("ending")],
