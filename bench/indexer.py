@@ -272,6 +272,13 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
             vote_aggregator=config.VoteAggregator(enabled=False),
             market_monitor=config.MarketMonitor(enabled=False),
             reconciler=config.Reconciler(enabled=False),
+            leaderboard=config.Leaderboard(enabled=False),
+        ),
+        rate_limits=config.RateLimits(
+            ip_per_minute=1_000_000,
+            ip_per_hour=1_000_000,
+            wallet_per_minute=1_000_000,
+            wallet_per_hour=1_000_000,
         ),
         log=config.Log(level="warning"),
     )

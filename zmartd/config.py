@@ -159,6 +159,14 @@ class Auth(Struct, frozen=True, kw_only=True):
     ] = False
 
 
+class RateLimits(Struct, frozen=True, kw_only=True):
+    enabled: Annotated[bool, _is("whether requests are counted, and refused when there are too many")] = True
+    ip_per_minute: Annotated[Count, _is("the most requests of one address, or IPv6 /64, in a minute")] = 100
+    ip_per_hour: Annotated[Count, _is("the same in an hour")] = 1_000
+    wallet_per_minute: Annotated[Count, _is("the most requests of one signed-in wallet in a minute")] = 300
+    wallet_per_hour: Annotated[Count, _is("the same in an hour")] = 6_000
+
+
 class Realtime(Struct, frozen=True, kw_only=True):
     max_connections_per_ip: Annotated[Count, _is("WebSocket connections one address may hold")] = 10
     max_messages_per_minute: Annotated[
@@ -229,6 +237,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     solana: Solana = Solana()
     helius: Helius = Helius()
     auth: Auth = Auth()
+    rate_limits: RateLimits = RateLimits()
     realtime: Realtime = Realtime()
     tasks: Tasks = Tasks()
     log: Log = Log()

@@ -177,6 +177,7 @@ def application(core: Core) -> web.Application:
     app[keys.SERVER] = settings.server
     app[keys.SOLANA] = settings.solana
     app[keys.AUTH] = settings.auth
+    app[keys.RATE_LIMITS] = settings.rate_limits
     app[keys.REALTIME] = settings.realtime
     app[keys.WEBHOOK_MAX_BODY_BYTES] = settings.helius.max_body_bytes
     app[keys.WEBHOOK_CREDENTIALS] = Credentials(settings.helius)

@@ -196,6 +196,12 @@ def _settings(directory: Path, port: int, rpc_url: str, webhook_secret: str) -> 
             jwt_secret=config.Secret(_secret(directory / "jwt-secret")),
             domains=(*config.Auth().domains, f"127.0.0.1:{port}", f"localhost:{port}"),
         ),
+        rate_limits=config.RateLimits(
+            ip_per_minute=100_000,
+            ip_per_hour=1_000_000,
+            wallet_per_minute=100_000,
+            wallet_per_hour=1_000_000,
+        ),
         realtime=config.Realtime(max_connections_per_ip=1_000),
         tasks=config.Tasks(
             vote_aggregator=config.VoteAggregator(interval_seconds=1.5, min_proposal_votes=3),

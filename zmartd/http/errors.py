@@ -125,6 +125,15 @@ class TransactionRefused(ZmartdError):
     code = "transaction_refused"
 
 
+class RateLimited(ZmartdError):
+    """Too many requests: wait as long as Retry-After says. A wallet that signed in may send more."""
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(retry_after_seconds=retry_after_seconds)
+
+
 class ProtocolNotInitialized(ZmartdError):
     """The program has no configuration on this cluster yet: its admin has to run initialize_global_config."""
 
@@ -186,6 +195,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     ProgramRefused: 422,
     UpgradeRequired: 426,
     TooManyAttempts: 429,
+    RateLimited: 429,
     TooManyConnections: 429,
     Unexpected: 500,
     DatabaseUnavailable: 503,

@@ -17,7 +17,7 @@ from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.codec import json_response
 from zmartd.http.fields import Time, time_text
-from zmartd.http.operation import Operation, Raw
+from zmartd.http.operation import MACHINES_TAG, Operation, Raw
 from zmartd.log import get_logger
 
 log = get_logger(__name__)
@@ -139,7 +139,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/health",
         handler=health,
         summary="How the daemon and what it depends on are doing",
-        tag="machines",
+        tag=MACHINES_TAG,
         answers={200: HealthBody, 503: HealthBody},
     ),
     Operation(
@@ -147,7 +147,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/metrics",
         handler=metrics,
         summary="Measurements for Prometheus",
-        tag="machines",
+        tag=MACHINES_TAG,
         answers={200: Raw("text/plain")},
     ),
 )

@@ -13,7 +13,7 @@ from zmartd.config import ConfigError, Helius, Secret, Settings
 from zmartd.http import keys
 from zmartd.http.codec import json_response, read_body
 from zmartd.http.errors import BodyTooLarge, WebhookUnauthorized
-from zmartd.http.operation import Access, Operation
+from zmartd.http.operation import MACHINES_TAG, Access, Operation
 from zmartd.indexer.inbox import MalformedDelivery
 
 SIGNATURE_HEADER = "x-helius-signature"
@@ -101,7 +101,7 @@ OPERATIONS: tuple[Operation, ...] = tuple(
         path=path,
         handler=webhook,
         summary="Transactions that Helius delivers",
-        tag="machines",
+        tag=MACHINES_TAG,
         body=Delivery,
         answers={200: Received},
         errors=(WebhookUnauthorized, MalformedDelivery, BodyTooLarge),

@@ -40,6 +40,7 @@ CLOCK: Final[AppKey[Clock]] = AppKey("clock")
 SERVER: Final[AppKey[config.Server]] = AppKey("settings.server")
 SOLANA: Final[AppKey[config.Solana]] = AppKey("settings.solana")
 AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
+RATE_LIMITS: Final[AppKey[config.RateLimits]] = AppKey("settings.rate_limits")
 REALTIME: Final[AppKey[config.Realtime]] = AppKey("settings.realtime")
 WEBHOOK_MAX_BODY_BYTES: Final[AppKey[int]] = AppKey("settings.helius.max_body_bytes")
 

@@ -18,6 +18,10 @@ from zmartd.http.fields import Field
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+MACHINES_TAG = "machines"
+"""Marks what is for the operator's machines alone: it has no rate limit."""
+
+
 class Access(Enum):
     """Who may call an operation."""
 

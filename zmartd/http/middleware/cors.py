@@ -10,7 +10,15 @@ from aiohttp import hdrs, web
 _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no annotations there
     allow_credentials=True,
     allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"),
-    expose_headers=("X-Request-Id", "Retry-After", "Location"),
+    expose_headers=(
+        "X-Request-Id",
+        "Retry-After",
+        "Location",
+        "ETag",
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+    ),
     max_age=600,
 )
 

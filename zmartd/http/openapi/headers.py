@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from zmartd.http.openapi.schemas import Json
-from zmartd.http.operation import Operation
+from zmartd.http.operation import MACHINES_TAG, Operation
 
 COMPONENTS: Json = {
     "X-Request-Id": {
@@ -25,6 +25,18 @@ COMPONENTS: Json = {
         "schema": {"type": "string"},
     },
     "Upgrade": {"description": "what to upgrade to", "required": True, "schema": {"type": "string"}},
+    "RateLimit-Limit": {
+        "description": "requests in the window that the caller has least left of; also as X-RateLimit-Limit",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "RateLimit-Remaining": {
+        "description": "requests that are left of it; also as X-RateLimit-Remaining",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "RateLimit-Reset": {
+        "description": "seconds until the next window; also as X-RateLimit-Reset",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
     "ETag": {
         "description": "names this answer: send it as If-None-Match, to be told whether it has changed",
         "schema": {"type": "string"},
@@ -44,6 +56,8 @@ def of(operation: Operation, status: int) -> Json:
     if status == HTTPStatus.SWITCHING_PROTOCOLS:
         return {}
     names = ["X-Request-Id", *_BY_STATUS.get(status, ())]
+    if operation.tag != MACHINES_TAG:
+        names += ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
     if status == 503 and status not in operation.answers:
         names.append("Retry-After")
     if 304 in operation.answers and status in {200, 304}:

@@ -20,12 +20,13 @@ from zmartd.http.errors import (
     InvalidRequest,
     Problem,
     ProgramRefused,
+    RateLimited,
     Unexpected,
     UnsupportedMediaType,
     snake_case,
 )
 from zmartd.http.openapi.schemas import Json, reference
-from zmartd.http.operation import Access, Operation, is_json
+from zmartd.http.operation import MACHINES_TAG, Access, Operation, is_json
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
 _ALWAYS = (InvalidHttp, Unexpected)
@@ -51,6 +52,8 @@ def error_schemas(idl: Idl) -> Json:
 
 def _declared(operation: Operation) -> Iterator[type[ZmartdError]]:
     yield from _ALWAYS
+    if operation.tag != MACHINES_TAG:
+        yield RateLimited
     if any(is_json(kind) for kind in operation.answers.values()):
         yield from _OF_THE_DATABASE
     yield from operation.errors

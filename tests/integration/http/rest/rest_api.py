@@ -24,7 +24,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config import Auth, Helius, Realtime, Secret, Server
+from zmartd.config import Auth, Helius, RateLimits, Realtime, Secret, Server
 from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
@@ -51,6 +51,9 @@ IDL: Idl = default_idl()
 PROGRAM = Program(IDL, IDL.program_id)
 CODEC = Codec(IDL)
 NOWHERE = "http://127.0.0.1:9"
+PLENTY = RateLimits(
+    ip_per_minute=100_000, wallet_per_minute=100_000, ip_per_hour=10**6, wallet_per_hour=10**6
+)
 """An RPC endpoint at which nobody answers."""
 
 WEBHOOK = Helius(
@@ -132,7 +135,11 @@ class Api(Struct, frozen=True):
 
 @asynccontextmanager
 async def running_api(
-    database: Database, redis_url: str, rpc_url: str = NOWHERE, patience_seconds: float = 10.0
+    database: Database,
+    redis_url: str,
+    rpc_url: str = NOWHERE,
+    patience_seconds: float = 10.0,
+    rate_limits: RateLimits = PLENTY,
 ) -> AsyncIterator[Api]:
     clock = SystemClock()
     redis = Redis.from_url(redis_url)
@@ -154,11 +161,13 @@ async def running_api(
         app[keys.CLOCK] = clock
         app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))
         app[keys.AUTH] = auth
+        app[keys.RATE_LIMITS] = rate_limits
         app[keys.WEBHOOK_MAX_BODY_BYTES] = WEBHOOK.max_body_bytes
         app[keys.WEBHOOK_CREDENTIALS] = Credentials(WEBHOOK)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app[keys.DATABASE] = database
         app[keys.BUS] = bus
+        app[keys.REDIS] = redis
         app[keys.INDEXER] = indexer
         app[keys.INBOX] = inbox
         app[keys.RPC] = rpc

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from rest_api import Api, running_api
+from solders.keypair import Keypair
+
+from zmartd.config import RateLimits
+from zmartd.store.pool import Database
+
+PER_MINUTE = 5
+FEW = RateLimits(ip_per_minute=PER_MINUTE, ip_per_hour=100, wallet_per_minute=8, wallet_per_hour=100)
+
+
+@pytest.fixture
+async def limited(database: Database, redis_url: str) -> AsyncIterator[Api]:
+    async with running_api(database, redis_url, rate_limits=FEW) as api:
+        yield api
+
+
+async def status_from(api: Api, address: str, path: str = "/api/markets") -> int:
+    response = await api.client.get(path, headers={"X-Forwarded-For": address})
+    return response.status
+
+
+async def test_each_answer_says_where_the_caller_stands(limited: Api) -> None:
+    for path, status in (("/api/markets", 200), ("/api/markets/nothing", 404), ("/nowhere", 404)):
+        answer = await limited.anybody.get(path)
+        assert answer.status == status
+        assert answer.headers["RateLimit-Limit"] == str(PER_MINUTE)
+        assert 0 < int(answer.headers["RateLimit-Reset"]) <= 60
+    assert answer.headers["RateLimit-Remaining"] == answer.headers["X-RateLimit-Remaining"] == "2"
+
+
+async def test_too_many_requests_are_refused_with_the_time_to_wait(limited: Api) -> None:
+    for _ in range(PER_MINUTE):
+        assert (await limited.anybody.get("/api/markets")).status == 200
+    refused = await limited.anybody.get("/api/markets")
+    assert (refused.status, refused.body["code"]) == (429, "rate_limited")
+    assert refused.headers["Retry-After"] == refused.headers["RateLimit-Reset"]
+    assert refused.headers["RateLimit-Remaining"] == "0"
+
+
+async def test_what_is_for_machines_is_never_refused(limited: Api) -> None:
+    for _ in range(PER_MINUTE + 1):
+        assert (await limited.anybody.get("/api/markets")).status in {200, 429}
+        assert (await limited.client.get("/metrics")).status == 200
+        delivered = await limited.client.post(
+            "/helius/webhook", data=b"[]", headers={"Authorization": "registered-value"}
+        )
+        assert delivered.status == 200
+        assert "RateLimit-Limit" not in delivered.headers
+
+
+async def test_a_wallet_that_signed_in_has_an_account_of_its_own(limited: Api) -> None:
+    for _ in range(PER_MINUTE + 1):
+        last = await limited.anybody.get("/api/markets")
+    assert last.status == 429
+    wallet = limited.as_wallet(Keypair.from_seed(bytes([5] * 32)))
+    signed_in = await wallet.get("/api/markets")
+    assert (signed_in.status, signed_in.headers["RateLimit-Limit"]) == (200, "8")
+
+
+async def test_addresses_behind_our_proxy_are_told_apart_and_ipv6_is_counted_by_network(limited: Api) -> None:
+    for _ in range(PER_MINUTE):
+        assert await status_from(limited, "192.0.2.7") == 200
+    assert await status_from(limited, "192.0.2.7") == 429
+    assert await status_from(limited, "192.0.2.8") == 200
+    statuses = [await status_from(limited, f"2001:db8:1:1::{host}") for host in range(PER_MINUTE + 1)]
+    assert statuses == [200] * PER_MINUTE + [429]
+    assert await status_from(limited, "2001:db8:1:2::1") == 200
+
+
+async def test_a_refused_token_counts_for_the_address_it_comes_from(limited: Api) -> None:
+    headers = {"Authorization": "Bearer forged"}
+    statuses = [
+        (await limited.client.get("/api/markets", headers=headers)).status for _ in range(PER_MINUTE + 1)
+    ]
+    assert statuses == [200] * PER_MINUTE + [429]
+
+
+async def test_a_preflight_costs_nothing(limited: Api) -> None:
+    for _ in range(PER_MINUTE + 1):
+        preflight = await limited.client.options(
+            "/api/markets",
+            headers={"Origin": "https://app.example", "Access-Control-Request-Method": "GET"},
+        )
+        assert preflight.status == 200
+    assert (await limited.anybody.get("/api/markets")).headers["RateLimit-Remaining"] == str(PER_MINUTE - 1)

@@ -1,0 +1,130 @@
+"""The counting itself, against a real server: several daemons, windows that end, a server that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from zmartd.http.rate_limits import MINUTE_SECONDS, RateLimiter, Rates, Standing
+
+RATES = Rates(per_minute=100, per_hour=1_000)
+LEASE = 10
+CALLER = "ip:192.0.2.1"
+
+
+class Clock:
+    """The real one, moved forward by hand."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def send(limiter: RateLimiter, times: int, rates: Rates = RATES) -> list[Standing]:
+    return [await limiter.count(CALLER, rates) for _ in range(times)]
+
+
+def admitted(standings: list[Standing]) -> int:
+    return sum(standing.admitted for standing in standings)
+
+
+async def a_minute_passes(redis: Redis, clock: Clock) -> None:
+    clock.ahead += MINUTE_SECONDS
+    await redis.delete(f"rate:minute:{{{CALLER}}}")
+
+
+async def test_as_many_requests_are_let_through_as_the_limit_says(redis: Redis, clock: Clock) -> None:
+    standings = await send(RateLimiter(redis, clock), 103)
+    assert [standing.admitted for standing in standings] == [True] * 100 + [False] * 3
+    assert [standing.remaining for standing in standings] == [*range(99, -1, -1), 0, 0, 0]
+    assert {standing.limit for standing in standings} == {100}
+    assert all(0 < standing.reset_seconds <= MINUTE_SECONDS for standing in standings)
+
+
+async def test_all_daemons_together_let_through_what_one_would(redis: Redis, clock: Clock) -> None:
+    daemons = [RateLimiter(redis, clock) for _ in range(4)]
+    standings = await asyncio.gather(*(send(daemon, 60) for daemon in daemons))
+    assert sum(admitted(of_one) for of_one in standings) == 100
+
+
+async def test_a_caller_loses_at_most_a_lease_to_each_other_daemon(redis: Redis, clock: Clock) -> None:
+    others = [RateLimiter(redis, clock) for _ in range(3)]
+    for other in others:
+        await send(other, 1)
+    assert admitted(await send(RateLimiter(redis, clock), 200)) == 100 - 3 * LEASE
+
+
+async def test_what_was_not_used_in_a_minute_is_not_missing_from_the_hour(redis: Redis, clock: Clock) -> None:
+    limiter = RateLimiter(redis, clock)
+    for minute in range(1, 5):
+        assert admitted(await send(limiter, LEASE + 1)) == LEASE + 1
+        used = int(await redis.get(f"rate:hour:{{{CALLER}}}"))
+        assert used == (minute - 1) * (LEASE + 1) + 2 * LEASE
+        await a_minute_passes(redis, clock)
+
+
+async def test_an_hour_that_is_used_up_refuses_in_a_minute_that_is_not(redis: Redis, clock: Clock) -> None:
+    limiter, rates = RateLimiter(redis, clock), Rates(per_minute=100, per_hour=150)
+    assert admitted(await send(limiter, 100, rates)) == 100
+    await a_minute_passes(redis, clock)
+    standings = await send(limiter, 60, rates)
+    assert admitted(standings) == 50
+    assert standings[-1].limit == 150
+    assert standings[-1].reset_seconds > MINUTE_SECONDS
+
+
+async def test_callers_do_not_pay_for_each_other(redis: Redis, clock: Clock) -> None:
+    limiter = RateLimiter(redis, clock)
+    await send(limiter, 101)
+    assert (await limiter.count("ip:192.0.2.2", RATES)).remaining == 99
+
+
+async def test_a_burst_asks_the_server_once_for_each_lease(redis: Redis, clock: Clock) -> None:
+    limiter = RateLimiter(redis, clock)
+    before = (await redis.info("commandstats")).get("cmdstat_eval", {"calls": 0})["calls"]
+    standings = await asyncio.gather(*(limiter.count(CALLER, RATES) for _ in range(100)))
+    after = (await redis.info("commandstats"))["cmdstat_eval"]["calls"]
+    assert admitted(list(standings)) == 100
+    assert after - before == 100 // LEASE
+
+
+async def test_without_a_server_each_daemon_keeps_the_limit_by_itself(clock: Clock) -> None:
+    nowhere = Redis(host="127.0.0.1", port=1)
+    limiter = RateLimiter(nowhere, clock)
+    standings = await send(limiter, 101)
+    assert [standing.admitted for standing in standings] == [True] * 100 + [False]
+    clock.ahead += MINUTE_SECONDS
+    assert (await limiter.count(CALLER, RATES)).admitted
+    await nowhere.aclose()
+
+
+async def test_memory_is_bounded_and_who_was_forgotten_is_still_counted(redis: Redis, clock: Clock) -> None:
+    limiter = RateLimiter(redis, clock, max_callers=2)
+    await send(limiter, 100)
+    for other in range(3):
+        await limiter.count(f"ip:198.51.100.{other}", RATES)
+    assert not (await limiter.count(CALLER, RATES)).admitted
