@@ -9,6 +9,7 @@ from zmartd.http.auth.identity import Authenticator, authentication
 from zmartd.http.hot.answers import HotAnswers
 from zmartd.http.middleware.access_log import access_log
 from zmartd.http.middleware.errors import errors
+from zmartd.http.middleware.idempotency import idempotent_writes
 from zmartd.http.middleware.rate_limit import rate_limit
 from zmartd.http.middleware.security_headers import security_headers
 from zmartd.http.rate_limits import RateLimiter
@@ -33,8 +34,9 @@ def setup(app: web.Application) -> None:
     )
     if app[keys.RATE_LIMITS].enabled:
         limiter = RateLimiter(app[keys.REDIS], clock)
-        # What a handler raises has to be an answer before it is told where the caller stands.
-        app.middlewares.extend([rate_limit(limiter, app[keys.RATE_LIMITS], machines), errors()])
+        app.middlewares.append(rate_limit(limiter, app[keys.RATE_LIMITS], machines))
+    # What a handler raises has to be an answer before it is kept, or tells the caller where it stands.
+    app.middlewares.extend([idempotent_writes(), errors()])
     app[keys.HOT_ANSWERS] = HotAnswers(clock)
     app[keys.BUS].watch(app[keys.HOT_ANSWERS].heard)
     setup_routes(app)

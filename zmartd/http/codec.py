@@ -22,8 +22,14 @@ def json_response(body: Any, status: int = 200) -> web.Response:
     return web.Response(body=_ENCODER.encode(body), status=status, content_type="application/json")
 
 
+BODY = web.RequestKey("body", bytes)
+"""The raw body, where a middleware has read it already."""
+
+
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     """The raw body, never holding more than `limit_bytes` of it. Raises BodyTooLarge, InvalidHttp."""
+    if BODY in request:
+        return request[BODY]
     if (request.content_length or 0) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
     content = request.content

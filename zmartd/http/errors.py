@@ -134,6 +134,21 @@ class RateLimited(ZmartdError):
         super().__init__(retry_after_seconds=retry_after_seconds)
 
 
+class IdempotencyConflict(ZmartdError):
+    """This Idempotency-Key was used for another request: take a new key for each thing you want done."""
+
+    code = "idempotency_conflict"
+
+
+class StillUnderWay(ZmartdError):
+    """A request with this Idempotency-Key is being answered: send the same again in a moment."""
+
+    code = "still_under_way"
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
 class ProtocolNotInitialized(ZmartdError):
     """The program has no configuration on this cluster yet: its admin has to run initialize_global_config."""
 
@@ -190,6 +205,8 @@ STATUS: Mapping[type[ZmartdError], int] = {
     EditWindowClosed: 409,
     TransactionExpired: 409,
     ProtocolNotInitialized: 409,
+    IdempotencyConflict: 409,
+    StillUnderWay: 409,
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
     ProgramRefused: 422,

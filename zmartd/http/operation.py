@@ -22,6 +22,11 @@ MACHINES_TAG = "machines"
 """Marks what is for the operator's machines alone: it has no rate limit."""
 
 
+WRITES = frozenset({"POST", "PATCH", "DELETE"})
+SESSIONS_PATH = "/api/auth/"
+"""Below it nothing is kept of what is answered."""
+
+
 class Access(Enum):
     """Who may call an operation."""
 
@@ -73,6 +78,12 @@ class Operation(Struct, frozen=True, kw_only=True):
         if self.method == "GET":
             return web.get(self.path, self.handler)
         return web.route(self.method, self.path, self.handler)
+
+
+def takes_idempotency_key(operation: Operation) -> bool:
+    """Whether the same request with the same key is answered the same."""
+    by_a_wallet = operation.access in {Access.WALLET, Access.SESSION}
+    return by_a_wallet and operation.method in WRITES and not operation.path.startswith(SESSIONS_PATH)
 
 
 def by_path(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:

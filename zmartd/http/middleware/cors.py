@@ -15,6 +15,7 @@ _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no 
         "Retry-After",
         "Location",
         "ETag",
+        "Idempotency-Replayed",
         "RateLimit-Limit",
         "RateLimit-Remaining",
         "RateLimit-Reset",

@@ -56,7 +56,7 @@ def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     if body.status == 503:
         log.warning("http.unavailable", path=request.path, code=error.code, reason=error.message)
     response = json_response(body, body.status)
-    if body.status in {429, 503}:
+    if body.status in {429, 503} or "retry_after_seconds" in error.details:
         seconds = error.details.get("retry_after_seconds", RETRY_AFTER_SECONDS)
         response.headers[hdrs.RETRY_AFTER] = str(seconds)
     if body.status == 401:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from zmartd.http.openapi.schemas import Json
-from zmartd.http.operation import MACHINES_TAG, Operation
+from zmartd.http.operation import MACHINES_TAG, Operation, takes_idempotency_key
 
 COMPONENTS: Json = {
     "X-Request-Id": {
@@ -37,6 +37,10 @@ COMPONENTS: Json = {
         "description": "seconds until the next window; also as X-RateLimit-Reset",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
+    "Idempotency-Replayed": {
+        "description": "`true`: the answer that an earlier request with this Idempotency-Key got",
+        "schema": {"const": "true"},
+    },
     "ETag": {
         "description": "names this answer: send it as If-None-Match, to be told whether it has changed",
         "schema": {"type": "string"},
@@ -60,6 +64,8 @@ def of(operation: Operation, status: int) -> Json:
         names += ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
     if status == 503 and status not in operation.answers:
         names.append("Retry-After")
+    if takes_idempotency_key(operation):
+        names.append("Idempotency-Replayed")
     if 304 in operation.answers and status in {200, 304}:
         names.append("ETag")
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -6,7 +6,7 @@ import re
 
 from zmartd.http.fields import MarketRef, Wallet
 from zmartd.http.openapi.schemas import Json, query_fields
-from zmartd.http.operation import Operation
+from zmartd.http.operation import Operation, takes_idempotency_key
 
 _VARIABLE = re.compile(r"\{([^}:]+)(?::[^}]*)?\}")
 
@@ -26,7 +26,15 @@ _REQUEST_ID: Json = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{8,128}$"},
 }
 
-COMPONENTS: Json = {"requestId": _REQUEST_ID}
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "a name of the caller's own for what is to be done: sent again within a day, the same "
+    "request is answered as it was the first time, with the header Idempotency-Replayed",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+}
+
+COMPONENTS: Json = {"requestId": _REQUEST_ID, "idempotencyKey": _IDEMPOTENCY_KEY}
 """Parameters that many operations have."""
 
 
@@ -41,6 +49,7 @@ def parameters(operation: Operation) -> list[Json]:
         *(_variable(operation, name) for name in _VARIABLE.findall(operation.path)),
         *_query(operation),
         {"$ref": "#/components/parameters/requestId"},
+        *([{"$ref": "#/components/parameters/idempotencyKey"}] if takes_idempotency_key(operation) else []),
     ]
 
 

@@ -15,23 +15,26 @@ from zmartd.http.errors import (
     STATUS,
     BodyTooLarge,
     ErrorBody,
+    IdempotencyConflict,
     InvalidHttp,
     InvalidJson,
     InvalidRequest,
     Problem,
     ProgramRefused,
     RateLimited,
+    StillUnderWay,
     Unexpected,
     UnsupportedMediaType,
     snake_case,
 )
 from zmartd.http.openapi.schemas import Json, reference
-from zmartd.http.operation import MACHINES_TAG, Access, Operation, is_json
+from zmartd.http.operation import MACHINES_TAG, Access, Operation, is_json, takes_idempotency_key
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
 _ALWAYS = (InvalidHttp, Unexpected)
 _OF_THE_DATABASE = (DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)
 _OF_BODIES = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
+_OF_IDEMPOTENCY_KEYS = (InvalidRequest, BodyTooLarge, IdempotencyConflict, StillUnderWay)
 _OF_WALLETS = (Unauthorized, SessionsUnavailable)
 
 
@@ -61,6 +64,8 @@ def _declared(operation: Operation) -> Iterator[type[ZmartdError]]:
         yield InvalidRequest
     if isinstance(operation.body, type) and issubclass(operation.body, Struct):
         yield from _OF_BODIES
+    if takes_idempotency_key(operation):
+        yield from _OF_IDEMPOTENCY_KEYS
     if operation.access in {Access.WALLET, Access.SESSION}:
         yield from _OF_WALLETS
 

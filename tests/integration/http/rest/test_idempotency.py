@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from rest_api import Api
+from solders.keypair import Keypair
+
+from tests.integration.indexer.story import Story
+
+WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
+
+
+@pytest.fixture
+async def market_id(api: Api) -> str:
+    story = Story(1)
+    story.create()
+    await api.indexer.apply(story.transactions)
+    return story.market_id.hex()
+
+
+async def say(
+    api: Api, market_id: str, content: str, key: str, wallet: Keypair = WALLET
+) -> tuple[int, Any, bool]:
+    token, _ = api.sessions.open(str(wallet.pubkey()))
+    response = await api.client.post(
+        f"/api/discussions/{market_id}",
+        json={"content": content},
+        headers={"Authorization": f"Bearer {token}", "Idempotency-Key": key},
+    )
+    return response.status, await response.json(), response.headers.get("Idempotency-Replayed") == "true"
+
+
+async def comments(api: Api) -> int:
+    async with api.database.service() as connection:
+        return await connection.fetchval("select count(*) from discussions")
+
+
+async def test_the_same_request_gets_the_same_answer_and_does_nothing(api: Api, market_id: str) -> None:
+    first = await say(api, market_id, "good question", "a-key")
+    again = await say(api, market_id, "good question", "a-key")
+    assert first[0] == 201
+    assert again == (201, first[1], True)
+    assert not first[2]
+    assert await comments(api) == 1
+
+
+async def test_a_key_is_for_one_request_of_one_wallet(api: Api, market_id: str) -> None:
+    await say(api, market_id, "good question", "a-key")
+    status, body, _ = await say(api, market_id, "bad question", "a-key")
+    assert (status, body["code"]) == (409, "idempotency_conflict")
+    assert (await say(api, market_id, "bad question", "a-key", OTHER))[0] == 201
+    assert await comments(api) == 2
+
+
+async def test_of_requests_at_once_one_is_carried_out(api: Api, market_id: str) -> None:
+    answers = await asyncio.gather(*(say(api, market_id, "good question", "a-key") for _ in range(6)))
+    assert await comments(api) == 1
+    assert {status for status, _, _ in answers} <= {201, 409}
+    assert sum(status == 201 and not replayed for status, _, replayed in answers) == 1
+    assert {body["code"] for status, body, _ in answers if status == 409} <= {"still_under_way"}
+
+
+async def test_what_was_not_tried_can_be_sent_again(api: Api, market_id: str) -> None:
+    assert (await say(api, market_id, "", "a-key"))[0] == 400
+    assert (await say(api, market_id, "good question", "a-key"))[0] == 201
+
+
+async def test_a_refusal_is_an_answer_too(api: Api, market_id: str) -> None:
+    first = await say(api, "ab" * 32, "good question", "a-key")
+    again = await say(api, "ab" * 32, "good question", "a-key")
+    assert (first[0], again[0], again[2]) == (404, 404, True)
+    assert again[1] == first[1]
+
+
+async def test_a_key_whose_daemon_died_is_free_again_after_a_minute(api: Api, market_id: str) -> None:
+    await say(api, market_id, "good question", "a-key")
+    async with api.database.service() as connection:
+        await connection.execute("update idempotency_keys set status = null, body = null")
+    status, body, _ = await say(api, market_id, "good question", "a-key")
+    assert (status, body["code"]) == (409, "still_under_way")
+    async with api.database.service() as connection:
+        await connection.execute("update idempotency_keys set created_at = now() - interval '61 seconds'")
+    status, _, replayed = await say(api, market_id, "good question", "a-key")
+    assert (status, replayed) == (200, False)  # the same words again: the comment that there is
+    assert await comments(api) == 1
+
+
+async def test_an_answer_is_forgotten_after_a_day(api: Api, market_id: str) -> None:
+    await say(api, market_id, "good question", "a-key")
+    async with api.database.service() as connection:
+        await connection.execute("update idempotency_keys set expires_at = now() - interval '1 second'")
+    assert (await say(api, market_id, "another one", "another-key"))[0] == 201
+    async with api.database.service() as connection:
+        assert await connection.fetchval("select array_agg(key) from idempotency_keys") == ["another-key"]
+
+
+@pytest.mark.parametrize("key", ["", "with space", "x" * 129, "ключ"])
+async def test_a_key_that_is_none_is_named(api: Api, market_id: str, key: str) -> None:
+    status, body, _ = await say(api, market_id, "good question", key)
+    assert (status, body["details"][0]["field"]) == (400, "Idempotency-Key")
+    assert await comments(api) == 0
+
+
+async def test_tokens_are_never_written_down(api: Api) -> None:
+    token, _ = api.sessions.open(str(WALLET.pubkey()))
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "a-key"}
+    refreshed = await api.client.post("/api/auth/refresh", headers=headers)
+    assert refreshed.status == 200
+    async with api.database.service() as connection:
+        assert await connection.fetchval("select count(*) from idempotency_keys") == 0

@@ -1,0 +1,115 @@
+"""Writes that are sent again because nobody knows whether they arrived, answered as they were the first time.
+
+A client gives a write a key of its own. The key is taken before the handler runs, and with the answer it is
+settled for a day: the same request gets the same answer, another one is refused. What was not tried, because
+it was malformed, came too often, without proof of a wallet, or at a time when something was out of order, is
+not kept, so that it can be sent again. When a daemon dies in between, the key is free again after a minute;
+the request then runs anew, and every write of the API is by itself one that does nothing twice.
+
+Sessions have no part in this: what is answered there is secret, and is never written down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from zmartd.errors import ZmartdError
+from zmartd.http import keys
+from zmartd.http.auth.identity import IDENTITY
+from zmartd.http.codec import BODY, read_body
+from zmartd.http.errors import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
+from zmartd.http.middleware.errors import error_response
+from zmartd.http.operation import SESSIONS_PATH, WRITES
+from zmartd.log import get_logger
+from zmartd.store import idempotency
+from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.idempotency import Claimed, KeptAnswer
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+MAX_KEPT_BYTES = 262_144
+
+_SANE = re.compile(r"[\x21-\x7e]{1,128}")
+_NOT_TRIED = frozenset({400, 401, 413, 415, 429})
+
+log = get_logger(__name__)
+
+
+def idempotent_writes() -> Middleware:
+    """Has to stand outside of what makes answers of errors: an answer is kept whatever it says."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        key = request.headers.get(HEADER)
+        wallet = request[IDENTITY].caller.wallet
+        if key is None or wallet is None or not _may_write(request):
+            return await handler(request)
+        try:
+            if not _SANE.fullmatch(key):
+                raise InvalidRequest(Problem(HEADER, "must be 1 to 128 visible ASCII characters"))
+            body = request[BODY] = await read_body(request, request.app[keys.SERVER].max_body_bytes)
+            claimed = Claimed(f"wallet:{wallet}", key, _hash(request, body))
+            async with request.app[keys.DATABASE].service() as connection:
+                earlier = await idempotency.claim(connection, claimed)
+            if earlier is not None:
+                return _again(claimed, earlier)
+        except ZmartdError as error:
+            return error_response(request, error)
+        return await _first_time(request, handler, claimed)
+
+    return middleware
+
+
+async def _first_time(request: web.Request, handler: Handler, claimed: Claimed) -> web.StreamResponse:
+    # When this is cancelled nobody here knows what was done: the key stays taken until its time is over.
+    response = await handler(request)
+    body = response.body if isinstance(response, web.Response) else None
+    try:
+        async with request.app[keys.DATABASE].service() as connection:
+            if isinstance(body, bytes) and _is_worth_keeping(response.status, body):
+                location = response.headers.get(hdrs.LOCATION)
+                await idempotency.keep(connection, claimed, response.status, body, location)
+            else:
+                await idempotency.release(connection, claimed)
+    except (DatabaseUnavailable, DatabaseTimeout) as error:
+        # What was done is done, and whoever asked is told so.
+        log.warning("idempotency.not_kept", path=request.path, reason=error.message)
+    return response
+
+
+def _may_write(request: web.Request) -> bool:
+    """Whether there is anything at this path that writes, and whose answer is nobody's secret."""
+    return (
+        request.method in WRITES
+        and not request.path.startswith(SESSIONS_PATH)
+        and request.match_info.http_exception is None
+    )
+
+
+def _is_worth_keeping(status: int, body: bytes) -> bool:
+    return status < 500 and status not in _NOT_TRIED and len(body) <= MAX_KEPT_BYTES
+
+
+def _again(claimed: Claimed, earlier: KeptAnswer) -> web.Response:
+    """Raises IdempotencyConflict, StillUnderWay."""
+    if earlier.request_hash != claimed.request_hash:
+        raise IdempotencyConflict
+    if earlier.status is None:
+        raise StillUnderWay
+    response = web.Response(
+        body=earlier.body, status=earlier.status, content_type="application/json", headers={REPLAYED: "true"}
+    )
+    if earlier.location is not None:
+        response.headers[hdrs.LOCATION] = earlier.location
+    return response
+
+
+def _hash(request: web.Request, body: bytes) -> bytes:
+    """What makes a request the same one: method, path with its query, and body."""
+    said = hashlib.sha256(f"{request.method} {request.path_qs}\n".encode())
+    said.update(body)
+    return said.digest()
