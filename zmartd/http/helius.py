@@ -92,13 +92,10 @@ def _revealed(*secrets: Secret) -> list[bytes]:
     return [secret.reveal().encode() for secret in secrets if secret]
 
 
-PATHS = ("/helius/webhook", "/api/webhooks/helius", "/api/events/webhook")
-"""Where webhooks are registered: the first is the one to use, the others are those of earlier indexers."""
-
-OPERATIONS: tuple[Operation, ...] = tuple(
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
-        path=path,
+        path="/helius/webhook",
         handler=webhook,
         summary="Transactions that Helius delivers",
         tag=MACHINES_TAG,
@@ -106,6 +103,5 @@ OPERATIONS: tuple[Operation, ...] = tuple(
         answers={200: Received},
         errors=(WebhookUnauthorized, MalformedDelivery, BodyTooLarge),
         access=Access.HELIUS,
-    )
-    for path in PATHS
+    ),
 )

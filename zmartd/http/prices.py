@@ -46,18 +46,14 @@ async def get_prices(request: web.Request) -> web.Response:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = tuple(
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
-        path=path,
+        path="/api/markets/{id}/prices",
         handler=get_prices,
-        summary=summary,
+        summary="A market's prices now",
         tag="markets",
         answers={200: Prices},
         errors=(MarketNotFound,),
-    )
-    for path, summary in (
-        ("/api/markets/{id}/prices", "A market's prices now"),
-        ("/api/markets/{id}/price", "A market's prices now, by the path's other name"),
-    )
+    ),
 )

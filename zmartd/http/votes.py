@@ -62,18 +62,6 @@ class VoteRequest(Struct, frozen=True, kw_only=True):
     vote: Annotated[Ballot, Meta(description="true or false, or one of " + ", ".join(_WORDS))]
 
 
-class BallotRequest(Struct, frozen=True, kw_only=True):
-    """A vote on the market that the path names."""
-
-    ALIASES: ClassVar[dict[str, str]] = {
-        "vote_choice": "vote",
-        "approve": "vote",
-        "supportDispute": "vote",
-    }
-
-    vote: Annotated[Ballot, Meta(description="true or false, or one of " + ", ".join(_WORDS))]
-
-
 class VotesQuery(Struct, frozen=True, kw_only=True):
     type: Annotated[Literal["proposal", "dispute"], Meta(description="proposal or dispute")] = "proposal"
 
@@ -126,26 +114,12 @@ class VoteOverview(Struct, frozen=True):
 
 async def cast_proposal_vote(request: web.Request) -> web.Response:
     """POST /api/votes/proposal."""
-    body = await decode_body(request, VoteRequest)
-    return await _cast(request, VoteKind.PROPOSAL, body.market_id, vote=bool(body.vote))
+    return await _cast(request, VoteKind.PROPOSAL)
 
 
 async def cast_dispute_vote(request: web.Request) -> web.Response:
     """POST /api/votes/dispute."""
-    body = await decode_body(request, VoteRequest)
-    return await _cast(request, VoteKind.DISPUTE, body.market_id, vote=bool(body.vote))
-
-
-async def cast_vote_on_proposal(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/vote."""
-    body = await decode_body(request, BallotRequest)
-    return await _cast(request, VoteKind.PROPOSAL, market_ref(request), vote=bool(body.vote))
-
-
-async def cast_vote_on_dispute(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/dispute/vote."""
-    body = await decode_body(request, BallotRequest)
-    return await _cast(request, VoteKind.DISPUTE, market_ref(request), vote=bool(body.vote))
+    return await _cast(request, VoteKind.DISPUTE)
 
 
 async def market_votes(request: web.Request) -> web.Response:
@@ -182,14 +156,15 @@ async def vote_overview(request: web.Request) -> web.Response:
     )
 
 
-async def _cast(request: web.Request, kind: VoteKind, reference: str, *, vote: bool) -> web.Response:
+async def _cast(request: web.Request, kind: VoteKind) -> web.Response:
+    body = await decode_body(request, VoteRequest)
     wallet = require_wallet(request)
     async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        market = await chain_market(connection, reference)
-        cast = await votes.cast(connection, kind, market.id, wallet, vote)
-    news = VoteCast(vote_type=kind, vote=cast.vote, user_wallet=wallet)
-    await _announce(request.app[keys.BUS], Message(market.id, market.version, news, cast.voted_at))
-    return json_response(_body(market.id, kind, wallet, cast), 201)
+        market = await chain_market(connection, body.market_id)
+        vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
+    news = VoteCast(vote_type=kind, vote=vote.vote, user_wallet=wallet)
+    await _announce(request.app[keys.BUS], Message(market.id, market.version, news, vote.voted_at))
+    return json_response(_body(market.id, kind, wallet, vote), 201)
 
 
 async def _announce(bus: Bus, message: Message) -> None:
@@ -237,28 +212,6 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Vote on a disputed outcome",
         tag="votes",
         body=VoteRequest,
-        answers={201: VoteBody},
-        errors=(MarketNotFound, MarketPending, AlreadyVoted, VotingClosed),
-        access=Access.WALLET,
-    ),
-    Operation(
-        method="POST",
-        path="/api/markets/{id}/vote",
-        handler=cast_vote_on_proposal,
-        summary="Vote on this proposed market",
-        tag="votes",
-        body=BallotRequest,
-        answers={201: VoteBody},
-        errors=(MarketNotFound, MarketPending, AlreadyVoted, VotingClosed),
-        access=Access.WALLET,
-    ),
-    Operation(
-        method="POST",
-        path="/api/markets/{id}/dispute/vote",
-        handler=cast_vote_on_dispute,
-        summary="Vote on this disputed outcome",
-        tag="votes",
-        body=BallotRequest,
         answers={201: VoteBody},
         errors=(MarketNotFound, MarketPending, AlreadyVoted, VotingClosed),
         access=Access.WALLET,

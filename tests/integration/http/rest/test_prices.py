@@ -8,8 +8,7 @@ from tests.integration.indexer.story import Story
 from zmartd.market.lmsr import SCALE
 
 
-@pytest.mark.parametrize("name", ["price", "prices"])
-async def test_prices_are_those_after_the_newest_trade(api: Api, name: str) -> None:
+async def test_prices_are_those_after_the_newest_trade(api: Api) -> None:
     story = Story(1)
     story.create()
     story.open_for_trading()
@@ -17,7 +16,7 @@ async def test_prices_are_those_after_the_newest_trade(api: Api, name: str) -> N
     await api.indexer.apply(story.transactions)
 
     for market in (story.market_id.hex(), str(story.market)):
-        answer = await api.anybody.get(f"/api/markets/{market}/{name}")
+        answer = await api.anybody.get(f"/api/markets/{market}/prices")
         assert answer.body == {
             "market_id": story.market_id.hex(),
             "price_yes": story._price() / SCALE,

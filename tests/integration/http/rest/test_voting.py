@@ -23,7 +23,7 @@ async def proposed_market(api: Api) -> str:
 
 
 async def disputed_market(api: Api) -> str:
-    story = Story(2)
+    story = Story(1)
     story.create()
     story.open_for_trading()
     story.trade(2)
@@ -86,26 +86,6 @@ async def test_the_spellings_of_every_client_are_understood(
     named = {name: market_id if value == "{id}" else value for name, value in body.items()}
     cast = await api.as_wallet(WALLET).post("/api/votes/proposal", named)
     assert (cast.status, cast.body["vote"]) == (201, vote)
-
-
-@pytest.mark.parametrize("by_address", [False, True])
-async def test_a_market_s_own_path_takes_votes_on_its_proposal_and_its_dispute(
-    api: Api, by_address: bool
-) -> None:
-    proposed, disputed = await proposed_market(api), await disputed_market(api)
-    voter = api.as_wallet(WALLET)
-
-    async def name(market_id: str) -> str:
-        market = await api.anybody.get(f"/api/markets/{market_id}")
-        return market.body["on_chain_address"] if by_address else market_id
-
-    liked = await voter.post(f"/api/markets/{await name(proposed)}/vote", {"approve": True})
-    assert (liked.status, liked.body["vote_type"], liked.body["vote"]) == (201, "proposal", True)
-    held = await voter.post(f"/api/markets/{await name(disputed)}/dispute/vote", {"supportDispute": False})
-    assert (held.status, held.body["market_id"], held.body["vote"]) == (201, disputed, False)
-
-    nothing = await voter.post(f"/api/markets/{proposed}/vote", {})
-    assert (nothing.status, nothing.body["details"][0]["field"]) == (400, "vote")
 
 
 async def test_a_malformed_vote_is_told_so_before_a_wallet_is_asked_for(api: Api) -> None:
