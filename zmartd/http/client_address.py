@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import hdrs, web
@@ -11,6 +12,10 @@ from zmartd.config import ConfigError
 from zmartd.http import keys
 
 UNKNOWN = "unknown"
+
+_REMEMBERED = 4_096
+_LONG = 200
+"""Characters: what is longer was made up to fill memory."""
 
 
 class TrustedProxies:
@@ -21,6 +26,7 @@ class TrustedProxies:
             self._networks = [ip_network(network, strict=False) for network in networks]
         except ValueError as error:
             raise ConfigError([f"server.trusted_proxies: {error}; give addresses or networks"]) from error
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._client_of)
 
     def client_of(self, peer: str | None, forwarded_for: str) -> str:
         """The last address on the way that is not a proxy of ours.
@@ -28,6 +34,11 @@ class TrustedProxies:
         `peer` is the other end of the connection; `forwarded_for` lists, from far to near, whom each proxy
         got the request from. Whatever stands before a foreign address is that foreigner's claim.
         """
+        if len(forwarded_for) > _LONG:
+            return self._client_of(peer, forwarded_for)
+        return self._remembered(peer, forwarded_for)
+
+    def _client_of(self, peer: str | None, forwarded_for: str) -> str:
         address = _address(peer or "")
         if address is None:
             return UNKNOWN

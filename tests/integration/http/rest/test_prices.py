@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from rest_api import Api
 from rest_stage import Stage
 
