@@ -278,7 +278,12 @@ class System:
                 jwt_secret=config.Secret("the session key of the stress rig, 32 and more"),
                 domains=(f"127.0.0.1:{self._port}",),
             ),
-            rate_limits=config.RateLimits(ip_per_minute=100_000, wallet_per_minute=100_000),
+            rate_limits=config.RateLimits(
+                ip_per_minute=100_000,
+                ip_per_hour=1_000_000,
+                wallet_per_minute=100_000,
+                wallet_per_hour=1_000_000,
+            ),
             tasks=config.Tasks(
                 vote_aggregator=config.VoteAggregator(interval_seconds=0.5, min_proposal_votes=3),
                 market_monitor=config.MarketMonitor(interval_seconds=1.0),

@@ -1,9 +1,9 @@
 """How many requests somebody may send in a minute and in an hour, on all daemons together.
 
-Redis counts. A daemon takes a lease of requests from it, LEASES_PER_MINUTE of which make up the limit, so
-that most requests need no round trip, and when it asks for the next one it says what was left of the last. So
-nobody is ever let through more often than the limit says, and nobody is refused earlier than the limit less
-one lease for each other daemon that the same caller talks to.
+Redis counts. A daemon takes a lease of requests from it, a tenth of the minute's limit or a hundredth of the
+hour's, so that most requests need no round trip, and when it asks for the next one it says what was left of
+the last. So nobody is ever let through more often than the limit says, and nobody is refused earlier than the
+limit less one lease for each other daemon that the same caller talks to, or that died with one.
 
 A window begins with a caller's first request and lasts its full length by Redis' clock. While Redis is away
 each daemon counts by itself, a minute at a time: then the limit holds for each of them.
@@ -26,7 +26,7 @@ from zmartd.clock import Clock
 from zmartd.log import get_logger
 
 MINUTE_SECONDS, HOUR_SECONDS = 60, 3_600
-LEASES_PER_MINUTE = 10
+LEASES_PER_MINUTE, LEASES_PER_HOUR = 10, 100
 MAX_CALLERS = 50_000
 """So many leases are remembered; one that is forgotten is paid for, and taken anew."""
 PATIENCE_SECONDS = 0.5
@@ -173,7 +173,7 @@ class RateLimiter:
         arguments = (
             f"rate:minute:{{{caller}}}",
             f"rate:hour:{{{caller}}}",
-            max(1, rates.per_minute // LEASES_PER_MINUTE),
+            max(1, min(rates.per_minute // LEASES_PER_MINUTE, rates.per_hour // LEASES_PER_HOUR)),
             *(rates.per_minute, MINUTE_SECONDS * 1_000, of_minute),
             *(rates.per_hour, HOUR_SECONDS * 1_000, of_hour),
         )

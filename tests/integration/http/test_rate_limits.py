@@ -87,6 +87,13 @@ async def test_what_was_not_used_in_a_minute_is_not_missing_from_the_hour(redis:
         await a_minute_passes(redis, clock)
 
 
+async def test_daemons_that_die_take_little_of_an_hour_with_them(redis: Redis, clock: Clock) -> None:
+    rates = Rates(per_minute=100_000, per_hour=1_000)
+    for _ in range(20):
+        await RateLimiter(redis, clock).count(CALLER, rates)
+    assert (await RateLimiter(redis, clock).count(CALLER, rates)).remaining == 1_000 - 20 * LEASE - 1
+
+
 async def test_an_hour_that_is_used_up_refuses_in_a_minute_that_is_not(redis: Redis, clock: Clock) -> None:
     limiter, rates = RateLimiter(redis, clock), Rates(per_minute=100, per_hour=150)
     assert admitted(await send(limiter, 100, rates)) == 100
