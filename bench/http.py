@@ -55,13 +55,15 @@ class Bench:
         self._connections = connections
         self._cores = sorted(os.sched_getaffinity(0))
 
-    async def beside_bare(self, name: str, path: str) -> list[Figure]:
-        """Answers per second to `path`, and of a bare handler that returns the same bytes, by turns."""
+    async def beside_bare(self, name: str, route: str, path: str) -> list[Figure]:
+        """Answers per second to `path`, and of a bare handler at `route` that returns the same bytes, by
+        turns.
+        """
         body = await _body(self._port, path)
         daemon_rounds, bare_rounds = [], []
-        async with _bare(body) as bare_port:
+        async with _bare(route, body) as bare_port:
             for _ in range(ROUNDS):
-                bare_rounds.append(await self._ask(bare_port, "/"))
+                bare_rounds.append(await self._ask(bare_port, path))
                 daemon_rounds.append(await self._ask(self._port, path))
         (served, cpu), (bare, bare_cpu) = (_median(rounds) for rounds in (daemon_rounds, bare_rounds))
         note = f"floor: bare handler, the same {len(body)} bytes"
@@ -116,14 +118,14 @@ def _on_core(core: int) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _bare(body: bytes) -> AsyncIterator[int]:
+async def _bare(route: str, body: bytes) -> AsyncIterator[int]:
     """An application that knows nothing but an answer. Gives its port."""
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")
 
     app = web.Application()
-    app.router.add_get("/", answer)
+    app.router.add_get(route, answer)
     async with _listening(app) as port:
         yield port
 
@@ -178,8 +180,8 @@ async def _measured(core: Core, dsn: str, seconds: float, connections: int) -> l
         detail = f"/api/markets/{market}"
         signed_in = {"Authorization": f"Bearer {token}"}
         click.echo("  requests …", err=True)
-        figures += await bench.beside_bare("market detail", detail)
-        figures += await bench.beside_bare("list of 20 markets", "/api/markets?limit=20")
+        figures += await bench.beside_bare("market detail", "/api/markets/{id}", detail)
+        figures += await bench.beside_bare("list of 20 markets", "/api/markets", "/api/markets?limit=20")
         etag = f'"{"0" * 24}", {await _etag(port, detail)}'
         figures += await bench.alone("market detail, known (304)", detail, **{"If-None-Match": etag})
         figures += await bench.alone("market detail, signed in", detail, **signed_in)

@@ -1,4 +1,4 @@
-"""What each middleware adds to a request."""
+"""What each step around a handler adds to a request."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from functools import partial
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
 
 from bench.table import Figure
+from zmartd.clock import SystemClock
+from zmartd.http import keys
+from zmartd.http.middleware.access_log import AccessLog
+from zmartd.http.middleware.rate_limit import RateLimit, tell
+from zmartd.http.middleware.security_headers import secure
+from zmartd.http.rate_limits import RateLimiter
 
 _ROUNDS = 7
 _CALLS = 1_000
@@ -40,23 +46,43 @@ class Net:
 
 
 async def measure(app: web.Application, request: web.Request) -> list[Figure]:
-    """Microseconds that each middleware takes for `request` in front of a handler that does nothing, and what
-    the request's own handler takes.
+    """Microseconds that each step around a handler takes for `request`, each by itself, what all of them take
+    together, and what the request's own handler takes.
     """
+    clock = SystemClock()
+    log = AccessLog(clock)
+    limiter = RateLimiter(app[keys.REDIS], clock)
+    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[keys.TRUSTED_PROXIES], ())
+    headers: CIMultiDict[str] = CIMultiDict()
+
+    def logged() -> None:
+        log.note(request, log.name(request), 200, 0.001)
+
+    async def counted() -> None:
+        account = limit.account_of(request)
+        assert account is not None
+        now = clock.monotonic()
+        tell(headers, limiter.count_leased(account[0], now) or await limiter.count(*account))
 
     async def handler(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"{}")
 
+    (around,) = app.middlewares
     alone = await _microseconds(partial(handler, request))
-    figures = []
-    for middleware in app.middlewares:
-        microseconds = await _microseconds(partial(middleware, request, handler))
-        figures.append(
-            Figure(f"middleware {_name(middleware)}", max(microseconds - alone, 0.0), "µs", note="CPU")
-        )
+    together = await _microseconds(partial(around, request, handler)) - alone
     kept = await _microseconds(partial(request.match_info.route.handler, request))
-    figures.append(Figure("handler, from memory", kept, "µs", note="CPU: key, look-up, response"))
-    return figures
+    steps = [
+        ("access log", await _microseconds(partial(_at_once, logged)), "with writing its line"),
+        ("rate limits", await _microseconds(counted), "with the headers that tell of them"),
+        ("security headers", await _microseconds(partial(_at_once, partial(secure, headers))), ""),
+        ("all steps", together, "also authentication of nobody, errors, CORS, keys of writes"),
+        ("handler, from memory", kept, "key, look-up, response"),
+    ]
+    return [Figure(name, microseconds, "µs", note=f"CPU; {note}") for name, microseconds, note in steps]
+
+
+async def _at_once(call: Callable[[], None]) -> None:
+    call()
 
 
 async def _microseconds(call: Callable[[], Awaitable[object]]) -> float:
@@ -67,7 +93,3 @@ async def _microseconds(call: Callable[[], Awaitable[object]]) -> float:
             await call()
         best = min(best, time.perf_counter() - started)
     return best / _CALLS * 1e6
-
-
-def _name(middleware: Middleware | Handler) -> str:
-    return getattr(middleware, "__qualname__", repr(middleware)).split(".")[0]

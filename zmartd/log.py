@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
 import structlog
+from msgspec import Struct
+from structlog.typing import EventDict
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "console"]
@@ -18,31 +21,26 @@ Format = Literal["json", "console"]
 CURRENT_REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 """The id of the request that is being answered, which every line carries that is logged meanwhile."""
 
+_ENCODER = msgspec.json.Encoder(enc_hook=repr)
+
 
 def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     """Send every log line, the standard library's included, to `stream` (default: stderr)."""
-    out = stream or sys.stderr
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        add_request_id,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    out = _Output(stream or sys.stderr, takes_encoded=fmt == "json" and level in ("debug", "info"))
+    shared: list[structlog.typing.Processor] = [structlog.contextvars.merge_contextvars, describe]
     renderer: list[structlog.typing.Processor]
     if fmt == "json":
         renderer = [
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             ),
-            structlog.processors.EventRenamer("action"),
-            structlog.processors.JSONRenderer(_encode),
+            _json_line,
         ]
     else:
         # Plain tracebacks: the pretty ones show local variables, and a secret can be one.
         renderer = [
             structlog.dev.ConsoleRenderer(
-                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=out.stream.isatty(), exception_formatter=structlog.dev.plain_traceback
             )
         ]
     structlog.configure(
@@ -50,10 +48,10 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
         # A line below the level costs a call of a method that does nothing.
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # Our own lines do not pass through the standard library, which takes three times as long.
-        logger_factory=lambda name=__name__: _Lines(name, out),
+        logger_factory=out,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(out)
+    handler = logging.StreamHandler(out.stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -67,38 +65,76 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
         logging.getLogger(chatty).setLevel("WARNING")
 
 
-class _Lines:
-    """Writes the lines of the logger `name`. One that cannot be written is lost, and nothing else."""
-
-    def __init__(self, name: str, stream: TextIO) -> None:
-        self.name = name
-        self._stream = stream
-
-    def info(self, line: str) -> None:
+def write_together(logger: str, lines: Sequence[Struct]) -> None:
+    """Write many lines at level info, each a struct of its fields, `action` among them, for little more than
+    one costs. What `describe` adds to other lines has to be in them.
+    """
+    out = structlog.get_config()["logger_factory"]
+    if isinstance(out, _Output) and out.takes_encoded:
         try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            out.write(_ENCODER.encode_lines(lines).decode().removesuffix("\n"))
+        except ValueError:  # one of them is no proper text
+            out.write("\n".join(map(_encoded, lines)))
+        return
+    write = get_logger(logger).info
+    for line in lines:
+        fields = msgspec.structs.asdict(line)
+        write(fields.pop("action"), **fields)
+
+
+class _Output:
+    """Where lines go; the factory of the loggers that write there. `takes_encoded`: JSON, at level info."""
+
+    def __init__(self, stream: TextIO, *, takes_encoded: bool) -> None:
+        self.stream = stream
+        self.takes_encoded = takes_encoded
+
+    def __call__(self, name: str = __name__) -> _Lines:
+        return _Lines(name, self)
+
+    def write(self, text: str) -> None:
+        """Write one line or several. What cannot be written is lost, and nothing else."""
+        try:
+            self.stream.write(text + "\n")
+            self.stream.flush()
         except (OSError, ValueError):
             return
 
-    debug = warning = error = critical = info
+
+class _Lines:
+    """Writes the lines of the logger `name`."""
+
+    def __init__(self, name: str, out: _Output) -> None:
+        self.name = name
+        self.debug = self.info = self.warning = self.error = self.critical = out.write
 
 
-def _encode(event: structlog.typing.EventDict, default: Callable[[Any], Any]) -> str:
-    try:
-        return msgspec.json.encode(event, enc_hook=default).decode()
-    except (TypeError, ValueError, OverflowError):
-        return json.dumps(event, default=default)  # what a caller sent may be no proper text
-
-
-def add_request_id(
-    _logger: object, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """The structlog processor that puts the id on a line."""
-    request_id = CURRENT_REQUEST_ID.get(None)
-    if request_id is not None:
-        event["request_id"] = request_id
+def describe(logger: Any, method: str, event: EventDict) -> EventDict:
+    """The structlog processor that says of each line when it was written, how grave it is, by which logger,
+    and for which request. A line that was kept for later has a time and a request of its own.
+    """
+    event["level"] = "warning" if method == "warn" else "error" if method == "exception" else method
+    record = event.get("_record")  # of the standard library's
+    event["logger"] = getattr(logger if record is None else record, "name", None)
+    if "request_id" not in event:
+        request_id = CURRENT_REQUEST_ID.get(None)
+        if request_id is not None:
+            event["request_id"] = request_id
+    if "timestamp" not in event:
+        event["timestamp"] = datetime.now(UTC)
     return event
+
+
+def _json_line(_logger: object, _method: str, event: EventDict) -> str:
+    return _encoded({"action": event.pop("event"), **event})
+
+
+def _encoded(line: Struct | EventDict) -> str:
+    try:
+        return _ENCODER.encode(line).decode()
+    except (TypeError, ValueError, OverflowError):  # what a caller sent may be no proper text
+        fields = msgspec.structs.asdict(line) if isinstance(line, Struct) else line
+        return json.dumps(fields, default=str)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from msgspec import Struct
 
 from zmartd import log
 
@@ -66,6 +67,32 @@ def test_a_line_with_what_is_no_proper_text_or_no_json_is_written_all_the_same()
     line = json.loads(stream.getvalue())
     assert (line["path"], line["lamports"]) == ("/\ud800", 2**70)
     assert "object" in line["thing"]
+
+
+class Told(Struct):
+    action: str
+    path: str
+
+
+@pytest.mark.parametrize("path", ["/markets", "/\ud800"])
+def test_lines_that_are_written_together_are_lines_like_any_other(path: str) -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream)
+    log.write_together("test", [Told("one.told", "/"), Told("two.told", path)])
+    log.get_logger("test").info("three.told")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["action"] for line in lines] == ["one.told", "two.told", "three.told"]
+    assert lines[1]["path"] == path
+
+
+@pytest.mark.parametrize(("level", "fmt", "written"), [("info", "console", True), ("warning", "json", False)])
+def test_lines_written_together_keep_to_format_and_level(
+    level: log.Level, fmt: log.Format, *, written: bool
+) -> None:
+    stream = io.StringIO()
+    log.configure(level, fmt, stream)
+    log.write_together("test", [Told("one.told", "/markets")])
+    assert ("one.told" in stream.getvalue()) == written
 
 
 def test_a_stream_that_takes_no_more_stops_nobody() -> None:

@@ -5,38 +5,31 @@ from __future__ import annotations
 from aiohttp import web
 
 from zmartd.http import keys
-from zmartd.http.auth.identity import Authenticator, authentication
+from zmartd.http.auth.identity import Authenticator
 from zmartd.http.hot.answers import HotAnswers
-from zmartd.http.middleware.access_log import access_log
-from zmartd.http.middleware.errors import errors
-from zmartd.http.middleware.idempotency import idempotent_writes
-from zmartd.http.middleware.rate_limit import rate_limit
-from zmartd.http.middleware.security_headers import security_headers
+from zmartd.http.middleware.access_log import AccessLog
+from zmartd.http.middleware.chain import chain
+from zmartd.http.middleware.rate_limit import RateLimit
 from zmartd.http.rate_limits import RateLimiter
 from zmartd.http.routes import MACHINES, setup_routes
 
 
 def setup(app: web.Application) -> None:
-    """Install the middlewares, in the order that `zmartd.http.middleware` explains, and the routes.
+    """Install the routes, and around them what `zmartd.http.middleware` explains.
 
     Every key of `zmartd.http.keys` has to be set but HOT_ANSWERS, which is set here.
     """
     clock = app[keys.CLOCK]
-    machines = {route.path for route in MACHINES}
-    authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
-    app.middlewares.extend(
-        [
-            access_log(clock, quiet=machines),
-            security_headers(),
-            errors(),
-            authentication(authenticator),
-        ]
-    )
-    if app[keys.RATE_LIMITS].enabled:
-        limiter = RateLimiter(app[keys.REDIS], clock)
-        app.middlewares.append(rate_limit(limiter, app[keys.RATE_LIMITS], machines))
-    # What a handler raises has to be an answer before it is kept, or tells the caller where it stands.
-    app.middlewares.extend([idempotent_writes(), errors()])
+    machines = frozenset(route.path for route in MACHINES)
     app[keys.HOT_ANSWERS] = HotAnswers(clock)
     app[keys.BUS].watch(app[keys.HOT_ANSWERS].heard)
-    setup_routes(app)
+    limits = app[keys.RATE_LIMITS]
+    limit = None
+    if limits.enabled:
+        limiter = RateLimiter(app[keys.REDIS], clock)
+        limit = RateLimit(limiter, limits, app[keys.TRUSTED_PROXIES], machines)
+    authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
+    browsers = setup_routes(app)
+    log = AccessLog(clock, quiet=machines)
+    app.middlewares.append(chain(clock, log, authenticator, limit, browsers))
+    app.on_cleanup.append(log.close)

@@ -6,7 +6,8 @@ the last. So nobody is ever let through more often than the limit says, and nobo
 limit less one lease for each other daemon that the same caller talks to, or that died with one.
 
 A window begins with a caller's first request and lasts its full length by Redis' clock. While Redis is away
-each daemon counts by itself, a minute at a time: then the limit holds for each of them.
+each daemon counts by itself, a minute at a time, and goes on from what it knows of the hour: then the limits
+hold for each of them. What was let through meanwhile is not told to Redis afterwards.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from collections.abc import Awaitable
 from typing import cast
 
 from msgspec import Struct
-from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from zmartd.clock import Clock
 from zmartd.log import get_logger
+from zmartd.metrics import Counts
 
 MINUTE_SECONDS, HOUR_SECONDS = 60, 3_600
 LEASES_PER_MINUTE, LEASES_PER_HOUR = 10, 100
@@ -56,8 +57,11 @@ end
 return answer
 """
 
-_requests = Counter("zmartd_rate_limited_requests", "Requests by what their rate limit said", ["outcome"])
-_ADMITTED, _REFUSED = (_requests.labels(outcome) for outcome in ("admitted", "refused"))
+_OUTCOMES = ("admitted", "refused")
+_requests = Counts(
+    "zmartd_rate_limited_requests", "Requests by what their rate limit said", "outcome", _OUTCOMES
+)
+_ADMITTED, _REFUSED = (_requests[outcome] for outcome in _OUTCOMES)
 
 log = get_logger(__name__)
 
@@ -77,6 +81,7 @@ class Standing(Struct, frozen=True):
     remaining: int
     reset_seconds: int
     """Until this window is over: when refused, until the next request may be let through."""
+    rates: Rates
 
 
 class _Window(Struct, frozen=True):
@@ -88,85 +93,104 @@ class _Window(Struct, frozen=True):
 
 
 class _Lease:
-    """So many requests may be let through until it ends; then, or when they are used up, the next is due."""
+    """So many requests may be let through until it ends; then, or when they are used up, the next is due.
 
-    __slots__ = ("asking", "ends", "left", "windows")
+    `shared`: it came from Redis, and what is left of it goes back there.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("asking", "ends", "hour", "left", "minute", "narrowest", "rates", "shared")
+
+    def __init__(self, rates: Rates) -> None:
+        self.rates = rates
+        self.minute = self.hour = self.narrowest = _Window(0, 0, 0.0)
         self.left = 0
         self.ends = 0.0
-        self.windows: tuple[_Window, ...] = ()
+        self.shared = False
         self.asking: asyncio.Task[None] | None = None
 
-    def can_be_followed(self) -> bool:
-        """Whether there is more to be had before the windows are over."""
-        return all(window.left for window in self.windows)
+    def grant(self, left: int, minute: _Window, hour: _Window, *, shared: bool) -> None:
+        """Begin anew with `left` requests, out of what is left of the two windows."""
+        self.left, self.minute, self.hour, self.shared = left, minute, hour, shared
+        self.narrowest = min(minute, hour, key=lambda window: (window.left, -window.ends))
+        used_up = [window.ends for window in (minute, hour) if left == 0 and window.left == 0]
+        self.ends = max(used_up) if used_up else min(minute.ends, hour.ends)
+
+    def count(self, now: float) -> Standing:
+        """Count one request while the lease lasts."""
+        admitted = self.left > 0
+        if admitted:
+            _ADMITTED.value += 1
+            self.left -= 1
+            if self.left == 0 and self.narrowest.left:
+                self.ends = now  # there is more to be had
+        else:
+            _REFUSED.value += 1
+        window = self.narrowest
+        seconds = math.ceil(window.ends - now)
+        return Standing(admitted, window.limit, window.left + self.left, seconds, self.rates)
 
     def unspent(self, now: float) -> list[int]:
-        """What is left of it, for the minute and the hour, where that is still the same one."""
-        if len(self.windows) < 2:
+        """What goes back to the minute and the hour, where those are still the same ones."""
+        if not self.shared:
             return [0, 0]
-        return [self.left if now < window.ends else 0 for window in self.windows]
-
-    def standing(self, now: float, *, admitted: bool) -> Standing:
-        least = min(self.windows, key=lambda window: (window.left, -window.ends))
-        seconds = max(1, math.ceil(least.ends - now))
-        return Standing(admitted, least.limit, least.left + self.left, seconds)
+        return [self.left if now < window.ends else 0 for window in (self.minute, self.hour)]
 
 
 class RateLimiter:
     """Counts requests by caller. Bounded in memory, and never in the way of a request when Redis is."""
 
     def __init__(self, redis: Redis, clock: Clock, max_callers: int = MAX_CALLERS) -> None:
-        self._redis = redis
+        self.redis = redis
         self._clock = clock
         self._max_callers = max_callers
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
         self._away_until = 0.0
 
+    def count_leased(self, caller: str, now: float) -> Standing | None:
+        """Count one request of `caller` where that takes no question; None: it was not counted.
+
+        `now` is by the monotonic clock.
+        """
+        lease = self._leases.get(caller)
+        if lease is None or now >= lease.ends:
+            return None
+        self._leases.move_to_end(caller)
+        return lease.count(now)
+
     async def count(self, caller: str, rates: Rates) -> Standing:
         """Count one request of `caller`, an address or a wallet. Never raises."""
-        lease = self._lease_of(caller)
-        while True:
-            now = self._clock.monotonic()
-            if now < lease.ends:
-                break
+        lease = self._lease_of(caller, rates)
+        while (now := self._clock.monotonic()) >= lease.ends:
             if lease.asking is None:
-                lease.asking = asyncio.create_task(self._renew(caller, lease, rates), name="rate limit")
+                lease.asking = asyncio.create_task(self._renew(caller, lease), name="rate limit")
             await asyncio.shield(lease.asking)
-        if lease.left == 0:
-            _REFUSED.inc()
-            return lease.standing(now, admitted=False)
-        _ADMITTED.inc()
-        lease.left -= 1
-        if lease.left == 0 and lease.can_be_followed():
-            lease.ends = now
-        return lease.standing(now, admitted=True)
+        return lease.count(now)
 
-    def _lease_of(self, caller: str) -> _Lease:
+    def _lease_of(self, caller: str, rates: Rates) -> _Lease:
         lease = self._leases.get(caller)
         if lease is None:
-            lease = self._leases[caller] = _Lease()
+            lease = self._leases[caller] = _Lease(rates)
             if len(self._leases) > self._max_callers:
                 self._leases.popitem(last=False)
         else:
             self._leases.move_to_end(caller)
         return lease
 
-    async def _renew(self, caller: str, lease: _Lease, rates: Rates) -> None:
+    async def _renew(self, caller: str, lease: _Lease) -> None:
         try:
             if self._clock.monotonic() < self._away_until:
-                self._alone(lease, rates)
+                self._alone(lease)
                 return
-            await self._ask(caller, lease, rates)
+            await self._ask(caller, lease)
         except (RedisError, OSError) as error:
             log.warning("rate_limit.alone", reason=type(error).__name__)
             self._away_until = self._clock.monotonic() + AWAY_SECONDS
-            self._alone(lease, rates)
+            self._alone(lease)
         finally:
             lease.asking = None
 
-    async def _ask(self, caller: str, lease: _Lease, rates: Rates) -> None:
+    async def _ask(self, caller: str, lease: _Lease) -> None:
+        rates = lease.rates
         # Taken before the question, so that a window is never believed to last longer than it does.
         now = self._clock.monotonic()
         of_minute, of_hour = lease.unspent(now)
@@ -178,19 +202,26 @@ class RateLimiter:
             *(rates.per_hour, HOUR_SECONDS * 1_000, of_hour),
         )
         async with asyncio.timeout(PATIENCE_SECONDS):
-            answer = await cast("Awaitable[list[int]]", self._redis.eval(_LEASE, 2, *arguments))
+            answer = await cast("Awaitable[list[int]]", self.redis.eval(_LEASE, 2, *arguments))
         granted, minute_left, minute_ms, hour_left, hour_ms = answer
-        lease.windows = (
+        lease.grant(
+            granted,
             _Window(rates.per_minute, minute_left, now + minute_ms / 1_000),
             _Window(rates.per_hour, hour_left, now + hour_ms / 1_000),
+            shared=True,
         )
-        lease.left = granted
-        used_up = [window.ends for window in lease.windows if granted == 0 and window.left == 0]
-        lease.ends = max(used_up) if used_up else min(window.ends for window in lease.windows)
 
-    def _alone(self, lease: _Lease, rates: Rates) -> None:
-        """A minute's worth on this daemon's own account."""
-        ends = self._clock.monotonic() + MINUTE_SECONDS
-        lease.left = min(rates.per_minute, rates.per_hour)
-        lease.windows = (_Window(rates.per_minute, 0, ends),)
-        lease.ends = ends
+    def _alone(self, lease: _Lease) -> None:
+        """A minute's worth on this daemon's own account, out of what it knows to be left of the hour."""
+        now, rates, hour = self._clock.monotonic(), lease.rates, lease.hour
+        if now < hour.ends:
+            left, ends = hour.left + lease.left, hour.ends
+        else:
+            left, ends = rates.per_hour, now + HOUR_SECONDS
+        granted = min(rates.per_minute, left)
+        lease.grant(
+            granted,
+            _Window(rates.per_minute, 0, min(ends, now + MINUTE_SECONDS)),
+            _Window(rates.per_hour, left - granted, ends),
+            shared=False,
+        )

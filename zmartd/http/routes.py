@@ -35,37 +35,41 @@ from zmartd.http import (
 from zmartd.http.auth import routes as auth
 from zmartd.http.hot.operations import kept_in_memory
 from zmartd.http.middleware import cors
+from zmartd.http.middleware.cors import BrowserHeaders
+from zmartd.http.middleware.idempotency import answered_once
 from zmartd.http.openapi import endpoint as openapi
 from zmartd.http.openapi.endpoint import Published
 from zmartd.http.operation import Operation, by_path
 from zmartd.http.ws import operations as websocket
 
-API: tuple[Operation, ...] = kept_in_memory(
-    by_path(
-        auth.OPERATIONS
-        + markets.OPERATIONS
-        + prices.OPERATIONS
-        + discovery.OPERATIONS
-        + feed.OPERATIONS
-        + candles.OPERATIONS
-        + holders.OPERATIONS
-        + settlement.OPERATIONS
-        + platform.OPERATIONS
-        + market_creation.OPERATIONS
-        + market_actions.OPERATIONS
-        + trades.OPERATIONS
-        + trade_history.OPERATIONS
-        + estimate.OPERATIONS
-        + transactions.OPERATIONS
-        + votes.OPERATIONS
-        + vote_transactions.OPERATIONS
-        + profiles.OPERATIONS
-        + users.OPERATIONS
-        + user_activity.OPERATIONS
-        + portfolio.OPERATIONS
-        + leaderboard.OPERATIONS
-        + discussions.OPERATIONS
-        + openapi.OPERATIONS
+API: tuple[Operation, ...] = answered_once(
+    kept_in_memory(
+        by_path(
+            auth.OPERATIONS
+            + markets.OPERATIONS
+            + prices.OPERATIONS
+            + discovery.OPERATIONS
+            + feed.OPERATIONS
+            + candles.OPERATIONS
+            + holders.OPERATIONS
+            + settlement.OPERATIONS
+            + platform.OPERATIONS
+            + market_creation.OPERATIONS
+            + market_actions.OPERATIONS
+            + trades.OPERATIONS
+            + trade_history.OPERATIONS
+            + estimate.OPERATIONS
+            + transactions.OPERATIONS
+            + votes.OPERATIONS
+            + vote_transactions.OPERATIONS
+            + profiles.OPERATIONS
+            + users.OPERATIONS
+            + user_activity.OPERATIONS
+            + portfolio.OPERATIONS
+            + leaderboard.OPERATIONS
+            + discussions.OPERATIONS
+            + openapi.OPERATIONS
+        )
     )
 )
 """What browsers call, too."""
@@ -77,10 +81,10 @@ OPERATIONS: tuple[Operation, ...] = API + MACHINES + websocket.OPERATIONS + docs
 """Everything there is."""
 
 
-def setup_routes(app: web.Application) -> None:
-    """Add every route. Needs the keys SERVER and IDL."""
+def setup_routes(app: web.Application) -> BrowserHeaders:
+    """Add every route. Needs the keys SERVER and IDL. Gives what `cors.install` gives."""
     app[keys.OPENAPI] = Published(OPERATIONS, app[keys.IDL])
     app[keys.DOCS] = docs.read_files()
     browsers = app.add_routes([operation.route() for operation in API])
     app.add_routes([operation.route() for operation in OPERATIONS[len(API) :]])
-    cors.install(app, browsers, app[keys.SERVER].cors_origins)
+    return cors.install(app, browsers, app[keys.SERVER].cors_origins)

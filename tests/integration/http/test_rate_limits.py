@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from zmartd.http.rate_limits import MINUTE_SECONDS, RateLimiter, Rates, Standing
+from zmartd.http.rate_limits import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates, Standing
 
 RATES = Rates(per_minute=100, per_hour=1_000)
 LEASE = 10
@@ -126,6 +126,34 @@ async def test_without_a_server_each_daemon_keeps_the_limit_by_itself(clock: Clo
     assert [standing.admitted for standing in standings] == [True] * 100 + [False]
     clock.ahead += MINUTE_SECONDS
     assert (await limiter.count(CALLER, RATES)).admitted
+    await nowhere.aclose()
+
+
+async def test_without_a_server_the_hour_goes_on_from_what_was_known_of_it(
+    redis: Redis, clock: Clock
+) -> None:
+    limiter, rates = RateLimiter(redis, clock), Rates(per_minute=100, per_hour=150)
+    assert admitted(await send(limiter, 60, rates)) == 60
+    limiter.redis = Redis(host="127.0.0.1", port=1)
+    clock.ahead += MINUTE_SECONDS
+    assert admitted(await send(limiter, 120, rates)) == 90
+    clock.ahead += MINUTE_SECONDS
+    refused = await limiter.count(CALLER, rates)
+    assert (refused.admitted, refused.limit) == (False, 150)
+    assert refused.reset_seconds > MINUTE_SECONDS
+    clock.ahead += HOUR_SECONDS
+    assert (await limiter.count(CALLER, rates)).admitted
+    await limiter.redis.aclose()
+
+
+async def test_what_was_granted_without_a_server_is_not_given_back_to_it(redis: Redis, clock: Clock) -> None:
+    nowhere = Redis(host="127.0.0.1", port=1)
+    limiter = RateLimiter(nowhere, clock)
+    await send(limiter, 1)
+    limiter.redis = redis
+    clock.ahead += MINUTE_SECONDS
+    await send(limiter, 1)
+    assert int(await redis.get(f"rate:hour:{{{CALLER}}}")) == LEASE
     await nowhere.aclose()
 
 

@@ -1,26 +1,33 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, make_mocked_request
 from msgspec import Meta, Struct
 from pytest_aiohttp.plugin import AiohttpClient
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from zmartd.clock import SystemClock
-from zmartd.config import Server
+from zmartd.config import Auth, Secret, Server
 from zmartd.errors import ZmartdError
 from zmartd.http import keys
+from zmartd.http.auth.identity import Authenticator
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.tokens import Tokens
 from zmartd.http.codec import decode_body, json_response
 from zmartd.http.fields import U64
 from zmartd.http.middleware import cors
-from zmartd.http.middleware.access_log import access_log
-from zmartd.http.middleware.errors import errors
-from zmartd.http.middleware.security_headers import HEADERS, security_headers
-from zmartd.log import add_request_id, get_logger
+from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, AccessLog
+from zmartd.http.middleware.chain import chain
+from zmartd.http.middleware.security_headers import HEADERS
+from zmartd.log import describe, get_logger
 from zmartd.store.markets import MarketNotFound
+
+AUTH = Auth(jwt_secret=Secret("unit-tests-sign-nothing-with-this-"))
 
 Client = TestClient[web.Request, web.Application]
 
@@ -59,14 +66,13 @@ async def broken(_: web.Request) -> web.Response:
 
 
 @pytest.fixture
-async def client(aiohttp_client: AiohttpClient) -> Client:
-    app = web.Application(
-        middlewares=[
-            access_log(SystemClock(), lambda: "generated-id", quiet={"/probe"}),
-            security_headers(),
-            errors(),
-        ]
-    )
+def access_log() -> AccessLog:
+    return AccessLog(SystemClock(), lambda: "generated-id", quiet={"/probe"})
+
+
+@pytest.fixture
+async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client:
+    app = web.Application()
     app[keys.SERVER] = Server(max_body_bytes=4_096)
     routes = app.add_routes(
         [
@@ -77,7 +83,10 @@ async def client(aiohttp_client: AiohttpClient) -> Client:
             web.get("/broken", broken),
         ]
     )
-    cors.install(app, routes, ["https://app.example"])
+    clock = SystemClock()
+    sessions = Sessions(Tokens(AUTH, clock, str), Redis(), clock)  # nobody here signs in
+    browsers = cors.install(app, routes, ["https://app.example"])
+    app.middlewares.append(chain(clock, access_log, Authenticator(sessions, False, clock), None, browsers))
     return await aiohttp_client(app)
 
 
@@ -108,10 +117,11 @@ async def test_an_odd_request_id_is_replaced(client: Client, request_id: str) ->
 
 @pytest.mark.parametrize("path", ["/broken", "/forgotten"])
 async def test_an_unexpected_failure_is_logged_and_tells_the_caller_nothing(
-    client: Client, path: str
+    client: Client, access_log: AccessLog, path: str
 ) -> None:
     with capture_logs() as lines:
         response = await client.get(path)
+        access_log.flush()
     assert await error_of(response) == (500, "Unexpected", "internal_error")
     assert "hunter2" not in await response.text()
     assert [line["event"] for line in lines] == ["http.failed", "http.request"]
@@ -190,18 +200,22 @@ async def test_browsers_of_other_origins_may_not(client: Client) -> None:
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_the_access_log_names_the_route_and_its_status(client: Client) -> None:
+async def test_the_access_log_names_the_route_and_its_status(client: Client, access_log: AccessLog) -> None:
     with capture_logs() as lines:
         await client.get("/missing?token=secret")
+        access_log.flush()
     line = lines[-1]
     assert (line["event"], line["route"], line["status"]) == ("http.request", "/missing", 404)
     assert "secret" not in str(lines)
 
 
-async def test_what_machines_ask_all_the_time_is_logged_at_info_only_when_it_fails(client: Client) -> None:
+async def test_what_machines_ask_all_the_time_is_logged_at_info_only_when_it_fails(
+    client: Client, access_log: AccessLog
+) -> None:
     with capture_logs() as lines:
         await client.get("/probe")
         await client.get("/probe?fail")
+        access_log.flush()
     told = [(line["status"], line["log_level"]) for line in lines if line["event"] == "http.request"]
     assert told == [(200, "debug"), (404, "info")]
 
@@ -210,12 +224,36 @@ async def test_a_handlers_own_header_wins(client: Client) -> None:
     assert (await client.get("/probe")).headers.getall("Cache-Control") == ["max-age=5"]
 
 
-async def test_every_line_of_a_request_carries_its_id(client: Client) -> None:
-    with capture_logs(processors=[add_request_id]) as lines:
-        await client.get("/probe", headers={"X-Request-Id": "from-the-caller"})
+async def test_every_line_of_a_request_carries_its_id(client: Client, access_log: AccessLog) -> None:
+    with capture_logs(processors=[describe]) as lines:
+        await client.get("/probe?fail", headers={"X-Request-Id": "from-the-caller"})
+        await client.get("/probe", headers={"X-Request-Id": "from-another"})
         get_logger("test").info("test.outside")
+        access_log.flush()
     assert [(line["event"], line.get("request_id")) for line in lines] == [
-        ("probe.asked", "from-the-caller"),
-        ("http.request", "from-the-caller"),
+        ("probe.asked", "from-another"),
+        ("http.request", "from-another"),
         ("test.outside", None),
+        ("http.request", "from-the-caller"),
     ]
+
+
+async def test_lines_that_are_kept_are_written_after_a_moment(client: Client) -> None:
+    with capture_logs() as lines:
+        await client.get("/missing")
+        async with asyncio.timeout(10):
+            while not lines:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(HELD_SECONDS / 5)
+    assert [line["event"] for line in lines] == ["http.request"]
+
+
+async def test_as_many_lines_are_kept_as_fit_and_the_rest_when_the_application_ends(
+    client: Client, access_log: AccessLog
+) -> None:
+    request = make_mocked_request("GET", "/missing", app=client.app)
+    with capture_logs() as lines:
+        for number in range(HELD_LINES + 1):
+            access_log.note(request, f"request-{number}", 200, 0.001)
+        assert len(lines) == HELD_LINES
+        await access_log.close(client.app)
+    assert [line["request_id"] for line in lines] == [f"request-{number}" for number in range(HELD_LINES + 1)]

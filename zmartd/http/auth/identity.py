@@ -1,11 +1,10 @@
-"""Who sends a request: the authentication middleware, and what handlers ask it."""
+"""Who sends a request: found out by the middlewares, asked for by handlers."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp import web
 from msgspec import Struct
 
 from zmartd.clock import Clock
@@ -42,6 +41,8 @@ class Identity(Struct, frozen=True):
 
 
 IDENTITY = web.RequestKey("identity", Identity)
+"""Set for every request. It refuses nobody: handlers say what they need with the functions below."""
+ANONYMOUS = Identity()
 
 
 class Authenticator:
@@ -52,10 +53,8 @@ class Authenticator:
         self._accepts_legacy = accepts_legacy
         self._clock = clock
 
-    async def identify(self, authorization: str | None) -> Identity:
+    async def identify(self, authorization: str) -> Identity:
         """Whom a header proves. A bad one proves nobody, and is remembered for whoever needs a wallet."""
-        if not authorization:
-            return Identity()
         scheme, _, credentials = authorization.partition(" ")
         try:
             if scheme.lower() == BEARER.lower():
@@ -67,17 +66,6 @@ class Authenticator:
         except (Unauthorized, SessionsUnavailable) as error:
             return Identity(refused=error)
         return Identity(refused=BadMessage("The Authorization header has to be `Bearer <token>`."))
-
-
-def authentication(authenticator: Authenticator) -> Middleware:
-    """Notes who is calling. It refuses nobody: handlers say what they need with the functions below."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[IDENTITY] = await authenticator.identify(request.headers.get(hdrs.AUTHORIZATION))
-        return await handler(request)
-
-    return middleware
 
 
 def caller_of(request: web.Request) -> Caller:

@@ -11,9 +11,9 @@ from hashlib import blake2b
 from aiohttp import hdrs
 from msgspec import Struct
 from multidict import CIMultiDict
-from prometheus_client import Counter
 
 from zmartd.clock import Clock
+from zmartd.metrics import Counts
 from zmartd.realtime.messages import Gap, Message
 
 MAX_AGE_SECONDS = 2.0
@@ -22,8 +22,11 @@ MAX_BYTES = 32 * 2**20
 EVERY_MARKET = "*"
 
 _OVERHEAD_BYTES = 1_024
-_answers = Counter("zmartd_hot_answers", "Answers that may be served from memory, by where from", ["source"])
-_FROM_MEMORY, _READ, _SHARED = (_answers.labels(source) for source in ("memory", "database", "flight"))
+_SOURCES = ("memory", "database", "flight")
+_answers = Counts(
+    "zmartd_hot_answers", "Answers that may be served from memory, by where from", "source", _SOURCES
+)
+_FROM_MEMORY, _READ, _SHARED = (_answers[source] for source in _SOURCES)
 
 
 class Key(Struct, frozen=True):
@@ -93,16 +96,23 @@ class HotAnswers:
         self._keys: defaultdict[str, set[Key]] = defaultdict(set)
         """Those kept or being read, by what drops them."""
 
+    def kept(self, key: Key) -> Answer | None:
+        """The answer as it was at the last news, if it is in memory."""
+        kept = self._kept.get(key)
+        if kept is None or self._clock.monotonic() >= kept.until:
+            return None
+        self._kept.move_to_end(key)
+        _FROM_MEMORY.value += 1
+        return kept.answer
+
     async def get(self, key: Key, read: Read) -> Answer:
         """The answer as it was at the last news, from memory where it is there. Raises what `read` raises."""
-        kept = self._kept.get(key)
-        if kept is not None and self._clock.monotonic() < kept.until:
-            self._kept.move_to_end(key)
-            _FROM_MEMORY.inc()
-            return kept.answer
+        kept = self.kept(key)
+        if kept is not None:
+            return kept
         flight = self._flights.get(key)
         if flight is not None and not flight.outdated:
-            _SHARED.inc()
+            _SHARED.value += 1
             return await asyncio.shield(flight.task)
         return await self.anew(key, read)
 
@@ -114,7 +124,7 @@ class HotAnswers:
         if flight is None:
             flight = self._begin(key, read)
         else:
-            _SHARED.inc()
+            _SHARED.value += 1
         return await asyncio.shield(flight.task)
 
     def heard(self, news: Message | Gap) -> None:
@@ -137,7 +147,7 @@ class HotAnswers:
                 flight.outdated = True
 
     def _begin(self, key: Key, read: Read) -> _Flight:
-        _READ.inc()
+        _READ.value += 1
         self._begun += 1
         self._keys[key.market].add(key)
         task = asyncio.create_task(self._fly(key, read), name="hot read")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -11,8 +11,8 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 
 from zmartd.http import keys
-from zmartd.http.auth.identity import IDENTITY, Identity
-from zmartd.http.hot.answers import EVERY_MARKET, Answer, Key
+from zmartd.http.auth.identity import ANONYMOUS, IDENTITY
+from zmartd.http.hot.answers import EVERY_MARKET, Key
 from zmartd.http.markets import market_ref
 from zmartd.http.operation import Handler
 from zmartd.market.ids import is_market_id
@@ -44,7 +44,7 @@ def page(handler: Handler, parameters: Collection[str]) -> Handler:
         if not _is_plain(query, names):
             return await handler(request)
         key = Key(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}")
-        return _respond(request, await _read(request, key, handler))
+        return await _answered(request, key, handler)
 
     return kept
 
@@ -58,14 +58,16 @@ def market(handler: Handler) -> Handler:
 
     @wraps(handler)
     async def kept(request: web.Request) -> web.StreamResponse:
-        reference = market_ref(request)
-        market_id = reference if is_market_id(reference) else ids.get(reference)
+        market_id: str | None = request.match_info["id"]
+        if not is_market_id(request.match_info["id"]):
+            reference = market_ref(request)
+            market_id = reference if is_market_id(reference) else ids.get(reference)
         if market_id is None:
             response = await handler(request)
             if isinstance(response, web.Response) and isinstance(response.body, bytes):
                 ids.learn(reference, _decoder.decode(response.body).id)
             return response
-        return _respond(request, await _read(request, Key(market_id, "market"), handler))
+        return await _answered(request, Key(market_id, "market"), handler)
 
     return kept
 
@@ -86,27 +88,27 @@ class _Aliases:
         self._ids[address] = market_id
 
 
-async def _read(request: web.Request, key: Key, handler: Handler) -> Answer:
-    async def read() -> bytes:
-        # What everybody gets is read as anybody would, so that nothing of a caller's own can be in it.
-        anonymous = request.clone()
-        anonymous[IDENTITY] = Identity()
-        response = await handler(anonymous)
-        if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
-            raise TypeError("only an answer whose body is bytes can be kept")
-        return response.body
-
-    answers = request.app[keys.HOT_ANSWERS]
-    if "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, ""):
-        return await answers.anew(key, read)
-    return await answers.get(key, read)
-
-
-def _respond(request: web.Request, answer: Answer) -> web.Response:
-    known = request.headers.get(hdrs.IF_NONE_MATCH)
+async def _answered(request: web.Request, key: Key, handler: Handler) -> web.Response:
+    headers, answers = request.headers, request.app[keys.HOT_ANSWERS]
+    anew = "no-cache" in headers.get(hdrs.CACHE_CONTROL, "")
+    answer = None if anew else answers.kept(key)
+    if answer is None:
+        read = partial(_read, request, handler)
+        answer = await (answers.anew(key, read) if anew else answers.get(key, read))
+    known = headers.get(hdrs.IF_NONE_MATCH)
     if known is not None and _names(known, answer.etag):
         return web.Response(status=304, headers=answer.headers)
     return web.Response(body=answer.body, headers=answer.headers)
+
+
+async def _read(request: web.Request, handler: Handler) -> bytes:
+    # What everybody gets is read as anybody would, so that nothing of a caller's own can be in it.
+    anonymous = request.clone()
+    anonymous[IDENTITY] = ANONYMOUS
+    response = await handler(anonymous)
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        raise TypeError("only an answer whose body is bytes can be kept")
+    return response.body
 
 
 def _names(known: str, etag: str) -> bool:

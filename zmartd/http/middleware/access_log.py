@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Callable, Collection
-from functools import lru_cache
+from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import count
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import Histogram
+from msgspec import Struct
+from multidict import istr
 
 from zmartd.clock import Clock
-from zmartd.log import CURRENT_REQUEST_ID, get_logger
+from zmartd.log import get_logger, write_together
+from zmartd.metrics import Durations
 
-REQUEST_ID = web.RequestKey("request_id", str)
-HEADER = "X-Request-Id"
+HEADER = istr("X-Request-Id")
+HELD_SECONDS = 0.05
+HELD_LINES = 512
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 _UNMATCHED = "unmatched"
@@ -24,70 +28,97 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 log = get_logger(__name__)
 
-_duration_seconds = Histogram(
+_durations = Durations(
     "zmartd_http_request_duration_seconds",
     "Time from a request's headers to the end of its answer, by route template",
     ["method", "route", "status"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 
 
-def access_log(
-    clock: Clock,
-    new_request_id: Callable[[], str] = lambda: secrets.token_hex(8),
-    quiet: Collection[str] = (),
-) -> Middleware:
-    """The outermost middleware: whatever happens further in, this sees the answer.
+def numbered() -> Callable[[], str]:
+    """Ids that no other process gives, in the order in which requests came."""
+    process, number = secrets.token_hex(6), count()
+    return lambda: f"{process}-{next(number):08x}"
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """The line of a request that is over."""
+
+    action: str = "http.request"
+    method: str
+    route: str
+    path: str
+    status: int
+    milliseconds: float
+    level: str = "info"
+    logger: str = __name__
+    request_id: str
+    timestamp: datetime
+
+
+class AccessLog:
+    """Whatever becomes of a request, this tells it.
 
     A caller's own `X-Request-Id` is kept when it is sane, so that a trace goes on through us. Successes on
     `quiet` routes, which machines call all the time, are measured as all are, but logged at level debug.
-    """
-    lines = log.bind()  # once, not for each line
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started = clock.monotonic()
+    Lines are kept for a moment and written together: one by one they would cost as much as an answer from
+    memory. A daemon that is killed takes those of its last HELD_SECONDS with it.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        new_request_id: Callable[[], str] | None = None,
+        quiet: Collection[str] = (),
+    ) -> None:
+        self._clock = clock
+        self._new_request_id = new_request_id or numbered()
+        self._quiet = quiet
+        self._held: list[Served] = []
+
+    def name(self, request: web.Request) -> str:
+        """The id of `request`: it has to be CURRENT_REQUEST_ID while the request is answered."""
         given = request.headers.get(HEADER)
-        request_id = given if given and _SANE.fullmatch(given) else new_request_id()
-        request[REQUEST_ID] = request_id
-        outer = CURRENT_REQUEST_ID.set(request_id)
-        status = 0
-        try:
-            response = await handler(request)
-            status = response.status
-            if not response.prepared:
-                response.headers[HEADER] = request_id
-            return response
-        finally:
-            seconds = clock.monotonic() - started
-            route = _template(request)
-            if status != HTTPStatus.SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its client likes
-                _duration_of(_method(request), route, status).observe(seconds)
-            write = lines.debug if route in quiet and 200 <= status < 300 else lines.info
-            write(
-                "http.request",
-                method=request.method,
+        return given if given and _SANE.fullmatch(given) else self._new_request_id()
+
+    def note(self, request: web.Request, request_id: str, status: int, seconds: float) -> None:
+        """Tell how it went and how long it took; `status` is 0 where nobody was left to be answered."""
+        method, route = request.method, _template(request)
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its client likes
+            _durations.of(method if method in _METHODS else "other", route, str(status)).observe(seconds)
+        if route in self._quiet and 200 <= status < 300:
+            log.debug("http.request", method=method, route=route, path=request.path, status=status)
+            return
+        if not self._held:
+            asyncio.get_running_loop().call_later(HELD_SECONDS, self.flush)
+        self._held.append(
+            Served(
+                method=method,
                 route=route,
                 path=request.path,
                 status=status,
-                milliseconds=round(seconds * 1000, 2),
+                milliseconds=int(seconds * 100_000) / 100,
+                request_id=request_id,
+                timestamp=datetime.fromtimestamp(self._clock.time(), UTC),
             )
-            CURRENT_REQUEST_ID.reset(outer)
+        )
+        if len(self._held) >= HELD_LINES:
+            self.flush()
 
-    return middleware
+    def flush(self) -> None:
+        """Write what is kept."""
+        held, self._held = self._held, []
+        if held:
+            write_together(__name__, held)
 
-
-@lru_cache(maxsize=4_096)
-def _duration_of(method: str, route: str, status: int) -> Histogram:
-    """The histogram's child of these labels, without building its key for every request."""
-    return _duration_seconds.labels(method, route, status)
+    async def close(self, _app: web.Application) -> None:
+        """Write what is kept, at the end of an application."""
+        self.flush()
 
 
 def _template(request: web.Request) -> str:
     """The route as it is written in the table: a label with few values, whatever callers ask for."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else _UNMATCHED
-
-
-def _method(request: web.Request) -> str:
-    return request.method if request.method in _METHODS else "other"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import aiohttp_cors
-from aiohttp import hdrs, web
+from aiohttp import web
 
 _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no annotations there
     allow_credentials=True,
@@ -19,20 +19,25 @@ _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no 
         "RateLimit-Limit",
         "RateLimit-Remaining",
         "RateLimit-Reset",
+        "RateLimit-Policy",
     ),
     max_age=600,
 )
 
 
-def install(app: web.Application, routes: Iterable[web.AbstractRoute], origins: Sequence[str]) -> None:
-    """Let browsers of `origins` call `routes`; answers their preflights, and refuses those of any other."""
+BrowserHeaders = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
+"""Adds to an answer what the origin of a request is allowed."""
+
+
+def install(
+    app: web.Application, routes: Iterable[web.AbstractRoute], origins: Sequence[str]
+) -> BrowserHeaders:
+    """Let browsers of `origins` call `routes`; answers their preflights, and refuses those of any other.
+
+    What this gives has to be called for every answer to a request with an Origin.
+    """
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, _OPTIONS))
-    add_headers = app.on_response_prepare.pop()
-
-    async def answer_browsers(request: web.Request, response: web.StreamResponse) -> None:
-        if hdrs.ORIGIN in request.headers:  # what a route allows takes long to find
-            await add_headers(request, response)
-
-    app.on_response_prepare.append(answer_browsers)
     for route in routes:
         cors.add(route)
+    # A signal is awaited for every answer, and few requests have an origin.
+    return app.on_response_prepare.pop()

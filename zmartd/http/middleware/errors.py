@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
 
 from zmartd.errors import ZmartdError
 from zmartd.http.codec import json_response
@@ -17,8 +16,7 @@ from zmartd.http.errors import (
     Unexpected,
     body_of,
 )
-from zmartd.http.middleware.access_log import REQUEST_ID
-from zmartd.log import get_logger
+from zmartd.log import CURRENT_REQUEST_ID, get_logger
 
 log = get_logger(__name__)
 
@@ -30,27 +28,21 @@ _REFUSALS: dict[int, type[ZmartdError]] = {
 }
 
 
-def errors() -> Middleware:
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except ZmartdError as error:
-            return error_response(request, error)
-        except web.HTTPException as refusal:
-            if refusal.status < 400:
-                raise
-            return _refused(request, refusal)
-        except Exception:
-            log.exception("http.failed", path=request.path)
-            return error_response(request, Unexpected())
-
-    return middleware
+def answer_to(request: web.Request, error: Exception) -> web.Response:
+    """The answer to a request whose handler raised `error`. Raises it where it is an answer already."""
+    if isinstance(error, ZmartdError):
+        return error_response(request, error)
+    if isinstance(error, web.HTTPException):
+        if error.status < 400:
+            raise error
+        return _refused(request, error)
+    log.error("http.failed", path=request.path, exc_info=error)
+    return error_response(request, Unexpected())
 
 
 def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     """`error` as the caller sees it."""
-    body = body_of(error, request[REQUEST_ID])
+    body = body_of(error, CURRENT_REQUEST_ID.get())
     if body.status == 500 and not isinstance(error, Unexpected):
         log.error("http.failed", path=request.path, exc_info=error)
     if body.status == 503:

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import wraps
 
+import msgspec
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
 
-from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.auth.identity import IDENTITY
 from zmartd.http.codec import BODY, read_body
 from zmartd.http.errors import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
-from zmartd.http.middleware.errors import error_response
-from zmartd.http.operation import SESSIONS_PATH, WRITES
+from zmartd.http.middleware.errors import answer_to
+from zmartd.http.operation import Handler, Operation, takes_idempotency_key
 from zmartd.log import get_logger
 from zmartd.store import idempotency
 from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
@@ -31,42 +31,51 @@ from zmartd.store.idempotency import Claimed, KeptAnswer
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
+MAX_LENGTH = 255
 MAX_KEPT_BYTES = 262_144
 
-_SANE = re.compile(r"[\x21-\x7e]{1,128}")
+_SANE = re.compile(rf"[\x21-\x7e]{{1,{MAX_LENGTH}}}")
 _NOT_TRIED = frozenset({400, 401, 413, 415, 429})
 
 log = get_logger(__name__)
 
 
-def idempotent_writes() -> Middleware:
-    """Has to stand outside of what makes answers of errors: an answer is kept whatever it says."""
+def answered_once(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """`operations`, those that take a key with handlers that answer it once."""
+    return tuple(
+        msgspec.structs.replace(operation, handler=_idempotent(operation.handler))
+        if takes_idempotency_key(operation)
+        else operation
+        for operation in operations
+    )
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+
+def _idempotent(handler: Handler) -> Handler:
+    @wraps(handler)
+    async def idempotent(request: web.Request) -> web.StreamResponse:
         key = request.headers.get(HEADER)
         wallet = request[IDENTITY].caller.wallet
-        if key is None or wallet is None or not _may_write(request):
+        if key is None or wallet is None:
             return await handler(request)
-        try:
-            if not _SANE.fullmatch(key):
-                raise InvalidRequest(Problem(HEADER, "must be 1 to 128 visible ASCII characters"))
-            body = request[BODY] = await read_body(request, request.app[keys.SERVER].max_body_bytes)
-            claimed = Claimed(f"wallet:{wallet}", key, _hash(request, body))
-            async with request.app[keys.DATABASE].service() as connection:
-                earlier = await idempotency.claim(connection, claimed)
-            if earlier is not None:
-                return _again(claimed, earlier)
-        except ZmartdError as error:
-            return error_response(request, error)
+        if not _SANE.fullmatch(key):
+            raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
+        body = request[BODY] = await read_body(request, request.app[keys.SERVER].max_body_bytes)
+        claimed = Claimed(f"wallet:{wallet}", key, _hash(request, body))
+        async with request.app[keys.DATABASE].service() as connection:
+            earlier = await idempotency.claim(connection, claimed)
+        if earlier is not None:
+            return _again(claimed, earlier)
         return await _first_time(request, handler, claimed)
 
-    return middleware
+    return idempotent
 
 
 async def _first_time(request: web.Request, handler: Handler, claimed: Claimed) -> web.StreamResponse:
     # When this is cancelled nobody here knows what was done: the key stays taken until its time is over.
-    response = await handler(request)
+    try:
+        response = await handler(request)
+    except Exception as error:
+        response = answer_to(request, error)  # what is kept is an answer, whatever it says
     body = response.body if isinstance(response, web.Response) else None
     try:
         async with request.app[keys.DATABASE].service() as connection:
@@ -79,15 +88,6 @@ async def _first_time(request: web.Request, handler: Handler, claimed: Claimed) 
         # What was done is done, and whoever asked is told so.
         log.warning("idempotency.not_kept", path=request.path, reason=error.message)
     return response
-
-
-def _may_write(request: web.Request) -> bool:
-    """Whether there is anything at this path that writes, and whose answer is nobody's secret."""
-    return (
-        request.method in WRITES
-        and not request.path.startswith(SESSIONS_PATH)
-        and request.match_info.http_exception is None
-    )
 
 
 def _is_worth_keeping(status: int, body: bytes) -> bool:

@@ -7,64 +7,75 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict, istr
 
 from zmartd.config import RateLimits
 from zmartd.http.auth.identity import IDENTITY, Credential
-from zmartd.http.client_address import client_address
-from zmartd.http.errors import RateLimited
-from zmartd.http.middleware.errors import error_response
-from zmartd.http.rate_limits import RateLimiter, Rates, Standing
+from zmartd.http.client_address import TrustedProxies, forwarded_for
+from zmartd.http.rate_limits import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates, Standing
 
 _NETWORK_BITS = 64
 """What a household gets of IPv6: whoever has one address of it has all."""
 
+_REMEMBERED = 8_192
 
-def rate_limit(limiter: RateLimiter, settings: RateLimits, exempt: Collection[str]) -> Middleware:
-    """Counts a signed-in wallet's requests on its own account, all others on their address'.
+_LIMIT, _REMAINING, _RESET = (
+    (istr(f"RateLimit-{name}"), istr(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining", "Reset")
+)
+_POLICY = istr("RateLimit-Policy")
+
+
+Account = tuple[str, Rates]
+"""The name under which somebody's requests are counted, and how many there may be."""
+
+
+class RateLimit:
+    """Who pays for a request: a signed-in wallet for its own, for all others the address they come from.
 
     Paths in `exempt` are for machines of the operator's. Preflights are the browser's, not the caller's.
     """
-    of_addresses = Rates(settings.ip_per_minute, settings.ip_per_hour)
-    of_wallets = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in exempt or request.method == hdrs.METH_OPTIONS:
-            return await handler(request)
+    def __init__(
+        self, limiter: RateLimiter, settings: RateLimits, proxies: TrustedProxies, exempt: Collection[str]
+    ) -> None:
+        self.limiter = limiter
+        self._of_addresses = Rates(settings.ip_per_minute, settings.ip_per_hour)
+        self._of_wallets = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
+        self._proxies = proxies
+        self._exempt = exempt
+        self._account_of = lru_cache(maxsize=_REMEMBERED)(self._account_of_address)
+
+    def account_of(self, request: web.Request) -> Account | None:
+        """Whose account `request` is counted on; it knows its identity. None: it is free."""
+        if request.path in self._exempt or request.method == hdrs.METH_OPTIONS:
+            return None
         identity = request[IDENTITY]
         if identity.credential is Credential.SESSION:
-            standing = await limiter.count(f"wallet:{identity.caller.wallet}", of_wallets)
-        else:
-            standing = await limiter.count(_account_of(client_address(request)), of_addresses)
-        if standing.admitted:
-            response = await handler(request)
-        else:
-            response = error_response(request, RateLimited(standing.reset_seconds))
-        if not response.prepared:
-            _tell(response, standing)
-        return response
+            return f"wallet:{identity.caller.wallet}", self._of_wallets
+        return self._account_of(self._proxies.client_of(request.remote, forwarded_for(request)))
 
-    return middleware
-
-
-@lru_cache(maxsize=8_192)
-def _account_of(address: str) -> str:
-    """The address, or the network where it is one of many that a caller has."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return f"ip:{address}"
-    if isinstance(parsed, IPv6Address):
-        return f"ip:{ip_network((parsed, _NETWORK_BITS), strict=False)}"
-    return f"ip:{address}"
+    def _account_of_address(self, address: str) -> Account:
+        """The address, or the network where it is one of many that a caller has."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return f"ip:{address}", self._of_addresses
+        if isinstance(parsed, IPv6Address):
+            address = str(ip_network((parsed, _NETWORK_BITS), strict=False))
+        return f"ip:{address}", self._of_addresses
 
 
-def _tell(response: web.StreamResponse, standing: Standing) -> None:
-    headers = response.headers
-    for name, number in (
-        ("Limit", standing.limit),
-        ("Remaining", standing.remaining),
-        ("Reset", standing.reset_seconds),
+def tell(headers: CIMultiDict[str], standing: Standing) -> None:
+    """Say where the caller stands, under the standard's names and those that came before it."""
+    for (name, earlier), number in (
+        (_LIMIT, standing.limit),
+        (_REMAINING, standing.remaining),
+        (_RESET, standing.reset_seconds),
     ):
-        headers[f"RateLimit-{name}"] = headers[f"X-RateLimit-{name}"] = str(number)
+        headers[name] = headers[earlier] = str(number)
+    headers[_POLICY] = _policy(standing.rates)
+
+
+@lru_cache(maxsize=16)
+def _policy(rates: Rates) -> str:
+    return f"{rates.per_minute};w={MINUTE_SECONDS}, {rates.per_hour};w={HOUR_SECONDS}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -29,15 +27,9 @@ HEADERS = {
 """Helmet's set for an API that serves no pages, and no caching. A handler's own header wins."""
 
 
-_BLOCK = CIMultiDict(HEADERS)
+_BLOCK = CIMultiDict({istr(name): value for name, value in HEADERS.items()})
 
 
-def security_headers() -> Middleware:
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        if not response.prepared:
-            response.headers.merge(_BLOCK)
-        return response
-
-    return middleware
+def secure(headers: CIMultiDict[str]) -> None:
+    """Add those that `headers` lack."""
+    headers.merge(_BLOCK)

@@ -37,6 +37,10 @@ COMPONENTS: Json = {
         "description": "seconds until the next window; also as X-RateLimit-Reset",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
+    "RateLimit-Policy": {
+        "description": "all windows of the caller, each as requests;w=seconds",
+        "schema": {"type": "string"},
+    },
     "Idempotency-Replayed": {
         "description": "`true`: the answer that an earlier request with this Idempotency-Key got",
         "schema": {"const": "true"},
@@ -61,7 +65,7 @@ def of(operation: Operation, status: int) -> Json:
         return {}
     names = ["X-Request-Id", *_BY_STATUS.get(status, ())]
     if operation.tag != MACHINES_TAG:
-        names += ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+        names += ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
     if status == 503 and status not in operation.answers:
         names.append("Retry-After")
     if takes_idempotency_key(operation):

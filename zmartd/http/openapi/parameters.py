@@ -31,7 +31,7 @@ _IDEMPOTENCY_KEY: Json = {
     "in": "header",
     "description": "a name of the caller's own for what is to be done: sent again within a day, the same "
     "request is answered as it was the first time, with the header Idempotency-Replayed",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 
 COMPONENTS: Json = {"requestId": _REQUEST_ID, "idempotencyKey": _IDEMPOTENCY_KEY}

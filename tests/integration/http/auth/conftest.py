@@ -15,11 +15,10 @@ from tests.integration.http.contract.response_contract import hold_to_contract
 from zmartd.clock import Clock
 from zmartd.config import Auth, Secret
 from zmartd.http import keys
-from zmartd.http.auth import routes
+from zmartd.http.auth import routes as auth_routes
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.identity import (
     Authenticator,
-    authentication,
     caller_of,
     require_session,
     require_wallet,
@@ -29,8 +28,9 @@ from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
-from zmartd.http.middleware.access_log import access_log
-from zmartd.http.middleware.errors import errors
+from zmartd.http.middleware import cors
+from zmartd.http.middleware.access_log import AccessLog
+from zmartd.http.middleware.chain import chain
 
 SETTINGS = Auth(
     jwt_secret=Secret("integration-tests-sign-with-this-"), domains=("zmart.example", "localhost:3000")
@@ -53,15 +53,16 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 def application(clock: FixedClock) -> Callable[..., web.Application]:
     def build(redis: Redis, clock: Clock = clock, *, legacy: bool = False) -> web.Application:
         sessions = Sessions(Tokens(SETTINGS, clock, lambda: secrets.token_hex(16)), redis, clock)
-        app = web.Application(
-            middlewares=[access_log(clock), errors(), authentication(Authenticator(sessions, legacy, clock))]
-        )
+        app = web.Application()
         nonces = Nonces(redis, SETTINGS.nonce_seconds, lambda: secrets.token_hex(16))
         app[keys.SESSIONS] = sessions
         app[keys.SIGN_IN] = SignIn(SETTINGS, "devnet", nonces, Attempts(redis), clock)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
-        app.add_routes(operation.route() for operation in routes.OPERATIONS)
-        app.add_routes([web.get("/public", public), web.get("/mine", mine), web.post("/money", money)])
+        app.add_routes(operation.route() for operation in auth_routes.OPERATIONS)
+        routes = [web.get("/public", public), web.get("/mine", mine), web.post("/money", money)]
+        browsers = cors.install(app, app.add_routes(routes), [])
+        authenticator = Authenticator(sessions, legacy, clock)
+        app.middlewares.append(chain(clock, AccessLog(clock), authenticator, None, browsers))
         hold_to_contract(app)
         return app
 

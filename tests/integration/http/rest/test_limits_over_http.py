@@ -29,6 +29,7 @@ async def test_each_answer_says_where_the_caller_stands(limited: Api) -> None:
         answer = await limited.anybody.get(path)
         assert answer.status == status
         assert answer.headers["RateLimit-Limit"] == str(PER_MINUTE)
+        assert answer.headers["RateLimit-Policy"] == f"{PER_MINUTE};w=60, 100;w=3600"
         assert 0 < int(answer.headers["RateLimit-Reset"]) <= 60
     assert answer.headers["RateLimit-Remaining"] == answer.headers["X-RateLimit-Remaining"] == "2"
 

@@ -18,13 +18,13 @@ from tests.integration.http.contract.response_contract import hold_to_contract
 from zmartd.clock import SystemClock
 from zmartd.config import Auth, Realtime, Secret
 from zmartd.http import keys
-from zmartd.http.auth.identity import Authenticator, authentication
+from zmartd.http.auth.identity import Authenticator
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
-from zmartd.http.middleware.access_log import access_log
-from zmartd.http.middleware.errors import errors
-from zmartd.http.middleware.security_headers import security_headers
+from zmartd.http.middleware import cors
+from zmartd.http.middleware.access_log import AccessLog
+from zmartd.http.middleware.chain import chain
 from zmartd.http.ws import operations
 from zmartd.http.ws.endpoint import WebSocketEndpoint
 from zmartd.market.lifecycle import MarketState
@@ -96,17 +96,14 @@ async def eventually(condition: Callable[[], Awaitable[bool]], timeout_seconds: 
 
 def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Application:
     clock = SystemClock()
-    app = web.Application(
-        middlewares=[
-            access_log(clock),
-            security_headers(),
-            errors(),
-            authentication(Authenticator(sessions, False, clock)),
-        ]
-    )
+    app = web.Application()
     app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
     app[keys.WEBSOCKET] = endpoint
-    app.add_routes(operation.route() for operation in operations.OPERATIONS)
+    routes = app.add_routes([operation.route() for operation in operations.OPERATIONS])
+    browsers = cors.install(app, routes, [])
+    app.middlewares.append(
+        chain(clock, AccessLog(clock), Authenticator(sessions, False, clock), None, browsers)
+    )
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)
     return app

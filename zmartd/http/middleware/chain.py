@@ -1,0 +1,70 @@
+"""Everything that happens to a request before and after its handler, one step after the other.
+
+The steps are one middleware, not one each: a coroutine within a coroutine for every step costs a request as
+much as what the steps do.
+"""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from zmartd.clock import Clock
+from zmartd.http.auth.identity import ANONYMOUS, IDENTITY, Authenticator
+from zmartd.http.errors import RateLimited
+from zmartd.http.middleware import access_log, rate_limit
+from zmartd.http.middleware.access_log import AccessLog
+from zmartd.http.middleware.cors import BrowserHeaders
+from zmartd.http.middleware.errors import answer_to, error_response
+from zmartd.http.middleware.rate_limit import RateLimit
+from zmartd.http.middleware.security_headers import secure
+from zmartd.log import CURRENT_REQUEST_ID
+
+
+def chain(
+    clock: Clock,
+    log: AccessLog,
+    authenticator: Authenticator,
+    limit: RateLimit | None,
+    browsers: BrowserHeaders,
+) -> Middleware:
+    """The steps, in the order that `zmartd.http.middleware` explains."""
+    now = clock.monotonic
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started, status = now(), 0
+        request_id = log.name(request)
+        outer = CURRENT_REQUEST_ID.set(request_id)
+        try:
+            standing = None
+            try:
+                authorization = request.headers.get(hdrs.AUTHORIZATION)
+                request[IDENTITY] = (
+                    await authenticator.identify(authorization) if authorization else ANONYMOUS
+                )
+                if limit is not None and (account := limit.account_of(request)) is not None:
+                    limiter = limit.limiter
+                    standing = limiter.count_leased(account[0], started) or await limiter.count(*account)
+                if standing is None or standing.admitted:
+                    response = await handler(request)
+                else:
+                    response = error_response(request, RateLimited(standing.reset_seconds))
+            except Exception as error:
+                response = answer_to(request, error)
+            status = response.status
+            if response.prepared:
+                return response
+            headers = response.headers
+            headers[access_log.HEADER] = request_id
+            if standing is not None:
+                rate_limit.tell(headers, standing)
+            secure(headers)
+            if hdrs.ORIGIN in request.headers:
+                await browsers(request, response)
+            return response
+        finally:
+            log.note(request, request_id, status, now() - started)
+            CURRENT_REQUEST_ID.reset(outer)
+
+    return middleware
