@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from solders.keypair import Keypair
+from structlog.testing import capture_logs
 
 from tests.integration.http.rest.rest_api import Api, Caller, running_api
 from tests.integration.http.rls.careless_database import CarelessDatabase, UnprotectedDatabase
 from tests.integration.store.rows import insert, insert_market, insert_position
-from zmartd.market.ids import masked
+from zmartd.http.operation import WRITES
+from zmartd.http.routes import API
+from zmartd.market.ids import cid_v0, masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.pool import Database
 
@@ -24,6 +28,13 @@ SECRETS = {
     OWNER: ("777000111", "2026-01-07T07:07:07", "words about the owner"),
     OTHER: ("888000222", "2026-01-08T08:08:08", "words about the other"),
 }
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Nothing between the lines of the tables that `-s` shows."""
+    with capture_logs():
+        yield
 
 
 @pytest.fixture
@@ -121,6 +132,91 @@ async def test_without_rls_these_very_queries_would_show_what_is_another_s(
 ) -> None:
     positions = await seen_by(unprotected.as_wallet(OTHER), "/api/users/{wallet}/positions", market, OTHER)
     assert positions == (200, "other+owner")
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/discussions": {"market_id": "{market}", "content": "said by another"},
+    "/api/discussions/{id}": {"content": "said by another"},
+    "/api/markets/{id}/discussions": {"content": "said by another"},
+    "/api/users/me": {"display_name": "another", "bio": "about another", "twitter_handle": "another"},
+    "/api/votes/dispute": {"market_id": "{market}", "vote": True},
+    "/api/votes/proposal": {"market_id": "{market}", "vote": True},
+    "/api/markets": {
+        "question": "Will a query without a WHERE change a row?",
+        "category": "science",
+        "description": "No.",
+        "end_date": "{soon}",
+        "initial_liquidity": "10000000000",
+        "b_parameter": "100000000000",
+    },
+    "/api/markets/{id}/resolve": {"outcome": True, "ipfs_evidence_hash": cid_v0(b"seen")},
+    "/api/votes/dispute/transaction": {"market_id": "{market}", "vote": True},
+    "/api/votes/proposal/transaction": {"market_id": "{market}", "vote": True},
+    "/api/trades/buy": {"market_id": "{market}", "outcome": True, "target_cost": "1000000000"},
+    "/api/trades/sell": {"market_id": "{market}", "outcome": True, "shares": "1000000000"},
+}
+"""What is sent to each path that writes; nothing where it asks for nothing."""
+
+COMMENT_PATHS = {("PATCH", "/api/discussions/{id}"), ("DELETE", "/api/discussions/{id}")}
+
+
+async def rows_naming(database: Database, wallet: str) -> dict[str, list[str]]:
+    """Every row of every table that names `wallet`, as text."""
+    async with database.service() as connection:
+        tables = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
+        return {
+            table: [
+                row["text"]
+                for row in await connection.fetch(
+                    f"select t::text as text from public.{table} t where t::text like $1 order by 1",
+                    f"%{wallet}%",
+                )
+            ]
+            for (table,) in tables
+        }
+
+
+async def test_rls_alone_keeps_every_path_that_writes_from_touching_what_is_another_s(
+    careless: Api, database: Database, market: str
+) -> None:
+    owner = str(OWNER.pubkey())
+    async with database.service() as connection:
+        comment = await connection.fetchval("select id from discussions where user_wallet = $1", owner)
+    writes = [operation for operation in API if operation.method in WRITES and "/auth/" not in operation.path]
+    soon = (datetime.now(UTC) + timedelta(days=30)).isoformat()
+    before, touched = await rows_naming(database, owner), []
+    lines = [f"{'write without WHERE':52}{'anon':>6}{'other':>6}"]
+    for operation in writes:
+        named = comment if (operation.method, operation.path) in COMMENT_PATHS else market
+        path = operation.path.replace("{id}", str(named))
+        body = {
+            name: {"{market}": market, "{soon}": soon}.get(str(value), value)
+            for name, value in BODIES.get(operation.path, {}).items()
+        }
+        line = f"{operation.method + ' ' + operation.path:52}"
+        for caller in (careless.anybody, careless.as_wallet(OTHER)):
+            response = await caller.client.request(
+                operation.method, path, json=body, headers=caller._headers()
+            )
+            line += f"{response.status:>6}"
+            if await rows_naming(database, owner) != before:
+                touched.append(f"{operation.method} {operation.path}")
+        lines.append(line)
+    print("\n" + "\n".join(lines))
+    assert touched == []
+    malformed = [line for line in lines if "   400" in line]
+    assert len(malformed) == 1, "but for a transaction, what is sent is as it should be"
+    assert "another" in str(await rows_naming(database, str(OTHER.pubkey())))
+
+
+async def test_without_rls_such_a_write_would_touch_what_is_another_s(
+    unprotected: Api, database: Database, market: str
+) -> None:
+    owner = str(OWNER.pubkey())
+    before = await rows_naming(database, owner)
+    changed = await unprotected.as_wallet(OTHER).patch("/api/users/me", {"bio": "about another"})
+    assert changed.status == 200
+    assert (await rows_naming(database, owner))["users"] != before["users"]
 
 
 async def comments(database: Database) -> dict[str, str | None]:
