@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -16,6 +17,7 @@ from zmartd.market.ids import is_address
 ALGORITHM = "HS256"
 MIN_SECRET_LENGTH = 32
 MAX_TOKEN_LENGTH = 2_048
+_REMEMBERED = 8_192
 LEEWAY_SECONDS = 5
 """By how much the clocks of two daemons may differ."""
 
@@ -49,6 +51,8 @@ class Tokens:
         self._lifetime_seconds = settings.token_seconds
         self._clock = clock
         self._new_token_id = new_token_id
+        # Only what was verified is remembered: who sends nonsense finds no room there.
+        self._said = lru_cache(maxsize=_REMEMBERED)(self._verified)
 
     def issue(self, wallet: str) -> tuple[str, Session]:
         """A new token for `wallet`, and what it says."""
@@ -65,7 +69,9 @@ class Tokens:
 
     def read(self, token: str) -> Session:
         """What a token says. Raises BadToken, AuthExpired."""
-        session = _session(self._verified(token))
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise BadToken
+        session = self._said(token)
         now = self._clock.time()
         if session.issued_at > now + LEEWAY_SECONDS:
             raise BadToken
@@ -73,18 +79,17 @@ class Tokens:
             raise AuthExpired("The session token has expired; sign in again.")
         return session
 
-    def _verified(self, token: str) -> dict[str, Any]:
-        if len(token) > MAX_TOKEN_LENGTH:
-            raise BadToken
+    def _verified(self, token: str) -> Session:
         for secret in self._secrets:
             try:
-                return jwt.decode(
+                claims = jwt.decode(
                     token,
                     secret,
                     algorithms=[ALGORITHM],
                     # Times are compared in `read`, with the clock that was passed in.
                     options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
                 )
+                return _session(claims)
             except jwt.InvalidSignatureError:
                 continue
             except (jwt.InvalidTokenError, ValueError, RecursionError) as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from urllib.parse import quote
 
 import pytest
@@ -10,6 +11,11 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from signing_wallet import FixedClock, SigningWallet
+
+from zmartd.config import Auth, Secret
+from zmartd.http.auth.errors import BadToken
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.tokens import Tokens
 
 ALICE = SigningWallet(1)
 
@@ -69,6 +75,26 @@ async def test_an_ended_session_is_remembered_for_as_long_as_its_token_would_be_
     await client.post("/api/auth/logout", headers=headers)
     (key,) = await redis.keys("auth:revoked:*")
     assert 600 <= await redis.ttl(key) <= 615
+
+
+async def test_requests_at_once_share_a_question_and_only_the_ended_session_is_refused(
+    redis: Redis, clock: FixedClock
+) -> None:
+    numbers = count()
+    sessions = Sessions(
+        Tokens(Auth(jwt_secret=Secret("s" * 32)), clock, lambda: f"token-{next(numbers)}"), redis, clock
+    )
+    opened = [sessions.open(SigningWallet(number).address) for number in range(1, 21)]
+    await sessions.end(opened[7][1])
+    before = (await redis.info("commandstats")).get("cmdstat_mget", {"calls": 0})["calls"]
+    recognised = await asyncio.gather(
+        *(sessions.recognise(token) for token, _ in opened), return_exceptions=True
+    )
+    after = (await redis.info("commandstats"))["cmdstat_mget"]["calls"]
+    assert after - before == 1
+    assert isinstance(recognised.pop(7), BadToken)
+    opened.pop(7)
+    assert recognised == [session for _, session in opened]
 
 
 async def test_a_refresh_gives_a_new_token_for_the_old_one(client: TestClient, clock: FixedClock) -> None:
