@@ -42,6 +42,7 @@ from zmartd.http.client_address import TrustedProxies
 from zmartd.http.health import Dependency, Health
 from zmartd.http.helius import Credentials, require_webhook_secret
 from zmartd.http.relay import Relay
+from zmartd.http.server import Runner
 from zmartd.http.submission import Submissions
 from zmartd.http.unsigned import TransactionBuilder
 from zmartd.http.ws.endpoint import WebSocketEndpoint
@@ -245,9 +246,7 @@ async def _kept_up(name: str, work: Callable[[], Awaitable[object]], clock: Cloc
 async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
     """The daemon for the length of a block, answering when the block begins."""
     async with open_core(settings, clock or SystemClock()) as core:
-        runner = web.AppRunner(
-            application(core), access_log=None, shutdown_timeout=settings.server.shutdown_seconds
-        )
+        runner = Runner(application(core), access_log=None, shutdown_timeout=settings.server.shutdown_seconds)
         await runner.setup()
         try:
             await _listen(runner, settings)
@@ -298,7 +297,7 @@ class TasksFailing(ZmartdError):
     code = "tasks_failing"
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+async def _listen(runner: Runner, settings: Settings) -> None:
     host, port = settings.server.host, settings.server.port
     try:
         await web.TCPSite(runner, host, port).start()

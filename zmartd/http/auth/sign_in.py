@@ -85,8 +85,8 @@ class SignIn:
     async def verify(self, text: str, signature: str, wallet: str | None, address: str) -> str:
         """The wallet that signed `text`. The caller claims to be `wallet` and calls from `address`.
 
-        Nothing that the text says counts before its signature is verified, so only who holds a wallet's
-        key can use up its attempts or its nonce.
+        Nothing that the text says counts before its signature is verified, and only a message that was never
+        used counts against its wallet: who holds no key can use up neither its attempts nor its nonce.
         Raises BadMessage, BadSignature, AuthExpired, TooManyAttempts, SessionsUnavailable.
         """
         await self._attempts.count("address", address, ADDRESS_ATTEMPTS)
@@ -94,11 +94,11 @@ class SignIn:
         if wallet is not None and wallet != message.address:
             raise BadSignature("The message is for another wallet than the one that signs in.")
         require_signature(message.address, text.encode(), decode_signature(signature))
-        await self._attempts.count("wallet", message.address, WALLET_ATTEMPTS)
         self._check(message)
         assert message.nonce is not None
         if not await self._nonces.spend(message.nonce, message.address):
             raise AuthExpired("The nonce is unknown, used or expired; get a new one.")
+        await self._attempts.count("wallet", message.address, WALLET_ATTEMPTS)
         return message.address
 
     def _check(self, message: SignInMessage) -> None:

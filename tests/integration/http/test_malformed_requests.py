@@ -1,0 +1,102 @@
+"""What never reaches the application, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from zmartd.http.codec import json_response
+from zmartd.http.middleware.security_headers import HEADERS
+from zmartd.http.server import Runner
+
+HEAD = b"Host: localhost\r\nConnection: close\r\n"
+
+
+async def answer(request: web.Request) -> web.Response:
+    return json_response({"path": request.path})
+
+
+async def broken(_: web.Request) -> web.Response:
+    raise RuntimeError("password=hunter2")
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    app = web.Application()
+    app.add_routes([web.get("/", answer), web.post("/", answer), web.get("/broken", broken)])
+    runner = Runner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def send(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to these bytes."""
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        answered = await reader.read()
+        writer.close()
+    head, _, body = answered.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /?q=" + b"secret" * 2_000 + b" HTTP/1.1\r\n" + HEAD + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + HEAD + b"Authorization: Bearer " + b"secret" * 2_000 + b"\r\n\r\n",
+        b"secret / HTTP/1.1\r\n" + HEAD + b"\r\n",
+        b"GET / HTTP/9.9\r\n" + HEAD + b"\r\n",
+        b"GET / HTTP/1.1\r\nsecret\x00: 1\r\n" + HEAD + b"\r\n",
+        b"POST / HTTP/1.1\r\n" + HEAD + b"Content-Length: secret\r\n\r\n",
+        b"\x16\x03\x01secret\r\n\r\n",
+    ],
+    ids=["long line", "long header", "method", "version", "header", "length", "tls"],
+)
+async def test_what_is_not_http_is_told_so_in_the_one_shape_and_not_repeated(
+    port: int, request_bytes: bytes
+) -> None:
+    with capture_logs() as lines:
+        status, headers, body = await send(port, request_bytes)
+    told = json.loads(body)
+    assert (status, told["code"], told["status"]) == (400, "invalid_http", 400)
+    assert headers["X-Request-Id"] == told["request_id"]
+    assert HEADERS.items() <= headers.items()
+    assert b"secret" not in body
+    assert [(line["event"], line["log_level"]) for line in lines] == [("http.malformed", "info")]
+    assert "secret" not in str(lines)
+
+
+async def test_a_line_that_is_too_long_is_told_how_long_it_may_be(port: int) -> None:
+    _, _, body = await send(port, b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n" + HEAD + b"\r\n")
+    assert "8190 bytes" in json.loads(body)["message"]
+
+
+async def test_what_fails_outside_of_everything_tells_the_caller_nothing(port: int) -> None:
+    with capture_logs() as lines:
+        status, _, body = await send(port, b"GET /broken HTTP/1.1\r\n" + HEAD + b"\r\n")
+    assert (status, json.loads(body)["code"]) == (500, "internal_error")
+    assert b"hunter2" not in body
+    assert [line["event"] for line in lines] == ["http.failed"]
+
+
+async def test_a_body_that_is_no_gzip_is_no_error_of_ours(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = b"POST / HTTP/1.1\r\n" + HEAD + b"Content-Encoding: gzip\r\nContent-Length: 8\r\n\r\nnot gzip"
+    status, _, _ = await send(port, request)
+    assert status in {200, 400}
+    assert caplog.records == []
+
+
+async def test_a_request_that_is_well_formed_is_answered(port: int) -> None:
+    status, _, body = await send(port, b"GET / HTTP/1.1\r\n" + HEAD + b"\r\n")
+    assert (status, json.loads(body)) == (200, {"path": "/"})
