@@ -72,7 +72,7 @@ _WRITE = """
 insert into discussions (market_id, user_wallet, parent_id, content) values ($1, $2, $3, $4) returning id
 """
 _EDIT = """
-update discussions set content = $3, edited_at = now()
+update discussions set content = $3
  where id = $1 and user_wallet = $2 and deleted_at is null and created_at > now() - $4::interval
 """
 _DELETE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -313,6 +314,33 @@ async def test_nobody_reads_a_deleted_comment_s_words_and_its_author_cannot_revi
     assert await daemon.execute("update discussions set content = 'again', deleted_at = null") == "UPDATE 0"
     await daemon.execute("rollback")
     assert await administrator.fetchval("select deleted_content from discussions") == "hello"
+
+
+async def test_an_author_cannot_change_an_old_comment_or_hide_that_a_young_one_was_changed(
+    administrator, daemon
+):
+    await insert_markets(administrator)
+    row = tables(OWNER)["discussions"].row
+    for minutes, content in ((14, "young"), (16, "old")):
+        at = datetime.now(UTC) - timedelta(minutes=minutes)
+        await insert(administrator, "discussions", **row | {"content": content, "created_at": at})
+
+    await daemon.execute(begin_as(Caller(OWNER)))
+    await daemon.execute("update discussions set content = 'changed' where content = 'young'")
+    assert await daemon.fetchval("select edited_at = now() from discussions where content = 'changed'")
+    await daemon.execute("commit")
+    for forbidden, error in (
+        ("update discussions set content = 'changed' where content = 'old'", "too old to be changed"),
+        ("update discussions set edited_at = null", "permission denied"),
+    ):
+        await daemon.execute(begin_as(Caller(OWNER)))
+        with pytest.raises(asyncpg.PostgresError, match=error):
+            await daemon.execute(forbidden)
+        await daemon.execute("rollback")
+    await daemon.execute(begin_as(Caller(OWNER)))
+    await daemon.execute("update discussions set deleted_at = '2001-01-01' where content = 'old'")
+    assert await daemon.fetchval("select deleted_at = now() from discussions where content is null")
+    await daemon.execute("commit")
 
 
 async def test_claims_without_a_wallet_own_nothing(administrator, daemon):
