@@ -37,7 +37,7 @@ from zmartd.store import discovery, events, market_list, markets, metadata, trad
 from zmartd.store.events import EventPlace
 from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPlace, Order, Sort
 from zmartd.store.markets import Market, MarketNotFound
-from zmartd.store.trades import TradeFilter
+from zmartd.store.trades import PricePlace, TradeFilter
 
 Limit = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
 PageNumber = Annotated[int, Meta(ge=1, le=10_000)]
@@ -119,6 +119,7 @@ class TradeList(Struct, frozen=True):
 
 class PriceHistoryQuery(Struct, frozen=True, kw_only=True):
     limit: TradesLimit = 100
+    cursor: NextCursor = None
 
 
 class PricePercent(Struct, frozen=True):
@@ -130,11 +131,17 @@ class PricePercent(Struct, frozen=True):
 
 
 class PriceHistory(Struct, frozen=True):
-    """The prices after the newest trades, oldest first; from the market's beginning where they reach it."""
+    """The prices after the newest trades, oldest first.
+
+    `next_cursor` leads to those before them, and in the end to the market's beginning, at half and half.
+    """
 
     market_id: str
     price_history: tuple[PricePercent, ...]
     count: int
+    """The length of this page."""
+    next_cursor: str | None
+    """The cursor of the page with older prices; null where the market's beginning is on this one."""
 
 
 class Statistics(Struct, frozen=True):
@@ -261,13 +268,14 @@ async def list_trades(request: web.Request) -> web.Response:
 
 async def price_history(request: web.Request) -> web.Response:
     query = decode_query(request, PriceHistoryQuery)
+    before = place_of(query.cursor, PricePlace)
     async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
         market = await find_market(connection, market_ref(request))
-        newest = await trades.price_history(connection, market.id, query.limit)
-    points = [_percent(time_text(point.at), point.price_yes) for point in newest]
+        page = await trades.price_history(connection, market.id, query.limit, before)
+    points = [_percent(time_text(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
         points.insert(0, _percent(market.created_at, SCALE // 2))
-    return json_response(PriceHistory(market.id, tuple(points), len(points)))
+    return json_response(PriceHistory(market.id, tuple(points), len(points), cursor_of(page.following)))
 
 
 async def statistics(request: web.Request) -> web.Response:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from asyncpg import Connection, Record
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zmartd.store.keyset import BigInt, Page, cut
 from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
@@ -20,14 +20,13 @@ select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, 
 _COLUMNS_WITH_MASKED_WALLETS = _COLUMNS_WITH_WHOLE_WALLETS.replace("user_wallet", "user_masked")
 _COLUMNS = {ANONYMOUS: _COLUMNS_WITH_MASKED_WALLETS, AUTHENTICATED: _COLUMNS_WITH_WHOLE_WALLETS}
 _PRICES = """
-select block_time, price_yes from (
-    select block_time, (price_after * 1000000000)::bigint as price_yes, slot, index_in_block, id
-      from trades where market_id = $1
-     order by slot desc, index_in_block desc nulls last, id desc
-     limit $2
-) as newest
-order by slot, index_in_block nulls first, id
+select block_time, (price_after * 1000000000)::bigint as price_yes, slot,
+       coalesce(index_in_block, -1) as in_block, id
+  from trades where market_id = $1
 """
+# Postgres takes a comparison of whole rows for rarer than it is, and would sort all that it finds.
+_PRICES_BEFORE = " and slot <= $3 and (slot < $3 or (coalesce(index_in_block, -1), id) < ($4, $5))"
+_PRICES_NEWEST_FIRST = " order by slot desc, coalesce(index_in_block, -1) desc, id desc limit $2"
 _STATISTICS = """
 select count(*) as trades, count(distinct user_wallet) as traders,
        coalesce(sum(cost) filter (where trade_type = 'buy'), 0) as buy_volume,
@@ -86,6 +85,15 @@ class PricePoint(Struct, frozen=True):
     price_yes: int
 
 
+class PricePlace(Struct, frozen=True, tag="prices/1"):
+    """Where a page of prices begins: before this trade."""
+
+    slot: BigInt
+    in_block: Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+    """Where its transaction stands in the block; -1 while that is unknown."""
+    id: BigInt
+
+
 class TradeStatistics(Struct, frozen=True):
     """What a market's trades add up to, in lamports: purchases with fees, sales before fees."""
 
@@ -134,10 +142,20 @@ async def page(
     return cut([_trade(row) for row in rows], limit, lambda trade: TradePlace(trade.slot, trade.id))
 
 
-async def price_history(connection: Connection, market_id: str, limit: int) -> tuple[PricePoint, ...]:
-    """The prices after the newest `limit` trades, oldest first."""
-    rows = await connection.fetch(_PRICES, market_id, limit)
-    return tuple(PricePoint(row["block_time"], row["price_yes"]) for row in rows)
+async def price_history(
+    connection: Connection, market_id: str, limit: int, before: PricePlace | None = None
+) -> Page[PricePoint, PricePlace]:
+    """The prices after a market's trades, newest first.
+
+    Something follows every full page, be it only the price with which the market began.
+    """
+    place = () if before is None else (before.slot, before.in_block, before.id)
+    query = _PRICES + (_PRICES_BEFORE if place else "") + _PRICES_NEWEST_FIRST
+    rows = await connection.fetch(query, market_id, limit, *place)
+    points = tuple(PricePoint(row["block_time"], row["price_yes"]) for row in rows)
+    if not rows or len(rows) < limit:
+        return Page(points, None)
+    return Page(points, PricePlace(rows[-1]["slot"], rows[-1]["in_block"], rows[-1]["id"]))
 
 
 async def statistics(connection: Connection, market_id: str) -> TradeStatistics:

@@ -60,7 +60,7 @@ async def test_a_wallet_s_trades_span_markets(database):
     assert {trade.tx_signature for trade in found.rows} == {signature("a"), signature("b")}
 
 
-async def test_the_price_history_is_the_newest_window_told_from_its_beginning(database):
+async def test_the_price_history_goes_back_page_by_page_to_the_first_trade(database):
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         for slot in range(5):
@@ -73,12 +73,33 @@ async def test_the_price_history_is_the_newest_window_told_from_its_beginning(da
                 price_after=slot / 10,
                 block_time=NOON + timedelta(seconds=slot),
             )
-        history = await trades.price_history(connection, market, limit=2)
+        newest = await trades.price_history(connection, market, 3)
+        oldest = await trades.price_history(connection, market, 3, newest.following)
 
-    assert history == (
-        PricePoint(NOON + timedelta(seconds=3), 300_000_000),
-        PricePoint(NOON + timedelta(seconds=4), 400_000_000),
+    assert newest.rows == tuple(
+        PricePoint(NOON + timedelta(seconds=slot), slot * 100_000_000) for slot in (4, 3, 2)
     )
+    assert [point.price_yes for point in oldest.rows] == [100_000_000, 0]
+    assert oldest.following is None
+
+
+async def test_prices_of_one_slot_come_in_the_order_of_the_block_whatever_order_they_were_found_in(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        for place in (3, None, 1, 2):
+            price = (place or 0) / 10
+            await insert_trade(
+                connection, f"trade {place}", market, ALICE, index_in_block=place, price_after=price
+            )
+        found, place = [], None
+        for _ in range(4):
+            page = await trades.price_history(connection, market, 1, place)
+            found += [point.price_yes // 100_000_000 for point in page.rows]
+            place = page.following
+        end = await trades.price_history(connection, market, 1, place)
+
+    assert found == [3, 2, 1, 0]
+    assert (end.rows, end.following) == ((), None)
 
 
 async def test_statistics_count_purchases_with_fees_and_sales_before_fees(database):

@@ -6,6 +6,7 @@ import asyncio
 import random
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from asyncpg import Connection
 from rows import NOON, insert_market, wallet
@@ -13,7 +14,7 @@ from rows import NOON, insert_market, wallet
 from zmartd.store import trades
 from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY, Caller
-from zmartd.store.trades import TradeFilter, TradePlace
+from zmartd.store.trades import PricePlace, TradeFilter, TradePlace
 
 ROWS, CHUNK = 100_000, 10_000
 SLOTS = 30_000
@@ -21,12 +22,15 @@ WALLETS = [wallet(f"trader {number}") for number in range(20)]
 
 _INSERT = """
 insert into trades (market_id, user_wallet, trade_type, outcome, shares, cost, price_after, tx_signature,
-                    event_index, slot, block_time)
-select market_id, user_wallet, case when buys then 'buy' else 'sell' end, yes, 1000000, 1000, 0.5,
-       rpad(translate($7 || lpad(place::text, 8, '0'), '0', 'z'), 88, '1'), 0, slot, $6
-  from unnest($1::text[], $2::text[], $3::bool[], $4::bool[], $5::bigint[])
-       with ordinality as rows (market_id, user_wallet, buys, yes, slot, place)
-returning id, slot, market_id, user_wallet, outcome, trade_type
+                    event_index, slot, index_in_block, block_time)
+select market_id, user_wallet, case when buys then 'buy' else 'sell' end, yes, 1000000, 1000,
+       ($8 + place)::numeric / 1000000000,
+       rpad(translate($7 || lpad(place::text, 8, '0'), '0', 'z'), 88, '1'), 0, slot, in_block, $6
+  from unnest($1::text[], $2::text[], $3::bool[], $4::bool[], $5::bigint[], $9::int[])
+       with ordinality as rows (market_id, user_wallet, buys, yes, slot, in_block, place)
+returning id, slot, market_id, user_wallet, outcome, trade_type,
+          (slot, coalesce(index_in_block, -1), id) as chain_place,
+          (price_after * 1000000000)::bigint as price_yes
 """
 
 Key = tuple[int, int]
@@ -41,6 +45,7 @@ class Book:
         self._random = random_source
         self._markets = markets
         self._batches = 0
+        self._rows = 0
 
     async def write(self, connection: Connection, count: int) -> list[dict[str, object]]:
         choose = self._random.choice
@@ -54,7 +59,10 @@ class Book:
             [self._random.randrange(SLOTS) for _ in range(count)],
             NOON + timedelta(seconds=self._batches),
             "abcdefghij"[self._batches // 1_000] + f"{self._batches % 1_000:03}",
+            self._rows,
+            [choose((None, 0, 1, 2)) for _ in range(count)],
         )
+        self._rows += count
         return [dict(row) for row in rows]
 
 
@@ -78,13 +86,19 @@ async def book(database: Database) -> Book:
         return Book(random.Random(20_261_123), [await insert_market(connection, f"m{n}") for n in range(4)])
 
 
+async def written(database: Database, book: Book, count: int = ROWS) -> list[dict[str, object]]:
+    """The rows that are there before a walk begins."""
+    rows: list[dict[str, object]] = []
+    while len(rows) < count:
+        async with database.service() as connection:
+            rows += await book.write(connection, CHUNK)
+    return rows
+
+
 async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written(
     database: Database, book: Book
 ) -> None:
-    existing: list[dict[str, object]] = []
-    while len(existing) < ROWS:
-        async with database.service() as connection:
-            existing += await book.write(connection, CHUNK)
+    existing = await written(database, book)
     walks = [
         (ANYBODY, TradeFilter(), 200),
         (ANYBODY, TradeFilter(market_id=book._markets[0]), 199),
@@ -130,15 +144,74 @@ async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written
         existing += [row for _, rows in late for row in rows]
 
 
-async def test_a_page_is_read_from_an_index_however_deep_it_is(database: Database, book: Book) -> None:
+async def test_a_walk_through_a_price_history_sees_every_price_once_while_trades_are_written(
+    database: Database, book: Book
+) -> None:
+    market = book._markets[2]
+    book._markets = [market]
+    rows = await written(database, book, 20_000)
+    existing = {int(str(row["price_yes"])): row["chain_place"] for row in rows}
+    known = dict(existing)
+    ahead: set[int] = set()
+    found: list[int] = []
+    before: PricePlace | None = None
+    while True:
+        async with database.service() as connection:
+            rows = await book.write(connection, 5)
+        for row in rows:
+            price, place = int(str(row["price_yes"])), row["chain_place"]
+            known[price] = place
+            if before is None or place < (before.slot, before.in_block, before.id):
+                ahead.add(price)
+        async with database.caller(ANYBODY) as connection:
+            page = await trades.price_history(connection, market, 200, before)
+        found += [point.price_yes for point in page.rows]
+        before = page.following
+        if before is None:
+            break
+
+    assert [known[price] for price in found] == sorted((known[price] for price in found), reverse=True)
+    assert len(set(found)) == len(found)
+    assert ahead > set(), "nothing was written ahead of the walk: the test shows nothing"
+    assert set(found) == set(existing) | ahead
+
+
+async def plan(database_url: str, query: str, *arguments: object) -> str:
+    """How Postgres would read it, knowing what is in the tables: only their owner may have it look."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("analyze trades")
+    lines = await connection.fetch(f"explain {query}", *arguments)
+    await connection.close()
+    return "\n".join(line[0] for line in lines)
+
+
+async def test_a_page_of_prices_is_read_from_an_index_however_deep_it_is(
+    database: Database, database_url: str, book: Book
+) -> None:
     async with database.service() as connection:
         await book.write(connection, CHUNK)
-        await connection.execute("analyze trades")
-        for condition in ("true", f"market_id = '{book._markets[0]}'", f"user_wallet = '{WALLETS[0]}'"):
-            plan = await connection.fetch(
-                f"explain select * from trades where {condition} and (slot, id) < (100, 5)"
-                " order by slot desc, id desc limit 50"
-            )
-            text = "\n".join(line[0] for line in plan)
-            assert "Index Scan using trades_" in text
-            assert "Sort" not in text
+    text = await plan(
+        database_url,
+        "select block_time from trades where market_id = $1"
+        " and slot <= 20000 and (slot < 20000 or (coalesce(index_in_block, -1), id) < (-1, 5))"
+        " order by slot desc, coalesce(index_in_block, -1) desc, id desc limit 50",
+        book._markets[0],
+    )
+    assert "Index Scan using trades_by_market" in text
+    assert "slot <= 20000" in text
+    assert "Incremental Sort" in text
+
+
+async def test_a_page_is_read_from_an_index_however_deep_it_is(
+    database: Database, database_url: str, book: Book
+) -> None:
+    async with database.service() as connection:
+        await book.write(connection, CHUNK)
+    for condition in ("true", f"market_id = '{book._markets[0]}'", f"user_wallet = '{WALLETS[0]}'"):
+        text = await plan(
+            database_url,
+            f"select * from trades where {condition} and (slot, id) < (20000, 5)"
+            " order by slot desc, id desc limit 50",
+        )
+        assert "Index Scan using trades_" in text
+        assert "Sort" not in text

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from database_cable import Cable
 from rest_api import Api
@@ -251,6 +253,32 @@ async def test_the_price_history_begins_at_fifty_percent_and_ends_at_the_price(a
     assert all(abs(point["yes"] + point["no"] - 100) < 1e-9 for point in points)
     newest = (await api.anybody.get(path, limit=5)).body["price_history"]
     assert newest == points[-5:]
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12, 13, 200])
+async def test_the_price_history_is_walked_back_to_the_market_s_beginning(api: Api, limit: int) -> None:
+    path = f"/api/markets/{await told(api, traded_market())}/price-history"
+    whole = (await api.anybody.get(path)).body["price_history"]
+    found: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": limit}
+    while True:
+        page = (await api.anybody.get(path, **query)).body
+        assert 0 < page["count"] == len(page["price_history"]) <= limit
+        found = page["price_history"] + found
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert found == whole
+
+
+async def test_a_page_of_no_prices_is_an_empty_one_and_one_of_too_many_is_refused(api: Api) -> None:
+    market = f"/api/markets/{await told(api, traded_market(trades=2))}"
+    nothing = (await api.anybody.get(f"{market}/price-history", limit=0)).body
+    assert (nothing["price_history"], nothing["next_cursor"]) == ([], None)
+    of_trades = (await api.anybody.get(f"{market}/trades", limit=1)).body["next_cursor"]
+    for name, value in (("limit", 201), ("limit", -1), ("cursor", of_trades), ("cursor", "?")):
+        refused = await api.anybody.get(f"{market}/price-history", **{name: value})
+        assert (refused.status, [one["field"] for one in refused.body["details"]]) == (400, [name])
 
 
 async def test_statistics_are_the_sums_of_the_trades(api: Api) -> None:
