@@ -13,7 +13,9 @@ from msgspec import Meta, Struct
 from zmartd.http.fields import Field, MarketRef, Text, Time, time_text
 from zmartd.http.markets import Limit
 from zmartd.http.pagination import NextCursor, Offset
-from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment
+from zmartd.http.place import cursor_of
+from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentPlace
+from zmartd.store.moments import micros_of
 
 
 class Words(Text):
@@ -94,6 +96,7 @@ class CommentsQuery(Struct, frozen=True, kw_only=True):
 class ThreadsQuery(Struct, frozen=True, kw_only=True):
     limit: Limit = 50
     offset: Offset = 0
+    cursor: NextCursor = None
 
 
 class CommentBody(Struct, frozen=True, kw_only=True):
@@ -135,7 +138,7 @@ class CommentDeleted(Struct, frozen=True):
 
 
 class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
-    """A comment with everything below it, oldest first, under the names that the frontend has for it."""
+    """A comment with what is below it, oldest first, under the names that the frontend has for it."""
 
     id: str
     market_id: str
@@ -145,6 +148,9 @@ class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
     created_at: Time
     replies_count: Annotated[int, Meta(description="comments below this one, whether or not they are here")]
     replies: tuple[ThreadBody, ...]
+    replies_cursor: str | None
+    """Where `GET /api/discussions/{id}` with this comment as `parent_id` goes on with its replies; null where
+    everything below it is here."""
 
 
 def comment_body(comment: Comment) -> CommentBody:
@@ -164,8 +170,21 @@ def comment_body(comment: Comment) -> CommentBody:
     )
 
 
-def thread_body(comment: Comment, children: Mapping[UUID | None, Sequence[Comment]]) -> ThreadBody:
-    """A comment with what `children` (by the id of their parent) has below it."""
+class Below(Struct, frozen=True):
+    """Comments below others, oldest first, which may be cut at some time."""
+
+    children: Mapping[UUID | None, Sequence[Comment]]
+    """By the id of their parent."""
+    last: Comment | None
+    """The last that was read, where there are more."""
+
+
+NOTHING_BELOW = Below({}, None)
+
+
+def thread_body(comment: Comment, below: Below) -> ThreadBody:
+    """A comment with what is `below` it."""
+    replies = tuple(thread_body(reply, below) for reply in below.children.get(comment.id, ()))
     return ThreadBody(
         id=str(comment.id),
         market_id=comment.market_id,
@@ -174,8 +193,22 @@ def thread_body(comment: Comment, children: Mapping[UUID | None, Sequence[Commen
         parent_id=_id(comment.parent_id),
         created_at=time_text(comment.created_at),
         replies_count=comment.replies,
-        replies=tuple(thread_body(reply, children) for reply in children.get(comment.id, ())),
+        replies=replies,
+        replies_cursor=_replies_cursor(comment, replies, below.last),
     )
+
+
+def _replies_cursor(comment: Comment, replies: Sequence[ThreadBody], last: Comment | None) -> str | None:
+    """All that is not here is later than what was read last, whichever comment it hangs on."""
+    if last is None or sum(map(_written, replies)) >= comment.replies:
+        return None
+    place = CommentPlace(comment.market_id, str(comment.id), micros_of(last.created_at), last.id)
+    return cursor_of(place)
+
+
+def _written(thread: ThreadBody) -> int:
+    """How many comments a thread has that nobody took back."""
+    return (thread.content is not None) + sum(map(_written, thread.replies))
 
 
 def _id(comment_id: UUID | None) -> str | None:

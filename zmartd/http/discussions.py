@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -12,6 +14,8 @@ from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_body, decode_query, json_response
 from zmartd.http.discussion_body import (
+    NOTHING_BELOW,
+    Below,
     CommentDeleted,
     CommentId,
     CommentList,
@@ -28,7 +32,7 @@ from zmartd.http.discussion_body import (
 from zmartd.http.errors import MarketPending
 from zmartd.http.markets import chain_market, find_market, market_ref
 from zmartd.http.operation import Access, Operation
-from zmartd.http.pagination import beginning
+from zmartd.http.pagination import array_response, beginning
 from zmartd.http.place import cursor_of, foreign_cursor
 from zmartd.log import get_logger
 from zmartd.realtime.bus import BusUnavailable
@@ -76,19 +80,33 @@ async def list_comments(request: web.Request) -> web.Response:
 
 
 async def list_threads(request: web.Request) -> web.Response:
-    """A bare array of a market's newest threads, with at most 500 replies in all."""
+    """A bare array of a market's newest threads; what comes after it is in the headers.
+
+    They have at most 500 replies in all. Where that leaves some out, `repliesCursor` leads to them.
+    """
     query = decode_query(request, ThreadsQuery)
+    after = beginning(query, CommentPlace)
     caller = caller_of(request)
     async with request.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, market_ref(request))
         place = discussions.CommentList(market.id, THREADS)
-        roots = await discussions.page(connection, caller, place, query.limit, offset=query.offset)
+        if after is not None and not place.has(after):
+            raise foreign_cursor()
+        roots = await discussions.page(
+            connection, caller, place, query.limit, offset=query.offset, after=after
+        )
         ids = [comment.id for comment in roots.rows]
-        below = await discussions.below(connection, caller, ids, MOST_NESTED_REPLIES)
-    children: dict[UUID | None, list[Comment]] = {}
-    for comment in below:
-        children.setdefault(comment.parent_id, []).append(comment)
-    return json_response([thread_body(comment, children) for comment in roots.rows])
+        found = await discussions.below(connection, caller, ids, MOST_NESTED_REPLIES + 1)
+    below = _below(found)
+    return array_response(request, [thread_body(comment, below) for comment in roots.rows], roots.following)
+
+
+def _below(found: Sequence[Comment]) -> Below:
+    shown = found[:MOST_NESTED_REPLIES]
+    children: defaultdict[UUID | None, list[Comment]] = defaultdict(list)
+    for comment in shown:
+        children[comment.parent_id].append(comment)
+    return Below(children, shown[-1] if len(found) > len(shown) else None)
 
 
 async def post_comment(request: web.Request) -> web.Response:
@@ -107,7 +125,7 @@ async def post_thread(request: web.Request) -> web.Response:
     """Say something about a market, and get it back under the names that the frontend has for it."""
     body = await decode_body(request, NewComment)
     comment, status = await _write(request, market_ref(request), body)
-    return json_response(thread_body(comment, {}), status)
+    return json_response(thread_body(comment, NOTHING_BELOW), status)
 
 
 async def edit_comment(request: web.Request) -> web.Response:

@@ -10,15 +10,22 @@ from msgspec import Struct
 from zmartd.http.auth.identity import require_wallet
 from zmartd.http.errors import InvalidRequest, NotYours, Problem
 from zmartd.http.fields import Wallet
+from zmartd.http.markets import Limit
+from zmartd.http.pagination import NextCursor
 from zmartd.market import valuation
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.valuation import HeldMarket, Holding, Valuation
 from zmartd.store import positions
 from zmartd.store.pool import Database
-from zmartd.store.positions import Position
+from zmartd.store.positions import Holdings, Position, PositionPlace
 from zmartd.store.rls import Caller
 
 _WALLET_RULE = "must be a wallet's address, base58 of 32 bytes"
+
+
+class PositionsQuery(Struct, frozen=True, kw_only=True):
+    limit: Limit = 100
+    cursor: NextCursor = None
 
 
 class Held(Struct, frozen=True):
@@ -44,11 +51,16 @@ def own_wallet(request: web.Request) -> str:
     return wallet
 
 
-async def read_held(database: Database, wallet: str) -> tuple[Held, ...]:
-    """All positions of a wallet as of one moment, last traded first."""
+async def read_holdings(database: Database, wallet: str, after: PositionPlace | None = None) -> Holdings:
+    """All positions of a wallet as of one moment, in the order of the walk that got to `after`."""
     async with database.reader(Caller(wallet)) as connection:
-        held = await positions.of_wallet(connection, wallet)
-    return await value_all(database, held)
+        return await positions.of_wallet(connection, wallet, after)
+
+
+async def read_held(database: Database, wallet: str) -> tuple[Held, ...]:
+    """All positions of a wallet as of one moment, last traded first, with their worth."""
+    holdings = await read_holdings(database, wallet)
+    return await value_all(database, holdings.positions)
 
 
 async def value_all(database: Database, held: Sequence[Position]) -> tuple[Held, ...]:

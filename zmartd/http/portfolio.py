@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from aiohttp import web
@@ -12,13 +12,10 @@ from zmartd.http import keys
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
 from zmartd.http.fields import Amount, SignedAmount, StateName, Time, amount, time_text
-from zmartd.http.held import Held, own_wallet, read_held
-from zmartd.http.markets import Limit
+from zmartd.http.held import Held, PositionsQuery, own_wallet, read_holdings, value_all
 from zmartd.http.operation import Access, Operation
-from zmartd.http.pagination import NextCursor
 from zmartd.http.place import cursor_of, place_of
-from zmartd.store.keyset import cut
-from zmartd.store.moments import micros_of
+from zmartd.store.positions import PositionPlace
 
 MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
 
@@ -88,6 +85,8 @@ class PortfolioTotals(Struct, frozen=True, kw_only=True):
 class Portfolio(Struct, frozen=True, kw_only=True):
     """A wallet's positions, last traded first, all as of one moment.
 
+    Those on further pages keep the order that they had when the first one was read.
+
     The cost basis is by the average cost method: a sale takes its part of what the shares have cost,
     truncated to whole lamports, and realizes the difference to its proceeds after fees. A claim, or an
     outcome that makes the shares worthless, realizes the rest. `realized_pnl` plus `unrealized_pnl` is
@@ -101,45 +100,24 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-class PortfolioQuery(Struct, frozen=True, kw_only=True):
-    limit: Limit = 100
-    cursor: NextCursor = None
-
-
-class PortfolioPlace(Struct, frozen=True, tag="portfolio/1"):
-    """Where a page begins: after the position in this market."""
-
-    micros: int | None
-    """When it was last traded, in microseconds since 1970; None if never."""
-    market_id: str
-
-    @property
-    def rank(self) -> tuple[bool, int, str]:
-        """Sorts as the portfolio does: last traded first, those never traded last."""
-        return self.micros is None, -(self.micros or 0), self.market_id
-
-
 async def get_portfolio(request: web.Request) -> web.Response:
     """Every position with its cost basis, worth, and profit. Only the wallet itself may ask."""
-    query = decode_query(request, PortfolioQuery)
+    query = decode_query(request, PositionsQuery)
     wallet = own_wallet(request)
-    after = place_of(query.cursor, PortfolioPlace)
-    held = await read_held(request.app[keys.DATABASE], wallet)
-    page = cut([one for one in held if after is None or _place(one).rank > after.rank], query.limit, _place)
+    after = place_of(query.cursor, PositionPlace)
+    database = request.app[keys.DATABASE]
+    holdings = await read_holdings(database, wallet, after)
+    held = {one.position.market.id: one for one in await value_all(database, holdings.positions)}
+    page = holdings.page(query.limit, after)
     return json_response(
         Portfolio(
             wallet=wallet,
             cost_basis_method="average",
-            positions=tuple(_position(one) for one in page.rows),
-            totals=_totals(held),
+            positions=tuple(_position(held[position.market.id]) for position in page.rows),
+            totals=_totals(held.values()),
             next_cursor=cursor_of(page.following),
         )
     )
-
-
-def _place(held: Held) -> PortfolioPlace:
-    traded_at = held.position.last_trade_at
-    return PortfolioPlace(None if traded_at is None else micros_of(traded_at), held.position.market.id)
 
 
 def _position(held: Held) -> PortfolioPosition:
@@ -187,7 +165,7 @@ def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> 
     )
 
 
-def _totals(held: Iterable[Held]) -> PortfolioTotals:
+def _totals(held: Collection[Held]) -> PortfolioTotals:
     positions = [one.position for one in held]
     worths = [one.worth for one in held]
     sales = [worth.sale for worth in worths if worth.sale is not None]
@@ -218,7 +196,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=get_portfolio,
         summary="One's own portfolio with cost basis and profit",
         tag="users",
-        query=PortfolioQuery,
+        query=PositionsQuery,
         answers={200: Portfolio},
         errors=(NotYours,),
         access=Access.WALLET,

@@ -8,15 +8,19 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.http import keys
-from zmartd.http.codec import json_response
+from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours, PositionNotFound
 from zmartd.http.fields import Amount, Price, SignedAmount, StateName, Time, amount, price, time_text
-from zmartd.http.held import Held, own_wallet, read_held, value_all
+from zmartd.http.held import Held, PositionsQuery, own_wallet, read_holdings, value_all
 from zmartd.http.markets import find_market, market_ref
 from zmartd.http.operation import Access, Operation
+from zmartd.http.pagination import array_response
+from zmartd.http.place import place_of
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
+from zmartd.store.keyset import Page
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.positions import Position, PositionPlace
 from zmartd.store.rls import Caller
 
 
@@ -69,10 +73,11 @@ class PositionRow(Struct, frozen=True, kw_only=True):
 
 
 async def list_positions(request: web.Request) -> web.Response:
-    """A bare array, last traded first."""
-    wallet = own_wallet(request)
-    held = await read_held(request.app[keys.DATABASE], wallet)
-    return json_response([_body(one) for one in held])
+    """A bare array, last traded first; what comes after it is in the headers."""
+    query = decode_query(request, PositionsQuery)
+    page = await _page(request, own_wallet(request), query)
+    held = await value_all(request.app[keys.DATABASE], page.rows)
+    return array_response(request, [_body(one) for one in held], page.following)
 
 
 async def get_position(request: web.Request) -> web.Response:
@@ -89,23 +94,27 @@ async def get_position(request: web.Request) -> web.Response:
 
 
 async def list_position_rows(request: web.Request) -> web.Response:
-    """A bare array of shares alone, last traded first."""
-    wallet = own_wallet(request)
-    async with request.app[keys.DATABASE].reader(Caller(wallet)) as connection:
-        held = await positions.of_wallet(connection, wallet)
-    return json_response(
-        [
-            PositionRow(
-                id=f"{position.market.id}:{wallet}",
-                market_id=position.market.id,
-                user=wallet,
-                yes_shares=amount(max(position.shares_yes, 0)),
-                no_shares=amount(max(position.shares_no, 0)),
-                created_at=None if position.first_trade_at is None else time_text(position.first_trade_at),
-                updated_at=time_text(position.updated_at),
-            )
-            for position in held
-        ]
+    """A bare array of shares alone, last traded first; what comes after it is in the headers."""
+    query = decode_query(request, PositionsQuery)
+    page = await _page(request, own_wallet(request), query)
+    return array_response(request, [_row(position) for position in page.rows], page.following)
+
+
+async def _page(request: web.Request, wallet: str, query: PositionsQuery) -> Page[Position, PositionPlace]:
+    after = place_of(query.cursor, PositionPlace)
+    holdings = await read_holdings(request.app[keys.DATABASE], wallet, after)
+    return holdings.page(query.limit, after)
+
+
+def _row(position: Position) -> PositionRow:
+    return PositionRow(
+        id=f"{position.market.id}:{position.user_wallet}",
+        market_id=position.market.id,
+        user=position.user_wallet,
+        yes_shares=amount(max(position.shares_yes, 0)),
+        no_shares=amount(max(position.shares_no, 0)),
+        created_at=None if position.first_trade_at is None else time_text(position.first_trade_at),
+        updated_at=time_text(position.updated_at),
     )
 
 
@@ -153,6 +162,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_positions,
         summary="One's own positions",
         tag="users",
+        query=PositionsQuery,
         answers={200: tuple[PositionBody, ...]},
         errors=(NotYours,),
         access=Access.WALLET,
@@ -173,6 +183,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_position_rows,
         summary="One's own shares, as a bare array",
         tag="users",
+        query=PositionsQuery,
         answers={200: tuple[PositionRow, ...]},
         errors=(NotYours,),
         access=Access.WALLET,

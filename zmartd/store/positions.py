@@ -10,11 +10,14 @@ from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.tape import FeeRates
+from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.moments import micros_of
 
 _LOTS = """
 with lots as (
     select market_id, outcome,
-           zmartd.lot(trade_type = 'buy', shares, cost order by slot, index_in_block nulls first, id) as lot
+           zmartd.lot(trade_type = 'buy', shares, cost order by slot, index_in_block nulls first, id) as lot,
+           max(id) as newest_trade, max(block_time) filter (where id <= $2) as traded_at
       from trades where user_wallet = $1
 """
 _COLUMNS = """
@@ -25,6 +28,8 @@ select held.market_id, held.user_wallet, held.shares_yes, held.shares_no, held.t
        held.first_trade_at, held.last_trade_at, held.slot, held.updated_at,
        zmartd.held_cost(yes.lot, held.shares_yes) as cost_yes,
        zmartd.held_cost(no.lot, held.shares_no) as cost_no,
+       (select coalesce(max(newest_trade), 0) from lots) as newest_trade,
+       greatest(yes.traded_at, no.traded_at) as traded_at,
        market.on_chain_address as market_on_chain_address, market.question as market_question,
        market.state as market_state, market.b_parameter as market_b_parameter,
        market.shares_yes as market_shares_yes, market.shares_no as market_shares_no,
@@ -39,8 +44,9 @@ select held.market_id, held.user_wallet, held.shares_yes, held.shares_no, held.t
   cross join protocol
  where held.user_wallet = $1
 """
-_OF_WALLET = _LOTS + _COLUMNS + "order by held.last_trade_at desc nulls last, held.market_id"
-_FIND = _LOTS + "and market_id = $2" + _COLUMNS + "and held.market_id = $2"
+_OF_WALLET = _LOTS + _COLUMNS + "order by traded_at desc nulls last, held.market_id"
+_FIND = _LOTS + "and market_id = $3" + _COLUMNS + "and held.market_id = $3"
+_ALL_TRADES = 2**63 - 1
 _REFUNDABLE = """
 select market_id, coalesce(sum(greatest(total_invested - total_returned, 0)), 0) as refundable
   from user_positions where market_id = any($1::text[])
@@ -92,17 +98,58 @@ class Position(Struct, frozen=True):
     last_trade_at: datetime | None
     slot: int
     updated_at: datetime
+    traded_at: datetime | None
+    """When it was last traded as of when the walk through the wallet's positions began."""
     market: HeldMarket
 
 
-async def of_wallet(connection: Connection, wallet: str) -> tuple[Position, ...]:
-    """All positions of a wallet as of one moment, last traded first. Takes a transaction of that wallet's."""
-    return tuple(_position(row) for row in await connection.fetch(_OF_WALLET, wallet))
+class PositionPlace(Struct, frozen=True, tag="positions/1"):
+    """Where a page of a wallet's positions begins: after the one in this market."""
+
+    newest_trade: BigInt
+    """The wallet's last trade when the walk began: later ones move no position out of its place."""
+    micros: int | None
+    """When the position was last traded then, in microseconds since 1970; None if never."""
+    market_id: str
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """Sorts as the positions are: last traded first, those never traded last."""
+        return self.micros is None, -(self.micros or 0), self.market_id
+
+
+class Holdings(Struct, frozen=True):
+    """All positions of a wallet as of one moment, in the order of a walk through them: last traded first."""
+
+    positions: tuple[Position, ...]
+    newest_trade: int
+    """The wallet's last trade when the walk began."""
+
+    def page(self, limit: int, after: PositionPlace | None) -> Page[Position, PositionPlace]:
+        """Some of the positions, after that place."""
+        ahead = [one for one in self.positions if after is None or self._place(one).rank > after.rank]
+        return cut(ahead, limit, self._place)
+
+    def _place(self, position: Position) -> PositionPlace:
+        traded_at = position.traded_at
+        micros = None if traded_at is None else micros_of(traded_at)
+        return PositionPlace(self.newest_trade, micros, position.market.id)
+
+
+async def of_wallet(connection: Connection, wallet: str, after: PositionPlace | None = None) -> Holdings:
+    """All positions of a wallet, in the order of the walk that got to `after`, or of a new one.
+
+    Takes a transaction of that wallet's.
+    """
+    last_trade = _ALL_TRADES if after is None else after.newest_trade
+    rows = await connection.fetch(_OF_WALLET, wallet, last_trade)
+    newest_trade = rows[0]["newest_trade"] if rows else 0
+    return Holdings(tuple(_position(row) for row in rows), min(newest_trade, last_trade))
 
 
 async def find(connection: Connection, wallet: str, market_id: str) -> Position | None:
     """A wallet's position in one market. Takes a transaction of that wallet's."""
-    row = await connection.fetchrow(_FIND, wallet, market_id)
+    row = await connection.fetchrow(_FIND, wallet, _ALL_TRADES, market_id)
     return None if row is None else _position(row)
 
 
@@ -117,6 +164,7 @@ async def refundable(connection: Connection, market_ids: Sequence[str]) -> dict[
 
 def _position(row: Record) -> Position:
     fields = dict(row)
+    del fields["newest_trade"]
     market = {"id": fields.pop("market_id")}
     for name in [name for name in fields if name.startswith(_MARKET_PREFIX)]:
         market[name.removeprefix(_MARKET_PREFIX)] = fields.pop(name)

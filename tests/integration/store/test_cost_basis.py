@@ -79,7 +79,8 @@ async def test_the_average_cost_is_what_a_replay_of_all_trades_gives(database, s
                 total_invested=yes.invested + no.invested,
                 total_returned=yes.returned + no.returned,
             )
-        found = {position.market.id: position for position in await positions.of_wallet(connection, ALICE)}
+        holdings = await positions.of_wallet(connection, ALICE)
+        found = {position.market.id: position for position in holdings.positions}
         one = await positions.find(connection, ALICE, markets["a"])
         await connection.execute(f"rollback; {BEGIN_AS_SERVICE}")
 
@@ -103,7 +104,7 @@ async def test_shares_that_left_by_transfer_took_their_cost_along_and_gifts_cost
         await insert_trade(connection, "1", market, ALICE, shares=40, cost=800, slot=1)
         await insert_trade(connection, "2", market, ALICE, trade_type="sell", shares=10, cost=1, slot=2)
         await insert_position(connection, market, ALICE, shares_yes=held)
-        (position,) = await positions.of_wallet(connection, ALICE)
+        (position,) = (await positions.of_wallet(connection, ALICE)).positions
 
     assert position.cost_yes == cost
 
@@ -114,7 +115,7 @@ async def test_a_purchase_that_is_still_unknown_leaves_no_negative_cost(database
         await insert_trade(connection, "1", market, ALICE, trade_type="sell", shares=10, cost=1, slot=1)
         await insert_trade(connection, "2", market, ALICE, shares=4, cost=80, slot=2)
         await insert_position(connection, market, ALICE, shares_yes=-6)
-        (position,) = await positions.of_wallet(connection, ALICE)
+        (position,) = (await positions.of_wallet(connection, ALICE)).positions
 
     assert (position.cost_yes, position.cost_no) == (0, 0)
 

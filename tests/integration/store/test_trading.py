@@ -131,10 +131,13 @@ async def test_positions_carry_what_their_worth_depends_on(database):
         )
         await insert_position(connection, settled, ALICE, total_returned=500, last_trade_at=NOON)
         newer = await insert_market(connection, "newer", question="Will it rain tomorrow?")
-        await insert_position(connection, newer, ALICE, last_trade_at=NOON + timedelta(hours=1))
+        later = NOON + timedelta(hours=1)
+        await insert_position(connection, newer, ALICE, last_trade_at=later)
+        await insert_trade(connection, "earlier", settled, ALICE)
+        await insert_trade(connection, "later", newer, ALICE, block_time=later)
 
     async with database.caller(Caller(ALICE)) as connection:
-        first, second = await positions.of_wallet(connection, ALICE)
+        first, second = (await positions.of_wallet(connection, ALICE)).positions
         assert await positions.find(connection, ALICE, settled) == second
 
     assert (first.market.id, first.market.question) == (newer, "Will it rain tomorrow?")
@@ -165,4 +168,4 @@ async def test_a_query_that_asks_for_another_wallet_s_positions_gets_none(databa
 
 async def positions_of_alice(database, caller):
     async with database.caller(caller) as connection:
-        return await positions.of_wallet(connection, ALICE)
+        return (await positions.of_wallet(connection, ALICE)).positions

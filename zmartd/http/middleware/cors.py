@@ -15,6 +15,8 @@ _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no 
         "Retry-After",
         "Location",
         "ETag",
+        "Link",
+        "X-Next-Cursor",
         "Idempotency-Replayed",
         "RateLimit-Limit",
         "RateLimit-Remaining",

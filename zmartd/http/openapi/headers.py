@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import get_origin
 
 from zmartd.http.openapi.schemas import Json
 from zmartd.http.operation import MACHINES_TAG, Operation, takes_idempotency_key
+from zmartd.http.place import Cursor
 
 COMPONENTS: Json = {
     "X-Request-Id": {
@@ -49,6 +51,15 @@ COMPONENTS: Json = {
         "description": "names this answer: send it as If-None-Match, to be told whether it has changed",
         "schema": {"type": "string"},
     },
+    "Link": {
+        "description": 'the next page of the array, as RFC 8288 writes it: `<?...>; rel="next"`, relative to '
+        "the path that was asked for; absent where the array ends",
+        "schema": {"type": "string"},
+    },
+    "X-Next-Cursor": {
+        "description": "the `cursor` of the array's next page; absent where it ends",
+        "schema": Cursor.schema,
+    },
 }
 
 _BY_STATUS = {
@@ -72,4 +83,12 @@ def of(operation: Operation, status: int) -> Json:
         names.append("Idempotency-Replayed")
     if 304 in operation.answers and status in {200, 304}:
         names.append("ETag")
+    if status == HTTPStatus.OK and _is_paged_array(operation):
+        names += ("Link", "X-Next-Cursor")
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _is_paged_array(operation: Operation) -> bool:
+    """Whether the answer is an array, without an object around it that could say where the next page is."""
+    is_array = get_origin(operation.answers[HTTPStatus.OK]) is tuple
+    return is_array and operation.query is not None and "cursor" in operation.query.__struct_fields__

@@ -141,6 +141,7 @@ async def test_replies_hang_on_their_comment(api: Api) -> None:
             "createdAt": answer["created_at"],
             "repliesCount": 0,
             "replies": [],
+            "repliesCursor": None,
         }
     ]
 

@@ -1,0 +1,79 @@
+"""Walks through a wallet's positions, which are sorted by what trades change all the time."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from rows import NOON, insert_market, insert_position, insert_trade, wallet
+
+from zmartd.store import positions
+from zmartd.store.pool import Database
+from zmartd.store.positions import PositionPlace
+from zmartd.store.rls import Caller
+
+ALICE = wallet("alice")
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_trading_during_a_walk_neither_hides_a_position_nor_shows_it_twice(
+    database: Database, seed: int
+) -> None:
+    choose = random.Random(seed)
+    numbers = count()
+
+    async def trade(market: str) -> None:
+        number = next(numbers)
+        moment = NOON + timedelta(seconds=number // 3)
+        async with database.service() as connection:
+            await insert_trade(
+                connection, str(number), market, ALICE, block_time=moment, slot=number,
+                outcome=choose.random() < 0.5,
+            )  # fmt: skip
+
+    async def open_position(name: str) -> str:
+        async with database.service() as connection:
+            market = await insert_market(connection, name)
+            await insert_position(connection, market, ALICE)
+        return market
+
+    markets = [await open_position(f"market {number}") for number in range(20)]
+    for market in markets[:-3]:  # three are held by transfer alone
+        await trade(market)
+    for _ in range(20):
+        await trade(choose.choice(markets[:-3]))
+
+    found: list[str] = []
+    after: PositionPlace | None = None
+    while True:
+        async with database.caller(Caller(ALICE)) as connection:
+            holdings = await positions.of_wallet(connection, ALICE, after)
+        if after is None:
+            at_first = [position.market.id for position in holdings.positions]
+        page = holdings.page(choose.randint(1, 4), after)
+        found += [position.market.id for position in page.rows]
+        after = page.following
+        if after is None:
+            break
+        for _ in range(2):
+            await trade(choose.choice(markets))
+        await trade(await open_position(f"new market {next(numbers)}"))
+
+    assert len(set(found)) == len(found)
+    assert [market for market in found if market in set(markets)] == at_first
+
+
+async def test_a_new_walk_has_what_was_traded_last_in_front(database: Database) -> None:
+    async with database.service() as connection:
+        first, second = [await insert_market(connection, name) for name in ("first", "second")]
+        for market in (first, second):
+            await insert_position(connection, market, ALICE)
+        for number, market in enumerate((first, second, first)):
+            await insert_trade(
+                connection, str(number), market, ALICE, block_time=NOON + timedelta(seconds=number)
+            )
+    async with database.caller(Caller(ALICE)) as connection:
+        holdings = await positions.of_wallet(connection, ALICE)
+    assert [position.market.id for position in holdings.positions] == [first, second]
