@@ -20,6 +20,8 @@ from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.payloads import payload
 from zmartd.indexer.rows import moment
 from zmartd.market.ids import base58_decode
+from zmartd.store import commitments
+from zmartd.store.commitments import Commitment
 
 _SIGNATURE_BYTES = 64
 
@@ -37,7 +39,9 @@ class Confirmed(Struct, frozen=True, kw_only=True):
 
     signature: str
     status: Literal["confirmed"] = "confirmed"
-    commitment: Literal["confirmed"] = "confirmed"
+    """As opposed to `submitted`: what it did is known."""
+    commitment: Commitment
+    """`finalized` once no fork can take it back any more; it is asked for again to see that."""
     slot: int
     block_time: Time | None
     events: tuple[dict[str, Any], ...]
@@ -56,7 +60,7 @@ async def relay(request: web.Request) -> web.Response:
     session = require_session(request)
     transaction = request.app[keys.RELAY].admit(body.transaction, session.wallet)
     outcome = await request.app[keys.SUBMISSIONS].submit(transaction)
-    return _answer(transaction.signature, outcome)
+    return await _answer(request, transaction.signature, outcome)
 
 
 async def get_transaction(request: web.Request) -> web.Response:
@@ -64,10 +68,10 @@ async def get_transaction(request: web.Request) -> web.Response:
     signature = request.match_info["signature"]
     if not _is_signature(signature):
         raise InvalidRequest(Problem("signature", "must be a transaction's signature, base58 of 64 bytes"))
-    return _answer(signature, await request.app[keys.SUBMISSIONS].look_up(signature))
+    return await _answer(request, signature, await request.app[keys.SUBMISSIONS].look_up(signature))
 
 
-def _answer(signature: str, outcome: ChainTransaction | None) -> web.Response:
+async def _answer(request: web.Request, signature: str, outcome: ChainTransaction | None) -> web.Response:
     if outcome is None:
         response = json_response(Submitted(signature), 202)
         response.headers[hdrs.LOCATION] = f"/api/transactions/{signature}"
@@ -75,6 +79,7 @@ def _answer(signature: str, outcome: ChainTransaction | None) -> web.Response:
     return json_response(
         Confirmed(
             signature=signature,
+            commitment=await _commitment(request, outcome),
             slot=outcome.slot,
             block_time=None if outcome.block_time is None else time_text(moment(outcome.block_time)),
             events=tuple(
@@ -82,6 +87,19 @@ def _answer(signature: str, outcome: ChainTransaction | None) -> web.Response:
             ),
         )
     )
+
+
+async def _commitment(request: web.Request, transaction: ChainTransaction) -> Commitment:
+    """As the index has it, or the chain where the transaction did nothing that the index keeps."""
+    signature, slot = transaction.signature, transaction.slot
+    async with request.app[keys.DATABASE].service() as connection:
+        known = await commitments.of_transaction(connection, signature, slot)
+    if known is not None:
+        return known
+    statuses = await request.app[keys.RPC].signature_statuses([signature], search_history=True)
+    status = statuses.by_signature[signature]
+    is_final = status is not None and status.slot == slot and status.confirmation_status == "finalized"
+    return "finalized" if is_final else "confirmed"
 
 
 def _is_signature(text: str) -> bool:

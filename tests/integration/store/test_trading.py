@@ -3,11 +3,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from rows import NOON, insert_market, insert_position, insert_trade, signature, wallet
+from rows import NOON, insert, insert_market, insert_position, insert_trade, signature, wallet
 
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import positions, trades
+from zmartd.store import commitments, positions, trades
 from zmartd.store.rls import ANYBODY, Caller
 from zmartd.store.trades import PricePoint, TradeFilter, TradeStatistics
 
@@ -169,3 +169,22 @@ async def test_a_query_that_asks_for_another_wallet_s_positions_gets_none(databa
 async def positions_of_alice(database, caller):
     async with database.caller(caller) as connection:
         return (await positions.of_wallet(connection, ALICE)).positions
+
+
+@pytest.mark.parametrize(
+    ("table", "of_events", "known"),
+    [
+        ("trade_events", ["finalized", "finalized"], "finalized"),
+        ("vote_events", ["finalized", "confirmed"], "confirmed"),
+        ("market_events", [], None),
+    ],
+)
+async def test_a_transaction_is_as_final_as_the_least_final_of_its_events(database, table, of_events, known):
+    async with database.service() as connection:
+        for index, commitment in enumerate(of_events):
+            await insert(
+                connection, table, event_type="E", tx_signature=signature("t"), event_index=index, slot=7,
+                payload="{}", commitment=commitment,
+            )  # fmt: skip
+        assert await commitments.of_transaction(connection, signature("t"), 7) == known
+        assert await commitments.of_transaction(connection, signature("t"), 8) is None

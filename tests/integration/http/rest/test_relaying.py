@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from functools import partial
 from pathlib import Path
 
 import pytest
-from rest_api import Answer, running_api
+from rest_api import CODEC, IDL, Answer, running_api
 from rest_stage import ALICE, BOB, PROGRAM, SOL, Stage
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+from solders.system_program import TransferParams, transfer
 
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
+from zmartd.chain.transactions import parse_transaction
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.finality import Finality
 from zmartd.store.pool import Database
 
 PATIENT_SECONDS = 10
@@ -70,6 +75,46 @@ async def test_a_relayed_trade_can_be_read_at_once(stage: Stage) -> None:
     await stage.alice.relay(transaction)
     trades = await stage.api.anybody.get(f"/api/markets/{market_id}/trades")
     assert [trade["tx_signature"] for trade in trades.body["trades"]] == [signature]
+
+
+async def settled(stage: Stage, signature: str) -> Answer:
+    """The first answer that says that a transaction is final, while the daemon looks for what is."""
+    parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
+    fetcher = Fetcher(stage.api.rpc, stage.api.indexer, parse)
+    finality = Finality(stage.api.rpc, fetcher, stage.api.database)
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while True:
+            await finality.settle()
+            answer = await stage.api.anybody.get(f"/api/transactions/{signature}")
+            if answer.status == 200 and answer.body["commitment"] == "finalized":
+                return answer
+
+
+async def test_a_transaction_is_final_once_the_chain_cannot_take_it_back(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    relayed = await stage.alice.relay(transaction)
+    assert (relayed.body["status"], relayed.body["commitment"]) == ("confirmed", "confirmed")
+
+    final = await settled(stage, signature)
+
+    assert final.body == relayed.body | {"commitment": "finalized"}
+    again = await stage.alice.relay(transaction)
+    assert (again.status, again.body) == (200, final.body)
+    trades = await stage.api.anybody.get(f"/api/markets/{market_id}/trades")
+    assert trades.body["trades"][0]["commitment"] == "finalized"
+
+
+async def test_a_payment_past_the_program_is_as_final_as_the_chain_says(
+    stage: Stage,
+) -> None:
+    latest = await stage.api.rpc.latest_blockhash()
+    payment = transfer(TransferParams(from_pubkey=ALICE.pubkey(), to_pubkey=BOB.pubkey(), lamports=SOL))
+    signed = sign([payment], ALICE, latest.blockhash, latest.last_valid_block_height, "test")
+    await stage.api.rpc.send(signed.wire)
+    first = await answer_of(stage, signed.signature, unlike=404)
+    assert (first.status, first.body["events"]) == (200, [])
+    assert (await settled(stage, signed.signature)).body["slot"] == first.body["slot"]
 
 
 async def test_what_a_simulation_refuses_is_not_sent_and_always_answered_the_same(stage: Stage) -> None:
