@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import asyncpg
 from aiohttp import web
+from asyncpg import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.auth import sign_in
 from zmartd.http.auth.errors import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
@@ -18,8 +23,15 @@ from zmartd.http.codec import decode_body, decode_query, json_response
 from zmartd.http.errors import InvalidRequest, Problem
 from zmartd.http.fields import Time, Wallet, time_text
 from zmartd.http.operation import Access, Operation
+from zmartd.log import get_logger
+from zmartd.store import users
+from zmartd.store.rls import Caller
 
 MAX_BODY_BYTES = 16_384
+PROFILE_PATIENCE_SECONDS = 1.0
+"""For so long a session waits for the wallet's profile."""
+
+log = get_logger(__name__)
 
 SignedText = Annotated[
     str, Meta(min_length=1, max_length=4_096, description="the text that was signed, 1 to 4096 characters")
@@ -97,19 +109,35 @@ async def login(request: web.Request) -> web.Response:
     wallet = await request.app[keys.SIGN_IN].verify(
         body.message, body.signature, body.wallet, client_address(request)
     )
+    await _remember(request, wallet, users.sign_in)
     return _session_response(*request.app[keys.SESSIONS].open(wallet), "Signed in.")
 
 
 async def refresh(request: web.Request) -> web.Response:
     """POST /api/auth/refresh: a new token in exchange for the one sent, which is revoked."""
-    renewed = await request.app[keys.SESSIONS].renew(require_session(request))
-    return _session_response(*renewed, "Session renewed.")
+    token, session = await request.app[keys.SESSIONS].renew(require_session(request))
+    await _remember(request, session.wallet, users.touch)
+    return _session_response(token, session, "Session renewed.")
 
 
 async def logout(request: web.Request) -> web.Response:
     """POST /api/auth/logout: the token sent is not accepted any more, by any daemon."""
     await request.app[keys.SESSIONS].end(require_session(request))
     return json_response(LogoutBody(success=True, message="Signed out."))
+
+
+async def _remember(
+    request: web.Request, wallet: str, write: Callable[[Connection, str], Awaitable[Any]]
+) -> None:
+    """Write into the wallet's profile that it was here. Nobody is kept out for what cannot be written."""
+    try:
+        async with (
+            asyncio.timeout(PROFILE_PATIENCE_SECONDS),
+            request.app[keys.DATABASE].caller(Caller(wallet)) as connection,
+        ):
+            await write(connection, wallet)
+    except (ZmartdError, asyncpg.PostgresError, TimeoutError) as error:
+        log.warning("auth.unremembered", wallet=wallet, reason=repr(error))
 
 
 def _require_address(message: str) -> None:

@@ -31,6 +31,7 @@ from zmartd.http.client_address import TrustedProxies
 from zmartd.http.middleware import cors
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain
+from zmartd.store.pool import Database
 
 SETTINGS = Auth(
     jwt_secret=Secret("integration-tests-sign-with-this-"), domains=("zmart.example", "localhost:3000")
@@ -50,11 +51,12 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def application(clock: FixedClock) -> Callable[..., web.Application]:
+def application(clock: FixedClock, database: Database) -> Callable[..., web.Application]:
     def build(redis: Redis, clock: Clock = clock, *, legacy: bool = False) -> web.Application:
         sessions = Sessions(Tokens(SETTINGS, clock, lambda: secrets.token_hex(16)), redis, clock)
         app = web.Application()
         nonces = Nonces(redis, SETTINGS.nonce_seconds, lambda: secrets.token_hex(16))
+        app[keys.DATABASE] = database
         app[keys.SESSIONS] = sessions
         app[keys.SIGN_IN] = SignIn(SETTINGS, "devnet", nonces, Attempts(redis), clock)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])

@@ -14,6 +14,10 @@ from redis.asyncio import Redis
 from signing_wallet import FixedClock, SigningWallet
 
 from zmartd.http.auth.siws import SignInMessage, parse
+from zmartd.store import users
+from zmartd.store.pool import Database
+from zmartd.store.rls import Caller
+from zmartd.store.users import User
 
 ALICE, BOB = SigningWallet(1), SigningWallet(2)
 
@@ -257,3 +261,50 @@ def own_message(nonce: str, clock: FixedClock) -> str:
         nonce=nonce,
         issued_at=datetime.fromtimestamp(clock.time(), UTC),
     ).text()
+
+
+async def profile(database: Database) -> User | None:
+    async with database.caller(Caller(ALICE.address)) as connection:
+        return await users.find(connection, ALICE.address)
+
+
+async def backdate(database: Database) -> None:
+    async with database.service() as connection:
+        await connection.execute("update users set last_seen_at = now() - interval '1 day', bio = 'Hello.'")
+
+
+async def test_whoever_signs_in_has_a_profile_that_says_when(client: TestClient, database: Database) -> None:
+    assert await profile(database) is None
+    await login(client, (await challenge(client))["message"])
+    first = await profile(database)
+    await backdate(database)
+    session = await (await login(client, (await challenge(client))["message"])).json()
+    second = await profile(database)
+    assert first is not None
+    assert second is not None
+    assert (second.bio, second.created_at) == ("Hello.", first.created_at)
+    assert second.last_seen_at > first.last_seen_at
+
+    await backdate(database)
+    headers = {"Authorization": f"Bearer {session['token']}"}
+    assert (await client.post("/api/auth/refresh", headers=headers)).status == 200
+    renewed = await profile(database)
+    assert renewed is not None
+    assert renewed.last_seen_at > second.last_seen_at
+
+
+async def test_who_is_not_signed_in_gets_no_profile(client: TestClient, database: Database) -> None:
+    message = (await challenge(client))["message"]
+    body = {"message": message, "signature": BOB.sign_base58(message)}
+    assert (await client.post("/api/auth/login", json=body)).status == 401
+    assert await profile(database) is None
+
+
+async def test_a_profile_that_somebody_else_is_changing_keeps_nobody_from_signing_in(
+    client: TestClient, database: Database
+) -> None:
+    await login(client, (await challenge(client))["message"])
+    message = (await challenge(client))["message"]
+    async with database.service() as connection:
+        await connection.execute("select from users for update")
+        assert (await login(client, message)).status == 200

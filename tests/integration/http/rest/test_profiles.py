@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from database_cable import Cable
 from rest_api import Api
+from signing_wallet import SigningWallet
 from solders.keypair import Keypair
 
 from tests.integration.indexer.story import Story
@@ -283,3 +285,14 @@ async def test_a_made_up_cursor_is_refused(api: Api, what: str, place: Any) -> N
     answer = await api.as_wallet(WALLET).get(f"/api/users/{ADDRESS}/{what}", cursor=cursor)
     assert (answer.status, answer.body["code"]) == (400, "invalid_request")
     assert [problem["field"] for problem in answer.body["details"]] == ["cursor"]
+
+
+async def test_wallets_sign_in_while_the_database_is_away(severable_api: Api, cable: Cable) -> None:
+    wallet = SigningWallet(1)
+    challenge = (await severable_api.anybody.get("/api/auth/nonce", wallet=wallet.address)).body
+    await cable.cut()
+    answer = await severable_api.anybody.post(
+        "/api/auth/login",
+        {"message": challenge["message"], "signature": wallet.sign_base58(challenge["message"])},
+    )
+    assert (answer.status, answer.body["wallet"]) == (200, wallet.address)
