@@ -61,7 +61,7 @@ class CategoryBody(Struct, frozen=True, rename="camel", kw_only=True):
     count: Annotated[int, Meta(description="markets in any state")]
     active: int
     volume24h: Annotated[float, Meta(description="in SOL")]
-    trend: Annotated[str, Meta(description="in percent, with its sign; +∞% where there was nothing before")]
+    trend: Annotated[str, Meta(description="in percent with its sign; `new` where there was nothing before")]
     emoji: str
 
 
@@ -153,9 +153,9 @@ def _category(category: CategorySums) -> CategoryBody:
 
 
 def trend(before: int, after: int) -> str:
-    """The change from one sum to another in whole percent, `+∞%` from nothing to something."""
+    """The change from one sum to another in whole percent, `new` from nothing to something."""
     if not before:
-        return "+∞%" if after else "+0%"
+        return "new" if after else "+0%"
     percent = round((after - before) * 100 / before)
     return f"{percent:+d}%"
 
