@@ -23,7 +23,6 @@ from zmartd.http.operation import Operation
 from zmartd.http.program_errors import failure_named
 from zmartd.http.quoting import BuyQuote, Pool, Quote
 from zmartd.http.trades import Market, Outcome, QuoteBody, Shares, quote_body
-from zmartd.indexer.rates import INITIAL_RATES
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
@@ -103,7 +102,7 @@ def _quote(found: MarketCurve, query: EstimateQuery) -> Quote:
         raise MarketMathError("ProtocolPaused")
     if found.state is not MarketState.ACTIVE:
         raise MarketMathError("InvalidMarketState")
-    pool = Pool(found.curve, found.rates or INITIAL_RATES)
+    pool = Pool(found.curve, found.rates)
     if query.target_cost is not None:
         return quoting.buy(pool, query.outcome, query.target_cost)
     assert query.shares is not None, "checked with the request"

@@ -174,7 +174,7 @@ def _totals(held: Collection[Held]) -> PortfolioTotals:
         cost_basis=amount(sum(worth.cost_lamports for worth in worths)),
         value=amount(sum(worth.value_lamports for worth in worths)),
         value_on_sale=amount(sum(sale.before_fees_lamports for sale in sales)),
-        value_on_sale_after_fees=amount(sum(sale.after_fees_lamports or 0 for sale in sales)),
+        value_on_sale_after_fees=amount(sum(sale.after_fees_lamports for sale in sales)),
         claimable=amount(sum(worth.claimable_lamports for worth in worths)),
         total_invested=amount(sum(position.total_invested for position in positions)),
         total_returned=amount(sum(position.total_returned for position in positions)),

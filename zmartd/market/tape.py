@@ -32,6 +32,20 @@ class FeeRates(Struct, frozen=True):
         return self.protocol_bps + self.resolver_bps + self.lp_bps
 
 
+INITIAL_RATES = FeeRates(protocol_bps=300, resolver_bps=200, lp_bps=500)
+"""What initialize_global_config sets, whatever the caller asks for."""
+
+
+def told_rates(protocol_bps: int | None, resolver_bps: int | None, lp_bps: int | None) -> FeeRates:
+    """The rates, of which only changes are told: what was never told is as it was at the beginning."""
+    initial = INITIAL_RATES
+    return FeeRates(
+        initial.protocol_bps if protocol_bps is None else protocol_bps,
+        initial.resolver_bps if resolver_bps is None else resolver_bps,
+        initial.lp_bps if lp_bps is None else lp_bps,
+    )
+
+
 class Trade(Struct, frozen=True):
     """One buy or sell as its event tells it."""
 

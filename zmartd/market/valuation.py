@@ -46,16 +46,14 @@ class HeldMarket(Struct, frozen=True, kw_only=True):
     shares_no: int
     b_parameter: int | None
     """None while the market's creation is unknown."""
-    rates: FeeRates | None
-    """None while the protocol's configuration is unknown."""
+    rates: FeeRates
 
 
 class Sale(Struct, frozen=True):
     """What the program would pay for all shares now, YES sold first, in lamports."""
 
     before_fees_lamports: int
-    after_fees_lamports: int | None
-    """None while the fees are unknown."""
+    after_fees_lamports: int
 
 
 class Valuation(Struct, frozen=True, kw_only=True):
@@ -154,8 +152,6 @@ def _sale(holding: Holding, market: HeldMarket) -> Sale | None:
     except MarketMathError:
         return None
     rates = market.rates
-    if rates is None:
-        return Sale(sum(proceeds), None)
     charged = sum(
         fees.split(one, rates.protocol_bps, rates.resolver_bps, rates.lp_bps)[3] for one in proceeds
     )

@@ -6,7 +6,7 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.tape import Curve, FeeRates
+from zmartd.market.tape import Curve, FeeRates, told_rates
 
 _FIND = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
@@ -26,8 +26,7 @@ class MarketCurve(Struct, frozen=True, kw_only=True):
     """Whether the protocol lets nobody trade."""
     curve: Curve | None
     """None while the market's creation is not indexed yet."""
-    rates: FeeRates | None
-    """None while they are those that the protocol began with: only a change of them is told."""
+    rates: FeeRates
     slot: int
     commitment: str
 
@@ -38,13 +37,14 @@ async def find(connection: Connection, reference: str) -> MarketCurve | None:
     if row is None:
         return None
     b = row["b_parameter"]
-    rates = (row["protocol_fee_bps"], row["resolver_reward_bps"], row["liquidity_provider_fee_bps"])
     return MarketCurve(
         market_id=row["id"],
         state=MarketState[row["state"]],
         is_paused=row["is_paused"],
         curve=None if b is None else Curve(row["shares_yes"], row["shares_no"], b),
-        rates=None if None in rates else FeeRates(*rates),
+        rates=told_rates(
+            row["protocol_fee_bps"], row["resolver_reward_bps"], row["liquidity_provider_fee_bps"]
+        ),
         slot=row["slot"],
         commitment=row["commitment"],
     )

@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.tape import FeeRates
+from zmartd.market.tape import FeeRates, told_rates
 from zmartd.store.keyset import BigInt, Page, cut
 from zmartd.store.moments import micros_of
 
@@ -70,7 +70,7 @@ class HeldMarket(Struct, frozen=True):
     price_yes: int
     proposed_outcome: bool | None
     final_outcome: bool | None
-    rates: FeeRates | None
+    rates: FeeRates
     """What a sale would be charged; None while the protocol's configuration is unknown."""
 
 
@@ -169,6 +169,5 @@ def _position(row: Record) -> Position:
     for name in [name for name in fields if name.startswith(_MARKET_PREFIX)]:
         market[name.removeprefix(_MARKET_PREFIX)] = fields.pop(name)
     market["state"] = MarketState[market["state"]]
-    rates = [fields.pop(name) for name in _RATES]
-    market["rates"] = None if None in rates else FeeRates(*rates)
+    market["rates"] = told_rates(*[fields.pop(name) for name in _RATES])
     return Position(**fields, market=HeldMarket(**market))

@@ -56,13 +56,6 @@ def test_a_sale_pays_what_the_program_would_pay_for_one_outcome_after_the_other(
     assert value(HOLDING, MARKET).sale == Sale(yes + no, net)
 
 
-def test_without_known_fees_a_sale_is_told_before_fees_only() -> None:
-    sale = value(HOLDING, msgspec.structs.replace(MARKET, rates=None)).sale
-
-    assert sale is not None
-    assert sale.after_fees_lamports is None
-
-
 @pytest.mark.parametrize("change", [{"b_parameter": None}, {"shares_yes": 39 * SCALE}])
 def test_what_cannot_be_quoted_has_no_value_on_sale(change: dict[str, int | None]) -> None:
     assert value(HOLDING, msgspec.structs.replace(MARKET, **change)).sale is None
@@ -148,7 +141,7 @@ AMOUNT = st.integers(0, 2**40)
         shares_yes=AMOUNT,
         shares_no=AMOUNT,
         b_parameter=st.none() | st.integers(100 * SCALE, 1_000 * SCALE),
-        rates=st.none() | st.just(RATES),
+        rates=st.just(RATES),
     ),
 )
 def test_profit_is_always_what_came_out_and_is_left_minus_what_went_in(

@@ -119,12 +119,13 @@ async def test_the_value_on_sale_is_what_the_curve_would_pay_now(api: Api) -> No
 
     (position,) = whole["positions"]
     assert position["value_on_sale"] == whole["totals"]["value_on_sale"] == str(sum(paid))
-    # This story has told nothing of the protocol's fees yet.
-    assert position["value_on_sale_after_fees"] is None
-    story.change_fees(300, 200, 500)
+    # This story has told nothing of the protocol's fees yet: they are as they were at the beginning.
+    net = sum(one - fees.split(one, 300, 200, 500)[3] for one in paid)
+    assert position["value_on_sale_after_fees"] == whole["totals"]["value_on_sale_after_fees"] == str(net)
+    story.change_fees(100, 50, 250)
     await api.indexer.apply(story.transactions)
     (position,) = (await portfolio(api))["positions"]
-    net = sum(one - fees.split(one, 300, 200, 500)[3] for one in paid)
+    net = sum(one - fees.split(one, 100, 50, 250)[3] for one in paid)
     assert position["value_on_sale_after_fees"] == str(net)
 
 
