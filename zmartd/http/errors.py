@@ -126,7 +126,7 @@ class TransactionRefused(ZmartdError):
 
 
 class RateLimited(ZmartdError):
-    """Too many requests: wait as long as Retry-After says. A wallet that signed in may send more."""
+    """Too many requests: wait as long as Retry-After says. RateLimit-Policy names the limits."""
 
     code = "rate_limited"
 

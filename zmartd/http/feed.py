@@ -32,7 +32,9 @@ class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
 
     id: str
     type: HappeningType
-    user: Annotated[str | None, Meta(description="shortened for callers who have not signed in")]
+    user: Annotated[
+        str | None, Meta(description="a trader's is shortened for callers who have not signed in")
+    ]
     action: str
     market: Annotated[str, Meta(description="the market's question")]
     market_id: str
@@ -72,7 +74,7 @@ def _body(happening: Happening) -> ActivityBody:
         market=happening.question,
         market_id=happening.market_id,
         time=time_text(happening.at),
-        amount=None if cost is None else f"{cost / SCALE:.2f} SOL",
+        amount=None if cost is None else f"{_rounded(cost)} SOL",
     )
 
 
@@ -83,11 +85,14 @@ def _action(happening: Happening) -> str:
     if happening.type == "resolution":
         return "resolved without an outcome" if label is None else f"resolved to {label}"
     verb = "bought" if happening.trade_type == "buy" else "sold"
-    return f"{verb} {_quantity(happening.shares or 0)} {label} shares"
+    shares = _rounded(happening.shares or 0).removesuffix(".00")
+    return f"{verb} {shares} {label} shares"
 
 
-def _quantity(shares: int) -> str:
-    return str(shares // SCALE) if shares >= SCALE else f"{shares / SCALE:.2f}"
+def _rounded(number: int) -> str:
+    """SOL of lamports, or whole shares, to the nearest hundredth."""
+    hundredths = (number * 100 + SCALE // 2) // SCALE
+    return f"{hundredths // 100}.{hundredths % 100:02d}"
 
 
 OPERATIONS: tuple[Operation, ...] = (

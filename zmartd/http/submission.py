@@ -80,6 +80,16 @@ class Submissions:
             return None
         return await self._within_patience(self._settled(sent, sent.fate))
 
+    async def read(self, signature: str) -> ChainTransaction | None:
+        """What the chain has of a transaction that is indexed, None while the node cannot show it.
+
+        Raises ProgramRefused for one that failed.
+        """
+        try:
+            return self._succeeded(await self._fetcher.apply_signature(signature))
+        except TransactionNotFound:
+            return None
+
     async def _recorded(self, transaction: Relayable) -> SignedTransaction:
         """From here on the transaction is ours to follow, whatever happens to this request or this daemon."""
         latest = await self._rpc.latest_blockhash()

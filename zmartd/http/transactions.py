@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from aiohttp import hdrs, web
 from msgspec import Meta, Struct
 
+from zmartd.chain.events import ProgramEvent
 from zmartd.chain.sender import SenderUnavailable, TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http import keys
-from zmartd.http.auth.identity import require_session
+from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.codec import decode_body, json_response
 from zmartd.http.errors import InvalidRequest, Problem, ProgramRefused, TransactionRefused
 from zmartd.http.fields import Time, time_text
@@ -19,11 +20,14 @@ from zmartd.http.operation import Access, Operation
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.payloads import payload
 from zmartd.indexer.rows import moment
-from zmartd.market.ids import base58_decode
+from zmartd.market.ids import base58_decode, masked
 from zmartd.store import commitments
 from zmartd.store.commitments import Commitment
+from zmartd.store.rls import Caller
 
 _SIGNATURE_BYTES = 64
+_WHOSE = ("user", "from", "to")
+"""Fields of events that say who traded or voted."""
 
 
 class RelayRequest(Struct, frozen=True):
@@ -34,7 +38,8 @@ class RelayRequest(Struct, frozen=True):
 
 class Confirmed(Struct, frozen=True, kw_only=True):
     """A transaction that succeeded. Each event is its name and its fields as the program emitted them:
-    addresses in base58, bytes in hexadecimal, 64-bit integers as decimal strings.
+    addresses in base58, bytes in hexadecimal, 64-bit integers as decimal strings. Who has not signed in
+    sees the wallets of traders and voters shortened.
     """
 
     signature: str
@@ -68,7 +73,11 @@ async def get_transaction(request: web.Request) -> web.Response:
     signature = request.match_info["signature"]
     if not _is_signature(signature):
         raise InvalidRequest(Problem("signature", "must be a transaction's signature, base58 of 64 bytes"))
-    return await _answer(request, signature, await request.app[keys.SUBMISSIONS].look_up(signature))
+    submissions = request.app[keys.SUBMISSIONS]
+    outcome = await submissions.look_up(signature)
+    if outcome is None and await _is_indexed(request, signature):
+        outcome = await submissions.read(signature)
+    return await _answer(request, signature, outcome)
 
 
 async def _answer(request: web.Request, signature: str, outcome: ChainTransaction | None) -> web.Response:
@@ -82,11 +91,22 @@ async def _answer(request: web.Request, signature: str, outcome: ChainTransactio
             commitment=await _commitment(request, outcome),
             slot=outcome.slot,
             block_time=None if outcome.block_time is None else time_text(moment(outcome.block_time)),
-            events=tuple(
-                {"name": type(record.event).__name__, **payload(record.event)} for record in outcome.events
-            ),
+            events=tuple(_event(record.event, caller_of(request)) for record in outcome.events),
         )
     )
+
+
+def _event(event: ProgramEvent, caller: Caller) -> dict[str, Any]:
+    fields = payload(event)
+    if caller.wallet is None:
+        fields |= {name: masked(fields[name]) for name in _WHOSE if name in fields}
+    return {"name": type(event).__name__, **fields}
+
+
+async def _is_indexed(request: web.Request, signature: str) -> bool:
+    """Whether the lists of the API have it already: they may learn of it before whoever sent it does."""
+    async with request.app[keys.DATABASE].service() as connection:
+        return await commitments.is_known(connection, signature)
 
 
 async def _commitment(request: web.Request, transaction: ChainTransaction) -> Commitment:

@@ -8,8 +8,8 @@ from asyncpg import Connection
 
 Commitment = Literal["confirmed", "finalized"]
 
-_OF_TRANSACTION = """
-select bool_and(commitment = 'finalized') from (
+_KEPT = """
+from (
     select commitment, slot from market_events where tx_signature = $1
     union all select commitment, slot from trade_events where tx_signature = $1
     union all select commitment, slot from vote_events where tx_signature = $1
@@ -18,8 +18,15 @@ select bool_and(commitment = 'finalized') from (
     union all select commitment, slot from truncated_transactions where tx_signature = $1
     union all select 'finalized', slot from eventless_transactions where tx_signature = $1
 ) as kept
- where slot = $2
 """
+_OF_TRANSACTION = f"select bool_and(commitment = 'finalized') {_KEPT} where slot = $2"
+_IS_KNOWN = f"select exists (select 1 {_KEPT})"
+
+
+async def is_known(connection: Connection, signature: str) -> bool:
+    """Whether the index keeps anything of a transaction. Takes a service transaction."""
+    known: bool = await connection.fetchval(_IS_KNOWN, signature)
+    return known
 
 
 async def of_transaction(connection: Connection, signature: str, slot: int) -> Commitment | None:

@@ -56,9 +56,7 @@ select newest.type, place as id, wallet, newest.market_id, question, at, trade_t
  order by at desc, place desc
 """
 _HAPPENINGS = {
-    ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet as", "user_masked as")
-    .replace("creator_wallet as", "zmartd.masked(creator_wallet) as")
-    .replace("resolver_wallet as", "zmartd.masked(resolver_wallet) as"),
+    ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet as", "user_masked as"),
     AUTHENTICATED: _WHOLE_WALLETS,
 }
 _ID = re.compile("[A-Za-z0-9:-]{1,120}", re.ASCII)
@@ -70,7 +68,7 @@ class Happening(Struct, frozen=True):
     type: HappeningType
     id: str
     wallet: str | None
-    """Who did it: whole for callers who signed in, shortened for others."""
+    """Who did it: a trader's is whole only for callers who signed in, shortened for others."""
     market_id: str
     question: str
     at: datetime

@@ -29,7 +29,9 @@ and the transactions that wallets sign to take part.
 * Every error has the one shape `ErrorBody` and a stable `code`. Besides those that each operation lists, a
   path that does not exist answers 404 `route_not_found`, a method that a path does not have 405
   `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.
-* Reads answer HEAD as well as GET. Who has not signed in sees wallets shortened to their ends.
+* Reads answer HEAD as well as GET.
+* Who has not signed in sees the wallets of those who trade, vote, hold or comment shortened to their ends.
+  Those who propose, approve, resolve, dispute or cancel a market are named: they are part of it.
 * Nothing is capped silently: a limit that is too high is an error.
 """
 

@@ -14,9 +14,12 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
+from zmartd.chain.sender import SignedTransaction
 from zmartd.chain.transactions import parse_transaction
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
+from zmartd.market.ids import masked
+from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.pool import Database
 
 PATIENT_SECONDS = 10
@@ -64,7 +67,7 @@ async def test_the_same_bytes_have_one_effect_and_one_answer(stage: Stage) -> No
     assert [answer.status for answer in [*at_once, later]] == [200] * 6
     assert all(answer.body == later.body for answer in at_once)
     assert later.body["signature"] == signature
-    asked = await stage.api.anybody.get(f"/api/transactions/{signature}")
+    asked = await stage.alice.get(f"/api/transactions/{signature}")
     assert (asked.status, asked.body) == (200, later.body)
     assert (await stage.position_account(market_id, ALICE)).trades_count == 1
 
@@ -85,7 +88,7 @@ async def settled(stage: Stage, signature: str) -> Answer:
     async with asyncio.timeout(PATIENT_SECONDS):
         while True:
             await finality.settle()
-            answer = await stage.api.anybody.get(f"/api/transactions/{signature}")
+            answer = await stage.alice.get(f"/api/transactions/{signature}")
             if answer.status == 200 and answer.body["commitment"] == "finalized":
                 return answer
 
@@ -168,9 +171,36 @@ async def test_what_somebody_else_sent_is_answered_like_our_own(stage: Stage) ->
     asked = await answer_of(stage, signature, unlike=404)
     assert [event["name"] for event in asked.body["events"]] == ["SharesBought"]
     relayed = await stage.alice.relay(transaction)
+    asked = await stage.alice.get(f"/api/transactions/{signature}")
     assert (relayed.status, relayed.body) == (200, asked.body)
     trades = await stage.api.anybody.get(f"/api/markets/{market_id}/trades")
     assert trades.body["count"] == 1
+
+
+async def test_who_traded_is_told_only_to_who_signed_in(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    relayed = await stage.alice.relay(transaction)
+    anonymous = await stage.api.anybody.get(f"/api/transactions/{signature}")
+    (whole,), (shortened,) = relayed.body["events"], anonymous.body["events"]
+    assert whole["user"] == stage.alice.address
+    assert shortened == whole | {"user": masked(stage.alice.address)}
+
+
+async def test_what_the_lists_have_is_confirmed_though_its_sender_does_not_know_yet(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    wire = base64.b64decode(transaction)
+    outbox = DatabaseOutbox(stage.api.database)
+    await outbox.record(SignedTransaction(signature, wire, last_valid_block_height=2**40, purpose="test"))
+    assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 202
+    await stage.api.rpc.send(wire)
+    parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
+    fetcher = Fetcher(stage.api.rpc, stage.api.indexer, parse)
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while not (await fetcher.apply_signatures([signature]))[0].new_events:  # noqa: ASYNC110 - the node shows it when it likes
+            await asyncio.sleep(0.02)
+    assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 200
 
 
 async def test_a_caller_who_has_waited_long_enough_is_told_to_ask_again(
