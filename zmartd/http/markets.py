@@ -76,8 +76,11 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
 
     q: Annotated[
         SearchWords | None,
-        Meta(description="a text of 1 to 200 characters, whose words question, tags or description have"),
+        Meta(description="a text of 1 to 200 characters"),
     ] = None
+    """What question, tags or description have, as one types it into a search engine: `"a phrase"`,
+    `-without`, `this or that`. The last word may be the beginning of one.
+    """
     state: Annotated[
         States | None, Meta(description="market states, by name or number, with commas between them")
     ] = None

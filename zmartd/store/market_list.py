@@ -26,13 +26,18 @@ DIRECTIONS: Final[dict[Sort, Direction]] = {
 """Which way each list goes unless somebody turns it round."""
 
 _COUNT = "select count(*) from markets "
+# Words that every text has are in no index, but a question may be looked for by its beginning.
+_SOUGHT = """
+(search @@ zmartd.sought({words})
+ or numnode(zmartd.sought({words})) = 0 and position(lower({words}) in lower(question)) > 0)
+"""
 _TIMES = frozenset({"newest", "ending_soon"})
 _KEYS: dict[Sort, str] = {
     "newest": "created_at",
     "volume": "total_volume",
     "ending_soon": "end_date",
     "trending": "zmartd.trending_score(day.volume, day.traders)",
-    "relevance": "(ts_rank_cd(search, websearch_to_tsquery('english', {words})) * 1000000)::numeric(30, 0)",
+    "relevance": "(ts_rank_cd(search, zmartd.sought({words})) * 1000000)::numeric(30, 0)",
 }
 _COMPARED = {"asc": ">", "desc": "<"}
 _HIGHEST = 10**30
@@ -46,7 +51,9 @@ class MarketFilter(Struct, frozen=True):
     creator: str | None = None
     tag: str | None = None
     words: str | None = None
-    """To be found in question, tags or description, as one types into a search engine."""
+    """To be found in question, tags or description, as one types into a search engine: the last one may be
+    the beginning of a word.
+    """
 
 
 class Order(Struct, frozen=True):
@@ -132,7 +139,7 @@ class _Query:
             conditions.append(f"tags @> array[{self._argument(where.tag)}::text]")
         if where.words is not None:
             words = f"{self._argument(where.words)}::text"
-            conditions.append(f"search @@ websearch_to_tsquery('english', {words})")
+            conditions.append(_SOUGHT.format(words=words))
             self._key = self._key.format(words=words)
         if order.sort == "ending_soon":
             conditions.append("end_date > zmartd.newest_time()")

@@ -37,8 +37,22 @@ async def test_words_are_found_in_question_tags_and_description_the_best_match_f
     assert await names_of(api, known, q="Bitcoin") == ["asked", "tagged", "described"]
     assert await names_of(api, known, q="bitcoin", order="asc") == ["described", "tagged", "asked"]
     assert await names_of(api, known, q="bitcoin -wins", sort="relevance") == ["asked", "tagged"]
-    assert await names_of(api, known, q="the") == []
     assert await names_of(api, known, tag="money") == ["tagged"]
+
+
+async def test_words_are_found_while_they_are_typed(api: Api) -> None:
+    known = ["rain", "snow", "else"]
+    async with api.database.service() as connection:
+        await insert_market(connection, "rain", question="Will it rain in Zürich?")
+        await insert_market(connection, "snow", question="Will it snow in Zürich?")
+        await insert_market(connection, "else", question="Who wins?", description="Will see.")
+
+    for typed in ("r", "rai", "Zürich rai", "will it rai", '"rain in züri', "Zürich -snow", "Zürich -(sno"):
+        assert await names_of(api, known, q=typed) == ["rain"], typed
+    for typed in ("will", "Will it"):
+        assert set(await names_of(api, known, q=typed)) >= {"rain", "snow"}, typed
+    assert await names_of(api, known, q="will it in") == []
+    assert await names_of(api, known, q='Zürich -"snow in"') == ["rain"]
 
 
 @pytest.mark.parametrize("words", ["'; drop table markets; --", '"((!&|', "\\", "%", "a:*b<->", "🎲" * 100])
