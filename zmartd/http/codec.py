@@ -57,13 +57,18 @@ async def decode_body(
     if request.content_type != "application/json":
         raise UnsupportedMediaType
     raw = await read_body(request, limit_bytes or request.app[keys.SERVER].max_body_bytes)
+    return validation.from_json(kind, decode_object(raw))
+
+
+def decode_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object that a body is. Raises InvalidJson."""
     try:
         values = _DECODER.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidJson from error
     if not isinstance(values, dict):
         raise InvalidJson("The body has to be one JSON object.")
-    return validation.from_json(kind, values)
+    return values
 
 
 def decode_query(request: web.Request, kind: type[RequestType]) -> RequestType:

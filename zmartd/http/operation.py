@@ -86,6 +86,12 @@ def takes_idempotency_key(operation: Operation) -> bool:
     return by_a_wallet and operation.method in WRITES and not operation.path.startswith(SESSIONS_PATH)
 
 
+def says_all_with_its_path(operation: Operation) -> bool:
+    """Whether it writes and takes no body."""
+    by_a_person = operation.access is not Access.HELIUS
+    return by_a_person and operation.method in WRITES and operation.body is None
+
+
 def by_path(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     """`operations` in the order for a table of routes: those on one path together, literals first."""
     return tuple(sorted(operations, key=lambda operation: _precedence(operation.path)))

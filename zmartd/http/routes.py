@@ -33,6 +33,7 @@ from zmartd.http import (
     votes,
 )
 from zmartd.http.auth import routes as auth
+from zmartd.http.bodiless import bodies_refused
 from zmartd.http.hot.operations import kept_in_memory
 from zmartd.http.middleware import cors
 from zmartd.http.middleware.cors import BrowserHeaders
@@ -42,36 +43,34 @@ from zmartd.http.openapi.endpoint import Published
 from zmartd.http.operation import Operation, by_path
 from zmartd.http.ws import operations as websocket
 
-API: tuple[Operation, ...] = answered_once(
-    kept_in_memory(
-        by_path(
-            auth.OPERATIONS
-            + markets.OPERATIONS
-            + prices.OPERATIONS
-            + discovery.OPERATIONS
-            + feed.OPERATIONS
-            + candles.OPERATIONS
-            + holders.OPERATIONS
-            + settlement.OPERATIONS
-            + platform.OPERATIONS
-            + market_creation.OPERATIONS
-            + market_actions.OPERATIONS
-            + trades.OPERATIONS
-            + trade_history.OPERATIONS
-            + estimate.OPERATIONS
-            + transactions.OPERATIONS
-            + votes.OPERATIONS
-            + vote_transactions.OPERATIONS
-            + profiles.OPERATIONS
-            + users.OPERATIONS
-            + user_activity.OPERATIONS
-            + portfolio.OPERATIONS
-            + leaderboard.OPERATIONS
-            + discussions.OPERATIONS
-            + openapi.OPERATIONS
-        )
-    )
+_HANDLED: tuple[Operation, ...] = (
+    auth.OPERATIONS
+    + markets.OPERATIONS
+    + prices.OPERATIONS
+    + discovery.OPERATIONS
+    + feed.OPERATIONS
+    + candles.OPERATIONS
+    + holders.OPERATIONS
+    + settlement.OPERATIONS
+    + platform.OPERATIONS
+    + market_creation.OPERATIONS
+    + market_actions.OPERATIONS
+    + trades.OPERATIONS
+    + trade_history.OPERATIONS
+    + estimate.OPERATIONS
+    + transactions.OPERATIONS
+    + votes.OPERATIONS
+    + vote_transactions.OPERATIONS
+    + profiles.OPERATIONS
+    + users.OPERATIONS
+    + user_activity.OPERATIONS
+    + portfolio.OPERATIONS
+    + leaderboard.OPERATIONS
+    + discussions.OPERATIONS
+    + openapi.OPERATIONS
 )
+
+API: tuple[Operation, ...] = answered_once(bodies_refused(kept_in_memory(by_path(_HANDLED))))
 """What browsers call, too."""
 
 MACHINES: tuple[Operation, ...] = health.OPERATIONS + helius.OPERATIONS

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from zmartd.http import keys
 from zmartd.http.auth.identity import ANONYMOUS, IDENTITY
-from zmartd.http.hot.answers import EVERY_MARKET, Key
+from zmartd.http.hot.answers import EVERY_MARKET, Answer, Key, answer
 from zmartd.http.markets import market_ref
 from zmartd.http.operation import Handler
 from zmartd.market.ids import is_market_id
@@ -63,10 +63,9 @@ def market(handler: Handler) -> Handler:
             reference = market_ref(request)
             market_id = reference if is_market_id(reference) else ids.get(reference)
         if market_id is None:
-            response = await handler(request)
-            if isinstance(response, web.Response) and isinstance(response.body, bytes):
-                ids.learn(reference, _decoder.decode(response.body).id)
-            return response
+            body = await _read(request, handler)
+            ids.learn(reference, _decoder.decode(body).id)
+            return _respond(request, answer(body))
         return await _answered(request, Key(market_id, "market"), handler)
 
     return kept
@@ -91,11 +90,15 @@ class _Aliases:
 async def _answered(request: web.Request, key: Key, handler: Handler) -> web.Response:
     headers, answers = request.headers, request.app[keys.HOT_ANSWERS]
     anew = "no-cache" in headers.get(hdrs.CACHE_CONTROL, "")
-    answer = None if anew else answers.kept(key)
-    if answer is None:
+    found = None if anew else answers.kept(key)
+    if found is None:
         read = partial(_read, request, handler)
-        answer = await (answers.anew(key, read) if anew else answers.get(key, read))
-    known = headers.get(hdrs.IF_NONE_MATCH)
+        found = await (answers.anew(key, read) if anew else answers.get(key, read))
+    return _respond(request, found)
+
+
+def _respond(request: web.Request, answer: Answer) -> web.Response:
+    known = request.headers.get(hdrs.IF_NONE_MATCH)
     if known is not None and _names(known, answer.etag):
         return web.Response(status=304, headers=answer.headers)
     return web.Response(body=answer.body, headers=answer.headers)
@@ -120,4 +123,5 @@ def _names(known: str, etag: str) -> bool:
 def _is_plain(query: str, names: frozenset[str]) -> bool:
     if len(query) > _MAX_QUERY:
         return False
-    return all(name in names for name, _ in parse_qsl(query, keep_blank_values=True))
+    said = parse_qsl(query, keep_blank_values=True)
+    return all(name in names or (name, value) == ("offset", "0") for name, value in said)

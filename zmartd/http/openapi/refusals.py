@@ -28,7 +28,14 @@ from zmartd.http.errors import (
     snake_case,
 )
 from zmartd.http.openapi.schemas import Json, reference
-from zmartd.http.operation import MACHINES_TAG, Access, Operation, is_json, takes_idempotency_key
+from zmartd.http.operation import (
+    MACHINES_TAG,
+    Access,
+    Operation,
+    is_json,
+    says_all_with_its_path,
+    takes_idempotency_key,
+)
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
 _ALWAYS = (InvalidHttp, Unexpected)
@@ -62,7 +69,8 @@ def _declared(operation: Operation) -> Iterator[type[ZmartdError]]:
     yield from operation.errors
     if operation.query is not None or operation.body is not None or "{" in operation.path:
         yield InvalidRequest
-    if isinstance(operation.body, type) and issubclass(operation.body, Struct):
+    takes_json = isinstance(operation.body, type) and issubclass(operation.body, Struct)
+    if takes_json or says_all_with_its_path(operation):
         yield from _OF_BODIES
     if takes_idempotency_key(operation):
         yield from _OF_IDEMPOTENCY_KEYS

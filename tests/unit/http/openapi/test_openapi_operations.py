@@ -85,12 +85,14 @@ def test_who_may_call_decides_which_credentials_do() -> None:
 
 
 def test_a_body_brings_the_errors_of_bodies() -> None:
-    without = codes(operation(path="/api/things"))
+    without = codes(operation(method="GET", path="/api/things"))
     assert without[400] == {"invalid_http"}
     assert 413 not in without
     with_body = codes(operation(body=Said))
     assert with_body[400] == {"invalid_http", "invalid_json", "invalid_request"}
     assert (with_body[413], with_body[415]) == ({"body_too_large"}, {"unsupported_media_type"})
+    unasked = codes(operation(body=None))
+    assert (unasked[413], unasked[415]) == ({"body_too_large"}, {"unsupported_media_type"})
 
 
 def test_an_error_stands_for_those_derived_from_it() -> None:

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+from rest_api import Api
+
+from zmartd.http.operation import says_all_with_its_path
+from zmartd.http.routes import API
+
+MARKET = "ab" * 32
+OPERATIONS = [operation for operation in API if says_all_with_its_path(operation)]
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status", "code"),
+    [
+        (b" " * 200_000, "application/json", 413, "body_too_large"),
+        (b"{bad", "application/json", 400, "invalid_json"),
+        (b"[]", "application/json", 400, "invalid_json"),
+        (b"amount=1", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b"{}", "application/json", 401, None),
+        (b"", "text/plain", 401, None),
+    ],
+)
+async def test_a_body_is_checked_also_where_none_is_asked_for(
+    api: Api, body: bytes, media_type: str, status: int, code: str | None
+) -> None:
+    assert {operation.path for operation in OPERATIONS} >= {"/api/markets/{id}/claim", "/api/auth/logout"}
+    for operation in OPERATIONS:
+        path = operation.path.replace("{id}", MARKET)
+        answer = await api.client.request(
+            operation.method, path, data=body, headers={"Content-Type": media_type}
+        )
+        assert answer.status == status, path
+        if code is not None:
+            assert (await answer.json())["code"] == code
