@@ -48,6 +48,13 @@ def explain_failure(err: object, logs: Sequence[object] | None, idl: Idl) -> Pro
     return _named("", failure_names.TRANSACTION, None)
 
 
+_MISSING = {
+    ("AccountNotInitialized", "position"): "This wallet has never held shares in this market.",
+    ("AccountNotInitialized", "market"): "There is no such market on the chain yet.",
+}
+"""What it means for a caller that an account is not there."""
+
+
 def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramFailure:
     program = _failed_program(logs)
     if program in (None, idl.address):
@@ -58,7 +65,9 @@ def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramF
         if known is not None:
             account = _anchor_account(logs)
             name, message = known
-            return ProgramFailure(code, name, f"{message} Account: {account}." if account else message, index)
+            if account is not None:
+                message = _MISSING.get((name, account), f"{message} Account: {account}.")
+            return ProgramFailure(code, name, message, index)
     if program in (None, SYSTEM_PROGRAM_ID) and code in failure_names.SYSTEM:
         name, message = failure_names.SYSTEM[code]
         return ProgramFailure(code, name, message, index)

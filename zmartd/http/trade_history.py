@@ -33,6 +33,8 @@ class HistoryQuery(TradesQuery, frozen=True, kw_only=True):
 class AllTradesQuery(HistoryQuery, frozen=True, kw_only=True):
     """Asking for a wallet's trades takes having signed in."""
 
+    ALIASES: ClassVar[dict[str, str]] = {**HistoryQuery.ALIASES, "user_wallet": "wallet"}
+
     wallet: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
 
 

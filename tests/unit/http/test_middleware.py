@@ -200,6 +200,11 @@ async def test_browsers_of_other_origins_may_not(client: Client) -> None:
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
+async def test_options_without_an_origin_tell_what_there_is(client: Client) -> None:
+    response = await client.options("/missing")
+    assert (response.status, response.headers["Allow"]) == (204, "GET,HEAD,OPTIONS")
+
+
 async def test_the_access_log_names_the_route_and_its_status(client: Client, access_log: AccessLog) -> None:
     with capture_logs() as lines:
         await client.get("/missing?token=secret")

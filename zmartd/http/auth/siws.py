@@ -113,7 +113,7 @@ def parse(text: str) -> SignInMessage:
     lines = text.split("\n")
     domain = lines[0].removesuffix(_GREETING)
     if domain == lines[0] or not _DOMAIN.fullmatch(domain):
-        raise MalformedMessage(f"the first line is not a domain followed by {_GREETING.strip()!r}")
+        raise MalformedMessage(f"the first line is not `<domain>{_GREETING}`")
     if len(lines) < 2 or not is_address(lines[1]):
         raise MalformedMessage("the second line is not an address")
     statement, fields = _split(lines[2:])

@@ -59,7 +59,13 @@ def error_response(request: web.Request, error: ZmartdError) -> web.Response:
 
 
 def _refused(request: web.Request, refusal: web.HTTPException) -> web.Response:
-    """What aiohttp itself refused: no such route, a wrong method, a preflight from an unknown origin."""
+    """What aiohttp itself refused: no such route, a wrong method, a preflight from an unknown origin.
+
+    OPTIONS without an origin is no preflight: it asks what there is.
+    """
+    if refusal.status == 403 and hdrs.ORIGIN not in request.headers:
+        methods = {route.method for route in request.match_info.route.resource or ()}
+        return web.Response(status=204, headers={hdrs.ALLOW: ",".join(sorted(methods))})
     response = error_response(request, _REFUSALS.get(refusal.status, InvalidHttp)())
     if hdrs.ALLOW in refusal.headers:
         response.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]

@@ -26,6 +26,9 @@ and the transactions that wallets sign to take part.
 * Amounts are decimal strings: lamports, or shares with nine decimals. Prices are numbers from 0 to 1, in SOL
   a share. Times are ISO 8601, UTC, with milliseconds.
 * A market is named by its id, 64 hexadecimal digits, or by its address on the chain.
+* What happened on the chain is `confirmed`, and `finalized` once no fork can take it back. What was sent and
+  has not landed is `submitted` and in no list yet; `GET /api/transactions/{signature}` tells what becomes of
+  it.
 * Every error has the one shape `ErrorBody` and a stable `code`. Besides those that each operation lists, a
   path that does not exist answers 404 `route_not_found`, a method that a path does not have 405
   `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.

@@ -52,8 +52,8 @@ def query_fields(query: type[Struct]) -> list[tuple[str, bool, Json]]:
     """Name, whether it is required, and schema of each field of a query string."""
     _, components = msgspec.json.schema_components([query], schema_hook=_field_schema, ref_template=_TEMPLATE)
     schema = components[query.__name__]
-    required = set(schema["required"])
     _name_aliases(query, schema)
+    required = set(schema["required"])
     return [(name, name in required, _without_null(field)) for name, field in schema["properties"].items()]
 
 
@@ -80,6 +80,10 @@ def _name_aliases(kind: type[Struct], schema: Json) -> None:
     for alias, name in aliases.items():
         properties[alias] = properties[name] | {"description": f"the same as {name}", "deprecated": True}
     spellings = {name: [name, *(alias for alias, of in aliases.items() if of == name)] for name in required}
+    for name, known in spellings.items():
+        if len(known) > 1:
+            meaning = properties[name].get("description", "")
+            properties[name] |= {"description": f"{meaning}; required, as {' or '.join(known)}"}
     schema["required"] = [name for name, known in spellings.items() if len(known) == 1]
     choices = [
         {"anyOf": [{"required": [one]} for one in known]} for known in spellings.values() if len(known) > 1
