@@ -73,7 +73,7 @@ class Rates(Struct, frozen=True):
     per_hour: int
 
 
-class Standing(Struct, frozen=True):
+class Standing(Struct, frozen=True, gc=False):
     """Where a caller stands after a request: in the window that has least left."""
 
     admitted: bool

@@ -42,8 +42,20 @@ def numbered() -> Callable[[], str]:
     return lambda: f"{process}-{next(number):08x}"
 
 
+class Over(Struct, frozen=True, gc=False):
+    """A request that is over."""
+
+    at: float
+    request_id: str
+    method: str
+    route: str
+    path: str
+    status: int
+    seconds: float
+
+
 class Served(Struct, frozen=True, kw_only=True):
-    """The line of a request that is over."""
+    """The line that tells of it."""
 
     action: str = "http.request"
     method: str
@@ -76,7 +88,7 @@ class AccessLog:
         self._clock = clock
         self._new_request_id = new_request_id or numbered()
         self._quiet = quiet
-        self._held: list[Served] = []
+        self._held: list[Over] = []
 
     def name(self, request: web.Request) -> str:
         """The id of `request`: it has to be CURRENT_REQUEST_ID while the request is answered."""
@@ -93,17 +105,8 @@ class AccessLog:
             return
         if not self._held:
             asyncio.get_running_loop().call_later(HELD_SECONDS, self.flush)
-        self._held.append(
-            Served(
-                method=method,
-                route=route,
-                path=request.path,
-                status=status,
-                milliseconds=int(seconds * 100_000) / 100,
-                request_id=request_id,
-                timestamp=datetime.fromtimestamp(self._clock.time(), UTC),
-            )
-        )
+        at = self._clock.time()
+        self._held.append(Over(at, request_id, method, route, request.path, status, seconds))
         if len(self._held) >= HELD_LINES:
             self.flush()
 
@@ -111,11 +114,23 @@ class AccessLog:
         """Write what is kept."""
         held, self._held = self._held, []
         if held:
-            write_together(__name__, held)
+            write_together(__name__, [_line(one) for one in held])
 
     async def close(self, _app: web.Application) -> None:
         """Write what is kept, at the end of an application."""
         self.flush()
+
+
+def _line(over: Over) -> Served:
+    return Served(
+        method=over.method,
+        route=over.route,
+        path=over.path,
+        status=over.status,
+        milliseconds=int(over.seconds * 100_000) / 100,
+        request_id=over.request_id,
+        timestamp=datetime.fromtimestamp(over.at, UTC),
+    )
 
 
 def _template(request: web.Request) -> str:
