@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -103,14 +103,20 @@ class CommentBody(Struct, frozen=True, kw_only=True):
     """One comment. A deleted one is shown only while it has replies, without author and content."""
 
     id: str
+    discussion_id: str
+    """The same as id, under the frontend's name for it."""
     market_id: str
     user_wallet: Annotated[
         str | None, Meta(description="shortened for callers who have not signed in; null when deleted")
     ]
+    wallet: str | None
+    """The same as user_wallet, under the frontend's name for it."""
     parent_id: str | None
     depth: Annotated[int, Meta(description="0 for a comment on the market itself")]
     content: Annotated[str | None, Meta(description="null when deleted")]
     replies_count: Annotated[int, Meta(description="comments below this one, at any depth")]
+    upvotes: Literal[0] = 0
+    """Always 0, for frontends that show it: nobody votes on comments."""
     created_at: Time
     editable_until: Time
     edited_at: Time | None
@@ -146,6 +152,12 @@ class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
     content: str | None
     parent_id: str | None
     created_at: Time
+    upvotes: Literal[0] = 0
+    """Always 0, for frontends that show it: nobody votes on comments."""
+    downvotes: Literal[0] = 0
+    """Always 0, as upvotes."""
+    is_flagged: Literal[False] = False
+    """Always false: nobody flags comments."""
     replies_count: Annotated[int, Meta(description="comments below this one, whether or not they are here")]
     replies: tuple[ThreadBody, ...]
     replies_cursor: str | None
@@ -157,8 +169,10 @@ def comment_body(comment: Comment) -> CommentBody:
     """A comment as the API shows it."""
     return CommentBody(
         id=str(comment.id),
+        discussion_id=str(comment.id),
         market_id=comment.market_id,
         user_wallet=comment.author,
+        wallet=comment.author,
         parent_id=_id(comment.parent_id),
         depth=comment.depth,
         content=comment.content,
