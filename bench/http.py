@@ -12,8 +12,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -23,6 +23,7 @@ import uvloop
 from aiohttp import web
 
 from bench import middleware, reads
+from bench.cores import on_core
 from bench.history import IDL, History
 from bench.indexer import second_process, settings_of
 from bench.readers import Answered, Question
@@ -97,24 +98,13 @@ class Bench:
             assert process.stdin is not None
             assert process.stdout is not None
             await process.stdout.readline()
-            with _on_core(self._cores[0]):
+            with on_core(self._cores[0]):
                 used = time.process_time()
                 process.stdin.write(b"go\n")
                 line = await process.stdout.readline()
                 used = time.process_time() - used
         answered = msgspec.json.decode(line, type=Answered)
         return answered, used / max(answered.answers, 1) * 1e6
-
-
-@contextmanager
-def _on_core(core: int) -> Iterator[None]:
-    """Keep this process on one core for the length of a block."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 @asynccontextmanager
@@ -163,9 +153,9 @@ async def _fill(core: Core) -> None:
         await core.indexer.apply(parsed[start : start + 500])
 
 
-async def _measured(core: Core, dsn: str, seconds: float, connections: int) -> list[Figure]:
+async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, connections: int) -> list[Figure]:
     click.echo("  reads under row level security …", err=True)
-    figures = await reads.measure(dsn, core.database)
+    figures = await reads.measure(postgres, core.database)
     app = daemon.application(core)
     net = middleware.Net(app)
     async with _listening(app) as port:
@@ -218,7 +208,7 @@ async def measure(directory: Path, seconds: float, connections: int) -> list[Fig
         settings = settings_of(postgres.dsn, valkey.url, rpc_port)
         async with daemon.open_core(settings, SystemClock()) as core:
             await _fill(core)
-            return await _measured(core, postgres.dsn, seconds, connections)
+            return await _measured(core, postgres, seconds, connections)
 
 
 @click.command()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from bench.cores import on_core
 from bench.table import Figure
+from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.pool import Database
 from zmartd.store.rls import Caller
 
@@ -19,13 +22,14 @@ _ROUNDS = 15
 _READS = 400
 
 
-async def measure(dsn: str, database: Database) -> list[Figure]:
+async def measure(postgres: EmbeddedPostgres, database: Database) -> list[Figure]:
     """Reads of one position by its primary key, one after the other, each kind in the same rounds.
 
-    The floor is a connection of asyncpg's own that does nothing else.
+    The floor is a connection of asyncpg's own that does nothing else. This process and Postgres share a core:
+    they take turns, and on two cores what they cost is drowned in waking each other.
     """
-    connection = await asyncpg.connect(dsn)
-    pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4)
+    connection = await asyncpg.connect(postgres.dsn)
+    pool = await asyncpg.create_pool(postgres.dsn, min_size=1, max_size=4)
     try:
         row = await connection.fetchrow("select market_id, user_wallet from user_positions limit 1")
         market_id, wallet = row["market_id"], row["user_wallet"]
@@ -45,9 +49,10 @@ async def measure(dsn: str, database: Database) -> list[Figure]:
             async with database.caller(caller) as mine:
                 await mine.fetchrow(_POSITION, market_id, wallet)
 
-        floor, pooled_rate, reading_rate, transaction_rate = await _rates(
-            [plain, pooled, reading, transaction]
-        )
+        with on_core(min(os.sched_getaffinity(0)), postgres.pid):
+            floor, pooled_rate, reading_rate, transaction_rate = await _rates(
+                [plain, pooled, reading, transaction]
+            )
     finally:
         await connection.close()
         await pool.close()
