@@ -56,7 +56,7 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     headers: CIMultiDict[str] = CIMultiDict()
 
     def logged() -> None:
-        log.note(request, log.name(request), 200, 0.001)
+        log.note(request, log.name(request.headers), 200, 0.001)
 
     async def counted() -> None:
         account = limit.account_of(request)

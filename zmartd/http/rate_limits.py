@@ -72,6 +72,11 @@ class Rates(Struct, frozen=True):
     per_minute: int
     per_hour: int
 
+    @property
+    def policy(self) -> str:
+        """As `RateLimit-Policy` has it."""
+        return f"{self.per_minute};w={MINUTE_SECONDS}, {self.per_hour};w={HOUR_SECONDS}"
+
 
 class Standing(Struct, frozen=True, gc=False):
     """Where a caller stands after a request: in the window that has least left."""
@@ -81,7 +86,8 @@ class Standing(Struct, frozen=True, gc=False):
     remaining: int
     reset_seconds: int
     """Until this window is over: when refused, until the next request may be let through."""
-    rates: Rates
+    policy: str
+    """Of all the windows."""
 
 
 class _Window(Struct, frozen=True):
@@ -98,10 +104,11 @@ class _Lease:
     `shared`: it came from Redis, and what is left of it goes back there.
     """
 
-    __slots__ = ("asking", "ends", "hour", "left", "minute", "narrowest", "rates", "shared")
+    __slots__ = ("asking", "ends", "hour", "left", "minute", "narrowest", "policy", "rates", "shared")
 
     def __init__(self, rates: Rates) -> None:
         self.rates = rates
+        self.policy = rates.policy
         self.minute = self.hour = self.narrowest = _Window(0, 0, 0.0)
         self.left = 0
         self.ends = 0.0
@@ -127,7 +134,7 @@ class _Lease:
             _REFUSED.value += 1
         window = self.narrowest
         seconds = math.ceil(window.ends - now)
-        return Standing(admitted, window.limit, window.left + self.left, seconds, self.rates)
+        return Standing(admitted, window.limit, window.left + self.left, seconds, self.policy)
 
     def unspent(self, now: float) -> list[int]:
         """What goes back to the minute and the hour, where those are still the same ones."""
@@ -154,7 +161,6 @@ class RateLimiter:
         lease = self._leases.get(caller)
         if lease is None or now >= lease.ends:
             return None
-        self._leases.move_to_end(caller)
         return lease.count(now)
 
     async def count(self, caller: str, rates: Rates) -> Standing:

@@ -58,15 +58,16 @@ def market(handler: Handler) -> Handler:
 
     @wraps(handler)
     async def kept(request: web.Request) -> web.StreamResponse:
-        market_id: str | None = request.match_info["id"]
-        if not is_market_id(request.match_info["id"]):
-            reference = market_ref(request)
-            market_id = reference if is_market_id(reference) else ids.get(reference)
-        if market_id is None:
-            body = await _read(request, handler)
-            ids.learn(reference, _decoder.decode(body).id)
-            return _respond(request, answer(body))
-        return await _answered(request, Key(market_id, "market"), handler)
+        named = request.match_info["id"]
+        if is_market_id(named):
+            return await _answered(request, Key(named, "market"), handler)
+        reference = market_ref(request)
+        market_id = reference if is_market_id(reference) else ids.get(reference)
+        if market_id is not None:
+            return await _answered(request, Key(market_id, "market"), handler)
+        body = await _read(request, handler)
+        ids.learn(reference, _decoder.decode(body).id)
+        return _respond(request, answer(body))
 
     return kept
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import count
@@ -90,9 +90,9 @@ class AccessLog:
         self._quiet = quiet
         self._held: list[Over] = []
 
-    def name(self, request: web.Request) -> str:
-        """The id of `request`: it has to be CURRENT_REQUEST_ID while the request is answered."""
-        given = request.headers.get(HEADER)
+    def name(self, headers: Mapping[str, str]) -> str:
+        """The id of the request with these headers: it has to be CURRENT_REQUEST_ID while it is answered."""
+        given = headers.get(HEADER)
         return given if given and _SANE.fullmatch(given) else self._new_request_id()
 
     def note(self, request: web.Request, request_id: str, status: int, seconds: float) -> None:

@@ -33,13 +33,13 @@ def chain(
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started, status = now(), 0
-        request_id = log.name(request)
+        started, status, asked = now(), 0, request.headers
+        request_id = log.name(asked)
         outer = CURRENT_REQUEST_ID.set(request_id)
         try:
             standing = None
             try:
-                authorization = request.headers.get(hdrs.AUTHORIZATION)
+                authorization = asked.get(hdrs.AUTHORIZATION)
                 request[IDENTITY] = (
                     await authenticator.identify(authorization) if authorization else ANONYMOUS
                 )
@@ -60,7 +60,7 @@ def chain(
             if standing is not None:
                 rate_limit.tell(headers, standing)
             secure(headers)
-            if hdrs.ORIGIN in request.headers:
+            if hdrs.ORIGIN in asked:
                 await browsers(request, response)
             return response
         finally:

@@ -12,16 +12,16 @@ from multidict import CIMultiDict, istr
 from zmartd.config import RateLimits
 from zmartd.http.auth.identity import IDENTITY, Credential
 from zmartd.http.client_address import TrustedProxies, forwarded_for
-from zmartd.http.rate_limits import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates, Standing
+from zmartd.http.rate_limits import RateLimiter, Rates, Standing
 
 _NETWORK_BITS = 64
 """What a household gets of IPv6: whoever has one address of it has all."""
 
 _REMEMBERED = 8_192
 
-_LIMIT, _REMAINING, _RESET = (
-    (istr(f"RateLimit-{name}"), istr(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining", "Reset")
-)
+_LIMIT, _EARLIER_LIMIT = istr("RateLimit-Limit"), istr("X-RateLimit-Limit")
+_REMAINING, _EARLIER_REMAINING = istr("RateLimit-Remaining"), istr("X-RateLimit-Remaining")
+_RESET, _EARLIER_RESET = istr("RateLimit-Reset"), istr("X-RateLimit-Reset")
 _POLICY = istr("RateLimit-Policy")
 
 
@@ -67,15 +67,7 @@ class RateLimit:
 
 def tell(headers: CIMultiDict[str], standing: Standing) -> None:
     """Say where the caller stands, under the standard's names and those that came before it."""
-    for (name, earlier), number in (
-        (_LIMIT, standing.limit),
-        (_REMAINING, standing.remaining),
-        (_RESET, standing.reset_seconds),
-    ):
-        headers[name] = headers[earlier] = str(number)
-    headers[_POLICY] = _policy(standing.rates)
-
-
-@lru_cache(maxsize=16)
-def _policy(rates: Rates) -> str:
-    return f"{rates.per_minute};w={MINUTE_SECONDS}, {rates.per_hour};w={HOUR_SECONDS}"
+    headers[_LIMIT] = headers[_EARLIER_LIMIT] = str(standing.limit)
+    headers[_REMAINING] = headers[_EARLIER_REMAINING] = str(standing.remaining)
+    headers[_RESET] = headers[_EARLIER_RESET] = str(standing.reset_seconds)
+    headers[_POLICY] = standing.policy
