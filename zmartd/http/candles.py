@@ -12,7 +12,7 @@ from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import InvalidRequest, Problem
-from zmartd.http.fields import Amount, Moment, Price, Time, amount, price, time_text
+from zmartd.http.fields import Amount, MarketKey, Moment, Price, Time, amount, price, time_text
 from zmartd.http.market_body import OutcomeLabel
 from zmartd.http.markets import find_market, market_ref
 from zmartd.http.operation import Operation
@@ -58,23 +58,32 @@ class CandleBody(Struct, frozen=True, kw_only=True):
 
     timestamp: Annotated[Time, Meta(description="when the period begins")]
     open: Price
+    """SOL a share, after the period's first trade."""
     high: Price
+    """SOL a share, the highest after any trade of the period."""
     low: Price
+    """SOL a share, the lowest after any trade of the period."""
     close: Price
+    """SOL a share, after the period's last trade."""
     volume: Annotated[
         Amount, Meta(description="lamports: purchases with fees and sales before fees, of both outcomes")
     ]
     trades: int
+    """Trades of both outcomes in the period."""
 
 
 class CandleList(Struct, frozen=True, kw_only=True):
     """A market's periods, oldest first. The last one may still be under way."""
 
-    market_id: str
+    market_id: MarketKey
     interval: Interval
+    """How long each period is, as asked for."""
     outcome: OutcomeLabel
+    """The outcome whose prices these are, as asked for."""
     candles: tuple[CandleBody, ...]
+    """The periods without gaps, oldest first."""
     count: int
+    """How many candles there are."""
 
 
 async def list_candles(request: web.Request) -> web.Response:

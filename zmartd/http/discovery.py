@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
-from zmartd.http.fields import Category, Price, price
+from zmartd.http.fields import Category, MarketKey, Price, price
 from zmartd.http.markets import Limit, find_market, market_ref
 from zmartd.http.operation import Operation
 from zmartd.store import discovery
@@ -39,37 +39,48 @@ class TrendingQuery(Struct, frozen=True, kw_only=True):
 class TrendingMarket(Struct, frozen=True, rename="camel", kw_only=True):
     """An active market and its last 24 hours."""
 
-    id: str
+    id: MarketKey
     question: str
+    """What the market is about, as its creator registered it."""
     yes_price: Price
+    """SOL a share of YES now, from 0 to 1."""
     change24h: Annotated[float, Meta(description="of the price of YES, in percentage points")]
     volume24h: Annotated[float, Meta(description="in SOL: purchases with fees and sales before fees")]
     unique_traders: int
+    """Wallets that traded in the last 24 hours."""
     trending_score: Annotated[float, Meta(description="0.6 x volume24h + 0.4 x uniqueTraders")]
 
 
 class TrendingList(Struct, frozen=True):
     trending: tuple[TrendingMarket, ...]
+    """The highest score first."""
     count: int
+    """How many markets there are in this list."""
 
 
 class CategoryBody(Struct, frozen=True, rename="camel", kw_only=True):
     """What markets are about. `trend` compares the volume of the last 24 hours with that of those before."""
 
     id: str
+    """The category as requests name it."""
     name: str
+    """The category with a capital letter, to be shown."""
     count: Annotated[int, Meta(description="markets in any state")]
     active: int
+    """Markets that are ACTIVE."""
     volume24h: Annotated[float, Meta(description="in SOL")]
     trend: Annotated[str, Meta(description="in percent with its sign; `new` where there was nothing before")]
     emoji: str
+    """A picture of the category, one emoji."""
 
 
 class CategoryList(Struct, frozen=True):
     """All categories, the largest first."""
 
     categories: tuple[CategoryBody, ...]
+    """Those without markets, too."""
     count: int
+    """How many categories there are."""
 
 
 class RelatedQuery(Struct, frozen=True, kw_only=True):
@@ -77,17 +88,22 @@ class RelatedQuery(Struct, frozen=True, kw_only=True):
 
 
 class RelatedMarket(Struct, frozen=True, rename="camel", kw_only=True):
-    id: str
+    id: MarketKey
     question: str
+    """What the market is about, as its creator registered it."""
     yes_price: Price
+    """SOL a share of YES now, from 0 to 1."""
     category: str
+    """What kind of thing the market is about."""
 
 
 class RelatedList(Struct, frozen=True):
     """Other active markets: those of the same category first, then the newest."""
 
     related: tuple[RelatedMarket, ...]
+    """Without the market itself."""
     count: int
+    """How many markets there are in this list."""
 
 
 async def list_trending(request: web.Request) -> web.Response:

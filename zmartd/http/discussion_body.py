@@ -10,10 +10,10 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from zmartd.http.fields import Field, MarketRef, Text, Time, time_text
+from zmartd.http.fields import Field, MarketKey, MarketRef, Text, Time, time_text
 from zmartd.http.markets import Limit
 from zmartd.http.pagination import NextCursor, Offset
-from zmartd.http.place import cursor_of
+from zmartd.http.place import NextPage, PageLength, cursor_of
 from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentPlace
 from zmartd.store.moments import micros_of
 
@@ -103,55 +103,70 @@ class CommentBody(Struct, frozen=True, kw_only=True):
     """One comment. A deleted one is shown only while it has replies, without author and content."""
 
     id: str
+    """The comment's id, a UUID."""
     discussion_id: str
     """The same as id, under the frontend's name for it."""
-    market_id: str
+    market_id: MarketKey
     user_wallet: Annotated[
         str | None, Meta(description="shortened for callers who have not signed in; null when deleted")
     ]
     wallet: str | None
     """The same as user_wallet, under the frontend's name for it."""
     parent_id: str | None
+    """The id of the comment that this is a reply to; null for a comment on the market itself."""
     depth: Annotated[int, Meta(description="0 for a comment on the market itself")]
     content: Annotated[str | None, Meta(description="null when deleted")]
     replies_count: Annotated[int, Meta(description="comments below this one, at any depth")]
     upvotes: Literal[0] = 0
     """Always 0, for frontends that show it: nobody votes on comments."""
     created_at: Time
+    """When the comment was written."""
     editable_until: Time
+    """When its author stops being able to change it."""
     edited_at: Time | None
+    """When it was last changed; null where it never was."""
     deleted_at: Time | None
+    """When it was deleted; null where it was not."""
 
 
 class CommentList(Struct, frozen=True, kw_only=True):
     """Some comments; `count` is the length of this page."""
 
     discussions: tuple[CommentBody, ...]
-    count: int
-    market_id: str
-    next_cursor: str | None
+    """Those of this page."""
+    count: PageLength
+    market_id: MarketKey
+    next_cursor: NextPage
 
 
 class CommentSaid(Struct, frozen=True):
     """What became of a comment, in words and as it is now."""
 
     message: str
+    """What was done, in words."""
     discussion: CommentBody
+    """The comment as it is now."""
 
 
 class CommentDeleted(Struct, frozen=True):
     message: str
+    """What was done, in words."""
 
 
 class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
     """A comment with what is below it, oldest first, under the names that the frontend has for it."""
 
     id: str
-    market_id: str
+    """The comment's id, a UUID."""
+    market_id: MarketKey
     author: str | None
+    """The author's address, shortened for callers who have not signed in; null when deleted."""
     content: str | None
+    """The comment's text; null when deleted."""
     parent_id: str | None
+    """The id of the comment that this is a reply to; null for a comment on the market itself."""
     created_at: Time
+    """When the comment was written."""
     upvotes: Literal[0] = 0
     """Always 0, for frontends that show it: nobody votes on comments."""
     downvotes: Literal[0] = 0
@@ -160,6 +175,7 @@ class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
     """Always false: nobody flags comments."""
     replies_count: Annotated[int, Meta(description="comments below this one, whether or not they are here")]
     replies: tuple[ThreadBody, ...]
+    """Direct replies with what is below them, oldest first."""
     replies_cursor: str | None
     """Where `GET /api/discussions/{id}` with this comment as `parent_id` goes on with its replies; null where
     everything below it is here."""

@@ -34,7 +34,9 @@ class Problem(Struct, frozen=True):
     """One field of a request that breaks its rule."""
 
     field: str
+    """The name of the field, parameter or variable."""
     message: str
+    """Its rule, to be read on from its name."""
 
 
 class InvalidRequest(ZmartdError):
@@ -235,11 +237,17 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     """The one shape of every error: flat, with a stable machine-readable `code`."""
 
     error: str
+    """The error's name; for a failure on the chain the name that the program or the chain has for it."""
     code: str
+    """A stable name in snake_case, for programs to tell errors by."""
     message: str
+    """What is wrong and what to do, in words that may change."""
     status: int
+    """The HTTP status."""
     details: tuple[Problem, ...] | dict[str, Any] | UnsetType = UNSET
+    """Each problem of an invalid request, else particulars by their names; left out where there are none."""
     request_id: str
+    """The name under which the daemon logged the request, as in X-Request-Id."""
 
 
 def status_of(error: ZmartdError) -> int:

@@ -17,7 +17,7 @@ from zmartd.http.errors import (
     Problem,
     ProgramRefused,
 )
-from zmartd.http.fields import U64, Amount, Commitment, Price, amount, price
+from zmartd.http.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Operation
 from zmartd.http.program_errors import failure_named
@@ -55,15 +55,20 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
     smallest one that brings as many.
     """
 
-    market_id: str
+    market_id: MarketKey
     trade_type: Literal["buy", "sell"]
+    """Whether this is a purchase or a sale."""
     target_cost: Amount | None
+    """Lamports, the argument of buy_shares; null for a sale."""
     price_yes_after: Price
+    """SOL a share of YES, once the trade is done."""
     price_no_after: Price
+    """SOL a share of NO, once the trade is done."""
     price_impact: Annotated[
         float, Meta(description="how much dearer the traded outcome gets: 0.05 is by a twentieth")
     ]
     commitment: Commitment
+    """How far the chain has settled on what the market is estimated from."""
 
 
 async def get_estimate(request: web.Request) -> web.Response:

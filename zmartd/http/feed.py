@@ -10,12 +10,12 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
-from zmartd.http.fields import Time, time_text
+from zmartd.http.fields import MarketKey, Time, time_text
 from zmartd.http.market_body import outcome_label
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Operation
 from zmartd.http.pagination import NextCursor
-from zmartd.http.place import cursor_of, place_of
+from zmartd.http.place import NextPage, PageLength, cursor_of, place_of
 from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
 from zmartd.store.feed import TYPES, FeedPlace, Happening, HappeningType
@@ -31,14 +31,18 @@ class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
     """One thing that happened, in words."""
 
     id: str
+    """Of a trade its id; else `creation-` or `resolution-` and the market's id."""
     type: HappeningType
+    """What happened: a trade, a market's creation, or its final outcome."""
     user: Annotated[
         str | None, Meta(description="a trader's is shortened for callers who have not signed in")
     ]
     action: str
+    """What was done, in words that go on from the user."""
     market: Annotated[str, Meta(description="the market's question")]
-    market_id: str
+    market_id: MarketKey
     time: Time
+    """When it happened, by the chain's clock."""
     amount: Annotated[str | None, Meta(description="what a trade cost or brought, in SOL with the unit")]
 
 
@@ -46,8 +50,9 @@ class ActivityList(Struct, frozen=True, kw_only=True):
     """What happened, newest first; `count` is the length of this page."""
 
     activities: tuple[ActivityBody, ...]
-    count: int
-    next_cursor: str | None
+    """Those of this page."""
+    count: PageLength
+    next_cursor: NextPage
 
 
 async def list_activity(request: web.Request) -> web.Response:

@@ -28,6 +28,7 @@ Time = Annotated[
     str,
     Meta(description="a UTC time with milliseconds, ISO 8601", extra_json_schema={"format": "date-time"}),
 ]
+MarketKey = Annotated[str, Meta(description="the market's id, 64 hexadecimal digits")]
 StateName = Annotated[
     str,
     Meta(

@@ -40,16 +40,24 @@ class Check(Struct, frozen=True, omit_defaults=True):
     """What the last probe of one dependency said."""
 
     status: Literal["ok", "error", "unknown"]
+    """`unknown` until the first probe has ended."""
     message: str = ""
+    """What is wrong; left out where nothing is known to be."""
 
 
 class HealthBody(Struct, frozen=True, kw_only=True):
     status: Literal["healthy", "degraded", "unhealthy"]
+    """`unhealthy` without something essential, `degraded` without anything else."""
     timestamp: Time
+    """When this was answered."""
     uptime: float
+    """Seconds since the daemon started."""
     environment: str
+    """What the daemon's configuration calls the place it runs in."""
     version: str
+    """The daemon's version."""
     checks: dict[str, Check]
+    """What the last probe of each dependency said, by its name."""
 
 
 class Health:

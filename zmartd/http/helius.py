@@ -28,7 +28,9 @@ class Received(Struct, frozen=True):
     """The acknowledgement: the delivery is committed and will be applied, whatever happens to this daemon."""
 
     received: bool
+    """Always true: what is not kept is answered with an error."""
     transactions: int
+    """How many transactions the delivery held."""
 
 
 class Credentials:

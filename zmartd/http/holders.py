@@ -10,12 +10,12 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
-from zmartd.http.fields import Amount, amount
+from zmartd.http.fields import Amount, MarketKey, amount
 from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.http.markets import Limit, find_market, market_ref
 from zmartd.http.operation import Operation
 from zmartd.http.pagination import NextCursor
-from zmartd.http.place import cursor_of, place_of
+from zmartd.http.place import NextPage, PageLength, cursor_of, place_of
 from zmartd.store import holders
 from zmartd.store.holders import Holder, HoldersPlace
 from zmartd.store.markets import MarketNotFound
@@ -32,18 +32,22 @@ class HolderBody(Struct, frozen=True, kw_only=True):
 
     user_wallet: Annotated[str, Meta(description="shortened for callers who have not signed in")]
     outcome: bool
+    """True for YES, false for NO."""
     outcome_label: OutcomeLabel
+    """The outcome in words."""
     shares: Amount
+    """Shares of that outcome, with nine decimals."""
     percent: Annotated[float, Meta(ge=0, le=100, description="of what all wallets hold of this outcome")]
 
 
 class HolderList(Struct, frozen=True, kw_only=True):
     """Holdings, the largest first; `count` is the length of this page."""
 
-    market_id: str
+    market_id: MarketKey
     holders: tuple[HolderBody, ...]
-    count: int
-    next_cursor: str | None
+    """A wallet that holds both outcomes is in the list twice."""
+    count: PageLength
+    next_cursor: NextPage
 
 
 async def list_holders(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from zmartd.http.fields import Amount, SignedAmount, Time, amount, time_text
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Operation
 from zmartd.http.pagination import NextCursor
-from zmartd.http.place import cursor_of, foreign_cursor, place_of
+from zmartd.http.place import NextPage, PageLength, cursor_of, foreign_cursor, place_of
 from zmartd.store import leaderboard
 from zmartd.store.keyset import Page
 from zmartd.store.leaderboard import Board, BoardPlace, Entry, Period, Ranking
@@ -31,12 +31,14 @@ class LeaderboardEntry(Struct, frozen=True, kw_only=True):
     """A wallet and what it did in the period. Amounts are lamports."""
 
     rank: int
+    """The wallet's place in the whole list, from 1."""
     wallet: Annotated[str, Meta(description="shortened for callers who have not signed in")]
     profit: Annotated[
-        SignedAmount, Meta(description="realized by sales, claims and outcomes, against the average cost")
+        SignedAmount, Meta(description="lamports realized by sales, claims and outcomes, at average cost")
     ]
-    volume: Annotated[Amount, Meta(description="purchases with fees and sales before fees")]
+    volume: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     trades: int
+    """Trades in the period."""
 
 
 class LeaderboardBody(Struct, frozen=True, kw_only=True):
@@ -46,14 +48,17 @@ class LeaderboardBody(Struct, frozen=True, kw_only=True):
     """
 
     period: Period
+    """How far back what is counted goes, as asked for."""
     by: Ranking
+    """What wallets are ranked by, as asked for."""
     entries: tuple[LeaderboardEntry, ...]
-    count: int
+    """Those of this page, the first rank first."""
+    count: PageLength
     as_of: Annotated[
         Time | None,
         Meta(description="the chain's time that the period goes back from; null before the first"),
     ]
-    next_cursor: str | None
+    next_cursor: NextPage
 
 
 async def get_leaderboard(request: web.Request) -> web.Response:

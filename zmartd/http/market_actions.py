@@ -16,7 +16,7 @@ from zmartd.http import keys, unsigned
 from zmartd.http.auth.identity import caller_of, require_session, require_wallet
 from zmartd.http.codec import decode_body, json_response
 from zmartd.http.errors import MarketPending, NotTheCreator, ProtocolNotInitialized
-from zmartd.http.fields import ContentId
+from zmartd.http.fields import ContentId, MarketKey
 from zmartd.http.live import read_live_market
 from zmartd.http.markets import chain_market, market_ref
 from zmartd.http.operation import Access, Operation
@@ -37,15 +37,17 @@ class ResolveRequest(Struct, frozen=True, kw_only=True):
 class ActionBody(UnsignedTransaction, frozen=True, kw_only=True):
     """A transaction that moves this market along."""
 
-    market_id: str
+    market_id: MarketKey
 
 
 class Petition(Struct, frozen=True):
     """How many of a market's holders ask for a dispute of its proposed outcome."""
 
-    market_id: str
+    market_id: MarketKey
     requests: int
+    """Wallets that have asked."""
     holders: int
+    """Wallets that hold shares of the market now."""
 
 
 async def activate(request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.http.fields import Amount, Commitment, Price, StateName, Time, amount, price, time_text
+from zmartd.http.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount, price, time_text
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store.discovery import MarketDay
@@ -31,65 +31,118 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     `chain_confirmed` false.
     """
 
-    id: str
+    id: MarketKey
     on_chain_address: str
+    """The address of the market's account on the chain, base58."""
     question: str
+    """As its creator registered it; empty where nobody did."""
     description: str
+    """As its creator registered it; empty where there is none."""
     category: str
+    """As its creator registered it; `other` where nobody did."""
     tags: tuple[str, ...]
+    """As its creator registered them."""
     creator_wallet: str | None
+    """The address of the wallet that makes the market; null while only later events of it are known."""
     resolver_wallet: str | None = None
+    """The address of the wallet that proposed the outcome; null before."""
     state: StateName = MarketState.PROPOSED.name
+    """Where in its life the market is, by name."""
     status: StateName = MarketState.PROPOSED.name
+    """The same as state."""
     state_code: int = MarketState.PROPOSED.value
+    """The number that the program has for the state, from 0 to 6."""
     price_yes: Price = 0.5
+    """SOL a share of YES, from 0 to 1."""
     price_no: Price = 0.5
+    """SOL a share of NO, from 0 to 1: what price_yes leaves of 1."""
     shares_yes: Amount = "0"
+    """All YES shares with nine decimals, the seed shares that nobody holds among them."""
     shares_no: Amount = "0"
+    """All NO shares with nine decimals, the seed shares that nobody holds among them."""
     b_parameter: Amount | None
+    """The liquidity parameter with nine decimals; null while only later events of the market are known."""
     initial_liquidity: Amount | None
+    """Lamports that its creator puts in; null while they are not known."""
     current_liquidity: Amount = "0"
+    """Lamports: the initial ones and those of purchases, less those of sales, all before fees."""
     total_volume: Amount = "0"
+    """Lamports: purchases with fees and sales before fees."""
     trades_count: int = 0
+    """All trades in the market."""
     proposed_outcome: bool | None = None
+    """What its resolver says the outcome is: true for YES, false for NO; null before."""
     proposed_outcome_label: Label = None
+    """The proposed outcome in words; null while there is none."""
     final_outcome: bool | None = None
+    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
     final_outcome_label: Label = None
+    """The final outcome in words; null while there is none."""
     was_disputed: bool = False
+    """Whether the market was finalized after a dispute; false before."""
     proposal_likes: int = 0
+    """Votes for the proposed market, as last recorded on the chain."""
     proposal_dislikes: int = 0
+    """Votes against the proposed market, as last recorded on the chain."""
     proposal_total_votes: int = 0
+    """Votes on the proposed market, as last recorded on the chain."""
     dispute_agree: int = 0
+    """Votes for the dispute, as last recorded on the chain."""
     dispute_disagree: int = 0
+    """Votes against the dispute, as last recorded on the chain."""
     dispute_total_votes: int = 0
+    """Votes on the dispute, as last recorded on the chain."""
     ipfs_question_hash: str | None
+    """The content id of its texts: on the chain, or as registered before that; null where unknown."""
     ipfs_evidence_hash: str | None = None
+    """The content id of the evidence for the proposed outcome; null before, or where it is not a text."""
     metadata_verified: bool = False
+    """Whether the texts here are the document whose content id is on the chain."""
     created_at: Time
+    """When it was made on the chain; when it was registered, while it is not there."""
     approved_at: Time | None = None
+    """When its proposal was approved on the chain; null before."""
     activated_at: Time | None = None
+    """When trading began; null before."""
     resolution_proposed_at: Time | None = None
+    """When its outcome was last proposed; null before."""
     dispute_initiated_at: Time | None = None
+    """When its outcome was last disputed; null before."""
     finalized_at: Time | None = None
+    """When its outcome became final; null before."""
     cancelled_at: Time | None = None
+    """When it was cancelled; null where it was not."""
     end_date: Time | None
+    """The end that its creator registered for it; null where nobody did."""
     expires_at: Time | None
+    """The same as end_date, under the frontend's name for it."""
     chain_confirmed: bool = False
+    """Whether its creation on the chain is indexed."""
     commitment: Commitment | None = None
+    """How far the chain has settled on what is shown; null while the market is not on it."""
     slot: int | None = None
+    """The slot of the last thing indexed of the market; null while it is not on the chain."""
     version: int = 0
+    """Grows by one with each change: the `seq` of the market's WebSocket frames."""
 
 
 class MarketDetail(MarketBody, frozen=True, kw_only=True):
     """One market under other names, too, that clients know some of its fields by."""
 
     yes_shares: Amount
+    """The same as shares_yes."""
     no_shares: Amount
+    """The same as shares_no."""
     total_yes_shares: Amount
+    """The same as shares_yes."""
     total_no_shares: Amount
+    """The same as shares_no."""
     creator: str | None
+    """The same as creator_wallet."""
     ends_at: Time | None
+    """The same as end_date."""
     liquidity_parameter: Amount | None
+    """The same as b_parameter."""
 
 
 class MarketToday(MarketDetail, frozen=True, kw_only=True):
@@ -98,6 +151,7 @@ class MarketToday(MarketDetail, frozen=True, kw_only=True):
     change_24h: Annotated[float, Meta(description="of the price of YES, in percentage points")]
     volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     traders_24h: int
+    """Wallets that traded here in the last 24 hours."""
     traders: Annotated[int, Meta(description="wallets that have ever traded here")]
 
 

@@ -76,9 +76,13 @@ class LiquidityTerms(Struct, frozen=True, kw_only=True):
     """
 
     b_parameter: Amount
+    """The liquidity parameter with nine decimals."""
     initial_liquidity: Amount
+    """Lamports that the creator puts in."""
     max_loss: Amount
+    """Lamports that the market can lose to traders at most."""
     covered: bool
+    """Whether the initial liquidity is at least max_loss."""
 
 
 class CreateMarketBody(Struct, frozen=True, kw_only=True):
@@ -88,13 +92,21 @@ class CreateMarketBody(Struct, frozen=True, kw_only=True):
     """
 
     market: MarketDetail
+    """The market as it is on the chain or, before that, as it is registered."""
     cid: str
+    """An IPFS content id of version 0, which the transaction puts on the chain."""
     document: str
+    """JSON as a text: its UTF-8 bytes are what `cid` is made from."""
     terms: LiquidityTerms
+    """What b_parameter and liquidity come to."""
     transaction: str | None = None
+    """The bytes of an unsigned create_market in base64; null where the market is on the chain."""
     last_valid_block_height: int | None = None
+    """The chain's block height after which the transaction is void; null without one."""
     blockhash: str | None = None
+    """The blockhash in the transaction, base58; null without one."""
     simulated: Simulated | None = None
+    """What trying the transaction out showed; null without one."""
 
 
 async def create_market(request: web.Request) -> web.Response:

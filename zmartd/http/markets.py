@@ -17,6 +17,7 @@ from zmartd.http.fields import (
     Category,
     Commitment,
     Field,
+    MarketKey,
     MarketRef,
     State,
     Text,
@@ -28,7 +29,7 @@ from zmartd.http.fields import (
 from zmartd.http.market_body import MarketBody, MarketToday, market_body, market_today, pending_body
 from zmartd.http.operation import Operation
 from zmartd.http.pagination import NextCursor, Offset, beginning
-from zmartd.http.place import Cursor, cursor_of, foreign_cursor, place_of
+from zmartd.http.place import Cursor, NextPage, PageLength, cursor_of, foreign_cursor, place_of
 from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesLimit, TradesQuery, read_trades
 from zmartd.market.lifecycle import MarketState
@@ -105,19 +106,24 @@ class MarketList(Struct, frozen=True):
     """Some markets; `count` is how many match in all."""
 
     markets: tuple[MarketBody, ...]
+    """Those of this page."""
     count: int
+    """How many markets match, on all pages."""
     offset: int
+    """How many markets were skipped, by offset or page."""
     limit: int
-    next_cursor: str | None
+    """The most there can be on a page, as asked for."""
+    next_cursor: NextPage
 
 
 class TradeList(Struct, frozen=True):
     """A market's trades, newest first; `count` is the length of this page."""
 
     trades: tuple[TradeBody, ...]
-    count: int
-    market_id: str
-    next_cursor: str | None
+    """Those of this page."""
+    count: PageLength
+    market_id: MarketKey
+    next_cursor: NextPage
 
 
 class PriceHistoryQuery(Struct, frozen=True, kw_only=True):
@@ -129,6 +135,7 @@ class PricePercent(Struct, frozen=True):
     """Both prices at one time, in percent."""
 
     timestamp: Time
+    """When the trade was made that led to these prices; of the first prices when the market was."""
     yes: Percent
     no: Percent
 
@@ -139,8 +146,9 @@ class PriceHistory(Struct, frozen=True):
     `next_cursor` leads to those before them, and in the end to the market's beginning, at half and half.
     """
 
-    market_id: str
+    market_id: MarketKey
     price_history: tuple[PricePercent, ...]
+    """The prices of this page."""
     count: int
     """The length of this page."""
     next_cursor: str | None
@@ -151,15 +159,21 @@ class Statistics(Struct, frozen=True):
     """What a market's trades add up to, in lamports: purchases with fees, sales before fees."""
 
     total_volume: Amount
+    """Lamports of purchases and sales."""
     total_trades: int
+    """All trades in the market."""
     unique_traders: int
+    """Wallets that have ever traded here."""
     buy_volume: Amount
+    """Lamports of purchases, with fees."""
     sell_volume: Amount
+    """Lamports of sales, before fees."""
 
 
 class MarketStatistics(Struct, frozen=True):
-    market_id: str
+    market_id: MarketKey
     stats: Statistics
+    """Zeros for a market that nobody has traded in."""
 
 
 class EventsQuery(Struct, frozen=True, kw_only=True):
@@ -172,22 +186,33 @@ class EventBody(Struct, frozen=True):
     """One event of the program with its place on the chain."""
 
     name: str
+    """The event's name in the program's IDL."""
     signature: str
+    """The signature of the event's transaction, base58."""
     event_index: int
+    """Where among the program's events in the transaction the event stands, from 0."""
     slot: int
+    """The slot of the event's transaction."""
     occurred_at: Time | None
+    """When it happened, by the chain's clock; null where that is not known."""
     actor: str | None
+    """The address of the wallet that made it happen; null where the event does not say."""
     commitment: Commitment
+    """How far the chain has settled on the event."""
     data: dict[str, Any]
+    """The event's fields, and what else its transaction says of it: addresses in base58, bytes in
+    hexadecimal, 64-bit integers as decimal strings.
+    """
 
 
 class EventList(Struct, frozen=True):
     """A market's changes of state and recorded counts, newest first."""
 
-    market_id: str
+    market_id: MarketKey
     events: tuple[EventBody, ...]
-    count: int
-    next_cursor: str | None
+    """Those of this page."""
+    count: PageLength
+    next_cursor: NextPage
 
 
 def market_ref(request: web.Request) -> str:

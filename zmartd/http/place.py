@@ -5,15 +5,19 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zmartd.http.errors import InvalidRequest, Problem
 from zmartd.http.fields import Field
 
 Place = TypeVar("Place", bound=Struct)
+NextPage = Annotated[
+    str | None, Meta(description="the `cursor` that leads to the next page; null where the list ends")
+]
+PageLength = Annotated[int, Meta(description="how many there are on this page")]
 
 _RULE = "must be a next_cursor of this list"
 

@@ -19,9 +19,13 @@ class PlatformFees(Struct, frozen=True, kw_only=True):
     """What trades have been charged, in lamports, whether it was paid out or not."""
 
     protocol: Amount
+    """Lamports for the protocol."""
     resolver: Amount
+    """Lamports for those who propose outcomes."""
     lp: Amount
+    """Lamports for the creators, for their liquidity."""
     total: Amount
+    """Lamports: all parts together."""
 
 
 class PlatformBody(Struct, frozen=True, kw_only=True):
@@ -30,15 +34,26 @@ class PlatformBody(Struct, frozen=True, kw_only=True):
     as_of: Annotated[Time, Meta(description="the end of the 24 hours that the *_24h are over")]
     markets: Annotated[dict[str, int], Meta(description="how many there are, by the name of their state")]
     total_markets: int
+    """Markets on the chain, in any state."""
     active_markets: int
+    """Markets that are ACTIVE."""
     total_volume: Amount
+    """Lamports traded ever."""
     volume_24h: Amount
+    """Lamports traded in the last 24 hours."""
     total_trades: int
+    """Trades ever."""
     trades_24h: int
+    """Trades in the last 24 hours."""
     total_traders: int
+    """Wallets that have ever traded."""
     traders_24h: int
-    open_interest: Annotated[Amount, Meta(description="held by markets whose shares are not settled yet")]
+    """Wallets that traded in the last 24 hours."""
+    open_interest: Annotated[
+        Amount, Meta(description="lamports held by markets whose shares are not settled yet")
+    ]
     fees: PlatformFees
+    """All that trades were charged ever."""
 
 
 async def get_stats(request: web.Request) -> web.Response:

@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
-from zmartd.http.fields import Amount, SignedAmount, StateName, Time, amount, time_text
+from zmartd.http.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount, time_text
 from zmartd.http.held import Held, PositionsQuery, own_wallet, read_holdings, value_all
 from zmartd.http.operation import Access, Operation
-from zmartd.http.place import cursor_of, place_of
+from zmartd.http.place import NextPage, cursor_of, place_of
 from zmartd.store.positions import PositionPlace
 
 MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
@@ -24,9 +24,13 @@ class OutcomeHolding(Struct, frozen=True, kw_only=True):
     """The shares of one outcome. Lamports; shares have nine decimals."""
 
     shares: Amount
-    cost_basis: Annotated[Amount, Meta(description="what these shares have cost with fees, on average")]
+    """Shares held, with nine decimals."""
+    cost_basis: Annotated[
+        Amount, Meta(description="lamports that these shares have cost with fees, on average")
+    ]
     average_cost: Annotated[float | None, Meta(description="cost_basis over shares, in SOL a share")]
     value_at_price: MaybeAmount
+    """Lamports: the shares at the market's price; null while none counts, or after the claim."""
 
 
 class PortfolioPosition(Struct, frozen=True, kw_only=True):
@@ -38,48 +42,83 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
     with: `value_at_price` until the market is finalized, then `claimable`.
     """
 
-    market_id: str
+    market_id: MarketKey
     on_chain_address: str
+    """The address of the market's account on the chain, base58."""
     question: str
+    """What the market is about, as its creator registered it."""
     state: StateName
+    """Where in its life the market is, by name."""
     state_code: int
+    """The number that the program has for the state, from 0 to 6."""
     proposed_outcome: bool | None
+    """True for YES, false for NO; null while none is proposed."""
     final_outcome: bool | None
+    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
     yes: OutcomeHolding
+    """The wallet's YES shares."""
     no: OutcomeHolding
+    """The wallet's NO shares."""
     cost_basis: Amount
+    """Lamports that the shares of both outcomes have cost with fees; 0 once they are claimed or worthless."""
     value: Amount
+    """Lamports that unrealized_pnl takes the shares to be worth."""
     value_at_price: MaybeAmount
+    """Lamports: all shares at the market's prices; null while none count, or after the claim."""
     value_on_sale: MaybeAmount
+    """Lamports for all shares, sold now, before fees; null while they cannot be sold."""
     value_on_sale_after_fees: MaybeAmount
+    """Lamports for all shares, sold now, after fees; null while they cannot be sold."""
     claimable: Amount
+    """Lamports that a claim would bring now; 0 before the market is finalized, and after the claim."""
     has_claimed: bool
-    total_invested: Annotated[Amount, Meta(description="all purchases with fees")]
-    total_returned: Annotated[Amount, Meta(description="all sales after fees")]
-    claimed_amount: Annotated[Amount, Meta(description="winnings, or the refund of a market without outcome")]
+    """Whether the wallet has claimed here."""
+    total_invested: Annotated[Amount, Meta(description="lamports of all purchases, with fees")]
+    total_returned: Annotated[Amount, Meta(description="lamports of all sales, after fees")]
+    claimed_amount: Annotated[
+        Amount, Meta(description="lamports: winnings, or the refund of a market without outcome")
+    ]
     realized_pnl: SignedAmount
+    """Lamports of profit by sales, the claim, and an outcome that makes shares worthless."""
     unrealized_pnl: SignedAmount
+    """Lamports: value less cost_basis."""
     total_pnl: SignedAmount
+    """Lamports: realized_pnl and unrealized_pnl together."""
     trades_count: int
+    """The wallet's trades in the market."""
     last_trade_at: Annotated[Time | None, Meta(description="null for shares that only came by transfer")]
     slot: int
+    """The slot of the last thing indexed of the position."""
 
 
 class PortfolioTotals(Struct, frozen=True, kw_only=True):
     """Sums over all positions of the wallet, whatever the page."""
 
     positions: int
+    """How many positions the wallet has."""
     cost_basis: Amount
+    """Lamports that the shares still held have cost with fees."""
     value: Amount
-    value_on_sale: Annotated[Amount, Meta(description="of the positions that can be sold now")]
+    """Lamports that unrealized_pnl takes the shares to be worth."""
+    value_on_sale: Annotated[
+        Amount, Meta(description="lamports before fees for the positions that can be sold now")
+    ]
     value_on_sale_after_fees: Amount
+    """Lamports after fees for the positions that can be sold now."""
     claimable: Amount
+    """Lamports that claims would bring now."""
     total_invested: Amount
+    """Lamports of all purchases, with fees."""
     total_returned: Amount
+    """Lamports of all sales, after fees."""
     claimed_amount: Amount
+    """Lamports of all claims."""
     realized_pnl: SignedAmount
+    """Lamports of profit by sales, claims, and outcomes that made shares worthless."""
     unrealized_pnl: SignedAmount
+    """Lamports: value less cost_basis."""
     total_pnl: SignedAmount
+    """Lamports: realized_pnl and unrealized_pnl together."""
 
 
 class Portfolio(Struct, frozen=True, kw_only=True):
@@ -94,10 +133,14 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     """
 
     wallet: str
+    """The wallet's address, as in the path."""
     cost_basis_method: Literal["average"]
+    """How cost_basis is worked out: by the average cost."""
     positions: tuple[PortfolioPosition, ...]
+    """Those of this page."""
     totals: PortfolioTotals
-    next_cursor: str | None
+    """What all positions come to, on all pages."""
+    next_cursor: NextPage
 
 
 async def get_portfolio(request: web.Request) -> web.Response:

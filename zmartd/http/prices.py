@@ -8,7 +8,7 @@ from msgspec import Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import json_response
-from zmartd.http.fields import Amount, Commitment, Price, amount
+from zmartd.http.fields import Amount, Commitment, MarketKey, Price, amount
 from zmartd.http.markets import find_market, market_ref
 from zmartd.http.operation import Operation
 from zmartd.store.markets import MarketNotFound
@@ -17,15 +17,23 @@ from zmartd.store.markets import MarketNotFound
 class Prices(Struct, frozen=True, kw_only=True):
     """What a share of each outcome costs at `slot`; null while the market is not on the chain."""
 
-    market_id: str
+    market_id: MarketKey
     price_yes: Price
+    """SOL a share of YES, from 0 to 1."""
     price_no: Price
+    """SOL a share of NO, from 0 to 1."""
     shares_yes: Amount
+    """All YES shares with nine decimals, the seed shares that nobody holds among them."""
     shares_no: Amount
+    """All NO shares with nine decimals, the seed shares that nobody holds among them."""
     total_shares: Amount
+    """Shares of both outcomes with nine decimals."""
     b_parameter: Amount | None
+    """The liquidity parameter with nine decimals; null while only later events of the market are known."""
     slot: int | None
+    """The slot of the last thing indexed of the market; null while it is not on the chain."""
     commitment: Commitment | None
+    """How far the chain has settled on it; null while the market is not on the chain."""
 
 
 async def get_prices(request: web.Request) -> web.Response:

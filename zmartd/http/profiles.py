@@ -102,36 +102,57 @@ class Profile(Struct, frozen=True, kw_only=True):
     """One's own profile, and what one has done. Amounts are lamports."""
 
     wallet: str
+    """The wallet's address."""
     display_name: str | None
+    """The name that the wallet gave itself; null where it gave none."""
     avatar_url: str | None
+    """Where the wallet's picture is, an https URL; null where it gave none."""
     bio: str | None
+    """What the wallet says about itself; null where it says nothing."""
     twitter_handle: str | None
+    """An account's name without its @; null where the wallet gave none."""
     reputation_score: int
+    """0, which nothing changes yet."""
     created_at: Time
+    """When the profile was made: at the wallet's first sign-in, as a rule."""
     last_seen_at: Time
+    """When the wallet last signed in, renewed a session or changed its profile."""
     total_trades: int
-    total_volume: Annotated[Amount, Meta(description="purchases with fees and sales before fees")]
+    """The wallet's trades in all markets."""
+    total_volume: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     markets_created: int
+    """Markets on the chain that the wallet made."""
     markets_won: Annotated[int, Meta(description="finalized markets whose winning shares the wallet holds")]
     proposal_votes: int
+    """Votes on proposed markets, cast here or on the chain."""
     dispute_votes: int
+    """Votes on disputes, cast here or on the chain."""
     discussions: int
+    """Comments that are not deleted."""
 
 
 class PublicStatistics(Struct, frozen=True, kw_only=True):
     total_trades: int
+    """The wallet's trades in all markets."""
     total_votes: int
+    """Votes of both kinds."""
     proposal_votes: int
+    """Votes on proposed markets, cast here or on the chain."""
     dispute_votes: int
+    """Votes on disputes, cast here or on the chain."""
     discussions: int
+    """Comments that are not deleted."""
     markets_created: int
+    """Markets on the chain that the wallet made."""
 
 
 class PublicProfile(Struct, frozen=True):
     """What everybody may know of a wallet: how much it did, not what. Unknown wallets did nothing."""
 
     wallet: str
+    """The wallet's address, as in the path."""
     stats: PublicStatistics
+    """How often it did what; zeros for a wallet that nothing is known of."""
 
 
 async def get_me(request: web.Request) -> web.Response:

@@ -27,15 +27,19 @@ class Resolution(Struct, frozen=True, kw_only=True):
     """How a market ended; `resolved` only when nothing can change it any more."""
 
     resolved: bool
+    """Whether the market is FINALIZED."""
     winning_outcome: Annotated[
         OutcomeLabel | None, Meta(description="null while there is none, or when all are refunded")
     ]
     total_pool: Annotated[Amount, Meta(description="the lamports that winners share")]
-    total_winning_shares: Annotated[Amount, Meta(description="with the seed shares, which nobody holds")]
+    total_winning_shares: Annotated[
+        Amount, Meta(description="with nine decimals and the seed shares, which nobody holds")
+    ]
 
 
 class ResolutionBody(Struct, frozen=True):
     resolution: Resolution
+    """How the market ended, or stands until then."""
 
 
 class CollectedFees(Struct, frozen=True, kw_only=True):
@@ -45,26 +49,37 @@ class CollectedFees(Struct, frozen=True, kw_only=True):
     """
 
     total_collected: Amount
+    """Lamports: all parts together."""
     protocol_collected: Amount
+    """Lamports for the protocol."""
     creator_collected: Amount
+    """Lamports for the market's creator, for the liquidity."""
     staker_collected: Amount
+    """Lamports for the resolver."""
 
 
 class CollectedFeesBody(Struct, frozen=True):
     fees: CollectedFees
+    """All that the market's trades were charged; zeros before it is on the chain."""
 
 
 class Stake(Struct, frozen=True, kw_only=True):
     """A wallet's shares in one market, and what it claimed or can claim for them."""
 
     shares_yes: Amount
+    """YES shares with nine decimals."""
     shares_no: Amount
+    """NO shares with nine decimals."""
     claimed: bool
+    """Whether the wallet has claimed."""
     claim_amount: Amount
+    """Lamports that the wallet got by its claim or, before that, would get now; 0 until the market is
+    finalized."""
 
 
 class StakeBody(Struct, frozen=True):
     position: Stake
+    """What the wallet holds."""
 
 
 async def get_resolution(request: web.Request) -> web.Response:

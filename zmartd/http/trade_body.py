@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from zmartd.http.fields import Amount, Commitment, Price, Time, amount, price, time_text
+from zmartd.http.fields import Amount, Commitment, MarketKey, Price, Time, amount, price, time_text
 from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.market.lmsr import SCALE
 from zmartd.store.trades import Trade
@@ -16,9 +16,13 @@ class FeesBody(Struct, frozen=True):
     """Who gets which part of a trade's fees, in lamports."""
 
     protocol: Amount
+    """Lamports for the protocol."""
     resolver: Amount
+    """Lamports for who proposes the market's outcome."""
     lp: Amount
+    """Lamports for the market's creator, for the liquidity."""
     total: Amount
+    """Lamports: all parts together."""
 
 
 class TradeBody(Struct, frozen=True, kw_only=True):
@@ -28,22 +32,38 @@ class TradeBody(Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    market_id: str
+    """The same in every daemon: tx_signature and event_index with a colon between them."""
+    market_id: MarketKey
     user_wallet: str
+    """The trader's address, shortened for callers who have not signed in."""
     trade_type: Literal["buy", "sell"]
+    """Whether the trader bought or sold."""
     outcome: bool
+    """True for YES, false for NO."""
     outcome_label: OutcomeLabel
+    """The outcome in words."""
     shares: Amount
+    """Shares traded, with nine decimals."""
     cost: Amount
+    """Lamports that the buyer paid with fees, or that the seller received after fees."""
     amount: Amount
+    """Lamports before fees; an estimate while an earlier trade of the market is not indexed."""
     fees: FeesBody
+    """What the trade was charged; as exact as amount."""
     price_yes: Price
+    """SOL a share of YES after this trade, from 0 to 1."""
     price_no: Price
+    """SOL a share of NO after this trade, from 0 to 1."""
     tx_signature: str
+    """The signature of the trade's transaction, base58."""
     event_index: int
+    """Where among the program's events in the transaction the trade stands, from 0."""
     slot: int
+    """The slot of the trade's transaction."""
     commitment: Commitment
+    """How far the chain has settled on the trade."""
     created_at: Time
+    """When the trade was made, by the chain's clock."""
 
 
 def fees_body(protocol: int, resolver: int, lp: int) -> FeesBody:

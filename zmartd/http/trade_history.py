@@ -15,6 +15,7 @@ from zmartd.http.codec import decode_query, json_response
 from zmartd.http.fields import MarketRef, Wallet
 from zmartd.http.markets import find_market
 from zmartd.http.operation import Access, Operation
+from zmartd.http.place import NextPage, PageLength
 from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesQuery, read_trades
 from zmartd.store.markets import MarketNotFound
@@ -42,10 +43,13 @@ class Trades(Struct, frozen=True, kw_only=True):
     """Trades, newest first; `count` is the length of this page."""
 
     trades: tuple[TradeBody, ...]
-    count: int
+    """Those of this page."""
+    count: PageLength
     offset: int
+    """How many trades were skipped, as asked for."""
     limit: int
-    next_cursor: str | None
+    """The most there can be on a page, as asked for."""
+    next_cursor: NextPage
 
 
 async def list_all(request: web.Request) -> web.Response:

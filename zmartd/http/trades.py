@@ -20,7 +20,7 @@ from zmartd.http.errors import (
     ProgramRefused,
     ProtocolNotInitialized,
 )
-from zmartd.http.fields import U64, Amount, MarketRef, Price, amount, price
+from zmartd.http.fields import U64, Amount, MarketKey, MarketRef, Price, amount, price
 from zmartd.http.live import LiveMarket, read_live_market
 from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.http.markets import chain_market
@@ -83,31 +83,44 @@ class QuoteBody(Struct, frozen=True, kw_only=True):
     """
 
     outcome: bool
+    """What is traded: true for YES, false for NO."""
     outcome_label: OutcomeLabel
+    """The outcome in words."""
     shares: Amount
+    """Shares bought or sold, with nine decimals."""
     cost: Amount
+    """Lamports that the curve asks or gives, before fees."""
     fees: FeesBody
+    """What the trade is charged, within total."""
     total: Amount
+    """Lamports that the buyer pays with fees, or that the seller receives after fees."""
     price_before: Price
+    """SOL a share of the traded outcome, before the trade."""
     price_after: Price
+    """SOL a share of the traded outcome, after the trade."""
     average_price: Annotated[float, Meta(description="total over shares, in SOL a share")]
     slot: int
+    """The slot as of which the market was read."""
 
 
 class BuyBody(UnsignedTransaction, frozen=True, kw_only=True):
     """`target_cost` is the instruction's limit: the buyer never pays more than that."""
 
-    market_id: str
+    market_id: MarketKey
     quote: QuoteBody
+    """What the purchase comes to while nobody else trades."""
     target_cost: Amount
+    """Lamports with fees that the buyer pays at most."""
 
 
 class SellBody(UnsignedTransaction, frozen=True, kw_only=True):
     """`min_proceeds` is the instruction's limit: the seller never gets less than that."""
 
-    market_id: str
+    market_id: MarketKey
     quote: QuoteBody
+    """What the sale comes to while nobody else trades."""
     min_proceeds: Amount
+    """Lamports after fees that the seller receives at least."""
 
 
 async def buy(request: web.Request) -> web.Response:

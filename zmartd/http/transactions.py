@@ -43,20 +43,26 @@ class Confirmed(Struct, frozen=True, kw_only=True):
     """
 
     signature: str
+    """The transaction's signature, base58."""
     status: Literal["confirmed"] = "confirmed"
     """As opposed to `submitted`: what it did is known."""
     commitment: Commitment
     """`finalized` once no fork can take it back any more; it is asked for again to see that."""
     slot: int
+    """The slot that the transaction is in."""
     block_time: Time | None
+    """When its block was made, by the chain's clock; null where the chain does not say."""
     events: tuple[dict[str, Any], ...]
+    """The program's events in the transaction, in their order: each has `name` beside its own fields."""
 
 
 class Submitted(Struct, frozen=True):
     """A transaction whose end is not known yet: repeat the request to ask again."""
 
     signature: str
+    """The transaction's signature, base58."""
     status: Literal["submitted"] = "submitted"
+    """As opposed to `confirmed`: what became of it is not known."""
 
 
 async def relay(request: web.Request) -> web.Response:

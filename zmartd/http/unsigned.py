@@ -27,7 +27,9 @@ class Simulated(Struct, frozen=True):
     """What the simulation showed."""
 
     success: bool
+    """Always true: a transaction that would fail is answered with an error."""
     units_consumed: int
+    """Compute units that the transaction took."""
 
 
 class UnsignedTransaction(Struct, frozen=True, kw_only=True):
@@ -39,8 +41,11 @@ class UnsignedTransaction(Struct, frozen=True, kw_only=True):
 
     transaction: Annotated[str, Meta(description="the transaction's bytes in base64, signature still zero")]
     last_valid_block_height: int
+    """The chain's block height after which the transaction is void."""
     blockhash: str
+    """The recent blockhash in the transaction, base58."""
     simulated: Simulated
+    """What trying the transaction out showed."""
 
 
 class TransactionBuilder:

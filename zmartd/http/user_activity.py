@@ -17,7 +17,7 @@ from zmartd.http.held import Held, own_wallet, read_held, wallet_in_path
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Access, Operation
 from zmartd.http.pagination import NextCursor
-from zmartd.http.place import cursor_of, place_of
+from zmartd.http.place import NextPage, PageLength, cursor_of, place_of
 from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesQuery, read_trades
 from zmartd.http.votes import VoteBody
@@ -46,32 +46,41 @@ class OwnVotes(Struct, frozen=True, kw_only=True):
     """A wallet's votes, newest first; `total` is how many there are of the kinds asked for."""
 
     wallet: str
+    """The wallet's address, as in the path."""
     proposal_votes: tuple[VoteBody, ...]
+    """Those of this page that are on proposed markets."""
     dispute_votes: tuple[VoteBody, ...]
+    """Those of this page that are on disputes."""
     total: int
-    next_cursor: str | None
+    """Votes of the kinds asked for, on all pages."""
+    next_cursor: NextPage
 
 
 class WalletTrades(Struct, frozen=True, kw_only=True):
     """A wallet's trades in all markets, newest first; `count` is the length of this page."""
 
     wallet: str
+    """The wallet's address, as in the path."""
     trades: tuple[TradeBody, ...]
-    count: int
-    next_cursor: str | None
+    """Those of this page."""
+    count: PageLength
+    next_cursor: NextPage
 
 
 class TradingStatistics(Struct, frozen=True, kw_only=True):
     """What came of all of a wallet's trading, under the names that the frontend has for it. Lamports."""
 
     total_trades: int = field(name="totalTrades")
-    total_volume: Annotated[Amount, Meta(description="purchases with fees and sales before fees")] = field(
-        name="totalVolume"
-    )
+    """The wallet's trades in all markets."""
+    total_volume: Annotated[
+        Amount, Meta(description="lamports: purchases with fees and sales before fees")
+    ] = field(name="totalVolume")
     win_rate: Annotated[
         float | None, Meta(description="markets that ended with a profit, in percent of those that ended")
     ] = field(name="winRate")
-    total_pnl: Annotated[SignedAmount, Meta(description="realized and unrealized")] = field(name="totalPnL")
+    total_pnl: Annotated[SignedAmount, Meta(description="lamports, realized and unrealized")] = field(
+        name="totalPnL"
+    )
     active_positions: Annotated[
         int, Meta(description="markets that are not over yet in which shares are held")
     ] = field(name="activePositions")

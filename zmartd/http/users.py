@@ -10,7 +10,17 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours, PositionNotFound
-from zmartd.http.fields import Amount, Price, SignedAmount, StateName, Time, amount, price, time_text
+from zmartd.http.fields import (
+    Amount,
+    MarketKey,
+    Price,
+    SignedAmount,
+    StateName,
+    Time,
+    amount,
+    price,
+    time_text,
+)
 from zmartd.http.held import Held, PositionsQuery, own_wallet, read_holdings, value_all
 from zmartd.http.markets import find_market, market_ref
 from zmartd.http.operation import Access, Operation
@@ -32,44 +42,74 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     says more.
     """
 
-    market_id: str
+    market_id: MarketKey
     on_chain_address: str
+    """The address of the market's account on the chain, base58."""
     question: str
+    """What the market is about, as its creator registered it."""
     state: int
+    """The number that the program has for the market's state, from 0 to 6."""
     state_name: StateName
+    """The market's state by name."""
     price_yes: Price
+    """SOL a share of YES, from 0 to 1."""
     price_no: Price
+    """SOL a share of NO, from 0 to 1."""
     shares_yes: Amount
+    """YES shares that the wallet holds, with nine decimals."""
     shares_no: Amount
+    """NO shares that the wallet holds, with nine decimals."""
     total_invested: Amount
+    """Lamports of all purchases, with fees."""
     total_returned: Amount
+    """Lamports of all sales, after fees."""
     cost_basis: Amount
+    """Lamports that the shares still held have cost with fees; 0 once they are claimed or worthless."""
     current_value: Amount
+    """Lamports: the shares at the market's prices or, once it is finalized, what can be claimed."""
     unrealized_pnl: SignedAmount
+    """Lamports: current_value less cost_basis."""
     realized_pnl: SignedAmount
+    """Lamports of profit by sales, the claim, and an outcome that makes shares worthless."""
     roi: Annotated[float, Meta(description="total profit in percent of what was invested")]
     claimable: Amount
+    """Lamports that a claim would bring now; 0 before the market is finalized, and after the claim."""
     has_claimed: bool
+    """Whether the wallet has claimed here."""
     claimed_amount: Amount
+    """Lamports that the claim brought; 0 before it."""
     proposed_outcome: bool | None
+    """True for YES, false for NO; null while none is proposed."""
     final_outcome: bool | None
+    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
     trades_count: int
+    """The wallet's trades in the market."""
     first_trade_at: Time | None
+    """When the wallet first traded here; null for shares that only came by transfer."""
     last_trade_at: Time | None
+    """When the wallet last traded here; null for shares that only came by transfer."""
     claimed_at: Time | None
+    """When the wallet claimed; null before."""
     slot: int
+    """The slot of the last thing indexed of the position."""
 
 
 class PositionRow(Struct, frozen=True, kw_only=True):
     """A wallet's shares in one market, and nothing else."""
 
     id: str
-    market_id: str
+    """The market's id and the wallet's address with a colon between them."""
+    market_id: MarketKey
     user: str
+    """The wallet's address."""
     yes_shares: Amount
+    """YES shares with nine decimals."""
     no_shares: Amount
+    """NO shares with nine decimals."""
     created_at: Time | None
+    """When the wallet first traded in the market; null for shares that only came by transfer."""
     updated_at: Time
+    """When the daemon last changed what it knows of the position."""
 
 
 async def list_positions(request: web.Request) -> web.Response:

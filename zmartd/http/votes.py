@@ -11,7 +11,7 @@ from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_body, decode_query, json_response
 from zmartd.http.errors import MarketPending
-from zmartd.http.fields import Field, MarketRef, Time, time_text
+from zmartd.http.fields import Field, MarketKey, MarketRef, Time, time_text
 from zmartd.http.markets import chain_market, find_market, market_ref
 from zmartd.http.operation import Access, Operation
 from zmartd.log import get_logger
@@ -69,47 +69,67 @@ class VotesQuery(Struct, frozen=True, kw_only=True):
 class VoteBody(Struct, frozen=True, kw_only=True):
     """One wallet's vote; true likes the proposal, or agrees with the dispute."""
 
-    market_id: str
+    market_id: MarketKey
     vote_type: Literal["proposal", "dispute"]
+    """What was voted on: a proposed market, or the dispute of an outcome."""
     vote: bool
+    """True likes the proposal, or agrees with the dispute."""
     user_wallet: str
+    """The voter's address: the caller's own."""
     voted_at: Time
+    """When the vote was cast."""
     source: Literal["api", "chain"]
+    """Whether the vote was cast through the API or by a transaction on the chain."""
     tx_signature: str | None
+    """The signature of the vote's transaction, base58; null for a vote through the API."""
 
 
 class VoteStatistics(Struct, frozen=True):
     likes: int
+    """Votes for it, cast here or on the chain: likes, or those that agree."""
     dislikes: int
+    """Votes against it, cast here or on the chain."""
     total: int
+    """Votes for and against it."""
     approval_rate: Annotated[str, Meta(description="likes in percent of all, with two decimals")]
 
 
 class MarketVotes(Struct, frozen=True):
     """How the votes of one kind stand, and the caller's own."""
 
-    market_id: str
+    market_id: MarketKey
     type: Literal["proposal", "dispute"]
+    """Which votes these are, as asked for."""
     stats: VoteStatistics
+    """How the votes stand."""
     own_vote: VoteBody | None
+    """The caller's vote; null where there is none, or nobody has signed in."""
 
 
 class ProposalCounts(Struct, frozen=True):
     likes: int
+    """Votes for the proposed market, cast here or on the chain."""
     dislikes: int
+    """Votes against it, cast here or on the chain."""
     total: int
+    """Votes for and against it."""
 
 
 class DisputeCounts(Struct, frozen=True):
     agrees: int
+    """Votes for the dispute, cast here or on the chain."""
     disagrees: int
+    """Votes against it, cast here or on the chain."""
     total: int
+    """Votes for and against it."""
 
 
 class VoteOverview(Struct, frozen=True):
-    market_id: str
+    market_id: MarketKey
     proposal_votes: ProposalCounts
+    """Votes on whether the market should be approved."""
     dispute_votes: DisputeCounts
+    """Votes on whether its proposed outcome is wrong."""
 
 
 async def cast_proposal_vote(request: web.Request) -> web.Response:

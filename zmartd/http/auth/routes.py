@@ -52,11 +52,17 @@ class NonceBody(Struct, frozen=True, kw_only=True):
     """`message` is there when the wallet was given: sign its UTF-8 bytes as they are."""
 
     nonce: str
+    """Goes into the message to sign, and is good for one sign-in."""
     domain: str
+    """The domain to name in the message."""
     domains: tuple[str, ...]
+    """All domains that a message may name."""
     chain_id: str
+    """The Chain ID that a message may name: the cluster that the daemon serves."""
     expires_at: Time
+    """When the nonce stops being accepted."""
     message: str | UnsetType = UNSET
+    """The whole message to sign; left out where no wallet was given."""
 
 
 class LoginRequest(Struct, frozen=True):
@@ -71,17 +77,26 @@ class SessionBody(Struct, frozen=True, kw_only=True):
     """A session: send `token` as `Authorization: Bearer <token>`, for `expires_in` seconds."""
 
     success: bool = True
+    """Always true: a refusal is an error."""
     token: str
+    """The session's JWT."""
     wallet: str
+    """The address of the wallet that has signed in."""
     wallet_address: str = field(name="walletAddress")
+    """The same as wallet, under the frontend's name for it."""
     expires_in: int = field(name="expiresIn")
+    """The seconds from the token's issue to its end."""
     expires_at: Time = field(name="expiresAt")
+    """When the token stops being accepted."""
     message: str
+    """What was done, in words."""
 
 
 class LogoutBody(Struct, frozen=True):
     success: bool
+    """Always true: a refusal is an error."""
     message: str
+    """What was done, in words."""
 
 
 async def nonce(request: web.Request) -> web.Response:

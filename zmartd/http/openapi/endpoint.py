@@ -25,7 +25,7 @@ class Published:
         self._document: Unchanging | None = None
 
     async def document(self) -> Unchanging:
-        """Made in a thread: it takes tens of milliseconds, which other requests should not wait for."""
+        """Made in a thread: it takes a tenth of a second, which other requests should not wait for."""
         if self._document is None:
             self._document = await asyncio.to_thread(self._encoded)
         return self._document

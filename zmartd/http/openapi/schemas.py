@@ -9,6 +9,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from zmartd.http.fields import Field
+from zmartd.http.openapi.field_docs import field_docs
 
 Json = dict[str, Any]
 
@@ -31,6 +32,7 @@ class Schemas:
             _name_aliases(kind.cls, self._component(kind.cls))
         for kind in _structs(answers):
             _require_what_is_sent(kind, self._component(kind.cls))
+            _describe(kind, self._component(kind.cls))
 
     def of(self, kind: Any) -> Json:
         """The schema of one of the types: a reference, where it is a component."""
@@ -99,6 +101,14 @@ def _require_what_is_sent(kind: inspect.StructType, schema: Json) -> None:
     schema["required"] = [field.encode_name for field in kind.fields if _is_always_sent(field)]
     for field in schema["properties"].values():
         field.pop("default", None)
+
+
+def _describe(kind: inspect.StructType, schema: Json) -> None:
+    """What is written under a field says more than its type, which it may share with many."""
+    docs = field_docs(kind.cls)
+    for field in kind.fields:
+        if field.name in docs:
+            schema["properties"][field.encode_name]["description"] = docs[field.name]
 
 
 def _is_always_sent(field: inspect.Field) -> bool:

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from zmartd.chain.idl import default_idl
+from zmartd.http.openapi.document import openapi
+from zmartd.http.openapi.field_docs import field_docs
+from zmartd.http.openapi.schemas import Json, Schemas, reference
+from zmartd.http.routes import OPERATIONS
+
+
+class Origin(Struct):
+    place: str
+
+
+class Parcel(Struct, rename="camel"):
+    """A parcel."""
+
+    net_weight: Annotated[int, Meta(description="grams")]
+    """Without what it is
+    packed in."""
+    sent_from: Origin
+    """Where it was handed in."""
+    contents: Annotated[str, Meta(description="in words")]
+    remark: str | UnsetType = UNSET
+
+
+class Letter(Parcel):
+    remark: str | UnsetType = UNSET
+    """What the postman wrote on it."""
+
+
+def test_the_text_under_a_field_describes_it_before_its_type_does() -> None:
+    properties = Schemas([], [Parcel]).components["Parcel"]["properties"]
+    assert properties["netWeight"]["description"] == "Without what it is packed in."
+    assert properties["sentFrom"] == reference("Origin") | {"description": "Where it was handed in."}
+    assert properties["contents"]["description"] == "in words"
+    assert "description" not in properties["remark"]
+
+
+def test_inherited_fields_are_described_too() -> None:
+    assert field_docs(Letter) == field_docs(Parcel) | {"remark": "What the postman wrote on it."}
+
+
+def test_a_rule_of_a_request_is_not_overwritten() -> None:
+    assert Schemas([Parcel], []).components["Parcel"]["properties"]["netWeight"]["description"] == "grams"
+
+
+def test_whatever_the_api_takes_or_sends_is_described() -> None:
+    silent = list(_without_words(openapi(OPERATIONS, default_idl())))
+    assert not silent, "\n".join(silent)
+
+
+def _without_words(document: Json) -> Iterator[str]:
+    components: Json = document["components"]
+    for name, schema in components["schemas"].items():
+        yield from (f"{name}.{field}" for field in _silent_fields(schema, components["schemas"]))
+    for part in ("parameters", "headers"):
+        yield from (f"{part}/{name}" for name, one in components[part].items() if _is_silent(one))
+    for path, methods in document["paths"].items():
+        for method, entry in methods.items():
+            for place, found in _parts(entry):
+                if "$ref" not in found and _is_silent(found):
+                    yield f"{method} {path}: {place}"
+
+
+def _parts(entry: Json) -> Iterator[tuple[str, Json]]:
+    for parameter in entry["parameters"]:
+        yield parameter.get("name", ""), parameter
+    for status, response in entry["responses"].items():
+        for name, header in response["headers"].items():
+            yield f"{status} {name}", header
+
+
+def _silent_fields(schema: Json, schemas: Json) -> Iterator[str]:
+    """Of an error also what it narrows, unless the shape that it is an instance of describes that."""
+    parts = schema.get("allOf", [])
+    described: set[str] = set()
+    for part in parts:
+        shape = schemas[part["$ref"].rpartition("/")[2]] if "$ref" in part else {}
+        described |= {name for name, field in shape.get("properties", {}).items() if not _is_silent(field)}
+    for one in (schema, *parts):
+        for name, field in one.get("properties", {}).items():
+            if _is_silent(field) and name not in described:
+                yield name
+
+
+def _is_silent(part: Any) -> bool:
+    return not str(part.get("description", "")).strip()
