@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from functools import wraps
 
-import msgspec
 from aiohttp import web
 
 from zmartd.http import keys
 from zmartd.http.codec import decode_object, read_body
 from zmartd.http.errors import UnsupportedMediaType
-from zmartd.http.operation import Handler, Operation, says_all_with_its_path
+from zmartd.http.operation import Handler, Operation, says_all_with_its_path, wrapped
 
 
 def bodies_refused(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     """`operations`, those that write and take no body with handlers that refuse one that is no JSON."""
-    return tuple(
-        msgspec.structs.replace(operation, handler=_checked(operation.handler))
-        if says_all_with_its_path(operation)
-        else operation
-        for operation in operations
-    )
+    return wrapped(operations, says_all_with_its_path, _checked)
 
 
 def _checked(handler: Handler) -> Handler:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
@@ -90,6 +91,16 @@ def says_all_with_its_path(operation: Operation) -> bool:
     """Whether it writes and takes no body."""
     by_a_person = operation.access is not Access.HELIUS
     return by_a_person and operation.method in WRITES and operation.body is None
+
+
+def wrapped(
+    operations: tuple[Operation, ...], which: Callable[[Operation], bool], wrap: Callable[[Handler], Handler]
+) -> tuple[Operation, ...]:
+    """`operations`, with what `wrap` makes of its handler where `which` says so."""
+    return tuple(
+        msgspec.structs.replace(operation, handler=wrap(operation.handler)) if which(operation) else operation
+        for operation in operations
+    )
 
 
 def by_path(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:

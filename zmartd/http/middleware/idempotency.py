@@ -15,7 +15,6 @@ import hashlib
 import re
 from functools import wraps
 
-import msgspec
 from aiohttp import hdrs, web
 
 from zmartd.http import keys
@@ -23,7 +22,7 @@ from zmartd.http.auth.identity import IDENTITY
 from zmartd.http.codec import BODY, read_body
 from zmartd.http.errors import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
 from zmartd.http.middleware.errors import answer_to
-from zmartd.http.operation import Handler, Operation, takes_idempotency_key
+from zmartd.http.operation import Handler, Operation, takes_idempotency_key, wrapped
 from zmartd.log import get_logger
 from zmartd.store import idempotency
 from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
@@ -42,12 +41,7 @@ log = get_logger(__name__)
 
 def answered_once(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     """`operations`, those that take a key with handlers that answer it once."""
-    return tuple(
-        msgspec.structs.replace(operation, handler=_idempotent(operation.handler))
-        if takes_idempotency_key(operation)
-        else operation
-        for operation in operations
-    )
+    return wrapped(operations, takes_idempotency_key, _idempotent)
 
 
 def _idempotent(handler: Handler) -> Handler:
