@@ -21,10 +21,10 @@ from zmartd.http.fields import (
     price,
     time_text,
 )
-from zmartd.http.held import Held, PositionsQuery, own_wallet, read_holdings, value_all
-from zmartd.http.markets import find_market, market_ref
+from zmartd.http.held import Held, own_wallet, read_holdings, value_all
+from zmartd.http.markets import Limit, find_market, market_ref
 from zmartd.http.operation import Access, Operation
-from zmartd.http.pagination import array_response
+from zmartd.http.pagination import NextCursor, array_response
 from zmartd.http.place import place_of
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
@@ -94,6 +94,13 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     """The slot of the last thing indexed of the position."""
 
 
+class ArrayQuery(Struct, frozen=True, kw_only=True):
+    """Who asks for no limit, as the frontend does, gets all positions at once."""
+
+    limit: Annotated[Limit | None, Meta(description="a whole number from 0 to 100")] = None
+    cursor: NextCursor = None
+
+
 class PositionRow(Struct, frozen=True, kw_only=True):
     """A wallet's shares in one market, and nothing else."""
 
@@ -114,7 +121,7 @@ class PositionRow(Struct, frozen=True, kw_only=True):
 
 async def list_positions(request: web.Request) -> web.Response:
     """A bare array, last traded first; what comes after it is in the headers."""
-    query = decode_query(request, PositionsQuery)
+    query = decode_query(request, ArrayQuery)
     page = await _page(request, own_wallet(request), query)
     held = await value_all(request.app[keys.DATABASE], page.rows)
     return array_response(request, [_body(one) for one in held], page.following)
@@ -135,15 +142,15 @@ async def get_position(request: web.Request) -> web.Response:
 
 async def list_position_rows(request: web.Request) -> web.Response:
     """A bare array of shares alone, last traded first; what comes after it is in the headers."""
-    query = decode_query(request, PositionsQuery)
+    query = decode_query(request, ArrayQuery)
     page = await _page(request, own_wallet(request), query)
     return array_response(request, [_row(position) for position in page.rows], page.following)
 
 
-async def _page(request: web.Request, wallet: str, query: PositionsQuery) -> Page[Position, PositionPlace]:
+async def _page(request: web.Request, wallet: str, query: ArrayQuery) -> Page[Position, PositionPlace]:
     after = place_of(query.cursor, PositionPlace)
     holdings = await read_holdings(request.app[keys.DATABASE], wallet, after)
-    return holdings.page(query.limit, after)
+    return holdings.page(len(holdings.positions) if query.limit is None else query.limit, after)
 
 
 def _row(position: Position) -> PositionRow:
@@ -202,7 +209,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_positions,
         summary="One's own positions",
         tag="users",
-        query=PositionsQuery,
+        query=ArrayQuery,
         answers={200: tuple[PositionBody, ...]},
         errors=(NotYours,),
         access=Access.WALLET,
@@ -223,7 +230,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_position_rows,
         summary="One's own shares, as a bare array",
         tag="users",
-        query=PositionsQuery,
+        query=ArrayQuery,
         answers={200: tuple[PositionRow, ...]},
         errors=(NotYours,),
         access=Access.WALLET,

@@ -85,6 +85,16 @@ async def test_an_array_is_never_cut_silently(held: Api, path: str) -> None:
         assert (refused.status, [one["field"] for one in refused.body["details"]]) == (400, [name])
 
 
+@pytest.mark.parametrize("path", [POSITIONS, ROWS])
+async def test_who_asks_for_no_limit_gets_every_position(held: Api, path: str) -> None:
+    async with held.database.service() as connection:
+        for number in range(7, 130):
+            await insert_position(connection, await insert_market(connection, str(number)), WALLET)
+    answer = await held.as_wallet(ALICE).get(path)
+    assert len({row["market_id"] for row in answer.body}) == 130
+    assert "link" not in answer.headers
+
+
 async def test_an_offset_is_not_carried_into_the_link_and_nothing_of_a_caller_s_can_end_it(held: Api) -> None:
     answer = await held.anybody.get(THREADS, limit=1, offset=2, more='>; rel="prev"\r\nX-Evil: 1')
     cursor = answer.headers["X-Next-Cursor"]
