@@ -17,6 +17,7 @@ from zmartd.http.markets import market_ref
 from zmartd.http.operation import Handler
 from zmartd.market.ids import is_market_id
 
+_NO_CACHE = "no-cache"
 _MAX_QUERY = 200
 _MAX_ADDRESSES = 65_536
 
@@ -44,7 +45,8 @@ def page(handler: Handler, parameters: Collection[str]) -> Handler:
         if not _is_plain(query, names):
             return await handler(request)
         key = Key(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}")
-        return await _answered(request, key, handler)
+        response = _kept(request, key)
+        return await _asked_for(request, key, handler) if response is None else response
 
     return kept
 
@@ -58,16 +60,17 @@ def market(handler: Handler) -> Handler:
 
     @wraps(handler)
     async def kept(request: web.Request) -> web.StreamResponse:
-        named = request.match_info["id"]
-        if is_market_id(named):
-            return await _answered(request, Key(named, "market"), handler)
-        reference = market_ref(request)
-        market_id = reference if is_market_id(reference) else ids.get(reference)
-        if market_id is not None:
-            return await _answered(request, Key(market_id, "market"), handler)
-        body = await _read(request, handler)
-        ids.learn(reference, _decoder.decode(body).id)
-        return _respond(request, answer(body))
+        market_id: str | None = request.match_info["id"]
+        if not is_market_id(request.match_info["id"]):
+            reference = market_ref(request)
+            market_id = reference if is_market_id(reference) else ids.get(reference)
+        if market_id is None:
+            body = await _read(request, handler)
+            ids.learn(reference, _decoder.decode(body).id)
+            return _respond(request, answer(body))
+        key = Key(market_id, "market")
+        response = _kept(request, key)
+        return await _asked_for(request, key, handler) if response is None else response
 
     return kept
 
@@ -88,14 +91,19 @@ class _Aliases:
         self._ids[address] = market_id
 
 
-async def _answered(request: web.Request, key: Key, handler: Handler) -> web.Response:
-    headers, answers = request.headers, request.app[keys.HOT_ANSWERS]
-    anew = "no-cache" in headers.get(hdrs.CACHE_CONTROL, "")
-    found = None if anew else answers.kept(key)
-    if found is None:
-        read = partial(_read, request, handler)
-        found = await (answers.anew(key, read) if anew else answers.get(key, read))
-    return _respond(request, found)
+def _kept(request: web.Request, key: Key) -> web.Response | None:
+    """The answer that is in memory, for who does not ask for a new one."""
+    if _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
+        return None
+    found = request.app[keys.HOT_ANSWERS].kept(key)
+    return None if found is None else _respond(request, found)
+
+
+async def _asked_for(request: web.Request, key: Key, handler: Handler) -> web.Response:
+    """The answer that a reading brings: one that has begun will do for who does not ask for a new one."""
+    answers = request.app[keys.HOT_ANSWERS]
+    ask = answers.anew if _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, "") else answers.get
+    return _respond(request, await ask(key, partial(_read, request, handler)))
 
 
 def _respond(request: web.Request, answer: Answer) -> web.Response:
