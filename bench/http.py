@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -36,6 +37,7 @@ from zmartd.daemon import Core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http import keys
+from zmartd.http.server import Runner
 from zmartd.store.migrate import migrate
 
 SEED = 20
@@ -122,7 +124,8 @@ async def _bare(route: str, body: bytes) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _listening(app: web.Application) -> AsyncIterator[int]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    kind = partial(Runner, around=app[keys.AROUND]) if keys.AROUND in app else web.AppRunner
+    runner = kind(app, access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -38,6 +38,8 @@ from zmartd.clock import SystemClock
 from zmartd.daemon import Core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.http import keys
+from zmartd.http.server import Runner
 from zmartd.indexer.inbox import transactions_of
 from zmartd.indexer.reconcile import Reconciler
 from zmartd.store import inbox
@@ -287,7 +289,8 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
 @asynccontextmanager
 async def listening(core: Core) -> AsyncIterator[int]:
     """The daemon's whole application on a port of its own."""
-    runner = web.AppRunner(daemon.application(core), access_log=None, shutdown_timeout=5)
+    app = daemon.application(core)
+    runner = Runner(app, app[keys.AROUND], access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

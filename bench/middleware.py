@@ -67,7 +67,7 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     async def handler(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"{}")
 
-    (around,) = app.middlewares
+    around = app[keys.AROUND]
     alone = await _microseconds(partial(handler, request))
     together = await _microseconds(partial(around, request, handler)) - alone
     kept = await _microseconds(partial(request.match_info.route.handler, request))

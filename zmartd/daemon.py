@@ -246,7 +246,10 @@ async def _kept_up(name: str, work: Callable[[], Awaitable[object]], clock: Cloc
 async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
     """The daemon for the length of a block, answering when the block begins."""
     async with open_core(settings, clock or SystemClock()) as core:
-        runner = Runner(application(core), access_log=None, shutdown_timeout=settings.server.shutdown_seconds)
+        app = application(core)
+        runner = Runner(
+            app, app[keys.AROUND], access_log=None, shutdown_timeout=settings.server.shutdown_seconds
+        )
         await runner.setup()
         try:
             await _listen(runner, settings)

@@ -17,7 +17,7 @@ from zmartd.http.routes import MACHINES, setup_routes
 def setup(app: web.Application) -> None:
     """Install the routes, and around them what `zmartd.http.middleware` explains.
 
-    Every key of `zmartd.http.keys` has to be set but HOT_ANSWERS, which is set here.
+    Every key of `zmartd.http.keys` has to be set but HOT_ANSWERS and AROUND, which are set here.
     """
     clock = app[keys.CLOCK]
     machines = frozenset(route.path for route in MACHINES)
@@ -31,5 +31,5 @@ def setup(app: web.Application) -> None:
     authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
     browsers = setup_routes(app)
     log = AccessLog(clock, quiet=machines)
-    app.middlewares.append(chain(clock, log, authenticator, limit, browsers))
+    app[keys.AROUND] = chain(clock, log, authenticator, limit, browsers)
     app.on_cleanup.append(log.close)

@@ -9,6 +9,7 @@ from aiohttp.web import AppKey
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiohttp.typedefs import Middleware
     from redis.asyncio import Redis
 
     from zmartd import config
@@ -62,6 +63,9 @@ RELAY: Final[AppKey[Relay]] = AppKey("relay")
 SUBMISSIONS: Final[AppKey[Submissions]] = AppKey("submissions")
 
 HEALTH: Final[AppKey[Health]] = AppKey("health")
+
+AROUND: Final[AppKey[Middleware]] = AppKey("around")
+"""The steps about each handler, for whoever runs the application."""
 
 OPENAPI: Final[AppKey[Published]] = AppKey("openapi")
 DOCS: Final[AppKey[Mapping[str, Unchanging]]] = AppKey("docs")

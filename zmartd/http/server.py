@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.typedefs import Middleware
 
 from zmartd.http.codec import json_response
 from zmartd.http.errors import InvalidHttp, Unexpected, body_of
@@ -62,11 +64,32 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """Runs an application on such connections."""
+    """Runs an application on such connections, with `around` about each handler and the router's refusals.
+
+    An application's own middlewares are not asked. They would cost a request as much as two of our steps:
+    aiohttp looks up for each the chain of functions that it made of them.
+    """
+
+    def __init__(self, app: web.Application, around: Middleware, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._around = around
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)
+        handle = cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", self._handle)
+        return Server(handle, request_factory=made.request_factory, **made._kwargs)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        """What an application does with a request that has no middlewares."""
+        match = await self._app.router.resolve(request)
+        match.add_app(self._app)
+        match.freeze()
+        request._match_info = match
+        if hdrs.EXPECT in request.headers:
+            refused: web.StreamResponse | None = await match.expect_handler(request)
+            if refused is not None:
+                return refused
+        return await self._around(request, match.handler)
 
 
 def _said_of(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from structlog.testing import capture_logs
 
 from zmartd.http.codec import json_response
@@ -25,11 +26,15 @@ async def broken(_: web.Request) -> web.Response:
     raise RuntimeError("password=hunter2")
 
 
+async def nothing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    return await handler(request)
+
+
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     app = web.Application()
     app.add_routes([web.get("/", answer), web.post("/", answer), web.get("/broken", broken)])
-    runner = Runner(app, access_log=None)
+    runner = Runner(app, nothing, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]

@@ -11,6 +11,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from tests.integration.http.served import Served
 from zmartd.clock import SystemClock
 from zmartd.config import Auth, Secret, Server
 from zmartd.errors import ZmartdError
@@ -86,8 +87,8 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
     clock = SystemClock()
     sessions = Sessions(Tokens(AUTH, clock, str), Redis(), clock)  # nobody here signs in
     browsers = cors.install(app, routes, ["https://app.example"])
-    app.middlewares.append(chain(clock, access_log, Authenticator(sessions, False, clock), None, browsers))
-    return await aiohttp_client(app)
+    app[keys.AROUND] = chain(clock, access_log, Authenticator(sessions, False, clock), None, browsers)
+    return await aiohttp_client(Served(app))
 
 
 async def error_of(response: Any) -> tuple[int, str, str]:

@@ -31,7 +31,6 @@ def chain(
     """The steps, in the order that `zmartd.http.middleware` explains."""
     now = clock.monotonic
 
-    @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started, status, asked = now(), 0, request.headers
         request_id = log.name(asked)

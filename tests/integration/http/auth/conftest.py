@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from signing_wallet import FixedClock
 
 from tests.integration.http.contract.response_contract import hold_to_contract
+from tests.integration.http.served import Served
 from zmartd.clock import Clock
 from zmartd.config import Auth, Secret
 from zmartd.http import keys
@@ -51,8 +52,8 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def application(clock: FixedClock, database: Database) -> Callable[..., web.Application]:
-    def build(redis: Redis, clock: Clock = clock, *, legacy: bool = False) -> web.Application:
+def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
+    def build(redis: Redis, clock: Clock = clock, *, legacy: bool = False) -> Served:
         sessions = Sessions(Tokens(SETTINGS, clock, lambda: secrets.token_hex(16)), redis, clock)
         app = web.Application()
         nonces = Nonces(redis, SETTINGS.nonce_seconds, lambda: secrets.token_hex(16))
@@ -64,17 +65,15 @@ def application(clock: FixedClock, database: Database) -> Callable[..., web.Appl
         routes = [web.get("/public", public), web.get("/mine", mine), web.post("/money", money)]
         browsers = cors.install(app, app.add_routes(routes), [])
         authenticator = Authenticator(sessions, legacy, clock)
-        app.middlewares.append(chain(clock, AccessLog(clock), authenticator, None, browsers))
+        app[keys.AROUND] = chain(clock, AccessLog(clock), authenticator, None, browsers)
         hold_to_contract(app)
-        return app
+        return Served(app)
 
     return build
 
 
 @pytest.fixture
-async def client(
-    application: Callable[..., web.Application], redis: Redis, aiohttp_client: Callable
-) -> TestClient:
+async def client(application: Callable[..., Served], redis: Redis, aiohttp_client: Callable) -> TestClient:
     return await aiohttp_client(application(redis))
 
 

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from msgspec import Struct
 from redis.asyncio import Redis
 from solders.keypair import Keypair
 from solders.transaction import Transaction
 
 from tests.integration.http.contract.response_contract import hold_to_contract
+from tests.integration.http.served import Served
 from zmartd.chain.codec import Codec
 from zmartd.chain.idl import Idl, default_idl
 from zmartd.chain.program import Program
@@ -193,7 +194,7 @@ async def running_api(
         )
         setup(app)
         hold_to_contract(app)
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(Served(app)) as client:
             yield Api(client, database, indexer, inbox, bus, rpc, sessions)
         await app[keys.HEALTH].close()
     await redis.aclose()

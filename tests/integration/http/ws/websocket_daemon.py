@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from itertools import count
 
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from msgspec import Struct
 from redis.asyncio import Redis
 
 from tests.integration.http.contract.response_contract import hold_to_contract
+from tests.integration.http.served import Served
 from zmartd.clock import SystemClock
 from zmartd.config import Auth, Realtime, Secret
 from zmartd.http import keys
@@ -65,7 +66,7 @@ async def running_daemon(
     listening = asyncio.create_task(hub.run())
     async with asyncio.timeout(10):
         await hub.listening()
-    async with TestClient(TestServer(_application(endpoint, sessions))) as client:
+    async with TestClient(Served(_application(endpoint, sessions))) as client:
         yield Daemon(client, bus, sessions)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
@@ -101,9 +102,7 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     app[keys.WEBSOCKET] = endpoint
     routes = app.add_routes([operation.route() for operation in operations.OPERATIONS])
     browsers = cors.install(app, routes, [])
-    app.middlewares.append(
-        chain(clock, AccessLog(clock), Authenticator(sessions, False, clock), None, browsers)
-    )
+    app[keys.AROUND] = chain(clock, AccessLog(clock), Authenticator(sessions, False, clock), None, browsers)
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)
     return app
