@@ -12,7 +12,7 @@
 | 8 | body: size, content type, JSON, all failing fields | `codec.decode_body`, with the type of the route |
 | 9 | the handler | |
 
-`chain` makes one middleware of steps 1 to 6.
+`chain` makes one of steps 1 to 6, which `server.Runner` puts around the whole application.
 
 Who is calling is found out before requests are counted, because a wallet has a higher limit of its own; it
 refuses nobody. A handler reads its body before it asks who is calling, so that a malformed request is told so

@@ -1,6 +1,6 @@
 """Everything that happens to a request before and after its handler, one step after the other.
 
-The steps are one middleware, not one each: a coroutine within a coroutine for every step costs a request as
+The steps are one function, not one each: a coroutine within a coroutine for every step costs a request as
 much as what the steps do.
 """
 
