@@ -1,4 +1,8 @@
-"""Where a request comes from, when proxies of our own may stand in between."""
+"""Who sends a request, for everything that is counted per caller: one address, or one IPv6 /64.
+
+Whoever has one address of an IPv6 /64 has all 2^64 of them, so the network stands for its addresses. Proxies
+of our own may stand in between.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from zmartd.config import ConfigError
 from zmartd.http import keys
 
 UNKNOWN = "unknown"
+IPV6_NETWORK_BITS = 64
 
 _REMEMBERED = 4_096
 _LONG = 200
@@ -29,7 +34,7 @@ class TrustedProxies:
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._client_of)
 
     def client_of(self, peer: str | None, forwarded_for: str) -> str:
-        """The last address on the way that is not a proxy of ours.
+        """The last address on the way that is not a proxy of ours; of an IPv6 one its /64 network.
 
         `peer` is the other end of the connection; `forwarded_for` lists, from far to near, whom each proxy
         got the request from. Whatever stands before a foreign address is that foreigner's claim.
@@ -49,14 +54,14 @@ class TrustedProxies:
             if claimed is None:
                 break
             address = claimed
-        return str(address)
+        return _network(address) if isinstance(address, IPv6Address) else str(address)
 
     def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)
 
 
-def client_address(request: web.Request) -> str:
-    """The address of whoever sent `request`, as text."""
+def client_of(request: web.Request) -> str:
+    """Whoever sent `request`, as text. Rate limits, seats and attempts are all counted under this name."""
     return request.app[keys.TRUSTED_PROXIES].client_of(request.remote, forwarded_for(request))
 
 
@@ -66,6 +71,10 @@ def forwarded_for(request: web.Request) -> str:
     if hdrs.X_FORWARDED_FOR not in headers:
         return ""
     return ",".join(headers.getall(hdrs.X_FORWARDED_FOR))
+
+
+def _network(address: IPv6Address) -> str:
+    return str(ip_network((address, IPV6_NETWORK_BITS), strict=False))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -18,7 +18,7 @@ from zmartd.http.auth import sign_in
 from zmartd.http.auth.errors import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.auth.identity import require_session
 from zmartd.http.auth.tokens import Session
-from zmartd.http.client_address import client_address
+from zmartd.http.client_address import client_of
 from zmartd.http.codec import decode_body, decode_query, json_response
 from zmartd.http.errors import InvalidRequest, Problem
 from zmartd.http.fields import Time, Wallet, time_text
@@ -122,7 +122,7 @@ async def login(request: web.Request) -> web.Response:
     if body.wallet is None:
         _require_address(body.message)
     wallet = await request.app[keys.SIGN_IN].verify(
-        body.message, body.signature, body.wallet, client_address(request)
+        body.message, body.signature, body.wallet, client_of(request)
     )
     await _remember(request, wallet, users.sign_in)
     return _session_response(*request.app[keys.SESSIONS].open(wallet), "Signed in.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
@@ -14,16 +12,10 @@ from zmartd.http.auth.identity import IDENTITY, Credential
 from zmartd.http.client_address import TrustedProxies, forwarded_for
 from zmartd.http.rate_limits import RateLimiter, Rates, Standing
 
-_NETWORK_BITS = 64
-"""What a household gets of IPv6: whoever has one address of it has all."""
-
-_REMEMBERED = 8_192
-
 _LIMIT, _EARLIER_LIMIT = istr("RateLimit-Limit"), istr("X-RateLimit-Limit")
 _REMAINING, _EARLIER_REMAINING = istr("RateLimit-Remaining"), istr("X-RateLimit-Remaining")
 _RESET, _EARLIER_RESET = istr("RateLimit-Reset"), istr("X-RateLimit-Reset")
 _POLICY = istr("RateLimit-Policy")
-
 
 Account = tuple[str, Rates]
 """The name under which somebody's requests are counted, and how many there may be."""
@@ -43,7 +35,6 @@ class RateLimit:
         self._of_wallets = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
         self._proxies = proxies
         self._exempt = exempt
-        self._account_of = lru_cache(maxsize=_REMEMBERED)(self._account_of_address)
 
     def account_of(self, request: web.Request) -> Account | None:
         """Whose account `request` is counted on; it knows its identity. None: it is free."""
@@ -52,17 +43,8 @@ class RateLimit:
         identity = request[IDENTITY]
         if identity.credential is Credential.SESSION:
             return f"wallet:{identity.caller.wallet}", self._of_wallets
-        return self._account_of(self._proxies.client_of(request.remote, forwarded_for(request)))
-
-    def _account_of_address(self, address: str) -> Account:
-        """The address, or the network where it is one of many that a caller has."""
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return f"ip:{address}", self._of_addresses
-        if isinstance(parsed, IPv6Address):
-            address = str(ip_network((parsed, _NETWORK_BITS), strict=False))
-        return f"ip:{address}", self._of_addresses
+        client = self._proxies.client_of(request.remote, forwarded_for(request))
+        return f"ip:{client}", self._of_addresses
 
 
 def tell(headers: CIMultiDict[str], standing: Standing) -> None:

@@ -11,7 +11,7 @@ from zmartd.clock import Clock
 from zmartd.config import Realtime
 from zmartd.http.auth.identity import BEARER
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.client_address import client_address
+from zmartd.http.client_address import client_of
 from zmartd.http.errors import RouteNotFound
 from zmartd.http.ws.connection import Connection
 from zmartd.http.ws.errors import UpgradeRequired
@@ -50,7 +50,7 @@ class WebSocketEndpoint:
         """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections."""
         if not _wants_upgrade(request):
             raise UpgradeRequired
-        with self._seats.seat(client_address(request)), _connections.track_inprogress():
+        with self._seats.seat(client_of(request)), _connections.track_inprogress():
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
                 max_msg_size=self._settings.max_message_bytes,
