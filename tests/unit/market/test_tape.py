@@ -24,16 +24,16 @@ def history(
     made: list[Priced] = []
     while len(made) < length:
         outcome, buys = rng.random() < 0.5, rng.random() < 0.6
-        if buys:
-            cost, shares = lmsr.quote_buy(
-                curve.q_yes, curve.q_no, curve.b, outcome, rng.randint(10_000, 10**10)
-            )
-        else:
-            shares = rng.randint(0, held[outcome])
-            try:
+        try:
+            if buys:
+                cost, shares = lmsr.quote_buy(
+                    curve.q_yes, curve.q_no, curve.b, outcome, rng.randint(10_000, 10**10)
+                )
+            else:
+                shares = rng.randint(0, held[outcome])
                 cost = lmsr.quote_sell(curve.q_yes, curve.q_no, curve.b, outcome, shares)
-            except MarketMathError:
-                continue
+        except MarketMathError:  # the program refuses it as well
+            continue
         if cost < 10_000:
             continue
         held[outcome] += shares if buys else -shares
