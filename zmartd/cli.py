@@ -127,6 +127,35 @@ def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
 
 
 @main.command()
+@click.argument("market", metavar="MARKET")
+@click.option("--keep", "decision", flag_value="keep", help="The proposed outcome is final.")
+@click.option("--overturn", "decision", flag_value="overturn", help="The opposite outcome is final.")
+@click.option(
+    "--refund", "decision", flag_value="refund", help="No outcome: holders get back what they paid."
+)
+@click.option("--because", metavar="TEXT", required=True, help="The reason; everybody can read it.")
+@config_option
+@json_option
+def decide(market: str, decision: str | None, because: str, config_path: Path | None, as_json: bool) -> None:
+    """Decide what becomes of MARKET, an id or address.
+
+    There is something to decide where the votes do not settle a dispute, before they settle it, and where a
+    stranger proposed the outcome. A decision stays, and is public with its reason. The vote aggregator of a
+    running daemon carries it out; `zmartd tick vote_aggregator` does so at once.
+    """
+    from zmartd import daemon, operation_tables
+    from zmartd.market.decisions import Decision
+
+    if decision is None:
+        raise click.UsageError("say what is decided: --keep, --overturn or --refund")
+    if not 10 <= len(because.strip()) <= 2_000:
+        raise click.UsageError("--because has to be a text of 10 to 2000 characters")
+    settings = _operator_settings(config_path)
+    made = run(lambda: daemon.decide(settings, market, Decision(decision), because.strip()))
+    _print(as_json, made, operation_tables.of_decision(made))
+
+
+@main.command()
 @config_option
 def migrate(config_path: Path | None) -> None:
     """Bring the database's tables up to date."""

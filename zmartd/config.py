@@ -28,6 +28,7 @@ Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=256, le=104_857_600)]
+Lamports = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
 BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
 
 
@@ -180,13 +181,33 @@ class Realtime(Struct, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[Seconds, _is("how often an idle WebSocket client is pinged")] = 30.0
 
 
+class Voting(Struct, frozen=True, kw_only=True):
+    min_proposal_votes: Annotated[Count, _is("fewer votes than these never approve a proposal")] = 10
+    proposal_min_balance_lamports: Annotated[
+        Lamports,
+        _is("what a wallet that never traded must hold for its vote on a proposal to count"),
+    ] = 50_000_000
+    trusted_resolvers: Annotated[
+        tuple[str, ...],
+        _is("wallets whose resolutions are relayed and finalized, beside the creator's"),
+    ] = ()
+    dispute_petition_bps: Annotated[
+        BasisPoints, _is("the part of a market's holders, or of their stake, that must ask for a dispute")
+    ] = 1_000
+    min_stake_lamports: Annotated[
+        Lamports, _is("the least stake of a holder who counts in a petition's number of holders")
+    ] = 10_000_000
+    dispute_quorum_bps: Annotated[
+        BasisPoints, _is("the part of the stake that must have voted for the votes to settle a dispute")
+    ] = 1_000
+    veto_seconds: Annotated[
+        WholeSeconds, _is("how long an admin may decide otherwise before a dispute is settled by its votes")
+    ] = 86_400
+
+
 class VoteAggregator(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon counts votes and approves or settles markets")] = True
     interval_seconds: Annotated[Seconds, _is("how often votes are counted")] = 300.0
-    min_proposal_votes: Annotated[Count, _is("fewer votes than these never approve a proposal")] = 10
-    dispute_petition_bps: Annotated[
-        BasisPoints, _is("the part of a market's holders who must ask for a dispute before it is opened")
-    ] = 1_000
 
 
 class MarketMonitor(Struct, frozen=True, kw_only=True):
@@ -239,6 +260,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth: Auth = Auth()
     rate_limits: RateLimits = RateLimits()
     realtime: Realtime = Realtime()
+    voting: Voting = Voting()
     tasks: Tasks = Tasks()
     log: Log = Log()
 

@@ -50,15 +50,19 @@ from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.log import get_logger
+from zmartd.market.decisions import Decision
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.snapshots import MarketSnapshots
+from zmartd.store.decisions import MarketDecision
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.pool import Database
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.deciding import Deciding
 from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.notices import Notices
 from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler
@@ -124,8 +128,10 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
         context = TaskContext(
             settings=settings.tasks,
+            voting=settings.voting,
             database=database,
             redis=redis,
+            bus=bus,
             rpc=rpc,
             program=program,
             sender=sender,
@@ -179,6 +185,7 @@ def application(core: Core) -> web.Application:
     app[keys.SOLANA] = settings.solana
     app[keys.AUTH] = settings.auth
     app[keys.RATE_LIMITS] = settings.rate_limits
+    app[keys.VOTING] = settings.voting
     app[keys.REALTIME] = settings.realtime
     app[keys.WEBHOOK_MAX_BODY_BYTES] = settings.helius.max_body_bytes
     app[keys.WEBHOOK_CREDENTIALS] = Credentials(settings.helius)
@@ -204,6 +211,7 @@ def application(core: Core) -> web.Application:
         clock=clock,
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
     )
+    app[keys.DECIDING] = deciding(core)
     app[keys.SESSIONS] = sessions
     app[keys.SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, Attempts(core.redis), clock)
     app[keys.WEBSOCKET] = websocket
@@ -269,6 +277,23 @@ async def serve(settings: Settings) -> None:
     async with running(settings):
         search_less_for_garbage()
         await stop.wait()
+
+
+def deciding(core: Core) -> Deciding:
+    """What takes admins' decisions, from the API or the command line."""
+    return Deciding(
+        core.database,
+        core.rpc,
+        core.program,
+        Notices(core.database, core.bus),
+        core.settings.voting.trusted_resolvers,
+    )
+
+
+async def decide(settings: Settings, reference: str, decision: Decision, because: str) -> MarketDecision:
+    """Take the operator's decision about a market. Raises what `Deciding.decide` raises."""
+    async with open_core(settings, SystemClock()) as core:
+        return await deciding(core).decide(reference, decision, because, None)
 
 
 def search_less_for_garbage() -> None:

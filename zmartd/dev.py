@@ -203,8 +203,9 @@ def _settings(directory: Path, port: int, rpc_url: str, webhook_secret: str) -> 
             wallet_per_hour=1_000_000,
         ),
         realtime=config.Realtime(max_connections_per_ip=1_000),
+        voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
         tasks=config.Tasks(
-            vote_aggregator=config.VoteAggregator(interval_seconds=1.5, min_proposal_votes=3),
+            vote_aggregator=config.VoteAggregator(interval_seconds=1.5),
             market_monitor=config.MarketMonitor(interval_seconds=1.5),
             reconciler=config.Reconciler(interval_seconds=10.0),
             leaderboard=config.Leaderboard(interval_seconds=2.0),

@@ -10,6 +10,7 @@ from zmartd.indexer.comparison import Difference, Value
 from zmartd.indexer.readmission import Readmission
 from zmartd.indexer.repair import Repair
 from zmartd.indexer.replay import ReplayReport
+from zmartd.store.decisions import MarketDecision
 from zmartd.store.inbox import ParkedDelivery
 
 _SHORT_HASH = 16
@@ -34,6 +35,14 @@ def of_backfill(done: Backfilled) -> str:
         *(f"not found: {signature}" for signature in done.not_found),
     ]
     return "\n".join(lines)
+
+
+def of_decision(made: MarketDecision) -> str:
+    """What was decided, and what happens next."""
+    return (
+        f"decided for {made.market_id} ({made.state.name}): {made.decision.value}, because {made.because}\n"
+        "The vote aggregator carries it out in its next run; `zmartd tick` runs it now."
+    )
 
 
 def of_repair(done: Repair) -> str:

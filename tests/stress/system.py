@@ -284,8 +284,9 @@ class System:
                 wallet_per_minute=100_000,
                 wallet_per_hour=1_000_000,
             ),
+            voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
             tasks=config.Tasks(
-                vote_aggregator=config.VoteAggregator(interval_seconds=0.5, min_proposal_votes=3),
+                vote_aggregator=config.VoteAggregator(interval_seconds=0.5),
                 market_monitor=config.MarketMonitor(interval_seconds=1.0),
                 reconciler=config.Reconciler(enabled=reconciling, interval_seconds=1.0),
             ),

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from solders.account_decoder import UiAccountEncoding
+from solders.account_decoder import UiAccountEncoding, UiDataSliceConfig
 from solders.commitment_config import CommitmentLevel
 from solders.hash import Hash
 from solders.pubkey import Pubkey
@@ -43,6 +43,7 @@ from zmartd.clock import Clock
 from zmartd.market import ids
 
 ACCOUNTS_PER_REQUEST = 100
+BALANCE_READINGS = 8
 STATUSES_PER_REQUEST = 256
 MAX_SIGNATURES_PER_REQUEST = 1_000
 PREFLIGHT_FAILED = -32002
@@ -52,6 +53,9 @@ CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK = struct.Struct("<QqQQq")
 _CONFIRMED = CommitmentLevel.Confirmed
 _BASE64 = configs.RpcAccountInfoConfig(encoding=UiAccountEncoding.Base64, commitment=_CONFIRMED)
+_NO_DATA = configs.RpcAccountInfoConfig(
+    encoding=UiAccountEncoding.Base64, data_slice=UiDataSliceConfig(0, 0), commitment=_CONFIRMED
+)
 
 T = TypeVar("T")
 
@@ -161,6 +165,30 @@ class Rpc:
                 for address, account in zip(chunk, answer.value, strict=True)
             ]
         return found
+
+    async def balances_at_once(self, wallets: Sequence[Pubkey]) -> dict[Pubkey, int]:
+        """Lamports of each wallet, all at one slot, so that coins on the move are not counted twice.
+
+        Wallets of one request are of one slot. More than ACCOUNTS_PER_REQUEST take several, sent at once and
+        again where they were answered for different slots. If no reading of BALANCE_READINGS is of one slot,
+        the wallets of the slot that most were answered for are given, and the others are left out.
+        """
+        chunks = list(_chunks(wallets, ACCOUNTS_PER_REQUEST))
+        most: dict[Pubkey, int] = {}
+        for _ in range(BALANCE_READINGS):
+            by_slot: dict[int, dict[Pubkey, int]] = {}
+            for slot, balances in await asyncio.gather(*(self._balances(chunk) for chunk in chunks)):
+                by_slot.setdefault(slot, {}).update(balances)
+            most = max((most, *by_slot.values()), key=len)
+            if len(by_slot) <= 1:
+                break
+        return most
+
+    async def _balances(self, wallets: Sequence[Pubkey]) -> tuple[int, dict[Pubkey, int]]:
+        body = requests.GetMultipleAccounts(wallets, _NO_DATA)
+        answer = await self._transport.call(body, WithContext[list[AccountAnswer | None]])
+        lamports = [0 if account is None else account.lamports for account in answer.value]
+        return answer.context.slot, dict(zip(wallets, lamports, strict=True))
 
     async def program_accounts(
         self, program_id: Pubkey, content: Mapping[int, bytes] | None = None

@@ -17,6 +17,7 @@ from zmartd.http.auth.errors import SessionsUnavailable, TooManyAttempts, Unauth
 from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.inbox import MalformedDelivery
+from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.discussions import (
     CommentNotFound,
     EditWindowClosed,
@@ -27,7 +28,9 @@ from zmartd.store.discussions import (
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.votes import AlreadyVoted, VotingClosed
+from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
+from zmartd.tasks.authority import ProgramNotInitialized
+from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 
 
 class Problem(Struct, frozen=True):
@@ -98,9 +101,15 @@ class NotYours(ZmartdError):
 
 
 class NotTheCreator(ZmartdError):
-    """Only the wallet that created this market may do this through the API."""
+    """Only the wallet that created this market, or a trusted resolver, may propose its outcome here."""
 
     code = "not_the_creator"
+
+
+class BalanceTooLow(ZmartdError):
+    """A vote on a proposal counts if its wallet has traded before, or holds enough SOL."""
+
+    code = "balance_too_low"
 
 
 class MarketPending(ZmartdError):
@@ -191,6 +200,9 @@ STATUS: Mapping[type[ZmartdError], int] = {
     NotYours: 403,
     NotTheCreator: 403,
     NotTheAuthor: 403,
+    NotTheAdmin: 403,
+    NotAHolder: 403,
+    BalanceTooLow: 403,
     DisputeRequestRefused: 403,
     RouteNotFound: 404,
     MarketNotFound: 404,
@@ -203,10 +215,15 @@ STATUS: Mapping[type[ZmartdError], int] = {
     MarketIdTaken: 409,
     AlreadyVoted: 409,
     VotingClosed: 409,
+    AlreadyDecided: 409,
+    NothingToDecide: 409,
+    SettlementUnderWay: 409,
+    DisputeWindowClosed: 409,
     ThreadTooDeep: 409,
     EditWindowClosed: 409,
     TransactionExpired: 409,
     ProtocolNotInitialized: 409,
+    ProgramNotInitialized: 409,
     IdempotencyConflict: 409,
     StillUnderWay: 409,
     BodyTooLarge: 413,

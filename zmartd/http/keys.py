@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
     from zmartd.store.pool import Database
+    from zmartd.tasks.deciding import Deciding
 
 CLOCK: Final[AppKey[Clock]] = AppKey("clock")
 
@@ -42,6 +43,7 @@ SERVER: Final[AppKey[config.Server]] = AppKey("settings.server")
 SOLANA: Final[AppKey[config.Solana]] = AppKey("settings.solana")
 AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
 RATE_LIMITS: Final[AppKey[config.RateLimits]] = AppKey("settings.rate_limits")
+VOTING: Final[AppKey[config.Voting]] = AppKey("settings.voting")
 REALTIME: Final[AppKey[config.Realtime]] = AppKey("settings.realtime")
 WEBHOOK_MAX_BODY_BYTES: Final[AppKey[int]] = AppKey("settings.helius.max_body_bytes")
 
@@ -61,6 +63,7 @@ PROGRAM: Final[AppKey[Program]] = AppKey("program")
 TRANSACTIONS: Final[AppKey[TransactionBuilder]] = AppKey("transactions")
 RELAY: Final[AppKey[Relay]] = AppKey("relay")
 SUBMISSIONS: Final[AppKey[Submissions]] = AppKey("submissions")
+DECIDING: Final[AppKey[Deciding]] = AppKey("deciding")
 
 HEALTH: Final[AppKey[Health]] = AppKey("health")
 

@@ -21,6 +21,7 @@ from zmartd.http.live import read_live_market
 from zmartd.http.markets import chain_market, market_ref
 from zmartd.http.operation import Access, Operation
 from zmartd.http.unsigned import UnsignedTransaction
+from zmartd.market.decisions import is_trusted_resolver
 from zmartd.store import dispute_requests
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import Market, MarketNotFound
@@ -41,13 +42,17 @@ class ActionBody(UnsignedTransaction, frozen=True, kw_only=True):
 
 
 class Petition(Struct, frozen=True):
-    """How many of a market's holders ask for a dispute of its proposed outcome."""
+    """How many of a market's holders ask for a dispute of its proposed outcome.
+
+    Holders are wallets that held shares when the outcome was proposed; those with less than the least stake
+    that a petition counts are left out.
+    """
 
     market_id: MarketKey
     requests: int
-    """Wallets that have asked."""
+    """Holders that have asked."""
     holders: int
-    """Wallets that hold shares of the market now."""
+    """All holders."""
 
 
 async def activate(request: web.Request) -> web.Response:
@@ -58,11 +63,11 @@ async def activate(request: web.Request) -> web.Response:
 
 
 async def resolve(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/resolve, for its creator."""
+    """POST /api/markets/{id}/resolve, for its creator or a trusted resolver."""
     body = await decode_body(request, ResolveRequest)
     wallet = require_session(request).wallet
     market = await _market(request)
-    if market.creator_wallet != wallet:
+    if not is_trusted_resolver(wallet, market.creator_wallet, request.app[keys.VOTING].trusted_resolvers):
         raise NotTheCreator(market_id=market.id)
     return await _unsigned(
         request,
@@ -120,7 +125,8 @@ async def request_dispute(request: web.Request) -> web.Response:
     async with database.caller(Caller(wallet)) as connection:
         is_new = await dispute_requests.request(connection, market.id, wallet)
     async with database.service() as connection:
-        standing = await dispute_requests.standing(connection, market.id)
+        least_stake = request.app[keys.VOTING].min_stake_lamports
+        standing = await dispute_requests.standing(connection, market.id, least_stake)
     return json_response(Petition(market.id, standing.requests, standing.holders), 201 if is_new else 200)
 
 

@@ -70,6 +70,8 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """Lamports: purchases with fees and sales before fees."""
     trades_count: int = 0
     """All trades in the market."""
+    resolver_is_creator: bool | None = None
+    """Whether the market's creator proposed the outcome; null before. Any wallet can, on the chain."""
     proposed_outcome: bool | None = None
     """What its resolver says the outcome is: true for YES, false for NO; null before."""
     proposed_outcome_label: Label = None
@@ -80,6 +82,11 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """The final outcome in words; null while there is none."""
     was_disputed: bool = False
     """Whether the market was finalized after a dispute; false before."""
+    awaiting_decision: bool = False
+    """Whether the outcome becomes final only when an admin decides; see GET /api/markets/{id}/settlement."""
+    settles_at: Time | None = None
+    """When its dispute is settled as the votes say, unless an admin decides otherwise before; null where no
+    settlement is announced."""
     proposal_likes: int = 0
     """Votes for the proposed market, as last recorded on the chain."""
     proposal_dislikes: int = 0
@@ -178,11 +185,14 @@ def market_body(market: Market) -> MarketBody:
         current_liquidity=amount(market.current_liquidity),
         total_volume=amount(market.total_volume),
         trades_count=market.trades_count,
+        resolver_is_creator=_is_creator(market),
         proposed_outcome=market.proposed_outcome,
         proposed_outcome_label=_label(market.proposed_outcome),
         final_outcome=market.final_outcome,
         final_outcome_label=_label(market.final_outcome),
         was_disputed=market.was_disputed,
+        awaiting_decision=market.awaiting_decision,
+        settles_at=_time(market.settles_at),
         proposal_likes=market.proposal_likes,
         proposal_dislikes=market.proposal_dislikes,
         proposal_total_votes=market.proposal_total_votes,
@@ -255,6 +265,10 @@ def market_today(body: MarketBody, day: MarketDay | None) -> MarketToday:
 
 def _label(outcome: bool | None) -> OutcomeLabel | None:
     return None if outcome is None else outcome_label(outcome)
+
+
+def _is_creator(market: Market) -> bool | None:
+    return None if market.resolver_wallet is None else market.resolver_wallet == market.creator_wallet
 
 
 def _amount(units: int | None) -> str | None:

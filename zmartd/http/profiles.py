@@ -135,11 +135,11 @@ class PublicStatistics(Struct, frozen=True, kw_only=True):
     total_trades: int
     """The wallet's trades in all markets."""
     total_votes: int
-    """Votes of both kinds."""
+    """Votes of both kinds, on questions that are decided."""
     proposal_votes: int
-    """Votes on proposed markets, cast here or on the chain."""
+    """Votes on proposed markets that are decided, cast here or on the chain."""
     dispute_votes: int
-    """Votes on disputes, cast here or on the chain."""
+    """Votes on disputes that are decided, cast here or on the chain."""
     discussions: int
     """Comments that are not deleted."""
     markets_created: int
@@ -184,7 +184,7 @@ async def get_user(request: web.Request) -> web.Response:
     """How much a wallet has done. Its positions, votes and profit are its own business."""
     wallet = wallet_in_path(request)
     async with request.app[keys.DATABASE].service() as connection:
-        counts = await activity.counts(connection, wallet)
+        counts = await activity.public_counts(connection, wallet)
     stats = PublicStatistics(
         total_trades=counts.trades,
         total_votes=counts.proposal_votes + counts.dispute_votes,

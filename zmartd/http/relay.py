@@ -7,24 +7,32 @@ import binascii
 
 from msgspec import Struct
 from solders.hash import Hash
-from solders.message import MessageV0
+from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
+from zmartd.chain.discriminators import discriminator
+from zmartd.chain.interface import INTERFACE
 from zmartd.http.errors import TransactionRefused
 
+_RESOLVE = discriminator("global", "resolve_market")
+_RESOLVED_MARKET = INTERFACE["resolve_market"].accounts.index("market")
 COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 
 _MAX_BASE64_CHARACTERS = (MAX_TRANSACTION_BYTES + 2) // 3 * 4
 
 
 class Relayable(Struct, frozen=True):
-    """A transaction that may be passed on: its signature (base58), its exact bytes and its blockhash."""
+    """A transaction that may be passed on: its signature (base58), its exact bytes and its blockhash.
+
+    `resolves` are the addresses of the markets whose outcome it proposes: the caller checks who may do so.
+    """
 
     signature: str
     wire: bytes
     blockhash: Hash
+    resolves: tuple[str, ...]
 
 
 class Relay:
@@ -54,7 +62,20 @@ class Relay:
         self._check_programs(message.account_keys, [ix.program_id_index for ix in message.instructions])
         if not all(transaction.verify_with_results()):
             raise TransactionRefused("The signature is not that of the fee payer over these bytes.")
-        return Relayable(str(transaction.signatures[0]), wire, message.recent_blockhash)
+        return Relayable(
+            str(transaction.signatures[0]), wire, message.recent_blockhash, self._resolved(message)
+        )
+
+    def _resolved(self, message: Message | MessageV0) -> tuple[str, ...]:
+        """The markets of its resolve_market instructions. One without a market fails on the chain."""
+        accounts = message.account_keys
+        return tuple(
+            str(accounts[instruction.accounts[_RESOLVED_MARKET]])
+            for instruction in message.instructions
+            if accounts[instruction.program_id_index] == self._program_id
+            and bytes(instruction.data).startswith(_RESOLVE)
+            and len(instruction.accounts) > _RESOLVED_MARKET
+        )
 
     def _check_programs(self, accounts: list[Pubkey], program_indexes: list[int]) -> None:
         programs = {accounts[index] for index in program_indexes}

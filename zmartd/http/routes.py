@@ -6,6 +6,7 @@ from aiohttp import web
 
 from zmartd.http import (
     candles,
+    decisions,
     discovery,
     discussions,
     docs,
@@ -52,6 +53,7 @@ _HANDLED: tuple[Operation, ...] = (
     + candles.OPERATIONS
     + holders.OPERATIONS
     + settlement.OPERATIONS
+    + decisions.OPERATIONS
     + platform.OPERATIONS
     + market_creation.OPERATIONS
     + market_actions.OPERATIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from aiohttp import hdrs, web
@@ -14,15 +15,25 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.codec import decode_body, json_response
-from zmartd.http.errors import InvalidRequest, Problem, ProgramRefused, TransactionRefused
+from zmartd.http.errors import (
+    InvalidRequest,
+    MarketPending,
+    NotTheCreator,
+    Problem,
+    ProgramRefused,
+    TransactionRefused,
+)
 from zmartd.http.fields import Time, time_text
+from zmartd.http.markets import chain_market
 from zmartd.http.operation import Access, Operation
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.payloads import payload
 from zmartd.indexer.rows import moment
+from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import base58_decode, masked
 from zmartd.store import commitments
 from zmartd.store.commitments import Commitment
+from zmartd.store.markets import MarketNotFound
 from zmartd.store.rls import Caller
 
 _SIGNATURE_BYTES = 64
@@ -70,8 +81,24 @@ async def relay(request: web.Request) -> web.Response:
     body = await decode_body(request, RelayRequest)
     session = require_session(request)
     transaction = request.app[keys.RELAY].admit(body.transaction, session.wallet)
+    await _require_resolver(request, session.wallet, transaction.resolves)
     outcome = await request.app[keys.SUBMISSIONS].submit(transaction)
     return await _answer(request, transaction.signature, outcome)
+
+
+async def _require_resolver(request: web.Request, wallet: str, resolves: Sequence[str]) -> None:
+    """The program lets any wallet propose an outcome, the relay only those whose resolution counts.
+
+    Raises NotTheCreator, MarketNotFound, MarketPending.
+    """
+    if not resolves:
+        return
+    trusted = request.app[keys.VOTING].trusted_resolvers
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        for address in resolves:
+            market = await chain_market(connection, address)
+            if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
+                raise NotTheCreator(market_id=market.id)
 
 
 async def get_transaction(request: web.Request) -> web.Response:
@@ -148,6 +175,9 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={200: Confirmed, 202: Submitted},
         errors=(
             TransactionRefused,
+            NotTheCreator,
+            MarketNotFound,
+            MarketPending,
             TransactionExpired,
             ProgramRefused,
             RpcUnavailable,

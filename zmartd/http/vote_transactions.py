@@ -10,13 +10,15 @@ from solders.pubkey import Pubkey
 from zmartd.http import keys, unsigned
 from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.codec import decode_body, json_response
-from zmartd.http.errors import MarketPending
+from zmartd.http.errors import BalanceTooLow, MarketPending
 from zmartd.http.market_actions import ActionBody
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Access, Operation
-from zmartd.http.votes import VoteRequest
+from zmartd.http.votes import VoteRequest, require_standing
 from zmartd.market.lifecycle import VoteKind
+from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.votes import NotAHolder
 
 
 async def proposal_vote(request: web.Request) -> web.Response:
@@ -32,8 +34,12 @@ async def dispute_vote(request: web.Request) -> web.Response:
 async def _vote(request: web.Request, kind: VoteKind) -> web.Response:
     body = await decode_body(request, VoteRequest)
     wallet = require_session(request).wallet
+    if kind is VoteKind.PROPOSAL:
+        await require_standing(request, wallet)
     async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
         market = await chain_market(connection, body.market_id)
+        if kind is VoteKind.DISPUTE and not await votes.is_holder(connection, market.id, wallet):
+            raise NotAHolder(market_id=market.id)
     instruction = _instruction(
         request,
         kind,
@@ -63,7 +69,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="votes",
         body=VoteRequest,
         answers={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, BalanceTooLow, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -74,7 +80,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="votes",
         body=VoteRequest,
         answers={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, NotAHolder, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
 )

@@ -6,21 +6,24 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from aiohttp import web
 from msgspec import Meta, Struct
+from solders.pubkey import Pubkey
 
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_body, decode_query, json_response
-from zmartd.http.errors import MarketPending
+from zmartd.http.errors import BalanceTooLow, MarketPending
 from zmartd.http.fields import Field, MarketKey, MarketRef, Time, time_text
 from zmartd.http.markets import chain_market, find_market, market_ref
 from zmartd.http.operation import Access, Operation
 from zmartd.log import get_logger
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.votes import VoteCounts
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.votes import AlreadyVoted, Vote, VoteCounts, VotingClosed
+from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 
 log = get_logger(__name__)
 
@@ -102,6 +105,8 @@ class MarketVotes(Struct, frozen=True):
     """Which votes these are, as asked for."""
     stats: VoteStatistics
     """How the votes stand."""
+    not_counted: int
+    """Votes on a dispute, cast on the chain, of wallets that held no shares when the outcome was proposed."""
     own_vote: VoteBody | None
     """The caller's vote; null where there is none, or nobody has signed in."""
 
@@ -154,9 +159,10 @@ async def market_votes(request: web.Request) -> web.Response:
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market.id, caller.wallet)
     async with database.service() as connection:
-        counts = (await votes.counts(connection, market.id))[kind]
+        standing = (await votes.standing(connection, market.id))[kind]
     own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
-    return json_response(MarketVotes(market.id, query.type, _statistics(counts), own_body))
+    stats = _statistics(standing.counts)
+    return json_response(MarketVotes(market.id, query.type, stats, standing.not_counted, own_body))
 
 
 async def vote_overview(request: web.Request) -> web.Response:
@@ -165,8 +171,8 @@ async def vote_overview(request: web.Request) -> web.Response:
     async with database.reader(caller_of(request)) as connection:
         market = await find_market(connection, market_ref(request))
     async with database.service() as connection:
-        counts = await votes.counts(connection, market.id)
-    proposal, dispute = counts[VoteKind.PROPOSAL], counts[VoteKind.DISPUTE]
+        standing = await votes.standing(connection, market.id)
+    proposal, dispute = standing[VoteKind.PROPOSAL].counts, standing[VoteKind.DISPUTE].counts
     return json_response(
         VoteOverview(
             market.id,
@@ -179,12 +185,28 @@ async def vote_overview(request: web.Request) -> web.Response:
 async def _cast(request: web.Request, kind: VoteKind) -> web.Response:
     body = await decode_body(request, VoteRequest)
     wallet = require_wallet(request)
+    if kind is VoteKind.PROPOSAL:
+        await require_standing(request, wallet)
     async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
         market = await chain_market(connection, body.market_id)
         vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
-    news = VoteCast(vote_type=kind, vote=vote.vote, user_wallet=wallet)
+    news = VoteCast(vote_type=kind)
     await _announce(request.app[keys.BUS], Message(market.id, market.version, news, vote.voted_at))
     return json_response(_body(market.id, kind, wallet, vote), 201)
+
+
+async def require_standing(request: web.Request, wallet: str) -> None:
+    """Raises BalanceTooLow for a wallet whose vote on a proposal would not count now."""
+    minimum = request.app[keys.VOTING].proposal_min_balance_lamports
+    if not minimum:
+        return
+    async with request.app[keys.DATABASE].reader(caller_of(request)) as connection:
+        if await votes.has_traded(connection, wallet):
+            return
+    address = Pubkey.from_string(wallet)
+    balance = (await request.app[keys.RPC].balances_at_once([address]))[address]
+    if balance < minimum:
+        raise BalanceTooLow(balance_lamports=str(balance), minimum_lamports=str(minimum))
 
 
 async def _announce(bus: Bus, message: Message) -> None:
@@ -222,7 +244,15 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="votes",
         body=VoteRequest,
         answers={201: VoteBody},
-        errors=(MarketNotFound, MarketPending, AlreadyVoted, VotingClosed),
+        errors=(
+            MarketNotFound,
+            MarketPending,
+            BalanceTooLow,
+            AlreadyVoted,
+            VotingClosed,
+            RpcUnavailable,
+            RpcRejected,
+        ),
         access=Access.WALLET,
     ),
     Operation(
@@ -233,7 +263,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="votes",
         body=VoteRequest,
         answers={201: VoteBody},
-        errors=(MarketNotFound, MarketPending, AlreadyVoted, VotingClosed),
+        errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, VotingClosed),
         access=Access.WALLET,
     ),
     Operation(

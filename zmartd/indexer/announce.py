@@ -60,10 +60,10 @@ def _of_event(row: EventRow) -> Change | None:
                 signature=row.signature,
                 slot=row.slot,
             )
-        case ProposalVoteSubmitted() as cast:
-            return VoteCast(vote_type=VoteKind.PROPOSAL, vote=cast.vote, user_wallet=str(cast.user))
-        case DisputeVoteSubmitted() as cast:
-            return VoteCast(vote_type=VoteKind.DISPUTE, vote=cast.vote, user_wallet=str(cast.user))
+        case ProposalVoteSubmitted():
+            return VoteCast(vote_type=VoteKind.PROPOSAL)
+        case DisputeVoteSubmitted():
+            return VoteCast(vote_type=VoteKind.DISPUTE)
         case _:
             return None
 
@@ -90,5 +90,7 @@ def _market(market: Record, before: LockedMarket | None) -> MarketUpdate:
         current_liquidity_lamports=market["current_liquidity"],
         proposed_outcome=market["proposed_outcome"],
         final_outcome=market["final_outcome"],
+        awaiting_decision=market["awaiting_decision"],
+        settles_at=market["settles_at"],
         slot=market["slot"],
     )

@@ -8,6 +8,7 @@ from asyncpg import Connection
 
 from zmartd.indexer import markets
 from zmartd.indexer.batch import Batch
+from zmartd.indexer.electorate import refresh_electorates
 from zmartd.indexer.lifecycle import apply_lifecycle
 from zmartd.indexer.payouts import apply_payouts
 from zmartd.indexer.protocol import apply_protocol
@@ -34,8 +35,10 @@ async def apply_effects(
     await apply_payouts(connection, batch.rows, batch.addresses)
     changed_from = min((slot for slot in (rates_from, configured_from) if slot is not None), default=None)
     rewalk = await markets.doubtful(connection, batch.rows, changed_from)
-    if not rewalk and not any(row.is_trade for row in batch.rows):
-        return set()
-    locked = {**before, **await markets.lock_markets(connection, rewalk.keys() - before.keys())}
-    curves = await markets.curves_after_creations(connection, locked, batch.rows)
-    return await apply_trades(connection, batch, curves, rewalk, await rate_history(connection))
+    repriced: set[str] = set()
+    if rewalk or any(row.is_trade for row in batch.rows):
+        locked = {**before, **await markets.lock_markets(connection, rewalk.keys() - before.keys())}
+        curves = await markets.curves_after_creations(connection, locked, batch.rows)
+        repriced = await apply_trades(connection, batch, curves, rewalk, await rate_history(connection))
+    await refresh_electorates(connection, batch)
+    return repriced

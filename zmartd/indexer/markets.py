@@ -54,7 +54,8 @@ update markets
   from unnest($1::text[], $2::bigint[], $3::bigint[]) as settled (id, price, slot)
  where markets.id = settled.id
 returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
-          current_liquidity, proposed_outcome, final_outcome, markets.slot, version,
+          current_liquidity, proposed_outcome, final_outcome, awaiting_decision, settles_at, markets.slot,
+          version,
           (current_price_yes * 1000000000)::bigint as price_yes
 """
 

@@ -26,6 +26,7 @@ _FORGET_VOTES = (
     "delete from proposal_votes where market_id = any($1::text[]) and source = 'chain'",
     "delete from dispute_votes where market_id = any($1::text[]) and source = 'chain'",
 )
+_FORGET_ELECTORATE = "delete from dispute_electorate where market_id = any($1::text[])"
 _FORGET_POSITIONS = "delete from user_positions where market_id = any($1::text[])"
 _FORGET_TRADES = """
 delete from trades where market_id = any($1::text[])
@@ -52,7 +53,8 @@ update markets
        dispute_agree = default, dispute_disagree = default, proposal_counted_slot = default,
        dispute_counted_slot = default, approved_at = default, activated_at = default,
        resolution_proposed_at = default, dispute_initiated_at = default, finalized_at = default,
-       cancelled_at = default, chain_confirmed = default, commitment = default, slot = default,
+       cancelled_at = default, awaiting_decision = default, settles_at = default,
+       chain_confirmed = default, commitment = default, slot = default,
        orphaned = true
  where id = any($1::text[])
 """
@@ -89,7 +91,7 @@ async def rebuild(
 
 async def _forget(connection: Connection, market_ids: Sequence[str]) -> list[Record]:
     """Empty what the chain says of these markets; returns what their trades are known by."""
-    for statement in (*_FORGET_VOTES, _FORGET_POSITIONS, _FORGET_MARKETS):
+    for statement in (*_FORGET_VOTES, _FORGET_ELECTORATE, _FORGET_POSITIONS, _FORGET_MARKETS):
         await connection.execute(statement, market_ids)
     return list(await connection.fetch(_FORGET_TRADES, market_ids))
 

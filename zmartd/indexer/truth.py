@@ -1,8 +1,9 @@
 """Which columns of the projection the chain alone decides, and one hash of them per table.
 
 A replay of the chain must give the same hashes. Not compared is what the chain does not say: texts that
-creators registered, votes, users and discussions from the API, and the two columns that depend on who told of
-a transaction (its place in the block, and how final it was then). Votes on the chain are among the events.
+creators registered, votes, users and discussions from the API, what tasks and admins decided. Nor is what
+depends on who told of a transaction: its place in the block, how final it was then, and the cost basis of
+wallets that traded more than once in a slot. Votes on the chain are among the events.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ _EVENT_ROWS: Final = (
 TABLES: Final = {
     "markets": (
         "select to_jsonb(kept) - $1::text[] as fact from markets as kept where not orphaned order by kept.id",
-        (*_TEXTS, "commitment", "updated_at", "version"),
+        (*_TEXTS, "awaiting_decision", "settles_at", "commitment", "updated_at", "version"),
     ),
     "user_positions": (
         "select to_jsonb(kept) - $1::text[] as fact from user_positions as kept"
         ' order by market_id, user_wallet collate "C"',
         ("updated_at",),
+    ),
+    "dispute_electorate": (
+        "select to_jsonb(kept) - $1::text[] as fact from dispute_electorate as kept"
+        ' order by market_id, user_wallet collate "C"',
+        ("stake",),
     ),
     "protocol": (
         "select to_jsonb(kept) - $1::text[] as fact from protocol as kept",

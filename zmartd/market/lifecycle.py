@@ -35,6 +35,11 @@ class VoteKind(StrEnum):
         """The only state in which votes of this kind are taken."""
         return MarketState.PROPOSED if self is VoteKind.PROPOSAL else MarketState.DISPUTED
 
+    @property
+    def has_an_end(self) -> bool:
+        """Whether voting is over at a time. A proposal is voted on until it is approved or cancelled."""
+        return self is VoteKind.DISPUTE
+
 
 TRANSITIONS: dict[MarketState, frozenset[MarketState]] = {
     MarketState.PROPOSED: frozenset({MarketState.APPROVED, MarketState.CANCELLED}),

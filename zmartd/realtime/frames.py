@@ -81,8 +81,8 @@ class Frame(Struct, frozen=True, kw_only=True):
 class Broadcast:
     """A message as clients get it that call its market `name`: encoded when first needed, then kept.
 
-    Who is not signed in sees wallets shortened. Who voted is not shown to anybody in full. `order` is later
-    than the version of every state that does not contain the message.
+    Anonymous clients see wallets shortened. `order` is later than the version of every state that does not
+    contain the message.
     """
 
     def __init__(self, message: Message, name: str) -> None:
@@ -212,6 +212,8 @@ def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
             current_liquidity=str(update.current_liquidity_lamports),
             proposed_outcome=update.proposed_outcome,
             final_outcome=update.final_outcome,
+            awaiting_decision=update.awaiting_decision,
+            settles_at=None if update.settles_at is None else timestamp(update.settles_at),
             slot=update.slot,
         ),
     )
@@ -255,12 +257,7 @@ def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData
 
 
 def _vote(vote: VoteCast, at: str) -> VoteData:
-    return VoteData(
-        vote_type=vote.vote_type.value,
-        vote=vote.vote,
-        user_wallet=masked(vote.user_wallet),
-        created_at=at,
-    )
+    return VoteData(vote_type=vote.vote_type.value, created_at=at)
 
 
 _POST_TIME = {"created": "created_at", "updated": "updated_at", "deleted": "deleted_at"}

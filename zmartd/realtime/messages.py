@@ -33,6 +33,8 @@ class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
     current_liquidity_lamports: int
     proposed_outcome: bool | None = None
     final_outcome: bool | None = None
+    awaiting_decision: bool = False
+    settles_at: datetime | None = None
     slot: int | None = None
 
 
@@ -59,11 +61,9 @@ class TradeExecuted(Struct, frozen=True, kw_only=True, tag="trade"):
 
 
 class VoteCast(Struct, frozen=True, kw_only=True, tag="vote"):
-    """One vote, on the chain or through the API."""
+    """One vote, on the chain or through the API. Whose it was and what it says is nobody's business."""
 
     vote_type: VoteKind
-    vote: bool
-    user_wallet: str
 
 
 class DiscussionChange(Struct, frozen=True, kw_only=True, tag="discussion"):

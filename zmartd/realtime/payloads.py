@@ -23,6 +23,8 @@ class Market(Struct, frozen=True, kw_only=True):
     current_liquidity: str
     proposed_outcome: bool | None
     final_outcome: bool | None
+    awaiting_decision: bool
+    settles_at: str | None
     slot: int | None
 
 
@@ -73,8 +75,6 @@ class TradeData(Struct, frozen=True, kw_only=True):
 
 class VoteData(Struct, frozen=True, kw_only=True):
     vote_type: str
-    vote: bool
-    user_wallet: str
     created_at: str
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zmartd.market.ids import is_address, is_market_id
 from zmartd.realtime.messages import MarketUpdate, Snapshot
 from zmartd.store import markets
+from zmartd.store.markets import Market
 from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY
 
@@ -26,17 +27,23 @@ class MarketSnapshots:
             market = await markets.find(connection, name)
         if market is None:
             return None
-        update = MarketUpdate(
-            state=market.state,
-            on_chain_address=market.on_chain_address,
-            price_yes=market.price_yes,
-            shares_yes=market.shares_yes,
-            shares_no=market.shares_no,
-            b_parameter=market.b_parameter or 0,
-            total_volume_lamports=market.total_volume,
-            current_liquidity_lamports=market.current_liquidity,
-            proposed_outcome=market.proposed_outcome,
-            final_outcome=market.final_outcome,
-            slot=market.slot,
-        )
-        return Snapshot(market.id, market.version, update, market.updated_at)
+        return Snapshot(market.id, market.version, market_update(market), market.updated_at)
+
+
+def market_update(market: Market) -> MarketUpdate:
+    """A market's row as subscribers get it."""
+    return MarketUpdate(
+        state=market.state,
+        on_chain_address=market.on_chain_address,
+        price_yes=market.price_yes,
+        shares_yes=market.shares_yes,
+        shares_no=market.shares_no,
+        b_parameter=market.b_parameter or 0,
+        total_volume_lamports=market.total_volume,
+        current_liquidity_lamports=market.current_liquidity,
+        proposed_outcome=market.proposed_outcome,
+        final_outcome=market.final_outcome,
+        awaiting_decision=market.awaiting_decision,
+        settles_at=market.settles_at,
+        slot=market.slot,
+    )

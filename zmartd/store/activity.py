@@ -21,6 +21,15 @@ select (select coalesce(sum(trades_count), 0) from user_positions where user_wal
        (select count(*) from discussions where user_wallet = $1 and deleted_at is null) as comments,
        (select count(*) from markets where creator_wallet = $1 and not orphaned) as markets_created
 """
+_PUBLIC_COUNTS = """
+select (select coalesce(sum(trades_count), 0) from user_positions where user_wallet = $1) as trades,
+       (select count(*) from proposal_votes as vote join markets as market on market.id = vote.market_id
+         where user_wallet = $1 and market.state <> 'PROPOSED') as proposal_votes,
+       (select count(*) from dispute_votes as vote join markets as market on market.id = vote.market_id
+         where user_wallet = $1 and market.state <> 'DISPUTED') as dispute_votes,
+       (select count(*) from discussions where user_wallet = $1 and deleted_at is null) as comments,
+       (select count(*) from markets where creator_wallet = $1 and not orphaned) as markets_created
+"""
 _VOLUME = """
 select coalesce(sum(case trade_type when 'buy' then cost else amount end), 0)
   from trades where user_wallet = $1
@@ -84,8 +93,18 @@ class VotePlace(Struct, frozen=True, tag="votes/1"):
 
 
 async def counts(connection: Connection, wallet: str) -> Counts:
-    """Takes a transaction of that wallet's, or of the service: nobody else may see what is counted."""
+    """What only the wallet itself may know. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_COUNTS, wallet)
+    assert row is not None, "a select of counts always has a row"
+    return Counts(**dict(row))
+
+
+async def public_counts(connection: Connection, wallet: str) -> Counts:
+    """What everybody may know; votes only of questions that are decided. Takes a service transaction.
+
+    A count that grows at the moment of a vote would tell what it was, beside the market's count of likes.
+    """
+    row = await connection.fetchrow(_PUBLIC_COUNTS, wallet)
     assert row is not None, "a select of counts always has a row"
     return Counts(**dict(row))
 

@@ -13,20 +13,24 @@ insert into dispute_requests (market_id, user_wallet) values ($1, $2)
 on conflict do nothing returning true
 """
 _STANDING = """
-select (select count(*) from dispute_requests where market_id = $1) as requests,
-       (select count(*) from user_positions
-         where market_id = $1 and (shares_yes > 0 or shares_no > 0)) as holders
+select count(*) filter (where held.stake >= $2 and asked.user_wallet is not null) as requests,
+       count(*) filter (where held.stake >= $2) as holders
+  from dispute_electorate as held left join dispute_requests as asked using (market_id, user_wallet)
+ where held.market_id = $1
 """
 
 
 class DisputeRequestRefused(ZmartdError):
-    """Only who holds shares of a market can ask for its dispute, and only while it is RESOLVING."""
+    """Only wallets that held shares of a market when its outcome was proposed can ask for its dispute.
+
+    They can as long as the market is RESOLVING.
+    """
 
     code = "dispute_request_refused"
 
 
 class Standing(Struct, frozen=True):
-    """How many of a market's holders ask for a dispute."""
+    """How many of a market's holders ask for a dispute; holders with less than the least stake left out."""
 
     requests: int
     holders: int
@@ -43,8 +47,8 @@ async def request(connection: Connection, market_id: str, wallet: str) -> bool:
         raise DisputeRequestRefused(market_id=market_id) from error
 
 
-async def standing(connection: Connection, market_id: str) -> Standing:
+async def standing(connection: Connection, market_id: str, min_stake_lamports: int) -> Standing:
     """How the petition stands. Takes a service transaction: who holds and asks is private."""
-    row = await connection.fetchrow(_STANDING, market_id)
+    row = await connection.fetchrow(_STANDING, market_id, min_stake_lamports)
     assert row is not None, "a row of counts"
     return Standing(row["requests"], row["holders"])

@@ -5,64 +5,84 @@ Times are compared with what the caller says is now, because only the chain's cl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.store.votes import VoteCounts
-
-_PASSED_PROPOSALS = """
-select market.id, market.on_chain_address,
-       count(*) filter (where vote.vote) as yes, count(*) filter (where not vote.vote) as no
-  from markets as market join proposal_votes as vote on vote.market_id = market.id
+_VOTED_PROPOSALS = """
+with voted as (
+    select vote.market_id, vote.vote,
+           exists (select from user_positions as held
+                    where held.user_wallet = vote.user_wallet and held.trades_count > 0) as has_traded
+      from proposal_votes as vote
+), best as (
+    select market_id, count(*) filter (where vote) as yes,
+           count(*) filter (where not vote and has_traded) as no
+      from voted group by market_id
+)
+select market.id
+  from markets as market join best on best.market_id = market.id
  where market.state = 'PROPOSED' and market.chain_confirmed
+   and best.yes + best.no >= $1 and best.yes * 10000 / greatest(best.yes + best.no, 1) >= $2
    and not exists (select from market_finalization_errors as failed
                     where failed.market_id = market.id and failed.resolved_at is null
                       and failed.next_attempt_at > $3)
- group by market.id
-having count(*) >= $1 and count(*) filter (where vote.vote) * 10000 / count(*) >= $2
  order by market.created_at, market.id
 """
 _ENDED_DISPUTES = """
-select market.id, market.on_chain_address,
-       count(vote.vote) filter (where vote.vote) as yes, count(vote.vote) filter (where not vote.vote) as no
-  from markets as market left join dispute_votes as vote on vote.market_id = market.id
- where market.state = 'DISPUTED' and market.dispute_initiated_at <= $1
+select market.id
+  from markets as market
+ where market.state = 'DISPUTED'
+   and (market.dispute_initiated_at <= $1
+        or exists (select from market_decisions as decided
+                    where decided.market_id = market.id and decided.state = 'DISPUTED'))
    and not exists (select from market_finalization_errors as failed
                     where failed.market_id = market.id and failed.resolved_at is null
                       and failed.next_attempt_at > $2)
- group by market.id
  order by market.dispute_initiated_at, market.id
 """
 _UNDISPUTED = """
-select market.id, market.on_chain_address, market.resolution_proposed_at
+select market.id, market.on_chain_address, market.resolution_proposed_at,
+       exists (select from market_decisions as decided
+                where decided.market_id = market.id and decided.state = 'RESOLVING'
+                  and decided.decision = 'keep') as kept
   from markets as market
  where market.state = 'RESOLVING' and market.resolution_proposed_at <= $1
+   and (market.resolver_wallet = market.creator_wallet or market.resolver_wallet = any($4::text[])
+        or exists (select from market_decisions as decided
+                    where decided.market_id = market.id and decided.state = 'RESOLVING'
+                      and decided.decision = 'keep'))
    and not exists (select from market_finalization_errors as failed
                     where failed.market_id = market.id and failed.resolved_at is null
                       and failed.next_attempt_at > $2)
  order by market.resolution_proposed_at, market.id
  limit $3
 """
+_STRANGERS_RESOLUTIONS = """
+select id
+  from markets
+ where state = 'RESOLVING'
+   and resolver_wallet is distinct from creator_wallet and resolver_wallet <> all($1::text[])
+ order by resolution_proposed_at, id
+"""
 _PETITIONS = """
-select market.id, market.on_chain_address, market.resolution_proposed_at,
-       (select count(*) from dispute_requests as asked where asked.market_id = market.id) as requests,
-       (select count(*) from user_positions as held
-         where held.market_id = market.id and (held.shares_yes > 0 or held.shares_no > 0)) as holders
+select market.id, market.on_chain_address, market.resolution_proposed_at, petition.*
   from markets as market
+ cross join lateral (
+     select count(*) filter (where held.stake >= $1 and asked.user_wallet is not null) as requests,
+            count(*) filter (where held.stake >= $1) as holders,
+            coalesce(sum(held.stake) filter (where asked.user_wallet is not null), 0) as requests_stake,
+            coalesce(sum(held.stake), 0) as holders_stake
+       from dispute_electorate as held
+       left join dispute_requests as asked using (market_id, user_wallet)
+      where held.market_id = market.id
+ ) as petition
  where market.state = 'RESOLVING'
    and exists (select from dispute_requests as asked where asked.market_id = market.id)
  order by market.resolution_proposed_at, market.id
 """
-
-
-class CountedMarket(Struct, frozen=True):
-    """A market and how its votes stand now. The count that is sent is a tally, taken with the vote closed."""
-
-    id: str
-    on_chain_address: str
-    counts: VoteCounts
 
 
 class UndisputedMarket(Struct, frozen=True):
@@ -71,46 +91,63 @@ class UndisputedMarket(Struct, frozen=True):
     id: str
     on_chain_address: str
     resolution_proposed_at: datetime
+    kept: bool
+    """Whether an admin decided to keep the outcome, whoever proposed it."""
 
 
 class PetitionedMarket(Struct, frozen=True):
-    """A resolved market whose holders ask for a dispute, and how many holders there are."""
+    """A resolved market whose holders ask for a dispute.
+
+    `requests` and `holders` are wallets with at least the least stake asked for, the other two lamports.
+    """
 
     id: str
     on_chain_address: str
     resolution_proposed_at: datetime
     requests: int
     holders: int
+    requests_stake: int
+    holders_stake: int
 
 
-async def passed_proposals(
+async def voted_proposals(
     connection: Connection, minimum_votes: int, threshold_bps: int, now: datetime
-) -> tuple[CountedMarket, ...]:
-    """Proposals with enough votes and enough likes among them, except those that wait after a failure."""
-    rows = await connection.fetch(_PASSED_PROPOSALS, minimum_votes, threshold_bps, now)
-    return tuple(
-        CountedMarket(row["id"], row["on_chain_address"], VoteCounts(row["yes"], row["no"])) for row in rows
-    )
+) -> tuple[str, ...]:
+    """Ids of proposals that pass if every like counts and only the dislikes of wallets that have traded.
+
+    Those that wait after a failure are left out.
+    """
+    rows = await connection.fetch(_VOTED_PROPOSALS, minimum_votes, threshold_bps, now)
+    return tuple(row["id"] for row in rows)
 
 
-async def ended_disputes(
-    connection: Connection, initiated_until: datetime, now: datetime
-) -> tuple[CountedMarket, ...]:
-    """Disputes opened by then, with or without votes, except those that wait after a failure."""
+async def ended_disputes(connection: Connection, initiated_until: datetime, now: datetime) -> tuple[str, ...]:
+    """Ids of disputed markets whose votes are over or that an admin decided upon.
+
+    Over are those of disputes opened by `initiated_until`. Those that wait after a failure are left out.
+    """
     rows = await connection.fetch(_ENDED_DISPUTES, initiated_until, now)
-    return tuple(
-        CountedMarket(row["id"], row["on_chain_address"], VoteCounts(row["yes"], row["no"])) for row in rows
-    )
+    return tuple(row["id"] for row in rows)
 
 
 async def undisputed(
-    connection: Connection, proposed_until: datetime, now: datetime, limit: int
+    connection: Connection, proposed_until: datetime, now: datetime, limit: int, trusted: Sequence[str]
 ) -> tuple[UndisputedMarket, ...]:
-    """Markets resolved by then and not disputed, except those that wait after a failure."""
-    rows = await connection.fetch(_UNDISPUTED, proposed_until, now, limit)
+    """Markets resolved by then and not disputed, except those that wait after a failure.
+
+    Only those whose outcome their creator or a `trusted` wallet proposed, or that an admin decided to keep.
+    """
+    rows = await connection.fetch(_UNDISPUTED, proposed_until, now, limit, list(trusted))
     return tuple(UndisputedMarket(**dict(row)) for row in rows)
 
 
-async def petitions(connection: Connection) -> tuple[PetitionedMarket, ...]:
+async def strangers_resolutions(connection: Connection, trusted: Sequence[str]) -> tuple[str, ...]:
+    """Ids of markets whose outcome neither their creator nor a `trusted` wallet proposed."""
+    rows = await connection.fetch(_STRANGERS_RESOLUTIONS, list(trusted))
+    return tuple(row["id"] for row in rows)
+
+
+async def petitions(connection: Connection, min_stake_lamports: int) -> tuple[PetitionedMarket, ...]:
     """Resolved markets for which at least one holder asks for a dispute."""
-    return tuple(PetitionedMarket(**dict(row)) for row in await connection.fetch(_PETITIONS))
+    rows = await connection.fetch(_PETITIONS, min_stake_lamports)
+    return tuple(PetitionedMarket(**dict(row)) for row in rows)

@@ -21,7 +21,7 @@ select id, on_chain_address, question, description, category, tags, end_date, me
        proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree, dispute_disagree,
        dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
-       version, discussion_snapshot_cid
+       version, discussion_snapshot_cid, awaiting_decision, settles_at
 """
 """What `from_row` needs, up to the table."""
 _FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
@@ -94,6 +94,10 @@ class Market(Struct, frozen=True):
     slot: int
     version: int
     discussion_snapshot_cid: str | None
+    awaiting_decision: bool
+    """Whether its outcome becomes final only when an admin decides."""
+    settles_at: datetime | None
+    """When the backend settles its dispute as the votes say, unless an admin decides otherwise before."""
 
 
 async def find(connection: Connection, reference: str) -> Market | None:

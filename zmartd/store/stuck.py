@@ -15,8 +15,10 @@ with stuck as (
       from markets
      where (state in ('PROPOSED', 'APPROVED') and coalesce(state_changed_at, created_at) <= $1)
         or (state = 'ACTIVE' and end_date <= $2)
-        or (state = 'RESOLVING' and resolution_proposed_at <= $3)
-        or (state = 'DISPUTED' and dispute_initiated_at <= $4)
+        or (state = 'RESOLVING' and resolution_proposed_at <= $3 and not awaiting_decision)
+        or (state = 'DISPUTED' and dispute_initiated_at <= $4
+            and not awaiting_decision and settles_at is null)
+        or (state = 'DISPUTED' and settles_at <= $6)
 )
 select state, count(*) as markets, (array_agg(id order by since, id))[1:$5] as oldest
   from stuck group by state order by state
@@ -30,6 +32,8 @@ class Deadlines(Struct, frozen=True):
     ended: datetime
     resolving: datetime
     disputed: datetime
+    settling: datetime
+    """Disputes that were to be settled by then."""
 
 
 class StuckMarkets(Struct, frozen=True):
@@ -49,6 +53,7 @@ async def stuck(connection: Connection, deadlines: Deadlines, examples: int) -> 
         deadlines.resolving,
         deadlines.disputed,
         examples,
+        deadlines.settling,
     )
     return tuple(
         StuckMarkets(MarketState[row["state"]], row["markets"], tuple(row["oldest"])) for row in rows

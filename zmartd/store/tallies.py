@@ -2,57 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.market.lifecycle import VoteKind
-from zmartd.store.votes import VoteCounts
+from zmartd.market.votes import VoteCounts
 
 _LOCK = "select zmartd.lock_votes($1, $2)"
-_TAKE = {
-    VoteKind.PROPOSAL: """
-        insert into vote_tallies (market_id, kind, yes, no)
-        select $1::text, 'proposal', count(*) filter (where vote), count(*) filter (where not vote)
-          from proposal_votes where market_id = $1::text
-        on conflict (market_id, kind) do nothing
-    """,
-    VoteKind.DISPUTE: """
-        insert into vote_tallies (market_id, kind, yes, no)
-        select $1::text, 'dispute', count(*) filter (where vote), count(*) filter (where not vote)
-          from dispute_votes where market_id = $1::text
-        on conflict (market_id, kind) do nothing
-    """,
-}
-_COLUMNS = "select market_id, kind, yes, no, taken_at, signature from vote_tallies "
+_CLOSE = """
+insert into vote_tallies (market_id, kind, yes, no) values ($1, $2, 0, 0)
+on conflict (market_id, kind) do nothing
+"""
+_VOTERS = """
+select vote.user_wallet as wallet,
+       exists (select from user_positions as held
+                where held.user_wallet = vote.user_wallet and held.trades_count > 0) as has_traded
+  from proposal_votes as vote where vote.market_id = $1 order by vote.user_wallet
+"""
+_COUNT_PROPOSAL = """
+update vote_tallies as tally
+   set yes = counted.yes, no = counted.no, not_counted = counted.others, counted_at = now()
+  from (select count(*) filter (where user_wallet = any($2::text[]) and vote) as yes,
+               count(*) filter (where user_wallet = any($2::text[]) and not vote) as no,
+               count(*) filter (where user_wallet <> all($2::text[])) as others
+          from proposal_votes where market_id = $1::text) as counted
+ where tally.market_id = $1::text and tally.kind = 'proposal' and tally.counted_at is null
+"""
+_COUNT_DISPUTE = """
+update vote_tallies as tally
+   set yes = counted.yes, no = counted.no, stake_yes = counted.stake_yes, stake_no = counted.stake_no,
+       not_counted = counted.others, electorate_wallets = electorate.wallets,
+       electorate_stake = electorate.stake, counted_at = now()
+  from (select count(*) filter (where held.stake is not null and vote.vote) as yes,
+               count(*) filter (where held.stake is not null and not vote.vote) as no,
+               coalesce(sum(held.stake) filter (where vote.vote), 0) as stake_yes,
+               coalesce(sum(held.stake) filter (where not vote.vote), 0) as stake_no,
+               count(*) filter (where held.stake is null) as others
+          from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
+         where vote.market_id = $1::text) as counted,
+       (select count(*) as wallets, coalesce(sum(stake), 0) as stake
+          from dispute_electorate where market_id = $1::text) as electorate
+ where tally.market_id = $1::text and tally.kind = 'dispute' and tally.counted_at is null
+"""
+_COLUMNS = """
+select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted,
+       taken_at, counted_at, settles_at, signature
+  from vote_tallies
+"""
 _FIND = _COLUMNS + "where market_id = $1 and kind = $2"
 _OPEN = _COLUMNS + "where kind = $1 order by taken_at, market_id"
 _SENT = "update vote_tallies set signature = $3 where market_id = $1 and kind = $2"
+_ANNOUNCE = """
+update vote_tallies set settles_at = $2
+ where market_id = $1 and kind = 'dispute' and settles_at is null
+returning true
+"""
 _RELEASE = "delete from vote_tallies where market_id = $1 and kind = $2"
 
 
 class Tally(Struct, frozen=True):
-    """A count that is being recorded on the chain, by the transaction `signature` once there is one."""
+    """The votes of one kind on a market, closed.
+
+    `counted_at` is None until they are counted, `signature` is the transaction that records them once there
+    is one, `settles_at` when the backend acts on them unless an admin decides otherwise. Stake is in lamports
+    and counts for disputes alone.
+    """
 
     market_id: str
     kind: VoteKind
     counts: VoteCounts
+    stake: VoteCounts
+    electorate_wallets: int
+    electorate_stake: int
+    not_counted: int
     taken_at: datetime
+    counted_at: datetime | None
+    settles_at: datetime | None
     signature: str | None
 
 
-async def take(connection: Connection, kind: VoteKind, market_id: str) -> Tally:
-    """Close the vote and count it; a tally that is open already stays as it is.
+class Voter(Struct, frozen=True):
+    """A wallet that voted on a proposal, and whether it has ever traded."""
+
+    wallet: str
+    has_traded: bool
+
+
+async def lock(connection: Connection, kind: VoteKind, market_id: str) -> None:
+    """Keep votes of this kind on a market, and whoever closes or settles them, waiting until the end.
+
+    Takes a service transaction.
+    """
+    await connection.execute(_LOCK, market_id, kind)
+
+
+async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally:
+    """Close the vote; a tally that is open already stays as it is.
 
     Waits for votes that are being cast, so that each vote is either counted or refused. Takes a service
     transaction of its own, because voters wait for its end.
     """
-    await connection.execute(_LOCK, market_id, kind)
-    await connection.execute(_TAKE[kind], market_id)
+    await lock(connection, kind, market_id)
+    await connection.execute(_CLOSE, market_id, kind)
+    tally = await find(connection, kind, market_id)
+    assert tally is not None, "a tally that was just taken"
+    return tally
+
+
+async def voters(connection: Connection, market_id: str) -> list[Voter]:
+    """Everybody who voted on a proposal. Takes a service transaction."""
+    return [Voter(**dict(row)) for row in await connection.fetch(_VOTERS, market_id)]
+
+
+async def count_proposal(connection: Connection, market_id: str, eligible: Sequence[str]) -> Tally | None:
+    """Count the closed votes of the `eligible` wallets, unless they are counted. Takes a service transaction.
+
+    None: another run opened the votes again.
+    """
+    await connection.execute(_COUNT_PROPOSAL, market_id, list(eligible))
+    return await find(connection, VoteKind.PROPOSAL, market_id)
+
+
+async def count_dispute(connection: Connection, market_id: str) -> Tally | None:
+    """Count the closed votes of the electorate by wallet and by stake, unless they are counted.
+
+    Takes a service transaction. None: the tally was released.
+    """
+    await connection.execute(_COUNT_DISPUTE, market_id)
+    return await find(connection, VoteKind.DISPUTE, market_id)
+
+
+async def find(connection: Connection, kind: VoteKind, market_id: str) -> Tally | None:
+    """The open tally of a market. Takes any transaction: tallies are public."""
     row = await connection.fetchrow(_FIND, market_id, kind)
-    assert row is not None, "a tally that was just taken"
-    return _tally(row)
+    return None if row is None else _tally(row)
 
 
 async def open_tallies(connection: Connection, kind: VoteKind) -> tuple[Tally, ...]:
@@ -60,8 +146,13 @@ async def open_tallies(connection: Connection, kind: VoteKind) -> tuple[Tally, .
     return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind))
 
 
-async def sent(connection: Connection, kind: VoteKind, market_id: str, signature: str) -> None:
-    """Remember which transaction records the tally. Takes a service transaction."""
+async def announce(connection: Connection, market_id: str, settles_at: datetime) -> bool:
+    """Say when a dispute is settled as its tallies say; False: that was said. Takes a service transaction."""
+    return bool(await connection.fetchval(_ANNOUNCE, market_id, settles_at))
+
+
+async def sent(connection: Connection, kind: VoteKind, market_id: str, signature: str | None) -> None:
+    """Remember which transaction records the tally; None: it never landed. Takes a service transaction."""
     await connection.execute(_SENT, market_id, kind, signature)
 
 
@@ -78,6 +169,12 @@ def _tally(row: Record) -> Tally:
         market_id=row["market_id"],
         kind=VoteKind(row["kind"]),
         counts=VoteCounts(row["yes"], row["no"]),
+        stake=VoteCounts(int(row["stake_yes"]), int(row["stake_no"])),
+        electorate_wallets=row["electorate_wallets"],
+        electorate_stake=int(row["electorate_stake"]),
+        not_counted=row["not_counted"],
         taken_at=row["taken_at"],
+        counted_at=row["counted_at"],
+        settles_at=row["settles_at"],
         signature=row["signature"],
     )

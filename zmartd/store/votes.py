@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.votes import VoteCounts
 from zmartd.store.markets import MarketNotFound
 
 _CAST = {
@@ -33,13 +34,19 @@ _FIND = {
          where market_id = $1 and user_wallet = $2
     """,
 }
-_COUNTS = """
-select 'proposal' as kind, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no
+_STANDING = """
+select 'proposal' as kind, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no,
+       0 as not_counted
   from proposal_votes where market_id = $1
 union all
-select 'dispute', count(*) filter (where vote), count(*) filter (where not vote)
-  from dispute_votes where market_id = $1
+select 'dispute', count(*) filter (where held.stake is not null and vote.vote),
+       count(*) filter (where held.stake is not null and not vote.vote),
+       count(*) filter (where held.stake is null)
+  from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
+ where vote.market_id = $1
 """
+_HAS_TRADED = "select exists (select from user_positions where user_wallet = $1 and trades_count > 0)"
+_IN_ELECTORATE = "select exists (select from dispute_electorate where market_id = $1 and user_wallet = $2)"
 _WRONG_STATE, _BEING_COUNTED = "ZM001", "ZM002"
 """What the trigger on both tables raises; see sql/0004_votes.sql."""
 
@@ -56,6 +63,22 @@ class VotingClosed(ZmartdError):
     code = "voting_closed"
 
 
+class NotAHolder(ZmartdError):
+    """Only wallets that held shares of this market when its outcome was proposed vote on its dispute."""
+
+    code = "not_a_holder"
+
+
+class Standing(Struct, frozen=True):
+    """The votes of one kind on a market so far, from the API and from the chain.
+
+    `not_counted` are votes on a dispute, cast on the chain, of wallets that held no shares of the market.
+    """
+
+    counts: VoteCounts
+    not_counted: int
+
+
 class Vote(Struct, frozen=True):
     """A wallet's vote. True likes a proposal, or agrees with a dispute."""
 
@@ -66,26 +89,19 @@ class Vote(Struct, frozen=True):
     """Where the vote is on the chain, for those that are."""
 
 
-class VoteCounts(Struct, frozen=True):
-    """All votes of one kind on a market, from the API and from the chain."""
-
-    yes: int
-    no: int
-
-    @property
-    def total(self) -> int:
-        return self.yes + self.no
-
-
 async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: str, vote: bool) -> Vote:
     """Vote. Takes a transaction of the wallet's, which fails as a whole when the vote does.
 
-    Raises AlreadyVoted, VotingClosed or MarketNotFound.
+    Raises AlreadyVoted, VotingClosed, NotAHolder or MarketNotFound.
     """
     try:
         row = await connection.fetchrow(_CAST[kind], market_id, wallet, vote)
     except asyncpg.UniqueViolationError as error:
         raise AlreadyVoted(market_id=market_id, kind=kind) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        if kind is VoteKind.PROPOSAL:
+            raise
+        raise NotAHolder(market_id=market_id) from error
     except asyncpg.PostgresError as error:
         if error.sqlstate == _BEING_COUNTED:
             raise VotingClosed(
@@ -110,7 +126,19 @@ async def find(connection: Connection, kind: VoteKind, market_id: str, wallet: s
     return None if row is None else Vote(**dict(row))
 
 
-async def counts(connection: Connection, market_id: str) -> dict[VoteKind, VoteCounts]:
+async def standing(connection: Connection, market_id: str) -> dict[VoteKind, Standing]:
     """How a market's votes stand. Takes a service transaction: who voted how is nobody else's business."""
-    rows = await connection.fetch(_COUNTS, market_id)
-    return {VoteKind(row["kind"]): VoteCounts(row["yes"], row["no"]) for row in rows}
+    rows = await connection.fetch(_STANDING, market_id)
+    return {
+        VoteKind(row["kind"]): Standing(VoteCounts(row["yes"], row["no"]), row["not_counted"]) for row in rows
+    }
+
+
+async def has_traded(connection: Connection, wallet: str) -> bool:
+    """Whether a wallet has ever bought or sold shares. Takes a transaction of that wallet's."""
+    return bool(await connection.fetchval(_HAS_TRADED, wallet))
+
+
+async def is_holder(connection: Connection, market_id: str, wallet: str) -> bool:
+    """Whether a wallet votes on a market's dispute. Takes a transaction of that wallet's."""
+    return bool(await connection.fetchval(_IN_ELECTORATE, market_id, wallet))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from asyncpg import Connection
@@ -15,7 +15,6 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.store import finalization_errors, markets, tallies
 from zmartd.store.pool import Database
 from zmartd.store.tallies import Tally
-from zmartd.store.votes import VoteCounts
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.each import each_market
@@ -24,23 +23,35 @@ TASK: Final = "vote_aggregator"
 """Whose work this is, in the entry points and in market_finalization_errors."""
 
 
-class VotesReopened(ZmartdError):
-    """Another run opened these votes again, so the count is void; the next run counts anew."""
+class CountVoid(ZmartdError):
+    """What was counted or decided is not what holds any more; the next run starts anew."""
 
-    code = "votes_reopened"
+    code = "count_void"
+
+
+async def nothing_else(_connection: Connection) -> None:
+    """The check of a motion that depends on its tally alone."""
 
 
 class Motion(Struct, frozen=True):
-    """The transaction that a count calls for."""
+    """The transaction that a count calls for.
+
+    `check` runs in the database transaction that records it, and raises CountVoid where the motion depends on
+    something that has changed.
+    """
 
     purpose: str
     instructions: tuple[Instruction, ...]
     detail: str
+    check: Callable[[Connection], Awaitable[None]] = nothing_else
 
 
-Decide = Callable[[ChainMarket, VoteCounts], Motion | Action | None]
-"""What follows from a market's account and its closed votes: a motion, something to tell while the votes stay
-closed, or None: the votes decide nothing and go on."""
+Count = Callable[[str], Awaitable[Tally | None]]
+"""Counts the closed votes of a market once. None: another run opened them again."""
+
+Decide = Callable[[ChainMarket, Tally], Awaitable[Motion | Action | None]]
+"""What follows from a market's account and its counted votes: a motion, something to report while the votes
+stay closed, or None: the votes decide nothing and go on."""
 
 
 class Ballots:
@@ -60,50 +71,56 @@ class Ballots:
         """The markets whose votes an earlier run closed."""
         return [tally.market_id for tally in await tallies.open_tallies(connection, self._kind)]
 
-    async def settle(self, market_ids: Iterable[str], decide: Decide, protocol: Protocol) -> list[Action]:
+    async def settle(
+        self, market_ids: Iterable[str], count: Count, decide: Decide, protocol: Protocol
+    ) -> list[Action]:
         """Close and count the votes of these markets, then do what `decide` makes of them."""
         counted: dict[str, Tally] = {}
 
-        async def close(market_id: str) -> None:
+        async def close_and_count(market_id: str) -> None:
             async with self._database.service() as connection:
-                counted[market_id] = await tallies.take(connection, self._kind, market_id)
+                tally: Tally | None = await tallies.close(connection, self._kind, market_id)
+            if tally is not None and tally.counted_at is None:
+                tally = await count(market_id)
+            if tally is None:
+                raise CountVoid(market_id=market_id)
+            counted[market_id] = tally
 
-        failures = await each_market(market_ids, "count", close)
+        failures = await each_market(market_ids, "count", close_and_count)
         # Read after the votes were closed: what is decided below is about the market as it is now.
         found = await self._authority.markets(counted)
 
         async def settle(market_id: str) -> Action | None:
             if market_id not in found:
                 raise MarketAccountMissing(market_id=market_id)
-            return await self._settle(found[market_id], counted[market_id].counts, decide, protocol)
+            return await self._settle(found[market_id], counted[market_id], decide, protocol)
 
         return failures + await each_market(counted, "settle", settle)
 
     async def _settle(
-        self, market: ChainMarket, counts: VoteCounts, decide: Decide, protocol: Protocol
+        self, market: ChainMarket, tally: Tally, decide: Decide, protocol: Protocol
     ) -> Action | None:
         if market.account.state is not self._kind.open_state:
             return await self._moved_on(market, protocol)
-        decision = decide(market, counts)
+        decision = await decide(market, tally)
         if decision is None:
             await self._reopen(market.id)
         if not isinstance(decision, Motion):
             return decision
         try:
-            return await self._carry(market, counts, decision, protocol)
+            return await self._carry(market, tally, decision, protocol)
         except TransactionExpired as error:
-            await self._reopen(market.id)
+            await self._take_back(market.id)
             return Action(market.id, decision.purpose, ok=False, detail=error.message)
         except TransactionFailed as error:
             return await self._failed(market.id, decision, error, protocol)
 
-    async def _carry(
-        self, market: ChainMarket, counts: VoteCounts, motion: Motion, protocol: Protocol
-    ) -> Action:
+    async def _carry(self, market: ChainMarket, tally: Tally, motion: Motion, protocol: Protocol) -> Action:
         async def record(connection: Connection, signature: str) -> None:
-            tally = await tallies.take(connection, self._kind, market.id)
-            if tally.counts != counts:
-                raise VotesReopened(market_id=market.id)
+            now = await tallies.close(connection, self._kind, market.id)
+            if (now.counts, now.stake, now.counted_at) != (tally.counts, tally.stake, tally.counted_at):
+                raise CountVoid(market_id=market.id)
+            await motion.check(connection)
             await tallies.sent(connection, self._kind, market.id, signature)
 
         signature = await self._authority.send(market, motion.purpose, motion.instructions, record)
@@ -122,8 +139,8 @@ class Ballots:
         market = await self._authority.market(market_id)
         if market.account.state is not self._kind.open_state:
             return await self._moved_on(market, protocol)
+        await self._take_back(market_id)
         async with self._database.service() as connection:
-            await tallies.release(connection, self._kind, market_id)
             problem = await finalization_errors.record(
                 connection,
                 market_id,
@@ -134,6 +151,14 @@ class Ballots:
             )
         detail = f"{error.failure.name}: {error.message} (attempt {problem.attempt_count})"
         return Action(market_id, motion.purpose, ok=False, detail=detail, signature=error.signature)
+
+    async def _take_back(self, market_id: str) -> None:
+        """The transaction is not on the chain and never will be."""
+        if self._kind.has_an_end:
+            async with self._database.service() as connection:
+                await tallies.sent(connection, self._kind, market_id, None)
+        else:
+            await self._reopen(market_id)
 
     async def _reopen(self, market_id: str) -> None:
         async with self._database.service() as connection:

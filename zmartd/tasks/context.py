@@ -13,6 +13,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.clock import Clock
 from zmartd.indexer.fetch import Fetcher
+from zmartd.realtime.bus import Bus
 from zmartd.store.pool import Database
 
 
@@ -21,8 +22,10 @@ class TaskContext:
     """The daemon's own resources, shared: a task opens and closes none of them."""
 
     settings: config.Tasks
+    voting: config.Voting
     database: Database
     redis: Redis
+    bus: Bus
     rpc: Rpc
     program: Program
     sender: Sender

@@ -1,40 +1,68 @@
-"""Disputes whose time to vote is over: counted, and the market finalized with what the count says."""
+"""Disputes whose votes are over: counted by wallet and by stake, and settled or left to an admin."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from prometheus_client import Gauge
 
+from zmartd import config
 from zmartd.chain.program import Program
-from zmartd.market import lifecycle, votes
+from zmartd.market import lifecycle
+from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import due
+from zmartd.market.votes import share_bps
+from zmartd.store import decisions, due, tallies
+from zmartd.store.decisions import MarketDecision
 from zmartd.store.pool import Database
-from zmartd.store.votes import VoteCounts
-from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
+from zmartd.store.tallies import Tally
+from zmartd.tasks.authority import Authority, ChainMarket, Protocol
 from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
-from zmartd.tasks.each import each_market
+from zmartd.tasks.carrying_out import as_decided, require_decision
+from zmartd.tasks.notices import Notices
 
-WITHOUT_VOTES = Gauge(
-    "zmartd_disputes_without_votes", "Markets whose dispute has ended and that nobody voted on."
+AWAITING: Final = Gauge(
+    "zmartd_disputes_awaiting_decision", "Disputes whose votes decide nothing, so that an admin has to."
 )
+ANNOUNCED: Final = Gauge(
+    "zmartd_disputes_announced",
+    "Disputes that their votes will settle unless an admin decides otherwise.",
+)
+AWAIT: Final = "await_decision"
+ANNOUNCE: Final = "announce_settlement"
 
 _OUTCOMES: Final = {True: "YES", False: "NO", None: "INVALID"}
+_REASONS: Final = {
+    Undecided.NO_VOTES: "nobody who may vote has voted",
+    Undecided.QUORUM_MISSED: "too little of the stake has voted",
+    Undecided.TALLIES_DIFFER: "wallets and stake say different things",
+}
 
 
 class Disputes:
     """Finalizes disputed markets.
 
-    The program sets no time for a dispute's votes: when they end is decided here, and only here. A dispute
-    that nobody voted on cannot be finalized with an outcome, so it waits, and is told in each run.
+    The program sets no time for a dispute's votes: when they end is decided here, and only here. Votes settle
+    a dispute where both tallies agree and enough stake has voted, `veto_seconds` after that was announced. In
+    all other cases the market stays DISPUTED until an admin decides. A decision is carried out at once.
     """
 
-    def __init__(self, database: Database, program: Program, authority: Authority) -> None:
+    def __init__(
+        self,
+        voting: config.Voting,
+        database: Database,
+        program: Program,
+        authority: Authority,
+        notices: Notices,
+    ) -> None:
+        self._voting = voting
         self._database = database
         self._program = program
         self._authority = authority
+        self._notices = notices
         self._ballots = Ballots(VoteKind.DISPUTE, database, authority)
 
     async def run(self, protocol: Protocol) -> list[Action]:
@@ -42,44 +70,78 @@ class Disputes:
         async with self._database.service() as connection:
             ended = await due.ended_disputes(connection, opened_until, protocol.time)
             left_open = await self._ballots.left_open(connection)
-        voted = dict.fromkeys([*left_open, *(market.id for market in ended if market.counts.total)])
-        silent = [market.id for market in ended if market.id not in voted]
+            market_ids = tuple(dict.fromkeys([*left_open, *ended]))
+            decided = await decisions.of_markets(connection, market_ids, MarketState.DISPUTED)
 
-        def decide(market: ChainMarket, counts: VoteCounts) -> Motion | Action | None:
-            return self._decide(market, counts, protocol)
+        async def decide(market: ChainMarket, tally: Tally) -> Motion | Action | None:
+            if decision := decided.get(market.id):
+                return self._as_decided(market, decision)
+            return await self._as_voted(market, tally, protocol)
 
-        settled = await self._ballots.settle(voted, decide, protocol)
-        return settled + await self._tell_silent(silent)
+        actions = await self._ballots.settle(market_ids, self._count, decide, protocol)
+        AWAITING.set(sum(one.action == AWAIT for one in actions))
+        ANNOUNCED.set(sum(one.action == ANNOUNCE for one in actions))
+        return actions
 
-    def _decide(self, market: ChainMarket, counts: VoteCounts, protocol: Protocol) -> Motion | Action | None:
-        account = market.account
-        ends_at = lifecycle.dispute_vote_ends_at(account.dispute_initiated_at, protocol.config.dispute_period)
-        if protocol.now < ends_at or counts.total == 0:
+    async def _count(self, market_id: str) -> Tally | None:
+        async with self._database.service() as connection:
+            return await tallies.count_dispute(connection, market_id)
+
+    def _as_decided(self, market: ChainMarket, decided: MarketDecision) -> Motion:
+        decision = decided.decision
+        instruction = as_decided(self._program, self._authority.address, market.address, decision)
+        return Motion(
+            "refund_market" if decision is Decision.REFUND else "finalize_market",
+            (instruction,),
+            f"decided to {decision.value}: {decided.because}",
+            partial(require_decision, market_id=market.id, state=MarketState.DISPUTED, expected=decided),
+        )
+
+    async def _as_voted(
+        self, market: ChainMarket, tally: Tally, protocol: Protocol
+    ) -> Motion | Action | None:
+        account, threshold_bps = market.account, protocol.config.dispute_success_threshold
+        if protocol.now < lifecycle.dispute_vote_ends_at(
+            account.dispute_initiated_at, protocol.config.dispute_period
+        ):
             return None
-        succeeds = votes.passes(counts.yes, counts.no, protocol.config.dispute_success_threshold)
-        outcome = lifecycle.flipped(account.proposed_outcome) if succeeds else account.proposed_outcome
-        verb = "flipped to" if succeeds else "stays"
+        verdict = dispute_verdict(
+            tally.counts, tally.stake, tally.electorate_stake, threshold_bps, self._voting.dispute_quorum_bps
+        )
+        votes = _in_words(tally)
+        if isinstance(verdict, Undecided):
+            reason = f"{_REASONS[verdict]} ({votes})"
+            await self._notices.await_decision(market.id, MarketState.DISPUTED, reason)
+            detail = f"{reason}: `zmartd decide {market.id}` settles it"
+            return Action(market.id, AWAIT, ok=False, detail=detail)
+        outcome, verb = account.proposed_outcome, "stays"
+        if verdict is Decision.OVERTURN:
+            outcome, verb = lifecycle.flipped(outcome), "flips to"
+        detail = f"{votes}: the outcome {verb} {_OUTCOMES[outcome]}"
+        settles_at = tally.settles_at or protocol.time + timedelta(seconds=self._voting.veto_seconds)
+        is_news = await self._notices.announce_settlement(market.id, settles_at, detail)
+        if protocol.time < settles_at:
+            when = f"{detail} at {settles_at:%Y-%m-%d %H:%M:%S} UTC, unless an admin decides otherwise"
+            return Action(market.id, ANNOUNCE, ok=not is_news, detail=when)
         finalize = self._program.finalize_market(
             backend_authority=self._authority.address,
             market=market.address,
-            dispute_agree=counts.yes,
-            dispute_disagree=counts.no,
+            dispute_agree=tally.counts.yes,
+            dispute_disagree=tally.counts.no,
         )
-        detail = f"{counts.yes} of {counts.total} votes agree: the outcome {verb} {_OUTCOMES[outcome]}"
-        return Motion("finalize_market", (finalize,), detail)
+        undecided = partial(require_decision, market_id=market.id, state=MarketState.DISPUTED, expected=None)
+        return Motion("finalize_market", (finalize,), detail, undecided)
 
-    async def _tell_silent(self, market_ids: list[str]) -> list[Action]:
-        found = await self._authority.markets(market_ids)
 
-        async def tell(market_id: str) -> Action:
-            if market_id not in found:
-                raise MarketAccountMissing(market_id=market_id)
-            market = found[market_id]
-            if market.account.state is not MarketState.DISPUTED:
-                return await self._authority.reconcile(market)
-            detail = "the dispute has ended and nobody voted: it stays DISPUTED until somebody does"
-            return Action(market_id, "await_dispute_votes", ok=False, detail=detail)
+def _in_words(tally: Tally) -> str:
+    wallets, stake = tally.counts, tally.stake
+    turnout = _percent(stake.total, tally.electorate_stake)
+    return (
+        f"{wallets.yes} of {wallets.total} wallets and {_percent(stake.yes, stake.total)} of the stake that "
+        f"voted agree; {turnout} of all stake voted"
+    )
 
-        actions = await each_market(market_ids, "await_dispute_votes", tell)
-        WITHOUT_VOTES.set(sum(action.action == "await_dispute_votes" for action in actions))
-        return actions
+
+def _percent(part: int, whole: int) -> str:
+    bps = share_bps(part, whole)
+    return f"{bps // 100}.{bps % 100:02d} %"

@@ -8,6 +8,7 @@ from zmartd import config
 from zmartd.chain.sender import TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
+from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due, finalization_errors
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, NotReconciled, Protocol
@@ -35,6 +36,7 @@ class MarketMonitor:
         self._settings: config.MarketMonitor = context.settings.market_monitor
         self._database = context.database
         self._program = context.program
+        self._trusted = context.voting.trusted_resolvers
         self.enabled = self._settings.enabled
         self.interval_seconds = self._settings.interval_seconds
 
@@ -48,14 +50,16 @@ class MarketMonitor:
                 protocol.before(self._waits_seconds(protocol)),
                 protocol.time,
                 self._settings.batch_size,
+                self._trusted,
             )
         found = await authority.markets(market.id for market in markets)
+        kept = {market.id for market in markets if market.kept}
 
         async def finalize(market_id: str) -> Action | None:
             market = found.get(market_id)
             if market is None:
                 return await self._problem(market_id, MarketAccountMissing(), protocol)
-            return await self._finalize(authority, market, protocol)
+            return await self._finalize(authority, market, market_id in kept, protocol)
 
         finalized = await each_market([market.id for market in markets], ACTION, finalize)
         await self._tidy(protocol)
@@ -69,10 +73,16 @@ class MarketMonitor:
             self._settings.safety_margin_seconds,
         )
 
-    async def _finalize(self, authority: Authority, market: ChainMarket, protocol: Protocol) -> Action | None:
-        if market.account.state is not MarketState.RESOLVING:
+    async def _finalize(
+        self, authority: Authority, market: ChainMarket, kept: bool, protocol: Protocol
+    ) -> Action | None:
+        account = market.account
+        if account.state is not MarketState.RESOLVING:
             return await self._reconcile(authority, market, protocol)
-        if protocol.now < market.account.resolution_proposed_at + self._waits_seconds(protocol):
+        if protocol.now < account.resolution_proposed_at + self._waits_seconds(protocol):
+            return None
+        # The index may be told anything for a while; whose resolution it is, the account says.
+        if not kept and not is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
             return None
         instruction = self._program.finalize_market(
             backend_authority=authority.address, market=market.address
@@ -84,7 +94,8 @@ class MarketMonitor:
             if market.account.state is not MarketState.RESOLVING:
                 return await self._reconcile(authority, market, protocol)
             return await self._problem(market.id, error, protocol)
-        return Action(market.id, ACTION, ok=True, detail="undisputed", signature=signature)
+        detail = "an admin decided to keep the outcome" if kept else "undisputed"
+        return Action(market.id, ACTION, ok=True, detail=detail, signature=signature)
 
     async def _reconcile(self, authority: Authority, market: ChainMarket, protocol: Protocol) -> Action:
         try:

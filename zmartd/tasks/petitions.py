@@ -18,19 +18,22 @@ ACTION = "initiate_dispute"
 
 
 class Petitions:
-    """Opens disputes. Any wallet could; the authority does when `dispute_petition_bps` of the holders ask."""
+    """Opens disputes. Any wallet could; the authority does when enough holders ask.
+
+    Enough are `dispute_petition_bps` of the stake, or of the holders with at least `min_stake_lamports`.
+    """
 
     def __init__(
-        self, settings: config.VoteAggregator, database: Database, program: Program, authority: Authority
+        self, voting: config.Voting, database: Database, program: Program, authority: Authority
     ) -> None:
-        self._petition_bps = settings.dispute_petition_bps
+        self._voting = voting
         self._database = database
         self._program = program
         self._authority = authority
 
     async def run(self, protocol: Protocol) -> list[Action]:
         async with self._database.service() as connection:
-            petitioned = await due.petitions(connection)
+            petitioned = await due.petitions(connection, self._voting.min_stake_lamports)
         carried = {market.id: market for market in petitioned if self._carries(market, protocol)}
         found = await self._authority.markets(carried)
 
@@ -42,9 +45,12 @@ class Petitions:
         return await each_market(carried, ACTION, open_dispute)
 
     def _carries(self, market: PetitionedMarket, protocol: Protocol) -> bool:
-        return market.resolution_proposed_at > protocol.before(
-            protocol.config.dispute_period
-        ) and votes.petition_carries(market.requests, market.holders, self._petition_bps)
+        if market.resolution_proposed_at <= protocol.before(protocol.config.dispute_period):
+            return False
+        least_bps = self._voting.dispute_petition_bps
+        return votes.petition_carries(market.requests, market.holders, least_bps) or votes.petition_carries(
+            market.requests_stake, market.holders_stake, least_bps
+        )
 
     async def _open(
         self, market: ChainMarket, petition: PetitionedMarket, protocol: Protocol
@@ -63,5 +69,7 @@ class Petitions:
             if now.account.state is MarketState.RESOLVING:
                 raise
             return await self._authority.reconcile(now)
-        detail = f"{petition.requests} of {petition.holders} holders ask for it"
+        percent = votes.share_bps(petition.requests_stake, petition.holders_stake) // 100
+        asking = f"{petition.requests} of {petition.holders} holders"
+        detail = f"{asking} and {percent} % of the stake ask for it"
         return Action(market.id, ACTION, ok=True, detail=detail, signature=signature)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from solders.pubkey import Pubkey
+
 from zmartd import config
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
 from zmartd.market import votes
 from zmartd.market.lifecycle import VoteKind
-from zmartd.store import due
+from zmartd.market.votes import VoteCounts
+from zmartd.store import due, tallies
 from zmartd.store.pool import Database
-from zmartd.store.votes import VoteCounts
+from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, ChainMarket, Protocol
 from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
@@ -18,15 +22,19 @@ from zmartd.tasks.base import Action
 class Proposals:
     """Approves what `min_proposal_votes` and the program's threshold let pass.
 
+    Keys cost nothing, so a vote counts if its wallet has traded before, or holds
+    `proposal_min_balance_lamports` when the votes are counted.
+
     Approving is the admin's. A daemon whose key is only the backend authority's records the counts, closes
-    the vote, and tells in each run that the admin's approval is missing.
+    the vote, and reports in each run that the admin's approval is missing.
     """
 
     def __init__(
-        self, settings: config.VoteAggregator, database: Database, program: Program, authority: Authority
+        self, voting: config.Voting, database: Database, rpc: Rpc, program: Program, authority: Authority
     ) -> None:
-        self._minimum_votes = settings.min_proposal_votes
+        self._voting = voting
         self._database = database
+        self._rpc = rpc
         self._program = program
         self._authority = authority
         self._ballots = Ballots(VoteKind.PROPOSAL, database, authority)
@@ -34,19 +42,34 @@ class Proposals:
     async def run(self, protocol: Protocol) -> list[Action]:
         threshold_bps = protocol.config.proposal_approval_threshold
         async with self._database.service() as connection:
-            passed = await due.passed_proposals(connection, self._minimum_votes, threshold_bps, protocol.time)
+            voted = await due.voted_proposals(
+                connection, self._voting.min_proposal_votes, threshold_bps, protocol.time
+            )
             left_open = await self._ballots.left_open(connection)
-        market_ids = dict.fromkeys([*left_open, *(market.id for market in passed)])
+        market_ids = dict.fromkeys([*left_open, *voted])
 
-        def decide(market: ChainMarket, counts: VoteCounts) -> Motion | Action | None:
-            return self._decide(market, counts, protocol.config)
+        async def decide(market: ChainMarket, tally: Tally) -> Motion | Action | None:
+            return self._decide(market, tally.counts, protocol.config)
 
-        return await self._ballots.settle(market_ids, decide, protocol)
+        return await self._ballots.settle(market_ids, self._count, decide, protocol)
+
+    async def _count(self, market_id: str) -> Tally | None:
+        async with self._database.service() as connection:
+            voters = await tallies.voters(connection, market_id)
+        traders = [voter.wallet for voter in voters if voter.has_traded]
+        others = [voter.wallet for voter in voters if not voter.has_traded]
+        minimum = self._voting.proposal_min_balance_lamports
+        if minimum:
+            balances = await self._rpc.balances_at_once([Pubkey.from_string(wallet) for wallet in others])
+            others = [str(wallet) for wallet, lamports in balances.items() if lamports >= minimum]
+        async with self._database.service() as connection:
+            return await tallies.count_proposal(connection, market_id, traders + others)
 
     def _decide(
         self, market: ChainMarket, counts: VoteCounts, config: GlobalConfig
     ) -> Motion | Action | None:
-        if not votes.passes(counts.yes, counts.no, config.proposal_approval_threshold, self._minimum_votes):
+        minimum_votes = self._voting.min_proposal_votes
+        if not votes.passes(counts.yes, counts.no, config.proposal_approval_threshold, minimum_votes):
             return None
         detail = f"{counts.yes} of {counts.total} votes like it"
         record = self._program.aggregate_proposal_votes(

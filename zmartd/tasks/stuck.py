@@ -44,6 +44,7 @@ async def find_stuck(database: Database, settings: config.MarketMonitor, protoco
         ended=long_ago,
         resolving=protocol.before(finalizable_after_seconds + GRACE_SECONDS),
         disputed=protocol.before(period_seconds + GRACE_SECONDS),
+        settling=protocol.before(GRACE_SECONDS),
     )
     async with database.service() as connection:
         found = await stuck.stuck(connection, deadlines, EXAMPLES)

@@ -1,4 +1,4 @@
-"""The task that acts on votes: approves proposals, settles disputes, and opens those that holders ask for."""
+"""The task that acts on votes and decisions: proposals, disputes, petitions, and resolutions by strangers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from zmartd.tasks.ballots import TASK
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.disputes import Disputes
+from zmartd.tasks.notices import Notices
 from zmartd.tasks.petitions import Petitions
 from zmartd.tasks.proposals import Proposals
+from zmartd.tasks.resolutions import Resolutions
 
 log = get_logger(__name__)
 
@@ -32,12 +34,14 @@ class VoteAggregator:
     async def run(self) -> list[Action]:
         """Raises NoAuthority, WrongAuthority, ProgramNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
-        database, program = self._context.database, self._context.program
+        database, program, voting = self._context.database, self._context.program, self._context.voting
+        notices = Notices(database, self._context.bus)
         protocol = await authority.protocol()
         parts = {
-            "proposals": Proposals(self._settings, database, program, authority).run(protocol),
-            "disputes": Disputes(database, program, authority).run(protocol),
-            "petitions": Petitions(self._settings, database, program, authority).run(protocol),
+            "proposals": Proposals(voting, database, self._context.rpc, program, authority).run(protocol),
+            "disputes": Disputes(voting, database, program, authority, notices).run(protocol),
+            "petitions": Petitions(voting, database, program, authority).run(protocol),
+            "resolutions": Resolutions(voting, database, program, authority, notices).run(protocol),
         }
         outcomes = await asyncio.gather(*parts.values(), return_exceptions=True)
         actions: list[Action] = []

@@ -23,6 +23,7 @@ PROJECTION = {
     "markets": "select * from markets order by id",
     "trades": "select *, null as created_at from trades order by tx_signature, event_index",
     "user_positions": "select * from user_positions order by market_id, user_wallet",
+    "dispute_electorate": "select * from dispute_electorate order by market_id, user_wallet",
     "proposal_votes": "select * from proposal_votes order by market_id, user_wallet",
     "dispute_votes": "select * from dispute_votes order by market_id, user_wallet",
     "market_events": "select * from market_events order by tx_signature, event_index",

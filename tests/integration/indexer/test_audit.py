@@ -13,7 +13,6 @@ from tests.integration.tasks.world import (
     CREATOR,
     HOLDERS,
     PROGRAM_ID,
-    RESOLVER,
     TREASURY,
     World,
     a_world,
@@ -70,7 +69,7 @@ async def test_markets_in_every_stage_equal_their_accounts(world: World) -> None
         user=HOLDERS[0].pubkey(), market=world.address(proposed), vote=True
     )
     await world.act(HOLDERS[0], vote)
-    await world.resolving(holders=2)
+    await world.resolving(*[10**8] * 2)
     await world.disputed()
     report = await audited(world)
     assert report.differences == ()
@@ -80,7 +79,7 @@ async def test_markets_in_every_stage_equal_their_accounts(world: World) -> None
 async def test_markets_that_are_over_equal_their_accounts_and_a_replay(
     world: World, database_url: str
 ) -> None:
-    quiet, disputed = await world.resolving(holders=2), await world.resolving(holders=2)
+    quiet, disputed = await world.resolving(*[10**8] * 2), await world.resolving(*[10**8] * 2)
     await world.travel(60)
     await world.dispute(disputed)
     await world.travel(4 * 86_400)
@@ -95,7 +94,7 @@ async def test_markets_that_are_over_equal_their_accounts_and_a_replay(
         )
         await world.act(AUTHORITY, finalize)
     claim = world.program.claim_winnings(
-        user=HOLDERS[0].pubkey(), market=world.address(disputed), resolver=RESOLVER.pubkey()
+        user=HOLDERS[0].pubkey(), market=world.address(disputed), resolver=CREATOR.pubkey()
     )
     await world.act(HOLDERS[0], claim)
     withdraw = world.program.withdraw_liquidity(creator=CREATOR.pubkey(), market=world.address(disputed))
@@ -194,7 +193,7 @@ async def replayed(world: World, database_url: str) -> ReplayReport:
 
 
 async def test_a_replay_from_genesis_gives_the_same_hashes(world: World, database_url: str) -> None:
-    await world.resolving(holders=2)
+    await world.resolving(*[10**8] * 2)
     await world.disputed()
     report = await replayed(world, database_url)
     assert [one.table for one in report.tables if not one.ok] == []

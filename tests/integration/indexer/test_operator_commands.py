@@ -16,7 +16,15 @@ from redis.asyncio import Redis
 from tests.integration.indexer.test_readmission import indexed_by_an_older_version, kind_of
 from tests.integration.indexer.test_reconcile import active, purchase
 from tests.integration.indexer.test_repair import alter
-from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, TREASURY, World, a_world
+from tests.integration.tasks.world import (
+    AUTHORITY,
+    HOLDERS,
+    PROGRAM_ID,
+    RESOLVER,
+    TREASURY,
+    World,
+    a_world,
+)
 from zmartd.store import inbox
 from zmartd.store.pool import Database
 
@@ -199,3 +207,30 @@ async def test_a_check_says_what_the_programs_fee_wallet_lacks(world: World, zma
         assert finding["ok"] is ok
         assert wallet in finding["detail"]
         assert ok or f"send it at least {890_880 - lamports}" in finding["detail"]
+
+
+async def test_the_operator_decides_about_a_market_once(
+    world: World, zmartd: Zmartd, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    market_id = await world.resolving(10**9, resolver=RESOLVER)
+    await world.travel(60)
+    reason = "a stranger resolved it within a minute"
+    status, printed = await zmartd("decide", market_id, "--because", reason)
+    assert (status, "--keep, --overturn or --refund" in printed) == (2, True)
+    status, printed = await zmartd("decide", market_id, "--refund", "--because", "no")
+    assert (status, "10 to 2000 characters" in printed) == (2, True)
+
+    status, printed = await zmartd("decide", market_id, "--refund", "--because", reason)
+
+    assert status == 0, printed
+    assert f"decided for {market_id} (RESOLVING): refund, because {reason}" in printed
+    status, printed = await zmartd("decide", market_id, "--keep", "--because", reason)
+    assert (status, "a decision cannot be changed" in printed) == (1, True)
+    environment["ZMARTD_SOLANA_AUTHORITY_KEYPAIR_PATH"] = str(tmp_path / "authority.json")
+    (tmp_path / "authority.json").write_text(AUTHORITY.to_json())
+    (tmp_path / "authority.json").chmod(0o600)
+    status, printed = await zmartd("tick", "vote_aggregator", "--json")
+    assert status == 0, printed
+    ((action,),) = [report["actions"] for report in json.loads(printed)]
+    assert (action["market_id"], action["action"], action["ok"]) == (market_id, "refund_resolution", True)
+    assert (await world.account(market_id)).final_outcome is None

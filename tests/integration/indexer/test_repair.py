@@ -17,7 +17,6 @@ from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World,
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.indexer.repair import Repair, Repairer
-from zmartd.market.lifecycle import VoteKind
 from zmartd.store.pool import Database
 
 UNKNOWN_SIGNATURE = "2" * 88
@@ -115,7 +114,7 @@ async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIter
 
 
 async def a_market_that_is_over(world: World) -> str:
-    market_id = await world.resolving(holders=3)
+    market_id = await world.resolving(*[10**8] * 3)
     market = world.address(market_id)
     await world.travel(4 * 86_400)
     finalize = world.program.finalize_market(backend_authority=AUTHORITY.pubkey(), market=market)
@@ -193,7 +192,7 @@ async def test_what_truncated_logs_leave_out_is_worked_out_again(world: World, d
 async def test_a_repair_leaves_what_the_chain_does_not_decide(world: World) -> None:
     market_id = await active(world)
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
-    await world.vote(VoteKind.PROPOSAL, await world.proposal(), 2)
+    await world.vote_on_proposal(await world.proposal(), 2)
     kept = (
         "select id, tx_signature from trades",
         "select market_id, user_wallet, vote, source from proposal_votes order by 1, 2",

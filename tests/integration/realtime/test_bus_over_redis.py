@@ -26,7 +26,7 @@ async def test_every_kind_of_message_arrives_as_it_was_sent_and_in_order(bus: Bu
         message(7, trade()),
         message(7, PriceUpdate(price_yes=1, shares_yes=2, shares_no=18_446_744_073_709_551_615)),
         message(7, state(3)),
-        message(7, VoteCast(vote_type=VoteKind.DISPUTE, vote=False, user_wallet="w")),
+        message(7, VoteCast(vote_type=VoteKind.DISPUTE)),
         message(7, DiscussionChange(action="deleted", discussion_id="d", user_wallet="w")),
     ]
     await bus.publish(sent)
@@ -43,7 +43,7 @@ async def test_each_kind_has_the_channel_that_other_programs_know(bus: Bus, redi
                 message(1, state()),
                 message(1, PriceUpdate(price_yes=1, shares_yes=0, shares_no=0)),
                 message(1, trade()),
-                message(1, VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet="w")),
+                message(1, VoteCast(vote_type=VoteKind.PROPOSAL)),
                 message(1, DiscussionChange(action="created", discussion_id="d", user_wallet="w")),
             ]
         )

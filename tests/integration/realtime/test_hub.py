@@ -95,7 +95,7 @@ async def test_a_market_that_is_in_the_firehose_anyway_comes_once(hub: Hub, bus:
 
 async def test_votes_reach_the_subscribers_of_their_market(hub: Hub, bus: Bus) -> None:
     outlet = await subscriber(hub, MARKET)
-    vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet=TRADER)
+    vote = VoteCast(vote_type=VoteKind.PROPOSAL)
     await bus.publish([message(0, vote, market_id=OTHER_MARKET), message(0, vote)])
     await outlet.until(lambda out: out.frames[-1]["type"] == "vote")
     assert len(outlet.frames) == 2
@@ -147,7 +147,7 @@ async def test_a_vote_is_no_part_of_a_snapshot_and_is_held_for_who_joins(
     outlet = RecordingOutlet()
     joining = asyncio.create_task(hub.subscribe(hub.connect(outlet), MARKET))
     await markets.reading.wait()
-    await bus.publish([message(5, VoteCast(vote_type=VoteKind.DISPUTE, vote=True, user_wallet=TRADER))])
+    await bus.publish([message(5, VoteCast(vote_type=VoteKind.DISPUTE))])
     await witness.until(lambda out: len(out.seqs("vote")) == 1)
     markets.free.set()
     await joining

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from asyncpg import Connection
@@ -98,6 +99,16 @@ def tables(of: str) -> dict[str, Table]:
             {"market_id": market_id(f"counted {name}"), "kind": "proposal", "yes": 1, "no": 0},
             f"market_id = '{market_id(f'counted {name}')}'",
             "yes = 2",
+        ),
+        "dispute_electorate": Table(
+            {"market_id": market_id(f"held {name}"), "user_wallet": of, "stake": 1},
+            f"{by_wallet} and market_id = '{market_id(f'held {name}')}'",
+            "stake = 2",
+        ),
+        "market_decisions": Table(
+            {"market_id": disputed, "state": "DISPUTED", "decision": "keep", "because": "it is on record"},
+            f"market_id = '{disputed}'",
+            "decision = 'refund'",
         ),
         "dispute_requests": Table(
             {"market_id": resolving, "user_wallet": of}, by_wallet, "requested_at = now()"
@@ -210,9 +221,8 @@ async def insert_markets(administrator: Connection) -> None:
     for name in OWNERS.values():
         await insert_market(administrator, f"proposed {name}", MarketState.PROPOSED)
         await insert_market(administrator, f"counted {name}", MarketState.PROPOSED)
-        await insert_market(administrator, f"disputed {name}", MarketState.DISPUTED)
+        await insert_market(administrator, f"held {name}", MarketState.RESOLVING)
+        disputed = await insert_market(administrator, f"disputed {name}", MarketState.DISPUTED)
         resolving = await insert_market(administrator, f"resolving {name}", MarketState.RESOLVING)
-        for holder in OWNERS:
-            await insert(
-                administrator, "user_positions", market_id=resolving, user_wallet=holder, shares_yes=1
-            )
+        for market, holder in product((disputed, resolving), OWNERS):
+            await insert(administrator, "dispute_electorate", market_id=market, user_wallet=holder, stake=1)

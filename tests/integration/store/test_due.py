@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
-from rows import NOON, insert, insert_market, insert_position, market_id, signature, wallet
+from rows import NOON, insert, insert_market, market_id, signature, wallet
 
+from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import dispute_requests, due, finalization_errors
+from zmartd.store import decisions, dispute_requests, due, finalization_errors
 from zmartd.store.dispute_requests import DisputeRequestRefused, Standing
+from zmartd.store.due import UndisputedMarket
 from zmartd.store.rls import Caller
-from zmartd.store.votes import VoteCounts
 
 HOUR = timedelta(hours=1)
 
@@ -27,6 +28,24 @@ async def insert_votes(connection, table: str, market: str, likes: int, dislikes
         )
 
 
+async def insert_resolved(connection, name: str, proposed_at: datetime, resolver: str = "creator") -> str:
+    return await insert_market(
+        connection,
+        name,
+        MarketState.RESOLVING,
+        resolution_proposed_at=proposed_at,
+        resolver_wallet=wallet(resolver),
+    )
+
+
+async def insert_holder(connection, market: str, name: str, stake: int) -> None:
+    await insert(connection, "dispute_electorate", market_id=market, user_wallet=wallet(name), stake=stake)
+
+
+async def undisputed(connection, now: datetime, limit: int) -> tuple[UndisputedMarket, ...]:
+    return await due.undisputed(connection, NOON, now, limit, [])
+
+
 @pytest.mark.parametrize(
     ("likes", "dislikes", "passes"),
     [(7, 3, True), (69, 31, False), (70, 30, True), (3, 0, False), (0, 10, False)],
@@ -37,11 +56,26 @@ async def test_a_proposal_is_due_with_enough_votes_and_seventy_percent_of_them(
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.PROPOSED)
         await insert_votes(connection, "proposal_votes", market, likes, dislikes)
-        found = await due.passed_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+        other = await insert_market(connection, "other")
+        await connection.execute(
+            """
+            insert into user_positions (market_id, user_wallet, trades_count)
+            select $1, user_wallet, 1 from proposal_votes
+            """,
+            other,
+        )
+        found = await due.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
 
-    assert [(one.id, one.counts) for one in found] == (
-        [(market, VoteCounts(likes, dislikes))] if passes else []
-    )
+    assert found == ((market,) if passes else ())
+
+
+async def test_dislikes_of_wallets_that_never_traded_keep_no_proposal_from_being_counted(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.PROPOSED)
+        await insert_votes(connection, "proposal_votes", market, 10, 90)
+        found = await due.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+
+    assert found == (market,)
 
 
 async def test_only_proposals_are_due_for_approval(database):
@@ -49,9 +83,9 @@ async def test_only_proposals_are_due_for_approval(database):
         for state in MarketState:
             market = await insert_market(connection, state.name, state)
             await insert_votes(connection, "proposal_votes", market, 10, 0)
-        found = await due.passed_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+        found = await due.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
 
-    assert [one.id for one in found] == [market_id("PROPOSED")]
+    assert found == (market_id("PROPOSED"),)
 
 
 async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(database):
@@ -66,7 +100,21 @@ async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(d
         await insert_votes(connection, "dispute_votes", voted, 2, 1)
         found = await due.ended_disputes(connection, initiated_until=NOON, now=NOON)
 
-    assert [(one.id, one.counts) for one in found] == [(voted, VoteCounts(2, 1)), (silent, VoteCounts(0, 0))]
+    assert found == (voted, silent)
+
+
+async def test_a_dispute_is_due_once_an_admin_has_decided(database):
+    async with database.service() as connection:
+        market = await insert_market(connection, "m", MarketState.DISPUTED, dispute_initiated_at=NOON + HOUR)
+        await decisions.record(
+            connection,
+            market,
+            MarketState.DISPUTED,
+            decision=Decision.REFUND,
+            because="nobody could know",
+            decided_by=None,
+        )
+        assert await due.ended_disputes(connection, initiated_until=NOON, now=NOON) == (market,)
 
 
 async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(database):
@@ -76,21 +124,40 @@ async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(d
             ("first", NOON - 2 * HOUR),
             ("early", NOON + HOUR),
         ):
-            await insert_market(connection, name, MarketState.RESOLVING, resolution_proposed_at=proposed_at)
+            await insert_resolved(connection, name, proposed_at)
         await insert_market(connection, "active", resolution_proposed_at=NOON - 3 * HOUR)
-        found = await due.undisputed(connection, proposed_until=NOON, now=NOON, limit=10)
-        limited = await due.undisputed(connection, proposed_until=NOON, now=NOON, limit=1)
+        found = await undisputed(connection, NOON, 10)
+        limited = await undisputed(connection, NOON, 1)
 
     assert [one.id for one in found] == [market_id("first"), market_id("second")]
     assert [one.id for one in limited] == [market_id("first")]
 
 
+async def test_what_a_stranger_proposed_is_not_due_unless_an_admin_keeps_it(database):
+    async with database.service() as connection:
+        stranger = await insert_resolved(connection, "stranger", NOON - HOUR, resolver="stranger")
+        trusted = await insert_resolved(connection, "trusted", NOON - HOUR, resolver="trusted")
+        trusted_wallets = [wallet("trusted")]
+        found = await due.undisputed(connection, NOON, NOON, 10, trusted_wallets)
+        assert [(one.id, one.kept) for one in found] == [(trusted, False)]
+        assert await due.strangers_resolutions(connection, trusted_wallets) == (stranger,)
+        await decisions.record(
+            connection,
+            stranger,
+            MarketState.RESOLVING,
+            decision=Decision.KEEP,
+            because="it is true all the same",
+            decided_by=wallet("admin"),
+        )
+        found = await due.undisputed(connection, NOON, NOON, 10, trusted_wallets)
+
+    assert {(one.id, one.kept) for one in found} == {(trusted, False), (stranger, True)}
+
+
 async def test_a_market_that_keeps_failing_does_not_keep_the_others_waiting(database):
     async with database.service() as connection:
-        failing = await insert_market(
-            connection, "failing", MarketState.RESOLVING, resolution_proposed_at=NOON - 2 * HOUR
-        )
-        await insert_market(connection, "good", MarketState.RESOLVING, resolution_proposed_at=NOON - HOUR)
+        failing = await insert_resolved(connection, "failing", NOON - 2 * HOUR)
+        await insert_resolved(connection, "good", NOON - HOUR)
         error = await finalization_errors.record(
             connection,
             failing,
@@ -99,8 +166,8 @@ async def test_a_market_that_keeps_failing_does_not_keep_the_others_waiting(data
             error_message="the loss is too great",
             now=NOON,
         )
-        while_waiting = await due.undisputed(connection, proposed_until=NOON, now=NOON, limit=1)
-        afterwards = await due.undisputed(connection, proposed_until=NOON, now=error.next_attempt_at, limit=1)
+        while_waiting = await undisputed(connection, NOON, 1)
+        afterwards = await undisputed(connection, error.next_attempt_at, 1)
 
     assert [one.id for one in while_waiting] == [market_id("good")]
     assert [one.id for one in afterwards] == [failing]
@@ -144,9 +211,8 @@ async def test_solved_errors_are_forgotten_in_the_end(database):
 async def test_holders_petition_for_a_dispute_once_each(database):
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.RESOLVING, resolution_proposed_at=NOON)
-        for name in ("alice", "bob", "carol"):
-            await insert_position(connection, market, wallet(name))
-        await insert_position(connection, market, wallet("gone"), shares_yes=0)
+        for name, stake in (("alice", 60), ("bob", 30), ("carol", 10), ("dust", 1)):
+            await insert_holder(connection, market, name, stake)
 
     async def ask(name: str) -> bool:
         async with database.caller(Caller(wallet(name))) as connection:
@@ -155,19 +221,20 @@ async def test_holders_petition_for_a_dispute_once_each(database):
     assert await ask("alice")
     assert not await ask("alice")
     assert await ask("bob")
-    for outsider in ("gone", "stranger"):
+    for outsider in ("stranger",):
         with pytest.raises(DisputeRequestRefused):
             await ask(outsider)
     async with database.service() as connection:
-        assert await dispute_requests.standing(connection, market) == Standing(requests=2, holders=3)
-        (petition,) = await due.petitions(connection)
+        assert await dispute_requests.standing(connection, market, 10) == Standing(requests=2, holders=3)
+        (petition,) = await due.petitions(connection, 10)
     assert (petition.id, petition.requests, petition.holders) == (market, 2, 3)
+    assert (petition.requests_stake, petition.holders_stake) == (90, 101)
 
 
 async def test_no_dispute_is_asked_for_outside_of_resolving(database):
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.ACTIVE)
-        await insert_position(connection, market, wallet("alice"))
+        await insert_holder(connection, market, "alice", 10)
 
     async def ask() -> None:
         async with database.caller(Caller(wallet("alice"))) as connection:

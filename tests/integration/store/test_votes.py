@@ -7,12 +7,13 @@ import pytest
 from rows import insert, insert_market, market_id, signature, wallet
 
 from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.market.votes import VoteCounts
 from zmartd.store import tallies, votes
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.pool import Database
 from zmartd.store.rls import Caller
 from zmartd.store.tallies import Tally
-from zmartd.store.votes import AlreadyVoted, Vote, VoteCounts, VotingClosed
+from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 
 ALICE = wallet("alice")
 STATES_BUT = {kind: [state for state in MarketState if state is not kind.open_state] for kind in VoteKind}
@@ -24,18 +25,37 @@ async def cast(database: Database, kind: VoteKind, market: str, voter: str, vote
 
 
 async def open_market(database: Database, kind: VoteKind) -> str:
+    """A market to vote on, in which Alice and Bob held shares."""
     async with database.service() as connection:
-        return await insert_market(connection, "m", kind.open_state)
+        market = await insert_market(connection, "m", kind.open_state)
+        for holder in (ALICE, wallet("bob")):
+            await insert(connection, "dispute_electorate", market_id=market, user_wallet=holder, stake=1)
+    return market
+
+
+async def hold(database: Database, market: str, holder: str, stake: int) -> None:
+    async with database.service() as connection:
+        await insert(connection, "dispute_electorate", market_id=market, user_wallet=holder, stake=stake)
 
 
 async def take(database: Database, kind: VoteKind, market: str) -> Tally:
+    """Close the votes and count all of them."""
     async with database.service() as connection:
-        return await tallies.take(connection, kind, market)
+        await tallies.close(connection, kind, market)
+    async with database.service() as connection:
+        if kind is VoteKind.DISPUTE:
+            tally = await tallies.count_dispute(connection, market)
+        else:
+            voters = [voter.wallet for voter in await tallies.voters(connection, market)]
+            tally = await tallies.count_proposal(connection, market, voters)
+    assert tally is not None
+    return tally
 
 
 async def counts(database: Database, market: str) -> dict[VoteKind, VoteCounts]:
     async with database.service() as connection:
-        return await votes.counts(connection, market)
+        standing = await votes.standing(connection, market)
+    return {kind: one.counts for kind, one in standing.items()}
 
 
 @pytest.mark.parametrize("kind", VoteKind)
@@ -176,3 +196,48 @@ async def test_every_vote_is_either_in_the_tally_or_refused(database):
     assert sum(accepted) >= 5
     assert tally.counts.total == sum(accepted)
     assert (await counts(database, market))[VoteKind.PROPOSAL] == tally.counts
+
+
+async def test_a_disputes_votes_are_counted_by_wallet_and_by_stake_and_others_not_at_all(database):
+    market = await open_market(database, VoteKind.DISPUTE)
+    for name, stake in (("whale", 1_000), ("silent", 500), ("gift", 0)):
+        await hold(database, market, wallet(name), stake)
+    await cast(database, VoteKind.DISPUTE, market, ALICE, vote=False)
+    await cast(database, VoteKind.DISPUTE, market, wallet("bob"), vote=False)
+    await cast(database, VoteKind.DISPUTE, market, wallet("whale"), vote=True)
+    await cast(database, VoteKind.DISPUTE, market, wallet("gift"), vote=True)
+    with pytest.raises(NotAHolder):
+        await cast(database, VoteKind.DISPUTE, market, wallet("stranger"))
+    async with database.service() as connection:
+        await insert(
+            connection,
+            "dispute_votes",
+            market_id=market,
+            user_wallet=wallet("stranger"),
+            vote=True,
+            source="chain",
+            tx_signature=signature("stranger"),
+        )
+        assert (await votes.standing(connection, market))[VoteKind.DISPUTE].not_counted == 1
+
+    tally = await take(database, VoteKind.DISPUTE, market)
+
+    assert (tally.counts, tally.stake) == (VoteCounts(2, 2), VoteCounts(1_000, 2))
+    assert (tally.electorate_wallets, tally.electorate_stake, tally.not_counted) == (5, 1_502, 1)
+
+
+async def test_a_proposals_votes_count_for_the_wallets_that_are_eligible(database):
+    market = await open_market(database, VoteKind.PROPOSAL)
+    for name in ("trader", "poor"):
+        await cast(database, VoteKind.PROPOSAL, market, wallet(name))
+    async with database.service() as connection:
+        await insert(
+            connection, "user_positions", market_id=market, user_wallet=wallet("trader"), trades_count=1
+        )
+        voters = await tallies.voters(connection, market)
+        await tallies.close(connection, VoteKind.PROPOSAL, market)
+        tally = await tallies.count_proposal(
+            connection, market, [voter.wallet for voter in voters if voter.has_traded]
+        )
+    assert tally is not None
+    assert (tally.counts, tally.not_counted) == (VoteCounts(1, 0), 1)

@@ -19,7 +19,7 @@ PROPOSED, APPROVED = MarketState.PROPOSED, MarketState.APPROVED
 
 async def popular_proposal(world: World) -> str:
     market_id = await world.proposal()
-    await world.vote(VoteKind.PROPOSAL, market_id, yes=3, no=1)
+    await world.vote_on_proposal(market_id, yes=3, no=1)
     return market_id
 
 
@@ -39,15 +39,15 @@ async def test_a_proposal_that_enough_wallets_like_is_approved_in_one_transactio
 
 async def test_too_few_votes_or_too_few_likes_approve_nothing_and_voting_goes_on(world: World) -> None:
     too_few = await world.proposal()
-    await world.vote(VoteKind.PROPOSAL, too_few, yes=2)
+    await world.vote_on_proposal(too_few, yes=2)
     unloved = await world.proposal()
-    await world.vote(VoteKind.PROPOSAL, unloved, yes=2, no=1)
+    await world.vote_on_proposal(unloved, yes=2, no=1)
 
     assert await VoteAggregator(world.own.context()).run() == []
 
     for market_id in (too_few, unloved):
         assert await world.states(market_id) == (PROPOSED, PROPOSED)
-        await world.vote(VoteKind.PROPOSAL, market_id, yes=1)
+        await world.vote_on_proposal(market_id, yes=1)
 
 
 async def test_votes_are_refused_while_they_are_counted_and_the_killed_count_is_the_one_sent(
@@ -59,7 +59,7 @@ async def test_votes_are_refused_while_they_are_counted_and_the_killed_count_is_
     await world.misbehave()
 
     with pytest.raises(VotingClosed):
-        await world.vote(VoteKind.PROPOSAL, market_id, yes=1)
+        await world.vote_on_proposal(market_id, yes=1)
     (action,) = await VoteAggregator(world.own.context()).run()
 
     assert action.detail == "3 of 4 votes like it"
@@ -139,7 +139,7 @@ async def test_an_expired_transaction_opens_the_votes_again_and_the_next_run_sen
     await world.misbehave()
 
     assert (expired.ok, expired.action) == (False, "approve_proposal")
-    await world.vote(VoteKind.PROPOSAL, market_id, yes=1)
+    await world.vote_on_proposal(market_id, yes=1)
     (approved,) = await VoteAggregator(world.own.context()).run()
     assert approved.detail == "4 of 5 votes like it"
     assert await world.outbox(market_id) == [("approve_proposal", "expired"), ("approve_proposal", "landed")]
@@ -172,7 +172,7 @@ async def test_a_count_is_void_when_another_run_opened_the_votes_again(world: Wo
         await world.until(lambda: world.closed_votes(market_id))
         async with world.database.service() as connection:
             await tallies.release(connection, VoteKind.PROPOSAL, market_id)
-        await world.vote(VoteKind.PROPOSAL, market_id, yes=0, no=1)
+        await world.vote_on_proposal(market_id, yes=0, no=1)
         await world.misbehave()
         (action,) = await run
 
@@ -195,7 +195,7 @@ async def test_without_the_admins_key_the_counts_are_recorded_once_and_the_appro
         assert (waiting.action, waiting.ok) == ("awaiting_admin_approval", False)
         assert await world.outbox(market_id) == [("aggregate_proposal_votes", "landed")]
         with pytest.raises(VotingClosed):
-            await world.vote(VoteKind.PROPOSAL, market_id, yes=1)
+            await world.vote_on_proposal(market_id, yes=1)
         approve = world.program.approve_proposal(admin=ADMIN.pubkey(), market=world.address(market_id))
         await world.act(ADMIN, approve)
         (noticed,) = await VoteAggregator(world.own.context()).run()

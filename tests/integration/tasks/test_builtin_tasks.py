@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from world import World
 
-from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard
 from zmartd.tasks.base import Action
 from zmartd.tasks.leaderboard import Leaderboard
@@ -31,7 +31,7 @@ async def test_the_reconciler_applies_what_no_webhook_brought_and_then_finds_not
         None, "repair", ok=True, detail="1 of 2 transactions were missing, with 1 new events"
     )
     assert await world.states(market_id) == (MarketState.PROPOSED, MarketState.PROPOSED)
-    await world.vote(VoteKind.PROPOSAL, market_id, yes=1)
+    await world.vote_on_proposal(market_id, yes=1)
     assert await Reconciler(world.own.context()).run() == []
 
 

@@ -106,8 +106,9 @@ async def test_a_market_that_the_chain_does_not_know_is_told_and_holds_up_no_oth
     async with world.database.service() as connection:
         await connection.execute(
             """
-            insert into markets (id, on_chain_address, state, chain_confirmed, resolution_proposed_at)
-            values ($1, $2, 'RESOLVING', true, 'epoch')
+            insert into markets (id, on_chain_address, state, chain_confirmed, resolution_proposed_at,
+                                 creator_wallet, resolver_wallet)
+            values ($1, $2, 'RESOLVING', true, 'epoch', $2, $2)
             """,
             UNKNOWN_MARKET,
             str(AUTHORITY.pubkey()),

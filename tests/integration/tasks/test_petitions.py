@@ -11,7 +11,7 @@ RESOLVING, DISPUTED = MarketState.RESOLVING, MarketState.DISPUTED
 
 
 async def test_the_authority_opens_a_dispute_when_enough_holders_ask_for_it(world: World) -> None:
-    market_id = await world.resolving(holders=4)
+    market_id = await world.resolving(*[10**8] * 4)
     half = world.own.context(dispute_petition_bps=5_000)
     await world.travel(60)
     await world.request_dispute(market_id, HOLDERS[0])
@@ -24,14 +24,14 @@ async def test_the_authority_opens_a_dispute_when_enough_holders_ask_for_it(worl
     assert (action.action, action.ok, action.detail) == (
         "initiate_dispute",
         True,
-        "2 of 4 holders ask for it",
+        "2 of 4 holders and 50 % of the stake ask for it",
     )
     assert await world.states(market_id) == (DISPUTED, DISPUTED)
     assert (await world.account(market_id)).dispute_initiator == AUTHORITY.pubkey()
 
 
 async def test_a_petition_that_carries_after_the_window_has_closed_opens_nothing(world: World) -> None:
-    market_id = await world.resolving(holders=1)
+    market_id = await world.resolving(10**8)
     await world.request_dispute(market_id, HOLDERS[0])
     await world.travel(DISPUTE_PERIOD_SECONDS)
     assert await VoteAggregator(world.own.context()).run() == []
@@ -39,7 +39,7 @@ async def test_a_petition_that_carries_after_the_window_has_closed_opens_nothing
 
 
 async def test_two_daemons_open_one_dispute(world: World) -> None:
-    market_id = await world.resolving(holders=1)
+    market_id = await world.resolving(10**8)
     await world.request_dispute(market_id, HOLDERS[0])
     await world.travel(60)
     async with world.daemon() as other:
@@ -52,7 +52,7 @@ async def test_two_daemons_open_one_dispute(world: World) -> None:
 
 
 async def test_a_dispute_that_a_wallet_opened_first_is_only_indexed(world: World) -> None:
-    market_id = await world.resolving(holders=1)
+    market_id = await world.resolving(10**8)
     await world.request_dispute(market_id, HOLDERS[0])
     await world.travel(60)
     await world.dispute(market_id, indexed=False)

@@ -3,92 +3,335 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from world import AUTHORITY, DISPUTE_PERIOD_SECONDS, World, killed_once
+from world import (
+    AUTHORITY,
+    DISPUTE_PERIOD_SECONDS,
+    HOLDERS,
+    MIN_BALANCE_LAMPORTS,
+    World,
+    keypair,
+    killed_once,
+)
 
+from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store.decisions import AlreadyDecided
+from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
+from zmartd.tasks.base import Action
+from zmartd.tasks.deciding import Deciding, NothingToDecide
+from zmartd.tasks.notices import Notices
 from zmartd.tasks.vote_aggregator import VoteAggregator
 
 DISPUTED, FINALIZED = MarketState.DISPUTED, MarketState.FINALIZED
+SOL = 10**9
+DAY_SECONDS = 86_400
 
 
-async def ended_dispute(world: World, yes: int, no: int = 0) -> str:
-    market_id = await world.disputed()
-    await world.vote(VoteKind.DISPUTE, market_id, yes, no)
+async def ended_dispute(world: World, *stakes_and_votes: tuple[int, bool | None]) -> str:
+    """HOLDERS paid so many lamports for NO, and voted so; None: did not vote."""
+    market_id = await world.disputed(*(stake for stake, _ in stakes_and_votes))
+    for holder, (_, vote) in zip(HOLDERS, stakes_and_votes, strict=False):
+        if vote is not None:
+            await world.vote(VoteKind.DISPUTE, market_id, holder, vote)
     await world.travel(DISPUTE_PERIOD_SECONDS)
     return market_id
 
 
+async def run(world: World, **settings: object) -> list[Action]:
+    return await VoteAggregator(world.own.context(**settings)).run()
+
+
+async def waits_for(world: World, market_id: str) -> tuple[bool, bool]:
+    """Whether the market's row says that it awaits a decision, and that it settles at a time."""
+    (row,) = await world.fetch(
+        "select awaiting_decision, settles_at is not null from markets where id = $1", market_id
+    )
+    return row[0], row[1]
+
+
+def deciding(world: World) -> Deciding:
+    return Deciding(world.database, world.own.rpc, world.program, Notices(world.database, world.bus), ())
+
+
 @pytest.mark.parametrize(
-    ("agree", "disagree", "outcome", "detail"),
+    ("votes", "outcome", "counts"),
     [
-        (3, 2, False, "3 of 5 votes agree: the outcome flipped to NO"),
-        (1, 1, True, "1 of 2 votes agree: the outcome stays YES"),
+        ([(SOL, True), (SOL, True), (SOL, True), (SOL, False)], False, (3, 1)),
+        ([(SOL, True), (SOL, False)], True, (1, 1)),
+        ([(SOL, False), (SOL, False), (SOL, None)], True, (0, 2)),
     ],
 )
-async def test_a_dispute_is_settled_by_its_votes(
-    world: World, agree: int, disagree: int, outcome: bool, detail: str
+async def test_a_dispute_is_settled_where_wallets_and_stake_say_the_same(
+    world: World, votes: list[tuple[int, bool | None]], outcome: bool, counts: tuple[int, int]
 ) -> None:
-    market_id = await ended_dispute(world, agree, disagree)
+    market_id = await ended_dispute(world, *votes)
 
-    (action,) = await VoteAggregator(world.own.context()).run()
+    (action,) = await run(world)
 
-    assert (action.action, action.ok, action.detail) == ("finalize_market", True, detail)
+    assert (action.action, action.ok) == ("finalize_market", True)
     account = await world.account(market_id)
     assert (account.final_outcome, account.was_disputed) == (outcome, True)
-    assert (account.dispute_agree, account.dispute_disagree) == (agree, disagree)
+    assert (account.dispute_agree, account.dispute_disagree) == counts
     assert await world.states(market_id) == (FINALIZED, FINALIZED)
     assert await world.closed_votes(market_id) == []
+    assert await waits_for(world, market_id) == (False, False)
+
+
+async def test_fresh_wallets_overturn_nothing_and_are_refused_at_the_door(world: World) -> None:
+    market_id = await world.disputed(20 * SOL, 20 * SOL, 20 * SOL)
+    for holder in HOLDERS[:3]:
+        await world.vote(VoteKind.DISPUTE, market_id, holder, False)
+
+    for number in range(6):
+        with pytest.raises(NotAHolder):
+            await world.vote(VoteKind.DISPUTE, market_id, keypair(f"fresh {number}"), True)
+    for number in range(6):
+        stranger = keypair(f"rich stranger {number}")
+        await world.cheat("surfnet_setAccount", str(stranger.pubkey()), {"lamports": SOL})
+        await world.vote_on_chain(market_id, stranger, True)
+    await world.travel(DISPUTE_PERIOD_SECONDS)
+    (action,) = await run(world)
+
+    assert action.detail.startswith(
+        "0 of 3 wallets and 0.00 % of the stake that voted agree; 100.00 % of all"
+    )
+    account = await world.account(market_id)
+    assert (account.final_outcome, account.dispute_agree, account.dispute_disagree) == (True, 0, 3)
+
+
+async def test_a_stake_that_is_split_over_a_hundred_wallets_decides_nothing_alone(world: World) -> None:
+    market_id = await world.active()
+    split = [keypair(f"split {number}") for number in range(100)]
+    await world.buy(market_id, HOLDERS[0], 20 * SOL)
+    for wallet in split:
+        await world.cheat("surfnet_setAccount", str(wallet.pubkey()), {"lamports": SOL})
+        await world.buy(market_id, wallet, 10**8)
+    await world.resolve(market_id)
+    await world.travel(60)
+    await world.dispute(market_id)
+    await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[0], False)
+    for wallet in split:
+        await world.vote(VoteKind.DISPUTE, market_id, wallet, True)
+    await world.travel(DISPUTE_PERIOD_SECONDS)
+
+    (action,) = await run(world)
+
+    assert (action.action, action.ok) == ("await_decision", False)
+    assert action.detail.startswith("wallets and stake say different things (100 of 101 wallets and 33.")
+    assert await world.states(market_id) == (DISPUTED, DISPUTED)
+
+
+async def test_a_whale_alone_decides_nothing(world: World) -> None:
+    market_id = await ended_dispute(world, (100 * SOL, True), (SOL, False), (SOL, False), (SOL, False))
+    for _ in range(2):
+        (action,) = await run(world)
+        assert (action.action, action.ok) == ("await_decision", False)
+        assert "1 of 4 wallets and 97." in action.detail
+    assert await world.states(market_id) == (DISPUTED, DISPUTED)
+    assert await waits_for(world, market_id) == (True, False)
+    assert await world.outbox(market_id) == []
+    with pytest.raises(VotingClosed):
+        await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[4], True)
+
+
+async def test_too_little_stake_decides_nothing(world: World) -> None:
+    market_id = await ended_dispute(world, (100 * SOL, None), (SOL, True), (SOL, True))
+    (action,) = await run(world)
+    assert action.detail.startswith("too little of the stake has voted")
+    assert await world.states(market_id) == (DISPUTED, DISPUTED)
+
+
+async def test_who_sold_before_the_outcome_was_proposed_has_no_vote(world: World) -> None:
+    market_id = await world.active()
+    for holder in HOLDERS[:3]:
+        await world.buy(market_id, holder, SOL)
+    await world.sell(market_id, HOLDERS[0], await world.shares(market_id, HOLDERS[0]))
+    half = await world.shares(market_id, HOLDERS[1]) // 2
+    await world.sell(market_id, HOLDERS[1], half)
+    await world.resolve(market_id)
+    await world.travel(60)
+    await world.dispute(market_id)
+
+    with pytest.raises(NotAHolder):
+        await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[0], True)
+    await world.vote_on_chain(market_id, HOLDERS[0], True)
+    await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[1], True)
+    await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[2], False)
+    await world.travel(DISPUTE_PERIOD_SECONDS)
+    (action,) = await run(world)
+
+    assert action.action == "finalize_market"
+    assert action.detail.startswith("1 of 2 wallets and 33.")
+    ((stake_of_half, stake_of_all),) = await world.fetch(
+        """
+        select min(stake), max(stake) from dispute_electorate where market_id = $1
+        """,
+        market_id,
+    )
+    assert 0 < stake_of_half < stake_of_all <= SOL
+    assert abs(2 * stake_of_half - stake_of_all) <= 2 * 10**7
+
+
+async def test_votes_by_api_and_on_the_chain_are_one_electorate_and_the_first_counts(world: World) -> None:
+    market_id = await world.disputed(SOL, SOL, SOL)
+    await world.vote_on_chain(market_id, HOLDERS[0], False)
+    with pytest.raises(AlreadyVoted):
+        await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[0], True)
+    await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[1], False)
+    await world.vote_on_chain(market_id, HOLDERS[1], True)
+    await world.vote_on_chain(market_id, HOLDERS[2], True)
+    await world.travel(DISPUTE_PERIOD_SECONDS)
+    (action,) = await run(world)
+    assert action.detail.startswith("1 of 3 wallets")
+    assert (await world.account(market_id)).final_outcome is True
 
 
 async def test_votes_are_counted_a_dispute_period_after_the_dispute_not_after_the_resolution(
     world: World,
 ) -> None:
-    market_id = await world.disputed()  # a minute after its resolution
-    await world.vote(VoteKind.DISPUTE, market_id, yes=1)
+    market_id = await world.disputed(SOL, SOL)  # a minute after its resolution
+    await world.vote_on_dispute(market_id, True)
     await world.travel(DISPUTE_PERIOD_SECONDS - 30)
-    assert await VoteAggregator(world.own.context()).run() == []
-    await world.vote(VoteKind.DISPUTE, market_id, yes=1)
+    assert await run(world) == []
+    await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[1], True)
 
     await world.travel(30)
 
-    (action,) = await VoteAggregator(world.own.context()).run()
-    assert action.detail == "2 of 2 votes agree: the outcome flipped to NO"
+    (action,) = await run(world)
+    assert action.detail.startswith("2 of 2 wallets")
 
 
-async def test_a_dispute_that_nobody_voted_on_stays_disputed_and_is_told_until_somebody_votes(
-    world: World,
-) -> None:
-    market_id = await ended_dispute(world, yes=0)
-    for _ in range(2):
-        (action,) = await VoteAggregator(world.own.context()).run()
-        assert (action.action, action.ok) == ("await_dispute_votes", False)
+async def test_a_settlement_is_announced_and_waits_for_a_veto(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, True), (SOL, True))
+
+    (announced,) = await run(world, veto_seconds=DAY_SECONDS)
+    (waiting,) = await run(world, veto_seconds=DAY_SECONDS)
+
+    assert (announced.action, announced.ok) == ("announce_settlement", False)
+    assert (waiting.action, waiting.ok) == ("announce_settlement", True)
+    assert "the outcome flips to NO at " in waiting.detail
+    assert await waits_for(world, market_id) == (False, True)
     assert await world.states(market_id) == (DISPUTED, DISPUTED)
-    assert await world.outbox(market_id) == []
+    await world.travel(DAY_SECONDS)
+    (settled,) = await run(world, veto_seconds=DAY_SECONDS)
+    assert settled.action == "finalize_market"
+    assert (await world.account(market_id)).final_outcome is False
 
-    await world.vote(VoteKind.DISPUTE, market_id, yes=0, no=1)
 
-    (settled,) = await VoteAggregator(world.own.context()).run()
-    assert settled.detail == "0 of 1 votes agree: the outcome stays YES"
+@pytest.mark.parametrize(
+    ("decision", "outcome", "counts"),
+    [(Decision.KEEP, True, (0, 1)), (Decision.OVERTURN, False, (1, 0)), (Decision.REFUND, None, (0, 0))],
+)
+async def test_an_admins_decision_within_the_veto_is_what_counts(
+    world: World, decision: Decision, outcome: bool | None, counts: tuple[int, int]
+) -> None:
+    market_id = await ended_dispute(world, (SOL, True), (SOL, True))
+    await run(world, veto_seconds=DAY_SECONDS)
+
+    await deciding(world).decide(market_id, decision, "what really happened is on record", None)
+    assert await waits_for(world, market_id) == (False, False)
+    (action,) = await run(world, veto_seconds=DAY_SECONDS)
+
+    assert action.ok
+    assert action.detail == f"decided to {decision.value}: what really happened is on record"
+    account = await world.account(market_id)
+    assert (account.final_outcome, account.was_disputed) == (outcome, True)
+    assert (account.dispute_agree, account.dispute_disagree) == counts
+    assert await world.states(market_id) == (FINALIZED, FINALIZED)
+
+
+async def test_a_dispute_without_votes_awaits_a_decision(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, None))
+    (action,) = await run(world)
+    assert (action.action, action.ok) == ("await_decision", False)
+    assert action.detail.startswith("nobody who may vote has voted")
+    assert await waits_for(world, market_id) == (True, False)
+
+    made = await deciding(world).decide(market_id, Decision.KEEP, "the evidence is plain", None)
+    with pytest.raises(AlreadyDecided):
+        await deciding(world).decide(market_id, Decision.REFUND, "second thoughts come late", None)
+    (action,) = await run(world)
+
+    assert made.decision is Decision.KEEP
+    assert (await world.account(market_id)).final_outcome is True
+
+
+async def test_while_the_holders_vote_there_is_nothing_to_decide(world: World) -> None:
+    market_id = await world.disputed(SOL)
+    with pytest.raises(NothingToDecide, match="the holders are voting"):
+        await deciding(world).decide(market_id, Decision.KEEP, "let us be quick about it", None)
 
 
 async def test_two_daemons_settle_a_dispute_once(world: World) -> None:
-    market_id = await ended_dispute(world, yes=1)
+    market_id = await ended_dispute(world, (SOL, True))
     async with world.daemon() as other:
-        runs = await asyncio.gather(
-            VoteAggregator(world.own.context()).run(), VoteAggregator(other.context()).run()
-        )
-    assert all(action.ok for run in runs for action in run)
+        runs = await asyncio.gather(run(world), VoteAggregator(other.context()).run())
+    assert all(action.ok or action.action == "announce_settlement" for one in runs for action in one)
     assert await world.outbox(market_id) == [("finalize_market", "landed")]
     assert await world.states(market_id) == (FINALIZED, FINALIZED)
 
 
+async def test_a_daemon_that_dies_in_the_veto_window_leaves_it_as_it_was_announced(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, True))
+    async with world.daemon() as doomed:
+        await VoteAggregator(doomed.context(veto_seconds=DAY_SECONDS)).run()
+    ((settles_at,),) = await world.fetch(
+        "select settles_at from vote_tallies where market_id = $1", market_id
+    )
+
+    (waiting,) = await run(world, veto_seconds=10 * DAY_SECONDS)
+    assert f"{settles_at:%Y-%m-%d %H:%M:%S} UTC" in waiting.detail
+    await world.travel(DAY_SECONDS)
+    (settled,) = await run(world, veto_seconds=10 * DAY_SECONDS)
+    assert settled.action == "finalize_market"
+
+
+async def test_a_decision_is_not_overtaken_by_a_settlement_that_was_about_to_be_sent(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, True))
+    await world.misbehave(failRate=1, methods=["getLatestBlockhash"])
+    async with world.daemon() as slow:
+        settling = asyncio.create_task(VoteAggregator(slow.context()).run())
+        await world.until(
+            lambda: world.fetch(
+                "select 1 from vote_tallies where market_id = $1 and settles_at is not null", market_id
+            )
+        )
+        await deciding(world).decide(market_id, Decision.KEEP, "the votes were bought", None)
+        await world.misbehave()
+        (refused,) = await settling
+    assert not refused.ok
+    assert await world.outbox(market_id) == []
+
+    (action,) = await run(world)
+
+    assert action.detail == "decided to keep: the votes were bought"
+    assert (await world.account(market_id)).final_outcome is True
+
+
+async def test_an_expired_settlement_is_sent_again_with_the_same_count(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, True), (SOL, None))
+    await world.misbehave(loseNext=1_000)
+    settling = asyncio.create_task(VoteAggregator(world.own.context()).run())
+    await world.until(lambda: world.outbox(market_id))
+    await world.cheat("zmartd_advanceSlots", {"slots": 250})
+    (expired,) = await settling
+    await world.misbehave()
+
+    assert (expired.ok, expired.action) == (False, "finalize_market")
+    with pytest.raises(VotingClosed):
+        await world.vote(VoteKind.DISPUTE, market_id, HOLDERS[1], False)
+    (settled,) = await run(world)
+    assert settled.detail.startswith("1 of 1 wallets")
+    assert await world.outbox(market_id) == [("finalize_market", "expired"), ("finalize_market", "landed")]
+
+
 async def test_a_dispute_that_was_settled_before_the_run_was_killed_is_only_indexed(world: World) -> None:
-    market_id = await ended_dispute(world, yes=1)
+    market_id = await ended_dispute(world, (SOL, True))
     await world.misbehave(failRate=1, methods=["getTransaction"])
     await killed_once(world, VoteAggregator, lambda: world.has_landed(market_id))
     await world.misbehave()
 
-    (action,) = await VoteAggregator(world.own.context()).run()
+    (action,) = await run(world)
 
     assert (action.action, action.ok) == ("reconcile", True)
     assert await world.outbox(market_id) == [("finalize_market", "landed")]
@@ -96,7 +339,7 @@ async def test_a_dispute_that_was_settled_before_the_run_was_killed_is_only_inde
 
 
 async def test_a_silent_dispute_that_an_operator_settled_is_only_indexed(world: World) -> None:
-    market_id = await ended_dispute(world, yes=0)
+    market_id = await ended_dispute(world)
     finalize = world.program.aggregate_dispute_votes(
         backend_authority=AUTHORITY.pubkey(),
         market=world.address(market_id),
@@ -104,6 +347,29 @@ async def test_a_silent_dispute_that_an_operator_settled_is_only_indexed(world: 
         final_disagrees=0,
     )
     await world.act(AUTHORITY, finalize, indexed=False)
-    (action,) = await VoteAggregator(world.own.context()).run()
+    (action,) = await run(world)
     assert (action.action, action.ok) == ("reconcile", True)
     assert await world.states(market_id) == (FINALIZED, FINALIZED)
+
+
+async def test_ten_wallets_that_cost_nothing_approve_no_proposal(world: World) -> None:
+    market_id = await world.proposal()
+    await world.vote_on_proposal(market_id, yes=10, lamports=0)
+    await world.vote_on_proposal(market_id, yes=2, lamports=MIN_BALANCE_LAMPORTS)
+    assert await run(world) == []
+    assert (await world.states(market_id))[0] is MarketState.PROPOSED
+
+    traders = await world.active()
+    await world.buy(traders, HOLDERS[0])
+    await world.vote(VoteKind.PROPOSAL, market_id, HOLDERS[0], True)
+
+    (action,) = await run(world)
+    assert (action.action, action.detail) == ("approve_proposal", "3 of 3 votes like it")
+
+
+async def test_dislikes_that_cost_nothing_keep_no_proposal_from_being_approved(world: World) -> None:
+    market_id = await world.proposal()
+    await world.vote_on_proposal(market_id, yes=3)
+    await world.vote_on_proposal(market_id, yes=0, no=30, lamports=0)
+    (action,) = await run(world)
+    assert action.detail == "3 of 3 votes like it"

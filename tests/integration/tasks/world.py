@@ -47,6 +47,8 @@ PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so")
 SLOT_MILLISECONDS = 20
 DISPUTE_PERIOD_SECONDS = 259_200
 MIN_PROPOSAL_VOTES = 3
+MIN_BALANCE_LAMPORTS = 50_000_000
+QUORUM_BPS = 1_000
 B_PARAMETER = 500 * 10**9
 INITIAL_LIQUIDITY = 10**9
 DOCUMENT_CID = cid_v0(b"what the market is about")
@@ -58,7 +60,7 @@ def keypair(name: str) -> Keypair:
 
 
 AUTHORITY, ADMIN, CREATOR, RESOLVER = map(keypair, ("authority", "admin", "creator", "resolver"))
-HOLDERS = [keypair(f"holder {number}") for number in range(4)]
+HOLDERS = [keypair(f"holder {number}") for number in range(6)]
 TREASURY = keypair("treasury")
 RICH = (AUTHORITY, ADMIN, CREATOR, RESOLVER, TREASURY, *HOLDERS)
 
@@ -73,7 +75,7 @@ class Daemon:
         self.fetcher = fetcher
 
     def context(self, authority: Keypair | None = AUTHORITY, **changed: Any) -> TaskContext:
-        """`changed` are settings of both tasks, by name."""
+        """`changed` are settings of both tasks and of voting, by name. An admin has no time for a veto."""
 
         def section(defaults: Any) -> Any:
             known = {field.name for field in msgspec.structs.fields(defaults)}
@@ -83,11 +85,13 @@ class Daemon:
 
         return TaskContext(
             settings=config.Tasks(
-                vote_aggregator=section(config.VoteAggregator(min_proposal_votes=MIN_PROPOSAL_VOTES)),
+                vote_aggregator=section(config.VoteAggregator()),
                 market_monitor=section(config.MarketMonitor()),
             ),
+            voting=section(config.Voting(min_proposal_votes=MIN_PROPOSAL_VOTES, veto_seconds=0)),
             database=self._world.database,
             redis=self._world.redis,
+            bus=self._world.bus,
             rpc=self.rpc,
             program=self._world.program,
             sender=self.sender,
@@ -105,6 +109,7 @@ class World:
     ) -> None:
         self.database = database
         self.redis = redis
+        self.bus = Bus(redis, SystemClock())
         self.idl = default_idl(str(PROGRAM_ID))
         self.program = Program(self.idl, PROGRAM_ID)
         self.rpc_url = rpc_url
@@ -126,7 +131,7 @@ class World:
     def fetcher(self, rpc: Rpc) -> Fetcher:
         """What applies the transactions that `rpc` gives."""
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
-        indexer = Indexer(self.database, Bus(self.redis, SystemClock()), self.program.pdas)
+        indexer = Indexer(self.database, self.bus, self.program.pdas)
         return Fetcher(rpc, indexer, parse)
 
     async def act(self, signer: Keypair, *instructions: Instruction, indexed: bool = True) -> str:
@@ -168,33 +173,68 @@ class World:
             indexed=indexed,
         )
 
-    async def resolving(self, *, holders: int = 0) -> str:
-        """A market that somebody has just resolved with YES, in which so many wallets hold shares."""
+    async def active(self) -> str:
+        """A market that is open for trading."""
         market_id = await self.proposal()
-        market = self.address(market_id)
         await self.approve(market_id)
+        market = self.address(market_id)
         await self.act(CREATOR, self.program.activate_market(authority=CREATOR.pubkey(), market=market))
-        for holder in HOLDERS[:holders]:
-            await self.act(
-                holder,
-                self.program.buy_shares(
-                    user=holder.pubkey(),
-                    market=market,
-                    protocol_fee_wallet=TREASURY.pubkey(),
-                    outcome=False,
-                    target_cost=10**8,
-                ),
-            )
-        await self.travel(60)
-        resolve = self.program.resolve_market(
-            resolver=RESOLVER.pubkey(), market=market, proposed_outcome=True, ipfs_evidence_hash=DOCUMENT_CID
-        )
-        await self.act(RESOLVER, resolve)
         return market_id
 
-    async def disputed(self) -> str:
+    async def buy(
+        self, market_id: str, holder: Keypair, lamports: int = 10**8, *, outcome: bool = False
+    ) -> None:
+        buy = self.program.buy_shares(
+            user=holder.pubkey(),
+            market=self.address(market_id),
+            protocol_fee_wallet=TREASURY.pubkey(),
+            outcome=outcome,
+            target_cost=lamports,
+        )
+        await self.act(holder, buy)
+
+    async def sell(self, market_id: str, holder: Keypair, shares: int, *, outcome: bool = False) -> None:
+        sell = self.program.sell_shares(
+            user=holder.pubkey(),
+            market=self.address(market_id),
+            protocol_fee_wallet=TREASURY.pubkey(),
+            outcome=outcome,
+            shares_to_sell=shares,
+            min_proceeds=0,
+        )
+        await self.act(holder, sell)
+
+    async def shares(self, market_id: str, holder: Keypair) -> int:
+        """The NO shares of a wallet, as the index has them."""
+        ((held,),) = await self.fetch(
+            "select shares_no from user_positions where market_id = $1 and user_wallet = $2",
+            market_id,
+            str(holder.pubkey()),
+        )
+        return int(held)
+
+    async def resolve(self, market_id: str, resolver: Keypair = CREATOR) -> None:
+        """Somebody proposes YES."""
+        await self.travel(60)
+        resolve = self.program.resolve_market(
+            resolver=resolver.pubkey(),
+            market=self.address(market_id),
+            proposed_outcome=True,
+            ipfs_evidence_hash=DOCUMENT_CID,
+        )
+        await self.act(resolver, resolve)
+
+    async def resolving(self, *stakes: int, resolver: Keypair = CREATOR) -> str:
+        """A market that has just been resolved with YES. HOLDERS paid `stakes`, in lamports, for NO."""
+        market_id = await self.active()
+        for holder, lamports in zip(HOLDERS, stakes, strict=False):
+            await self.buy(market_id, holder, lamports)
+        await self.resolve(market_id, resolver)
+        return market_id
+
+    async def disputed(self, *stakes: int, resolver: Keypair = CREATOR) -> str:
         """A market resolved with YES and disputed since."""
-        market_id = await self.resolving()
+        market_id = await self.resolving(*stakes, resolver=resolver)
         await self.travel(60)
         await self.dispute(market_id)
         return market_id
@@ -205,12 +245,33 @@ class World:
         )
         await self.act(HOLDERS[0], initiate, indexed=indexed)
 
-    async def vote(self, kind: VoteKind, market_id: str, yes: int, no: int = 0) -> None:
-        """So many wallets vote through the API."""
+    async def vote_on_proposal(
+        self, market_id: str, yes: int, no: int = 0, *, lamports: int = MIN_BALANCE_LAMPORTS
+    ) -> None:
+        """So many fresh wallets, each with so many lamports, vote through the API."""
         for vote in [True] * yes + [False] * no:
-            wallet = str(keypair(f"voter {next(self._wallets)}").pubkey())
-            async with self.database.caller(Caller(wallet)) as connection:
-                await votes.cast(connection, kind, market_id, wallet, vote)
+            voter = keypair(f"voter {next(self._wallets)}")
+            if lamports:
+                await self.cheat("surfnet_setAccount", str(voter.pubkey()), {"lamports": lamports})
+            await self.vote(VoteKind.PROPOSAL, market_id, voter, vote)
+
+    async def vote_on_dispute(self, market_id: str, *votes: bool) -> None:
+        """HOLDERS vote through the API, one after the other."""
+        for holder, vote in zip(HOLDERS, votes, strict=False):
+            await self.vote(VoteKind.DISPUTE, market_id, holder, vote)
+
+    async def vote(self, kind: VoteKind, market_id: str, voter: Keypair, vote: bool) -> None:
+        """A wallet votes through the API."""
+        wallet = str(voter.pubkey())
+        async with self.database.caller(Caller(wallet)) as connection:
+            await votes.cast(connection, kind, market_id, wallet, vote)
+
+    async def vote_on_chain(self, market_id: str, voter: Keypair, vote: bool) -> None:
+        """A wallet votes on a dispute by a transaction of its own."""
+        cast = self.program.submit_dispute_vote(
+            user=voter.pubkey(), market=self.address(market_id), vote=vote
+        )
+        await self.act(voter, cast)
 
     async def request_dispute(self, market_id: str, holder: Keypair) -> None:
         wallet = str(holder.pubkey())

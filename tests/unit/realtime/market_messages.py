@@ -33,7 +33,7 @@ TRADE = TradeExecuted(
     slot=77,
 )
 PRICE = PriceUpdate(price_yes=512_500_000, shares_yes=2_100_000_000, shares_no=100_000_000)
-VOTE = VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet=TRADER)
+VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
 POST = DiscussionChange(action="created", discussion_id="d1", user_wallet=TRADER, content="Why <so> sure?")
 
 

@@ -86,6 +86,8 @@ def test_a_market_frame_has_exact_u64_amounts_and_prices_from_0_to_1() -> None:
             "current_liquidity": "18446744073709551615",
             "proposed_outcome": None,
             "final_outcome": None,
+            "awaiting_decision": False,
+            "settles_at": None,
             "slot": 77,
         },
     }
@@ -119,13 +121,11 @@ def test_who_is_not_signed_in_sees_wallets_shortened(data: TradeExecuted | Discu
     assert TRADER.encode() in broadcast.signed_in
 
 
-def test_nobody_sees_the_whole_wallet_behind_a_vote() -> None:
+def test_a_votes_frame_tells_neither_the_wallet_nor_what_it_voted() -> None:
     broadcast = Broadcast(message(VOTE), MARKET)
     assert broadcast.signed_in is broadcast.public
     assert payload(broadcast.public)["data"] == {
         "vote_type": "proposal",
-        "vote": True,
-        "user_wallet": SHORT,
         "created_at": "2026-03-01T12:00:00.123Z",
     }
 

@@ -38,7 +38,8 @@ SPARE_SECONDS = 300
 
 LIKED = Ballot(on_chain=(True, True), through_api=(True,) * 6 + (False,))
 DISLIKED = Ballot(on_chain=(False,), through_api=(False,) * 6 + (True,) * 2)
-UPHELD = Ballot(on_chain=(True,), through_api=(True,) * 5 + (False,) * 2)
+UPHELD = Ballot(on_chain=(True,), through_api=(True,) * 7 + (False,))
+"""Wallets and stake have to say the same: one of ten traders never holds two fifths of what has voted."""
 
 QUESTIONS = {
     "A": "Will the demonstration end with every lamport accounted for?",

@@ -25,7 +25,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config import Auth, Helius, RateLimits, Realtime, Secret, Server
+from zmartd.config import Auth, Helius, RateLimits, Realtime, Secret, Server, Voting
 from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
@@ -47,6 +47,8 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.pool import Database
+from zmartd.tasks.deciding import Deciding
+from zmartd.tasks.notices import Notices
 
 IDL: Idl = default_idl()
 PROGRAM = Program(IDL, IDL.program_id)
@@ -56,6 +58,9 @@ PLENTY = RateLimits(
     ip_per_minute=100_000, wallet_per_minute=100_000, ip_per_hour=10**6, wallet_per_hour=10**6
 )
 """An RPC endpoint at which nobody answers."""
+
+FREE_VOTES = Voting(proposal_min_balance_lamports=0)
+"""Votes on proposals that need no balance, so no chain either."""
 
 WEBHOOK = Helius(
     authorization=Secret("registered-value"), hmac_secret=Secret("relay-key"), max_body_bytes=200_000
@@ -141,6 +146,7 @@ async def running_api(
     rpc_url: str = NOWHERE,
     patience_seconds: float = 10.0,
     rate_limits: RateLimits = PLENTY,
+    voting: Voting = FREE_VOTES,
 ) -> AsyncIterator[Api]:
     clock = SystemClock()
     redis = Redis.from_url(redis_url)
@@ -163,6 +169,10 @@ async def running_api(
         app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))
         app[keys.AUTH] = auth
         app[keys.RATE_LIMITS] = rate_limits
+        app[keys.VOTING] = voting
+        app[keys.DECIDING] = Deciding(
+            database, rpc, PROGRAM, Notices(database, bus), voting.trusted_resolvers
+        )
         app[keys.WEBHOOK_MAX_BODY_BYTES] = WEBHOOK.max_body_bytes
         app[keys.WEBHOOK_CREDENTIALS] = Credentials(WEBHOOK)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])

@@ -14,9 +14,18 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from tests.integration.http.rest.rest_api import IDL, PROGRAM, Answer, Api, Caller, running_api
+from tests.integration.http.rest.rest_api import (
+    FREE_VOTES,
+    IDL,
+    PROGRAM,
+    Answer,
+    Api,
+    Caller,
+    running_api,
+)
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.assemble import compute_budget, sign
+from zmartd.config import Voting
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.store.pool import Database
 
@@ -104,6 +113,14 @@ class Stage(Struct, frozen=True):
         assert answer.status == 200, answer.body
         return answer
 
+    async def as_stranger(self, wallet: Keypair, *instructions: Instruction) -> None:
+        """Have a wallet's transaction land past the relay, and be indexed."""
+        latest = await self.api.rpc.latest_blockhash()
+        signed = sign(instructions, wallet, latest.blockhash, latest.last_valid_block_height, "test")
+        await self.api.rpc.send(signed.wire)
+        while (await self.api.anybody.get(f"/api/transactions/{signed.signature}")).status != 200:
+            pass
+
     async def market_account(self, market_id: str) -> MarketAccount:
         account = await self.api.rpc.account(PROGRAM.pdas.market(bytes.fromhex(market_id)))
         assert account is not None
@@ -133,7 +150,9 @@ class Stage(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def running_stage(database: Database, redis_url: str, directory: Path) -> AsyncIterator[Stage]:
+async def running_stage(
+    database: Database, redis_url: str, directory: Path, voting: Voting = FREE_VOTES
+) -> AsyncIterator[Stage]:
     program = resources.files("zmartd.embedded") / "programs" / "zmart_core.so"
     settings = LocalnetSettings(
         directory / "chain",
@@ -145,7 +164,7 @@ async def running_stage(database: Database, redis_url: str, directory: Path) -> 
     )
     async with (
         running(settings) as endpoints,
-        running_api(database, redis_url, endpoints.rpc_url) as api,
+        running_api(database, redis_url, endpoints.rpc_url, voting=voting) as api,
     ):
         stage = Stage(api, endpoints.rpc_url)
         await stage.as_authority(

@@ -23,6 +23,7 @@ BOUNDED = {
     "/api/markets/categories": "those that there are",
     "/api/markets/trending": "the first hundred at most",
     "/api/markets/{id}/related": "the first hundred at most",
+    "/api/markets/{id}/settlement": "a decision for each of two states",
     "/api/markets/{id}/candles": "a thousand periods at most",
     "/api/transactions/{signature}": "what one transaction can say",
 }

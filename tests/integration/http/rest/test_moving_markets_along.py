@@ -1,8 +1,15 @@
 from __future__ import annotations
 
-from rest_stage import ALICE, AUTHORITY, BOB, CREATOR, PROGRAM, SOL, Stage
+import base64
+from pathlib import Path
 
+from rest_stage import ALICE, AUTHORITY, BOB, CREATOR, PROGRAM, SOL, Stage, running_stage
+from solders.keypair import Keypair
+
+from zmartd.chain.assemble import compute_budget, sign
+from zmartd.config import Voting
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.pool import Database
 
 EVIDENCE = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
 DAY = 86_400
@@ -70,6 +77,91 @@ async def test_only_the_creator_resolves_through_the_api(stage: Stage) -> None:
     body = {"outcome": False, "ipfs_evidence_hash": EVIDENCE}
     refused = await stage.alice.post(f"/api/markets/{market_id}/resolve", body)
     assert (refused.status, refused.body["code"]) == (403, "not_the_creator")
+
+
+async def test_the_relay_passes_on_no_strangers_resolution(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    trusted = Voting(trusted_resolvers=(str(BOB.pubkey()),))
+    async with running_stage(database, redis_url, tmp_path, trusted) as stage:
+        market_id = await stage.active_market()
+        await stage.travel(DAY)
+        refused = await stage.alice.relay(await signed_resolution(stage, ALICE, market_id))
+        assert (refused.status, refused.body["code"]) == (403, "not_the_creator")
+        assert (await stage.market_account(market_id)).state is MarketState.ACTIVE
+
+        relayed = await stage.bob.relay(await signed_resolution(stage, BOB, market_id))
+        assert relayed.status == 200, relayed.body
+        shown_by = (await stage.api.anybody.get(f"/api/markets/{market_id}/settlement")).body
+        assert (shown_by["resolver_wallet"], shown_by["resolved_by"]) == (
+            str(BOB.pubkey()),
+            "trusted_resolver",
+        )
+
+
+async def signed_resolution(stage: Stage, resolver: Keypair, market_id: str) -> str:
+    """A transaction that the API did not build: its resolution stands behind another instruction."""
+    market = PROGRAM.pdas.market(bytes.fromhex(market_id))
+    resolve = PROGRAM.resolve_market(
+        resolver=resolver.pubkey(), market=market, proposed_outcome=True, ipfs_evidence_hash=EVIDENCE
+    )
+    latest = await stage.api.rpc.latest_blockhash()
+    instructions = [*compute_budget(400_000), resolve]
+    signed = sign(instructions, resolver, latest.blockhash, latest.last_valid_block_height, "test")
+    return base64.b64encode(signed.wire).decode()
+
+
+async def test_an_admin_decides_about_what_a_stranger_proposed_and_everybody_can_read_why(
+    stage: Stage,
+) -> None:
+    market_id = await stage.active_market()
+    path = f"/api/markets/{market_id}"
+    await stage.travel(DAY)
+    market = PROGRAM.pdas.market(bytes.fromhex(market_id))
+    await stage.as_stranger(
+        BOB,
+        PROGRAM.resolve_market(
+            resolver=BOB.pubkey(), market=market, proposed_outcome=True, ipfs_evidence_hash=EVIDENCE
+        ),
+    )
+    assert (await shown(stage, market_id))["resolver_is_creator"] is False
+    order = {"decision": "refund", "because": "resolved by a stranger"}
+
+    for caller, status, code in (
+        (stage.api.anybody, 401, "auth_missing"),
+        (stage.bob, 403, "not_the_admin"),
+        (stage.creator, 403, "not_the_admin"),
+    ):
+        refused = await caller.post(f"{path}/decisions", order)
+        assert (refused.status, refused.body["code"]) == (status, code)
+    admin = stage.api.as_wallet(AUTHORITY)
+    short = await admin.post(f"{path}/decisions", {"decision": "refund", "because": "no"})
+    assert short.status == 400
+    made = await admin.post(f"{path}/decisions", order)
+    assert made.status == 201
+    again = await admin.post(f"{path}/decisions", order)
+    assert (again.status, again.body["code"]) == (409, "already_decided")
+
+    settlement = (await stage.api.anybody.get(f"{path}/settlement")).body
+    assert settlement == {
+        "market_id": market_id,
+        "state": "RESOLVING",
+        "proposed_outcome": True,
+        "resolver_wallet": str(BOB.pubkey()),
+        "resolved_by": "stranger",
+        "awaiting_decision": False,
+        "settles_at": None,
+        "tally": None,
+        "decisions": [made.body],
+    }
+    assert made.body == {
+        "market_id": market_id,
+        "state": "RESOLVING",
+        "decision": "refund",
+        "because": "resolved by a stranger",
+        "decided_by": str(AUTHORITY.pubkey()),
+        "decided_at": made.body["decided_at"],
+    }
 
 
 async def test_a_resolution_needs_its_outcome_and_evidence(stage: Stage) -> None:

@@ -151,6 +151,18 @@ async def test_everybody_may_know_how_much_a_wallet_did_and_not_what(api: Api) -
     assert (await api.anybody.get("/api/users/not-a-wallet")).body["details"][0]["field"] == "wallet"
 
 
+async def test_a_vote_shows_in_public_counts_only_once_the_question_is_decided(api: Api) -> None:
+    market_id = await proposal(api, 2)
+    voter = api.as_wallet(WALLET)
+    assert (await voter.post("/api/votes/proposal", {"market_id": market_id, "vote": True})).status == 201
+    public, own = f"/api/users/{ADDRESS}", "/api/users/me"
+    assert (await api.anybody.get(public)).body["stats"]["total_votes"] == 0
+    assert (await voter.get(own)).body["proposal_votes"] == 1
+    async with api.database.service() as connection:
+        await connection.execute("update markets set state = 'APPROVED' where id = $1", market_id)
+    assert (await api.anybody.get(public)).body["stats"]["total_votes"] == 1
+
+
 async def own(api: Api, what: str, **query: Any) -> Any:
     answer = await api.as_wallet(WALLET).get(f"/api/users/{ADDRESS}/{what}", **query)
     assert answer.status == 200, answer.body

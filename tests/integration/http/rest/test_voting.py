@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from rest_api import Api
-from rest_stage import ALICE, Stage
+from rest_stage import ALICE, POOR, Stage, running_stage
 from solders.keypair import Keypair
 
 from tests.integration.indexer.story import Story
+from zmartd.chain.events import SharesBought
+from zmartd.config import Voting
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Message, VoteCast
+from zmartd.store.pool import Database
 
 WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
 
@@ -23,10 +27,13 @@ async def proposed_market(api: Api) -> str:
 
 
 async def disputed_market(api: Api) -> str:
+    """Four wallets vote for its dispute on the chain. Three of them and WALLET hold shares."""
     story = Story(1)
     story.create()
     story.open_for_trading()
-    story.trade(2)
+    for holder in (WALLET.pubkey(), *story.traders[:3]):
+        bought = SharesBought(story.market_id, holder, True, 10**9, 10**9, 5 * 10**8, story.now)
+        story.tell(bought)
     story.resolve(True)
     story.dispute()
     await api.indexer.apply(story.transactions)
@@ -57,6 +64,7 @@ async def test_a_vote_is_counted_once(api: Api) -> None:
         "market_id": market_id,
         "type": "proposal",
         "stats": {"likes": 1, "dislikes": 1, "total": 2, "approval_rate": "50.00"},
+        "not_counted": 0,
         "own_vote": cast.body,
     }
 
@@ -124,10 +132,47 @@ async def test_votes_of_the_chain_and_of_the_api_are_counted_together(api: Api) 
     assert overview.body == {
         "market_id": market_id,
         "proposal_votes": {"likes": 3, "dislikes": 1, "total": 4},
-        "dispute_votes": {"agrees": 4, "disagrees": 1, "total": 5},
+        "dispute_votes": {"agrees": 3, "disagrees": 1, "total": 4},
     }
     votes = await api.anybody.get(f"/api/markets/{market_id}/votes", type="dispute")
-    assert votes.body["stats"] == {"likes": 4, "dislikes": 1, "total": 5, "approval_rate": "80.00"}
+    assert votes.body["stats"] == {"likes": 3, "dislikes": 1, "total": 4, "approval_rate": "75.00"}
+    assert votes.body["not_counted"] == 1
+
+
+async def test_who_held_nothing_when_the_outcome_was_proposed_does_not_vote_on_its_dispute(api: Api) -> None:
+    market_id = await disputed_market(api)
+    for vote in (True, False):
+        refused = await api.as_wallet(OTHER).post(
+            "/api/votes/dispute", {"market_id": market_id, "vote": vote}
+        )
+        assert (refused.status, refused.body["code"]) == (403, "not_a_holder")
+    on_chain = await api.as_wallet(OTHER).post(
+        "/api/votes/dispute/transaction", {"market_id": market_id, "vote": True}
+    )
+    assert (on_chain.status, on_chain.body["code"]) == (403, "not_a_holder")
+
+
+async def test_a_fresh_wallet_without_lamports_does_not_vote_on_proposals(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    async with running_stage(database, redis_url, tmp_path, Voting()) as stage:
+        market_id = await stage.proposed_market()
+        order = {"market_id": market_id, "vote": True}
+        for path in ("/api/votes/proposal", "/api/votes/proposal/transaction"):
+            refused = await stage.api.as_wallet(OTHER).post(path, order)
+            assert (refused.status, refused.body["code"]) == (403, "balance_too_low")
+            assert refused.body["details"] == {
+                "balance_lamports": "0", "minimum_lamports": "50000000"
+            }  # fmt: skip
+        assert (await stage.alice.post("/api/votes/proposal", order)).status == 201
+        assert (await stage.poor.post("/api/votes/proposal", order)).status == 403
+        async with database.service() as connection:
+            await connection.execute(
+                "insert into user_positions (market_id, user_wallet, trades_count) values ($1, $2, 1)",
+                market_id,
+                str(POOR.pubkey()),
+            )
+        assert (await stage.poor.post("/api/votes/proposal", order)).status == 201
 
 
 async def test_a_vote_is_news(api: Api) -> None:
@@ -138,7 +183,7 @@ async def test_a_vote_is_news(api: Api) -> None:
         message = await anext(news)
     assert isinstance(message, Message)
     assert message.market_id == market_id
-    assert message.data == VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet=str(WALLET.pubkey()))
+    assert message.data == VoteCast(vote_type=VoteKind.PROPOSAL)
 
 
 async def test_a_vote_can_be_cast_on_the_chain_instead(stage: Stage) -> None:
@@ -156,5 +201,5 @@ async def test_a_vote_can_be_cast_on_the_chain_instead(stage: Stage) -> None:
     twice = await stage.alice.post("/api/votes/proposal/transaction", {"market_id": market_id, "vote": True})
     assert (twice.status, twice.body["code"]) == (422, "account_already_in_use")
     wrong = await stage.alice.post("/api/votes/dispute/transaction", {"market_id": market_id, "vote": True})
-    assert (wrong.status, wrong.body["code"]) == (422, "invalid_state_for_voting")
+    assert (wrong.status, wrong.body["code"]) == (403, "not_a_holder")
     assert own["user_wallet"] == str(ALICE.pubkey())

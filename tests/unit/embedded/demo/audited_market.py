@@ -197,5 +197,7 @@ _ROW = Market(
     slot=9,
     version=12,
     discussion_snapshot_cid=None,
+    awaiting_decision=False,
+    settles_at=None,
     **{name: _moment(seconds) for name, seconds in TIMES.items()},
 )

@@ -95,7 +95,7 @@ def test_a_state_or_price_older_than_one_told_is_a_fault_and_changes_nothing() -
 
 
 def test_votes_and_trades_may_carry_an_older_version() -> None:
-    vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet="wallet")
+    vote = VoteCast(vote_type=VoteKind.PROPOSAL)
     watcher = told(frame(5, update(MarketState.ACTIVE)), frame(4, vote), frame(4, trade("a")))
     assert watcher.faults == []
     assert watcher.trades == {"a"}

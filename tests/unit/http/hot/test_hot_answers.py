@@ -69,7 +69,7 @@ class Database:
 
 
 def news(market: str) -> Message:
-    cast = VoteCast(vote_type=VoteKind.PROPOSAL, vote=True, user_wallet="w")
+    cast = VoteCast(vote_type=VoteKind.PROPOSAL)
     return Message(market, 1, cast, datetime(2026, 1, 1, tzinfo=UTC))
 
 

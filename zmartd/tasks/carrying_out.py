@@ -1,0 +1,48 @@
+"""What an admin decided, as an instruction for a disputed market."""
+
+from __future__ import annotations
+
+from asyncpg import Connection
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from zmartd.chain.program import Program
+from zmartd.errors import ZmartdError
+from zmartd.market.decisions import Decision
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import decisions
+from zmartd.store.decisions import MarketDecision
+
+
+class DecisionChanged(ZmartdError):
+    """An admin decided in the meantime; the next run carries that out."""
+
+    code = "decision_changed"
+
+
+def as_decided(program: Program, authority: Pubkey, market: Pubkey, decision: Decision) -> Instruction:
+    """The counts that the program is told are the decision's: one vote, for the dispute or against it.
+
+    A refund is what the program does when it records votes of which none agrees: it finalizes the market
+    without an outcome, and each holder claims back what it paid in.
+    """
+    if decision is Decision.REFUND:
+        return program.aggregate_dispute_votes(
+            backend_authority=authority, market=market, final_agrees=0, final_disagrees=0
+        )
+    overturns = decision is Decision.OVERTURN
+    return program.finalize_market(
+        backend_authority=authority,
+        market=market,
+        dispute_agree=int(overturns),
+        dispute_disagree=int(not overturns),
+    )
+
+
+async def require_decision(
+    connection: Connection, market_id: str, state: MarketState, expected: MarketDecision | None
+) -> None:
+    """Raises DecisionChanged where `expected` is not what was decided about a market in `state`."""
+    found = await decisions.of_markets(connection, [market_id], state)
+    if found.get(market_id) != expected:
+        raise DecisionChanged(market_id=market_id)

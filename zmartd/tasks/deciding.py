@@ -1,0 +1,130 @@
+"""An admin decides what becomes of a market: whether there is something to decide, and that it is kept.
+
+The vote aggregator carries a decision out, within its next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from zmartd.chain.accounts import GlobalConfig
+from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
+from zmartd.errors import ZmartdError
+from zmartd.market import lifecycle
+from zmartd.market.decisions import Decision, is_trusted_resolver
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store import decisions, markets, settling, tallies
+from zmartd.store.decisions import MarketDecision
+from zmartd.store.markets import Market
+from zmartd.store.pool import Database
+from zmartd.store.tallies import Tally
+from zmartd.tasks.authority import ProgramNotInitialized
+from zmartd.tasks.notices import Notices
+
+
+class NotTheAdmin(ZmartdError):
+    """Only the program's admin decides about markets."""
+
+    code = "not_the_admin"
+
+
+class NothingToDecide(ZmartdError):
+    """The votes or the dispute window decide about this market, not an admin."""
+
+    code = "nothing_to_decide"
+
+
+class SettlementUnderWay(ZmartdError):
+    """The dispute is being settled: the transaction that does so has been sent."""
+
+    code = "settlement_under_way"
+
+
+class DisputeWindowClosed(ZmartdError):
+    """The dispute window of this market has passed: the program only knows the proposed outcome, so the one
+    decision that can be carried out is to keep it."""
+
+    code = "dispute_window_closed"
+
+
+class Deciding:
+    """Takes admins' decisions. Raises RpcUnavailable, DatabaseUnavailable and the like."""
+
+    def __init__(
+        self, database: Database, rpc: Rpc, program: Program, notices: Notices, trusted: Collection[str]
+    ) -> None:
+        self._database = database
+        self._rpc = rpc
+        self._program = program
+        self._notices = notices
+        self._trusted = trusted
+
+    async def require_admin(self, wallet: str) -> None:
+        """Raises NotTheAdmin where `wallet` is not the admin that the program itself names."""
+        if str((await self._config()).admin) != wallet:
+            raise NotTheAdmin
+
+    async def decide(
+        self, reference: str, decision: Decision, because: str, decided_by: str | None
+    ) -> MarketDecision:
+        """Keep a decision about the market with this id or address; an operator's has no `decided_by`.
+
+        Raises MarketNotFound, NothingToDecide, AlreadyDecided, SettlementUnderWay, DisputeWindowClosed.
+        """
+        period_seconds = (await self._config()).dispute_period
+        now = (await self._rpc.chain_time()).unix_timestamp
+        async with self._database.service() as connection:
+            market = await markets.get(connection, reference)
+            # Whoever settles the dispute takes the same lock before it records its transaction.
+            await tallies.lock(connection, VoteKind.DISPUTE, market.id)
+            market = await markets.get(connection, market.id)
+            tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
+            self._require_something_to_decide(market, tally)
+            if market.state is MarketState.RESOLVING and decision is not Decision.KEEP:
+                assert market.resolution_proposed_at is not None, "a resolution has a time"
+                proposed_at = int(market.resolution_proposed_at.timestamp())
+                if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
+                    raise DisputeWindowClosed(market_id=market.id)
+            kept = await decisions.record(
+                connection,
+                market.id,
+                market.state,
+                decision=decision,
+                because=because,
+                decided_by=decided_by,
+            )
+            changed = await settling.mark(connection, market.id, market.state)
+        if changed is not None:
+            await self._notices.publish(changed)
+        return kept
+
+    def _require_something_to_decide(self, market: Market, tally: Tally | None) -> None:
+        is_trusted = is_trusted_resolver(market.resolver_wallet, market.creator_wallet, self._trusted)
+        match market.state:
+            case MarketState.RESOLVING if is_trusted:
+                raise NothingToDecide(
+                    "the market's creator or a trusted resolver proposed the outcome: time makes it final "
+                    "unless somebody disputes it",
+                    market_id=market.id,
+                )
+            case MarketState.DISPUTED if tally is not None and tally.signature is not None:
+                raise SettlementUnderWay(market_id=market.id)
+            case MarketState.DISPUTED if is_trusted and (tally is None or tally.counted_at is None):
+                raise NothingToDecide(
+                    "the holders are voting: a decision is possible once their votes are counted",
+                    market_id=market.id,
+                )
+            case MarketState.RESOLVING | MarketState.DISPUTED:
+                return
+            case state:
+                raise NothingToDecide(
+                    f"decisions are about RESOLVING and DISPUTED markets, and this one is {state.name}",
+                    market_id=market.id,
+                )
+
+    async def _config(self) -> GlobalConfig:
+        account = await self._rpc.account(self._program.pdas.global_config())
+        if account is None or account.owner != self._program.program_id:
+            raise ProgramNotInitialized(program_id=str(self._program.program_id))
+        return GlobalConfig.decode(account.data)

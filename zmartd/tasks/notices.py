@@ -1,0 +1,54 @@
+"""What a market waits for before its outcome is final: written on its row, published, and logged once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from zmartd.log import get_logger
+from zmartd.market.lifecycle import MarketState
+from zmartd.realtime.bus import Bus, BusUnavailable
+from zmartd.realtime.messages import Message
+from zmartd.realtime.snapshots import market_update
+from zmartd.store import settling, tallies
+from zmartd.store.markets import Market
+from zmartd.store.pool import Database
+
+log = get_logger(__name__)
+
+
+class Notices:
+    """Each is committed before it is told. Raises DatabaseUnavailable and the like."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._bus = bus
+
+    async def await_decision(self, market_id: str, state: MarketState, reason: str) -> None:
+        """The outcome of a market in `state` becomes final only when an admin decides."""
+        async with self._database.service() as connection:
+            market = await settling.mark(connection, market_id, state, awaiting_decision=True)
+        if market is not None:
+            log.warning("market.awaits_decision", market_id=market_id, state=state.name, reason=reason)
+            await self.publish(market)
+
+    async def announce_settlement(self, market_id: str, settles_at: datetime, votes: str) -> bool:
+        """A dispute is settled at a time as its votes say; whether this is the first time it is said."""
+        async with self._database.service() as connection:
+            is_news = await tallies.announce(connection, market_id, settles_at)
+            market = await settling.mark(connection, market_id, MarketState.DISPUTED, settles_at=settles_at)
+        if is_news:
+            log.warning(
+                "dispute.announced", market_id=market_id, settles_at=settles_at.isoformat(), votes=votes
+            )
+        if market is not None:
+            await self.publish(market)
+        return is_news
+
+    async def publish(self, market: Market) -> None:
+        """Tell a market's watchers how it is."""
+        message = Message(market.id, market.version, market_update(market), market.updated_at)
+        try:
+            await self._bus.publish([message])
+        except BusUnavailable as error:
+            # It is committed: a client sees the gap in the versions and reads the market again.
+            log.warning("market.unpublished", market_id=market.id, reason=error.message)

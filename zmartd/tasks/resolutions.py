@@ -1,0 +1,130 @@
+"""Outcomes proposed by strangers: time alone never makes them final.
+
+The program lets any wallet propose a market's outcome. Unless the market's creator or a trusted resolver did,
+it waits for an admin's decision or for a dispute. The program knows no other outcome once the dispute window
+has passed, so late in the window the backend opens the dispute itself.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from prometheus_client import Gauge
+from solders.instruction import Instruction
+
+from zmartd import config
+from zmartd.chain.program import Program
+from zmartd.chain.sender import TransactionFailed
+from zmartd.market import lifecycle
+from zmartd.market.decisions import Decision, is_trusted_resolver, last_call_at
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import decisions, due
+from zmartd.store.decisions import MarketDecision
+from zmartd.store.pool import Database
+from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
+from zmartd.tasks.base import Action
+from zmartd.tasks.carrying_out import as_decided, require_decision
+from zmartd.tasks.disputes import AWAIT
+from zmartd.tasks.each import each_market
+from zmartd.tasks.notices import Notices
+
+STRANGERS: Final = Gauge(
+    "zmartd_resolutions_by_strangers", "Markets whose outcome a stranger proposed and that await a decision."
+)
+
+
+class Resolutions:
+    """Watches over resolutions that neither a market's creator nor a trusted resolver made."""
+
+    def __init__(
+        self,
+        voting: config.Voting,
+        database: Database,
+        program: Program,
+        authority: Authority,
+        notices: Notices,
+    ) -> None:
+        self._trusted = voting.trusted_resolvers
+        self._database = database
+        self._program = program
+        self._authority = authority
+        self._notices = notices
+
+    async def run(self, protocol: Protocol) -> list[Action]:
+        async with self._database.service() as connection:
+            market_ids = await due.strangers_resolutions(connection, self._trusted)
+            decided = await decisions.of_markets(connection, market_ids, MarketState.RESOLVING)
+        found = await self._authority.markets(market_ids)
+
+        async def watch(market_id: str) -> Action | None:
+            if market_id not in found:
+                raise MarketAccountMissing(market_id=market_id)
+            market = found[market_id]
+            if market.account.state is not MarketState.RESOLVING:
+                return await self._authority.reconcile(market)
+            account = market.account
+            if is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
+                return None
+            return await self._watch(market, decided.get(market_id), protocol)
+
+        actions = await each_market(market_ids, AWAIT, watch)
+        STRANGERS.set(sum(one.action == AWAIT for one in actions))
+        return actions
+
+    async def _watch(
+        self, market: ChainMarket, decided: MarketDecision | None, protocol: Protocol
+    ) -> Action | None:
+        if decided is not None and decided.decision is Decision.KEEP:
+            return None  # The market monitor finalizes it, when the dispute window has passed.
+        proposed_at, period = market.account.resolution_proposed_at, protocol.config.dispute_period
+        if protocol.now >= lifecycle.dispute_closes_at(proposed_at, period):
+            return await self._wait(market, _closed(decided))
+        if decided is not None and protocol.now <= proposed_at:
+            return None  # The program takes no dispute in the second of the resolution; the next run does.
+        initiate = self._program.initiate_dispute(initiator=self._authority.address, market=market.address)
+        if decided is not None:
+            carry_out = as_decided(self._program, self._authority.address, market.address, decided.decision)
+            detail = f"decided to {decided.decision.value}: {decided.because}"
+            return await self._send(
+                market, f"{decided.decision.value}_resolution", (initiate, carry_out), decided, detail
+            )
+        if protocol.now >= last_call_at(proposed_at, period):
+            detail = f"a stranger, {market.account.resolver}, proposed the outcome and nobody disputed it"
+            return await self._send(market, "initiate_dispute", (initiate,), None, detail)
+        return await self._wait(
+            market,
+            f"a stranger, {market.account.resolver}, proposed the outcome: `zmartd decide {market.id}`, "
+            "or let it be disputed",
+        )
+
+    async def _wait(self, market: ChainMarket, reason: str) -> Action:
+        await self._notices.await_decision(market.id, MarketState.RESOLVING, reason)
+        return Action(market.id, AWAIT, ok=False, detail=reason)
+
+    async def _send(
+        self,
+        market: ChainMarket,
+        purpose: str,
+        instructions: tuple[Instruction, ...],
+        decided: MarketDecision | None,
+        detail: str,
+    ) -> Action:
+        check = partial(require_decision, market_id=market.id, state=MarketState.RESOLVING, expected=decided)
+        try:
+            signature = await self._authority.send(
+                market, purpose, instructions, lambda connection, _signature: check(connection)
+            )
+        except TransactionFailed:
+            now = await self._authority.market(market.id)
+            if now.account.state is MarketState.RESOLVING:
+                raise
+            return await self._authority.reconcile(now)
+        return Action(market.id, purpose, ok=True, detail=detail, signature=signature)
+
+
+def _closed(decided: MarketDecision | None) -> str:
+    known = "a stranger proposed the outcome and the dispute window has passed"
+    if decided is None:
+        return f"{known}: the program only knows the proposed outcome now, and --keep makes it final"
+    return f"{known}: the decision to {decided.decision.value} cannot be carried out any more"
