@@ -64,8 +64,11 @@ alter table public.vote_tallies
     add column electorate_stake numeric(20, 0) not null default 0,
     -- Votes that were cast and do not count: of wallets outside the electorate.
     add column not_counted bigint not null default 0,
-    -- When the backend acts on the tallies unless an admin decides otherwise before; NULL: it does not.
-    add column settles_at timestamptz;
+    -- What the tallies say, and when the backend acts on it unless an admin decides otherwise before. NULL: it
+    -- does not.
+    add column verdict text check (verdict in ('keep', 'overturn')),
+    add column settles_at timestamptz,
+    add check ((verdict is null) = (settles_at is null));
 comment on column public.vote_tallies.counted_at is 'NULL while the votes are closed and not counted yet.';
 
 -- What an admin decided, and why, for everybody to read. A market that is disputed after it was decided upon

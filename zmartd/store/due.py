@@ -16,7 +16,8 @@ with voted as (
     select vote.market_id, vote.vote,
            exists (select from user_positions as held
                     where held.user_wallet = vote.user_wallet and held.trades_count > 0) as has_traded
-      from proposal_votes as vote
+      from proposal_votes as vote join markets as market on market.id = vote.market_id
+     where market.state = 'PROPOSED'
 ), best as (
     select market_id, count(*) filter (where vote) as yes,
            count(*) filter (where not vote and has_traded) as no
@@ -24,7 +25,7 @@ with voted as (
 )
 select market.id
   from markets as market join best on best.market_id = market.id
- where market.state = 'PROPOSED' and market.chain_confirmed
+ where market.chain_confirmed
    and best.yes + best.no >= $1 and best.yes * 10000 / greatest(best.yes + best.no, 1) >= $2
    and not exists (select from market_finalization_errors as failed
                     where failed.market_id = market.id and failed.resolved_at is null

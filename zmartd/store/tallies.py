@@ -8,6 +8,7 @@ from datetime import datetime
 from asyncpg import Connection, Record
 from msgspec import Struct
 
+from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 
@@ -49,15 +50,15 @@ update vote_tallies as tally
 """
 _COLUMNS = """
 select market_id, kind, yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted,
-       taken_at, counted_at, settles_at, signature
+       taken_at, counted_at, verdict, settles_at, signature
   from vote_tallies
 """
 _FIND = _COLUMNS + "where market_id = $1 and kind = $2"
 _OPEN = _COLUMNS + "where kind = $1 order by taken_at, market_id"
 _SENT = "update vote_tallies set signature = $3 where market_id = $1 and kind = $2"
 _ANNOUNCE = """
-update vote_tallies set settles_at = $2
- where market_id = $1 and kind = 'dispute' and settles_at is null
+update vote_tallies set verdict = $2, settles_at = $3
+ where market_id = $1 and kind = 'dispute' and verdict is distinct from $2
 returning true
 """
 _RELEASE = "delete from vote_tallies where market_id = $1 and kind = $2"
@@ -67,8 +68,8 @@ class Tally(Struct, frozen=True):
     """The votes of one kind on a market, closed.
 
     `counted_at` is None until they are counted, `signature` is the transaction that records them once there
-    is one, `settles_at` when the backend acts on them unless an admin decides otherwise. Stake is in lamports
-    and counts for disputes alone.
+    is one. `verdict` is what was announced, and `settles_at` when the backend acts on it unless an admin
+    decides otherwise. Stake is in lamports and counts for disputes alone.
     """
 
     market_id: str
@@ -80,6 +81,7 @@ class Tally(Struct, frozen=True):
     not_counted: int
     taken_at: datetime
     counted_at: datetime | None
+    verdict: Decision | None
     settles_at: datetime | None
     signature: str | None
 
@@ -146,9 +148,11 @@ async def open_tallies(connection: Connection, kind: VoteKind) -> tuple[Tally, .
     return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind))
 
 
-async def announce(connection: Connection, market_id: str, settles_at: datetime) -> bool:
-    """Say when a dispute is settled as its tallies say; False: that was said. Takes a service transaction."""
-    return bool(await connection.fetchval(_ANNOUNCE, market_id, settles_at))
+async def announce(
+    connection: Connection, market_id: str, verdict: Decision | None, settles_at: datetime | None
+) -> bool:
+    """Say how and when a dispute is settled, or neither. False: it was said. Takes a service transaction."""
+    return bool(await connection.fetchval(_ANNOUNCE, market_id, verdict, settles_at))
 
 
 async def sent(connection: Connection, kind: VoteKind, market_id: str, signature: str | None) -> None:
@@ -175,6 +179,7 @@ def _tally(row: Record) -> Tally:
         not_counted=row["not_counted"],
         taken_at=row["taken_at"],
         counted_at=row["counted_at"],
+        verdict=None if row["verdict"] is None else Decision(row["verdict"]),
         settles_at=row["settles_at"],
         signature=row["signature"],
     )

@@ -118,8 +118,10 @@ class Disputes:
         if verdict is Decision.OVERTURN:
             outcome, verb = lifecycle.flipped(outcome), "flips to"
         detail = f"{votes}: the outcome {verb} {_OUTCOMES[outcome]}"
-        settles_at = tally.settles_at or protocol.time + timedelta(seconds=self._voting.veto_seconds)
-        is_news = await self._notices.announce_settlement(market.id, settles_at, detail)
+        settles_at = tally.settles_at
+        if settles_at is None or tally.verdict is not verdict:
+            settles_at = protocol.time + timedelta(seconds=self._voting.veto_seconds)
+        is_news = await self._notices.announce_settlement(market.id, verdict, settles_at, detail)
         if protocol.time < settles_at:
             when = f"{detail} at {settles_at:%Y-%m-%d %H:%M:%S} UTC, unless an admin decides otherwise"
             return Action(market.id, ANNOUNCE, ok=not is_news, detail=when)

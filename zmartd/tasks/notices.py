@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from zmartd.log import get_logger
+from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
@@ -26,15 +27,18 @@ class Notices:
     async def await_decision(self, market_id: str, state: MarketState, reason: str) -> None:
         """The outcome of a market in `state` becomes final only when an admin decides."""
         async with self._database.service() as connection:
+            await tallies.announce(connection, market_id, None, None)
             market = await settling.mark(connection, market_id, state, awaiting_decision=True)
         if market is not None:
             log.warning("market.awaits_decision", market_id=market_id, state=state.name, reason=reason)
             await self.publish(market)
 
-    async def announce_settlement(self, market_id: str, settles_at: datetime, votes: str) -> bool:
+    async def announce_settlement(
+        self, market_id: str, verdict: Decision, settles_at: datetime, votes: str
+    ) -> bool:
         """A dispute is settled at a time as its votes say; whether this is the first time it is said."""
         async with self._database.service() as connection:
-            is_news = await tallies.announce(connection, market_id, settles_at)
+            is_news = await tallies.announce(connection, market_id, verdict, settles_at)
             market = await settling.mark(connection, market_id, MarketState.DISPUTED, settles_at=settles_at)
         if is_news:
             log.warning(

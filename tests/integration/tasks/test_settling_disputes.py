@@ -218,6 +218,24 @@ async def test_a_settlement_is_announced_and_waits_for_a_veto(world: World) -> N
     assert (await world.account(market_id)).final_outcome is False
 
 
+async def test_what_was_not_announced_is_not_done(world: World) -> None:
+    """The program's threshold changes within the veto window, and with it what the votes say."""
+    market_id = await ended_dispute(world, (SOL, True), (SOL, True), (SOL, True), (SOL, False))
+    await run(world, veto_seconds=DAY_SECONDS)
+    await world.travel(DAY_SECONDS)
+    await world.require_agreement_of(9_000)
+
+    (announced,) = await run(world, veto_seconds=DAY_SECONDS)
+
+    assert (announced.action, announced.ok) == ("announce_settlement", False)
+    assert "the outcome stays YES at " in announced.detail
+    assert await world.states(market_id) == (DISPUTED, DISPUTED)
+    await world.travel(DAY_SECONDS)
+    (settled,) = await run(world, veto_seconds=DAY_SECONDS)
+    assert settled.action == "finalize_market"
+    assert (await world.account(market_id)).final_outcome is True
+
+
 @pytest.mark.parametrize(
     ("decision", "outcome", "counts"),
     [(Decision.KEEP, True, (0, 1)), (Decision.OVERTURN, False, (1, 0)), (Decision.REFUND, None, (0, 0))],

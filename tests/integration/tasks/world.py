@@ -278,6 +278,18 @@ class World:
         async with self.database.caller(Caller(wallet)) as connection:
             await dispute_requests.request(connection, market_id, wallet)
 
+    async def require_agreement_of(self, threshold_bps: int) -> None:
+        """The admin changes the part of a dispute's votes that has to agree for it to succeed."""
+        update = self.program.update_global_config(
+            admin=AUTHORITY.pubkey(),
+            protocol_fee_bps=300,
+            resolver_reward_bps=200,
+            liquidity_provider_fee_bps=500,
+            proposal_approval_threshold=7_000,
+            dispute_success_threshold=threshold_bps,
+        )
+        await self.act(AUTHORITY, update)
+
     async def travel(self, seconds: int) -> None:
         """Move the chain's clock forward, and return when confirmed blocks show it."""
         until = (await self.own.rpc.chain_time()).unix_timestamp + seconds
