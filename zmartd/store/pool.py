@@ -25,7 +25,7 @@ from zmartd.store.errors import (
     unavailable,
     unreadable_url,
 )
-from zmartd.store.reading import Reading, Statements
+from zmartd.store.reading import ACT_AS_SERVICE, Reading, Statements, act_as
 from zmartd.store.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
@@ -99,16 +99,20 @@ class Database:
         round trip instead of three. Only fetch, fetchrow and fetchval; for what belongs together and for what
         writes there is `caller`.
         """
-        return self._reading(caller)
+        return self._reading(caller.role, act_as(caller))
+
+    def service_reader(self) -> AbstractAsyncContextManager[Connection]:
+        """`reader` for the daemon itself: what it is to `caller`, this is to `service`."""
+        return self._reading(SERVICE, ACT_AS_SERVICE)
 
     @asynccontextmanager
-    async def _reading(self, caller: Caller) -> AsyncIterator[Connection]:
-        async with self._connection(caller.role) as connection:
+    async def _reading(self, role: str, act: bytes) -> AsyncIterator[Connection]:
+        async with self._connection(role) as connection:
             statements = self._statements.get(connection)
             if statements is None:
                 statements = self._statements[connection] = Statements(connection)
                 connection.add_termination_listener(self._forget)
-            yield cast(Connection, Reading(connection, caller, statements))
+            yield cast(Connection, Reading(connection, act, statements))
 
     def _forget(self, lost: Connection | PoolConnectionProxy) -> None:
         self._statements.pop(cast(Connection, lost), None)

@@ -1,4 +1,4 @@
-"""Single reads on a caller's behalf, each in one round trip.
+"""Single reads on somebody's behalf, each in one round trip.
 
 A transaction of `Database.caller` takes three: BEGIN with the caller's role and claims, the statement, and
 COMMIT. Here role and claims are sent right ahead of the statement, without a Sync of their own, so that
@@ -18,7 +18,7 @@ import asyncpg
 from asyncpg import Connection, Record
 from asyncpg.prepared_stmt import PreparedStatement
 
-from zmartd.store.rls import Caller
+from zmartd.store.rls import SERVICE, Caller
 
 if TYPE_CHECKING:
     Statement = PreparedStatement[Record]
@@ -36,23 +36,28 @@ _AS_TEXT = pack("!h", 0)
 @lru_cache(maxsize=4_096)
 def act_as(caller: Caller) -> bytes:
     """The messages Bind and Execute that take the caller's role and claims until the next Sync."""
-    arguments = [value.encode() for value in (caller.role, caller.claims)]
+    return _act_as(caller.role, caller.claims)
+
+
+def _act_as(*settings: str) -> bytes:
+    arguments = [value.encode() for value in settings]
     values = b"".join(pack("!i", len(value)) + value for value in arguments)
     bind = f"\0{_ACT_NAME}\0".encode() + _AS_TEXT + pack("!h", len(arguments)) + values + _AS_TEXT
     return _message(b"B", bind) + _message(b"E", b"\0" + pack("!i", 0))
 
 
 class Reading:
-    """What a caller may read over one connection; each statement sees the newest commit for itself.
+    """What may be read over one connection on behalf of whoever `act` names; each statement sees the newest
+    commit for itself.
 
     It has the names of a Connection's methods, for the store's functions that ask one thing.
     """
 
     __slots__ = ("_act", "_connection", "_statements")
 
-    def __init__(self, connection: Connection, caller: Caller, statements: Statements) -> None:
+    def __init__(self, connection: Connection, act: bytes, statements: Statements) -> None:
         self._connection = connection
-        self._act = act_as(caller)
+        self._act = act
         self._statements = statements
 
     async def fetch(self, query: str, *arguments: Any) -> list[Record]:
@@ -114,3 +119,7 @@ class Statements:
 
 def _message(kind: bytes, content: bytes) -> bytes:
     return kind + pack("!i", len(content) + 4) + content
+
+
+ACT_AS_SERVICE = _act_as(SERVICE, "")
+"""The same for the daemon itself, which has no claims."""

@@ -13,7 +13,7 @@ from rows import insert_market, insert_position, wallet
 from zmartd import config
 from zmartd.store.errors import DatabaseUnavailable
 from zmartd.store.pool import Database
-from zmartd.store.reading import Reading, Statements
+from zmartd.store.reading import Reading, Statements, act_as
 from zmartd.store.rls import ANYBODY, Caller
 
 ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
@@ -60,6 +60,16 @@ async def test_rls_reading_is_done_as_its_caller(database):
     for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon"), (BOB, "authenticated")):
         assert await reader_is(database, caller) == (role, caller.wallet)
         await assert_nothing_is_left(database)
+
+
+async def test_rls_reading_is_done_as_the_daemon_itself(database, holders):
+    async with database.service_reader() as connection:
+        row = await connection.fetchrow(WHO)
+        assert (row["role"], row["wallet"]) == ("service_role", None)
+        held = [row["user_wallet"] for row in await connection.fetch(HELD)]
+    assert held == sorted([ALICE.wallet, BOB.wallet])
+    await assert_nothing_is_left(database)
+    assert await reader_is(database, ANYBODY) == ("anon", None)
 
 
 async def test_rls_reading_shows_each_wallet_its_own_rows(database, holders):
@@ -180,7 +190,7 @@ async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_ca
     database_url, outsider, holders
 ):
     connection = await asyncpg.connect(database_url.replace("zmartd@", f"{outsider}@", 1))
-    reading = Reading(connection, ALICE, Statements(connection))
+    reading = Reading(connection, act_as(ALICE), Statements(connection))
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
         await reading.fetchval("select count(*) from markets")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):

@@ -54,6 +54,9 @@ class CarelessDatabase(Database):
     def service(self) -> AbstractAsyncContextManager[Connection]:
         return self._real.service()
 
+    def service_reader(self) -> AbstractAsyncContextManager[Connection]:
+        return self._real.service_reader()
+
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Any]:
         return self._careless(self._real.caller(caller))
 
