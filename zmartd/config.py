@@ -154,6 +154,9 @@ class Auth(Struct, frozen=True, kw_only=True):
         "localhost:4000",
     )
     token_seconds: Annotated[WholeSeconds, _is("how long a session token is valid")] = 3_600
+    session_seconds: Annotated[
+        WholeSeconds, _is("how long after its sign-in a session may be renewed; then it is over")
+    ] = 2_592_000
     nonce_seconds: Annotated[WholeSeconds, _is("how long a sign-in nonce is valid")] = 300
     legacy_signature_header: Annotated[
         bool, _is("accept the frontend's `Authorization: Signature` header, never for moving money")

@@ -35,6 +35,8 @@ from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.revocations import Revocations
+from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
@@ -169,7 +171,9 @@ def application(core: Core) -> web.Application:
     settings, clock = core.settings, core.clock
     require_webhook_secret(settings)
     app = web.Application(client_max_size=settings.server.max_body_bytes)
-    sessions = Sessions(Tokens(settings.auth, clock, _random_id), core.redis, clock)
+    audience = audience_of(settings.solana.cluster, str(core.idl.program_id))
+    revocations = Revocations(core.database, clock)
+    sessions = Sessions(Tokens(settings.auth, audience, clock, _random_id), revocations, clock)
     hub = Hub(
         core.bus,
         MarketSnapshots(core.database).read,

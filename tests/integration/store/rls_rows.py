@@ -212,6 +212,9 @@ def tables(of: str) -> dict[str, Table]:
         "history_bookmarks": Table(
             {"program_id": of, "signature": signature(name), "slot": 1}, f"program_id = '{of}'", "slot = 2"
         ),
+        "revocations": Table(
+            {"name": f"wallet:{of}", "before": 1, "expires_at": NOON}, f"name = 'wallet:{of}'", "before = 2"
+        ),
     }
 
 

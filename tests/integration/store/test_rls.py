@@ -56,6 +56,7 @@ orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
 eventless_transactions      ----  ----  ----   SIUD
 history_bookmarks           ----  ----  ----   SIUD
+revocations                 ----  ----  ----   SIUD
 """
 
 

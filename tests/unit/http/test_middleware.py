@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
+import asyncpg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, make_mocked_request
 from msgspec import Meta, Struct
 from pytest_aiohttp.plugin import AiohttpClient
-from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from tests.integration.http.served import Served
@@ -17,6 +18,7 @@ from zmartd.config import Auth, Secret, Server
 from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator
+from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.codec import decode_body, json_response
@@ -26,8 +28,11 @@ from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, AccessLo
 from zmartd.http.middleware.chain import chain
 from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
+from zmartd.store.connections import Connections
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.pool import Database
 
+NOWHERE = "postgresql://127.0.0.1:9/nowhere"
 AUTH = Auth(jwt_secret=Secret("unit-tests-sign-nothing-with-this-"))
 
 Client = TestClient[web.Request, web.Application]
@@ -85,7 +90,8 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
         ]
     )
     clock = SystemClock()
-    sessions = Sessions(Tokens(AUTH, clock, str), Redis(), clock)  # nobody here signs in
+    database = Database(Connections(partial(asyncpg.connect, NOWHERE), 1, 1.0), NOWHERE)  # nobody signs in
+    sessions = Sessions(Tokens(AUTH, "unit tests", clock, str), Revocations(database, clock), clock)
     browsers = cors.install(app, routes, ["https://app.example"])
     app[keys.AROUND] = chain(clock, access_log, Authenticator(sessions, False, clock), None, browsers)
     return await aiohttp_client(Served(app))

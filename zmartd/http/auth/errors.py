@@ -29,6 +29,12 @@ class AuthExpired(Unauthorized):
     code = "auth_expired"
 
 
+class SessionOver(AuthExpired):
+    """The session is as old as a session may become; sign in again with your wallet."""
+
+    code = "auth_session_over"
+
+
 class BadMessage(Unauthorized):
     """The signed message is not one that signs in here; GET /api/auth/nonce gives one that is."""
 
@@ -57,6 +63,6 @@ class TooManyAttempts(ZmartdError):
 
 
 class SessionsUnavailable(ZmartdError):
-    """Redis is away, so nobody can be recognised for the moment; try again soon."""
+    """What sign-in has to remember is away, so nobody can be recognised for the moment; try again soon."""
 
     code = "auth_unavailable"

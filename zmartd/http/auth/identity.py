@@ -61,7 +61,8 @@ class Authenticator:
                 session = await self._sessions.recognise(credentials.strip())
                 return Identity(Caller(session.wallet), Credential.SESSION, session)
             if scheme == legacy.SCHEME and self._accepts_legacy:
-                wallet = legacy.verify(credentials, self._clock.time())
+                wallet, signed_at = legacy.verify(credentials, self._clock.time())
+                await self._sessions.recognise_signer(wallet, signed_at)
                 return Identity(Caller(wallet), Credential.LEGACY)
         except (Unauthorized, SessionsUnavailable) as error:
             return Identity(refused=error)

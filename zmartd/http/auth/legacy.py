@@ -3,7 +3,8 @@
     Authorization: Signature message=<URL-encoded>&signature=<base58>&wallet=<base58>
 
 The message is `Sign in to ZMART`, a line feed, and `Timestamp: <milliseconds since 1970>`. Who sees such a
-header can repeat it for an hour, at any site: it identifies a reader, and must not move money.
+header can repeat it for an hour, at any site: it identifies a reader, and must not move money. It ends early
+only when its wallet signs out everywhere.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ _FIELDS = ["message", "signature", "wallet"]
 _MESSAGE = re.compile(r"Sign in to ZMART\nTimestamp: ([0-9]{13})")
 
 
-def verify(credentials: str, now: float) -> str:
-    """The wallet behind what follows the scheme's name. Raises BadMessage, BadSignature, AuthExpired."""
+def verify(credentials: str, now: float) -> tuple[str, float]:
+    """The wallet behind what follows the scheme's name, and when it signed by its own clock (unix seconds).
+
+    Raises BadMessage, BadSignature, AuthExpired.
+    """
     fields = _parse(credentials)
     message, wallet = fields["message"], fields["wallet"]
     found = _MESSAGE.fullmatch(message)
@@ -37,7 +41,7 @@ def verify(credentials: str, now: float) -> str:
         raise AuthExpired("The signed timestamp is in the future; is the wallet's clock right?")
     if signed_at < now - MAX_AGE_SECONDS:
         raise AuthExpired("The signed timestamp is too old; sign again.")
-    return wallet
+    return wallet, signed_at
 
 
 def _parse(credentials: str) -> dict[str, str]:

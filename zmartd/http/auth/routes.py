@@ -1,4 +1,4 @@
-"""/api/auth: a nonce to sign, a session for it, a newer session, and the end of one."""
+"""/api/auth: a nonce to sign, a session for it, a newer token, and the end of one session or of all."""
 
 from __future__ import annotations
 
@@ -125,20 +125,29 @@ async def login(request: web.Request) -> web.Response:
         body.message, body.signature, body.wallet, client_of(request)
     )
     await _remember(request, wallet, users.sign_in)
-    return _session_response(*request.app[keys.SESSIONS].open(wallet), "Signed in.")
+    return _session_response(*await request.app[keys.SESSIONS].begin(wallet), "Signed in.")
 
 
 async def refresh(request: web.Request) -> web.Response:
-    """POST /api/auth/refresh: a new token in exchange for the one sent, which is revoked."""
+    """POST /api/auth/refresh: a new token in exchange for the one sent, which is revoked.
+
+    A session cannot be renewed beyond its greatest age: then its wallet has to sign in again.
+    """
     token, session = await request.app[keys.SESSIONS].renew(require_session(request))
     await _remember(request, session.wallet, users.touch)
     return _session_response(token, session, "Session renewed.")
 
 
 async def logout(request: web.Request) -> web.Response:
-    """POST /api/auth/logout: the token sent is not accepted any more, by any daemon."""
+    """POST /api/auth/logout: the session is over, for every daemon and every open WebSocket."""
     await request.app[keys.SESSIONS].end(require_session(request))
     return json_response(LogoutBody(success=True, message="Signed out."))
+
+
+async def logout_everywhere(request: web.Request) -> web.Response:
+    """POST /api/auth/logout-everywhere: all sessions of the wallet are over, whichever device began them."""
+    await request.app[keys.SESSIONS].end_all(require_session(request))
+    return json_response(LogoutBody(success=True, message="Signed out everywhere."))
 
 
 async def _remember(
@@ -210,6 +219,15 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/api/auth/logout",
         handler=logout,
         summary="End a session",
+        tag="auth",
+        answers={200: LogoutBody},
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/auth/logout-everywhere",
+        handler=logout_everywhere,
+        summary="End all sessions of a wallet",
         tag="auth",
         answers={200: LogoutBody},
         access=Access.SESSION,

@@ -1,92 +1,92 @@
-"""Who is signed in: a token that is valid and has not been revoked. Redis knows the revoked ones."""
+"""Who is signed in: a token that is valid and has not been revoked.
+
+A session begins with a sign-in and goes on through renewals, each of which replaces its token. It ends when
+it is signed out, when all sessions of its wallet are, when its token expires, or at its greatest age.
+"""
 
 from __future__ import annotations
 
-import asyncio
-
-from redis.asyncio import Redis
-
 from zmartd.clock import Clock
+from zmartd.http.auth import legacy
 from zmartd.http.auth.errors import BadToken
-from zmartd.http.auth.memory import memory_needed
+from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.tokens import LEEWAY_SECONDS, Session, Tokens
+from zmartd.store.revocations import EVERYTHING
 
 
 class Sessions:
-    """Opens, recognises, renews and ends sessions. Every method raises SessionsUnavailable without Redis:
-    then nobody is recognised, since a revoked token must not come back to life.
+    """Opens, recognises, renews and ends sessions.
+
+    What is a coroutine raises SessionsUnavailable when nobody can tell what was revoked.
     """
 
-    def __init__(self, tokens: Tokens, redis: Redis, clock: Clock) -> None:
+    def __init__(self, tokens: Tokens, revocations: Revocations, clock: Clock) -> None:
         self._tokens = tokens
-        self._redis = redis
-        self._revocations = _Revocations(redis)
+        self._revocations = revocations
         self._clock = clock
 
-    def open(self, wallet: str) -> tuple[str, Session]:
-        """A token for a wallet that has proved itself, and what it says."""
-        return self._tokens.issue(wallet)
+    async def begin(self, wallet: str) -> tuple[str, Session]:
+        """A session for a wallet that has just proved itself, and its token.
+
+        It begins after every sign-out of that wallet, whatever the clocks of the daemons say.
+        """
+        signed_out = await self._revocations.of(_of_wallet(wallet))
+        return self.open(wallet, signed_out.get(_of_wallet(wallet), 0))
+
+    def open(self, wallet: str, not_before: int = 0) -> tuple[str, Session]:
+        """A session that begins now, or at `not_before` if that is later."""
+        return self._tokens.issue(wallet, max(int(self._clock.time()), not_before))
 
     async def recognise(self, token: str) -> Session:
         """The session of a token. Raises BadToken, AuthExpired."""
         session = self._tokens.read(token)
-        with memory_needed():
-            revoked = await self._revocations.include(_key(session))
-        if revoked:
-            raise BadToken("The session has ended; sign in again.")
+        of_session, of_wallet = _of_session(session), _of_wallet(session.wallet)
+        revoked = await self._revocations.of(of_session, of_wallet)
+        if revoked and (
+            session.renewals < revoked.get(of_session, 0) or session.began_at < revoked.get(of_wallet, 0)
+        ):
+            raise _ended()
         return session
 
+    async def recognise_signer(self, wallet: str, signed_at: float) -> None:
+        """Make sure that a header of the earlier frontend was signed after all of its wallet's sign-outs.
+
+        Raises BadToken. The wallet's clock may have been ahead, so the time that counts is that much earlier.
+        """
+        revoked = await self._revocations.of(_of_wallet(wallet))
+        if signed_at - legacy.MAX_AHEAD_SECONDS < revoked.get(_of_wallet(wallet), 0):
+            raise _ended()
+
     async def renew(self, session: Session) -> tuple[str, Session]:
-        """A new token in place of that of `session`. Of two renewals at once one raises BadToken."""
-        if not await self._revoke(session):
-            raise BadToken("The session has ended; sign in again.")
-        return self._tokens.issue(session.wallet)
+        """The next token of `session`; that before it is refused from now on.
+
+        Of two renewals at once one raises BadToken. Raises SessionOver.
+        """
+        token, renewed = self._tokens.renew(session)
+        if not await self._revocations.revoke(_of_session(session), renewed.renewals, renewed.expires_at):
+            raise _ended()
+        return token, renewed
 
     async def end(self, session: Session) -> None:
-        """Revoke the token of `session` for as long as it would be valid."""
-        await self._revoke(session)
+        """End `session`, with whatever token."""
+        until = self._clock.time() + self._tokens.lifetime_seconds
+        await self._revocations.revoke(_of_session(session), EVERYTHING, until)
 
-    async def _revoke(self, session: Session) -> bool:
-        """Whether this call, and none before it, revoked the token."""
-        seconds = max(1, session.expires_at + 2 * LEEWAY_SECONDS - int(self._clock.time()))
-        with memory_needed():
-            return bool(await self._redis.set(_key(session), b"", nx=True, ex=seconds))
-
-
-class _Question:
-    """Keys that Redis is asked about at once, and the answer: those that are there."""
-
-    __slots__ = ("answer", "keys")
-
-    def __init__(self) -> None:
-        self.keys: dict[str, None] = {}
-        self.answer: asyncio.Task[set[str]]
+    async def end_all(self, session: Session) -> None:
+        """End every session that the wallet of `session` has begun, also on daemons whose clock is ahead."""
+        now = self._clock.time()
+        before = max(int(now) + LEEWAY_SECONDS, session.began_at) + 1
+        until = before + max(self._tokens.lifetime_seconds, legacy.MAX_AGE_SECONDS + legacy.MAX_AHEAD_SECONDS)
+        await self._revocations.revoke(_of_wallet(session.wallet), before, until)
 
 
-class _Revocations:
-    """Whether keys are in Redis. All requests of one turn of the event loop share a question."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._next: _Question | None = None
-
-    async def include(self, key: str) -> bool:
-        """Whether `key` is there, at some time after this was called. Raises what Redis raises."""
-        question = self._next
-        if question is None:
-            question = self._next = _Question()
-            question.answer = asyncio.create_task(self._ask(question), name="revocations")
-            # Whoever asked may be gone: an error is theirs, and nobody else has to look at it.
-            question.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        question.keys[key] = None
-        return key in await asyncio.shield(question.answer)
-
-    async def _ask(self, question: _Question) -> set[str]:
-        self._next = None  # whoever comes from now on belongs to the next one
-        keys = list(question.keys)
-        found = await self._redis.mget(keys)
-        return {key for key, value in zip(keys, found, strict=True) if value is not None}
+def _of_session(session: Session) -> str:
+    return f"session:{session.session_id}"
 
 
-def _key(session: Session) -> str:
-    return f"auth:revoked:{session.token_id}"
+def _of_wallet(wallet: str) -> str:
+    return f"wallet:{wallet}"
+
+
+def _ended() -> BadToken:
+    return BadToken("The session has ended; sign in again.")

@@ -10,12 +10,12 @@ import jwt
 from msgspec import Struct
 
 from zmartd.clock import Clock
-from zmartd.config import Auth, ConfigError
-from zmartd.http.auth.errors import AuthExpired, BadToken
+from zmartd.config import Auth
+from zmartd.http.auth.errors import AuthExpired, BadToken, SessionOver
+from zmartd.http.auth.secrets import signing_secrets
 from zmartd.market.ids import is_address
 
 ALGORITHM = "HS256"
-MIN_SECRET_LENGTH = 32
 MAX_TOKEN_LENGTH = 2_048
 _REMEMBERED = 8_192
 LEEWAY_SECONDS = 5
@@ -23,10 +23,15 @@ LEEWAY_SECONDS = 5
 
 
 class Session(Struct, frozen=True):
-    """What a valid token says: this wallet is signed in until `expires_at` (unix seconds)."""
+    """What a valid token says: this wallet signed in at `began_at`, and is until `expires_at` (unix seconds).
+
+    A session has one token at a time; each renewal gives the next one, `renewals` counts them.
+    """
 
     wallet: str
-    token_id: str
+    session_id: str
+    began_at: int
+    renewals: int
     issued_at: int
     expires_at: int
 
@@ -34,38 +39,30 @@ class Session(Struct, frozen=True):
 class Tokens:
     """Issues tokens with the present secret; reads those of the present and the previous one.
 
-    Raises ConfigError when a secret is too short to keep anybody from forging tokens.
+    Only tokens for `audience` are read. Raises ConfigError as `signing_secrets` does.
     """
 
-    def __init__(self, settings: Auth, clock: Clock, new_token_id: Callable[[], str]) -> None:
-        secret, previous = settings.jwt_secret.reveal(), settings.jwt_secret_previous.reveal()
-        self._secrets = (secret, previous) if previous else (secret,)
-        problems = [
-            f"auth.{name}: it has {len(value)} characters and needs at least {MIN_SECRET_LENGTH}; "
-            "`openssl rand -hex 32` makes one"
-            for name, value in zip(("jwt_secret", "jwt_secret_previous"), self._secrets, strict=False)
-            if len(value) < MIN_SECRET_LENGTH
-        ]
-        if problems:
-            raise ConfigError(problems)
-        self._lifetime_seconds = settings.token_seconds
+    def __init__(
+        self, settings: Auth, audience: str, clock: Clock, new_session_id: Callable[[], str]
+    ) -> None:
+        self._secrets = signing_secrets(settings)
+        self._audience = audience
+        self.lifetime_seconds = settings.token_seconds
+        self._session_seconds = settings.session_seconds
         self._clock = clock
-        self._new_token_id = new_token_id
+        self._new_session_id = new_session_id
         # Only what was verified is remembered: who sends nonsense finds no room there.
         self._said = lru_cache(maxsize=_REMEMBERED)(self._verified)
 
-    def issue(self, wallet: str) -> tuple[str, Session]:
-        """A new token for `wallet`, and what it says."""
-        now = int(self._clock.time())
-        session = Session(wallet, self._new_token_id(), now, now + self._lifetime_seconds)
-        claims = {
-            "walletAddress": wallet,
-            "sub": wallet,
-            "iat": session.issued_at,
-            "exp": session.expires_at,
-            "jti": session.token_id,
-        }
-        return jwt.encode(claims, self._secrets[0], ALGORITHM), session
+    def issue(self, wallet: str, began_at: int) -> tuple[str, Session]:
+        """The first token of a new session of `wallet`, and what it says."""
+        return self._token(wallet, self._new_session_id(), began_at, 0)
+
+    def renew(self, session: Session) -> tuple[str, Session]:
+        """The next token of `session`, and what it says. Raises SessionOver."""
+        if self._clock.time() >= session.began_at + self._session_seconds:
+            raise SessionOver
+        return self._token(session.wallet, session.session_id, session.began_at, session.renewals + 1)
 
     def read(self, token: str) -> Session:
         """What a token says. Raises BadToken, AuthExpired."""
@@ -76,8 +73,33 @@ class Tokens:
         if session.issued_at > now + LEEWAY_SECONDS:
             raise BadToken
         if session.expires_at <= now - LEEWAY_SECONDS:
-            raise AuthExpired("The session token has expired; sign in again.")
+            raise self.expiry(session)
         return session
+
+    def expiry(self, session: Session) -> AuthExpired:
+        """Why a token is over: it was not renewed in time, or the session is as old as it may become."""
+        if session.expires_at >= session.began_at + self._session_seconds:
+            return SessionOver()
+        return AuthExpired("The session token has expired; sign in again.")
+
+    def _token(self, wallet: str, session_id: str, began_at: int, renewals: int) -> tuple[str, Session]:
+        now = int(self._clock.time())
+        session = Session(wallet, session_id, began_at, renewals, now, self._end(now, began_at))
+        claims = {
+            "walletAddress": wallet,
+            "sub": wallet,
+            "aud": self._audience,
+            "iat": now,
+            "exp": session.expires_at,
+            "jti": f"{session_id}-{renewals}",
+            "sid": session_id,
+            "auth_time": began_at,
+            "renewals": renewals,
+        }
+        return jwt.encode(claims, self._secrets[0], ALGORITHM), session
+
+    def _end(self, issued_at: int, began_at: int) -> int:
+        return min(issued_at + self.lifetime_seconds, began_at + self._session_seconds)
 
     def _verified(self, token: str) -> Session:
         for secret in self._secrets:
@@ -86,28 +108,33 @@ class Tokens:
                     token,
                     secret,
                     algorithms=[ALGORITHM],
+                    audience=self._audience,
                     # Times are compared in `read`, with the clock that was passed in.
                     options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
                 )
-                return _session(claims)
+                return self._session(claims)
             except jwt.InvalidSignatureError:
                 continue
             except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
                 raise BadToken from error
         raise BadToken
 
-
-def _session(claims: dict[str, Any]) -> Session:
-    wallet, token_id = claims.get("sub"), claims.get("jti")
-    issued_at, expires_at = claims.get("iat"), claims.get("exp")
-    if (
-        isinstance(wallet, str)
-        and is_address(wallet)
-        and claims.get("walletAddress") == wallet
-        and isinstance(token_id, str)
-        and token_id
-        and type(issued_at) is int
-        and type(expires_at) is int
-    ):
-        return Session(wallet, token_id, issued_at, expires_at)
-    raise BadToken
+    def _session(self, claims: dict[str, Any]) -> Session:
+        wallet, session_id = claims.get("sub"), claims.get("sid")
+        began_at, renewals = claims.get("auth_time"), claims.get("renewals")
+        issued_at, expires_at = claims.get("iat"), claims.get("exp")
+        if (
+            isinstance(wallet, str)
+            and is_address(wallet)
+            and claims.get("walletAddress") == wallet
+            and isinstance(session_id, str)
+            and session_id
+            and type(began_at) is int
+            and type(renewals) is int
+            and type(issued_at) is int
+            and type(expires_at) is int
+        ):
+            # A setting that was lowered holds for tokens from before, too: revocations are kept no longer.
+            expires_at = min(expires_at, self._end(issued_at, began_at))
+            return Session(wallet, session_id, began_at, renewals, issued_at, expires_at)
+        raise BadToken

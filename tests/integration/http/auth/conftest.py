@@ -25,6 +25,8 @@ from zmartd.http.auth.identity import (
     require_wallet,
 )
 from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.revocations import Revocations
+from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
@@ -37,6 +39,11 @@ from zmartd.store.pool import Database
 SETTINGS = Auth(
     jwt_secret=Secret("integration-tests-sign-with-this-"), domains=("zmart.example", "localhost:3000")
 )
+AUDIENCE = audience_of("devnet", "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
+
+
+def new_id() -> str:
+    return secrets.token_hex(16)
 
 
 @pytest.fixture
@@ -53,13 +60,21 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
-    def build(redis: Redis, clock: Clock = clock, *, legacy: bool = False) -> Served:
-        sessions = Sessions(Tokens(SETTINGS, clock, lambda: secrets.token_hex(16)), redis, clock)
+    def build(
+        redis: Redis,
+        clock: Clock = clock,
+        *,
+        legacy: bool = False,
+        settings: Auth = SETTINGS,
+        database: Database = database,
+    ) -> Served:
+        revocations = Revocations(database, clock)
+        sessions = Sessions(Tokens(settings, AUDIENCE, clock, new_id), revocations, clock)
         app = web.Application()
-        nonces = Nonces(redis, SETTINGS.nonce_seconds, lambda: secrets.token_hex(16))
+        nonces = Nonces(redis, settings.nonce_seconds, new_id)
         app[keys.DATABASE] = database
         app[keys.SESSIONS] = sessions
-        app[keys.SIGN_IN] = SignIn(SETTINGS, "devnet", nonces, Attempts(redis), clock)
+        app[keys.SIGN_IN] = SignIn(settings, "devnet", nonces, Attempts(redis), clock)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app.add_routes(operation.route() for operation in auth_routes.OPERATIONS)
         routes = [web.get("/public", public), web.get("/mine", mine), web.post("/money", money)]

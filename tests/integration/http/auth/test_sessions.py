@@ -1,29 +1,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from itertools import count
+from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from aiohttp.test_utils import TestClient
+from asyncpg import Connection
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from signing_wallet import FixedClock, SigningWallet
 
+from tests.integration.http.auth.conftest import SETTINGS
+from tests.integration.http.rest.database_cable import Cable, laid_cable
+from zmartd import config
 from zmartd.config import Auth, Secret
+from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.auth.errors import BadToken
+from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
+from zmartd.store.pool import Database
 
-ALICE = SigningWallet(1)
+ALICE, BOB = SigningWallet(1), SigningWallet(2)
 
 
-async def sign_in(client: TestClient) -> dict[str, str]:
+async def sign_in(client: TestClient, wallet: SigningWallet = ALICE) -> dict[str, str]:
     """The headers of a new session."""
-    given = await (await client.get("/api/auth/nonce", params={"wallet": ALICE.address})).json()
-    body = {"message": given["message"], "signature": ALICE.sign_base58(given["message"])}
+    given = await (await client.get("/api/auth/nonce", params={"wallet": wallet.address})).json()
+    body = {"message": given["message"], "signature": wallet.sign_base58(given["message"])}
     session = await (await client.post("/api/auth/login", json=body)).json()
     return bearer(session["token"])
 
@@ -67,34 +75,129 @@ async def test_a_logout_ends_the_session_on_every_daemon(
     assert await code(other, kept) is None
 
 
-async def test_an_ended_session_is_remembered_for_as_long_as_its_token_would_be_valid(
-    client: TestClient, redis: Redis, clock: FixedClock
-) -> None:
-    headers = await sign_in(client)
-    clock.now += 3_000
-    await client.post("/api/auth/logout", headers=headers)
-    (key,) = await redis.keys("auth:revoked:*")
-    assert 600 <= await redis.ttl(key) <= 615
+async def revocations(database: Database) -> list[str]:
+    async with database.service() as connection:
+        return [row["name"] for row in await connection.fetch("select name from revocations order by name")]
+
+
+class CountingDatabase(Database):
+    """Counts how often somebody reads."""
+
+    reads = 0
+
+    def service_reader(self) -> AbstractAsyncContextManager[Connection]:
+        self.reads += 1
+        return super().service_reader()
 
 
 async def test_requests_at_once_share_a_question_and_only_the_ended_session_is_refused(
-    redis: Redis, clock: FixedClock
+    database_url: str, clock: FixedClock
 ) -> None:
     numbers = count()
-    sessions = Sessions(
-        Tokens(Auth(jwt_secret=Secret("s" * 32)), clock, lambda: f"token-{next(numbers)}"), redis, clock
+    database = await CountingDatabase.connect(config.Database(url=Secret(database_url), pool_size=3))
+    tokens = Tokens(
+        Auth(jwt_secret=Secret("s" * 32)), "zmartd:devnet:test", clock, lambda: f"{next(numbers)}"
     )
+    sessions = Sessions(tokens, Revocations(database, clock), clock)
     opened = [sessions.open(SigningWallet(number).address) for number in range(1, 21)]
     await sessions.end(opened[7][1])
-    before = (await redis.info("commandstats")).get("cmdstat_mget", {"calls": 0})["calls"]
     recognised = await asyncio.gather(
         *(sessions.recognise(token) for token, _ in opened), return_exceptions=True
     )
-    after = (await redis.info("commandstats"))["cmdstat_mget"]["calls"]
-    assert after - before == 1
+    assert database.reads == 1
     assert isinstance(recognised.pop(7), BadToken)
     opened.pop(7)
     assert recognised == [session for _, session in opened]
+
+    async with database.service() as connection:
+        await connection.execute("lock table revocations in access exclusive mode")
+        asked = [asyncio.create_task(sessions.recognise(opened[0][0]))]
+        while database.reads == 1:  # noqa: ASYNC110 - it is a few turns of the loop away
+            await asyncio.sleep(0)
+        for token, _ in opened:  # while a question is under way there is no other
+            asked.append(asyncio.create_task(sessions.recognise(token)))
+            await asyncio.sleep(0)
+        assert database.reads == 2
+    await asyncio.gather(*asked)
+    assert database.reads == 3
+    await database.close()
+
+
+async def test_no_number_of_nonces_brings_an_ended_session_back(
+    application: Callable, aiohttp_client: Callable, tmp_path: Path
+) -> None:
+    async with EmbeddedValkey(tmp_path) as valkey, Redis.from_url(valkey.url) as redis:
+        client = await aiohttp_client(application(redis))
+        headers = await sign_in(client)
+        await client.post("/api/auth/logout", headers=headers)
+        # Little more room than what is there, as where 30,000 nonces fill the rest.
+        used = (await redis.info("memory"))["used_memory"]
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        await redis.config_set("maxmemory", used + 100_000)
+        for _ in range(20):
+            await asyncio.gather(*(client.get("/api/auth/nonce") for _ in range(100)))
+        assert await code(client, headers) == "auth_bad_token"
+
+
+async def test_a_wallet_signs_out_everywhere_at_once(
+    client: TestClient, application: Callable, redis: Redis, aiohttp_client: Callable, clock: FixedClock
+) -> None:
+    ahead = FixedClock(clock.now + 4)
+    other = await aiohttp_client(application(redis, ahead))
+    sessions = [await sign_in(client), await sign_in(other), await sign_in(client)]
+    refreshed = await client.post("/api/auth/refresh", headers=sessions[2])
+    sessions[2] = bearer((await refreshed.json())["token"])
+    bobs = await sign_in(client, BOB)
+    response = await client.post("/api/auth/logout-everywhere", headers=sessions[0])
+    assert (response.status, (await response.json())["success"]) == (200, True)
+    for daemon in (client, other):
+        assert [await code(daemon, headers) for headers in sessions] == ["auth_bad_token"] * 3
+        assert await code(daemon, bobs) is None
+    assert await code(client, sessions[2], "/money") == "auth_bad_token"
+
+
+async def test_who_signed_out_everywhere_can_sign_in_and_do_so_again_within_the_second(
+    client: TestClient, clock: FixedClock
+) -> None:
+    for _ in range(4):
+        first, second = await sign_in(client), await sign_in(client)
+        assert await code(client, first) is None
+        await client.post("/api/auth/logout-everywhere", headers=first)
+        assert [await code(client, headers) for headers in (first, second)] == ["auth_bad_token"] * 2
+    headers = await sign_in(client)
+    clock.now += 3_000
+    refreshed = await (await client.post("/api/auth/refresh", headers=headers)).json()
+    assert await code(client, bearer(refreshed["token"])) is None
+
+
+async def test_signing_out_everywhere_holds_for_as_long_as_a_token_from_before(
+    client: TestClient, database: Database, clock: FixedClock
+) -> None:
+    kept, ended = await sign_in(client, BOB), await sign_in(client)
+    await client.post("/api/auth/logout-everywhere", headers=ended)
+    clock.now += 3_599
+    await client.post("/api/auth/refresh", headers=kept)  # which deletes what has expired
+    assert await code(client, ended) == "auth_bad_token"
+    assert f"wallet:{ALICE.address}" in await revocations(database)
+
+
+async def test_a_session_is_renewed_until_its_greatest_age(
+    application: Callable, redis: Redis, aiohttp_client: Callable, clock: FixedClock
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, session_seconds=7_000)
+    client = await aiohttp_client(application(redis, settings=settings))
+    headers = await sign_in(client)
+    for lives_for in (3_600, 1_000):
+        clock.now += 3_000
+        renewed = await (await client.post("/api/auth/refresh", headers=headers)).json()
+        assert renewed["expiresIn"] == lives_for
+        headers = bearer(renewed["token"])
+    clock.now += 1_000
+    refused = await client.post("/api/auth/refresh", headers=headers)
+    assert (refused.status, (await refused.json())["code"]) == (401, "auth_session_over")
+    clock.now += 6
+    assert await code(client, headers) == "auth_session_over"
+    assert await code(client, await sign_in(client)) is None
 
 
 async def test_a_refresh_gives_a_new_token_for_the_old_one(client: TestClient, clock: FixedClock) -> None:
@@ -114,7 +217,19 @@ async def test_of_two_refreshes_with_one_token_one_succeeds(client: TestClient) 
     assert sorted(response.status for response in responses) == [200, 401, 401, 401]
 
 
-@pytest.mark.parametrize("path", ["/api/auth/refresh", "/api/auth/logout"])
+async def test_a_renewal_of_an_ended_session_fails_even_with_its_newest_token(client: TestClient) -> None:
+    headers = await sign_in(client)
+    renewed = bearer((await (await client.post("/api/auth/refresh", headers=headers)).json())["token"])
+    answers = await asyncio.gather(
+        client.post("/api/auth/logout", headers=renewed),
+        *(client.post("/api/auth/refresh", headers=renewed) for _ in range(3)),
+    )
+    tokens = [(await answer.json()).get("token") for answer in answers]
+    for headers in [renewed, *(bearer(token) for token in tokens if token)]:
+        assert await code(client, headers) == "auth_bad_token"
+
+
+@pytest.mark.parametrize("path", ["/api/auth/refresh", "/api/auth/logout", "/api/auth/logout-everywhere"])
 async def test_without_a_session_there_is_nothing_to_renew_or_end(client: TestClient, path: str) -> None:
     response = await client.post(path)
     assert (response.status, (await response.json())["code"]) == (401, "auth_missing")
@@ -163,13 +278,63 @@ async def test_the_earlier_frontends_header_is_refused_unless_it_is_allowed(
     assert await code(client, legacy_header(clock)) == "auth_bad_message"
 
 
-async def test_without_redis_nobody_is_recognised_and_public_reads_go_on(
-    client: TestClient, application: Callable, aiohttp_client: Callable
+async def test_a_sign_out_everywhere_ends_the_earlier_frontends_headers(
+    application: Callable, redis: Redis, aiohttp_client: Callable, clock: FixedClock
+) -> None:
+    client = await aiohttp_client(application(redis, legacy=True))
+    before = legacy_header(clock)
+    assert await code(client, before) is None
+    await client.post("/api/auth/logout-everywhere", headers=await sign_in(client))
+    assert await code(client, before) == "auth_bad_token"
+    clock.now += 299  # by how much the wallet's clock may have been ahead
+    assert await code(client, legacy_header(clock)) == "auth_bad_token"
+    clock.now += 10
+    assert await code(client, legacy_header(clock)) is None
+
+
+async def test_without_postgres_nobody_is_recognised_and_public_reads_go_on(
+    client: TestClient, stranded: TestClient, cable: Cable
 ) -> None:
     headers = await sign_in(client)
-    lost = Redis(unix_socket_path="/nonexistent/valkey.sock", retry=Retry(NoBackoff(), 0))
-    stranded = await aiohttp_client(application(lost))
-    assert (await stranded.get("/public", headers=headers)).status == 200
-    assert await code(stranded, headers) == "auth_unavailable"
-    response = await stranded.get("/api/auth/nonce")
-    assert (response.status, response.headers["Retry-After"]) == (503, "2")
+    await cable.cut()
+    await assert_nobody_is_recognised(stranded, headers)
+    assert await code(client, headers) is None
+
+
+async def test_while_postgres_says_nothing_nobody_waits_long_and_nobody_is_recognised(
+    client: TestClient, stranded: TestClient, database: Database
+) -> None:
+    headers = await sign_in(client)
+    async with database.service() as connection:
+        await connection.execute("lock table revocations in access exclusive mode")
+        async with asyncio.timeout(60):  # statements themselves may take 600 seconds here
+            await assert_nobody_is_recognised(stranded, headers)
+    assert await code(stranded, headers) is None
+
+
+async def assert_nobody_is_recognised(client: TestClient, headers: dict[str, str]) -> None:
+    response = await client.get("/public", headers=headers)
+    assert (response.status, await response.json()) == (200, {"wallet": None})
+    assert await code(client, headers) == "auth_unavailable"
+    assert await code(client, headers, "/money") == "auth_unavailable"
+    refused = await client.post("/api/auth/logout", headers=headers)
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "2")
+    assert (await client.get("/api/auth/nonce")).status == 200
+
+
+@pytest.fixture
+async def cable(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cable]:
+    """A way to the test's database that can be cut."""
+    async with laid_cable(database_url, tmp_path_factory.mktemp("cable")) as cable:
+        yield cable
+
+
+@pytest.fixture
+async def stranded(
+    cable: Cable, application: Callable, redis: Redis, aiohttp_client: Callable
+) -> AsyncIterator[TestClient]:
+    """A daemon at the other end of `cable`, which waits long for a statement."""
+    settings = config.Database(url=Secret(cable.url), pool_size=3, statement_timeout_seconds=600)
+    database = await Database.connect(settings)
+    yield await aiohttp_client(application(redis, database=database))
+    await database.close()

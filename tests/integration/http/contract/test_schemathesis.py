@@ -32,7 +32,7 @@ CHECKS = (
 )
 OPTIONS = ("--checks", ",".join(CHECKS), "--seed", "1", "--no-shrink", "--warnings", "off")
 DOCUMENT = "/api/openapi.json"
-END_OF_SESSIONS = {"/api/auth/logout", "/api/auth/refresh"}
+END_OF_SESSIONS = {"/api/auth/logout", "/api/auth/logout-everywhere", "/api/auth/refresh"}
 ALIASES = {"/ws/", "/"}
 """Paths where something is that has another path, too."""
 PATIENCE_SECONDS = 120

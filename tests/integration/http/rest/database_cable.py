@@ -32,6 +32,7 @@ class Cable:
         self._near_end.unlink(missing_ok=True)
         for writer in self._writers:
             writer.close()
+        self._writers.clear()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_unix_connection(self._far_end)

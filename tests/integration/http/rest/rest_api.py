@@ -30,6 +30,8 @@ from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.revocations import Revocations
+from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
@@ -53,6 +55,7 @@ from zmartd.tasks.notices import Notices
 IDL: Idl = default_idl()
 PROGRAM = Program(IDL, IDL.program_id)
 CODEC = Codec(IDL)
+AUDIENCE = audience_of("localnet", str(IDL.program_id))
 NOWHERE = "http://127.0.0.1:9"
 PLENTY = RateLimits(
     ip_per_minute=100_000, wallet_per_minute=100_000, ip_per_hour=10**6, wallet_per_hour=10**6
@@ -160,8 +163,9 @@ async def running_api(
         indexer = Indexer(database, bus, PROGRAM.pdas)
         inbox = Inbox(database, indexer, parse, clock)
         auth = Auth(jwt_secret=Secret("s" * 32), domains=("localhost:4000",))
-        sessions = Sessions(Tokens(auth, clock, lambda: secrets.token_hex(16)), redis, clock)
-        nonces = Nonces(redis, auth.nonce_seconds, lambda: secrets.token_hex(16))
+        revocations = Revocations(database, clock)
+        sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
+        nonces = Nonces(redis, auth.nonce_seconds, new_id)
         hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
 
         app = web.Application(client_max_size=1_024)
@@ -208,6 +212,10 @@ async def running_api(
             yield Api(client, database, indexer, inbox, bus, rpc, sessions)
         await app[keys.HEALTH].close()
     await redis.aclose()
+
+
+def new_id() -> str:
+    return secrets.token_hex(16)
 
 
 async def _read(response: ClientResponse) -> Answer:

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from websocket_daemon import Daemon, StartDaemon, running_daemon
 
+from zmartd.store.pool import Database
+
 
 @pytest.fixture
-async def start(redis_url: str) -> AsyncIterator[StartDaemon]:
-    """Starts daemons, which share one Redis."""
+async def start(redis_url: str, database: Database) -> AsyncIterator[StartDaemon]:
+    """Starts daemons, which share one Redis and one database."""
     async with AsyncExitStack() as stack:
 
         async def start(*arguments: Any, **named: Any) -> Daemon:
-            return await stack.enter_async_context(running_daemon(redis_url, *arguments, **named))
+            return await stack.enter_async_context(running_daemon(redis_url, database, *arguments, **named))
 
         yield start
 

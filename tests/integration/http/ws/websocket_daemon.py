@@ -20,6 +20,7 @@ from zmartd.clock import SystemClock
 from zmartd.config import Auth, Realtime, Secret
 from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator
+from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
@@ -32,6 +33,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import MarketUpdate, Message, Snapshot, TradeExecuted
+from zmartd.store.pool import Database
 
 MARKET = "5a" * 32
 ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
@@ -55,12 +57,13 @@ StartDaemon = Callable[..., Awaitable[Daemon]]
 
 @asynccontextmanager
 async def running_daemon(
-    redis_url: str, settings: Realtime = LIMITS, auth: Auth = AUTH
+    redis_url: str, database: Database, settings: Realtime = LIMITS, auth: Auth = AUTH
 ) -> AsyncIterator[Daemon]:
     redis, clock = Redis.from_url(redis_url), SystemClock()
     bus = Bus(redis, clock)
     hub = Hub(bus, snapshot, lambda market_id: ADDRESS if market_id == MARKET else "", settings, clock)
-    sessions = Sessions(Tokens(auth, clock, lambda: secrets.token_hex(16)), redis, clock)
+    tokens = Tokens(auth, "zmartd:localnet:test", clock, lambda: secrets.token_hex(16))
+    sessions = Sessions(tokens, Revocations(database, clock), clock)
     names = count(1)
     endpoint = WebSocketEndpoint(hub, sessions, settings, clock, lambda: f"client_{next(names)}")
     listening = asyncio.create_task(hub.run())

@@ -26,17 +26,17 @@ def at(milliseconds: float) -> str:
 
 
 def test_the_header_of_the_earlier_frontend_names_its_wallet() -> None:
-    assert legacy.verify(credentials(), NOW) == WALLET.address
+    assert legacy.verify(credentials(), NOW) == (WALLET.address, NOW)
 
 
 def test_its_parts_may_come_in_any_order() -> None:
     parts = credentials().split("&")
-    assert legacy.verify("&".join(reversed(parts)), NOW) == WALLET.address
+    assert legacy.verify("&".join(reversed(parts)), NOW) == (WALLET.address, NOW)
 
 
 def test_it_is_good_for_an_hour_and_no_earlier_than_clocks_differ() -> None:
-    assert legacy.verify(at(-3_600_000), NOW) == WALLET.address
-    assert legacy.verify(at(300_000), NOW) == WALLET.address
+    assert legacy.verify(at(-3_600_000), NOW) == (WALLET.address, NOW - 3_600)
+    assert legacy.verify(at(300_000), NOW) == (WALLET.address, NOW + 300)
     for wrong in (at(-3_600_001), at(300_001)):
         with pytest.raises(AuthExpired):
             legacy.verify(wrong, NOW)
