@@ -182,7 +182,7 @@ def application(core: Core) -> web.Application:
         clock,
     )
     websocket = WebSocketEndpoint(hub, sessions, settings.realtime, clock, _random_id)
-    nonces = Nonces(core.redis, settings.auth.nonce_seconds, _random_id)
+    nonces = Nonces(settings.auth, audience, revocations, clock, _random_id)
 
     app[keys.CLOCK] = clock
     app[keys.SERVER] = settings.server

@@ -1,13 +1,24 @@
-"""How often somebody may try something in a minute, counted in Redis for all daemons together."""
+"""How often somebody may try something in a minute, counted in Redis for all daemons together.
+
+While Redis is away nothing is counted here: the API's own rate limits, which then count on each daemon, stand
+before it. What is lost with Redis is a count of at most a minute.
+"""
 
 from __future__ import annotations
 
+import asyncio
+
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from zmartd.http.auth.errors import TooManyAttempts
-from zmartd.http.auth.memory import memory_needed
+from zmartd.log import get_logger
 
 WINDOW_SECONDS = 60
+PATIENCE_SECONDS = 0.5
+"""A Redis that says nothing for this long is away."""
+
+log = get_logger(__name__)
 
 
 class Attempts:
@@ -17,13 +28,19 @@ class Attempts:
         self._redis = redis
 
     async def count(self, what: str, who: str, limit: int) -> None:
-        """Count one attempt. Raises TooManyAttempts over the limit, SessionsUnavailable."""
+        """Count one attempt. Raises TooManyAttempts over the limit."""
         key = f"auth:attempts:{what}:{who}"
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.incr(key)
-            pipeline.expire(key, WINDOW_SECONDS, nx=True)
-            pipeline.ttl(key)
-            with memory_needed():
+        try:
+            async with (
+                asyncio.timeout(PATIENCE_SECONDS),
+                self._redis.pipeline(transaction=True) as pipeline,
+            ):
+                pipeline.incr(key)
+                pipeline.expire(key, WINDOW_SECONDS, nx=True)
+                pipeline.ttl(key)
                 count, _, seconds_left = await pipeline.execute()
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            log.warning("auth.attempt_not_counted", what=what, reason=type(error).__name__)
+            return
         if count > limit:
             raise TooManyAttempts(max(1, seconds_left))

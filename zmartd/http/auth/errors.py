@@ -63,6 +63,6 @@ class TooManyAttempts(ZmartdError):
 
 
 class SessionsUnavailable(ZmartdError):
-    """What sign-in has to remember is away, so nobody can be recognised for the moment; try again soon."""
+    """The database is away, so nobody can be recognised for the moment; try again soon."""
 
     code = "auth_unavailable"

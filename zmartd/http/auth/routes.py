@@ -103,7 +103,7 @@ async def nonce(request: web.Request) -> web.Response:
     """GET /api/auth/nonce: what to put into a sign-in message, and the message itself for ?wallet=."""
     query = decode_query(request, NonceQuery)
     service = request.app[keys.SIGN_IN]
-    challenge = await service.challenge(query.wallet, query.domain)
+    challenge = service.challenge(query.wallet, query.domain)
     return json_response(
         NonceBody(
             nonce=challenge.nonce,
@@ -193,7 +193,6 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="auth",
         query=NonceQuery,
         answers={200: NonceBody},
-        errors=(SessionsUnavailable,),
     ),
     Operation(
         method="POST",

@@ -60,11 +60,11 @@ class SignIn:
         """The chain id that a message may name."""
         return self._cluster
 
-    async def challenge(self, wallet: str | None, domain: str | None) -> Challenge:
-        """A fresh nonce, for `domain` if it is one of ours. Raises SessionsUnavailable."""
+    def challenge(self, wallet: str | None, domain: str | None) -> Challenge:
+        """A fresh nonce, for `domain` if it is one of ours."""
         named = domain.lower() if domain else ""
         domain = named if named in self._domains else self._domains[0]
-        nonce = await self._nonces.issue(wallet)
+        nonce = self._nonces.issue(wallet)
         now = self._now()
         expires_at = now + self._lifetime
         if wallet is None:

@@ -71,7 +71,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(settings, AUDIENCE, clock, new_id), revocations, clock)
         app = web.Application()
-        nonces = Nonces(redis, settings.nonce_seconds, new_id)
+        nonces = Nonces(settings, AUDIENCE, revocations, clock, new_id)
         app[keys.DATABASE] = database
         app[keys.SESSIONS] = sessions
         app[keys.SIGN_IN] = SignIn(settings, "devnet", nonces, Attempts(redis), clock)

@@ -12,6 +12,8 @@ import pytest
 from aiohttp.test_utils import TestClient
 from asyncpg import Connection
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from signing_wallet import FixedClock, SigningWallet
 
 from tests.integration.http.auth.conftest import SETTINGS
@@ -80,6 +82,22 @@ async def revocations(database: Database) -> list[str]:
         return [row["name"] for row in await connection.fetch("select name from revocations order by name")]
 
 
+async def test_what_was_revoked_is_forgotten_when_nothing_of_it_can_be_valid(
+    client: TestClient, database: Database, clock: FixedClock
+) -> None:
+    headers = await sign_in(client)
+    await client.post("/api/auth/logout", headers=headers)
+    nonce, session = await revocations(database)
+    assert (nonce[:6], session[:8]) == ("nonce:", "session:")
+    clock.now += 300 + 61
+    await sign_in(client)
+    kept = await revocations(database)
+    assert (len(kept), kept[1], nonce in kept) == (2, session, False)
+    clock.now += 3_600 - 300
+    await sign_in(client)
+    assert session not in await revocations(database)
+
+
 class CountingDatabase(Database):
     """Counts how often somebody reads."""
 
@@ -137,6 +155,23 @@ async def test_no_number_of_nonces_brings_an_ended_session_back(
         for _ in range(20):
             await asyncio.gather(*(client.get("/api/auth/nonce") for _ in range(100)))
         assert await code(client, headers) == "auth_bad_token"
+        assert {key.split(b":")[1] for key in await redis.keys()} <= {b"attempts"}
+
+
+async def test_nothing_that_was_used_up_comes_back_when_redis_loses_everything(
+    client: TestClient, redis: Redis
+) -> None:
+    given = await (await client.get("/api/auth/nonce", params={"wallet": ALICE.address})).json()
+    login = {"message": given["message"], "signature": ALICE.sign_base58(given["message"])}
+    assert (await client.post("/api/auth/login", json=login)).status == 200
+    ended, renewed = await sign_in(client), await sign_in(client)
+    await client.post("/api/auth/logout", headers=ended)
+    await client.post("/api/auth/refresh", headers=renewed)
+    await redis.flushall()
+    assert await code(client, ended) == "auth_bad_token"
+    assert await code(client, renewed) == "auth_bad_token"
+    again = await client.post("/api/auth/login", json=login)
+    assert (again.status, (await again.json())["code"]) == (401, "auth_expired")
 
 
 async def test_a_wallet_signs_out_everywhere_at_once(
@@ -209,6 +244,18 @@ async def test_a_refresh_gives_a_new_token_for_the_old_one(client: TestClient, c
     assert await code(client, headers) == "auth_bad_token"
     clock.now += 3_000
     assert await code(client, bearer(session["token"])) is None
+
+
+async def test_however_often_a_session_is_renewed_one_row_remembers_it(
+    client: TestClient, database: Database
+) -> None:
+    headers = await sign_in(client)
+    for _ in range(3):
+        renewed = await (await client.post("/api/auth/refresh", headers=headers)).json()
+        assert await code(client, headers) == "auth_bad_token"
+        headers = bearer(renewed["token"])
+    await client.post("/api/auth/logout", headers=headers)
+    assert [name.partition(":")[0] for name in await revocations(database)] == ["nonce", "session"]
 
 
 async def test_of_two_refreshes_with_one_token_one_succeeds(client: TestClient) -> None:
@@ -290,6 +337,18 @@ async def test_a_sign_out_everywhere_ends_the_earlier_frontends_headers(
     assert await code(client, legacy_header(clock)) == "auth_bad_token"
     clock.now += 10
     assert await code(client, legacy_header(clock)) is None
+
+
+async def test_without_redis_people_are_recognised_and_sign_in_and_out(
+    client: TestClient, application: Callable, aiohttp_client: Callable
+) -> None:
+    headers = await sign_in(client)
+    lost = Redis(unix_socket_path="/nonexistent/valkey.sock", retry=Retry(NoBackoff(), 0))
+    stranded = await aiohttp_client(application(lost))
+    assert await code(stranded, headers) is None
+    await stranded.post("/api/auth/logout", headers=headers)
+    assert await code(client, headers) == "auth_bad_token"
+    assert await code(stranded, await sign_in(stranded), "/money") is None
 
 
 async def test_without_postgres_nobody_is_recognised_and_public_reads_go_on(

@@ -13,6 +13,9 @@ from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
 from signing_wallet import FixedClock, SigningWallet
 
+from zmartd.config import Auth, Secret
+from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.siws import SignInMessage, parse
 from zmartd.store import users
 from zmartd.store.pool import Database
@@ -130,12 +133,55 @@ async def test_a_nonce_is_for_the_wallet_that_asked_for_it(client: TestClient, c
     assert await refusal(response) == (401, "auth_expired")
 
 
-async def test_a_nonce_is_gone_after_its_five_minutes(client: TestClient, redis: Redis) -> None:
-    given = await challenge(client)
-    (key,) = await redis.keys(f"*{given['nonce']}*")
-    assert 295 <= await redis.ttl(key) <= 300
-    await redis.delete(key)
-    assert await refusal(await login(client, given["message"])) == (401, "auth_expired")
+async def test_a_nonce_is_good_for_five_minutes(client: TestClient, clock: FixedClock) -> None:
+    first, second = await challenge(client), await challenge(client)
+    clock.now += 299
+    assert (await login(client, own_message(first["nonce"], clock))).status == 200
+    clock.now += 1
+    response = await login(client, own_message(second["nonce"], clock))
+    assert await refusal(response) == (401, "auth_expired")
+
+
+async def test_a_nonce_cannot_be_made_younger_or_another_ones(client: TestClient, clock: FixedClock) -> None:
+    nonce = (await challenge(client, wallet=BOB))["nonce"]
+    random, issued_at, code = nonce[:-40], nonce[-40:-32], nonce[-32:]
+    for forged in (
+        random + f"{int(issued_at, 16) + 600:08x}" + code,
+        "0" + nonce[1:] if nonce[0] != "0" else "1" + nonce[1:],
+        nonce[:-1] + ("0" if nonce[-1] != "0" else "1"),
+        nonce[:-32] + code.upper() + "0",
+    ):
+        response = await login(client, own_message(forged, clock, BOB), signer=BOB)
+        assert await refusal(response) == (401, "auth_expired")
+    assert (await login(client, own_message(nonce, clock, BOB), signer=BOB)).status == 200
+
+
+async def test_a_nonce_is_nothing_to_another_cluster_or_after_its_secret_is_gone(
+    database: Database, clock: FixedClock
+) -> None:
+    def nonces(secret: str, previous: str = "", audience: str = "zmartd:devnet:program") -> Nonces:
+        settings = Auth(jwt_secret=Secret(secret * 32), jwt_secret_previous=Secret(previous * 32))
+        return Nonces(settings, audience, Revocations(database, clock), clock, lambda: "random")
+
+    nonce = nonces("a").issue(ALICE.address)
+    assert not await nonces("a", audience="zmartd:mainnet:program").spend(nonce, ALICE.address)
+    assert not await nonces("b").spend(nonce, ALICE.address)
+    assert await nonces("b", previous="a").spend(nonce, ALICE.address)
+    assert not await nonces("a").spend(nonce, ALICE.address)
+
+
+async def test_only_a_sign_in_leaves_something_behind(
+    client: TestClient, database: Database, redis: Redis, clock: FixedClock
+) -> None:
+    for _ in range(50):
+        message = (await challenge(client))["message"]
+    assert await redis.dbsize() == 0
+    assert (await login(client, message, signer=BOB)).status == 401
+    assert (await login(client, own_message("0123456789abcdef", clock))).status == 401
+    async with database.service() as connection:
+        assert await connection.fetchval("select count(*) from revocations") == 0
+        assert (await login(client, message)).status == 200
+        assert await connection.fetchval("select count(*) from revocations") == 1
 
 
 async def test_the_signature_of_another_wallet_is_refused_and_costs_no_nonce(client: TestClient) -> None:
@@ -254,10 +300,10 @@ async def test_two_daemons_share_nonces_and_sessions(
     assert await response.json() == {"wallet": ALICE.address}
 
 
-def own_message(nonce: str, clock: FixedClock) -> str:
+def own_message(nonce: str, clock: FixedClock, wallet: SigningWallet = ALICE) -> str:
     return SignInMessage(
         domain="localhost:3000",
-        address=ALICE.address,
+        address=wallet.address,
         nonce=nonce,
         issued_at=datetime.fromtimestamp(clock.time(), UTC),
     ).text()

@@ -165,7 +165,7 @@ async def running_api(
         auth = Auth(jwt_secret=Secret("s" * 32), domains=("localhost:4000",))
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
-        nonces = Nonces(redis, auth.nonce_seconds, new_id)
+        nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)
         hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
 
         app = web.Application(client_max_size=1_024)
