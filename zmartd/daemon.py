@@ -228,8 +228,15 @@ def application(core: Core) -> web.Application:
 
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
-    """The work that goes on without being asked: listening, the inbox, unsettled transactions, the tasks."""
-    endless = {"hub": app[keys.HUB].run, "inbox": app[keys.INBOX].run, "resume": core.sender.resume}
+    """The work that goes on without being asked: listening, the inbox, unsettled transactions, sessions that
+    end under open sockets, the tasks.
+    """
+    endless = {
+        "hub": app[keys.HUB].run,
+        "inbox": app[keys.INBOX].run,
+        "resume": core.sender.resume,
+        "sockets": app[keys.WEBSOCKET].watch_sessions,
+    }
     tasks = [
         asyncio.create_task(_kept_up(name, work, core.clock), name=name) for name, work in endless.items()
     ]

@@ -37,6 +37,7 @@ from zmartd.realtime.payloads import (
     Post,
     PriceData,
     ResyncData,
+    SessionEndedData,
     TradeData,
     VoteData,
     WelcomeData,
@@ -45,6 +46,7 @@ from zmartd.realtime.payloads import (
 FrameType = Literal[
     "welcome",
     "authenticated",
+    "session_ended",
     "market_state",
     "price_update",
     "trade",
@@ -169,6 +171,12 @@ def welcome(client_id: str, now: datetime) -> Frame:
 def authenticated(wallet: str, expires_at: datetime, now: datetime) -> Frame:
     data = AuthenticatedData(wallet=wallet, expires_at=timestamp(expires_at))
     return Frame(type="authenticated", timestamp=timestamp(now), data=data)
+
+
+def session_ended(wallet: str, text: str, code: str, now: datetime) -> Frame:
+    """Tells a client that it is not signed in as `wallet` any more, and why."""
+    data = SessionEndedData(wallet=wallet, message=text, code=code)
+    return Frame(type="session_ended", timestamp=timestamp(now), data=data)
 
 
 def resync(name: str, now: datetime) -> Frame:

@@ -109,6 +109,12 @@ class AuthenticatedData(Struct, frozen=True, kw_only=True):
     expires_at: str
 
 
+class SessionEndedData(Struct, frozen=True, kw_only=True):
+    wallet: str
+    message: str
+    code: str
+
+
 class ResyncData(Struct, frozen=True, kw_only=True):
     message: str
 
@@ -126,6 +132,7 @@ Data = (
     | DiscussionData
     | WelcomeData
     | AuthenticatedData
+    | SessionEndedData
     | ResyncData
     | ErrorData
 )

@@ -6,9 +6,11 @@ it is signed out, when all sessions of its wallet are, when its token expires, o
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zmartd.clock import Clock
 from zmartd.http.auth import legacy
-from zmartd.http.auth.errors import BadToken
+from zmartd.http.auth.errors import BadToken, Unauthorized
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.tokens import LEEWAY_SECONDS, Session, Tokens
 from zmartd.store.revocations import EVERYTHING
@@ -78,6 +80,26 @@ class Sessions:
         before = max(int(now) + LEEWAY_SECONDS, session.began_at) + 1
         until = before + max(self._tokens.lifetime_seconds, legacy.MAX_AGE_SECONDS + legacy.MAX_AHEAD_SECONDS)
         await self._revocations.revoke(_of_wallet(session.wallet), before, until)
+
+    def expired(self, sessions: Collection[Session]) -> dict[Session, Unauthorized]:
+        """Those of `sessions` whose time is over, and why."""
+        now = self._clock.time()
+        return {one: self._tokens.expiry(one) for one in sessions if one.expires_at <= now}
+
+    async def signed_out(
+        self, sessions: Collection[Session], patience_seconds: float
+    ) -> dict[Session, Unauthorized]:
+        """Those of `sessions` that were ended, found with one question; a renewed session goes on."""
+        names = {name for one in sessions for name in (_of_session(one), _of_wallet(one.wallet))}
+        revoked = await self._revocations.read(names, patience_seconds)
+        if not revoked:
+            return {}
+        return {
+            one: _ended()
+            for one in sessions
+            if revoked.get(_of_session(one)) == EVERYTHING
+            or one.began_at < revoked.get(_of_wallet(one.wallet), 0)
+        }
 
 
 def _of_session(session: Session) -> str:

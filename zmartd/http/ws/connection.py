@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,10 +11,12 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
-from zmartd.http.auth.errors import AuthExpired
+from zmartd.http.auth.errors import Unauthorized
 from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.tokens import Session
 from zmartd.http.ws.errors import InvalidMessage, MarketIdRequired, TokenRequired, UnknownAction
 from zmartd.http.ws.limits import MessageAllowance
+from zmartd.http.ws.signed_in import SignedIn
 from zmartd.market.ids import is_market_id
 from zmartd.realtime import frames
 from zmartd.realtime.client import Client
@@ -46,6 +47,7 @@ class Connection:
         client: Client,
         hub: Hub,
         sessions: Sessions,
+        signed_in: SignedIn,
         allowance: MessageAllowance,
         clock: Clock,
     ) -> None:
@@ -53,9 +55,9 @@ class Connection:
         self._client = client
         self._hub = hub
         self._sessions = sessions
+        self._signed_in = signed_in
         self._allowance = allowance
         self._clock = clock
-        self._expiry: asyncio.TimerHandle | None = None
 
     async def run(self, client_id: str, token: str | None) -> None:
         """Welcome the client and serve it until it is gone.
@@ -69,8 +71,16 @@ class Connection:
             async for message in self._response:
                 await self._receive(message.type, message.data)
         finally:
-            if self._expiry is not None:
-                self._expiry.cancel()
+            self._signed_in.remove(self)
+
+    def trust(self, trusted: bool) -> None:
+        """Whether the client gets what signed-in wallets get."""
+        self._client.signed_in = trusted
+
+    def end_session(self, session: Session, reason: Unauthorized) -> None:
+        """Tell the client that it is not signed in any more, and why."""
+        self.trust(False)
+        self._send(frames.session_ended(session.wallet, reason.message, reason.code, self._now()))
 
     async def _receive(self, kind: WSMsgType, data: str | bytes) -> None:
         if kind not in {WSMsgType.TEXT, WSMsgType.BINARY}:
@@ -110,17 +120,10 @@ class Connection:
         if not message.token:
             raise TokenRequired
         session = await self._sessions.recognise(message.token)
-        if self._expiry is not None:
-            self._expiry.cancel()
-        seconds_left = max(0.0, session.expires_at - self._clock.time())
-        self._expiry = asyncio.get_running_loop().call_later(seconds_left, self._expire)
-        self._client.signed_in = True
+        self._signed_in.put(self, session)
+        self.trust(True)
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
         self._send(frames.authenticated(session.wallet, expires_at, self._now()))
-
-    def _expire(self) -> None:
-        self._client.signed_in = False
-        self._refuse(AuthExpired("The session token has expired; send another one with action auth."))
 
     def _refuse(self, error: ZmartdError) -> None:
         self._send(frames.error(error.message, error.code, self._now()))

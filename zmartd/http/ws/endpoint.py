@@ -17,6 +17,7 @@ from zmartd.http.ws.connection import Connection
 from zmartd.http.ws.errors import UpgradeRequired
 from zmartd.http.ws.limits import MessageAllowance, Seats
 from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
+from zmartd.http.ws.signed_in import SignedIn
 from zmartd.log import get_logger
 from zmartd.realtime.hub import Hub
 
@@ -29,7 +30,10 @@ _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections
 
 
 class WebSocketEndpoint:
-    """Accepts WebSocket connections within the limits of `settings`, and closes them at shutdown."""
+    """Accepts WebSocket connections within the limits of `settings`, and closes them at shutdown.
+
+    `watch_sessions` has to be running for clients to be signed out.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class WebSocketEndpoint:
     ) -> None:
         self._hub = hub
         self._sessions = sessions
+        self._signed_in = SignedIn(sessions, clock)
         self._settings = settings
         self._clock = clock
         self._new_client_id = new_client_id
@@ -68,6 +73,10 @@ class WebSocketEndpoint:
             raise RouteNotFound
         return await self.serve(request)
 
+    async def watch_sessions(self) -> None:
+        """Sign clients out whose session ends, until cancelled."""
+        await self._signed_in.run()
+
     async def close(self, _: web.Application) -> None:
         """Tell every client to come back soon; an `on_shutdown` signal.
 
@@ -84,6 +93,7 @@ class WebSocketEndpoint:
             client=client,
             hub=self._hub,
             sessions=self._sessions,
+            signed_in=self._signed_in,
             allowance=MessageAllowance(self._settings.max_messages_per_minute, self._clock),
             clock=self._clock,
         )

@@ -24,7 +24,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
 
     Send `{"action": "subscribe", "market_id": ...}` with a market's id, its address or `*`, and
     `{"action": "unsubscribe", ...}` to stop; `{"action": "auth", "token": ...}` signs in later. Each frame is
-    `{"type", "market_id", "timestamp", "seq", "data"}`, where `seq` is the market's version.
+    `{"type", "market_id", "timestamp", "seq", "data"}`, where `seq` is the market's version. A frame
+    `session_ended` says, with the code of an error, that the session is over, within a second of its end.
     """
     return await request.app[keys.WEBSOCKET].serve(request)
 

@@ -16,7 +16,9 @@ async def start(redis_url: str, database: Database) -> AsyncIterator[StartDaemon
     async with AsyncExitStack() as stack:
 
         async def start(*arguments: Any, **named: Any) -> Daemon:
-            return await stack.enter_async_context(running_daemon(redis_url, database, *arguments, **named))
+            return await stack.enter_async_context(
+                running_daemon(redis_url, named.pop("database", database), *arguments, **named)
+            )
 
         yield start
 

@@ -2,13 +2,32 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
-from websocket_daemon import ADDRESS, MARKET, TRADER, Daemon, StartDaemon, eventually, trade
+from websocket_daemon import (
+    ADDRESS,
+    MARKET,
+    TRADER,
+    Daemon,
+    StartDaemon,
+    eventually,
+    running_daemon,
+    trade,
+)
 
+from tests.integration.http.rest.database_cable import laid_cable
+from zmartd import config
 from zmartd.config import Auth, Realtime, Secret
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.http.ws.signed_in import INTERVAL_SECONDS, KNOWN_FOR_SECONDS
+from zmartd.store.pool import Database
+
+SHORTENED = "FZ5W…dMYX"
+VERSIONS = count(1)
 
 
 async def frame(socket: ClientWebSocketResponse) -> dict[str, Any]:
@@ -219,16 +238,116 @@ async def test_a_bad_token_does_not_cost_the_public_frames(daemon: Daemon) -> No
     assert (await frame(socket))["data"]["trader"] == "FZ5W…dMYX"
 
 
-async def test_when_the_session_expires_wallets_are_shortened_again(start: StartDaemon) -> None:
-    daemon = await start(auth=Auth(jwt_secret=Secret("s" * 32), token_seconds=1))
+@pytest.mark.parametrize(
+    ("seconds", "code"),
+    [({"token_seconds": 1}, "auth_expired"), ({"session_seconds": 1}, "auth_session_over")],
+)
+async def test_when_its_time_is_over_a_session_ends_on_open_sockets(
+    start: StartDaemon, seconds: dict[str, int], code: str
+) -> None:
+    daemon = await start(auth=Auth(jwt_secret=Secret("s" * 32), **seconds))
     token, _ = daemon.sessions.open(TRADER)
     socket = await connect(daemon, f"/ws?token={token}")
     await socket.send_json({"action": "subscribe", "market_id": MARKET})
     answers = {answer["type"]: answer for answer in [await frame(socket) for _ in range(3)]}
-    assert set(answers) == {"authenticated", "market_state", "error"}
-    assert answers["error"]["data"]["code"] == "auth_expired"
-    await daemon.bus.publish([trade(1)])
-    assert (await frame(socket))["data"]["trader"] == "FZ5W…dMYX"
+    assert set(answers) == {"authenticated", "market_state", "session_ended"}
+    assert (answers["session_ended"]["data"]["code"], answers["session_ended"]["data"]["wallet"]) == (
+        code,
+        TRADER,
+    )
+    assert await trader_shown(daemon, socket) == SHORTENED
+
+
+async def signed_in(daemon: Daemon, token: str) -> ClientWebSocketResponse:
+    """A socket that watches MARKET with a session."""
+    socket = await connect(daemon, f"/ws?token={token}")
+    assert (await frame(socket))["type"] == "authenticated"
+    await subscribe(socket)
+    return socket
+
+
+async def trader_shown(daemon: Daemon, socket: ClientWebSocketResponse) -> str:
+    """How a socket is shown who trades."""
+    await daemon.bus.publish([trade(next(VERSIONS))])
+    answer = await frame(socket)
+    assert answer["type"] == "trade"
+    return answer["data"]["trader"]
+
+
+async def test_a_session_that_is_signed_out_ends_on_open_sockets_of_every_daemon(start: StartDaemon) -> None:
+    here, elsewhere = await start(), await start()
+    token, session = here.sessions.open(TRADER)
+    kept_token, _ = here.sessions.open(TRADER)
+    sockets = [await signed_in(daemon, token) for daemon in (here, here, elsewhere)]
+    kept = await signed_in(elsewhere, kept_token)
+    await here.sessions.end(session)
+    for socket in sockets:
+        ended = await frame(socket)
+        assert (ended["type"], ended["data"]["code"]) == ("session_ended", "auth_bad_token")
+        assert ended["data"]["wallet"] == TRADER
+    await here.bus.publish([trade(next(VERSIONS))])
+    shown = [(await frame(socket))["data"]["trader"] for socket in [*sockets, kept]]
+    assert shown == [SHORTENED] * 3 + [TRADER]
+    await sockets[0].send_json({"action": "auth", "token": kept_token})
+    assert (await frame(sockets[0]))["type"] == "authenticated"
+    assert await trader_shown(here, sockets[0]) == TRADER
+
+
+async def test_signing_out_everywhere_ends_every_socket_of_the_wallet(start: StartDaemon) -> None:
+    here, elsewhere = await start(), await start()
+    opened = [here.sessions.open(TRADER), elsewhere.sessions.open(TRADER)]
+    sockets = [await signed_in(daemon, token) for daemon in (here, elsewhere) for token, _ in opened]
+    neighbour = await signed_in(here, here.sessions.open(ADDRESS)[0])
+    await elsewhere.sessions.end_all(opened[0][1])
+    for socket in sockets:
+        assert (await frame(socket))["type"] == "session_ended"
+    assert await trader_shown(here, neighbour) == TRADER
+
+
+async def test_a_renewed_session_goes_on_and_its_end_reaches_sockets_from_before(daemon: Daemon) -> None:
+    token, session = daemon.sessions.open(TRADER)
+    _, witness_session = witness = daemon.sessions.open(TRADER)
+    socket, witness_socket = await signed_in(daemon, token), await signed_in(daemon, witness[0])
+    _, renewed = await daemon.sessions.renew(session)
+    await daemon.sessions.end(witness_session)  # a look after the renewal has been made when this is told
+    assert (await frame(witness_socket))["type"] == "session_ended"
+    assert await trader_shown(daemon, socket) == TRADER
+    await daemon.sessions.end(renewed)
+    assert (await frame(socket))["type"] == "session_ended"
+
+
+async def test_sockets_learn_of_it_without_redis(database: Database, tmp_path: Path) -> None:
+    async with EmbeddedValkey(tmp_path) as valkey, running_daemon(valkey.url, database) as daemon:
+        token, session = daemon.sessions.open(TRADER)
+        socket = await signed_in(daemon, token)
+        await valkey.stop()
+        await daemon.sessions.end(session)
+        while (ended := await frame(socket))["type"] == "resync":
+            pass
+        assert ended["type"] == "session_ended"
+
+
+async def test_while_nobody_knows_who_is_signed_in_wallets_are_shortened(
+    start: StartDaemon, database_url: str, tmp_path: Path
+) -> None:
+    async with laid_cable(database_url, tmp_path) as cable:
+        reached = await Database.connect(config.Database(url=Secret(cable.url), pool_size=3))
+        daemon = await start(database=reached)
+        socket = await signed_in(daemon, daemon.sessions.open(TRADER)[0])
+        assert await trader_shown(daemon, socket) == TRADER
+        await cable.cut()
+        await eventually(lambda: _is_shown(daemon, socket, SHORTENED))
+        await cable.lay()
+        await eventually(lambda: _is_shown(daemon, socket, TRADER))
+        await reached.close()
+
+
+async def _is_shown(daemon: Daemon, socket: ClientWebSocketResponse, trader: str) -> bool:
+    return await trader_shown(daemon, socket) == trader
+
+
+def test_a_session_that_ends_is_noticed_within_a_second() -> None:
+    assert 2 * INTERVAL_SECONDS < KNOWN_FOR_SECONDS < 1
 
 
 async def test_an_idle_client_is_pinged_and_a_dead_one_is_let_go(start: StartDaemon) -> None:

@@ -66,13 +66,14 @@ async def running_daemon(
     sessions = Sessions(tokens, Revocations(database, clock), clock)
     names = count(1)
     endpoint = WebSocketEndpoint(hub, sessions, settings, clock, lambda: f"client_{next(names)}")
-    listening = asyncio.create_task(hub.run())
+    work = [asyncio.create_task(hub.run()), asyncio.create_task(endpoint.watch_sessions())]
     async with asyncio.timeout(10):
         await hub.listening()
     async with TestClient(Served(_application(endpoint, sessions))) as client:
         yield Daemon(client, bus, sessions)
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
     await redis.aclose()
 
 
