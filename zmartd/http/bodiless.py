@@ -17,7 +17,9 @@ def bodies_refused(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     return wrapped(operations, says_all_with_its_path, _checked)
 
 
-def _checked(handler: Handler) -> Handler:
+def _checked(operation: Operation) -> Handler:
+    handler = operation.handler
+
     @wraps(handler)
     async def checked(request: web.Request) -> web.StreamResponse:
         if request.body_exists:

@@ -94,11 +94,13 @@ def says_all_with_its_path(operation: Operation) -> bool:
 
 
 def wrapped(
-    operations: tuple[Operation, ...], which: Callable[[Operation], bool], wrap: Callable[[Handler], Handler]
+    operations: tuple[Operation, ...],
+    which: Callable[[Operation], bool],
+    wrap: Callable[[Operation], Handler],
 ) -> tuple[Operation, ...]:
-    """`operations`, with what `wrap` makes of its handler where `which` says so."""
+    """`operations`, with what `wrap` makes of them as handlers where `which` says so."""
     return tuple(
-        msgspec.structs.replace(operation, handler=wrap(operation.handler)) if which(operation) else operation
+        msgspec.structs.replace(operation, handler=wrap(operation)) if which(operation) else operation
         for operation in operations
     )
 

@@ -18,6 +18,7 @@ from zmartd.http.auth.errors import (
 )
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Session
+from zmartd.http.operation import Access
 from zmartd.store.rls import ANYBODY, Caller
 
 BEARER = "Bearer"
@@ -67,6 +68,17 @@ class Authenticator:
         except (Unauthorized, SessionsUnavailable) as error:
             return Identity(refused=error)
         return Identity(refused=BadMessage("The Authorization header has to be `Bearer <token>`."))
+
+
+def require(request: web.Request, access: Access) -> None:
+    """Raises what keeps the caller from an operation of this `access`: as the functions below do."""
+    match access:
+        case Access.WALLET:
+            require_wallet(request)
+        case Access.SESSION:
+            require_session(request)
+        case Access.PUBLIC | Access.HELIUS:
+            pass
 
 
 def caller_of(request: web.Request) -> Caller:

@@ -6,6 +6,10 @@ it was malformed, came too often, without proof of a wallet, or at a time when s
 not kept, so that it can be sent again. When a daemon dies in between, the key is free again after a minute;
 the request then runs anew, and every write of the API is by itself one that does nothing twice.
 
+A key belongs to a wallet and to the kind of credential that proved it: what was answered to a session is
+never given to a header that anybody can repeat. An answer is only given again where the credential suffices
+for the operation.
+
 Sessions have no part in this: what is answered there is secret, and is never written down.
 """
 
@@ -18,7 +22,7 @@ from functools import wraps
 from aiohttp import hdrs, web
 
 from zmartd.http import keys
-from zmartd.http.auth.identity import IDENTITY
+from zmartd.http.auth.identity import IDENTITY, require
 from zmartd.http.codec import BODY, read_body
 from zmartd.http.errors import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
 from zmartd.http.middleware.errors import answer_to
@@ -44,17 +48,21 @@ def answered_once(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     return wrapped(operations, takes_idempotency_key, _idempotent)
 
 
-def _idempotent(handler: Handler) -> Handler:
+def _idempotent(operation: Operation) -> Handler:
+    handler, access = operation.handler, operation.access
+
     @wraps(handler)
     async def idempotent(request: web.Request) -> web.StreamResponse:
         key = request.headers.get(HEADER)
-        wallet = request[IDENTITY].caller.wallet
-        if key is None or wallet is None:
+        identity = request[IDENTITY]
+        if key is None or identity.caller.wallet is None:
             return await handler(request)
+        require(request, access)
         if not _SANE.fullmatch(key):
             raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
         body = request[BODY] = await read_body(request, request.app[keys.SERVER].max_body_bytes)
-        claimed = Claimed(f"wallet:{wallet}", key, _hash(request, body))
+        subject = f"{identity.credential.value}:{identity.caller.wallet}"
+        claimed = Claimed(subject, key, _hash(request, body))
         async with request.app[keys.DATABASE].service() as connection:
             earlier = await idempotency.claim(connection, claimed)
         if earlier is not None:

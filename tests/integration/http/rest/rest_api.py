@@ -150,6 +150,8 @@ async def running_api(
     patience_seconds: float = 10.0,
     rate_limits: RateLimits = PLENTY,
     voting: Voting = FREE_VOTES,
+    *,
+    legacy: bool = False,
 ) -> AsyncIterator[Api]:
     clock = SystemClock()
     redis = Redis.from_url(redis_url)
@@ -162,7 +164,7 @@ async def running_api(
         bus = Bus(redis, clock)
         indexer = Indexer(database, bus, PROGRAM.pdas)
         inbox = Inbox(database, indexer, parse, clock)
-        auth = Auth(jwt_secret=Secret("s" * 32), domains=("localhost:4000",))
+        auth = Auth(jwt_secret=Secret("s" * 32), domains=("localhost:4000",), legacy_signature_header=legacy)
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
+import msgspec
 import pytest
-from rest_api import Api
+from rest_api import Api, running_api
 from solders.keypair import Keypair
 
 from tests.integration.indexer.story import Story
+from zmartd.store import idempotency
+from zmartd.store.idempotency import Claimed
+from zmartd.store.pool import Database
 
+SUBMITTED = {"signature": "5" * 88, "status": "submitted"}
 WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
 
 
@@ -101,6 +110,60 @@ async def test_a_key_that_is_none_is_named(api: Api, market_id: str, key: str) -
     status, body, _ = await say(api, market_id, "good question", key)
     assert (status, body["details"][0]["field"]) == (400, "Idempotency-Key")
     assert await comments(api) == 0
+
+
+@pytest.fixture
+async def legacy_api(database: Database, redis_url: str) -> AsyncIterator[Api]:
+    """The API where the earlier frontend's headers are accepted."""
+    async with running_api(database, redis_url, legacy=True) as api:
+        yield api
+
+
+def legacy_header() -> dict[str, str]:
+    """What WALLET signed, for anybody to repeat."""
+    message = f"Sign in to ZMART\nTimestamp: {int(time.time() * 1_000)}"
+    signature = WALLET.sign_message(message.encode())
+    fields = f"message={quote(message)}&signature={signature}&wallet={WALLET.pubkey()}"
+    return {"Authorization": f"Signature {fields}"}
+
+
+async def test_what_a_session_was_answered_is_not_given_to_a_header(legacy_api: Api) -> None:
+    story = Story(1)
+    story.create()
+    await legacy_api.indexer.apply(story.transactions)
+    market_id = story.market_id.hex()
+    assert (await say(legacy_api, market_id, "good question", "a-key"))[0] == 201
+    response = await legacy_api.client.post(
+        f"/api/discussions/{market_id}",
+        json={"content": "good question"},
+        headers={**legacy_header(), "Idempotency-Key": "a-key"},
+    )
+    assert (response.status, response.headers.get("Idempotency-Replayed")) == (200, None)
+    assert (await say(legacy_api, market_id, "good question", "a-key"))[2]
+
+
+async def test_a_kept_answer_is_given_only_to_a_credential_that_suffices(legacy_api: Api) -> None:
+    body = b'{"transaction": "AAAA"}'
+    request_hash = hashlib.sha256(b"POST /api/transactions\n" + body).digest()
+    async with legacy_api.database.service() as connection:
+        for kind in ("legacy", "session"):
+            kept = Claimed(f"{kind}:{WALLET.pubkey()}", "a-key", request_hash)
+            await idempotency.claim(connection, kept)
+            await idempotency.keep(connection, kept, 202, msgspec.json.encode(SUBMITTED), "/")
+    token, session = legacy_api.sessions.open(str(WALLET.pubkey()))
+
+    async def send(headers: dict[str, str]) -> tuple[int, Any]:
+        headers = {**headers, "Idempotency-Key": "a-key", "Content-Type": "application/json"}
+        response = await legacy_api.client.post("/api/transactions", data=body, headers=headers)
+        return response.status, await response.json()
+
+    status, refusal = await send(legacy_header())
+    assert (status, refusal["code"]) == (401, "auth_session_required")
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert await send(bearer) == (202, SUBMITTED)
+    await legacy_api.sessions.end(session)
+    status, refusal = await send(bearer)
+    assert (status, refusal["code"]) == (401, "auth_bad_token")
 
 
 async def test_tokens_are_never_written_down(api: Api) -> None:
