@@ -23,9 +23,9 @@ _MEMORY_LIMIT = "256mb"
 class EmbeddedValkey:
     """`async with EmbeddedValkey(directory) as server:` gives a running server; `server.url` leads to it.
 
-    It listens on a private Unix socket only. What it holds is appended to a file in `directory`, so that a
-    revoked session stays revoked after a restart; its log is there too. It stops with the block, and the
-    kernel stops it when this process is killed: so start it from the main thread.
+    It listens on a private Unix socket only. What it holds ends with it: news, counts and leases, on which
+    nobody's safety depends. Its log is in `directory`. It stops with the block, and the kernel stops it when
+    this process is killed: so start it from the main thread.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -74,7 +74,7 @@ class EmbeddedValkey:
             raise
 
     async def stop(self) -> None:
-        """Stop the server; what it holds is on disk."""
+        """Stop the server."""
         await self._server.stop(signal.SIGTERM, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
@@ -88,8 +88,7 @@ class EmbeddedValkey:
             "unixsocketperm": "700",
             "dir": str(self._directory),
             "save": "",
-            "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendonly": "no",
             "maxmemory": _MEMORY_LIMIT,
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
