@@ -113,7 +113,7 @@ def _quote(found: MarketCurve, query: EstimateQuery) -> Quote:
     assert query.shares is not None, "checked with the request"
     if query.trade_type == "buy":
         return quoting.buy_at_least(pool, query.outcome, query.shares)
-    return quoting.sell(pool, query.outcome, query.shares, 0)
+    return quoting.sell(pool, query.outcome, query.shares)
 
 
 def _estimate(found: MarketCurve, query: EstimateQuery, quote: Quote) -> Estimate:

@@ -15,6 +15,9 @@ from zmartd.market.tape import Curve, FeeRates
 MIN_TRADE_LAMPORTS = 10_000
 """Below this the program answers TradeTooSmall."""
 
+DEFAULT_MIN_PROCEEDS_BPS = 9_900
+"""The part of its quote that a sale brings at least where the seller names no limit."""
+
 _SEARCH_RESOLUTION = 1_000_000
 _SEARCH_SPAN_IN_B = 20
 
@@ -101,8 +104,9 @@ def buy_at_least(pool: Pool, outcome: bool, shares: int) -> BuyQuote:
     return buy(pool, outcome, max(target, MIN_TRADE_LAMPORTS))
 
 
-def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int) -> SellQuote:
-    """The sale of `shares`.
+def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int | None = None) -> SellQuote:
+    """The sale of `shares`. Without a limit it is DEFAULT_MIN_PROCEEDS_BPS of what the seller receives,
+    rounded down to a lamport; 0 is no limit at all.
 
     Raises MarketMathError: TradeTooSmall, SlippageExceeded (it gives less than `min_proceeds_lamports`), and
     those of `lmsr.quote_sell`.
@@ -113,6 +117,8 @@ def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int) -> 
         raise MarketMathError("TradeTooSmall")
     charged = _fees(proceeds, pool.rates)
     net = proceeds - charged.total
+    if min_proceeds_lamports is None:
+        min_proceeds_lamports = net * DEFAULT_MIN_PROCEEDS_BPS // 10_000
     if net < min_proceeds_lamports:
         raise MarketMathError("SlippageExceeded")
     return SellQuote(

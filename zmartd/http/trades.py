@@ -26,7 +26,7 @@ from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Access, Operation
 from zmartd.http.program_errors import failure_named
-from zmartd.http.quoting import BuyQuote, Quote
+from zmartd.http.quoting import DEFAULT_MIN_PROCEEDS_BPS, BuyQuote, Quote
 from zmartd.http.trade_body import FeesBody, fees_body
 from zmartd.http.unsigned import UnsignedTransaction
 from zmartd.market.errors import MarketMathError
@@ -71,7 +71,11 @@ class SellRequest(Struct, frozen=True, kw_only=True):
         Shares, Meta(description="a whole number of share units (1000000000 = one share), 1 or more")
     ]
     min_proceeds: Annotated[
-        U64 | None, Meta(description="a whole number of lamports, as a number or a decimal string")
+        U64 | None,
+        Meta(
+            description="a whole number of lamports, as a number or a decimal string; without it "
+            f"{DEFAULT_MIN_PROCEEDS_BPS / 100:g} % of the quote's total, rounded down; 0 for no limit"
+        ),
     ] = None
 
 
@@ -156,8 +160,7 @@ async def sell(request: web.Request) -> web.Response:
     body = await decode_body(request, SellRequest)
     wallet = require_session(request).wallet
     market_id, live = await _tradable(request, body.market_id)
-    least = body.min_proceeds or 0
-    quote = _quoted(request, lambda: quoting.sell(live.pool, body.outcome, body.shares, least))
+    quote = _quoted(request, lambda: quoting.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
     instruction = request.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,

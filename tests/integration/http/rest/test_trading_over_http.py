@@ -101,6 +101,26 @@ async def test_a_sale_below_its_least_proceeds_fails_on_the_chain_and_says_so(st
     assert late.body["details"]["program_error"] == 6015
 
 
+@pytest.mark.parametrize(("asked", "is_sold"), [(None, False), ("0", True), ("1", True)])
+async def test_a_sale_that_names_no_limit_never_brings_less_than_its_quote_less_one_percent(
+    stage: Stage, asked: str | None, is_sold: bool
+) -> None:
+    """BOB moves the price between the quote and the sale, as an attacker would. Asked for, 0 is no limit."""
+    market_id = await stage.active_market()
+    order = {"market_id": market_id, "outcome": True}
+    await stage.alice.carry_out("/api/trades/buy", {**order, "target_cost": 5 * SOL})
+    await stage.bob.carry_out("/api/trades/buy", {**order, "target_cost": 50 * SOL})
+    sale = await stage.alice.post("/api/trades/sell", {**order, "shares": SOL, "min_proceeds": asked})
+    net = int(sale.body["quote"]["total"])
+    assert sale.body["min_proceeds"] == (str(net * 99 // 100) if asked is None else asked)
+    held = (await stage.position_account(market_id, BOB)).shares_yes
+    await stage.bob.carry_out("/api/trades/sell", {**order, "shares": held, "min_proceeds": "0"})
+
+    late = await stage.alice.relay(stage.alice.sign(sale.body["transaction"]))
+
+    assert (late.status, late.body.get("code")) == ((200, None) if is_sold else (422, "slippage_exceeded"))
+
+
 @pytest.mark.parametrize(
     ("path", "order", "code", "number"),
     [
