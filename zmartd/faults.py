@@ -40,8 +40,8 @@ class Point(StrEnum):
     PUBLISH_BEGUN = "publish.begun"
     PUBLISH_DONE = "publish.done"
 
-    RELAY_RECORDED = "relay.recorded"
-    """A wallet's transaction is in the outbox."""
+    RELAY_TRIED = "relay.tried"
+    """A wallet's transaction would succeed, and nothing of it is kept."""
     SENDER_RECORDED = "sender.recorded"
     """In the outbox, not sent."""
     SENDER_SENT = "sender.sent"

@@ -48,6 +48,11 @@ def explain_failure(err: object, logs: Sequence[object] | None, idl: Idl) -> Pro
     return _named("", failure_names.TRANSACTION, None)
 
 
+def node_refused(message: str) -> ProgramFailure:
+    """A node would not even try the transaction: it says why in `message`."""
+    return ProgramFailure(None, "NodeRefused", message, None)
+
+
 _MISSING = {
     ("AccountNotInitialized", "position"): "This wallet has never held shares in this market.",
     ("AccountNotInitialized", "market"): "There is no such market on the chain yet.",

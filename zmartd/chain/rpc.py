@@ -144,11 +144,6 @@ class Rpc:
             self._blockhash = now, latest
             return latest
 
-    async def is_blockhash_valid(self, blockhash: Hash) -> bool:
-        """Whether a transaction built on `blockhash` can still land."""
-        body = requests.IsBlockhashValid(blockhash, configs.RpcContextConfig(_CONFIRMED))
-        return (await self._transport.call(body, WithContext[bool])).value
-
     async def account(self, address: Pubkey) -> ChainAccount | None:
         """None where nothing exists at `address`."""
         (account,) = await self.accounts([address])
@@ -259,16 +254,28 @@ class Rpc:
         config = configs.RpcSendTransactionConfig(preflight_commitment=_CONFIRMED, max_retries=0)
         return await self._transport.call(requests.SendRawTransaction(wire, config), str)
 
-    async def rebroadcast(self, wire: bytes) -> str:
-        """Send again, without simulating: it would fail where the transaction has landed already."""
+    async def broadcast(self, wire: bytes) -> str:
+        """Send a signed transaction without simulating it, which would fail where it has landed already."""
         config = configs.RpcSendTransactionConfig(skip_preflight=True, max_retries=0)
         return await self._transport.call(requests.SendRawTransaction(wire, config), str)
+
+    async def preflight(self, wire: bytes) -> SimulationResult:
+        """What a signed transaction would do on the node's newest state, with the signature and the blockhash
+        that it has. Nothing is sent; sending it with `broadcast` then costs no second simulation.
+        """
+        config = configs.RpcSimulateTransactionConfig(
+            sig_verify=True, replace_recent_blockhash=False, commitment=CommitmentLevel.Processed
+        )
+        return await self._simulated(wire, config)
 
     async def simulate(self, wire: bytes) -> SimulationResult:
         """What a transaction would do now. It need not be signed, and its blockhash does not matter."""
         config = configs.RpcSimulateTransactionConfig(
             sig_verify=False, replace_recent_blockhash=True, commitment=_CONFIRMED
         )
+        return await self._simulated(wire, config)
+
+    async def _simulated(self, wire: bytes, config: configs.RpcSimulateTransactionConfig) -> SimulationResult:
         body = requests.SimulateVersionedTransaction(VersionedTransaction.from_bytes(wire), config)
         return (await self._transport.call(body, WithContext[SimulationResult])).value
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
@@ -11,19 +12,26 @@ from msgspec import Struct
 from prometheus_client import Counter
 from solders.commitment_config import CommitmentLevel
 
-from zmartd.chain.answers import SignatureStatus
-from zmartd.chain.failures import ProgramFailure, explain_failure
+from zmartd.chain.answers import ChainPosition, SignatureStatus
+from zmartd.chain.failures import ProgramFailure, explain_failure, node_refused
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import PREFLIGHT_FAILED, Rpc
+from zmartd.chain.terms import OWN, RELAYED, Terms
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 
-MAX_PENDING = 10_000
 POLL_SECONDS = 0.5
-REBROADCAST_SECONDS = 2.0
+LOOKS_PER_AGE = 8
+"""The chain is asked about a transaction again after this part of its age, in each poll at most. Most land
+within seconds; for one that has not there is ever less hurry, until its blockhash dies after a minute."""
+POLLS_PER_POSITION = 4
+"""The finalized block height is asked for no more often: however many transactions wait for their expiry, it
+costs one call in so many polls."""
+JITTER = 0.25
+"""Rebroadcasts of transactions that were sent together drift apart by up to this part of their pauses."""
 
 log = get_logger(__name__)
 
@@ -41,6 +49,8 @@ class SignedTransaction(Struct, frozen=True):
     wire: bytes
     last_valid_block_height: int
     purpose: str
+    relayed_for: str | None = None
+    """The wallet that signed and pays for it, base58; None for a transaction of the daemon's own."""
 
 
 class Fate(StrEnum):
@@ -114,19 +124,53 @@ class _End(Struct, frozen=True):
         return Landed(signature, self.slot)
 
 
-class _Pending:
-    """A transaction under way. `end` is set once it is known, `ended` is done once that is settled."""
+class Sending:
+    """A transaction under way."""
 
-    def __init__(self, transaction: SignedTransaction) -> None:
+    def __init__(self, transaction: SignedTransaction, now: float) -> None:
+        """`now` is by the monotonic clock."""
+        loop = asyncio.get_running_loop()
         self.transaction = transaction
-        self.ended: asyncio.Future[_End | Exception] = asyncio.get_running_loop().create_future()
+        self.recorded: asyncio.Future[Exception | None] = loop.create_future()
+        """Done once it is in the outbox, or with what kept it from getting there."""
+        self.ended: asyncio.Future[_End | Exception] = loop.create_future()
+        """Done once its end is in the outbox."""
         self.end: _End | None = None
-        self.sent_at: float | None = None
-        """When it was last handed to a node, by the monotonic clock. None: not yet by this process."""
+        self.begun_at = now
+        self.looked_at = now
+        """When the chain was last asked about it; at first when it was sent: no chain confirms at once."""
+        self.sent = 0
+        """How often this process has handed it to a node."""
+        self.send_at: float | None = now
+        """When it is sent again unless a block holds it by then. None: not again."""
 
     @property
     def signature(self) -> str:
         return self.transaction.signature
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether it can still be due to be sent again."""
+        return self.send_at is not None
+
+    def is_to_be_sent(self, now: float) -> bool:
+        return self.send_at is not None and self.send_at <= now
+
+    def is_to_be_looked_at(self, now: float, poll_seconds: float) -> bool:
+        """It is looked at before it is sent again, too."""
+        age = self.looked_at - self.begun_at
+        pause = max(poll_seconds, age / LOOKS_PER_AGE)
+        return self.end is None and (now - self.looked_at >= pause or self.is_to_be_sent(now))
+
+    async def landed(self) -> Landed:
+        """Wait until it is confirmed. Cancelling the caller stops nothing.
+
+        Raises TransactionFailed, TransactionExpired, or SenderUnavailable when the sender stops first.
+        """
+        end = await asyncio.shield(self.ended)
+        if isinstance(end, Exception):
+            raise end
+        return end.landed(self.signature)
 
 
 class Sender:
@@ -144,16 +188,22 @@ class Sender:
         idl: Idl,
         *,
         poll_seconds: float = POLL_SECONDS,
-        rebroadcast_seconds: float = REBROADCAST_SECONDS,
+        own: Terms = OWN,
+        relayed: Terms = RELAYED,
+        rng: random.Random | None = None,
     ) -> None:
+        """`rng` spreads rebroadcasts."""
         self._rpc = rpc
         self._outbox = outbox
         self._clock = clock
         self._idl = idl
         self._poll_seconds = poll_seconds
-        self._rebroadcast_seconds = rebroadcast_seconds
-        self._pending: dict[str, _Pending] = {}
-        self._followed: dict[str, _Pending] = {}
+        self._own = own
+        self._relayed = relayed
+        self._rng = rng or random.Random()  # noqa: S311 - it spreads rebroadcasts and keeps no secret
+        self._pending: dict[str, Sending] = {}
+        self._followed: dict[str, Sending] = {}
+        self._finalized: tuple[float, ChainPosition] | None = None
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
@@ -168,9 +218,10 @@ class Sender:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for pending in self._pending.values():
-            if not pending.ended.done():
-                pending.ended.set_result(SenderUnavailable(signature=pending.signature))
+        for sending in self._pending.values():
+            for future in (sending.recorded, sending.ended):
+                if not future.done():
+                    future.set_result(SenderUnavailable(signature=sending.signature))
         self._pending.clear()
         self._followed.clear()
 
@@ -180,63 +231,95 @@ class Sender:
         return len(self._pending)
 
     async def send(self, transaction: SignedTransaction) -> Landed:
-        """Record and send a transaction, and wait until it is confirmed; the same one twice is sent once.
+        """Begin, and wait until it is confirmed. Raises what `begin` and `Sending.landed` raise."""
+        return await (await self.begin(transaction)).landed()
 
-        Cancelling the caller does not stop what has begun. Raises TransactionFailed, TransactionExpired,
-        SenderUnavailable, and what the outbox raises when the transaction cannot be recorded (then nothing
-        was sent).
+    async def begin(self, transaction: SignedTransaction) -> Sending:
+        """Record a transaction and send it; returns once it is recorded. The same one twice is sent once.
+
+        The node tries a transaction of the daemon's own before it passes it on. A relayed one has to have
+        passed `Rpc.preflight` already.
+
+        Cancelling the caller does not stop what has begun. Raises SenderUnavailable, and what the outbox
+        raises when the transaction cannot be recorded (then nothing was sent).
         """
-        pending = self._pending.get(transaction.signature)
-        if pending is None:
-            if not self._running or len(self._pending) >= MAX_PENDING:
+        sending = self._pending.get(transaction.signature)
+        if sending is None:
+            if not self._running or self._is_full_for(transaction):
                 raise SenderUnavailable(signature=transaction.signature)
-            pending = self._pending[transaction.signature] = _Pending(transaction)
-            self._start(self._launch(pending))
-        end = await asyncio.shield(pending.ended)
-        if isinstance(end, Exception):
-            raise end
-        return end.landed(transaction.signature)
+            sending = Sending(transaction, self._clock.monotonic())
+            self._pending[transaction.signature] = sending
+            self._start(self._launch(sending))
+        problem = await asyncio.shield(sending.recorded)
+        if problem is not None:
+            raise problem
+        return sending
 
     async def resume(self) -> int:
         """Follow what an earlier process left unsettled; gives how many transactions that are."""
         unsettled = await self._outbox.unsettled()
         left = [item for item in unsettled if item.signature not in self._pending]
         for transaction in left:
-            self._pending[transaction.signature] = pending = _Pending(transaction)
-            self._followed[transaction.signature] = pending
+            sending = Sending(transaction, self._clock.monotonic())
+            sending.recorded.set_result(None)
+            self._pending[transaction.signature] = self._followed[transaction.signature] = sending
         self._work.set()
         return len(left)
+
+    def _terms_of(self, transaction: SignedTransaction) -> Terms:
+        return self._own if transaction.relayed_for is None else self._relayed
+
+    def _is_full_for(self, transaction: SignedTransaction) -> bool:
+        terms = self._terms_of(transaction)
+        taken = sum(self._terms_of(other.transaction) is terms for other in self._pending.values())
+        return taken >= terms.places
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _launch(self, pending: _Pending) -> None:
+    async def _launch(self, sending: Sending) -> None:
         try:
-            await self._outbox.record(pending.transaction)
+            await self._outbox.record(sending.transaction)
         except Exception as error:  # whatever the outbox raises is the callers' to know
-            del self._pending[pending.signature]
-            pending.ended.set_result(error)
+            del self._pending[sending.signature]
+            sending.recorded.set_result(error)
+            sending.ended.set_result(error)
             return
+        sending.recorded.set_result(None)
         await reached(Point.SENDER_RECORDED)
-        pending.sent_at = self._clock.monotonic()
+        is_tried = sending.transaction.relayed_for is not None
         try:
-            await self._rpc.send(pending.transaction.wire)
+            await self._hand_over(sending, self._rpc.broadcast if is_tried else self._rpc.send)
             await reached(Point.SENDER_SENT)
         except RpcUnavailable as error:
-            log.warning("sender.not_sent_yet", signature=pending.signature, reason=error.message)
+            log.warning("sender.not_sent_yet", signature=sending.signature, reason=error.message)
         except RpcRejected as error:
-            pending.end = self._refused(error)
-            await self._settle(pending)
-        if not pending.ended.done():
-            self._followed[pending.signature] = pending
+            sending.end = self._refused(error)
+            await self._settle(sending)
+        if not sending.ended.done():
+            sending.looked_at = self._clock.monotonic()
+            self._followed[sending.signature] = sending
             self._work.set()
+
+    async def _hand_over(self, sending: Sending, send: Callable[[bytes], Awaitable[str]]) -> None:
+        """Send it, and plan the next time. A node that is away has not been sent anything."""
+        try:
+            await send(sending.transaction.wire)
+            sending.sent += 1
+        except RpcRejected:
+            sending.sent += 1
+            raise
+        finally:
+            pause = self._terms_of(sending.transaction).rebroadcasts.pause_seconds(max(1, sending.sent))
+            spread = self._rng.uniform(1 - JITTER, 1 + JITTER)
+            sending.send_at = None if pause is None else self._clock.monotonic() + pause * spread
 
     def _refused(self, error: RpcRejected) -> _End | None:
         """None where a simulation says nothing about this transaction's fate, only about the moment."""
         if error.rpc_code != PREFLIGHT_FAILED:
-            return _End(Fate.FAILED, failure=ProgramFailure(None, "NodeRefused", error.rpc_message, None))
+            return _End(Fate.FAILED, failure=node_refused(error.rpc_message))
         match error.data:
             case {"err": err, "logs": [*logs]}:
                 failure = explain_failure(err, logs, self._idl)
@@ -262,27 +345,34 @@ class Sender:
                 self._work.clear()
 
     async def _round(self) -> None:
-        """Look at every transaction once: settle the ended, send the unseen again, prove the expired."""
-        open_ones = {key: pending for key, pending in self._followed.items() if pending.end is None}
-        recent = await self._rpc.signature_statuses(list(open_ones))
-        unseen = await self._end_the_confirmed(open_ones, recent.by_signature)
-        await self._end_the_expired(await self._rebroadcast(unseen))
-        for pending in list(self._followed.values()):
-            await self._settle(pending)
+        """Look at what is due: settle the ended, prove the expired, send the unseen again."""
+        now = self._clock.monotonic()
+        due = {
+            signature: sending
+            for signature, sending in self._followed.items()
+            if sending.is_to_be_looked_at(now, self._poll_seconds)
+        }
+        if due:
+            recent = await self._rpc.signature_statuses(list(due))
+            for sending in due.values():
+                sending.looked_at = now
+            await self._pursue(await self._end_the_confirmed(due, recent.by_signature), now)
+        for sending in [sending for sending in self._followed.values() if sending.end is not None]:
+            await self._settle(sending)
 
     async def _end_the_confirmed(
-        self, candidates: dict[str, _Pending], statuses: dict[str, SignatureStatus | None]
-    ) -> dict[str, _Pending]:
+        self, candidates: dict[str, Sending], statuses: dict[str, SignatureStatus | None]
+    ) -> dict[str, Sending]:
         """Gives those that no block holds."""
         unseen = {}
-        for signature, pending in candidates.items():
+        for signature, sending in candidates.items():
             status = statuses[signature]
             if status is None:
-                unseen[signature] = pending
+                unseen[signature] = sending
             elif status.is_confirmed:
                 failure = None if status.err is None else await self._explained(signature, status.err)
                 fate = Fate.LANDED if failure is None else Fate.FAILED
-                pending.end = _End(fate, status.slot, failure)
+                sending.end = _End(fate, status.slot, failure)
         return unseen
 
     async def _explained(self, signature: str, err: object) -> ProgramFailure:
@@ -297,65 +387,64 @@ class Sender:
                 return explain_failure(err, logs, self._idl)
         return explain_failure(err, None, self._idl)
 
-    async def _rebroadcast(self, unseen: dict[str, _Pending]) -> dict[str, _Pending]:
-        """Gives those that were due."""
-        now = self._clock.monotonic()
-        due = {
-            signature: pending
-            for signature, pending in unseen.items()
-            if pending.sent_at is None or now - pending.sent_at >= self._rebroadcast_seconds
-        }
-        await asyncio.gather(*(self._send_again(pending, now) for pending in due.values()))
-        return due
+    async def _pursue(self, unseen: dict[str, Sending], now: float) -> None:
+        """Send those again that are due, and prove of those that can no longer land that they expired."""
+        pursued = [one for one in unseen.values() if not one.is_sendable or one.is_to_be_sent(now)]
+        if not pursued:
+            return
+        finalized = await self._finalized_position(now)
+        late: dict[str, Sending] = {}
+        for sending in pursued:
+            if sending.transaction.last_valid_block_height < finalized.block_height:
+                late[sending.signature] = sending
+                sending.send_at = None
+        await asyncio.gather(*(self._send_again(sending) for sending in pursued if sending.is_sendable))
+        if late:
+            await self._end_the_expired(late, finalized)
 
-    async def _send_again(self, pending: _Pending, now: float) -> None:
+    async def _finalized_position(self, now: float) -> ChainPosition:
+        """At most POLLS_PER_POSITION polls old: an older height proves no less, only less often."""
+        if self._finalized is None or now - self._finalized[0] >= POLLS_PER_POSITION * self._poll_seconds:
+            self._finalized = now, await self._rpc.position(CommitmentLevel.Finalized)
+        return self._finalized[1]
+
+    async def _send_again(self, sending: Sending) -> None:
         """A node that takes no transactions can still prove that this one expired: its refusal is no end."""
-        pending.sent_at = now
         try:
-            await self._rpc.rebroadcast(pending.transaction.wire)
+            await self._hand_over(sending, self._rpc.broadcast)
         except (RpcRejected, RpcUnavailable) as error:
-            log.info("sender.rebroadcast_refused", signature=pending.signature, reason=error.message)
+            log.info("sender.rebroadcast_refused", signature=sending.signature, reason=error.message)
 
-    async def _end_the_expired(self, unseen: dict[str, _Pending]) -> None:
+    async def _end_the_expired(self, late: dict[str, Sending], finalized: ChainPosition) -> None:
         """A finalized block above the last valid height, and no block up to it with the transaction."""
-        if not unseen:
-            return
-        finalized = await self._rpc.position(CommitmentLevel.Finalized)
-        late = {
-            signature: pending
-            for signature, pending in unseen.items()
-            if pending.transaction.last_valid_block_height < finalized.block_height
-        }
-        if not late:
-            return
         known = await self._rpc.signature_statuses(list(late), search_history=True)
         if known.slot < finalized.slot:
             return  # another node of the endpoint answered, and it is behind: it proves nothing
-        for pending in (await self._end_the_confirmed(late, known.by_signature)).values():
-            pending.end = _End(Fate.EXPIRED)
+        for sending in (await self._end_the_confirmed(late, known.by_signature)).values():
+            sending.end = _End(Fate.EXPIRED)
 
-    async def _settle(self, pending: _Pending) -> None:
+    async def _settle(self, sending: Sending) -> None:
         """Keep its end durably, then tell who waits. What cannot be kept is tried again in the next round."""
-        end = pending.end
+        end = sending.end
         if end is None:
             return
         await reached(Point.SENDER_ENDED)
         error = None if end.failure is None else end.failure.name
         try:
-            await self._outbox.settle(pending.signature, end.fate, end.slot, error)
+            await self._outbox.settle(sending.signature, end.fate, end.slot, error)
         except Exception:
-            log.exception("sender.not_settled", signature=pending.signature, fate=end.fate.value)
+            log.exception("sender.not_settled", signature=sending.signature, fate=end.fate.value)
             return
         await reached(Point.SENDER_SETTLED)
         _SETTLED.labels(end.fate.value).inc()
         log.info(
             "sender.settled",
-            signature=pending.signature,
-            purpose=pending.transaction.purpose,
+            signature=sending.signature,
+            purpose=sending.transaction.purpose,
             fate=end.fate.value,
             slot=end.slot,
             error=error,
         )
-        self._pending.pop(pending.signature, None)
-        self._followed.pop(pending.signature, None)
-        pending.ended.set_result(end)
+        self._pending.pop(sending.signature, None)
+        self._followed.pop(sending.signature, None)
+        sending.ended.set_result(end)

@@ -6,7 +6,6 @@ import base64
 import binascii
 
 from msgspec import Struct
-from solders.hash import Hash
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
@@ -24,14 +23,14 @@ _MAX_BASE64_CHARACTERS = (MAX_TRANSACTION_BYTES + 2) // 3 * 4
 
 
 class Relayable(Struct, frozen=True):
-    """A transaction that may be passed on: its signature (base58), its exact bytes and its blockhash.
+    """A transaction that may be passed on: its signature and its signer (base58), and its exact bytes.
 
     `resolves` are the addresses of the markets whose outcome it proposes: the caller checks who may do so.
     """
 
     signature: str
+    wallet: str
     wire: bytes
-    blockhash: Hash
     resolves: tuple[str, ...]
 
 
@@ -62,9 +61,7 @@ class Relay:
         self._check_programs(message.account_keys, [ix.program_id_index for ix in message.instructions])
         if not all(transaction.verify_with_results()):
             raise TransactionRefused("The signature is not that of the fee payer over these bytes.")
-        return Relayable(
-            str(transaction.signatures[0]), wire, message.recent_blockhash, self._resolved(message)
-        )
+        return Relayable(str(transaction.signatures[0]), wallet, wire, self._resolved(message))
 
     def _resolved(self, message: Message | MessageV0) -> tuple[str, ...]:
         """The markets of its resolve_market instructions. One without a market fails on the chain."""

@@ -1,20 +1,23 @@
-"""A signed transaction's way through the daemon: recorded, sent, confirmed, indexed and told."""
+"""A signed transaction's way through the daemon: tried, recorded, sent, confirmed, indexed and told."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
 
+from zmartd.chain.failures import ProgramFailure, explain_failure, node_refused
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import (
     Fate,
     Sender,
+    Sending,
     SignedTransaction,
     TransactionExpired,
     TransactionFailed,
 )
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
@@ -30,7 +33,8 @@ _PURPOSE = "relay"
 
 
 class Submissions:
-    """Passes transactions on and answers for them: the same bytes always get the same answer."""
+    """Passes transactions on and answers for them: once they are recorded, the same bytes always get the same
+    answer."""
 
     def __init__(
         self,
@@ -55,18 +59,25 @@ class Submissions:
     async def submit(self, transaction: Relayable) -> ChainTransaction | None:
         """What the transaction did, once it is confirmed and indexed; None while it is still under way.
 
-        Raises ProgramRefused when it failed, TransactionExpired when it can never land, SenderUnavailable,
-        RpcUnavailable, DatabaseUnavailable.
+        Nothing of it is kept before it would succeed on the newest state. From when it is recorded on it is
+        ours to follow, whatever happens to this request or this daemon.
+
+        Raises ProgramRefused when it failed or would fail, TransactionExpired when it can never land,
+        TooManyPending, SenderUnavailable, RpcUnavailable, DatabaseUnavailable.
         """
         sent = await self._outbox.find(transaction.signature)
-        if sent is not None and sent.fate is not None:
+        if sent is None:
+            refused = await self._preflight(transaction)
+            if refused is not None:
+                return await self._not_sent(transaction.signature, refused)
+            await reached(Point.RELAY_TRIED)
+            signed = await self._signed(transaction)
+        elif sent.fate is None:
+            signed = sent.transaction
+        else:
             return await self._within_patience(self._settled(sent, sent.fate))
-        if sent is None and not await self._rpc.is_blockhash_valid(transaction.blockhash):
-            return await self._found(
-                transaction.signature, otherwise=TransactionExpired(transaction.signature)
-            )
-        signed = await self._recorded(transaction)
-        return await self._within_patience(self._pass_on(signed))
+        sending = await self._sender.begin(signed)
+        return await self._within_patience(self._landed(sending))
 
     async def look_up(self, signature: str) -> ChainTransaction | None:
         """As `submit`, for a transaction that was sent before, here or by somebody else.
@@ -90,28 +101,43 @@ class Submissions:
         except TransactionNotFound:
             return None
 
-    async def _recorded(self, transaction: Relayable) -> SignedTransaction:
-        """From here on the transaction is ours to follow, whatever happens to this request or this daemon."""
+    async def _preflight(self, transaction: Relayable) -> ProgramFailure | None:
+        """Why the transaction would not succeed now; None where it would."""
+        try:
+            result = await self._rpc.preflight(transaction.wire)
+        except RpcRejected as error:
+            return node_refused(error.rpc_message)
+        return None if result.err is None else explain_failure(result.err, result.logs, self._idl)
+
+    async def _not_sent(self, signature: str, refused: ProgramFailure) -> ChainTransaction | None:
+        """The answer for a transaction that did not pass preflight, perhaps because it is on the chain."""
+        match refused.name:
+            case "AlreadyProcessed":
+                return await self._within_patience(self._executed(signature))
+            case "BlockhashNotFound":
+                return await self._found(signature, otherwise=TransactionExpired(signature))
+        raise ProgramRefused(refused, signature=signature)
+
+    async def _signed(self, transaction: Relayable) -> SignedTransaction:
         latest = await self._rpc.latest_blockhash()
-        signed = SignedTransaction(
+        return SignedTransaction(
             signature=transaction.signature,
             wire=transaction.wire,
             # Its own blockhash may be newer than the one we know, by no more than this.
             last_valid_block_height=latest.last_valid_block_height + _SPARE_BLOCKS,
             purpose=_PURPOSE,
+            relayed_for=transaction.wallet,
         )
-        await self._outbox.record(signed)
-        await reached(Point.RELAY_RECORDED)
-        return signed
 
-    async def _pass_on(self, transaction: SignedTransaction) -> ChainTransaction:
+    async def _landed(self, sending: Sending) -> ChainTransaction:
+        signature = sending.signature
         try:
-            await self._sender.send(transaction)
+            await sending.landed()
         except TransactionFailed as error:
             if error.slot is None:
-                raise self._refused(transaction.signature, error.failure.name) from error
+                raise self._refused(signature, error.failure.name) from error
         await reached(Point.RELAY_LANDED)
-        executed = await self._executed(transaction.signature)
+        executed = await self._executed(signature)
         await reached(Point.RELAY_INDEXED)
         return executed
 

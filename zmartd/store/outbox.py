@@ -11,8 +11,8 @@ from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.store.pool import Database
 
 _RECORD = """
-insert into outbox_transactions (signature, wire, last_valid_block_height, purpose)
-values ($1, $2, $3, $4)
+insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, relayed_for)
+values ($1, $2, $3, $4, $5)
 on conflict (signature) do nothing
 """
 _SETTLE = """
@@ -20,11 +20,12 @@ update outbox_transactions set status = $2, slot = $3, error = $4, settled_at = 
  where signature = $1 and status = 'pending'
 """
 _UNSETTLED = """
-select signature, wire, last_valid_block_height, purpose
+select signature, wire, last_valid_block_height, purpose, relayed_for
   from outbox_transactions where status = 'pending' order by created_at, signature
 """
 _FIND = """
-select signature, wire, last_valid_block_height, purpose, status, slot, error, created_at, settled_at
+select signature, wire, last_valid_block_height, purpose, relayed_for, status, slot, error, created_at,
+       settled_at
   from outbox_transactions where signature = $1
 """
 _PENDING = "pending"
@@ -58,6 +59,7 @@ class DatabaseOutbox:
                 transaction.wire,
                 transaction.last_valid_block_height,
                 transaction.purpose,
+                transaction.relayed_for,
             )
 
     async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
@@ -76,7 +78,11 @@ class DatabaseOutbox:
             return None
         return Sent(
             transaction=SignedTransaction(
-                row["signature"], row["wire"], row["last_valid_block_height"], row["purpose"]
+                row["signature"],
+                row["wire"],
+                row["last_valid_block_height"],
+                row["purpose"],
+                row["relayed_for"],
             ),
             fate=None if row["status"] == _PENDING else Fate(row["status"]),
             slot=row["slot"],

@@ -96,9 +96,7 @@ async def stage(tmp_path: Path, database: Database) -> AsyncIterator[Stage]:
             running(settings) as endpoints,
             node_before(endpoints.rpc_url) as node,
             Rpc(node.address, clock=SystemClock()) as rpc,
-            Sender(
-                rpc, DatabaseOutbox(database), SystemClock(), IDL, poll_seconds=0.02, rebroadcast_seconds=0.05
-            ) as sender,
+            Sender(rpc, DatabaseOutbox(database), SystemClock(), IDL, poll_seconds=0.02) as sender,
         ):
             yield Stage(rpc, sender, node)
 

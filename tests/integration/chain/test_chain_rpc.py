@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from chain_nodes import Node
 from solders.commitment_config import CommitmentLevel
+from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
@@ -11,6 +12,7 @@ from solders.system_program import TransferParams, transfer
 from zmartd.chain.assemble import build_transaction, sign
 from zmartd.chain.rpc import CLOCK_SYSVAR, Rpc
 from zmartd.chain.sender import SignedTransaction
+from zmartd.chain.transport import RpcRejected
 
 NOBODY = Pubkey([77] * 32)
 
@@ -70,7 +72,22 @@ async def test_a_blockhash_is_asked_for_once_while_it_is_fresh(rpc: Rpc, node: N
     assert await rpc.latest_blockhash() == first
     assert node.requests["getLatestBlockhash"] == 1
     assert first.last_valid_block_height > await rpc.block_height()
-    assert await rpc.is_blockhash_valid(first.blockhash)
+
+
+async def test_a_preflight_tries_a_transaction_as_it_is_signed_and_sends_nothing(
+    rpc: Rpc, rich: Keypair
+) -> None:
+    latest = await rpc.latest_blockhash()
+    pay = transfer(TransferParams(from_pubkey=rich.pubkey(), to_pubkey=NOBODY, lamports=5_000_000))
+    signed = (await payment(rpc, rich, 5_000_000)).wire
+    assert (await rpc.preflight(signed)).err is None
+    assert await rpc.account(NOBODY) is None
+    stale = sign([pay], rich, Hash.hash(b"a block that never was"), 1, "payment").wire
+    assert (await rpc.preflight(stale)).err == "BlockhashNotFound"
+    with pytest.raises(RpcRejected, match="signature"):
+        await rpc.preflight(build_transaction([pay], rich.pubkey(), latest.blockhash))
+    await rpc.broadcast(signed)
+    assert (await rpc.preflight(signed)).err == "AlreadyProcessed"
 
 
 async def test_a_simulation_needs_no_signature_and_changes_nothing(rpc: Rpc, rich: Keypair) -> None:

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 
 import aiohttp
+import msgspec
 import pytest
 from chain_nodes import LOST, Node, unauthorized
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
+from tests.integration.tasks.manual_clock import ManualClock
 from zmartd.chain.assemble import sign
 from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import (
+    JITTER,
+    POLL_SECONDS,
     Fate,
     Sender,
     SenderUnavailable,
@@ -21,6 +28,7 @@ from zmartd.chain.sender import (
     TransactionExpired,
     TransactionFailed,
 )
+from zmartd.chain.terms import OWN, RELAYED, Rebroadcasts, Terms
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
@@ -29,7 +37,7 @@ from zmartd.store.pool import Database
 
 NOBODY = Pubkey([77] * 32)
 AMOUNT = 5_000_000
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +51,11 @@ def outbox(database: Database) -> DatabaseOutbox:
     return DatabaseOutbox(database)
 
 
-def new_sender(rpc: Rpc, outbox: DatabaseOutbox) -> Sender:
-    return Sender(rpc, outbox, SystemClock(), default_idl(), poll_seconds=0.02, rebroadcast_seconds=0.05)
+EAGER = Terms(places=1_000, rebroadcasts=Rebroadcasts(0.05, 0.05, times=1_000))
+
+
+def new_sender(rpc: Rpc, outbox: DatabaseOutbox, own: Terms = EAGER, relayed: Terms = RELAYED) -> Sender:
+    return Sender(rpc, outbox, SystemClock(), default_idl(), poll_seconds=0.02, own=own, relayed=relayed)
 
 
 @pytest.fixture
@@ -310,6 +321,137 @@ async def test_an_end_is_told_only_once_it_is_kept(database: Database, rpc: Rpc,
     sent = await outbox.find(payment.signature)
     assert sent is not None
     assert sent.fate is Fate.LANDED
+
+
+def relayed(payment: SignedTransaction, wallet: Keypair) -> SignedTransaction:
+    """The same bytes, passed on for the wallet that signed them."""
+    return msgspec.structs.replace(payment, relayed_for=str(wallet.pubkey()))
+
+
+async def test_relayed_transactions_never_take_the_places_of_the_daemon_s_own(
+    rpc: Rpc, outbox: DatabaseOutbox, pay: Pay, rich: Keypair, node: Node
+) -> None:
+    one = Terms(places=1, rebroadcasts=OWN.rebroadcasts)
+    two = Terms(places=2, rebroadcasts=RELAYED.rebroadcasts)
+    node.instead("sendTransaction", LOST, LOST)
+    async with new_sender(rpc, outbox, own=one, relayed=two) as sender:
+        for number in range(2):
+            await sender.begin(relayed(await pay(AMOUNT + number), rich))
+        turned_away = relayed(await pay(AMOUNT + 2), rich)
+        with pytest.raises(SenderUnavailable):
+            await sender.begin(turned_away)
+        assert await outbox.find(turned_away.signature) is None
+        assert (await sender.send(await pay(AMOUNT + 3))).slot > 0
+
+
+async def test_what_has_no_place_among_the_daemon_s_own_takes_none_of_the_relayed(
+    rpc: Rpc, outbox: DatabaseOutbox, pay: Pay, rich: Keypair, node: Node
+) -> None:
+    async with new_sender(rpc, outbox, own=Terms(places=0, rebroadcasts=OWN.rebroadcasts)) as sender:
+        with pytest.raises(SenderUnavailable):
+            await sender.begin(await pay())
+        await (await sender.begin(relayed(await pay(), rich))).landed()
+
+
+async def test_a_relayed_transaction_is_not_simulated_again_when_it_is_sent(
+    sender: Sender, outbox: DatabaseOutbox, pay: Pay, rich: Keypair
+) -> None:
+    """One that fails gets onto the chain, which a simulation by the node would prevent."""
+    payment = relayed(await pay(2 * 10**15), rich)
+    with pytest.raises(TransactionFailed) as caught:
+        await sender.send(payment)
+    assert caught.value.slot is not None
+
+
+class Calls:
+    """What a transaction that never lands costs: RPC calls by method, while a clock moved by hand goes on."""
+
+    def __init__(self, node: Node, clock: ManualClock) -> None:
+        self._node = node
+        self._clock = clock
+        self._started = clock.monotonic()
+        self.sent_at: list[float] = []
+        self.moments: Counter[str] = Counter()
+
+    async def go_on(self, seconds: float) -> None:
+        for _ in range(round(seconds / POLL_SECONDS)):
+            await self._round_is_over()
+            before = self._node.requests.copy()
+            self._clock.advance(POLL_SECONDS)
+            await self._round_is_over()
+            made = self._node.requests - before
+            self.sent_at += [self._clock.monotonic() - self._started] * made["sendTransaction"]
+            self.moments += made
+
+    async def _round_is_over(self) -> None:
+        await eventually(self._is_asleep)
+
+    async def _is_asleep(self) -> bool:
+        return self._clock.sleeping == 1
+
+
+async def never_landing(
+    rpc: Rpc, outbox: DatabaseOutbox, node: Node, *transactions: SignedTransaction
+) -> Calls:
+    """What 90 seconds of following cost, beyond the first sending of each."""
+    node.instead("sendTransaction", *[LOST] * 10_000)
+    clock = ManualClock()
+    async with Sender(rpc, outbox, clock, default_idl(), rng=random.Random(7)) as sender:
+        for transaction in transactions:
+            await sender.begin(transaction)
+        await eventually(lambda: _asked(node, "sendTransaction", len(transactions)))
+        calls = Calls(node, clock)
+        await calls.go_on(90.0)
+    return calls
+
+
+async def test_a_relayed_transaction_that_never_lands_is_sent_ever_more_rarely_and_then_only_followed(
+    rpc: Rpc, outbox: DatabaseOutbox, pay: Pay, rich: Keypair, node: Node
+) -> None:
+    calls = await never_landing(rpc, outbox, node, relayed(await pay(last_valid=2**40), rich))
+    assert len(calls.sent_at) == RELAYED.rebroadcasts.times == 5
+    before = 0.0
+    for sent_at, pause in zip(calls.sent_at, (2.0, 4.0, 8.0, 16.0, 16.0), strict=True):
+        assert pause * (1 - JITTER) <= sent_at - before <= pause * (1 + JITTER) + POLL_SECONDS
+        before = sent_at
+    assert calls.moments["getSignatureStatuses"] <= 40
+    assert calls.moments["getEpochInfo"] <= 20
+
+
+async def test_many_that_never_land_cost_no_more_looks_than_polls(
+    rpc: Rpc, outbox: DatabaseOutbox, pay: Pay, rich: Keypair, node: Node
+) -> None:
+    wallets = [Keypair.from_seed(bytes([number] * 32)) for number in range(10)]
+    payments = [
+        relayed(await pay(AMOUNT + number, last_valid=2**40), wallets[number % 10]) for number in range(50)
+    ]
+    calls = await never_landing(rpc, outbox, node, *payments)
+    assert len(calls.sent_at) == 5 * 50
+    assert calls.moments["getSignatureStatuses"] <= 90 / POLL_SECONDS
+    assert calls.moments["getEpochInfo"] <= 90 / 2
+
+
+async def test_the_daemon_s_own_is_sent_again_for_as_long_as_its_blockhash_lives(
+    rpc: Rpc, outbox: DatabaseOutbox, pay: Pay, node: Node
+) -> None:
+    calls = await never_landing(rpc, outbox, node, await pay(last_valid=2**40))
+    assert len(calls.sent_at) == OWN.rebroadcasts.times == 30
+    pauses = [after - before for before, after in pairwise(calls.sent_at)]
+    assert max(pauses) <= 2.0 * (1 + JITTER) + POLL_SECONDS
+
+
+async def test_what_expired_while_nobody_followed_it_is_not_sent_again(
+    rpc: Rpc, outbox: DatabaseOutbox, pay: Pay, node: Node, advance: Callable[[int], Awaitable[None]]
+) -> None:
+    payment = await pay(last_valid=1)
+    await outbox.record(payment)
+    await advance(60)
+    async with new_sender(rpc, outbox) as sender:
+        assert await sender.resume() == 1
+        await eventually(lambda: _settled(outbox, payment.signature))
+    sent = await outbox.find(payment.signature)
+    assert sent is not None
+    assert (sent.fate, node.requests["sendTransaction"]) == (Fate.EXPIRED, 0)
 
 
 async def test_a_sender_that_does_not_run_takes_nothing(rpc: Rpc, outbox: DatabaseOutbox, pay: Pay) -> None:

@@ -160,7 +160,7 @@ async def test_a_transaction_that_landed_again_elsewhere_is_indexed_as_it_is_the
     first = await world.own.fetcher.apply_signature(wire.signature)
     assert await roll_back(world, 10) == {wire.signature}
     await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
-    await rpc.rebroadcast(wire.wire)
+    await rpc.broadcast(wire.wire)
 
     async def landed() -> bool:
         return await rpc.transaction(wire.signature) is not None

@@ -48,7 +48,7 @@ def test_a_transaction_that_the_caller_signed_alone_is_admitted() -> None:
     wire = legacy(set_compute_unit_limit(300_000), instruction(WALLET))
     admitted = relay.admit(base64.b64encode(wire).decode(), str(WALLET))
     assert admitted.signature == str(VersionedTransaction.from_bytes(wire).signatures[0])
-    assert (admitted.wire, admitted.blockhash) == (wire, BLOCKHASH)
+    assert (admitted.wire, admitted.wallet) == (wire, str(WALLET))
 
 
 def test_a_version_0_transaction_is_admitted_too() -> None:

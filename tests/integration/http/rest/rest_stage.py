@@ -139,12 +139,11 @@ class Stage(Struct, frozen=True):
     async def travel(self, seconds: int) -> None:
         """Move the chain's clock forward."""
         now = (await self.api.rpc.chain_time()).unix_timestamp
-        call = {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "surfnet_timeTravel",
-            "params": [{"absoluteTimestamp": (now + seconds) * 1_000}],
-        }
+        await self.cheat("surfnet_timeTravel", {"absoluteTimestamp": (now + seconds) * 1_000})
+
+    async def cheat(self, method: str, *params: Any) -> None:
+        """Do to the chain what no chain does by itself."""
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         async with aiohttp.ClientSession() as session, session.post(self.rpc_url, json=call) as response:
             assert "result" in await response.json()
 

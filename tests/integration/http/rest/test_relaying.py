@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from rest_api import CODEC, IDL, Answer, running_api
 from rest_stage import ALICE, BOB, PROGRAM, SOL, Stage
 from solders.hash import Hash
@@ -13,6 +14,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
+from tests.integration.chain.chain_nodes import node_before
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.sender import SignedTransaction
 from zmartd.chain.transactions import parse_transaction
@@ -39,11 +41,13 @@ def buy(market_id: str, wallet: Keypair, target_cost: int = SOL) -> list[object]
     ]
 
 
-async def signed_buy(stage: Stage, market_id: str, target_cost: int = SOL) -> tuple[str, str]:
-    """A buy by ALICE that nobody simulated: its base64 and its signature."""
+async def signed_buy(
+    stage: Stage, market_id: str, target_cost: int = SOL, wallet: Keypair = ALICE
+) -> tuple[str, str]:
+    """A buy that nobody simulated: its base64 and its signature."""
     latest = await stage.api.rpc.latest_blockhash()
     transaction = sign(
-        buy(market_id, ALICE, target_cost), ALICE, latest.blockhash, latest.last_valid_block_height, "test"
+        buy(market_id, wallet, target_cost), wallet, latest.blockhash, latest.last_valid_block_height, "test"
     )
     return base64.b64encode(transaction.wire).decode(), transaction.signature
 
@@ -120,14 +124,25 @@ async def test_a_payment_past_the_program_is_as_final_as_the_chain_says(
     assert (await settled(stage, signed.signature)).body["slot"] == first.body["slot"]
 
 
-async def test_what_a_simulation_refuses_is_not_sent_and_always_answered_the_same(stage: Stage) -> None:
+async def is_kept(stage: Stage, signature: str) -> bool:
+    async with stage.api.database.service() as connection:
+        return bool(
+            await connection.fetchval(
+                "select exists (select from outbox_transactions where signature = $1)", signature
+            )
+        )
+
+
+async def test_what_would_fail_is_told_in_the_program_s_words_and_nothing_of_it_is_kept(stage: Stage) -> None:
     market_id = await stage.active_market()
     transaction, signature = await signed_buy(stage, market_id, target_cost=9_999)
 
     first, second = await stage.alice.relay(transaction), await stage.alice.relay(transaction)
-    asked = await stage.api.anybody.get(f"/api/transactions/{signature}")
 
-    for answer in (first, second, asked):
+    assert not await is_kept(stage, signature)
+    asked = await stage.api.anybody.get(f"/api/transactions/{signature}")
+    assert (asked.status, asked.body["code"]) == (404, "transaction_not_found")
+    for answer in (first, second):
         assert answer.status == 422
         assert answer.body == {
             "error": "TradeTooSmall",
@@ -140,11 +155,20 @@ async def test_what_a_simulation_refuses_is_not_sent_and_always_answered_the_sam
     assert await stage.api.rpc.transaction(signature) is None
 
 
+async def test_a_wallet_without_a_lamport_leaves_nothing_behind(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    nobody = Keypair()
+    transaction, signature = await signed_buy(stage, market_id, wallet=nobody)
+    refused = await stage.api.as_wallet(nobody).relay(transaction)
+    assert (refused.status, refused.body["code"]) == (422, "account_not_found")
+    assert not await is_kept(stage, signature)
+
+
 async def test_what_fails_on_the_chain_is_always_answered_the_same(stage: Stage) -> None:
     """Sent by somebody who skips the simulation; the daemon is asked about it afterwards."""
     market_id = await stage.active_market()
     transaction, signature = await signed_buy(stage, market_id, target_cost=9_999)
-    await stage.api.rpc.rebroadcast(base64.b64decode(transaction))
+    await stage.api.rpc.broadcast(base64.b64decode(transaction))
     asked = await answer_of(stage, signature, unlike=404)
     relayed = await stage.alice.relay(transaction)
     for answer in (asked, relayed):
@@ -162,6 +186,7 @@ async def test_a_transaction_that_can_never_land_has_expired(stage: Stage) -> No
         assert answer.body["message"] == (
             "The transaction did not land in time and never will. Build, sign and send a new one."
         )
+    assert not await is_kept(stage, transaction.signature)
 
 
 async def test_what_somebody_else_sent_is_answered_like_our_own(stage: Stage) -> None:
@@ -225,10 +250,47 @@ async def test_another_wallets_transaction_is_not_passed_on(stage: Stage) -> Non
     assert refused.body["message"] == (
         f"The fee payer must be the signed-in wallet, {BOB.pubkey()}, not {ALICE.pubkey()}."
     )
-    async with stage.api.database.service() as connection:
-        assert not await connection.fetchval(
-            "select exists (select from outbox_transactions where signature = $1)", signature
+    assert not await is_kept(stage, signature)
+
+
+async def test_relaying_asks_the_node_no_more_than_it_has_to(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    good, _ = await signed_buy(stage, market_id)
+    bad, _ = await signed_buy(stage, market_id, target_cost=9_999)
+    async with (
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address) as api,
+    ):
+        assert (await api.as_wallet(ALICE).relay(bad)).status == 422
+        assert node.requests == {"simulateTransaction": 1}
+        node.requests.clear()
+        assert (await api.as_wallet(ALICE).relay(good)).status == 200
+    polls = node.requests.pop("getSignatureStatuses")
+    fetches = node.requests.pop("getTransaction")
+    assert polls > 0
+    assert fetches > 0
+    assert node.requests == {"simulateTransaction": 1, "getLatestBlockhash": 1, "sendTransaction": 1}
+
+
+async def test_what_its_node_cannot_simulate_is_refused_in_the_node_s_words(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    error = {"code": -32602, "message": "invalid transaction: too many accounts"}
+    async with (
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address) as api,
+    ):
+        node.instead(
+            "simulateTransaction", lambda: web.json_response({"jsonrpc": "2.0", "id": 1, "error": error})
         )
+        refused = await api.as_wallet(ALICE).relay(transaction)
+    assert (refused.status, refused.body["code"]) == (422, "node_refused")
+    assert refused.body["message"] == "invalid transaction: too many accounts"
+    assert not await is_kept(stage, signature)
 
 
 async def test_an_unsigned_transaction_is_not_passed_on(stage: Stage) -> None:
