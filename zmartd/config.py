@@ -208,6 +208,12 @@ class Voting(Struct, frozen=True, kw_only=True):
     ] = 86_400
 
 
+class Transactions(Struct, frozen=True, kw_only=True):
+    max_pending_per_wallet: Annotated[
+        Count, _is("relayed transactions one wallet may have under way, whichever daemons took them")
+    ] = 8
+
+
 class VoteAggregator(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon counts votes and approves or settles markets")] = True
     interval_seconds: Annotated[Seconds, _is("how often votes are counted")] = 300.0
@@ -264,6 +270,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     rate_limits: RateLimits = RateLimits()
     realtime: Realtime = Realtime()
     voting: Voting = Voting()
+    transactions: Transactions = Transactions()
     tasks: Tasks = Tasks()
     log: Log = Log()
 

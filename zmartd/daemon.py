@@ -126,7 +126,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         bus = Bus(redis, clock)
         indexer = Indexer(database, bus, program.pdas)
         fetcher = Fetcher(rpc, indexer, parse)
-        outbox = DatabaseOutbox(database)
+        outbox = DatabaseOutbox(database, settings.transactions)
         sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
         context = TaskContext(
             settings=settings.tasks,

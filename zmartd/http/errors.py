@@ -28,6 +28,7 @@ from zmartd.store.discussions import (
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.outbox import TooManyPending
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
@@ -233,6 +234,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     TooManyAttempts: 429,
     RateLimited: 429,
     TooManyConnections: 429,
+    TooManyPending: 429,
     Unexpected: 500,
     DatabaseUnavailable: 503,
     DatabaseTimeout: 503,

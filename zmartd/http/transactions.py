@@ -34,6 +34,7 @@ from zmartd.market.ids import base58_decode, masked
 from zmartd.store import commitments
 from zmartd.store.commitments import Commitment
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.outbox import TooManyPending
 from zmartd.store.rls import Caller
 
 _SIGNATURE_BYTES = 64
@@ -183,6 +184,7 @@ OPERATIONS: tuple[Operation, ...] = (
             RpcUnavailable,
             RpcRejected,
             SenderUnavailable,
+            TooManyPending,
         ),
         access=Access.SESSION,
     ),

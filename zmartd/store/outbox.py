@@ -7,13 +7,30 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from zmartd import config
 from zmartd.chain.sender import Fate, SignedTransaction
+from zmartd.errors import ZmartdError
 from zmartd.store.pool import Database
 
+RETRY_AFTER_SECONDS = 5
+"""Within this time most transactions have been confirmed, and their places are free again."""
+
+_LOCK = "select pg_advisory_xact_lock(hashtextextended('relayed for:' || $1, 9))"
 _RECORD = """
 insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, relayed_for)
 values ($1, $2, $3, $4, $5)
 on conflict (signature) do nothing
+"""
+_RECORD_RELAYED = """
+with place as (
+    select (select count(*) from outbox_transactions where relayed_for = $5 and status = 'pending') < $6
+        or exists (select from outbox_transactions where signature = $1) as is_free
+), recorded as (
+    insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, relayed_for)
+    select $1, $2, $3, $4, $5 from place where is_free
+    on conflict (signature) do nothing
+)
+select is_free from place
 """
 _SETTLE = """
 update outbox_transactions set status = $2, slot = $3, error = $4, settled_at = now()
@@ -29,6 +46,15 @@ select signature, wire, last_valid_block_height, purpose, relayed_for, status, s
   from outbox_transactions where signature = $1
 """
 _PENDING = "pending"
+
+
+class TooManyPending(ZmartdError):
+    """This wallet has as many transactions under way as it may: send this one again when one has ended."""
+
+    code = "too_many_pending"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit, retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 class Sent(Struct, frozen=True):
@@ -48,19 +74,27 @@ class DatabaseOutbox:
     Raises DatabaseUnavailable and the like.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: config.Transactions) -> None:
         self._database = database
+        self._max_pending_per_wallet = settings.max_pending_per_wallet
 
     async def record(self, transaction: SignedTransaction) -> None:
+        """Raises TooManyPending when the wallet that it is relayed for has no place left."""
+        values = (
+            transaction.signature,
+            transaction.wire,
+            transaction.last_valid_block_height,
+            transaction.purpose,
+            transaction.relayed_for,
+        )
         async with self._database.service() as connection:
-            await connection.execute(
-                _RECORD,
-                transaction.signature,
-                transaction.wire,
-                transaction.last_valid_block_height,
-                transaction.purpose,
-                transaction.relayed_for,
-            )
+            if transaction.relayed_for is None:
+                await connection.execute(_RECORD, *values)
+                return
+            # A statement of its own: the next one has to see what the last holder of the lock wrote.
+            await connection.execute(_LOCK, transaction.relayed_for)
+            if not await connection.fetchval(_RECORD_RELAYED, *values, self._max_pending_per_wallet):
+                raise TooManyPending(self._max_pending_per_wallet)
 
     async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
         async with self._database.service() as connection:

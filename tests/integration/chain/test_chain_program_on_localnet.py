@@ -28,6 +28,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender, TransactionFailed
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
+from zmartd.config import Transactions
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState, VoteKind
@@ -96,7 +97,9 @@ async def stage(tmp_path: Path, database: Database) -> AsyncIterator[Stage]:
             running(settings) as endpoints,
             node_before(endpoints.rpc_url) as node,
             Rpc(node.address, clock=SystemClock()) as rpc,
-            Sender(rpc, DatabaseOutbox(database), SystemClock(), IDL, poll_seconds=0.02) as sender,
+            Sender(
+                rpc, DatabaseOutbox(database, Transactions()), SystemClock(), IDL, poll_seconds=0.02
+            ) as sender,
         ):
             yield Stage(rpc, sender, node)
 

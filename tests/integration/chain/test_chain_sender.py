@@ -30,6 +30,7 @@ from zmartd.chain.sender import (
 )
 from zmartd.chain.terms import OWN, RELAYED, Rebroadcasts, Terms
 from zmartd.clock import SystemClock
+from zmartd.config import Transactions
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
 from zmartd.store.outbox import DatabaseOutbox
@@ -48,7 +49,7 @@ async def deadline() -> AsyncIterator[None]:
 
 @pytest.fixture
 def outbox(database: Database) -> DatabaseOutbox:
-    return DatabaseOutbox(database)
+    return DatabaseOutbox(database, Transactions())
 
 
 EAGER = Terms(places=1_000, rebroadcasts=Rebroadcasts(0.05, 0.05, times=1_000))
@@ -158,7 +159,7 @@ async def test_nothing_is_sent_before_it_is_recorded(
     database: Database, rpc: Rpc, node: Node, pay: Pay
 ) -> None:
     payment = await pay()
-    async with new_sender(rpc, AbsentOutbox(database)) as sender:
+    async with new_sender(rpc, AbsentOutbox(database, Transactions())) as sender:
         with pytest.raises(ZmartdError, match="the database is away"):
             await sender.send(payment)
         assert sender.pending == 0
@@ -313,7 +314,7 @@ class StumblingOutbox(DatabaseOutbox):
 
 
 async def test_an_end_is_told_only_once_it_is_kept(database: Database, rpc: Rpc, pay: Pay) -> None:
-    outbox = StumblingOutbox(database)
+    outbox = StumblingOutbox(database, Transactions())
     payment = await pay()
     async with new_sender(rpc, outbox) as sender:
         await sender.send(payment)

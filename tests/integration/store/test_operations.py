@@ -4,13 +4,15 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from rows import NOON, insert, insert_market, signature, wallet
 
 from zmartd.chain.sender import Fate, SignedTransaction
+from zmartd.config import Transactions
 from zmartd.store import cursor, events, inbox, protocol, task_runs, users
 from zmartd.store.cursor import Cursor
 from zmartd.store.inbox import Depth
-from zmartd.store.outbox import DatabaseOutbox
+from zmartd.store.outbox import DatabaseOutbox, TooManyPending
 from zmartd.store.rls import ANYBODY, Caller
 from zmartd.store.task_runs import TaskRun
 
@@ -22,7 +24,7 @@ def transaction(name: str) -> SignedTransaction:
 
 
 async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(database):
-    outbox = DatabaseOutbox(database)
+    outbox = DatabaseOutbox(database, Transactions())
     for name in ("first", "second", "third"):
         await outbox.record(transaction(name))
     await outbox.settle(signature("second"), Fate.LANDED, 77, None)
@@ -35,7 +37,7 @@ async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(dat
 
 
 async def test_recording_or_settling_again_changes_nothing(database):
-    outbox = DatabaseOutbox(database)
+    outbox = DatabaseOutbox(database, Transactions())
     await outbox.record(transaction("t"))
     await outbox.settle(signature("t"), Fate.FAILED, 5, "SlippageExceeded")
 
@@ -47,6 +49,43 @@ async def test_recording_or_settling_again_changes_nothing(database):
     assert settled.transaction == transaction("t")
     assert (settled.fate, settled.slot, settled.error) == (Fate.FAILED, 5, "SlippageExceeded")
     assert list(await outbox.unsettled()) == []
+
+
+def relayed(name: str, of: str) -> SignedTransaction:
+    return msgspec.structs.replace(transaction(name), relayed_for=wallet(of))
+
+
+async def test_daemons_that_record_at_once_keep_no_more_of_a_wallet_than_it_may_have(database):
+    daemons = [DatabaseOutbox(database, Transactions(max_pending_per_wallet=3)) for _ in range(4)]
+
+    async def record(number: int) -> bool:
+        try:
+            await daemons[number % 4].record(relayed(f"t{number}", "alice"))
+        except TooManyPending:
+            return False
+        return True
+
+    recorded = await asyncio.gather(*(record(number) for number in range(20)))
+
+    assert sum(recorded) == len(await daemons[0].unsettled()) == 3
+
+
+async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_ended(database):
+    outbox = DatabaseOutbox(database, Transactions(max_pending_per_wallet=1))
+    await outbox.record(relayed("first", "alice"))
+    await outbox.record(relayed("hers", "bob"))
+    await outbox.record(transaction("the daemon's own"))
+    with pytest.raises(TooManyPending) as refused:
+        await outbox.record(relayed("second", "alice"))
+    assert refused.value.details == {"limit": 1, "retry_after_seconds": 5}
+    assert await outbox.find(signature("second")) is None
+
+    await outbox.record(relayed("first", "alice"))  # the same again is never refused
+    await outbox.settle(signature("first"), Fate.EXPIRED, None, None)
+    await outbox.record(relayed("second", "alice"))
+    found = await outbox.find(signature("second"))
+    assert found is not None
+    assert found.transaction == relayed("second", "alice")
 
 
 async def test_two_daemons_never_take_the_same_delivery(database):

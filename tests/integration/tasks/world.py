@@ -110,6 +110,7 @@ class World:
         self.database = database
         self.redis = redis
         self.bus = Bus(redis, SystemClock())
+        self._outbox = DatabaseOutbox(database, config.Transactions())
         self.idl = default_idl(str(PROGRAM_ID))
         self.program = Program(self.idl, PROGRAM_ID)
         self.rpc_url = rpc_url
@@ -124,7 +125,7 @@ class World:
         clock = SystemClock()
         async with (
             Rpc(self.rpc_url, clock=clock) as rpc,
-            Sender(rpc, DatabaseOutbox(self.database), clock, self.idl, poll_seconds=0.02) as sender,
+            Sender(rpc, self._outbox, clock, self.idl, poll_seconds=0.02) as sender,
         ):
             yield Daemon(self, rpc, sender, self.fetcher(rpc))
 

@@ -25,7 +25,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config import Auth, Helius, RateLimits, Realtime, Secret, Server, Voting
+from zmartd.config import Auth, Helius, RateLimits, Realtime, Secret, Server, Transactions, Voting
 from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
@@ -155,7 +155,7 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     clock = SystemClock()
     redis = Redis.from_url(redis_url)
-    outbox = DatabaseOutbox(database)
+    outbox = DatabaseOutbox(database, Transactions())
     parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
     async with (
         Rpc(rpc_url, clock=clock, timeout_seconds=0.2 if rpc_url == NOWHERE else 5.0) as rpc,

@@ -18,6 +18,7 @@ from tests.integration.chain.chain_nodes import node_before
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.sender import SignedTransaction
 from zmartd.chain.transactions import parse_transaction
+from zmartd.config import Transactions
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
@@ -216,7 +217,7 @@ async def test_what_the_lists_have_is_confirmed_though_its_sender_does_not_know_
     market_id = await stage.active_market()
     transaction, signature = await signed_buy(stage, market_id)
     wire = base64.b64decode(transaction)
-    outbox = DatabaseOutbox(stage.api.database)
+    outbox = DatabaseOutbox(stage.api.database, Transactions())
     await outbox.record(SignedTransaction(signature, wire, last_valid_block_height=2**40, purpose="test"))
     assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 202
     await stage.api.rpc.send(wire)
@@ -251,6 +252,44 @@ async def test_another_wallets_transaction_is_not_passed_on(stage: Stage) -> Non
         f"The fee payer must be the signed-in wallet, {BOB.pubkey()}, not {ALICE.pubkey()}."
     )
     assert not await is_kept(stage, signature)
+
+
+async def lost(stage: Stage, transactions: int) -> None:
+    """The chain's node takes so many of the coming transactions and loses them."""
+    await stage.cheat("zmartd_setFaults", {"rpc": {"loseNext": transactions}})
+
+
+async def test_a_wallet_has_so_many_transactions_under_way_whichever_daemons_it_asks(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    await lost(stage, 1_000)
+    limit = Transactions().max_pending_per_wallet
+    async with (
+        running_api(database, redis_url, stage.rpc_url, patience_seconds=0.0) as one,
+        running_api(database, redis_url, stage.rpc_url, patience_seconds=0.0) as other,
+    ):
+        made = [(await signed_buy(stage, market_id, SOL + number))[0] for number in range(limit)]
+        for number, transaction in enumerate(made):
+            daemon = one if number % 2 else other
+            assert (await daemon.as_wallet(ALICE).relay(transaction)).status == 202
+
+        one_more, signature = await signed_buy(stage, market_id, 2 * SOL)
+        for daemon in (one, other):
+            refused = await daemon.as_wallet(ALICE).relay(one_more)
+            assert (refused.status, refused.body["code"]) == (429, "too_many_pending")
+            assert refused.body["details"]["limit"] == limit
+            assert refused.headers["Retry-After"] == "5"
+            assert not await is_kept(stage, signature)
+            for transaction in made:
+                assert (await daemon.as_wallet(ALICE).relay(transaction)).status == 202
+        of_another, _ = await signed_buy(stage, market_id, wallet=BOB)
+        assert (await one.as_wallet(BOB).relay(of_another)).status == 202
+
+        await lost(stage, 0)
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while (await one.as_wallet(ALICE).relay(one_more)).status == 429:  # noqa: ASYNC110 - it is asked
+                await asyncio.sleep(0.1)
 
 
 async def test_relaying_asks_the_node_no_more_than_it_has_to(
