@@ -212,6 +212,9 @@ class Transactions(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
         Count, _is("relayed transactions one wallet may have under way, whichever daemons took them")
     ] = 8
+    keep_days: Annotated[
+        int, Meta(ge=1, le=3_650), _is("how long a transaction that was sent is remembered after its end")
+    ] = 30
 
 
 class VoteAggregator(Struct, frozen=True, kw_only=True):

@@ -36,6 +36,14 @@ _SETTLE = """
 update outbox_transactions set status = $2, slot = $3, error = $4, settled_at = now()
  where signature = $1 and status = 'pending'
 """
+_PURGE = """
+delete from outbox_transactions where signature in (
+    select signature from outbox_transactions as old
+     where status <> 'pending' and settled_at < now() - make_interval(days => $1)
+       and (status <> 'landed' or market_id is null
+            or exists (select from markets where markets.id = old.market_id and markets.slot >= old.slot))
+     order by settled_at limit 100 for update of old skip locked)
+"""
 _UNSETTLED = """
 select signature, wire, last_valid_block_height, purpose, relayed_for
   from outbox_transactions where status = 'pending' order by created_at, signature
@@ -77,6 +85,7 @@ class DatabaseOutbox:
     def __init__(self, database: Database, settings: config.Transactions) -> None:
         self._database = database
         self._max_pending_per_wallet = settings.max_pending_per_wallet
+        self._keep_days = settings.keep_days
 
     async def record(self, transaction: SignedTransaction) -> None:
         """Raises TooManyPending when the wallet that it is relayed for has no place left."""
@@ -97,8 +106,10 @@ class DatabaseOutbox:
                 raise TooManyPending(self._max_pending_per_wallet)
 
     async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
+        """Takes some of those along that have been settled for longer than they are kept."""
         async with self._database.service() as connection:
             await connection.execute(_SETTLE, signature, fate.value, slot, error)
+            await connection.execute(_PURGE, self._keep_days)
 
     async def unsettled(self) -> Sequence[SignedTransaction]:
         async with self._database.service() as connection:

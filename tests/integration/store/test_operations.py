@@ -9,7 +9,7 @@ from rows import NOON, insert, insert_market, signature, wallet
 
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.config import Transactions
-from zmartd.store import cursor, events, inbox, protocol, task_runs, users
+from zmartd.store import cursor, events, inbox, intents, protocol, task_runs, users
 from zmartd.store.cursor import Cursor
 from zmartd.store.inbox import Depth
 from zmartd.store.outbox import DatabaseOutbox, TooManyPending
@@ -86,6 +86,70 @@ async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_e
     found = await outbox.find(signature("second"))
     assert found is not None
     assert found.transaction == relayed("second", "alice")
+
+
+async def ended_days_ago(database, days: int) -> None:
+    async with database.service() as connection:
+        await connection.execute(
+            "update outbox_transactions set settled_at = settled_at - make_interval(days => $1)", days
+        )
+
+
+async def left(database) -> set[str]:
+    async with database.service() as connection:
+        return {
+            row["signature"] for row in await connection.fetch("select signature from outbox_transactions")
+        }
+
+
+async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database):
+    outbox = DatabaseOutbox(database, Transactions(keep_days=30))
+    for name, fate in {"landed": Fate.LANDED, "failed": Fate.FAILED, "expired": Fate.EXPIRED}.items():
+        await outbox.record(relayed(name, "alice"))
+        await outbox.settle(signature(name), fate, 7, None)
+    await outbox.record(relayed("pending", "alice"))
+    await ended_days_ago(database, 29)
+    await outbox.record(relayed("young", "alice"))
+    await outbox.settle(signature("young"), Fate.LANDED, 8, None)
+    assert len(await left(database)) == 5
+
+    await ended_days_ago(database, 2)
+    await outbox.settle(signature("pending"), Fate.LANDED, 9, None)
+    assert await left(database) == {signature("pending"), signature("young")}
+
+
+async def test_forgetting_goes_in_small_steps(database):
+    outbox = DatabaseOutbox(database, Transactions())
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into outbox_transactions"
+            " (signature, wire, last_valid_block_height, purpose, status, settled_at) "
+            "select repeat('1', 61) || translate(n::text, '0', 'A'), 'x', 1, 'test', 'landed',"
+            " now() - interval '31 days' from generate_series(100, 249) as n"
+        )
+    await outbox.record(transaction("one"))
+    await outbox.settle(signature("one"), Fate.LANDED, 1, None)
+    assert len(await left(database)) == 50 + 1
+    await outbox.settle(signature("one"), Fate.LANDED, 1, None)
+    assert await left(database) == {signature("one")}
+
+
+async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten(database):
+    """Otherwise a task that decides from a node that is as far behind would do it again."""
+    outbox = DatabaseOutbox(database, Transactions())
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        await connection.execute("update markets set slot = 99")
+        await intents.claim(connection, market, transaction("decided"), read_at_slot=90)
+    await outbox.settle(signature("decided"), Fate.LANDED, 100, None)
+    await ended_days_ago(database, 400)
+    await outbox.settle(signature("decided"), Fate.LANDED, 100, None)
+    assert await left(database) == {signature("decided")}
+
+    async with database.service() as connection:
+        await connection.execute("update markets set slot = 100")
+    await outbox.settle(signature("decided"), Fate.LANDED, 100, None)
+    assert await left(database) == set()
 
 
 async def test_two_daemons_never_take_the_same_delivery(database):

@@ -165,6 +165,24 @@ async def test_a_wallet_without_a_lamport_leaves_nothing_behind(stage: Stage) ->
     assert not await is_kept(stage, signature)
 
 
+async def test_what_is_no_longer_kept_is_answered_from_the_chain(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    relayed = await stage.alice.relay(transaction)
+    async with stage.api.database.service() as connection:
+        await connection.execute(
+            "update outbox_transactions set settled_at = settled_at - interval '31 days'"
+        )
+    another, _ = await signed_buy(stage, market_id, 2 * SOL)
+    await stage.alice.relay(another)
+
+    assert not await is_kept(stage, signature)
+    asked = await stage.alice.get(f"/api/transactions/{signature}")
+    again = await stage.alice.relay(transaction)
+    assert (asked.status, asked.body) == (again.status, again.body) == (200, relayed.body)
+    assert (await stage.position_account(market_id, ALICE)).trades_count == 2
+
+
 async def test_what_fails_on_the_chain_is_always_answered_the_same(stage: Stage) -> None:
     """Sent by somebody who skips the simulation; the daemon is asked about it afterwards."""
     market_id = await stage.active_market()
