@@ -208,6 +208,17 @@ class Voting(Struct, frozen=True, kw_only=True):
     ] = 86_400
 
 
+class Markets(Struct, frozen=True, kw_only=True):
+    max_pending_per_wallet: Annotated[
+        Count, _is("markets one wallet may have registered that are not on the chain yet")
+    ] = 20
+    keep_pending_days: Annotated[
+        int,
+        Meta(ge=1, le=3_650),
+        _is("how long a registration is remembered whose market is not on the chain"),
+    ] = 30
+
+
 class Transactions(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
         Count, _is("relayed transactions one wallet may have under way, whichever daemons took them")
@@ -273,6 +284,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     rate_limits: RateLimits = RateLimits()
     realtime: Realtime = Realtime()
     voting: Voting = Voting()
+    markets: Markets = Markets()
     transactions: Transactions = Transactions()
     tasks: Tasks = Tasks()
     log: Log = Log()

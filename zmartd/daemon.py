@@ -191,6 +191,7 @@ def application(core: Core) -> web.Application:
     app[keys.RATE_LIMITS] = settings.rate_limits
     app[keys.VOTING] = settings.voting
     app[keys.REALTIME] = settings.realtime
+    app[keys.MARKETS] = settings.markets
     app[keys.WEBHOOK_MAX_BODY_BYTES] = settings.helius.max_body_bytes
     app[keys.WEBHOOK_CREDENTIALS] = Credentials(settings.helius)
     app[keys.TRUSTED_PROXIES] = TrustedProxies(settings.server.trusted_proxies)

@@ -28,6 +28,7 @@ from zmartd.store.discussions import (
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.metadata import TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.authority import ProgramNotInitialized
@@ -214,6 +215,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     MethodNotAllowed: 405,
     MarketPending: 409,
     MarketIdTaken: 409,
+    TooManyPendingMarkets: 409,
     AlreadyVoted: 409,
     VotingClosed: 409,
     AlreadyDecided: 409,

@@ -45,6 +45,7 @@ AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
 RATE_LIMITS: Final[AppKey[config.RateLimits]] = AppKey("settings.rate_limits")
 VOTING: Final[AppKey[config.Voting]] = AppKey("settings.voting")
 REALTIME: Final[AppKey[config.Realtime]] = AppKey("settings.realtime")
+MARKETS: Final[AppKey[config.Markets]] = AppKey("settings.markets")
 WEBHOOK_MAX_BODY_BYTES: Final[AppKey[int]] = AppKey("settings.helius.max_body_bytes")
 
 TRUSTED_PROXIES: Final[AppKey[TrustedProxies]] = AppKey("trusted_proxies")

@@ -21,7 +21,7 @@ from zmartd.http.unsigned import Simulated, UnsignedTransaction
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
 from zmartd.store import markets, metadata
-from zmartd.store.metadata import Metadata, Registration
+from zmartd.store.metadata import Metadata, Registration, TooManyPendingMarkets
 from zmartd.store.rls import Caller
 
 MAX_LIFE_SECONDS = 365 * 86_400
@@ -117,7 +117,7 @@ async def create_market(request: web.Request) -> web.Response:
     wanted = _metadata(request, body, wallet)
     on_chain = await _is_on_chain(request, wanted)
     unsigned = None if on_chain else await _transaction(request, wanted)
-    registration = await _register(request, wanted)
+    registration = await _register(request, wanted, on_chain)
     answer = CreateMarketBody(
         market=await _market(request, registration, on_chain),
         cid=wanted.cid,
@@ -187,9 +187,15 @@ async def _transaction(request: web.Request, wanted: Metadata) -> UnsignedTransa
     return await request.app[keys.TRANSACTIONS].build(wanted.creator_wallet, instruction)
 
 
-async def _register(request: web.Request, wanted: Metadata) -> Registration:
-    async with request.app[keys.DATABASE].caller(Caller(wanted.creator_wallet)) as connection:
-        registration = await metadata.register(connection, wanted)
+async def _register(request: web.Request, wanted: Metadata, on_chain: bool) -> Registration:
+    """Each new registration takes old ones along that came to nothing."""
+    database, settings = request.app[keys.DATABASE], request.app[keys.MARKETS]
+    async with database.caller(Caller(wanted.creator_wallet)) as connection:
+        max_pending = None if on_chain else settings.max_pending_per_wallet
+        registration = await metadata.register(connection, wanted, max_pending)
+    if registration.is_new:
+        async with database.service() as connection:
+            await metadata.forget_pending(connection, settings.keep_pending_days)
     if registration.metadata != wanted:
         raise MarketIdTaken(
             "You have registered this market with other texts or terms; give a market_id of your own "
@@ -228,7 +234,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="markets",
         body=CreateMarketRequest,
         answers={201: CreateMarketBody, 200: CreateMarketBody},
-        errors=(MarketIdTaken, *unsigned.ERRORS),
+        errors=(MarketIdTaken, TooManyPendingMarkets, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
 )

@@ -7,10 +7,17 @@ from datetime import datetime
 from asyncpg import Connection, Record
 from msgspec import Struct
 
+from zmartd.errors import ZmartdError
+
 _COLUMNS = """
 select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
        document, b_parameter, initial_liquidity, created_at
   from market_metadata
+"""
+_LOCK_CREATOR = "select pg_advisory_xact_lock(hashtextextended('markets:' || $1, 9))"
+_HAS_PLACE = """
+select (select count(*) from market_metadata where creator_wallet = $1 and appeared_at is null) < $3
+    or exists (select from market_metadata where creator_wallet = $1 and market_id = $2)
 """
 _REGISTER = """
 insert into market_metadata (market_id, creator_wallet, on_chain_address, question, description, category,
@@ -21,7 +28,19 @@ returning true
 """
 _OWN = _COLUMNS + "where market_id = $1 and creator_wallet = $2"
 _FIND = _COLUMNS + "where market_id = $1 or on_chain_address = $1 order by created_at limit 1"
+_FORGET_PENDING = """
+delete from market_metadata where (market_id, creator_wallet) in (
+    select market_id, creator_wallet from market_metadata
+     where appeared_at is null and created_at < now() - make_interval(days => $1)
+     order by created_at limit 100 for update skip locked)
+"""
 _ADOPT = "select zmartd.adopt_metadata($1)"
+
+
+class TooManyPendingMarkets(ZmartdError):
+    """This wallet has registered as many markets as it may that are not on the chain: create one of them."""
+
+    code = "too_many_pending_markets"
 
 
 class Metadata(Struct, frozen=True):
@@ -52,11 +71,21 @@ class Registration(Struct, frozen=True):
     is_new: bool
 
 
-async def register(connection: Connection, metadata: Metadata) -> Registration:
+async def register(connection: Connection, metadata: Metadata, max_pending: int | None) -> Registration:
     """Register metadata, unless this creator has registered some for this market: those then stay.
 
     Takes a transaction of the creator's. Compare `cid` to see whether what was there is the same document.
+    Raises TooManyPendingMarkets when `max_pending` others of this creator are not on the chain; None for a
+    market that is on the chain itself.
     """
+    if max_pending is not None:
+        # A statement of its own: the next one has to see what the last holder of the lock wrote.
+        await connection.execute(_LOCK_CREATOR, metadata.creator_wallet)
+        place = await connection.fetchval(
+            _HAS_PLACE, metadata.creator_wallet, metadata.market_id, max_pending
+        )
+        if not place:
+            raise TooManyPendingMarkets(limit=max_pending)
     is_new = await connection.fetchval(
         _REGISTER,
         metadata.market_id,
@@ -81,6 +110,14 @@ async def find(connection: Connection, reference: str) -> Registration | None:
     """What was first registered for a market id or address: for a market that is not on the chain yet."""
     row = await connection.fetchrow(_FIND, reference)
     return None if row is None else Registration(_metadata(row), row["created_at"], is_new=False)
+
+
+async def forget_pending(connection: Connection, keep_days: int) -> None:
+    """Forget up to a hundred registrations older than that of which the chain never had the market.
+
+    Takes a service transaction.
+    """
+    await connection.execute(_FORGET_PENDING, keep_days)
 
 
 async def adopt(connection: Connection, market_id: str) -> bool:

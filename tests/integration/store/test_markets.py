@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import msgspec
@@ -10,7 +11,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.metadata import Metadata
+from zmartd.store.metadata import Metadata, TooManyPendingMarkets
 from zmartd.store.rls import ANYBODY, Caller
 
 CREATOR = wallet("creator")
@@ -92,7 +93,7 @@ async def test_what_leaves_a_market_is_no_longer_accumulated(database):
 
 async def test_a_registration_is_found_before_the_chain_knows_the_market(database):
     async with database.caller(Caller(CREATOR)) as connection:
-        registration = await metadata.register(connection, DOCUMENT)
+        registration = await metadata.register(connection, DOCUMENT, 20)
     assert registration.is_new
     assert registration.metadata == DOCUMENT
 
@@ -106,11 +107,11 @@ async def test_a_registration_is_found_before_the_chain_knows_the_market(databas
 
 async def test_registering_again_keeps_what_was_first(database):
     async with database.caller(Caller(CREATOR)) as connection:
-        await metadata.register(connection, DOCUMENT)
+        await metadata.register(connection, DOCUMENT, 20)
     changed = msgspec.structs.replace(DOCUMENT, question="Will it snow tomorrow?", cid=cid("snow"))
 
     async with database.caller(Caller(CREATOR)) as connection:
-        again = await metadata.register(connection, changed)
+        again = await metadata.register(connection, changed, 20)
 
     assert not again.is_new
     assert again.metadata == DOCUMENT
@@ -121,7 +122,7 @@ async def test_registering_again_keeps_what_was_first(database):
 )
 async def test_a_market_takes_over_what_its_creator_registered(database, on_chain, verified):
     async with database.caller(Caller(CREATOR)) as connection:
-        await metadata.register(connection, DOCUMENT)
+        await metadata.register(connection, DOCUMENT, 20)
     async with database.service() as connection:
         await insert_market(connection, "m", ipfs_question_hash=on_chain, version=7)
         assert await metadata.adopt(connection, DOCUMENT.market_id)
@@ -133,10 +134,52 @@ async def test_a_market_takes_over_what_its_creator_registered(database, on_chai
     assert market.version == 8
 
 
+def document(name: str) -> Metadata:
+    return msgspec.structs.replace(DOCUMENT, market_id=market_id(name), on_chain_address=wallet(name))
+
+
+async def test_a_creator_has_so_many_markets_registered_that_are_not_on_the_chain(database):
+    async def register(name: str) -> bool:
+        try:
+            async with database.caller(Caller(CREATOR)) as connection:
+                await metadata.register(connection, document(name), 2)
+        except TooManyPendingMarkets:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(register(f"m{number}") for number in range(5)))) == 2
+    async with database.service() as connection:
+        kept = [row["market_id"] for row in await connection.fetch("select market_id from market_metadata")]
+        await insert(connection, "markets", id=kept[0], on_chain_address=wallet("a"), creator_wallet=CREATOR)
+        await metadata.adopt(connection, kept[0])
+    assert await register("one more")
+    assert not await register("too many")
+    async with database.caller(Caller(CREATOR)) as connection:
+        assert (await metadata.register(connection, document("on the chain"), None)).is_new
+
+
+async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forgotten(database):
+    """Though the index be empty: nowhere else are a market's texts."""
+    async with database.caller(Caller(CREATOR)) as connection:
+        for name in ("m", "never made", "young"):
+            await metadata.register(connection, document(name), 20)
+    async with database.service() as connection:
+        await insert_market(connection, "m", creator_wallet=CREATOR)
+        await metadata.adopt(connection, market_id("m"))
+        await connection.execute("delete from markets")
+        await connection.execute(
+            "update market_metadata set created_at = now() - interval '31 days' where market_id <> $1",
+            market_id("young"),
+        )
+        await metadata.forget_pending(connection, 30)
+        rows = await connection.fetch("select market_id from market_metadata")
+    assert {row["market_id"] for row in rows} == {market_id("m"), market_id("young")}
+
+
 async def test_what_somebody_else_registered_for_a_market_is_ignored(database):
     stranger = wallet("stranger")
     async with database.caller(Caller(stranger)) as connection:
-        await metadata.register(connection, msgspec.structs.replace(DOCUMENT, creator_wallet=stranger))
+        await metadata.register(connection, msgspec.structs.replace(DOCUMENT, creator_wallet=stranger), 20)
     async with database.service() as connection:
         await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
         assert not await metadata.adopt(connection, DOCUMENT.market_id)
@@ -147,7 +190,7 @@ async def test_what_somebody_else_registered_for_a_market_is_ignored(database):
 
 async def test_verified_texts_are_adopted_once(database):
     async with database.caller(Caller(CREATOR)) as connection:
-        await metadata.register(connection, DOCUMENT)
+        await metadata.register(connection, DOCUMENT, 20)
     async with database.service() as connection:
         await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
         assert await metadata.adopt(connection, DOCUMENT.market_id)

@@ -5,9 +5,18 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from rows import NOON, cid, insert, insert_market, market_id, wallet
 
 from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable
-from zmartd.store.migrate import MigrationFailed, MigrationRefused, migrate, migrations, pending
+from zmartd.store.migrate import (
+    SQL_DIRECTORY,
+    MigrationFailed,
+    MigrationRefused,
+    migrate,
+    migrations,
+    pending,
+)
+from zmartd.store.rls import BEGIN_AS_SERVICE
 
 
 @pytest.fixture
@@ -72,6 +81,38 @@ async def test_a_database_from_a_newer_zmartd_is_refused(empty_database_url, dir
 
     with pytest.raises(MigrationRefused, match="0002_second, which this zmartd does not know: upgrade"):
         await migrate(empty_database_url, directory)
+
+
+async def test_texts_of_markets_that_the_index_has_already_are_kept(empty_database_url, connection, tmp_path):
+    (marking,) = SQL_DIRECTORY.glob("*_pending_markets.sql")
+    for file in SQL_DIRECTORY.glob("*.sql"):
+        if file.name < marking.name:
+            (tmp_path / file.name).write_text(file.read_text())
+    await migrate(empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    await insert_market(connection, "made", creator_wallet=wallet("creator"))
+    for name in ("made", "never made"):
+        await insert(
+            connection,
+            "market_metadata",
+            market_id=market_id(name),
+            creator_wallet=wallet("creator"),
+            on_chain_address=wallet(name),
+            question="Will it rain tomorrow?",
+            category="other",
+            end_date=NOON,
+            cid=cid(name),
+            document=b"{}",
+            b_parameter=1,
+            initial_liquidity=1,
+        )
+    await connection.execute("commit")
+
+    await migrate(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    rows = await connection.fetch("select market_id from market_metadata where appeared_at is not null")
+    assert [row["market_id"] for row in rows] == [market_id("made")]
 
 
 async def test_a_failing_file_leaves_nothing_of_itself_and_keeps_those_before(

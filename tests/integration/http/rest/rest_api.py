@@ -25,7 +25,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config import Auth, Helius, RateLimits, Realtime, Secret, Server, Transactions, Voting
+from zmartd.config import Auth, Helius, Markets, RateLimits, Realtime, Secret, Server, Transactions, Voting
 from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
@@ -68,6 +68,9 @@ FREE_VOTES = Voting(proposal_min_balance_lamports=0)
 WEBHOOK = Helius(
     authorization=Secret("registered-value"), hmac_secret=Secret("relay-key"), max_body_bytes=200_000
 )
+
+MAX_PENDING_MARKETS = 5
+"""Registered by one wallet and not on the chain."""
 
 
 class Answer(Struct, frozen=True):
@@ -179,6 +182,7 @@ async def running_api(
         app[keys.DECIDING] = Deciding(
             database, rpc, PROGRAM, Notices(database, bus), voting.trusted_resolvers
         )
+        app[keys.MARKETS] = Markets(max_pending_per_wallet=MAX_PENDING_MARKETS)
         app[keys.WEBHOOK_MAX_BODY_BYTES] = WEBHOOK.max_body_bytes
         app[keys.WEBHOOK_CREDENTIALS] = Credentials(WEBHOOK)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from rest_api import MAX_PENDING_MARKETS
 from rest_stage import BOB, CREATOR, PROGRAM, PROPOSAL, SOL, Stage
 
 from zmartd.market import ids
@@ -86,6 +87,33 @@ async def test_other_terms_for_a_registered_market_are_a_conflict(stage: Stage) 
     assert (conflict.status, conflict.body["code"]) == (409, "market_id_taken")
     another = await stage.propose(end_date=end_date, initial_liquidity=2 * SOL, market_id="AB" * 32)
     assert (another.status, another.body["market"]["id"]) == (201, "ab" * 32)
+
+
+async def test_a_wallet_can_register_so_many_markets_before_it_makes_one(stage: Stage) -> None:
+    end_date = await stage.in_days(30)
+    proposed = [
+        await stage.propose(end_date=end_date, question=f"Is this the question number {number}?")
+        for number in range(MAX_PENDING_MARKETS + 1)
+    ]
+    *registered, refused = proposed
+    assert {answer.status for answer in registered} == {201}
+    assert (refused.status, refused.body["code"]) == (409, "too_many_pending_markets")
+    assert refused.body["details"] == {"limit": MAX_PENDING_MARKETS}
+
+    first = await stage.propose(end_date=end_date, question="Is this the question number 0?")
+    assert first.status == 200
+    await stage.creator.relay(stage.creator.sign(first.body["transaction"]))
+    last = f"Is this the question number {MAX_PENDING_MARKETS}?"
+    assert (await stage.propose(end_date=end_date, question=last)).status == 201
+
+
+async def test_a_registration_that_came_to_nothing_goes_with_the_next_one(stage: Stage) -> None:
+    forgotten = await stage.propose(question="Did anybody want to know this?")
+    async with stage.api.database.service() as connection:
+        await connection.execute("update market_metadata set created_at = now() - interval '31 days'")
+    await stage.propose()
+    shown = await stage.api.anybody.get(f"/api/markets/{forgotten.body['market']['id']}")
+    assert (shown.status, shown.body["code"]) == (404, "market_not_found")
 
 
 async def test_a_market_of_somebody_else_cannot_be_given_texts(stage: Stage) -> None:
