@@ -43,6 +43,7 @@ from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
 from zmartd.http.health import Dependency, Health
 from zmartd.http.helius import Credentials, require_webhook_secret
+from zmartd.http.lookups import Lookups
 from zmartd.http.relay import Relay
 from zmartd.http.server import Runner
 from zmartd.http.submission import Submissions
@@ -214,6 +215,7 @@ def application(core: Core) -> web.Application:
         rpc=core.rpc,
         idl=core.idl,
         clock=clock,
+        lookups=Lookups(clock),
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
     )
     app[keys.DECIDING] = deciding(core)

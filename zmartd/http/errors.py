@@ -14,6 +14,7 @@ from zmartd.chain.sender import SenderUnavailable, TransactionExpired
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.errors import SessionsUnavailable, TooManyAttempts, Unauthorized
+from zmartd.http.lookups import LookupsExhausted
 from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.inbox import MalformedDelivery
@@ -245,6 +246,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     RpcUnavailable: 503,
     RpcRejected: 503,
     SenderUnavailable: 503,
+    LookupsExhausted: 503,
 }
 """A subclass has the status of its nearest ancestor here. A class without one is a bug and answers 500."""
 

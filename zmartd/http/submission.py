@@ -22,6 +22,7 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.http.errors import ProgramRefused
+from zmartd.http.lookups import Lookups
 from zmartd.http.program_errors import failure_named
 from zmartd.http.relay import Relayable
 from zmartd.indexer.fetch import Fetcher, TransactionNotFound
@@ -45,6 +46,7 @@ class Submissions:
         rpc: Rpc,
         idl: Idl,
         clock: Clock,
+        lookups: Lookups,
         patience_seconds: float,
     ) -> None:
         """`patience_seconds`: how long a caller waits for the confirmation before being told to ask again."""
@@ -54,6 +56,7 @@ class Submissions:
         self._rpc = rpc
         self._idl = idl
         self._clock = clock
+        self._lookups = lookups
         self._patience_seconds = patience_seconds
 
     async def submit(self, transaction: Relayable) -> ChainTransaction | None:
@@ -80,13 +83,13 @@ class Submissions:
         return await self._within_patience(self._landed(sending))
 
     async def look_up(self, signature: str) -> ChainTransaction | None:
-        """As `submit`, for a transaction that was sent before, here or by somebody else.
+        """As `submit`, for a transaction that was sent before, here or by somebody else, and is not indexed.
 
-        Raises TransactionNotFound as well.
+        Raises TransactionNotFound and LookupsExhausted as well.
         """
         sent = await self._outbox.find(signature)
         if sent is None:
-            return self._succeeded(await self._fetcher.apply_signature(signature))
+            return await self._foreign(signature)
         if sent.fate is None:
             return None
         return await self._within_patience(self._settled(sent, sent.fate))
@@ -100,6 +103,14 @@ class Submissions:
             return self._succeeded(await self._fetcher.apply_signature(signature))
         except TransactionNotFound:
             return None
+
+    async def _foreign(self, signature: str) -> ChainTransaction:
+        self._lookups.take(signature)
+        try:
+            return self._succeeded(await self._fetcher.apply_signature(signature))
+        except TransactionNotFound:
+            self._lookups.was_not_found(signature)
+            raise
 
     async def _preflight(self, transaction: Relayable) -> ProgramFailure | None:
         """Why the transaction would not succeed now; None where it would."""

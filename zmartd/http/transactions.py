@@ -24,6 +24,7 @@ from zmartd.http.errors import (
     TransactionRefused,
 )
 from zmartd.http.fields import Time, time_text
+from zmartd.http.lookups import LookupsExhausted
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Access, Operation
 from zmartd.indexer.fetch import TransactionNotFound
@@ -108,9 +109,8 @@ async def get_transaction(request: web.Request) -> web.Response:
     if not _is_signature(signature):
         raise InvalidRequest(Problem("signature", "must be a transaction's signature, base58 of 64 bytes"))
     submissions = request.app[keys.SUBMISSIONS]
-    outcome = await submissions.look_up(signature)
-    if outcome is None and await _is_indexed(request, signature):
-        outcome = await submissions.read(signature)
+    find = submissions.read if await _is_indexed(request, signature) else submissions.look_up
+    outcome = await find(signature)
     return await _answer(request, signature, outcome)
 
 
@@ -197,6 +197,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={200: Confirmed, 202: Submitted},
         errors=(
             TransactionNotFound,
+            LookupsExhausted,
             TransactionExpired,
             ProgramRefused,
             RpcUnavailable,

@@ -38,6 +38,7 @@ from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
 from zmartd.http.health import Dependency, Health
 from zmartd.http.helius import Credentials
+from zmartd.http.lookups import Lookups
 from zmartd.http.relay import Relay
 from zmartd.http.submission import Submissions
 from zmartd.http.unsigned import TransactionBuilder
@@ -203,6 +204,7 @@ async def running_api(
             rpc=rpc,
             idl=IDL,
             clock=clock,
+            lookups=Lookups(clock),
             patience_seconds=patience_seconds,
         )
         app[keys.SESSIONS] = sessions

@@ -19,6 +19,7 @@ from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.sender import SignedTransaction
 from zmartd.chain.transactions import parse_transaction
 from zmartd.config import Transactions
+from zmartd.http.lookups import LOOKUPS_PER_MINUTE
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
@@ -376,6 +377,30 @@ async def test_an_unknown_signature_is_not_found_and_a_bad_one_is_refused(stage:
     for text in ("x", "0" * 88, "1" * 200):
         refused = await stage.api.anybody.get(f"/api/transactions/{text}")
         assert (refused.status, refused.body["details"][0]["field"]) == (400, "signature")
+
+
+async def test_unknown_signatures_cost_no_more_calls_than_a_minute_has(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    transaction, known = await signed_buy(stage, market_id)
+    await stage.alice.relay(transaction)
+    signatures = [str(ALICE.sign_message(bytes([number]))) for number in range(LOOKUPS_PER_MINUTE)]
+    async with (
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address) as api,
+    ):
+        for signature in [*signatures, signatures[-1]]:
+            assert (await api.anybody.get(f"/api/transactions/{signature}")).status == 404
+        assert node.requests == {"getTransaction": LOOKUPS_PER_MINUTE}
+
+        one_more = str(ALICE.sign_message(b"one more"))
+        refused = await api.anybody.get(f"/api/transactions/{one_more}")
+        assert (refused.status, refused.body["code"]) == (503, "lookups_exhausted")
+        assert 0 < int(refused.headers["Retry-After"]) <= 60
+        assert node.requests == {"getTransaction": LOOKUPS_PER_MINUTE}
+
+        assert (await api.anybody.get(f"/api/transactions/{known}")).status == 200
 
 
 async def test_without_a_chain_callers_are_asked_to_come_back(
