@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from asyncpg import Connection
@@ -28,6 +28,9 @@ from zmartd.store.pool import Database
 
 MAX_TRANSACTIONS = 1_000
 """In one delivery; Helius usually sends one."""
+
+KEPT: Final = timedelta(days=7)
+"""For so long it can be seen what a delivery said that is in the index."""
 
 _MAX_COMMIT = 500
 _BURST = 32
@@ -115,7 +118,7 @@ class Inbox:
         """Apply one batch of waiting deliveries; returns how many there were.
 
         They stay locked until the outcome is committed. Dying in between applies them again, which changes
-        nothing.
+        nothing. Each batch takes along what has been in the index for longer than it is kept.
         """
         now = datetime.fromtimestamp(self._clock.time(), tz=UTC)
         async with self._database.service() as connection:
@@ -123,6 +126,7 @@ class Inbox:
             if deliveries:
                 await reached(Point.INBOX_TAKEN)
                 await self._work_off(connection, deliveries, now)
+                await inbox.purge(connection, now - KEPT)
         if deliveries:
             await reached(Point.INBOX_SETTLED)
         return len(deliveries)

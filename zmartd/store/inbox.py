@@ -58,7 +58,11 @@ select count(*) filter (where status = 'pending') as pending,
        count(*) filter (where status = 'parked') as parked
   from webhook_inbox where status in ('pending', 'parked')
 """
-_PURGE = "delete from webhook_inbox where status = 'done' and settled_at < $1"
+_PURGE = """
+delete from webhook_inbox where id in (
+    select id from webhook_inbox where status = 'done' and settled_at < $1
+     order by settled_at limit 1000 for update skip locked)
+"""
 
 
 class Delivery(Struct, frozen=True):
@@ -143,5 +147,5 @@ async def depth(connection: Connection) -> Depth:
 
 
 async def purge(connection: Connection, settled_before: datetime) -> None:
-    """Forget deliveries that have been in the index since before that time."""
+    """Forget up to a thousand deliveries that have been in the index since before that time."""
     await connection.execute(_PURGE, settled_before)

@@ -18,7 +18,7 @@ from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.inbox import Inbox, MalformedDelivery
+from zmartd.indexer.inbox import KEPT, Inbox, MalformedDelivery
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
 from zmartd.store.errors import DatabaseUnavailable
@@ -69,6 +69,28 @@ async def depth(database: Database) -> tuple[int, int]:
     async with database.service() as connection:
         found = await deliveries.depth(connection)
     return found.pending, found.parked
+
+
+async def test_deliveries_that_have_been_in_the_index_for_a_week_go_with_the_next_batch(
+    database: Database, inbox: Inbox
+) -> None:
+    await inbox.accept(delivery(0))
+    await inbox.work_off()
+    await inbox.accept(delivery(1))
+    await inbox.work_off()
+    async with database.service() as connection:
+        first, second = [
+            row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
+        ]
+        for age, which in ((KEPT + timedelta(minutes=1), first), (KEPT - timedelta(minutes=1), second)):
+            await connection.execute(
+                "update webhook_inbox set settled_at = now() - $1::interval where id = $2", age, which
+            )
+    await inbox.accept(delivery(2))
+    await inbox.work_off()
+    async with database.service() as connection:
+        kept = await connection.fetch("select id from webhook_inbox order by id")
+    assert [row["id"] for row in kept] == [second, second + 1]
 
 
 async def applied(database: Database) -> int:
