@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 
 from tests.stress.crowd import Crowd, wallets
 from tests.stress.customers import TIMEOUT_SECONDS, Customer
 from tests.stress.ledger import Ledger, Verdict
 from tests.stress.system import System
+from tests.stress.waiting import until
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 
@@ -23,6 +25,8 @@ RECOVERY_SECONDS = 60.0
 """How long the index may take to equal the chain again, once everything works."""
 AFTERTHOUGHT_SECONDS = 1.5
 """Then what is late may still come, and must change nothing."""
+
+_UNDER_WAY = "select exists (select from outbox_transactions where status = 'pending')"
 
 
 class Rig:
@@ -67,9 +71,19 @@ class Rig:
                 break
             await asyncio.sleep(0.2)
         if verdict.clean:
+            # What a node lost is sent again later, and would land in the middle of the second look.
+            await until(self._nothing_is_under_way, RECOVERY_SECONDS, "the outbox is not empty")
             await asyncio.sleep(AFTERTHOUGHT_SECONDS)
             verdict = await self.verdict()
         return verdict, seconds
+
+    async def _nothing_is_under_way(self) -> bool:
+        connection = await asyncpg.connect(self.system.postgres.dsn)
+        try:
+            await connection.execute("set role service_role")
+            return not await connection.fetchval(_UNDER_WAY)
+        finally:
+            await connection.close()
 
     async def verdict(self) -> Verdict:
         """What is true at this moment."""
