@@ -29,7 +29,8 @@ from zmartd.indexer.fetch import Fetcher, TransactionNotFound
 from zmartd.store.outbox import DatabaseOutbox, Sent
 
 _SPARE_BLOCKS = 32
-_POLL_SECONDS = 0.2
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 3.2
 _PURPOSE = "relay"
 
 
@@ -177,12 +178,17 @@ class Submissions:
             return None
 
     async def _executed(self, signature: str) -> ChainTransaction:
-        """A node may know that a transaction is confirmed a little before it can show it."""
+        """A node may know that a transaction is confirmed a little before it can show it.
+
+        One that it forgot it never shows: it is asked ever more rarely.
+        """
+        pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return self._succeeded(await self._fetcher.apply_signature(signature))
             except TransactionNotFound:
-                await self._clock.sleep(_POLL_SECONDS)
+                await self._clock.sleep(pause)
+                pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
 
     def _succeeded(self, transaction: ChainTransaction) -> ChainTransaction:
         if transaction.error is not None:

@@ -222,6 +222,24 @@ async def test_what_somebody_else_sent_is_answered_like_our_own(stage: Stage) ->
     assert trades.body["count"] == 1
 
 
+async def test_a_node_that_cannot_show_a_transaction_is_asked_ever_more_rarely(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    await stage.api.rpc.broadcast(base64.b64decode(transaction))
+    async with (
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address, patience_seconds=3.0) as api,
+    ):
+        node.instead("getTransaction", *[None] * 1_000)
+        answer = await api.as_wallet(ALICE).relay(transaction)
+    assert (answer.status, answer.body) == (202, {"signature": signature, "status": "submitted"})
+    assert node.requests == {"simulateTransaction": 1, "getTransaction": node.requests["getTransaction"]}
+    assert node.requests["getTransaction"] <= 4
+    assert not await is_kept(stage, signature)
+
+
 async def test_who_traded_is_told_only_to_who_signed_in(stage: Stage) -> None:
     market_id = await stage.active_market()
     transaction, signature = await signed_buy(stage, market_id)
