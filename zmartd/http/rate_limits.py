@@ -33,6 +33,8 @@ MAX_CALLERS = 50_000
 PATIENCE_SECONDS = 0.5
 AWAY_SECONDS = 2.0
 """How long Redis is left alone after it did not answer."""
+_DUE = 0.0
+"""Earlier than any time by the monotonic clock, also that of a request that was kept waiting."""
 
 # KEYS are a caller's counts in this minute and this hour. ARGV: how much is asked for, and for each of the
 # two windows its limit, its length in milliseconds, and what was left of the last lease and is given back to
@@ -111,7 +113,7 @@ class _Lease:
         self.policy = rates.policy
         self.minute = self.hour = self.narrowest = _Window(0, 0, 0.0)
         self.left = 0
-        self.ends = 0.0
+        self.ends = _DUE
         self.shared = False
         self.asking: asyncio.Task[None] | None = None
 
@@ -129,7 +131,7 @@ class _Lease:
             _ADMITTED.value += 1
             self.left -= 1
             if self.left == 0 and self.narrowest.left:
-                self.ends = now  # there is more to be had
+                self.ends = _DUE  # there is more to be had
         else:
             _REFUSED.value += 1
         window = self.narrowest

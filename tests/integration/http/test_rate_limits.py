@@ -163,3 +163,13 @@ async def test_memory_is_bounded_and_who_was_forgotten_is_still_counted(redis: R
     for other in range(3):
         await limiter.count(f"ip:198.51.100.{other}", RATES)
     assert not (await limiter.count(CALLER, RATES)).admitted
+
+
+async def test_who_began_before_a_lease_was_used_up_gets_the_next(redis: Redis, clock: Clock) -> None:
+    limiter = RateLimiter(redis, clock)
+    await limiter.count(CALLER, RATES)
+    began = clock.monotonic()
+    clock.ahead += 1
+    assert admitted(await send(limiter, LEASE - 1)) == LEASE - 1
+    assert limiter.count_leased(CALLER, began) is None
+    assert (await limiter.count(CALLER, RATES)).admitted
