@@ -59,10 +59,9 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
         log.note(request, log.name(request.headers), 200, 0.001)
 
     async def counted() -> None:
-        account = limit.account_of(request)
-        assert account is not None
+        accounts = limit.accounts_of(request)
         now = clock.monotonic()
-        tell(headers, limiter.count_leased(account[0], now) or await limiter.count(*account))
+        tell(headers, limiter.count_leased(accounts, now) or await limiter.count(accounts))
 
     async def handler(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"{}")

@@ -165,10 +165,16 @@ class Auth(Struct, frozen=True, kw_only=True):
 
 class RateLimits(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether requests are counted, and refused when there are too many")] = True
-    ip_per_minute: Annotated[Count, _is("the most requests of one address, or IPv6 /64, in a minute")] = 100
+    ip_per_minute: Annotated[
+        Count, _is("the most anonymous requests of one address, or IPv6 /64, in a minute")
+    ] = 100
     ip_per_hour: Annotated[Count, _is("the same in an hour")] = 1_000
     wallet_per_minute: Annotated[Count, _is("the most requests of one signed-in wallet in a minute")] = 300
     wallet_per_hour: Annotated[Count, _is("the same in an hour")] = 6_000
+    signed_in_ip_per_minute: Annotated[
+        Count, _is("the most requests of all signed-in wallets of one address, or IPv6 /64, in a minute")
+    ] = 600
+    signed_in_ip_per_hour: Annotated[Count, _is("the same in an hour")] = 12_000
 
 
 class Realtime(Struct, frozen=True, kw_only=True):

@@ -201,6 +201,8 @@ def _settings(directory: Path, port: int, rpc_url: str, webhook_secret: str) -> 
             ip_per_hour=1_000_000,
             wallet_per_minute=100_000,
             wallet_per_hour=1_000_000,
+            signed_in_ip_per_minute=100_000,
+            signed_in_ip_per_hour=1_000_000,
         ),
         realtime=config.Realtime(max_connections_per_ip=1_000),
         voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),

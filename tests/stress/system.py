@@ -283,6 +283,8 @@ class System:
                 ip_per_hour=1_000_000,
                 wallet_per_minute=100_000,
                 wallet_per_hour=1_000_000,
+                signed_in_ip_per_minute=100_000,
+                signed_in_ip_per_hour=1_000_000,
             ),
             voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
             tasks=config.Tasks(

@@ -5,6 +5,9 @@ hour's, so that most requests need no round trip, and when it asks for the next 
 the last. So nobody is ever let through more often than the limit says, and nobody is refused earlier than the
 limit less one lease for each other daemon that the same caller talks to, or that died with one.
 
+A request may count on several accounts, each with leases of its own: it is let through when all of them have
+room, and then counts on all; one that is refused counts on none.
+
 A window begins with a caller's first request and lasts its full length by Redis' clock. While Redis is away
 each daemon counts by itself, a minute at a time, and goes on from what it knows of the hour: then the limits
 hold for each of them. What was let through meanwhile is not told to Redis afterwards.
@@ -15,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import cast
 
 from msgspec import Struct
@@ -80,8 +83,12 @@ class Rates(Struct, frozen=True):
         return f"{self.per_minute};w={MINUTE_SECONDS}, {self.per_hour};w={HOUR_SECONDS}"
 
 
+Account = tuple[str, Rates]
+"""The name under which somebody's requests are counted, and how many there may be."""
+
+
 class Standing(Struct, frozen=True, gc=False):
-    """Where a caller stands after a request: in the window that has least left."""
+    """Where a caller stands after a request: in the window that has least left, of whichever account."""
 
     admitted: bool
     limit: int
@@ -89,7 +96,7 @@ class Standing(Struct, frozen=True, gc=False):
     reset_seconds: int
     """Until this window is over: when refused, until the next request may be let through."""
     policy: str
-    """Of all the windows."""
+    """Of all the windows of all the accounts."""
 
 
 class _Window(Struct, frozen=True):
@@ -124,19 +131,21 @@ class _Lease:
         used_up = [window.ends for window in (minute, hour) if left == 0 and window.left == 0]
         self.ends = max(used_up) if used_up else min(minute.ends, hour.ends)
 
-    def count(self, now: float) -> Standing:
-        """Count one request while the lease lasts."""
-        admitted = self.left > 0
-        if admitted:
-            _ADMITTED.value += 1
-            self.left -= 1
-            if self.left == 0 and self.narrowest.left:
-                self.ends = _DUE  # there is more to be had
-        else:
-            _REFUSED.value += 1
-        window = self.narrowest
-        seconds = math.ceil(window.ends - now)
-        return Standing(admitted, window.limit, window.left + self.left, seconds, self.policy)
+    @property
+    def remaining(self) -> int:
+        """Requests left of the narrowest window. 0 while the lease lasts: the next one is refused."""
+        return self.narrowest.left + self.left
+
+    def is_narrower_than(self, other: _Lease) -> bool:
+        """Whether it has less left, or as much for longer."""
+        mine, others = self.remaining, other.remaining
+        return mine < others or (mine == others and self.narrowest.ends > other.narrowest.ends)
+
+    def take(self) -> None:
+        """Let one request through: `remaining` is not 0."""
+        self.left -= 1
+        if self.left == 0 and self.narrowest.left:
+            self.ends = _DUE  # there is more to be had
 
     def unspent(self, now: float) -> list[int]:
         """What goes back to the minute and the hour, where those are still the same ones."""
@@ -155,24 +164,37 @@ class RateLimiter:
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
         self._away_until = 0.0
 
-    def count_leased(self, caller: str, now: float) -> Standing | None:
-        """Count one request of `caller` where that takes no question; None: it was not counted.
+    def count_leased(self, accounts: Sequence[Account], now: float) -> Standing | None:
+        """Count one request on `accounts` where that takes no question; None: it was not counted.
 
         `now` is by the monotonic clock.
         """
-        lease = self._leases.get(caller)
-        if lease is None or now >= lease.ends:
-            return None
-        return lease.count(now)
+        leases = []
+        for caller, _ in accounts:
+            lease = self._leases.get(caller)
+            if lease is None or now >= lease.ends:
+                return None
+            leases.append(lease)
+        return _count(leases, now)
 
-    async def count(self, caller: str, rates: Rates) -> Standing:
-        """Count one request of `caller`, an address or a wallet. Never raises."""
-        lease = self._lease_of(caller, rates)
-        while (now := self._clock.monotonic()) >= lease.ends:
-            if lease.asking is None:
-                lease.asking = asyncio.create_task(self._renew(caller, lease), name="rate limit")
-            await asyncio.shield(lease.asking)
-        return lease.count(now)
+    async def count(self, accounts: Sequence[Account]) -> Standing:
+        """Count one request on `accounts`, of which there is at least one. Never raises."""
+        named = [(caller, self._lease_of(caller, rates)) for caller, rates in accounts]
+        while due := [one for one in named if self._clock.monotonic() >= one[1].ends]:
+            for asking in [self._asking(caller, lease) for caller, lease in due]:
+                await asyncio.shield(asking)
+        return _count([lease for _, lease in named], self._clock.monotonic())
+
+    def is_used_up(self, caller: str) -> bool:
+        """Whether this daemon knows that the next request on the account would be refused."""
+        lease = self._leases.get(caller)
+        return lease is not None and self._clock.monotonic() < lease.ends and lease.remaining == 0
+
+    def _asking(self, caller: str, lease: _Lease) -> asyncio.Task[None]:
+        """The question for the next lease, the same one for all who wait for it."""
+        if lease.asking is None:
+            lease.asking = asyncio.create_task(self._renew(caller, lease), name="rate limit")
+        return lease.asking
 
     def _lease_of(self, caller: str, rates: Rates) -> _Lease:
         lease = self._leases.get(caller)
@@ -233,3 +255,22 @@ class RateLimiter:
             _Window(rates.per_hour, left - granted, ends),
             shared=False,
         )
+
+
+def _count(leases: Sequence[_Lease], now: float) -> Standing:
+    """Count one request on all of the leases, none of which has ended, if it fits into each of them."""
+    first, *more = leases
+    narrowest, policy = first, first.policy
+    for lease in more:
+        policy += f", {lease.policy}"
+        if lease.is_narrower_than(narrowest):
+            narrowest = lease
+    window, admitted = narrowest.narrowest, narrowest.remaining > 0
+    if admitted:
+        _ADMITTED.value += 1
+        for lease in leases:
+            lease.take()
+    else:
+        _REFUSED.value += 1
+    seconds = math.ceil(window.ends - now)
+    return Standing(admitted, window.limit, narrowest.remaining, seconds, policy)

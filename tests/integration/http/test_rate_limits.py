@@ -45,7 +45,7 @@ def clock() -> Clock:
 
 
 async def send(limiter: RateLimiter, times: int, rates: Rates = RATES) -> list[Standing]:
-    return [await limiter.count(CALLER, rates) for _ in range(times)]
+    return [await limiter.count([(CALLER, rates)]) for _ in range(times)]
 
 
 def admitted(standings: list[Standing]) -> int:
@@ -90,8 +90,8 @@ async def test_what_was_not_used_in_a_minute_is_not_missing_from_the_hour(redis:
 async def test_daemons_that_die_take_little_of_an_hour_with_them(redis: Redis, clock: Clock) -> None:
     rates = Rates(per_minute=100_000, per_hour=1_000)
     for _ in range(20):
-        await RateLimiter(redis, clock).count(CALLER, rates)
-    assert (await RateLimiter(redis, clock).count(CALLER, rates)).remaining == 1_000 - 20 * LEASE - 1
+        await RateLimiter(redis, clock).count([(CALLER, rates)])
+    assert (await RateLimiter(redis, clock).count([(CALLER, rates)])).remaining == 1_000 - 20 * LEASE - 1
 
 
 async def test_an_hour_that_is_used_up_refuses_in_a_minute_that_is_not(redis: Redis, clock: Clock) -> None:
@@ -107,13 +107,13 @@ async def test_an_hour_that_is_used_up_refuses_in_a_minute_that_is_not(redis: Re
 async def test_callers_do_not_pay_for_each_other(redis: Redis, clock: Clock) -> None:
     limiter = RateLimiter(redis, clock)
     await send(limiter, 101)
-    assert (await limiter.count("ip:192.0.2.2", RATES)).remaining == 99
+    assert (await limiter.count([("ip:192.0.2.2", RATES)])).remaining == 99
 
 
 async def test_a_burst_asks_the_server_once_for_each_lease(redis: Redis, clock: Clock) -> None:
     limiter = RateLimiter(redis, clock)
     before = (await redis.info("commandstats")).get("cmdstat_eval", {"calls": 0})["calls"]
-    standings = await asyncio.gather(*(limiter.count(CALLER, RATES) for _ in range(100)))
+    standings = await asyncio.gather(*(limiter.count([(CALLER, RATES)]) for _ in range(100)))
     after = (await redis.info("commandstats"))["cmdstat_eval"]["calls"]
     assert admitted(list(standings)) == 100
     assert after - before == 100 // LEASE
@@ -125,7 +125,7 @@ async def test_without_a_server_each_daemon_keeps_the_limit_by_itself(clock: Clo
     standings = await send(limiter, 101)
     assert [standing.admitted for standing in standings] == [True] * 100 + [False]
     clock.ahead += MINUTE_SECONDS
-    assert (await limiter.count(CALLER, RATES)).admitted
+    assert (await limiter.count([(CALLER, RATES)])).admitted
     await nowhere.aclose()
 
 
@@ -138,11 +138,11 @@ async def test_without_a_server_the_hour_goes_on_from_what_was_known_of_it(
     clock.ahead += MINUTE_SECONDS
     assert admitted(await send(limiter, 120, rates)) == 90
     clock.ahead += MINUTE_SECONDS
-    refused = await limiter.count(CALLER, rates)
+    refused = await limiter.count([(CALLER, rates)])
     assert (refused.admitted, refused.limit) == (False, 150)
     assert refused.reset_seconds > MINUTE_SECONDS
     clock.ahead += HOUR_SECONDS
-    assert (await limiter.count(CALLER, rates)).admitted
+    assert (await limiter.count([(CALLER, rates)])).admitted
     await limiter.redis.aclose()
 
 
@@ -161,15 +161,54 @@ async def test_memory_is_bounded_and_who_was_forgotten_is_still_counted(redis: R
     limiter = RateLimiter(redis, clock, max_callers=2)
     await send(limiter, 100)
     for other in range(3):
-        await limiter.count(f"ip:198.51.100.{other}", RATES)
-    assert not (await limiter.count(CALLER, RATES)).admitted
+        await limiter.count([(f"ip:198.51.100.{other}", RATES)])
+    assert not (await limiter.count([(CALLER, RATES)])).admitted
+
+
+async def test_a_request_on_two_accounts_needs_room_on_both_and_else_counts_on_neither(
+    redis: Redis, clock: Clock
+) -> None:
+    limiter, few = RateLimiter(redis, clock), Rates(per_minute=5, per_hour=1_000)
+    wallet, address = ("wallet:one", few), (CALLER, RATES)
+    standings = [await limiter.count([wallet, address]) for _ in range(8)]
+    assert [standing.admitted for standing in standings] == [True] * 5 + [False] * 3
+    assert {standing.limit for standing in standings} == {5}
+    assert standings[-1].policy == "5;w=60, 1000;w=3600, 100;w=60, 1000;w=3600"
+    assert (await limiter.count([address])).remaining == 100 - 5 - 1
+
+
+async def test_wallets_of_one_address_share_what_it_may_send(redis: Redis, clock: Clock) -> None:
+    limiter, many = RateLimiter(redis, clock), Rates(per_minute=80, per_hour=1_000)
+    accounts = [[(f"wallet:{number}", many), (CALLER, RATES)] for number in range(4)]
+    standings = [await limiter.count(of_one) for of_one in accounts for _ in range(40)]
+    assert admitted(standings) == 100
+    assert (standings[0].limit, standings[-1].limit) == (80, 100)
+    assert (await limiter.count([accounts[3][0]])).remaining == 80 - 1
+
+
+async def test_both_accounts_are_asked_for_at_once(redis: Redis, clock: Clock) -> None:
+    limiter = RateLimiter(redis, clock)
+    accounts = [("wallet:one", RATES), (CALLER, RATES)]
+    standings = await asyncio.gather(*(limiter.count(accounts) for _ in range(120)))
+    assert admitted(list(standings)) == 100
 
 
 async def test_who_began_before_a_lease_was_used_up_gets_the_next(redis: Redis, clock: Clock) -> None:
-    limiter = RateLimiter(redis, clock)
-    await limiter.count(CALLER, RATES)
+    limiter, account = RateLimiter(redis, clock), [(CALLER, RATES)]
+    await limiter.count(account)
     began = clock.monotonic()
     clock.ahead += 1
     assert admitted(await send(limiter, LEASE - 1)) == LEASE - 1
-    assert limiter.count_leased(CALLER, began) is None
-    assert (await limiter.count(CALLER, RATES)).admitted
+    assert limiter.count_leased(account, began) is None
+    assert (await limiter.count(account)).admitted
+
+
+async def test_an_account_is_known_to_be_used_up_until_its_minute_is_over(redis: Redis, clock: Clock) -> None:
+    limiter = RateLimiter(redis, clock)
+    assert not limiter.is_used_up(CALLER)
+    await send(limiter, 99)
+    assert not limiter.is_used_up(CALLER)
+    await send(limiter, 1)
+    assert limiter.is_used_up(CALLER)
+    clock.ahead += MINUTE_SECONDS
+    assert not limiter.is_used_up(CALLER)

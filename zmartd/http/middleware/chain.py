@@ -42,9 +42,9 @@ def chain(
                 request[IDENTITY] = (
                     await authenticator.identify(authorization) if authorization else ANONYMOUS
                 )
-                if limit is not None and (account := limit.account_of(request)) is not None:
+                if limit is not None and (accounts := limit.accounts_of(request)):
                     limiter = limit.limiter
-                    standing = limiter.count_leased(account[0], started) or await limiter.count(*account)
+                    standing = limiter.count_leased(accounts, started) or await limiter.count(accounts)
                 if standing is None or standing.admitted:
                     response = await handler(request)
                 else:

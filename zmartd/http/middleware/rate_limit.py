@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
@@ -10,41 +10,47 @@ from multidict import CIMultiDict, istr
 from zmartd.config import RateLimits
 from zmartd.http.auth.identity import IDENTITY, Credential
 from zmartd.http.client_address import TrustedProxies, forwarded_for
-from zmartd.http.rate_limits import RateLimiter, Rates, Standing
+from zmartd.http.rate_limits import Account, RateLimiter, Rates, Standing
 
 _LIMIT, _EARLIER_LIMIT = istr("RateLimit-Limit"), istr("X-RateLimit-Limit")
 _REMAINING, _EARLIER_REMAINING = istr("RateLimit-Remaining"), istr("X-RateLimit-Remaining")
 _RESET, _EARLIER_RESET = istr("RateLimit-Reset"), istr("X-RateLimit-Reset")
 _POLICY = istr("RateLimit-Policy")
 
-Account = tuple[str, Rates]
-"""The name under which somebody's requests are counted, and how many there may be."""
+_FREE: Sequence[Account] = ()
 
 
 class RateLimit:
-    """Who pays for a request: a signed-in wallet for its own, for all others the address they come from.
+    """Which accounts a request counts on.
 
-    Paths in `exempt` are for machines of the operator's. Preflights are the browser's, not the caller's.
+    A signed-in wallet has an account of its own, and shares one with all the wallets that sign in from its
+    address: keys cost nothing, addresses do. All others count on the account of anonymous callers of their
+    address. Paths in `exempt` are for machines of the operator's. Preflights are the browser's, not the
+    caller's.
     """
 
     def __init__(
         self, limiter: RateLimiter, settings: RateLimits, proxies: TrustedProxies, exempt: Collection[str]
     ) -> None:
         self.limiter = limiter
-        self._of_addresses = Rates(settings.ip_per_minute, settings.ip_per_hour)
-        self._of_wallets = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
+        self._of_anonymous = Rates(settings.ip_per_minute, settings.ip_per_hour)
+        self._of_wallet = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
+        self._of_signed_in = Rates(settings.signed_in_ip_per_minute, settings.signed_in_ip_per_hour)
         self._proxies = proxies
         self._exempt = exempt
 
-    def account_of(self, request: web.Request) -> Account | None:
-        """Whose account `request` is counted on; it knows its identity. None: it is free."""
+    def accounts_of(self, request: web.Request) -> Sequence[Account]:
+        """The accounts that `request`, whose identity is known, counts on. None of them: it is free."""
         if request.path in self._exempt or request.method == hdrs.METH_OPTIONS:
-            return None
-        identity = request[IDENTITY]
-        if identity.credential is Credential.SESSION:
-            return f"wallet:{identity.caller.wallet}", self._of_wallets
+            return _FREE
         client = self._proxies.client_of(request.remote, forwarded_for(request))
-        return f"ip:{client}", self._of_addresses
+        identity = request[IDENTITY]
+        if identity.credential is not Credential.SESSION:
+            return ((f"ip:{client}", self._of_anonymous),)
+        return (
+            (f"wallet:{identity.caller.wallet}", self._of_wallet),
+            (f"signed-in-ip:{client}", self._of_signed_in),
+        )
 
 
 def tell(headers: CIMultiDict[str], standing: Standing) -> None:

@@ -58,10 +58,15 @@ PROGRAM = Program(IDL, IDL.program_id)
 CODEC = Codec(IDL)
 AUDIENCE = audience_of("localnet", str(IDL.program_id))
 NOWHERE = "http://127.0.0.1:9"
-PLENTY = RateLimits(
-    ip_per_minute=100_000, wallet_per_minute=100_000, ip_per_hour=10**6, wallet_per_hour=10**6
-)
 """An RPC endpoint at which nobody answers."""
+PLENTY = RateLimits(
+    ip_per_minute=100_000,
+    ip_per_hour=10**6,
+    wallet_per_minute=100_000,
+    wallet_per_hour=10**6,
+    signed_in_ip_per_minute=100_000,
+    signed_in_ip_per_hour=10**6,
+)
 
 FREE_VOTES = Voting(proposal_min_balance_lamports=0)
 """Votes on proposals that need no balance, so no chain either."""

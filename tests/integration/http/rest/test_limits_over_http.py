@@ -3,14 +3,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from rest_api import Api, running_api
+from rest_api import Api, Caller, running_api
 from solders.keypair import Keypair
 
 from zmartd.config import RateLimits
 from zmartd.store.pool import Database
 
 PER_MINUTE = 5
-FEW = RateLimits(ip_per_minute=PER_MINUTE, ip_per_hour=100, wallet_per_minute=8, wallet_per_hour=100)
+PER_MINUTE_SIGNED_IN = 12
+FEW = RateLimits(
+    ip_per_minute=PER_MINUTE,
+    ip_per_hour=100,
+    wallet_per_minute=8,
+    wallet_per_hour=100,
+    signed_in_ip_per_minute=PER_MINUTE_SIGNED_IN,
+    signed_in_ip_per_hour=200,
+)
 
 
 @pytest.fixture
@@ -19,8 +27,15 @@ async def limited(database: Database, redis_url: str) -> AsyncIterator[Api]:
         yield api
 
 
-async def status_from(api: Api, address: str, path: str = "/api/markets") -> int:
-    response = await api.client.get(path, headers={"X-Forwarded-For": address})
+def wallets(api: Api, count: int) -> list[Caller]:
+    return [api.as_wallet(Keypair.from_seed(bytes([seed] * 32))) for seed in range(1, count + 1)]
+
+
+async def status_from(api: Api, address: str, caller: Caller | None = None) -> int:
+    headers = {"X-Forwarded-For": address}
+    if caller is not None:
+        headers["Authorization"] = f"Bearer {caller.token}"
+    response = await api.client.get("/api/markets", headers=headers)
     return response.status
 
 
@@ -58,9 +73,49 @@ async def test_a_wallet_that_signed_in_has_an_account_of_its_own(limited: Api) -
     for _ in range(PER_MINUTE + 1):
         last = await limited.anybody.get("/api/markets")
     assert last.status == 429
-    wallet = limited.as_wallet(Keypair.from_seed(bytes([5] * 32)))
+    [wallet] = wallets(limited, 1)
     signed_in = await wallet.get("/api/markets")
     assert (signed_in.status, signed_in.headers["RateLimit-Limit"]) == (200, "8")
+    assert signed_in.headers["RateLimit-Policy"] == "8;w=60, 100;w=3600, 12;w=60, 200;w=3600"
+
+
+async def test_as_many_wallets_as_one_likes_get_no_more_through_than_their_address_may_send(
+    limited: Api,
+) -> None:
+    statuses = [(await wallet.get("/api/markets")).status for wallet in wallets(limited, 8) for _ in range(4)]
+    assert statuses == [200] * PER_MINUTE_SIGNED_IN + [429] * (8 * 4 - PER_MINUTE_SIGNED_IN)
+    refused = await wallets(limited, 9)[-1].get("/api/markets")
+    assert (refused.status, refused.body["code"]) == (429, "rate_limited")
+    assert refused.headers["RateLimit-Limit"] == str(PER_MINUTE_SIGNED_IN)
+    assert (await limited.anybody.get("/api/markets")).status == 200
+
+
+async def test_wallets_in_one_ipv6_network_or_behind_forged_addresses_are_of_one_address(
+    limited: Api,
+) -> None:
+    many = wallets(limited, 7)
+    statuses = [
+        await status_from(limited, f"2001:db8:1:1::{host}", many[host % 7])
+        for host in range(PER_MINUTE_SIGNED_IN + 1)
+    ]
+    assert statuses == [200] * PER_MINUTE_SIGNED_IN + [429]
+    assert await status_from(limited, "2001:db8:1:2::1", many[0]) == 200
+    statuses = [
+        await status_from(limited, f"198.51.100.{claim}, 192.0.2.7", wallet)
+        for claim, wallet in enumerate(wallets(limited, 7 + PER_MINUTE_SIGNED_IN + 1)[7:])
+    ]
+    assert statuses == [200] * PER_MINUTE_SIGNED_IN + [429]
+
+
+async def test_eight_keys_on_one_address_get_no_further_than_the_default_limit(
+    database: Database, redis_url: str
+) -> None:
+    async with running_api(database, redis_url, rate_limits=RateLimits()) as api:
+        statuses = [
+            (await wallet.get("/api/markets")).status for wallet in wallets(api, 8) for _ in range(100)
+        ]
+    assert statuses.count(200) == RateLimits().signed_in_ip_per_minute
+    assert statuses.count(429) == 800 - RateLimits().signed_in_ip_per_minute
 
 
 async def test_addresses_behind_our_proxy_are_told_apart_and_ipv6_is_counted_by_network(limited: Api) -> None:
