@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Struct
 
 from zmartd.http import keys, validation
 from zmartd.http.errors import BodyTooLarge, InvalidHttp, InvalidJson, UnsupportedMediaType
 
 RequestType = TypeVar("RequestType", bound=Struct)
+
+_AS_IT_IS = "identity"
+_WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""How zlib is told which format to expect."""
+_MISNAMED = "The body is not in the encoding that its headers name."
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder()
@@ -27,9 +33,20 @@ BODY = web.RequestKey("body", bytes)
 
 
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:
-    """The raw body, never holding more than `limit_bytes` of it. Raises BodyTooLarge, InvalidHttp."""
+    """The body without its compression, never holding more than `limit_bytes` of it.
+
+    Raises BodyTooLarge, UnsupportedMediaType, InvalidHttp.
+    """
     if BODY in request:
         return request[BODY]
+    return decompressed(request, await read_raw(request, limit_bytes), limit_bytes)
+
+
+async def read_raw(request: web.Request, limit_bytes: int) -> bytes:
+    """The body as it was sent, never holding more than `limit_bytes` of it.
+
+    Raises BodyTooLarge, InvalidHttp.
+    """
     if (request.content_length or 0) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
     content = request.content
@@ -41,10 +58,34 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
         while not content.at_eof() and len(body) <= limit_bytes:
             body += await content.readany()
     except web.RequestPayloadError as error:
-        raise InvalidHttp("The body is not in the encoding that its headers name.") from error
+        raise InvalidHttp(_MISNAMED) from error
     if len(body) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
     return bytes(body)
+
+
+def decompressed(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:
+    """What `raw`, the body of `request`, says without the compression that its headers name.
+
+    Raises BodyTooLarge where that is more than `limit_bytes`, UnsupportedMediaType, InvalidHttp.
+    """
+    if hdrs.CONTENT_ENCODING not in request.headers:
+        return raw
+    encoding = request.headers[hdrs.CONTENT_ENCODING].strip().lower()
+    if encoding == _AS_IT_IS:
+        return raw
+    if encoding not in _WINDOW_BITS:
+        raise UnsupportedMediaType("The body has to come without Content-Encoding, or with gzip or deflate.")
+    decompressor = zlib.decompressobj(_WINDOW_BITS[encoding])
+    try:
+        body = decompressor.decompress(raw, limit_bytes + 1)
+    except zlib.error as error:
+        raise InvalidHttp(_MISNAMED) from error
+    if len(body) > limit_bytes:
+        raise BodyTooLarge(limit_bytes=limit_bytes)
+    if not decompressor.eof or decompressor.unused_data:
+        raise InvalidHttp(_MISNAMED)
+    return body
 
 
 async def decode_body(

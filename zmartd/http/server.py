@@ -68,10 +68,13 @@ class Runner(web.AppRunner):
 
     An application's own middlewares are not asked. They would cost a request as much as two of our steps:
     aiohttp looks up for each the chain of functions that it made of them.
+
+    Compressed bodies are left as they are. aiohttp would decompress also those that nobody reads, to throw
+    them away: a megabyte from anybody at all then held the event loop up for a second.
     """
 
     def __init__(self, app: web.Application, around: Middleware, **options: Any) -> None:
-        super().__init__(app, **options)
+        super().__init__(app, auto_decompress=False, **options)
         self._around = around
 
     async def _make_server(self) -> web.Server:
