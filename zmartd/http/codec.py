@@ -57,8 +57,8 @@ async def read_raw(request: web.Request, limit_bytes: int) -> bytes:
         body = bytearray(first)
         while not content.at_eof() and len(body) <= limit_bytes:
             body += await content.readany()
-    except web.RequestPayloadError as error:
-        raise InvalidHttp(_MISNAMED) from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise InvalidHttp("The body broke off, or is not framed as its headers say.") from error
     if len(body) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
     return bytes(body)

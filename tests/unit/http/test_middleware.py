@@ -21,7 +21,7 @@ from zmartd.http.auth.identity import Authenticator
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
-from zmartd.http.codec import decode_body, json_response
+from zmartd.http.codec import decode_body, json_response, read_body
 from zmartd.http.fields import U64
 from zmartd.http.middleware import cors
 from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, AccessLog
@@ -34,6 +34,9 @@ from zmartd.store.pool import Database
 
 NOWHERE = "postgresql://127.0.0.1:9/nowhere"
 AUTH = Auth(jwt_secret=Secret("unit-tests-sign-nothing-with-this-"))
+
+UPLOADING = web.AppKey("uploading", asyncio.Event)
+"""Set when a body begins to be read."""
 
 Client = TestClient[web.Request, web.Application]
 
@@ -59,6 +62,11 @@ async def probe(request: web.Request) -> web.Response:
     return web.Response(headers={"Cache-Control": "max-age=5"})
 
 
+async def upload(request: web.Request) -> web.Response:
+    request.app[UPLOADING].set()
+    return json_response({"bytes": len(await read_body(request, 4_096))})
+
+
 async def missing(_: web.Request) -> web.Response:
     raise MarketNotFound
 
@@ -80,9 +88,11 @@ def access_log() -> AccessLog:
 async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client:
     app = web.Application()
     app[keys.SERVER] = Server(max_body_bytes=4_096)
+    app[UPLOADING] = asyncio.Event()
     routes = app.add_routes(
         [
             web.post("/echo", echo),
+            web.post("/upload", upload),
             web.get("/missing", missing),
             web.get("/probe", probe),
             web.get("/forgotten", forgotten),
@@ -164,6 +174,19 @@ async def test_a_body_that_lies_about_its_compression_is_a_bad_request(client: C
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     response = await client.post("/echo", data=b"not gzip at all", headers=headers)
     assert await error_of(response) == (400, "InvalidHttp", "invalid_http")
+
+
+async def test_a_body_that_breaks_off_is_no_error_of_ours(client: Client, access_log: AccessLog) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    with capture_logs() as lines:
+        async with asyncio.timeout(10):
+            writer.write(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nthe beginning")
+            await client.app[UPLOADING].wait()
+            writer.transport.abort()
+            while not lines:
+                await asyncio.sleep(0)
+                access_log.flush()
+    assert [(line["event"], line["status"]) for line in lines] == [("http.request", 400)]
 
 
 async def test_a_large_body_is_refused_whether_or_not_it_says_so(client: Client) -> None:
