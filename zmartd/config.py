@@ -142,6 +142,10 @@ class Helius(Struct, frozen=True, kw_only=True):
         Secret, _is("the HMAC key before a rotation, accepted as well until it is removed here")
     ] = Secret()
     max_body_bytes: Annotated[Bytes, _is("the largest webhook delivery")] = 10_485_760
+    unproven_bytes: Annotated[
+        Bytes, _is("memory for deliveries while their HMAC is not verified, of which one address gets half")
+    ] = 33_554_432
+    unproven_seconds: Annotated[Seconds, _is("how long such a delivery may take to arrive")] = 5.0
 
 
 class Auth(Struct, frozen=True, kw_only=True):
@@ -175,6 +179,9 @@ class RateLimits(Struct, frozen=True, kw_only=True):
         Count, _is("the most requests of all signed-in wallets of one address, or IPv6 /64, in a minute")
     ] = 600
     signed_in_ip_per_hour: Annotated[Count, _is("the same in an hour")] = 12_000
+    refused_deliveries_per_minute: Annotated[
+        Count, _is("the most webhook deliveries of one address, or IPv6 /64, that prove nothing in a minute")
+    ] = 10
 
 
 class Realtime(Struct, frozen=True, kw_only=True):

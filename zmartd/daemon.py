@@ -42,7 +42,7 @@ from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
 from zmartd.http.health import Dependency, Health
-from zmartd.http.helius import Credentials, require_webhook_secret
+from zmartd.http.helius import require_webhook_secret
 from zmartd.http.lookups import Lookups
 from zmartd.http.relay import Relay
 from zmartd.http.server import Runner
@@ -193,8 +193,7 @@ def application(core: Core) -> web.Application:
     app[keys.VOTING] = settings.voting
     app[keys.REALTIME] = settings.realtime
     app[keys.MARKETS] = settings.markets
-    app[keys.WEBHOOK_MAX_BODY_BYTES] = settings.helius.max_body_bytes
-    app[keys.WEBHOOK_CREDENTIALS] = Credentials(settings.helius)
+    app[keys.HELIUS] = settings.helius
     app[keys.TRUSTED_PROXIES] = TrustedProxies(settings.server.trusted_proxies)
     app[keys.DATABASE] = core.database
     app[keys.REDIS] = core.redis

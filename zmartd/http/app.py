@@ -6,6 +6,7 @@ from aiohttp import web
 
 from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator
+from zmartd.http.deliveries import Deliveries, Refusals
 from zmartd.http.hot.answers import HotAnswers
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain
@@ -17,17 +18,18 @@ from zmartd.http.routes import MACHINES, setup_routes
 def setup(app: web.Application) -> None:
     """Install the routes, and around them what `zmartd.http.middleware` explains.
 
-    Every key of `zmartd.http.keys` has to be set but HOT_ANSWERS and AROUND, which are set here.
+    Every key of `zmartd.http.keys` has to be set but HOT_ANSWERS, DELIVERIES and AROUND, which are set here.
+    Raises ConfigError where the webhook's settings do not fit each other.
     """
     clock = app[keys.CLOCK]
     machines = frozenset(route.path for route in MACHINES)
     app[keys.HOT_ANSWERS] = HotAnswers(clock)
     app[keys.BUS].watch(app[keys.HOT_ANSWERS].heard)
     limits = app[keys.RATE_LIMITS]
-    limit = None
-    if limits.enabled:
-        limiter = RateLimiter(app[keys.REDIS], clock)
-        limit = RateLimit(limiter, limits, app[keys.TRUSTED_PROXIES], machines)
+    limiter = RateLimiter(app[keys.REDIS], clock) if limits.enabled else None
+    limit = RateLimit(limiter, limits, app[keys.TRUSTED_PROXIES], machines) if limiter else None
+    refusals = Refusals(limiter, limits.refused_deliveries_per_minute)
+    app[keys.DELIVERIES] = Deliveries(app[keys.HELIUS], refusals)
     authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
     browsers = setup_routes(app)
     log = AccessLog(clock, quiet=machines)

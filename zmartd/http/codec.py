@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -42,26 +43,31 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     return decompressed(request, await read_raw(request, limit_bytes), limit_bytes)
 
 
-async def read_raw(request: web.Request, limit_bytes: int) -> bytes:
+async def read_raw(
+    request: web.Request, limit_bytes: int, take: Callable[[int], None] | None = None
+) -> bytes:
     """The body as it was sent, never holding more than `limit_bytes` of it.
 
+    `take` is told of the bytes that are going to be held besides those before, and may raise to hold no more.
     Raises BodyTooLarge, InvalidHttp.
     """
     if (request.content_length or 0) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
-    content = request.content
+    content, body = request.content, bytearray()
     try:
-        first = await content.readany()
-        if content.at_eof() and len(first) <= limit_bytes:
-            return first  # a short body is there at once
-        body = bytearray(first)
-        while not content.at_eof() and len(body) <= limit_bytes:
-            body += await content.readany()
+        while True:
+            part = await content.readany()
+            if len(body) + len(part) > limit_bytes:
+                raise BodyTooLarge(limit_bytes=limit_bytes)
+            if take is not None:
+                take(len(part))
+            if not body and content.at_eof():
+                return part  # a short body is there at once
+            body += part
+            if content.at_eof():
+                return bytes(body)
     except (web.RequestPayloadError, ConnectionError) as error:
         raise InvalidHttp("The body broke off, or is not framed as its headers say.") from error
-    if len(body) > limit_bytes:
-        raise BodyTooLarge(limit_bytes=limit_bytes)
-    return bytes(body)
 
 
 def decompressed(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:

@@ -175,6 +175,27 @@ class WebhookUnauthorized(ZmartdError):
     code = "webhook_unauthorized"
 
 
+class WebhookRefusedTooOften(ZmartdError):
+    """Too many deliveries from this address proved nothing: wait as long as Retry-After says."""
+
+    code = "webhook_refused_too_often"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(retry_after_seconds=retry_after_seconds)
+
+
+class WebhookTooSlow(ZmartdError):
+    """The body of a delivery with an HMAC has to arrive faster; send it again."""
+
+    code = "webhook_too_slow"
+
+
+class WebhookBusy(ZmartdError):
+    """Too much is being read of deliveries with an HMAC; send this one again in a moment."""
+
+    code = "webhook_busy"
+
+
 class ProgramRefused(ZmartdError):
     """The program refuses this. Error and code are the program's own name for the reason."""
 
@@ -214,6 +235,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     ParentNotFound: 404,
     TransactionNotFound: 404,
     MethodNotAllowed: 405,
+    WebhookTooSlow: 408,
     MarketPending: 409,
     MarketIdTaken: 409,
     TooManyPendingMarkets: 409,
@@ -238,6 +260,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     RateLimited: 429,
     TooManyConnections: 429,
     TooManyPending: 429,
+    WebhookRefusedTooOften: 429,
     Unexpected: 500,
     DatabaseUnavailable: 503,
     DatabaseTimeout: 503,
@@ -247,6 +270,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     RpcRejected: 503,
     SenderUnavailable: 503,
     LookupsExhausted: 503,
+    WebhookBusy: 503,
 }
 """A subclass has the status of its nearest ancestor here. A class without one is a bug and answers 500."""
 

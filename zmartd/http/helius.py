@@ -6,13 +6,20 @@ import hashlib
 import hmac
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec import Struct
 
 from zmartd.config import ConfigError, Helius, Secret, Settings
 from zmartd.http import keys
-from zmartd.http.codec import json_response, read_body
-from zmartd.http.errors import BodyTooLarge, WebhookUnauthorized
+from zmartd.http.codec import json_response
+from zmartd.http.errors import (
+    BodyTooLarge,
+    UnsupportedMediaType,
+    WebhookBusy,
+    WebhookRefusedTooOften,
+    WebhookTooSlow,
+    WebhookUnauthorized,
+)
 from zmartd.http.operation import MACHINES_TAG, Access, Operation
 from zmartd.indexer.inbox import MalformedDelivery
 
@@ -44,6 +51,11 @@ class Credentials:
     @property
     def configured(self) -> bool:
         return bool(self._authorizations or self._hmac_keys)
+
+    @property
+    def signed(self) -> bool:
+        """Whether a delivery may prove its origin with an HMAC."""
+        return bool(self._hmac_keys)
 
     def authorize(self, header: str) -> bool:
         """Whether the Authorization header is the value that the webhook was registered with."""
@@ -78,14 +90,7 @@ def require_webhook_secret(settings: Settings) -> None:
 
 
 async def webhook(request: web.Request) -> web.Response:
-    credentials = request.app[keys.WEBHOOK_CREDENTIALS]
-    authorized = credentials.authorize(request.headers.get(hdrs.AUTHORIZATION, ""))
-    signature = request.headers.get(SIGNATURE_HEADER)
-    if credentials.configured and not authorized and signature is None:
-        raise WebhookUnauthorized
-    body = await read_body(request, request.app[keys.WEBHOOK_MAX_BODY_BYTES])
-    if credentials.configured and not authorized and not credentials.verify(signature or "", body):
-        raise WebhookUnauthorized
+    body = await request.app[keys.DELIVERIES].body_of(request)
     transactions = await request.app[keys.INBOX].accept(body)
     return json_response(Received(received=True, transactions=transactions))
 
@@ -103,7 +108,15 @@ OPERATIONS: tuple[Operation, ...] = (
         tag=MACHINES_TAG,
         body=Delivery,
         answers={200: Received},
-        errors=(WebhookUnauthorized, MalformedDelivery, BodyTooLarge),
+        errors=(
+            WebhookUnauthorized,
+            WebhookRefusedTooOften,
+            WebhookBusy,
+            WebhookTooSlow,
+            MalformedDelivery,
+            BodyTooLarge,
+            UnsupportedMediaType,
+        ),
         access=Access.HELIUS,
     ),
 )

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from zmartd.http.auth.sessions import Sessions
     from zmartd.http.auth.sign_in import SignIn
     from zmartd.http.client_address import TrustedProxies
+    from zmartd.http.deliveries import Deliveries
     from zmartd.http.health import Health
-    from zmartd.http.helius import Credentials
     from zmartd.http.hot.answers import HotAnswers
     from zmartd.http.openapi.endpoint import Published
     from zmartd.http.relay import Relay
@@ -46,7 +46,7 @@ RATE_LIMITS: Final[AppKey[config.RateLimits]] = AppKey("settings.rate_limits")
 VOTING: Final[AppKey[config.Voting]] = AppKey("settings.voting")
 REALTIME: Final[AppKey[config.Realtime]] = AppKey("settings.realtime")
 MARKETS: Final[AppKey[config.Markets]] = AppKey("settings.markets")
-WEBHOOK_MAX_BODY_BYTES: Final[AppKey[int]] = AppKey("settings.helius.max_body_bytes")
+HELIUS: Final[AppKey[config.Helius]] = AppKey("settings.helius")
 
 TRUSTED_PROXIES: Final[AppKey[TrustedProxies]] = AppKey("trusted_proxies")
 
@@ -78,4 +78,4 @@ HOT_ANSWERS: Final[AppKey[HotAnswers]] = AppKey("hot_answers")
 SESSIONS: Final[AppKey[Sessions]] = AppKey("sessions")
 SIGN_IN: Final[AppKey[SignIn]] = AppKey("sign_in")
 WEBSOCKET: Final[AppKey[WebSocketEndpoint]] = AppKey("websocket")
-WEBHOOK_CREDENTIALS: Final[AppKey[Credentials]] = AppKey("webhook_credentials")
+DELIVERIES: Final[AppKey[Deliveries]] = AppKey("deliveries")

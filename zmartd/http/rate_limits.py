@@ -186,7 +186,7 @@ class RateLimiter:
         return _count([lease for _, lease in named], self._clock.monotonic())
 
     def is_used_up(self, caller: str) -> bool:
-        """Whether this daemon knows that the next request on the account would be refused."""
+        """Whether this daemon knows that the next request of `caller` would be refused."""
         lease = self._leases.get(caller)
         return lease is not None and self._clock.monotonic() < lease.ends and lease.remaining == 0
 

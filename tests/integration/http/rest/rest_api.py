@@ -37,7 +37,6 @@ from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
 from zmartd.http.health import Dependency, Health
-from zmartd.http.helius import Credentials
 from zmartd.http.lookups import Lookups
 from zmartd.http.relay import Relay
 from zmartd.http.submission import Submissions
@@ -66,6 +65,7 @@ PLENTY = RateLimits(
     wallet_per_hour=10**6,
     signed_in_ip_per_minute=100_000,
     signed_in_ip_per_hour=10**6,
+    refused_deliveries_per_minute=100_000,
 )
 
 FREE_VOTES = Voting(proposal_min_balance_lamports=0)
@@ -159,6 +159,7 @@ async def running_api(
     patience_seconds: float = 10.0,
     rate_limits: RateLimits = PLENTY,
     voting: Voting = FREE_VOTES,
+    helius: Helius = WEBHOOK,
     *,
     legacy: bool = False,
 ) -> AsyncIterator[Api]:
@@ -189,8 +190,7 @@ async def running_api(
             database, rpc, PROGRAM, Notices(database, bus), voting.trusted_resolvers
         )
         app[keys.MARKETS] = Markets(max_pending_per_wallet=MAX_PENDING_MARKETS)
-        app[keys.WEBHOOK_MAX_BODY_BYTES] = WEBHOOK.max_body_bytes
-        app[keys.WEBHOOK_CREDENTIALS] = Credentials(WEBHOOK)
+        app[keys.HELIUS] = helius
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app[keys.DATABASE] = database
         app[keys.BUS] = bus
