@@ -91,6 +91,16 @@ class Server(Struct, frozen=True, kw_only=True):
     )
 
 
+class Operator(Struct, frozen=True, kw_only=True):
+    host: Annotated[
+        str,
+        _is("the address to listen on for /metrics and the details of /health, where no stranger can call"),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65_535), _is("its TCP port, another one for each daemon on a machine; 0: none")
+    ] = 4001
+
+
 class Database(Struct, frozen=True, kw_only=True):
     url: Annotated[Secret, _is("where Postgres is: postgresql://user:password@host:port/database")] = Secret(
         "postgresql://localhost:5432/zmartd"
@@ -289,6 +299,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The whole configuration. Rooms are given the section they need, never all of it."""
 
     server: Server = Server()
+    operator: Operator = Operator()
     database: Database = Database()
     redis: Redis = Redis()
     solana: Solana = Solana()

@@ -44,6 +44,7 @@ from zmartd.http.client_address import TrustedProxies
 from zmartd.http.health import Dependency, Health
 from zmartd.http.helius import require_webhook_secret
 from zmartd.http.lookups import Lookups
+from zmartd.http.operator import operator_application
 from zmartd.http.relay import Relay
 from zmartd.http.server import Runner
 from zmartd.http.submission import Submissions
@@ -266,19 +267,18 @@ async def _kept_up(name: str, work: Callable[[], Awaitable[object]], clock: Cloc
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
     """The daemon for the length of a block, answering when the block begins."""
-    async with open_core(settings, clock or SystemClock()) as core:
+    server, operator = settings.server, settings.operator
+    async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
-        runner = Runner(
-            app, app[keys.AROUND], access_log=None, shutdown_timeout=settings.server.shutdown_seconds
-        )
-        await runner.setup()
-        try:
-            await _listen(runner, settings)
-            log.info("daemon.ready", host=settings.server.host, port=settings.server.port)
-            yield
-            log.info("daemon.stopping")
-        finally:
-            await runner.cleanup()
+        await listeners.enter_async_context(_listening(app, "server", server.host, server.port, settings))
+        if operator.port:
+            own = operator_application(app[keys.HEALTH], server, core.clock)
+            await listeners.enter_async_context(
+                _listening(own, "operator", operator.host, operator.port, settings)
+            )
+        log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
+        yield
+        log.info("daemon.stopping")
 
 
 async def serve(settings: Settings) -> None:
@@ -338,14 +338,25 @@ class TasksFailing(ZmartdError):
     code = "tasks_failing"
 
 
-async def _listen(runner: Runner, settings: Settings) -> None:
-    host, port = settings.server.host, settings.server.port
+@asynccontextmanager
+async def _listening(
+    app: web.Application, section: str, host: str, port: int, settings: Settings
+) -> AsyncIterator[None]:
+    """`app` answers there, as `section` of the settings says, for the length of a block."""
+    seconds = settings.server.shutdown_seconds
+    runner = Runner(app, app[keys.AROUND], access_log=None, shutdown_timeout=seconds)
+    await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        raise PortUnavailable(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or change the port"
-        ) from error
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise PortUnavailable(
+                f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or change "
+                f"{section}.port"
+            ) from error
+        yield
+    finally:
+        await runner.cleanup()
 
 
 def _health(core: Core) -> Health:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -94,7 +94,7 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
     treasury = _keypair(directory / "treasury.json")
     webhook_secret = _secret(directory / "webhook-secret")
     async with AsyncExitStack() as stack:
-        port = _free_port(plan.port)
+        port, operator_port = _free_ports(plan.port, 0)
         progress("starting Postgres, Valkey and a Solana chain")
         postgres = EmbeddedPostgres(directory / "postgres")
         valkey = EmbeddedValkey(directory / "valkey")
@@ -112,7 +112,7 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
         )
         await _start_together(stack, postgres, valkey, chain)
         settings = msgspec.structs.replace(
-            _settings(directory, port, chain.endpoints.rpc_url, webhook_secret),
+            _settings(directory, port, operator_port, chain.endpoints.rpc_url, webhook_secret),
             database=config.Database(url=config.Secret(postgres.dsn)),
             redis=config.Redis(url=config.Secret(valkey.url)),
         )
@@ -128,6 +128,7 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
         yield Stack(
             api=f"http://127.0.0.1:{port}",
             ws=f"ws://127.0.0.1:{port}/ws",
+            operator=f"http://127.0.0.1:{operator_port}",
             rpc=chain.endpoints.rpc_url,
             authority=directory / "authority.json",
         )
@@ -182,10 +183,13 @@ def _claim(directory: Path) -> Path:
     return directory
 
 
-def _settings(directory: Path, port: int, rpc_url: str, webhook_secret: str) -> config.Settings:
+def _settings(
+    directory: Path, port: int, operator_port: int, rpc_url: str, webhook_secret: str
+) -> config.Settings:
     """The defaults, with what makes a life on one machine quick to watch."""
     return config.Settings(
         server=config.Server(port=port, environment="development"),
+        operator=config.Operator(port=operator_port),
         solana=config.Solana(
             rpc_url=config.Secret(rpc_url),
             cluster="localnet",
@@ -230,17 +234,20 @@ def _secret(file: Path) -> str:
     return file.read_text()
 
 
-def _free_port(port: int) -> int:
-    """`port`, or a free one for 0. Raises PortInUse."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise PortInUse(
-                f"port {port} is taken: stop what listens there, or choose another --port"
-            ) from error
-        free: int = probe.getsockname()[1]
+def _free_ports(*ports: int) -> list[int]:
+    """`ports`, with a free one in place of each 0. Raises PortInUse."""
+    with ExitStack() as probes:
+        free = []
+        for port in ports:
+            probe = probes.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise PortInUse(
+                    f"port {port} is taken: stop what listens there, or choose another --port"
+                ) from error
+            free.append(probe.getsockname()[1])
         return free
 
 
@@ -249,8 +256,8 @@ def _progress(step: str) -> None:
 
 
 def _ready_line(stack: Stack) -> str:
-    doors = {"api": stack.api, "ws": stack.ws, "rpc": stack.rpc, "authority": str(stack.authority)}
-    return msgspec.json.encode({"event": "ready", **doors}).decode()
+    doors = {"api": stack.api, "ws": stack.ws, "operator": stack.operator, "rpc": stack.rpc}
+    return msgspec.json.encode({"event": "ready", **doors, "authority": str(stack.authority)}).decode()
 
 
 def _welcome(stack: Stack) -> str:
@@ -259,8 +266,8 @@ def _welcome(stack: Stack) -> str:
 zmartd is ready.
 
   API        {stack.api}/api/markets
-  health     {stack.api}/health
   WebSocket  {stack.ws}
+  operator   {stack.operator}/health and {stack.operator}/metrics
   Solana     {stack.rpc}
 
 Try next:

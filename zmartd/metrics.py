@@ -1,7 +1,7 @@
 """Counts and durations of what happens with every request, for Prometheus, at the cost of an addition.
 
 What prometheus_client counts itself takes a lock each time, for programs with threads. All of this is counted
-on the event loop alone and read there when somebody asks for `/metrics`. Names and labels are as they are
+on the event loop alone and read there when the operator asks for `/metrics`. Names and labels are as they are
 everywhere.
 """
 

@@ -28,8 +28,8 @@ class Development:
         self.doors: dict[str, Any] = json.loads(self.process.stdout.readline())
         self.directory = directory
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.doors["api"] + path, timeout=10) as answer:
+    def get(self, door: str, path: str) -> Any:
+        with urllib.request.urlopen(self.doors[door] + path, timeout=10) as answer:
             return json.load(answer)
 
     def rpc(self, method: str, *params: Any) -> Any:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +26,9 @@ def data(tmp_path: Path) -> Iterator[Path]:
 def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
     dev = Development(data)
     assert dev.doors["event"] == "ready"
-    assert set(dev.doors) == {"event", "api", "ws", "rpc", "authority"}
-    health = dev.get("/health")
+    assert set(dev.doors) == {"event", "api", "ws", "operator", "rpc", "authority"}
+    assert dev.get("api", "/health") == {"status": "ok"}
+    health = dev.get("operator", "/health")
     assert {name: check["status"] for name, check in health["checks"].items()} == {
         "database": "ok",
         "redis": "ok",
@@ -102,6 +106,42 @@ def test_what_is_wrong_with_the_surroundings_is_said_at_start(
     assert result.returncode == 1
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("section", "door"), [("server", "api"), ("operator", "operator")])
+def test_a_port_that_is_taken_names_the_setting_to_change(
+    surroundings: Development, section: str, door: str
+) -> None:
+    taken = surroundings.doors[door].rpartition(":")[2]
+    ports = {"ZMARTD_SERVER_PORT": str(free_port()), "ZMARTD_OPERATOR_PORT": "0"}
+    result = subprocess.run(
+        [sys.executable, "-m", "zmartd", "serve", "--config", str(surroundings.directory / "zmartd.toml")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **ports, f"ZMARTD_{section.upper()}_PORT": taken},
+    )
+    assert result.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{taken}" in result.stderr
+    assert f"change {section}.port" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_operators_listener_alone_has_metrics_and_answers_without_a_credential(
+    surroundings: Development,
+) -> None:
+    with urllib.request.urlopen(f"{surroundings.doors['operator']}/metrics", timeout=10) as answer:
+        assert b"zmartd_http_request_duration_seconds" in answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        surroundings.get("api", "/metrics")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="module")

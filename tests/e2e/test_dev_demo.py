@@ -22,7 +22,7 @@ class Life(Development):
 
     @property
     def markets(self) -> list[dict[str, Any]]:
-        markets: list[dict[str, Any]] = self.get("/api/markets?limit=100")["markets"]
+        markets: list[dict[str, Any]] = self.get("api", "/api/markets?limit=100")["markets"]
         return markets
 
     @property

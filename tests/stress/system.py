@@ -260,6 +260,7 @@ class System:
         """Short intervals and short patience, so that a fault is met often and soon over."""
         return config.Settings(
             server=config.Server(port=self._port, environment="development", shutdown_seconds=3.0),
+            operator=config.Operator(port=0),
             database=config.Database(
                 url=config.Secret(
                     f"postgresql://zmartd@127.0.0.1:{self.database_door.port}/zmartd?sslmode=disable"

@@ -8,9 +8,11 @@ from msgspec import Struct
 
 
 class Stack(Struct, frozen=True):
-    """The public doors of a running system, and the keypair file of its backend authority."""
+    """The doors of a running system, and the keypair file of its backend authority."""
 
     api: str
     ws: str
+    operator: str
+    """For the operator alone: /health with details, and /metrics."""
     rpc: str
     authority: Path

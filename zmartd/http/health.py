@@ -1,23 +1,19 @@
-"""How the daemon and what it depends on are doing, for load balancers, people and Prometheus."""
+"""How the daemon and what it depends on are doing. Strangers learn whether it can serve, and no more."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Literal
 
-import prometheus_client
 from aiohttp import web
 from msgspec import Struct
 
-from zmartd import __version__
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.codec import json_response
-from zmartd.http.fields import Time, time_text
-from zmartd.http.operation import MACHINES_TAG, Operation, Raw
+from zmartd.http.operation import MACHINES_TAG, Operation
 from zmartd.log import get_logger
 
 log = get_logger(__name__)
@@ -45,55 +41,75 @@ class Check(Struct, frozen=True, omit_defaults=True):
     """What is wrong; left out where nothing is known to be."""
 
 
-class HealthBody(Struct, frozen=True, kw_only=True):
-    status: Literal["healthy", "degraded", "unhealthy"]
-    """`unhealthy` without something essential, `degraded` without anything else."""
-    timestamp: Time
-    """When this was answered."""
-    uptime: float
-    """Seconds since the daemon started."""
-    environment: str
-    """What the daemon's configuration calls the place it runs in."""
-    version: str
-    """The daemon's version."""
-    checks: dict[str, Check]
-    """What the last probe of each dependency said, by its name."""
+class HealthBody(Struct, frozen=True):
+    """Whether the daemon can serve."""
+
+    status: Literal["ok", "error"]
+    """`error` while something is away without which nothing useful can be answered."""
 
 
 class Health:
-    """Probes the dependencies when somebody asks, at most once in two seconds, and keeps nobody waiting.
-
-    A probe that takes longer than a health check may goes on behind the answer, which tells the last result.
-    """
+    """The dependencies, essential ones and others. Only asking for all of them probes the others."""
 
     def __init__(self, dependencies: Mapping[str, Dependency], clock: Clock) -> None:
-        self._dependencies = dependencies
         self._clock = clock
         self._started = clock.monotonic()
-        self._probed = float("-inf")
-        self._running: asyncio.Task[None] | None = None
-        self._checks = dict.fromkeys(dependencies, Check("unknown"))
+        self._names = tuple(dependencies)
+        self._essential, self._others = (
+            _Probes({name: one.probe for name, one in dependencies.items() if one.essential is which}, clock)
+            for which in (True, False)
+        )
 
     @property
     def uptime_seconds(self) -> float:
         return self._clock.monotonic() - self._started
 
+    async def serves(self) -> bool:
+        """Whether nothing essential is known to be away."""
+        return not _failing(await self._essential.checks())
+
     async def checks(self) -> dict[str, Check]:
         """The state of every dependency, at most a few seconds old."""
+        essential, others = await asyncio.gather(self._essential.checks(), self._others.checks())
+        found = {**essential, **others}
+        return {name: found[name] for name in self._names}
+
+    def verdict(self, checks: Mapping[str, Check]) -> Literal["healthy", "degraded", "unhealthy"]:
+        if not (failing := _failing(checks)):
+            return "healthy"
+        return "unhealthy" if failing & self._essential.names else "degraded"
+
+    async def close(self) -> None:
+        """Stop a probe that is still running."""
+        await self._essential.close()
+        await self._others.close()
+
+
+class _Probes:
+    """Probes dependencies when somebody asks, at most once in two seconds, and keeps nobody waiting.
+
+    A probe that takes longer than a health check may goes on behind the answer, which tells the last result.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe], clock: Clock) -> None:
+        self._probes = probes
+        self._clock = clock
+        self._probed = float("-inf")
+        self._running: asyncio.Task[None] | None = None
+        self._checks = dict.fromkeys(probes, Check("unknown"))
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._probes)
+
+    async def checks(self) -> dict[str, Check]:
         if self._running is None and self._clock.monotonic() - self._probed >= _FRESH_SECONDS:
             self._running = asyncio.create_task(self._probe_all())
         if self._running is not None:
             await asyncio.wait([self._running], timeout=_PATIENCE_SECONDS)
         return dict(self._checks)
 
-    def verdict(self, checks: Mapping[str, Check]) -> Literal["healthy", "degraded", "unhealthy"]:
-        failing = [name for name, check in checks.items() if check.status == "error"]
-        if not failing:
-            return "healthy"
-        return "unhealthy" if any(self._dependencies[name].essential for name in failing) else "degraded"
-
     async def close(self) -> None:
-        """Stop a probe that is still running."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -101,8 +117,8 @@ class Health:
     async def _probe_all(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for name, dependency in self._dependencies.items():
-                    group.create_task(self._probe(name, dependency.probe))
+                for name, probe in self._probes.items():
+                    group.create_task(self._probe(name, probe))
         finally:
             self._probed = self._clock.monotonic()
             self._running = None
@@ -118,27 +134,15 @@ class Health:
             self._checks[name] = Check("ok")
 
 
+def _failing(checks: Mapping[str, Check]) -> set[str]:
+    return {name for name, check in checks.items() if check.status == "error"}
+
+
 async def health(request: web.Request) -> web.Response:
     """GET /health: 200 while the daemon can serve, 503 when something essential is away."""
-    board = request.app[keys.HEALTH]
-    checks = await board.checks()
-    status = board.verdict(checks)
-    body = HealthBody(
-        status=status,
-        timestamp=time_text(datetime.now(UTC)),
-        uptime=round(board.uptime_seconds, 3),
-        environment=request.app[keys.SERVER].environment,
-        version=__version__,
-        checks=checks,
-    )
-    return json_response(body, 503 if status == "unhealthy" else 200)
-
-
-async def metrics(_: web.Request) -> web.Response:
-    """GET /metrics in Prometheus' text format."""
-    response = web.Response(body=prometheus_client.generate_latest())
-    response.headers["Content-Type"] = prometheus_client.CONTENT_TYPE_LATEST
-    return response
+    if await request.app[keys.HEALTH].serves():
+        return json_response(HealthBody("ok"))
+    return json_response(HealthBody("error"), 503)
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -146,16 +150,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/health",
         handler=health,
-        summary="How the daemon and what it depends on are doing",
+        summary="Whether the daemon can serve",
         tag=MACHINES_TAG,
         answers={200: HealthBody, 503: HealthBody},
-    ),
-    Operation(
-        method="GET",
-        path="/metrics",
-        handler=metrics,
-        summary="Measurements for Prometheus",
-        tag=MACHINES_TAG,
-        answers={200: Raw("text/plain")},
     ),
 )

@@ -20,7 +20,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 MACHINES_TAG = "machines"
-"""Marks what is for the operator's machines alone: it has no rate limit."""
+"""Marks what is for machines alone: it has no rate limit."""
 
 
 WRITES = frozenset({"POST", "PATCH", "DELETE"})

@@ -76,7 +76,7 @@ API: tuple[Operation, ...] = answered_once(bodies_refused(kept_in_memory(by_path
 """What browsers call, too."""
 
 MACHINES: tuple[Operation, ...] = health.OPERATIONS + helius.OPERATIONS
-"""What is for load balancers, Prometheus and Helius alone."""
+"""What is for load balancers and Helius alone."""
 
 OPERATIONS: tuple[Operation, ...] = API + MACHINES + websocket.OPERATIONS + docs.OPERATIONS
 """Everything there is."""

@@ -69,8 +69,8 @@ class Stage(Struct, frozen=True):
 
 
 async def play(stack: Stack, report: Report) -> DemoResult:
-    """Play all four markets on a fresh system, through its public doors only. Raises nothing: what goes
-    wrong is a failed step of the result.
+    """Play all four markets on a fresh system, through its public doors; the operator's tells only when tasks
+    have run. Raises nothing: what goes wrong is a failed step of the result.
     """
     watcher = Watcher()
     audit: Audit | None = None
@@ -105,7 +105,7 @@ async def _set(stack: Stack, session: ClientSession, rpc: Rpc, watcher: Watcher,
     config = await read_config(rpc, PROGRAM_ID)
     rng = random.Random(7)  # noqa: S311 - the plot, not a secret
     cast = Cast(creator, traders, admin, report, rng)
-    return Stage(cast, chain, rpc, TaskRuns(session, stack.api), watcher, report, config)
+    return Stage(cast, chain, rpc, TaskRuns(session, stack.operator), watcher, report, config)
 
 
 async def _propose(stage: Stage, markets: list[Production]) -> None:

@@ -11,15 +11,15 @@ _FAMILY = "zmartd_task_runs"
 
 
 class TaskRuns:
-    """Reads GET /metrics."""
+    """Reads GET /metrics on the operator's listener."""
 
-    def __init__(self, session: ClientSession, api: str) -> None:
+    def __init__(self, session: ClientSession, operator: str) -> None:
         self._session = session
-        self._api = api
+        self._operator = operator
 
     async def completed(self, task: str) -> int:
         """Runs of `task` that came to their end, since the daemon's start."""
-        async with self._session.get(f"{self._api}/metrics") as response:
+        async with self._session.get(f"{self._operator}/metrics") as response:
             text = await response.text()
         return completed_runs(text, task)
 

@@ -24,11 +24,15 @@ from zmartd.log import CURRENT_REQUEST_ID
 def chain(
     clock: Clock,
     log: AccessLog,
-    authenticator: Authenticator,
+    authenticator: Authenticator | None,
     limit: RateLimit | None,
-    browsers: BrowserHeaders,
+    browsers: BrowserHeaders | None,
 ) -> Middleware:
-    """The steps, in the order that `zmartd.http.middleware` explains."""
+    """The steps, in the order that `zmartd.http.middleware` explains.
+
+    Each of the last three may be None: where nobody signs in, where requests are not counted, where no
+    browser may call.
+    """
     now = clock.monotonic
 
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -40,7 +44,9 @@ def chain(
             try:
                 authorization = asked.get(hdrs.AUTHORIZATION)
                 request[IDENTITY] = (
-                    await authenticator.identify(authorization) if authorization else ANONYMOUS
+                    await authenticator.identify(authorization)
+                    if authorization and authenticator is not None
+                    else ANONYMOUS
                 )
                 if limit is not None and (accounts := limit.accounts_of(request)):
                     limiter = limit.limiter
@@ -59,7 +65,7 @@ def chain(
             if standing is not None:
                 rate_limit.tell(headers, standing)
             secure(headers)
-            if hdrs.ORIGIN in asked:
+            if browsers is not None and hdrs.ORIGIN in asked:
                 await browsers(request, response)
             return response
         finally:

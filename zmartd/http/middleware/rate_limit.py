@@ -25,8 +25,7 @@ class RateLimit:
 
     A signed-in wallet has an account of its own, and shares one with all the wallets that sign in from its
     address: keys cost nothing, addresses do. All others count on the account of anonymous callers of their
-    address. Paths in `exempt` are for machines of the operator's. Preflights are the browser's, not the
-    caller's.
+    address. Paths in `exempt` are for machines. Preflights are the browser's, not the caller's.
     """
 
     def __init__(

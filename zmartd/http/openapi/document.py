@@ -47,7 +47,7 @@ _TAGS = {
     "users": "What a wallet holds and who it is.",
     "discussions": "Comments on markets.",
     "realtime": "The WebSocket.",
-    "machines": "For load balancers, Prometheus and Helius.",
+    "machines": "For load balancers and Helius.",
     "documentation": "This document.",
 }
 

@@ -71,7 +71,13 @@ async def test_a_chain_without_the_program_has_no_configuration_and_no_markets(r
 
 
 async def test_where_there_is_no_system_the_report_says_so(tmp_path: Path) -> None:
-    nothing = Stack(api=NOWHERE, ws="ws://127.0.0.1:9/ws", rpc=NOWHERE, authority=tmp_path / "authority.json")
+    nothing = Stack(
+        api=NOWHERE,
+        ws="ws://127.0.0.1:9/ws",
+        operator=NOWHERE,
+        rpc=NOWHERE,
+        authority=tmp_path / "authority.json",
+    )
     result = await play(nothing, Report(SystemClock()))
     assert result.ok is False
     assert [(step.step, step.ok) for step in result.steps] == [("the demonstration", False)]

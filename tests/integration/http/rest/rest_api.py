@@ -38,6 +38,7 @@ from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
 from zmartd.http.health import Dependency, Health
 from zmartd.http.lookups import Lookups
+from zmartd.http.operator import operator_application
 from zmartd.http.relay import Relay
 from zmartd.http.submission import Submissions
 from zmartd.http.unsigned import TransactionBuilder
@@ -135,6 +136,7 @@ class Api(Struct, frozen=True):
     """A running REST API and what stands behind it."""
 
     client: TestClient
+    operators_client: TestClient
     database: Database
     indexer: Indexer
     inbox: Inbox
@@ -145,6 +147,11 @@ class Api(Struct, frozen=True):
     @property
     def anybody(self) -> Caller:
         return Caller(self.client)
+
+    @property
+    def operator(self) -> Caller:
+        """Calls the operator's listener."""
+        return Caller(self.operators_client)
 
     def as_wallet(self, wallet: Keypair) -> Caller:
         token, _ = self.sessions.open(str(wallet.pubkey()))
@@ -221,8 +228,9 @@ async def running_api(
         )
         setup(app)
         hold_to_contract(app)
-        async with TestClient(Served(app)) as client:
-            yield Api(client, database, indexer, inbox, bus, rpc, sessions)
+        operator = operator_application(app[keys.HEALTH], app[keys.SERVER], clock)
+        async with TestClient(Served(app)) as client, TestClient(Served(operator)) as operators_client:
+            yield Api(client, operators_client, database, indexer, inbox, bus, rpc, sessions)
         await app[keys.HEALTH].close()
     await redis.aclose()
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from database_cable import Cable
-from rest_api import Api
+from rest_api import Api, running_api
 from rest_stage import Stage
 
 from zmartd import __version__
+from zmartd.config import RateLimits
+from zmartd.http.middleware.security_headers import HEADERS
+from zmartd.store.pool import Database
 
 
 async def settled_health(api: Api) -> tuple[int, dict[str, object]]:
-    """The first health report in which every dependency has been probed."""
+    """The operator's first report in which every dependency has been probed."""
     while True:
-        answer = await api.anybody.get("/health")
+        answer = await api.operator.get("/health")
         if all(check["status"] != "unknown" for check in answer.body["checks"].values()):
             return answer.status, answer.body
 
@@ -40,11 +43,58 @@ async def test_without_its_database_the_daemon_is_of_no_use(severable_api: Api, 
     status, body = await settled_health(severable_api)
     assert (status, body["status"]) == (503, "unhealthy")
     assert body["checks"]["database"]["status"] == "error"
+    stranger = await severable_api.anybody.get("/health")
+    assert (stranger.status, stranger.body) == (503, {"status": "error"})
+
+
+async def test_a_stranger_learns_whether_the_daemon_serves_and_nothing_else(api: Api) -> None:
+    assert (await settled_health(api))[1]["status"] == "degraded"
+    stranger = await api.anybody.get("/health")
+    assert (stranger.status, stranger.body) == (200, {"status": "ok"})
+    for path in ("/metrics", "/health/", "/health/details"):
+        answer = await api.anybody.get(path)
+        assert (answer.status, answer.body["code"]) == (404, "route_not_found")
+
+
+async def test_the_operator_is_answered_when_the_public_side_refuses_everybody(
+    database: Database, redis_url: str
+) -> None:
+    async with running_api(database, redis_url, rate_limits=RateLimits(ip_per_minute=1)) as api:
+        statuses = [(await api.anybody.get("/api/markets")).status for _ in range(3)]
+        assert statuses == [200, 429, 429]
+        for _ in range(5):
+            assert (await api.operator.get("/health")).status == 200
+            assert (await api.operator.get("/metrics")).status == 200
+
+
+async def test_the_operators_listener_has_errors_and_headers_like_the_api_and_nothing_for_browsers(
+    api: Api,
+) -> None:
+    for method, path, status, code in (
+        ("GET", "/api/markets", 404, "route_not_found"),
+        ("GET", "/docs", 404, "route_not_found"),
+        ("POST", "/metrics", 405, "method_not_allowed"),
+    ):
+        refused = await api.operators_client.request(method, path)
+        body = await refused.json()
+        assert (refused.status, body["code"]) == (status, code)
+        assert body["request_id"] == refused.headers["X-Request-Id"]
+    origin = {"Origin": "https://app.example"}
+    for response in (
+        await api.operators_client.get("/health", headers=origin),
+        await api.operators_client.get("/metrics", headers={**origin, "Authorization": "Bearer whatever"}),
+        await api.operators_client.options(
+            "/metrics", headers={**origin, "Access-Control-Request-Method": "GET"}
+        ),
+    ):
+        assert HEADERS.items() <= response.headers.items()
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert "RateLimit-Limit" not in response.headers
 
 
 async def test_metrics_count_requests_by_route_and_never_by_path(api: Api) -> None:
     await api.anybody.get(f"/api/markets/{'ab' * 32}")
-    metrics = await api.anybody.get("/metrics")
+    metrics = await api.operator.get("/metrics")
     assert metrics.status == 200
     assert metrics.headers["Content-Type"].startswith("text/plain; version=")
     labels = 'method="GET",route="/api/markets/{id}",status="404"'

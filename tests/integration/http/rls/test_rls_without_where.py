@@ -21,7 +21,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store.pool import Database
 
 OWNER, OTHER = Keypair.from_seed(bytes([7] * 32)), Keypair.from_seed(bytes([8] * 32))
-MACHINE_PATHS = {"/metrics", "/health", "/ws", "/"}
+MACHINE_PATHS = {"/health", "/ws", "/"}
 
 # What only its owner may see of each private row, as it would stand in an answer.
 SECRETS = {
