@@ -68,6 +68,8 @@ async def read_raw(
                 return bytes(body)
     except (web.RequestPayloadError, ConnectionError) as error:
         raise InvalidHttp("The body broke off, or is not framed as its headers say.") from error
+    finally:
+        del body  # what an error's traceback refers to would stay in memory until the error has been answered
 
 
 def decompressed(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:

@@ -78,17 +78,21 @@ class Deliveries:
         caller = client_of(request)
         signature = headers.get(SIGNATURE_HEADER)
         if credentials.signed and signature is not None and not self._refusals.used_up(caller):
-            raw = await self._read_unproven(request, caller)
-            if credentials.verify(signature, raw):
-                return decompressed(request, raw, self._max_body_bytes)
+            signed = await self._signed_body(request, caller, signature)
+            if signed is not None:
+                return decompressed(request, signed, self._max_body_bytes)
         await self._refusals.count(caller)
         raise WebhookUnauthorized
 
-    async def _read_unproven(self, request: web.Request, caller: str) -> bytes:
-        """Raises WebhookBusy, or what is wrong with the body; counts as refused where memory was taken."""
+    async def _signed_body(self, request: web.Request, caller: str, signature: str) -> bytes | None:
+        """The body as it was sent if `signature` is right, else None.
+
+        Raises WebhookBusy, or what is wrong with the body; counts as refused where memory was taken.
+        """
         try:
             with self.memory.body(caller) as body:
-                return await self._in_time(read_raw(request, self._max_body_bytes, body.take))
+                raw = await self._in_time(read_raw(request, self._max_body_bytes, body.take))
+                return raw if self._credentials.verify(signature, raw) else None
         except ZmartdError:
             if body.taken_bytes:
                 await self._refusals.count(caller)

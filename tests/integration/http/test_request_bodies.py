@@ -1,10 +1,12 @@
-"""Bodies that say they are compressed, over a real socket: also those that nobody wants to read."""
+"""Bodies over a real socket: compressed ones, those that nobody wants to read, and those given up midway."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import zlib
 from collections.abc import AsyncIterator
+from traceback import walk_tb
 
 import pytest
 from aiohttp import web
@@ -14,12 +16,15 @@ from aiohttp.typedefs import Handler
 from tests.integration.http.served import Served
 from zmartd.errors import ZmartdError
 from zmartd.http import keys
-from zmartd.http.codec import json_response, read_body
-from zmartd.http.errors import status_of
+from zmartd.http.codec import json_response, read_body, read_raw
+from zmartd.http.errors import WebhookBusy, status_of
 
 LIMIT = 1_000
 BOMB = gzip.compress(bytes(1_000_000))
 """Grows by a factor of a thousand."""
+
+TAKEN = web.AppKey("taken", asyncio.Event)
+"""Set when a part of a body is held."""
 
 Client = TestClient[web.Request, web.Application]
 
@@ -32,6 +37,23 @@ async def ignore(request: web.Request) -> web.Response:
     return json_response({"decompressed": request.content.total_compressed_bytes is not None})
 
 
+async def give_up(request: web.Request) -> web.Response:
+    """Tells how large the bodies are that the error refers to."""
+
+    def take(_: int) -> None:
+        if request.app[TAKEN].is_set():
+            raise WebhookBusy
+        request.app[TAKEN].set()
+
+    try:
+        await read_raw(request, LIMIT, take)
+    except WebhookBusy as error:
+        frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+        kept = [value for frame in frames for value in frame.f_locals.values()]
+        return json_response({"kept": sum(len(value) for value in kept if isinstance(value, bytearray))})
+    raise AssertionError("it was not given up")
+
+
 async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
@@ -42,8 +64,9 @@ async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     app = web.Application()
-    app.add_routes([web.post("/read", measure), web.post("/ignored", ignore)])
+    app.add_routes([web.post("/read", measure), web.post("/ignored", ignore), web.post("/given-up", give_up)])
     app[keys.AROUND] = told
+    app[TAKEN] = asyncio.Event()
     async with TestClient(Served(app)) as client:
         yield client
 
@@ -92,3 +115,13 @@ async def test_of_a_body_that_grows_nothing_is_made_beyond_the_limit(client: Cli
 async def test_a_body_that_nobody_reads_is_not_decompressed(client: Client) -> None:
     response = await client.post("/ignored", data=BOMB, headers={"Content-Encoding": "gzip"})
     assert await response.json() == {"decompressed": False}
+
+
+async def test_of_a_body_that_is_given_up_nothing_stays_with_the_error(client: Client) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a" * (LIMIT // 2)
+        await client.app[TAKEN].wait()
+        yield b"more"
+
+    response = await client.post("/given-up", data=parts())
+    assert await response.json() == {"kept": 0}
