@@ -14,6 +14,7 @@ Address = Annotated[str, Meta(min_length=32, max_length=44)]
 Addresses = Annotated[list[Address], Meta(max_length=MAX_ACCOUNT_KEYS)]
 Signature = Annotated[str, Meta(pattern=r"^[1-9A-HJ-NP-Za-km-z]{64,88}\Z")]
 KeyIndex = Annotated[int, Meta(ge=0, lt=MAX_ACCOUNT_KEYS)]
+Unsigned31 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Unsigned63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signed64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -84,8 +85,8 @@ class RawTransaction(Struct, gc=False, rename="camel"):
     meta: RawMeta
     transaction: RawSigned
     block_time: Signed64 | None = None
-    index_within_block: Unsigned63 | None = None
-    transaction_index: Unsigned63 | None = None
+    index_within_block: Unsigned31 | None = None
+    transaction_index: Unsigned31 | None = None
 
     @property
     def index_in_block(self) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 
 from zmartd.chain.arguments import (
     NO_ARGUMENTS,
@@ -111,10 +112,23 @@ def parse_transaction(raw: RawJson, program_id: Pubkey, codec: Codec) -> ChainTr
 def _read(raw: RawJson) -> RawTransaction:
     try:
         if isinstance(raw, msgspec.Raw):
-            return _DECODER.decode(raw)
-        return msgspec.convert(raw, RawTransaction)
+            transaction = _DECODER.decode(raw)
+        else:
+            transaction = msgspec.convert(raw, RawTransaction)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedTransaction(f"this is not a transaction: {error}") from error
+    if not is_signature(transaction.transaction.signatures[0]):
+        raise MalformedTransaction("this is not a transaction: its first signature is not of 64 bytes")
+    return transaction
+
+
+def is_signature(text: str) -> bool:
+    """Whether a node can be asked for a transaction with this signature: 64 bytes in base58."""
+    try:
+        Signature.from_string(text)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4)

@@ -14,12 +14,11 @@ from datetime import datetime
 from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
-from solders.signature import Signature
 
 from zmartd.chain.accounts import MarketAccount
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.transactions import ChainTransaction
+from zmartd.chain.transactions import ChainTransaction, is_signature
 from zmartd.indexer.correction import Correction, find_correction
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.markets import known_addresses
@@ -179,7 +178,7 @@ class Renewal:
         kept_from = await self._rpc.first_available_block()
         for start in range(0, len(untold), _BATCH):
             batch = untold[start : start + _BATCH]
-            possible = [one.signature for one in batch if _is_signature(one.signature)]
+            possible = [one.signature for one in batch if is_signature(one.signature)]
             found = set(possible).difference(await self._fetch(looked, possible, identity))
             gone = [one.signature for one in batch if one.signature not in found and one.slot >= kept_from]
             async with self._database.service() as connection:
@@ -200,11 +199,3 @@ class Renewal:
 def _can_be_worked_out(transaction: ChainTransaction, final_slot: int) -> bool:
     """Whether a restoration knows what the logs of a transaction leave out."""
     return transaction.calls is not None and transaction.slot <= final_slot
-
-
-def _is_signature(text: str) -> bool:
-    try:
-        Signature.from_string(text)
-    except ValueError:
-        return False
-    return True

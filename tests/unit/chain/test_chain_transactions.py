@@ -314,6 +314,8 @@ def replaced(path: str, value: object, *, delete: bool = False) -> dict[str, Any
     (replaced("transaction.signatures", []), "signatures"),
     (replaced("transaction.signatures.0", "not a signature"), "signatures"),
     (replaced("transaction.signatures.0", "5" * 88 + "\n"), "signatures"),
+    (replaced("transaction.signatures.0", "2" * 64), "64 bytes"),
+    (replaced("indexWithinBlock", 2**31), "indexWithinBlock"),
     (replaced("transaction.message.accountKeys", [SYSTEM] * 257), "accountKeys"),
     (replaced("transaction.message.accountKeys.0", 5), "accountKeys"),
     (replaced("transaction.message.instructions.0.programIdIndex", 256), "programIdIndex"),
