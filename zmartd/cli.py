@@ -261,7 +261,7 @@ def backfill(
 
 @main.group()
 def inbox() -> None:
-    """Webhook deliveries that were given up: list them, or put them back in the queue."""
+    """Webhook deliveries that were given up or not believed: list them, or put them back in the queue."""
 
 
 @inbox.command("list")
@@ -274,6 +274,21 @@ def inbox_list(config_path: Path | None, as_json: bool) -> None:
     settings = _operator_settings(config_path)
     deliveries = run(lambda: operations.parked(settings))
     _print(as_json, deliveries, operation_tables.of_parked(deliveries))
+
+
+@inbox.command("unverified")
+@config_option
+@json_option
+def inbox_unverified(config_path: Path | None, as_json: bool) -> None:
+    """Print the delivered transactions that were not believed, each with the reason.
+
+    The reconciler asks the RPC node for them, applies what it says, and gives up those that it does not know.
+    """
+    from zmartd import operation_tables, operations
+
+    settings = _operator_settings(config_path)
+    transactions = run(lambda: operations.unverified_transactions(settings))
+    _print(as_json, transactions, operation_tables.of_unverified(transactions))
 
 
 @inbox.command("replay")

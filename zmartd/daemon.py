@@ -53,6 +53,7 @@ from zmartd.http.ws.endpoint import WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
+from zmartd.indexer.present import Present
 from zmartd.log import get_logger
 from zmartd.market.decisions import Decision
 from zmartd.realtime.bus import Bus
@@ -127,7 +128,9 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         await checks.require_program(rpc, idl.program_id)
         bus = Bus(redis, clock)
         indexer = Indexer(database, bus, program.pdas)
-        fetcher = Fetcher(rpc, indexer, parse)
+        present = Present(rpc.chain_time, clock)
+        await present.learn()
+        fetcher = Fetcher(rpc, indexer, parse, present)
         outbox = DatabaseOutbox(database, settings.transactions)
         sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
         context = TaskContext(
@@ -203,7 +206,7 @@ def application(core: Core) -> web.Application:
     app[keys.PROGRAM] = core.program
     app[keys.RPC] = core.rpc
     app[keys.INDEXER] = core.indexer
-    app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock)
+    app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.present)
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub
     app[keys.TRANSACTIONS] = TransactionBuilder(core.rpc, core.idl)

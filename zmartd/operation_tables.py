@@ -12,6 +12,7 @@ from zmartd.indexer.repair import Repair
 from zmartd.indexer.replay import ReplayReport
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.inbox import ParkedDelivery
+from zmartd.store.unverified import Unverified
 
 _SHORT_HASH = 16
 
@@ -91,6 +92,24 @@ def of_parked(deliveries: Sequence[ParkedDelivery]) -> str:
         for one in deliveries
     )
     return "\n".join(_table(("ID", "TRANSACTIONS", "ATTEMPTS", "PARKED", "ERROR"), rows))
+
+
+def of_unverified(transactions: Sequence[Unverified]) -> str:
+    """A line per transaction, why it is not believed last."""
+    if not transactions:
+        return "nothing is unverified"
+    rows = (
+        (
+            one.signature,
+            str(one.slot),
+            str(one.attempts),
+            one.received_at.isoformat(timespec="seconds"),
+            "waiting" if one.given_up_at is None else "given up",
+            one.reason or one.doubt,
+        )
+        for one in transactions
+    )
+    return "\n".join(_table(("SIGNATURE", "SLOT", "ATTEMPTS", "RECEIVED", "STATUS", "REASON"), rows))
 
 
 def _row(difference: Difference) -> tuple[str, ...]:

@@ -15,11 +15,12 @@ from zmartd.indexer.readmission import Readmission, readmit
 from zmartd.indexer.repair import Repair, Repairer
 from zmartd.indexer.replay import ReplayReport
 from zmartd.indexer.stretch import Stretch, Survey
-from zmartd.store import inbox
+from zmartd.store import inbox, unverified
 from zmartd.store.inbox import ParkedDelivery
 from zmartd.store.pool import Database
+from zmartd.store.unverified import Unverified
 
-_MOST_PARKED = 1_000
+_MOST_LISTED = 1_000
 
 
 async def audit(settings: Settings) -> AuditReport:
@@ -75,7 +76,17 @@ async def parked(settings: Settings) -> tuple[ParkedDelivery, ...]:
     database = await Database.connect(settings.database)
     try:
         async with database.service() as connection:
-            return await inbox.parked(connection, _MOST_PARKED)
+            return await inbox.parked(connection, _MOST_LISTED)
+    finally:
+        await database.close()
+
+
+async def unverified_transactions(settings: Settings) -> tuple[Unverified, ...]:
+    """Delivered transactions that were not believed and have not been settled. Needs only the database."""
+    database = await Database.connect(settings.database)
+    try:
+        async with database.service() as connection:
+            return await unverified.listed(connection, _MOST_LISTED)
     finally:
         await database.close()
 

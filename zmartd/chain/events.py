@@ -198,3 +198,8 @@ ProgramEvent = (
 
 OUTSIDE_THE_IDL = frozenset({"SharesTransferred"})
 """Events that the daemon understands even when the program's IDL does not name them."""
+
+
+def event_seconds(event: ProgramEvent) -> int | None:
+    """The chain's clock when the program ran, in unix seconds; None where the event does not say."""
+    return getattr(event, "timestamp", None) or getattr(event, "cancelled_at", None)

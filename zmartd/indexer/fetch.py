@@ -8,15 +8,22 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from prometheus_client import Counter
 
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import MAX_QUARANTINED_BYTES, ChainTransaction, Quarantined
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Applied, Indexer
+from zmartd.indexer.present import Present
 from zmartd.log import get_logger
 
 _CONCURRENCY = 8
+_MAX_SLOT = 2**63 - 1
+
+_FUTURE = Counter(
+    "zmartd_fetched_future_total", "Transactions that the node put after its own newest slot, not applied"
+)
 
 log = get_logger(__name__)
 
@@ -38,17 +45,27 @@ class Fetcher:
     """Fetches confirmed transactions and applies them."""
 
     def __init__(
-        self, rpc: Rpc, indexer: Indexer, parse: Callable[[Mapping[str, Any]], ChainTransaction]
+        self,
+        rpc: Rpc,
+        indexer: Indexer,
+        parse: Callable[[Mapping[str, Any]], ChainTransaction],
+        present: Present,
     ) -> None:
         self._rpc = rpc
         self._indexer = indexer
         self._parse = parse
+        self._present = present
         self._turns = asyncio.Semaphore(_CONCURRENCY)
 
     @property
     def indexer(self) -> Indexer:
         """Where fetched transactions go."""
         return self._indexer
+
+    @property
+    def present(self) -> Present:
+        """What fetched transactions are held against."""
+        return self._present
 
     async def apply_signature(self, signature: str) -> ChainTransaction:
         """Fetch one transaction, apply it, and return what it did; its failure, if it failed.
@@ -60,6 +77,8 @@ class Fetcher:
         if raw is None:
             raise TransactionNotFound(signature=signature)
         transaction = self._parse(raw)
+        if await self._is_future(transaction):
+            raise TransactionNotFound(signature=signature)
         await self._indexer.apply([transaction])
         return transaction
 
@@ -90,17 +109,30 @@ class Fetcher:
             raw = await self._rpc.transaction(signature)
         if raw is None:
             return None
+        transaction = self._read(signature, raw)
+        return None if transaction is None or await self._is_future(transaction) else transaction
+
+    def _read(self, signature: str, raw: Mapping[str, Any]) -> ChainTransaction | None:
         try:
             return self._parse(raw)
         except MalformedTransaction as error:
             log.error("fetch.malformed", signature=signature, reason=error.message)  # noqa: TRY400
             return _unreadable(signature, raw, error.message)
 
+    async def _is_future(self, transaction: ChainTransaction) -> bool:
+        """Whether the node puts a transaction after its own newest slot. Such a one is not there yet."""
+        slot, seconds = transaction.slot, transaction.block_time
+        if not await self._present.is_surely_future(slot, seconds):
+            return False
+        log.warning("fetch.future", signature=transaction.signature, slot=slot, block_time=seconds)
+        _FUTURE.inc()
+        return True
+
 
 def _unreadable(signature: str, raw: Mapping[str, Any], reason: str) -> ChainTransaction | None:
     """A transaction of which only its slot is known: its JSON is kept. Without a slot it is none."""
     slot = raw.get("slot")
-    if not isinstance(slot, int) or slot < 0:
+    if not isinstance(slot, int) or not 0 <= slot <= _MAX_SLOT:
         return None
     return ChainTransaction(
         signature=signature,

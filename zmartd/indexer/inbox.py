@@ -20,6 +20,8 @@ from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.group_commit import GroupCommit
+from zmartd.indexer.present import Present
+from zmartd.indexer.verification import set_aside
 from zmartd.log import get_logger
 from zmartd.store import inbox
 from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
@@ -48,6 +50,8 @@ _DELIVERIES = Counter(
 _ACCEPTED = _DELIVERIES.labels("accepted")
 
 Decoded = TypeVar("Decoded")
+_Parsed = tuple[Delivery, list[ChainTransaction]]
+_Doubt = tuple[ChainTransaction, str]
 
 log = get_logger(__name__)
 
@@ -73,12 +77,14 @@ class Inbox:
         indexer: Indexer,
         parse: Callable[[msgspec.Raw], ChainTransaction],
         clock: Clock,
+        present: Present,
     ) -> None:
         """`parse` reads one transaction of a delivery; it raises MalformedTransaction."""
         self._database = database
         self._indexer = indexer
         self._parse = parse
         self._clock = clock
+        self._present = present
         self._arrived = asyncio.Event()
         self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(self._add, _MAX_COMMIT, _BURST)
 
@@ -144,7 +150,7 @@ class Inbox:
         await reached(Point.INBOX_COMMITTED)
 
     async def _work_off(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
-        readable: list[tuple[Delivery, list[ChainTransaction]]] = []
+        readable: list[_Parsed] = []
         for delivery in deliveries:
             try:
                 parsed = [self._parse(raw) for raw in transactions_of(delivery.body)]
@@ -152,6 +158,8 @@ class Inbox:
                 await self._park(connection, delivery, error.message)
             else:
                 readable.append((delivery, parsed))
+        readable, doubts = await self._judge(readable)
+        await set_aside(connection, doubts)
         try:
             await self._indexer.apply([tx for _, parsed in readable for tx in parsed])
         except (DatabaseUnavailable, DatabaseTimeout):
@@ -165,10 +173,21 @@ class Inbox:
             await reached(Point.INBOX_FINISHED)
             _DELIVERIES.labels("applied").inc(len(readable))
 
+    async def _judge(self, deliveries: Sequence[_Parsed]) -> tuple[list[_Parsed], list[_Doubt]]:
+        """The deliveries without what cannot be believed, and that."""
+        await self._present.keep_up(tx for _, parsed in deliveries for tx in parsed)
+        believed: list[_Parsed] = []
+        doubts: list[_Doubt] = []
+        for delivery, parsed in deliveries:
+            told = [(tx, self._present.doubt(tx)) for tx in parsed]
+            believed.append((delivery, [tx for tx, doubt in told if doubt is None]))
+            doubts += [(tx, doubt) for tx, doubt in told if doubt is not None]
+        return believed, doubts
+
     async def _one_by_one(
         self,
         connection: Connection,
-        deliveries: Sequence[tuple[Delivery, list[ChainTransaction]]],
+        deliveries: Sequence[_Parsed],
         now: datetime,
     ) -> None:
         """Find the delivery that spoils the batch, so that it holds up no other."""

@@ -16,13 +16,18 @@ from zmartd.indexer.commitment import promote
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
 from zmartd.indexer.history import History
+from zmartd.indexer.present import IMPOSSIBLE_SLOTS
 from zmartd.indexer.recording import Recorded, recorded
 from zmartd.indexer.restoration import Restoration, Restored
+from zmartd.indexer.verification import Verification
+from zmartd.log import get_logger
 from zmartd.store import cursor
 from zmartd.store.cursor import Cursor
 from zmartd.store.pool import Database
 
 _BATCH = 100
+
+log = get_logger(__name__)
 
 
 class Reconciliation(Struct, frozen=True):
@@ -66,6 +71,7 @@ class Reconciler:
         self._program_id = program_id
         self._history = History(rpc, database, program_id)
         self._finality = Finality(rpc, fetcher, database)
+        self._verification = Verification(rpc, fetcher, database)
         self._restoration = Restoration(rpc, fetcher, database, program_id)
 
     async def run(self) -> Reconciliation:
@@ -78,6 +84,8 @@ class Reconciler:
         """
         signatures = missing = new_events = promoted = undone = 0
         complete = True
+        await self._fetcher.present.learn()
+        await self._forget_impossible_cursor()
         async with aclosing(self._history.pages()) as pages:
             async for page in pages:
                 for batch in _batches(page):
@@ -94,6 +102,7 @@ class Reconciler:
                 if not complete:
                     break
         settled = await self._finality.settle()
+        await self._verification.run()
         async with self._database.service() as connection:
             stands = await cursor.find(connection, str(self._program_id))
         restored = await self._restoration.run(stands.slot) if stands else Restored()
@@ -106,6 +115,14 @@ class Reconciler:
             restored.resolved,
             stands.slot if stands else None,
         )
+
+    async def _forget_impossible_cursor(self) -> None:
+        """A cursor that a node once moved into the future would never move again: walk from the beginning."""
+        async with self._database.service() as connection:
+            stands = await cursor.find(connection, str(self._program_id))
+            if stands is not None and self._fetcher.present.is_future(stands.slot - IMPOSSIBLE_SLOTS):
+                log.warning("reconciler.impossible_cursor", slot=stands.slot, signature=stands.signature)
+                await cursor.forget(connection, str(self._program_id))
 
     async def _repair(self, batch: Sequence[SignatureInfo]) -> _Repaired:
         """Make the index have these transactions as the chain has them."""
@@ -130,7 +147,9 @@ class Reconciler:
             new_events=new_events,
             promoted=promoted,
             undone=len(lost),
-            complete=not waiting,
+            complete=not waiting
+            # A cursor that followed the node into the future would stay there.
+            and not await self._fetcher.present.is_surely_future(max(info.slot for info in batch)),
         )
 
     async def _compare(self, batch: Sequence[SignatureInfo]) -> _Found:

@@ -16,10 +16,12 @@ from zmartd import config
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.clock import SystemClock
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.backfill import Progress, backfill, unheard
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.present import Present
 from zmartd.indexer.restoration import Restoration
 from zmartd.indexer.stretch import Survey
 from zmartd.indexer.truth import table_hashes
@@ -86,7 +88,8 @@ async def replay(
     Raises ReplayImpossible, RpcUnavailable, DatabaseUnavailable, MigrationFailed.
     """
     async with _empty_database(settings) as replayed:
-        fetcher = Fetcher(rpc, Indexer(replayed, UnheardBus(), Pdas(program_id)), parse)
+        present = Present(rpc.chain_time, SystemClock())
+        fetcher = Fetcher(rpc, Indexer(replayed, UnheardBus(), Pdas(program_id)), parse, present)
         attempt = 0
         while True:
             attempt += 1

@@ -13,7 +13,7 @@ from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain import events
-from zmartd.chain.events import ProgramEvent
+from zmartd.chain.events import ProgramEvent, event_seconds
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, EventRecord
 from zmartd.errors import ZmartdError
@@ -121,9 +121,8 @@ class EventRow(Struct, frozen=True, dict=True):
     @cached_property
     def occurred_at(self) -> datetime:
         """The chain's clock when the program ran."""
-        event = self.event
-        seconds = getattr(event, "timestamp", None) or getattr(event, "cancelled_at", None)
-        if seconds:
+        seconds = event_seconds(self.event)
+        if seconds is not None:
             return moment(seconds)
         return self.block_time or moment(0)
 

@@ -12,6 +12,7 @@ on conflict (program_id) do update
    set signature = excluded.signature, slot = excluded.slot, updated_at = now()
  where excluded.slot >= cursor.slot
 """
+_FORGET = "delete from indexer_cursor where program_id = $1"
 
 
 class Cursor(Struct, frozen=True):
@@ -30,3 +31,8 @@ async def find(connection: Connection, program_id: str) -> Cursor | None:
 async def advance(connection: Connection, program_id: str, cursor: Cursor) -> None:
     """Move the cursor forward; one that is further already stays. Takes a service transaction."""
     await connection.execute(_ADVANCE, program_id, cursor.signature, cursor.slot)
+
+
+async def forget(connection: Connection, program_id: str) -> None:
+    """The next comparison begins at the beginning. Takes a service transaction."""
+    await connection.execute(_FORGET, program_id)

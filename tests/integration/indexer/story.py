@@ -9,6 +9,7 @@ from based58 import b58encode
 from solders.pubkey import Pubkey
 
 from zmartd.chain import events
+from zmartd.chain.answers import ChainTime
 from zmartd.chain.arguments import DisputeCount, MarketCreation
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.payments import ResolverPayment
@@ -20,6 +21,11 @@ PROGRAM = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
 GENESIS_TIME = 1_800_000_000
 INITIAL_LIQUIDITY = 10**9
 B = 500 * lmsr.SCALE
+
+
+async def present() -> ChainTime:
+    """How far the chain is that tells the stories: after all of them."""
+    return ChainTime(5_000, GENESIS_TIME + 5_000)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from tests.integration.indexer.story import PROGRAM, Story
+from tests.integration.indexer.story import PROGRAM, Story, present
 from zmartd import config
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.pdas import Pdas
@@ -19,6 +19,7 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.inbox import KEPT, Inbox, MalformedDelivery
+from zmartd.indexer.present import Present
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
 from zmartd.store.errors import DatabaseUnavailable
@@ -58,7 +59,11 @@ def story() -> Story:
 
 @pytest.fixture
 def inbox(database: Database, indexer: Indexer, story: Story) -> Inbox:
-    return Inbox(database, indexer, Transcript(story), SystemClock())
+    return Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
+
+
+def as_told() -> Present:
+    return Present(present, SystemClock())
 
 
 def delivery(*positions: int) -> bytes:
@@ -133,7 +138,7 @@ async def test_a_poisonous_delivery_is_parked_and_holds_up_no_other(inbox: Inbox
 async def test_two_daemons_share_the_work(
     inbox: Inbox, database: Database, indexer: Indexer, story: Story
 ) -> None:
-    other = Inbox(database, indexer, Transcript(story), SystemClock())
+    other = Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
     for position in range(len(story.transactions)):
         await inbox.accept(delivery(position, 0))
     await asyncio.gather(inbox.work_off(), other.work_off())
@@ -144,7 +149,7 @@ async def test_a_running_inbox_applies_what_another_daemon_left(
     inbox: Inbox, database: Database, indexer: Indexer, story: Story
 ) -> None:
     await inbox.accept(delivery(0))
-    worker = asyncio.create_task(Inbox(database, indexer, Transcript(story), SystemClock()).run())
+    worker = asyncio.create_task(Inbox(database, indexer, Transcript(story), SystemClock(), as_told()).run())
     async with asyncio.timeout(10):
         while await depth(database) != (0, 0):  # noqa: ASYNC110  # only the database tells
             await asyncio.sleep(0)
@@ -205,7 +210,7 @@ async def test_a_burst_that_never_ends_does_not_stop_applying(
 async def test_in_a_burst_applying_pauses_after_a_long_batch_until_the_burst_is_over(
     database: Database, indexer: Indexer, story: Story
 ) -> None:
-    inbox = Inbox(database, indexer, Transcript(story), HourlyClock())
+    inbox = Inbox(database, indexer, Transcript(story), HourlyClock(), as_told())
     senders = Senders(inbox, len(story.transactions))
     await senders.answer(64)
     worker = asyncio.create_task(inbox.run())
@@ -232,7 +237,7 @@ async def test_a_delivery_that_cannot_be_committed_is_not_acknowledged(
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         await migrate(server.dsn)
         database = await Database.connect(config.Database(url=config.Secret(server.dsn)))
-    inbox = Inbox(database, indexer, Transcript(story), SystemClock())
+    inbox = Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
     with pytest.raises(DatabaseUnavailable):
         await inbox.accept(delivery(0))
 
@@ -241,7 +246,7 @@ async def test_a_failing_delivery_is_tried_again_later_and_then_parked(
     database: Database, indexer: Indexer, story: Story
 ) -> None:
     clock = SettableClock()
-    inbox = Inbox(database, indexer, Transcript(story), clock)
+    inbox = Inbox(database, indexer, Transcript(story), clock, as_told())
     creation = story.transactions[0]
     fields = {name: getattr(creation, name) for name in ChainTransaction.__struct_fields__}
     story.transactions[0] = ChainTransaction(**{**fields, "signature": "not a signature"})

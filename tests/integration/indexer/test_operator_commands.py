@@ -25,7 +25,7 @@ from tests.integration.tasks.world import (
     World,
     a_world,
 )
-from zmartd.store import inbox
+from zmartd.store import inbox, unverified
 from zmartd.store.pool import Database
 
 Zmartd = Callable[..., Awaitable[tuple[int, str]]]
@@ -190,6 +190,20 @@ async def test_parked_deliveries_are_listed_and_queued_again(world: World, zmart
     assert await zmartd("inbox", "replay", str(delivery)) == (0, f"queued again: {delivery}\n")
     assert await zmartd("inbox", "replay", str(delivery)) == (1, f"not parked: {delivery}\n")
     assert (await zmartd("inbox", "list"))[1] == "nothing is parked\n"
+
+
+async def test_transactions_that_were_not_believed_are_listed(world: World, zmartd: Zmartd) -> None:
+    assert await zmartd("inbox", "unverified") == (0, "nothing is unverified\n")
+    signatures = ["3" * 88, "4" * 88]
+    async with world.database.service() as connection:
+        await unverified.add(connection, [(one, 2**62, "too early") for one in signatures])
+        await unverified.miss(connection, signatures[:1], most_attempts=1, reason="nobody knew it")
+    status, printed = await zmartd("inbox", "unverified", "--json")
+    given_up, waiting = json.loads(printed)
+    assert (status, given_up["signature"], given_up["reason"]) == (0, signatures[0], "nobody knew it")
+    assert (waiting["slot"], waiting["doubt"], waiting["given_up_at"]) == (2**62, "too early", None)
+    _, table = await zmartd("inbox", "unverified")
+    assert [line.split()[4:6] for line in table.splitlines()[1:]] == [["given", "up"], ["waiting", "too"]]
 
 
 async def test_a_replay_of_no_delivery_in_particular_is_refused(zmartd: Zmartd) -> None:

@@ -209,6 +209,9 @@ def tables(of: str) -> dict[str, Table]:
         "eventless_transactions": Table(
             {"tx_signature": signature(name), "slot": 1}, by_signature, "slot = 2"
         ),
+        "unverified_transactions": Table(
+            {"tx_signature": signature(name), "slot": 1, "doubt": "early"}, by_signature, "slot = 2"
+        ),
         "history_bookmarks": Table(
             {"program_id": of, "signature": signature(name), "slot": 1}, f"program_id = '{of}'", "slot = 2"
         ),

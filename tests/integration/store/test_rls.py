@@ -55,6 +55,7 @@ task_runs                   ----  ----  ----   SIUD
 orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
 eventless_transactions      ----  ----  ----   SIUD
+unverified_transactions     ----  ----  ----   SIUD
 history_bookmarks           ----  ----  ----   SIUD
 revocations                 ----  ----  ----   SIUD
 """

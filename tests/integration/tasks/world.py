@@ -32,6 +32,7 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.present import Present
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
@@ -133,7 +134,7 @@ class World:
         """What applies the transactions that `rpc` gives."""
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
         indexer = Indexer(self.database, self.bus, self.program.pdas)
-        return Fetcher(rpc, indexer, parse)
+        return Fetcher(rpc, indexer, parse, Present(rpc.chain_time, SystemClock()))
 
     async def act(self, signer: Keypair, *instructions: Instruction, indexed: bool = True) -> str:
         """What a user does on the chain; indexed unless the webhook got lost."""

@@ -46,6 +46,7 @@ from zmartd.http.ws.endpoint import WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
+from zmartd.indexer.present import Present
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.store.outbox import DatabaseOutbox
@@ -139,6 +140,7 @@ class Api(Struct, frozen=True):
     operators_client: TestClient
     database: Database
     indexer: Indexer
+    fetcher: Fetcher
     inbox: Inbox
     bus: Bus
     rpc: Rpc
@@ -180,7 +182,9 @@ async def running_api(
     ):
         bus = Bus(redis, clock)
         indexer = Indexer(database, bus, PROGRAM.pdas)
-        inbox = Inbox(database, indexer, parse, clock)
+        present = Present(rpc.chain_time, clock)
+        fetcher = Fetcher(rpc, indexer, parse, present)
+        inbox = Inbox(database, indexer, parse, clock, present)
         auth = Auth(jwt_secret=Secret("s" * 32), domains=("localhost:4000",), legacy_signature_header=legacy)
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
@@ -212,7 +216,7 @@ async def running_api(
         app[keys.SUBMISSIONS] = Submissions(
             outbox=outbox,
             sender=sender,
-            fetcher=Fetcher(rpc, indexer, parse),
+            fetcher=fetcher,
             rpc=rpc,
             idl=IDL,
             clock=clock,
@@ -230,7 +234,7 @@ async def running_api(
         hold_to_contract(app)
         operator = operator_application(app[keys.HEALTH], app[keys.SERVER], clock)
         async with TestClient(Served(app)) as client, TestClient(Served(operator)) as operators_client:
-            yield Api(client, operators_client, database, indexer, inbox, bus, rpc, sessions)
+            yield Api(client, operators_client, database, indexer, fetcher, inbox, bus, rpc, sessions)
         await app[keys.HEALTH].close()
     await redis.aclose()
 

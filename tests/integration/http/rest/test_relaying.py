@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from functools import partial
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from rest_api import CODEC, IDL, Answer, running_api
+from rest_api import Answer, running_api
 from rest_stage import ALICE, BOB, PROGRAM, SOL, Stage
 from solders.hash import Hash
 from solders.keypair import Keypair
@@ -17,10 +16,8 @@ from solders.system_program import TransferParams, transfer
 from tests.integration.chain.chain_nodes import node_before
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.sender import SignedTransaction
-from zmartd.chain.transactions import parse_transaction
 from zmartd.config import Transactions
 from zmartd.http.lookups import LOOKUPS_PER_MINUTE
-from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
@@ -88,9 +85,8 @@ async def test_a_relayed_trade_can_be_read_at_once(stage: Stage) -> None:
 
 async def settled(stage: Stage, signature: str) -> Answer:
     """The first answer that says that a transaction is final, while the daemon looks for what is."""
-    parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
-    fetcher = Fetcher(stage.api.rpc, stage.api.indexer, parse)
-    finality = Finality(stage.api.rpc, fetcher, stage.api.database)
+    api = stage.api
+    finality = Finality(api.rpc, api.fetcher, api.database)
     async with asyncio.timeout(PATIENT_SECONDS):
         while True:
             await finality.settle()
@@ -258,8 +254,7 @@ async def test_what_the_lists_have_is_confirmed_though_its_sender_does_not_know_
     await outbox.record(SignedTransaction(signature, wire, last_valid_block_height=2**40, purpose="test"))
     assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 202
     await stage.api.rpc.send(wire)
-    parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
-    fetcher = Fetcher(stage.api.rpc, stage.api.indexer, parse)
+    fetcher = stage.api.fetcher
     async with asyncio.timeout(PATIENT_SECONDS):
         while not (await fetcher.apply_signatures([signature]))[0].new_events:  # noqa: ASYNC110 - the node shows it when it likes
             await asyncio.sleep(0.02)

@@ -1,0 +1,97 @@
+"""Delivered transactions that were not believed, asked for by their signatures.
+
+What the node says of one is applied, never what the delivery said. A stream of forged ones costs one request
+in each run, since only what the chain has is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncpg import Connection
+from msgspec import Struct
+from prometheus_client import Counter
+
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.recording import known_signatures
+from zmartd.log import get_logger
+from zmartd.store import unverified
+from zmartd.store.pool import Database
+
+AT_ONCE = 100
+"""So many are asked for in a run, and at most so many fetched."""
+MOST_ATTEMPTS = 10
+"""What is delivered is confirmed, so a node knows it within seconds. With a run every 30 seconds one that is
+behind gets five minutes; a node that does not answer at all is no attempt."""
+
+_UNKNOWN = f"no RPC node knew it in {MOST_ATTEMPTS} attempts"
+
+_OUTCOMES = Counter(
+    "zmartd_unverified_transactions_total",
+    "Delivered transactions that were not believed, by what became of them",
+    ["outcome"],
+)
+
+log = get_logger(__name__)
+
+
+class Verified(Struct, frozen=True):
+    """How many were settled by what the chain has, and how many are given up."""
+
+    settled: int = 0
+    given_up: int = 0
+
+
+async def set_aside(connection: Connection, doubts: Sequence[tuple[ChainTransaction, str]]) -> None:
+    """Keep transactions for later, each with what speaks against it. Takes a service transaction."""
+    if not doubts:
+        return
+    claims = sorted({(tx.signature, tx.slot, doubt) for tx, doubt in doubts})
+    dropped = await unverified.add(connection, claims)
+    log.warning(
+        "inbox.set_aside",
+        transactions=len(claims),
+        dropped=dropped,
+        signature=claims[0][0],
+        doubt=claims[0][2],
+    )
+    _OUTCOMES.labels("set_aside").inc(len(claims))
+    _OUTCOMES.labels("dropped").inc(dropped)
+
+
+class Verification:
+    """Works off what was set aside."""
+
+    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database) -> None:
+        self._rpc = rpc
+        self._fetcher = fetcher
+        self._database = database
+
+    async def run(self) -> Verified:
+        """Ask for some of them. May be stopped anywhere. Raises RpcUnavailable, DatabaseUnavailable."""
+        async with self._database.service() as connection:
+            signatures = await unverified.waiting(connection, AT_ONCE)
+            known = await known_signatures(connection, signatures)
+        if not signatures:
+            return Verified()
+        asked = [signature for signature in signatures if signature not in known]
+        statuses = await self._rpc.signature_statuses(asked, search_history=True)
+        landed = {
+            signature: status
+            for signature, status in statuses.by_signature.items()
+            if status is not None and status.is_confirmed
+        }
+        fetched = await self._fetcher.fetch([one for one, status in landed.items() if status.err is None])
+        await self._fetcher.indexer.apply(fetched.transactions)
+        settled = [*known, *(signature for signature in landed if signature not in fetched.not_found)]
+        missed = [signature for signature in asked if signature not in settled]
+        async with self._database.service() as connection:
+            await unverified.close(connection, settled)
+            given_up = await unverified.miss(connection, missed, MOST_ATTEMPTS, _UNKNOWN)
+        if given_up:
+            log.warning("verification.given_up", transactions=given_up, reason=_UNKNOWN)
+        _OUTCOMES.labels("settled").inc(len(settled))
+        _OUTCOMES.labels("given_up").inc(given_up)
+        return Verified(len(settled), given_up)

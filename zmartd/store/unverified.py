@@ -1,0 +1,85 @@
+"""Delivered transactions that wait to be asked for. All of these take a service transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from asyncpg import Connection
+from msgspec import Struct
+
+MOST = 1_000
+"""Rows that are kept, those given up included. When more come, the given up go first, then the oldest: nobody
+can fill the table, and what was true in it is found by the walk through the history."""
+
+_ADD = """
+insert into unverified_transactions (tx_signature, slot, doubt)
+select * from unnest($1::text[], $2::bigint[], $3::text[])
+on conflict do nothing
+"""
+_TRIM = """
+with surplus as (
+    select id from unverified_transactions order by given_up_at is null desc, id desc offset $1
+), free as materialized (
+    select id from unverified_transactions where id in (select id from surplus) for update skip locked
+)
+delete from unverified_transactions as gone using free where gone.id = free.id
+"""
+_OPEN = """
+select tx_signature from unverified_transactions where given_up_at is null order by attempts, id limit $1
+"""
+_CLOSE = "delete from unverified_transactions where tx_signature = any($1::text[])"
+_MISS = """
+update unverified_transactions
+   set attempts = attempts + 1,
+       given_up_at = case when attempts + 1 >= $2 then now() end,
+       reason = case when attempts + 1 >= $2 then $3 end
+ where tx_signature = any($1::text[]) and given_up_at is null
+returning given_up_at is not null as given_up
+"""
+_ALL = """
+select tx_signature as signature, slot, doubt, received_at, attempts, given_up_at, reason
+  from unverified_transactions order by id limit $1
+"""
+
+
+class Unverified(Struct, frozen=True):
+    """A transaction as it was delivered, and why it does not count; `reason`: why nobody asks any more."""
+
+    signature: str
+    slot: int
+    doubt: str
+    received_at: datetime
+    attempts: int
+    given_up_at: datetime | None
+    reason: str | None
+
+
+async def add(connection: Connection, claims: Sequence[tuple[str, int, str]]) -> int:
+    """Keep signatures with the slots that they came with and the doubts; returns how many others had to go.
+
+    They come sorted, so that two daemons that add the same wait for each other in one order.
+    """
+    await connection.execute(_ADD, *([claim[column] for claim in claims] for column in range(3)))
+    return int((await connection.execute(_TRIM, MOST)).split()[-1])
+
+
+async def waiting(connection: Connection, limit: int) -> list[str]:
+    """Signatures to ask for: those that were asked for least often first, then the oldest."""
+    return [row["tx_signature"] for row in await connection.fetch(_OPEN, limit)]
+
+
+async def close(connection: Connection, signatures: Sequence[str]) -> None:
+    """Nothing is left to ask about these."""
+    await connection.execute(_CLOSE, signatures)
+
+
+async def miss(connection: Connection, signatures: Sequence[str], most_attempts: int, reason: str) -> int:
+    """The node does not know these; returns how many are given up with that."""
+    missed = await connection.fetch(_MISS, signatures, most_attempts, reason)
+    return sum(row["given_up"] for row in missed)
+
+
+async def listed(connection: Connection, limit: int) -> tuple[Unverified, ...]:
+    """What waits and what was given up, the oldest first."""
+    return tuple(Unverified(**dict(row)) for row in await connection.fetch(_ALL, limit))
