@@ -274,6 +274,10 @@ class MarketMonitor(Struct, frozen=True, kw_only=True):
 class Reconciler(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon looks for transactions that no webhook brought")] = True
     interval_seconds: Annotated[Seconds, _is("how often the chain's history is compared")] = 30.0
+    max_fetched_per_run: Annotated[
+        Count,
+        _is("the most delivered transactions fetched in one run, to see that they became final as told"),
+    ] = 3_000
 
 
 class Leaderboard(Struct, frozen=True, kw_only=True):

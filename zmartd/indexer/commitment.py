@@ -72,23 +72,27 @@ update markets set commitment = 'finalized'
 """
 _UNSETTLED = """
 select tx_signature, slot from (
-    select tx_signature, slot from market_events where commitment = 'confirmed' and slot between $1 and $3
+    select tx_signature, slot from market_events
+     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
     union
-    select tx_signature, slot from trade_events where commitment = 'confirmed' and slot between $1 and $3
+    select tx_signature, slot from trade_events
+     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
     union
-    select tx_signature, slot from vote_events where commitment = 'confirmed' and slot between $1 and $3
+    select tx_signature, slot from vote_events
+     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
     union
-    select tx_signature, slot from admin_events where commitment = 'confirmed' and slot between $1 and $3
+    select tx_signature, slot from admin_events
+     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
     union
     select tx_signature, slot from quarantined_events
-     where commitment = 'confirmed' and slot between $1 and $3
+     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
     union
     select tx_signature, slot from truncated_transactions
-     where commitment = 'confirmed' and slot between $1 and $3
+     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
 ) as unsettled
  where (slot, tx_signature) > ($1, $2)
  order by slot, tx_signature
- limit $4
+ limit $5
 """
 
 
@@ -117,11 +121,13 @@ async def promote_markets(connection: Connection, finalized_slot: int) -> int:
 
 
 async def unsettled(
-    connection: Connection, after: Recorded, finalized_slot: int, limit: int
+    connection: Connection, after: Recorded, finalized_slot: int, impossible_slot: int, limit: int
 ) -> list[Recorded]:
     """Transactions that should be final by now and are not marked so, in the order of their slots.
 
-    Takes a service transaction.
+    Those above `impossible_slot` as well, which can never become so. Takes a service transaction.
     """
-    rows = await connection.fetch(_UNSETTLED, after.slot, after.signature, finalized_slot, limit)
+    rows = await connection.fetch(
+        _UNSETTLED, after.slot, after.signature, finalized_slot, impossible_slot, limit
+    )
     return [Recorded(row["slot"], row["tx_signature"]) for row in rows]

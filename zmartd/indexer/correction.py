@@ -21,7 +21,7 @@ from zmartd.realtime.messages import Message
 Key = tuple[str, int]
 """An event's signature and ordinal."""
 
-_STORED = """
+STORED = """
 select 'market_events' as source, * from market_events where tx_signature = any($1::text[])
 union all select 'trade_events', * from trade_events where tx_signature = any($1::text[])
 union all select 'vote_events', * from vote_events where tx_signature = any($1::text[])
@@ -108,14 +108,14 @@ async def find_correction(
     """
     right = {row.key: row for row in rows}
     stored: dict[Key, list[Record]] = defaultdict(list)
-    for kept in await connection.fetch(_STORED, signatures):
+    for kept in await connection.fetch(STORED, signatures):
         stored[kept["tx_signature"], kept["event_index"]].append(kept)
-    equal = {key for key, row in right.items() if _are(stored.get(key, ()), row, addresses)}
+    equal = {key for key, row in right.items() if is_stored(stored.get(key, ()), row, addresses)}
     wrong = (key for key in stored if key not in equal and (key in right or key[0] not in untold))
     return Correction(tuple(wrong), tuple(row for key, row in right.items() if key not in equal))
 
 
-def _are(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str]) -> bool:
+def is_stored(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str]) -> bool:
     """Whether the one stored row is this one. There may be none, or one in each table."""
     if len(kept) != 1:
         return False

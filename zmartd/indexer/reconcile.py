@@ -8,11 +8,12 @@ from contextlib import aclosing
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
+from zmartd import config
 from zmartd.chain.answers import SignatureInfo
+from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.faults import Point, reached
-from zmartd.indexer.commitment import promote
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import Finality
 from zmartd.indexer.history import History
@@ -25,6 +26,7 @@ from zmartd.store import cursor
 from zmartd.store.cursor import Cursor
 from zmartd.store.pool import Database
 
+_MOST_FETCHED = config.Reconciler().max_fetched_per_run
 _BATCH = 100
 
 log = get_logger(__name__)
@@ -51,13 +53,11 @@ class _Found(Struct, frozen=True):
 
     wanted: tuple[SignatureInfo, ...]
     lost: tuple[Recorded, ...]
-    promotable: tuple[Recorded, ...]
 
 
 class _Repaired(Struct, frozen=True):
     missing: int = 0
     new_events: int = 0
-    promoted: int = 0
     undone: int = 0
     complete: bool = True
 
@@ -65,27 +65,36 @@ class _Repaired(Struct, frozen=True):
 class Reconciler:
     """Compares a program's history on the chain with the index, from where the last walk ended."""
 
-    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
+    def __init__(
+        self,
+        rpc: Rpc,
+        fetcher: Fetcher,
+        database: Database,
+        program_id: Pubkey,
+        most_fetched: int = _MOST_FETCHED,
+    ) -> None:
+        """`most_fetched` bounds how many transactions one run compares with the chain, about."""
         self._fetcher = fetcher
         self._database = database
         self._program_id = program_id
         self._history = History(rpc, database, program_id)
-        self._finality = Finality(rpc, fetcher, database)
+        self._finality = Finality(rpc, fetcher, database, Pdas(program_id), most_fetched)
         self._verification = Verification(rpc, fetcher, database)
         self._restoration = Restoration(rpc, fetcher, database, program_id)
 
     async def run(self) -> Reconciliation:
-        """Fetch and apply what is missing, the oldest first; then settle what is final, what is gone and
-        what was not told in full.
+        """Settle what is final and what is gone; then fetch and apply what is missing, the oldest first, and
+        what was not believed or not told in full.
 
         The cursor stops at finalized transactions: what can still disappear is looked at again. Being stopped
         in between loses only the work since the last batch. Several daemons that do this at once do it twice,
         and nothing else. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable.
         """
-        signatures = missing = new_events = promoted = undone = 0
+        signatures = missing = new_events = undone = 0
         complete = True
         await self._fetcher.present.learn()
         await self._forget_impossible_cursor()
+        settled = await self._finality.settle()
         async with aclosing(self._history.pages()) as pages:
             async for page in pages:
                 for batch in _batches(page):
@@ -94,14 +103,12 @@ class Reconciler:
                     signatures += len(batch)
                     missing += repaired.missing
                     new_events += repaired.new_events
-                    promoted += repaired.promoted
                     undone += repaired.undone
                     complete = complete and repaired.complete
                     if complete:
                         await self._advance(batch)
                 if not complete:
                     break
-        settled = await self._finality.settle()
         await self._verification.run()
         async with self._database.service() as connection:
             stands = await cursor.find(connection, str(self._program_id))
@@ -110,7 +117,7 @@ class Reconciler:
             signatures,
             missing,
             new_events + restored.new_events,
-            promoted + settled.promoted,
+            settled.promoted,
             undone + settled.undone,
             restored.resolved,
             stands.slot if stands else None,
@@ -138,14 +145,9 @@ class Reconciler:
         new_events = 0
         for commitment, part in _by_commitment(fetched.transactions, final, moved):
             new_events += (await indexer.apply(part, commitment)).new_events
-        promoted = 0
-        if found.promotable:
-            async with self._database.service() as connection:
-                promoted = await promote(connection, found.promotable)
         return _Repaired(
             missing=sum(tx.signature not in moved for tx in fetched.transactions),
             new_events=new_events,
-            promoted=promoted,
             undone=len(lost),
             complete=not waiting
             # A cursor that followed the node into the future would stay there.
@@ -167,11 +169,6 @@ class Reconciler:
                 info for info in batch if info.err is None and slots.get(info.signature) != info.slot
             ),
             lost=tuple(lost),
-            promotable=tuple(
-                one
-                for one in indexed
-                if one not in lost and told[one.signature].confirmation_status == "finalized"
-            ),
         )
 
     async def _advance(self, batch: Sequence[SignatureInfo]) -> None:

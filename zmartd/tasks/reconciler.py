@@ -17,7 +17,11 @@ class Reconciler:
         self.enabled = settings.enabled
         self.interval_seconds = settings.interval_seconds
         self._comparison = ChainComparison(
-            context.rpc, context.fetcher, context.database, context.program.program_id
+            context.rpc,
+            context.fetcher,
+            context.database,
+            context.program.program_id,
+            settings.max_fetched_per_run,
         )
 
     async def run(self) -> list[Action]:
@@ -31,7 +35,7 @@ class Reconciler:
             )
             actions.append(Action(None, "repair", ok=True, detail=detail))
         if walked.undone:
-            detail = f"{walked.undone} transactions were on a fork that lost, and were taken back"
+            detail = f"{walked.undone} transactions are not so on the chain, and were taken back"
             actions.append(Action(None, "undo", ok=True, detail=detail))
         if walked.restored:
             detail = f"{walked.restored} transactions with truncated logs are whole"

@@ -197,7 +197,7 @@ async def test_a_node_that_keeps_no_old_transactions_proves_nothing(world: World
 
 async def test_a_node_that_is_behind_proves_nothing(world: World) -> None:
     market_id = await active(world)
-    await finalized(world)
+    await settled(world)
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
     await roll_back(world, 10)
     await finalized(world)
@@ -211,6 +211,7 @@ async def test_the_cursor_waits_for_a_transaction_that_the_node_does_not_give(
     world: World, database_url: str
 ) -> None:
     market_id = await active(world)
+    stood = (await settled(world)).slot
     for holder in HOLDERS[:3]:
         await world.act(holder, purchase(world, market_id, holder), indexed=False)
     await finalized(world)
@@ -222,14 +223,15 @@ async def test_the_cursor_waits_for_a_transaction_that_the_node_does_not_give(
         reconciler = Reconciler(rpc, fetcher, world.database, PROGRAM_ID)
         node.instead("getTransaction", None)
         first = await reconciler.run()
-        assert (first.missing, first.slot) == (2, None)
+        assert (first.missing, first.slot) == (2, stood)
         second = await reconciler.run()
         assert second.missing == 1
-        assert second.slot is not None
+        assert second.slot != stood
     await assert_true_to_the_chain(world, database_url)
 
 
 async def test_a_transaction_that_nobody_can_read_is_kept_and_holds_nothing_up(world: World) -> None:
+    await settled(world)
     await world.proposal(indexed=False)
     await finalized(world)
     async with (
@@ -237,9 +239,11 @@ async def test_a_transaction_that_nobody_can_read_is_kept_and_holds_nothing_up(w
         Rpc(node.address, clock=SystemClock()) as rpc,
     ):
         newest, *_ = await rpc.signatures_for_address(PROGRAM_ID)
-        node.instead("getTransaction", {"slot": newest.slot, "meta": "nonsense"})
-        found = await Reconciler(rpc, world.fetcher(rpc), world.database, PROGRAM_ID).run()
-    assert found.slot is not None
+        nonsense = {"slot": newest.slot, "meta": "nonsense"}
+        node.instead("getTransaction", nonsense, nonsense)
+        reconciler = Reconciler(rpc, world.fetcher(rpc), world.database, PROGRAM_ID)
+        assert (await reconciler.run()).slot == newest.slot
+        await reconciler.run()
     ((signature, commitment, reason),) = await world.fetch(
         "select tx_signature, commitment, reason from quarantined_events"
     )
