@@ -12,6 +12,7 @@ import asyncio
 import gc
 import os
 import platform
+import secrets
 import sys
 import tempfile
 import time
@@ -54,7 +55,7 @@ CONCURRENCY = 16
 SINGLE_CONCURRENCY = 256
 SOAK_PER_SECOND = 50
 SOAK_SIZE = 10
-AUTHORIZATION = "the-value-that-helius-echoes"
+AUTHORIZATION = "the value that helius echoes: 9d1b0f6a"
 PARSED = 20_000
 
 _PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
@@ -268,8 +269,8 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
         database=config.Database(url=config.Secret(dsn)),
         redis=config.Redis(url=config.Secret(redis_url)),
         solana=config.Solana(rpc_url=config.Secret(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
-        helius=config.Helius(authorization=config.Secret(AUTHORIZATION)),
-        auth=config.Auth(jwt_secret=config.Secret("b" * 32)),
+        helius=config.Helius(authorization=config.SharedSecret(AUTHORIZATION)),
+        auth=config.Auth(jwt_secret=config.SharedSecret(secrets.token_hex(32))),
         tasks=config.Tasks(
             vote_aggregator=config.VoteAggregator(enabled=False),
             market_monitor=config.MarketMonitor(enabled=False),

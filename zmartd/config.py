@@ -11,6 +11,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -30,6 +31,12 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=256, le=104_857_600)]
 Lamports = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
 BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
+
+MIN_SHARED_SECRET_CHARACTERS = 32
+"""128 bits, written in hexadecimal."""
+MIN_SHARED_SECRET_PAIRS = 16
+"""Different pairs of neighbouring characters. 32 random characters have about 30 of them, in hexadecimal as
+well; a word that is written again and again has fewer."""
 
 
 class ConfigError(ZmartdError):
@@ -63,7 +70,26 @@ class Secret:
         return hash(self._value)
 
     def __repr__(self) -> str:
-        return "Secret('…')" if self._value else "Secret('')"
+        return f"{type(self).__name__}('…')" if self._value else f"{type(self).__name__}('')"
+
+
+class SharedSecret(Secret):
+    """A key or password that two machines share, chosen by an operator. Who guesses it is believed, so one
+    that could be guessed is refused; an empty one is none at all. Raises ValueError, which never quotes it.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, value: str = "") -> None:
+        super().__init__(value)
+        if not value:
+            return
+        remedy = "`openssl rand -hex 32` makes a good one"
+        needed = MIN_SHARED_SECRET_CHARACTERS
+        if len(value) < needed:
+            raise ValueError(f"it has {len(value)} of the {needed} characters that it needs; {remedy}")
+        if len(set(pairwise(value))) < MIN_SHARED_SECRET_PAIRS:
+            raise ValueError(f"it repeats itself and could be guessed; {remedy}")
 
 
 def _is(description: str) -> Meta:
@@ -140,17 +166,17 @@ class Solana(Struct, frozen=True, kw_only=True):
 
 class Helius(Struct, frozen=True, kw_only=True):
     authorization: Annotated[
-        Secret, _is("the Authorization header value that was set when the webhook was registered")
-    ] = Secret()
+        SharedSecret, _is("the Authorization header value that was set when the webhook was registered")
+    ] = SharedSecret()
     authorization_previous: Annotated[
-        Secret, _is("the value before a rotation, accepted as well until it is removed here")
-    ] = Secret()
+        SharedSecret, _is("the value before a rotation, accepted as well until it is removed here")
+    ] = SharedSecret()
     hmac_secret: Annotated[
-        Secret, _is("the key of the HMAC-SHA256 in the x-helius-signature header of a relay")
-    ] = Secret()
+        SharedSecret, _is("the key of the HMAC-SHA256 in the x-helius-signature header of a relay")
+    ] = SharedSecret()
     hmac_secret_previous: Annotated[
-        Secret, _is("the HMAC key before a rotation, accepted as well until it is removed here")
-    ] = Secret()
+        SharedSecret, _is("the HMAC key before a rotation, accepted as well until it is removed here")
+    ] = SharedSecret()
     max_body_bytes: Annotated[Bytes, _is("the largest webhook delivery")] = 10_485_760
     unproven_bytes: Annotated[
         Bytes, _is("memory for deliveries while their HMAC is not verified, of which one address gets half")
@@ -159,10 +185,10 @@ class Helius(Struct, frozen=True, kw_only=True):
 
 
 class Auth(Struct, frozen=True, kw_only=True):
-    jwt_secret: Annotated[Secret, _is("the key that signs session tokens, at least 32 characters")] = Secret()
+    jwt_secret: Annotated[SharedSecret, _is("the key that signs session tokens")] = SharedSecret()
     jwt_secret_previous: Annotated[
-        Secret, _is("the key before a rotation; its tokens stay valid until they expire")
-    ] = Secret()
+        SharedSecret, _is("the key before a rotation; its tokens stay valid until they expire")
+    ] = SharedSecret()
     domains: Annotated[tuple[str, ...], _is("the domains that a sign-in message may be for")] = (
         "localhost:3000",
         "localhost:4000",
@@ -441,13 +467,14 @@ def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str
 
 
 def _decode_secret(kind: type, value: Any) -> Any:
-    if kind is not Secret or not isinstance(value, str):
+    if not isinstance(value, str):
         raise msgspec.ValidationError("Expected `str`")
-    return Secret(value)
+    return kind(value)
 
 
 def _is_secret(setting: Setting) -> bool:
-    return get_args(setting.type)[0] is Secret
+    kind = get_args(setting.type)[0]
+    return isinstance(kind, type) and issubclass(kind, Secret)
 
 
 def _unknown(name: str, known: Mapping[str, Setting]) -> str:

@@ -195,9 +195,9 @@ def _settings(
             cluster="localnet",
             authority_keypair_path=str(directory / "authority.json"),
         ),
-        helius=config.Helius(authorization=config.Secret(webhook_secret)),
+        helius=config.Helius(authorization=config.SharedSecret(webhook_secret)),
         auth=config.Auth(
-            jwt_secret=config.Secret(_secret(directory / "jwt-secret")),
+            jwt_secret=config.SharedSecret(_secret(directory / "jwt-secret")),
             domains=(*config.Auth().domains, f"127.0.0.1:{port}", f"localhost:{port}"),
         ),
         rate_limits=config.RateLimits(

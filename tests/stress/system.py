@@ -274,9 +274,9 @@ class System:
                 authority_keypair_path=str(self.directory / "authority.json"),
                 timeout_seconds=4.0,
             ),
-            helius=config.Helius(authorization=config.Secret(_SECRET)),
+            helius=config.Helius(authorization=config.SharedSecret(_SECRET)),
             auth=config.Auth(
-                jwt_secret=config.Secret("the session key of the stress rig, 32 and more"),
+                jwt_secret=config.SharedSecret("the session key of the stress rig, 32 and more"),
                 domains=(f"127.0.0.1:{self._port}",),
             ),
             rate_limits=config.RateLimits(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from zmartd.config import (
     Secret,
     Server,
     Settings,
+    SharedSecret,
     Tasks,
     load,
     settings_table,
@@ -19,6 +21,7 @@ from zmartd.config import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
+KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -48,8 +51,9 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_pa
 
 
 def test_values_from_the_environment_are_trimmed_and_unquoted() -> None:
-    settings = load(None, {"ZMARTD_AUTH_JWT_SECRET": ' "key"\n', "ZMARTD_SERVER_CORS_ORIGINS": "a, b,"})
-    assert settings.auth.jwt_secret == Secret("key")
+    environ = {"ZMARTD_AUTH_JWT_SECRET": f' "{KEY}"\n', "ZMARTD_SERVER_CORS_ORIGINS": "a, b,"}
+    settings = load(None, environ)
+    assert settings.auth.jwt_secret == SharedSecret(KEY)
     assert settings.server.cors_origins == ("a", "b")
 
 
@@ -81,7 +85,51 @@ def test_a_secret_shows_in_no_error_and_no_representation(tmp_path: Path) -> Non
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, "[auth]\njwt_secret = 12345\n"), {})
     assert "12345" not in caught.value.message
-    assert "hunter2" not in repr(load(None, {"ZMARTD_AUTH_JWT_SECRET": "hunter2"}))
+    assert KEY not in repr(load(None, {"ZMARTD_AUTH_JWT_SECRET": KEY}))
+
+
+SHARED_SECRETS = [
+    setting for setting in settings_table() if isinstance(setting.default, Secret) and not setting.default
+]
+"""Every secret that has no default."""
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("x", "it has 1 of the 32 characters that it needs"),
+        (KEY[:31], "it has 31 of the 32 characters that it needs"),
+        (f"{KEY[:20]}{' ' * 20}", "it has 20 of the 32 characters that it needs"),
+        ("s" * 32, "it repeats itself and could be guessed"),
+        ("change-me-" * 4, "it repeats itself and could be guessed"),
+        ("0123456789" * 4, "it repeats itself and could be guessed"),
+    ],
+)
+def test_every_shared_secret_that_could_be_guessed_is_refused_and_not_shown(value: str, said: str) -> None:
+    checked = [one for one in SHARED_SECRETS if one.name != "solana.authority_secret_key"]
+    assert [one.name for one in checked] == [
+        "helius.authorization",
+        "helius.authorization_previous",
+        "helius.hmac_secret",
+        "helius.hmac_secret_previous",
+        "auth.jwt_secret",
+        "auth.jwt_secret_previous",
+    ]
+    for setting in checked:
+        with pytest.raises(ConfigError) as caught:
+            load(None, {setting.environment_variable: value})
+        [problem] = caught.value.problems
+        assert problem.startswith(f"${setting.environment_variable}: ")
+        assert f"{said}; `openssl rand -hex 32` makes a good one" in problem
+        assert len(value) == 1 or value not in problem
+    assert load(None, {checked[0].environment_variable: ""}) == Settings()
+
+
+def test_what_openssl_makes_is_taken() -> None:
+    rng = random.Random(7)
+    for _ in range(1_000):
+        value = rng.randbytes(16).hex()
+        assert load(None, {"ZMARTD_HELIUS_HMAC_SECRET": value}).helius.hmac_secret.reveal() == value
 
 
 def test_a_file_that_is_named_but_missing_is_an_error(tmp_path: Path) -> None:
@@ -92,7 +140,9 @@ def test_a_file_that_is_named_but_missing_is_an_error(tmp_path: Path) -> None:
 def test_settings_written_as_toml_are_read_back_the_same(tmp_path: Path) -> None:
     settings = Settings(
         server=Server(port=4321, cors_origins=("http://a", "http://b")),
-        auth=Auth(jwt_secret=Secret('with "quotes" and \\'), legacy_signature_header=True),
+        auth=Auth(
+            jwt_secret=SharedSecret('a long one with "quotes" and \\ in it'), legacy_signature_header=True
+        ),
         tasks=Tasks(reconciler=Reconciler(interval_seconds=1.5)),
     )
     text = to_toml(settings)
