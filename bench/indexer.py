@@ -266,9 +266,9 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
     """A daemon without periodic tasks."""
     return config.Settings(
         server=config.Server(environment="development"),
-        database=config.Database(url=config.Secret(dsn)),
-        redis=config.Redis(url=config.Secret(redis_url)),
-        solana=config.Solana(rpc_url=config.Secret(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
+        database=config.Database(url=config.PostgresUrl(dsn)),
+        redis=config.Redis(url=config.RedisUrl(redis_url)),
+        solana=config.Solana(rpc_url=config.RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
         helius=config.Helius(authorization=config.SharedSecret(AUTHORIZATION)),
         auth=config.Auth(jwt_secret=config.SharedSecret(secrets.token_hex(32))),
         tasks=config.Tasks(

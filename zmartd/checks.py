@@ -7,11 +7,11 @@ from pathlib import Path
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from zmartd import config
+from zmartd import config, endpoint
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.idl import Idl, default_idl, load_idl
 from zmartd.chain.pdas import Pdas
@@ -30,6 +30,9 @@ _MIN_LAMPORTS = 10_000_000
 _RENT_LAMPORTS_PER_BYTE = 6_960
 _ACCOUNT_OVERHEAD_BYTES = 128
 """An account is exempt from rent when it holds two years' rent of its data and this much besides."""
+
+
+_REDIS_REFUSES_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
 class RedisUnavailable(ZmartdError):
@@ -83,23 +86,36 @@ def authority_of(settings: config.Solana) -> Keypair | None:
 
 
 async def connect_redis(settings: config.Redis) -> Redis:
-    """A client that has answered once. Raises RedisUnavailable, saying what to do."""
+    """A client that has answered once. Raises ConfigError or RedisUnavailable, saying what to do.
+
+    Neither quotes what the client library said: it may have stumbled over a part of the password.
+    """
+    url = settings.url.reveal()
     try:
-        redis: Redis = Redis.from_url(
-            settings.url.reveal(), socket_connect_timeout=5, health_check_interval=30
-        )
-    except ValueError as error:
-        raise ConfigError(
-            [f"redis.url: {error}; it looks like redis://host:port/0 or unix:///path"]
-        ) from error
+        where = endpoint.read(url, endpoint.REDIS)
+        redis: Redis = Redis.from_url(url, socket_connect_timeout=5, health_check_interval=30)
+    except ValueError:
+        raise _unusable_redis_url() from None
     try:
         await redis.ping()
     except (RedisError, OSError) as error:
+        if any(isinstance(cause, _REDIS_REFUSES_LOGIN) for cause in endpoint.causes(error)):
+            problem = "refuses the user or the password in redis.url: check both"
+        else:
+            why = endpoint.reason(error)
+            problem = f"does not answer ({why}): check that it is running and that redis.url is right"
+    except (TypeError, ValueError):  # an option that the library does not have
         await redis.aclose()
-        raise RedisUnavailable(
-            f"Redis does not answer ({error}): check that it is running and that redis.url is right"
-        ) from error
-    return redis
+        raise _unusable_redis_url() from None
+    else:
+        return redis
+    await redis.aclose()
+    place = ",".join(map(str, where.addresses)) or "this machine"
+    raise RedisUnavailable(f"Redis at {place} {problem}")
+
+
+def _unusable_redis_url() -> ConfigError:
+    return ConfigError([f"redis.url: it is not a URL that can be used: write {config.RedisUrl.form}"])
 
 
 async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:

@@ -13,11 +13,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
+from zmartd import endpoint
 from zmartd.errors import ZmartdError
 
 ENVIRONMENT_PREFIX = "ZMARTD_"
@@ -92,6 +93,41 @@ class SharedSecret(Secret):
             raise ValueError(f"it repeats itself and could be guessed; {remedy}")
 
 
+class Url(Secret):
+    """Where a server is, with what its user or key may be. Raises ValueError, which quotes nothing of it."""
+
+    __slots__ = ()
+    schemes: ClassVar[tuple[str, ...]]
+    form: ClassVar[str]
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        try:
+            endpoint.read(value, self.schemes)
+        except endpoint.UnreadableUrl:
+            raise ValueError(
+                f"write {self.form}, with special characters of names and passwords percent-encoded"
+            ) from None
+
+
+class PostgresUrl(Url):
+    __slots__ = ()
+    schemes = endpoint.POSTGRES
+    form = "postgresql://user:password@host:port/database"
+
+
+class RedisUrl(Url):
+    __slots__ = ()
+    schemes = endpoint.REDIS
+    form = "redis://user:password@host:port/0, rediss:// for TLS, or unix:///path"
+
+
+class RpcUrl(Url):
+    __slots__ = ()
+    schemes = endpoint.RPC
+    form = "https://host/path"
+
+
 def _is(description: str) -> Meta:
     return Meta(description=description)
 
@@ -128,8 +164,8 @@ class Operator(Struct, frozen=True, kw_only=True):
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    url: Annotated[Secret, _is("where Postgres is: postgresql://user:password@host:port/database")] = Secret(
-        "postgresql://localhost:5432/zmartd"
+    url: Annotated[PostgresUrl, _is("where Postgres is: postgresql://user:password@host:port/database")] = (
+        PostgresUrl("postgresql://localhost:5432/zmartd")
     )
     pool_size: Annotated[
         int, Meta(ge=3, le=1_000), _is("the most connections this daemon opens; it needs three at least")
@@ -138,13 +174,13 @@ class Database(Struct, frozen=True, kw_only=True):
 
 
 class Redis(Struct, frozen=True, kw_only=True):
-    url: Annotated[Secret, _is("where Redis or Valkey is: redis://host:port/0 or unix:///path")] = Secret(
+    url: Annotated[RedisUrl, _is("where Redis or Valkey is: redis://host:port/0 or unix:///path")] = RedisUrl(
         "redis://localhost:6379/0"
     )
 
 
 class Solana(Struct, frozen=True, kw_only=True):
-    rpc_url: Annotated[Secret, _is("the Solana JSON-RPC endpoint; may carry an API key")] = Secret(
+    rpc_url: Annotated[RpcUrl, _is("the Solana JSON-RPC endpoint; may carry an API key")] = RpcUrl(
         "http://127.0.0.1:8899"
     )
     cluster: Annotated[

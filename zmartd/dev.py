@@ -113,8 +113,8 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
         await _start_together(stack, postgres, valkey, chain)
         settings = msgspec.structs.replace(
             _settings(directory, port, operator_port, chain.endpoints.rpc_url, webhook_secret),
-            database=config.Database(url=config.Secret(postgres.dsn)),
-            redis=config.Redis(url=config.Secret(valkey.url)),
+            database=config.Database(url=config.PostgresUrl(postgres.dsn)),
+            redis=config.Redis(url=config.RedisUrl(valkey.url)),
         )
         progress("bringing the database up to date")
         await migrate(postgres.dsn)
@@ -191,7 +191,7 @@ def _settings(
         server=config.Server(port=port, environment="development"),
         operator=config.Operator(port=operator_port),
         solana=config.Solana(
-            rpc_url=config.Secret(rpc_url),
+            rpc_url=config.RpcUrl(rpc_url),
             cluster="localnet",
             authority_keypair_path=str(directory / "authority.json"),
         ),

@@ -262,14 +262,14 @@ class System:
             server=config.Server(port=self._port, environment="development", shutdown_seconds=3.0),
             operator=config.Operator(port=0),
             database=config.Database(
-                url=config.Secret(
+                url=config.PostgresUrl(
                     f"postgresql://zmartd@127.0.0.1:{self.database_door.port}/zmartd?sslmode=disable"
                 ),
                 statement_timeout_seconds=3.0,
             ),
-            redis=config.Redis(url=config.Secret(f"redis://127.0.0.1:{self.redis_door.port}/0")),
+            redis=config.Redis(url=config.RedisUrl(f"redis://127.0.0.1:{self.redis_door.port}/0")),
             solana=config.Solana(
-                rpc_url=config.Secret(self.rpc_url),
+                rpc_url=config.RpcUrl(self.rpc_url),
                 cluster="localnet",
                 authority_keypair_path=str(self.directory / "authority.json"),
                 timeout_seconds=4.0,

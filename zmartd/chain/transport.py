@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from ipaddress import ip_address
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -18,6 +16,7 @@ from prometheus_client import Counter, Histogram
 from solana.rpc.providers.async_http import AsyncHTTPProvider
 from solders.rpc.requests import Body
 
+from zmartd import endpoint
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 
@@ -177,19 +176,18 @@ class Transport:
 def endpoint_name(url: str) -> str:
     """Scheme, host and port: what may be shown of an RPC URL, whose rest may be a key."""
     try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
+        read = endpoint.read(url, endpoint.RPC)
+    except endpoint.UnreadableUrl:
         return "an invalid URL"
-    return f"{parts.scheme}://{parts.hostname or ''}{port}"
+    return f"{read.scheme}://{','.join(map(str, read.addresses))}"
 
 
 def _is_loopback(url: str) -> bool:
     try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
+        addresses = endpoint.read(url, endpoint.RPC).addresses
+    except endpoint.UnreadableUrl:
         return False
+    return bool(addresses) and all(address.is_local for address in addresses)
 
 
 def _method(body: Body) -> str:

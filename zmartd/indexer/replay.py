@@ -27,9 +27,11 @@ from zmartd.indexer.stretch import Survey
 from zmartd.indexer.truth import table_hashes
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import Message
+from zmartd.store.connecting import connect
 from zmartd.store.migrate import migrate
 from zmartd.store.pool import Database
 
+_CONNECT_SECONDS = 10.0
 _ATTEMPTS = 3
 """How often the two are brought level: while they are compared, the chain goes on."""
 
@@ -113,7 +115,7 @@ async def _empty_database(settings: config.Database) -> AsyncIterator[Database]:
     name = f"zmartd_replay_{secrets.token_hex(6)}"
     url = settings.url.reveal()
     own = config.Database(
-        url=config.Secret(_url_of(url, name)),
+        url=config.PostgresUrl(_url_of(url, name)),
         pool_size=2,
         statement_timeout_seconds=settings.statement_timeout_seconds,
     )
@@ -142,7 +144,7 @@ def _url_of(url: str, name: str) -> str:
 
 
 async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
+    connection = await connect(url, timeout_seconds=_CONNECT_SECONDS)
     try:
         await connection.execute(statement)
     finally:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, unquote, urlsplit
-
 import asyncpg
 
+from zmartd import endpoint
 from zmartd.errors import ZmartdError
 
 
@@ -46,43 +45,44 @@ standby does, and as hosts make a server do before its disk is full.
 def place(dsn: str) -> str:
     """Where a connection URL leads, as host:port/database: never its user or password."""
     try:
-        url = urlsplit(dsn)
-        host = parse_qs(url.query).get("host", [url.hostname or "localhost"])[0]
-        port = f":{url.port}" if url.port else ""
-    except ValueError:
+        url = endpoint.read(dsn, endpoint.POSTGRES)
+    except endpoint.UnreadableUrl:
         return "an unreadable database.url"
-    return f"{host}{port}/{unquote(url.path.lstrip('/')) or '(default database)'}"
+    hosts = ",".join(map(str, url.addresses)) or url.query.get("host", "localhost")
+    return f"{hosts}/{url.path or '(default database)'}"
 
 
 def unavailable(dsn: str, error: BaseException) -> DatabaseUnavailable:
     """The error to raise when Postgres at `dsn` does not answer; says which one, and what to do."""
-    reason = str(error).strip().splitlines()
     return DatabaseUnavailable(
-        f"Postgres at {place(dsn)} cannot be used ({reason[0] if reason else type(error).__name__}): "
+        f"Postgres at {place(dsn)} cannot be used ({endpoint.reason(error)}): "
         "check that it is running and that database.url is right",
         database=place(dsn),
     )
 
 
-REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
-"""What asyncpg raises when Postgres answers but knows no such user, password or database."""
+def refusal(dsn: str, error: BaseException) -> ZmartdError:
+    """The error to raise when a connection to `dsn` could not be opened for this reason.
 
-UNREADABLE_URL = (asyncpg.ClientConfigurationError, ValueError)
-"""What asyncpg raises for a connection URL that it cannot take apart."""
-
-
-def unreadable_url() -> DatabaseNotReady:
-    """The error to raise for such a URL; it quotes nothing, because a password may be what broke it."""
-    return DatabaseNotReady(
-        "database.url is not a Postgres URL: write postgresql://user:password@host:port/database, with "
-        "special characters of the password percent-encoded"
-    )
-
-
-def refused_login(dsn: str, error: BaseException) -> DatabaseNotReady:
-    """The error to raise when Postgres at `dsn` answers but does not let us in."""
-    return DatabaseNotReady(
-        f"Postgres at {place(dsn)} refuses the connection ({error}): check the user, the password and the "
-        "database name in database.url",
-        database=place(dsn),
-    )
+    It quotes neither the URL nor what Postgres or asyncpg said of it: a password may be what broke the URL,
+    or stand where the user's name belongs.
+    """
+    if isinstance(error, (OSError, *OUT_OF_ORDER)):
+        return unavailable(dsn, error)
+    where = place(dsn)
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        what = f"there is no such database as {where}: check the database name in database.url"
+    elif isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        what = f"Postgres at {where} refuses the user or the password in database.url: check both"
+    elif isinstance(error, ValueError):
+        what = (
+            "database.url is not a Postgres URL that can be used: write "
+            "postgresql://user:password@host:port/database, with special characters of the password "
+            "percent-encoded, and options that libpq has"
+        )
+    else:
+        what = (
+            f"Postgres at {where} refuses the connection ({endpoint.reason(error)}): check the options in "
+            "database.url, and Postgres' log"
+        )
+    return DatabaseNotReady(what, database=where)

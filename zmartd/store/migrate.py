@@ -13,15 +13,8 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
-from zmartd.store.errors import (
-    OUT_OF_ORDER,
-    REFUSED_LOGIN,
-    UNREADABLE_URL,
-    place,
-    refused_login,
-    unavailable,
-    unreadable_url,
-)
+from zmartd.store.connecting import connect
+from zmartd.store.errors import place
 
 SQL_DIRECTORY = Path(__file__).resolve().parents[1] / "sql"
 """Where the migrations are: package data, in a checkout through a link to the top `sql/`."""
@@ -143,14 +136,7 @@ async def _apply(connection: Connection, migration: Migration, where: str) -> No
 
 @asynccontextmanager
 async def _connected(dsn: str) -> AsyncIterator[Connection]:
-    try:
-        connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS)
-    except UNREADABLE_URL as error:
-        raise unreadable_url() from error
-    except REFUSED_LOGIN as error:
-        raise refused_login(dsn, error) from error
-    except (OSError, *OUT_OF_ORDER) as error:
-        raise unavailable(dsn, error) from error
+    connection = await connect(dsn, timeout_seconds=_CONNECT_SECONDS)
     try:
         yield connection
     finally:

@@ -13,17 +13,14 @@ from asyncpg import Connection
 from asyncpg.pool import PoolConnectionProxy
 
 from zmartd import config
+from zmartd.store.connecting import connect
 from zmartd.store.connections import Connections
 from zmartd.store.errors import (
     OUT_OF_ORDER,
-    REFUSED_LOGIN,
-    UNREADABLE_URL,
     DatabaseNotReady,
     DatabaseTimeout,
     place,
-    refused_login,
     unavailable,
-    unreadable_url,
 )
 from zmartd.store.reading import ACT_AS_SERVICE, Reading, Statements, act_as
 from zmartd.store.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
@@ -58,7 +55,7 @@ class Database:
         """
         dsn = settings.url.reveal()
         timeout_ms = str(int(settings.statement_timeout_seconds * 1000))
-        connect = partial(
+        open_connection = partial(
             _connect,
             dsn,
             command_timeout=settings.statement_timeout_seconds + _NETWORK_SECONDS,
@@ -69,17 +66,13 @@ class Database:
                 "timezone": "UTC",
             },
         )
-        connections = Connections(connect, settings.pool_size, _ACQUIRE_SECONDS)
+        connections = Connections(open_connection, settings.pool_size, _ACQUIRE_SECONDS)
         database = cls(connections, dsn)
         try:
             async with database.service():
                 return database
-        except BaseException as error:
+        except BaseException:
             connections.terminate()
-            if isinstance(error, UNREADABLE_URL):
-                raise unreadable_url() from error
-            if isinstance(error, REFUSED_LOGIN):
-                raise refused_login(dsn, error) from error
             raise
 
     async def close(self) -> None:
@@ -161,8 +154,11 @@ class Database:
 
 
 async def _connect(dsn: str, *, command_timeout: float, server_settings: dict[str, str]) -> Connection:
-    connection: Connection = await asyncpg.connect(
-        dsn, timeout=_ACQUIRE_SECONDS, command_timeout=command_timeout, server_settings=server_settings
+    connection = await connect(
+        dsn,
+        timeout_seconds=_ACQUIRE_SECONDS,
+        command_timeout=command_timeout,
+        server_settings=server_settings,
     )
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=str, decoder=exact_number, format="text"

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import asyncpg
 import pytest
 
-from zmartd.store.errors import place, unavailable
+from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable, place, refusal, unavailable
 
 
 @pytest.mark.parametrize(
@@ -12,12 +13,33 @@ from zmartd.store.errors import place, unavailable
         ("postgresql://zmartd:hunter2@db.example/zmart", "db.example/zmart"),
         ("postgresql://zmartd@/zmart?host=%2Frun%2Fzmartd", "/run/zmartd/zmart"),
         ("postgresql://localhost", "localhost/(default database)"),
+        ("postgresql://zmartd:hunter2@a:5433,b/zmart", "a:5433,b/zmart"),
         ("postgresql://zmartd:hunter2@db.example:notaport/zmart", "an unreadable database.url"),
+        ("postgresql://zmartd:12/34@db.example/zmart", "an unreadable database.url"),
     ],
 )
 def test_a_database_is_named_by_its_place_and_never_by_its_password(url, named):
     assert place(url) == named
-    error = unavailable(url, ConnectionRefusedError("connection refused"))
+    error = unavailable(url, ConnectionRefusedError("hunter2"))
     assert named in error.message
     assert "connection refused" in error.message
     assert "hunter2" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (asyncpg.InvalidPasswordError("hunter2"), DatabaseNotReady, "the user or the password"),
+        (asyncpg.InvalidCatalogNameError("hunter2"), DatabaseNotReady, "no such database as db/zmart"),
+        (asyncpg.ClientConfigurationError("hunter2"), DatabaseNotReady, "percent-encoded"),
+        (asyncpg.UndefinedObjectError("hunter2"), DatabaseNotReady, "(undefined object): check the options"),
+        (asyncpg.InterfaceError("hunter2"), DatabaseNotReady, "(interface): check the options"),
+        (asyncpg.CannotConnectNowError("hunter2"), DatabaseUnavailable, "(cannot connect now)"),
+        (TimeoutError("hunter2"), DatabaseUnavailable, "(timeout)"),
+    ],
+)
+def test_why_a_connection_was_not_opened_is_said_without_the_library_s_words(error, kind, said):
+    refused = refusal("postgresql://zmartd@db/zmart", error)
+    assert type(refused) is kind
+    assert said in refused.message
+    assert "hunter2" not in refused.message

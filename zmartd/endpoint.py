@@ -1,0 +1,137 @@
+"""Where a connection URL leads, and what may be said of it: never its user, its password or its key.
+
+Libraries take such URLs apart in ways of their own, and quote in their errors what they stumble over, which
+can be a part of a password. So a URL is read here first, strictly, and no library sees one that is not clear.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import ip_address
+from urllib.parse import parse_qsl, unquote
+
+from msgspec import Struct
+
+MAX_PORT = 65_535
+
+POSTGRES = ("postgresql", "postgres")
+REDIS = ("redis", "rediss", "unix")
+RPC = ("http", "https")
+"""The schemes that each of them has."""
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._%-]*)(?::([0-9]{1,5}))?")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Where a word of a class's name ends and the next begins."""
+_END_OF_AUTHORITY = re.compile(r"[/?#]")
+
+
+class UnreadableUrl(ValueError):
+    """The URL can be read in more than one way, or in none."""
+
+
+class Address(Struct, frozen=True):
+    """A host name, an IP address or the directory of a Unix socket; and the port, when one is given."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.port else host
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what is sent there never leaves this machine."""
+        return self.host.startswith("/") or is_loopback(self.host)
+
+
+class Endpoint(Struct, frozen=True):
+    """A connection URL that has been read."""
+
+    scheme: str
+    addresses: tuple[Address, ...]
+    """Empty when the URL names no host."""
+    path: str
+    """Decoded, without the first slash."""
+    query: Mapping[str, str]
+    """May hold a password or a key."""
+
+
+def read(url: str, schemes: Collection[str]) -> Endpoint:
+    """Read a URL of one of these schemes. Raises UnreadableUrl, which quotes nothing.
+
+    Special characters of a user, password or key have to be percent-encoded: where they are not, a library
+    may take the password's end for the host.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme not in schemes or not separator or any(character <= " " for character in url):
+        raise UnreadableUrl
+    cut = _END_OF_AUTHORITY.search(rest)
+    authority, tail = (rest[: cut.start()], rest[cut.start() :]) if cut else (rest, "")
+    if authority.count("@") > 1 or "@" in tail or "#" in tail:
+        raise UnreadableUrl
+    path, _, query = tail.partition("?")
+    addresses = _addresses(authority.rpartition("@")[2])
+    values = dict(parse_qsl(query, keep_blank_values=True))
+    return Endpoint(scheme, addresses, unquote(path.removeprefix("/")), values)
+
+
+def _addresses(text: str) -> tuple[Address, ...]:
+    found = []
+    for one in text.split(",") if text else ():
+        match = _HOST_AND_PORT.fullmatch(one)
+        port = int(match[2]) if match and match[2] else None
+        if match is None or (port or 0) > MAX_PORT:
+            raise UnreadableUrl
+        host = unquote(match[1].strip("[]"))
+        if match[1].startswith("[") and not _is_ip_address(host):
+            raise UnreadableUrl
+        if host:
+            found.append(Address(host, port))
+    return tuple(found)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address is this machine for certain, without asking anybody."""
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    return _is_ip_address(host) and ip_address(host).is_loopback
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection failed, in words that nothing of a URL went into.
+
+    They are the operating system's or the TLS library's where one of these is the cause, else those of the
+    exception's class: a library's message may quote what it was given.
+    """
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not valid: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS connection: {(cause.reason or 'failed').replace('_', ' ').lower()}"
+        if isinstance(cause, socket.gaierror):
+            return str(cause.strerror)
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno)
+    return _WORDS.sub(" ", type(error).__name__).lower().removesuffix(" error")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what raised it, what raised that, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
