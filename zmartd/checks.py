@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -11,7 +13,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from zmartd import config, endpoint
+from zmartd import config, endpoint, plaintext
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.idl import Idl, default_idl, load_idl
 from zmartd.chain.pdas import Pdas
@@ -20,6 +22,9 @@ from zmartd.chain.wire import UndecodableData
 from zmartd.clock import SystemClock
 from zmartd.config import ConfigError, Settings
 from zmartd.errors import ZmartdError
+from zmartd.http.auth.secrets import signing_secrets
+from zmartd.http.helius import require_webhook_secret
+from zmartd.private_file import ExposedFile, read_private
 from zmartd.store.migrate import pending
 from zmartd.store.pool import Database
 
@@ -32,6 +37,7 @@ _ACCOUNT_OVERHEAD_BYTES = 128
 """An account is exempt from rent when it holds two years' rent of its data and this much besides."""
 
 
+_NO_EVICTION = "noeviction"
 _REDIS_REFUSES_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
@@ -47,12 +53,24 @@ class WrongProgram(ZmartdError):
     code = "wrong_program"
 
 
+Verdict = Literal["ok", "warning", "failed"]
+
+
 class Finding(Struct, frozen=True):
     """One thing looked at. `detail` says what was found, or what to do when it is not ok."""
 
     name: str
-    ok: bool
+    verdict: Verdict
     detail: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the daemon can do its work: a warning does not keep it from that."""
+        return self.verdict != "failed"
+
+
+class _NotForCertain(Exception):
+    """Something that may be wrong; its text says what an operator should look at."""
 
 
 def idl_of(settings: config.Solana) -> Idl:
@@ -63,17 +81,12 @@ def idl_of(settings: config.Solana) -> Idl:
 
 
 def authority_of(settings: config.Solana) -> Keypair | None:
-    """The backend authority's key, or None when there is none. Raises ConfigError when it cannot be read."""
+    """The backend authority's key, or None when there is none.
+
+    Raises ConfigError when it cannot be read, or when others can read it, too.
+    """
     if settings.authority_keypair_path:
-        try:
-            return Keypair.from_json(Path(settings.authority_keypair_path).read_text(encoding="ascii"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                [
-                    f"solana.authority_keypair_path: {settings.authority_keypair_path} is no keypair file "
-                    f"({type(error).__name__}); `solana-keygen new --outfile FILE` makes one"
-                ]
-            ) from error
+        return _keypair(Path(settings.authority_keypair_path))
     secret = settings.authority_secret_key.reveal()
     if not secret:
         return None
@@ -83,6 +96,38 @@ def authority_of(settings: config.Solana) -> Keypair | None:
         raise ConfigError(
             ["solana.authority_secret_key: it is not the base58 form of a 64-byte secret key"]
         ) from error
+
+
+def _keypair(file: Path) -> Keypair:
+    try:
+        return Keypair.from_json(read_private(file))
+    except ExposedFile as error:
+        problem = f"others could sign as the authority: {error.message}"
+    except OSError as error:
+        problem = f"{file} cannot be read: {error.strerror}"
+    except ValueError:
+        problem = f"{file} is no keypair file; `solana-keygen new --outfile FILE` makes one"
+    raise ConfigError([f"solana.authority_keypair_path: {problem}"])
+
+
+def require_private_tls_keys(settings: Settings) -> None:
+    """Make sure that nobody else can read the keys of client certificates. Raises ConfigError."""
+    urls = (
+        ("database.url: sslkey", settings.database.url, endpoint.POSTGRES, "sslkey"),
+        ("redis.url: ssl_keyfile", settings.redis.url, endpoint.REDIS, "ssl_keyfile"),
+    )
+    problems = []
+    for name, url, schemes, option in urls:
+        file = endpoint.read(url.reveal(), schemes).query.get(option)
+        try:
+            if file:
+                read_private(Path(file))
+        except ExposedFile as error:
+            problems.append(f"{name}: {error.message}")
+        except (OSError, ValueError) as error:
+            problems.append(f"{name}: the file cannot be read ({endpoint.reason(error)})")
+    if problems:
+        raise ConfigError(problems)
 
 
 async def connect_redis(settings: config.Redis) -> Redis:
@@ -148,9 +193,14 @@ async def run(config_path: Path | None) -> list[Finding]:
         settings = config.load(config_path)
         idl = idl_of(settings.solana)
         authority = authority_of(settings.solana)
+        require_private_tls_keys(settings)
     except ZmartdError as error:
-        return [Finding("configuration", False, error.message)]
-    findings.append(Finding("configuration", True, f"environment {settings.server.environment}"))
+        return [Finding("configuration", "failed", error.message)]
+    findings.append(await _finding("configuration", lambda: _configuration(settings)))
+    exposed = config.exposed_secrets(config_path)
+    if exposed:
+        findings.append(Finding("configuration", "warning", exposed))
+    findings += [Finding(name, "warning", detail) for name, detail in plaintext.travels(settings)]
     findings.append(await _finding("database", lambda: _database(settings)))
     findings.append(await _finding("redis", lambda: _redis(settings)))
     async with Rpc(
@@ -167,9 +217,17 @@ async def run(config_path: Path | None) -> list[Finding]:
 
 async def _finding(name: str, look: Callable[[], Awaitable[str]]) -> Finding:
     try:
-        return Finding(name, True, await look())
+        return Finding(name, "ok", await look())
+    except _NotForCertain as doubt:
+        return Finding(name, "warning", str(doubt))
     except ZmartdError as error:
-        return Finding(name, False, error.message)
+        return Finding(name, "failed", error.message)
+
+
+async def _configuration(settings: Settings) -> str:
+    require_webhook_secret(settings)
+    signing_secrets(settings.auth)
+    return f"environment {settings.server.environment}"
 
 
 async def _database(settings: Settings) -> str:
@@ -183,8 +241,35 @@ async def _database(settings: Settings) -> str:
 
 async def _redis(settings: Settings) -> str:
     redis = await connect_redis(settings.redis)
-    await redis.aclose()
-    return "answers"
+    try:
+        policy = await _eviction_policy(redis)
+    finally:
+        await redis.aclose()
+    if policy is None:
+        raise _NotForCertain(
+            "answers, but shows its maxmemory-policy to this user neither in INFO nor in CONFIG GET: make "
+            "sure that it is noeviction"
+        )
+    if policy != _NO_EVICTION:
+        raise ZmartdError(
+            f"maxmemory-policy is {policy}: when memory is full, Redis drops sessions that were ended, task "
+            "locks and counts of requests, and goes on as if they had never been. "
+            f"`redis-cli CONFIG SET maxmemory-policy {_NO_EVICTION}`, and the same in redis.conf or the "
+            "provider's settings"
+        )
+    return f"answers, {policy}"
+
+
+async def _eviction_policy(redis: Redis) -> str | None:
+    """The server's maxmemory-policy. Hosted servers often refuse CONFIG; None when neither way shows it."""
+    with suppress(RedisError):
+        policy = (await redis.info("memory")).get("maxmemory_policy")
+        if policy:
+            return str(policy)
+    with suppress(RedisError):
+        for policy in (await redis.config_get("maxmemory-policy")).values():
+            return policy.decode() if isinstance(policy, bytes) else str(policy)
+    return None
 
 
 async def _rpc(rpc: Rpc) -> str:

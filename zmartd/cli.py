@@ -59,6 +59,9 @@ def serve(config_path: Path | None) -> None:
 
     settings = config.load(config_path)
     log.configure(settings.log.level, settings.log.format)
+    exposed = config.exposed_secrets(config_path)
+    if exposed:
+        log.get_logger(__name__).warning("config.exposed", problem=exposed)
     run(lambda: daemon.serve(settings))
 
 
@@ -173,16 +176,24 @@ def migrate(config_path: Path | None) -> None:
 @config_option
 @json_option
 def check(config_path: Path | None, as_json: bool) -> None:
-    """Look at everything the daemon depends on: each is ok, or a sentence says what to do."""
+    """Look at everything the daemon depends on: each is ok, or a sentence says what to do.
+
+    The exit status is 1 when something keeps the daemon from its work; a warning does not.
+    """
     from zmartd import checks, log
 
     log.configure("error", "console")
     findings = run(lambda: checks.run(config_path))
     if as_json:
-        click.echo(json.dumps([{"check": one.name, "ok": one.ok, "detail": one.detail} for one in findings]))
+        rows = [
+            {"check": one.name, "ok": one.ok, "verdict": one.verdict, "detail": one.detail}
+            for one in findings
+        ]
+        click.echo(json.dumps(rows))
     else:
+        marks = {"ok": "ok  ", "warning": "WARN", "failed": "FAIL"}
         for one in findings:
-            click.echo(f"{'ok  ' if one.ok else 'FAIL'}  {one.name:<14} {one.detail}")
+            click.echo(f"{marks[one.verdict]}  {one.name:<14} {one.detail}")
     sys.exit(0 if all(one.ok for one in findings) else 1)
 
 

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 
 from zmartd import endpoint
 from zmartd.errors import ZmartdError
+from zmartd.private_file import exposure
 
 ENVIRONMENT_PREFIX = "ZMARTD_"
 CONFIG_VARIABLE = "ZMARTD_CONFIG"
@@ -439,6 +440,22 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         raise ConfigError(problems)
     settings: Settings = _build(Settings, values)
     return settings
+
+
+def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
+    """What to do when others may read the file that `load` takes secrets from; None when all is well."""
+    file = _find(path, os.environ if environ is None else environ)
+    if file is None:
+        return None
+    problem = exposure(file, file.stat())
+    if problem is None:
+        return None
+    defaults = {one.name: one.default.reveal() for one in settings_table() if _is_secret(one)}
+    leaves = _leaves(_read(file), {one.name: one for one in settings_table()})
+    secret = [name for name, value in leaves if value != defaults.get(name, value)]
+    if not secret:
+        return None
+    return f"{problem}; it gives {', '.join(secret)}, which the environment can give instead"
 
 
 def to_toml(settings: Settings) -> str:

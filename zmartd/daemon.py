@@ -112,6 +112,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
     """
     idl = checks.idl_of(settings.solana)
     authority = checks.authority_of(settings.solana)
+    checks.require_private_tls_keys(settings)
     codec = Codec(idl)
     program = Program(idl, idl.program_id)
     parse = partial(parse_transaction, program_id=idl.program_id, codec=codec)

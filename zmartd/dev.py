@@ -27,10 +27,10 @@ from zmartd.embedded.demo.script import play as play_demo
 from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import LocalnetSettings, WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.embedded.private_file import write_private
 from zmartd.embedded.stack import Stack
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.errors import ZmartdError
+from zmartd.private_file import write_private
 from zmartd.store.migrate import migrate
 
 PROGRAM_ID = config.Solana().program_id

@@ -27,10 +27,10 @@ from zmartd.embedded.chain import EmbeddedChain
 from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.embedded.private_file import write_private
 from zmartd.embedded.process import child_setup
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.faults import Point
+from zmartd.private_file import write_private
 from zmartd.store.migrate import migrate
 
 SLOT_MILLISECONDS = 150

@@ -17,11 +17,11 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.actor import Actor
 from zmartd.embedded.demo.chain import LocalChain
 from zmartd.embedded.demo.trader import ApiRefused, Trader
-from zmartd.embedded.private_file import write_private
 from zmartd.embedded.stack import Stack
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.market.lmsr import SCALE
+from zmartd.private_file import write_private
 
 WALLETS_FILE = "actors.json"
 ACTORS = 6

@@ -1,0 +1,188 @@
+"""`zmartd check` on real servers: what fails, what is only named, and what to type."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from click.testing import CliRunner
+from redis import Redis
+from solders.keypair import Keypair
+
+from zmartd.cli import main
+
+Environment = dict[str, str | None]
+SHARED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+
+
+@pytest.fixture(autouse=True)
+def _untouched_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
+    yield
+    structlog.configure(**settings)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def environment(database_url: str, redis_url: str) -> Environment:
+    """The environment of a daemon for which all is well but the chain."""
+    ours: Environment = {name: None for name in os.environ if name.startswith(("ZMARTD_", "PG"))}
+    return ours | {
+        "ZMARTD_DATABASE_URL": database_url,
+        "ZMARTD_REDIS_URL": redis_url,
+        "ZMARTD_SOLANA_RPC_URL": "http://127.0.0.1:1",
+        "ZMARTD_SOLANA_TIMEOUT_SECONDS": "0.2",
+        "ZMARTD_AUTH_JWT_SECRET": SHARED,
+        "ZMARTD_HELIUS_AUTHORIZATION": SHARED[::-1],
+    }
+
+
+def check(environment: Environment) -> list[dict[str, Any]]:
+    result = CliRunner(env=environment).invoke(main, ["check", "--json"])
+    findings: list[dict[str, Any]] = json.loads(result.stdout)
+    assert result.exit_code == (0 if all(one["ok"] for one in findings) else 1)
+    assert all(one["ok"] == (one["verdict"] != "failed") for one in findings)
+    return findings
+
+
+def finding(environment: Environment, name: str, verdict: str) -> str:
+    [detail] = [
+        one["detail"] for one in check(environment) if (one["check"], one["verdict"]) == (name, verdict)
+    ]
+    return str(detail)
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url) as client:
+        yield client
+        client.config_set("maxmemory-policy", "noeviction")
+        client.acl_deluser("guest")
+
+
+def test_a_redis_that_keeps_what_it_is_given_is_fine(environment: Environment) -> None:
+    assert finding(environment, "redis", "ok") == "answers, noeviction"
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random", "volatile-lfu"])
+def test_a_redis_that_throws_keys_away_is_refused(
+    environment: Environment, redis: Redis, policy: str
+) -> None:
+    redis.config_set("maxmemory-policy", policy)
+    detail = finding(environment, "redis", "failed")
+    assert detail.startswith(f"maxmemory-policy is {policy}: ")
+    assert "`redis-cli CONFIG SET maxmemory-policy noeviction`" in detail
+
+
+@pytest.mark.parametrize("forbidden", ["-config", "-info"])
+def test_one_of_two_ways_to_the_policy_is_enough(
+    environment: Environment, redis: Redis, forbidden: str
+) -> None:
+    environment["ZMARTD_REDIS_URL"] = guest(environment, redis, forbidden)
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    assert "maxmemory-policy is allkeys-lru" in finding(environment, "redis", "failed")
+
+
+def test_a_policy_that_cannot_be_read_is_said_to_be_unknown(environment: Environment, redis: Redis) -> None:
+    environment["ZMARTD_REDIS_URL"] = guest(environment, redis, "-config", "-info")
+    assert "make sure that it is noeviction" in finding(environment, "redis", "warning")
+
+
+def guest(environment: Environment, redis: Redis, *forbidden: str) -> str:
+    """The URL for a user who may not give these commands."""
+    redis.execute_command("ACL", "SETUSER", "guest", "on", ">guest", "~*", "&*", "+@all", *forbidden)
+    return f"{environment['ZMARTD_REDIS_URL']}&username=guest&password=guest"
+
+
+def test_a_wrong_redis_password_is_said_to_be_wrong(environment: Environment, redis: Redis) -> None:
+    environment["ZMARTD_REDIS_URL"] = guest(environment, redis) + "x"
+    assert "refuses the user or the password in redis.url" in finding(environment, "redis", "failed")
+
+
+def test_plaintext_to_another_machine_is_named_and_fails_nothing(environment: Environment) -> None:
+    environment["ZMARTD_DATABASE_URL"] = "postgresql://zmartd:hunter2@192.0.2.1.invalid/zmart"
+    environment["ZMARTD_SOLANA_RPC_URL"] = "http://node.invalid/hunter2"
+    named = [one for one in check(environment) if one["verdict"] == "warning"]
+    assert [one["check"] for one in named] == ["database", "rpc"]
+    printed = CliRunner(env=environment).invoke(main, ["check"]).stdout
+    assert "WARN  database       what is sent to 192.0.2.1.invalid can be read and changed" in printed
+    assert "WARN  rpc            what is sent to node.invalid can be read and changed" in printed
+    assert "hunter2" not in printed
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_key_file_of_one_s_own_is_taken(environment: Environment, tmp_path: Path, mode: int) -> None:
+    environment["ZMARTD_SOLANA_AUTHORITY_KEYPAIR_PATH"] = str(key_file(tmp_path, mode))
+    assert finding(environment, "configuration", "ok") == "environment production"
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "tick", "audit"])
+def test_a_key_file_that_others_can_read_is_refused_by_every_command(
+    environment: Environment, tmp_path: Path, command: str
+) -> None:
+    file = key_file(tmp_path, 0o644)
+    environment["ZMARTD_SOLANA_AUTHORITY_KEYPAIR_PATH"] = str(file)
+    result = CliRunner(env=environment).invoke(main, [command])
+    assert result.exit_code == 1
+    assert f"`chmod 600 {file}`" in result.output
+
+
+def key_file(directory: Path, mode: int) -> Path:
+    file = directory / "authority.json"
+    file.write_text(Keypair().to_json())
+    file.chmod(mode)
+    return file
+
+
+def test_the_key_of_a_client_certificate_is_a_key_file_too(environment: Environment, tmp_path: Path) -> None:
+    key = key_file(tmp_path, 0o640)
+    environment["ZMARTD_DATABASE_URL"] = f"postgresql://127.0.0.1:1/zmart?sslkey={key}"
+    environment["ZMARTD_REDIS_URL"] = f"rediss://127.0.0.1:1/0?ssl_keyfile={key}"
+    detail = finding(environment, "configuration", "failed")
+    assert detail.splitlines() == [
+        f"database.url: sslkey: {key} is open to other users (mode 0640): `chmod 600 {key}`",
+        f"redis.url: ssl_keyfile: {key} is open to other users (mode 0640): `chmod 600 {key}`",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["ZMARTD_AUTH_JWT_SECRET", "ZMARTD_HELIUS_AUTHORIZATION"])
+def test_a_secret_without_which_nothing_starts_is_missed_before_the_start(
+    environment: Environment, missing: str
+) -> None:
+    environment[missing] = None
+    setting = missing.removeprefix("ZMARTD_").lower().replace("_", ".", 1)
+    assert finding(environment, "configuration", "failed").startswith(f"{setting}: ")
+
+
+def test_a_configuration_with_secrets_that_others_can_read_is_named(
+    environment: Environment, tmp_path: Path
+) -> None:
+    file = tmp_path / "zmartd.toml"
+    file.write_text(f"[server]\nport = 4001\n[auth]\njwt_secret = '{SHARED}'\n")
+    environment |= {"ZMARTD_AUTH_JWT_SECRET": None, "ZMARTD_CONFIG": str(file)}
+    file.chmod(0o600)
+    assert "warning" not in [one["verdict"] for one in check(environment)]
+    file.chmod(0o644)
+    detail = finding(environment, "configuration", "warning")
+    assert f"`chmod 600 {file}`; it gives auth.jwt_secret" in detail
+    serving = CliRunner(env=environment).invoke(main, ["serve"])
+    assert "config.exposed" in serving.output
+    assert SHARED not in detail + serving.output
+
+
+def test_a_configuration_without_secrets_may_be_read_by_everybody(
+    environment: Environment, tmp_path: Path
+) -> None:
+    file = tmp_path / "zmartd.toml"
+    file.write_bytes((Path(__file__).parents[2] / "zmartd.toml").read_bytes())
+    file.chmod(0o644)
+    findings = check(environment | {"ZMARTD_CONFIG": str(file)})
+    assert "warning" not in [one["verdict"] for one in findings]

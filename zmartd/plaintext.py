@@ -1,0 +1,45 @@
+"""What travels to another machine unencrypted, for whoever sits between to read and to change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from zmartd.config import Settings
+from zmartd.endpoint import POSTGRES, REDIS, RPC, Address, read
+
+_ENCRYPTING_SSL_MODES = frozenset({"require", "verify-ca", "verify-full"})
+"""The others, prefer among them, let anybody on the way ask for plaintext."""
+
+
+def travels(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:
+    """The dependencies that are spoken to in plaintext, each with what to do about it.
+
+    A machine in a private network is another machine, too. `environ` has the defaults that libpq takes there.
+    """
+    database = read(settings.database.url.reveal(), POSTGRES)
+    redis = read(settings.redis.url.reveal(), REDIS)
+    rpc = read(settings.solana.rpc_url.reveal(), RPC)
+    hosts = database.query.get("host") or environ.get("PGHOST", "")
+    servers = database.addresses or [Address(host) for host in hosts.split(",") if host]
+    ssl_mode = database.query.get("sslmode") or environ.get("PGSSLMODE")
+    found = []
+    if ssl_mode not in _ENCRYPTING_SSL_MODES:
+        remedy = "add sslmode=verify-full to database.url (require encrypts, but trusts any server)"
+        found.append(("database", servers, remedy))
+    if redis.scheme == "redis":
+        found.append(("redis", redis.addresses, "write rediss:// in redis.url"))
+    if rpc.scheme == "http":
+        found.append(("rpc", rpc.addresses, "write https:// in solana.rpc_url"))
+    return [(name, _warning(servers, remedy)) for name, servers, remedy in found if not _are_local(servers)]
+
+
+def _are_local(servers: Sequence[Address]) -> bool:
+    return all(server.is_local for server in servers)
+
+
+def _warning(servers: Sequence[Address], remedy: str) -> str:
+    return (
+        f"what is sent to {', '.join(map(str, servers))} can be read and changed on its way, passwords as "
+        f"well: {remedy}, or lead it through an encrypted network of your own"
+    )
