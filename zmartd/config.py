@@ -125,7 +125,7 @@ class RedisUrl(Url):
 
 class RpcUrl(Url):
     __slots__ = ()
-    schemes = endpoint.RPC
+    schemes = endpoint.HTTP
     form = "https://host/path"
 
 

@@ -20,7 +20,7 @@ MAX_PORT = 65_535
 
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix")
-RPC = ("http", "https")
+HTTP = ("http", "https")
 """The schemes that each of them has."""
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._%-]*)(?::([0-9]{1,5}))?")
@@ -101,6 +101,15 @@ def is_loopback(host: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     return _is_ip_address(host) and ip_address(host).is_loopback
+
+
+def leads_here(url: str) -> bool:
+    """Whether an HTTP URL leads to this machine for certain."""
+    try:
+        addresses = read(url, HTTP).addresses
+    except UnreadableUrl:
+        return False
+    return len(addresses) == 1 and is_loopback(addresses[0].host)
 
 
 def _is_ip_address(text: str) -> bool:

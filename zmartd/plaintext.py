@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from zmartd.config import Settings
-from zmartd.endpoint import POSTGRES, REDIS, RPC, Address, read
+from zmartd.endpoint import HTTP, POSTGRES, REDIS, Address, read
 
 _ENCRYPTING_SSL_MODES = frozenset({"require", "verify-ca", "verify-full"})
 """The others, prefer among them, let anybody on the way ask for plaintext."""
@@ -19,7 +19,7 @@ def travels(settings: Settings, environ: Mapping[str, str] = os.environ) -> list
     """
     database = read(settings.database.url.reveal(), POSTGRES)
     redis = read(settings.redis.url.reveal(), REDIS)
-    rpc = read(settings.solana.rpc_url.reveal(), RPC)
+    rpc = read(settings.solana.rpc_url.reveal(), HTTP)
     hosts = database.query.get("host") or environ.get("PGHOST", "")
     servers = database.addresses or [Address(host) for host in hosts.split(",") if host]
     ssl_mode = database.query.get("sslmode") or environ.get("PGSSLMODE")

@@ -102,7 +102,8 @@ class Transport:
         self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._decoder = msgspec.json.Decoder(_Answer)
         self._provider = AsyncHTTPProvider(url, timeout=timeout_seconds / 2)
-        if _is_loopback(url):  # a proxy that the environment names cannot reach this machine's own ports
+        if endpoint.leads_here(url):
+            # A proxy that the environment names cannot reach this machine's own ports.
             self._provider.session = httpx.AsyncClient(timeout=timeout_seconds / 2, trust_env=False)
 
     async def close(self) -> None:
@@ -176,18 +177,10 @@ class Transport:
 def endpoint_name(url: str) -> str:
     """Scheme, host and port: what may be shown of an RPC URL, whose rest may be a key."""
     try:
-        read = endpoint.read(url, endpoint.RPC)
+        read = endpoint.read(url, endpoint.HTTP)
     except endpoint.UnreadableUrl:
         return "an invalid URL"
     return f"{read.scheme}://{','.join(map(str, read.addresses))}"
-
-
-def _is_loopback(url: str) -> bool:
-    try:
-        addresses = endpoint.read(url, endpoint.RPC).addresses
-    except endpoint.UnreadableUrl:
-        return False
-    return bool(addresses) and all(address.is_local for address in addresses)
 
 
 def _method(body: Body) -> str:

@@ -19,6 +19,8 @@ class WebhookListener:
         self.authorizations: list[str | None] = []
         self.statuses: list[int] = []
         """What to answer to the coming requests; 200 when empty."""
+        self.location = ""
+        """Where answers with a status of redirection lead."""
         self._changed = asyncio.Condition()
 
     @property
@@ -35,7 +37,8 @@ class WebhookListener:
             self.deliveries.append(await request.json())
             self.authorizations.append(request.headers.get("Authorization"))
             self._changed.notify_all()
-        return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
+        headers = {"Location": self.location} if self.location else None
+        return web.Response(status=self.statuses.pop(0) if self.statuses else 200, headers=headers)
 
 
 @asynccontextmanager

@@ -136,8 +136,12 @@ def refusal(body: bytes, error: RpcError) -> bytes:
     """The same error for every request in the body."""
     request = orjson.loads(body)
     if isinstance(request, list):
-        return orjson.dumps([_failure(one.get("id"), error) for one in request])
-    return orjson.dumps(_failure(request.get("id"), error))
+        return orjson.dumps([_failure(_id(one), error) for one in request])
+    return orjson.dumps(_failure(_id(request), error))
+
+
+def _id(request: Any) -> Any:
+    return request.get("id") if isinstance(request, dict) else None
 
 
 def _default(parameter: inspect.Parameter, wanted: Any) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from aiohttp import web
 
+from zmartd.embedded.localnet.callers import Caller, NotForPages, caller_of, may_call, this_machine_only
 from zmartd.embedded.localnet.dispatch import Dispatcher, called_methods, refusal
 from zmartd.embedded.localnet.errors import NodeUnhealthy
 from zmartd.embedded.localnet.faults import Failure, FaultPlan
@@ -27,14 +30,19 @@ _CORS = {
 class HttpDoor:
     """Serves HTTP until it is closed. A WebSocket that knocks here is let in, too."""
 
-    def __init__(self, dispatcher: Dispatcher, faults: FaultPlan, websockets: WebSocketDoor) -> None:
-        self._dispatcher = dispatcher
+    def __init__(
+        self, methods: Mapping[str, Callable[..., Any]], faults: FaultPlan, websockets: WebSocketDoor
+    ) -> None:
+        self._dispatchers = {
+            caller: Dispatcher({name: method for name, method in methods.items() if may_call(caller, name)})
+            for caller in Caller
+        }
         self._faults = faults
         self._websockets = websockets
         self._closing = asyncio.Event()
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=MAX_BODY_BYTES)
+        application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[this_machine_only])
         application.router.add_post("/", self._call)
         application.router.add_options("/", self._preflight)
         application.router.add_get("/", self._look)
@@ -47,10 +55,14 @@ class HttpDoor:
 
     async def _call(self, request: web.Request) -> web.Response:
         body = await request.read()
+        caller = caller_of(request.headers)
+        refused = sorted(method for method in called_methods(body) if not may_call(caller, method))
+        if refused:
+            return _json(refusal(body, NotForPages.of(refused[0])), 403)
         failure = self._failure(body)
         if failure is not None and not self._faults.fails_after_answering:
             return await self._fail(request, body, failure)
-        answer = self._dispatcher.respond(body)
+        answer = self._dispatchers[caller].respond(body)
         if failure is not None:
             return await self._fail(request, body, failure)
         return _json(answer or b"")
@@ -86,5 +98,5 @@ class HttpDoor:
         return web.Response(text="ok", headers=_CORS)
 
 
-def _json(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json", headers=_CORS)
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json", headers=_CORS)

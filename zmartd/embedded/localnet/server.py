@@ -12,7 +12,6 @@ from solders.pubkey import Pubkey
 
 from zmartd.clock import Clock, SystemClock
 from zmartd.embedded.localnet.chain.bank import Bank
-from zmartd.embedded.localnet.dispatch import Dispatcher
 from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.http import HttpDoor
 from zmartd.embedded.localnet.ledger import Ledger
@@ -94,17 +93,15 @@ async def _started(
         subscriptions = Subscriptions(bank, asyncio.get_running_loop().call_soon)
         bank.observe(subscriptions)
         bank.observe(webhooks)
-        dispatcher = Dispatcher(
-            {
-                **AccountMethods(bank).table(),
-                **BlockMethods(bank).table(),
-                **NodeMethods(bank).table(),
-                **TransactionMethods(bank, faults).table(),
-                **CheatMethods(bank, faults, webhooks).table(),
-            }
-        )
+        methods = {
+            **AccountMethods(bank).table(),
+            **BlockMethods(bank).table(),
+            **NodeMethods(bank).table(),
+            **TransactionMethods(bank, faults).table(),
+            **CheatMethods(bank, faults, webhooks).table(),
+        }
         websockets = WebSocketDoor(subscriptions)
-        http = HttpDoor(dispatcher, faults, websockets)
+        http = HttpDoor(methods, faults, websockets)
         stack.push_async_callback(await _listen(http.application(), rpc_socket))
         stack.push_async_callback(await _listen(websockets.application(), ws_socket))
         stack.push_async_callback(http.close)
@@ -119,7 +116,7 @@ def _webhooks(settings: LocalnetSettings, faults: FaultPlan, clock: Clock) -> We
     try:
         return Webhooks(settings.webhooks, faults, clock)
     except ValueError as error:
-        raise LocalnetError(f"a webhook's accounts must be base58 addresses: {error}") from error
+        raise LocalnetError(f"a webhook of the localnet cannot be used: {error}") from error
 
 
 def _bank(settings: LocalnetSettings, ledger: Ledger, clock: Clock) -> Bank:

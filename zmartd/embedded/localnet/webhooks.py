@@ -7,11 +7,14 @@ on its way when the process ends is lost too.
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import aiohttp
 import orjson
+from aiohttp import AddrInfoType
 from solders.pubkey import Pubkey
 
 from zmartd.clock import Clock
@@ -20,6 +23,7 @@ from zmartd.embedded.localnet.chain.records import Landed
 from zmartd.embedded.localnet.encoding import transaction_json, version_json
 from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.settings import WebhookTarget
+from zmartd.endpoint import is_loopback, leads_here
 from zmartd.log import get_logger
 
 RETRIES = 3
@@ -35,12 +39,19 @@ log = get_logger(__name__)
 
 
 class _Target:
+    """Raises ValueError when the URL leads to another machine, or an account is not an address."""
+
     def __init__(self, settings: WebhookTarget) -> None:
+        if not leads_here(settings.url):
+            raise ValueError("url: expected http://127.0.0.1:PORT/PATH, or another loopback address")
         self.url = settings.url
         self.headers = {"Content-Type": "application/json"}
         if settings.authorization is not None:
             self.headers["Authorization"] = settings.authorization
-        self._accounts = frozenset(Pubkey.from_string(address) for address in settings.accounts)
+        try:
+            self._accounts = frozenset(map(Pubkey.from_string, settings.accounts))
+        except ValueError as error:
+            raise ValueError(f"accounts: {error}") from None
 
     def wants(self, transaction: Landed) -> bool:
         return not self._accounts.isdisjoint(transaction.keys)
@@ -50,7 +61,7 @@ class Webhooks:
     """Posts to targets; an observer of the bank. Use as an async context manager."""
 
     def __init__(self, targets: Iterable[WebhookTarget], faults: FaultPlan, clock: Clock) -> None:
-        """Raises ValueError when a target's account is not an address."""
+        """Raises ValueError when a target leads to another machine, or its account is not an address."""
         self._targets = {target: _Target(target) for target in targets}
         self._faults = faults
         self._clock = clock
@@ -59,7 +70,7 @@ class Webhooks:
 
     async def __aenter__(self) -> Webhooks:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, socket_factory=loopback_socket),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=ANSWER_SECONDS),
         )
         return self
@@ -72,7 +83,7 @@ class Webhooks:
         await self._session.close()
 
     def add(self, target: WebhookTarget) -> None:
-        """Deliver to `target` from now on. Raises ValueError when one of its accounts is not an address."""
+        """Deliver to `target` from now on. Raises ValueError as the constructor does."""
         self._targets[target] = _Target(target)
 
     def remove(self, url: str) -> int:
@@ -136,12 +147,25 @@ class Webhooks:
         """Why it failed, or an empty text; and whether there is nothing more to try."""
         assert self._session is not None
         try:
-            async with self._session.post(target.url, data=body, headers=target.headers) as response:
+            # A redirection would be a way to another machine.
+            async with self._session.post(
+                target.url, data=body, headers=target.headers, allow_redirects=False
+            ) as response:
                 if response.status < 300:
                     return "", True
                 return f"answered {response.status}", response.status in _NOT_RETRIED
         except (aiohttp.ClientError, TimeoutError) as error:
             return type(error).__name__, False
+
+
+def loopback_socket(destination: AddrInfoType) -> socket.socket:
+    """A socket to connect to `destination` with. Raises OSError when that is not this machine: where a name
+    leads is up to whoever answers for it, each time anew.
+    """
+    family, kind, protocol, _, address = destination
+    if not is_loopback(str(address[0])):
+        raise OSError(errno.EACCES, "webhooks go to this machine only")
+    return socket.socket(family, kind, protocol)
 
 
 def raw_webhook_json(transaction: Landed) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import WSMsgType, web
 
+from zmartd.embedded.localnet.callers import this_machine_only
 from zmartd.embedded.localnet.dispatch import Dispatcher
 from zmartd.embedded.localnet.methods.subscribing import SubscriptionMethods
 from zmartd.embedded.localnet.subscriptions import Subscriptions
@@ -27,7 +28,7 @@ class WebSocketDoor:
         self._sockets: set[web.WebSocketResponse] = set()
 
     def application(self) -> web.Application:
-        application = web.Application()
+        application = web.Application(middlewares=[this_machine_only])
         application.router.add_get("/", self.handle)
         return application
 

@@ -128,7 +128,7 @@ class CheatMethods:
         try:
             self._webhooks.add(webhook)
         except ValueError as error:
-            raise InvalidParams(f"Invalid params: webhook: accounts: {error}.") from None
+            raise InvalidParams(f"Invalid params: webhook: {error}.") from None
         return True
 
     def remove_webhook(self, webhook: WebhookUrl) -> Any:
