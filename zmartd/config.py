@@ -153,6 +153,11 @@ class Server(Struct, frozen=True, kw_only=True):
         10.0
     )
 
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Whether this is a development daemon, which no other machine can reach."""
+        return self.environment == "development" and endpoint.is_loopback(self.host)
+
 
 class Operator(Struct, frozen=True, kw_only=True):
     host: Annotated[

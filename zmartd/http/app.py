@@ -10,6 +10,7 @@ from zmartd.http.deliveries import Deliveries, Refusals
 from zmartd.http.hot.answers import HotAnswers
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain
+from zmartd.http.middleware.own_host import for_own_host
 from zmartd.http.middleware.rate_limit import RateLimit
 from zmartd.http.rate_limits import RateLimiter
 from zmartd.http.routes import MACHINES, setup_routes
@@ -33,5 +34,6 @@ def setup(app: web.Application) -> None:
     authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
     browsers = setup_routes(app)
     log = AccessLog(clock, quiet=machines)
-    app[keys.AROUND] = chain(clock, log, authenticator, limit, browsers)
+    around = chain(clock, log, authenticator, limit, browsers)
+    app[keys.AROUND] = for_own_host(around) if app[keys.SERVER].is_for_this_machine else around
     app.on_cleanup.append(log.close)

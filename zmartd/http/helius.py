@@ -28,8 +28,6 @@ SIGNATURE_HEADER = "x-helius-signature"
 Delivery = dict[str, Any] | list[dict[str, Any]]
 """One transaction or several, raw: as `getTransaction` of a node shows them."""
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
 
 class Received(Struct, frozen=True):
     """The acknowledgement: the delivery is committed and will be applied, whatever happens to this daemon."""
@@ -78,8 +76,7 @@ def require_webhook_secret(settings: Settings) -> None:
     Without a secret the webhook is open, which only a development daemon on the loopback address may be.
     Raises ConfigError.
     """
-    local = settings.server.environment == "development" and settings.server.host in _LOOPBACK
-    if not local and not Credentials(settings.helius).configured:
+    if not settings.server.is_for_this_machine and not Credentials(settings.helius).configured:
         raise ConfigError(
             [
                 "helius.authorization: set it to the Authorization value that the webhook was registered "
