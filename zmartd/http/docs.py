@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import distribution
 from pathlib import Path
 
 from aiohttp import web
@@ -12,6 +11,9 @@ from msgspec import Struct
 from zmartd.http import keys
 from zmartd.http.operation import Operation, Raw
 from zmartd.http.unchanging import Unchanging
+
+SWAGGER_UI = Path(__file__).with_name("swagger_ui")
+"""Files of npm's swagger-ui-dist, unchanged, with the VERSION and the SHA256SUMS they came with."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -58,8 +60,8 @@ class Document(Struct, frozen=True):
 
 
 def _bundled(name: str) -> bytes:
-    """A file of Swagger UI's own build."""
-    return Path(str(distribution("swagger-ui-py").locate_file(f"swagger_ui/static/{name}"))).read_bytes()
+    """A file of Swagger UI's own build, as scripts/fetch-swagger-ui put it there."""
+    return (SWAGGER_UI / name).read_bytes()
 
 
 _DOCUMENTS = (
