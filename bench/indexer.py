@@ -39,8 +39,6 @@ from zmartd.clock import SystemClock
 from zmartd.daemon import Core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.http import keys
-from zmartd.http.server import Runner
 from zmartd.indexer.inbox import transactions_of
 from zmartd.indexer.reconcile import Reconciler
 from zmartd.store import inbox
@@ -293,7 +291,7 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
 async def listening(core: Core) -> AsyncIterator[int]:
     """The daemon's whole application on a port of its own."""
     app = daemon.application(core)
-    runner = Runner(app, app[keys.AROUND], access_log=None, shutdown_timeout=5)
+    runner = daemon.runner_of(app, core.settings.server)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -149,6 +149,16 @@ class Server(Struct, frozen=True, kw_only=True):
         "http://localhost:3001",
     )
     max_body_bytes: Annotated[Bytes, _is("the largest request body outside the webhook")] = 65_536
+    max_connections: Annotated[Count, _is("connections in all, WebSockets among them")] = 10_000
+    max_connections_per_ip: Annotated[Count, _is("connections one address, or IPv6 /64, may hold")] = 200
+    head_seconds: Annotated[Seconds, _is("how long a connection's first request head may take to arrive")] = (
+        15.0
+    )
+    body_seconds: Annotated[Seconds, _is("how long a request's body may take to arrive")] = 30.0
+    answer_seconds: Annotated[Seconds, _is("how long a caller may take to read an answer")] = 60.0
+    keepalive_seconds: Annotated[
+        Seconds, _is("how long a connection may wait for its next request; longer than a proxy keeps it")
+    ] = 75.0
     shutdown_seconds: Annotated[Seconds, _is("how long running requests may take to finish at shutdown")] = (
         10.0
     )
@@ -265,7 +275,7 @@ class RateLimits(Struct, frozen=True, kw_only=True):
 class Realtime(Struct, frozen=True, kw_only=True):
     max_connections_per_ip: Annotated[Count, _is("WebSocket connections one address may hold")] = 10
     max_messages_per_minute: Annotated[
-        Count, _is("messages one WebSocket connection may send in a minute")
+        Count, _is("frames of any kind one WebSocket connection may send in a minute")
     ] = 100
     max_message_bytes: Annotated[Bytes, _is("the largest message a WebSocket client may send")] = 4_096
     max_subscriptions: Annotated[Count, _is("markets one WebSocket connection may subscribe to")] = 200

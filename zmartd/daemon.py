@@ -29,7 +29,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import ChainTransaction, RawJson, parse_transaction
 from zmartd.clock import Clock, SystemClock
-from zmartd.config import Settings
+from zmartd.config import Server, Settings
 from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.app import setup
@@ -41,6 +41,8 @@ from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.client_address import TrustedProxies
+from zmartd.http.connection_limits import ConnectionLimits, raise_descriptor_limit
+from zmartd.http.deadlines import Deadlines
 from zmartd.http.health import Dependency, Health
 from zmartd.http.helius import require_webhook_secret
 from zmartd.http.lookups import Lookups
@@ -347,8 +349,7 @@ async def _listening(
     app: web.Application, section: str, host: str, port: int, settings: Settings
 ) -> AsyncIterator[None]:
     """`app` answers there, as `section` of the settings says, for the length of a block."""
-    seconds = settings.server.shutdown_seconds
-    runner = Runner(app, app[keys.AROUND], access_log=None, shutdown_timeout=seconds)
+    runner = runner_of(app, settings.server)
     await runner.setup()
     try:
         try:
@@ -361,6 +362,20 @@ async def _listening(
         yield
     finally:
         await runner.cleanup()
+
+
+def runner_of(app: web.Application, settings: Server) -> Runner:
+    """What runs one of the daemon's applications, within limits of its own."""
+    clock = SystemClock()
+    proxies = TrustedProxies(settings.trusted_proxies)
+    return Runner(
+        app,
+        app[keys.AROUND],
+        ConnectionLimits(settings, proxies, clock, raise_descriptor_limit()),
+        Deadlines(settings, clock),
+        access_log=None,
+        shutdown_timeout=settings.shutdown_seconds,
+    )
 
 
 def _health(core: Core) -> Health:

@@ -188,7 +188,7 @@ def _settings(
 ) -> config.Settings:
     """The defaults, with what makes a life on one machine quick to watch."""
     return config.Settings(
-        server=config.Server(port=port, environment="development"),
+        server=config.Server(port=port, environment="development", max_connections_per_ip=10_000),
         operator=config.Operator(port=operator_port),
         solana=config.Solana(
             rpc_url=config.RpcUrl(rpc_url),

@@ -56,6 +56,11 @@ class TrustedProxies:
             address = claimed
         return _network(address) if isinstance(address, IPv6Address) else str(address)
 
+    def trusts(self, peer: str | None) -> bool:
+        """Whether the other end of a connection is a proxy of ours."""
+        address = _address(peer or "")
+        return address is not None and self._trusts(address)
+
     def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)
 

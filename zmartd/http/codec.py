@@ -26,7 +26,12 @@ _DECODER = msgspec.json.Decoder()
 
 def json_response(body: Any, status: int = 200) -> web.Response:
     """`body` (structs, or lists of them) as a JSON answer."""
-    return web.Response(body=_ENCODER.encode(body), status=status, content_type="application/json")
+    return web.Response(body=encoded(body), status=status, content_type="application/json")
+
+
+def encoded(body: Any) -> bytes:
+    """`body` (structs, or lists of them) as JSON."""
+    return _ENCODER.encode(body)
 
 
 BODY = web.RequestKey("body", bytes)

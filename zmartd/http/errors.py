@@ -15,7 +15,7 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.errors import SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.lookups import LookupsExhausted
-from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
+from zmartd.http.ws.errors import TooManyConnections, TooManyMessages, UpgradeRequired
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.inbox import MalformedDelivery
 from zmartd.store.decisions import AlreadyDecided
@@ -77,6 +77,18 @@ class InvalidHttp(ZmartdError):
     """The request is not one that HTTP/1.1 allows here."""
 
     code = "invalid_http"
+
+
+class RequestTooSlow(ZmartdError):
+    """The request's body took too long to arrive: send it again, at once."""
+
+    code = "request_too_slow"
+
+
+class ServerFull(ZmartdError):
+    """There are too many connections: close some, or connect again later."""
+
+    code = "server_full"
 
 
 class CorsRefused(ZmartdError):
@@ -236,6 +248,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     TransactionNotFound: 404,
     MethodNotAllowed: 405,
     WebhookTooSlow: 408,
+    RequestTooSlow: 408,
     MarketPending: 409,
     MarketIdTaken: 409,
     TooManyPendingMarkets: 409,
@@ -261,7 +274,9 @@ STATUS: Mapping[type[ZmartdError], int] = {
     TooManyConnections: 429,
     TooManyPending: 429,
     WebhookRefusedTooOften: 429,
+    TooManyMessages: 429,
     Unexpected: 500,
+    ServerFull: 503,
     DatabaseUnavailable: 503,
     DatabaseTimeout: 503,
     DatabaseNotReady: 503,

@@ -1,7 +1,13 @@
-"""The connections of the daemon's server: what no application gets to see is answered as the API answers."""
+"""The daemon's HTTP server: its connections, how many there are, and how long each step may take.
+
+What no application gets to see is answered as the API answers: requests that are not HTTP, connections that
+are too many, bodies that come too slowly.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import BaseTransport, Transport
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -10,9 +16,12 @@ from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooL
 from aiohttp.typedefs import Middleware
 
 from zmartd.http.codec import json_response
-from zmartd.http.errors import InvalidHttp, Unexpected, body_of
+from zmartd.http.connection_limits import ConnectionLimits
+from zmartd.http.deadlines import Deadlines, Step
+from zmartd.http.errors import InvalidHttp, RequestTooSlow, ServerFull, Unexpected, body_of
 from zmartd.http.middleware import access_log
 from zmartd.http.middleware.security_headers import secure
+from zmartd.http.raw_answer import raw_answer
 from zmartd.log import get_logger
 
 _OF_THE_CALLER = (HttpProcessingError, web.RequestPayloadError)
@@ -21,11 +30,82 @@ log = get_logger(__name__)
 
 
 class Connection(web.RequestHandler):
-    """A connection whose malformed requests get the one shape of errors, and are no errors of ours."""
+    """One connection. Malformed requests get the one shape of errors, and are no errors of ours."""
 
-    __slots__ = ()
+    __slots__ = ("_screen", "_server", "peer", "waits")
 
     new_request_id = staticmethod(access_log.numbered())
+
+    def __init__(self, server: Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
+        self._screen: Callable[[bytes], bool] | None = None
+        self.waits = (Step.NONE, 0, 0.0)
+        self.peer: Transport | None = None
+        """The transport for as long as it exists; aiohttp lets go of it when it begins to close."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        self.peer = cast("Transport", transport)
+        if self._server.limits.admit(self.peer):
+            super().connection_made(transport)
+            return
+        self.peer.write(raw_answer(ServerFull(), self.new_request_id()))
+        self.force_close()
+        self.peer.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.peer is not None:
+            self._server.limits.leave(self.peer)
+            self.peer = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._screen is not None and not self._passes(data):
+            if self.peer is not None:
+                self.peer.pause_reading()
+            return
+        super().data_received(data)
+
+    def screen_frames(self, screen: Callable[[bytes], bool]) -> None:
+        """Show `screen` all that comes behind an upgrade first. What it says no to is not read.
+
+        Raises what `screen` raises about that which has come already.
+        """
+        self._screen = screen
+        if self._message_tail:
+            screen(self._message_tail)
+
+    def _passes(self, data: bytes) -> bool:
+        return self._screen is not None and not self._close and self._screen(data)
+
+    @property
+    def step(self) -> tuple[Step, int]:
+        """What the connection waits for, and in which of its requests."""
+        return self._step(), self._request_count
+
+    def _step(self) -> Step:
+        if self._screen is not None:
+            return Step.NONE  # a WebSocket has its own heartbeat
+        request = self._current_request
+        if request is None and self._request_count == 0:
+            return Step.HEAD
+        if request is not None and not request.content.is_eof():
+            return Step.BODY
+        if self.peer is not None and self.peer.get_write_buffer_size():
+            return Step.ANSWER
+        return Step.NONE
+
+    def expire(self, step: Step) -> None:
+        """Let go of a peer that takes too long; one that sends its body too slowly is told so."""
+        if self.peer is None:
+            return
+        request = self._current_request
+        has_said_nothing = request is not None and request.writer.output_size == 0 and not self._force_close
+        if step is Step.BODY and has_said_nothing:
+            self.peer.write(raw_answer(RequestTooSlow(), self.new_request_id()))
+            self.force_close()
+        else:
+            self.peer.abort()
 
     def handle_error(
         self,
@@ -56,8 +136,17 @@ class Connection(web.RequestHandler):
             super().log_exception(*args, **kw)
 
 
+def connection_of(request: web.BaseRequest) -> Connection:
+    """The connection that a request came by."""
+    connection = request.protocol
+    assert isinstance(connection, Connection), "the server of this module makes no others"
+    return connection
+
+
 class Server(web.Server):
-    """Makes the connections."""
+    """Makes the connections, within `limits`."""
+
+    limits: ConnectionLimits
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, **self._kwargs)
@@ -73,14 +162,34 @@ class Runner(web.AppRunner):
     them away: a megabyte from anybody at all then held the event loop up for a second.
     """
 
-    def __init__(self, app: web.Application, around: Middleware, **options: Any) -> None:
-        super().__init__(app, auto_decompress=False, **options)
+    def __init__(
+        self,
+        app: web.Application,
+        around: Middleware,
+        limits: ConnectionLimits,
+        deadlines: Deadlines,
+        **options: Any,
+    ) -> None:
+        super().__init__(app, auto_decompress=False, keepalive_timeout=deadlines.keepalive_seconds, **options)
         self._around = around
+        self._limits = limits
+        self._deadlines = deadlines
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         handle = cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", self._handle)
-        return Server(handle, request_factory=made.request_factory, **made._kwargs)
+        server = Server(handle, request_factory=made.request_factory, **made._kwargs)
+        server.limits = self._limits
+        sweep = self._deadlines.run(lambda: cast("list[Connection]", server.connections))
+        self._sweeping = asyncio.create_task(sweep, name="deadlines")
+        return server
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         """What an application does with a request that has no middlewares."""

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiohttp import web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Middleware
 
+from zmartd import config
+from zmartd.clock import SystemClock
 from zmartd.http import keys
+from zmartd.http.client_address import TrustedProxies
+from zmartd.http.connection_limits import ConnectionLimits
+from zmartd.http.deadlines import Deadlines
 from zmartd.http.server import Runner
+
+PLENTY = config.Server(max_connections=3_000, max_connections_per_ip=3_000)
 
 
 class Served(TestServer):
     """A server of an application that has AROUND."""
 
+    def __init__(self, app: web.Application, settings: config.Server = PLENTY, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._settings = settings
+
     async def _make_runner(self, **options: Any) -> Runner:
-        return Runner(self.app, self.app[keys.AROUND], **options)
+        return served_by(self.app, self.app[keys.AROUND], self._settings, **options)
+
+
+def served_by(
+    app: web.Application, around: Middleware, settings: config.Server = PLENTY, **options: Any
+) -> Runner:
+    """What runs an application, within the limits of `settings`."""
+    clock = SystemClock()
+    limits = ConnectionLimits(settings, TrustedProxies(settings.trusted_proxies), clock, 4_096)
+    return Runner(app, around, limits, Deadlines(settings, clock), **options)

@@ -11,9 +11,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from structlog.testing import capture_logs
 
+from tests.integration.http.served import served_by
 from zmartd.http.codec import json_response
 from zmartd.http.middleware.security_headers import HEADERS
-from zmartd.http.server import Runner
 
 HEAD = b"Host: localhost\r\nConnection: close\r\n"
 
@@ -34,7 +34,7 @@ async def nothing(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def port() -> AsyncIterator[int]:
     app = web.Application()
     app.add_routes([web.get("/", answer), web.post("/", answer), web.get("/broken", broken)])
-    runner = Runner(app, nothing, access_log=None)
+    runner = served_by(app, nothing, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]

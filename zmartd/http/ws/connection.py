@@ -14,8 +14,13 @@ from zmartd.errors import ZmartdError
 from zmartd.http.auth.errors import Unauthorized
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Session
-from zmartd.http.ws.errors import InvalidMessage, MarketIdRequired, TokenRequired, UnknownAction
-from zmartd.http.ws.limits import MessageAllowance
+from zmartd.http.ws.errors import (
+    InvalidMessage,
+    MarketIdRequired,
+    TokenRequired,
+    TooManyMessages,
+    UnknownAction,
+)
 from zmartd.http.ws.signed_in import SignedIn
 from zmartd.market.ids import is_market_id
 from zmartd.realtime import frames
@@ -24,6 +29,7 @@ from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
 
 MAX_NAME_LENGTH = 128
+POLICY_VIOLATION = 1008
 
 
 class ClientMessage(Struct, frozen=True):
@@ -48,7 +54,6 @@ class Connection:
         hub: Hub,
         sessions: Sessions,
         signed_in: SignedIn,
-        allowance: MessageAllowance,
         clock: Clock,
     ) -> None:
         self._response = response
@@ -56,7 +61,6 @@ class Connection:
         self._hub = hub
         self._sessions = sessions
         self._signed_in = signed_in
-        self._allowance = allowance
         self._clock = clock
 
     async def run(self, client_id: str, token: str | None) -> None:
@@ -86,7 +90,6 @@ class Connection:
         if kind not in {WSMsgType.TEXT, WSMsgType.BINARY}:
             return
         try:
-            self._allowance.take()
             if kind is WSMsgType.BINARY:
                 raise InvalidMessage
             message = _DECODER.decode(data)
@@ -124,6 +127,11 @@ class Connection:
         self.trust(True)
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
         self._send(frames.authenticated(session.wallet, expires_at, self._now()))
+
+    def refuse_frames(self, error: TooManyMessages) -> None:
+        """End the connection of a client that sends too many frames."""
+        self._refuse(error)
+        self._client.close(POLICY_VIOLATION, error.code)
 
     def _refuse(self, error: ZmartdError) -> None:
         self._send(frames.error(error.message, error.code, self._now()))

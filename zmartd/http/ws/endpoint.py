@@ -13,9 +13,11 @@ from zmartd.http.auth.identity import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.client_address import client_of
 from zmartd.http.errors import RouteNotFound
+from zmartd.http.server import connection_of
 from zmartd.http.ws.connection import Connection
-from zmartd.http.ws.errors import UpgradeRequired
-from zmartd.http.ws.limits import MessageAllowance, Seats
+from zmartd.http.ws.errors import TooManyMessages, UpgradeRequired
+from zmartd.http.ws.limits import FrameAllowance, Seats
+from zmartd.http.ws.meter import FrameMeter
 from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
 from zmartd.http.ws.signed_in import SignedIn
 from zmartd.log import get_logger
@@ -27,6 +29,30 @@ INTERNAL_ERROR = 1011
 log = get_logger(__name__)
 
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
+
+
+class Screen:
+    """Lets a client's bytes through to the parser for as long as it sends no more frames than it may.
+
+    `refuse` is told once when it does. Raises TooManyMessages while there is nobody to be told.
+    """
+
+    def __init__(self, allowance: FrameAllowance) -> None:
+        self._meter = FrameMeter(allowance.take)
+        self._refused = False
+        self.refuse: Callable[[TooManyMessages], None] | None = None
+
+    def __call__(self, data: bytes) -> bool:
+        if self._refused:
+            return False
+        try:
+            self._meter.feed(data)
+        except TooManyMessages as error:
+            self._refused = True
+            if self.refuse is None:
+                raise
+            self.refuse(error)
+        return not self._refused
 
 
 class WebSocketEndpoint:
@@ -52,10 +78,12 @@ class WebSocketEndpoint:
         self._seats = Seats(settings.max_connections_per_ip)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections."""
+        """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections, TooManyMessages."""
         if not _wants_upgrade(request):
             raise UpgradeRequired
         with self._seats.seat(client_of(request)), _connections.track_inprogress():
+            screen = Screen(FrameAllowance(self._settings.max_messages_per_minute, self._clock))
+            connection_of(request).screen_frames(screen)
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
                 max_msg_size=self._settings.max_message_bytes,
@@ -64,7 +92,8 @@ class WebSocketEndpoint:
             )
             await response.prepare(request)
             if request.transport is not None:
-                await self._converse(request, response, TransportOutlet(response, request.transport))
+                outlet = TransportOutlet(response, request.transport)
+                await self._converse(request, response, outlet, screen)
             return response
 
     async def serve_root(self, request: web.Request) -> web.StreamResponse:
@@ -85,7 +114,11 @@ class WebSocketEndpoint:
         self._hub.close(GOING_AWAY, "the server is restarting; connect again")
 
     async def _converse(
-        self, request: web.Request, response: web.WebSocketResponse, outlet: TransportOutlet
+        self,
+        request: web.Request,
+        response: web.WebSocketResponse,
+        outlet: TransportOutlet,
+        screen: Screen,
     ) -> None:
         client = self._hub.connect(outlet)
         connection = Connection(
@@ -94,9 +127,9 @@ class WebSocketEndpoint:
             hub=self._hub,
             sessions=self._sessions,
             signed_in=self._signed_in,
-            allowance=MessageAllowance(self._settings.max_messages_per_minute, self._clock),
             clock=self._clock,
         )
+        screen.refuse = connection.refuse_frames
         try:
             await connection.run(self._new_client_id(), _token(request))
         except Exception:

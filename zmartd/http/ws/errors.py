@@ -42,6 +42,6 @@ class TokenRequired(ZmartdError):
 
 
 class TooManyMessages(ZmartdError):
-    """Too many messages within a minute; this one was ignored."""
+    """Too many frames within a minute, control frames among them: connect again later and send fewer."""
 
     code = "too_many_messages"

@@ -1,4 +1,4 @@
-"""How many connections an address may hold, and how many messages a connection may send."""
+"""How many connections a caller may hold, and how many frames a connection may send."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ WINDOW_SECONDS = 60.0
 
 
 class Seats:
-    """The connections that each address holds on this daemon."""
+    """The connections that each caller holds on this daemon."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def seat(self, address: str) -> Iterator[None]:
-        """Hold one of the seats of `address`. Raises TooManyConnections when all are taken."""
-        if self._taken[address] >= self._limit:
+    def seat(self, caller: str) -> Iterator[None]:
+        """Hold one of the seats of `caller`. Raises TooManyConnections when all are taken."""
+        if self._taken[caller] >= self._limit:
             raise TooManyConnections(limit=self._limit)
-        self._taken[address] += 1
+        self._taken[caller] += 1
         try:
             yield
         finally:
-            self._taken[address] -= 1
-            if not self._taken[address]:
-                del self._taken[address]
+            self._taken[caller] -= 1
+            if not self._taken[caller]:
+                del self._taken[caller]
 
 
-class MessageAllowance:
-    """The messages that one connection may still send in the current minute."""
+class FrameAllowance:
+    """The frames that one connection may still send in the current minute."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
         self._limit = limit
@@ -43,11 +43,11 @@ class MessageAllowance:
         self._left = limit
 
     def take(self) -> None:
-        """Count one message. Raises TooManyMessages."""
+        """Count one frame. Raises TooManyMessages."""
         now = self._clock.monotonic()
         if now >= self._window_ends:
             self._window_ends = now + WINDOW_SECONDS
             self._left = self._limit
         if self._left == 0:
-            raise TooManyMessages(retry_after_seconds=round(self._window_ends - now, 1))
+            raise TooManyMessages(limit=self._limit)
         self._left -= 1

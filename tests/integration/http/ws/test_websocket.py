@@ -166,12 +166,13 @@ async def test_a_message_that_is_too_large_ends_the_connection(start: StartDaemo
     assert (await until_closed(socket))[0] == 1009
 
 
-async def test_who_sends_too_many_messages_is_told_so_and_they_are_ignored(start: StartDaemon) -> None:
+async def test_a_client_that_sends_too_many_messages_is_told_so_and_closed(start: StartDaemon) -> None:
     socket = await connect(await start(Realtime(max_messages_per_minute=2)))
     for _ in range(2):
         assert (await subscribe(socket))["type"] == "market_state"
     answer = await subscribe(socket, "*")
     assert (answer["type"], answer["data"]["code"]) == ("error", "too_many_messages")
+    assert (await until_closed(socket))[0] == 1008
 
 
 async def test_who_subscribes_too_often_is_told_so(daemon: Daemon) -> None:

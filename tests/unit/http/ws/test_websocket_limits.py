@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zmartd.http.ws.errors import TooManyConnections, TooManyMessages
-from zmartd.http.ws.limits import MessageAllowance, Seats
+from zmartd.http.ws.limits import FrameAllowance, Seats
 
 
 class Stopwatch:
@@ -39,15 +39,15 @@ def test_a_seat_is_free_again_after_a_failure() -> None:
         pass
 
 
-def test_a_connection_may_send_so_many_messages_a_minute() -> None:
+def test_a_connection_may_send_so_many_frames_a_minute() -> None:
     clock = Stopwatch()
-    allowance = MessageAllowance(2, clock)
+    allowance = FrameAllowance(2, clock)
     allowance.take()
     clock.now += 59.5
     allowance.take()
     with pytest.raises(TooManyMessages) as refusal:
         allowance.take()
-    assert refusal.value.details == {"retry_after_seconds": 0.5}
+    assert refusal.value.details == {"limit": 2}
     clock.now += 0.5
     allowance.take()
     allowance.take()

@@ -1,0 +1,119 @@
+"""One stranger's WebSocket that sends as much as it can: it is closed, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from asyncio import StreamReader, StreamWriter
+
+import pytest
+from websocket_daemon import MARKET, Daemon, StartDaemon
+
+from tests.unit.http.ws.test_frame_meter import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+from zmartd.config import Realtime
+
+ALLOWED = 20
+FEW = Realtime(max_messages_per_minute=ALLOWED)
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
+)
+ENDLESS = frame(TEXT, b"begin", final=False) + frame(CONTINUATION, final=False) * 999
+FLOODS = {
+    "pings": frame(PING, b"{}") * 1_000,
+    "pongs": frame(PONG) * 1_000,
+    "texts": frame(TEXT, b"{}") * 1_000,
+    "empty texts": frame(TEXT) * 1_000,
+    "bytes": frame(BINARY, b"{}") * 1_000,
+    "fragments that never end": ENDLESS,
+    "unmasked frames": frame(TEXT, b"{}", masked=False) * 1_000,
+    "subscriptions": frame(TEXT, b'{"action":"subscribe","market_id":"%s"}' % MARKET.encode()) * 1_000,
+}
+
+
+async def opened(daemon: Daemon, behind: bytes = b"") -> tuple[StreamReader, StreamWriter]:
+    server = daemon.client.server
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(UPGRADE + behind)
+    return reader, writer
+
+
+async def close_code(reader: StreamReader) -> int | None:
+    """The code of the server's close frame, if one comes before it is gone."""
+    received = b""
+    async with asyncio.timeout(20):
+        try:
+            while chunk := await reader.read(4_096):
+                received += chunk
+        except ConnectionError:
+            pass
+    at = received.rfind(b"\x88")
+    return int.from_bytes(received[at + 2 : at + 4], "big") if at >= 0 else None
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_a_client_that_sends_more_frames_than_it_may_is_closed(
+    start: StartDaemon, flood: bytes
+) -> None:
+    daemon = await start(FEW)
+    reader, writer = await opened(daemon)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(flood)
+    assert await close_code(reader) == 1008
+    writer.close()
+
+
+async def test_as_many_frames_as_allowed_close_nothing(start: StartDaemon) -> None:
+    daemon = await start(FEW)
+    reader, writer = await opened(daemon)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(frame(PING) * (ALLOWED - 1))
+    writer.write(frame(TEXT, b'{"action":"subscribe","market_id":"*"}'))
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"Subscribed to all markets")
+    writer.close()
+
+
+async def test_a_flood_that_comes_with_the_upgrade_is_refused_with_it(start: StartDaemon) -> None:
+    daemon = await start(FEW)
+    reader, writer = await opened(daemon, frame(PING) * 5_000)
+    async with asyncio.timeout(20):
+        head = await reader.readuntil(b"\r\n")
+    assert head.startswith((b"HTTP/1.1 429", b"HTTP/1.1 101"))
+    if head.startswith(b"HTTP/1.1 101"):
+        assert await close_code(reader) == 1008
+    writer.close()
+
+
+async def test_what_a_closed_client_goes_on_sending_is_not_read_and_its_socket_is_soon_gone(
+    start: StartDaemon,
+) -> None:
+    daemon = await start(FEW)
+    reader, writer = await opened(daemon)
+    await reader.readuntil(b"\r\n\r\n")
+    sent = 0
+    async with asyncio.timeout(30):
+        try:
+            while True:
+                writer.write(FLOODS["pings"])
+                sent += len(FLOODS["pings"])
+                await writer.drain()
+        except ConnectionError:
+            pass
+    # The socket's buffers on both sides take some; nothing takes more.
+    assert sent < 20_000_000
+
+
+async def test_others_are_served_while_one_floods(start: StartDaemon) -> None:
+    daemon = await start(FEW)
+    good = await daemon.client.ws_connect("/ws")
+    await good.receive_json()
+    flooding = [await opened(daemon) for _ in range(5)]
+    for _, writer in flooding:
+        writer.write(FLOODS["fragments that never end"] * 50)
+    await good.send_json({"action": "subscribe", "market_id": MARKET})
+    async with asyncio.timeout(20):
+        assert (await good.receive_json())["type"] == "market_state"
+    for reader, writer in flooding:
+        assert await close_code(reader) in {1008, None}
+        writer.close()
