@@ -87,5 +87,9 @@ def raise_descriptor_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard in {soft, resource.RLIM_INFINITY}:
         return soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # a sandbox may forbid it
+        log.warning("http.descriptors_not_raised", descriptors=soft, reason=type(error).__name__)
+        return soft
     return hard
