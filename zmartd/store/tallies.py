@@ -23,6 +23,16 @@ select vote.user_wallet as wallet,
                 where held.user_wallet = vote.user_wallet and held.trades_count > 0) as has_traded
   from proposal_votes as vote where vote.market_id = $1 order by vote.user_wallet
 """
+_HOLDERS_WHO_VOTED = """
+select vote.user_wallet as wallet, vote.source = 'chain' as on_chain, vote.vote,
+       coalesce(position.shares_yes, 0) as shares_yes, coalesce(position.shares_no, 0) as shares_no,
+       coalesce(position.total_invested, 0) as total_invested,
+       coalesce(position.trades_count, 0) as trades_count
+  from dispute_votes as vote
+  join dispute_electorate as held using (market_id, user_wallet)
+  left join user_positions as position using (market_id, user_wallet)
+ where vote.market_id = $1 order by vote.user_wallet
+"""
 _COUNT_PROPOSAL = """
 update vote_tallies as tally
    set yes = counted.yes, no = counted.no, not_counted = counted.others, counted_at = now()
@@ -101,6 +111,19 @@ async def lock(connection: Connection, kind: VoteKind, market_id: str) -> None:
     await connection.execute(_LOCK, market_id, kind)
 
 
+class HolderWhoVoted(Struct, frozen=True):
+    """A holder's vote on a dispute, and its position, as the index has them."""
+
+    wallet: str
+    on_chain: bool
+    """Whether the vote was cast by a transaction, not through the API."""
+    vote: bool
+    shares_yes: int
+    shares_no: int
+    total_invested: int
+    trades_count: int
+
+
 async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally:
     """Close the vote; a tally that is open already stays as it is.
 
@@ -117,6 +140,12 @@ async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally
 async def voters(connection: Connection, market_id: str) -> list[Voter]:
     """Everybody who voted on a proposal. Takes a service transaction."""
     return [Voter(**dict(row)) for row in await connection.fetch(_VOTERS, market_id)]
+
+
+async def holders_who_voted(connection: Connection, market_id: str) -> list[HolderWhoVoted]:
+    """The votes on a dispute that count. Takes a service transaction."""
+    rows = await connection.fetch(_HOLDERS_WHO_VOTED, market_id)
+    return [HolderWhoVoted(**dict(row)) for row in rows]
 
 
 async def count_proposal(connection: Connection, market_id: str, eligible: Sequence[str]) -> Tally | None:

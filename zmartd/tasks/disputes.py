@@ -8,21 +8,20 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from zmartd import config
-from zmartd.chain.program import Program
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import share_bps
 from zmartd.store import decisions, due, tallies
 from zmartd.store.decisions import MarketDecision
-from zmartd.store.pool import Database
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, ChainMarket, Protocol
 from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
 from zmartd.tasks.carrying_out import as_decided, require_decision
+from zmartd.tasks.context import TaskContext
 from zmartd.tasks.notices import Notices
+from zmartd.tasks.verification import require_on_chain
 
 AWAITING: Final = Gauge(
     "zmartd_disputes_awaiting_decision", "Disputes whose votes decide nothing, so that an admin has to."
@@ -50,20 +49,14 @@ class Disputes:
     all other cases the market stays DISPUTED until an admin decides. A decision is carried out at once.
     """
 
-    def __init__(
-        self,
-        voting: config.Voting,
-        database: Database,
-        program: Program,
-        authority: Authority,
-        notices: Notices,
-    ) -> None:
-        self._voting = voting
-        self._database = database
-        self._program = program
+    def __init__(self, context: TaskContext, authority: Authority, notices: Notices) -> None:
+        self._voting = context.voting
+        self._database = context.database
+        self._rpc = context.rpc
+        self._program = context.program
         self._authority = authority
         self._notices = notices
-        self._ballots = Ballots(VoteKind.DISPUTE, database, authority)
+        self._ballots = Ballots(VoteKind.DISPUTE, context.database, authority)
 
     async def run(self, protocol: Protocol) -> list[Action]:
         opened_until = protocol.before(protocol.config.dispute_period)
@@ -78,14 +71,21 @@ class Disputes:
                 return self._as_decided(market, decision)
             return await self._as_voted(market, tally, protocol)
 
-        actions = await self._ballots.settle(market_ids, self._count, decide, protocol)
+        async def count(market_id: str) -> Tally | None:
+            if market_id not in decided:
+                await self._verify(market_id)
+            async with self._database.service() as connection:
+                return await tallies.count_dispute(connection, market_id)
+
+        actions = await self._ballots.settle(market_ids, count, decide, protocol)
         AWAITING.set(sum(one.action == AWAIT for one in actions))
         ANNOUNCED.set(sum(one.action == ANNOUNCE for one in actions))
         return actions
 
-    async def _count(self, market_id: str) -> Tally | None:
+    async def _verify(self, market_id: str) -> None:
         async with self._database.service() as connection:
-            return await tallies.count_dispute(connection, market_id)
+            holders = await tallies.holders_who_voted(connection, market_id)
+        await require_on_chain(self._rpc, self._program, market_id, holders)
 
     def _as_decided(self, market: ChainMarket, decided: MarketDecision) -> Motion:
         decision = decided.decision

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from zmartd import config
-from zmartd.chain.program import Program
 from zmartd.chain.sender import TransactionFailed
 from zmartd.market import lifecycle, votes
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due
 from zmartd.store.due import PetitionedMarket
-from zmartd.store.pool import Database
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
+from zmartd.tasks.context import TaskContext
 from zmartd.tasks.each import each_market
 
 ACTION = "initiate_dispute"
@@ -23,12 +21,10 @@ class Petitions:
     Enough are `dispute_petition_bps` of the stake, or of the holders with at least `min_stake_lamports`.
     """
 
-    def __init__(
-        self, voting: config.Voting, database: Database, program: Program, authority: Authority
-    ) -> None:
-        self._voting = voting
-        self._database = database
-        self._program = program
+    def __init__(self, context: TaskContext, authority: Authority) -> None:
+        self._voting = context.voting
+        self._database = context.database
+        self._program = context.program
         self._authority = authority
 
     async def run(self, protocol: Protocol) -> list[Action]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from solders.pubkey import Pubkey
 
-from zmartd import config
 from zmartd.chain.accounts import GlobalConfig
-from zmartd.chain.program import Program
-from zmartd.chain.rpc import Rpc
 from zmartd.market import votes
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import due, tallies
-from zmartd.store.pool import Database
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, ChainMarket, Protocol
 from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
+from zmartd.tasks.context import TaskContext
 
 
 class Proposals:
@@ -29,15 +26,13 @@ class Proposals:
     the vote, and reports in each run that the admin's approval is missing.
     """
 
-    def __init__(
-        self, voting: config.Voting, database: Database, rpc: Rpc, program: Program, authority: Authority
-    ) -> None:
-        self._voting = voting
-        self._database = database
-        self._rpc = rpc
-        self._program = program
+    def __init__(self, context: TaskContext, authority: Authority) -> None:
+        self._voting = context.voting
+        self._database = context.database
+        self._rpc = context.rpc
+        self._program = context.program
         self._authority = authority
-        self._ballots = Ballots(VoteKind.PROPOSAL, database, authority)
+        self._ballots = Ballots(VoteKind.PROPOSAL, context.database, authority)
 
     async def run(self, protocol: Protocol) -> list[Action]:
         threshold_bps = protocol.config.proposal_approval_threshold

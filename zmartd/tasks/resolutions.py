@@ -13,18 +13,16 @@ from typing import Final
 from prometheus_client import Gauge
 from solders.instruction import Instruction
 
-from zmartd import config
-from zmartd.chain.program import Program
 from zmartd.chain.sender import TransactionFailed
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver, last_call_at
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, due
 from zmartd.store.decisions import MarketDecision
-from zmartd.store.pool import Database
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.carrying_out import as_decided, require_decision
+from zmartd.tasks.context import TaskContext
 from zmartd.tasks.disputes import AWAIT
 from zmartd.tasks.each import each_market
 from zmartd.tasks.notices import Notices
@@ -37,17 +35,10 @@ STRANGERS: Final = Gauge(
 class Resolutions:
     """Watches over resolutions that neither a market's creator nor a trusted resolver made."""
 
-    def __init__(
-        self,
-        voting: config.Voting,
-        database: Database,
-        program: Program,
-        authority: Authority,
-        notices: Notices,
-    ) -> None:
-        self._trusted = voting.trusted_resolvers
-        self._database = database
-        self._program = program
+    def __init__(self, context: TaskContext, authority: Authority, notices: Notices) -> None:
+        self._trusted = context.voting.trusted_resolvers
+        self._database = context.database
+        self._program = context.program
         self._authority = authority
         self._notices = notices
 

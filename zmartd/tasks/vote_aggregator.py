@@ -34,14 +34,13 @@ class VoteAggregator:
     async def run(self) -> list[Action]:
         """Raises NoAuthority, WrongAuthority, ProgramNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
-        database, program, voting = self._context.database, self._context.program, self._context.voting
-        notices = Notices(database, self._context.bus)
+        notices = Notices(self._context.database, self._context.bus)
         protocol = await authority.protocol()
         parts = {
-            "proposals": Proposals(voting, database, self._context.rpc, program, authority).run(protocol),
-            "disputes": Disputes(voting, database, program, authority, notices).run(protocol),
-            "petitions": Petitions(voting, database, program, authority).run(protocol),
-            "resolutions": Resolutions(voting, database, program, authority, notices).run(protocol),
+            "proposals": Proposals(self._context, authority).run(protocol),
+            "disputes": Disputes(self._context, authority, notices).run(protocol),
+            "petitions": Petitions(self._context, authority).run(protocol),
+            "resolutions": Resolutions(self._context, authority, notices).run(protocol),
         }
         outcomes = await asyncio.gather(*parts.values(), return_exceptions=True)
         actions: list[Action] = []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from solders.keypair import Keypair
 from world import (
     AUTHORITY,
     DISPUTE_PERIOD_SECONDS,
@@ -184,6 +185,34 @@ async def test_votes_by_api_and_on_the_chain_are_one_electorate_and_the_first_co
     (action,) = await run(world)
     assert action.detail.startswith("1 of 3 wallets")
     assert (await world.account(market_id)).final_outcome is True
+
+
+@pytest.mark.parametrize(
+    ("forged", "liar", "voters"),
+    [
+        ("a position", HOLDERS[4], [*HOLDERS[:2], HOLDERS[4]]),
+        ("a stake", HOLDERS[0], HOLDERS[:2]),
+        ("a vote", HOLDERS[2], HOLDERS[:2]),
+    ],
+)
+async def test_what_is_not_on_the_chain_decides_nothing(
+    world: World, forged: str, liar: Keypair, voters: list[Keypair]
+) -> None:
+    """Whoever holds the webhook's credential has the index believe for a while what it likes."""
+    market_id = await world.disputed(SOL, SOL, SOL)
+    lie = await world.forge(market_id, liar, forged)
+    for voter in voters:
+        await world.vote(VoteKind.DISPUTE, market_id, voter, True)
+    await world.travel(DISPUTE_PERIOD_SECONDS)
+
+    for _ in range(2):
+        (refused,) = await run(world)
+        assert (refused.action, refused.ok) == ("count", False)
+        assert "voters have not on the chain what the index has of them" in refused.detail
+    assert await world.states(market_id) == (DISPUTED, DISPUTED)
+    await world.own.fetcher.indexer.undo([lie])
+    (settled,) = await run(world)
+    assert settled.detail.startswith("2 of 2 wallets")
 
 
 async def test_votes_are_counted_a_dispute_period_after_the_dispute_not_after_the_resolution(

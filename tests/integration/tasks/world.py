@@ -20,19 +20,22 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from zmartd import config
+from zmartd.chain import events
 from zmartd.chain.accounts import MarketAccount
 from zmartd.chain.assemble import sign
 from zmartd.chain.codec import Codec
+from zmartd.chain.events import ProgramEvent
 from zmartd.chain.idl import default_idl
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
-from zmartd.chain.transactions import parse_transaction
+from zmartd.chain.transactions import ChainTransaction, EventRecord, parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.present import Present
+from zmartd.indexer.recording import Recorded
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
@@ -254,8 +257,18 @@ class World:
         for vote in [True] * yes + [False] * no:
             voter = keypair(f"voter {next(self._wallets)}")
             if lamports:
-                await self.cheat("surfnet_setAccount", str(voter.pubkey()), {"lamports": lamports})
+                await self.give(voter, lamports)
             await self.vote(VoteKind.PROPOSAL, market_id, voter, vote)
+
+    async def give(self, wallet: Keypair, lamports: int) -> None:
+        """Let a wallet hold so much, and return when confirmed blocks show it."""
+        address = wallet.pubkey()
+        await self.cheat("surfnet_setAccount", str(address), {"lamports": lamports})
+
+        async def arrived() -> bool:
+            return (await self.own.rpc.balances_at_once([address]))[address] == lamports
+
+        await self.until(arrived)
 
     async def vote_on_dispute(self, market_id: str, *votes: bool) -> None:
         """HOLDERS vote through the API, one after the other."""
@@ -279,6 +292,38 @@ class World:
         wallet = str(holder.pubkey())
         async with self.database.caller(Caller(wallet)) as connection:
             await dispute_requests.request(connection, market_id, wallet)
+
+    async def forge(self, market_id: str, wallet: Keypair, what: str) -> Recorded:
+        """Have the index believe an event that is not on the chain: a position, more stake, or a vote."""
+        raw, user = bytes.fromhex(market_id), wallet.pubkey()
+        ((slot,),) = await self.fetch(
+            "select slot from market_events where market_id = $1 and event_type = 'MarketResolved'", market_id
+        )
+        shares, cost, price = 10**9, 10**12, 5 * 10**8
+        said: tuple[ProgramEvent, ...] = {
+            "a position": (events.SharesBought(raw, user, True, shares, cost, price, 1),),
+            "a stake": (
+                events.SharesBought(raw, user, True, shares, cost, price, 1),
+                events.SharesSold(raw, user, True, shares, 1, price, 1),
+            ),
+            "a vote": (events.DisputeVoteSubmitted(raw, user, False, 1),),
+        }[what]
+        lie = ChainTransaction(
+            signature=str(wallet.sign_message(what.encode())),
+            slot=slot,
+            block_time=1,
+            index_in_block=0,
+            succeeded=True,
+            error=None,
+            events=tuple(EventRecord(ordinal, event) for ordinal, event in enumerate(said)),
+            quarantined=(),
+            creations=(),
+            dispute_counts=(),
+            resolver_payments=(),
+            logs_truncated=False,
+        )
+        await self.own.fetcher.indexer.apply([lie])
+        return Recorded(lie.slot, lie.signature)
 
     async def require_agreement_of(self, threshold_bps: int) -> None:
         """The admin changes the part of a dispute's votes that has to agree for it to succeed."""
