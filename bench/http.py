@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -37,7 +36,6 @@ from zmartd.daemon import Core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http import keys
-from zmartd.http.server import Runner
 from zmartd.store.migrate import migrate
 
 SEED = 20
@@ -124,8 +122,10 @@ async def _bare(route: str, body: bytes) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _listening(app: web.Application) -> AsyncIterator[int]:
-    kind = partial(Runner, around=app[keys.AROUND]) if keys.AROUND in app else web.AppRunner
-    runner = kind(app, access_log=None, shutdown_timeout=5)
+    if keys.AROUND in app:
+        runner: web.AppRunner = daemon.runner_of(app, app[keys.SERVER])
+    else:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -32,6 +32,7 @@ async def measure(postgres: EmbeddedPostgres, database: Database) -> list[Figure
     pool = await asyncpg.create_pool(postgres.dsn, min_size=1, max_size=4)
     try:
         row = await connection.fetchrow("select market_id, user_wallet from user_positions limit 1")
+        assert row is not None, "the bench has made positions"
         market_id, wallet = row["market_id"], row["user_wallet"]
         caller = Caller(wallet)
 
