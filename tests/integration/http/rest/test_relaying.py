@@ -340,6 +340,8 @@ async def test_relaying_asks_the_node_no_more_than_it_has_to(
         assert (await api.as_wallet(ALICE).relay(good)).status == 200
     polls = node.requests.pop("getSignatureStatuses")
     fetches = node.requests.pop("getTransaction")
+    # What was fetched is held against the chain's time, which is asked for every 30 seconds.
+    assert node.requests.pop("getMultipleAccounts", 0) <= 1
     assert polls > 0
     assert fetches > 0
     assert node.requests == {"simulateTransaction": 1, "getLatestBlockhash": 1, "sendTransaction": 1}
