@@ -194,21 +194,17 @@ def application(core: Core) -> web.Application:
 
     app[keys.CLOCK] = clock
     app[keys.SERVER] = settings.server
-    app[keys.SOLANA] = settings.solana
     app[keys.AUTH] = settings.auth
     app[keys.RATE_LIMITS] = settings.rate_limits
     app[keys.VOTING] = settings.voting
-    app[keys.REALTIME] = settings.realtime
     app[keys.MARKETS] = settings.markets
     app[keys.HELIUS] = settings.helius
     app[keys.TRUSTED_PROXIES] = TrustedProxies(settings.server.trusted_proxies)
     app[keys.DATABASE] = core.database
     app[keys.REDIS] = core.redis
-    app[keys.CODEC] = core.codec
     app[keys.IDL] = core.idl
     app[keys.PROGRAM] = core.program
     app[keys.RPC] = core.rpc
-    app[keys.INDEXER] = core.indexer
     app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.present)
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub

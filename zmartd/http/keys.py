@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from zmartd import config
-    from zmartd.chain.codec import Codec
     from zmartd.chain.idl import Idl
     from zmartd.chain.program import Program
     from zmartd.chain.rpc import Rpc
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from zmartd.http.unchanging import Unchanging
     from zmartd.http.unsigned import TransactionBuilder
     from zmartd.http.ws.endpoint import WebSocketEndpoint
-    from zmartd.indexer.apply import Indexer
     from zmartd.indexer.inbox import Inbox
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
@@ -40,11 +38,9 @@ if TYPE_CHECKING:
 CLOCK: Final[AppKey[Clock]] = AppKey("clock")
 
 SERVER: Final[AppKey[config.Server]] = AppKey("settings.server")
-SOLANA: Final[AppKey[config.Solana]] = AppKey("settings.solana")
 AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
 RATE_LIMITS: Final[AppKey[config.RateLimits]] = AppKey("settings.rate_limits")
 VOTING: Final[AppKey[config.Voting]] = AppKey("settings.voting")
-REALTIME: Final[AppKey[config.Realtime]] = AppKey("settings.realtime")
 MARKETS: Final[AppKey[config.Markets]] = AppKey("settings.markets")
 HELIUS: Final[AppKey[config.Helius]] = AppKey("settings.helius")
 
@@ -52,8 +48,6 @@ TRUSTED_PROXIES: Final[AppKey[TrustedProxies]] = AppKey("trusted_proxies")
 
 DATABASE: Final[AppKey[Database]] = AppKey("database")
 REDIS: Final[AppKey[Redis]] = AppKey("redis")
-CODEC: Final[AppKey[Codec]] = AppKey("codec")
-INDEXER: Final[AppKey[Indexer]] = AppKey("indexer")
 BUS: Final[AppKey[Bus]] = AppKey("bus")
 HUB: Final[AppKey[Hub]] = AppKey("hub")
 INBOX: Final[AppKey[Inbox]] = AppKey("inbox")

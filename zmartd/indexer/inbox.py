@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from asyncpg import Connection
 from msgspec import Meta
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.transactions import ChainTransaction
@@ -34,6 +34,8 @@ MAX_TRANSACTIONS = 1_000
 KEPT: Final = timedelta(days=7)
 """For so long it can be seen what a delivery said that is in the index."""
 
+MEASURE_SECONDS = 10.0
+
 _MAX_COMMIT = 500
 _BURST = 32
 """So many deliveries, committed and waiting at a time, come faster than they can be applied."""
@@ -46,6 +48,9 @@ _RETRY_SECONDS = (1, 5, 30, 120, 600)
 
 _DELIVERIES = Counter(
     "zmartd_inbox_deliveries_total", "Webhook deliveries by what became of them", ["outcome"]
+)
+_WAITING = Gauge(
+    "zmartd_inbox_waiting", "Webhook deliveries in the queue, or given up until somebody looks", ["status"]
 )
 _ACCEPTED = _DELIVERIES.labels("accepted")
 
@@ -86,6 +91,7 @@ class Inbox:
         self._clock = clock
         self._present = present
         self._arrived = asyncio.Event()
+        self._measure_from = 0.0
         self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(self._add, _MAX_COMMIT, _BURST)
 
     async def accept(self, body: bytes) -> int:
@@ -111,6 +117,7 @@ class Inbox:
                 while await self.work_off():
                     await self._give_way(self._clock.monotonic() - started)
                     started = self._clock.monotonic()
+                await self._measure()
             except (DatabaseUnavailable, DatabaseTimeout) as error:
                 log.warning("inbox.waiting_for_database", reason=error.message)
                 await self._clock.sleep(_POLL_SECONDS)
@@ -119,6 +126,17 @@ class Inbox:
                     await self._arrived.wait()
             except TimeoutError:
                 continue
+
+    async def _measure(self) -> None:
+        """Tell the metrics how the queue stands, every MEASURE_SECONDS at most."""
+        now = self._clock.monotonic()
+        if now < self._measure_from:
+            return
+        self._measure_from = now + MEASURE_SECONDS
+        async with self._database.service() as connection:
+            depth = await inbox.depth(connection)
+        _WAITING.labels("pending").set(depth.pending)
+        _WAITING.labels("parked").set(depth.parked)
 
     async def work_off(self) -> int:
         """Apply one batch of waiting deliveries; returns how many there were.

@@ -41,22 +41,6 @@ class VoteKind(StrEnum):
         return self is VoteKind.DISPUTE
 
 
-TRANSITIONS: dict[MarketState, frozenset[MarketState]] = {
-    MarketState.PROPOSED: frozenset({MarketState.APPROVED, MarketState.CANCELLED}),
-    MarketState.APPROVED: frozenset({MarketState.ACTIVE, MarketState.CANCELLED}),
-    MarketState.ACTIVE: frozenset({MarketState.RESOLVING}),
-    MarketState.RESOLVING: frozenset({MarketState.DISPUTED, MarketState.FINALIZED}),
-    MarketState.DISPUTED: frozenset({MarketState.FINALIZED, MarketState.RESOLVING}),
-    MarketState.FINALIZED: frozenset(),
-    MarketState.CANCELLED: frozenset(),
-}
-
-
-def can_move(state: MarketState, to: MarketState) -> bool:
-    """Whether the program lets a market go from `state` to `to`."""
-    return to in TRANSITIONS[state]
-
-
 def finalizable_at(
     resolution_proposed_at: int,
     dispute_period_seconds: int,

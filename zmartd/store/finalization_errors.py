@@ -15,7 +15,6 @@ select market_id, task, error_code, error_message, attempt_count, next_attempt_a
        created_at, updated_at
   from market_finalization_errors
 """
-_OPEN = _COLUMNS + "where resolved_at is null order by created_at, id"
 _FIND = _COLUMNS + "where resolved_at is null and market_id = $1"
 _RECORD = """
 insert into market_finalization_errors as known
@@ -82,11 +81,6 @@ async def resolve(connection: Connection, market_id: str, resolved_by: str, now:
 async def resolve_finished(connection: Connection, now: datetime) -> None:
     """Markets that are finished have no problem any more, whoever finished them."""
     await connection.execute(_RESOLVE_FINISHED, now)
-
-
-async def open_errors(connection: Connection) -> tuple[FinalizationError, ...]:
-    """All open problems, the oldest first."""
-    return tuple(_error(row) for row in await connection.fetch(_OPEN))
 
 
 async def purge(connection: Connection, resolved_before: datetime) -> None:

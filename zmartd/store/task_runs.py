@@ -13,10 +13,6 @@ _RECORD = """
 insert into task_runs (task, fencing_token, started_at, finished_at, outcome, report)
 values ($1, $2, $3, $4, $5, $6)
 """
-_LATEST = """
-select task, fencing_token, started_at, finished_at, outcome, report
-  from task_runs where task = $1 order by started_at desc limit $2
-"""
 _PURGE = "delete from task_runs where finished_at < $1"
 
 
@@ -42,12 +38,6 @@ async def record(connection: Connection, run: TaskRun) -> None:
         run.outcome,
         msgspec.json.encode(run.report).decode(),
     )
-
-
-async def latest(connection: Connection, task: str, limit: int) -> tuple[TaskRun, ...]:
-    """A task's runs, the newest first."""
-    rows = await connection.fetch(_LATEST, task, limit)
-    return tuple(TaskRun(**{**dict(row), "report": msgspec.json.decode(row["report"])}) for row in rows)
 
 
 async def purge(connection: Connection, finished_before: datetime) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -9,7 +10,7 @@ from rows import NOON, insert, insert_market, signature, wallet
 
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.config import Transactions
-from zmartd.store import cursor, events, inbox, intents, protocol, task_runs, users
+from zmartd.store import cursor, events, inbox, intents, task_runs, users
 from zmartd.store.cursor import Cursor
 from zmartd.store.inbox import Depth
 from zmartd.store.outbox import DatabaseOutbox, TooManyPending
@@ -227,14 +228,6 @@ async def test_the_cursor_only_moves_forward(database):
         assert await cursor.find(connection, PROGRAM) == Cursor(signature("c"), 200)
 
 
-async def test_the_protocol_is_unknown_before_its_first_event_and_public(database):
-    async with database.caller(ANYBODY) as connection:
-        config = await protocol.current(connection)
-
-    assert not config.is_paused
-    assert config.dispute_period is None
-
-
 async def test_a_market_s_trail_has_every_change_of_state_newest_first(database):
     async with database.service() as connection:
         market = await insert_market(connection, "m")
@@ -294,7 +287,8 @@ async def test_task_runs_are_remembered_and_forgotten(database):
     run = TaskRun("market_monitor", 7, NOON, NOON + timedelta(seconds=1), "ok", {"finalized": ["m"]})
     async with database.service() as connection:
         await task_runs.record(connection, run)
-        assert await task_runs.latest(connection, "market_monitor", limit=5) == (run,)
-        assert await task_runs.latest(connection, "vote_aggregator", limit=5) == ()
+        (kept,) = await connection.fetch("select * from task_runs")
+        assert (kept["task"], kept["fencing_token"], kept["outcome"]) == ("market_monitor", 7, "ok")
+        assert json.loads(kept["report"]) == run.report
         await task_runs.purge(connection, NOON + timedelta(days=1))
-        assert await task_runs.latest(connection, "market_monitor", limit=5) == ()
+        assert await connection.fetch("select * from task_runs") == []

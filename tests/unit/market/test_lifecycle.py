@@ -6,11 +6,6 @@ from zmartd.market import lifecycle, votes
 from zmartd.market.lifecycle import MarketState, VoteKind
 
 
-def test_the_allowed_transitions_are_the_programs() -> None:
-    allowed = {(a.value, b.value) for a in MarketState for b in MarketState if lifecycle.can_move(a, b)}
-    assert allowed == {(0, 1), (1, 2), (2, 3), (3, 4), (3, 5), (4, 5), (4, 3), (0, 6), (1, 6)}
-
-
 @pytest.mark.parametrize(
     ("dispute_period", "due"),
     [(259_200, 1_000 + 259_200 + 60), (3_600, 1_000 + 172_800 + 60)],

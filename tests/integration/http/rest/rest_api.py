@@ -206,7 +206,6 @@ async def running_api(
         app[keys.DATABASE] = database
         app[keys.BUS] = bus
         app[keys.REDIS] = redis
-        app[keys.INDEXER] = indexer
         app[keys.INBOX] = inbox
         app[keys.RPC] = rpc
         app[keys.IDL] = IDL
