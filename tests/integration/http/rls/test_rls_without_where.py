@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from solders.keypair import Keypair
@@ -13,10 +12,11 @@ from structlog.testing import capture_logs
 
 from tests.integration.http.rest.rest_api import Api, Caller, running_api
 from tests.integration.http.rls.careless_database import CarelessDatabase, UnprotectedDatabase
+from tests.integration.http.sample_bodies import BODIES
 from tests.integration.store.rows import NOON, insert, insert_market, insert_position
 from zmartd.http.operation import WRITES
 from zmartd.http.routes import API
-from zmartd.market.ids import cid_v0, masked
+from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.pool import Database
 
@@ -140,30 +140,6 @@ async def test_without_rls_these_very_queries_would_show_what_is_another_s(
     positions = await seen_by(unprotected.as_wallet(OTHER), "/api/users/{wallet}/positions", market, OTHER)
     assert positions == (200, "other+owner")
 
-
-BODIES: dict[str, dict[str, Any]] = {
-    "/api/discussions": {"market_id": "{market}", "content": "said by another"},
-    "/api/discussions/{id}": {"content": "said by another"},
-    "/api/markets/{id}/discussions": {"content": "said by another"},
-    "/api/users/me": {"display_name": "another", "bio": "about another", "twitter_handle": "another"},
-    "/api/votes/dispute": {"market_id": "{market}", "vote": True},
-    "/api/votes/proposal": {"market_id": "{market}", "vote": True},
-    "/api/markets": {
-        "question": "Will a query without a WHERE change a row?",
-        "category": "science",
-        "description": "No.",
-        "end_date": "{soon}",
-        "initial_liquidity": "10000000000",
-        "b_parameter": "100000000000",
-    },
-    "/api/markets/{id}/resolve": {"outcome": True, "ipfs_evidence_hash": cid_v0(b"seen")},
-    "/api/markets/{id}/decisions": {"decision": "keep", "because": "it is on record"},
-    "/api/votes/dispute/transaction": {"market_id": "{market}", "vote": True},
-    "/api/votes/proposal/transaction": {"market_id": "{market}", "vote": True},
-    "/api/trades/buy": {"market_id": "{market}", "outcome": True, "target_cost": "1000000000"},
-    "/api/trades/sell": {"market_id": "{market}", "outcome": True, "shares": "1000000000"},
-}
-"""What is sent to each path that writes; nothing where it asks for nothing."""
 
 COMMENT_PATHS = {("PATCH", "/api/discussions/{id}"), ("DELETE", "/api/discussions/{id}")}
 
