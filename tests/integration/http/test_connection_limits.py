@@ -17,7 +17,6 @@ from structlog.testing import capture_logs
 from tests.integration.http.served import served_by
 from zmartd import config
 from zmartd.http.codec import json_response
-from zmartd.http.server import Connection
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = config.Server(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
@@ -191,10 +190,3 @@ async def test_a_proxy_of_ours_may_hold_as_many_as_there_are() -> None:
             _, writer = await connect(port, "127.0.3.3")
             held.callback(writer.close)
         assert (await answer_to(port, "127.0.3.3")).startswith(b"HTTP/1.1 200")
-
-
-def test_aiohttp_still_has_the_names_that_connections_use() -> None:
-    """They are not public; aiohttp is pinned below the next version that may change them."""
-    used = {"_close", "_current_request", "_force_close", "_message_tail", "_request_count"}
-    has = {name for kind in Connection.__mro__ for name in getattr(kind, "__slots__", ())}
-    assert used <= has
