@@ -22,8 +22,8 @@ import zmartd
 from zmartd.chain.idl import default_idl
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet.chain.bank import Bank, NotLanded
+from zmartd.embedded.localnet.chain.ledger import Ledger
 from zmartd.embedded.localnet.chain.records import Landed
-from zmartd.embedded.localnet.ledger import Ledger
 
 PROGRAM_FILE = Path(zmartd.__file__).parent / "embedded/programs/zmart_core.so"
 IDL = default_idl()

@@ -20,8 +20,8 @@ from zmartd.embedded.localnet import (
     running,
     serve,
 )
+from zmartd.embedded.localnet.chain.ledger import LedgerError
 from zmartd.embedded.localnet.chain.runtime import RuntimePanic
-from zmartd.embedded.localnet.ledger import LedgerError
 
 NEVER_MILLISECONDS = 3_600_000
 

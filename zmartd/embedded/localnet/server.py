@@ -12,9 +12,9 @@ from solders.pubkey import Pubkey
 
 from zmartd.clock import Clock, SystemClock
 from zmartd.embedded.localnet.chain.bank import Bank
+from zmartd.embedded.localnet.chain.ledger import Ledger
 from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.http import HttpDoor
-from zmartd.embedded.localnet.ledger import Ledger
 from zmartd.embedded.localnet.methods.accounts import AccountMethods
 from zmartd.embedded.localnet.methods.blocks import BlockMethods
 from zmartd.embedded.localnet.methods.cheats import CheatMethods

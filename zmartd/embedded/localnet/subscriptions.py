@@ -13,14 +13,14 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from zmartd.embedded.localnet.account_filter import AccountFilter
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.observer import Content
 from zmartd.embedded.localnet.chain.records import Landed
+from zmartd.embedded.localnet.context import context
 from zmartd.embedded.localnet.encoding import account_json
 from zmartd.embedded.localnet.errors import InvalidRequest, RpcError
-from zmartd.embedded.localnet.methods.accounts import AccountFilter
-from zmartd.embedded.localnet.methods.context import context
 from zmartd.embedded.localnet.params import AccountConfig
 
 MAX_PER_CLIENT = 1_000

@@ -25,10 +25,10 @@ from zmartd.embedded.localnet.chain.clock import ChainClock
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.fees import fee_lamports
 from zmartd.embedded.localnet.chain.genesis import begin
+from zmartd.embedded.localnet.chain.ledger import Ledger, LedgerError
 from zmartd.embedded.localnet.chain.observer import Content, Observer
 from zmartd.embedded.localnet.chain.records import Block, Landed, TransactionMeta
 from zmartd.embedded.localnet.chain.runtime import Outcome, Runtime
-from zmartd.embedded.localnet.ledger import Ledger, LedgerError
 from zmartd.errors import ZmartdError
 
 EMPTY_BLOCKS_KEPT = 216_000

@@ -10,8 +10,8 @@ from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from zmartd.embedded.localnet.chain.ledger import Ledger
 from zmartd.embedded.localnet.chain.records import Block, Genesis
-from zmartd.embedded.localnet.ledger import Ledger
 
 FAUCET_LAMPORTS = 500_000_000 * 10**9
 

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta
-from solders.account import Account
 from solders.pubkey import Pubkey
 
+from zmartd.embedded.localnet.account_filter import account_filter
 from zmartd.embedded.localnet.chain.bank import Bank
+from zmartd.embedded.localnet.context import require_slot, with_context
 from zmartd.embedded.localnet.encoding import account_json
-from zmartd.embedded.localnet.errors import InvalidParams
-from zmartd.embedded.localnet.methods.context import require_slot, with_context
 from zmartd.embedded.localnet.params import (
     AccountConfig,
     CommitmentConfig,
-    Memcmp,
     MultipleAccountsConfig,
-    ProgramAccountFilter,
     ProgramAccountsConfig,
-    WireEncoding,
-    decode_bytes,
 )
 
 MAX_MULTIPLE_ACCOUNTS = 100
 MAX_ACCOUNT_BYTES = 10 * 1024 * 1024
-MAX_MEMCMP_BYTES = 128
-
-AccountFilter = Callable[[Account], bool]
 
 
 class AccountMethods:
@@ -82,29 +74,3 @@ class AccountMethods:
     def _account(self, address: Pubkey, config: AccountConfig) -> dict[str, Any] | None:
         account = self._bank.account(address, config.level)
         return None if account is None else account_json(account, config.encoding, config.data_slice)
-
-
-def account_filter(filters: Sequence[ProgramAccountFilter]) -> AccountFilter:
-    """Whether an account passes every filter. Raises InvalidParams when one is neither of the two kinds."""
-    tests = [_test(one) for one in filters]
-    return lambda account: all(test(account) for test in tests)
-
-
-def _test(wanted: ProgramAccountFilter) -> AccountFilter:
-    if wanted.data_size is not None and wanted.memcmp is None:
-        size = wanted.data_size
-        return lambda account: len(account.data) == size
-    if wanted.memcmp is not None and wanted.data_size is None:
-        start, content = wanted.memcmp.offset, _memcmp_bytes(wanted.memcmp)
-        return lambda account: account.data[start : start + len(content)] == content
-    raise InvalidParams("Invalid params: filters: each is {dataSize} or {memcmp}.")
-
-
-def _memcmp_bytes(memcmp: Memcmp) -> bytes:
-    if isinstance(memcmp.wanted, list):
-        content = bytes(memcmp.wanted)
-        if len(content) > MAX_MEMCMP_BYTES:
-            raise InvalidParams(f"Invalid params: filters: memcmp has at most {MAX_MEMCMP_BYTES} bytes.")
-        return content
-    encoding: WireEncoding = "base64" if memcmp.encoding == "base64" else "base58"
-    return decode_bytes("memcmp", memcmp.wanted, encoding, MAX_MEMCMP_BYTES)

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from zmartd.embedded.localnet.account_filter import account_filter
 from zmartd.embedded.localnet.errors import InvalidParams
-from zmartd.embedded.localnet.methods.accounts import account_filter
 from zmartd.embedded.localnet.params import U64, AccountConfig, CommitmentConfig, ProgramAccountsConfig
 from zmartd.embedded.localnet.subscriptions import EVERY_TRANSACTION, Client, Subscriptions, Topic
 

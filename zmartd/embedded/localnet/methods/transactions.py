@@ -20,6 +20,7 @@ from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.records import Landed
 from zmartd.embedded.localnet.chain.runtime import Outcome
+from zmartd.embedded.localnet.context import require_confirmed, require_slot, with_context
 from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, account_json, transaction_json
 from zmartd.embedded.localnet.error_text import describe
 from zmartd.embedded.localnet.errors import (
@@ -28,7 +29,6 @@ from zmartd.embedded.localnet.errors import (
     SignatureVerificationFailure,
 )
 from zmartd.embedded.localnet.faults import FaultPlan
-from zmartd.embedded.localnet.methods.context import require_confirmed, require_slot, with_context
 from zmartd.embedded.localnet.params import (
     CommitmentConfig,
     SendConfig,
