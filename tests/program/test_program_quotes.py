@@ -11,9 +11,9 @@ from solders.keypair import Keypair
 from tests.program.program_chain import IDL, PROGRAM, SOL, Refused
 from tests.program.program_world import World, configured_world
 from zmartd.chain.accounts import UserPosition
-from zmartd.http import quoting
-from zmartd.http.quoting import BuyQuote, Pool, Quote
+from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
+from zmartd.market.quotes import BuyQuote, Pool, Quote
 from zmartd.market.tape import Curve, FeeRates
 
 SEED = 1_123
@@ -91,7 +91,7 @@ def test_purchases_come_to_what_was_quoted_for_an_amount(exchange: Exchange) -> 
         target_cost = int(10 ** source.uniform(3.9, 13))
         exchange.put(pool)
         try:
-            quote = quoting.buy(pool, outcome, target_cost)
+            quote = quotes.buy(pool, outcome, target_cost)
         except MarketMathError as error:
             expected = error.code
             with pytest.raises(Refused) as refused:
@@ -110,13 +110,13 @@ def test_the_target_cost_for_shares_is_the_smallest_that_brings_them(exchange: E
         pool, outcome = random_pool(source), source.random() < 0.5
         shares = int(pool.curve.b * 10 ** source.uniform(-5, 0.3))
         try:
-            quote: BuyQuote = quoting.buy_at_least(pool, outcome, shares)
+            quote: BuyQuote = quotes.buy_at_least(pool, outcome, shares)
         except MarketMathError:
             continue
         exchange.put(pool)
         assert exchange.buy(outcome, quote.target_cost_lamports) == told(quote)
         assert quote.shares >= shares
-        if quote.target_cost_lamports == quoting.MIN_TRADE_LAMPORTS:
+        if quote.target_cost_lamports == quotes.MIN_TRADE_LAMPORTS:
             continue
         exchange.put(pool)
         try:
@@ -137,7 +137,7 @@ def test_sales_bring_what_was_quoted_and_not_a_lamport_more(exchange: Exchange) 
         shares = int(held * source.random()) or 1
         exchange.put(pool)
         try:
-            quote = quoting.sell(pool, outcome, shares, 0)
+            quote = quotes.sell(pool, outcome, shares, 0)
         except MarketMathError as error:
             expected = error.code
             with pytest.raises(Refused) as refused:

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http import keys, quoting
+from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import (
@@ -21,11 +21,12 @@ from zmartd.http.fields import U64, Amount, Commitment, MarketKey, Price, amount
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Operation
 from zmartd.http.program_errors import failure_named
-from zmartd.http.quoting import BuyQuote, Pool, Quote
 from zmartd.http.trades import Market, Outcome, QuoteBody, Shares, quote_body
+from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
+from zmartd.market.quotes import BuyQuote, Pool, Quote
 from zmartd.store import curves
 from zmartd.store.curves import MarketCurve
 from zmartd.store.markets import MarketNotFound
@@ -109,11 +110,11 @@ def _quote(found: MarketCurve, query: EstimateQuery) -> Quote:
         raise MarketMathError("InvalidMarketState")
     pool = Pool(found.curve, found.rates)
     if query.target_cost is not None:
-        return quoting.buy(pool, query.outcome, query.target_cost)
+        return quotes.buy(pool, query.outcome, query.target_cost)
     assert query.shares is not None, "checked with the request"
     if query.trade_type == "buy":
-        return quoting.buy_at_least(pool, query.outcome, query.shares)
-    return quoting.sell(pool, query.outcome, query.shares)
+        return quotes.buy_at_least(pool, query.outcome, query.shares)
+    return quotes.sell(pool, query.outcome, query.shares)
 
 
 def _estimate(found: MarketCurve, query: EstimateQuery, quote: Quote) -> Estimate:

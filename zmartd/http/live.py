@@ -9,7 +9,7 @@ from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
 from zmartd.http.errors import ProtocolNotInitialized
-from zmartd.http.quoting import Pool
+from zmartd.market.quotes import Pool
 from zmartd.market.tape import Curve, FeeRates
 from zmartd.store.markets import MarketNotFound
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
-from zmartd.http import keys, quoting, unsigned
+from zmartd.http import keys, unsigned
 from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.codec import decode_body, json_response
 from zmartd.http.errors import (
@@ -26,11 +26,12 @@ from zmartd.http.market_body import OutcomeLabel, outcome_label
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Access, Operation
 from zmartd.http.program_errors import failure_named
-from zmartd.http.quoting import DEFAULT_MIN_PROCEEDS_BPS, BuyQuote, Quote
 from zmartd.http.trade_body import FeesBody, fees_body
 from zmartd.http.unsigned import UnsignedTransaction
+from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE
+from zmartd.market.quotes import DEFAULT_MIN_PROCEEDS_BPS, BuyQuote, Quote
 from zmartd.store.markets import MarketNotFound
 
 QuoteType = TypeVar("QuoteType", bound=Quote)
@@ -160,7 +161,7 @@ async def sell(request: web.Request) -> web.Response:
     body = await decode_body(request, SellRequest)
     wallet = require_session(request).wallet
     market_id, live = await _tradable(request, body.market_id)
-    quote = _quoted(request, lambda: quoting.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
+    quote = _quoted(request, lambda: quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
     instruction = request.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,
@@ -194,9 +195,9 @@ async def _tradable(request: web.Request, reference: str) -> tuple[str, LiveMark
 
 def _buy_quote(live: LiveMarket, body: BuyRequest) -> BuyQuote:
     if body.target_cost is not None:
-        return quoting.buy(live.pool, body.outcome, body.target_cost)
+        return quotes.buy(live.pool, body.outcome, body.target_cost)
     assert body.shares is not None, "checked with the request"
-    return quoting.buy_at_least(live.pool, body.outcome, body.shares)
+    return quotes.buy_at_least(live.pool, body.outcome, body.shares)
 
 
 def _quoted(request: web.Request, quote: Callable[[], QuoteType]) -> QuoteType:

@@ -7,9 +7,9 @@ from rest_api import Api
 from rest_stage import SOL, Stage
 
 from tests.integration.indexer.story import Story
-from zmartd.http import quoting
-from zmartd.http.quoting import Pool
+from zmartd.market import quotes
 from zmartd.market.lmsr import SCALE
+from zmartd.market.quotes import Pool
 from zmartd.market.tape import Curve, FeeRates
 
 PATH = "/api/trades/estimate"
@@ -32,7 +32,7 @@ async def traded(api: Api) -> tuple[Story, Pool]:
 
 async def test_a_purchase_is_estimated_with_everything_that_follows_from_it(api: Api) -> None:
     story, pool = await traded(api)
-    quote = quoting.buy(pool, False, SOL)
+    quote = quotes.buy(pool, False, SOL)
 
     answer = await api.anybody.get(PATH, market_id=str(story.market), outcome="false", target_cost=SOL)
 
@@ -72,13 +72,13 @@ async def test_how_much_so_many_shares_cost_is_the_least_that_brings_them(api: A
 
     target_cost = int(answer.body["target_cost"])
     assert int(answer.body["shares"]) >= wanted
-    assert quoting.buy(pool, True, target_cost).shares == int(answer.body["shares"])
-    assert quoting.buy(pool, True, target_cost - 1).shares < wanted
+    assert quotes.buy(pool, True, target_cost).shares == int(answer.body["shares"])
+    assert quotes.buy(pool, True, target_cost - 1).shares < wanted
 
 
 async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
     story, pool = await traded(api)
-    quote = quoting.sell(pool, True, SCALE // 4, 0)
+    quote = quotes.sell(pool, True, SCALE // 4, 0)
 
     answer = await api.anybody.get(
         PATH, market_id=story.market_id.hex(), trade_type="sell", outcome="true", shares=SCALE // 4

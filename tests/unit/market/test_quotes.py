@@ -4,11 +4,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from zmartd.http import quoting
-from zmartd.http.quoting import Fees, Pool
-from zmartd.market import fees, lmsr
+from zmartd.market import fees, lmsr, quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE
+from zmartd.market.quotes import Fees, Pool
 from zmartd.market.tape import Curve, FeeRates
 
 RATES = FeeRates(protocol_bps=300, resolver_bps=200, lp_bps=500)
@@ -16,7 +15,7 @@ FRESH = Pool(Curve(q_yes=SCALE, q_no=SCALE, b=1_000 * SCALE), RATES)
 
 
 def test_a_buy_quote_says_what_the_buyer_gets_and_pays() -> None:
-    quote = quoting.buy(FRESH, True, SCALE)
+    quote = quotes.buy(FRESH, True, SCALE)
 
     cost, shares = lmsr.quote_buy(SCALE, SCALE, 1_000 * SCALE, True, 909_090_909)
     assert (quote.amount_lamports, quote.shares) == (cost, shares)
@@ -28,21 +27,21 @@ def test_a_buy_quote_says_what_the_buyer_gets_and_pays() -> None:
 
 def test_a_purchase_below_ten_thousand_lamports_is_too_small() -> None:
     with pytest.raises(MarketMathError) as refused:
-        quoting.buy(FRESH, True, 9_999)
+        quotes.buy(FRESH, True, 9_999)
     assert refused.value.code == "TradeTooSmall"
 
 
 def test_fees_above_the_tenth_that_the_program_sets_aside_exceed_the_target() -> None:
     dear = Pool(FRESH.curve, FeeRates(protocol_bps=600, resolver_bps=200, lp_bps=500))
     with pytest.raises(MarketMathError) as refused:
-        quoting.buy(dear, False, SCALE)
+        quotes.buy(dear, False, SCALE)
     assert refused.value.code == "SlippageExceeded"
 
 
 def test_a_sale_gives_its_proceeds_less_the_fees() -> None:
     pool = Pool(Curve(q_yes=40 * SCALE, q_no=SCALE, b=1_000 * SCALE), RATES)
 
-    quote = quoting.sell(pool, True, 10 * SCALE, 0)
+    quote = quotes.sell(pool, True, 10 * SCALE, 0)
 
     proceeds = lmsr.quote_sell(40 * SCALE, SCALE, 1_000 * SCALE, True, 10 * SCALE)
     assert quote.amount_lamports == proceeds
@@ -55,33 +54,33 @@ def test_a_sale_is_refused_one_lamport_below_its_least_proceeds(
     missing_lamports: int, accepted: bool
 ) -> None:
     pool = Pool(Curve(q_yes=40 * SCALE, q_no=SCALE, b=1_000 * SCALE), RATES)
-    least = quoting.sell(pool, True, SCALE, 0).total_lamports + missing_lamports
+    least = quotes.sell(pool, True, SCALE, 0).total_lamports + missing_lamports
 
     if accepted:
-        assert quoting.sell(pool, True, SCALE, least).total_lamports == least
+        assert quotes.sell(pool, True, SCALE, least).total_lamports == least
         return
     with pytest.raises(MarketMathError) as refused:
-        quoting.sell(pool, True, SCALE, least)
+        quotes.sell(pool, True, SCALE, least)
     assert refused.value.code == "SlippageExceeded"
 
 
 def test_without_a_limit_a_sale_brings_its_quote_less_one_percent_rounded_down() -> None:
     pool = Pool(Curve(q_yes=40 * SCALE, q_no=SCALE, b=1_000 * SCALE), RATES)
     for shares in (SCALE // 10, SCALE, 10 * SCALE + 7):
-        quote = quoting.sell(pool, True, shares)
+        quote = quotes.sell(pool, True, shares)
         assert quote.min_proceeds_lamports == quote.total_lamports * 99 // 100
-    assert quoting.sell(pool, True, SCALE, 0).min_proceeds_lamports == 0
+    assert quotes.sell(pool, True, SCALE, 0).min_proceeds_lamports == 0
 
 
 def test_nobody_can_sell_more_than_is_outstanding() -> None:
     with pytest.raises(MarketMathError) as refused:
-        quoting.sell(FRESH, False, SCALE + 1, 0)
+        quotes.sell(FRESH, False, SCALE + 1, 0)
     assert refused.value.code == "InsufficientShares"
 
 
 def test_more_shares_than_the_programs_search_can_reach_are_not_for_sale() -> None:
     with pytest.raises(MarketMathError) as refused:
-        quoting.buy_at_least(FRESH, True, 20_001 * SCALE)
+        quotes.buy_at_least(FRESH, True, 20_001 * SCALE)
     assert refused.value.code == "InsufficientLiquidity"
 
 
@@ -100,10 +99,10 @@ def test_the_inverse_quote_is_the_cheapest_that_gives_the_shares(
 ) -> None:
     pool = Pool(curve, RATES)
     try:
-        quote = quoting.buy_at_least(pool, outcome, shares)
+        quote = quotes.buy_at_least(pool, outcome, shares)
     except MarketMathError as refused:
         event(refused.code)
         return
     assert quote.shares >= shares
-    if quote.target_cost_lamports > quoting.MIN_TRADE_LAMPORTS:
-        assert quoting.buy(pool, outcome, quote.target_cost_lamports - 1).shares < shares
+    if quote.target_cost_lamports > quotes.MIN_TRADE_LAMPORTS:
+        assert quotes.buy(pool, outcome, quote.target_cost_lamports - 1).shares < shares
