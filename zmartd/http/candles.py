@@ -12,10 +12,11 @@ from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import InvalidRequest, Problem
-from zmartd.http.fields import Amount, MarketKey, Moment, Price, Time, amount, price, time_text
+from zmartd.http.fields import Amount, MarketKey, Moment, Price, Time, amount, price
 from zmartd.http.market_body import OutcomeLabel
 from zmartd.http.markets import find_market, market_ref
 from zmartd.http.operation import Operation
+from zmartd.market.iso_time import iso_time
 from zmartd.store import candles, discovery
 from zmartd.store.candles import MOST_CANDLES, Candle
 from zmartd.store.markets import MarketNotFound
@@ -120,7 +121,7 @@ def _check(since: datetime, until: datetime, period: timedelta) -> None:
 
 def _body(candle: Candle) -> CandleBody:
     return CandleBody(
-        timestamp=time_text(candle.start),
+        timestamp=iso_time(candle.start),
         open=price(candle.open),
         high=price(candle.high),
         low=price(candle.low),

@@ -13,10 +13,11 @@ from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.codec import decode_body, json_response
 from zmartd.http.errors import MarketPending
-from zmartd.http.fields import Amount, MarketKey, StateName, Text, Time, amount, time_text
+from zmartd.http.fields import Amount, MarketKey, StateName, Text, Time, amount
 from zmartd.http.markets import chain_market, market_ref
 from zmartd.http.operation import Access, Operation
 from zmartd.market.decisions import Decision, is_trusted_resolver
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import decisions, tallies
@@ -117,7 +118,7 @@ async def settlement(request: web.Request) -> web.Response:
             resolver_wallet=market.resolver_wallet,
             resolved_by=_resolved_by(market, request.app[keys.VOTING].trusted_resolvers),
             awaiting_decision=market.awaiting_decision,
-            settles_at=None if market.settles_at is None else time_text(market.settles_at),
+            settles_at=None if market.settles_at is None else iso_time(market.settles_at),
             tally=None if tally is None or tally.counted_at is None else _tally(tally, tally.counted_at),
             decisions=tuple(_decision(one) for one in decided),
         )
@@ -149,7 +150,7 @@ def _tally(tally: Tally, counted_at: datetime) -> TallyBody:
         wallets=_side(tally.counts, tally.electorate_wallets),
         stake=_side(tally.stake, tally.electorate_stake),
         not_counted=tally.not_counted,
-        counted_at=time_text(counted_at),
+        counted_at=iso_time(counted_at),
     )
 
 
@@ -164,7 +165,7 @@ def _decision(made: MarketDecision) -> DecisionBody:
         decision=made.decision.value,
         because=made.because,
         decided_by=made.decided_by,
-        decided_at=time_text(made.decided_at),
+        decided_at=iso_time(made.decided_at),
     )
 
 

@@ -10,10 +10,11 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from zmartd.http.fields import Field, MarketKey, MarketRef, Text, Time, time_text
+from zmartd.http.fields import Field, MarketKey, MarketRef, Text, Time
 from zmartd.http.markets import Limit
 from zmartd.http.pagination import NextCursor, Offset
 from zmartd.http.place import NextPage, PageLength, cursor_of
+from zmartd.market.iso_time import iso_time
 from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentPlace
 from zmartd.store.moments import micros_of
 
@@ -193,8 +194,8 @@ def comment_body(comment: Comment) -> CommentBody:
         depth=comment.depth,
         content=comment.content,
         replies_count=comment.replies,
-        created_at=time_text(comment.created_at),
-        editable_until=time_text(comment.created_at + EDIT_WINDOW),
+        created_at=iso_time(comment.created_at),
+        editable_until=iso_time(comment.created_at + EDIT_WINDOW),
         edited_at=_time(comment.edited_at),
         deleted_at=_time(comment.deleted_at),
     )
@@ -221,7 +222,7 @@ def thread_body(comment: Comment, below: Below) -> ThreadBody:
         author=comment.author,
         content=comment.content,
         parent_id=_id(comment.parent_id),
-        created_at=time_text(comment.created_at),
+        created_at=iso_time(comment.created_at),
         replies_count=comment.replies,
         replies=replies,
         replies_cursor=_replies_cursor(comment, replies, below.last),
@@ -246,4 +247,4 @@ def _id(comment_id: UUID | None) -> str | None:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else time_text(moment)
+    return None if moment is None else iso_time(moment)

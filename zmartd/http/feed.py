@@ -10,12 +10,13 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
-from zmartd.http.fields import MarketKey, Time, time_text
+from zmartd.http.fields import MarketKey, Time
 from zmartd.http.market_body import outcome_label
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Operation
 from zmartd.http.pagination import NextCursor
 from zmartd.http.place import NextPage, PageLength, cursor_of, place_of
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
 from zmartd.store.feed import TYPES, FeedPlace, Happening, HappeningType
@@ -78,7 +79,7 @@ def _body(happening: Happening) -> ActivityBody:
         action=_action(happening),
         market=happening.question,
         market_id=happening.market_id,
-        time=time_text(happening.at),
+        time=iso_time(happening.at),
         amount=None if cost is None else f"{_rounded(cost)} SOL",
     )
 

@@ -55,11 +55,6 @@ def price(fixed_point: int) -> float:
     return fixed_point / SCALE
 
 
-def time_text(moment: datetime) -> str:
-    """`moment` (aware) as `2026-01-31T12:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
 class Field:
     """How a request carries a value: a class over the plain type that handlers get."""
 

@@ -10,11 +10,12 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of
 from zmartd.http.codec import decode_query, json_response
-from zmartd.http.fields import Amount, SignedAmount, Time, amount, time_text
+from zmartd.http.fields import Amount, SignedAmount, Time, amount
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Operation
 from zmartd.http.pagination import NextCursor
 from zmartd.http.place import NextPage, PageLength, cursor_of, foreign_cursor, place_of
+from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
 from zmartd.store.keyset import Page
 from zmartd.store.leaderboard import Board, BoardPlace, Entry, Period, Ranking
@@ -80,7 +81,7 @@ async def get_leaderboard(request: web.Request) -> web.Response:
             by=query.by,
             entries=tuple(_entry(one) for one in found.rows),
             count=len(found.rows),
-            as_of=None if edition is None else time_text(edition.as_of),
+            as_of=None if edition is None else iso_time(edition.as_of),
             next_cursor=cursor_of(found.following),
         )
     )

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.http.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount, price, time_text
+from zmartd.http.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount, price
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store.discovery import MarketDay
@@ -202,7 +203,7 @@ def market_body(market: Market) -> MarketBody:
         ipfs_question_hash=market.ipfs_question_hash,
         ipfs_evidence_hash=market.ipfs_evidence_hash,
         metadata_verified=market.metadata_verified,
-        created_at=time_text(market.created_at),
+        created_at=iso_time(market.created_at),
         approved_at=_time(market.approved_at),
         activated_at=_time(market.activated_at),
         resolution_proposed_at=_time(market.resolution_proposed_at),
@@ -232,9 +233,9 @@ def pending_body(registration: Registration) -> MarketBody:
         b_parameter=amount(metadata.b_parameter),
         initial_liquidity=amount(metadata.initial_liquidity),
         ipfs_question_hash=metadata.cid,
-        created_at=time_text(registration.created_at),
-        end_date=time_text(metadata.end_date),
-        expires_at=time_text(metadata.end_date),
+        created_at=iso_time(registration.created_at),
+        end_date=iso_time(metadata.end_date),
+        expires_at=iso_time(metadata.end_date),
     )
 
 
@@ -276,4 +277,4 @@ def _amount(units: int | None) -> str | None:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else time_text(moment)
+    return None if moment is None else iso_time(moment)

@@ -16,10 +16,10 @@ from zmartd.http.errors import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.fields import U64, Amount, Category, MarketId, Moment, Text, amount
 from zmartd.http.market_body import MarketDetail, market_body, market_detail, pending_body
 from zmartd.http.operation import Access, Operation
-from zmartd.http.proposal import Proposal, covered_b, max_loss_lamports
 from zmartd.http.unsigned import Simulated, UnsignedTransaction
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
+from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
 from zmartd.store.metadata import Metadata, Registration, TooManyPendingMarkets
 from zmartd.store.rls import Caller

@@ -24,7 +24,6 @@ from zmartd.http.fields import (
     Time,
     Wallet,
     amount,
-    time_text,
 )
 from zmartd.http.market_body import MarketBody, MarketToday, market_body, market_today, pending_body
 from zmartd.http.operation import Operation
@@ -32,6 +31,7 @@ from zmartd.http.pagination import NextCursor, Offset, beginning
 from zmartd.http.place import Cursor, NextPage, PageLength, cursor_of, foreign_cursor, place_of
 from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesLimit, TradesQuery, read_trades
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store import discovery, events, market_list, markets, metadata, trades
@@ -300,7 +300,7 @@ async def price_history(request: web.Request) -> web.Response:
     async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
         market = await find_market(connection, market_ref(request))
         page = await trades.price_history(connection, market.id, query.limit, before)
-    points = [_percent(time_text(point.at), point.price_yes) for point in reversed(page.rows)]
+    points = [_percent(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
         points.insert(0, _percent(market.created_at, SCALE // 2))
     return json_response(PriceHistory(market.id, tuple(points), len(points), cursor_of(page.following)))
@@ -334,7 +334,7 @@ async def list_events(request: web.Request) -> web.Response:
             signature=event.tx_signature,
             event_index=event.event_index,
             slot=event.slot,
-            occurred_at=None if event.block_time is None else time_text(event.block_time),
+            occurred_at=None if event.block_time is None else iso_time(event.block_time),
             actor=event.actor,
             commitment=event.commitment,
             data=event.payload,

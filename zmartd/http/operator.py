@@ -18,10 +18,11 @@ from zmartd.clock import Clock
 from zmartd.config import Server
 from zmartd.http import keys
 from zmartd.http.codec import json_response
-from zmartd.http.fields import Time, time_text
+from zmartd.http.fields import Time
 from zmartd.http.health import Check, Health
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain
+from zmartd.market.iso_time import iso_time
 
 
 class HealthReport(Struct, frozen=True, kw_only=True):
@@ -57,7 +58,7 @@ async def health_report(request: web.Request) -> web.Response:
     status = health.verdict(checks)
     report = HealthReport(
         status=status,
-        timestamp=time_text(datetime.now(UTC)),
+        timestamp=iso_time(datetime.now(UTC)),
         uptime=round(health.uptime_seconds, 3),
         environment=request.app[keys.SERVER].environment,
         version=__version__,

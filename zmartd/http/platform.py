@@ -9,8 +9,9 @@ from msgspec import Meta, Struct
 
 from zmartd.http import keys
 from zmartd.http.codec import json_response
-from zmartd.http.fields import Amount, Time, amount, time_text
+from zmartd.http.fields import Amount, Time, amount
 from zmartd.http.operation import Operation
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform
 
@@ -62,7 +63,7 @@ async def get_stats(request: web.Request) -> web.Response:
     fees = totals.fees
     return json_response(
         PlatformBody(
-            as_of=time_text(totals.as_of),
+            as_of=iso_time(totals.as_of),
             markets={state.name: count for state, count in totals.markets.items()},
             total_markets=sum(totals.markets.values()),
             active_markets=totals.markets[MarketState.ACTIVE],

@@ -11,10 +11,11 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
-from zmartd.http.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount, time_text
+from zmartd.http.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
 from zmartd.http.held import Held, PositionsQuery, own_wallet, read_holdings, value_all
 from zmartd.http.operation import Access, Operation
 from zmartd.http.place import NextPage, cursor_of, place_of
+from zmartd.market.iso_time import iso_time
 from zmartd.store.positions import PositionPlace
 
 MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
@@ -193,7 +194,7 @@ def _position(held: Held) -> PortfolioPosition:
         unrealized_pnl=amount(worth.unrealized_lamports),
         total_pnl=amount(worth.profit_lamports),
         trades_count=position.trades_count,
-        last_trade_at=None if position.last_trade_at is None else time_text(position.last_trade_at),
+        last_trade_at=None if position.last_trade_at is None else iso_time(position.last_trade_at),
         slot=position.slot,
     )
 

@@ -13,9 +13,10 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_body, json_response
-from zmartd.http.fields import Amount, Field, Text, Time, amount, time_text
+from zmartd.http.fields import Amount, Field, Text, Time, amount
 from zmartd.http.held import wallet_in_path
 from zmartd.http.operation import Access, Operation
+from zmartd.market.iso_time import iso_time
 from zmartd.store import activity, users
 from zmartd.store.activity import Record
 from zmartd.store.users import Changes, User
@@ -204,8 +205,8 @@ def _profile(user: User, record: Record) -> Profile:
         bio=user.bio,
         twitter_handle=user.twitter_handle,
         reputation_score=user.reputation_score,
-        created_at=time_text(user.created_at),
-        last_seen_at=time_text(user.last_seen_at),
+        created_at=iso_time(user.created_at),
+        last_seen_at=iso_time(user.last_seen_at),
         total_trades=record.counts.trades,
         total_volume=amount(record.volume_lamports),
         markets_created=record.counts.markets_created,

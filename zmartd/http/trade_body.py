@@ -6,8 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from zmartd.http.fields import Amount, Commitment, MarketKey, Price, Time, amount, price, time_text
+from zmartd.http.fields import Amount, Commitment, MarketKey, Price, Time, amount, price
 from zmartd.http.market_body import OutcomeLabel, outcome_label
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store.trades import Trade
 
@@ -90,5 +91,5 @@ def trade_body(trade: Trade) -> TradeBody:
         event_index=trade.event_index,
         slot=trade.slot,
         commitment=trade.commitment,
-        created_at=time_text(trade.block_time),
+        created_at=iso_time(trade.block_time),
     )

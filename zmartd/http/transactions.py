@@ -23,7 +23,7 @@ from zmartd.http.errors import (
     ProgramRefused,
     TransactionRefused,
 )
-from zmartd.http.fields import Time, time_text
+from zmartd.http.fields import Time
 from zmartd.http.lookups import LookupsExhausted
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Access, Operation
@@ -32,6 +32,7 @@ from zmartd.indexer.payloads import payload
 from zmartd.indexer.rows import moment
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import base58_decode, masked
+from zmartd.market.iso_time import iso_time
 from zmartd.store import commitments
 from zmartd.store.commitments import Commitment
 from zmartd.store.markets import MarketNotFound
@@ -124,7 +125,7 @@ async def _answer(request: web.Request, signature: str, outcome: ChainTransactio
             signature=signature,
             commitment=await _commitment(request, outcome),
             slot=outcome.slot,
-            block_time=None if outcome.block_time is None else time_text(moment(outcome.block_time)),
+            block_time=None if outcome.block_time is None else iso_time(moment(outcome.block_time)),
             events=tuple(_event(record.event, caller_of(request)) for record in outcome.events),
         )
     )

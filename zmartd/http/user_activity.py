@@ -12,7 +12,7 @@ from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours
-from zmartd.http.fields import Amount, SignedAmount, amount, time_text
+from zmartd.http.fields import Amount, SignedAmount, amount
 from zmartd.http.held import Held, own_wallet, read_held, wallet_in_path
 from zmartd.http.markets import Limit
 from zmartd.http.operation import Access, Operation
@@ -21,6 +21,7 @@ from zmartd.http.place import NextPage, PageLength, cursor_of, place_of
 from zmartd.http.trade_body import TradeBody
 from zmartd.http.trade_pages import TradesQuery, read_trades
 from zmartd.http.votes import VoteBody
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import activity
 from zmartd.store.activity import OwnVote, VotePlace
@@ -151,7 +152,7 @@ def _votes(wallet: str, kind: VoteKind, found: Sequence[OwnVote]) -> tuple[VoteB
             vote_type=kind.value,
             vote=one.vote.vote,
             user_wallet=wallet,
-            voted_at=time_text(one.vote.voted_at),
+            voted_at=iso_time(one.vote.voted_at),
             source=one.vote.source,
             tx_signature=one.vote.tx_signature,
         )

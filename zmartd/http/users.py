@@ -10,22 +10,13 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.codec import decode_query, json_response
 from zmartd.http.errors import NotYours, PositionNotFound
-from zmartd.http.fields import (
-    Amount,
-    MarketKey,
-    Price,
-    SignedAmount,
-    StateName,
-    Time,
-    amount,
-    price,
-    time_text,
-)
+from zmartd.http.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
 from zmartd.http.held import Held, own_wallet, read_holdings, value_all
 from zmartd.http.markets import Limit, find_market, market_ref
 from zmartd.http.operation import Access, Operation
 from zmartd.http.pagination import NextCursor, array_response
 from zmartd.http.place import place_of
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
 from zmartd.store.keyset import Page
@@ -160,8 +151,8 @@ def _row(position: Position) -> PositionRow:
         user=position.user_wallet,
         yes_shares=amount(max(position.shares_yes, 0)),
         no_shares=amount(max(position.shares_no, 0)),
-        created_at=None if position.first_trade_at is None else time_text(position.first_trade_at),
-        updated_at=time_text(position.updated_at),
+        created_at=None if position.first_trade_at is None else iso_time(position.first_trade_at),
+        updated_at=iso_time(position.updated_at),
     )
 
 
@@ -191,9 +182,9 @@ def _body(held: Held) -> PositionBody:
         proposed_outcome=market.proposed_outcome,
         final_outcome=market.final_outcome,
         trades_count=position.trades_count,
-        first_trade_at=None if position.first_trade_at is None else time_text(position.first_trade_at),
-        last_trade_at=None if position.last_trade_at is None else time_text(position.last_trade_at),
-        claimed_at=None if position.claimed_at is None else time_text(position.claimed_at),
+        first_trade_at=None if position.first_trade_at is None else iso_time(position.first_trade_at),
+        last_trade_at=None if position.last_trade_at is None else iso_time(position.last_trade_at),
+        claimed_at=None if position.claimed_at is None else iso_time(position.claimed_at),
         slot=position.slot,
     )
 

@@ -13,10 +13,11 @@ from zmartd.http import keys
 from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.codec import decode_body, decode_query, json_response
 from zmartd.http.errors import BalanceTooLow, MarketPending
-from zmartd.http.fields import Field, MarketKey, MarketRef, Time, time_text
+from zmartd.http.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.markets import chain_market, find_market, market_ref
 from zmartd.http.operation import Access, Operation
 from zmartd.log import get_logger
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.realtime.bus import Bus, BusUnavailable
@@ -223,7 +224,7 @@ def _body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBody:
         vote_type=kind.value,
         vote=vote.vote,
         user_wallet=wallet,
-        voted_at=time_text(vote.voted_at),
+        voted_at=iso_time(vote.voted_at),
         source=vote.source,
         tx_signature=vote.tx_signature,
     )

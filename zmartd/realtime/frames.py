@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.market.ids import masked
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.messages import (
@@ -106,7 +107,7 @@ class Broadcast:
 def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> Frame:
     """The frame of one message for clients that call its market `name`; `wallet` gives a wallet as shown."""
     data = message.data
-    at = timestamp(message.occurred_at)
+    at = iso_time(message.occurred_at)
     kind: FrameType
     body: Data
     match data:
@@ -128,7 +129,7 @@ def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
     return Frame(
         type="market_state",
         market_id=name,
-        timestamp=timestamp(snapshot.occurred_at),
+        timestamp=iso_time(snapshot.occurred_at),
         seq=snapshot.version,
         data=_market_changed(snapshot.market_id, snapshot.data),
     )
@@ -139,25 +140,25 @@ def subscribed(name: str, subscriptions: Sequence[str], snapshot: Snapshot | Non
     message = f"Subscribed to market {name}"
     if snapshot is None:
         data = MarketStateData(message=message, subscriptions=subscriptions, known=False)
-        return Frame(type="market_state", market_id=name, timestamp=timestamp(now), data=data)
+        return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
     state = _market_changed(snapshot.market_id, snapshot.data)
     data = msgspec.structs.replace(
         state, action="snapshot", message=message, subscriptions=subscriptions, known=True
     )
     return Frame(
-        type="market_state", market_id=name, timestamp=timestamp(now), seq=snapshot.version, data=data
+        type="market_state", market_id=name, timestamp=iso_time(now), seq=snapshot.version, data=data
     )
 
 
 def subscribed_to_all(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
     """The answer to a subscription to every market at once."""
     data = MarketStateData(message="Subscribed to all markets", subscriptions=subscriptions)
-    return Frame(type="market_state", market_id=name, timestamp=timestamp(now), data=data)
+    return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
 
 
 def unsubscribed(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
     data = MarketStateData(message=f"Unsubscribed from market {name}", subscriptions=subscriptions)
-    return Frame(type="market_state", market_id=name, timestamp=timestamp(now), data=data)
+    return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
 
 
 def welcome(client_id: str, now: datetime) -> Frame:
@@ -165,33 +166,28 @@ def welcome(client_id: str, now: datetime) -> Frame:
         client_id=client_id,
         message='Connected to zmartd. Send {"action": "subscribe", "market_id": "<id>"}, or "*" for all.',
     )
-    return Frame(type="welcome", timestamp=timestamp(now), data=data)
+    return Frame(type="welcome", timestamp=iso_time(now), data=data)
 
 
 def authenticated(wallet: str, expires_at: datetime, now: datetime) -> Frame:
-    data = AuthenticatedData(wallet=wallet, expires_at=timestamp(expires_at))
-    return Frame(type="authenticated", timestamp=timestamp(now), data=data)
+    data = AuthenticatedData(wallet=wallet, expires_at=iso_time(expires_at))
+    return Frame(type="authenticated", timestamp=iso_time(now), data=data)
 
 
 def session_ended(wallet: str, text: str, code: str, now: datetime) -> Frame:
     """Tells a client that it is not signed in as `wallet` any more, and why."""
     data = SessionEndedData(wallet=wallet, message=text, code=code)
-    return Frame(type="session_ended", timestamp=timestamp(now), data=data)
+    return Frame(type="session_ended", timestamp=iso_time(now), data=data)
 
 
 def resync(name: str, now: datetime) -> Frame:
     """Tells a client that it may have missed frames about `name`, and has to read it anew."""
     data = ResyncData(message="Some updates may have been missed: read the current state over the REST API.")
-    return Frame(type="resync", market_id=name, timestamp=timestamp(now), data=data)
+    return Frame(type="resync", market_id=name, timestamp=iso_time(now), data=data)
 
 
 def error(text: str, code: str, now: datetime) -> Frame:
-    return Frame(type="error", timestamp=timestamp(now), data=ErrorData(error=text, code=code))
-
-
-def timestamp(moment: datetime) -> str:
-    """ISO-8601 in UTC with milliseconds, as JavaScript writes it."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return Frame(type="error", timestamp=iso_time(now), data=ErrorData(error=text, code=code))
 
 
 def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
@@ -221,7 +217,7 @@ def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
             proposed_outcome=update.proposed_outcome,
             final_outcome=update.final_outcome,
             awaiting_decision=update.awaiting_decision,
-            settles_at=None if update.settles_at is None else timestamp(update.settles_at),
+            settles_at=None if update.settles_at is None else iso_time(update.settles_at),
             slot=update.slot,
         ),
     )

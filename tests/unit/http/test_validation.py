@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 
 from zmartd.http import validation
 from zmartd.http.errors import InvalidRequest, Problem
-from zmartd.http.fields import U64, Category, MarketRef, Moment, State, Wallet, price, time_text
+from zmartd.http.fields import U64, Category, MarketRef, Moment, State, Wallet, price
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 
 MARKET_ID = "ab" * 32
@@ -127,4 +128,4 @@ def test_a_wallet_is_32_bytes_of_base58() -> None:
 
 def test_responses_carry_prices_as_numbers_and_times_with_milliseconds() -> None:
     assert price(500_000_000) == 0.5
-    assert time_text(datetime(2027, 1, 31, 12, 0, 0, 5_999, tzinfo=UTC)) == "2027-01-31T12:00:00.005Z"
+    assert iso_time(datetime(2027, 1, 31, 12, 0, 0, 5_999, tzinfo=UTC)) == "2027-01-31T12:00:00.005Z"

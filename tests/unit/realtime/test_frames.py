@@ -5,7 +5,7 @@ import struct
 from datetime import UTC, datetime
 
 import pytest
-from market_messages import ADDRESS, AT, MARKET, POST, PRICE, TRADE, TRADER, VOTE, market, message, snapshot
+from market_messages import ADDRESS, MARKET, POST, PRICE, TRADE, TRADER, VOTE, market, message, snapshot
 
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime import frames
@@ -187,8 +187,3 @@ def test_the_answer_for_an_unknown_market_says_so() -> None:
 def test_frames_of_any_length_are_framed_rightly(length: int) -> None:
     text = "é" * length
     assert payload(frames.error(text, "x", NOW).encode())["data"]["error"] == text
-
-
-def test_the_timestamp_is_when_it_happened_in_utc() -> None:
-    assert frames.timestamp(AT) == "2026-03-01T12:00:00.123Z"
-    assert frames.timestamp(datetime.fromisoformat("2026-03-01T14:00:00+02:00")) == "2026-03-01T12:00:00.000Z"

@@ -21,9 +21,10 @@ from zmartd.http.auth.tokens import Session
 from zmartd.http.client_address import client_of
 from zmartd.http.codec import decode_body, decode_query, json_response
 from zmartd.http.errors import InvalidRequest, Problem
-from zmartd.http.fields import Time, Wallet, time_text
+from zmartd.http.fields import Time, Wallet
 from zmartd.http.operation import Access, Operation
 from zmartd.log import get_logger
+from zmartd.market.iso_time import iso_time
 from zmartd.store import users
 from zmartd.store.rls import Caller
 
@@ -110,7 +111,7 @@ async def nonce(request: web.Request) -> web.Response:
             domain=challenge.domain,
             domains=service.domains,
             chain_id=service.cluster,
-            expires_at=time_text(challenge.expires_at),
+            expires_at=iso_time(challenge.expires_at),
             message=challenge.message or UNSET,
         )
     )
@@ -178,7 +179,7 @@ def _session_response(token: str, session: Session, message: str) -> web.Respons
         wallet=session.wallet,
         wallet_address=session.wallet,
         expires_in=session.expires_at - session.issued_at,
-        expires_at=time_text(datetime.fromtimestamp(session.expires_at, UTC)),
+        expires_at=iso_time(datetime.fromtimestamp(session.expires_at, UTC)),
         message=message,
     )
     return json_response(body)

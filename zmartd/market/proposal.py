@@ -7,8 +7,8 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from zmartd.http.fields import time_text
 from zmartd.market import ids
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import MIN_B, SCALE
 
 _LN2 = 693_147_181
@@ -31,7 +31,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
             "description": self.description,
             "category": self.category,
             "tags": self.tags,
-            "end_date": time_text(self.end_date),
+            "end_date": iso_time(self.end_date),
         }
         return msgspec.json.encode(facts, order="sorted")
 

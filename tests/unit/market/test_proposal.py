@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from zmartd.http.fields import Text
-from zmartd.http.proposal import Proposal, covered_b, max_loss_lamports
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE
+from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
 
 PROPOSAL = Proposal(
     question="Will it rain in Zürich tomorrow?",
