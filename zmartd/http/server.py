@@ -13,12 +13,14 @@ from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_parser import HttpParser
 from aiohttp.typedefs import Middleware
 
 from zmartd.http.codec import json_response
 from zmartd.http.connection_limits import ConnectionLimits
 from zmartd.http.deadlines import Deadlines, Step
 from zmartd.http.errors import InvalidHttp, RequestTooSlow, ServerFull, Unexpected, body_of
+from zmartd.http.heads import MAX_HEAD_BYTES, MAX_HEADERS, HeadLimit, HeadTooLong
 from zmartd.http.middleware import access_log
 from zmartd.http.middleware.security_headers import secure
 from zmartd.http.raw_answer import raw_answer
@@ -38,6 +40,8 @@ class Connection(web.RequestHandler):
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
+        assert self._parser is not None, "aiohttp makes it"
+        self._parser = cast("HttpParser[Any]", HeadLimit(self._parser))
         self._server = server
         self._screen: Callable[[bytes], bool] | None = None
         self.waits = (Step.NONE, 0, 0.0)
@@ -170,7 +174,13 @@ class Runner(web.AppRunner):
         deadlines: Deadlines,
         **options: Any,
     ) -> None:
-        super().__init__(app, auto_decompress=False, keepalive_timeout=deadlines.keepalive_seconds, **options)
+        super().__init__(
+            app,
+            auto_decompress=False,
+            keepalive_timeout=deadlines.keepalive_seconds,
+            max_headers=MAX_HEADERS,
+            **options,
+        )
         self._around = around
         self._limits = limits
         self._deadlines = deadlines
@@ -205,6 +215,8 @@ class Runner(web.AppRunner):
 
 
 def _said_of(error: BaseException) -> str:
+    if isinstance(error, HeadTooLong):
+        return f"The request's first line and headers are too long: at most {MAX_HEAD_BYTES} bytes are read."
     if isinstance(error, LineTooLong):
         return "The request's first line or one of its headers is too long: at most 8190 bytes are read."
     if isinstance(error, BadHttpMethod):

@@ -85,6 +85,22 @@ async def test_a_line_that_is_too_long_is_told_how_long_it_may_be(port: int) -> 
     assert "8190 bytes" in json.loads(body)["message"]
 
 
+LONG_HEAD = b"GET / HTTP/1.1\r\n" + HEAD + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 2_000) for i in range(9))
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n"], ids=["without an end", "with an end"])
+async def test_no_more_of_a_head_is_read_than_it_may_have(port: int, end: bytes) -> None:
+    status, _, body = await send(port, LONG_HEAD + end)
+    assert (status, json.loads(body)["code"]) == (400, "invalid_http")
+    assert "16384 bytes" in json.loads(body)["message"]
+
+
+async def test_a_body_and_requests_after_each_other_are_no_head(port: int) -> None:
+    posted = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000\r\n\r\n" + b"a" * 40_000
+    status, _, body = await send(port, posted * 3 + b"GET / HTTP/1.1\r\n" + HEAD + b"\r\n")
+    assert (status, body.count(b"HTTP/1.1 200 OK")) == (200, 3)
+
+
 async def test_what_fails_outside_of_everything_tells_the_caller_nothing(port: int) -> None:
     with capture_logs() as lines:
         status, _, body = await send(port, b"GET /broken HTTP/1.1\r\n" + HEAD + b"\r\n")
