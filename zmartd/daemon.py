@@ -369,6 +369,7 @@ def runner_of(app: web.Application, settings: Server) -> Runner:
         app[keys.AROUND],
         ConnectionLimits(settings, proxies, clock, raise_descriptor_limit()),
         Deadlines(settings, clock),
+        clock,
         access_log=None,
         shutdown_timeout=settings.shutdown_seconds,
     )

@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooL
 from aiohttp.http_parser import HttpParser
 from aiohttp.typedefs import Middleware
 
+from zmartd.clock import Clock
 from zmartd.http.codec import json_response
 from zmartd.http.connection_limits import ConnectionLimits
 from zmartd.http.deadlines import Deadlines, Step
@@ -24,6 +25,7 @@ from zmartd.http.heads import MAX_HEAD_BYTES, MAX_HEADERS, HeadLimit, HeadTooLon
 from zmartd.http.middleware import access_log
 from zmartd.http.middleware.security_headers import secure
 from zmartd.http.raw_answer import raw_answer
+from zmartd.http.sparing import Sparing
 from zmartd.log import get_logger
 
 _OF_THE_CALLER = (HttpProcessingError, web.RequestPayloadError)
@@ -123,7 +125,10 @@ class Connection(web.RequestHandler):
             raise ConnectionError("the answer has begun: it can be no other any more")
         request_id = self.new_request_id()
         if isinstance(exc, _OF_THE_CALLER):
-            log.info("http.malformed", reason=type(exc).__name__, request_id=request_id)
+            malformed = self._server.malformed
+            if malformed.admits():
+                reason, others = type(exc).__name__, malformed.left_out()
+                log.info("http.malformed", reason=reason, request_id=request_id, not_logged=others)
             error = body_of(InvalidHttp(_said_of(exc)), request_id)
         else:
             log.error("http.failed", exc_info=exc, request_id=request_id)
@@ -151,6 +156,8 @@ class Server(web.Server):
     """Makes the connections, within `limits`."""
 
     limits: ConnectionLimits
+    malformed: Sparing
+    """Lines about what is not HTTP."""
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, **self._kwargs)
@@ -172,6 +179,7 @@ class Runner(web.AppRunner):
         around: Middleware,
         limits: ConnectionLimits,
         deadlines: Deadlines,
+        clock: Clock,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -183,6 +191,7 @@ class Runner(web.AppRunner):
         )
         self._around = around
         self._limits = limits
+        self._malformed = Sparing(clock)
         self._deadlines = deadlines
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -190,7 +199,7 @@ class Runner(web.AppRunner):
         made = await super()._make_server()
         handle = cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", self._handle)
         server = Server(handle, request_factory=made.request_factory, **made._kwargs)
-        server.limits = self._limits
+        server.limits, server.malformed = self._limits, self._malformed
         sweep = self._deadlines.run(lambda: cast("list[Connection]", server.connections))
         self._sweeping = asyncio.create_task(sweep, name="deadlines")
         return server

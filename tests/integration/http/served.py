@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from aiohttp.typedefs import Middleware
 
 from zmartd import config
-from zmartd.clock import SystemClock
+from zmartd.clock import Clock, SystemClock
 from zmartd.http import keys
 from zmartd.http.client_address import TrustedProxies
 from zmartd.http.connection_limits import ConnectionLimits
@@ -17,6 +17,15 @@ from zmartd.http.deadlines import Deadlines
 from zmartd.http.server import Runner
 
 PLENTY = config.Server(max_connections=3_000, max_connections_per_ip=3_000)
+
+
+class StandingClock(SystemClock):
+    """A clock whose seconds pass when a test says so."""
+
+    seconds = 1_000.0
+
+    def monotonic(self) -> float:  # type: ignore[override]  # the system's is a static method
+        return self.seconds
 
 
 class Served(TestServer):
@@ -31,9 +40,13 @@ class Served(TestServer):
 
 
 def served_by(
-    app: web.Application, around: Middleware, settings: config.Server = PLENTY, **options: Any
+    app: web.Application,
+    around: Middleware,
+    settings: config.Server = PLENTY,
+    clock: Clock | None = None,
+    **options: Any,
 ) -> Runner:
     """What runs an application, within the limits of `settings`."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     limits = ConnectionLimits(settings, TrustedProxies(settings.trusted_proxies), clock, 4_096)
-    return Runner(app, around, limits, Deadlines(settings, clock), **options)
+    return Runner(app, around, limits, Deadlines(settings, clock), clock, **options)

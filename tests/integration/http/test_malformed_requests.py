@@ -11,9 +11,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from structlog.testing import capture_logs
 
-from tests.integration.http.served import served_by
+from tests.integration.http.served import StandingClock, served_by
 from zmartd.http.codec import json_response
 from zmartd.http.middleware.security_headers import HEADERS
+from zmartd.http.sparing import LINES_PER_SECOND
 
 HEAD = b"Host: localhost\r\nConnection: close\r\n"
 
@@ -31,10 +32,15 @@ async def nothing(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture
+async def port(clock: StandingClock) -> AsyncIterator[int]:
     app = web.Application()
     app.add_routes([web.get("/", answer), web.post("/", answer), web.get("/broken", broken)])
-    runner = served_by(app, nothing, access_log=None)
+    runner = served_by(app, nothing, clock=clock, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]
@@ -78,6 +84,16 @@ async def test_what_is_not_http_is_told_so_in_the_one_shape_and_not_repeated(
     assert b"secret" not in body
     assert [(line["event"], line["log_level"]) for line in lines] == [("http.malformed", "info")]
     assert "secret" not in str(lines)
+
+
+async def test_what_is_not_http_fills_no_log(clock: StandingClock, port: int) -> None:
+    with capture_logs() as lines:
+        for _ in range(LINES_PER_SECOND + 5):
+            await send(port, b"secret\r\n\r\n")
+        assert len(lines) == LINES_PER_SECOND
+        clock.seconds += 1
+        await send(port, b"secret\r\n\r\n")
+    assert [line["not_logged"] for line in lines if line["not_logged"]] == [5]
 
 
 async def test_a_line_that_is_too_long_is_told_how_long_it_may_be(port: int) -> None:

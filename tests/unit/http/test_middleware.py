@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from pytest_aiohttp.plugin import AiohttpClient
 from structlog.testing import capture_logs
 
-from tests.integration.http.served import Served
+from tests.integration.http.served import Served, StandingClock
 from zmartd.clock import SystemClock
 from zmartd.config import Auth, Secret, Server
 from zmartd.errors import ZmartdError
@@ -24,9 +24,10 @@ from zmartd.http.auth.tokens import Tokens
 from zmartd.http.codec import decode_body, json_response, read_body
 from zmartd.http.fields import U64
 from zmartd.http.middleware import cors
-from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, AccessLog
+from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, LONGEST_PATH, AccessLog
 from zmartd.http.middleware.chain import chain
 from zmartd.http.middleware.security_headers import HEADERS
+from zmartd.http.sparing import LINES_PER_SECOND
 from zmartd.log import describe, get_logger
 from zmartd.store.connections import Connections
 from zmartd.store.markets import MarketNotFound
@@ -292,3 +293,21 @@ async def test_as_many_lines_are_kept_as_fit_and_the_rest_when_the_application_e
         assert len(lines) == HELD_LINES
         await access_log.close(client.app)
     assert [line["request_id"] for line in lines] == [f"request-{number}" for number in range(HELD_LINES + 1)]
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+async def test_refusals_without_number_fill_no_log(client: Client, method: str) -> None:
+    clock = StandingClock()
+    access_log = AccessLog(clock)
+    status = 429 if method == "GET" else 204
+    request = make_mocked_request(method, "/" + "x" * 8_000, app=client.app)
+    with capture_logs() as lines:
+        for _ in range(LINES_PER_SECOND + 50):
+            access_log.note(request, "id", status, 0.1)
+        clock.seconds += 1
+        access_log.note(request, "id", status, 0.1)
+        access_log.flush()
+    told = [line for line in lines if line["event"] == "http.request"]
+    assert len(told) == LINES_PER_SECOND + 1
+    assert {len(line["path"]) for line in told} == {LONGEST_PATH}
+    assert [line["requests"] for line in lines if line["event"] == "http.requests_not_logged"] == [50]

@@ -10,17 +10,20 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import count
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Struct
 from multidict import istr
 
 from zmartd.clock import Clock
+from zmartd.http.sparing import Sparing
 from zmartd.log import get_logger, write_together
 from zmartd.metrics import Durations
 
 HEADER = istr("X-Request-Id")
 HELD_SECONDS = 0.05
 HELD_LINES = 512
+LONGEST_PATH = 200
+"""Characters of a path that are logged: longer than any of the API's."""
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 _UNMATCHED = "unmatched"
@@ -75,6 +78,9 @@ class AccessLog:
     A caller's own `X-Request-Id` is kept when it is sane, so that a trace goes on through us. Successes on
     `quiet` routes, which machines call all the time, are measured as all are, but logged at level debug.
 
+    Refusals and preflights can be had without any limit, so no more of them are logged than of a `Sparing`
+    kind of lines, and no more of a path than LONGEST_PATH.
+
     Lines are kept for a moment and written together: one by one they would cost as much as an answer from
     memory. A daemon that is killed takes those of its last HELD_SECONDS with it.
     """
@@ -89,6 +95,7 @@ class AccessLog:
         self._new_request_id = new_request_id or numbered()
         self._quiet = quiet
         self._held: list[Over] = []
+        self._refusals = Sparing(clock)
 
     def name(self, headers: Mapping[str, str]) -> str:
         """The id of the request with these headers: it has to be CURRENT_REQUEST_ID while it is answered."""
@@ -103,10 +110,16 @@ class AccessLog:
         if route in self._quiet and 200 <= status < 300:
             log.debug("http.request", method=method, route=route, path=request.path, status=status)
             return
+        if 400 <= status < 500 or method == hdrs.METH_OPTIONS:
+            if not self._refusals.admits():
+                return
+            if others := self._refusals.left_out():
+                log.warning("http.requests_not_logged", requests=others)
         if not self._held:
             asyncio.get_running_loop().call_later(HELD_SECONDS, self.flush)
         at = self._clock.time()
-        self._held.append(Over(at, request_id, method, route, request.path, status, seconds))
+        path = request.path[:LONGEST_PATH]
+        self._held.append(Over(at, request_id, method, route, path, status, seconds))
         if len(self._held) >= HELD_LINES:
             self.flush()
 
