@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import BaseTransport, Transport
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from aiohttp import hdrs, web
@@ -72,14 +73,21 @@ class Connection(web.RequestHandler):
             return
         super().data_received(data)
 
-    def screen_frames(self, screen: Callable[[bytes], bool]) -> None:
+    @contextmanager
+    def screening(self, screen: Callable[[bytes], bool]) -> Iterator[None]:
         """Show `screen` all that comes behind an upgrade first. What it says no to is not read.
 
-        Raises what `screen` raises about that which has come already.
+        The block is the upgrade. Where it fails the connection goes on as any other. Raises what `screen`
+        raises about that which has come already.
         """
         self._screen = screen
-        if self._message_tail:
-            screen(self._message_tail)
+        try:
+            if self._message_tail:
+                screen(self._message_tail)
+            yield
+        except BaseException:
+            self._screen = None
+            raise
 
     def _passes(self, data: bytes) -> bool:
         return self._screen is not None and not self._close and self._screen(data)

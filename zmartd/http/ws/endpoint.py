@@ -12,7 +12,7 @@ from zmartd.config import Realtime
 from zmartd.http.auth.identity import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.client_address import client_of
-from zmartd.http.errors import RouteNotFound
+from zmartd.http.errors import InvalidHttp, RouteNotFound
 from zmartd.http.server import connection_of
 from zmartd.http.ws.connection import Connection
 from zmartd.http.ws.errors import TooManyMessages, UpgradeRequired
@@ -83,14 +83,14 @@ class WebSocketEndpoint:
             raise UpgradeRequired
         with self._seats.seat(client_of(request)), _connections.track_inprogress():
             screen = Screen(FrameAllowance(self._settings.max_messages_per_minute, self._clock))
-            connection_of(request).screen_frames(screen)
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
                 max_msg_size=self._settings.max_message_bytes,
                 timeout=CLOSE_SECONDS,
                 compress=False,
             )
-            await response.prepare(request)
+            with connection_of(request).screening(screen):
+                await _upgrade(request, response)
             if request.transport is not None:
                 outlet = TransportOutlet(response, request.transport)
                 await self._converse(request, response, outlet, screen)
@@ -143,6 +143,13 @@ class WebSocketEndpoint:
 
 def _wants_upgrade(request: web.Request) -> bool:
     return request.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
+
+
+async def _upgrade(request: web.Request, response: web.WebSocketResponse) -> None:
+    """Raises InvalidHttp, or aiohttp's own refusal of a handshake."""
+    if not request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():
+        raise InvalidHttp  # aiohttp's decoder of base64 fails with it
+    await response.prepare(request)
 
 
 def _token(request: web.Request) -> str | None:

@@ -85,6 +85,18 @@ async def test_a_flood_that_comes_with_the_upgrade_is_refused_with_it(start: Sta
     writer.close()
 
 
+async def test_after_a_handshake_that_fails_a_connection_is_any_other(start: StartDaemon) -> None:
+    daemon = await start(FEW)
+    reader, writer = await asyncio.open_connection(daemon.client.server.host, daemon.client.server.port)
+    writer.write(UPGRADE.replace(b"Version: 13", b"Version: 99"))
+    async with asyncio.timeout(20):
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400")
+        # No frames are counted: these lines before a request would be hundreds.
+        writer.write(b"\r\n" * 3_000 + b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"HTTP/1.1 426")
+    writer.close()
+
+
 async def test_what_a_closed_client_goes_on_sending_is_not_read_and_its_socket_is_soon_gone(
     start: StartDaemon,
 ) -> None:

@@ -213,6 +213,12 @@ async def test_a_broken_handshake_is_refused(daemon: Daemon) -> None:
     assert response.status == 400
 
 
+async def test_a_key_that_is_no_text_is_refused(daemon: Daemon) -> None:
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    response = await daemon.client.get("/ws", headers=headers | {"Sec-WebSocket-Key": "ÿ"})
+    assert (response.status, (await response.json())["code"]) == (400, "invalid_http")
+
+
 async def test_who_signs_in_sees_whole_wallets(daemon: Daemon) -> None:
     token, session = daemon.sessions.open(TRADER)
     by_query = await connect(daemon, f"/ws?token={token}")
