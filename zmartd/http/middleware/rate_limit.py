@@ -19,13 +19,16 @@ _POLICY = istr("RateLimit-Policy")
 
 _FREE: Sequence[Account] = ()
 
+SIGN_IN_PATHS = frozenset({"/api/auth/nonce", "/api/auth/login"})
+
 
 class RateLimit:
     """Which accounts a request counts on.
 
     A signed-in wallet has an account of its own, and shares one with all the wallets that sign in from its
     address: keys cost nothing, addresses do. All others count on the account of anonymous callers of their
-    address. Paths in `exempt` are for machines. Preflights are the browser's, not the caller's.
+    address, and so does signing in, with whatever token: one free key must not pay for the next. Paths in
+    `exempt` are for machines. Preflights are the browser's, not the caller's.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class RateLimit:
             return _FREE
         client = self._proxies.client_of(request.remote, forwarded_for(request))
         identity = request[IDENTITY]
-        if identity.credential is not Credential.SESSION:
+        if identity.credential is not Credential.SESSION or request.path in SIGN_IN_PATHS:
             return ((f"ip:{client}", self._of_anonymous),)
         return (
             (f"wallet:{identity.caller.wallet}", self._of_wallet),

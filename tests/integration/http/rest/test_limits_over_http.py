@@ -7,6 +7,9 @@ from rest_api import Api, Caller, running_api
 from solders.keypair import Keypair
 
 from zmartd.config import RateLimits
+from zmartd.http.auth import routes as auth
+from zmartd.http.middleware.rate_limit import SIGN_IN_PATHS
+from zmartd.http.operation import Access
 from zmartd.store.pool import Database
 
 PER_MINUTE = 5
@@ -134,6 +137,20 @@ async def test_a_refused_token_counts_for_the_address_it_comes_from(limited: Api
         (await limited.client.get("/api/markets", headers=headers)).status for _ in range(PER_MINUTE + 1)
     ]
     assert statuses == [200] * PER_MINUTE + [429]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/auth/nonce"), ("POST", "/api/auth/login")])
+async def test_a_session_pays_for_no_sign_in(limited: Api, method: str, path: str) -> None:
+    [wallet] = wallets(limited, 1)
+    headers = {"Authorization": f"Bearer {wallet.token}"}
+    statuses = [
+        (await limited.client.request(method, path, headers=headers)).status for _ in range(PER_MINUTE + 1)
+    ]
+    assert [status == 429 for status in statuses] == [False] * PER_MINUTE + [True]
+
+
+async def test_sign_in_paths_are_paths_of_the_api() -> None:
+    assert {one.path for one in auth.OPERATIONS if one.access is Access.PUBLIC} == SIGN_IN_PATHS
 
 
 async def test_a_preflight_costs_nothing(limited: Api) -> None:
