@@ -67,7 +67,7 @@ class Submissions:
         ours to follow, whatever happens to this request or this daemon.
 
         Raises ProgramRefused when it failed or would fail, TransactionExpired when it can never land,
-        TooManyPending, SenderUnavailable, RpcUnavailable, DatabaseUnavailable.
+        TooManyPending, LookupsExhausted, SenderUnavailable, RpcUnavailable, DatabaseUnavailable.
         """
         sent = await self._outbox.find(transaction.signature)
         if sent is None:
@@ -127,8 +127,15 @@ class Submissions:
             case "AlreadyProcessed":
                 return await self._within_patience(self._executed(signature))
             case "BlockhashNotFound":
-                return await self._found(signature, otherwise=TransactionExpired(signature))
+                return await self._landed_or_expired(signature)
         raise ProgramRefused(refused, signature=signature)
+
+    async def _landed_or_expired(self, signature: str) -> ChainTransaction:
+        """Signing is free, so this is a look-up like any stranger's."""
+        try:
+            return await self._foreign(signature)
+        except TransactionNotFound as error:
+            raise TransactionExpired(signature) from error
 
     async def _signed(self, transaction: Relayable) -> SignedTransaction:
         latest = await self._rpc.latest_blockhash()

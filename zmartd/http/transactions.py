@@ -185,6 +185,7 @@ OPERATIONS: tuple[Operation, ...] = (
             RpcUnavailable,
             RpcRejected,
             SenderUnavailable,
+            LookupsExhausted,
             TooManyPending,
         ),
         access=Access.SESSION,

@@ -415,6 +415,11 @@ async def test_unknown_signatures_cost_no_more_calls_than_a_minute_has(
         assert 0 < int(refused.headers["Retry-After"]) <= 60
         assert node.requests == {"getTransaction": LOOKUPS_PER_MINUTE}
 
+        dead = sign(buy(market_id, ALICE), ALICE, Hash.hash(b"a block that never was"), 1, "test")
+        refused = await api.as_wallet(ALICE).relay(base64.b64encode(dead.wire).decode())
+        assert (refused.status, refused.body["code"]) == (503, "lookups_exhausted")
+        assert node.requests["getTransaction"] == LOOKUPS_PER_MINUTE
+
         assert (await api.anybody.get(f"/api/transactions/{known}")).status == 200
 
 
