@@ -274,7 +274,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         app = application(core)
         await listeners.enter_async_context(_listening(app, "server", server.host, server.port, settings))
         if operator.port:
-            own = operator_application(app[keys.HEALTH], server, core.clock)
+            own = operator_application(app[keys.HEALTH], server, operator.host, core.clock)
             await listeners.enter_async_context(
                 _listening(own, "operator", operator.host, operator.port, settings)
             )

@@ -16,12 +16,14 @@ from msgspec import Struct
 from zmartd import __version__
 from zmartd.clock import Clock
 from zmartd.config import Server
+from zmartd.endpoint import is_loopback
 from zmartd.http import keys
 from zmartd.http.codec import json_response
 from zmartd.http.fields import Time
 from zmartd.http.health import Check, Health
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain
+from zmartd.http.middleware.own_host import for_own_host
 from zmartd.market.iso_time import iso_time
 
 
@@ -40,13 +42,17 @@ class HealthReport(Struct, frozen=True, kw_only=True):
     """What the last probe of each dependency said, by its name."""
 
 
-def operator_application(health: Health, server: Server, clock: Clock) -> web.Application:
-    """GET /health and GET /metrics, with AROUND as `Runner` needs it."""
+def operator_application(health: Health, server: Server, host: str, clock: Clock) -> web.Application:
+    """GET /health and GET /metrics, with AROUND as `Runner` needs it, for a listener on `host`.
+
+    On a loopback address it answers to this machine's names alone, so that no web page can be led here.
+    """
     app = web.Application()
     app[keys.HEALTH], app[keys.SERVER] = health, server
     app.add_routes([web.get("/health", health_report), web.get("/metrics", metrics)])
     log = AccessLog(clock, quiet={"/health", "/metrics"})
-    app[keys.AROUND] = chain(clock, log, None, None, None)
+    around = chain(clock, log, None, None, None)
+    app[keys.AROUND] = for_own_host(around) if is_loopback(host) else around
     app.on_cleanup.append(log.close)
     return app
 

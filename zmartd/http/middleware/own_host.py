@@ -1,4 +1,4 @@
-"""A development daemon answers to this machine's names alone: no other name can be made to lead to it."""
+"""What listens for this machine answers to its names alone: no other name can be made to lead there."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ def for_own_host(around: Middleware) -> Middleware:
 
 
 async def _refuse(_: web.Request) -> web.StreamResponse:
-    raise InvalidHttp("This development daemon answers to localhost and loopback addresses only.")
+    raise InvalidHttp("This listener answers to localhost and loopback addresses only.")

@@ -231,7 +231,7 @@ async def running_api(
         )
         setup(app)
         hold_to_contract(app)
-        operator = operator_application(app[keys.HEALTH], app[keys.SERVER], clock)
+        operator = operator_application(app[keys.HEALTH], app[keys.SERVER], "127.0.0.1", clock)
         async with TestClient(Served(app)) as client, TestClient(Served(operator)) as operators_client:
             yield Api(client, operators_client, database, indexer, fetcher, inbox, bus, rpc, sessions)
         await app[keys.HEALTH].close()

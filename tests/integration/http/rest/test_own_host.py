@@ -1,4 +1,4 @@
-"""A page whose name was made to lead here (DNS rebinding) reads nothing from a development daemon."""
+"""A page whose name was made to lead here (DNS rebinding) reads nothing from what listens on loopback."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ async def test_another_machine_s_name_is_refused(api: Api, host: str) -> None:
         assert (response.status, body["code"]) == (400, "invalid_http")
         assert "answers to localhost" in body["message"]
         assert response.headers["X-Request-Id"] == body["request_id"]
+    for path in ("/health", "/metrics"):
+        assert (await api.operators_client.get(path, headers={"Host": host})).status == 400
     webhook = await api.client.post("/helius/webhook", data=b"[]", headers={"Host": host})
     assert webhook.status == 400
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
