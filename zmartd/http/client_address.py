@@ -17,6 +17,8 @@ from zmartd.http import keys
 
 UNKNOWN = "unknown"
 IPV6_NETWORK_BITS = 64
+IPV6_SITE_BITS = 48
+"""The largest network that providers give to one customer (RFC 6177)."""
 
 _REMEMBERED = 4_096
 _LONG = 200
@@ -78,8 +80,16 @@ def forwarded_for(request: web.Request) -> str:
     return ",".join(headers.getall(hdrs.X_FORWARDED_FOR))
 
 
-def _network(address: IPv6Address) -> str:
-    return str(ip_network((address, IPV6_NETWORK_BITS), strict=False))
+def site_of(peer: str | None) -> str:
+    """The network of the one who owns `peer`: its IPv4 address, or its IPv6 /48."""
+    address = _address(peer or "")
+    if address is None:
+        return UNKNOWN
+    return _network(address, IPV6_SITE_BITS) if isinstance(address, IPv6Address) else str(address)
+
+
+def _network(address: IPv6Address, bits: int = IPV6_NETWORK_BITS) -> str:
+    return str(ip_network((address, bits), strict=False))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -1,4 +1,4 @@
-"""How long a peer may take for each step of a request: one look at all connections every second.
+"""How long a peer may take for each step of a request: one look at all connections now and then.
 
 aiohttp lets a connection wait an hour for the head of a request and for ever for its body. A timer for each
 request would cost each request; a look at what every connection waits for costs none.
@@ -7,7 +7,7 @@ request would cost each request; a look at what every connection waits for costs
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -17,7 +17,6 @@ from zmartd.clock import Clock
 from zmartd.config import Server
 from zmartd.log import get_logger
 
-LOOK_SECONDS = 1.0
 LOG_SECONDS = 60.0
 """How often it is logged, at most, that peers were too slow."""
 
@@ -33,6 +32,8 @@ class Step(Enum):
     """Send the body of a request."""
     ANSWER = "answer"
     """Take what was written."""
+    IDLE = "idle"
+    """Send a further request."""
     NONE = "none"
 
 
@@ -65,19 +66,11 @@ class Deadlines:
             Step.HEAD: settings.head_seconds,
             Step.BODY: settings.body_seconds,
             Step.ANSWER: settings.answer_seconds,
+            Step.IDLE: math.inf,
             Step.NONE: math.inf,
         }
         self._clock = clock
         self._log_from = 0.0
-
-    async def run(self, connections: Callable[[], Sequence[Waiting]]) -> None:
-        """Look at the connections until cancelled."""
-        while True:
-            await self._clock.sleep(LOOK_SECONDS)
-            try:
-                self.look(connections())
-            except Exception:
-                log.exception("http.deadlines_failed")
 
     def look(self, connections: Sequence[Waiting]) -> None:
         """Let go of those that have waited too long for the same step of the same request."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import BaseTransport, Transport
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -29,6 +29,8 @@ from zmartd.http.raw_answer import raw_answer
 from zmartd.http.sparing import Sparing
 from zmartd.log import get_logger
 
+SWEEP_SECONDS = 1.0
+"""How often all connections are looked at."""
 _OF_THE_CALLER = (HttpProcessingError, web.RequestPayloadError)
 
 log = get_logger(__name__)
@@ -107,7 +109,7 @@ class Connection(web.RequestHandler):
             return Step.BODY
         if self.peer is not None and self.peer.get_write_buffer_size():
             return Step.ANSWER
-        return Step.NONE
+        return Step.IDLE if request is None else Step.NONE
 
     def expire(self, step: Step) -> None:
         """Let go of a peer that takes too long; one that sends its body too slowly is told so."""
@@ -199,6 +201,7 @@ class Runner(web.AppRunner):
         )
         self._around = around
         self._limits = limits
+        self._clock = clock
         self._malformed = Sparing(clock)
         self._deadlines = deadlines
         self._sweeping: asyncio.Task[None] | None = None
@@ -208,9 +211,29 @@ class Runner(web.AppRunner):
         handle = cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", self._handle)
         server = Server(handle, request_factory=made.request_factory, **made._kwargs)
         server.limits, server.malformed = self._limits, self._malformed
-        sweep = self._deadlines.run(lambda: cast("list[Connection]", server.connections))
-        self._sweeping = asyncio.create_task(sweep, name="deadlines")
+        self._sweeping = asyncio.create_task(self._sweep(server), name="sweep of connections")
         return server
+
+    async def _sweep(self, server: Server) -> None:
+        """Let go of connections whose peers are too slow, and of those that have to make room."""
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            try:
+                connections = cast("list[Connection]", server.connections)
+                self._deadlines.look(connections)
+                self._make_room(connections)
+            except Exception:
+                log.exception("http.sweep_failed")
+
+    def _make_room(self, connections: Sequence[Connection]) -> None:
+        waiting = {
+            connection.peer: connection
+            for connection in connections
+            if connection.peer is not None and connection.step[0] is not Step.NONE
+        }
+        for transport in self._limits.to_let_go(waiting):
+            connection = waiting[transport]
+            connection.expire(connection.step[0])
 
     async def cleanup(self) -> None:
         await super().cleanup()

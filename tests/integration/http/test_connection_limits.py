@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from tests.integration.http.served import served_by
 from zmartd import config
 from zmartd.http.codec import json_response
+from zmartd.http.server import SWEEP_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = config.Server(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
@@ -32,6 +33,11 @@ async def large(_: web.Request) -> web.Response:
     return web.Response(text=LARGE)
 
 
+async def never(_: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
@@ -39,8 +45,10 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
 @asynccontextmanager
 async def server(settings: config.Server) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
-    app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/large", large)])
-    runner = served_by(app, around, settings, access_log=None)
+    app.add_routes(
+        [web.get("/", plain), web.post("/", plain), web.get("/large", large), web.get("/never", never)]
+    )
+    runner = served_by(app, around, settings, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -148,7 +156,7 @@ async def test_connections_are_limited_in_all_and_the_next_is_told_to_come_back(
             for number in range(20):
                 _, writer = await connect(port, f"127.0.1.{number}")
                 held.callback(writer.close)
-                writer.write(b"GET / HTTP/1.1\r\nX-Half: ")
+                writer.write(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
                 await writer.drain()
             for _ in range(5):
                 reader, writer = await connect(port, "127.0.2.1")
@@ -190,3 +198,46 @@ async def test_a_proxy_of_ours_may_hold_as_many_as_there_are() -> None:
             _, writer = await connect(port, "127.0.3.3")
             held.callback(writer.close)
         assert (await answer_to(port, "127.0.3.3")).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP/1.1\r\nX-Half: ", GET], ids=["says nothing", "half a head", "keeps alive"]
+)
+async def test_connections_that_wait_make_room_and_who_holds_most_begins(sent: bytes) -> None:
+    settings = config.Server(max_connections=20, head_seconds=3_600, keepalive_seconds=3_600)
+    async with server(settings) as port, AsyncExitStack() as held:
+
+        async def hold(source: str, count: int) -> list[StreamReader]:
+            readers = []
+            for _ in range(count):
+                reader, writer = await connect(port, source)
+                held.callback(writer.close)
+                writer.write(sent)
+                if sent == GET:
+                    assert await reader.readuntil(b"}")
+                readers.append(reader)
+            return readers
+
+        few = [*await hold("127.0.4.1", 7), *await hold("127.0.4.2", 1)]
+        many = await hold("127.0.4.3", 12)
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while not (await answer_to(port, "127.0.4.4")).startswith(b"HTTP/1.1 200"):  # noqa: ASYNC110 - asks
+                await asyncio.sleep(0.05)
+        assert sum(reader.at_eof() for reader in many) == 2, "a tenth of all places"
+        assert not any(reader.at_eof() for reader in few)
+
+
+async def test_a_request_that_is_served_and_a_proxy_s_connection_make_no_room() -> None:
+    settings = config.Server(max_connections=20, trusted_proxies=("127.0.3.3",), keepalive_seconds=3_600)
+    async with server(settings) as port, AsyncExitStack() as held:
+        readers = []
+        for number in range(20):
+            reader, writer = await connect(port, "127.0.3.3" if number < 10 else "127.0.3.4")
+            held.callback(writer.close)
+            writer.write(GET if number < 10 else GET.replace(b"/ ", b"/never "))
+            readers.append(reader)
+        for reader in readers[:10]:
+            await reader.readuntil(b"}")
+        await asyncio.sleep(2.5 * SWEEP_SECONDS)
+        assert not any(reader.at_eof() for reader in readers)
+        assert (await answer_to(port, "127.0.3.5")).startswith(b"HTTP/1.1 503")

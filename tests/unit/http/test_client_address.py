@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zmartd.config import ConfigError
-from zmartd.http.client_address import TrustedProxies
+from zmartd.http.client_address import UNKNOWN, TrustedProxies, site_of
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,17 @@ def test_without_proxies_nobody_is_believed() -> None:
 def test_what_is_no_network_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match=r"server\.trusted_proxies"):
         TrustedProxies(["nginx"])
+
+
+@pytest.mark.parametrize(
+    ("peer", "site"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("2001:db8:7:aaaa::1", "2001:db8:7::/48"),
+        ("2001:db8:7:bbbb::1", "2001:db8:7::/48"),
+        (None, UNKNOWN),
+    ],
+)
+def test_a_site_is_what_one_customer_has(peer: str | None, site: str) -> None:
+    assert site_of(peer) == site
