@@ -275,8 +275,11 @@ class RateLimits(Struct, frozen=True, kw_only=True):
 class Realtime(Struct, frozen=True, kw_only=True):
     max_connections_per_ip: Annotated[Count, _is("WebSocket connections one address may hold")] = 10
     max_messages_per_minute: Annotated[
-        Count, _is("frames of any kind one WebSocket connection may send in a minute")
+        Count, _is("messages, or parts of one, that a WebSocket connection may send in a minute")
     ] = 100
+    max_control_frames_per_minute: Annotated[
+        Count, _is("pings and pongs that it may send in a minute, besides the answers to ours")
+    ] = 120
     max_message_bytes: Annotated[Bytes, _is("the largest message a WebSocket client may send")] = 4_096
     max_subscriptions: Annotated[Count, _is("markets one WebSocket connection may subscribe to")] = 200
     max_buffered_bytes: Annotated[

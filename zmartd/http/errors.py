@@ -15,7 +15,7 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.errors import SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.lookups import LookupsExhausted
-from zmartd.http.ws.errors import TooManyConnections, TooManyMessages, UpgradeRequired
+from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.inbox import MalformedDelivery
 from zmartd.store.decisions import AlreadyDecided
@@ -274,7 +274,6 @@ STATUS: Mapping[type[ZmartdError], int] = {
     TooManyConnections: 429,
     TooManyPending: 429,
     WebhookRefusedTooOften: 429,
-    TooManyMessages: 429,
     Unexpected: 500,
     ServerFull: 503,
     DatabaseUnavailable: 503,

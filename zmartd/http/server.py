@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import BaseTransport, Transport
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http import WebSocketReader
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import HttpParser
 from aiohttp.typedefs import Middleware
@@ -39,7 +39,7 @@ log = get_logger(__name__)
 class Connection(web.RequestHandler):
     """One connection. Malformed requests get the one shape of errors, and are no errors of ours."""
 
-    __slots__ = ("_screen", "_server", "peer", "waits")
+    __slots__ = ("_is_websocket", "_screen", "_server", "peer", "waits")
 
     new_request_id = staticmethod(access_log.numbered())
 
@@ -49,6 +49,7 @@ class Connection(web.RequestHandler):
         self._parser = cast("HttpParser[Any]", HeadLimit(self._parser))
         self._server = server
         self._screen: Callable[[bytes], bool] | None = None
+        self._is_websocket = False
         self.waits = (Step.NONE, 0, 0.0)
         self.peer: Transport | None = None
         """The transport for as long as it exists; aiohttp lets go of it when it begins to close."""
@@ -69,30 +70,26 @@ class Connection(web.RequestHandler):
             self.peer = None
 
     def data_received(self, data: bytes) -> None:
-        if self._screen is not None and not self._passes(data):
-            if self.peer is not None:
-                self.peer.pause_reading()
-            return
-        super().data_received(data)
+        if not self._is_websocket or self._passes(data):
+            super().data_received(data)
 
-    @contextmanager
-    def screening(self, screen: Callable[[bytes], bool]) -> Iterator[None]:
-        """Show `screen` all that comes behind an upgrade first. What it says no to is not read.
-
-        The block is the upgrade. Where it fails the connection goes on as any other. Raises what `screen`
-        raises about that which has come already.
-        """
+    def screen_frames(self, screen: Callable[[bytes], bool]) -> None:
+        """Show `screen` all that comes once this is a WebSocket. What it says no to is not read."""
         self._screen = screen
-        try:
-            if self._message_tail:
-                screen(self._message_tail)
-            yield
-        except BaseException:
-            self._screen = None
-            raise
+
+    def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """The connection has become a WebSocket: what came behind the handshake is its first frames."""
+        self._is_websocket = True
+        if self._message_tail and not self._passes(self._message_tail):
+            self._message_tail = b""
+        super().set_parser(parser, data_received_cb)
 
     def _passes(self, data: bytes) -> bool:
-        return self._screen is not None and not self._close and self._screen(data)
+        if not self._close and (self._screen is None or self._screen(data)):
+            return True
+        if self.peer is not None:
+            self.peer.pause_reading()
+        return False
 
     @property
     def step(self) -> tuple[Step, int]:
@@ -100,8 +97,8 @@ class Connection(web.RequestHandler):
         return self._step(), self._request_count
 
     def _step(self) -> Step:
-        if self._screen is not None:
-            return Step.NONE  # a WebSocket has its own heartbeat
+        if self._is_websocket:
+            return Step.NONE  # it has its own heartbeat
         request = self._current_request
         if request is None and self._request_count == 0:
             return Step.HEAD

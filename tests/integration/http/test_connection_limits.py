@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from tests.integration.http.served import served_by
 from zmartd import config
 from zmartd.http.codec import json_response
-from zmartd.http.server import SWEEP_SECONDS
+from zmartd.http.server import SWEEP_SECONDS, connection_of
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = config.Server(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
@@ -38,6 +38,13 @@ async def never(_: web.Request) -> web.Response:
     raise AssertionError
 
 
+async def screened(request: web.Request) -> web.StreamResponse:
+    connection_of(request).screen_frames(lambda _: True)
+    response = web.WebSocketResponse()
+    await response.prepare(request)
+    return response
+
+
 async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
@@ -45,9 +52,8 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
 @asynccontextmanager
 async def server(settings: config.Server) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
-    app.add_routes(
-        [web.get("/", plain), web.post("/", plain), web.get("/large", large), web.get("/never", never)]
-    )
+    app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/screened", screened)])
+    app.add_routes([web.get("/large", large), web.get("/never", never)])
     runner = served_by(app, around, settings, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -133,6 +139,19 @@ async def test_an_answer_that_nobody_takes_is_given_up() -> None:
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: expired("answer") > before)
         assert len(await ends(reader)) < len(LARGE)
+        writer.close()
+
+
+async def test_a_websocket_that_was_refused_is_a_connection_like_others() -> None:
+    """It would be one without deadlines, if what was asked for counted and not what came of it."""
+    async with server(QUICK) as port:
+        reader, writer = await connect(port)
+        writer.write(
+            b"GET /screened HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")
+        assert b"request_too_slow" in await ends(reader)
         writer.close()
 
 

@@ -15,10 +15,10 @@ from zmartd.http.client_address import client_of
 from zmartd.http.errors import InvalidHttp, RouteNotFound
 from zmartd.http.server import connection_of
 from zmartd.http.ws.connection import Connection
-from zmartd.http.ws.errors import TooManyMessages, UpgradeRequired
-from zmartd.http.ws.limits import FrameAllowance, Seats
-from zmartd.http.ws.meter import FrameMeter
+from zmartd.http.ws.errors import UpgradeRequired
+from zmartd.http.ws.limits import Seats
 from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
+from zmartd.http.ws.screen import Screen
 from zmartd.http.ws.signed_in import SignedIn
 from zmartd.log import get_logger
 from zmartd.realtime.hub import Hub
@@ -29,30 +29,6 @@ INTERNAL_ERROR = 1011
 log = get_logger(__name__)
 
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
-
-
-class Screen:
-    """Lets a client's bytes through to the parser for as long as it sends no more frames than it may.
-
-    `refuse` is told once when it does. Raises TooManyMessages while there is nobody to be told.
-    """
-
-    def __init__(self, allowance: FrameAllowance) -> None:
-        self._meter = FrameMeter(allowance.take)
-        self._refused = False
-        self.refuse: Callable[[TooManyMessages], None] | None = None
-
-    def __call__(self, data: bytes) -> bool:
-        if self._refused:
-            return False
-        try:
-            self._meter.feed(data)
-        except TooManyMessages as error:
-            self._refused = True
-            if self.refuse is None:
-                raise
-            self.refuse(error)
-        return not self._refused
 
 
 class WebSocketEndpoint:
@@ -78,19 +54,19 @@ class WebSocketEndpoint:
         self._seats = Seats(settings.max_connections_per_ip)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections, TooManyMessages."""
+        """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections."""
         if not _wants_upgrade(request):
             raise UpgradeRequired
         with self._seats.seat(client_of(request)), _connections.track_inprogress():
-            screen = Screen(FrameAllowance(self._settings.max_messages_per_minute, self._clock))
+            screen = Screen(self._settings, self._clock)
+            connection_of(request).screen_frames(screen.passes)
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
                 max_msg_size=self._settings.max_message_bytes,
                 timeout=CLOSE_SECONDS,
                 compress=False,
             )
-            with connection_of(request).screening(screen):
-                await _upgrade(request, response)
+            await _upgrade(request, response)
             if request.transport is not None:
                 outlet = TransportOutlet(response, request.transport)
                 await self._converse(request, response, outlet, screen)
@@ -129,7 +105,7 @@ class WebSocketEndpoint:
             signed_in=self._signed_in,
             clock=self._clock,
         )
-        screen.refuse = connection.refuse_frames
+        screen.when_refused(connection.refuse_frames)
         try:
             await connection.run(self._new_client_id(), _token(request))
         except Exception:

@@ -1,4 +1,4 @@
-"""How many connections a caller may hold, and how many frames a connection may send."""
+"""How many connections a caller may hold, and how much a connection may send."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Seats:
                 del self._taken[caller]
 
 
-class FrameAllowance:
-    """The frames that one connection may still send in the current minute."""
+class Allowance:
+    """How much one connection may still send in the current minute, of something that is counted."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
         self._limit = limit
@@ -43,7 +43,7 @@ class FrameAllowance:
         self._left = limit
 
     def take(self) -> None:
-        """Count one frame. Raises TooManyMessages."""
+        """Count one. Raises TooManyMessages."""
         now = self._clock.monotonic()
         if now >= self._window_ends:
             self._window_ends = now + WINDOW_SECONDS

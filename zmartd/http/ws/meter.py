@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+_CONTROL = 0x08
 _MASKED = 0x80
 _LENGTH = 0x7F
 _HEAD_BYTES = 2
@@ -16,11 +17,15 @@ _EXTENDED_BYTES = {126: 2, 127: 8}
 
 
 class FrameMeter:
-    """Calls `count` once for each frame, whatever its kind, in the order in which they arrive."""
+    """Calls `count` once for each frame, in the order in which they arrive.
+
+    `count` is told whether it is a control frame: a ping, a pong or a close. Parts of a message are frames,
+    empty ones too.
+    """
 
     __slots__ = ("_count", "_head", "_skip")
 
-    def __init__(self, count: Callable[[], None]) -> None:
+    def __init__(self, count: Callable[[bool], None]) -> None:
         self._count = count
         self._head = b""
         """The bytes of a head that has not arrived as a whole."""
@@ -37,7 +42,7 @@ class FrameMeter:
             if following is None:
                 self._head, self._skip = data[at:], 0
                 return
-            self._count()
+            self._count(bool(data[at] & _CONTROL))
             at = following
         self._skip = at - size
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from zmartd.http import keys
 from zmartd.http.errors import RouteNotFound
 from zmartd.http.operation import Operation
-from zmartd.http.ws.errors import TooManyConnections, TooManyMessages, UpgradeRequired
+from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
 
 
 class ConnectionQuery(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="realtime",
         query=ConnectionQuery,
         answers={101: None},
-        errors=(UpgradeRequired, TooManyConnections, TooManyMessages),
+        errors=(UpgradeRequired, TooManyConnections),
     ),
     Operation(
         method="GET",
@@ -59,7 +59,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="realtime",
         query=ConnectionQuery,
         answers={101: None},
-        errors=(UpgradeRequired, TooManyConnections, TooManyMessages),
+        errors=(UpgradeRequired, TooManyConnections),
     ),
     Operation(
         method="GET",
@@ -69,6 +69,6 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="realtime",
         query=ConnectionQuery,
         answers={101: None},
-        errors=(RouteNotFound, TooManyConnections, TooManyMessages),
+        errors=(RouteNotFound, TooManyConnections),
     ),
 )

@@ -40,7 +40,7 @@ class Counter:
         self.frames = 0
         self._limit = limit
 
-    def __call__(self) -> None:
+    def __call__(self, _control: bool) -> None:
         if self.frames == self._limit:
             raise OverflowError
         self.frames += 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zmartd.http.ws.errors import TooManyConnections, TooManyMessages
-from zmartd.http.ws.limits import FrameAllowance, Seats
+from zmartd.http.ws.limits import Allowance, Seats
 
 
 class Stopwatch:
@@ -41,7 +41,7 @@ def test_a_seat_is_free_again_after_a_failure() -> None:
 
 def test_a_connection_may_send_so_many_frames_a_minute() -> None:
     clock = Stopwatch()
-    allowance = FrameAllowance(2, clock)
+    allowance = Allowance(2, clock)
     allowance.take()
     clock.now += 59.5
     allowance.take()
