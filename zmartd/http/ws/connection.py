@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -74,6 +75,8 @@ class Connection:
                 await self._answer(ClientMessage("auth", token=token))
             async for message in self._response:
                 await self._receive(message.type, message.data)
+                # Messages that are there already are read without waiting: others get their turn here.
+                await asyncio.sleep(0)
         finally:
             self._signed_in.remove(self)
 

@@ -10,6 +10,7 @@ import pytest
 from websocket_daemon import MARKET, Daemon, StartDaemon
 
 from tests.unit.http.ws.test_frame_meter import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+from zmartd.clock import SystemClock
 from zmartd.config import Realtime
 
 ALLOWED = 20
@@ -73,6 +74,37 @@ async def test_answers_to_our_pings_take_nothing_from_the_messages(start: StartD
     writer.write(frame(TEXT, b'{"action":"subscribe","market_id":"*"}'))
     async with asyncio.timeout(20):
         await reader.readuntil(b"Subscribed to all markets")
+    writer.close()
+
+
+class TurnsOfTheLoop(SystemClock):
+    """Counts the turns of the event loop, and remembers in which of them the time was asked for."""
+
+    def __init__(self) -> None:
+        self.asked_in: list[int] = []
+        self._turn = 0
+        asyncio.get_running_loop().call_soon(self._next)
+
+    def time(self) -> float:
+        self.asked_in.append(self._turn)
+        return super().time()
+
+    def _next(self) -> None:
+        self._turn += 1
+        asyncio.get_running_loop().call_soon(self._next)
+
+
+async def test_others_have_their_turn_between_messages_that_came_together(start: StartDaemon) -> None:
+    clock = TurnsOfTheLoop()
+    daemon = await start(clock=clock)
+    reader, writer = await opened(daemon)
+    await reader.readuntil(b"welcome")
+    clock.asked_in.clear()
+    writer.write(frame(TEXT, b'{"action":"dance"}') * 20 + frame(TEXT, b'{"action":"auth"}'))
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"token required")
+    # An answer takes the time once, in the turn in which its message is handled.
+    assert len(clock.asked_in) == len(set(clock.asked_in)) == 21
     writer.close()
 
 

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Served
-from zmartd.clock import SystemClock
+from zmartd.clock import Clock, SystemClock
 from zmartd.config import Auth, Realtime, Secret
 from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator
@@ -42,6 +42,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 LIMITS = Realtime(max_connections_per_ip=20, max_subscriptions=3)
 AUTH = Auth(jwt_secret=Secret("s" * 32))
+SYSTEM_CLOCK = SystemClock()
 
 
 class Daemon(Struct):
@@ -57,9 +58,13 @@ StartDaemon = Callable[..., Awaitable[Daemon]]
 
 @asynccontextmanager
 async def running_daemon(
-    redis_url: str, database: Database, settings: Realtime = LIMITS, auth: Auth = AUTH
+    redis_url: str,
+    database: Database,
+    settings: Realtime = LIMITS,
+    auth: Auth = AUTH,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[Daemon]:
-    redis, clock = Redis.from_url(redis_url), SystemClock()
+    redis = Redis.from_url(redis_url)
     bus = Bus(redis, clock)
     hub = Hub(bus, snapshot, lambda market_id: ADDRESS if market_id == MARKET else "", settings, clock)
     tokens = Tokens(auth, "zmartd:localnet:test", clock, lambda: secrets.token_hex(16))
