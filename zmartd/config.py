@@ -151,10 +151,17 @@ class Server(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[Bytes, _is("the largest request body outside the webhook")] = 65_536
     max_connections: Annotated[Count, _is("connections in all, WebSockets among them")] = 10_000
     max_connections_per_ip: Annotated[Count, _is("connections one address, or IPv6 /64, may hold")] = 200
-    head_seconds: Annotated[Seconds, _is("how long a connection's first request head may take to arrive")] = (
-        15.0
-    )
-    body_seconds: Annotated[Seconds, _is("how long a request's body may take to arrive")] = 30.0
+    head_seconds: Annotated[
+        Seconds,
+        _is("how long a request's head may take, on a new connection from its first moment"),
+    ] = 15.0
+    body_seconds: Annotated[
+        Seconds,
+        _is("how long a request's body may take, and a second more for each min_body_bytes_per_second of it"),
+    ] = 30.0
+    min_body_bytes_per_second: Annotated[
+        Bytes, _is("the slowest that a body may arrive once body_seconds are over")
+    ] = 16_384
     answer_seconds: Annotated[Seconds, _is("how long a caller may take to read an answer")] = 60.0
     keepalive_seconds: Annotated[
         Seconds, _is("how long a connection may wait for its next request; longer than a proxy keeps it")

@@ -27,7 +27,7 @@ class Step(Enum):
     """What a connection waits for its peer to do."""
 
     HEAD = "head"
-    """Send a first request's head."""
+    """Send the head of a first request, or the rest of a later one's."""
     BODY = "body"
     """Send the body of a request."""
     ANSWER = "answer"
@@ -51,6 +51,10 @@ class Waiting(Protocol):
     @property
     def step(self) -> tuple[Step, int]: ...
 
+    @property
+    def body_bytes(self) -> int:
+        """How much of the body has come that it waits for."""
+
     def expire(self, step: Step) -> None: ...
 
 
@@ -69,6 +73,7 @@ class Deadlines:
             Step.IDLE: math.inf,
             Step.NONE: math.inf,
         }
+        self._body_bytes_per_second = settings.min_body_bytes_per_second
         self._clock = clock
         self._log_from = 0.0
 
@@ -81,10 +86,14 @@ class Deadlines:
             waits, of_request, since = connection.waits
             if (step, request) != (waits, of_request):
                 connection.waits = step, request, now
-            elif now - since >= self._seconds[step]:
+            elif now - since >= self._allowed_seconds(connection, step):
                 _EXPIRED.labels(step.value).inc()
                 expired += 1
                 connection.expire(step)
         if expired and now >= self._log_from:
             self._log_from = now + LOG_SECONDS
             log.warning("http.peers_too_slow", connections=expired)
+
+    def _allowed_seconds(self, connection: Waiting, step: Step) -> float:
+        earned = connection.body_bytes / self._body_bytes_per_second if step is Step.BODY else 0.0
+        return self._seconds[step] + earned

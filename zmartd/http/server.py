@@ -39,7 +39,7 @@ log = get_logger(__name__)
 class Connection(web.RequestHandler):
     """One connection. Malformed requests get the one shape of errors, and are no errors of ours."""
 
-    __slots__ = ("_is_websocket", "_screen", "_server", "peer", "waits")
+    __slots__ = ("_is_websocket", "_screen", "_server", "heard", "peer", "waits")
 
     new_request_id = staticmethod(access_log.numbered())
 
@@ -50,6 +50,8 @@ class Connection(web.RequestHandler):
         self._server = server
         self._screen: Callable[[bytes], bool] | None = None
         self._is_websocket = False
+        self.heard = False
+        """Whether bytes came since the last request was over."""
         self.waits = (Step.NONE, 0, 0.0)
         self.peer: Transport | None = None
         """The transport for as long as it exists; aiohttp lets go of it when it begins to close."""
@@ -70,6 +72,7 @@ class Connection(web.RequestHandler):
             self.peer = None
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         if not self._is_websocket or self._passes(data):
             super().data_received(data)
 
@@ -94,19 +97,26 @@ class Connection(web.RequestHandler):
     @property
     def step(self) -> tuple[Step, int]:
         """What the connection waits for, and in which of its requests."""
-        return self._step(), self._request_count
+        step = self._step()
+        # Answers wait for the peer together: asking for more of them gains it no time.
+        return step, 0 if step is Step.ANSWER else self._request_count
 
     def _step(self) -> Step:
         if self._is_websocket:
             return Step.NONE  # it has its own heartbeat
         request = self._current_request
-        if request is None and self._request_count == 0:
-            return Step.HEAD
         if request is not None and not request.content.is_eof():
             return Step.BODY
         if self.peer is not None and self.peer.get_write_buffer_size():
             return Step.ANSWER
-        return Step.IDLE if request is None else Step.NONE
+        if request is not None:
+            return Step.NONE
+        return Step.HEAD if self.heard or self._request_count == 0 else Step.IDLE
+
+    @property
+    def body_bytes(self) -> int:
+        """How much has come of the body of the request that is being answered."""
+        return 0 if self._current_request is None else self._current_request.content.total_bytes
 
     def expire(self, step: Step) -> None:
         """Let go of a peer that takes too long; one that sends its body too slowly is told so."""
@@ -240,15 +250,19 @@ class Runner(web.AppRunner):
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         """What an application does with a request that has no middlewares."""
-        match = await self._app.router.resolve(request)
-        match.add_app(self._app)
-        match.freeze()
-        request._match_info = match
-        if hdrs.EXPECT in request.headers:
-            refused: web.StreamResponse | None = await match.expect_handler(request)
-            if refused is not None:
-                return refused
-        return await self._around(request, match.handler)
+        connection = connection_of(request)
+        try:
+            match = await self._app.router.resolve(request)
+            match.add_app(self._app)
+            match.freeze()
+            request._match_info = match
+            if hdrs.EXPECT in request.headers:
+                refused: web.StreamResponse | None = await match.expect_handler(request)
+                if refused is not None:
+                    return refused
+            return await self._around(request, match.handler)
+        finally:
+            connection.heard = False
 
 
 def _said_of(error: BaseException) -> str:

@@ -142,6 +142,33 @@ async def test_an_answer_that_nobody_takes_is_given_up() -> None:
         writer.close()
 
 
+async def test_half_a_head_on_a_connection_that_had_a_request_is_not_waited_for() -> None:
+    async with server(config.Server(head_seconds=0.5, keepalive_seconds=600)) as port:
+        reader, writer = await connect(port)
+        writer.write(GET)
+        await reader.readuntil(b'{"body":0}')
+        writer.write(GET[:10])
+        assert await ends(reader) == b""
+        writer.close()
+
+
+async def test_who_asks_for_more_and_takes_nothing_gets_no_more_time() -> None:
+    async with server(config.Server(answer_seconds=2)) as port:
+        before = expired("answer")
+        _, writer = await connect(port)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        async def ask_on() -> None:
+            while True:
+                writer.write(GET)
+                await asyncio.sleep(1.0)
+
+        asking = asyncio.create_task(ask_on())
+        await until(lambda: expired("answer") > before)
+        asking.cancel()
+        writer.close()
+
+
 async def test_a_websocket_that_was_refused_is_a_connection_like_others() -> None:
     """It would be one without deadlines, if what was asked for counted and not what came of it."""
     async with server(QUICK) as port:
@@ -152,6 +179,19 @@ async def test_a_websocket_that_was_refused_is_a_connection_like_others() -> Non
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")
         assert b"request_too_slow" in await ends(reader)
+        writer.close()
+
+
+async def test_a_large_body_may_take_longer_if_it_comes_steadily() -> None:
+    settings = config.Server(body_seconds=2, min_body_bytes_per_second=2_000)
+    async with server(settings) as port:
+        reader, writer = await connect(port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n")
+        for _ in range(10):  # five seconds, at twice the least rate
+            writer.write(bytes(2_000))
+            await asyncio.sleep(0.5)
+        async with asyncio.timeout(PATIENT_SECONDS):
+            await reader.readuntil(b'{"body":20000}')
         writer.close()
 
 

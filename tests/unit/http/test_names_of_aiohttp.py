@@ -14,8 +14,8 @@ def names_of(kind: type) -> set[str]:
 
 
 def test_a_connection_has_what_its_screen_and_deadlines_look_at() -> None:
-    used = {"_close", "_current_request", "_force_close", "_message_tail", "_request_count"}
-    assert used <= names_of(Connection.__bases__[0])
+    used = {"_close", "_current_request", "_force_close", "_message_tail", "_parser", "_request_count"}
+    assert used | {"set_parser"} <= names_of(Connection.__bases__[0])
 
 
 async def test_a_runner_makes_its_server_as_ours_does() -> None:
