@@ -31,7 +31,7 @@ from zmartd.chain.transactions import ChainTransaction, RawJson, parse_transacti
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import Server, Settings
 from zmartd.errors import ZmartdError
-from zmartd.http import keys
+from zmartd.http import descriptors, keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
@@ -234,13 +234,14 @@ def application(core: Core) -> web.Application:
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     """The work that goes on without being asked: listening, the inbox, unsettled transactions, sessions that
-    end under open sockets, the tasks.
+    end under open sockets, a look at the descriptors, the tasks.
     """
-    endless = {
+    endless: dict[str, Callable[[], Awaitable[object]]] = {
         "hub": app[keys.HUB].run,
         "inbox": app[keys.INBOX].run,
         "resume": core.sender.resume,
         "sockets": app[keys.WEBSOCKET].watch_sessions,
+        "descriptors": partial(descriptors.watch, core.clock),
     }
     tasks = [
         asyncio.create_task(_kept_up(name, work, core.clock), name=name) for name, work in endless.items()

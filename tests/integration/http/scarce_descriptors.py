@@ -1,0 +1,42 @@
+"""A server that may open few files, for a test in another process: prints its port, then logs."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+
+import uvloop
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from tests.integration.http.served import served_by
+from zmartd import log
+from zmartd.clock import SystemClock
+from zmartd.http import descriptors
+from zmartd.http.codec import json_response
+
+
+async def answer(_: web.Request) -> web.Response:
+    return json_response({"it": "is"})
+
+
+async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+    return await handler(request)
+
+
+async def serve(limit: int) -> None:
+    app = web.Application()
+    app.add_routes([web.get("/", answer)])
+    runner = served_by(app, around, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    print(runner.addresses[0][1], flush=True)
+    await descriptors.watch(SystemClock())
+
+
+if __name__ == "__main__":
+    log.configure("info", "json")
+    # The event loop of the daemon, and the one of the standard library.
+    {"uvloop": uvloop.run, "asyncio": asyncio.run}[sys.argv[1]](serve(int(sys.argv[2])))
