@@ -8,7 +8,10 @@ Prints its port when it listens, and serves until its standard input is closed.
 from __future__ import annotations
 
 import asyncio
+import base64
+import struct
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +23,10 @@ from aiohttp import web
 from bench.history import History
 
 _LOADER = "BPFLoaderUpgradeab1e11111111111111111111111"
+_SYSVARS = "Sysvar1111111111111111111111111111111111111"
+_CLOCK_SYSVAR = "SysvarC1ock11111111111111111111111111111111"
+_CLOCK = struct.Struct("<QqQQq")
+"""Slot, start of the epoch, epoch, epoch of the leader schedule, unix seconds."""
 
 
 class Node:
@@ -60,7 +67,10 @@ class Node:
                 return envelope | {"result": self._signatures(options[0] if options else {})}
             case "getMultipleAccounts", [addresses, *_]:
                 program = {"lamports": 1, "owner": _LOADER, "data": ["", "base64"], "executable": True}
-                accounts = [program, *[None] * (len(addresses) - 1)]
+                accounts = [
+                    self._clock if address == _CLOCK_SYSVAR else program if place == 0 else None
+                    for place, address in enumerate(addresses)
+                ]
                 return envelope | {"result": {"context": {"slot": self._slot}, "value": accounts}}
             case "getSlot", _:
                 return envelope | {"result": self._slot}
@@ -70,6 +80,13 @@ class Node:
     @property
     def _slot(self) -> int:
         return self._newest_first[0]["slot"] if self._newest_first else 0
+
+    @property
+    def _clock(self) -> dict[str, Any]:
+        """The account that tells programs the time: here that of the last transaction."""
+        seconds = self._newest_first[0]["blockTime"] if self._newest_first else int(time.time())
+        data = base64.b64encode(_CLOCK.pack(self._slot, 0, 0, 0, seconds)).decode()
+        return {"lamports": 1, "owner": _SYSVARS, "data": [data, "base64"], "executable": False}
 
     def _signatures(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         start = self._place[options["before"]] + 1 if options.get("before") else 0

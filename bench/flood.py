@@ -1,0 +1,91 @@
+"""How long others wait while one client sends as much as it can over a WebSocket.
+
+    python -m bench.flood [--seconds S] [--megabytes-per-second M] [--json]
+
+It starts a Postgres, a Valkey, a made-up Solana node and a daemon, lets a second process flood and ask for S
+seconds each, prints a table and one line of JSON, and stops everything again. It asserts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+
+from bench.flooder import KINDS, Felt, Flood
+from bench.indexer import second_process, settings_of
+from bench.table import Figure, as_json, table
+from zmartd import daemon, log
+from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.store.migrate import migrate
+
+SEED, MARKETS, WALLETS = 20, 20, 20
+
+
+async def measure(directory: Path, seconds: float, bytes_per_second: float) -> list[Figure]:
+    """What each kind of flood does to others."""
+    node = second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, 0)))
+    async with (
+        EmbeddedPostgres(directory / "postgres") as postgres,
+        EmbeddedValkey(directory / "valkey") as valkey,
+        node as node_process,
+    ):
+        await migrate(postgres.dsn)
+        assert node_process.stdout is not None
+        settings = settings_of(postgres.dsn, valkey.url, int(await node_process.stdout.readline()))
+        port = _free_port()
+        server = msgspec.structs.replace(settings.server, port=port)
+        async with daemon.running(msgspec.structs.replace(settings, server=server)):
+            figures = []
+            for kind in KINDS:
+                click.echo(f"  {kind} …", err=True)
+                figures += _figures(kind, await _felt(Flood(port, kind, seconds, bytes_per_second)))
+            return figures
+
+
+async def _felt(flood: Flood) -> Felt:
+    async with second_process("bench.flooder", msgspec.json.encode(flood).decode()) as process:
+        assert process.stdout is not None
+        return msgspec.json.decode(await process.stdout.readline(), type=Felt)
+
+
+def _figures(kind: str, felt: Felt) -> list[Figure]:
+    end = felt.closed_after_seconds
+    cut_off = "not cut off" if end is None else f"cut off after {end:.2f} s"
+    return [
+        Figure(f"others, {kind}: p50", felt.p50_milliseconds, "ms"),
+        Figure("  p99", felt.p99_milliseconds, "ms", note=f"{felt.sent_bytes / 1e6:.2f} MB sent, {cut_off}"),
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(0.5, 60), default=8, show_default=True, help="Of each kind.")
+@click.option("--megabytes-per-second", type=click.FloatRange(0.01, 1_000), default=1, show_default=True)
+@click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
+def main(seconds: float, megabytes_per_second: float, only_json: bool) -> None:
+    """Measure what a flood over one connection does to others."""
+    with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
+        log.configure("info", "json", nowhere)
+        Path(directory).chmod(0o711)  # Postgres may run as another user
+        figures = uvloop.run(measure(Path(directory), seconds, megabytes_per_second * 1e6))
+    if not only_json:
+        click.echo(f"{os.cpu_count()} cores, Python {platform.python_version()}\n\n{table(figures)}\n")
+    click.echo(as_json(figures))
+
+
+if __name__ == "__main__":
+    main()
