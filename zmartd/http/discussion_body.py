@@ -62,16 +62,12 @@ Parent = Annotated[CommentId | None, Meta(description="the id of the comment tha
 class NewComment(Struct, frozen=True, kw_only=True):
     """A comment on the market in the path."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"parentId": "parent_id"}
-
     content: Content
     parent_id: Parent = None
 
 
 class NewMarketComment(NewComment, frozen=True, kw_only=True):
     """A comment on the market `market_id`."""
-
-    ALIASES: ClassVar[dict[str, str]] = {"parentId": "parent_id", "marketId": "market_id"}
 
     market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
 
@@ -82,8 +78,6 @@ class EditedComment(Struct, frozen=True, kw_only=True):
 
 class CommentsQuery(Struct, frozen=True, kw_only=True):
     """Without `parent_id` all comments, newest first; of one comment its direct replies, oldest first."""
-
-    ALIASES: ClassVar[dict[str, str]] = {"parentId": "parent_id"}
 
     parent_id: Annotated[
         TopLevelOrId | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
@@ -36,8 +36,6 @@ class EstimateQuery(Struct, frozen=True, kw_only=True):
     """Of a purchase either `target_cost`, the most to pay with fees, or `shares`, at least so many; of a sale
     `shares`.
     """
-
-    ALIASES: ClassVar[dict[str, str]] = {"marketId": "market_id", "tradeType": "trade_type"}
 
     market_id: Market
     trade_type: Annotated[Literal["buy", "sell"], Meta(description="buy or sell")] = "buy"

@@ -121,7 +121,9 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     cancelled_at: Time | None = None
     """When it was cancelled; null where it was not."""
     end_date: Time | None
-    """The end that its creator registered for it; null where nobody did."""
+    """The end that its creator announced; null where nobody did. The program does not know it: trading goes
+    on until an outcome is proposed.
+    """
     expires_at: Time | None
     """The same as end_date, under the frontend's name for it."""
     chain_confirmed: bool = False

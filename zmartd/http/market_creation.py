@@ -72,7 +72,8 @@ class LiquidityTerms(Struct, frozen=True, kw_only=True):
     """How deep the market is, and the most that its maker can lose to traders.
 
     Where b_parameter is left out it is the largest whose loss the liquidity covers, but never below the
-    program's 100.0. Where the loss is not covered, winners share what the market holds.
+    program's 100.0. A winning share pays no fixed amount: winners divide all that the market holds, its
+    creator's liquidity included, in proportion to their shares.
     """
 
     b_parameter: Amount

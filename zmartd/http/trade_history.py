@@ -24,8 +24,6 @@ from zmartd.store.trades import TradeFilter
 
 
 class HistoryQuery(TradesQuery, frozen=True, kw_only=True):
-    ALIASES: ClassVar[dict[str, str]] = {"marketId": "market_id"}
-
     market_id: Annotated[MarketRef | None, Meta(description="a market's id or address")] = None
     outcome: Annotated[bool | None, Meta(description="true for YES or false for NO")] = None
     type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
@@ -34,7 +32,7 @@ class HistoryQuery(TradesQuery, frozen=True, kw_only=True):
 class AllTradesQuery(HistoryQuery, frozen=True, kw_only=True):
     """Asking for a wallet's trades takes having signed in."""
 
-    ALIASES: ClassVar[dict[str, str]] = {**HistoryQuery.ALIASES, "user_wallet": "wallet"}
+    ALIASES: ClassVar[dict[str, str]] = {"user_wallet": "wallet"}
 
     wallet: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
 

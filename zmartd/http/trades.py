@@ -45,9 +45,12 @@ class Shares(U64):
 
 
 class BuyRequest(Struct, frozen=True, kw_only=True):
-    """Either `target_cost`, the most to pay with fees, or `shares`, at least so many for `max_cost`."""
+    """Either `target_cost`, the most to pay with fees, or `shares`, for at most `max_cost`.
 
-    ALIASES: ClassVar[dict[str, str]] = {"marketId": "market_id"}
+    The program knows only the most to pay: the transaction spends up to `target_cost` of the answer and
+    brings what the curve gives for it at that moment. Where others trade in between, that is more or less
+    than `shares`.
+    """
 
     market_id: Market
     outcome: Outcome
@@ -64,8 +67,6 @@ class BuyRequest(Struct, frozen=True, kw_only=True):
 
 
 class SellRequest(Struct, frozen=True, kw_only=True):
-    ALIASES: ClassVar[dict[str, str]] = {"marketId": "market_id"}
-
     market_id: Market
     outcome: Outcome
     shares: Annotated[

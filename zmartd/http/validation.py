@@ -31,8 +31,7 @@ class _Rule(Struct, frozen=True):
 def from_json(kind: type[RequestType], values: Mapping[str, Any]) -> RequestType:
     """`values` (a decoded JSON object) as a `kind`. Unknown names are ignored; null means absent.
 
-    A class attribute `ALIASES` of `kind` gives other spellings of its fields; the canonical one wins.
-    Raises InvalidRequest with all problems.
+    Of several `spellings` of a field its own name wins. Raises InvalidRequest with all problems.
     """
     return _convert(kind, values, strict=True)
 
@@ -42,8 +41,25 @@ def from_text(kind: type[RequestType], values: Mapping[str, str]) -> RequestType
     return _convert(kind, values, strict=False)
 
 
+@cache
+def spellings(kind: type[Struct]) -> Mapping[str, str]:
+    """The other names that fields of `kind` go by, and whose each is.
+
+    Each field also goes by its name in camelCase, so that a limit like `maxCost` is never taken for an
+    unknown field. A class attribute `ALIASES` of `kind` gives further names.
+    """
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    camel = {_camel(name): name for name in names if _camel(name) not in names}
+    return camel | getattr(kind, "ALIASES", {})
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
 def _convert(kind: type[RequestType], values: Mapping[str, Any], *, strict: bool) -> RequestType:
-    aliases: Mapping[str, str] = getattr(kind, "ALIASES", {})
+    aliases = spellings(kind)
     named = {aliases[name]: value for name, value in values.items() if name in aliases}
     named.update((name, value) for name, value in values.items() if name not in aliases)
     given: dict[str, Any] = {}

@@ -54,7 +54,6 @@ class Ballot(Field, int):
 
 class VoteRequest(Struct, frozen=True, kw_only=True):
     ALIASES: ClassVar[dict[str, str]] = {
-        "marketId": "market_id",
         "market": "market_id",
         "proposal_id": "market_id",
         "vote_choice": "vote",

@@ -17,7 +17,7 @@ ADDRESS = "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS"
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    ALIASES: ClassVar[dict[str, str]] = {"marketId": "market_id"}
+    ALIASES: ClassVar[dict[str, str]] = {"amount": "shares"}
 
     market_id: Annotated[MarketRef, Meta(description="a market")]
     shares: Annotated[U64, Meta(description="a whole number")]
@@ -50,6 +50,7 @@ def test_unknown_fields_are_ignored_and_null_means_absent() -> None:
 
 def test_an_alias_fills_in_for_the_canonical_name_but_never_overrules_it() -> None:
     assert validation.from_json(Order, {"marketId": ADDRESS, "shares": 1}).market_id == ADDRESS
+    assert validation.from_json(Order, {"marketId": ADDRESS, "amount": 1}).shares == 1
     both = {"market_id": MARKET_ID, "marketId": ADDRESS, "shares": 1}
     assert validation.from_json(Order, both).market_id == MARKET_ID
 

@@ -10,6 +10,7 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from zmartd.http.fields import Field
 from zmartd.http.openapi.field_docs import field_docs
+from zmartd.http.validation import spellings
 
 Json = dict[str, Any]
 
@@ -77,18 +78,18 @@ def _without_null(field: Json) -> Json:
 
 def _name_aliases(kind: type[Struct], schema: Json) -> None:
     """Other spellings of a field are properties of their own; where one is required, any of them will do."""
-    aliases: dict[str, str] = getattr(kind, "ALIASES", {})
+    aliases = spellings(kind)
     properties, required = schema["properties"], schema["required"]
     for alias, name in aliases.items():
         properties[alias] = properties[name] | {"description": f"the same as {name}", "deprecated": True}
-    spellings = {name: [name, *(alias for alias, of in aliases.items() if of == name)] for name in required}
-    for name, known in spellings.items():
+    names = {name: [name, *(alias for alias, of in aliases.items() if of == name)] for name in required}
+    for name, known in names.items():
         if len(known) > 1:
             meaning = properties[name].get("description", "")
             properties[name] |= {"description": f"{meaning}; required, as {' or '.join(known)}"}
-    schema["required"] = [name for name, known in spellings.items() if len(known) == 1]
+    schema["required"] = [name for name, known in names.items() if len(known) == 1]
     choices = [
-        {"anyOf": [{"required": [one]} for one in known]} for known in spellings.values() if len(known) > 1
+        {"anyOf": [{"required": [one]} for one in known]} for known in names.values() if len(known) > 1
     ]
     if choices:
         schema["allOf"] = choices
