@@ -282,6 +282,8 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
             wallet_per_hour=1_000_000,
             signed_in_ip_per_minute=1_000_000,
             signed_in_ip_per_hour=1_000_000,
+            comments_per_hour=1_000_000,
+            kept_answers_per_hour=1_000_000,
         ),
         log=config.Log(level="warning"),
     )

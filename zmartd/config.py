@@ -274,6 +274,13 @@ class RateLimits(Struct, frozen=True, kw_only=True):
         Count, _is("the most requests of all signed-in wallets of one address, or IPv6 /64, in a minute")
     ] = 600
     signed_in_ip_per_hour: Annotated[Count, _is("the same in an hour")] = 12_000
+    comments_per_hour: Annotated[
+        Count, _is("the most comments that all wallets of one address, or IPv6 /64, post in an hour")
+    ] = 60
+    kept_answers_per_hour: Annotated[
+        Count,
+        _is("the most requests with an Idempotency-Key of one address, or IPv6 /64, in an hour"),
+    ] = 1_200
     refused_deliveries_per_minute: Annotated[
         Count, _is("the most webhook deliveries of one address, or IPv6 /64, that prove nothing in a minute")
     ] = 10

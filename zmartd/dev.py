@@ -207,6 +207,8 @@ def _settings(
             wallet_per_hour=1_000_000,
             signed_in_ip_per_minute=100_000,
             signed_in_ip_per_hour=1_000_000,
+            comments_per_hour=1_000_000,
+            kept_answers_per_hour=1_000_000,
         ),
         realtime=config.Realtime(max_connections_per_ip=1_000),
         voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),

@@ -286,6 +286,8 @@ class System:
                 wallet_per_hour=1_000_000,
                 signed_in_ip_per_minute=100_000,
                 signed_in_ip_per_hour=1_000_000,
+                comments_per_hour=1_000_000,
+                kept_answers_per_hour=1_000_000,
             ),
             voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
             tasks=config.Tasks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from zmartd.http import keys
+from zmartd.http import discussions, keys
 from zmartd.http.auth.identity import Authenticator
 from zmartd.http.deliveries import Deliveries, Refusals
 from zmartd.http.hot.answers import HotAnswers
@@ -28,7 +28,8 @@ def setup(app: web.Application) -> None:
     app[keys.BUS].watch(app[keys.HOT_ANSWERS].heard)
     limits = app[keys.RATE_LIMITS]
     limiter = RateLimiter(app[keys.REDIS], clock) if limits.enabled else None
-    limit = RateLimit(limiter, limits, app[keys.TRUSTED_PROXIES], machines) if limiter else None
+    proxies = app[keys.TRUSTED_PROXIES]
+    limit = RateLimit(limiter, limits, proxies, machines, discussions.POST_PATHS) if limiter else None
     refusals = Refusals(limiter, limits.refused_deliveries_per_minute)
     app[keys.DELIVERIES] = Deliveries(app[keys.HELIUS], refusals)
     authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)

@@ -279,3 +279,6 @@ OPERATIONS: tuple[Operation, ...] = (
         access=Access.WALLET,
     ),
 )
+
+POST_PATHS = frozenset(operation.path for operation in OPERATIONS if operation.method == "POST")
+"""Where comments are posted to."""

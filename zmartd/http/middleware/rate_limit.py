@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
@@ -19,6 +19,7 @@ _POLICY = istr("RateLimit-Policy")
 
 _FREE: Sequence[Account] = ()
 
+IDEMPOTENCY_KEY = istr("Idempotency-Key")
 SIGN_IN_PATHS = frozenset({"/api/auth/nonce", "/api/auth/login"})
 
 
@@ -26,18 +27,28 @@ class RateLimit:
     """Which accounts a request counts on.
 
     A signed-in wallet has an account of its own, and shares one with all the wallets that sign in from its
-    address: keys cost nothing, addresses do. All others count on the account of anonymous callers of their
+    address: keys cost nothing, addresses do. What leaves something behind, a comment or a kept answer,
+    counts on accounts of the address as well. All others count on the account of anonymous callers of their
     address, and so does signing in, with whatever token: one free key must not pay for the next. Paths in
     `exempt` are for machines. Preflights are the browser's, not the caller's.
     """
 
     def __init__(
-        self, limiter: RateLimiter, settings: RateLimits, proxies: TrustedProxies, exempt: Collection[str]
+        self,
+        limiter: RateLimiter,
+        settings: RateLimits,
+        proxies: TrustedProxies,
+        exempt: Collection[str],
+        comments: Collection[str],
     ) -> None:
+        """`exempt` are paths; comments are posted to the routes that have one of the paths `comments`."""
         self.limiter = limiter
         self._of_anonymous = Rates(settings.ip_per_minute, settings.ip_per_hour)
         self._of_wallet = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
         self._of_signed_in = Rates(settings.signed_in_ip_per_minute, settings.signed_in_ip_per_hour)
+        self._of_comments = Rates(settings.comments_per_hour, settings.comments_per_hour)
+        self._of_kept_answers = Rates(settings.kept_answers_per_hour, settings.kept_answers_per_hour)
+        self._comments = comments
         self._proxies = proxies
         self._exempt = exempt
 
@@ -48,11 +59,22 @@ class RateLimit:
         client = self._proxies.client_of(request.remote, forwarded_for(request))
         identity = request[IDENTITY]
         if identity.credential is not Credential.SESSION or request.path in SIGN_IN_PATHS:
-            return ((f"ip:{client}", self._of_anonymous),)
-        return (
-            (f"wallet:{identity.caller.wallet}", self._of_wallet),
-            (f"signed-in-ip:{client}", self._of_signed_in),
-        )
+            accounts: Sequence[Account] = ((f"ip:{client}", self._of_anonymous),)
+        else:
+            accounts = (
+                (f"wallet:{identity.caller.wallet}", self._of_wallet),
+                (f"signed-in-ip:{client}", self._of_signed_in),
+            )
+        if request.method == hdrs.METH_GET or identity.credential is Credential.NONE:
+            return accounts
+        return (*accounts, *self._of_what_stays(request, client))
+
+    def _of_what_stays(self, request: web.Request, client: str) -> Iterator[Account]:
+        if IDEMPOTENCY_KEY in request.headers:
+            yield f"kept-answers:{client}", self._of_kept_answers
+        resource = request.match_info.route.resource
+        if request.method == hdrs.METH_POST and resource is not None and resource.canonical in self._comments:
+            yield f"comments:{client}", self._of_comments
 
 
 def tell(headers: CIMultiDict[str], standing: Standing) -> None:

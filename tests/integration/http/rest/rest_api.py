@@ -67,6 +67,8 @@ PLENTY = RateLimits(
     wallet_per_hour=10**6,
     signed_in_ip_per_minute=100_000,
     signed_in_ip_per_hour=10**6,
+    comments_per_hour=10**6,
+    kept_answers_per_hour=10**6,
     refused_deliveries_per_minute=100_000,
 )
 

@@ -21,7 +21,11 @@ FEW = RateLimits(
     wallet_per_hour=100,
     signed_in_ip_per_minute=PER_MINUTE_SIGNED_IN,
     signed_in_ip_per_hour=200,
+    comments_per_hour=3,
+    kept_answers_per_hour=4,
 )
+
+VOTE = {"market_id": "ab" * 32, "vote": True}
 
 
 @pytest.fixture
@@ -161,3 +165,30 @@ async def test_a_preflight_costs_nothing(limited: Api) -> None:
         )
         assert preflight.status == 200
     assert (await limited.anybody.get("/api/markets")).headers["RateLimit-Remaining"] == str(PER_MINUTE - 1)
+
+
+@pytest.mark.parametrize("path", ["/api/discussions", "/api/markets/{market}/discussions"])
+async def test_keys_without_number_write_no_more_comments_than_their_address_may(
+    limited: Api, path: str
+) -> None:
+    """What is counted is the request: a market that is not there is refused after that."""
+    market = "ab" * 32
+    body = {"market_id": market, "content": "word"}
+    statuses = [
+        (await wallet.post(path.format(market=market), body)).status for wallet in wallets(limited, 5)
+    ]
+    assert statuses == [404, 404, 404, 429, 429]
+    assert (await wallets(limited, 6)[-1].get(path.format(market=market))).status in {200, 404, 405}
+
+
+async def test_an_address_has_so_many_answers_kept(limited: Api) -> None:
+    statuses = []
+    for number, wallet in enumerate(wallets(limited, 6)):
+        keyed = {"Authorization": f"Bearer {wallet.token}", "Idempotency-Key": f"key-{number}"}
+        answer = await limited.client.post("/api/votes/proposal", json=VOTE, headers=keyed)
+        statuses.append(answer.status)
+    assert statuses == [404] * 4 + [429] * 2
+    without = await wallets(limited, 7)[-1].post(
+        "/api/votes/proposal", {"market_id": "ab" * 32, "vote": True}
+    )
+    assert without.status == 404
