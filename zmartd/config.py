@@ -238,7 +238,8 @@ class Helius(Struct, frozen=True, kw_only=True):
     ] = SharedSecret()
     max_body_bytes: Annotated[Bytes, _is("the largest webhook delivery")] = 10_485_760
     unproven_bytes: Annotated[
-        Bytes, _is("memory for deliveries while their HMAC is not verified, of which one address gets half")
+        Bytes,
+        _is("memory for what exceeds 64 kB of deliveries whose HMAC is not verified; half for one address"),
     ] = 33_554_432
     unproven_seconds: Annotated[Seconds, _is("how long such a delivery may take to arrive")] = 5.0
 

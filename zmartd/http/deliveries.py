@@ -47,7 +47,7 @@ class Deliveries:
     Comparing an Authorization value costs nothing, so a delivery with the right one is accepted however many
     of its address were refused, and one without is refused before any of its body is read. For an HMAC the
     whole body is needed: it is read within a share of memory and time, and not at all for an address of which
-    too many were refused.
+    too many were refused. A delivery that only others left no room for counts as no refusal of its address.
     """
 
     def __init__(self, settings: Helius, refusals: Refusals) -> None:
@@ -87,14 +87,15 @@ class Deliveries:
     async def _signed_body(self, request: web.Request, caller: str, signature: str) -> bytes | None:
         """The body as it was sent if `signature` is right, else None.
 
-        Raises WebhookBusy, or what is wrong with the body; counts as refused where memory was taken.
+        Raises WebhookBusy, or what is wrong with the body; counts as refused where memory was taken, unless
+        others hold what it needed.
         """
         try:
             with self.memory.body(caller) as body:
                 raw = await self._in_time(read_raw(request, self._max_body_bytes, body.take))
                 return raw if self._credentials.verify(signature, raw) else None
         except ZmartdError:
-            if body.taken_bytes:
+            if body.taken_bytes and not body.crowded_out:
                 await self._refusals.count(caller)
             raise
 

@@ -7,20 +7,21 @@ import gzip
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from rest_api import Api, running_api
 
 from zmartd.config import ConfigError, Helius, RateLimits, Secret
 from zmartd.http import keys
+from zmartd.http.body_memory import FREE_BYTES
 from zmartd.http.client_address import IPV6_NETWORK_BITS
 from zmartd.http.deliveries import Deliveries, Refusals
 from zmartd.store.pool import Database
 
 AUTHORIZATION, KEY = "registered-value", b"relay-key"
 PER_MINUTE = 4
-LARGEST = 100_000
+LARGEST = 4 * FREE_BYTES
 SETTINGS = Helius(
     authorization=Secret(AUTHORIZATION),
     hmac_secret=Secret(KEY.decode()),
@@ -174,7 +175,7 @@ async def test_an_address_that_was_refused_too_often_is_not_read_from(api: Api) 
 
 async def test_ten_strangers_with_large_bodies_fill_no_more_than_the_memory_for_them(api: Api) -> None:
     memory = api.client.app[keys.DELIVERIES].memory
-    most = 0
+    most, most_counted = 0, 0
     senders = [Sender(api, f"192.0.2.{number}") for number in range(10)]
     for sender in senders:
         await sender.__aenter__()
@@ -182,11 +183,11 @@ async def test_ten_strangers_with_large_bodies_fill_no_more_than_the_memory_for_
     waiting = {asyncio.create_task(sender.status()) for sender in senders}
     async with asyncio.timeout(ANSWER_SECONDS):
         while len(waiting) > 2:
-            most = max(most, memory.held_bytes)
+            most, most_counted = max(most, memory.held_bytes), max(most_counted, memory.counted_bytes)
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             assert {task.result() for task in done} == {503}
-    assert memory.held_bytes <= 2 * LARGEST
-    assert most <= 2 * LARGEST
+    assert memory.counted_bytes <= most_counted <= 2 * LARGEST
+    assert memory.held_bytes <= most <= 2 * LARGEST + len(senders) * FREE_BYTES
     for task in waiting:
         task.cancel()
     for sender in senders:
@@ -199,13 +200,37 @@ async def test_one_address_gets_half_of_the_memory_and_another_is_accepted_meanw
     async with Sender(api) as slow, Sender(api) as more:
         await slow.begin(LARGEST, b"x" * (LARGEST - 1), x_helius_signature=signature_of(body))
         await held(api, LARGEST - 1)
-        await more.begin(2, b"[]", x_helius_signature=signature_of(b"[]"))
+        await more.begin(LARGEST, b"x" * (2 * FREE_BYTES + 2), x_helius_signature=signature_of(body))
         assert await more.status() == 503
         assert await deliver(api, body, "192.0.2.2", x_helius_signature=signature_of(body)) == 200
         assert await deliver(api, body, Authorization=AUTHORIZATION) == 200
         await slow.go_on(b"x")
         assert await slow.status() == 401
     await held(api, 0)
+
+
+async def test_a_usual_delivery_is_accepted_while_strangers_hold_all_the_memory(api: Api) -> None:
+    usual = b"[" + b" " * (FREE_BYTES - 2) + b"]"
+    large = b"[" + b" " * (LARGEST - 2) + b"]"
+    memory = api.client.app[keys.DELIVERIES].memory
+    parts = [LARGEST - 1, 2 * FREE_BYTES + 1]  # together a caller's share, without what each body has free
+    async with AsyncExitStack() as strangers:
+        for address in ("192.0.2.1", "192.0.2.2"):
+            for part in parts:
+                stranger = await strangers.enter_async_context(Sender(api, address))
+                await stranger.begin(LARGEST, b"x" * part, x_helius_signature="wrong")
+        await held(api, 2 * sum(parts))
+        assert memory.counted_bytes == SETTINGS.unproven_bytes
+        for _ in range(PER_MINUTE + 1):
+            async with Sender(api, "192.0.2.3") as crowded_out:
+                await crowded_out.begin(LARGEST, large[:1], x_helius_signature=signature_of(large))
+                await held(api, 2 * sum(parts) + 1)
+                await crowded_out.go_on(large[1:])
+                assert await crowded_out.status() == 503
+        for address in ("192.0.2.1", "192.0.2.3"):
+            assert await deliver(api, usual, address, x_helius_signature=signature_of(usual)) == 200
+    await held(api, 0)
+    assert memory.counted_bytes == 0
 
 
 async def test_who_declares_a_body_and_sends_none_takes_no_memory(api: Api) -> None:
@@ -256,7 +281,7 @@ async def test_what_is_too_large_counts_as_refused_once_memory_was_taken(api: Ap
 
 
 async def test_who_overflows_the_memory_on_purpose_is_counted_as_refused(api: Api) -> None:
-    half = LARGEST // 2
+    half = LARGEST // 2 + FREE_BYTES
     for _ in range(PER_MINUTE // 2):
         async with Sender(api) as one, Sender(api) as another:
             await one.begin(LARGEST, b"x" * half, x_helius_signature=signature_of(b"[]"))
@@ -265,8 +290,8 @@ async def test_who_overflows_the_memory_on_purpose_is_counted_as_refused(api: Ap
             await held(api, 2 * half)
             await one.go_on(b"x")
             assert await one.status() == 503
-            await one.go_on(b"x" * (half - 1))
-            await another.go_on(b"x" * half)
+            await one.go_on(b"x" * (LARGEST - half - 1))
+            await another.go_on(b"x" * (LARGEST - half))
             assert await another.status() == 401
     assert await deliver(api, b"[]") == 429
 
