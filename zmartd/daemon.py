@@ -28,6 +28,7 @@ from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import ChainTransaction, RawJson, parse_transaction
+from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import Server, Settings
 from zmartd.errors import ZmartdError
@@ -76,6 +77,10 @@ from zmartd.tasks.scheduler import Scheduler
 
 CONFIRMATION_PATIENCE_SECONDS = 20.0
 """How long a client that sent a transaction waits for its confirmation before it is told to ask again."""
+
+API_PLACES = MAX_IN_FLIGHT * 3 // 4
+"""How many requests to the node may be under way for callers of the API at a time. They cost callers nothing,
+so the rest are for what the market lives on: the authority, the sender, the tasks and the index."""
 
 RESTART_SECONDS = 1.0
 _OBJECTS_BEFORE_SEARCH = 20_000
@@ -176,7 +181,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
 
 def application(core: Core) -> web.Application:
     """The API, the WebSocket and the webhook on one aiohttp application, with the work behind them."""
-    settings, clock = core.settings, core.clock
+    settings, clock, rpc = core.settings, core.clock, core.rpc.share(API_PLACES)
     require_webhook_secret(settings)
     app = web.Application(client_max_size=settings.server.max_body_bytes)
     audience = audience_of(settings.solana.cluster, str(core.idl.program_id))
@@ -204,23 +209,23 @@ def application(core: Core) -> web.Application:
     app[keys.REDIS] = core.redis
     app[keys.IDL] = core.idl
     app[keys.PROGRAM] = core.program
-    app[keys.RPC] = core.rpc
+    app[keys.RPC] = rpc
     app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.present)
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub
-    app[keys.TRANSACTIONS] = TransactionBuilder(core.rpc, core.idl)
+    app[keys.TRANSACTIONS] = TransactionBuilder(rpc, core.idl)
     app[keys.RELAY] = Relay(core.idl.program_id)
     app[keys.SUBMISSIONS] = Submissions(
         outbox=core.outbox,
         sender=core.sender,
-        fetcher=core.fetcher,
-        rpc=core.rpc,
+        fetcher=Fetcher(rpc, core.indexer, core.parse, core.fetcher.present),
+        rpc=rpc,
         idl=core.idl,
         clock=clock,
         lookups=Lookups(clock),
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
     )
-    app[keys.DECIDING] = deciding(core)
+    app[keys.DECIDING] = deciding(core, rpc)
     app[keys.SESSIONS] = sessions
     app[keys.SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, Attempts(core.redis), clock)
     app[keys.WEBSOCKET] = websocket
@@ -295,11 +300,11 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
 
 
-def deciding(core: Core) -> Deciding:
+def deciding(core: Core, rpc: Rpc) -> Deciding:
     """What takes admins' decisions, from the API or the command line."""
     return Deciding(
         core.database,
-        core.rpc,
+        rpc,
         core.program,
         Notices(core.database, core.bus),
         core.settings.voting.trusted_resolvers,
@@ -309,7 +314,7 @@ def deciding(core: Core) -> Deciding:
 async def decide(settings: Settings, reference: str, decision: Decision, because: str) -> MarketDecision:
     """Take the operator's decision about a market. Raises what `Deciding.decide` raises."""
     async with open_core(settings, SystemClock()) as core:
-        return await deciding(core).decide(reference, decision, because, None)
+        return await deciding(core, core.rpc).decide(reference, decision, because, None)
 
 
 def search_less_for_garbage() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import random
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, Self, TypeVar
 
 from solders.account_decoder import UiAccountEncoding, UiDataSliceConfig
@@ -38,7 +39,7 @@ from zmartd.chain.answers import (
     VersionAnswer,
     WithContext,
 )
-from zmartd.chain.transport import RpcUnavailable, Transport
+from zmartd.chain.transport import RpcUnavailable, Share, Transport
 from zmartd.clock import Clock
 from zmartd.market import ids
 
@@ -74,7 +75,8 @@ class Rpc:
         """`timeout_seconds` bounds each call, its further attempts included; `rng` spreads these."""
         self._clock = clock
         rng = rng or random.Random()  # noqa: S311 - it spreads retries and keeps no secret
-        self._transport = Transport(url, clock=clock, rng=rng, timeout_seconds=timeout_seconds)
+        self._connection = Transport(url, clock=clock, rng=rng, timeout_seconds=timeout_seconds)
+        self._transport: Transport | Share = self._connection
         self._blockhash: tuple[float, LatestBlockhash] | None = None
         self._blockhash_turn = asyncio.Lock()
 
@@ -90,7 +92,14 @@ class Rpc:
         await self.close()
 
     async def close(self) -> None:
-        await self._transport.close()
+        await self._connection.close()
+
+    def share(self, places: int) -> Rpc:
+        """The same node over the same connections, for callers that get so many places at most."""
+        part = copy(self)
+        part._transport = Share(self._connection, places)
+        part._blockhash, part._blockhash_turn = None, asyncio.Lock()
+        return part
 
     async def health(self) -> str:
         """`ok`; a node that is behind is RpcUnavailable."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import httpx
@@ -109,8 +110,8 @@ class Transport:
     async def close(self) -> None:
         await self._provider.close()
 
-    async def call(self, body: Body, result: type[T]) -> T:
-        """The answer to `body` as a `result`.
+    async def call(self, body: Body, result: type[T], turns: asyncio.Semaphore | None = None) -> T:
+        """The answer to `body` as a `result`. Each attempt takes one of `turns` as well, where there are any.
 
         Raises RpcRejected when the node refuses the request, RpcUnavailable when it stays unanswered.
         """
@@ -122,7 +123,7 @@ class Transport:
                     if attempt:
                         await self._clock.sleep(self._pause_seconds(attempt, last))
                     try:
-                        return await self._attempt(method, body, result)
+                        return await self._attempt(method, body, result, turns)
                     except _TransientError as error:
                         _FAILURES.labels(method, error.reason).inc()
                         last = error
@@ -130,8 +131,8 @@ class Transport:
             pass
         raise self._unavailable(method, last.reason)
 
-    async def _attempt(self, method: str, body: Body, result: type[T]) -> T:
-        async with self._turns:
+    async def _attempt(self, method: str, body: Body, result: type[T], turns: asyncio.Semaphore | None) -> T:
+        async with turns or nullcontext(), self._turns:
             with _SECONDS.labels(method).time():
                 text = await self._post(method, body)
         try:
@@ -172,6 +173,19 @@ class Transport:
             endpoint=self.endpoint,
             method=method,
         )
+
+
+class Share:
+    """A part of a transport: at most `places` of the requests that run at a time."""
+
+    def __init__(self, transport: Transport, places: int) -> None:
+        self._transport = transport
+        self._turns = asyncio.Semaphore(places)
+        self.endpoint = transport.endpoint
+
+    async def call(self, body: Body, result: type[T]) -> T:
+        """As `Transport.call`."""
+        return await self._transport.call(body, result, self._turns)
 
 
 def endpoint_name(url: str) -> str:

@@ -6,6 +6,7 @@ import base64
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from inspect import isawaitable
 from typing import Any
 
 import aiohttp
@@ -54,7 +55,8 @@ class Node:
             return await self._passed_on(body)
         answer = answers.pop(0)
         if callable(answer):
-            response: web.Response = answer()
+            made = answer()
+            response: web.Response = await made if isawaitable(made) else made
             return response
         if answer is LOST:
             answer = self._signature(body)

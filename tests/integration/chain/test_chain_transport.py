@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,8 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable, endpoint_name
+
+ANSWER_SECONDS = 4
 
 
 class PausingClock:
@@ -165,3 +168,23 @@ async def test_an_answer_of_another_shape_is_no_answer(answer: Any, lonely: Node
 ])  # fmt: skip
 def test_an_endpoint_is_named_without_its_keys(url: str, shown: str) -> None:
     assert endpoint_name(url) == shown
+
+
+async def test_a_share_that_is_all_taken_leaves_places_for_others(lonely: Node, impatient: Rpc) -> None:
+    share, released = impatient.share(2), asyncio.Event()
+
+    async def once_released() -> web.Response:
+        await released.wait()
+        return web.json_response({"jsonrpc": "2.0", "id": 0, "result": 17})
+
+    lonely.instead("getSlot", *[once_released] * 3)
+    slots = [asyncio.create_task(share.slot()) for _ in range(3)]
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while lonely.requests["getSlot"] < 2:  # noqa: ASYNC110 - it is a number in the node
+            await asyncio.sleep(0)
+        lonely.instead("getBlockTime", 5)
+        assert await impatient.block_time(1) == 5
+        assert lonely.requests["getSlot"] == 2
+        released.set()
+        assert await asyncio.gather(*slots) == [17] * 3
+    assert lonely.requests["getSlot"] == 3

@@ -26,6 +26,7 @@ from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.config import Auth, Helius, Markets, RateLimits, Realtime, Secret, Server, Transactions, Voting
+from zmartd.daemon import API_PLACES
 from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
@@ -193,6 +194,7 @@ async def running_api(
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)
         hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
 
+        shared = rpc.share(API_PLACES)
         app = web.Application(client_max_size=1_024)
         app[keys.CLOCK] = clock
         app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))
@@ -200,7 +202,7 @@ async def running_api(
         app[keys.RATE_LIMITS] = rate_limits
         app[keys.VOTING] = voting
         app[keys.DECIDING] = Deciding(
-            database, rpc, PROGRAM, Notices(database, bus), voting.trusted_resolvers
+            database, shared, PROGRAM, Notices(database, bus), voting.trusted_resolvers
         )
         app[keys.MARKETS] = Markets(max_pending_per_wallet=MAX_PENDING_MARKETS)
         app[keys.HELIUS] = helius
@@ -209,16 +211,16 @@ async def running_api(
         app[keys.BUS] = bus
         app[keys.REDIS] = redis
         app[keys.INBOX] = inbox
-        app[keys.RPC] = rpc
+        app[keys.RPC] = shared
         app[keys.IDL] = IDL
         app[keys.PROGRAM] = PROGRAM
-        app[keys.TRANSACTIONS] = TransactionBuilder(rpc, IDL)
+        app[keys.TRANSACTIONS] = TransactionBuilder(shared, IDL)
         app[keys.RELAY] = Relay(IDL.program_id)
         app[keys.SUBMISSIONS] = Submissions(
             outbox=outbox,
             sender=sender,
-            fetcher=fetcher,
-            rpc=rpc,
+            fetcher=Fetcher(shared, indexer, parse, present),
+            rpc=shared,
             idl=IDL,
             clock=clock,
             lookups=Lookups(clock),

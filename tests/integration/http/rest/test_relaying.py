@@ -16,7 +16,9 @@ from solders.system_program import TransferParams, transfer
 from tests.integration.chain.chain_nodes import node_before
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.sender import SignedTransaction
+from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import Transactions
+from zmartd.daemon import API_PLACES
 from zmartd.http.lookups import LOOKUPS_PER_MINUTE
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
@@ -421,6 +423,31 @@ async def test_unknown_signatures_cost_no_more_calls_than_a_minute_has(
         assert node.requests["getTransaction"] == LOOKUPS_PER_MINUTE
 
         assert (await api.anybody.get(f"/api/transactions/{known}")).status == 200
+
+
+async def test_callers_that_take_all_their_places_at_the_node_leave_the_rest_to_the_market(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    released = asyncio.Event()
+
+    async def once_released() -> web.Response:
+        await released.wait()
+        return web.json_response({"jsonrpc": "2.0", "id": 0, "result": None})
+
+    signatures = [str(ALICE.sign_message(bytes([number]))) for number in range(MAX_IN_FLIGHT + 1)]
+    async with (
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address) as api,
+    ):
+        node.instead("getTransaction", *[once_released] * len(signatures))
+        asked = [asyncio.create_task(api.anybody.get(f"/api/transactions/{one}")) for one in signatures]
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while node.requests["getTransaction"] < API_PLACES:  # noqa: ASYNC110 - it is a number in the node
+                await asyncio.sleep(0.01)
+            assert await api.rpc.slot() > 0
+        assert node.requests["getTransaction"] == API_PLACES < MAX_IN_FLIGHT
+        released.set()
+        assert {answer.status for answer in await asyncio.gather(*asked)} == {404}
 
 
 async def test_without_a_chain_callers_are_asked_to_come_back(
