@@ -1,4 +1,4 @@
-"""How often strangers can make the daemon ask the chain about transactions that nobody here knows."""
+"""How often strangers can make the daemon ask the chain about transactions that the index cannot tell of."""
 
 from __future__ import annotations
 

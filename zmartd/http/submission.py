@@ -96,12 +96,13 @@ class Submissions:
         return await self._within_patience(self._settled(sent, sent.fate))
 
     async def read(self, signature: str) -> ChainTransaction | None:
-        """What the chain has of a transaction that is indexed, None while the node cannot show it.
+        """What the chain has of a transaction that the index knows and cannot tell of, None while the node
+        cannot show it.
 
-        Raises ProgramRefused for one that failed.
+        Raises ProgramRefused for one that failed, LookupsExhausted.
         """
         try:
-            return self._succeeded(await self._fetcher.apply_signature(signature))
+            return await self._foreign(signature)
         except TransactionNotFound:
             return None
 

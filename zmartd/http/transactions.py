@@ -28,16 +28,17 @@ from zmartd.http.lookups import LookupsExhausted
 from zmartd.http.markets import chain_market
 from zmartd.http.operation import Access, Operation
 from zmartd.indexer.fetch import TransactionNotFound
-from zmartd.indexer.payloads import payload
+from zmartd.indexer.payloads import event_of, payload
 from zmartd.indexer.rows import moment
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import base58_decode, masked
 from zmartd.market.iso_time import iso_time
-from zmartd.store import commitments
+from zmartd.store import commitments, told
 from zmartd.store.commitments import Commitment
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.rls import Caller
+from zmartd.store.told import Told
 
 _SIGNATURE_BYTES = 64
 _WHOSE = ("user", "from", "to")
@@ -109,10 +110,25 @@ async def get_transaction(request: web.Request) -> web.Response:
     signature = request.match_info["signature"]
     if not _is_signature(signature):
         raise InvalidRequest(Problem("signature", "must be a transaction's signature, base58 of 64 bytes"))
+    async with request.app[keys.DATABASE].service() as connection:
+        known = await told.transaction(connection, signature)
+        is_indexed = known is not None or await commitments.is_known(connection, signature)
+    if known is not None:
+        return json_response(_as_told(signature, known, caller_of(request)))
     submissions = request.app[keys.SUBMISSIONS]
-    find = submissions.read if await _is_indexed(request, signature) else submissions.look_up
-    outcome = await find(signature)
-    return await _answer(request, signature, outcome)
+    find = submissions.read if is_indexed else submissions.look_up
+    return await _answer(request, signature, await find(signature))
+
+
+def _as_told(signature: str, known: Told, caller: Caller) -> Confirmed:
+    """What the lists of the API have already is answered from the index: the node is not asked."""
+    return Confirmed(
+        signature=signature,
+        commitment=known.commitment,
+        slot=known.slot,
+        block_time=None if known.block_time is None else iso_time(known.block_time),
+        events=tuple(_event(event_of(each.event_type, each.payload), caller) for each in known.events),
+    )
 
 
 async def _answer(request: web.Request, signature: str, outcome: ChainTransaction | None) -> web.Response:
@@ -136,12 +152,6 @@ def _event(event: ProgramEvent, caller: Caller) -> dict[str, Any]:
     if caller.wallet is None:
         fields |= {name: masked(fields[name]) for name in _WHOSE if name in fields}
     return {"name": type(event).__name__, **fields}
-
-
-async def _is_indexed(request: web.Request, signature: str) -> bool:
-    """Whether the lists of the API have it already: they may learn of it before whoever sent it does."""
-    async with request.app[keys.DATABASE].service() as connection:
-        return await commitments.is_known(connection, signature)
 
 
 async def _commitment(request: web.Request, transaction: ChainTransaction) -> Commitment:

@@ -422,7 +422,47 @@ async def test_unknown_signatures_cost_no_more_calls_than_a_minute_has(
         assert (refused.status, refused.body["code"]) == (503, "lookups_exhausted")
         assert node.requests["getTransaction"] == LOOKUPS_PER_MINUTE
 
-        assert (await api.anybody.get(f"/api/transactions/{known}")).status == 200
+        for _ in range(3):
+            assert (await api.anybody.get(f"/api/transactions/{known}")).status == 200
+        assert node.requests["getTransaction"] == LOOKUPS_PER_MINUTE
+
+
+async def test_what_the_index_has_of_a_transaction_is_told_without_the_node(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    relayed = await stage.alice.relay(transaction)
+    final = await settled(stage, signature)
+    async with running_api(database, redis_url) as api:  # at no node
+        told = await api.as_wallet(ALICE).get(f"/api/transactions/{signature}")
+    assert (told.status, told.body) == (200, final.body)
+    assert final.body == relayed.body | {"commitment": "finalized"}
+
+
+async def test_what_the_index_cannot_tell_of_counts_as_a_look_up(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    latest = await stage.api.rpc.latest_blockhash()
+    payment = transfer(TransferParams(from_pubkey=ALICE.pubkey(), to_pubkey=BOB.pubkey(), lamports=SOL))
+    signed = sign([payment], ALICE, latest.blockhash, latest.last_valid_block_height, "test")
+    await stage.api.rpc.send(signed.wire)
+    found = await answer_of(stage, signed.signature, unlike=404)
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into eventless_transactions (tx_signature, slot) values ($1, $2)",
+            signed.signature,
+            found.body["slot"],
+        )
+    async with (
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address) as api,
+    ):
+        path = f"/api/transactions/{signed.signature}"
+        answers = [await api.anybody.get(path) for _ in range(LOOKUPS_PER_MINUTE + 1)]
+        assert [answer.status for answer in answers] == [200] * LOOKUPS_PER_MINUTE + [503]
+        assert answers[0].body == found.body | {"commitment": "finalized"}
+        assert node.requests["getTransaction"] == LOOKUPS_PER_MINUTE
 
 
 async def test_callers_that_take_all_their_places_at_the_node_leave_the_rest_to_the_market(
