@@ -256,13 +256,19 @@ class Runner(web.AppRunner):
             match.add_app(self._app)
             match.freeze()
             request._match_info = match
+            handler = match.handler
             if hdrs.EXPECT in request.headers:
-                refused: web.StreamResponse | None = await match.expect_handler(request)
-                if refused is not None:
-                    return refused
-            return await self._around(request, match.handler)
+                try:
+                    await match.expect_handler(request)
+                except web.HTTPExpectationFailed:
+                    handler = _expects_too_much
+            return await self._around(request, handler)
         finally:
             connection.heard = False
+
+
+async def _expects_too_much(_: web.Request) -> web.StreamResponse:
+    raise InvalidHttp("The only expectation that a request may have is 100-continue.")
 
 
 def _said_of(error: BaseException) -> str:

@@ -192,3 +192,11 @@ async def test_an_address_has_so_many_answers_kept(limited: Api) -> None:
         "/api/votes/proposal", {"market_id": "ab" * 32, "vote": True}
     )
     assert without.status == 404
+
+
+async def test_an_expectation_that_nobody_meets_is_counted_and_refused_like_any_request(limited: Api) -> None:
+    for _ in range(PER_MINUTE):
+        refused = await limited.client.get("/api/markets", headers={"Expect": "a miracle"})
+        assert (refused.status, (await refused.json())["code"]) == (400, "invalid_http")
+    refused = await limited.client.get("/api/markets", headers={"Expect": "a miracle"})
+    assert refused.status == 429
