@@ -63,6 +63,8 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for chatty in ("httpx", "httpcore", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel("WARNING")
+    # Its one warning is what a client sent: kilobytes of names of protocols, at every handshake.
+    logging.getLogger("aiohttp.websocket").setLevel("ERROR")
 
 
 def write_together(logger: str, lines: Sequence[Struct]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from aiohttp.log import ws_logger
 from msgspec import Struct
 
 from zmartd import log
@@ -108,3 +109,11 @@ def test_a_stream_that_takes_no_more_stops_nobody() -> None:
 class FullDisk(io.StringIO):
     def write(self, _text: str) -> int:
         raise OSError("No space left on device")
+
+
+def test_what_clients_send_in_a_websocket_handshake_is_not_written() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream)
+    ws_logger.warning("Client protocols %r", ["x" * 8_000])
+    ws_logger.error("the socket broke")
+    assert [json.loads(line)["action"] for line in stream.getvalue().splitlines()] == ["the socket broke"]
