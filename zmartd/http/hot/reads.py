@@ -19,6 +19,7 @@ from zmartd.market.ids import is_market_id
 
 _NO_CACHE = "no-cache"
 _MAX_QUERY = 200
+"""Longer queries are kept nowhere, neither as the key of an answer nor to know them again."""
 _MAX_ADDRESSES = 65_536
 
 
@@ -42,7 +43,7 @@ def page(handler: Handler, parameters: Collection[str]) -> Handler:
     @wraps(handler)
     async def kept(request: web.Request) -> web.StreamResponse:
         query = request.rel_url.raw_query_string
-        if not _is_plain(query, names):
+        if len(query) > _MAX_QUERY or not is_plain(query, names):
             return await handler(request)
         key = Key(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}")
         response = _kept(request, key)
@@ -129,8 +130,7 @@ def _names(known: str, etag: str) -> bool:
 
 
 @lru_cache(maxsize=4_096)
-def _is_plain(query: str, names: frozenset[str]) -> bool:
-    if len(query) > _MAX_QUERY:
-        return False
+def is_plain(query: str, names: frozenset[str]) -> bool:
+    """Whether a query names nothing but `names`. It is remembered, so it has to be short."""
     said = parse_qsl(query, keep_blank_values=True)
     return all(name in names or (name, value) == ("offset", "0") for name, value in said)

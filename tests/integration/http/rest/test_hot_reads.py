@@ -13,6 +13,7 @@ from solders.keypair import Keypair
 
 from tests.integration.store.rows import insert_market, market_id, wallet
 from zmartd import config
+from zmartd.http.hot.reads import is_plain
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, Message
 from zmartd.store.pool import Database
@@ -157,6 +158,15 @@ async def test_what_is_asked_for_once_is_not_kept(api: Api, database: Database, 
     assert "etag" not in (await get(api, sought)).headers
     await rename(database, "What was hot?")
     assert (await get(api, sought)).body["markets"][0]["question"] == "What was hot?"
+
+
+async def test_a_long_query_is_kept_nowhere(api: Api, market: str) -> None:
+    kept = is_plain.cache_info().currsize
+    for number in range(3):
+        assert (await get(api, f"/api/markets?category={number:0300}")).status in {200, 400}
+    assert is_plain.cache_info().currsize == kept
+    assert (await get(api, "/api/markets?limit=17")).status == 200
+    assert is_plain.cache_info().currsize == kept + 1
 
 
 async def test_lists_of_different_states_are_different_answers(
