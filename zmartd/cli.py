@@ -131,30 +131,46 @@ def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
 
 @main.command()
 @click.argument("market", metavar="MARKET")
-@click.option("--keep", "decision", flag_value="keep", help="The proposed outcome is final.")
-@click.option("--overturn", "decision", flag_value="overturn", help="The opposite outcome is final.")
-@click.option(
-    "--refund", "decision", flag_value="refund", help="No outcome: holders get back what they paid."
-)
+@click.option("--keep", is_flag=True, help="The proposed outcome is final.")
+@click.option("--overturn", is_flag=True, help="The opposite outcome is final.")
+@click.option("--refund", is_flag=True, help="No outcome: holders get back what they paid.")
 @click.option("--because", metavar="TEXT", required=True, help="The reason; everybody can read it.")
+@click.option("--yes", is_flag=True, help="Decide without asking for a confirmation; --json needs it.")
 @config_option
 @json_option
-def decide(market: str, decision: str | None, because: str, config_path: Path | None, as_json: bool) -> None:
-    """Decide what becomes of MARKET, an id or address.
+def decide(
+    market: str, because: str, yes: bool, config_path: Path | None, as_json: bool, **decisions: bool
+) -> None:
+    """Decide what becomes of MARKET, an id or address. Give one of --keep, --overturn and --refund.
 
     There is something to decide where the votes do not settle a dispute, before they settle it, and where a
-    stranger proposed the outcome. A decision stays, and is public with its reason. The vote aggregator of a
-    running daemon carries it out; `zmartd tick vote_aggregator` does so at once.
+    stranger proposed the outcome. The command shows the question and its votes, and asks for a confirmation.
+    A decision stays, and is public with its reason. The vote aggregator of a running daemon carries it out;
+    `zmartd tick vote_aggregator` does so at once.
     """
     from zmartd import daemon, operation_tables
     from zmartd.market.decisions import Decision
 
-    if decision is None:
+    given = [decision for decision in Decision if decisions[decision]]
+    if not given:
         raise click.UsageError("say what is decided: --keep, --overturn or --refund")
+    if len(given) > 1:
+        flags = " and ".join(f"--{decision}" for decision in given)
+        raise click.UsageError(f"{flags} exclude each other: give one")
+    [decision] = given
     if not 10 <= len(because.strip()) <= 2_000:
         raise click.UsageError("--because has to be a text of 10 to 2000 characters")
+    if as_json and not yes:
+        raise click.UsageError("--json asks for no confirmation: give --yes, too")
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to confirm the decision on: give --yes")
     settings = _operator_settings(config_path)
-    made = run(lambda: daemon.decide(settings, market, Decision(decision), because.strip()))
+    question = run(lambda: daemon.open_question(settings, market, decision))
+    if not as_json:
+        click.echo(operation_tables.of_question(question, decision))
+    if not yes:
+        click.confirm("A decision cannot be changed. Decide so?", abort=True)
+    made = run(lambda: daemon.decide(settings, question, decision, because.strip()))
     _print(as_json, made, operation_tables.of_decision(made))
 
 

@@ -67,7 +67,7 @@ from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.pool import Database
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.deciding import Deciding
+from zmartd.tasks.deciding import Deciding, OpenQuestion
 from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
 from zmartd.tasks.notices import Notices
@@ -311,10 +311,18 @@ def deciding(core: Core, rpc: Rpc) -> Deciding:
     )
 
 
-async def decide(settings: Settings, reference: str, decision: Decision, because: str) -> MarketDecision:
-    """Take the operator's decision about a market. Raises what `Deciding.decide` raises."""
+async def open_question(settings: Settings, reference: str, decision: Decision) -> OpenQuestion:
+    """What the operator would decide with `decision`. Raises what `Deciding.question` raises."""
     async with open_core(settings, SystemClock()) as core:
-        return await deciding(core, core.rpc).decide(reference, decision, because, None)
+        return await deciding(core, core.rpc).question(reference, decision)
+
+
+async def decide(
+    settings: Settings, question: OpenQuestion, decision: Decision, because: str
+) -> MarketDecision:
+    """Take the operator's decision about what was shown to him. Raises what `Deciding.decide` raises."""
+    async with open_core(settings, SystemClock()) as core:
+        return await deciding(core, core.rpc).decide(question.market_id, decision, because, None, shown=question)
 
 
 def search_less_for_garbage() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from zmartd.indexer.audit import AuditReport
@@ -10,9 +11,13 @@ from zmartd.indexer.comparison import Difference, Value
 from zmartd.indexer.readmission import Readmission
 from zmartd.indexer.repair import Repair
 from zmartd.indexer.replay import ReplayReport
+from zmartd.market.decisions import Decision
+from zmartd.market.lifecycle import MarketState, flipped
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.inbox import ParkedDelivery
 from zmartd.store.unverified import Unverified
+from zmartd.tasks.deciding import OpenQuestion
+from zmartd.tasks.disputes import OUTCOMES, votes_in_words
 
 _SHORT_HASH = 16
 
@@ -36,6 +41,31 @@ def of_backfill(done: Backfilled) -> str:
         *(f"not found: {signature}" for signature in done.not_found),
     ]
     return "\n".join(lines)
+
+
+def of_question(question: OpenQuestion, decision: Decision) -> str:
+    """What is decided about, what its holders voted, and what follows from the decision."""
+    proposed = question.proposed_outcome
+    outcome = OUTCOMES[flipped(proposed) if decision is Decision.OVERTURN else proposed]
+    follows = "no outcome is final, and holders get back what they paid"
+    if decision is not Decision.REFUND:
+        follows = f"{outcome} is final"
+    lines = (
+        f"market    {question.market_id} ({question.state.name})",
+        f"question  {json.dumps(question.text, ensure_ascii=False)}",
+        f"proposed  {OUTCOMES[proposed]}",
+        f"votes     {_votes(question)}",
+        f"decision  {decision}: {follows}",
+    )
+    return "\n".join(lines)
+
+
+def _votes(question: OpenQuestion) -> str:
+    if question.state is not MarketState.DISPUTED:
+        return "none: nobody has disputed the proposed outcome"
+    if question.tally is None or question.tally.counted_at is None:
+        return "not counted yet"
+    return votes_in_words(question.tally)
 
 
 def of_decision(made: MarketDecision) -> str:

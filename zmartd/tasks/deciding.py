@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from asyncpg import Connection
+from msgspec import Struct
+
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
@@ -15,7 +18,7 @@ from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import decisions, markets, settling, tallies
-from zmartd.store.decisions import MarketDecision
+from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import Market
 from zmartd.store.pool import Database
 from zmartd.store.tallies import Tally
@@ -48,6 +51,29 @@ class DisputeWindowClosed(ZmartdError):
     code = "dispute_window_closed"
 
 
+class QuestionChanged(ZmartdError):
+    """The market or its votes have changed since they were shown: look again, and decide then."""
+
+    code = "question_changed"
+
+
+class OpenQuestion(Struct, frozen=True):
+    """A market that an admin can decide about."""
+
+    market_id: str
+    text: str
+    state: MarketState
+    proposed_outcome: bool | None
+    """Whether it is YES or NO; None: the market was proposed to be invalid."""
+    tally: Tally | None
+    """The votes of its dispute; None while they are not closed."""
+
+
+def how_to_decide(market_id: str) -> str:
+    """The command that decides about a market."""
+    return f"zmartd decide {market_id} --{'|--'.join(Decision)} --because TEXT"
+
+
 class Deciding:
     """Takes admins' decisions. Raises RpcUnavailable, DatabaseUnavailable and the like."""
 
@@ -65,27 +91,39 @@ class Deciding:
         if str((await self._config()).admin) != wallet:
             raise NotTheAdmin
 
+    async def question(self, reference: str, decision: Decision) -> OpenQuestion:
+        """What `decide` would decide about the market with this id or address. Raises what it raises."""
+        period_seconds, now = await self._period_and_now()
+        async with self._database.service() as connection:
+            market = await markets.get(connection, reference)
+            question = await self._question(connection, market, decision, period_seconds, now)
+            if await decisions.of_markets(connection, [market.id], market.state):
+                raise AlreadyDecided(market_id=market.id)
+            return question
+
     async def decide(
-        self, reference: str, decision: Decision, because: str, decided_by: str | None
+        self,
+        reference: str,
+        decision: Decision,
+        because: str,
+        decided_by: str | None,
+        *,
+        shown: OpenQuestion | None = None,
     ) -> MarketDecision:
         """Keep a decision about the market with this id or address; an operator's has no `decided_by`.
 
-        Raises MarketNotFound, NothingToDecide, AlreadyDecided, SettlementUnderWay, DisputeWindowClosed.
+        `shown` is what the admin was shown before. Raises MarketNotFound, NothingToDecide, AlreadyDecided,
+        SettlementUnderWay, DisputeWindowClosed, and QuestionChanged where `shown` does not hold any more.
         """
-        period_seconds = (await self._config()).dispute_period
-        now = (await self._rpc.chain_time()).unix_timestamp
+        period_seconds, now = await self._period_and_now()
         async with self._database.service() as connection:
             market = await markets.get(connection, reference)
             # Whoever settles the dispute takes the same lock before it records its transaction.
             await tallies.lock(connection, VoteKind.DISPUTE, market.id)
             market = await markets.get(connection, market.id)
-            tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
-            self._require_something_to_decide(market, tally)
-            if market.state is MarketState.RESOLVING and decision is not Decision.KEEP:
-                assert market.resolution_proposed_at is not None, "a resolution has a time"
-                proposed_at = int(market.resolution_proposed_at.timestamp())
-                if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
-                    raise DisputeWindowClosed(market_id=market.id)
+            question = await self._question(connection, market, decision, period_seconds, now)
+            if shown is not None and shown != question:
+                raise QuestionChanged(market_id=market.id)
             kept = await decisions.record(
                 connection,
                 market.id,
@@ -98,6 +136,22 @@ class Deciding:
         if changed is not None:
             await self._notices.publish(changed)
         return kept
+
+    async def _question(
+        self, connection: Connection, market: Market, decision: Decision, period_seconds: int, now: int
+    ) -> OpenQuestion:
+        tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
+        self._require_something_to_decide(market, tally)
+        if market.state is MarketState.RESOLVING and decision is not Decision.KEEP:
+            assert market.resolution_proposed_at is not None, "a resolution has a time"
+            proposed_at = int(market.resolution_proposed_at.timestamp())
+            if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
+                raise DisputeWindowClosed(market_id=market.id)
+        return OpenQuestion(market.id, market.question, market.state, market.proposed_outcome, tally)
+
+    async def _period_and_now(self) -> tuple[int, int]:
+        """The dispute period, and the chain's time in unix seconds."""
+        return (await self._config()).dispute_period, (await self._rpc.chain_time()).unix_timestamp
 
     def _require_something_to_decide(self, market: Market, tally: Tally | None) -> None:
         is_trusted = is_trusted_resolver(market.resolver_wallet, market.creator_wallet, self._trusted)

@@ -20,6 +20,7 @@ from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
 from zmartd.tasks.carrying_out import as_decided, require_decision
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.deciding import how_to_decide
 from zmartd.tasks.notices import Notices
 from zmartd.tasks.verification import require_on_chain
 
@@ -33,7 +34,7 @@ ANNOUNCED: Final = Gauge(
 AWAIT: Final = "await_decision"
 ANNOUNCE: Final = "announce_settlement"
 
-_OUTCOMES: Final = {True: "YES", False: "NO", None: "INVALID"}
+OUTCOMES: Final = {True: "YES", False: "NO", None: "INVALID"}
 _REASONS: Final = {
     Undecided.NO_VOTES: "nobody who may vote has voted",
     Undecided.QUORUM_MISSED: "too little of the stake has voted",
@@ -108,16 +109,16 @@ class Disputes:
         verdict = dispute_verdict(
             tally.counts, tally.stake, tally.electorate_stake, threshold_bps, self._voting.dispute_quorum_bps
         )
-        votes = _in_words(tally)
+        votes = votes_in_words(tally)
         if isinstance(verdict, Undecided):
             reason = f"{_REASONS[verdict]} ({votes})"
             await self._notices.await_decision(market.id, MarketState.DISPUTED, reason)
-            detail = f"{reason}: `zmartd decide {market.id}` settles it"
+            detail = f"{reason}: `{how_to_decide(market.id)}` settles it"
             return Action(market.id, AWAIT, ok=False, detail=detail)
         outcome, verb = account.proposed_outcome, "stays"
         if verdict is Decision.OVERTURN:
             outcome, verb = lifecycle.flipped(outcome), "flips to"
-        detail = f"{votes}: the outcome {verb} {_OUTCOMES[outcome]}"
+        detail = f"{votes}: the outcome {verb} {OUTCOMES[outcome]}"
         settles_at = tally.settles_at
         if settles_at is None or tally.verdict is not verdict:
             settles_at = protocol.time + timedelta(seconds=self._voting.veto_seconds)
@@ -135,7 +136,8 @@ class Disputes:
         return Motion("finalize_market", (finalize,), detail, undecided)
 
 
-def _in_words(tally: Tally) -> str:
+def votes_in_words(tally: Tally) -> str:
+    """Both tallies of a dispute whose votes are counted."""
     wallets, stake = tally.counts, tally.stake
     turnout = _percent(stake.total, tally.electorate_stake)
     return (

@@ -23,6 +23,7 @@ from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing,
 from zmartd.tasks.base import Action
 from zmartd.tasks.carrying_out import as_decided, require_decision
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.deciding import how_to_decide
 from zmartd.tasks.disputes import AWAIT
 from zmartd.tasks.each import each_market
 from zmartd.tasks.notices import Notices
@@ -85,7 +86,7 @@ class Resolutions:
             return await self._send(market, "initiate_dispute", (initiate,), None, detail)
         return await self._wait(
             market,
-            f"a stranger, {market.account.resolver}, proposed the outcome: `zmartd decide {market.id}`, "
+            f"a stranger, {market.account.resolver}, proposed the outcome: `{how_to_decide(market.id)}`, "
             "or let it be disputed",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.integration.tasks.world import (
     World,
     a_world,
 )
-from zmartd.store import inbox, unverified
+from zmartd.store import decisions, inbox, unverified
 from zmartd.store.pool import Database
 
 Zmartd = Callable[..., Awaitable[tuple[int, str]]]
@@ -223,6 +224,57 @@ async def test_a_check_says_what_the_programs_fee_wallet_lacks(world: World, zma
         assert ok or f"send it at least {890_880 - lamports}" in finding["detail"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--overturn", "--keep"], "--keep and --overturn exclude each other: give one"),
+        (["--keep", "--refund", "--yes"], "--keep and --refund exclude each other: give one"),
+        (["--keep"], "there is no terminal to confirm the decision on: give --yes"),
+        (["--keep", "--json"], "--json asks for no confirmation: give --yes, too"),
+    ],
+)
+async def test_a_decision_that_is_not_clear_or_not_confirmed_is_refused(
+    world: World, zmartd: Zmartd, arguments: list[str], said: str
+) -> None:
+    market_id = await world.resolving(10**9, resolver=RESOLVER)
+    status, printed = await zmartd("decide", market_id, *arguments, "--because", "the evidence is plain")
+    assert (status, said in " ".join(printed.split())) == (2, True), printed
+    async with world.database.service() as connection:
+        assert await decisions.of_market(connection, market_id) == ()
+
+
+async def test_the_operator_sees_what_is_decided_and_confirms_it(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    market_id = await world.resolving(10**9, resolver=RESOLVER)
+
+    async def decide(answer: bytes) -> tuple[int, str]:
+        operator, terminal = pty.openpty()
+        os.write(operator, answer)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "zmartd", "decide", market_id, "--overturn"),
+            *("--because", "the evidence is plain"),
+            stdin=terminal,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+            cwd=tmp_path,
+        )
+        async with asyncio.timeout(60):
+            output, _ = await process.communicate()
+        os.close(terminal)
+        os.close(operator)
+        assert process.returncode is not None
+        return process.returncode, output.decode()
+
+    status, printed = await decide(b"n\n")
+    assert (status, "decision  overturn: NO is final" in printed) == (1, True), printed
+    async with world.database.service() as connection:
+        assert await decisions.of_market(connection, market_id) == ()
+    status, printed = await decide(b"y\n")
+    assert (status, f"decided for {market_id}" in printed) == (0, True), printed
+
+
 async def test_the_operator_decides_about_a_market_once(
     world: World, zmartd: Zmartd, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -234,11 +286,13 @@ async def test_the_operator_decides_about_a_market_once(
     status, printed = await zmartd("decide", market_id, "--refund", "--because", "no")
     assert (status, "10 to 2000 characters" in printed) == (2, True)
 
-    status, printed = await zmartd("decide", market_id, "--refund", "--because", reason)
+    status, printed = await zmartd("decide", market_id, "--refund", "--because", reason, "--yes")
 
     assert status == 0, printed
+    assert "proposed  YES\nvotes     none: nobody has disputed" in printed
+    assert "decision  refund: no outcome is final, and holders get back what they paid" in printed
     assert f"decided for {market_id} (RESOLVING): refund, because {reason}" in printed
-    status, printed = await zmartd("decide", market_id, "--keep", "--because", reason)
+    status, printed = await zmartd("decide", market_id, "--keep", "--because", reason, "--yes")
     assert (status, "a decision cannot be changed" in printed) == (1, True)
     environment["ZMARTD_SOLANA_AUTHORITY_KEYPAIR_PATH"] = str(tmp_path / "authority.json")
     (tmp_path / "authority.json").write_text(AUTHORITY.to_json())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from solders.keypair import Keypair
 from world import (
@@ -19,7 +20,7 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.base import Action
-from zmartd.tasks.deciding import Deciding, NothingToDecide
+from zmartd.tasks.deciding import Deciding, NothingToDecide, QuestionChanged
 from zmartd.tasks.notices import Notices
 from zmartd.tasks.vote_aggregator import VoteAggregator
 
@@ -301,6 +302,19 @@ async def test_a_dispute_without_votes_awaits_a_decision(world: World) -> None:
 
     assert made.decision is Decision.KEEP
     assert (await world.account(market_id)).final_outcome is True
+
+
+async def test_a_decision_about_something_else_than_what_was_shown_is_refused(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, None))
+    (action,) = await run(world)
+    assert f"`zmartd decide {market_id} --keep|--overturn|--refund --because TEXT`" in action.detail
+    shown = await deciding(world).question(market_id, Decision.KEEP)
+    stale = msgspec.structs.replace(shown, proposed_outcome=not shown.proposed_outcome)
+    with pytest.raises(QuestionChanged):
+        await deciding(world).decide(market_id, Decision.KEEP, "the evidence is plain", None, shown=stale)
+    await deciding(world).decide(market_id, Decision.KEEP, "the evidence is plain", None, shown=shown)
+    with pytest.raises(AlreadyDecided):
+        await deciding(world).question(market_id, Decision.KEEP)
 
 
 async def test_while_the_holders_vote_there_is_nothing_to_decide(world: World) -> None:
