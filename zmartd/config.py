@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
+from solders.pubkey import Pubkey
 
 from zmartd import endpoint
 from zmartd.errors import ZmartdError
@@ -33,6 +36,9 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=256, le=104_857_600)]
 Lamports = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
 BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
+
+_REQUIRE_MEMBER = "require_member"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 MIN_SHARED_SECRET_CHARACTERS = 32
 """128 bits, written in hexadecimal."""
@@ -133,6 +139,45 @@ def _is(description: str) -> Meta:
     return Meta(description=description)
 
 
+def _are(description: str, require_member: Callable[[str], object], *, min_length: int | None = None) -> Meta:
+    """Of a list. `require_member` raises ValueError with what was expected instead of a member."""
+    return Meta(description=description, min_length=min_length, extra={_REQUIRE_MEMBER: require_member})
+
+
+def _require_network(text: str) -> None:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("write an IP address, or a network like 10.0.0.0/8 or fd00::/8") from None
+
+
+def _require_origin(text: str) -> None:
+    scheme, _, domain = text.partition("://")
+    if not _SCHEME.fullmatch(scheme) or text != text.lower() or not _is_domain(domain):
+        raise ValueError("write scheme://host or scheme://host:port in lower case, as a browser sends it")
+
+
+def _require_domain(text: str) -> None:
+    if not _is_domain(text):
+        raise ValueError("write host or host:port")
+
+
+def _require_wallet(text: str) -> None:
+    try:
+        Pubkey.from_string(text)
+    except ValueError:
+        raise ValueError("write an address: 32 bytes in base58") from None
+
+
+def _is_domain(text: str) -> bool:
+    """Whether a text is one host, with or without a port, and nothing else."""
+    try:
+        addresses = endpoint.read(f"https://{text}", ("https",)).addresses
+    except endpoint.UnreadableUrl:
+        return False
+    return [str(address) for address in addresses] == [text]
+
+
 class Server(Struct, frozen=True, kw_only=True):
     host: Annotated[str, _is("the address to listen on; 0.0.0.0 only behind a proxy or firewall")] = (
         "127.0.0.1"
@@ -142,9 +187,12 @@ class Server(Struct, frozen=True, kw_only=True):
         Literal["production", "development"], _is("development relaxes what `zmartd dev` needs relaxed")
     ] = "production"
     trusted_proxies: Annotated[
-        tuple[str, ...], _is("addresses or networks whose X-Forwarded-For header is believed")
+        tuple[str, ...],
+        _are("addresses or networks whose X-Forwarded-For header is believed", _require_network),
     ] = ()
-    cors_origins: Annotated[tuple[str, ...], _is("browser origins that may call the API")] = (
+    cors_origins: Annotated[
+        tuple[str, ...], _are("browser origins that may call the API", _require_origin)
+    ] = (
         "http://localhost:3000",
         "http://localhost:3001",
     )
@@ -249,7 +297,10 @@ class Auth(Struct, frozen=True, kw_only=True):
     jwt_secret_previous: Annotated[
         SharedSecret, _is("the key before a rotation; its tokens stay valid until they expire")
     ] = SharedSecret()
-    domains: Annotated[tuple[str, ...], _is("the domains that a sign-in message may be for")] = (
+    domains: Annotated[
+        tuple[str, ...],
+        _are("the domains that a sign-in message may be for", _require_domain, min_length=1),
+    ] = (
         "localhost:3000",
         "localhost:4000",
     )
@@ -311,7 +362,7 @@ class Voting(Struct, frozen=True, kw_only=True):
     ] = 50_000_000
     trusted_resolvers: Annotated[
         tuple[str, ...],
-        _is("wallets whose resolutions are relayed and finalized, beside the creator's"),
+        _are("wallets whose resolutions are relayed and finalized, beside the creator's", _require_wallet),
     ] = ()
     dispute_petition_bps: Annotated[
         BasisPoints, _is("the part of a market's holders, or of their stake, that must ask for a dispute")
@@ -425,6 +476,12 @@ class Setting(Struct, frozen=True):
     @property
     def environment_variable(self) -> str:
         return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+    def require_member(self, member: str) -> None:
+        """Raises ValueError with what was expected where `member` does not fit into this list."""
+        for meta in get_args(self.type)[1:]:
+            if isinstance(meta, Meta) and meta.extra:
+                meta.extra[_REQUIRE_MEMBER](member)
 
 
 def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
@@ -543,13 +600,24 @@ def _leaves(
 
 def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str], where: str) -> None:
     value = raw.strip() if isinstance(raw, str) else raw
-    if get_origin(get_args(setting.type)[0]) is tuple and isinstance(value, str):
+    is_list = get_origin(get_args(setting.type)[0]) is tuple
+    if is_list and isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
     try:
-        values[setting.name] = msgspec.convert(value, setting.type, strict=False, dec_hook=_decode_secret)
+        taken = msgspec.convert(value, setting.type, strict=False, dec_hook=_decode_secret)
     except msgspec.ValidationError as error:
         shown = "the value given" if _is_secret(setting) else repr(raw)
         problems.append(f"{where}: {shown} does not fit: {error}. It is {setting.description}.")
+        return
+    values[setting.name] = taken
+    if not is_list:
+        return
+    hint = "; commas alone separate a list's members here" if isinstance(raw, str) else ""
+    for member in taken:
+        try:
+            setting.require_member(member)
+        except ValueError as error:
+            problems.append(f"{where}: {member!r} does not fit: {error}{hint}. It is {setting.description}.")
 
 
 def _decode_secret(kind: type, value: Any) -> Any:

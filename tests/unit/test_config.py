@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import tomllib
 from pathlib import Path
@@ -51,10 +52,10 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_pa
 
 
 def test_values_from_the_environment_are_trimmed_and_unquoted() -> None:
-    environ = {"ZMARTD_AUTH_JWT_SECRET": f' "{KEY}"\n', "ZMARTD_SERVER_CORS_ORIGINS": "a, b,"}
+    environ = {"ZMARTD_AUTH_JWT_SECRET": f' "{KEY}"\n', "ZMARTD_SERVER_CORS_ORIGINS": "http://a, http://b,"}
     settings = load(None, environ)
     assert settings.auth.jwt_secret == SharedSecret(KEY)
-    assert settings.server.cors_origins == ("a", "b")
+    assert settings.server.cors_origins == ("http://a", "http://b")
 
 
 def test_a_misspelt_setting_names_the_one_that_was_meant_and_its_meaning(tmp_path: Path) -> None:
@@ -130,6 +131,60 @@ def test_what_openssl_makes_is_taken() -> None:
     for _ in range(1_000):
         value = rng.randbytes(16).hex()
         assert load(None, {"ZMARTD_HELIUS_HMAC_SECRET": value}).helius.hmac_secret.reveal() == value
+
+
+WALLET = "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS"
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "expected"),
+    [
+        ("voting.trusted_resolvers", '["abc"]', "write an address: 32 bytes in base58"),
+        ("voting.trusted_resolvers", f'["{WALLET}"]', "write an address: 32 bytes in base58"),
+        ("voting.trusted_resolvers", f"{WALLET},{WALLET[:-2]}", "write an address: 32 bytes in base58"),
+        ("auth.domains", "[]", "write host or host:port"),
+        ("auth.domains", "https://app.example", "write host or host:port"),
+        ("auth.domains", "app.example/", "write host or host:port"),
+        ("auth.domains", "", "length >= 1"),
+        ("server.cors_origins", '["foo"]', "write scheme://host or scheme://host:port"),
+        ("server.cors_origins", "app.example", "write scheme://host or scheme://host:port"),
+        ("server.cors_origins", "https://app.example/", "write scheme://host or scheme://host:port"),
+        ("server.cors_origins", "https://App.example", "write scheme://host or scheme://host:port"),
+        ("server.cors_origins", "*", "write scheme://host or scheme://host:port"),
+        ("server.trusted_proxies", "foo", "write an IP address, or a network"),
+        ("server.trusted_proxies", "127.0.0.1,10.0.0.0/33", "write an IP address, or a network"),
+    ],
+)
+def test_a_list_with_a_member_that_does_not_fit_is_refused_where_it_is_read(
+    tmp_path: Path, setting: str, text: str, expected: str
+) -> None:
+    meaning = {one.name: one.description for one in settings_table()}[setting]
+    variable = f"ZMARTD_{setting.replace('.', '_').upper()}"
+    section, _, key = setting.partition(".")
+    file = written(tmp_path, f"[{section}]\n{key} = {json.dumps([one for one in text.split(',') if one])}\n")
+    for path, environ, name in ((None, {variable: text}, variable), (file, {}, setting)):
+        with pytest.raises(ConfigError) as caught:
+            load(path, environ)
+        [problem] = caught.value.problems
+        assert f"{name}: " in problem
+        assert expected in problem
+        assert meaning in problem
+
+
+def test_lists_whose_members_fit_are_taken() -> None:
+    settings = load(
+        None,
+        {
+            "ZMARTD_VOTING_TRUSTED_RESOLVERS": WALLET,
+            "ZMARTD_AUTH_DOMAINS": "app.example, localhost:4000, [::1]:4000",
+            "ZMARTD_SERVER_CORS_ORIGINS": "https://app.example, http://[::1]:3000",
+            "ZMARTD_SERVER_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8, fd00::/8",
+        },
+    )
+    assert settings.voting.trusted_resolvers == (WALLET,)
+    assert settings.auth.domains == ("app.example", "localhost:4000", "[::1]:4000")
+    assert settings.server.cors_origins == ("https://app.example", "http://[::1]:3000")
+    assert settings.server.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "fd00::/8")
 
 
 def test_a_file_that_is_named_but_missing_is_an_error(tmp_path: Path) -> None:

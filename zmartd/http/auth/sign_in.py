@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from zmartd.clock import Clock
-from zmartd.config import Auth, ConfigError
+from zmartd.config import Auth
 from zmartd.http.auth import siws
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.errors import AuthExpired, BadMessage, BadSignature
@@ -36,13 +36,11 @@ class Challenge(Struct, frozen=True):
 
 
 class SignIn:
-    """The rules of signing in, with what they need to be checked. Raises ConfigError without a domain."""
+    """The rules of signing in, with what they need to be checked."""
 
     def __init__(
         self, settings: Auth, cluster: str, nonces: Nonces, attempts: Attempts, clock: Clock
     ) -> None:
-        if not settings.domains:
-            raise ConfigError(["auth.domains: name at least one domain that people sign in on"])
         self._domains = tuple(domain.lower() for domain in settings.domains)
         self._cluster = cluster
         self._lifetime = timedelta(seconds=settings.nonce_seconds)
