@@ -183,7 +183,7 @@ def migrate(config_path: Path | None) -> None:
     settings = config.load(config_path)
     applied = run(lambda: migrations.migrate(settings.database.url.reveal()))
     for migration in applied:
-        click.echo(f"applied {migration}")
+        click.echo(f"applied {migration.name}")
     if not applied:
         click.echo("the database is up to date")
 

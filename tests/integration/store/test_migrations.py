@@ -5,8 +5,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 from rows import NOON, cid, insert, insert_market, market_id, wallet
 
+from zmartd.cli import main
 from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable
 from zmartd.store.migrate import (
     SQL_DIRECTORY,
@@ -38,6 +40,13 @@ async def test_an_empty_database_gets_all_of_them_once(empty_database_url):
     assert await migrate(empty_database_url) == migrations()
     assert await pending(empty_database_url) == ()
     assert await migrate(empty_database_url) == ()
+
+
+def test_the_command_names_what_it_applied_one_a_line(empty_database_url):
+    environment = {"ZMARTD_DATABASE_URL": empty_database_url}
+    first, second = (CliRunner(env=environment).invoke(main, ["migrate"]) for _ in range(2))
+    assert first.stdout.splitlines() == [f"applied {one.name}" for one in migrations()]
+    assert second.stdout == "the database is up to date\n"
 
 
 async def test_asking_what_is_pending_changes_nothing(empty_database_url, connection):
