@@ -65,6 +65,13 @@ def service() -> dict[str, list[str]]:
     return found
 
 
+def test_systemd_starts_the_daemon_again_however_long_an_outage_lasts() -> None:
+    unit = UNIT.read_text().partition("[Unit]")[2].partition("[Service]")[0].splitlines()
+    assert "StartLimitIntervalSec=0" in unit
+    directives = service()
+    assert (directives["Restart"], directives["RestartSec"]) == (["on-failure"], ["5"])
+
+
 def test_everything_that_a_daemon_does_not_need_is_taken_from_it() -> None:
     directives = service()
     assert {name: directives[name] for name in PROTECTIONS} == PROTECTIONS
