@@ -306,7 +306,10 @@ async def _fee_wallet(rpc: Rpc, idl: Idl) -> str:
 async def _authority(rpc: Rpc, idl: Idl, authority: Keypair | None) -> str:
     configuration = await require_program(rpc, idl.program_id)
     if authority is None:
-        raise ZmartdError("there is no key: set solana.authority_keypair_path or solana.authority_secret_key")
+        raise _NotForCertain(
+            "there is no key: this daemon leaves the authority's transactions to others; set "
+            "solana.authority_keypair_path or solana.authority_secret_key where it should"
+        )
     address = authority.pubkey()
     if configuration is None or configuration.backend_authority != address:
         expected = None if configuration is None else configuration.backend_authority
