@@ -75,7 +75,7 @@ class LoginRequest(Struct, frozen=True):
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):
-    """A session: send `token` as `Authorization: Bearer <token>`, for `expires_in` seconds."""
+    """A session: send `token` as `Authorization: Bearer <token>`, for `expiresIn` seconds."""
 
     success: bool = True
     """Always true: a refusal is an error."""

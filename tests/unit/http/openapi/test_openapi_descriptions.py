@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -52,6 +53,19 @@ def test_a_rule_of_a_request_is_not_overwritten() -> None:
 def test_whatever_the_api_takes_or_sends_is_described() -> None:
     silent = list(_without_words(openapi(OPERATIONS, default_idl())))
     assert not silent, "\n".join(silent)
+
+
+def test_a_description_names_the_fields_as_they_are_sent() -> None:
+    schemas: Json = openapi(OPERATIONS, default_idl())["components"]["schemas"]
+    misnamed = [
+        f"{name}: {word}"
+        for name, schema in schemas.items()
+        if "properties" in schema
+        for word in re.findall("`([a-z]+_[a-z_]+)`", schema.get("description", ""))
+        if word not in schema["properties"]
+        and re.sub("_([a-z])", lambda match: match[1].upper(), word) in schema["properties"]
+    ]
+    assert misnamed == []
 
 
 def _without_words(document: Json) -> Iterator[str]:
