@@ -183,6 +183,11 @@ def _claim(directory: Path) -> Path:
     return directory
 
 
+def sign_in_domains(port: int) -> tuple[str, ...]:
+    """The default ones, and what a browser on this machine may call the API, each once."""
+    return tuple(dict.fromkeys((*config.Auth().domains, f"127.0.0.1:{port}", f"localhost:{port}")))
+
+
 def _settings(
     directory: Path, port: int, operator_port: int, rpc_url: str, webhook_secret: str
 ) -> config.Settings:
@@ -198,7 +203,7 @@ def _settings(
         helius=config.Helius(authorization=config.SharedSecret(webhook_secret)),
         auth=config.Auth(
             jwt_secret=config.SharedSecret(_secret(directory / "jwt-secret")),
-            domains=(*config.Auth().domains, f"127.0.0.1:{port}", f"localhost:{port}"),
+            domains=sign_in_domains(port),
         ),
         rate_limits=config.RateLimits(
             ip_per_minute=100_000,

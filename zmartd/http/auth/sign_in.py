@@ -14,6 +14,7 @@ from zmartd.http.auth.errors import AuthExpired, BadMessage, BadSignature
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.signatures import decode_signature, require_signature
 from zmartd.http.auth.siws import MalformedMessage, SignInMessage
+from zmartd.http.errors import InvalidRequest, Problem
 
 STATEMENT = "Sign in to ZMART. This costs nothing and sends no transaction."
 CLOCK_SKEW = timedelta(seconds=60)
@@ -59,9 +60,10 @@ class SignIn:
         return self._cluster
 
     def challenge(self, wallet: str | None, domain: str | None) -> Challenge:
-        """A fresh nonce, for `domain` if it is one of ours."""
-        named = domain.lower() if domain else ""
-        domain = named if named in self._domains else self._domains[0]
+        """A fresh nonce, for our first domain if none is named. Raises InvalidRequest for a foreign one."""
+        domain = domain.lower() if domain else self._domains[0]
+        if domain not in self._domains:
+            raise InvalidRequest(Problem("domain", f"must be one of {', '.join(self._domains)}"))
         nonce = self._nonces.issue(wallet)
         now = self._now()
         expires_at = now + self._lifetime

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -87,7 +88,14 @@ async def test_the_message_to_sign_says_what_is_signed_and_for_how_long(
 
 async def test_the_message_is_for_the_domain_that_was_asked_for_if_it_is_ours(client: TestClient) -> None:
     assert (await challenge(client, domain="localhost:3000"))["domain"] == "localhost:3000"
-    assert (await challenge(client, domain="evil.example"))["domain"] == "zmart.example"
+    assert (await challenge(client, domain="ZMART.example"))["domain"] == "zmart.example"
+
+
+async def test_a_nonce_for_a_domain_that_is_not_ours_is_refused(client: TestClient) -> None:
+    response = await client.get("/api/auth/nonce", params={"domain": "evil.example"})
+    body = await response.json()
+    assert (response.status, body["code"]) == (400, "invalid_request")
+    assert "domain must be one of zmart.example, localhost:3000" in json.dumps(body)
 
 
 async def test_a_client_may_write_its_own_message_around_a_nonce(
