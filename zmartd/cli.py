@@ -33,6 +33,25 @@ json_option = click.option(
 )
 
 
+rpc_port_option = click.option(
+    "--rpc-port",
+    type=click.IntRange(0, 65_534),
+    default=8899,
+    show_default=True,
+    help="The chain's RPC port; 0 is any free one.",
+)
+
+
+def data_option(default: Path) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default,
+        show_default=True,
+        help="Where the data is kept between runs.",
+    )
+
+
 class Commands(click.Group):
     """Shows what zmartd raises on purpose as one clear message instead of a traceback."""
 
@@ -66,17 +85,11 @@ def serve(config_path: Path | None) -> None:
 
 
 @main.command()
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIRECTORY)
+@data_option(DATA_DIRECTORY)
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=4000, show_default=True, help="The API's port."
 )
-@click.option(
-    "--rpc-port",
-    type=click.IntRange(0, 65_534),
-    default=8899,
-    show_default=True,
-    help="The chain's RPC port.",
-)
+@rpc_port_option
 @click.option("--reset", is_flag=True, help="Forget the data of earlier runs first.")
 @click.option("--demo", "with_demo", is_flag=True, help="Let wallets trade for as long as it runs.")
 def dev(data_dir: Path, port: int, rpc_port: int, reset: bool, with_demo: bool) -> None:
@@ -341,10 +354,8 @@ def inbox_replay(deliveries: tuple[int, ...], every: bool, config_path: Path | N
 
 
 @main.command()
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIRECTORY / "chain"
-)
-@click.option("--rpc-port", type=click.IntRange(0, 65_534), default=8899, show_default=True)
+@data_option(DATA_DIRECTORY / "chain")
+@rpc_port_option
 @click.option(
     "--slot-ms", type=click.IntRange(10, 10_000), default=400, show_default=True, help="A slot's length."
 )
@@ -398,8 +409,8 @@ def _print(as_json: bool, result: object, text: str) -> None:
 
 @contextmanager
 def _progress(quiet: bool, label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the error output that is told how many of how many are done; none where it is for machines."""
-    if quiet:
+    """A bar on the error output that is told how many of how many are done; none where nobody watches it."""
+    if quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     with click.progressbar(length=1, label=label, show_pos=True, file=sys.stderr) as bar:

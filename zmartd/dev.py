@@ -273,6 +273,7 @@ def _welcome(stack: Stack) -> str:
 zmartd is ready.
 
   API        {stack.api}/api/markets
+  its docs   {stack.api}/docs
   WebSocket  {stack.ws}
   operator   {stack.operator}/health and {stack.operator}/metrics
   Solana     {stack.rpc}

@@ -53,6 +53,7 @@ def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
     assert "up to date" in dev.run("migrate").stdout
     errors = dev.stop(signal.SIGTERM)
     assert dev.process.returncode == 0
+    assert f"{dev.doors['api']}/docs\n" in errors
     assert "Traceback" not in errors
 
 
