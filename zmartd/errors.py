@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, ClassVar
 
 
@@ -13,7 +12,12 @@ class ZmartdError(Exception):
     """Stable snake_case name that clients may depend on."""
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
-        """`message` defaults to the class docstring; `details` are JSON-serialisable facts for the caller."""
-        self.message = message or inspect.cleandoc(type(self).__doc__ or type(self).__name__)
+        """`message` defaults to the meaning; `details` are JSON-serialisable facts for the caller."""
+        self.message = message or self.meaning()
         self.details = details
         super().__init__(self.message)
+
+    @classmethod
+    def meaning(cls) -> str:
+        """The class docstring as a message: one line, wherever the source breaks it."""
+        return " ".join((cls.__doc__ or cls.__name__).split())

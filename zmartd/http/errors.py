@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -325,7 +324,7 @@ def body_of(error: ZmartdError, request_id: str) -> ErrorBody:
     return ErrorBody(
         error=name,
         code=snake_case(name) if isinstance(error, ProgramRefused) else error.code,
-        message=inspect.cleandoc(type(error).__doc__ or name) if status == 503 else error.message,
+        message=type(error).meaning() if status == 503 else error.message,
         status=status,
         details=UNSET if status == 503 else _details(error),
         request_id=request_id,

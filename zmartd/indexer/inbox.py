@@ -262,4 +262,4 @@ def _decoded(body: bytes, decoder: msgspec.json.Decoder[Decoded]) -> Decoded:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedDelivery(f"{MalformedDelivery.__doc__} {error}.") from error
+        raise MalformedDelivery(f"{MalformedDelivery.meaning()} {error}.") from error

@@ -10,6 +10,7 @@ from zmartd.chain.failures import ProgramFailure
 from zmartd.errors import ZmartdError
 from zmartd.http import errors
 from zmartd.http.errors import STATUS, InvalidRequest, Problem, ProgramRefused, body_of, snake_case
+from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.errors import DatabaseUnavailable
 
 ELSEWHERE = {
@@ -39,6 +40,23 @@ def test_every_error_that_callers_see_has_a_code_and_words_of_its_own() -> None:
     codes = Counter(kind.code for kind in STATUS)
     assert [code for code, times in codes.items() if times > 1] == []
     assert [kind.__name__ for kind in STATUS if not kind.__doc__] == []
+
+
+def test_every_message_that_a_docstring_gives_is_one_line() -> None:
+    broken = []
+    for kind in subclasses():
+        error = kind.__new__(kind)
+        ZmartdError.__init__(error)
+        if error.message != " ".join(error.message.split()):
+            broken.append(kind.__name__)
+    assert broken == []
+
+
+def test_a_docstring_of_two_paragraphs_is_one_message() -> None:
+    assert DisputeRequestRefused().message == (
+        "Only wallets that held shares of a market when its outcome was proposed can ask for its dispute. "
+        "They can as long as the market is RESOLVING."
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -109,7 +108,7 @@ def _schema(kind: type[ZmartdError], idl: Idl) -> Json:
         particulars["details"] = {"type": "array", "items": reference(Problem.__name__), "minItems": 1}
     return {
         "title": kind.__name__,
-        "description": inspect.cleandoc(kind.__doc__ or ""),
+        "description": kind.meaning(),
         "allOf": [reference(ErrorBody.__name__), {"properties": particulars}],
     }
 
