@@ -27,6 +27,8 @@ class Action(Struct, frozen=True):
     detail: str = ""
     signature: str | None = None
     """The transaction that did it, when there is one."""
+    awaits_admin: bool = False
+    """Nothing failed, and an admin has something to do or to know: a notice said so when that began."""
 
 
 class RunReport(Struct, frozen=True):

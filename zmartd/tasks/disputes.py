@@ -114,7 +114,7 @@ class Disputes:
             reason = f"{_REASONS[verdict]} ({votes})"
             await self._notices.await_decision(market.id, MarketState.DISPUTED, reason)
             detail = f"{reason}: `{how_to_decide(market.id)}` settles it"
-            return Action(market.id, AWAIT, ok=False, detail=detail)
+            return Action(market.id, AWAIT, ok=False, detail=detail, awaits_admin=True)
         outcome, verb = account.proposed_outcome, "stays"
         if verdict is Decision.OVERTURN:
             outcome, verb = lifecycle.flipped(outcome), "flips to"
@@ -125,7 +125,7 @@ class Disputes:
         is_news = await self._notices.announce_settlement(market.id, verdict, settles_at, detail)
         if protocol.time < settles_at:
             when = f"{detail} at {settles_at:%Y-%m-%d %H:%M:%S} UTC, unless an admin decides otherwise"
-            return Action(market.id, ANNOUNCE, ok=not is_news, detail=when)
+            return Action(market.id, ANNOUNCE, ok=not is_news, detail=when, awaits_admin=True)
         finalize = self._program.finalize_market(
             backend_authority=self._authority.address,
             market=market.address,

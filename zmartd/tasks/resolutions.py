@@ -92,7 +92,7 @@ class Resolutions:
 
     async def _wait(self, market: ChainMarket, reason: str) -> Action:
         await self._notices.await_decision(market.id, MarketState.RESOLVING, reason)
-        return Action(market.id, AWAIT, ok=False, detail=reason)
+        return Action(market.id, AWAIT, ok=False, detail=reason, awaits_admin=True)
 
     async def _send(
         self,

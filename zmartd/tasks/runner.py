@@ -98,7 +98,7 @@ def _account(report: RunReport, elapsed_seconds: float) -> None:
         LAST_SUCCESS.labels(report.task).set(report.finished_at.timestamp())
     for action in report.actions:
         ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc()
-        say = log.info if action.ok else log.error
+        say = log.info if action.ok or action.awaits_admin else log.error
         say(
             f"task.{action.action}",
             task=report.task,

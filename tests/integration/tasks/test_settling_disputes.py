@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import pytest
 from solders.keypair import Keypair
+from structlog.testing import capture_logs
 from world import (
     AUTHORITY,
     DISPUTE_PERIOD_SECONDS,
@@ -21,7 +22,10 @@ from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.base import Action
 from zmartd.tasks.deciding import Deciding, NothingToDecide, QuestionChanged
+from zmartd.tasks.history import RunHistory
+from zmartd.tasks.lock import TaskLock
 from zmartd.tasks.notices import Notices
+from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.vote_aggregator import VoteAggregator
 
 DISPUTED, FINALIZED = MarketState.DISPUTED, MarketState.FINALIZED
@@ -302,6 +306,22 @@ async def test_a_dispute_without_votes_awaits_a_decision(world: World) -> None:
 
     assert made.decision is Decision.KEEP
     assert (await world.account(market_id)).final_outcome is True
+
+
+async def test_that_a_decision_is_awaited_is_one_warning_and_never_an_error(world: World) -> None:
+    market_id = await ended_dispute(world, (SOL, None))
+    context = world.own.context()
+    lock = TaskLock(context.redis, "daemon", context.clock)
+    runner = TaskRunner(lock, RunHistory(context.database), context.clock)
+    with capture_logs() as lines:
+        reports = [await runner.run(VoteAggregator(context)) for _ in range(2)]
+    assert [report.ok for report in reports] == [False, False]
+    about = [(line["event"], line["log_level"]) for line in lines if line.get("market_id") == market_id]
+    assert about == [
+        ("market.awaits_decision", "warning"),
+        ("task.await_decision", "info"),
+        ("task.await_decision", "info"),
+    ]
 
 
 async def test_a_decision_about_something_else_than_what_was_shown_is_refused(world: World) -> None:

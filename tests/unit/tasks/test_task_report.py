@@ -48,7 +48,14 @@ def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
         "started_at": "2026-01-02T03:04:05Z",
         "finished_at": "2026-01-02T03:04:06.500000Z",
         "actions": [
-            {"market_id": MARKET, "action": "approve", "ok": True, "detail": "", "signature": SIGNATURE}
+            {
+                "market_id": MARKET,
+                "action": "approve",
+                "ok": True,
+                "detail": "",
+                "signature": SIGNATURE,
+                "awaits_admin": False,
+            }
         ],
         "skipped": None,
         "failure": None,
