@@ -320,7 +320,7 @@ async def open_question(settings: Settings, reference: str, decision: Decision) 
 async def decide(
     settings: Settings, question: OpenQuestion, decision: Decision, because: str
 ) -> MarketDecision:
-    """Take the operator's decision about what was shown to him. Raises what `Deciding.decide` raises."""
+    """Take the decision about the question as it was shown. Raises what `Deciding.decide` raises."""
     async with open_core(settings, SystemClock()) as core:
         return await deciding(core, core.rpc).decide(question.market_id, decision, because, None, shown=question)
 

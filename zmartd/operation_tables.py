@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from zmartd.indexer.audit import AuditReport
@@ -50,9 +49,10 @@ def of_question(question: OpenQuestion, decision: Decision) -> str:
     follows = "no outcome is final, and holders get back what they paid"
     if decision is not Decision.REFUND:
         follows = f"{outcome} is final"
+    # repr: a stranger's text must not move the terminal's cursor or turn the direction of what follows.
     lines = (
         f"market    {question.market_id} ({question.state.name})",
-        f"question  {json.dumps(question.text, ensure_ascii=False)}",
+        f"question  {question.text!r}",
         f"proposed  {OUTCOMES[proposed]}",
         f"votes     {_votes(question)}",
         f"decision  {decision}: {follows}",

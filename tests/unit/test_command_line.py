@@ -24,7 +24,7 @@ def command_at(path: tuple[str, ...]) -> click.Command:
     return command
 
 
-@pytest.mark.parametrize("path", commands())
+@pytest.mark.parametrize("path", list(commands()))
 def test_every_option_says_what_it_is_for(path: tuple[str, ...]) -> None:
     options = [one for one in command_at(path).params if isinstance(one, click.Option)]
     assert [one.name for one in options if not one.help] == []
