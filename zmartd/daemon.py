@@ -322,7 +322,8 @@ async def decide(
 ) -> MarketDecision:
     """Take the decision about the question as it was shown. Raises what `Deciding.decide` raises."""
     async with open_core(settings, SystemClock()) as core:
-        return await deciding(core, core.rpc).decide(question.market_id, decision, because, None, shown=question)
+        known = deciding(core, core.rpc)
+        return await known.decide(question.market_id, decision, because, None, shown=question)
 
 
 def search_less_for_garbage() -> None:
