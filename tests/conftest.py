@@ -7,9 +7,9 @@ from itertools import count
 
 import asyncpg
 import pytest
-from event_loop import run
 from redis import Redis
 
+from tests.event_loop import run
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.embedded.valkey import EmbeddedValkey

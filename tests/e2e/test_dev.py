@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from development import Development, wait_until_gone
+
+from tests.e2e.development import Development, wait_until_gone
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from development import Development, wait_until_gone
+
+from tests.e2e.development import Development, wait_until_gone
 
 PATIENCE_SECONDS = 90
 

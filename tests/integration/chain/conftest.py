@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from chain_nodes import Node, node_before
 from solders.keypair import Keypair
 
+from tests.integration.chain.chain_nodes import Node, node_before
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import Endpoints, LocalnetSettings, running

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from chain_nodes import Node
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from tests.integration.chain.chain_nodes import Node
 from zmartd.chain.rpc import ACCOUNTS_PER_REQUEST, BALANCE_READINGS, Rpc
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import Endpoints, LocalnetSettings, running

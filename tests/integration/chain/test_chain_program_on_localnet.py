@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from chain_nodes import LOST, Node, node_before
 from msgspec import Struct
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
+from tests.integration.chain.chain_nodes import LOST, Node, node_before
 from zmartd.chain import events
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, VoteRecord
 from zmartd.chain.arguments import MarketCreation

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from chain_nodes import Node
 from solders.commitment_config import CommitmentLevel
 from solders.hash import Hash
 from solders.keypair import Keypair
@@ -9,6 +8,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 from solders.system_program import TransferParams, transfer
 
+from tests.integration.chain.chain_nodes import Node
 from zmartd.chain.assemble import build_transaction, sign
 from zmartd.chain.rpc import CLOCK_SYSVAR, Rpc
 from zmartd.chain.sender import SignedTransaction

@@ -9,11 +9,11 @@ from itertools import pairwise
 import aiohttp
 import msgspec
 import pytest
-from chain_nodes import LOST, Node, unauthorized
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
+from tests.integration.chain.chain_nodes import LOST, Node, unauthorized
 from tests.integration.tasks.manual_clock import ManualClock
 from zmartd.chain.assemble import sign
 from zmartd.chain.idl import default_idl

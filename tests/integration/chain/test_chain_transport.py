@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from chain_nodes import Node, node_before
 from solders.pubkey import Pubkey
 
+from tests.integration.chain.chain_nodes import Node, node_before
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable, endpoint_name
 

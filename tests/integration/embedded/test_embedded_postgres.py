@@ -12,8 +12,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from processes import exists, is_private, is_running, owner, program
 
+from tests.integration.embedded.processes import exists, is_private, is_running, owner, program
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.embedded.server import EmbeddedServerError, package_directory

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from processes import exists, is_private, is_running
 from redis.asyncio import Redis
 
+from tests.integration.embedded.processes import exists, is_private, is_running
 from zmartd.embedded.server import EmbeddedServerError
 from zmartd.embedded.valkey import EmbeddedValkey
 

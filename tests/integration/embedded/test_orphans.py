@@ -7,8 +7,8 @@ import signal
 import sys
 
 import asyncpg
-from processes import until_gone
 
+from tests.integration.embedded.processes import until_gone
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 

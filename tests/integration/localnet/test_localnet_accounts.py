@@ -1,9 +1,10 @@
 import base64
 
 from based58 import b58encode
-from localnet_client import SOL, Chain
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+
+from tests.integration.localnet.localnet_client import SOL, Chain
 
 PROGRAM = Pubkey.new_unique()
 

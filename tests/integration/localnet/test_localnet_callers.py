@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from localnet_client import SOL, Chain, wire
 from solders.keypair import Keypair
-from webhook_listener import webhook_listener
 
+from tests.integration.localnet.localnet_client import SOL, Chain, wire
+from tests.integration.localnet.webhook_listener import webhook_listener
 from zmartd.embedded.localnet import LocalnetSettings, WebhookTarget, running
 from zmartd.embedded.localnet.methods.cheats import CHEAT_PREFIXES, CheatMethods
 from zmartd.embedded.localnet.server import LocalnetError

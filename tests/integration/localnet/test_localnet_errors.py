@@ -2,9 +2,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from localnet_client import Chain, wire
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+
+from tests.integration.localnet.localnet_client import Chain, wire
 
 
 def request(method: str, *params: Any, id: Any = 1) -> dict[str, Any]:  # noqa: A002

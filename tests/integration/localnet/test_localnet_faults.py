@@ -2,9 +2,9 @@ import asyncio
 
 import aiohttp
 import pytest
-from localnet_client import SOL, Chain
 from solders.keypair import Keypair
 
+from tests.integration.localnet.localnet_client import SOL, Chain
 from zmartd.embedded.localnet import LocalnetSettings, running
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
-from localnet_client import SOL, Chain, wire
-from localnet_process import localnet_process
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from tests.integration.localnet.localnet_client import SOL, Chain, wire
+from tests.integration.localnet.localnet_process import localnet_process
 from zmartd.embedded.localnet import (
     Endpoints,
     LocalnetError,

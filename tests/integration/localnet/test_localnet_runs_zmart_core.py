@@ -11,7 +11,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from localnet_client import SOL, Chain
 from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed
 from solana.rpc.core import RPCException
@@ -24,6 +23,7 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 import zmartd
+from tests.integration.localnet.localnet_client import SOL, Chain
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, VoteRecord
 from zmartd.chain.idl import default_idl
 from zmartd.chain.program import Program

@@ -2,10 +2,11 @@ import asyncio
 from typing import Any
 
 import aiohttp
-from localnet_client import SOL, Chain
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
+
+from tests.integration.localnet.localnet_client import SOL, Chain
 
 DEADLINE_SECONDS = 5
 

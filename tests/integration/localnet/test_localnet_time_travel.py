@@ -1,9 +1,10 @@
 import base64
 
-from localnet_client import SOL, Chain
 from solders.clock import Clock
 from solders.keypair import Keypair
 from solders.sysvar import CLOCK
+
+from tests.integration.localnet.localnet_client import SOL, Chain
 
 
 async def clock(chain: Chain) -> Clock:

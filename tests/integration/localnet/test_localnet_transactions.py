@@ -2,7 +2,6 @@ import base64
 
 import pytest
 from based58 import b58encode
-from localnet_client import SOL, Chain, pay, wire
 from solders.address_lookup_table_account import (
     ID as LOOKUP_TABLES,
 )
@@ -23,6 +22,8 @@ from solders.system_program import (
     create_nonce_account,
 )
 from solders.transaction import VersionedTransaction
+
+from tests.integration.localnet.localnet_client import SOL, Chain, pay, wire
 
 MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 

@@ -3,11 +3,11 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import msgspec
-from localnet_client import SOL, Chain
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
-from webhook_listener import WebhookListener, webhook_listener
 
+from tests.integration.localnet.localnet_client import SOL, Chain
+from tests.integration.localnet.webhook_listener import WebhookListener, webhook_listener
 from zmartd.embedded.localnet import LocalnetSettings, WebhookTarget, running
 from zmartd.embedded.localnet.faults import FaultPlan, Faults, WebhookFaults
 

@@ -1,7 +1,6 @@
 import asyncio
 
 import pytest
-from localnet_client import SOL, pay
 from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed, Finalized, Processed
 from solana.rpc.core import RPCException
@@ -15,6 +14,7 @@ from solders.rpc.errors import SendTransactionPreflightFailureMessage
 from solders.transaction import VersionedTransaction
 from solders.transaction_status import TransactionConfirmationStatus
 
+from tests.integration.localnet.localnet_client import SOL, pay
 from zmartd.embedded.localnet import Endpoints
 
 DEADLINE_SECONDS = 10

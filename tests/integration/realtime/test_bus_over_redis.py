@@ -5,13 +5,13 @@ import os
 import signal
 
 import pytest
-from listeners import MARKET, Reader, eventually, message, state, trade
 from redis import Redis as SynchronousRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
+from tests.integration.realtime.listeners import MARKET, Reader, eventually, message, state, trade
 from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from listeners import (
+from redis.asyncio import Redis
+
+from tests.integration.realtime.listeners import (
     ADDRESS,
     MARKET,
     OTHER_MARKET,
@@ -15,8 +17,6 @@ from listeners import (
     message,
     state,
 )
-from redis.asyncio import Redis
-
 from zmartd import config
 from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey

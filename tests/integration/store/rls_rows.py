@@ -7,8 +7,8 @@ from itertools import product
 from typing import Any
 
 from asyncpg import Connection
-from rows import NOON, cid, insert, insert_market, market_id, signature, wallet
 
+from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, signature, wallet
 from zmartd.market.lifecycle import MarketState
 
 OWNER, OTHER = wallet("owner"), wallet("other")

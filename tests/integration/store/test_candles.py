@@ -10,8 +10,8 @@ from asyncpg import Connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
-from rows import insert_market, insert_trade, wallet
 
+from tests.integration.store.rows import insert_market, insert_trade, wallet
 from zmartd.market.lmsr import SCALE
 from zmartd.store import candles
 from zmartd.store.candles import Candle

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rows import insert_market, insert_position, insert_trade, wallet
 
+from tests.integration.store.rows import insert_market, insert_position, insert_trade, wallet
 from tests.ledger import Ledger
 from zmartd.store import positions
 from zmartd.store.rls import BEGIN_AS_SERVICE

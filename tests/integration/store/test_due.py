@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from rows import NOON, insert, insert_market, market_id, signature, wallet
 
+from tests.integration.store.rows import NOON, insert, insert_market, market_id, signature, wallet
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, dispute_requests, due, finalization_errors

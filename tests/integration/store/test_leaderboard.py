@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rows import NOON, insert_market, insert_position, insert_trade, wallet
 
+from tests.integration.store.rows import NOON, insert_market, insert_position, insert_trade, wallet
 from tests.ledger import Ledger
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState

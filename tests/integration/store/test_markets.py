@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from rows import NOON, cid, insert, insert_market, market_id, wallet
 
+from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order

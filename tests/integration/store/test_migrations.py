@@ -6,8 +6,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from click.testing import CliRunner
-from rows import NOON, cid, insert, insert_market, market_id, wallet
 
+from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from zmartd.cli import main
 from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable
 from zmartd.store.migrate import (

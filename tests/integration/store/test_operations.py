@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from rows import NOON, insert, insert_market, signature, wallet
 
+from tests.integration.store.rows import NOON, insert, insert_market, signature, wallet
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.config import Transactions
 from zmartd.store import cursor, events, inbox, intents, task_runs, users

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from event_loop import run
-from rows import insert_market, wallet
 
+from tests.event_loop import run
+from tests.integration.store.rows import insert_market, wallet
 from zmartd import config
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.migrate import migrate

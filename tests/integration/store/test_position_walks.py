@@ -7,8 +7,8 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from rows import NOON, insert_market, insert_position, insert_trade, wallet
 
+from tests.integration.store.rows import NOON, insert_market, insert_position, insert_trade, wallet
 from zmartd.store import positions
 from zmartd.store.pool import Database
 from zmartd.store.positions import PositionPlace

@@ -3,8 +3,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from rows import NOON
-
+from tests.integration.store.rows import NOON
 from zmartd.store import revocations
 from zmartd.store.pool import Database
 from zmartd.store.revocations import EVERYTHING

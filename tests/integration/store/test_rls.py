@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 from asyncpg import Connection
-from event_loop import run
-from rls_rows import OTHER, OWNER, Table, insert_markets, tables
-from rows import NOON, insert, signature
 
+from tests.event_loop import run
+from tests.integration.store.rls_rows import OTHER, OWNER, Table, insert_markets, tables
+from tests.integration.store.rows import NOON, insert, signature
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.market.ids import masked
 from zmartd.store.migrate import migrate

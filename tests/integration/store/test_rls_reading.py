@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from event_loop import run
-from rows import insert_market, insert_position, wallet
 
+from tests.event_loop import run
+from tests.integration.store.rows import insert_market, insert_position, wallet
 from zmartd import config
 from zmartd.store.errors import DatabaseUnavailable
 from zmartd.store.pool import Database

@@ -3,8 +3,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from rows import NOON, insert, insert_market, insert_position, insert_trade, signature, wallet
 
+from tests.integration.store.rows import (
+    NOON,
+    insert,
+    insert_market,
+    insert_position,
+    insert_trade,
+    signature,
+    wallet,
+)
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import commitments, positions, trades

@@ -4,8 +4,8 @@ import asyncio
 
 import asyncpg
 import pytest
-from rows import insert, insert_market, market_id, signature, wallet
 
+from tests.integration.store.rows import insert, insert_market, market_id, signature, wallet
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import tallies, votes

@@ -9,8 +9,8 @@ from datetime import timedelta
 import asyncpg
 import pytest
 from asyncpg import Connection
-from rows import NOON, insert_market, wallet
 
+from tests.integration.store.rows import NOON, insert_market, wallet
 from zmartd.store import trades
 from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY, Caller

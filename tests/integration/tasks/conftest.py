@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from world import World, a_world
 
+from tests.integration.tasks.world import World, a_world
 from zmartd.store.pool import Database
 
 

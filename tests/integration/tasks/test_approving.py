@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from world import ADMIN, AUTHORITY, CREATOR, World, a_world, killed_once
 
+from tests.integration.tasks.world import ADMIN, AUTHORITY, CREATOR, World, a_world, killed_once
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import tallies
 from zmartd.store.pool import Database

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from world import World
-
+from tests.integration.tasks.world import World
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard
 from zmartd.tasks.base import Action

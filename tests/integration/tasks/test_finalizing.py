@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-from world import AUTHORITY, DISPUTE_PERIOD_SECONDS, World, killed_once
 
+from tests.integration.tasks.world import AUTHORITY, DISPUTE_PERIOD_SECONDS, World, killed_once
 from zmartd.market.lifecycle import MarketState
 from zmartd.tasks.market_monitor import MarketMonitor
 

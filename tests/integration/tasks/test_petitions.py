@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from world import AUTHORITY, DISPUTE_PERIOD_SECONDS, HOLDERS, World
-
+from tests.integration.tasks.world import AUTHORITY, DISPUTE_PERIOD_SECONDS, HOLDERS, World
 from zmartd.market.lifecycle import MarketState
 from zmartd.tasks.vote_aggregator import VoteAggregator
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 from solders.keypair import Keypair
-from world import CREATOR, DISPUTE_PERIOD_SECONDS, HOLDERS, RESOLVER, World
 
+from tests.integration.tasks.world import CREATOR, DISPUTE_PERIOD_SECONDS, HOLDERS, RESOLVER, World
 from zmartd.chain.sender import TransactionFailed
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState

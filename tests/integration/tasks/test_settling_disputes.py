@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from solders.keypair import Keypair
 from structlog.testing import capture_logs
-from world import (
+
+from tests.integration.tasks.world import (
     AUTHORITY,
     DISPUTE_PERIOD_SECONDS,
     HOLDERS,
@@ -15,7 +16,6 @@ from world import (
     keypair,
     killed_once,
 )
-
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store.decisions import AlreadyDecided

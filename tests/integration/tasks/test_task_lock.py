@@ -3,9 +3,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from manual_clock import ManualClock, eventually
 from redis.asyncio import Redis
 
+from tests.integration.tasks.manual_clock import ManualClock, eventually
 from zmartd.clock import SystemClock
 from zmartd.tasks.lock import LockBusy, LockLost, LockUnavailable, TaskLock
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from manual_clock import ManualClock, eventually
 from redis.asyncio import Redis
 
+from tests.integration.tasks.manual_clock import ManualClock, eventually
 from zmartd.store.pool import Database
 from zmartd.tasks.base import Action, TaskSkipped
 from zmartd.tasks.history import RunHistory

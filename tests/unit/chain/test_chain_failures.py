@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chain_logs import IDL, OURS, STRANGER, SYSTEM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.chain.chain_logs import IDL, OURS, STRANGER, SYSTEM
 from zmartd.chain.failures import ProgramFailure, explain_failure
 
 

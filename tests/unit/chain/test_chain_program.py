@@ -5,7 +5,6 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from chain_logs import IDL
 from hypothesis import given
 from hypothesis import strategies as st
 from solders.compute_budget import ID as COMPUTE_BUDGET_ID
@@ -15,6 +14,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.transaction import Transaction, VersionedTransaction
 
+from tests.unit.chain.chain_logs import IDL
 from zmartd.chain.assemble import TransactionTooLarge, build_transaction, compute_budget, sign
 from zmartd.chain.idl import IdlError, load_idl
 from zmartd.chain.interface import INTERFACE

@@ -7,7 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from chain_logs import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from solders.pubkey import Pubkey
+
+from tests.unit.chain.chain_logs import (
     BUDGET,
     CODEC,
     IDL,
@@ -21,11 +25,7 @@ from chain_logs import (
     raw,
     runs_of,
 )
-from chain_strategies import events
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from solders.pubkey import Pubkey
-
+from tests.unit.chain.chain_strategies import events
 from zmartd.chain.arguments import MalformedTransaction, MarketCreation
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.events import ProposalAggregated, ProposalApproved, SharesBought, SharesTransferred

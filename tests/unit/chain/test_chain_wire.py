@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chain_strategies import ACCOUNTS, EVENTS, accounts, events
 from hypothesis import given
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
+from tests.unit.chain.chain_strategies import ACCOUNTS, EVENTS, accounts, events
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, VoteRecord
 from zmartd.chain.codec import Codec
 from zmartd.chain.events import DisputeInitiated, SharesBought, SharesTransferred

@@ -5,8 +5,19 @@ import struct
 from datetime import UTC, datetime
 
 import pytest
-from market_messages import ADDRESS, MARKET, POST, PRICE, TRADE, TRADER, VOTE, market, message, snapshot
 
+from tests.unit.realtime.market_messages import (
+    ADDRESS,
+    MARKET,
+    POST,
+    PRICE,
+    TRADE,
+    TRADER,
+    VOTE,
+    market,
+    message,
+    snapshot,
+)
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime import frames
 from zmartd.realtime.frames import Broadcast

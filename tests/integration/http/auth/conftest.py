@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
-from signing_wallet import FixedClock
 
 from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Served
+from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
 from zmartd.config import Auth, Secret
 from zmartd.http import keys

@@ -14,10 +14,10 @@ from asyncpg import Connection
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from signing_wallet import FixedClock, SigningWallet
 
 from tests.integration.http.auth.conftest import SETTINGS
 from tests.integration.http.rest.database_cable import Cable, laid_cable
+from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd import config
 from zmartd.config import Auth, Secret
 from zmartd.embedded.valkey import EmbeddedValkey

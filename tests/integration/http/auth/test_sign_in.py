@@ -12,8 +12,8 @@ import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
-from signing_wallet import FixedClock, SigningWallet
 
+from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd.config import Auth, Secret
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from database_cable import Cable, laid_cable
-from rest_api import Api, running_api
-from rest_stage import Stage, running_stage
 
+from tests.integration.http.rest.database_cable import Cable, laid_cable
+from tests.integration.http.rest.rest_api import Api, running_api
+from tests.integration.http.rest.rest_stage import Stage, running_stage
 from zmartd import config
 from zmartd.store.pool import Database
 

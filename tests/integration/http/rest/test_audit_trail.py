@@ -4,8 +4,8 @@ import base64
 from typing import Any
 
 import pytest
-from rest_api import Api
 
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.store.rows import insert, insert_market, market_id, signature
 
 PATH = f"/api/markets/{market_id('m')}/events"

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from rest_api import Api
 
+from tests.integration.http.rest.rest_api import Api
 from zmartd.http.operation import says_all_with_its_path
 from zmartd.http.routes import API
 

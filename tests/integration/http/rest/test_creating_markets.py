@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from rest_api import MAX_PENDING_MARKETS
-from rest_stage import BOB, CREATOR, PROGRAM, PROPOSAL, SOL, Stage
 
+from tests.integration.http.rest.rest_api import MAX_PENDING_MARKETS
+from tests.integration.http.rest.rest_stage import BOB, CREATOR, PROGRAM, PROPOSAL, SOL, Stage
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B
 

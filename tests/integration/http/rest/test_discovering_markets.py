@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from asyncpg import Connection
-from rest_api import Api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import whole_life
 from tests.integration.store.rows import (
     cid,

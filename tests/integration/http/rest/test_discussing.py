@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from rest_api import Answer, Api, Caller
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Answer, Api, Caller
 from tests.integration.indexer.story import Story
 from zmartd.market.ids import masked
 from zmartd.realtime.messages import DiscussionChange, Message

@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rest_api import Api
-from rest_stage import SOL, Stage
 
+from tests.integration.http.rest.rest_api import Api
+from tests.integration.http.rest.rest_stage import SOL, Stage
 from tests.integration.indexer.story import Story
 from zmartd.market import quotes
 from zmartd.market.lmsr import SCALE

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 from msgspec import inspect
-from rest_api import Api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.store.rows import NOON, insert_market, market_id
 from zmartd.http.fields import Category
 from zmartd.http.openapi.schemas import query_fields

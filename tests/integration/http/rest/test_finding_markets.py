@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from rest_api import Api
 
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.store.rows import insert_market, insert_trade, market_id, wallet
 from zmartd.market.lifecycle import MarketState
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from database_cable import Cable
-from rest_api import Api, running_api
-from rest_stage import Stage
-
+from tests.integration.http.rest.database_cable import Cable
+from tests.integration.http.rest.rest_api import Api, running_api
+from tests.integration.http.rest.rest_stage import Stage
 from zmartd import __version__
 from zmartd.config import RateLimits
 from zmartd.http.middleware.security_headers import HEADERS

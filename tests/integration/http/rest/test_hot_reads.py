@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
-from rest_api import Answer, Api, running_api
-from rest_stage import SOL, Stage
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Answer, Api, running_api
+from tests.integration.http.rest.rest_stage import SOL, Stage
 from tests.integration.store.rows import insert_market, market_id, wallet
 from zmartd import config
 from zmartd.http.hot.reads import is_plain

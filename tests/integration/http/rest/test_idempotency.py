@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from rest_api import Api, running_api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.indexer.story import Story
 from zmartd.store import idempotency
 from zmartd.store.idempotency import Claimed

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from rest_api import Api, Caller
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api, Caller
 from tests.integration.indexer.story import GENESIS_TIME, Story
 from zmartd.http.place import cursor_of
 from zmartd.market.ids import masked

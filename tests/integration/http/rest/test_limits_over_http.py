@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from rest_api import Api, Caller, running_api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api, Caller, running_api
 from zmartd.config import RateLimits
 from zmartd.http.auth import routes as auth
 from zmartd.http.middleware.rate_limit import SIGN_IN_PATHS

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from rest_api import Api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import whole_life
 from tests.integration.store.rows import (
     insert_market,

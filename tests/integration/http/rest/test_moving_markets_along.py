@@ -3,9 +3,18 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from rest_stage import ALICE, AUTHORITY, BOB, CREATOR, PROGRAM, SOL, Stage, running_stage
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_stage import (
+    ALICE,
+    AUTHORITY,
+    BOB,
+    CREATOR,
+    PROGRAM,
+    SOL,
+    Stage,
+    running_stage,
+)
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.config import Voting
 from zmartd.market.lifecycle import MarketState

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
-from rest_api import Api
+
+from tests.integration.http.rest.rest_api import Api
 
 PATHS = ("/api/markets", "/health", "/docs")
 

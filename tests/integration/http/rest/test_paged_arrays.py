@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from aiohttp import hdrs
-from rest_api import Api, Caller
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api, Caller
 from tests.integration.store.rows import (
     NOON,
     insert,

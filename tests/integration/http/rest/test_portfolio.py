@@ -4,9 +4,9 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from rest_api import Api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import Story
 from tests.ledger import Ledger
 from zmartd.chain.events import SharesBought, SharesSold

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from rest_api import Api
-from rest_stage import Stage
-
+from tests.integration.http.rest.rest_api import Api
+from tests.integration.http.rest.rest_stage import Stage
 from tests.integration.indexer.story import Story
 from zmartd.market.lmsr import SCALE
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from database_cable import Cable
-from rest_api import Api
-from signing_wallet import SigningWallet
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.database_cable import Cable
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import Story
+from tests.signing_wallet import SigningWallet
 
 WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
 ADDRESS = str(WALLET.pubkey())

@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from database_cable import Cable
-from rest_api import Api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.database_cable import Cable
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import Story, whole_life
 from zmartd.market import ids
 from zmartd.market.lmsr import SCALE

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from rest_api import Api
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import Story
 from zmartd.market.lmsr import SCALE
 

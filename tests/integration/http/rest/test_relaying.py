@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from rest_api import Answer, running_api
-from rest_stage import ALICE, BOB, PROGRAM, SOL, Stage
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import node_before
+from tests.integration.http.rest.rest_api import Answer, running_api
+from tests.integration.http.rest.rest_stage import ALICE, BOB, PROGRAM, SOL, Stage
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.sender import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT

@@ -4,9 +4,9 @@ import base64
 from typing import Any
 
 import pytest
-from rest_api import Api, Caller
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api, Caller
 from tests.integration.store.rows import insert_market, insert_trade, market_id, wallet
 from zmartd.market.ids import masked
 

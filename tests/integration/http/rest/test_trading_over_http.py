@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from rest_stage import ALICE, BOB, PROGRAM, SOL, TREASURY, Stage
 
+from tests.integration.http.rest.rest_stage import ALICE, BOB, PROGRAM, SOL, TREASURY, Stage
 from zmartd.market.lmsr import SCALE
 
 
@@ -151,7 +151,7 @@ async def test_a_market_that_is_not_active_is_not_traded(stage: Stage) -> None:
 
 
 async def test_a_paused_protocol_is_not_traded_on(stage: Stage) -> None:
-    from rest_stage import AUTHORITY
+    from tests.integration.http.rest.rest_stage import AUTHORITY
 
     market_id = await stage.active_market()
     await stage.as_authority(PROGRAM.emergency_pause(admin=AUTHORITY.pubkey()))

@@ -5,10 +5,10 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from rest_api import Api
-from rest_stage import ALICE, POOR, Stage, running_stage
 from solders.keypair import Keypair
 
+from tests.integration.http.rest.rest_api import Api
+from tests.integration.http.rest.rest_stage import ALICE, POOR, Stage, running_stage
 from tests.integration.indexer.story import Story
 from zmartd.chain.events import SharesBought
 from zmartd.config import Voting

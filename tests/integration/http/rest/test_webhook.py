@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from database_cable import Cable
-from rest_api import Api
+
+from tests.integration.http.rest.database_cable import Cable
+from tests.integration.http.rest.rest_api import Api
 
 BODY = b'[{"slot": 1}, {"slot": 2}]'
 REGISTERED = {"Authorization": "registered-value"}

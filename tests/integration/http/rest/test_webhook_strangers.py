@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from rest_api import Api, running_api
 
+from tests.integration.http.rest.rest_api import Api, running_api
 from zmartd.config import ConfigError, Helius, RateLimits, Secret
 from zmartd.http import keys
 from zmartd.http.body_memory import FREE_BYTES

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from websocket_daemon import Daemon, StartDaemon, running_daemon
 
+from tests.integration.http.ws.websocket_daemon import Daemon, StartDaemon, running_daemon
 from zmartd.store.pool import Database
 
 

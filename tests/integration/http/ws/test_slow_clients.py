@@ -8,8 +8,8 @@ from itertools import count
 
 from aiohttp.test_utils import TestClient
 from prometheus_client import REGISTRY
-from websocket_daemon import MARKET, StartDaemon, eventually, trade
 
+from tests.integration.http.ws.websocket_daemon import MARKET, StartDaemon, eventually, trade
 from zmartd.config import Realtime
 
 NOTE = "x" * 50_000

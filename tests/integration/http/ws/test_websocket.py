@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
-from websocket_daemon import (
+
+from tests.integration.http.rest.database_cable import laid_cable
+from tests.integration.http.ws.websocket_daemon import (
     ADDRESS,
     MARKET,
     TRADER,
@@ -18,8 +20,6 @@ from websocket_daemon import (
     running_daemon,
     trade,
 )
-
-from tests.integration.http.rest.database_cable import laid_cable
 from zmartd import config
 from zmartd.config import Auth, Realtime, Secret
 from zmartd.embedded.valkey import EmbeddedValkey

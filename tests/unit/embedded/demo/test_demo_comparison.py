@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from audited_market import ACCOUNT, POSITIONS, WALLET, published, shown_positions
 
+from tests.unit.embedded.demo.audited_market import ACCOUNT, POSITIONS, WALLET, published, shown_positions
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.embedded.demo.comparison import Difference, compare_market, compare_positions, compare_sets
 from zmartd.market.lifecycle import MarketState

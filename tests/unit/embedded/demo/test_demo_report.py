@@ -6,8 +6,8 @@ import json
 
 import click
 import pytest
-from signing_wallet import FixedClock
 
+from tests.signing_wallet import FixedClock
 from zmartd.embedded.demo import table
 from zmartd.embedded.demo.report import Audit, Report, Step
 from zmartd.embedded.demo.waiting import Unfulfilled

@@ -5,8 +5,8 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signing_wallet import SigningWallet
 
+from tests.signing_wallet import SigningWallet
 from zmartd.errors import ZmartdError
 from zmartd.http.auth import legacy
 from zmartd.http.auth.errors import AuthExpired, BadMessage, BadSignature

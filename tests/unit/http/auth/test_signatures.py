@@ -5,8 +5,8 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signing_wallet import SigningWallet
 
+from tests.signing_wallet import SigningWallet
 from zmartd.http.auth.errors import BadSignature
 from zmartd.http.auth.signatures import decode_signature, require_signature
 from zmartd.market.ids import base58_encode

@@ -6,8 +6,8 @@ from itertools import count
 
 import jwt
 import pytest
-from signing_wallet import FixedClock, SigningWallet
 
+from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd.config import Auth, ConfigError, Secret
 from zmartd.http.auth.errors import AuthExpired, BadToken, SessionOver
 from zmartd.http.auth.tokens import Session, Tokens

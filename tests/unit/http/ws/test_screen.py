@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from test_frame_meter import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
-from test_websocket_limits import Stopwatch
 
+from tests.unit.http.ws.test_frame_meter import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from tests.unit.http.ws.test_websocket_limits import Stopwatch
 from zmartd.config import Realtime
 from zmartd.http.ws.errors import TooManyMessages
 from zmartd.http.ws.screen import READS_PER_FRAME, Screen
