@@ -52,7 +52,7 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     clock = SystemClock()
     log = AccessLog(clock)
     limiter = RateLimiter(app[keys.REDIS], clock)
-    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[keys.TRUSTED_PROXIES], ())
+    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[keys.TRUSTED_PROXIES], (), ())
     headers: CIMultiDict[str] = CIMultiDict()
 
     def logged() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def test_a_link_is_judged_by_what_it_leads_to(key: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_regular_file_keeps_nobody_waiting(make, tmp_path: Path) -> None:
+def test_what_is_no_regular_file_keeps_nobody_waiting(
+    make: Callable[[Path, int], None], tmp_path: Path
+) -> None:
     make(tmp_path / "thing", 0o600)
     with pytest.raises((ExposedFile, IsADirectoryError)):
         read_private(tmp_path / "thing", {})

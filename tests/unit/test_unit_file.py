@@ -8,6 +8,7 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 from solders.keypair import Keypair
 
 from zmartd import config
@@ -90,7 +91,9 @@ def test_systemd_finds_the_unit_hardly_exposed() -> None:
     assert float(level[1]) <= MAX_EXPOSURE, report
 
 
-def test_the_authority_s_key_reaches_the_daemon_as_a_credential(tmp_path: Path, monkeypatch) -> None:
+def test_the_authority_s_key_reaches_the_daemon_as_a_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directives = service()
     [credential] = directives["LoadCredential"]
     name, _, source = credential.partition(":")

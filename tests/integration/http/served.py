@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.typedefs import Middleware
 
 from zmartd import config
@@ -16,6 +16,9 @@ from zmartd.http.connection_limits import ConnectionLimits
 from zmartd.http.deadlines import Deadlines
 from zmartd.http.server import Runner
 
+Client = TestClient[web.Request, Any]
+"""A client of one of them."""
+
 PLENTY = config.Server(max_connections=3_000, max_connections_per_ip=3_000)
 
 
@@ -24,7 +27,7 @@ class StandingClock(SystemClock):
 
     seconds = 1_000.0
 
-    def monotonic(self) -> float:  # type: ignore[override]  # the system's is a static method
+    def monotonic(self) -> float:
         return self.seconds
 
 

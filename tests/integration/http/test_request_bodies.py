@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from aiohttp.typedefs import Handler
 
-from tests.integration.http.served import Served
+from tests.integration.http.served import Client, Served
 from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.codec import json_response, read_body, read_raw
@@ -25,8 +25,6 @@ BOMB = gzip.compress(bytes(1_000_000))
 
 TAKEN = web.AppKey("taken", asyncio.Event)
 """Set when a part of a body is held."""
-
-Client = TestClient[web.Request, web.Application]
 
 
 async def measure(request: web.Request) -> web.Response:

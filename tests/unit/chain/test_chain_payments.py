@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from solders.pubkey import Pubkey
 
-from zmartd.chain.events import LiquidityWithdrawn, WinningsClaimed
+from zmartd.chain.events import LiquidityWithdrawn, ProgramEvent, WinningsClaimed
 from zmartd.chain.payments import ResolverPayment, resolver_payments
 
 MARKET, OTHER, USER = Pubkey.new_unique(), Pubkey.new_unique(), Pubkey.new_unique()
@@ -29,7 +29,7 @@ def test_each_market_of_a_transaction_is_counted_on_its_own() -> None:
 
 
 def test_a_withdrawal_beside_a_claim_is_no_payment() -> None:
-    events = [claim(MARKET, 10), LiquidityWithdrawn(b"\1" * 32, USER, 50, 0)]
+    events: list[ProgramEvent] = [claim(MARKET, 10), LiquidityWithdrawn(b"\1" * 32, USER, 50, 0)]
     assert resolver_payments(events, KEYS, [0, 100, 0], [60, 40, 0]) == ()
 
 

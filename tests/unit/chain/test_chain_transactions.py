@@ -384,6 +384,7 @@ def test_whatever_the_logs_are_reading_them_raises_nothing(logs: list[str]) -> N
         assert reading.data_lines == ()
 
 
+calls: st.SearchStrategy[Any]
 calls = st.deferred(lambda: st.tuples(st.sampled_from([OURS, STRANGER, SYSTEM]), st.lists(st.one_of(
     events.map(lambda event: ("data", event)),
     st.text(max_size=30).map(lambda text: ("log", text)),

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
-from tests.unit.chain.chain_strategies import ACCOUNTS, EVENTS, accounts, events
-from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, VoteRecord
+from tests.unit.chain.chain_strategies import EVENTS, accounts, events
+from zmartd.chain.accounts import ACCOUNTS, GlobalConfig, MarketAccount, UserPosition, VoteRecord
 from zmartd.chain.codec import Codec
 from zmartd.chain.events import DisputeInitiated, SharesBought, SharesTransferred
 from zmartd.chain.idl import default_idl

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import asyncpg
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, make_mocked_request
+from aiohttp.test_utils import make_mocked_request
 from msgspec import Meta, Struct
 from pytest_aiohttp.plugin import AiohttpClient
 from structlog.testing import capture_logs
 
-from tests.integration.http.served import Served, StandingClock
+from tests.integration.http.served import Client, Served, StandingClock
 from zmartd.clock import SystemClock
-from zmartd.config import Auth, Secret, Server
+from zmartd.config import Auth, Server, SharedSecret
 from zmartd.errors import ZmartdError
 from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator
@@ -34,12 +34,10 @@ from zmartd.store.markets import MarketNotFound
 from zmartd.store.pool import Database
 
 NOWHERE = "postgresql://127.0.0.1:9/nowhere"
-AUTH = Auth(jwt_secret=Secret("unit-tests-sign-nothing-with-this-"))
+AUTH = Auth(jwt_secret=SharedSecret("unit-tests-sign-nothing-with-this-"))
 
 UPLOADING = web.AppKey("uploading", asyncio.Event)
 """Set when a body begins to be read."""
-
-Client = TestClient[web.Request, web.Application]
 
 
 class Echo(Struct, frozen=True):

@@ -92,7 +92,7 @@ def test_query_text_becomes_numbers_within_their_bounds() -> None:
 
 @pytest.mark.parametrize("text", ["2", "active", "ACTIVE", 2])
 def test_a_state_is_a_name_or_a_number(text: object) -> None:
-    assert State.parse(text) == MarketState.ACTIVE
+    assert int(State.parse(text)) == MarketState.ACTIVE
 
 
 @pytest.mark.parametrize("text", ["7", "", "٢", "open", "-1", None])

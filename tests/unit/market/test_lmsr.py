@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from zmartd.market.errors import MarketMathError
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "lmsr.jsonl"
 
-ANSWERS = {
+ANSWERS: dict[str, Callable[[dict[str, Any]], object]] = {
     "price": lambda c: lmsr.price_yes(c["q_yes"], c["q_no"], c["b"]),
     "cost": lambda c: lmsr.cost(c["q_yes"], c["q_no"], c["b"]),
     "buy": lambda c: list(lmsr.quote_buy(c["q_yes"], c["q_no"], c["b"], c["outcome"], c["target_cost"])),

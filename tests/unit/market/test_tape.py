@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from zmartd.market import fees, lmsr, tape
 from zmartd.market.errors import MarketMathError
@@ -55,7 +56,7 @@ def history(
         price = lmsr.price_yes(curve.q_yes, curve.q_no, curve.b)
         made.append(
             Priced(
-                Trade(**{**_fields(trade), "price_yes_after": price}),
+                replace(trade, price_yes_after=price),
                 cost,
                 protocol,
                 resolver,
@@ -64,10 +65,6 @@ def history(
             )
         )
     return start, made
-
-
-def _fields(trade: Trade) -> dict[str, object]:
-    return {name: getattr(trade, name) for name in trade.__struct_fields__}
 
 
 def by_signature(priced: list[Priced]) -> dict[str, Priced]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
 
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.messages import (
@@ -37,19 +40,19 @@ VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
 POST = DiscussionChange(action="created", discussion_id="d1", user_wallet=TRADER, content="Why <so> sure?")
 
 
-def market(**changes: object) -> MarketUpdate:
-    fields: dict[str, object] = {
-        "state": MarketState.ACTIVE,
-        "on_chain_address": ADDRESS,
-        "price_yes": 512_500_000,
-        "shares_yes": 2_100_000_000,
-        "shares_no": 100_000_000,
-        "b_parameter": 100_000_000_000,
-        "total_volume_lamports": 1_100_000_000,
-        "current_liquidity_lamports": 18_446_744_073_709_551_615,
-        "slot": 77,
-    }
-    return MarketUpdate(**{**fields, **changes})
+def market(**changes: Any) -> MarketUpdate:
+    usual = MarketUpdate(
+        state=MarketState.ACTIVE,
+        on_chain_address=ADDRESS,
+        price_yes=512_500_000,
+        shares_yes=2_100_000_000,
+        shares_no=100_000_000,
+        b_parameter=100_000_000_000,
+        total_volume_lamports=1_100_000_000,
+        current_liquidity_lamports=18_446_744_073_709_551_615,
+        slot=77,
+    )
+    return replace(usual, **changes)
 
 
 def message(data: Change, version: int = 1, market_id: str = MARKET) -> Message:

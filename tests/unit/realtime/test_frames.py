@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import struct
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
 SHORT = "FZ5W…dMYX"
 
 
-def payload(wire: bytes) -> dict:
+def payload(wire: bytes) -> Any:
     """What a WebSocket client makes of one unmasked text frame."""
     assert wire[0] == 0x81
     size, start = wire[1], 2

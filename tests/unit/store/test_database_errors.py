@@ -18,7 +18,7 @@ from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable, place, re
         ("postgresql://zmartd:12/34@db.example/zmart", "an unreadable database.url"),
     ],
 )
-def test_a_database_is_named_by_its_place_and_never_by_its_password(url, named):
+def test_a_database_is_named_by_its_place_and_never_by_its_password(url: str, named: str) -> None:
     assert place(url) == named
     error = unavailable(url, ConnectionRefusedError("hunter2"))
     assert named in error.message
@@ -38,7 +38,9 @@ def test_a_database_is_named_by_its_place_and_never_by_its_password(url, named):
         (TimeoutError("hunter2"), DatabaseUnavailable, "(timeout)"),
     ],
 )
-def test_why_a_connection_was_not_opened_is_said_without_the_library_s_words(error, kind, said):
+def test_why_a_connection_was_not_opened_is_said_without_the_library_s_words(
+    error: Exception, kind: type[Exception], said: str
+) -> None:
     refused = refusal("postgresql://zmartd@db/zmart", error)
     assert type(refused) is kind
     assert said in refused.message

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from zmartd.store.migrate import SQL_DIRECTORY, MigrationRefused, migrations
 
 
-def test_the_project_ships_its_migrations_in_order():
+def test_the_project_ships_its_migrations_in_order() -> None:
     found = migrations()
 
     assert [migration.number for migration in found] == list(range(1, len(found) + 1))
@@ -18,7 +19,7 @@ def test_the_project_ships_its_migrations_in_order():
     )
 
 
-def test_a_gap_in_the_numbers_is_refused(tmp_path):
+def test_a_gap_in_the_numbers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "0001_first.sql").write_text("select 1")
     (tmp_path / "0003_third.sql").write_text("select 1")
 
@@ -26,7 +27,7 @@ def test_a_gap_in_the_numbers_is_refused(tmp_path):
         migrations(tmp_path)
 
 
-def test_two_files_with_one_number_are_refused(tmp_path):
+def test_two_files_with_one_number_are_refused(tmp_path: Path) -> None:
     (tmp_path / "0001_first.sql").write_text("select 1")
     (tmp_path / "0001_other.sql").write_text("select 1")
 
@@ -34,6 +35,6 @@ def test_two_files_with_one_number_are_refused(tmp_path):
         migrations(tmp_path)
 
 
-def test_a_directory_without_migrations_is_an_incomplete_installation(tmp_path):
+def test_a_directory_without_migrations_is_an_incomplete_installation(tmp_path: Path) -> None:
     with pytest.raises(MigrationRefused, match="incomplete"):
         migrations(tmp_path)

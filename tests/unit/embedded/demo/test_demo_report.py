@@ -50,12 +50,16 @@ def test_one_step_that_failed_makes_it_not_ok() -> None:
     assert report.finish(0, CLEAN).ok is False
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 def test_what_goes_wrong_becomes_a_step_and_the_report_goes_on() -> None:
     report = Report(FixedClock())
     with report.failing_with("the play"):
-        raise Unfulfilled("market A never became APPROVED")
+        fail(Unfulfilled("market A never became APPROVED"))
     with report.failing_with("the audit"):
-        raise KeyError("id")
+        fail(KeyError("id"))
     report.add("", "the end")
     assert report.finish(0, CLEAN).steps == (
         Step("", "the play", ok=False, detail="Unfulfilled: market A never became APPROVED"),

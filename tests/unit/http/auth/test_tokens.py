@@ -3,18 +3,19 @@ from __future__ import annotations
 import base64
 import json
 from itertools import count
+from typing import Any
 
 import jwt
 import pytest
 
+from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
-from zmartd.config import Auth, ConfigError, Secret
+from zmartd.config import Auth, ConfigError, SharedSecret
 from zmartd.http.auth.errors import AuthExpired, BadToken, SessionOver
 from zmartd.http.auth.tokens import Session, Tokens
 
 WALLET = SigningWallet(1).address
-SECRET = "s" * 32
-OLD_SECRET = "o" * 40
+SECRET, OLD_SECRET = shared_secret("new"), shared_secret("old")
 AUDIENCE = "zmartd:devnet:program"
 DAY = 86_400
 
@@ -29,10 +30,10 @@ def tokens(
     secret: str = SECRET,
     previous: str = "",
     audience: str = AUDIENCE,
-    **settings: int,
+    **settings: Any,
 ) -> Tokens:
     numbers = count(1)
-    auth = Auth(jwt_secret=Secret(secret), jwt_secret_previous=Secret(previous), **settings)
+    auth = Auth(jwt_secret=SharedSecret(secret), jwt_secret_previous=SharedSecret(previous), **settings)
     return Tokens(auth, audience, clock, lambda: f"session-{next(numbers)}")
 
 
@@ -160,9 +161,8 @@ def test_an_unsigned_token_is_refused(clock: FixedClock) -> None:
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_a_token_signed_with_another_algorithm_is_refused(clock: FixedClock, algorithm: str) -> None:
-    long_secret = "s" * 64
     with pytest.raises(BadToken):
-        tokens(clock, long_secret).read(forged(clock, long_secret, algorithm))
+        tokens(clock).read(forged(clock, algorithm=algorithm))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_token_signed_with_another_algorithm_is_refused(clock: FixedClock, alg
         {"iat": 9_999_999_999},
     ],
 )
-def test_a_token_without_the_claims_it_needs_is_refused(clock: FixedClock, changes: dict) -> None:
+def test_a_token_without_the_claims_it_needs_is_refused(clock: FixedClock, changes: dict[str, Any]) -> None:
     with pytest.raises(BadToken):
         tokens(clock).read(forged(clock, **changes))
 

@@ -92,35 +92,41 @@ async def bodies(*waiting: asyncio.Task[Answer]) -> list[bytes]:
     return [answer.body for answer in await asyncio.gather(*waiting)]
 
 
-async def test_an_answer_is_read_once_and_then_comes_from_memory(answers, database):
+async def test_an_answer_is_read_once_and_then_comes_from_memory(
+    answers: HotAnswers, database: Database
+) -> None:
     first = await answers.get(MARKET, database.read)
     assert await answers.get(MARKET, database.read) is first
     assert database.readings == 1
 
 
 @pytest.mark.parametrize("heard", [news(A), Gap()])
-async def test_news_of_its_market_make_it_be_read_again(answers, database, heard):
+async def test_news_of_its_market_make_it_be_read_again(
+    answers: HotAnswers, database: Database, heard: Message | Gap
+) -> None:
     await answers.get(MARKET, database.read)
     database.truth = b"new"
     answers.heard(heard)
     assert (await answers.get(MARKET, database.read)).body == b"new"
 
 
-async def test_news_of_another_market_leave_it_alone(answers, database):
+async def test_news_of_another_market_leave_it_alone(answers: HotAnswers, database: Database) -> None:
     await answers.get(MARKET, database.read)
     answers.heard(news(B))
     await answers.get(MARKET, database.read)
     assert database.readings == 1
 
 
-async def test_news_of_any_market_make_lists_be_read_again(answers, database):
+async def test_news_of_any_market_make_lists_be_read_again(answers: HotAnswers, database: Database) -> None:
     await answers.get(LIST, database.read)
     answers.heard(news(B))
     await answers.get(LIST, database.read)
     assert database.readings == 2
 
 
-async def test_without_any_news_it_lasts_two_seconds(answers, database, clock):
+async def test_without_any_news_it_lasts_two_seconds(
+    answers: HotAnswers, database: Database, clock: StoppedClock
+) -> None:
     await answers.get(MARKET, database.read)
     clock.now += 1.99
     await answers.get(MARKET, database.read)
@@ -130,7 +136,9 @@ async def test_without_any_news_it_lasts_two_seconds(answers, database, clock):
     assert database.readings == 2
 
 
-async def test_an_answer_is_as_old_as_the_beginning_of_its_reading(answers, database, clock):
+async def test_an_answer_is_as_old_as_the_beginning_of_its_reading(
+    answers: HotAnswers, database: Database, clock: StoppedClock
+) -> None:
     async with database.held_up() as let_go:
         first = asyncio.create_task(answers.get(MARKET, database.read))
         await database.asked(1)
@@ -143,7 +151,7 @@ async def test_an_answer_is_as_old_as_the_beginning_of_its_reading(answers, data
         await again
 
 
-async def test_many_who_ask_at_once_cause_one_reading(answers, database):
+async def test_many_who_ask_at_once_cause_one_reading(answers: HotAnswers, database: Database) -> None:
     async with database.held_up() as let_go:
         waiting = [asyncio.create_task(answers.get(MARKET, database.read)) for _ in range(100)]
         await database.asked(1)
@@ -152,7 +160,9 @@ async def test_many_who_ask_at_once_cause_one_reading(answers, database):
     assert database.readings == 1
 
 
-async def test_who_asks_after_the_news_is_not_given_what_was_read_before_them(answers, database):
+async def test_who_asks_after_the_news_is_not_given_what_was_read_before_them(
+    answers: HotAnswers, database: Database
+) -> None:
     async with database.held_up() as let_go:
         before = asyncio.create_task(answers.get(MARKET, database.read))
         await database.asked(1)
@@ -169,7 +179,9 @@ async def test_who_asks_after_the_news_is_not_given_what_was_read_before_them(an
     assert database.readings == 2
 
 
-async def test_news_during_every_reading_hold_nobody_up_for_more_than_two(answers, database):
+async def test_news_during_every_reading_hold_nobody_up_for_more_than_two(
+    answers: HotAnswers, database: Database
+) -> None:
     async with database.held_up() as let_go:
         first = asyncio.create_task(answers.get(MARKET, database.read))
         await database.asked(1)
@@ -184,7 +196,9 @@ async def test_news_during_every_reading_hold_nobody_up_for_more_than_two(answer
     assert database.readings == 2
 
 
-async def test_what_is_asked_for_anew_is_read_although_it_is_there(answers, database):
+async def test_what_is_asked_for_anew_is_read_although_it_is_there(
+    answers: HotAnswers, database: Database
+) -> None:
     await answers.get(MARKET, database.read)
     database.truth = b"unannounced"
     assert (await answers.anew(MARKET, database.read)).body == b"unannounced"
@@ -192,7 +206,9 @@ async def test_what_is_asked_for_anew_is_read_although_it_is_there(answers, data
     assert database.readings == 2
 
 
-async def test_who_gives_up_waiting_leaves_the_reading_to_the_others(answers, database):
+async def test_who_gives_up_waiting_leaves_the_reading_to_the_others(
+    answers: HotAnswers, database: Database
+) -> None:
     async with database.held_up() as let_go:
         impatient = asyncio.create_task(answers.get(MARKET, database.read))
         patient = asyncio.create_task(answers.get(MARKET, database.read))
@@ -204,7 +220,9 @@ async def test_who_gives_up_waiting_leaves_the_reading_to_the_others(answers, da
     assert database.readings == 1
 
 
-async def test_a_failure_reaches_everybody_who_waited_and_is_not_kept(answers, database):
+async def test_a_failure_reaches_everybody_who_waited_and_is_not_kept(
+    answers: HotAnswers, database: Database
+) -> None:
     database.failing = True
     results = await asyncio.gather(
         *(answers.get(MARKET, database.read) for _ in range(3)), return_exceptions=True
@@ -214,7 +232,9 @@ async def test_a_failure_reaches_everybody_who_waited_and_is_not_kept(answers, d
     assert (await answers.get(MARKET, database.read)).body == b"old"
 
 
-async def test_the_least_recently_asked_for_goes_when_there_is_no_room(answers, database):
+async def test_the_least_recently_asked_for_goes_when_there_is_no_room(
+    answers: HotAnswers, database: Database
+) -> None:
     database.truth = b"x" * 2_500
     for key in (MARKET, OTHER, MARKET, LIST):
         await answers.get(key, database.read)
@@ -225,14 +245,18 @@ async def test_the_least_recently_asked_for_goes_when_there_is_no_room(answers, 
     assert database.readings == 4
 
 
-async def test_what_is_larger_than_all_the_room_is_answered_and_not_kept(answers, database):
+async def test_what_is_larger_than_all_the_room_is_answered_and_not_kept(
+    answers: HotAnswers, database: Database
+) -> None:
     database.truth = b"x" * 10_001
     assert len((await answers.get(MARKET, database.read)).body) == 10_001
     await answers.get(MARKET, database.read)
     assert database.readings == 2
 
 
-async def test_the_tag_tells_bodies_apart_and_stays_the_same_for_the_same_body(answers, database):
+async def test_the_tag_tells_bodies_apart_and_stays_the_same_for_the_same_body(
+    answers: HotAnswers, database: Database
+) -> None:
     first = await answers.get(MARKET, database.read)
     answers.heard(Gap())
     assert (await answers.get(MARKET, database.read)).etag == first.etag

@@ -26,7 +26,7 @@ async def speak(_: web.Request) -> web.Response:
 
 
 def operation(**changes: Any) -> Operation:
-    given = {
+    given: dict[str, Any] = {
         "method": "POST",
         "path": "/api/things/{wallet}",
         "handler": speak,
