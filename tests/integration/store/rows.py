@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from asyncpg import Connection
+from asyncpg import Connection, Record
 
 from zmartd.market.ids import base58_encode
 from zmartd.market.lifecycle import MarketState
@@ -38,6 +38,13 @@ async def insert(connection: Connection, table: str, **columns: Any) -> Any:
     return await connection.fetchrow(
         f"insert into {table} ({names}) values ({places}) returning *", *columns.values()
     )
+
+
+async def first_row(connection: Connection, query: str, *arguments: Any) -> Record:
+    """The first row of a query that has one."""
+    row = await connection.fetchrow(query, *arguments)
+    assert row is not None, query
+    return row
 
 
 async def insert_market(

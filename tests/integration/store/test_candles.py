@@ -15,6 +15,7 @@ from tests.integration.store.rows import insert_market, insert_trade, wallet
 from zmartd.market.lmsr import SCALE
 from zmartd.store import candles
 from zmartd.store.candles import Candle
+from zmartd.store.pool import Database
 from zmartd.store.rls import BEGIN_AS_SERVICE
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -102,7 +103,9 @@ async def record(connection: Connection, market: str, name: str, trade: Traded) 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(trades=TRADES, since=SECONDS, length=st.integers(1, 900), minutes=st.sampled_from([1, 5]))
-async def test_candles_are_what_the_trades_say_one_after_the_other(database, trades, since, length, minutes):
+async def test_candles_are_what_the_trades_say_one_after_the_other(
+    database: Database, trades: list[Traded], since: int, length: int, minutes: int
+) -> None:
     first, period = BEGIN + timedelta(seconds=since), minutes * MINUTE
     until = first + timedelta(seconds=length)
     async with database.service() as connection:
@@ -116,7 +119,7 @@ async def test_candles_are_what_the_trades_say_one_after_the_other(database, tra
     assert found == reference(trades, period, first, until)
 
 
-async def test_there_are_no_candles_that_have_not_begun(database):
+async def test_there_are_no_candles_that_have_not_begun(database: Database) -> None:
     now = datetime.now(UTC)
     async with database.service() as connection:
         market = await insert_market(connection, "m", created_at=now - 3 * MINUTE)
@@ -125,7 +128,7 @@ async def test_there_are_no_candles_that_have_not_begun(database):
     assert found[-1].start <= datetime.now(UTC)
 
 
-async def test_trades_from_before_a_creation_that_is_not_known_have_their_candles(database):
+async def test_trades_from_before_a_creation_that_is_not_known_have_their_candles(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", created_at=BEGIN + 60 * MINUTE)
         await record(connection, market, "t", Traded(0, None, SCALE // 4, True, 7))
@@ -137,7 +140,7 @@ async def test_trades_from_before_a_creation_that_is_not_known_have_their_candle
     ]
 
 
-def test_what_is_the_high_of_one_outcome_is_the_low_of_the_other():
+def test_what_is_the_high_of_one_outcome_is_the_low_of_the_other() -> None:
     candle = Candle(BEGIN, open=1, high=9, low=0, close=3, volume_lamports=5, trades=2)
     no = candle.of_no()
     assert (no.open, no.high, no.low, no.close) == (SCALE - 1, SCALE, SCALE - 9, SCALE - 3)
@@ -145,7 +148,7 @@ def test_what_is_the_high_of_one_outcome_is_the_low_of_the_other():
     assert no.of_no() == candle
 
 
-async def test_what_was_traded_at_the_end_of_the_span_is_after_it(database):
+async def test_what_was_traded_at_the_end_of_the_span_is_after_it(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", created_at=BEGIN)
         for seconds in (9, 10):

@@ -48,7 +48,7 @@ async def blocked(work: asyncio.Task[Connection]) -> bool:
     return not work.done()
 
 
-async def test_a_connection_is_used_again(two, connector):
+async def test_a_connection_is_used_again(two: Connections, connector: Connector) -> None:
     first = await two.take("anon")
     two.give_back(first, "anon")
     assert await two.take("anon") is first
@@ -56,7 +56,9 @@ async def test_a_connection_is_used_again(two, connector):
     assert connector.opened == 1
 
 
-async def test_each_role_is_lent_the_connection_that_has_its_plans(two, connector):
+async def test_each_role_is_lent_the_connection_that_has_its_plans(
+    two: Connections, connector: Connector
+) -> None:
     first, second = await two.take("anon"), await two.take("authenticated")
     two.give_back(first, "anon")
     two.give_back(second, "authenticated")
@@ -67,13 +69,15 @@ async def test_each_role_is_lent_the_connection_that_has_its_plans(two, connecto
             two.give_back(lent, role)
 
 
-async def test_a_role_without_one_gets_a_new_one_and_then_another_role_s(two, connector):
+async def test_a_role_without_one_gets_a_new_one_and_then_another_role_s(
+    two: Connections, connector: Connector
+) -> None:
     for role in ("anon", "authenticated", "service_role"):
         two.give_back(await two.take(role), role)
     assert connector.opened == 2
 
 
-async def test_who_comes_first_is_served_first_when_all_are_in_use(two):
+async def test_who_comes_first_is_served_first_when_all_are_in_use(two: Connections) -> None:
     first, second = await two.take("a"), await two.take("a")
     waiting = [asyncio.create_task(two.take("a")) for _ in range(2)]
     assert await blocked(waiting[0])
@@ -84,7 +88,7 @@ async def test_who_comes_first_is_served_first_when_all_are_in_use(two):
     two.give_back(second, "a")
 
 
-async def test_who_waits_too_long_is_told_so_and_leaves_no_gap(connector):
+async def test_who_waits_too_long_is_told_so_and_leaves_no_gap(connector: Connector) -> None:
     connections = Connections(connector.connect, 1, patience_seconds=0.01)
     only = await connections.take("a")
     with pytest.raises(TimeoutError):
@@ -95,7 +99,7 @@ async def test_who_waits_too_long_is_told_so_and_leaves_no_gap(connector):
     await connections.close()
 
 
-async def test_who_gives_up_while_being_served_passes_the_connection_on(two):
+async def test_who_gives_up_while_being_served_passes_the_connection_on(two: Connections) -> None:
     first, second = await two.take("a"), await two.take("a")
     giving_up, patient = (asyncio.create_task(two.take("a")) for _ in range(2))
     assert await blocked(patient)
@@ -106,7 +110,9 @@ async def test_who_gives_up_while_being_served_passes_the_connection_on(two):
     two.give_back(second, "a")
 
 
-async def test_a_connection_that_was_lost_makes_room_for_whoever_waits(two, connector):
+async def test_a_connection_that_was_lost_makes_room_for_whoever_waits(
+    two: Connections, connector: Connector
+) -> None:
     first, second = await two.take("a"), await two.take("a")
     waiting = asyncio.create_task(two.take("a"))
     assert await blocked(waiting)
@@ -119,7 +125,7 @@ async def test_a_connection_that_was_lost_makes_room_for_whoever_waits(two, conn
     two.give_back(third, "a")
 
 
-async def test_idle_connections_that_were_lost_are_not_lent(two, connector):
+async def test_idle_connections_that_were_lost_are_not_lent(two: Connections, connector: Connector) -> None:
     first, second = await two.take("a"), await two.take("a")
     for connection in (first, second):
         two.give_back(connection, "a")
@@ -130,7 +136,7 @@ async def test_idle_connections_that_were_lost_are_not_lent(two, connector):
     assert connector.opened == 3
 
 
-async def test_one_that_comes_back_inside_a_transaction_is_closed(two):
+async def test_one_that_comes_back_inside_a_transaction_is_closed(two: Connections) -> None:
     connection = await two.take("a")
     await connection.execute("begin; set local role anon")
     two.give_back(connection, "a")
@@ -140,7 +146,7 @@ async def test_one_that_comes_back_inside_a_transaction_is_closed(two):
     two.give_back(fresh, "a")
 
 
-async def test_a_failed_opening_takes_no_room(two, connector):
+async def test_a_failed_opening_takes_no_room(two: Connections, connector: Connector) -> None:
     connector.failing = True
     for _ in range(3):
         with pytest.raises(ConnectionRefusedError):
@@ -151,7 +157,7 @@ async def test_a_failed_opening_takes_no_room(two, connector):
         two.give_back(connection, "a")
 
 
-async def test_closing_waits_for_what_is_in_use_and_lets_nobody_in(connector):
+async def test_closing_waits_for_what_is_in_use_and_lets_nobody_in(connector: Connector) -> None:
     connections = Connections(connector.connect, 2, DEADLINE_SECONDS)
     used, idle = await connections.take("a"), await connections.take("a")
     connections.give_back(idle, "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from tests.integration.store.rows import insert_market, insert_position, insert_trade, wallet
 from tests.ledger import Ledger
 from zmartd.store import positions
+from zmartd.store.pool import Database
 from zmartd.store.rls import BEGIN_AS_SERVICE
 
 ALICE, BOB = wallet("alice"), wallet("bob")
-STEPS = st.lists(
+Step = tuple[str, bool, str, int, int]
+STEPS: st.SearchStrategy[list[Step]] = st.lists(
     st.tuples(
         st.sampled_from(["a", "b"]),
         st.booleans(),
@@ -28,7 +31,7 @@ STEPS = st.lists(
 )
 
 
-def replayed(steps: list[tuple[str, bool, str, int, int]]) -> tuple[dict[Any, Ledger], list[dict[str, Any]]]:
+def replayed(steps: list[Step]) -> tuple[dict[Any, Ledger], list[dict[str, Any]]]:
     """The ledgers that the steps lead to, and the trades that the program would have told of."""
     ledgers: dict[Any, Ledger] = defaultdict(Ledger)
     trades = []
@@ -59,7 +62,9 @@ def replayed(steps: list[tuple[str, bool, str, int, int]]) -> tuple[dict[Any, Le
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, disorder=st.randoms(use_true_random=False))
-async def test_the_average_cost_is_what_a_replay_of_all_trades_gives(database, steps, disorder):
+async def test_the_average_cost_is_what_a_replay_of_all_trades_gives(
+    database: Database, steps: list[Step], disorder: Random
+) -> None:
     ledgers, trades = replayed(steps)
     disorder.shuffle(trades)
     async with database.service() as connection:
@@ -97,8 +102,8 @@ async def test_the_average_cost_is_what_a_replay_of_all_trades_gives(database, s
     [(30, 600), (29, 580), (1, 20), (0, 0), (-1, 0), (45, 600)],
 )
 async def test_shares_that_left_by_transfer_took_their_cost_along_and_gifts_cost_nothing(
-    database, held, cost
-):
+    database: Database, held: int, cost: int
+) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_trade(connection, "1", market, ALICE, shares=40, cost=800, slot=1)
@@ -109,7 +114,7 @@ async def test_shares_that_left_by_transfer_took_their_cost_along_and_gifts_cost
     assert position.cost_yes == cost
 
 
-async def test_a_purchase_that_is_still_unknown_leaves_no_negative_cost(database):
+async def test_a_purchase_that_is_still_unknown_leaves_no_negative_cost(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_trade(connection, "1", market, ALICE, trade_type="sell", shares=10, cost=1, slot=1)
@@ -120,7 +125,7 @@ async def test_a_purchase_that_is_still_unknown_leaves_no_negative_cost(database
     assert (position.cost_yes, position.cost_no) == (0, 0)
 
 
-async def test_the_cost_basis_may_be_worked_out_by_whoever_may_read_the_trades(database_url):
+async def test_the_cost_basis_may_be_worked_out_by_whoever_may_read_the_trades(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     for role in ("anon", "authenticated"):
         await connection.execute(f"begin; set local role {role}")

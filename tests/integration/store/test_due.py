@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from asyncpg import Connection
 
 from tests.integration.store.rows import NOON, insert, insert_market, market_id, signature, wallet
 from zmartd.market.decisions import Decision
@@ -10,12 +11,13 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, dispute_requests, due, finalization_errors
 from zmartd.store.dispute_requests import DisputeRequestRefused, Standing
 from zmartd.store.due import UndisputedMarket
+from zmartd.store.pool import Database
 from zmartd.store.rls import Caller
 
 HOUR = timedelta(hours=1)
 
 
-async def insert_votes(connection, table: str, market: str, likes: int, dislikes: int) -> None:
+async def insert_votes(connection: Connection, table: str, market: str, likes: int, dislikes: int) -> None:
     for number in range(likes + dislikes):
         await insert(
             connection,
@@ -28,7 +30,9 @@ async def insert_votes(connection, table: str, market: str, likes: int, dislikes
         )
 
 
-async def insert_resolved(connection, name: str, proposed_at: datetime, resolver: str = "creator") -> str:
+async def insert_resolved(
+    connection: Connection, name: str, proposed_at: datetime, resolver: str = "creator"
+) -> str:
     return await insert_market(
         connection,
         name,
@@ -38,11 +42,11 @@ async def insert_resolved(connection, name: str, proposed_at: datetime, resolver
     )
 
 
-async def insert_holder(connection, market: str, name: str, stake: int) -> None:
+async def insert_holder(connection: Connection, market: str, name: str, stake: int) -> None:
     await insert(connection, "dispute_electorate", market_id=market, user_wallet=wallet(name), stake=stake)
 
 
-async def undisputed(connection, now: datetime, limit: int) -> tuple[UndisputedMarket, ...]:
+async def undisputed(connection: Connection, now: datetime, limit: int) -> tuple[UndisputedMarket, ...]:
     return await due.undisputed(connection, NOON, now, limit, [])
 
 
@@ -51,8 +55,8 @@ async def undisputed(connection, now: datetime, limit: int) -> tuple[UndisputedM
     [(7, 3, True), (69, 31, False), (70, 30, True), (3, 0, False), (0, 10, False)],
 )
 async def test_a_proposal_is_due_with_enough_votes_and_seventy_percent_of_them(
-    database, likes, dislikes, passes
-):
+    database: Database, likes: int, dislikes: int, passes: bool
+) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.PROPOSED)
         await insert_votes(connection, "proposal_votes", market, likes, dislikes)
@@ -69,7 +73,9 @@ async def test_a_proposal_is_due_with_enough_votes_and_seventy_percent_of_them(
     assert found == ((market,) if passes else ())
 
 
-async def test_dislikes_of_wallets_that_never_traded_keep_no_proposal_from_being_counted(database):
+async def test_dislikes_of_wallets_that_never_traded_keep_no_proposal_from_being_counted(
+    database: Database,
+) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.PROPOSED)
         await insert_votes(connection, "proposal_votes", market, 10, 90)
@@ -78,7 +84,7 @@ async def test_dislikes_of_wallets_that_never_traded_keep_no_proposal_from_being
     assert found == (market,)
 
 
-async def test_only_proposals_are_due_for_approval(database):
+async def test_only_proposals_are_due_for_approval(database: Database) -> None:
     async with database.service() as connection:
         for state in MarketState:
             market = await insert_market(connection, state.name, state)
@@ -88,7 +94,7 @@ async def test_only_proposals_are_due_for_approval(database):
     assert found == (market_id("PROPOSED"),)
 
 
-async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(database):
+async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(database: Database) -> None:
     async with database.service() as connection:
         voted = await insert_market(
             connection, "voted", MarketState.DISPUTED, dispute_initiated_at=NOON - HOUR
@@ -103,7 +109,7 @@ async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(d
     assert found == (voted, silent)
 
 
-async def test_a_dispute_is_due_once_an_admin_has_decided(database):
+async def test_a_dispute_is_due_once_an_admin_has_decided(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.DISPUTED, dispute_initiated_at=NOON + HOUR)
         await decisions.record(
@@ -117,7 +123,7 @@ async def test_a_dispute_is_due_once_an_admin_has_decided(database):
         assert await due.ended_disputes(connection, initiated_until=NOON, now=NOON) == (market,)
 
 
-async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(database):
+async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(database: Database) -> None:
     async with database.service() as connection:
         for name, proposed_at in (
             ("second", NOON - HOUR),
@@ -133,7 +139,7 @@ async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(d
     assert [one.id for one in limited] == [market_id("first")]
 
 
-async def test_what_a_stranger_proposed_is_not_due_unless_an_admin_keeps_it(database):
+async def test_what_a_stranger_proposed_is_not_due_unless_an_admin_keeps_it(database: Database) -> None:
     async with database.service() as connection:
         stranger = await insert_resolved(connection, "stranger", NOON - HOUR, resolver="stranger")
         trusted = await insert_resolved(connection, "trusted", NOON - HOUR, resolver="trusted")
@@ -154,7 +160,7 @@ async def test_what_a_stranger_proposed_is_not_due_unless_an_admin_keeps_it(data
     assert {(one.id, one.kept) for one in found} == {(trusted, False), (stranger, True)}
 
 
-async def test_a_market_that_keeps_failing_does_not_keep_the_others_waiting(database):
+async def test_a_market_that_keeps_failing_does_not_keep_the_others_waiting(database: Database) -> None:
     async with database.service() as connection:
         failing = await insert_resolved(connection, "failing", NOON - 2 * HOUR)
         await insert_resolved(connection, "good", NOON - HOUR)
@@ -173,14 +179,14 @@ async def test_a_market_that_keeps_failing_does_not_keep_the_others_waiting(data
     assert [one.id for one in afterwards] == [failing]
 
 
-async def open_errors(connection) -> list[tuple[str, int]]:
+async def open_errors(connection: Connection) -> list[tuple[str, int]]:
     rows = await connection.fetch(
         "select market_id, attempt_count from market_finalization_errors where resolved_at is null"
     )
     return [tuple(row) for row in rows]
 
 
-async def test_a_market_has_one_open_error_whose_pauses_double_up_to_a_day(database):
+async def test_a_market_has_one_open_error_whose_pauses_double_up_to_a_day(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.RESOLVING, resolution_proposed_at=NOON)
         pauses = []
@@ -202,7 +208,7 @@ async def test_a_market_has_one_open_error_whose_pauses_double_up_to_a_day(datab
     assert fresh.attempt_count == 1
 
 
-async def test_solved_errors_are_forgotten_in_the_end(database):
+async def test_solved_errors_are_forgotten_in_the_end(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.RESOLVING)
         await finalization_errors.record(
@@ -215,7 +221,7 @@ async def test_solved_errors_are_forgotten_in_the_end(database):
         assert await connection.fetchval("select count(*) from market_finalization_errors") == 0
 
 
-async def test_holders_petition_for_a_dispute_once_each(database):
+async def test_holders_petition_for_a_dispute_once_each(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.RESOLVING, resolution_proposed_at=NOON)
         for name, stake in (("alice", 60), ("bob", 30), ("carol", 10), ("dust", 1)):
@@ -238,7 +244,7 @@ async def test_holders_petition_for_a_dispute_once_each(database):
     assert (petition.requests_stake, petition.holders_stake) == (90, 101)
 
 
-async def test_no_dispute_is_asked_for_outside_of_resolving(database):
+async def test_no_dispute_is_asked_for_outside_of_resolving(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.ACTIVE)
         await insert_holder(connection, market, "alice", 10)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from asyncpg import Connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,15 +15,23 @@ from tests.ledger import Ledger
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard
-from zmartd.store.leaderboard import Board, Entry
+from zmartd.store.leaderboard import Board, Edition, Entry, Period, Ranking
+from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY, BEGIN_AS_SERVICE, Caller
 
 TRADERS = [wallet(name) for name in ("alice", "bob", "carol")]
 ALICE, BOB, CAROL = TRADERS
 NOW = NOON
-PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "all": None}
+PERIODS: dict[Period, timedelta | None] = {
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+    "all": None,
+}
+RANKINGS: tuple[Ranking, ...] = ("profit", "volume", "trades")
 STALE_AFTER = timedelta(minutes=5)
-STEPS = st.lists(
+Step = tuple[str, str, str, int, int, int]
+STEPS: st.SearchStrategy[list[Step]] = st.lists(
     st.tuples(
         st.sampled_from(TRADERS),
         st.sampled_from(["open", "lost"]),
@@ -35,15 +44,23 @@ STEPS = st.lists(
 )
 
 
-async def ranking(connection: Any, period: str, by: str) -> list[Entry]:
+async def ranking(connection: Connection, period: Period, by: Ranking) -> list[Entry]:
     newest = await leaderboard.edition(connection)
+    assert newest is not None
     board = Board(newest.id, period, by)
     return list((await leaderboard.page(connection, Caller(ALICE), board, 100)).rows)
 
 
+async def publish(connection: Connection, now: datetime) -> Edition:
+    """The edition of a moment at which one is due."""
+    edition = await leaderboard.publish(connection, now, STALE_AFTER)
+    assert edition is not None
+    return edition
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-async def test_the_lists_are_what_a_replay_of_all_trades_gives(database, steps):
+async def test_the_lists_are_what_a_replay_of_all_trades_gives(database: Database, steps: list[Step]) -> None:
     books: dict[Any, Ledger] = defaultdict(Ledger)
     deeds: list[tuple[str, datetime, int, int, int]] = []
     at = NOW - timedelta(seconds=sum(step[5] for step in steps))
@@ -94,7 +111,7 @@ async def test_the_lists_are_what_a_replay_of_all_trades_gives(database, steps):
             for trader, when, *amounts in deeds:
                 if length is None or when >= NOW - length:
                     sums[trader] = [had + more for had, more in zip(sums[trader], amounts, strict=True)]
-            for position, by in enumerate(("profit", "volume", "trades")):
+            for position, by in enumerate(RANKINGS):
                 ranked = sorted(
                     (one for one in sums.items() if by == "profit" or one[1][2]),
                     key=lambda item: (-item[1][position], item[0]),
@@ -105,7 +122,7 @@ async def test_the_lists_are_what_a_replay_of_all_trades_gives(database, steps):
         await connection.execute(f"rollback; {BEGIN_AS_SERVICE}")
 
 
-async def test_a_claim_realizes_what_it_pays_above_the_cost(database):
+async def test_a_claim_realizes_what_it_pays_above_the_cost(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.FINALIZED, final_outcome=True)
         await insert_trade(connection, "1", market, ALICE, shares=100, cost=1_000, block_time=NOW)
@@ -130,7 +147,7 @@ async def test_a_claim_realizes_what_it_pays_above_the_cost(database):
         assert {one.profit for one in await ranking(connection, "24h", "profit")} == {0}
 
 
-async def test_a_market_without_outcome_takes_from_nobody_who_has_not_claimed(database):
+async def test_a_market_without_outcome_takes_from_nobody_who_has_not_claimed(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.FINALIZED, finalized_at=NOW)
         await insert_trade(connection, "1", market, ALICE, shares=100, cost=1_000)
@@ -147,40 +164,42 @@ async def test_a_market_without_outcome_takes_from_nobody_who_has_not_claimed(da
         ]
 
 
-async def test_an_edition_is_published_only_when_something_changed_or_time_has_passed(database):
+async def test_an_edition_is_published_only_when_something_changed_or_time_has_passed(
+    database: Database,
+) -> None:
     async with database.service() as connection:
         assert await leaderboard.edition(connection) is None
-        first = await leaderboard.publish(connection, NOW, STALE_AFTER)
+        first = await publish(connection, NOW)
         assert await leaderboard.publish(connection, NOW + timedelta(minutes=1), STALE_AFTER) is None
         await insert_market(connection, "m", version=1)
-        second = await leaderboard.publish(connection, NOW + timedelta(minutes=1), STALE_AFTER)
-        third = await leaderboard.publish(connection, NOW + timedelta(minutes=6), STALE_AFTER)
+        second = await publish(connection, NOW + timedelta(minutes=1))
+        third = await publish(connection, NOW + timedelta(minutes=6))
 
         assert [one.id for one in (second, third)] == [first.id + 1, first.id + 2]
         assert await leaderboard.edition(connection) == third
         assert await leaderboard.edition(connection, first.id) == first
 
 
-async def test_a_few_editions_are_kept_for_who_is_still_reading(database):
+async def test_a_few_editions_are_kept_for_who_is_still_reading(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_trade(connection, "1", market, ALICE)
-        ids = []
-        for minutes in range(0, 60, 10):
-            edition = await leaderboard.publish(connection, NOW + timedelta(minutes=minutes), STALE_AFTER)
-            ids.append(edition.id)
+        ids = [
+            (await publish(connection, NOW + timedelta(minutes=minutes))).id for minutes in range(0, 60, 10)
+        ]
 
         kept = await connection.fetch("select distinct edition from leaderboard order by edition")
         assert [row["edition"] for row in kept] == ids[-leaderboard.EDITIONS_KEPT :]
-        gone = await leaderboard.edition(connection, ids[0])
-        assert gone.id == ids[-1]
+        given = await leaderboard.edition(connection, ids[0])
+        assert given is not None
+        assert given.id == ids[-1]
 
 
-async def test_anonymous_callers_see_wallets_shortened(database):
+async def test_anonymous_callers_see_wallets_shortened(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_trade(connection, "1", market, CAROL)
-        edition = await leaderboard.publish(connection, NOW, STALE_AFTER)
+        edition = await publish(connection, NOW)
 
     for caller, shown in ((ANYBODY, masked(CAROL)), (Caller(BOB), CAROL)):
         async with database.caller(caller) as connection:

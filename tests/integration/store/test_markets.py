@@ -12,6 +12,7 @@ from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.metadata import Metadata, TooManyPendingMarkets
+from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY, Caller
 
 CREATOR = wallet("creator")
@@ -31,7 +32,7 @@ DOCUMENT = Metadata(
 )
 
 
-async def test_a_market_is_found_by_its_id_and_by_its_address(database):
+async def test_a_market_is_found_by_its_id_and_by_its_address(database: Database) -> None:
     async with database.service() as connection:
         await insert_market(
             connection, "m", shares_yes=2**64 - 1, current_price_yes=0.75, current_price_no=0.25
@@ -47,14 +48,14 @@ async def test_a_market_is_found_by_its_id_and_by_its_address(database):
     assert market.tags == ()
 
 
-async def test_an_unknown_market_is_not_found(database):
+async def test_an_unknown_market_is_not_found(database: Database) -> None:
     async with database.caller(ANYBODY) as connection:
         assert await markets.find(connection, market_id("nowhere")) is None
         with pytest.raises(MarketNotFound):
             await markets.get(connection, "'; drop table markets; --")
 
 
-async def test_a_page_has_the_newest_that_match_and_says_how_many_there_are(database):
+async def test_a_page_has_the_newest_that_match_and_says_how_many_there_are(database: Database) -> None:
     async with database.service() as connection:
         for day in range(5):
             await insert_market(
@@ -78,7 +79,7 @@ async def test_a_page_has_the_newest_that_match_and_says_how_many_there_are(data
     assert (await listed(MarketFilter()))[1] == 7
 
 
-async def test_what_leaves_a_market_is_no_longer_accumulated(database):
+async def test_what_leaves_a_market_is_no_longer_accumulated(database: Database) -> None:
     async with database.service() as connection:
         await insert_market(
             connection, "m", MarketState.FINALIZED, resolver_fees_earned=200, lp_fees_earned=500
@@ -91,7 +92,7 @@ async def test_what_leaves_a_market_is_no_longer_accumulated(database):
     assert (after.accumulated_resolver_fees, after.accumulated_lp_fees) == (0, 0)
 
 
-async def test_a_registration_is_found_before_the_chain_knows_the_market(database):
+async def test_a_registration_is_found_before_the_chain_knows_the_market(database: Database) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
         registration = await metadata.register(connection, DOCUMENT, 20)
     assert registration.is_new
@@ -105,7 +106,7 @@ async def test_a_registration_is_found_before_the_chain_knows_the_market(databas
         assert await metadata.find(connection, market_id("nowhere")) is None
 
 
-async def test_registering_again_keeps_what_was_first(database):
+async def test_registering_again_keeps_what_was_first(database: Database) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
         await metadata.register(connection, DOCUMENT, 20)
     changed = msgspec.structs.replace(DOCUMENT, question="Will it snow tomorrow?", cid=cid("snow"))
@@ -120,7 +121,9 @@ async def test_registering_again_keeps_what_was_first(database):
 @pytest.mark.parametrize(
     ("on_chain", "verified"), [(DOCUMENT.cid, True), (cid("other"), False), (None, False)]
 )
-async def test_a_market_takes_over_what_its_creator_registered(database, on_chain, verified):
+async def test_a_market_takes_over_what_its_creator_registered(
+    database: Database, on_chain: str | None, verified: bool
+) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
         await metadata.register(connection, DOCUMENT, 20)
     async with database.service() as connection:
@@ -138,7 +141,7 @@ def document(name: str) -> Metadata:
     return msgspec.structs.replace(DOCUMENT, market_id=market_id(name), on_chain_address=wallet(name))
 
 
-async def test_a_creator_has_so_many_markets_registered_that_are_not_on_the_chain(database):
+async def test_a_creator_has_so_many_markets_registered_that_are_not_on_the_chain(database: Database) -> None:
     async def register(name: str) -> bool:
         try:
             async with database.caller(Caller(CREATOR)) as connection:
@@ -158,7 +161,9 @@ async def test_a_creator_has_so_many_markets_registered_that_are_not_on_the_chai
         assert (await metadata.register(connection, document("on the chain"), None)).is_new
 
 
-async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forgotten(database):
+async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forgotten(
+    database: Database,
+) -> None:
     """Though the index be empty: nowhere else are a market's texts."""
     async with database.caller(Caller(CREATOR)) as connection:
         for name in ("m", "never made", "young"):
@@ -176,7 +181,7 @@ async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forg
     assert {row["market_id"] for row in rows} == {market_id("m"), market_id("young")}
 
 
-async def test_what_somebody_else_registered_for_a_market_is_ignored(database):
+async def test_what_somebody_else_registered_for_a_market_is_ignored(database: Database) -> None:
     stranger = wallet("stranger")
     async with database.caller(Caller(stranger)) as connection:
         await metadata.register(connection, msgspec.structs.replace(DOCUMENT, creator_wallet=stranger), 20)
@@ -188,7 +193,7 @@ async def test_what_somebody_else_registered_for_a_market_is_ignored(database):
     assert market.question == ""
 
 
-async def test_verified_texts_are_adopted_once(database):
+async def test_verified_texts_are_adopted_once(database: Database) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
         await metadata.register(connection, DOCUMENT, 20)
     async with database.service() as connection:
@@ -197,7 +202,7 @@ async def test_verified_texts_are_adopted_once(database):
         assert not await metadata.adopt(connection, DOCUMENT.market_id)
 
 
-async def test_markets_are_found_by_words_of_their_question(database):
+async def test_markets_are_found_by_words_of_their_question(database: Database) -> None:
     async with database.service() as connection:
         await insert_market(connection, "m", question="Will it rain in Århus tomorrow?")
         await insert(connection, "markets", id=market_id("other"), on_chain_address=wallet("other"))

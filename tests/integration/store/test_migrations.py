@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+from asyncpg import Connection
 from click.testing import CliRunner
 
 from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from zmartd.cli import main
+from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable
 from zmartd.store.migrate import (
     SQL_DIRECTORY,
@@ -22,40 +25,42 @@ from zmartd.store.rls import BEGIN_AS_SERVICE
 
 
 @pytest.fixture
-async def connection(empty_database_url):
+async def connection(empty_database_url: str) -> AsyncIterator[Connection]:
     opened = await asyncpg.connect(empty_database_url)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def directory(tmp_path) -> Path:
+def directory(tmp_path: Path) -> Path:
     (tmp_path / "0001_first.sql").write_text("create table first ();")
     (tmp_path / "0002_second.sql").write_text("create table second ();")
     return tmp_path
 
 
-async def test_an_empty_database_gets_all_of_them_once(empty_database_url):
+async def test_an_empty_database_gets_all_of_them_once(empty_database_url: str) -> None:
     assert await pending(empty_database_url) == migrations()
     assert await migrate(empty_database_url) == migrations()
     assert await pending(empty_database_url) == ()
     assert await migrate(empty_database_url) == ()
 
 
-def test_the_command_names_what_it_applied_one_a_line(empty_database_url):
+def test_the_command_names_what_it_applied_one_a_line(empty_database_url: str) -> None:
     environment = {"ZMARTD_DATABASE_URL": empty_database_url}
     first, second = (CliRunner(env=environment).invoke(main, ["migrate"]) for _ in range(2))
     assert first.stdout.splitlines() == [f"applied {one.name}" for one in migrations()]
     assert second.stdout == "the database is up to date\n"
 
 
-async def test_asking_what_is_pending_changes_nothing(empty_database_url, connection):
+async def test_asking_what_is_pending_changes_nothing(
+    empty_database_url: str, connection: Connection
+) -> None:
     await pending(empty_database_url)
 
     assert await connection.fetchval("select to_regnamespace('zmartd')") is None
 
 
-async def test_daemons_that_start_together_apply_each_file_once(empty_database_url):
+async def test_daemons_that_start_together_apply_each_file_once(empty_database_url: str) -> None:
     results = await asyncio.gather(*(migrate(empty_database_url) for _ in range(3)))
 
     assert sorted(migration.number for result in results for migration in result) == [
@@ -64,8 +69,8 @@ async def test_daemons_that_start_together_apply_each_file_once(empty_database_u
 
 
 async def test_a_new_file_is_applied_to_a_database_that_has_the_others(
-    empty_database_url, directory, connection
-):
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
     await migrate(empty_database_url, directory)
     (directory / "0003_third.sql").write_text("create table third ();")
 
@@ -73,7 +78,9 @@ async def test_a_new_file_is_applied_to_a_database_that_has_the_others(
     assert await connection.fetchval("select to_regclass('third') is not null")
 
 
-async def test_an_edited_file_is_refused_and_nothing_is_applied(empty_database_url, directory, connection):
+async def test_an_edited_file_is_refused_and_nothing_is_applied(
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
     await migrate(empty_database_url, directory)
     (directory / "0001_first.sql").write_text("create table first (edited int);")
     (directory / "0003_third.sql").write_text("create table third ();")
@@ -84,7 +91,7 @@ async def test_an_edited_file_is_refused_and_nothing_is_applied(empty_database_u
     assert await connection.fetchval("select to_regclass('third') is null")
 
 
-async def test_a_database_from_a_newer_zmartd_is_refused(empty_database_url, directory):
+async def test_a_database_from_a_newer_zmartd_is_refused(empty_database_url: str, directory: Path) -> None:
     await migrate(empty_database_url, directory)
     (directory / "0002_second.sql").unlink()
 
@@ -92,7 +99,9 @@ async def test_a_database_from_a_newer_zmartd_is_refused(empty_database_url, dir
         await migrate(empty_database_url, directory)
 
 
-async def test_texts_of_markets_that_the_index_has_already_are_kept(empty_database_url, connection, tmp_path):
+async def test_texts_of_markets_that_the_index_has_already_are_kept(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
     (marking,) = SQL_DIRECTORY.glob("*_pending_markets.sql")
     for file in SQL_DIRECTORY.glob("*.sql"):
         if file.name < marking.name:
@@ -125,8 +134,8 @@ async def test_texts_of_markets_that_the_index_has_already_are_kept(empty_databa
 
 
 async def test_a_failing_file_leaves_nothing_of_itself_and_keeps_those_before(
-    empty_database_url, directory, connection
-):
+    empty_database_url: str, directory: Path, connection: Connection
+) -> None:
     (directory / "0002_second.sql").write_text("create table second (); select no_such_function();")
 
     with pytest.raises(MigrationFailed, match=r"0002_second\.sql failed .* no_such_function"):
@@ -136,12 +145,12 @@ async def test_a_failing_file_leaves_nothing_of_itself_and_keeps_those_before(
     assert [migration.name for migration in await pending(empty_database_url, directory)] == ["0002_second"]
 
 
-async def test_an_unreachable_server_is_named_without_the_password(tmp_path):
+async def test_an_unreachable_server_is_named_without_the_password(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match=f"Postgres at {tmp_path}/zmart ") as raised:
         await migrate(f"postgresql://zmartd:hunter2@/zmart?host={tmp_path}")
     assert "hunter2" not in str(raised.value)
 
 
-async def test_a_missing_database_is_named(postgres_server):
+async def test_a_missing_database_is_named(postgres_server: EmbeddedPostgres) -> None:
     with pytest.raises(DatabaseNotReady, match="no_such_database"):
         await migrate(postgres_server.dsn_of("no_such_database"))

@@ -14,6 +14,7 @@ from zmartd.store import cursor, events, inbox, intents, task_runs, users
 from zmartd.store.cursor import Cursor
 from zmartd.store.inbox import Depth
 from zmartd.store.outbox import DatabaseOutbox, TooManyPending
+from zmartd.store.pool import Database
 from zmartd.store.rls import ANYBODY, Caller
 from zmartd.store.task_runs import TaskRun
 
@@ -24,7 +25,7 @@ def transaction(name: str) -> SignedTransaction:
     return SignedTransaction(signature(name), name.encode(), 1_000, "test")
 
 
-async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(database):
+async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(database: Database) -> None:
     outbox = DatabaseOutbox(database, Transactions())
     for name in ("first", "second", "third"):
         await outbox.record(transaction(name))
@@ -37,7 +38,7 @@ async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(dat
     assert await outbox.find(signature("nothing")) is None
 
 
-async def test_recording_or_settling_again_changes_nothing(database):
+async def test_recording_or_settling_again_changes_nothing(database: Database) -> None:
     outbox = DatabaseOutbox(database, Transactions())
     await outbox.record(transaction("t"))
     await outbox.settle(signature("t"), Fate.FAILED, 5, "SlippageExceeded")
@@ -56,7 +57,9 @@ def relayed(name: str, of: str) -> SignedTransaction:
     return msgspec.structs.replace(transaction(name), relayed_for=wallet(of))
 
 
-async def test_daemons_that_record_at_once_keep_no_more_of_a_wallet_than_it_may_have(database):
+async def test_daemons_that_record_at_once_keep_no_more_of_a_wallet_than_it_may_have(
+    database: Database,
+) -> None:
     daemons = [DatabaseOutbox(database, Transactions(max_pending_per_wallet=3)) for _ in range(4)]
 
     async def record(number: int) -> bool:
@@ -71,7 +74,9 @@ async def test_daemons_that_record_at_once_keep_no_more_of_a_wallet_than_it_may_
     assert sum(recorded) == len(await daemons[0].unsettled()) == 3
 
 
-async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_ended(database):
+async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_ended(
+    database: Database,
+) -> None:
     outbox = DatabaseOutbox(database, Transactions(max_pending_per_wallet=1))
     await outbox.record(relayed("first", "alice"))
     await outbox.record(relayed("hers", "bob"))
@@ -89,21 +94,21 @@ async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_e
     assert found.transaction == relayed("second", "alice")
 
 
-async def ended_days_ago(database, days: int) -> None:
+async def ended_days_ago(database: Database, days: int) -> None:
     async with database.service() as connection:
         await connection.execute(
             "update outbox_transactions set settled_at = settled_at - make_interval(days => $1)", days
         )
 
 
-async def left(database) -> set[str]:
+async def left(database: Database) -> set[str]:
     async with database.service() as connection:
         return {
             row["signature"] for row in await connection.fetch("select signature from outbox_transactions")
         }
 
 
-async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database):
+async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database: Database) -> None:
     outbox = DatabaseOutbox(database, Transactions(keep_days=30))
     for name, fate in {"landed": Fate.LANDED, "failed": Fate.FAILED, "expired": Fate.EXPIRED}.items():
         await outbox.record(relayed(name, "alice"))
@@ -119,7 +124,7 @@ async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database):
     assert await left(database) == {signature("pending"), signature("young")}
 
 
-async def test_forgetting_goes_in_small_steps(database):
+async def test_forgetting_goes_in_small_steps(database: Database) -> None:
     outbox = DatabaseOutbox(database, Transactions())
     async with database.service() as connection:
         await connection.execute(
@@ -135,7 +140,7 @@ async def test_forgetting_goes_in_small_steps(database):
     assert await left(database) == {signature("one")}
 
 
-async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten(database):
+async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten(database: Database) -> None:
     """Otherwise a task that decides from a node that is as far behind would do it again."""
     outbox = DatabaseOutbox(database, Transactions())
     async with database.service() as connection:
@@ -153,7 +158,7 @@ async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten
     assert await left(database) == set()
 
 
-async def test_two_daemons_never_take_the_same_delivery(database):
+async def test_two_daemons_never_take_the_same_delivery(database: Database) -> None:
     async with database.service() as connection:
         await inbox.add(connection, [(b"a", 1), (b"b", 1), (b"c", 1)])
         now = await connection.fetchval("select now()")
@@ -174,12 +179,12 @@ async def test_two_daemons_never_take_the_same_delivery(database):
             second_has_taken.set()
         return [delivery.body for delivery in taken]
 
-    assert await asyncio.gather(first(), second()) == [[b"a", b"b"], [b"c"]]
+    assert list(await asyncio.gather(first(), second())) == [[b"a", b"b"], [b"c"]]
     async with database.service() as connection:
         assert [delivery.body for delivery in await inbox.take(connection, now, limit=9)] == [b"c"]
 
 
-async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database):
+async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database: Database) -> None:
     async with database.service() as connection:
         await inbox.add(connection, [(b"poison", 3)])
         now = await connection.fetchval("select now()")
@@ -205,7 +210,7 @@ async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database):
         assert [one.attempts for one in await inbox.take(connection, now, limit=9)] == [0]
 
 
-async def test_only_deliveries_that_are_in_the_index_are_forgotten(database):
+async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Database) -> None:
     async with database.service() as connection:
         await inbox.add(connection, [(b"done", 1), (b"waiting", 1), (b"parked", 1)])
         ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
@@ -218,7 +223,7 @@ async def test_only_deliveries_that_are_in_the_index_are_forgotten(database):
         ] == ids[1:]
 
 
-async def test_the_cursor_only_moves_forward(database):
+async def test_the_cursor_only_moves_forward(database: Database) -> None:
     async with database.service() as connection:
         assert await cursor.find(connection, PROGRAM) is None
         await cursor.advance(connection, PROGRAM, Cursor(signature("b"), 200))
@@ -228,7 +233,7 @@ async def test_the_cursor_only_moves_forward(database):
         assert await cursor.find(connection, PROGRAM) == Cursor(signature("c"), 200)
 
 
-async def test_a_market_s_trail_has_every_change_of_state_newest_first(database):
+async def test_a_market_s_trail_has_every_change_of_state_newest_first(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         for slot, (table, event_type) in enumerate(
@@ -268,7 +273,7 @@ async def test_a_market_s_trail_has_every_change_of_state_newest_first(database)
     assert second.rows == by_offset.rows == trail[1:2]
 
 
-async def test_signing_in_again_keeps_the_profile(database):
+async def test_signing_in_again_keeps_the_profile(database: Database) -> None:
     alice = wallet("alice")
     async with database.caller(Caller(alice)) as connection:
         first = await users.sign_in(connection, alice)
@@ -283,7 +288,7 @@ async def test_signing_in_again_keeps_the_profile(database):
     assert again.last_seen_at > first.last_seen_at
 
 
-async def test_task_runs_are_remembered_and_forgotten(database):
+async def test_task_runs_are_remembered_and_forgotten(database: Database) -> None:
     run = TaskRun("market_monitor", 7, NOON, NOON + timedelta(seconds=1), "ok", {"finalized": ["m"]})
     async with database.service() as connection:
         await task_runs.record(connection, run)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from pathlib import Path
+from typing import cast
 
 import asyncpg
 import pytest
 
 from tests.event_loop import run
-from tests.integration.store.rows import insert_market, wallet
+from tests.integration.store.rows import first_row, insert_market, wallet
 from zmartd import config
+from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.migrate import migrate
 from zmartd.store.pool import Database
@@ -21,39 +24,39 @@ WHO = "select current_user::text as role, zmartd.caller_wallet() as wallet, curr
 
 
 @pytest.fixture
-async def one_connection(database_url) -> AsyncIterator[Database]:
+async def one_connection(database_url: str) -> AsyncIterator[Database]:
     """A pool whose transactions all follow each other on the same connection."""
-    opened = await Database.connect(config.Database(url=config.Secret(database_url), pool_size=1))
+    opened = await Database.connect(config.Database(url=config.PostgresUrl(database_url), pool_size=1))
     yield opened
     await opened.close()
 
 
 async def who(database: Database, caller: Caller) -> tuple[str, str | None]:
     async with database.caller(caller) as connection:
-        row = await connection.fetchrow(WHO)
+        row = await first_row(connection, WHO)
     return row["role"], row["wallet"]
 
 
-async def test_each_transaction_runs_as_its_caller(one_connection):
+async def test_each_transaction_runs_as_its_caller(one_connection: Database) -> None:
     assert await who(one_connection, ALICE) == ("authenticated", ALICE.wallet)
     assert await who(one_connection, ANYBODY) == ("anon", None)
     assert await who(one_connection, BOB) == ("authenticated", BOB.wallet)
     async with one_connection.service() as connection:
-        row = await connection.fetchrow(WHO)
+        row = await first_row(connection, WHO)
     assert (row["role"], row["wallet"]) == ("service_role", None)
 
 
-async def test_neither_role_nor_claims_stay_on_the_connection(one_connection):
+async def test_neither_role_nor_claims_stay_on_the_connection(one_connection: Database) -> None:
     await who(one_connection, ALICE)
 
     connection = await one_connection._connections.take("none")
-    row = await connection.fetchrow(WHO)
+    row = await first_row(connection, WHO)
     one_connection._connections.give_back(connection, "none")
     assert row["wallet"] is None
     assert row["set"] == "none"
 
 
-async def test_a_failed_transaction_leaves_nothing_behind(one_connection):
+async def test_a_failed_transaction_leaves_nothing_behind(one_connection: Database) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
         async with one_connection.caller(ALICE) as connection:
             await connection.fetchval("select 1 / 0")
@@ -61,7 +64,7 @@ async def test_a_failed_transaction_leaves_nothing_behind(one_connection):
     assert await who(one_connection, ANYBODY) == ("anon", None)
 
 
-async def test_a_block_that_raises_is_rolled_back(one_connection):
+async def test_a_block_that_raises_is_rolled_back(one_connection: Database) -> None:
     async def fail() -> None:
         async with one_connection.service() as connection:
             await insert_market(connection, "m")
@@ -73,7 +76,9 @@ async def test_a_block_that_raises_is_rolled_back(one_connection):
         assert await connection.fetchval("select count(*) from markets") == 0
 
 
-async def test_a_cancelled_transaction_is_rolled_back_and_frees_the_connection(one_connection):
+async def test_a_cancelled_transaction_is_rolled_back_and_frees_the_connection(
+    one_connection: Database,
+) -> None:
     entered = asyncio.Event()
 
     async def wait_inside() -> None:
@@ -93,7 +98,7 @@ async def test_a_cancelled_transaction_is_rolled_back_and_frees_the_connection(o
         assert await connection.fetchval("select count(*) from users") == 0
 
 
-async def test_a_commit_is_there_for_others(database):
+async def test_a_commit_is_there_for_others(database: Database) -> None:
     async with database.caller(ALICE) as connection:
         await insert_user(connection)
 
@@ -101,9 +106,10 @@ async def test_a_commit_is_there_for_others(database):
         assert await connection.fetchval("select wallet from users") == ALICE.wallet
 
 
-async def test_amounts_are_exact_integers_and_prices_exact_decimals(database):
+async def test_amounts_are_exact_integers_and_prices_exact_decimals(database: Database) -> None:
     async with database.service() as connection:
-        row = await connection.fetchrow(
+        row = await first_row(
+            connection,
             """
             select $1::zmartd.u64 as most, sum($2::numeric) as sum, $3::zmartd.price as price,
                    $4::numeric[] as many
@@ -120,13 +126,15 @@ async def test_amounts_are_exact_integers_and_prices_exact_decimals(database):
 
 
 @pytest.mark.parametrize("amount", [-1, U64_MAX + 1])
-async def test_what_is_no_u64_is_refused(database, amount):
+async def test_what_is_no_u64_is_refused(database: Database, amount: int) -> None:
     with pytest.raises(asyncpg.CheckViolationError, match="u64_range"):
         async with database.service() as connection:
             await connection.fetchval("select $1::numeric::zmartd.u64", amount)
 
 
-async def test_a_lost_connection_is_reported_and_the_next_transaction_gets_a_new_one(one_connection):
+async def test_a_lost_connection_is_reported_and_the_next_transaction_gets_a_new_one(
+    one_connection: Database,
+) -> None:
     with pytest.raises(DatabaseUnavailable, match="check that it is running"):
         async with one_connection.service() as connection:
             await connection.execute("reset role; select pg_terminate_backend(pg_backend_pid())")
@@ -134,7 +142,7 @@ async def test_a_lost_connection_is_reported_and_the_next_transaction_gets_a_new
     assert await who(one_connection, ALICE) == ("authenticated", ALICE.wallet)
 
 
-async def test_going_on_after_the_connection_was_lost_is_reported_as_well(one_connection):
+async def test_going_on_after_the_connection_was_lost_is_reported_as_well(one_connection: Database) -> None:
     async def go_on() -> None:
         async with one_connection.service() as connection:
             with pytest.raises(asyncpg.PostgresConnectionError):
@@ -145,7 +153,7 @@ async def test_going_on_after_the_connection_was_lost_is_reported_as_well(one_co
         await go_on()
 
 
-async def test_a_mistaken_call_is_not_taken_for_an_unreachable_database(one_connection):
+async def test_a_mistaken_call_is_not_taken_for_an_unreachable_database(one_connection: Database) -> None:
     with pytest.raises(asyncpg.InterfaceError, match="expects 1 argument"):
         async with one_connection.service() as connection:
             await connection.fetchval("select $1::int", 1, 2)
@@ -153,7 +161,7 @@ async def test_a_mistaken_call_is_not_taken_for_an_unreachable_database(one_conn
     assert await who(one_connection, ANYBODY) == ("anon", None)
 
 
-async def test_a_server_that_only_reads_is_out_of_order(one_connection):
+async def test_a_server_that_only_reads_is_out_of_order(one_connection: Database) -> None:
     async def write() -> None:
         async with one_connection.service() as connection:
             await connection.execute("set transaction read only")
@@ -165,9 +173,9 @@ async def test_a_server_that_only_reads_is_out_of_order(one_connection):
     assert await who(one_connection, ANYBODY) == ("anon", None)
 
 
-async def test_a_slow_statement_is_cancelled(database_url):
+async def test_a_slow_statement_is_cancelled(database_url: str) -> None:
     database = await Database.connect(
-        config.Database(url=config.Secret(database_url), statement_timeout_seconds=0.05)
+        config.Database(url=config.PostgresUrl(database_url), statement_timeout_seconds=0.05)
     )
     with pytest.raises(DatabaseTimeout):
         async with database.service() as connection:
@@ -175,8 +183,8 @@ async def test_a_slow_statement_is_cancelled(database_url):
     await database.close()
 
 
-async def test_an_unreachable_server_is_named_without_the_password(tmp_path):
-    settings = config.Database(url=config.Secret(f"postgresql://zmartd:hunter2@/zmart?host={tmp_path}"))
+async def test_an_unreachable_server_is_named_without_the_password(tmp_path: Path) -> None:
+    settings = config.Database(url=config.PostgresUrl(f"postgresql://zmartd:hunter2@/zmart?host={tmp_path}"))
 
     with pytest.raises(DatabaseUnavailable, match=f"Postgres at {tmp_path}/zmart cannot be used") as raised:
         await Database.connect(settings)
@@ -186,29 +194,34 @@ async def test_an_unreachable_server_is_named_without_the_password(tmp_path):
 @pytest.mark.parametrize(
     "url", ["http://zmartd:hunter2@db/zmart", "postgresql://zmartd:hunter2@db:port/zmart"]
 )
-async def test_an_unreadable_url_is_explained_without_being_quoted(url):
-    for connect in (lambda: Database.connect(config.Database(url=config.Secret(url))), lambda: migrate(url)):
+async def test_an_unreadable_url_is_explained_without_being_quoted(url: str) -> None:
+    settings = config.Database(url=cast(config.PostgresUrl, config.Secret(url)))  # PostgresUrl refuses it
+    for connect in (lambda: Database.connect(settings), lambda: migrate(url)):
         with pytest.raises(DatabaseNotReady, match="postgresql://user:password@host:port/database") as raised:
             await connect()
         assert "hunter2" not in str(raised.value)
 
 
-async def test_an_unknown_user_is_refused_without_a_word_of_the_url(postgres_server):
+async def test_an_unknown_user_is_refused_without_a_word_of_the_url(
+    postgres_server: EmbeddedPostgres,
+) -> None:
     url = postgres_server.dsn.replace("zmartd@", "no_such_user@", 1)
 
     with pytest.raises(DatabaseNotReady, match="refuses the user or the password"):
-        await Database.connect(config.Database(url=config.Secret(url)))
+        await Database.connect(config.Database(url=config.PostgresUrl(url)))
 
 
-async def test_a_login_that_may_not_take_the_roles_is_told_which_grant_is_missing(database_url, stranger):
-    settings = config.Database(url=config.Secret(database_url.replace("zmartd@", f"{stranger}@", 1)))
+async def test_a_login_that_may_not_take_the_roles_is_told_which_grant_is_missing(
+    database_url: str, stranger: str
+) -> None:
+    settings = config.Database(url=config.PostgresUrl(database_url.replace("zmartd@", f"{stranger}@", 1)))
 
     with pytest.raises(DatabaseNotReady, match="GRANT anon, authenticated, service_role TO"):
         await Database.connect(settings)
 
 
 @pytest.fixture
-def stranger(postgres_server):
+def stranger(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """A login that is no member of any role."""
 
     async def execute(statement: str) -> None:

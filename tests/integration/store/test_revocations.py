@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.integration.store.rows import NOON
 from zmartd.store import revocations
@@ -11,7 +11,9 @@ from zmartd.store.revocations import EVERYTHING
 HOUR = timedelta(hours=1)
 
 
-async def revoke(database: Database, name: str, before: int, now=NOON, expires_at=NOON + HOUR) -> bool:
+async def revoke(
+    database: Database, name: str, before: int, now: datetime = NOON, expires_at: datetime = NOON + HOUR
+) -> bool:
     async with database.service() as connection:
         return await revocations.revoke(connection, name, before, now, expires_at)
 
@@ -21,7 +23,7 @@ async def find(database: Database, *names: str) -> dict[str, int]:
         return await revocations.find(connection, names)
 
 
-async def test_what_is_refused_only_grows(database):
+async def test_what_is_refused_only_grows(database: Database) -> None:
     assert await find(database, "a", "b") == {}
     assert await revoke(database, "a", 2)
     assert not await revoke(database, "a", 2)
@@ -32,11 +34,11 @@ async def test_what_is_refused_only_grows(database):
     assert await find(database, "c") == {}
 
 
-async def test_of_revocations_at_once_one_is_the_first(database):
+async def test_of_revocations_at_once_one_is_the_first(database: Database) -> None:
     assert sum(await asyncio.gather(*(revoke(database, "a", 1) for _ in range(5)))) == 1
 
 
-async def test_a_revocation_is_forgotten_by_the_next_after_it_has_expired(database):
+async def test_a_revocation_is_forgotten_by_the_next_after_it_has_expired(database: Database) -> None:
     await revoke(database, "old", 1)
     await revoke(database, "renewed", 1)
     await revoke(database, "renewed", 2, expires_at=NOON + 3 * HOUR)
@@ -47,7 +49,7 @@ async def test_a_revocation_is_forgotten_by_the_next_after_it_has_expired(databa
     assert await find(database, "old", "renewed") == {"renewed": 3}
 
 
-async def test_however_many_have_expired_a_call_deletes_a_hundred(database):
+async def test_however_many_have_expired_a_call_deletes_a_hundred(database: Database) -> None:
     async with database.service() as connection:
         await connection.execute(
             "insert into revocations select 'old ' || i, 1, $1 from generate_series(1, 250) as i", NOON

@@ -195,7 +195,9 @@ async def rights(administrator: Connection, daemon: Connection, begin: str, name
     return "".join(letter if may[letter] else "-" for letter in "SIUD")
 
 
-async def test_rls_gives_each_role_exactly_what_the_matrix_says(administrator, daemon):
+async def test_rls_gives_each_role_exactly_what_the_matrix_says(
+    administrator: Connection, daemon: Connection
+) -> None:
     await insert_markets(administrator)
     rows = {of: tables(of) for of in (OWNER, OTHER)}
     for of, name in product(rows, rows[OWNER]):
@@ -215,7 +217,7 @@ async def test_rls_gives_each_role_exactly_what_the_matrix_says(administrator, d
     assert found == MATRIX.rstrip().splitlines()
 
 
-async def test_rls_is_forced_on_every_table(administrator):
+async def test_rls_is_forced_on_every_table(administrator: Connection) -> None:
     tables = await administrator.fetch("""
         select relname, relrowsecurity and relforcerowsecurity as forced
           from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
@@ -226,14 +228,18 @@ async def test_rls_is_forced_on_every_table(administrator):
 
 
 @pytest.mark.parametrize("place", ["managed"], indirect=True)
-async def test_rls_hides_everything_from_a_login_that_took_no_role(administrator, daemon):
+async def test_rls_hides_everything_from_a_login_that_took_no_role(
+    administrator: Connection, daemon: Connection
+) -> None:
     await insert_markets(administrator)
 
     assert await daemon.fetchval("select count(*) from markets") == 0
     assert await daemon.fetchval("select count(*) from user_positions") == 0
 
 
-async def test_anonymous_callers_see_shortened_wallets_on_the_leaderboard(administrator, daemon):
+async def test_anonymous_callers_see_shortened_wallets_on_the_leaderboard(
+    administrator: Connection, daemon: Connection
+) -> None:
     await insert_markets(administrator)
     await insert(administrator, "leaderboard", **tables(OWNER)["leaderboard"].row)
 
@@ -245,7 +251,9 @@ async def test_anonymous_callers_see_shortened_wallets_on_the_leaderboard(admini
 
 
 @pytest.mark.parametrize("table", ["trades", "discussions"])
-async def test_anonymous_callers_read_shortened_wallets_only(administrator, daemon, table):
+async def test_anonymous_callers_read_shortened_wallets_only(
+    administrator: Connection, daemon: Connection, table: str
+) -> None:
     await insert_markets(administrator)
     await insert(administrator, table, **tables(OWNER)[table].row)
 
@@ -258,7 +266,9 @@ async def test_anonymous_callers_read_shortened_wallets_only(administrator, daem
     await daemon.execute("rollback")
 
 
-async def test_recorded_counts_of_votes_are_public_and_single_votes_are_not(administrator, daemon):
+async def test_recorded_counts_of_votes_are_public_and_single_votes_are_not(
+    administrator: Connection, daemon: Connection
+) -> None:
     event = tables(OWNER)["vote_events"].row
     for index, kind in enumerate(["ProposalVoteSubmitted", "ProposalAggregated", "DisputeAggregated"]):
         await insert(administrator, "vote_events", **(event | {"event_type": kind, "event_index": index}))
@@ -281,7 +291,9 @@ async def test_recorded_counts_of_votes_are_public_and_single_votes_are_not(admi
         ("market_metadata", "created_at", NOON),
     ],
 )
-async def test_callers_cannot_write_what_is_not_theirs_to_say(administrator, daemon, table, column, value):
+async def test_callers_cannot_write_what_is_not_theirs_to_say(
+    administrator: Connection, daemon: Connection, table: str, column: str, value: object
+) -> None:
     await insert_markets(administrator)
     row = tables(OWNER)[table].row | {column: value}
 
@@ -291,7 +303,9 @@ async def test_callers_cannot_write_what_is_not_theirs_to_say(administrator, dae
     await daemon.execute("rollback")
 
 
-async def test_a_vote_cannot_be_moved_to_another_wallet(administrator, daemon):
+async def test_a_vote_cannot_be_moved_to_another_wallet(
+    administrator: Connection, daemon: Connection
+) -> None:
     await insert_markets(administrator)
     row = tables(OTHER)["proposal_votes"].row
 
@@ -301,7 +315,9 @@ async def test_a_vote_cannot_be_moved_to_another_wallet(administrator, daemon):
     await daemon.execute("rollback")
 
 
-async def test_nobody_reads_a_deleted_comment_s_words_and_its_author_cannot_revive_it(administrator, daemon):
+async def test_nobody_reads_a_deleted_comment_s_words_and_its_author_cannot_revive_it(
+    administrator: Connection, daemon: Connection
+) -> None:
     await insert_markets(administrator)
     await insert(administrator, "discussions", **tables(OWNER)["discussions"].row)
 
@@ -321,8 +337,8 @@ async def test_nobody_reads_a_deleted_comment_s_words_and_its_author_cannot_revi
 
 
 async def test_an_author_cannot_change_an_old_comment_or_hide_that_a_young_one_was_changed(
-    administrator, daemon
-):
+    administrator: Connection, daemon: Connection
+) -> None:
     await insert_markets(administrator)
     row = tables(OWNER)["discussions"].row
     for minutes, content in ((14, "young"), (16, "old")):
@@ -347,7 +363,7 @@ async def test_an_author_cannot_change_an_old_comment_or_hide_that_a_young_one_w
     await daemon.execute("commit")
 
 
-async def test_claims_without_a_wallet_own_nothing(administrator, daemon):
+async def test_claims_without_a_wallet_own_nothing(administrator: Connection, daemon: Connection) -> None:
     await insert_markets(administrator)
     await insert(administrator, "users", wallet=OWNER)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
 
 from tests.event_loop import run
-from tests.integration.store.rows import insert_market, insert_position, wallet
+from tests.integration.store.rows import first_row, insert_market, insert_position, wallet
 from zmartd import config
+from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.errors import DatabaseUnavailable
 from zmartd.store.pool import Database
 from zmartd.store.reading import Reading, Statements, act_as
@@ -24,7 +25,7 @@ HELD = "select user_wallet from user_positions order by user_wallet"
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool whose reads and transactions all follow each other on the same connection."""
-    opened = await Database.connect(config.Database(url=config.Secret(database_url), pool_size=1))
+    opened = await Database.connect(config.Database(url=config.PostgresUrl(database_url), pool_size=1))
     yield opened
     await opened.close()
 
@@ -39,40 +40,41 @@ async def holders(database: Database) -> None:
 
 async def reader_is(database: Database, caller: Caller) -> tuple[str, str | None]:
     async with database.reader(caller) as connection:
-        row = await connection.fetchrow(WHO)
+        row = await first_row(connection, WHO)
     return row["role"], row["wallet"]
 
 
 async def assert_nothing_is_left(database: Database) -> None:
     """Without acting for anybody the connection is the login's, without claims."""
     connection = await database._connections.take("none")
-    row = await connection.fetchrow(
+    row = await first_row(
+        connection,
         "select current_setting('role') as role, nullif(current_setting('request.jwt.claims', true), '')"
         " as claims, "
-        "pg_current_xact_id_if_assigned() is null as outside"
+        "pg_current_xact_id_if_assigned() is null as outside",
     )
     assert not connection.is_in_transaction()
     database._connections.give_back(connection, "none")
     assert tuple(row) == ("none", None, True)
 
 
-async def test_rls_reading_is_done_as_its_caller(database):
+async def test_rls_reading_is_done_as_its_caller(database: Database) -> None:
     for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon"), (BOB, "authenticated")):
         assert await reader_is(database, caller) == (role, caller.wallet)
         await assert_nothing_is_left(database)
 
 
-async def test_rls_reading_is_done_as_the_daemon_itself(database, holders):
+async def test_rls_reading_is_done_as_the_daemon_itself(database: Database, holders: None) -> None:
     async with database.service_reader() as connection:
-        row = await connection.fetchrow(WHO)
+        row = await first_row(connection, WHO)
         assert (row["role"], row["wallet"]) == ("service_role", None)
         held = [row["user_wallet"] for row in await connection.fetch(HELD)]
-    assert held == sorted([ALICE.wallet, BOB.wallet])
+    assert held == sorted([wallet("alice"), wallet("bob")])
     await assert_nothing_is_left(database)
     assert await reader_is(database, ANYBODY) == ("anon", None)
 
 
-async def test_rls_reading_shows_each_wallet_its_own_rows(database, holders):
+async def test_rls_reading_shows_each_wallet_its_own_rows(database: Database, holders: None) -> None:
     for caller in (ALICE, BOB):
         async with database.reader(caller) as connection:
             rows = await connection.fetch(HELD)
@@ -82,14 +84,14 @@ async def test_rls_reading_shows_each_wallet_its_own_rows(database, holders):
             await connection.fetch(HELD)
 
 
-async def test_rls_reading_acts_for_the_caller_in_every_statement_of_a_block(database):
+async def test_rls_reading_acts_for_the_caller_in_every_statement_of_a_block(database: Database) -> None:
     async with database.reader(ALICE) as connection:
         for _ in range(3):
-            assert tuple(await connection.fetchrow(WHO)) == ("authenticated", ALICE.wallet)
+            assert tuple(await first_row(connection, WHO)) == ("authenticated", ALICE.wallet)
             assert await connection.fetchval("select current_user::text") == "authenticated"
 
 
-async def test_rls_reading_leaves_nothing_behind_when_a_statement_fails(database):
+async def test_rls_reading_leaves_nothing_behind_when_a_statement_fails(database: Database) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
         async with database.reader(ALICE) as connection:
             await connection.fetchval("select 1 / $1::int", 0)
@@ -97,24 +99,26 @@ async def test_rls_reading_leaves_nothing_behind_when_a_statement_fails(database
     assert await reader_is(database, ANYBODY) == ("anon", None)
 
 
-async def test_rls_reading_leaves_nothing_behind_when_a_statement_is_never_sent(database):
+async def test_rls_reading_leaves_nothing_behind_when_a_statement_is_never_sent(database: Database) -> None:
     with pytest.raises(asyncpg.DataError):
         async with database.reader(ALICE) as connection:
             await connection.fetchval("select $1::int", "not a number")
     await assert_nothing_is_left(database)
     async with database.service() as connection:
-        assert tuple(await connection.fetchrow(WHO)) == ("service_role", None)
+        assert tuple(await first_row(connection, WHO)) == ("service_role", None)
 
 
-async def test_rls_reading_goes_on_after_a_statement_that_was_never_sent(database):
+async def test_rls_reading_goes_on_after_a_statement_that_was_never_sent(database: Database) -> None:
     async with database.reader(ALICE) as connection:
         with pytest.raises(asyncpg.DataError):
             await connection.fetchval("select $1::int", "not a number")
-        assert tuple(await connection.fetchrow(WHO)) == ("authenticated", ALICE.wallet)
+        assert tuple(await first_row(connection, WHO)) == ("authenticated", ALICE.wallet)
     await assert_nothing_is_left(database)
 
 
-async def test_rls_reading_leaves_nothing_behind_when_it_is_cancelled(database, database_url):
+async def test_rls_reading_leaves_nothing_behind_when_it_is_cancelled(
+    database: Database, database_url: str
+) -> None:
     async def wait_long() -> None:
         async with database.reader(ALICE) as connection:
             await connection.fetchval("select pg_sleep(60)")
@@ -135,7 +139,9 @@ async def test_rls_reading_leaves_nothing_behind_when_it_is_cancelled(database, 
     assert await reader_is(database, ANYBODY) == ("anon", None)
 
 
-async def test_rls_reading_commits_nothing_half_and_sees_what_was_committed(database, holders):
+async def test_rls_reading_commits_nothing_half_and_sees_what_was_committed(
+    database: Database, holders: None
+) -> None:
     async with database.reader(BOB) as connection:
         assert await connection.fetchval("select count(*) from markets") == 1
     async with database.service() as connection:
@@ -144,16 +150,20 @@ async def test_rls_reading_commits_nothing_half_and_sees_what_was_committed(data
         assert await connection.fetchval("select count(*) from markets") == 2
 
 
-async def test_rls_reading_takes_turns_with_transactions_of_every_role(database, holders):
+async def test_rls_reading_takes_turns_with_transactions_of_every_role(
+    database: Database, holders: None
+) -> None:
     for caller in (ALICE, ANYBODY, BOB):
         async with database.caller(caller) as connection:
-            assert (await connection.fetchrow(WHO))["role"] == caller.role
+            assert (await first_row(connection, WHO))["role"] == caller.role
         assert await reader_is(database, caller) == (caller.role, caller.wallet)
         async with database.service() as connection:
-            assert tuple(await connection.fetchrow(WHO)) == ("service_role", None)
+            assert tuple(await first_row(connection, WHO)) == ("service_role", None)
 
 
-async def test_rls_reading_survives_a_change_of_what_a_statement_gives(database, database_url):
+async def test_rls_reading_survives_a_change_of_what_a_statement_gives(
+    database: Database, database_url: str
+) -> None:
     other = await asyncpg.connect(database_url)
     await other.execute("create table public.changing (a int); grant select on public.changing to anon")
     try:
@@ -163,15 +173,15 @@ async def test_rls_reading_survives_a_change_of_what_a_statement_gives(database,
                 "insert into public.changing values (1); alter table public.changing add b int default 2"
             )
             assert [tuple(row) for row in await connection.fetch("select * from public.changing")] == [(1, 2)]
-            assert tuple(await connection.fetchrow(WHO)) == ("anon", None)
+            assert tuple(await first_row(connection, WHO)) == ("anon", None)
     finally:
         await other.execute("drop table public.changing")
         await other.close()
 
 
 async def test_rls_reading_over_a_lost_connection_is_reported_and_the_next_gets_a_new_one(
-    database, database_url
-):
+    database: Database, database_url: str
+) -> None:
     other = await asyncpg.connect(database_url)
 
     async def read_on() -> None:
@@ -187,8 +197,8 @@ async def test_rls_reading_over_a_lost_connection_is_reported_and_the_next_gets_
 
 
 async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_caller(
-    database_url, outsider, holders
-):
+    database_url: str, outsider: str, holders: None
+) -> None:
     connection = await asyncpg.connect(database_url.replace("zmartd@", f"{outsider}@", 1))
     reading = Reading(connection, act_as(ALICE), Statements(connection))
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
@@ -200,7 +210,7 @@ async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_ca
 
 
 @pytest.fixture
-def outsider(postgres_server):
+def outsider(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """A login that may see everything, and act for nobody."""
 
     async def execute(statement: str) -> None:
@@ -214,10 +224,10 @@ def outsider(postgres_server):
 
 
 async def test_rls_reading_works_for_a_login_that_inherits_nothing_of_the_roles_it_takes(
-    database_url, authenticator, holders
-):
+    database_url: str, authenticator: str, holders: None
+) -> None:
     url = database_url.replace("zmartd@", f"{authenticator}@", 1)
-    database = await Database.connect(config.Database(url=config.Secret(url), pool_size=1))
+    database = await Database.connect(config.Database(url=config.PostgresUrl(url), pool_size=1))
     for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon")):
         assert await reader_is(database, caller) == (role, caller.wallet)
     async with database.reader(ALICE) as connection:
@@ -227,7 +237,7 @@ async def test_rls_reading_works_for_a_login_that_inherits_nothing_of_the_roles_
 
 
 @pytest.fixture
-def authenticator(postgres_server):
+def authenticator(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """A login as Supabase has it."""
 
     async def execute(statement: str) -> None:

@@ -16,13 +16,15 @@ from tests.integration.store.rows import (
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import commitments, positions, trades
+from zmartd.store.pool import Database
+from zmartd.store.positions import Position
 from zmartd.store.rls import ANYBODY, Caller
-from zmartd.store.trades import PricePoint, TradeFilter, TradeStatistics
+from zmartd.store.trades import PricePlace, PricePoint, TradeFilter, TradeStatistics
 
 ALICE, BOB = wallet("alice"), wallet("bob")
 
 
-async def test_trades_come_newest_first_with_exact_amounts(database):
+async def test_trades_come_newest_first_with_exact_amounts(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_trade(connection, "late", market, ALICE, slot=300, cost=2**64 - 1, price_after=0.6)
@@ -45,7 +47,7 @@ async def test_trades_come_newest_first_with_exact_amounts(database):
     assert page[1].trade_type == "sell"
 
 
-async def test_wallets_are_whole_only_for_callers_who_signed_in(database):
+async def test_wallets_are_whole_only_for_callers_who_signed_in(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_trade(connection, "t", market, ALICE)
@@ -56,7 +58,7 @@ async def test_wallets_are_whole_only_for_callers_who_signed_in(database):
         assert trade.trader == shown
 
 
-async def test_a_wallet_s_trades_span_markets(database):
+async def test_a_wallet_s_trades_span_markets(database: Database) -> None:
     async with database.service() as connection:
         for name in ("a", "b"):
             market = await insert_market(connection, name)
@@ -68,7 +70,7 @@ async def test_a_wallet_s_trades_span_markets(database):
     assert {trade.tx_signature for trade in found.rows} == {signature("a"), signature("b")}
 
 
-async def test_the_price_history_goes_back_page_by_page_to_the_first_trade(database):
+async def test_the_price_history_goes_back_page_by_page_to_the_first_trade(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         for slot in range(5):
@@ -91,7 +93,9 @@ async def test_the_price_history_goes_back_page_by_page_to_the_first_trade(datab
     assert oldest.following is None
 
 
-async def test_prices_of_one_slot_come_in_the_order_of_the_block_whatever_order_they_were_found_in(database):
+async def test_prices_of_one_slot_come_in_the_order_of_the_block_whatever_order_they_were_found_in(
+    database: Database,
+) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         for place in (3, None, 1, 2):
@@ -99,18 +103,19 @@ async def test_prices_of_one_slot_come_in_the_order_of_the_block_whatever_order_
             await insert_trade(
                 connection, f"trade {place}", market, ALICE, index_in_block=place, price_after=price
             )
-        found, place = [], None
+        found: list[int] = []
+        after: PricePlace | None = None
         for _ in range(4):
-            page = await trades.price_history(connection, market, 1, place)
+            page = await trades.price_history(connection, market, 1, after)
             found += [point.price_yes // 100_000_000 for point in page.rows]
-            place = page.following
-        end = await trades.price_history(connection, market, 1, place)
+            after = page.following
+        end = await trades.price_history(connection, market, 1, after)
 
     assert found == [3, 2, 1, 0]
     assert (end.rows, end.following) == ((), None)
 
 
-async def test_statistics_count_purchases_with_fees_and_sales_before_fees(database):
+async def test_statistics_count_purchases_with_fees_and_sales_before_fees(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         assert await trades.statistics(connection, market) == TradeStatistics(0, 0, 0, 0)
@@ -123,7 +128,7 @@ async def test_statistics_count_purchases_with_fees_and_sales_before_fees(databa
     assert found.total_volume == 380
 
 
-async def test_two_trades_of_one_transaction_are_two_trades(database):
+async def test_two_trades_of_one_transaction_are_two_trades(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_trade(connection, "t", market, ALICE, event_index=0)
@@ -132,7 +137,7 @@ async def test_two_trades_of_one_transaction_are_two_trades(database):
         assert (await trades.statistics(connection, market)).trades == 2
 
 
-async def test_positions_carry_what_their_worth_depends_on(database):
+async def test_positions_carry_what_their_worth_depends_on(database: Database) -> None:
     async with database.service() as connection:
         settled = await insert_market(
             connection, "settled", MarketState.FINALIZED, final_outcome=True, current_price_yes=0.9
@@ -162,7 +167,9 @@ async def test_positions_carry_what_their_worth_depends_on(database):
 
 
 @pytest.mark.parametrize("caller", [ANYBODY, Caller(BOB)])
-async def test_a_query_that_asks_for_another_wallet_s_positions_gets_none(database, caller):
+async def test_a_query_that_asks_for_another_wallet_s_positions_gets_none(
+    database: Database, caller: Caller
+) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await insert_position(connection, market, ALICE)
@@ -174,7 +181,7 @@ async def test_a_query_that_asks_for_another_wallet_s_positions_gets_none(databa
         assert await positions_of_alice(database, caller) == ()
 
 
-async def positions_of_alice(database, caller):
+async def positions_of_alice(database: Database, caller: Caller) -> tuple[Position, ...]:
     async with database.caller(caller) as connection:
         return (await positions.of_wallet(connection, ALICE)).positions
 
@@ -187,7 +194,9 @@ async def positions_of_alice(database, caller):
         ("market_events", [], None),
     ],
 )
-async def test_a_transaction_is_as_final_as_the_least_final_of_its_events(database, table, of_events, known):
+async def test_a_transaction_is_as_final_as_the_least_final_of_its_events(
+    database: Database, table: str, of_events: list[str], known: str | None
+) -> None:
     async with database.service() as connection:
         for index, commitment in enumerate(of_events):
             await insert(

@@ -59,7 +59,7 @@ async def counts(database: Database, market: str) -> dict[VoteKind, VoteCounts]:
 
 
 @pytest.mark.parametrize("kind", VoteKind)
-async def test_a_vote_is_counted_and_its_wallet_can_read_it(database, kind):
+async def test_a_vote_is_counted_and_its_wallet_can_read_it(database: Database, kind: VoteKind) -> None:
     market = await open_market(database, kind)
 
     given = await cast(database, kind, market, ALICE, vote=False)
@@ -73,7 +73,7 @@ async def test_a_vote_is_counted_and_its_wallet_can_read_it(database, kind):
 
 
 @pytest.mark.parametrize("kind", VoteKind)
-async def test_a_second_vote_is_refused_and_the_first_one_stays(database, kind):
+async def test_a_second_vote_is_refused_and_the_first_one_stays(database: Database, kind: VoteKind) -> None:
     market = await open_market(database, kind)
     await cast(database, kind, market, ALICE, vote=True)
 
@@ -85,7 +85,9 @@ async def test_a_second_vote_is_refused_and_the_first_one_stays(database, kind):
 @pytest.mark.parametrize(
     ("kind", "state"), [(kind, state) for kind in VoteKind for state in STATES_BUT[kind]]
 )
-async def test_no_vote_is_taken_in_any_other_state(database, kind, state):
+async def test_no_vote_is_taken_in_any_other_state(
+    database: Database, kind: VoteKind, state: MarketState
+) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", state)
 
@@ -95,13 +97,13 @@ async def test_no_vote_is_taken_in_any_other_state(database, kind, state):
 
 
 @pytest.mark.parametrize("kind", VoteKind)
-async def test_a_vote_on_an_unknown_market_names_it(database, kind):
+async def test_a_vote_on_an_unknown_market_names_it(database: Database, kind: VoteKind) -> None:
     with pytest.raises(MarketNotFound) as raised:
         await cast(database, kind, market_id("nowhere"), ALICE)
     assert raised.value.details["market"] == market_id("nowhere")
 
 
-async def test_a_vote_from_the_chain_is_taken_after_the_state_has_moved_on(database):
+async def test_a_vote_from_the_chain_is_taken_after_the_state_has_moved_on(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.ACTIVE)
         await insert(
@@ -117,7 +119,7 @@ async def test_a_vote_from_the_chain_is_taken_after_the_state_has_moved_on(datab
     assert (await counts(database, market))[VoteKind.PROPOSAL] == VoteCounts(yes=1, no=0)
 
 
-async def test_nobody_votes_in_the_name_of_another_wallet(database):
+async def test_nobody_votes_in_the_name_of_another_wallet(database: Database) -> None:
     market = await open_market(database, VoteKind.PROPOSAL)
 
     async def vote_as_bob_for_alice() -> None:
@@ -129,7 +131,7 @@ async def test_nobody_votes_in_the_name_of_another_wallet(database):
 
 
 @pytest.mark.parametrize("kind", VoteKind)
-async def test_a_tally_closes_the_vote_until_it_is_released(database, kind):
+async def test_a_tally_closes_the_vote_until_it_is_released(database: Database, kind: VoteKind) -> None:
     market = await open_market(database, kind)
     await cast(database, kind, market, ALICE)
 
@@ -144,7 +146,7 @@ async def test_a_tally_closes_the_vote_until_it_is_released(database, kind):
     assert (await take(database, kind, market)).counts == VoteCounts(yes=2, no=0)
 
 
-async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database):
+async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database: Database) -> None:
     market = await open_market(database, VoteKind.PROPOSAL)
     await cast(database, VoteKind.PROPOSAL, market, ALICE)
     first = await take(database, VoteKind.PROPOSAL, market)
@@ -172,7 +174,7 @@ async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database
         assert await tallies.open_tallies(connection, VoteKind.DISPUTE) == ()
 
 
-async def test_every_vote_is_either_in_the_tally_or_refused(database):
+async def test_every_vote_is_either_in_the_tally_or_refused(database: Database) -> None:
     """Wallets vote while the tally is taken: what was accepted must be exactly what was counted."""
     market = await open_market(database, VoteKind.PROPOSAL)
     voters = [wallet(f"voter {number}") for number in range(40)]
@@ -191,14 +193,16 @@ async def test_every_vote_is_either_in_the_tally_or_refused(database):
         await some_have_voted.wait()
         return await take(database, VoteKind.PROPOSAL, market)
 
-    tally, *accepted = await asyncio.gather(count(), *(vote(number) for number in range(40)))
+    tally, accepted = await asyncio.gather(count(), asyncio.gather(*(vote(number) for number in range(40))))
 
     assert sum(accepted) >= 5
     assert tally.counts.total == sum(accepted)
     assert (await counts(database, market))[VoteKind.PROPOSAL] == tally.counts
 
 
-async def test_a_disputes_votes_are_counted_by_wallet_and_by_stake_and_others_not_at_all(database):
+async def test_a_disputes_votes_are_counted_by_wallet_and_by_stake_and_others_not_at_all(
+    database: Database,
+) -> None:
     market = await open_market(database, VoteKind.DISPUTE)
     for name, stake in (("whale", 1_000), ("silent", 500), ("gift", 0)):
         await hold(database, market, wallet(name), stake)
@@ -226,7 +230,7 @@ async def test_a_disputes_votes_are_counted_by_wallet_and_by_stake_and_others_no
     assert (tally.electorate_wallets, tally.electorate_stake, tally.not_counted) == (5, 1_502, 1)
 
 
-async def test_a_proposals_votes_count_for_the_wallets_that_are_eligible(database):
+async def test_a_proposals_votes_count_for_the_wallets_that_are_eligible(database: Database) -> None:
     market = await open_market(database, VoteKind.PROPOSAL)
     for name in ("trader", "poor"):
         await cast(database, VoteKind.PROPOSAL, market, wallet(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -34,7 +35,7 @@ returning id, slot, market_id, user_wallet, outcome, trade_type,
 """
 
 Key = tuple[int, int]
-Late = list[tuple[int, list[dict[str, object]]]]
+Late = list[tuple[int, list[dict[str, Any]]]]
 """Rows with how many pages had been read when they were committed."""
 
 
@@ -47,7 +48,7 @@ class Book:
         self._batches = 0
         self._rows = 0
 
-    async def write(self, connection: Connection, count: int) -> list[dict[str, object]]:
+    async def write(self, connection: Connection, count: int) -> list[dict[str, Any]]:
         choose = self._random.choice
         self._batches += 1
         rows = await connection.fetch(
@@ -66,7 +67,7 @@ class Book:
         return [dict(row) for row in rows]
 
 
-def _keys(rows: list[dict[str, object]], where: TradeFilter) -> set[Key]:
+def _keys(rows: list[dict[str, Any]], where: TradeFilter) -> set[Key]:
     wanted = {
         "market_id": where.market_id,
         "user_wallet": where.wallet,
@@ -86,9 +87,9 @@ async def book(database: Database) -> Book:
         return Book(random.Random(20_261_123), [await insert_market(connection, f"m{n}") for n in range(4)])
 
 
-async def written(database: Database, book: Book, count: int = ROWS) -> list[dict[str, object]]:
+async def written(database: Database, book: Book, count: int = ROWS) -> list[dict[str, Any]]:
     """The rows that are there before a walk begins."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     while len(rows) < count:
         async with database.service() as connection:
             rows += await book.write(connection, CHUNK)
