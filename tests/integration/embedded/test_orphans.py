@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from pathlib import Path
 
 import asyncpg
 
@@ -30,7 +31,7 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-async def test_killing_the_daemon_ends_its_servers_and_keeps_its_data(tmp_path):
+async def test_killing_the_daemon_ends_its_servers_and_keeps_its_data(tmp_path: Path) -> None:
     daemon = await asyncio.create_subprocess_exec(
         sys.executable, "-c", DAEMON, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )

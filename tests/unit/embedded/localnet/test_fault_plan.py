@@ -1,9 +1,11 @@
+from typing import Any
+
 from zmartd.embedded.localnet.faults import REORDER_SECONDS, FaultPlan, Faults, RpcFaults, WebhookFaults
 
 
-def delays(**faults: object) -> list[list[float]]:
+def delays(**faults: Any) -> list[list[float]]:
     plan = FaultPlan()
-    plan.set(Faults(webhook=WebhookFaults(**faults)))  # type: ignore[arg-type]
+    plan.set(Faults(webhook=WebhookFaults(**faults)))
     return [plan.delivery_delays() for _ in range(1_000)]
 
 
@@ -16,7 +18,7 @@ def test_without_faults_everything_is_sent_once_and_at_once() -> None:
 
 
 def test_the_same_seed_gives_the_same_fate_and_another_seed_another() -> None:
-    faults = {"drop": 0.3, "duplicate": 0.3, "reorder": True}
+    faults: dict[str, Any] = {"drop": 0.3, "duplicate": 0.3, "reorder": True}
     assert delays(seed=1, **faults) == delays(seed=1, **faults)
     assert delays(seed=1, **faults) != delays(seed=2, **faults)
 
