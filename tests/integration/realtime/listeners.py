@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
@@ -89,7 +90,7 @@ class RecordingOutlet:
     """A connection whose client takes everything at once, or nothing when `stalled`."""
 
     def __init__(self) -> None:
-        self.frames: list[dict] = []
+        self.frames: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
         self.stalled = False
         self._unread = 0
@@ -135,7 +136,7 @@ class Reader:
         await self._items.aclose()
 
 
-def _payloads(data: bytes) -> list[dict]:
+def _payloads(data: bytes) -> list[dict[str, Any]]:
     """The JSON of each unmasked text frame."""
     payloads = []
     while data:

@@ -139,4 +139,4 @@ async def test_a_quiet_redis_does_not_count_as_away(redis: Redis, redis_url: str
 
 def _pings(redis_url: str) -> int:
     with SynchronousRedis.from_url(redis_url) as client:
-        return client.info("commandstats").get("cmdstat_ping", {}).get("calls", 0)
+        return int(client.info("commandstats").get("cmdstat_ping", {}).get("calls", 0))
