@@ -119,7 +119,7 @@ class Story:
         for trader in self.traders:
             self.tell(events.DisputeVoteSubmitted(self.market_id, trader, True, self.now))
 
-    def finalize(self, outcome: bool, disputed: bool) -> None:
+    def finalize(self, outcome: bool | None, disputed: bool) -> None:
         counts = (DisputeCount(self.market, 3, 1),) if disputed else ()
         self.tell(
             events.MarketFinalized(self.market_id, outcome, disputed, self.now), counts=counts, slots=500

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -65,7 +66,7 @@ async def emptied(database: Database, database_url: str) -> None:
     await connection.close()
 
 
-async def fetch(database: Database, query: str, *arguments: object) -> list[tuple[object, ...]]:
+async def fetch(database: Database, query: str, *arguments: object) -> list[tuple[Any, ...]]:
     async with database.service() as connection:
         return [tuple(row) for row in await connection.fetch(query, *arguments)]
 
