@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from solders.keypair import Keypair
@@ -22,11 +23,11 @@ LAST_CALL_SECONDS = DISPUTE_PERIOD_SECONDS * 3 // 4
 LONG_AFTER_SECONDS = 30 * 86_400
 
 
-async def aggregate(world: World, **settings: object) -> list[Action]:
+async def aggregate(world: World, **settings: Any) -> list[Action]:
     return await VoteAggregator(world.own.context(**settings)).run()
 
 
-async def monitor(world: World, **settings: object) -> list[Action]:
+async def monitor(world: World, **settings: Any) -> list[Action]:
     """What the market monitor did, without what it says of stuck markets."""
     actions = await MarketMonitor(world.own.context(**settings)).run()
     return [action for action in actions if action.action != "stuck"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,7 +44,7 @@ async def ended_dispute(world: World, *stakes_and_votes: tuple[int, bool | None]
     return market_id
 
 
-async def run(world: World, **settings: object) -> list[Action]:
+async def run(world: World, **settings: Any) -> list[Action]:
     return await VoteAggregator(world.own.context(**settings)).run()
 
 

@@ -74,6 +74,14 @@ async def all_asleep(clock: ManualClock, *tasks: Sweep) -> None:
     await eventually(lambda: all(t.begun == t.ended for t in tasks) and clock.sleeping == len(tasks))
 
 
+async def begun(runs: int, task: Sweep) -> None:
+    await eventually(lambda: task.begun == runs)
+
+
+async def ended(runs: int, *tasks: Sweep) -> None:
+    await eventually(lambda: all(task.ended == runs for task in tasks))
+
+
 async def test_a_task_runs_shortly_after_the_start_and_then_at_its_interval(
     redis: Redis, database: Database
 ) -> None:
@@ -87,7 +95,7 @@ async def test_a_task_runs_shortly_after_the_start_and_then_at_its_interval(
             clock.advance(50)
             assert sweep.begun == runs - 1
             clock.advance(15)
-            await eventually(lambda runs=runs: sweep.begun == runs)
+            await begun(runs, sweep)
 
 
 async def test_a_task_that_crashes_runs_again_and_the_others_never_notice(
@@ -98,7 +106,7 @@ async def test_a_task_that_crashes_runs_again_and_the_others_never_notice(
     async with running(clock, redis, database, crashing, sweep) as scheduler:
         for runs in (1, 2):
             clock.advance(65)
-            await eventually(lambda runs=runs: crashing.ended == sweep.ended == runs)
+            await ended(runs, crashing, sweep)
             await all_asleep(clock, crashing, sweep)
         assert scheduler.reports()["crashing"].failure == "ConnectionError; the log has the traceback"
         assert scheduler.reports()["sweep"].ok
@@ -111,7 +119,7 @@ async def test_a_task_that_cancels_itself_is_a_failed_run_and_runs_again(
     async with running(clock, redis, database, sweep) as scheduler:
         for runs in (1, 2):
             clock.advance(65)
-            await eventually(lambda runs=runs: sweep.ended == runs)
+            await ended(runs, sweep)
             await all_asleep(clock, sweep)
         assert scheduler.reports()["sweep"].failure == "the task cancelled itself"
 
