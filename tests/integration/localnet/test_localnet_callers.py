@@ -70,7 +70,8 @@ async def ask(chain: Chain, body: Any, headers: dict[str, str]) -> tuple[int, An
 
 
 def test_every_cheat_is_tried_here() -> None:
-    assert set(CHEATS) == set(CheatMethods(None, None, None).table())  # type: ignore[arg-type]
+    nothing: Any = None
+    assert set(CHEATS) == set(CheatMethods(nothing, nothing, nothing).table())
     assert all(name.startswith(CHEAT_PREFIXES) for name in CHEATS)
 
 
@@ -114,11 +115,12 @@ async def test_nothing_is_called_by_an_address_alone(chain: Chain) -> None:
 async def test_a_page_may_do_what_wallets_do(chain: Chain, origin: str) -> None:
     wallet = await chain.wallet()
     transaction = await chain.transfer(wallet, Keypair().pubkey(), SOL)
-    for method, params in {
+    allowed: dict[str, list[Any]] = {
         "getLatestBlockhash": [],
         "getBalance": [str(wallet.pubkey())],
         "sendTransaction": [wire(transaction), {"encoding": "base64"}],
-    }.items():
+    }
+    for method, params in allowed.items():
         status, answer = await ask(chain, request(method, *params), {"Origin": origin})
         assert (status, "result" in answer) == (200, True)
     async with chain.session.post(

@@ -20,10 +20,12 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
+from solders.rpc.responses import AccountNotification
 from solders.transaction import VersionedTransaction
 
 import zmartd
 from tests.integration.localnet.localnet_client import SOL, Chain
+from tests.integration.localnet.notifications import received
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, VoteRecord
 from zmartd.chain.idl import default_idl
 from zmartd.chain.program import Program
@@ -35,12 +37,6 @@ IDL = default_idl()
 PROGRAM = Program(IDL, IDL.program_id)
 MARKET_ID = hashlib.sha256(b"Will it rain?").digest()
 MARKET = PROGRAM.pdas.market(MARKET_ID)
-CREATE_ARGUMENTS = {
-    "market_id": MARKET_ID,
-    "b_parameter": 100 * 10**9,
-    "initial_liquidity": SOL,
-    "ipfs_question_hash": "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG",
-}
 DEADLINE_SECONDS = 20
 
 
@@ -93,6 +89,17 @@ async def configured(directory: Path) -> AsyncIterator[tuple[Endpoints, AsyncCli
         yield endpoints, client, admin
 
 
+def creation(creator: Wallet) -> Instruction:
+    """Creates MARKET."""
+    return PROGRAM.create_market(
+        creator=creator.address,
+        market_id=MARKET_ID,
+        b_parameter=100 * 10**9,
+        initial_liquidity=SOL,
+        ipfs_question_hash="QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG",
+    )
+
+
 async def account_data(client: AsyncClient, address: Pubkey) -> bytes:
     account = (await client.get_account_info(address)).value
     assert account is not None
@@ -108,8 +115,8 @@ async def test_a_market_is_created_voted_on_and_read_back(tmp_path: Path) -> Non
         async with connect(endpoints.ws_url) as socket:
             await socket.account_subscribe(MARKET, commitment=Confirmed, encoding="base64")
             await socket.recv()
-            created = await creator.send(PROGRAM.create_market(creator=creator.address, **CREATE_ARGUMENTS))
-            notification = (await socket.recv())[0].result
+            created = await creator.send(creation(creator))
+            notification = (await received(socket, AccountNotification)).result
         market = MarketAccount.decode(await account_data(client, MARKET))
         assert MarketAccount.decode(notification.value.data) == market
         assert (market.market_id, market.creator, market.state) == (
@@ -141,7 +148,7 @@ async def test_a_market_is_created_voted_on_and_read_back(tmp_path: Path) -> Non
 async def test_a_refusal_of_the_program_arrives_with_its_code_and_logs(tmp_path: Path) -> None:
     async with configured(tmp_path) as (_, client, admin):
         creator = await Wallet.with_money(client)
-        await creator.send(PROGRAM.create_market(creator=creator.address, **CREATE_ARGUMENTS))
+        await creator.send(creation(creator))
         with pytest.raises(RPCException) as raised:
             await admin.send(PROGRAM.activate_market(authority=admin.address, market=MARKET))
         failure = json.loads(raised.value.args[0].to_json())
@@ -153,7 +160,7 @@ async def test_a_refusal_of_the_program_arrives_with_its_code_and_logs(tmp_path:
 async def test_a_market_outlives_a_restart_and_sees_travelled_time(tmp_path: Path) -> None:
     async with configured(tmp_path) as (_, client, _admin):
         creator = await Wallet.with_money(client)
-        await creator.send(PROGRAM.create_market(creator=creator.address, **CREATE_ARGUMENTS))
+        await creator.send(creation(creator))
         before = await account_data(client, MARKET)
         key = creator.key
     async with (

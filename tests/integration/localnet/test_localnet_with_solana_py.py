@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 from solana.rpc.async_api import AsyncClient
@@ -11,10 +12,12 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.rpc.config import RpcTransactionLogsFilterMentions
 from solders.rpc.errors import SendTransactionPreflightFailureMessage
+from solders.rpc.responses import SlotNotification
 from solders.transaction import VersionedTransaction
 from solders.transaction_status import TransactionConfirmationStatus
 
 from tests.integration.localnet.localnet_client import SOL, pay
+from tests.integration.localnet.notifications import received
 from zmartd.embedded.localnet import Endpoints
 
 DEADLINE_SECONDS = 10
@@ -76,7 +79,7 @@ async def test_confirm_by_websocket(living: Endpoints) -> None:
         answers.append((await socket.recv())[0].result)
         assert len(set(answers)) == 3
         await client.send_transaction(transaction)
-        told = {}
+        told: dict[str, Any] = {}
         while len(told) < 3:
             for message in await socket.recv():
                 told[type(message).__name__] = message.result
@@ -90,7 +93,7 @@ async def test_slots_arrive_in_order(living: Endpoints) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), connect(living.ws_url) as socket:
         await socket.slot_subscribe()
         await socket.recv()
-        slots = [(await socket.recv())[0].result for _ in range(5)]
+        slots = [(await received(socket, SlotNotification)).result for _ in range(5)]
         assert [slot.slot for slot in slots] == list(range(slots[0].slot, slots[0].slot + 5))
         assert all(slot.parent == slot.slot - 1 for slot in slots)
 
