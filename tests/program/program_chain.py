@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from solders.account import Account
 from solders.clock import Clock
@@ -44,17 +44,27 @@ ACCOUNT_IN_USE = 0
 Decoded = TypeVar("Decoded", GlobalConfig, MarketAccount, UserPosition, VoteRecord)
 
 
+Event = TypeVar("Event", bound=ProgramEvent)
+Kind = TypeVar("Kind", bound=ProgramEvent)
+
+
 @dataclass(frozen=True)
-class Landed:
-    events: tuple[ProgramEvent, ...]
+class Landed(Generic[Event]):
+    events: tuple[Event, ...]
     logs: tuple[str, ...]
     compute_units: int
 
     @property
-    def event(self) -> ProgramEvent:
+    def event(self) -> Event:
         """The only event."""
         (event,) = self.events
         return event
+
+    def telling(self, kind: type[Kind]) -> Landed[Kind]:
+        """The same, of which all events are known to be of one kind."""
+        events = tuple(event for event in self.events if isinstance(event, kind))
+        assert len(events) == len(self.events), self.events
+        return Landed(events, self.logs, self.compute_units)
 
 
 class Refused(Exception):
@@ -110,7 +120,9 @@ class Chain:
         """Set the balance of a wallet."""
         self.runtime.set_account(address, Account(lamports, b"", SYSTEM_PROGRAM))
 
-    def send(self, instructions: Instruction | Sequence[Instruction], *signers: Keypair) -> Landed:
+    def send(
+        self, instructions: Instruction | Sequence[Instruction], *signers: Keypair
+    ) -> Landed[ProgramEvent]:
         """Land a transaction. Raises Refused."""
         listed = [instructions] if isinstance(instructions, Instruction) else list(instructions)
         self.runtime.expire_blockhash()

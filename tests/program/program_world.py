@@ -9,6 +9,7 @@ from solders.pubkey import Pubkey
 
 from tests.program.program_chain import PROGRAM, SOL, Chain, Landed
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition
+from zmartd.chain.events import LiquidityWithdrawn, ProgramEvent, SharesBought, SharesSold, WinningsClaimed
 from zmartd.market.lifecycle import MarketState
 
 QUESTION_CID = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG"
@@ -36,7 +37,7 @@ class World:
         self.config = PROGRAM.pdas.global_config()
         self._markets = 0
 
-    def configure(self) -> Landed:
+    def configure(self) -> Landed[ProgramEvent]:
         return self.chain.send(
             PROGRAM.initialize_global_config(
                 admin=self.admin.pubkey(),
@@ -65,7 +66,7 @@ class World:
         self.fee_wallet = address
         self.chain.write(self.config, _changed(config, protocol_fee_wallet=address))
 
-    def pause(self) -> Landed:
+    def pause(self) -> Landed[ProgramEvent]:
         return self.chain.send(PROGRAM.emergency_pause(admin=self.admin.pubkey()), self.admin)
 
     def market(
@@ -119,17 +120,17 @@ class World:
         approval = PROGRAM.approve_proposal(admin=self.admin.pubkey(), market=market.address)
         self.chain.send([counts, approval], self.backend, self.admin)
 
-    def activate(self, market: Market) -> Landed:
+    def activate(self, market: Market) -> Landed[ProgramEvent]:
         return self.chain.send(
             PROGRAM.activate_market(authority=market.creator.pubkey(), market=market.address), market.creator
         )
 
-    def cancel(self, market: Market) -> Landed:
+    def cancel(self, market: Market) -> Landed[ProgramEvent]:
         return self.chain.send(
             PROGRAM.cancel_market(admin=self.admin.pubkey(), market=market.address), self.admin
         )
 
-    def buy(self, market: Market, user: Keypair, outcome: bool, target_cost: int) -> Landed:
+    def buy(self, market: Market, user: Keypair, outcome: bool, target_cost: int) -> Landed[SharesBought]:
         return self.chain.send(
             PROGRAM.buy_shares(
                 user=user.pubkey(),
@@ -139,11 +140,11 @@ class World:
                 target_cost=target_cost,
             ),
             user,
-        )
+        ).telling(SharesBought)
 
     def sell(
         self, market: Market, user: Keypair, outcome: bool, shares: int, min_proceeds: int = 0
-    ) -> Landed:
+    ) -> Landed[SharesSold]:
         return self.chain.send(
             PROGRAM.sell_shares(
                 user=user.pubkey(),
@@ -154,9 +155,9 @@ class World:
                 min_proceeds=min_proceeds,
             ),
             user,
-        )
+        ).telling(SharesSold)
 
-    def resolve(self, market: Market, outcome: bool) -> Landed:
+    def resolve(self, market: Market, outcome: bool) -> Landed[ProgramEvent]:
         """A second after now, as the program demands."""
         self.chain.now += 1
         return self.chain.send(
@@ -169,7 +170,7 @@ class World:
             market.resolver,
         )
 
-    def dispute(self, market: Market) -> Landed:
+    def dispute(self, market: Market) -> Landed[ProgramEvent]:
         """A second after now, as the program demands."""
         self.chain.now += 1
         initiator = self.chain.wallet()
@@ -177,7 +178,9 @@ class World:
             PROGRAM.initiate_dispute(initiator=initiator.pubkey(), market=market.address), initiator
         )
 
-    def finalize(self, market: Market, agree: int | None = None, disagree: int | None = None) -> Landed:
+    def finalize(
+        self, market: Market, agree: int | None = None, disagree: int | None = None
+    ) -> Landed[ProgramEvent]:
         """With both counts a disputed market; with neither one whose dispute period is waited for."""
         if agree is None:
             self.chain.now += DISPUTE_PERIOD_SECONDS
@@ -191,7 +194,7 @@ class World:
             self.backend,
         )
 
-    def finalize_without_outcome(self, market: Market) -> Landed:
+    def finalize_without_outcome(self, market: Market) -> Landed[ProgramEvent]:
         """A disputed market whose dispute the votes reject."""
         return self.chain.send(
             PROGRAM.aggregate_dispute_votes(
@@ -203,18 +206,18 @@ class World:
             self.backend,
         )
 
-    def claim(self, market: Market, user: Keypair) -> Landed:
+    def claim(self, market: Market, user: Keypair) -> Landed[WinningsClaimed]:
         return self.chain.send(
             PROGRAM.claim_winnings(
                 user=user.pubkey(), market=market.address, resolver=market.resolver.pubkey()
             ),
             user,
-        )
+        ).telling(WinningsClaimed)
 
-    def withdraw(self, market: Market) -> Landed:
+    def withdraw(self, market: Market) -> Landed[LiquidityWithdrawn]:
         return self.chain.send(
             PROGRAM.withdraw_liquidity(creator=market.creator.pubkey(), market=market.address), market.creator
-        )
+        ).telling(LiquidityWithdrawn)
 
     def read(self, market: Market) -> MarketAccount:
         return self.chain.read(MarketAccount, market.address)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from solders.account import Account
 from solders.instruction import AccountMeta, Instruction
@@ -36,15 +39,17 @@ CREATED = {
 STATE = {"global_config", "market", "position"}
 """Accounts of the program's that an instruction reads, unless it makes them."""
 
+Condition = Callable[[str, idl.InstructionAccount], bool]
+
 EVERY = [(name, account) for name, accounts in ACCOUNTS.items() for account in accounts]
 
 
-def cases(*, condition: object = None) -> list[object]:
+def cases(*, condition: Condition | None = None) -> list[Any]:
     """(instruction, account) for the accounts for which `condition(instruction name, account)` holds."""
     return [
         pytest.param(name, account, id=f"{name}-{account.name}")
         for name, account in EVERY
-        if condition is None or condition(name, account)  # type: ignore[operator]
+        if condition is None or condition(name, account)
     ]
 
 
@@ -201,7 +206,7 @@ def test_what_is_made_is_made_at_its_address(
 
 @pytest.mark.parametrize(
     ("name", "account"),
-    [case for case in MADE if case.values[0] != "buy_shares"],  # type: ignore[attr-defined]
+    cases(condition=lambda name, account: name != "buy_shares" and (name, account.name) in CREATED),
 )
 def test_nothing_is_made_twice(world: World, name: str, account: idl.InstructionAccount) -> None:
     request = REQUESTS[name](world)

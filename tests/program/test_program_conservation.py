@@ -226,7 +226,7 @@ class Play:
     def _claim(self, holder: str) -> int:
         wallet = self._wallets[holder]
         before = self._lamports(wallet.pubkey())
-        amount: int = self._world.claim(self._market, wallet).event.amount
+        amount = self._world.claim(self._market, wallet).event.amount
         assert self._lamports(wallet.pubkey()) == before + amount
         return amount
 
@@ -239,7 +239,7 @@ class Play:
     def _withdraw(self) -> int:
         creator = self._market.creator.pubkey()
         before = self._lamports(creator)
-        amount = answer(lambda: int(self._world.withdraw(self._market).event.amount))
+        amount = answer(lambda: self._world.withdraw(self._market).event.amount)
         if isinstance(amount, str):
             assert amount == "InsufficientLiquidity"
             return 0

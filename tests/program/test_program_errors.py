@@ -43,8 +43,9 @@ FEES_AND_THRESHOLDS = {
 def assert_error(refused: Refused, name: str) -> None:
     """The program's number for the error, and the line that clients take its name from."""
     assert refused.code == error_code(name), refused.logs
-    message = IDL.error(error_code(name)).msg
-    ending = f". Error Code: {name}. Error Number: {error_code(name)}. Error Message: {message}."
+    error = IDL.error(error_code(name))
+    assert error is not None
+    ending = f". Error Code: {name}. Error Number: {error_code(name)}. Error Message: {error.msg}."
     assert refused.line.startswith("AnchorError ")
     assert refused.line.endswith(ending)
 
@@ -105,7 +106,7 @@ def instruction_in_state(name: str, world: World, market: Market) -> tuple[Instr
     """The instruction of that name for a market in any state, and who signs it."""
     backend, user = world.backend.pubkey(), market.resolver
     at = {"market": market.address}
-    trade = at | {"user": user.pubkey(), "protocol_fee_wallet": world.fee_wallet, "outcome": True}
+    trade = at | {"user": user.pubkey(), "protocol_fee_wallet": world.fee_wallet}
     match name:
         case "submit_proposal_vote":
             return PROGRAM.submit_proposal_vote(user=user.pubkey(), vote=True, **at), user
@@ -124,7 +125,7 @@ def instruction_in_state(name: str, world: World, market: Market) -> tuple[Instr
         case "activate_market":
             return PROGRAM.activate_market(authority=world.admin.pubkey(), **at), world.admin
         case "buy_shares":
-            return PROGRAM.buy_shares(target_cost=SOL, **trade), user
+            return PROGRAM.buy_shares(outcome=True, target_cost=SOL, **trade), user
         case "resolve_market":
             return PROGRAM.resolve_market(
                 resolver=user.pubkey(), proposed_outcome=True, ipfs_evidence_hash=EVIDENCE_CID, **at

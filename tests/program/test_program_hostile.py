@@ -10,6 +10,7 @@ from solders.pubkey import Pubkey
 from tests.program.program_chain import PROGRAM, SOL, SYSTEM_PROGRAM, Refused, error_code
 from tests.program.program_world import LIQUIDITY, Market, World
 from zmartd.chain.accounts import MarketAccount
+from zmartd.chain.events import SharesBought
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState
 
@@ -134,7 +135,7 @@ def test_two_instructions_of_one_transaction_see_each_others_effects(world: Worl
     market, user = world.market(), world.chain.wallet()
     at = {"user": user.pubkey(), "market": market.address, "protocol_fee_wallet": world.fee_wallet}
     buying = PROGRAM.buy_shares(outcome=True, target_cost=SOL, **at)
-    landed = world.chain.send([buying, buying], user)
+    landed = world.chain.send([buying, buying], user).telling(SharesBought)
     assert landed.events[0].shares > landed.events[1].shares, "the second is dearer"
     position = world.position_of(market, user)
     assert position.shares_yes == sum(bought.shares for bought in landed.events)

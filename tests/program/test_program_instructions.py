@@ -106,7 +106,7 @@ def test_update_global_config_leaves_the_times_it_is_not_given(world: World) -> 
             dispute_success_threshold=6000,
         ),
         world.admin,
-    )
+    ).telling(events.ConfigUpdated)
     assert changes(before, world.chain.read(GlobalConfig, world.config)) == {
         "protocol_fee_bps": 0,
         "resolver_reward_bps": 0,
