@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from functools import partial
-from typing import cast
+from typing import Self, cast
 
 import asyncpg
 from asyncpg import Connection
@@ -48,7 +48,7 @@ class Database:
         self._dsn = dsn
 
     @classmethod
-    async def connect(cls, settings: config.Database) -> Database:
+    async def connect(cls, settings: config.Database) -> Self:
         """Open the pool and make sure that it can be used.
 
         Raises DatabaseUnavailable or DatabaseNotReady, both saying which database and what to do.

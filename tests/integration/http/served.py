@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -40,6 +41,10 @@ class Served(TestServer):
 
     async def _make_runner(self, **options: Any) -> Runner:
         return served_by(self.app, self.app[keys.AROUND], self._settings, **options)
+
+
+Serve = Callable[[Served], Awaitable[Client]]
+"""Serves it on a port and gives a client, as the fixture `aiohttp_client` does."""
 
 
 def served_by(

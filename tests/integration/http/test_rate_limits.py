@@ -82,7 +82,7 @@ async def test_what_was_not_used_in_a_minute_is_not_missing_from_the_hour(redis:
     limiter = RateLimiter(redis, clock)
     for minute in range(1, 5):
         assert admitted(await send(limiter, LEASE + 1)) == LEASE + 1
-        used = int(await redis.get(f"rate:hour:{{{CALLER}}}"))
+        used = int(await redis.get(f"rate:hour:{{{CALLER}}}") or 0)
         assert used == (minute - 1) * (LEASE + 1) + 2 * LEASE
         await a_minute_passes(redis, clock)
 
@@ -153,7 +153,7 @@ async def test_what_was_granted_without_a_server_is_not_given_back_to_it(redis: 
     limiter.redis = redis
     clock.ahead += MINUTE_SECONDS
     await send(limiter, 1)
-    assert int(await redis.get(f"rate:hour:{{{CALLER}}}")) == LEASE
+    assert int(await redis.get(f"rate:hour:{{{CALLER}}}") or 0) == LEASE
     await nowhere.aclose()
 
 

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
 
 from tests.integration.http.contract.response_contract import hold_to_contract
-from tests.integration.http.served import Served
+from tests.integration.http.served import Client, Serve, Served
+from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
-from zmartd.config import Auth, Secret
+from zmartd.config import Auth, SharedSecret
 from zmartd.http import keys
 from zmartd.http.auth import routes as auth_routes
 from zmartd.http.auth.attempts import Attempts
@@ -37,7 +37,7 @@ from zmartd.http.middleware.chain import chain
 from zmartd.store.pool import Database
 
 SETTINGS = Auth(
-    jwt_secret=Secret("integration-tests-sign-with-this-"), domains=("zmart.example", "localhost:3000")
+    jwt_secret=SharedSecret(shared_secret("sessions")), domains=("zmart.example", "localhost:3000")
 )
 AUDIENCE = audience_of("devnet", "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
 
@@ -88,7 +88,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
 
 
 @pytest.fixture
-async def client(application: Callable[..., Served], redis: Redis, aiohttp_client: Callable) -> TestClient:
+async def client(application: Callable[..., Served], redis: Redis, aiohttp_client: Serve) -> Client:
     return await aiohttp_client(application(redis))
 
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import count
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient
 from asyncpg import Connection
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -17,9 +17,11 @@ from redis.backoff import NoBackoff
 
 from tests.integration.http.auth.conftest import SETTINGS
 from tests.integration.http.rest.database_cable import Cable, laid_cable
+from tests.integration.http.served import Client, Serve, Served
+from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd import config
-from zmartd.config import Auth, Secret
+from zmartd.config import Auth, SharedSecret
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.auth.errors import BadToken
 from zmartd.http.auth.revocations import Revocations
@@ -30,7 +32,7 @@ from zmartd.store.pool import Database
 ALICE, BOB = SigningWallet(1), SigningWallet(2)
 
 
-async def sign_in(client: TestClient, wallet: SigningWallet = ALICE) -> dict[str, str]:
+async def sign_in(client: Client, wallet: SigningWallet = ALICE) -> dict[str, str]:
     """The headers of a new session."""
     given = await (await client.get("/api/auth/nonce", params={"wallet": wallet.address})).json()
     body = {"message": given["message"], "signature": wallet.sign_base58(given["message"])}
@@ -49,7 +51,7 @@ def legacy_header(clock: FixedClock) -> dict[str, str]:
     return {"Authorization": f"Signature {fields}"}
 
 
-async def code(client: TestClient, headers: dict[str, str], path: str = "/mine") -> str | None:
+async def code(client: Client, headers: dict[str, str], path: str = "/mine") -> str | None:
     """Why a route refuses; None when it does not."""
     send = client.post if path == "/money" else client.get
     response = await send(path, headers=headers)
@@ -57,7 +59,7 @@ async def code(client: TestClient, headers: dict[str, str], path: str = "/mine")
     return None if response.status == 200 else (await response.json())["code"]
 
 
-async def test_a_session_ends_after_its_hour(client: TestClient, clock: FixedClock) -> None:
+async def test_a_session_ends_after_its_hour(client: Client, clock: FixedClock) -> None:
     headers = await sign_in(client)
     clock.now += 3_599
     assert await code(client, headers) is None
@@ -66,7 +68,7 @@ async def test_a_session_ends_after_its_hour(client: TestClient, clock: FixedClo
 
 
 async def test_a_logout_ends_the_session_on_every_daemon(
-    client: TestClient, application: Callable, redis: Redis, aiohttp_client: Callable
+    client: Client, application: Callable[..., Served], redis: Redis, aiohttp_client: Serve
 ) -> None:
     other = await aiohttp_client(application(redis))
     headers, kept = await sign_in(client), await sign_in(client)
@@ -83,7 +85,7 @@ async def revocations(database: Database) -> list[str]:
 
 
 async def test_what_was_revoked_is_forgotten_when_nothing_of_it_can_be_valid(
-    client: TestClient, database: Database, clock: FixedClock
+    client: Client, database: Database, clock: FixedClock
 ) -> None:
     headers = await sign_in(client)
     await client.post("/api/auth/logout", headers=headers)
@@ -112,9 +114,14 @@ async def test_requests_at_once_share_a_question_and_only_the_ended_session_is_r
     database_url: str, clock: FixedClock
 ) -> None:
     numbers = count()
-    database = await CountingDatabase.connect(config.Database(url=Secret(database_url), pool_size=3))
+    database = await CountingDatabase.connect(
+        config.Database(url=config.PostgresUrl(database_url), pool_size=3)
+    )
     tokens = Tokens(
-        Auth(jwt_secret=Secret("s" * 32)), "zmartd:devnet:test", clock, lambda: f"{next(numbers)}"
+        Auth(jwt_secret=SharedSecret(shared_secret("sessions"))),
+        "zmartd:devnet:test",
+        clock,
+        lambda: f"{next(numbers)}",
     )
     sessions = Sessions(tokens, Revocations(database, clock), clock)
     opened = [sessions.open(SigningWallet(number).address) for number in range(1, 21)]
@@ -142,7 +149,7 @@ async def test_requests_at_once_share_a_question_and_only_the_ended_session_is_r
 
 
 async def test_no_number_of_nonces_brings_an_ended_session_back(
-    application: Callable, aiohttp_client: Callable, tmp_path: Path
+    application: Callable[..., Served], aiohttp_client: Serve, tmp_path: Path
 ) -> None:
     async with EmbeddedValkey(tmp_path) as valkey, Redis.from_url(valkey.url) as redis:
         client = await aiohttp_client(application(redis))
@@ -155,11 +162,11 @@ async def test_no_number_of_nonces_brings_an_ended_session_back(
         for _ in range(20):
             await asyncio.gather(*(client.get("/api/auth/nonce") for _ in range(100)))
         assert await code(client, headers) == "auth_bad_token"
-        assert {key.split(b":")[1] for key in await redis.keys()} <= {b"attempts"}
+        assert {key.split(b":")[1] for key in cast(list[bytes], await redis.keys())} <= {b"attempts"}
 
 
 async def test_nothing_that_was_used_up_comes_back_when_redis_loses_everything(
-    client: TestClient, redis: Redis
+    client: Client, redis: Redis
 ) -> None:
     given = await (await client.get("/api/auth/nonce", params={"wallet": ALICE.address})).json()
     login = {"message": given["message"], "signature": ALICE.sign_base58(given["message"])}
@@ -175,7 +182,11 @@ async def test_nothing_that_was_used_up_comes_back_when_redis_loses_everything(
 
 
 async def test_a_wallet_signs_out_everywhere_at_once(
-    client: TestClient, application: Callable, redis: Redis, aiohttp_client: Callable, clock: FixedClock
+    client: Client,
+    application: Callable[..., Served],
+    redis: Redis,
+    aiohttp_client: Serve,
+    clock: FixedClock,
 ) -> None:
     ahead = FixedClock(clock.now + 4)
     other = await aiohttp_client(application(redis, ahead))
@@ -192,7 +203,7 @@ async def test_a_wallet_signs_out_everywhere_at_once(
 
 
 async def test_who_signed_out_everywhere_can_sign_in_and_do_so_again_within_the_second(
-    client: TestClient, clock: FixedClock
+    client: Client, clock: FixedClock
 ) -> None:
     for _ in range(4):
         first, second = await sign_in(client), await sign_in(client)
@@ -206,7 +217,7 @@ async def test_who_signed_out_everywhere_can_sign_in_and_do_so_again_within_the_
 
 
 async def test_signing_out_everywhere_holds_for_as_long_as_a_token_from_before(
-    client: TestClient, database: Database, clock: FixedClock
+    client: Client, database: Database, clock: FixedClock
 ) -> None:
     kept, ended = await sign_in(client, BOB), await sign_in(client)
     await client.post("/api/auth/logout-everywhere", headers=ended)
@@ -217,7 +228,7 @@ async def test_signing_out_everywhere_holds_for_as_long_as_a_token_from_before(
 
 
 async def test_a_session_is_renewed_until_its_greatest_age(
-    application: Callable, redis: Redis, aiohttp_client: Callable, clock: FixedClock
+    application: Callable[..., Served], redis: Redis, aiohttp_client: Serve, clock: FixedClock
 ) -> None:
     settings = msgspec.structs.replace(SETTINGS, session_seconds=7_000)
     client = await aiohttp_client(application(redis, settings=settings))
@@ -235,7 +246,7 @@ async def test_a_session_is_renewed_until_its_greatest_age(
     assert await code(client, await sign_in(client)) is None
 
 
-async def test_a_refresh_gives_a_new_token_for_the_old_one(client: TestClient, clock: FixedClock) -> None:
+async def test_a_refresh_gives_a_new_token_for_the_old_one(client: Client, clock: FixedClock) -> None:
     headers = await sign_in(client)
     clock.now += 3_000
     response = await client.post("/api/auth/refresh", headers=headers)
@@ -247,7 +258,7 @@ async def test_a_refresh_gives_a_new_token_for_the_old_one(client: TestClient, c
 
 
 async def test_however_often_a_session_is_renewed_one_row_remembers_it(
-    client: TestClient, database: Database
+    client: Client, database: Database
 ) -> None:
     headers = await sign_in(client)
     for _ in range(3):
@@ -258,13 +269,13 @@ async def test_however_often_a_session_is_renewed_one_row_remembers_it(
     assert [name.partition(":")[0] for name in await revocations(database)] == ["nonce", "session"]
 
 
-async def test_of_two_refreshes_with_one_token_one_succeeds(client: TestClient) -> None:
+async def test_of_two_refreshes_with_one_token_one_succeeds(client: Client) -> None:
     headers = await sign_in(client)
     responses = await asyncio.gather(*(client.post("/api/auth/refresh", headers=headers) for _ in range(4)))
     assert sorted(response.status for response in responses) == [200, 401, 401, 401]
 
 
-async def test_a_renewal_of_an_ended_session_fails_even_with_its_newest_token(client: TestClient) -> None:
+async def test_a_renewal_of_an_ended_session_fails_even_with_its_newest_token(client: Client) -> None:
     headers = await sign_in(client)
     renewed = bearer((await (await client.post("/api/auth/refresh", headers=headers)).json())["token"])
     answers = await asyncio.gather(
@@ -277,7 +288,7 @@ async def test_a_renewal_of_an_ended_session_fails_even_with_its_newest_token(cl
 
 
 @pytest.mark.parametrize("path", ["/api/auth/refresh", "/api/auth/logout", "/api/auth/logout-everywhere"])
-async def test_without_a_session_there_is_nothing_to_renew_or_end(client: TestClient, path: str) -> None:
+async def test_without_a_session_there_is_nothing_to_renew_or_end(client: Client, path: str) -> None:
     response = await client.post(path)
     assert (response.status, (await response.json())["code"]) == (401, "auth_missing")
 
@@ -293,7 +304,7 @@ async def test_without_a_session_there_is_nothing_to_renew_or_end(client: TestCl
     ],
 )
 async def test_a_bad_credential_stops_only_those_who_need_a_good_one(
-    client: TestClient, header: str, expected: str
+    client: Client, header: str, expected: str
 ) -> None:
     headers = {"Authorization": header}
     response = await client.get("/public", headers=headers)
@@ -302,13 +313,13 @@ async def test_a_bad_credential_stops_only_those_who_need_a_good_one(
     assert await code(client, headers, "/money") == expected
 
 
-async def test_the_scheme_may_be_written_in_any_case(client: TestClient) -> None:
+async def test_the_scheme_may_be_written_in_any_case(client: Client) -> None:
     token = (await sign_in(client))["Authorization"].removeprefix("Bearer ")
     assert await code(client, {"Authorization": f"bearer {token}"}) is None
 
 
 async def test_the_earlier_frontends_header_identifies_but_moves_no_money(
-    application: Callable, redis: Redis, aiohttp_client: Callable, clock: FixedClock
+    application: Callable[..., Served], redis: Redis, aiohttp_client: Serve, clock: FixedClock
 ) -> None:
     client = await aiohttp_client(application(redis, legacy=True))
     headers = legacy_header(clock)
@@ -320,13 +331,13 @@ async def test_the_earlier_frontends_header_identifies_but_moves_no_money(
 
 
 async def test_the_earlier_frontends_header_is_refused_unless_it_is_allowed(
-    client: TestClient, clock: FixedClock
+    client: Client, clock: FixedClock
 ) -> None:
     assert await code(client, legacy_header(clock)) == "auth_bad_message"
 
 
 async def test_a_sign_out_everywhere_ends_the_earlier_frontends_headers(
-    application: Callable, redis: Redis, aiohttp_client: Callable, clock: FixedClock
+    application: Callable[..., Served], redis: Redis, aiohttp_client: Serve, clock: FixedClock
 ) -> None:
     client = await aiohttp_client(application(redis, legacy=True))
     before = legacy_header(clock)
@@ -340,7 +351,7 @@ async def test_a_sign_out_everywhere_ends_the_earlier_frontends_headers(
 
 
 async def test_without_redis_people_are_recognised_and_sign_in_and_out(
-    client: TestClient, application: Callable, aiohttp_client: Callable
+    client: Client, application: Callable[..., Served], aiohttp_client: Serve
 ) -> None:
     headers = await sign_in(client)
     lost = Redis(unix_socket_path="/nonexistent/valkey.sock", retry=Retry(NoBackoff(), 0))
@@ -352,7 +363,7 @@ async def test_without_redis_people_are_recognised_and_sign_in_and_out(
 
 
 async def test_without_postgres_nobody_is_recognised_and_public_reads_go_on(
-    client: TestClient, stranded: TestClient, cable: Cable
+    client: Client, stranded: Client, cable: Cable
 ) -> None:
     headers = await sign_in(client)
     await cable.cut()
@@ -361,7 +372,7 @@ async def test_without_postgres_nobody_is_recognised_and_public_reads_go_on(
 
 
 async def test_while_postgres_says_nothing_nobody_waits_long_and_nobody_is_recognised(
-    client: TestClient, stranded: TestClient, database: Database
+    client: Client, stranded: Client, database: Database
 ) -> None:
     headers = await sign_in(client)
     async with database.service() as connection:
@@ -371,7 +382,7 @@ async def test_while_postgres_says_nothing_nobody_waits_long_and_nobody_is_recog
     assert await code(stranded, headers) is None
 
 
-async def assert_nobody_is_recognised(client: TestClient, headers: dict[str, str]) -> None:
+async def assert_nobody_is_recognised(client: Client, headers: dict[str, str]) -> None:
     response = await client.get("/public", headers=headers)
     assert (response.status, await response.json()) == (200, {"wallet": None})
     assert await code(client, headers) == "auth_unavailable"
@@ -390,10 +401,10 @@ async def cable(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 async def stranded(
-    cable: Cable, application: Callable, redis: Redis, aiohttp_client: Callable
-) -> AsyncIterator[TestClient]:
+    cable: Cable, application: Callable[..., Served], redis: Redis, aiohttp_client: Serve
+) -> AsyncIterator[Client]:
     """A daemon at the other end of `cable`, which waits long for a statement."""
-    settings = config.Database(url=Secret(cable.url), pool_size=3, statement_timeout_seconds=600)
+    settings = config.Database(url=config.PostgresUrl(cable.url), pool_size=3, statement_timeout_seconds=600)
     database = await Database.connect(settings)
     yield await aiohttp_client(application(redis, database=database))
     await database.close()

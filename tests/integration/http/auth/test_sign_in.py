@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import ClientResponse
-from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
 
+from tests.integration.http.served import Client, Serve, Served
+from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
-from zmartd.config import Auth, Secret
+from zmartd.config import Auth, SharedSecret
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.siws import SignInMessage, parse
@@ -26,17 +27,15 @@ from zmartd.store.users import User
 ALICE, BOB = SigningWallet(1), SigningWallet(2)
 
 
-async def challenge(client: TestClient, wallet: SigningWallet | None = ALICE, **query: str) -> dict[str, Any]:
+async def challenge(client: Client, wallet: SigningWallet | None = ALICE, **query: str) -> dict[str, Any]:
     if wallet is not None:
         query["wallet"] = wallet.address
     response = await client.get("/api/auth/nonce", params=query)
     assert response.status == 200
-    return await response.json()
+    return dict(await response.json())
 
 
-async def login(
-    client: TestClient, message: str, signer: SigningWallet = ALICE, **fields: str
-) -> ClientResponse:
+async def login(client: Client, message: str, signer: SigningWallet = ALICE, **fields: str) -> ClientResponse:
     body = {"message": message, "signature": signer.sign_base58(message), **fields}
     return await client.post("/api/auth/login", json=body)
 
@@ -45,9 +44,7 @@ async def refusal(response: ClientResponse) -> tuple[int, str]:
     return response.status, (await response.json())["code"]
 
 
-async def test_a_wallet_signs_what_it_is_given_and_is_signed_in(
-    client: TestClient, clock: FixedClock
-) -> None:
+async def test_a_wallet_signs_what_it_is_given_and_is_signed_in(client: Client, clock: FixedClock) -> None:
     given = await challenge(client)
     response = await login(client, given["message"])
     assert response.status == 200
@@ -66,7 +63,7 @@ async def test_a_wallet_signs_what_it_is_given_and_is_signed_in(
 
 
 async def test_the_message_to_sign_says_what_is_signed_and_for_how_long(
-    client: TestClient, clock: FixedClock
+    client: Client, clock: FixedClock
 ) -> None:
     given = await challenge(client)
     now = datetime.fromtimestamp(clock.time(), UTC)
@@ -86,21 +83,19 @@ async def test_the_message_to_sign_says_what_is_signed_and_for_how_long(
     )
 
 
-async def test_the_message_is_for_the_domain_that_was_asked_for_if_it_is_ours(client: TestClient) -> None:
+async def test_the_message_is_for_the_domain_that_was_asked_for_if_it_is_ours(client: Client) -> None:
     assert (await challenge(client, domain="localhost:3000"))["domain"] == "localhost:3000"
     assert (await challenge(client, domain="ZMART.example"))["domain"] == "zmart.example"
 
 
-async def test_a_nonce_for_a_domain_that_is_not_ours_is_refused(client: TestClient) -> None:
+async def test_a_nonce_for_a_domain_that_is_not_ours_is_refused(client: Client) -> None:
     response = await client.get("/api/auth/nonce", params={"domain": "evil.example"})
     body = await response.json()
     assert (response.status, body["code"]) == (400, "invalid_request")
     assert "domain must be one of zmart.example, localhost:3000" in json.dumps(body)
 
 
-async def test_a_client_may_write_its_own_message_around_a_nonce(
-    client: TestClient, clock: FixedClock
-) -> None:
+async def test_a_client_may_write_its_own_message_around_a_nonce(client: Client, clock: FixedClock) -> None:
     given = await challenge(client, wallet=None)
     assert "message" not in given
     message = own_message(given["nonce"], clock)
@@ -108,40 +103,42 @@ async def test_a_client_may_write_its_own_message_around_a_nonce(
 
 
 @pytest.mark.parametrize("name", ["wallet", "publicKey", "walletAddress"])
-async def test_the_wallet_may_be_named_as_clients_are_used_to(client: TestClient, name: str) -> None:
+async def test_the_wallet_may_be_named_as_clients_are_used_to(client: Client, name: str) -> None:
+    alice: dict[str, Any] = {name: ALICE.address}
+    bob: dict[str, Any] = {name: BOB.address}
     given = await challenge(client)
-    assert (await login(client, given["message"], **{name: ALICE.address})).status == 200
+    assert (await login(client, given["message"], **alice)).status == 200
     given = await challenge(client)
-    assert await refusal(await login(client, given["message"], **{name: BOB.address})) == (
+    assert await refusal(await login(client, given["message"], **bob)) == (
         401,
         "auth_bad_signature",
     )
 
 
-async def test_the_signature_may_be_in_base64(client: TestClient) -> None:
+async def test_the_signature_may_be_in_base64(client: Client) -> None:
     message = (await challenge(client))["message"]
     body = {"message": message, "signature": base64.b64encode(ALICE.sign(message)).decode()}
     assert (await client.post("/api/auth/login", json=body)).status == 200
 
 
-async def test_a_signed_message_works_once(client: TestClient) -> None:
+async def test_a_signed_message_works_once(client: Client) -> None:
     message = (await challenge(client))["message"]
     statuses = sorted(r.status for r in await asyncio.gather(*(login(client, message) for _ in range(5))))
     assert statuses == [200, 401, 401, 401, 401]
     assert await refusal(await login(client, message)) == (401, "auth_expired")
 
 
-async def test_a_nonce_that_nobody_issued_is_refused(client: TestClient, clock: FixedClock) -> None:
+async def test_a_nonce_that_nobody_issued_is_refused(client: Client, clock: FixedClock) -> None:
     assert await refusal(await login(client, own_message("0123456789abcdef", clock))) == (401, "auth_expired")
 
 
-async def test_a_nonce_is_for_the_wallet_that_asked_for_it(client: TestClient, clock: FixedClock) -> None:
+async def test_a_nonce_is_for_the_wallet_that_asked_for_it(client: Client, clock: FixedClock) -> None:
     given = await challenge(client, wallet=BOB)
     response = await login(client, own_message(given["nonce"], clock))
     assert await refusal(response) == (401, "auth_expired")
 
 
-async def test_a_nonce_is_good_for_five_minutes(client: TestClient, clock: FixedClock) -> None:
+async def test_a_nonce_is_good_for_five_minutes(client: Client, clock: FixedClock) -> None:
     first, second = await challenge(client), await challenge(client)
     clock.now += 299
     assert (await login(client, own_message(first["nonce"], clock))).status == 200
@@ -150,7 +147,7 @@ async def test_a_nonce_is_good_for_five_minutes(client: TestClient, clock: Fixed
     assert await refusal(response) == (401, "auth_expired")
 
 
-async def test_a_nonce_cannot_be_made_younger_or_another_ones(client: TestClient, clock: FixedClock) -> None:
+async def test_a_nonce_cannot_be_made_younger_or_another_ones(client: Client, clock: FixedClock) -> None:
     nonce = (await challenge(client, wallet=BOB))["nonce"]
     random, issued_at, code = nonce[:-40], nonce[-40:-32], nonce[-32:]
     for forged in (
@@ -168,7 +165,10 @@ async def test_a_nonce_is_nothing_to_another_cluster_or_after_its_secret_is_gone
     database: Database, clock: FixedClock
 ) -> None:
     def nonces(secret: str, previous: str = "", audience: str = "zmartd:devnet:program") -> Nonces:
-        settings = Auth(jwt_secret=Secret(secret * 32), jwt_secret_previous=Secret(previous * 32))
+        settings = Auth(
+            jwt_secret=SharedSecret(shared_secret(secret)),
+            jwt_secret_previous=SharedSecret(previous and shared_secret(previous)),
+        )
         return Nonces(settings, audience, Revocations(database, clock), clock, lambda: "random")
 
     nonce = nonces("a").issue(ALICE.address)
@@ -179,7 +179,7 @@ async def test_a_nonce_is_nothing_to_another_cluster_or_after_its_secret_is_gone
 
 
 async def test_only_a_sign_in_leaves_something_behind(
-    client: TestClient, database: Database, redis: Redis, clock: FixedClock
+    client: Client, database: Database, redis: Redis, clock: FixedClock
 ) -> None:
     for _ in range(50):
         message = (await challenge(client))["message"]
@@ -192,7 +192,7 @@ async def test_only_a_sign_in_leaves_something_behind(
         assert await connection.fetchval("select count(*) from revocations") == 1
 
 
-async def test_the_signature_of_another_wallet_is_refused_and_costs_no_nonce(client: TestClient) -> None:
+async def test_the_signature_of_another_wallet_is_refused_and_costs_no_nonce(client: Client) -> None:
     message = (await challenge(client))["message"]
     assert await refusal(await login(client, message, signer=BOB)) == (401, "auth_bad_signature")
     assert (await login(client, message)).status == 200
@@ -212,7 +212,7 @@ async def test_the_signature_of_another_wallet_is_refused_and_costs_no_nonce(cli
     ],
 )
 async def test_a_message_for_somewhere_or_sometime_else_is_refused(
-    client: TestClient, clock: FixedClock, changes: dict[str, Any], code: str
+    client: Client, clock: FixedClock, changes: dict[str, Any], code: str
 ) -> None:
     given = await challenge(client)
     now = datetime.fromtimestamp(clock.time(), UTC)
@@ -236,7 +236,7 @@ async def test_a_message_for_somewhere_or_sometime_else_is_refused(
     ],
 )
 async def test_what_a_message_may_leave_open_or_say_otherwise_is_accepted(
-    client: TestClient, clock: FixedClock, changes: dict[str, Any]
+    client: Client, clock: FixedClock, changes: dict[str, Any]
 ) -> None:
     given = await challenge(client)
     now = datetime.fromtimestamp(clock.time(), UTC)
@@ -247,7 +247,7 @@ async def test_what_a_message_may_leave_open_or_say_otherwise_is_accepted(
     assert (await login(client, message.text())).status == 200
 
 
-async def test_a_text_that_says_no_wallet_needs_the_wallet_beside_it(client: TestClient) -> None:
+async def test_a_text_that_says_no_wallet_needs_the_wallet_beside_it(client: Client) -> None:
     assert await refusal(await login(client, "let me in")) == (400, "invalid_request")
     response = await login(client, "let me in", wallet=ALICE.address)
     assert await refusal(response) == (401, "auth_bad_message")
@@ -264,12 +264,12 @@ async def test_a_text_that_says_no_wallet_needs_the_wallet_beside_it(client: Tes
         b"[" * 9_000,
     ],
 )
-async def test_a_malformed_request_is_told_so(client: TestClient, body: bytes) -> None:
+async def test_a_malformed_request_is_told_so(client: Client, body: bytes) -> None:
     response = await client.post("/api/auth/login", data=body, headers={"Content-Type": "application/json"})
     assert response.status == 400
 
 
-async def test_an_address_may_try_so_often_a_minute(client: TestClient, redis: Redis) -> None:
+async def test_an_address_may_try_so_often_a_minute(client: Client, redis: Redis) -> None:
     async def attempt(address: str) -> ClientResponse:
         body = {"message": "x", "signature": "x", "wallet": ALICE.address}
         return await client.post("/api/auth/login", json=body, headers={"X-Forwarded-For": address})
@@ -285,7 +285,7 @@ async def test_an_address_may_try_so_often_a_minute(client: TestClient, redis: R
     assert (await attempt("198.51.100.1")).status == 401
 
 
-async def test_nobody_but_its_owner_can_use_up_a_wallets_attempts(client: TestClient) -> None:
+async def test_nobody_but_its_owner_can_use_up_a_wallets_attempts(client: Client) -> None:
     message = (await challenge(client))["message"]
     for _ in range(15):
         assert (await login(client, message, signer=BOB)).status == 401
@@ -299,7 +299,7 @@ async def test_nobody_but_its_owner_can_use_up_a_wallets_attempts(client: TestCl
 
 
 async def test_two_daemons_share_nonces_and_sessions(
-    client: TestClient, application: Callable, redis: Redis, aiohttp_client: Callable
+    client: Client, application: Callable[..., Served], redis: Redis, aiohttp_client: Serve
 ) -> None:
     other = await aiohttp_client(application(redis))
     message = (await challenge(client))["message"]
@@ -327,7 +327,7 @@ async def backdate(database: Database) -> None:
         await connection.execute("update users set last_seen_at = now() - interval '1 day', bio = 'Hello.'")
 
 
-async def test_whoever_signs_in_has_a_profile_that_says_when(client: TestClient, database: Database) -> None:
+async def test_whoever_signs_in_has_a_profile_that_says_when(client: Client, database: Database) -> None:
     assert await profile(database) is None
     await login(client, (await challenge(client))["message"])
     first = await profile(database)
@@ -347,7 +347,7 @@ async def test_whoever_signs_in_has_a_profile_that_says_when(client: TestClient,
     assert renewed.last_seen_at > second.last_seen_at
 
 
-async def test_who_is_not_signed_in_gets_no_profile(client: TestClient, database: Database) -> None:
+async def test_who_is_not_signed_in_gets_no_profile(client: Client, database: Database) -> None:
     message = (await challenge(client))["message"]
     body = {"message": message, "signature": BOB.sign_base58(message)}
     assert (await client.post("/api/auth/login", json=body)).status == 401
@@ -355,7 +355,7 @@ async def test_who_is_not_signed_in_gets_no_profile(client: TestClient, database
 
 
 async def test_a_profile_that_somebody_else_is_changing_keeps_nobody_from_signing_in(
-    client: TestClient, database: Database
+    client: Client, database: Database
 ) -> None:
     await login(client, (await challenge(client))["message"])
     message = (await challenge(client))["message"]

@@ -5,13 +5,13 @@ import json
 import re
 
 from aiohttp import ClientResponse
-from aiohttp.test_utils import TestClient
 
 from tests.integration.http.rest.rest_api import Api
+from tests.integration.http.served import Client
 from zmartd.http.docs import CONTENT_SECURITY_POLICY, SWAGGER_UI
 
 
-async def fetch(client: TestClient, path: str, **headers: str) -> tuple[ClientResponse, str]:
+async def fetch(client: Client, path: str, **headers: str) -> tuple[ClientResponse, str]:
     response = await client.get(path, headers=headers)
     return response, await response.text()
 

@@ -17,7 +17,8 @@ from solders.keypair import Keypair
 from solders.transaction import Transaction
 
 from tests.integration.http.contract.response_contract import hold_to_contract
-from tests.integration.http.served import Served
+from tests.integration.http.served import Client, Served
+from tests.shared_secrets import shared_secret
 from zmartd.chain.codec import Codec
 from zmartd.chain.idl import Idl, default_idl
 from zmartd.chain.program import Program
@@ -25,7 +26,17 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config import Auth, Helius, Markets, RateLimits, Realtime, Secret, Server, Transactions, Voting
+from zmartd.config import (
+    Auth,
+    Helius,
+    Markets,
+    RateLimits,
+    Realtime,
+    Server,
+    SharedSecret,
+    Transactions,
+    Voting,
+)
 from zmartd.daemon import API_PLACES
 from zmartd.http import keys
 from zmartd.http.app import setup
@@ -76,8 +87,9 @@ PLENTY = RateLimits(
 FREE_VOTES = Voting(proposal_min_balance_lamports=0)
 """Votes on proposals that need no balance, so no chain either."""
 
+AUTHORIZATION, HMAC_KEY = shared_secret("authorization"), shared_secret("hmac key")
 WEBHOOK = Helius(
-    authorization=Secret("registered-value"), hmac_secret=Secret("relay-key"), max_body_bytes=200_000
+    authorization=SharedSecret(AUTHORIZATION), hmac_secret=SharedSecret(HMAC_KEY), max_body_bytes=200_000
 )
 
 MAX_PENDING_MARKETS = 5
@@ -95,7 +107,7 @@ class Answer(Struct, frozen=True):
 class Caller(Struct, frozen=True):
     """Somebody who calls the API: signed in when there is a wallet."""
 
-    client: TestClient
+    client: Client
     wallet: Keypair | None = None
     token: str | None = None
 
@@ -139,8 +151,8 @@ class Caller(Struct, frozen=True):
 class Api(Struct, frozen=True):
     """A running REST API and what stands behind it."""
 
-    client: TestClient
-    operators_client: TestClient
+    client: Client
+    operators_client: Client
     database: Database
     indexer: Indexer
     fetcher: Fetcher
@@ -188,7 +200,11 @@ async def running_api(
         present = Present(rpc.chain_time, clock)
         fetcher = Fetcher(rpc, indexer, parse, present)
         inbox = Inbox(database, indexer, parse, clock, present)
-        auth = Auth(jwt_secret=Secret("s" * 32), domains=("localhost:4000",), legacy_signature_header=legacy)
+        auth = Auth(
+            jwt_secret=SharedSecret(shared_secret("sessions")),
+            domains=("localhost:4000",),
+            legacy_signature_header=legacy,
+        )
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)

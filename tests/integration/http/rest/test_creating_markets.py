@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.integration.http.rest.rest_api import MAX_PENDING_MARKETS
-from tests.integration.http.rest.rest_stage import BOB, CREATOR, PROGRAM, PROPOSAL, SOL, Stage
+from tests.integration.http.rest.rest_api import MAX_PENDING_MARKETS, PROGRAM
+from tests.integration.http.rest.rest_stage import BOB, CREATOR, PROPOSAL, SOL, Stage
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B
 

@@ -272,7 +272,8 @@ async def test_pages_of_activity_make_the_whole_also_where_much_happened_at_once
     assert len(whole) == 12
     assert [one["time"] for one in whole] == sorted((one["time"] for one in whole), reverse=True)
 
-    pages, cursor = [], {}
+    pages: list[dict[str, Any]] = []
+    cursor: dict[str, str] | None = {}
     while cursor is not None:
         answer = await api.anybody.get("/api/markets/activity", limit=5, **cursor)
         pages += answer.body["activities"]

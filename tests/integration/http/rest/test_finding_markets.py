@@ -120,7 +120,8 @@ async def test_pages_that_follow_each_other_make_the_whole_list(api: Api, sort: 
     whole = (await api.anybody.get("/api/markets", limit=100, **query)).body
     assert (whole["count"], whole["next_cursor"], len(whole["markets"])) == (13, None, 13)
 
-    pages, cursor = [], {}
+    pages: list[dict[str, Any]] = []
+    cursor: dict[str, str] | None = {}
     while cursor is not None:
         answer = await api.anybody.get("/api/markets", limit=4, **query, **cursor)
         pages += answer.body["markets"]
@@ -200,7 +201,9 @@ async def test_markets_that_appear_between_two_pages_neither_hide_nor_repeat_oth
 
     for age in range(20):
         await seed(api, f"old {age}", **born(age * 10))
-    walked, cursor, pages = [], {}, 0
+    walked: list[str] = []
+    cursor: dict[str, str] | None = {}
+    pages = 0
     while cursor is not None:
         answer = await api.anybody.get("/api/markets", limit=3, **cursor)
         walked += [market["id"] for market in answer.body["markets"]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from tests.integration.http.rest.database_cable import Cable
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.http.rest.rest_stage import Stage
@@ -9,7 +11,7 @@ from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.store.pool import Database
 
 
-async def settled_health(api: Api) -> tuple[int, dict[str, object]]:
+async def settled_health(api: Api) -> tuple[int, dict[str, Any]]:
     """The operator's first report in which every dependency has been probed."""
     while True:
         answer = await api.operator.get("/health")

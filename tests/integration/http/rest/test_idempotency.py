@@ -43,7 +43,7 @@ async def say(
 
 async def comments(api: Api) -> int:
     async with api.database.service() as connection:
-        return await connection.fetchval("select count(*) from discussions")
+        return int(await connection.fetchval("select count(*) from discussions"))
 
 
 async def test_the_same_request_gets_the_same_answer_and_does_nothing(api: Api, market_id: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from solders.keypair import Keypair
 
-from tests.integration.http.rest.rest_api import Api, Caller, running_api
+from tests.integration.http.rest.rest_api import AUTHORIZATION, Api, Caller, running_api
 from zmartd.config import RateLimits
 from zmartd.http.auth import routes as auth
 from zmartd.http.middleware.rate_limit import SIGN_IN_PATHS
@@ -70,7 +70,7 @@ async def test_what_is_for_machines_is_never_refused(limited: Api) -> None:
         assert (await limited.anybody.get("/api/markets")).status in {200, 429}
         assert (await limited.client.get("/health")).status == 200
         delivered = await limited.client.post(
-            "/helius/webhook", data=b"[]", headers={"Authorization": "registered-value"}
+            "/helius/webhook", data=b"[]", headers={"Authorization": AUTHORIZATION}
         )
         assert delivered.status == 200
         assert "RateLimit-Limit" not in delivered.headers

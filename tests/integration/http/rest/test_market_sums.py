@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from solders.keypair import Keypair
@@ -82,7 +83,8 @@ async def test_pages_of_holders_make_the_whole_without_telling_wallets_to_anybod
     whole = (await api.anybody.get(path, limit=100)).body["holders"]
     assert len(whole) == 14
 
-    pages, cursor = [], {}
+    pages: list[dict[str, Any]] = []
+    cursor: dict[str, str] | None = {}
     while cursor is not None:
         answer = await api.anybody.get(path, limit=3, **cursor)
         pages += answer.body["holders"]

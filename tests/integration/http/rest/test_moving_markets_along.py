@@ -2,19 +2,12 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 from solders.keypair import Keypair
 
-from tests.integration.http.rest.rest_stage import (
-    ALICE,
-    AUTHORITY,
-    BOB,
-    CREATOR,
-    PROGRAM,
-    SOL,
-    Stage,
-    running_stage,
-)
+from tests.integration.http.rest.rest_api import PROGRAM
+from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATOR, SOL, Stage, running_stage
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.config import Voting
 from zmartd.market.lifecycle import MarketState
@@ -44,8 +37,8 @@ async def finalize(stage: Stage, market_id: str) -> None:
     await stage.as_authority(PROGRAM.finalize_market(backend_authority=AUTHORITY.pubkey(), market=market))
 
 
-async def shown(stage: Stage, market_id: str) -> dict[str, object]:
-    return (await stage.api.anybody.get(f"/api/markets/{market_id}")).body
+async def shown(stage: Stage, market_id: str) -> dict[str, Any]:
+    return dict((await stage.api.anybody.get(f"/api/markets/{market_id}")).body)
 
 
 async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage) -> None:

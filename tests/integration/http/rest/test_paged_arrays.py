@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import hdrs
 from solders.keypair import Keypair
+from yarl import URL
 
 from tests.integration.http.rest.rest_api import Api, Caller
 from tests.integration.store.rows import (
@@ -51,7 +52,7 @@ async def pages(caller: Caller, path: str, limit: int) -> list[list[dict[str, An
         found.append(await response.json())
         following = response.links.get("next")
         assert ("X-Next-Cursor" in response.headers) == (following is not None)
-        link = None if following is None else following["url"].path_qs  # type: ignore[union-attr]
+        link = None if following is None else URL(following["url"]).path_qs
     return found
 
 

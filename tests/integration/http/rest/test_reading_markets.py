@@ -8,6 +8,7 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.database_cable import Cable
 from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import Story, whole_life
+from zmartd.chain.events import SharesBought
 from zmartd.market import ids
 from zmartd.market.lmsr import SCALE
 
@@ -194,10 +195,9 @@ async def test_trades_show_whole_wallets_only_to_who_signed_in(api: Api) -> None
 async def test_trades_are_told_newest_first_as_the_program_told_them(api: Api) -> None:
     story = traded_market(trades=1)
     market_id = await told(api, story)
-    (transaction,) = [
-        one for one in story.transactions if type(one.events[0].event).__name__ == "SharesBought"
-    ]
+    (transaction,) = [one for one in story.transactions if isinstance(one.events[0].event, SharesBought)]
     event = transaction.events[0].event
+    assert isinstance(event, SharesBought)
     fees = story.fees
 
     answer = await api.as_wallet(WALLET).get(f"/api/markets/{market_id}/trades")

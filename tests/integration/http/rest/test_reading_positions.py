@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import Api
@@ -19,10 +21,10 @@ def one_trader(seed: int = 1) -> Story:
     return story
 
 
-async def own_positions(api: Api) -> list[dict[str, object]]:
+async def own_positions(api: Api) -> list[dict[str, Any]]:
     answer = await api.as_wallet(WALLET).get(f"/api/users/{WALLET.pubkey()}/positions")
     assert answer.status == 200, answer.body
-    return answer.body
+    return list(answer.body)
 
 
 async def test_positions_are_for_the_eyes_of_their_wallet_only(api: Api) -> None:

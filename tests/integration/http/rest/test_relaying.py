@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from solders.hash import Hash
+from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import node_before
-from tests.integration.http.rest.rest_api import Answer, running_api
-from tests.integration.http.rest.rest_stage import ALICE, BOB, PROGRAM, SOL, Stage
+from tests.integration.http.rest.rest_api import PROGRAM, Answer, running_api
+from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, Stage
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.sender import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
@@ -28,7 +29,7 @@ from zmartd.store.pool import Database
 PATIENT_SECONDS = 10
 
 
-def buy(market_id: str, wallet: Keypair, target_cost: int = SOL) -> list[object]:
+def buy(market_id: str, wallet: Keypair, target_cost: int = SOL) -> list[Instruction]:
     market = PROGRAM.pdas.market(bytes.fromhex(market_id))
     return [
         *compute_budget(100_000),

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.http.rest.rest_stage import ALICE, BOB, PROGRAM, SOL, TREASURY, Stage
+from tests.integration.http.rest.rest_api import PROGRAM
+from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, TREASURY, Stage
 from zmartd.market.lmsr import SCALE
 
 

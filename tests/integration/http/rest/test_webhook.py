@@ -8,14 +8,15 @@ import msgspec
 import pytest
 
 from tests.integration.http.rest.database_cable import Cable
-from tests.integration.http.rest.rest_api import Api
+from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api
+from tests.shared_secrets import shared_secret
 
 BODY = b'[{"slot": 1}, {"slot": 2}]'
-REGISTERED = {"Authorization": "registered-value"}
+REGISTERED = {"Authorization": AUTHORIZATION}
 
 
-def signed(body: bytes, key: bytes = b"relay-key") -> dict[str, str]:
-    return {"x-helius-signature": hmac.new(key, body, hashlib.sha256).hexdigest()}
+def signed(body: bytes, key: str = HMAC_KEY) -> dict[str, str]:
+    return {"x-helius-signature": hmac.new(key.encode(), body, hashlib.sha256).hexdigest()}
 
 
 async def deliver(api: Api, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
@@ -30,7 +31,7 @@ async def inbox(api: Api) -> list[bytes]:
 
 @pytest.mark.parametrize(
     "headers",
-    [REGISTERED, {"Authorization": "Bearer registered-value"}, signed(BODY)],
+    [REGISTERED, {"Authorization": f"Bearer {AUTHORIZATION}"}, signed(BODY)],
 )
 async def test_an_authentic_delivery_is_committed_before_it_is_acknowledged(
     api: Api, headers: dict[str, str]
@@ -43,9 +44,9 @@ async def test_an_authentic_delivery_is_committed_before_it_is_acknowledged(
     "headers",
     [
         {},
-        {"Authorization": "another-value"},
+        {"Authorization": shared_secret("another")},
         {"Authorization": ""},
-        signed(BODY, key=b"another-key"),
+        signed(BODY, key=shared_secret("another")),
         signed(BODY + b" "),
         {"x-helius-signature": ""},
     ],

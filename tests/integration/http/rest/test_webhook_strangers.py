@@ -8,35 +8,35 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 
-from tests.integration.http.rest.rest_api import Api, running_api
-from zmartd.config import ConfigError, Helius, RateLimits, Secret
+from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, running_api
+from zmartd.config import ConfigError, Helius, RateLimits, SharedSecret
 from zmartd.http import keys
 from zmartd.http.body_memory import FREE_BYTES
 from zmartd.http.client_address import IPV6_NETWORK_BITS
 from zmartd.http.deliveries import Deliveries, Refusals
 from zmartd.store.pool import Database
 
-AUTHORIZATION, KEY = "registered-value", b"relay-key"
 PER_MINUTE = 4
 LARGEST = 4 * FREE_BYTES
 SETTINGS = Helius(
-    authorization=Secret(AUTHORIZATION),
-    hmac_secret=Secret(KEY.decode()),
+    authorization=SharedSecret(AUTHORIZATION),
+    hmac_secret=SharedSecret(HMAC_KEY),
     max_body_bytes=LARGEST,
     unproven_bytes=2 * LARGEST,
     unproven_seconds=60.0,
 )
-PLAIN = Helius(authorization=Secret(AUTHORIZATION), max_body_bytes=LARGEST)
+PLAIN = Helius(authorization=SharedSecret(AUTHORIZATION), max_body_bytes=LARGEST)
 LIMITS = RateLimits(refused_deliveries_per_minute=PER_MINUTE)
 ANSWER_SECONDS = 30
 """Far more than an answer takes, far less than a body of SETTINGS may."""
 
 
 def signature_of(body: bytes) -> str:
-    return hmac.new(KEY, body, hashlib.sha256).hexdigest()
+    return hmac.new(HMAC_KEY.encode(), body, hashlib.sha256).hexdigest()
 
 
 @asynccontextmanager
@@ -113,9 +113,7 @@ async def test_of_150_guesses_few_are_told_that_they_are_wrong(database: Databas
         bodies = {len(await answer.read()) for answer in answers[few:]}
         assert len(bodies) <= 2  # the seconds to wait have one digit or two
         assert max(bodies) < 300
-        right = await api.client.post(
-            "/helius/webhook", data=b"[]", headers={"Authorization": "registered-value"}
-        )
+        right = await api.client.post("/helius/webhook", data=b"[]", headers={"Authorization": AUTHORIZATION})
         assert right.status == 200
 
 
@@ -150,7 +148,7 @@ async def test_neither_a_forged_header_nor_a_network_full_of_addresses_is_more_t
 async def test_without_an_hmac_key_no_byte_of_a_strangers_body_is_waited_for(
     database: Database, redis_url: str, signature: str | None
 ) -> None:
-    headers = {} if signature is None else {"x_helius_signature": signature}
+    headers: dict[str, Any] = {} if signature is None else {"x_helius_signature": signature}
     async with running(database, redis_url, PLAIN) as api:
         for _ in range(2):
             async with Sender(api) as stranger:
@@ -244,7 +242,7 @@ async def test_who_declares_a_body_and_sends_none_takes_no_memory(api: Api) -> N
 async def test_a_body_that_comes_too_slowly_is_given_up_and_counts_as_refused(
     database: Database, redis_url: str
 ) -> None:
-    quick = Helius(hmac_secret=Secret(KEY.decode()), max_body_bytes=LARGEST, unproven_seconds=0.05)
+    quick = Helius(hmac_secret=SharedSecret(HMAC_KEY), max_body_bytes=LARGEST, unproven_seconds=0.05)
     async with running(database, redis_url, quick) as api:
         statuses = []
         for _ in range(PER_MINUTE + 2):
@@ -311,9 +309,8 @@ async def test_a_signed_body_is_verified_as_it_was_sent_and_decompressed_only_th
 
 def test_memory_that_the_largest_delivery_does_not_fit_into_is_refused_at_start() -> None:
     nothing_counted = Refusals(None, 1)
+    signed, plain = SharedSecret(HMAC_KEY), SharedSecret(AUTHORIZATION)
     with pytest.raises(ConfigError, match=r"helius\.unproven_bytes: .* set it to 2000 or more"):
-        Deliveries(
-            Helius(hmac_secret=Secret("key"), max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted
-        )
-    Deliveries(Helius(authorization=Secret("a"), max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted)
-    Deliveries(Helius(hmac_secret=Secret("key")), nothing_counted)
+        Deliveries(Helius(hmac_secret=signed, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted)
+    Deliveries(Helius(authorization=plain, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted)
+    Deliveries(Helius(hmac_secret=signed), nothing_counted)

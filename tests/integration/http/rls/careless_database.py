@@ -66,9 +66,9 @@ class CarelessDatabase(Database):
     @asynccontextmanager
     async def _careless(self, transaction: AbstractAsyncContextManager[Connection]) -> AsyncIterator[Any]:
         async with transaction as connection:
-            yield CarelessConnection(connection, self._forget)
+            yield CarelessConnection(connection, self._forget_where)
 
-    def _forget(self, statement: str) -> str:
+    def _forget_where(self, statement: str) -> str:
         careless = without_where(statement)
         self.forgotten += careless != statement
         return careless

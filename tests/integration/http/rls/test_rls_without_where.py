@@ -206,7 +206,8 @@ async def test_without_rls_such_a_write_would_touch_what_is_another_s(
 async def comments(database: Database) -> dict[str, str | None]:
     """What each wallet's comment says."""
     async with database.service() as connection:
-        return dict(await connection.fetch("select user_wallet, content from discussions"))
+        rows = await connection.fetch("select user_wallet, content from discussions")
+    return {row["user_wallet"]: row["content"] for row in rows}
 
 
 async def test_rls_alone_lets_a_wallet_that_deletes_every_comment_delete_only_its_own(

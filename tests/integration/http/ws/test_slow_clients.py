@@ -6,16 +6,16 @@ import socket
 import struct
 from itertools import count
 
-from aiohttp.test_utils import TestClient
 from prometheus_client import REGISTRY
 
+from tests.integration.http.served import Client
 from tests.integration.http.ws.websocket_daemon import MARKET, StartDaemon, eventually, trade
 from zmartd.config import Realtime
 
 NOTE = "x" * 50_000
 
 
-async def raw_websocket(client: TestClient) -> socket.socket:
+async def raw_websocket(client: Client) -> socket.socket:
     """A connection that reads only what it is told to, through a small buffer."""
     loop = asyncio.get_running_loop()
     sock = socket.socket()
@@ -87,4 +87,4 @@ async def _close_code(sock: socket.socket) -> int:
         while chunk := await loop.sock_recv(sock, 1_000_000):
             data += chunk
     (code,) = struct.unpack_from("!H", data, data.rindex(b"too slow") - 2)
-    return code
+    return int(code)

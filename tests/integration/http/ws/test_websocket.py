@@ -12,6 +12,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 from tests.integration.http.rest.database_cable import laid_cable
 from tests.integration.http.ws.websocket_daemon import (
     ADDRESS,
+    AUTH,
     MARKET,
     TRADER,
     Daemon,
@@ -21,7 +22,7 @@ from tests.integration.http.ws.websocket_daemon import (
     trade,
 )
 from zmartd import config
-from zmartd.config import Auth, Realtime, Secret
+from zmartd.config import Auth, Realtime
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.ws.signed_in import INTERVAL_SECONDS, KNOWN_FOR_SECONDS
 from zmartd.store.pool import Database
@@ -31,12 +32,12 @@ VERSIONS = count(1)
 
 
 async def frame(socket: ClientWebSocketResponse) -> dict[str, Any]:
-    return await socket.receive_json(timeout=10)
+    return dict(await socket.receive_json(timeout=10))
 
 
 async def connect(daemon: Daemon, path: str = "/ws", **options: Any) -> ClientWebSocketResponse:
     """A connection that has been welcomed."""
-    socket = await daemon.client.ws_connect(path, **options)
+    socket: ClientWebSocketResponse = await daemon.client.ws_connect(path, **options)
     assert (await frame(socket))["type"] == "welcome"
     return socket
 
@@ -250,9 +251,9 @@ async def test_a_bad_token_does_not_cost_the_public_frames(daemon: Daemon) -> No
     [({"token_seconds": 1}, "auth_expired"), ({"session_seconds": 1}, "auth_session_over")],
 )
 async def test_when_its_time_is_over_a_session_ends_on_open_sockets(
-    start: StartDaemon, seconds: dict[str, int], code: str
+    start: StartDaemon, seconds: dict[str, Any], code: str
 ) -> None:
-    daemon = await start(auth=Auth(jwt_secret=Secret("s" * 32), **seconds))
+    daemon = await start(auth=Auth(jwt_secret=AUTH.jwt_secret, **seconds))
     token, _ = daemon.sessions.open(TRADER)
     socket = await connect(daemon, f"/ws?token={token}")
     await socket.send_json({"action": "subscribe", "market_id": MARKET})
@@ -278,7 +279,7 @@ async def trader_shown(daemon: Daemon, socket: ClientWebSocketResponse) -> str:
     await daemon.bus.publish([trade(next(VERSIONS))])
     answer = await frame(socket)
     assert answer["type"] == "trade"
-    return answer["data"]["trader"]
+    return str(answer["data"]["trader"])
 
 
 async def test_a_session_that_is_signed_out_ends_on_open_sockets_of_every_daemon(start: StartDaemon) -> None:
@@ -338,7 +339,7 @@ async def test_while_nobody_knows_who_is_signed_in_wallets_are_shortened(
     start: StartDaemon, database_url: str, tmp_path: Path
 ) -> None:
     async with laid_cable(database_url, tmp_path) as cable:
-        reached = await Database.connect(config.Database(url=Secret(cable.url), pool_size=3))
+        reached = await Database.connect(config.Database(url=config.PostgresUrl(cable.url), pool_size=3))
         daemon = await start(database=reached)
         socket = await signed_in(daemon, daemon.sessions.open(TRADER)[0])
         assert await trader_shown(daemon, socket) == TRADER

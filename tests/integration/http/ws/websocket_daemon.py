@@ -15,9 +15,10 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from tests.integration.http.contract.response_contract import hold_to_contract
-from tests.integration.http.served import Served
+from tests.integration.http.served import Client, Served
+from tests.shared_secrets import shared_secret
 from zmartd.clock import Clock, SystemClock
-from zmartd.config import Auth, Realtime, Secret
+from zmartd.config import Auth, Realtime, SharedSecret
 from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator
 from zmartd.http.auth.revocations import Revocations
@@ -41,14 +42,14 @@ TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 LIMITS = Realtime(max_connections_per_ip=20, max_subscriptions=3)
-AUTH = Auth(jwt_secret=Secret("s" * 32))
+AUTH = Auth(jwt_secret=SharedSecret(shared_secret("sessions")))
 SYSTEM_CLOCK = SystemClock()
 
 
 class Daemon(Struct):
     """One daemon and a client for it."""
 
-    client: TestClient
+    client: Client
     bus: Bus
     sessions: Sessions
 
