@@ -197,7 +197,9 @@ def _program(image: _Image, entry: int) -> bytes:
         (".rel.dyn", SectionKind.RELOCATIONS, loaded, relocations_at, end, 4, 0, elf.RELOCATION.size),
     ]
     section_names, section_name_at = _string_table([*(name for name, *_ in sections), ".shstrtab"])
-    sections.append((".shstrtab", SectionKind.STRINGS, 0, end, end + len(section_names), 0, 0, 0))
+    sections.append(
+        (".shstrtab", SectionKind.STRINGS, SectionFlag(0), end, end + len(section_names), 0, 0, 0)
+    )
     out += section_names
     sections_at = len(out)
     out += bytes(elf.SECTION_HEADER.size)

@@ -72,7 +72,7 @@ async def test_anchor_creates_a_market_votes_and_reads_both_back(tmp_path: Path,
         tmp_path / "localnet", rpc_port=0, slot_milliseconds=50, programs={PROGRAM_ID: PROGRAM_FILE}
     )
     async with running(settings) as endpoints:
-        seen = json.loads(await run_node(script, endpoints.rpc_url, str(IDL_FILE), PROGRAM_ID))
+        seen = json.loads(await run_node(str(script), endpoints.rpc_url, str(IDL_FILE), PROGRAM_ID))
         async with AsyncClient(endpoints.rpc_url, commitment=Confirmed) as client:
             account = (await client.get_account_info(Pubkey.from_string(seen["market"]))).value
     assert account is not None
