@@ -327,7 +327,7 @@ class RateLimits(Struct, frozen=True, kw_only=True):
     ] = 600
     signed_in_ip_per_hour: Annotated[Count, _is("the same in an hour")] = 12_000
     comments_per_hour: Annotated[
-        Count, _is("the most comments that all wallets of one address, or IPv6 /64, post in an hour")
+        Count, _is("the most comments that one wallet posts in an hour, and all of one address, or IPv6 /64")
     ] = 60
     kept_answers_per_hour: Annotated[
         Count,

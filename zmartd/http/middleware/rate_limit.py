@@ -28,9 +28,10 @@ class RateLimit:
 
     A signed-in wallet has an account of its own, and shares one with all the wallets that sign in from its
     address: keys cost nothing, addresses do. What leaves something behind, a comment or a kept answer,
-    counts on accounts of the address as well. All others count on the account of anonymous callers of their
-    address, and so does signing in, with whatever token: one free key must not pay for the next. Paths in
-    `exempt` are for machines. Preflights are the browser's, not the caller's.
+    counts on accounts of the address as well, comments on one of the wallet, too. All others count on the
+    account of anonymous callers of their address, and so does signing in, with whatever token: one free key
+    must not pay for the next. Paths in `exempt` are for machines. Preflights are the browser's, not the
+    caller's.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class RateLimit:
         resource = request.match_info.route.resource
         if request.method == hdrs.METH_POST and resource is not None and resource.canonical in self._comments:
             yield f"comments:{client}", self._of_comments
+            yield f"comments:{request[IDENTITY].caller.wallet}", self._of_comments
 
 
 def tell(headers: CIMultiDict[str], standing: Standing) -> None:

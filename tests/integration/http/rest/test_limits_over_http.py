@@ -181,6 +181,20 @@ async def test_keys_without_number_write_no_more_comments_than_their_address_may
     assert (await wallets(limited, 6)[-1].get(path.format(market=market))).status in {200, 404, 405}
 
 
+async def test_a_wallet_at_many_addresses_writes_no_more_comments(limited: Api) -> None:
+    [wallet] = wallets(limited, 1)
+    answers = []
+    for host in range(5):
+        headers = {"Authorization": f"Bearer {wallet.token}", "X-Forwarded-For": f"198.51.100.{host}"}
+        answers.append(
+            await limited.client.post(
+                "/api/discussions", json={"market_id": "ab" * 32, "content": "word"}, headers=headers
+            )
+        )
+    assert [answer.status for answer in answers] == [404, 404, 404, 429, 429]
+    assert 3_500 < int(answers[-1].headers["Retry-After"]) <= 3_600
+
+
 async def test_an_address_has_so_many_answers_kept(limited: Api) -> None:
     statuses = []
     for number, wallet in enumerate(wallets(limited, 6)):
