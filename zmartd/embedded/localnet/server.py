@@ -6,13 +6,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
 from solders.pubkey import Pubkey
 
 from zmartd.clock import Clock, SystemClock
 from zmartd.embedded.localnet.chain.bank import Bank
-from zmartd.embedded.localnet.chain.ledger import Ledger
+from zmartd.embedded.localnet.chain.ledger import Ledger, LedgerInUse
 from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.http import HttpDoor
 from zmartd.embedded.localnet.methods.accounts import AccountMethods
@@ -85,7 +86,7 @@ async def _started(
         stack.callback(rpc_socket.close)
         stack.callback(ws_socket.close)
         endpoints = Endpoints(settings.host, rpc_socket.getsockname()[1], ws_socket.getsockname()[1])
-        ledger = Ledger(settings.data_directory / LEDGER_FILE)
+        ledger = await _ledger(settings.data_directory / LEDGER_FILE, clock)
         stack.callback(ledger.close)
         bank = _bank(settings, ledger, clock)
         faults = FaultPlan()
@@ -150,6 +151,18 @@ async def _listen(application: web.Application, listening: socket.socket) -> Cal
     await runner.setup()
     await web.SockSite(runner, listening).start()
     return runner.cleanup
+
+
+async def _ledger(file: Path, clock: Clock) -> Ledger:
+    """The ledger in `file`. A localnet that is just stopping gets a moment. Raises LedgerError."""
+    patient_until = clock.monotonic() + GRACE_SECONDS
+    while True:
+        try:
+            return Ledger(file)
+        except LedgerInUse:
+            if clock.monotonic() > patient_until:
+                raise
+        await clock.sleep(_RETRY_SECONDS)
 
 
 async def _neighbours(host: str, rpc_port: int, clock: Clock) -> tuple[socket.socket, socket.socket]:

@@ -23,8 +23,6 @@ from zmartd.errors import ZmartdError
 
 FORMAT = 1
 MAX_TRANSACTIONS_PER_SLOT = 1 << 20
-GRACE_SECONDS = 2.0
-"""How long another process, probably just stopping, may still hold the file."""
 
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -61,14 +59,18 @@ class LedgerError(ZmartdError):
     code = "localnet_ledger_unusable"
 
 
+class LedgerInUse(LedgerError):
+    """Another localnet has the ledger."""
+
+
 class Ledger:
     """The chain's history and present state. One process at a time, one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Raises LedgerError when the file is another process's, damaged, or of another version."""
+        """Raises LedgerInUse while another localnet has the file, LedgerError when it is none."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=0.0)
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=GRACE_SECONDS)
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -80,10 +82,12 @@ class Ledger:
                 self._connection.execute(f"PRAGMA user_version = {FORMAT}")
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            raise LedgerError(
+            self._connection.close()
+            raise LedgerInUse(
                 f"{path}: {error}. Is another localnet running on this data directory?"
             ) from error
         except sqlite3.DatabaseError as error:
+            self._connection.close()
             raise LedgerError(f"{path} is not a ledger: {error}. Move it away to start afresh") from error
         if version not in (0, FORMAT):
             raise LedgerError(
