@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from zmartd import config, endpoint, plaintext
+from zmartd import config, config_file, endpoint, plaintext
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.idl import Idl, default_idl, load_idl
 from zmartd.chain.pdas import Pdas
@@ -190,14 +190,14 @@ async def run(config_path: Path | None) -> list[Finding]:
     """Look at configuration, database, Redis, RPC, program, fee wallet and authority, each on its own."""
     findings: list[Finding] = []
     try:
-        settings = config.load(config_path)
+        settings = config_file.load(config_path)
         idl = idl_of(settings.solana)
         authority = authority_of(settings.solana)
         require_private_tls_keys(settings)
     except ZmartdError as error:
         return [Finding("configuration", "failed", error.message)]
     findings.append(await _finding("configuration", lambda: _configuration(settings)))
-    exposed = config.exposed_secrets(config_path)
+    exposed = config_file.exposed_secrets(config_path)
     if exposed:
         findings.append(Finding("configuration", "warning", exposed))
     findings += [Finding(name, "warning", detail) for name, detail in plaintext.travels(settings)]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zmartd import __version__, config
+from zmartd import __version__, config, config_file
 from zmartd.errors import ZmartdError
 
 Result = TypeVar("Result")
@@ -76,9 +76,9 @@ def serve(config_path: Path | None) -> None:
     """Run the daemon: REST, WebSocket, webhook and periodic tasks on one port."""
     from zmartd import daemon, log
 
-    settings = config.load(config_path)
+    settings = config_file.load(config_path)
     log.configure(settings.log.level, settings.log.format)
-    exposed = config.exposed_secrets(config_path)
+    exposed = config_file.exposed_secrets(config_path)
     if exposed:
         log.get_logger(__name__).warning("config.exposed", problem=exposed)
     run(lambda: daemon.serve(settings))
@@ -135,7 +135,7 @@ def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
     from zmartd import daemon, log
     from zmartd.tasks import report
 
-    settings = config.load(config_path)
+    settings = config_file.load(config_path)
     log.configure(settings.log.level, "console")
     reports = run(lambda: daemon.tick(settings, tasks))
     click.echo(report.as_json(reports) if as_json else report.as_table(reports))
@@ -193,7 +193,7 @@ def migrate(config_path: Path | None) -> None:
     """Bring the database's tables up to date."""
     from zmartd.store import migrate as migrations
 
-    settings = config.load(config_path)
+    settings = config_file.load(config_path)
     applied = run(lambda: migrations.migrate(settings.database.url.reveal()))
     for migration in applied:
         click.echo(f"applied {migration.name}")
@@ -390,7 +390,7 @@ def _operator_settings(config_path: Path | None) -> config.Settings:
     """Settings of a command that prints its result: the log shows only what goes wrong."""
     from zmartd import log
 
-    settings = config.load(config_path)
+    settings = config_file.load(config_path)
     log.configure("error", "console")
     return settings
 

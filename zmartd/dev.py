@@ -19,7 +19,7 @@ from msgspec import Struct
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from zmartd import config, daemon
+from zmartd import config, config_file, daemon
 from zmartd.embedded.actors import keep_trading
 from zmartd.embedded.chain import EmbeddedChain
 from zmartd.embedded.demo.report import DemoResult, Report
@@ -122,7 +122,7 @@ async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[
         await initialize_program(
             chain.endpoints.rpc_url, Pubkey.from_string(PROGRAM_ID), authority, treasury.pubkey()
         )
-        write_private(directory / "zmartd.toml", config.to_toml(settings))
+        write_private(directory / "zmartd.toml", config_file.to_toml(settings))
         progress("starting the daemon")
         await stack.enter_async_context(daemon.running(settings))
         yield Stack(

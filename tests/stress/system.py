@@ -21,7 +21,7 @@ from solders.pubkey import Pubkey
 from tests.stress.postbox import Postbox
 from tests.stress.proxy import Proxy
 from tests.stress.waiting import until
-from zmartd import config
+from zmartd import config, config_file
 from zmartd.dev import AUTHORITY_LAMPORTS, PROGRAM_ID, TREASURY_LAMPORTS, chain_settings
 from zmartd.embedded.chain import EmbeddedChain
 from zmartd.embedded.genesis import initialize_program
@@ -206,7 +206,7 @@ class System:
         Without the reconciler, all that the index knows came through the inbox, or from its own senders.
         """
         settings = self._settings(reconciling)
-        write_private(self.directory / "zmartd.toml", config.to_toml(settings))
+        write_private(self.directory / "zmartd.toml", config_file.to_toml(settings))
 
     async def cheat(self, method: str, *params: Any) -> Any:
         """Call a method of the chain, one of its own ones among them."""

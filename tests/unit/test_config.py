@@ -16,10 +16,8 @@ from zmartd.config import (
     Settings,
     SharedSecret,
     Tasks,
-    load,
-    settings_table,
-    to_toml,
 )
+from zmartd.config_file import load, settings_table, to_toml
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from zmartd.config import settings_table
+from zmartd.config_file import settings_table
 
 PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text()
 LIMITS = dict(re.findall(r"^\| `(\w+\.\w+)` \| ([\d.]+) \|", PAGE, flags=re.MULTILINE))

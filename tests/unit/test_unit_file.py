@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from solders.keypair import Keypair
 
-from zmartd import config
+from zmartd import config, config_file
 from zmartd.checks import authority_of
 
 UNIT = Path(__file__).parents[2] / "systemd" / "zmartd.service"
@@ -104,11 +104,11 @@ def test_the_authority_s_key_reaches_the_daemon_as_a_credential(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     pairs = (value.partition("=") for value in directives["Environment"])
     environment = {variable: value.replace(CREDENTIALS, str(tmp_path)) for variable, _, value in pairs}
-    assert environment.pop(config.CONFIG_VARIABLE) == str(config.SEARCH_PATH[-1])
-    assert authority_of(config.load(None, environment).solana) == key
+    assert environment.pop(config_file.CONFIG_VARIABLE) == str(config_file.SEARCH_PATH[-1])
+    assert authority_of(config_file.load(None, environment).solana) == key
 
 
 def test_no_setting_with_a_secret_is_written_into_the_unit() -> None:
-    secret = [one for one in config.settings_table() if isinstance(one.default, config.Secret)]
+    secret = [one for one in config_file.settings_table() if isinstance(one.default, config.Secret)]
     assert not [one.name for one in secret if one.environment_variable in UNIT.read_text()]
     assert service()["EnvironmentFile"] == ["-/etc/zmartd/secrets.env"]

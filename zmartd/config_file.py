@@ -1,0 +1,216 @@
+"""Settings from the environment (`ZMARTD_<SECTION>_<NAME>`), else from the TOML file, else their defaults.
+
+Each problem found is named with the setting's meaning, and all of them are reported at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from zmartd.config import REQUIRE_MEMBER, ConfigError, Secret, Settings
+from zmartd.private_file import exposure
+
+ENVIRONMENT_PREFIX = "ZMARTD_"
+CONFIG_VARIABLE = "ZMARTD_CONFIG"
+SEARCH_PATH = (Path("zmartd.toml"), Path("/etc/zmartd/zmartd.toml"))
+
+
+class Setting(Struct, frozen=True):
+    """One leaf of `Settings`: its dotted name, declared type, default and meaning."""
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+
+    @property
+    def environment_variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+    def require_member(self, member: str) -> None:
+        """Raises ValueError with what was expected where `member` does not fit into this list."""
+        for meta in get_args(self.type)[1:]:
+            if isinstance(meta, Meta) and meta.extra:
+                meta.extra[REQUIRE_MEMBER](member)
+
+
+def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
+    """Every setting there is, in the order of the file."""
+    hints = get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        annotation = hints[field.name]
+        if isinstance(annotation, type) and issubclass(annotation, Struct):
+            yield from settings_table(annotation, f"{prefix}{field.name}.")
+            continue
+        description = next(
+            meta.description
+            for meta in get_args(annotation)[1:]
+            if isinstance(meta, Meta) and meta.description
+        )
+        yield Setting(f"{prefix}{field.name}", annotation, field.default, description)
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `path` (else $ZMARTD_CONFIG, else ./zmartd.toml, else /etc/zmartd/zmartd.toml).
+
+    No file at all is fine: then environment and defaults decide. Raises ConfigError naming every problem.
+    """
+    environ = os.environ if environ is None else environ
+    file = _find(path, environ)
+    table = _read(file) if file else {}
+    known = {setting.name: setting for setting in settings_table()}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for name, raw in _leaves(table, known):
+        if name in known:
+            _take(known[name], raw, values, problems, f"{file}: {name}")
+        else:
+            problems.append(f"{file}: {name}: {_unknown(name, known)}")
+    for setting in known.values():
+        text = environ.get(setting.environment_variable)
+        if text is not None:
+            _take(setting, _unquoted(text), values, problems, f"${setting.environment_variable}")
+    variables = {setting.environment_variable: setting.name for setting in known.values()}
+    for variable in environ:
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in {*variables, CONFIG_VARIABLE}:
+            close = difflib.get_close_matches(variable, variables, n=1)
+            hint = f"did you mean ${close[0]}?" if close else "unset it"
+            problems.append(f"${variable}: there is no such setting; {hint}")
+    if problems:
+        raise ConfigError(problems)
+    settings: Settings = _build(Settings, values)
+    return settings
+
+
+def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
+    """What to do when others may read the file that `load` takes secrets from; None when all is well."""
+    file = _find(path, os.environ if environ is None else environ)
+    if file is None:
+        return None
+    problem = exposure(file, file.stat())
+    if problem is None:
+        return None
+    defaults = {one.name: one.default.reveal() for one in settings_table() if _is_secret(one)}
+    leaves = _leaves(_read(file), {one.name: one for one in settings_table()})
+    secret = [name for name, value in leaves if value != defaults.get(name, value)]
+    if not secret:
+        return None
+    return f"{problem}; it gives {', '.join(secret)}, which the environment can give instead"
+
+
+def to_toml(settings: Settings) -> str:
+    """The file that gives these settings: what differs from the defaults, secrets included."""
+    lines: list[str] = []
+    last = ""
+    for setting in settings_table():
+        section, _, key = setting.name.rpartition(".")
+        value: Any = settings
+        for part in setting.name.split("."):
+            value = getattr(value, part)
+        if value == setting.default:
+            continue
+        if section != last:
+            lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+            last = section
+        plain = value.reveal() if isinstance(value, Secret) else value
+        # A JSON string, number, boolean or array of strings is the same thing in TOML.
+        lines.append(f"{key} = {msgspec.json.encode(plain).decode()}")
+    return "\n".join(lines) + "\n"
+
+
+def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError([f"{named}: there is no such file; give the path of a zmartd.toml"])
+        return named
+    return next((candidate for candidate in SEARCH_PATH if candidate.is_file()), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: this is not valid TOML: {error}"]) from error
+    except OSError as error:
+        raise ConfigError([f"{file}: the file cannot be read: {error.strerror}"]) from error
+
+
+def _leaves(
+    table: Mapping[str, Any], known: Mapping[str, Setting], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        name = prefix + key
+        is_section = any(other.startswith(f"{name}.") for other in known)
+        if isinstance(value, dict) and is_section:
+            yield from _leaves(value, known, f"{name}.")
+        else:
+            yield name, value
+
+
+def _take(setting: Setting, raw: Any, values: dict[str, Any], problems: list[str], where: str) -> None:
+    value = raw.strip() if isinstance(raw, str) else raw
+    is_list = get_origin(get_args(setting.type)[0]) is tuple
+    if is_list and isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        taken = msgspec.convert(value, setting.type, strict=False, dec_hook=_decode_secret)
+    except msgspec.ValidationError as error:
+        shown = "the value given" if _is_secret(setting) else repr(raw)
+        problems.append(f"{where}: {shown} does not fit: {error}. It is {setting.description}.")
+        return
+    values[setting.name] = taken
+    if not is_list:
+        return
+    hint = "; commas alone separate a list's members here" if isinstance(raw, str) else ""
+    for member in taken:
+        try:
+            setting.require_member(member)
+        except ValueError as error:
+            problems.append(f"{where}: {member!r} does not fit: {error}{hint}. It is {setting.description}.")
+
+
+def _decode_secret(kind: type, value: Any) -> Any:
+    if not isinstance(value, str):
+        raise msgspec.ValidationError("Expected `str`")
+    return kind(value)
+
+
+def _is_secret(setting: Setting) -> bool:
+    kind = get_args(setting.type)[0]
+    return isinstance(kind, type) and issubclass(kind, Secret)
+
+
+def _unknown(name: str, known: Mapping[str, Setting]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if not close:
+        return "there is no such setting; zmartd.toml in the documentation lists all of them"
+    return f"there is no such setting; did you mean {close[0]}? It is {known[close[0]].description}."
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    return text
+
+
+def _build(section: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
+    hints = get_type_hints(section)
+    given: dict[str, Any] = {}
+    for field in msgspec.structs.fields(section):
+        name = f"{prefix}{field.name}"
+        kind = hints[field.name]
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            given[field.name] = _build(kind, values, f"{name}.")
+        elif name in values:
+            given[field.name] = values[name]
+    return section(**given)
