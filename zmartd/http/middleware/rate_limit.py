@@ -10,6 +10,7 @@ from multidict import CIMultiDict, istr
 from zmartd.config import RateLimits
 from zmartd.http.auth.identity import IDENTITY, Credential
 from zmartd.http.client_address import TrustedProxies, forwarded_for
+from zmartd.http.middleware import idempotency
 from zmartd.http.rate_limits import Account, RateLimiter, Rates, Standing
 
 _LIMIT, _EARLIER_LIMIT = istr("RateLimit-Limit"), istr("X-RateLimit-Limit")
@@ -19,7 +20,6 @@ _POLICY = istr("RateLimit-Policy")
 
 _FREE: Sequence[Account] = ()
 
-IDEMPOTENCY_KEY = istr("Idempotency-Key")
 SIGN_IN_PATHS = frozenset({"/api/auth/nonce", "/api/auth/login"})
 
 
@@ -71,7 +71,7 @@ class RateLimit:
         return (*accounts, *self._of_what_stays(request, client))
 
     def _of_what_stays(self, request: web.Request, client: str) -> Iterator[Account]:
-        if IDEMPOTENCY_KEY in request.headers:
+        if idempotency.HEADER in request.headers:
             yield f"kept-answers:{client}", self._of_kept_answers
         resource = request.match_info.route.resource
         if request.method == hdrs.METH_POST and resource is not None and resource.canonical in self._comments:
