@@ -17,17 +17,25 @@ class GroupCommit(Generic[Item]):
     """
 
     def __init__(
-        self, commit: Callable[[list[Item]], Awaitable[None]], max_items: int, burst_items: int
+        self,
+        commit: Callable[[list[Item]], Awaitable[None]],
+        max_items: int,
+        burst_items: int,
+        calm_seconds: float,
     ) -> None:
         """`commit` makes a batch durable or raises; it is never called twice at the same time.
 
-        `calm` is set, except while at least `burst_items` at a time are being committed or wait for it.
+        `calm` is set, except during a burst: from when at least `burst_items` at a time were committed or
+        waited for it until that has not happened for `calm_seconds`. Who was just answered needs a moment to
+        come again, so that nobody waits says nothing yet.
         """
         self.calm = asyncio.Event()
         self.calm.set()
         self._commit = commit
         self._max_items = max_items
         self._burst_items = burst_items
+        self._calm_seconds = calm_seconds
+        self._calming: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -45,13 +53,16 @@ class GroupCommit(Generic[Item]):
                 batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
                 await self._commit_batch(batch)
                 # Both count: who was just answered returns while the next, perhaps small one is on its way.
-                if len(batch) + len(self._waiting) < self._burst_items:
-                    self.calm.set()
-                else:
-                    self.calm.clear()
+                if len(batch) + len(self._waiting) >= self._burst_items:
+                    self._be_in_a_burst()
         finally:
             self._running = None
-            self.calm.set()
+
+    def _be_in_a_burst(self) -> None:
+        self.calm.clear()
+        if self._calming is not None:
+            self._calming.cancel()
+        self._calming = asyncio.get_running_loop().call_later(self._calm_seconds, self.calm.set)
 
     async def _commit_batch(self, batch: list[tuple[Item, asyncio.Future[None]]]) -> None:
         try:

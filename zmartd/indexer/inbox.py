@@ -39,6 +39,8 @@ MEASURE_SECONDS = 10.0
 _MAX_COMMIT = 500
 _BURST = 32
 """So many deliveries, committed and waiting at a time, come faster than they can be applied."""
+CALM_SECONDS = 0.25
+"""A burst is over when so many have not come at a time for so long: longer than a commit and a round trip."""
 _MAX_TAKE = 500
 _PATIENCE = 4
 """How much more of the time than applying accepting gets while a burst lasts."""
@@ -83,6 +85,8 @@ class Inbox:
         parse: Callable[[msgspec.Raw], ChainTransaction],
         clock: Clock,
         present: Present,
+        *,
+        calm_seconds: float = CALM_SECONDS,
     ) -> None:
         """`parse` reads one transaction of a delivery; it raises MalformedTransaction."""
         self._database = database
@@ -92,7 +96,9 @@ class Inbox:
         self._present = present
         self._arrived = asyncio.Event()
         self._measure_from = 0.0
-        self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(self._add, _MAX_COMMIT, _BURST)
+        self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(
+            self._add, _MAX_COMMIT, _BURST, calm_seconds
+        )
 
     async def accept(self, body: bytes) -> int:
         """Make a delivery durable and return how many transactions it holds.

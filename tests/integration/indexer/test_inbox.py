@@ -210,7 +210,7 @@ async def test_a_burst_that_never_ends_does_not_stop_applying(
 async def test_in_a_burst_applying_pauses_after_a_long_batch_until_the_burst_is_over(
     database: Database, indexer: Indexer, story: Story
 ) -> None:
-    inbox = Inbox(database, indexer, Transcript(story), HourlyClock(), as_told())
+    inbox = Inbox(database, indexer, Transcript(story), HourlyClock(), as_told(), calm_seconds=5.0)
     senders = Senders(inbox, len(story.transactions))
     await senders.answer(64)
     worker = asyncio.create_task(inbox.run())

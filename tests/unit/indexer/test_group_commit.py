@@ -6,6 +6,8 @@ import pytest
 
 from zmartd.indexer.group_commit import GroupCommit
 
+CALM_SECONDS = 0.05
+
 
 class Disk:
     """Keeps each batch, as slowly as the test lets it."""
@@ -38,7 +40,7 @@ def added(group: GroupCommit[int], items: range) -> list[asyncio.Task[None]]:
 
 
 async def test_what_arrives_during_a_commit_shares_the_next_one(disk: Disk) -> None:
-    group = GroupCommit(disk.commit, max_items=100, burst_items=50)
+    group = GroupCommit(disk.commit, max_items=100, burst_items=50, calm_seconds=CALM_SECONDS)
     first = added(group, range(1))
     await disk.begun.acquire()
     others = added(group, range(1, 10))
@@ -49,7 +51,7 @@ async def test_what_arrives_during_a_commit_shares_the_next_one(disk: Disk) -> N
 
 
 async def test_no_commit_takes_more_than_it_may(disk: Disk) -> None:
-    group = GroupCommit(disk.commit, max_items=4, burst_items=50)
+    group = GroupCommit(disk.commit, max_items=4, burst_items=50, calm_seconds=CALM_SECONDS)
     tasks = added(group, range(6))
     await disk.finish_one()
     await disk.finish_one()
@@ -58,7 +60,7 @@ async def test_no_commit_takes_more_than_it_may(disk: Disk) -> None:
 
 
 async def test_everybody_in_a_failed_commit_is_told_and_the_next_one_is_tried(disk: Disk) -> None:
-    group = GroupCommit(disk.commit, max_items=100, burst_items=50)
+    group = GroupCommit(disk.commit, max_items=100, burst_items=50, calm_seconds=CALM_SECONDS)
     disk.broken = True
     failing = added(group, range(3))
     await disk.finish_one()
@@ -71,7 +73,7 @@ async def test_everybody_in_a_failed_commit_is_told_and_the_next_one_is_tried(di
 
 
 async def test_a_few_at_a_time_are_no_burst(disk: Disk) -> None:
-    group = GroupCommit(disk.commit, max_items=100, burst_items=8)
+    group = GroupCommit(disk.commit, max_items=100, burst_items=8, calm_seconds=CALM_SECONDS)
     first = added(group, range(3))
     await disk.begun.acquire()
     others = added(group, range(3, 7))
@@ -83,10 +85,10 @@ async def test_a_few_at_a_time_are_no_burst(disk: Disk) -> None:
     await asyncio.gather(*first, *others)
 
 
-async def test_a_burst_lasts_while_many_are_committed_or_wait_and_ends_with_the_last_of_them(
+async def test_a_burst_lasts_while_many_are_committed_or_wait_and_ends_soon_after_the_last_of_them(
     disk: Disk,
 ) -> None:
-    group = GroupCommit(disk.commit, max_items=100, burst_items=8)
+    group = GroupCommit(disk.commit, max_items=100, burst_items=8, calm_seconds=CALM_SECONDS)
     first = added(group, range(1))
     await disk.begun.acquire()
     others = added(group, range(1, 8))  # with the one on its way, they are eight
@@ -98,3 +100,12 @@ async def test_a_burst_lasts_while_many_are_committed_or_wait_and_ends_with_the_
     await asyncio.gather(*first, *others)
     async with asyncio.timeout(5):
         await group.calm.wait()
+
+
+async def test_a_burst_goes_on_while_those_that_were_answered_together_come_again(disk: Disk) -> None:
+    group = GroupCommit(disk.commit, max_items=100, burst_items=8, calm_seconds=3_600)
+    for _ in range(3):
+        together = added(group, range(8))
+        await disk.finish_one()
+        await asyncio.gather(*together)
+        assert not group.calm.is_set()
