@@ -35,7 +35,7 @@ from zmartd.clock import SystemClock
 from zmartd.daemon import Core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.http import keys
+from zmartd.http.kit import keys
 from zmartd.store.migrate import migrate
 
 SEED = 20

@@ -13,11 +13,11 @@ from multidict import CIMultiDict
 
 from bench.table import Figure
 from zmartd.clock import SystemClock
-from zmartd.http import keys
+from zmartd.http.kit import keys
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.rate_limit import RateLimit, tell
+from zmartd.http.middleware.rate_limiter import RateLimiter
 from zmartd.http.middleware.security_headers import secure
-from zmartd.http.rate_limits import RateLimiter
 
 _ROUNDS = 7
 _CALLS = 1_000

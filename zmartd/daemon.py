@@ -32,7 +32,6 @@ from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import Server, Settings
 from zmartd.errors import ZmartdError
-from zmartd.http import descriptors, keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
@@ -41,17 +40,19 @@ from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
-from zmartd.http.client_address import TrustedProxies
-from zmartd.http.connection_limits import ConnectionLimits, raise_descriptor_limit
-from zmartd.http.deadlines import Deadlines
-from zmartd.http.health import Dependency, Health
-from zmartd.http.helius import require_webhook_secret
-from zmartd.http.lookups import Lookups
-from zmartd.http.operator import operator_application
-from zmartd.http.relay import Relay
-from zmartd.http.server import Runner
-from zmartd.http.submission import Submissions
-from zmartd.http.unsigned import TransactionBuilder
+from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TrustedProxies
+from zmartd.http.machines.health import Dependency, Health
+from zmartd.http.machines.operator import operator_application
+from zmartd.http.machines.webhook import require_webhook_secret
+from zmartd.http.server import descriptors
+from zmartd.http.server.deadlines import Deadlines
+from zmartd.http.server.limits import ConnectionLimits, raise_descriptor_limit
+from zmartd.http.server.runner import Runner
+from zmartd.http.trading.lookups import Lookups
+from zmartd.http.trading.relay import Relay
+from zmartd.http.trading.submission import Submissions
+from zmartd.http.trading.unsigned import TransactionBuilder
 from zmartd.http.ws.endpoint import WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher

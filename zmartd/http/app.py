@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from zmartd.http import discussions, keys
 from zmartd.http.auth.identity import Authenticator
-from zmartd.http.deliveries import Deliveries, Refusals
-from zmartd.http.hot.answers import HotAnswers
+from zmartd.http.discussions import comments
+from zmartd.http.kit import keys
+from zmartd.http.machines.deliveries import Deliveries, Refusals
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain
 from zmartd.http.middleware.own_host import for_own_host
 from zmartd.http.middleware.rate_limit import RateLimit
-from zmartd.http.rate_limits import RateLimiter
+from zmartd.http.middleware.rate_limiter import RateLimiter
+from zmartd.http.response_cache.cache import HotAnswers
 from zmartd.http.routes import MACHINES, setup_routes
 
 
 def setup(app: web.Application) -> None:
     """Install the routes, and around them what `zmartd.http.middleware` explains.
 
-    Every key of `zmartd.http.keys` has to be set but HOT_ANSWERS, DELIVERIES and AROUND, which are set here.
+    Every key of `zmartd.http.kit.keys` has to be set but HOT_ANSWERS, DELIVERIES and AROUND, which this sets.
     Raises ConfigError where the webhook's settings do not fit each other.
     """
     clock = app[keys.CLOCK]
@@ -29,7 +30,7 @@ def setup(app: web.Application) -> None:
     limits = app[keys.RATE_LIMITS]
     limiter = RateLimiter(app[keys.REDIS], clock) if limits.enabled else None
     proxies = app[keys.TRUSTED_PROXIES]
-    limit = RateLimit(limiter, limits, proxies, machines, discussions.POST_PATHS) if limiter else None
+    limit = RateLimit(limiter, limits, proxies, machines, comments.POST_PATHS) if limiter else None
     refusals = Refusals(limiter, limits.refused_deliveries_per_minute)
     app[keys.DELIVERIES] = Deliveries(app[keys.HELIUS], refusals)
     authenticator = Authenticator(app[keys.SESSIONS], app[keys.AUTH].legacy_signature_header, clock)

@@ -13,8 +13,8 @@ from aiohttp.typedefs import Handler
 from tests.integration.http.served import served_by
 from zmartd import log
 from zmartd.clock import SystemClock
-from zmartd.http import descriptors
-from zmartd.http.codec import json_response
+from zmartd.http.kit.codec import json_response
+from zmartd.http.server import descriptors
 
 
 async def answer(_: web.Request) -> web.Response:

@@ -11,11 +11,11 @@ from aiohttp.typedefs import Middleware
 
 from zmartd import config
 from zmartd.clock import Clock, SystemClock
-from zmartd.http import keys
-from zmartd.http.client_address import TrustedProxies
-from zmartd.http.connection_limits import ConnectionLimits
-from zmartd.http.deadlines import Deadlines
-from zmartd.http.server import Runner
+from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TrustedProxies
+from zmartd.http.server.deadlines import Deadlines
+from zmartd.http.server.limits import ConnectionLimits
+from zmartd.http.server.runner import Runner
 
 Client = TestClient[web.Request, Any]
 """A client of one of them."""

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from tests.integration.http.served import served_by
 from zmartd import config
-from zmartd.http.codec import json_response
-from zmartd.http.server import SWEEP_SECONDS, connection_of
+from zmartd.http.kit.codec import json_response
+from zmartd.http.server.runner import SWEEP_SECONDS, connection_of
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = config.Server(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)

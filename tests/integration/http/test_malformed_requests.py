@@ -12,9 +12,9 @@ from aiohttp.typedefs import Handler
 from structlog.testing import capture_logs
 
 from tests.integration.http.served import StandingClock, served_by
-from zmartd.http.codec import json_response
+from zmartd.http.kit.codec import json_response
+from zmartd.http.kit.log_limit import LINES_PER_SECOND
 from zmartd.http.middleware.security_headers import HEADERS
-from zmartd.http.sparing import LINES_PER_SECOND
 
 HEAD = b"Host: localhost\r\nConnection: close\r\n"
 

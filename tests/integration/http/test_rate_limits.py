@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from zmartd.http.rate_limits import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates, Standing
+from zmartd.http.middleware.rate_limiter import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates, Standing
 
 RATES = Rates(per_minute=100, per_hour=1_000)
 LEASE = 10

@@ -15,9 +15,9 @@ from aiohttp.typedefs import Handler
 
 from tests.integration.http.served import Client, Served
 from zmartd.errors import ZmartdError
-from zmartd.http import keys
-from zmartd.http.codec import json_response, read_body, read_raw
-from zmartd.http.errors import WebhookBusy, status_of
+from zmartd.http.errors.statuses import WebhookBusy, status_of
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import json_response, read_body, read_raw
 
 LIMIT = 1_000
 BOMB = gzip.compress(bytes(1_000_000))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from zmartd.http.fields import Text
+from zmartd.http.kit.fields import Text
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE
 from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports

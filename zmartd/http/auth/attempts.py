@@ -11,7 +11,7 @@ import asyncio
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from zmartd.http.auth.errors import TooManyAttempts
+from zmartd.http.errors.auth import TooManyAttempts
 from zmartd.log import get_logger
 
 WINDOW_SECONDS = 60

@@ -9,16 +9,16 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.http.auth import legacy
-from zmartd.http.auth.errors import (
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.auth.tokens import Session
+from zmartd.http.errors.auth import (
     AuthMissing,
     BadMessage,
     SessionRequired,
     SessionsUnavailable,
     Unauthorized,
 )
-from zmartd.http.auth.sessions import Sessions
-from zmartd.http.auth.tokens import Session
-from zmartd.http.operation import Access
+from zmartd.http.kit.operation import Access
 from zmartd.store.rls import ANYBODY, Caller
 
 BEARER = "Bearer"

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from zmartd.http.auth.errors import AuthExpired, BadMessage
 from zmartd.http.auth.signatures import decode_signature, require_signature
+from zmartd.http.errors.auth import AuthExpired, BadMessage
 from zmartd.market.ids import is_address
 
 SCHEME = "Signature"

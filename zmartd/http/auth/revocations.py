@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from zmartd.clock import Clock
-from zmartd.http.auth.errors import SessionsUnavailable
+from zmartd.http.errors.auth import SessionsUnavailable
 from zmartd.store import revocations
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.pool import Database

@@ -13,16 +13,16 @@ from asyncpg import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from zmartd.errors import ZmartdError
-from zmartd.http import keys
 from zmartd.http.auth import sign_in
-from zmartd.http.auth.errors import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.auth.identity import require_session
 from zmartd.http.auth.tokens import Session
-from zmartd.http.client_address import client_of
-from zmartd.http.codec import decode_body, decode_query, json_response
-from zmartd.http.errors import InvalidRequest, Problem
-from zmartd.http.fields import Time, Wallet
-from zmartd.http.operation import Access, Operation
+from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
+from zmartd.http.errors.statuses import InvalidRequest, Problem
+from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import client_of
+from zmartd.http.kit.codec import decode_body, decode_query, json_response
+from zmartd.http.kit.fields import Time, Wallet
+from zmartd.http.kit.operation import Access, Operation
 from zmartd.log import get_logger
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users

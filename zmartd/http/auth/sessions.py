@@ -10,9 +10,9 @@ from collections.abc import Collection
 
 from zmartd.clock import Clock
 from zmartd.http.auth import legacy
-from zmartd.http.auth.errors import BadToken, Unauthorized
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.tokens import LEEWAY_SECONDS, Session, Tokens
+from zmartd.http.errors.auth import BadToken, Unauthorized
 from zmartd.store.revocations import EVERYTHING
 
 

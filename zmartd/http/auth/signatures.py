@@ -8,7 +8,7 @@ import binascii
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from zmartd.http.auth.errors import BadSignature
+from zmartd.http.errors.auth import BadSignature
 from zmartd.market.ids import base58_decode
 
 SIGNATURE_BYTES = 64

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.config import Auth
-from zmartd.http.auth.errors import AuthExpired, BadToken, SessionOver
 from zmartd.http.auth.secrets import signing_secrets
+from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
 from zmartd.market.ids import is_address
 
 ALGORITHM = "HS256"

@@ -15,7 +15,7 @@ from msgspec import Struct
 from multidict import istr
 
 from zmartd.clock import Clock
-from zmartd.http.sparing import Sparing
+from zmartd.http.kit.log_limit import Sparing
 from zmartd.log import get_logger, write_together
 from zmartd.metrics import Durations
 

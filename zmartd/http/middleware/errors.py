@@ -1,12 +1,11 @@
-"""Whatever goes wrong becomes the one JSON shape with the one status that `zmartd.http.errors` gives it."""
+"""Whatever goes wrong becomes one shape of JSON with the status of `zmartd.http.errors.statuses`."""
 
 from __future__ import annotations
 
 from aiohttp import hdrs, web
 
 from zmartd.errors import ZmartdError
-from zmartd.http.codec import json_response
-from zmartd.http.errors import (
+from zmartd.http.errors.statuses import (
     RETRY_AFTER_SECONDS,
     BodyTooLarge,
     CorsRefused,
@@ -16,6 +15,7 @@ from zmartd.http.errors import (
     Unexpected,
     body_of,
 )
+from zmartd.http.kit.codec import json_response
 from zmartd.log import CURRENT_REQUEST_ID, get_logger
 
 log = get_logger(__name__)

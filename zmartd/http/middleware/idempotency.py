@@ -21,12 +21,12 @@ from functools import wraps
 
 from aiohttp import hdrs, web
 
-from zmartd.http import keys
 from zmartd.http.auth.identity import IDENTITY, require
-from zmartd.http.codec import BODY, read_body
-from zmartd.http.errors import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
+from zmartd.http.errors.statuses import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import BODY, read_body
+from zmartd.http.kit.operation import Handler, Operation, takes_idempotency_key, wrapped
 from zmartd.http.middleware.errors import answer_to
-from zmartd.http.operation import Handler, Operation, takes_idempotency_key, wrapped
 from zmartd.log import get_logger
 from zmartd.store import idempotency
 from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable

@@ -9,9 +9,9 @@ from multidict import CIMultiDict, istr
 
 from zmartd.config import RateLimits
 from zmartd.http.auth.identity import IDENTITY, Credential
-from zmartd.http.client_address import TrustedProxies, forwarded_for
+from zmartd.http.kit.client_address import TrustedProxies, forwarded_for
 from zmartd.http.middleware import idempotency
-from zmartd.http.rate_limits import Account, RateLimiter, Rates, Standing
+from zmartd.http.middleware.rate_limiter import Account, RateLimiter, Rates, Standing
 
 _LIMIT, _EARLIER_LIMIT = istr("RateLimit-Limit"), istr("X-RateLimit-Limit")
 _REMAINING, _EARLIER_REMAINING = istr("RateLimit-Remaining"), istr("X-RateLimit-Remaining")

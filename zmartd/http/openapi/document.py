@@ -10,11 +10,11 @@ from http import HTTPStatus
 from zmartd import __version__
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
-from zmartd.http.errors import ErrorBody
+from zmartd.http.errors.statuses import ErrorBody
+from zmartd.http.kit.operation import Access, Operation, Raw, is_json
 from zmartd.http.openapi import headers, parameters
 from zmartd.http.openapi.refusals import error_schemas, refusals
 from zmartd.http.openapi.schemas import Json, Schemas, reference
-from zmartd.http.operation import Access, Operation, Raw, is_json
 
 _JSON = "application/json"
 _OPENING = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) /\S*[^\s.:,]([.:,]\s*|\s+)?")

@@ -9,11 +9,11 @@ import msgspec
 from aiohttp import web
 
 from zmartd.chain.idl import Idl
-from zmartd.http import keys
+from zmartd.http.kit import keys
+from zmartd.http.kit.etags import Unchanging
+from zmartd.http.kit.operation import Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
-from zmartd.http.operation import Operation
-from zmartd.http.unchanging import Unchanging
 
 
 class Published:

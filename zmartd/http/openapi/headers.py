@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import get_origin
 
+from zmartd.http.kit.operation import MACHINES_TAG, Operation, takes_idempotency_key
+from zmartd.http.kit.place import Cursor
 from zmartd.http.openapi.schemas import Json
-from zmartd.http.operation import MACHINES_TAG, Operation, takes_idempotency_key
-from zmartd.http.place import Cursor
 
 COMPONENTS: Json = {
     "X-Request-Id": {

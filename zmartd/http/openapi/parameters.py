@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from zmartd.http.fields import MarketRef, Wallet
+from zmartd.http.kit.fields import MarketRef, Wallet
+from zmartd.http.kit.operation import Operation, takes_idempotency_key
 from zmartd.http.openapi.schemas import Json, query_fields
-from zmartd.http.operation import Operation, takes_idempotency_key
 
 _VARIABLE = re.compile(r"\{([^}:]+)(?::[^}]*)?\}")
 

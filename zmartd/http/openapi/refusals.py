@@ -9,8 +9,8 @@ from msgspec import Struct
 from zmartd.chain import failure_names
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
-from zmartd.http.auth.errors import SessionsUnavailable, Unauthorized
-from zmartd.http.errors import (
+from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
+from zmartd.http.errors.statuses import (
     STATUS,
     BodyTooLarge,
     ErrorBody,
@@ -26,8 +26,7 @@ from zmartd.http.errors import (
     UnsupportedMediaType,
     snake_case,
 )
-from zmartd.http.openapi.schemas import Json, reference
-from zmartd.http.operation import (
+from zmartd.http.kit.operation import (
     MACHINES_TAG,
     Access,
     Operation,
@@ -35,6 +34,7 @@ from zmartd.http.operation import (
     says_all_with_its_path,
     takes_idempotency_key,
 )
+from zmartd.http.openapi.schemas import Json, reference
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
 _ALWAYS = (InvalidHttp, Unexpected)

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
-from zmartd.http.fields import Field
+from zmartd.http.kit.fields import Field
+from zmartd.http.kit.validation import spellings
 from zmartd.http.openapi.field_docs import field_docs
-from zmartd.http.validation import spellings
 
 Json = dict[str, Any]
 

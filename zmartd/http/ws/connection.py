@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
-from zmartd.http.auth.errors import Unauthorized
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Session
-from zmartd.http.ws.errors import (
+from zmartd.http.errors.auth import Unauthorized
+from zmartd.http.errors.websocket import (
     InvalidMessage,
     MarketIdRequired,
     TokenRequired,

@@ -11,11 +11,11 @@ from zmartd.clock import Clock
 from zmartd.config import Realtime
 from zmartd.http.auth.identity import BEARER
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.client_address import client_of
-from zmartd.http.errors import InvalidHttp, RouteNotFound
-from zmartd.http.server import connection_of
+from zmartd.http.errors.statuses import InvalidHttp, RouteNotFound
+from zmartd.http.errors.websocket import UpgradeRequired
+from zmartd.http.kit.client_address import client_of
+from zmartd.http.server.runner import connection_of
 from zmartd.http.ws.connection import Connection
-from zmartd.http.ws.errors import UpgradeRequired
 from zmartd.http.ws.limits import Seats
 from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
 from zmartd.http.ws.screen import Screen

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zmartd.clock import Clock
-from zmartd.http.ws.errors import TooManyConnections, TooManyMessages
+from zmartd.http.errors.websocket import TooManyConnections, TooManyMessages
 
 WINDOW_SECONDS = 60.0
 

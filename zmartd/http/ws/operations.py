@@ -7,10 +7,10 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http import keys
-from zmartd.http.errors import RouteNotFound
-from zmartd.http.operation import Operation
-from zmartd.http.ws.errors import TooManyConnections, UpgradeRequired
+from zmartd.http.errors.statuses import RouteNotFound
+from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.http.kit import keys
+from zmartd.http.kit.operation import Operation
 
 
 class ConnectionQuery(Struct, frozen=True, kw_only=True):

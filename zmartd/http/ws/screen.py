@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from zmartd.clock import Clock
 from zmartd.config import Realtime
-from zmartd.http.ws.errors import TooManyMessages
+from zmartd.http.errors.websocket import TooManyMessages
 from zmartd.http.ws.limits import WINDOW_SECONDS, Allowance
 from zmartd.http.ws.meter import FrameMeter
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from zmartd.clock import Clock
-from zmartd.http.auth.errors import SessionsUnavailable, Unauthorized
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Session
+from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
 from zmartd.log import get_logger
 
 INTERVAL_SECONDS: Final = 0.3

@@ -15,22 +15,17 @@ from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
 from zmartd.config import Auth, SharedSecret
-from zmartd.http import keys
 from zmartd.http.auth import routes as auth_routes
 from zmartd.http.auth.attempts import Attempts
-from zmartd.http.auth.identity import (
-    Authenticator,
-    caller_of,
-    require_session,
-    require_wallet,
-)
+from zmartd.http.auth.identity import Authenticator, caller_of, require_session, require_wallet
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
-from zmartd.http.client_address import TrustedProxies
+from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.middleware import cors
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain

@@ -23,10 +23,10 @@ from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd import config
 from zmartd.config import Auth, SharedSecret
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.http.auth.errors import BadToken
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
+from zmartd.http.errors.auth import BadToken
 from zmartd.store.pool import Database
 
 ALICE, BOB = SigningWallet(1), SigningWallet(2)

@@ -10,7 +10,7 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.rest_api import Api
 from tests.integration.http.sample_bodies import BODIES
 from tests.integration.store.rows import insert_market
-from zmartd.http.operation import Access, Operation
+from zmartd.http.kit.operation import Access, Operation
 from zmartd.http.routes import OPERATIONS
 
 WALLET = str(Keypair.from_seed(bytes([17] * 32)).pubkey())

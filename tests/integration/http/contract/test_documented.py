@@ -21,11 +21,11 @@ import zmartd.http
 from tests.integration.http.contract.response_contract import Contract, contract, hold_to_contract
 from tests.integration.http.rest.rest_api import Api
 from zmartd.chain.idl import default_idl
-from zmartd.http.codec import json_response
-from zmartd.http.errors import STATUS, MarketPending, body_of
+from zmartd.http.errors.statuses import STATUS, MarketPending, body_of
+from zmartd.http.kit.codec import json_response
+from zmartd.http.kit.operation import Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.parameters import path_template
-from zmartd.http.operation import Operation
 from zmartd.http.routes import OPERATIONS
 from zmartd.store.markets import MarketNotFound
 

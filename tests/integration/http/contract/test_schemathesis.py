@@ -19,7 +19,7 @@ from msgspec import Struct
 from tests.integration.http.contract.reports import SUMMARIES
 from tests.integration.http.rest.rest_api import WEBHOOK
 from tests.integration.http.rest.rest_stage import SOL, Stage, running_stage
-from zmartd.http.fields import MarketRef
+from zmartd.http.kit.fields import MarketRef
 from zmartd.http.routes import OPERATIONS
 from zmartd.store.pool import Database
 

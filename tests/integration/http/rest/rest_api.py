@@ -38,7 +38,6 @@ from zmartd.config import (
     Voting,
 )
 from zmartd.daemon import API_PLACES
-from zmartd.http import keys
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
@@ -47,13 +46,14 @@ from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.sign_in import SignIn
 from zmartd.http.auth.tokens import Tokens
-from zmartd.http.client_address import TrustedProxies
-from zmartd.http.health import Dependency, Health
-from zmartd.http.lookups import Lookups
-from zmartd.http.operator import operator_application
-from zmartd.http.relay import Relay
-from zmartd.http.submission import Submissions
-from zmartd.http.unsigned import TransactionBuilder
+from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TrustedProxies
+from zmartd.http.machines.health import Dependency, Health
+from zmartd.http.machines.operator import operator_application
+from zmartd.http.trading.lookups import Lookups
+from zmartd.http.trading.relay import Relay
+from zmartd.http.trading.submission import Submissions
+from zmartd.http.trading.unsigned import TransactionBuilder
 from zmartd.http.ws.endpoint import WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher

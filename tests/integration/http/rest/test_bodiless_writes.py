@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.http.rest.rest_api import Api
-from zmartd.http.operation import says_all_with_its_path
+from zmartd.http.kit.operation import says_all_with_its_path
 from zmartd.http.routes import API
 
 MARKET = "ab" * 32

@@ -19,7 +19,7 @@ from tests.integration.store.rows import (
     signature,
     wallet,
 )
-from zmartd.http.discovery import trend
+from zmartd.http.markets.discovery import trend
 from zmartd.market import ids
 from zmartd.market.lifecycle import MarketState
 

@@ -11,9 +11,9 @@ from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import Api
 from tests.integration.store.rows import NOON, insert_market, market_id
-from zmartd.http.fields import Category
+from zmartd.http.kit.fields import Category
+from zmartd.http.kit.operation import Operation, is_json
 from zmartd.http.openapi.schemas import query_fields
-from zmartd.http.operation import Operation, is_json
 from zmartd.http.routes import OPERATIONS
 
 ALICE = Keypair.from_seed(bytes([31] * 32))

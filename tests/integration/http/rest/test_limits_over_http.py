@@ -8,8 +8,8 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.rest_api import AUTHORIZATION, Api, Caller, running_api
 from zmartd.config import RateLimits
 from zmartd.http.auth import routes as auth
+from zmartd.http.kit.operation import Access
 from zmartd.http.middleware.rate_limit import SIGN_IN_PATHS
-from zmartd.http.operation import Access
 from zmartd.store.pool import Database
 
 PER_MINUTE = 5

@@ -20,7 +20,7 @@ from zmartd.chain.sender import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import Transactions
 from zmartd.daemon import API_PLACES
-from zmartd.http.lookups import LOOKUPS_PER_MINUTE
+from zmartd.http.trading.lookups import LOOKUPS_PER_MINUTE
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox

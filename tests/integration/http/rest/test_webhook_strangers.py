@@ -14,10 +14,10 @@ import pytest
 
 from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, running_api
 from zmartd.config import ConfigError, Helius, RateLimits, SharedSecret
-from zmartd.http import keys
-from zmartd.http.body_memory import FREE_BYTES
-from zmartd.http.client_address import IPV6_NETWORK_BITS
-from zmartd.http.deliveries import Deliveries, Refusals
+from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
+from zmartd.http.machines.body_memory import FREE_BYTES
+from zmartd.http.machines.deliveries import Deliveries, Refusals
 from zmartd.store.pool import Database
 
 PER_MINUTE = 4

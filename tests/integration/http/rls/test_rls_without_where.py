@@ -14,7 +14,7 @@ from tests.integration.http.rest.rest_api import Api, Caller, running_api
 from tests.integration.http.rls.careless_database import CarelessDatabase, UnprotectedDatabase
 from tests.integration.http.sample_bodies import BODIES
 from tests.integration.store.rows import NOON, insert, insert_market, insert_position
-from zmartd.http.operation import WRITES
+from zmartd.http.kit.operation import WRITES
 from zmartd.http.routes import API
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState

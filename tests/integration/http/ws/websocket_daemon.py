@@ -19,12 +19,12 @@ from tests.integration.http.served import Client, Served
 from tests.shared_secrets import shared_secret
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import Auth, Realtime, SharedSecret
-from zmartd.http import keys
 from zmartd.http.auth.identity import Authenticator
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
-from zmartd.http.client_address import TrustedProxies
+from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.middleware import cors
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import chain

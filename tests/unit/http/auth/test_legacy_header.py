@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.signing_wallet import SigningWallet
 from zmartd.errors import ZmartdError
 from zmartd.http.auth import legacy
-from zmartd.http.auth.errors import AuthExpired, BadMessage, BadSignature
+from zmartd.http.errors.auth import AuthExpired, BadMessage, BadSignature
 
 WALLET = SigningWallet(1)
 NOW = 1_772_366_400.25

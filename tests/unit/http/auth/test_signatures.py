@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.signing_wallet import SigningWallet
-from zmartd.http.auth.errors import BadSignature
 from zmartd.http.auth.signatures import decode_signature, require_signature
+from zmartd.http.errors.auth import BadSignature
 from zmartd.market.ids import base58_encode
 
 WALLET = SigningWallet(1)

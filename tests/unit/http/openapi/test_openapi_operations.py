@@ -8,12 +8,12 @@ from msgspec import Struct
 
 from zmartd.chain.idl import default_idl
 from zmartd.errors import ZmartdError
-from zmartd.http.auth.errors import BadToken, Unauthorized
-from zmartd.http.errors import ErrorBody, NotYours, Problem, ProgramRefused, body_of
-from zmartd.http.fields import Wallet
+from zmartd.http.errors.auth import BadToken, Unauthorized
+from zmartd.http.errors.statuses import ErrorBody, NotYours, Problem, ProgramRefused, body_of
+from zmartd.http.kit.fields import Wallet
+from zmartd.http.kit.operation import Access, Operation, Raw, by_path
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.refusals import error_schemas, refusals
-from zmartd.http.operation import Access, Operation, Raw, by_path
 
 
 class Said(Struct):

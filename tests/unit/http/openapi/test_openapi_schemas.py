@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
-from zmartd.http.fields import U64, MarketRef, Text
+from zmartd.http.kit.fields import U64, MarketRef, Text
 from zmartd.http.openapi.schemas import Schemas, query_fields, reference
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.http.ws.test_frame_meter import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from tests.unit.http.ws.test_websocket_limits import Stopwatch
 from zmartd.config import Realtime
-from zmartd.http.ws.errors import TooManyMessages
+from zmartd.http.errors.websocket import TooManyMessages
 from zmartd.http.ws.screen import READS_PER_FRAME, Screen
 
 DAY = 86_400.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmartd.http.ws.errors import TooManyConnections, TooManyMessages
+from zmartd.http.errors.websocket import TooManyConnections, TooManyMessages
 from zmartd.http.ws.limits import Allowance, Seats
 
 

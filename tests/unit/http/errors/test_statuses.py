@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+import zmartd.http.app  # noqa: F401 - so that every error of the room is known
+from zmartd.chain.failures import ProgramFailure
+from zmartd.errors import ZmartdError
+from zmartd.http.errors import statuses
+from zmartd.http.errors.statuses import STATUS, InvalidRequest, Problem, ProgramRefused, body_of, snake_case
+from zmartd.store.dispute_requests import DisputeRequestRefused
+from zmartd.store.errors import DatabaseUnavailable
+
+ELSEWHERE = {
+    "zmartd.http.auth.siws",  # told as another error
+    "zmartd.http.errors.websocket",  # told in WebSocket frames, but for those that the table has
+}
+
+
+def subclasses(kind: type[ZmartdError] = ZmartdError) -> Iterator[type[ZmartdError]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from subclasses(subclass)
+
+
+def test_every_error_of_the_http_room_has_a_status() -> None:
+    missing = [
+        kind.__name__
+        for kind in subclasses()
+        if kind.__module__.startswith("zmartd.http")
+        and kind.__module__ not in ELSEWHERE
+        and not any(ancestor in STATUS for ancestor in kind.__mro__)
+    ]
+    assert missing == []
+
+
+def test_every_error_that_callers_see_has_a_code_and_words_of_its_own() -> None:
+    codes = Counter(kind.code for kind in STATUS)
+    assert [code for code, times in codes.items() if times > 1] == []
+    assert [kind.__name__ for kind in STATUS if not kind.__doc__] == []
+
+
+def test_every_message_that_a_docstring_gives_is_one_line() -> None:
+    broken = []
+    for kind in subclasses():
+        error = kind.__new__(kind)
+        ZmartdError.__init__(error)
+        if error.message != " ".join(error.message.split()):
+            broken.append(kind.__name__)
+    assert broken == []
+
+
+def test_a_docstring_of_two_paragraphs_is_one_message() -> None:
+    assert DisputeRequestRefused().message == (
+        "Only wallets that held shares of a market when its outcome was proposed can ask for its dispute. "
+        "They can as long as the market is RESOLVING."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("SlippageExceeded", "slippage_exceeded"),
+        ("InvalidBParameter", "invalid_b_parameter"),
+        ("InvalidIpfsHash", "invalid_ipfs_hash"),
+        ("NoWinnings", "no_winnings"),
+        ("RPCDown", "rpc_down"),
+    ],
+)
+def test_the_programs_names_become_stable_codes(name: str, code: str) -> None:
+    assert snake_case(name) == code
+
+
+def test_a_refusal_of_the_program_carries_its_name_and_number() -> None:
+    refused = ProgramRefused(
+        ProgramFailure(6018, "TradeTooSmall", "At least 10000 lamports.", 1), signature="s"
+    )
+    body = body_of(refused, "id")
+    assert (body.error, body.code, body.status) == ("TradeTooSmall", "trade_too_small", 422)
+    assert body.details == {"program_error": 6018, "signature": "s"}
+
+
+def test_an_outage_tells_nothing_about_where_things_are() -> None:
+    body = body_of(DatabaseUnavailable("Postgres at db.internal:5432 is down", database="db.internal"), "id")
+    assert (body.status, body.message) == (503, "The database cannot be reached.")
+    assert "internal:" not in str(body)
+
+
+def test_an_error_without_a_status_is_ours_to_repair() -> None:
+    body = body_of(ZmartdError("secret", detail="secret"), "id")
+    assert (body.error, body.code, body.status) == ("Unexpected", "internal_error", 500)
+    assert "secret" not in str(body)
+
+
+def test_failing_fields_are_the_details_of_an_invalid_request() -> None:
+    body = body_of(
+        InvalidRequest(Problem("limit", "must be small"), Problem("offset", "must be whole")), "id"
+    )
+    assert body.message == "limit must be small; offset must be whole."
+    assert body.details == (Problem("limit", "must be small"), Problem("offset", "must be whole"))
+    assert statuses.status_of(InvalidRequest()) == 400

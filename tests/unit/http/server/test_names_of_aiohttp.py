@@ -1,0 +1,36 @@
+"""The names of aiohttp that are not public and that we use. It is pinned below its next minor version."""
+
+from __future__ import annotations
+
+import aiohttp_cors
+from aiohttp import web
+
+from zmartd.http.server.runner import Connection
+
+
+def names_of(kind: type) -> set[str]:
+    """What instances of a class have, or have room for."""
+    return {name for base in kind.__mro__ for name in (*vars(base), *getattr(base, "__slots__", ()))}
+
+
+def test_a_connection_has_what_its_screen_and_deadlines_look_at() -> None:
+    used = {"_close", "_current_request", "_force_close", "_message_tail", "_parser", "_request_count"}
+    assert used | {"set_parser"} <= names_of(Connection.__bases__[0])
+
+
+async def test_a_runner_makes_its_server_as_ours_does() -> None:
+    runner = web.AppRunner(web.Application())
+    server = await runner._make_server()
+    assert {"_kwargs", "_loop", "request_factory"} <= vars(server).keys()
+    assert runner._app is runner.app
+
+
+def test_a_request_knows_where_it_was_routed_to() -> None:
+    assert "_match_info" in names_of(web.Request)
+
+
+async def test_cors_headers_are_the_one_signal_that_aiohttp_cors_adds() -> None:
+    app = web.Application()
+    before = len(app.on_response_prepare)
+    aiohttp_cors.setup(app)
+    assert len(app.on_response_prepare) == before + 1

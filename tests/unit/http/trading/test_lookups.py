@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.tasks.manual_clock import ManualClock
+from zmartd.http.trading.lookups import LOOKUPS_PER_MINUTE, NOT_FOUND_SECONDS, Lookups, LookupsExhausted
+from zmartd.indexer.fetch import TransactionNotFound
+
+
+def test_a_minute_has_so_many_lookups_whoever_asks() -> None:
+    clock = ManualClock()
+    lookups = Lookups(clock)
+    for number in range(LOOKUPS_PER_MINUTE):
+        lookups.take(f"signature {number}")
+    clock.advance(17.5)
+    with pytest.raises(LookupsExhausted) as refused:
+        lookups.take("one more")
+    assert refused.value.details == {"retry_after_seconds": 43}
+    clock.advance(42.5)
+    lookups.take("one more")
+
+
+def test_what_was_not_found_is_not_looked_up_again_at_once() -> None:
+    clock = ManualClock()
+    lookups = Lookups(clock)
+    lookups.take("unknown")
+    lookups.was_not_found("unknown")
+    for _ in range(2 * LOOKUPS_PER_MINUTE):
+        with pytest.raises(TransactionNotFound):
+            lookups.take("unknown")
+    lookups.take("another")
+    clock.advance(NOT_FOUND_SECONDS)
+    lookups.take("unknown")

@@ -1,0 +1,157 @@
+"""How the daemon and what it depends on are doing. Strangers learn whether it can serve, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+from aiohttp import web
+from msgspec import Struct
+
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import json_response
+from zmartd.http.kit.operation import MACHINES_TAG, Operation
+from zmartd.log import get_logger
+
+log = get_logger(__name__)
+
+Probe = Callable[[], Awaitable[None]]
+"""Returns when what it looks at works; raises otherwise."""
+
+_PATIENCE_SECONDS = 0.08
+_FRESH_SECONDS = 2.0
+
+
+class Dependency(Struct, frozen=True):
+    """Something the daemon needs. Without an `essential` one it can answer nothing useful."""
+
+    probe: Probe
+    essential: bool
+
+
+class Check(Struct, frozen=True, omit_defaults=True):
+    """What the last probe of one dependency said."""
+
+    status: Literal["ok", "error", "unknown"]
+    """`unknown` until the first probe has ended."""
+    message: str = ""
+    """What is wrong; left out where nothing is known to be."""
+
+
+class HealthBody(Struct, frozen=True):
+    """Whether the daemon can serve."""
+
+    status: Literal["ok", "error"]
+    """`error` while something is away without which nothing useful can be answered."""
+
+
+class Health:
+    """The dependencies, essential ones and others. Only asking for all of them probes the others."""
+
+    def __init__(self, dependencies: Mapping[str, Dependency], clock: Clock) -> None:
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._names = tuple(dependencies)
+        self._essential, self._others = (
+            _Probes({name: one.probe for name, one in dependencies.items() if one.essential is which}, clock)
+            for which in (True, False)
+        )
+
+    @property
+    def uptime_seconds(self) -> float:
+        return self._clock.monotonic() - self._started
+
+    async def serves(self) -> bool:
+        """Whether nothing essential is known to be away."""
+        return not _failing(await self._essential.checks())
+
+    async def checks(self) -> dict[str, Check]:
+        """The state of every dependency, at most a few seconds old."""
+        essential, others = await asyncio.gather(self._essential.checks(), self._others.checks())
+        found = {**essential, **others}
+        return {name: found[name] for name in self._names}
+
+    def verdict(self, checks: Mapping[str, Check]) -> Literal["healthy", "degraded", "unhealthy"]:
+        if not (failing := _failing(checks)):
+            return "healthy"
+        return "unhealthy" if failing & self._essential.names else "degraded"
+
+    async def close(self) -> None:
+        """Stop a probe that is still running."""
+        await self._essential.close()
+        await self._others.close()
+
+
+class _Probes:
+    """Probes dependencies when somebody asks, at most once in two seconds, and keeps nobody waiting.
+
+    A probe that takes longer than a health check may goes on behind the answer, which tells the last result.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe], clock: Clock) -> None:
+        self._probes = probes
+        self._clock = clock
+        self._probed = float("-inf")
+        self._running: asyncio.Task[None] | None = None
+        self._checks = dict.fromkeys(probes, Check("unknown"))
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._probes)
+
+    async def checks(self) -> dict[str, Check]:
+        if self._running is None and self._clock.monotonic() - self._probed >= _FRESH_SECONDS:
+            self._running = asyncio.create_task(self._probe_all())
+        if self._running is not None:
+            await asyncio.wait([self._running], timeout=_PATIENCE_SECONDS)
+        return dict(self._checks)
+
+    async def close(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _probe_all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, probe in self._probes.items():
+                    group.create_task(self._probe(name, probe))
+        finally:
+            self._probed = self._clock.monotonic()
+            self._running = None
+
+    async def _probe(self, name: str, probe: Probe) -> None:
+        try:
+            await probe()
+        except Exception as error:  # whatever a dependency raises is what is wrong with it
+            message = error.message if isinstance(error, ZmartdError) else f"{name} does not answer."
+            self._checks[name] = Check("error", message)
+            log.warning("health.failing", dependency=name, error=str(error))
+        else:
+            self._checks[name] = Check("ok")
+
+
+def _failing(checks: Mapping[str, Check]) -> set[str]:
+    return {name for name, check in checks.items() if check.status == "error"}
+
+
+async def health(request: web.Request) -> web.Response:
+    """GET /health: 200 while the daemon can serve, 503 when something essential is away."""
+    if await request.app[keys.HEALTH].serves():
+        return json_response(HealthBody("ok"))
+    return json_response(HealthBody("error"), 503)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/health",
+        handler=health,
+        summary="Whether the daemon can serve",
+        tag=MACHINES_TAG,
+        answers={200: HealthBody, 503: HealthBody},
+    ),
+)

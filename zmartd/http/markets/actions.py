@@ -1,0 +1,225 @@
+"""Moving a market along: the transactions for its creator, its holders and the admin to sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from zmartd.chain.program import Program
+from zmartd.http.auth.identity import caller_of, require_session, require_wallet
+from zmartd.http.errors.statuses import MarketPending, NotTheCreator, ProtocolNotInitialized
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_body, json_response
+from zmartd.http.kit.fields import ContentId, MarketKey
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.markets.reading import chain_market, market_ref
+from zmartd.http.trading import unsigned
+from zmartd.http.trading.live import read_live_market
+from zmartd.http.trading.unsigned import UnsignedTransaction
+from zmartd.market.decisions import is_trusted_resolver
+from zmartd.store import dispute_requests
+from zmartd.store.dispute_requests import DisputeRequestRefused
+from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.rls import Caller
+
+
+class ResolveRequest(Struct, frozen=True, kw_only=True):
+    outcome: Annotated[bool, Meta(description="true for YES or false for NO")]
+    ipfs_evidence_hash: Annotated[
+        ContentId, Meta(description="an IPFS content id of version 0: Qm and 44 base58 characters")
+    ]
+
+
+class ActionBody(UnsignedTransaction, frozen=True, kw_only=True):
+    """A transaction that moves this market along."""
+
+    market_id: MarketKey
+
+
+class Petition(Struct, frozen=True):
+    """How many of a market's holders ask for a dispute of its proposed outcome.
+
+    Holders are wallets that held shares when the outcome was proposed; those with less than the least stake
+    that a petition counts are left out.
+    """
+
+    market_id: MarketKey
+    requests: int
+    """Holders that have asked."""
+    holders: int
+    """All holders."""
+
+
+async def activate(request: web.Request) -> web.Response:
+    """POST /api/markets/{id}/activate, for its creator or the admin."""
+    return await _unsigned(
+        request, lambda program, wallet, market: program.activate_market(authority=wallet, market=market)
+    )
+
+
+async def resolve(request: web.Request) -> web.Response:
+    """POST /api/markets/{id}/resolve, for its creator or a trusted resolver."""
+    body = await decode_body(request, ResolveRequest)
+    wallet = require_session(request).wallet
+    market = await _market(request)
+    if not is_trusted_resolver(wallet, market.creator_wallet, request.app[keys.VOTING].trusted_resolvers):
+        raise NotTheCreator(market_id=market.id)
+    return await _unsigned(
+        request,
+        lambda program, resolver, address: program.resolve_market(
+            resolver=resolver,
+            market=address,
+            proposed_outcome=body.outcome,
+            ipfs_evidence_hash=body.ipfs_evidence_hash,
+        ),
+    )
+
+
+async def dispute(request: web.Request) -> web.Response:
+    """POST /api/markets/{id}/dispute, for anybody."""
+    return await _unsigned(
+        request, lambda program, wallet, market: program.initiate_dispute(initiator=wallet, market=market)
+    )
+
+
+async def claim(request: web.Request) -> web.Response:
+    """POST /api/markets/{id}/claim, for a holder of winning shares."""
+    require_session(request)
+    market = await _market(request)
+    live = await read_live_market(request.app[keys.RPC], request.app[keys.PROGRAM], market.on_chain_address)
+    return await _unsigned(
+        request,
+        lambda program, wallet, address: program.claim_winnings(
+            user=wallet, market=address, resolver=live.account.resolver
+        ),
+    )
+
+
+async def withdraw(request: web.Request) -> web.Response:
+    """POST /api/markets/{id}/withdraw, for its creator."""
+    return await _unsigned(
+        request, lambda program, wallet, market: program.withdraw_liquidity(creator=wallet, market=market)
+    )
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """POST /api/markets/{id}/cancel, for the admin."""
+    return await _unsigned(
+        request, lambda program, wallet, market: program.cancel_market(admin=wallet, market=market)
+    )
+
+
+async def request_dispute(request: web.Request) -> web.Response:
+    """POST /api/markets/{id}/dispute-requests: 201 for a holder's first request, 200 for the same again.
+
+    When enough holders have asked, the backend authority opens the dispute.
+    """
+    wallet = require_wallet(request)
+    market = await _market(request)
+    database = request.app[keys.DATABASE]
+    async with database.caller(Caller(wallet)) as connection:
+        is_new = await dispute_requests.request(connection, market.id, wallet)
+    async with database.service() as connection:
+        least_stake = request.app[keys.VOTING].min_stake_lamports
+        standing = await dispute_requests.standing(connection, market.id, least_stake)
+    return json_response(Petition(market.id, standing.requests, standing.holders), 201 if is_new else 200)
+
+
+async def _market(request: web.Request) -> Market:
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        return await chain_market(connection, market_ref(request))
+
+
+async def _unsigned(
+    request: web.Request, build: Callable[[Program, Pubkey, Pubkey], Instruction]
+) -> web.Response:
+    wallet = require_session(request).wallet
+    market = await _market(request)
+    instruction = build(
+        request.app[keys.PROGRAM],
+        Pubkey.from_string(wallet),
+        Pubkey.from_string(market.on_chain_address),
+    )
+    unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
+    return json_response(ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/activate",
+        handler=activate,
+        summary="Open an approved market for trading",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/resolve",
+        handler=resolve,
+        summary="Propose a market's outcome",
+        tag="markets",
+        body=ResolveRequest,
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, NotTheCreator, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/dispute",
+        handler=dispute,
+        summary="Dispute a proposed outcome",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/dispute-requests",
+        handler=request_dispute,
+        summary="Ask, as a holder, for a dispute",
+        tag="markets",
+        answers={201: Petition, 200: Petition},
+        errors=(MarketNotFound, MarketPending, DisputeRequestRefused),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/claim",
+        handler=claim,
+        summary="Claim what one's shares won",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/withdraw",
+        handler=withdraw,
+        summary="Take back a market's liquidity",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/cancel",
+        handler=cancel,
+        summary="Cancel a market",
+        tag="markets",
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+)

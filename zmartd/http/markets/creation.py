@@ -1,0 +1,242 @@
+"""POST /api/markets: registers what a market is about; the market itself its creator makes on the chain."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from aiohttp import web
+from msgspec import Meta, Struct
+from solders.pubkey import Pubkey
+
+from zmartd.chain.accounts import MarketAccount
+from zmartd.http.auth.identity import require_session
+from zmartd.http.errors.statuses import InvalidRequest, MarketIdTaken, Problem
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_body, json_response
+from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.markets.body import MarketDetail, market_body, market_detail, pending_body
+from zmartd.http.trading import unsigned
+from zmartd.http.trading.unsigned import Simulated, UnsignedTransaction
+from zmartd.market import ids
+from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
+from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
+from zmartd.store import markets, metadata
+from zmartd.store.metadata import Metadata, Registration, TooManyPendingMarkets
+from zmartd.store.rls import Caller
+
+MAX_LIFE_SECONDS = 365 * 86_400
+
+
+class Question(Text):
+    shortest: ClassVar[int] = 10
+    longest: ClassVar[int] = 200
+
+
+class Description(Text):
+    longest: ClassVar[int] = 2_000
+
+
+class Tag(Text):
+    shortest: ClassVar[int] = 1
+    longest: ClassVar[int] = 30
+
+
+class Liquidity(U64):
+    minimum: ClassVar[int] = SCALE // 10
+    maximum: ClassVar[int] = 100 * SCALE
+
+
+class LiquidityParameter(U64):
+    minimum: ClassVar[int] = MIN_B
+    # The program searches for shares up to 20·b, which has to fit 64 bits.
+    maximum: ClassVar[int] = U64_MAX // 20
+
+
+class CreateMarketRequest(Struct, frozen=True, kw_only=True):
+    question: Annotated[Question, Meta(description="a text of 10 to 200 characters")]
+    description: Annotated[Description | None, Meta(description="a text of at most 2000 characters")] = None
+    category: Annotated[Category, Meta(description=f"one of {', '.join(Category.ALL)}")]
+    tags: Annotated[
+        tuple[Tag, ...], Meta(max_length=10, description="at most 10 texts of 1 to 30 characters")
+    ] = ()
+    end_date: Annotated[Moment, Meta(description="a time with its offset from UTC, ISO 8601")]
+    initial_liquidity: Annotated[Liquidity, Meta(description="100000000 to 100000000000 lamports")]
+    b_parameter: Annotated[
+        LiquidityParameter | None,
+        Meta(description="a whole number from 100000000000 (100.0) to 922337203685477580"),
+    ] = None
+    market_id: Annotated[MarketId | None, Meta(description="64 hexadecimal digits")] = None
+
+
+class LiquidityTerms(Struct, frozen=True, kw_only=True):
+    """How deep the market is, and the most that its maker can lose to traders.
+
+    Where b_parameter is left out it is the largest whose loss the liquidity covers, but never below the
+    program's 100.0. A winning share pays no fixed amount: winners divide all that the market holds, its
+    creator's liquidity included, in proportion to their shares.
+    """
+
+    b_parameter: Amount
+    """The liquidity parameter with nine decimals."""
+    initial_liquidity: Amount
+    """Lamports that the creator puts in."""
+    max_loss: Amount
+    """Lamports that the market can lose to traders at most."""
+    covered: bool
+    """Whether the initial liquidity is at least max_loss."""
+
+
+class CreateMarketBody(Struct, frozen=True, kw_only=True):
+    """The registered market and, until it is on the chain, the transaction that its creator signs.
+
+    `cid` is the content id of `document`, the canonical JSON of the market's texts.
+    """
+
+    market: MarketDetail
+    """The market as it is on the chain or, before that, as it is registered."""
+    cid: str
+    """An IPFS content id of version 0, which the transaction puts on the chain."""
+    document: str
+    """JSON as a text: its UTF-8 bytes are what `cid` is made from."""
+    terms: LiquidityTerms
+    """What b_parameter and liquidity come to."""
+    transaction: str | None = None
+    """The bytes of an unsigned create_market in base64; null where the market is on the chain."""
+    last_valid_block_height: int | None = None
+    """The chain's block height after which the transaction is void; null without one."""
+    blockhash: str | None = None
+    """The blockhash in the transaction, base58; null without one."""
+    simulated: Simulated | None = None
+    """What trying the transaction out showed; null without one."""
+
+
+async def create_market(request: web.Request) -> web.Response:
+    """201 for a new registration, 200 for the same one again."""
+    body = await decode_body(request, CreateMarketRequest)
+    wallet = require_session(request).wallet
+    await _check_end_date(request, body)
+    wanted = _metadata(request, body, wallet)
+    on_chain = await _is_on_chain(request, wanted)
+    unsigned = None if on_chain else await _transaction(request, wanted)
+    registration = await _register(request, wanted, on_chain)
+    answer = CreateMarketBody(
+        market=await _market(request, registration, on_chain),
+        cid=wanted.cid,
+        document=wanted.document.decode(),
+        terms=_terms(wanted),
+        transaction=unsigned.transaction if unsigned else None,
+        last_valid_block_height=unsigned.last_valid_block_height if unsigned else None,
+        blockhash=unsigned.blockhash if unsigned else None,
+        simulated=unsigned.simulated if unsigned else None,
+    )
+    return json_response(answer, 201 if registration.is_new else 200)
+
+
+async def _check_end_date(request: web.Request, body: CreateMarketRequest) -> None:
+    now = (await request.app[keys.RPC].chain_time()).unix_timestamp
+    if not 0 < body.end_date.timestamp() - now <= MAX_LIFE_SECONDS:
+        raise InvalidRequest(
+            Problem("end_date", "must be in the future, by the chain's clock, and within 365 days")
+        )
+
+
+def _metadata(request: web.Request, body: CreateMarketRequest, wallet: str) -> Metadata:
+    proposal = Proposal(
+        question=body.question,
+        description=body.description or "",
+        category=body.category,
+        tags=body.tags,
+        end_date=body.end_date,
+    )
+    cid = proposal.cid()
+    market_id = body.market_id or ids.derive_market_id(wallet, cid)
+    address = request.app[keys.PROGRAM].pdas.market(bytes.fromhex(market_id))
+    return Metadata(
+        market_id=market_id,
+        creator_wallet=wallet,
+        on_chain_address=str(address),
+        question=proposal.question,
+        description=proposal.description,
+        category=proposal.category,
+        tags=proposal.tags,
+        end_date=proposal.end_date,
+        cid=cid,
+        document=proposal.document(),
+        b_parameter=body.b_parameter or covered_b(body.initial_liquidity),
+        initial_liquidity=body.initial_liquidity,
+    )
+
+
+async def _is_on_chain(request: web.Request, wanted: Metadata) -> bool:
+    """Whether the market exists. Raises MarketIdTaken when it is somebody else's."""
+    account = await request.app[keys.RPC].account(Pubkey.from_string(wanted.on_chain_address))
+    if account is None or account.owner != request.app[keys.PROGRAM].program_id:
+        return False
+    if str(MarketAccount.decode(account.data).creator) != wanted.creator_wallet:
+        raise MarketIdTaken(market_id=wanted.market_id)
+    return True
+
+
+async def _transaction(request: web.Request, wanted: Metadata) -> UnsignedTransaction:
+    instruction = request.app[keys.PROGRAM].create_market(
+        creator=Pubkey.from_string(wanted.creator_wallet),
+        market_id=bytes.fromhex(wanted.market_id),
+        b_parameter=wanted.b_parameter,
+        initial_liquidity=wanted.initial_liquidity,
+        ipfs_question_hash=wanted.cid,
+    )
+    return await request.app[keys.TRANSACTIONS].build(wanted.creator_wallet, instruction)
+
+
+async def _register(request: web.Request, wanted: Metadata, on_chain: bool) -> Registration:
+    """Each new registration takes old ones along that came to nothing."""
+    database, settings = request.app[keys.DATABASE], request.app[keys.MARKETS]
+    async with database.caller(Caller(wanted.creator_wallet)) as connection:
+        max_pending = None if on_chain else settings.max_pending_per_wallet
+        registration = await metadata.register(connection, wanted, max_pending)
+    if registration.is_new:
+        async with database.service() as connection:
+            await metadata.forget_pending(connection, settings.keep_pending_days)
+    if registration.metadata != wanted:
+        raise MarketIdTaken(
+            "You have registered this market with other texts or terms; give a market_id of your own "
+            "to register another one.",
+            market_id=wanted.market_id,
+        )
+    return registration
+
+
+async def _market(request: web.Request, registration: Registration, on_chain: bool) -> MarketDetail:
+    if on_chain:
+        async with request.app[keys.DATABASE].service() as connection:
+            await metadata.adopt(connection, registration.metadata.market_id)
+            market = await markets.find(connection, registration.metadata.market_id)
+        if market is not None:
+            return market_detail(market_body(market))
+    return market_detail(pending_body(registration))
+
+
+def _terms(wanted: Metadata) -> LiquidityTerms:
+    loss = max_loss_lamports(wanted.b_parameter)
+    return LiquidityTerms(
+        b_parameter=amount(wanted.b_parameter),
+        initial_liquidity=amount(wanted.initial_liquidity),
+        max_loss=amount(loss),
+        covered=loss <= wanted.initial_liquidity,
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/markets",
+        handler=create_market,
+        summary="Register a market, and get the transaction that makes it",
+        tag="markets",
+        body=CreateMarketRequest,
+        answers={201: CreateMarketBody, 200: CreateMarketBody},
+        errors=(MarketIdTaken, TooManyPendingMarkets, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+)

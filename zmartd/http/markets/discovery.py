@@ -1,0 +1,206 @@
+"""Ways into the markets: what is trending, the categories, and markets like another."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from aiohttp import web
+from asyncpg import Connection
+from msgspec import Meta, Struct
+
+from zmartd.http.auth.identity import caller_of
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_query, json_response
+from zmartd.http.kit.fields import Category, MarketKey, Price, price
+from zmartd.http.kit.operation import Operation
+from zmartd.http.markets.reading import Limit, find_market, market_ref
+from zmartd.store import discovery
+from zmartd.store.discovery import CategorySums, Trending, change_points
+from zmartd.store.markets import MarketNotFound
+
+EMOJI: Final = {
+    "crypto": "₿",
+    "politics": "🏛️",
+    "sports": "⚽",
+    "technology": "💻",
+    "finance": "📈",
+    "science": "🔬",
+    "entertainment": "🎬",
+    "other": "🔮",
+}
+_LAMPORTS_IN_SOL = 10**9
+_SCORE_IN_ONE = 10**10
+
+
+class TrendingQuery(Struct, frozen=True, kw_only=True):
+    limit: Limit = 3
+
+
+class TrendingMarket(Struct, frozen=True, rename="camel", kw_only=True):
+    """An active market and its last 24 hours."""
+
+    id: MarketKey
+    question: str
+    """What the market is about, as its creator registered it."""
+    yes_price: Price
+    """SOL a share of YES now, from 0 to 1."""
+    change24h: Annotated[float, Meta(description="of the price of YES, in percentage points")]
+    volume24h: Annotated[float, Meta(description="in SOL: purchases with fees and sales before fees")]
+    unique_traders: int
+    """Wallets that traded in the last 24 hours."""
+    trending_score: Annotated[float, Meta(description="0.6 x volume24h + 0.4 x uniqueTraders")]
+
+
+class TrendingList(Struct, frozen=True):
+    trending: tuple[TrendingMarket, ...]
+    """The highest score first."""
+    count: int
+    """How many markets there are in this list."""
+
+
+class CategoryBody(Struct, frozen=True, rename="camel", kw_only=True):
+    """What markets are about. `trend` compares the volume of the last 24 hours with that of those before."""
+
+    id: str
+    """The category as requests name it."""
+    name: str
+    """The category with a capital letter, to be shown."""
+    count: Annotated[int, Meta(description="markets in any state")]
+    active: int
+    """Markets that are ACTIVE."""
+    volume24h: Annotated[float, Meta(description="in SOL")]
+    trend: Annotated[str, Meta(description="in percent with its sign; `new` where there was nothing before")]
+    emoji: str
+    """A picture of the category, one emoji."""
+
+
+class CategoryList(Struct, frozen=True):
+    """All categories, the largest first."""
+
+    categories: tuple[CategoryBody, ...]
+    """Those without markets, too."""
+    count: int
+    """How many categories there are."""
+
+
+class RelatedQuery(Struct, frozen=True, kw_only=True):
+    limit: Limit = 3
+
+
+class RelatedMarket(Struct, frozen=True, rename="camel", kw_only=True):
+    id: MarketKey
+    question: str
+    """What the market is about, as its creator registered it."""
+    yes_price: Price
+    """SOL a share of YES now, from 0 to 1."""
+    category: str
+    """What kind of thing the market is about."""
+
+
+class RelatedList(Struct, frozen=True):
+    """Other active markets: those of the same category first, then the newest."""
+
+    related: tuple[RelatedMarket, ...]
+    """Without the market itself."""
+    count: int
+    """How many markets there are in this list."""
+
+
+async def list_trending(request: web.Request) -> web.Response:
+    """Of all active markets those with the most volume and traders in the last 24 hours."""
+    query = decode_query(request, TrendingQuery)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        found = await discovery.trending(connection, query.limit)
+    bodies = tuple(_trending(market) for market in found)
+    return json_response(TrendingList(bodies, len(bodies)))
+
+
+async def list_categories(request: web.Request) -> web.Response:
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        found = await discovery.categories(connection)
+    known = {category.name for category in found}
+    unused = tuple(CategorySums(name, 0, 0, 0, 0) for name in Category.ALL if name not in known)
+    bodies = tuple(_category(category) for category in found + unused)
+    return json_response(CategoryList(bodies, len(bodies)))
+
+
+async def list_related(request: web.Request) -> web.Response:
+    """Nothing is related to a market that does not exist: that is an empty list."""
+    query = decode_query(request, RelatedQuery)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        found = await _related(connection, request, query.limit)
+    return json_response(RelatedList(found, len(found)))
+
+
+async def _related(connection: Connection, request: web.Request, limit: int) -> tuple[RelatedMarket, ...]:
+    try:
+        market = await find_market(connection, market_ref(request))
+    except MarketNotFound:
+        return ()
+    found = await discovery.related(connection, market.id, market.category, limit)
+    return tuple(
+        RelatedMarket(id=one.id, question=one.question, yes_price=price(one.price_yes), category=one.category)
+        for one in found
+    )
+
+
+def _trending(market: Trending) -> TrendingMarket:
+    return TrendingMarket(
+        id=market.id,
+        question=market.question,
+        yes_price=price(market.price_yes),
+        change24h=change_points(market.price_yes_before, market.price_yes),
+        volume24h=market.volume / _LAMPORTS_IN_SOL,
+        unique_traders=market.traders,
+        trending_score=market.score / _SCORE_IN_ONE,
+    )
+
+
+def _category(category: CategorySums) -> CategoryBody:
+    return CategoryBody(
+        id=category.name,
+        name=category.name.capitalize(),
+        count=category.markets,
+        active=category.active,
+        volume24h=category.volume / _LAMPORTS_IN_SOL,
+        trend=trend(category.volume_before, category.volume),
+        emoji=EMOJI[category.name],
+    )
+
+
+def trend(before: int, after: int) -> str:
+    """The change from one sum to another in whole percent, `new` from nothing to something."""
+    if not before:
+        return "new" if after else "+0%"
+    percent = round((after - before) * 100 / before)
+    return f"{percent:+d}%"
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/markets/trending",
+        handler=list_trending,
+        summary="The active markets with the most going on",
+        tag="markets",
+        query=TrendingQuery,
+        answers={200: TrendingList},
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/categories",
+        handler=list_categories,
+        summary="All categories with their markets and trends",
+        tag="markets",
+        answers={200: CategoryList},
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/related",
+        handler=list_related,
+        summary="Other active markets, those of the same category first",
+        tag="markets",
+        query=RelatedQuery,
+        answers={200: RelatedList},
+    ),
+)

@@ -1,0 +1,96 @@
+"""Who holds most of a market's shares, as an order book shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http.auth.identity import caller_of
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_query, json_response
+from zmartd.http.kit.fields import Amount, MarketKey, amount
+from zmartd.http.kit.operation import Operation
+from zmartd.http.kit.pagination import NextCursor
+from zmartd.http.kit.place import NextPage, PageLength, cursor_of, place_of
+from zmartd.http.markets.body import OutcomeLabel, outcome_label
+from zmartd.http.markets.reading import Limit, find_market, market_ref
+from zmartd.store import holders
+from zmartd.store.holders import Holder, HoldersPlace
+from zmartd.store.markets import MarketNotFound
+
+
+class HoldersQuery(Struct, frozen=True, kw_only=True):
+    outcome: Annotated[OutcomeLabel | None, Meta(description="YES or NO")] = None
+    limit: Limit = 20
+    cursor: NextCursor = None
+
+
+class HolderBody(Struct, frozen=True, kw_only=True):
+    """A wallet's shares of one outcome."""
+
+    user_wallet: Annotated[str, Meta(description="shortened for callers who have not signed in")]
+    outcome: bool
+    """True for YES, false for NO."""
+    outcome_label: OutcomeLabel
+    """The outcome in words."""
+    shares: Amount
+    """Shares of that outcome, with nine decimals."""
+    percent: Annotated[float, Meta(ge=0, le=100, description="of what all wallets hold of this outcome")]
+
+
+class HolderList(Struct, frozen=True, kw_only=True):
+    """Holdings, the largest first; `count` is the length of this page."""
+
+    market_id: MarketKey
+    holders: tuple[HolderBody, ...]
+    """A wallet that holds both outcomes is in the list twice."""
+    count: PageLength
+    next_cursor: NextPage
+
+
+async def list_holders(request: web.Request) -> web.Response:
+    """Of one outcome, or of both in one list: a wallet that holds both is in it twice."""
+    query = decode_query(request, HoldersQuery)
+    after = place_of(query.cursor, HoldersPlace)
+    outcome = None if query.outcome is None else query.outcome == "YES"
+    caller, database = caller_of(request), request.app[keys.DATABASE]
+    async with database.caller(caller) as connection:
+        market = await find_market(connection, market_ref(request))
+    async with database.service() as connection:
+        page = await holders.of_market(
+            connection, caller, market.id, outcome=outcome, limit=query.limit, after=after
+        )
+    return json_response(
+        HolderList(
+            market_id=market.id,
+            holders=tuple(_body(one) for one in page.rows),
+            count=len(page.rows),
+            next_cursor=cursor_of(page.following),
+        )
+    )
+
+
+def _body(holder: Holder) -> HolderBody:
+    return HolderBody(
+        user_wallet=holder.wallet,
+        outcome=holder.outcome,
+        outcome_label=outcome_label(holder.outcome),
+        shares=amount(holder.shares),
+        percent=round(holder.shares * 100 / holder.shares_of_all, 2),
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/holders",
+        handler=list_holders,
+        summary="Who holds most of a market's shares",
+        tag="markets",
+        query=HoldersQuery,
+        answers={200: HolderList},
+        errors=(MarketNotFound,),
+    ),
+)

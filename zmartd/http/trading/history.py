@@ -1,0 +1,112 @@
+"""Trades in all markets: everybody's, and one's own."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from aiohttp import web
+from asyncpg import Connection
+from msgspec import Meta, Struct
+
+from zmartd.http.auth.identity import caller_of, require_wallet
+from zmartd.http.errors.auth import AuthMissing
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_query, json_response
+from zmartd.http.kit.fields import MarketRef, Wallet
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.place import NextPage, PageLength
+from zmartd.http.markets.reading import find_market
+from zmartd.http.trading.body import TradeBody
+from zmartd.http.trading.pages import TradesQuery, read_trades
+from zmartd.store.markets import MarketNotFound
+from zmartd.store.rls import Caller
+from zmartd.store.trades import TradeFilter
+
+
+class HistoryQuery(TradesQuery, frozen=True, kw_only=True):
+    market_id: Annotated[MarketRef | None, Meta(description="a market's id or address")] = None
+    outcome: Annotated[bool | None, Meta(description="true for YES or false for NO")] = None
+    type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
+
+
+class AllTradesQuery(HistoryQuery, frozen=True, kw_only=True):
+    """Asking for a wallet's trades takes having signed in."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"user_wallet": "wallet"}
+
+    wallet: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
+
+
+class Trades(Struct, frozen=True, kw_only=True):
+    """Trades, newest first; `count` is the length of this page."""
+
+    trades: tuple[TradeBody, ...]
+    """Those of this page."""
+    count: PageLength
+    offset: int
+    """How many trades were skipped, as asked for."""
+    limit: int
+    """The most there can be on a page, as asked for."""
+    next_cursor: NextPage
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """Wallets are shortened for callers who have not signed in."""
+    query = decode_query(request, AllTradesQuery)
+    if query.wallet is not None:
+        require_wallet(request)
+    return await _answer(request, caller_of(request), query, query.wallet)
+
+
+async def list_own(request: web.Request) -> web.Response:
+    """The signed-in wallet's trades."""
+    query = decode_query(request, HistoryQuery)
+    wallet = require_wallet(request)
+    return await _answer(request, Caller(wallet), query, wallet)
+
+
+async def _answer(
+    request: web.Request, caller: Caller, query: HistoryQuery, wallet: str | None
+) -> web.Response:
+    async with request.app[keys.DATABASE].caller(caller) as connection:
+        market_id = await _market_id(connection, query.market_id)
+        where = TradeFilter(market_id, wallet, query.outcome, query.type)
+        page = await read_trades(connection, caller, where, query)
+    return json_response(
+        Trades(
+            trades=page.trades,
+            count=len(page.trades),
+            offset=query.offset,
+            limit=query.limit,
+            next_cursor=page.next_cursor,
+        )
+    )
+
+
+async def _market_id(connection: Connection, reference: str | None) -> str | None:
+    return None if reference is None else (await find_market(connection, reference)).id
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/trades",
+        handler=list_all,
+        summary="Trades in all markets, newest first",
+        tag="trades",
+        query=AllTradesQuery,
+        answers={200: Trades},
+        errors=(MarketNotFound, AuthMissing),
+    ),
+    Operation(
+        method="GET",
+        path="/api/trades/history",
+        handler=list_own,
+        summary="One's own trades",
+        tag="trades",
+        query=HistoryQuery,
+        answers={200: Trades},
+        errors=(MarketNotFound,),
+        access=Access.WALLET,
+    ),
+)

@@ -1,0 +1,171 @@
+"""How a market ended, what it earned, and what a wallet gets of it: few words, for who settles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http.auth.identity import caller_of
+from zmartd.http.errors.statuses import MarketPending, NotYours, PositionNotFound
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import json_response
+from zmartd.http.kit.fields import Amount, amount
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.markets.body import OutcomeLabel, outcome_label
+from zmartd.http.markets.reading import chain_market, find_market, market_ref
+from zmartd.http.trading.positions import own_wallet, value_all
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import platform, positions
+from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.platform import Fees
+from zmartd.store.rls import Caller
+
+
+class Resolution(Struct, frozen=True, kw_only=True):
+    """How a market ended; `resolved` only when nothing can change it any more."""
+
+    resolved: bool
+    """Whether the market is FINALIZED."""
+    winning_outcome: Annotated[
+        OutcomeLabel | None, Meta(description="null while there is none, or when all are refunded")
+    ]
+    total_pool: Annotated[Amount, Meta(description="the lamports that winners share")]
+    total_winning_shares: Annotated[
+        Amount, Meta(description="with nine decimals and the seed shares, which nobody holds")
+    ]
+
+
+class ResolutionBody(Struct, frozen=True):
+    resolution: Resolution
+    """How the market ended, or stands until then."""
+
+
+class CollectedFees(Struct, frozen=True, kw_only=True):
+    """What a market's trades have been charged, in lamports, whether it was paid out or not.
+
+    What the liquidity earned is the creator's; `staker_collected` is the resolver's.
+    """
+
+    total_collected: Amount
+    """Lamports: all parts together."""
+    protocol_collected: Amount
+    """Lamports for the protocol."""
+    creator_collected: Amount
+    """Lamports for the market's creator, for the liquidity."""
+    staker_collected: Amount
+    """Lamports for the resolver."""
+
+
+class CollectedFeesBody(Struct, frozen=True):
+    fees: CollectedFees
+    """All that the market's trades were charged; zeros before it is on the chain."""
+
+
+class Stake(Struct, frozen=True, kw_only=True):
+    """A wallet's shares in one market, and what it claimed or can claim for them."""
+
+    shares_yes: Amount
+    """YES shares with nine decimals."""
+    shares_no: Amount
+    """NO shares with nine decimals."""
+    claimed: bool
+    """Whether the wallet has claimed."""
+    claim_amount: Amount
+    """Lamports that the wallet got by its claim or, before that, would get now; 0 until the market is
+    finalized."""
+
+
+class StakeBody(Struct, frozen=True):
+    position: Stake
+    """What the wallet holds."""
+
+
+async def get_resolution(request: web.Request) -> web.Response:
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await chain_market(connection, market_ref(request))
+    return json_response(ResolutionBody(_resolution(market)))
+
+
+async def get_fees(request: web.Request) -> web.Response:
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await find_market(connection, market_ref(request))
+        fees = await platform.fees_of(connection, market.id) or Fees(0, 0, 0)
+    return json_response(
+        CollectedFeesBody(
+            CollectedFees(
+                total_collected=amount(fees.total),
+                protocol_collected=amount(fees.protocol),
+                creator_collected=amount(fees.lp),
+                staker_collected=amount(fees.resolver),
+            )
+        )
+    )
+
+
+async def get_stake(request: web.Request) -> web.Response:
+    """One's own alone: positions are private."""
+    wallet, database = own_wallet(request), request.app[keys.DATABASE]
+    async with database.caller(Caller(wallet)) as connection:
+        market = await find_market(connection, market_ref(request))
+        position = await positions.find(connection, wallet, market.id)
+    if position is None:
+        raise PositionNotFound(market_id=market.id)
+    (held,) = await value_all(database, [position])
+    claim = position.claimed_amount if position.has_claimed else held.worth.claimable_lamports
+    return json_response(
+        StakeBody(
+            Stake(
+                shares_yes=amount(max(position.shares_yes, 0)),
+                shares_no=amount(max(position.shares_no, 0)),
+                claimed=position.has_claimed,
+                claim_amount=amount(claim),
+            )
+        )
+    )
+
+
+def _resolution(market: Market) -> Resolution:
+    outcome = market.final_outcome
+    winning_shares = 0
+    if outcome is not None:
+        winning_shares = market.shares_yes if outcome else market.shares_no
+    return Resolution(
+        resolved=market.state is MarketState.FINALIZED,
+        winning_outcome=None if outcome is None else outcome_label(outcome),
+        total_pool=amount(market.current_liquidity),
+        total_winning_shares=amount(winning_shares),
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/resolution",
+        handler=get_resolution,
+        summary="How a market ended",
+        tag="markets",
+        answers={200: ResolutionBody},
+        errors=(MarketNotFound, MarketPending),
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/fees",
+        handler=get_fees,
+        summary="What a market's trades have been charged",
+        tag="markets",
+        answers={200: CollectedFeesBody},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/positions/{wallet}",
+        handler=get_stake,
+        summary="One's own shares in a market and what can be claimed for them",
+        tag="markets",
+        answers={200: StakeBody},
+        errors=(NotYours, MarketNotFound, PositionNotFound),
+        access=Access.WALLET,
+    ),
+)

@@ -1,0 +1,76 @@
+"""Transactions for wallets to sign: built on a fresh blockhash, and known to succeed at this moment."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from msgspec import Meta, Struct
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from zmartd.chain.assemble import MAX_COMPUTE_UNITS, build_transaction, compute_budget
+from zmartd.chain.failures import explain_failure
+from zmartd.chain.idl import Idl
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
+from zmartd.errors import ZmartdError
+from zmartd.http.errors.statuses import ProgramRefused
+
+_SPARE_UNITS = 20_000
+
+ERRORS: tuple[type[ZmartdError], ...] = (ProgramRefused, RpcUnavailable, RpcRejected)
+"""What asking for a transaction may come to besides one."""
+
+
+class Simulated(Struct, frozen=True):
+    """What the simulation showed."""
+
+    success: bool
+    """Always true: a transaction that would fail is answered with an error."""
+    units_consumed: int
+    """Compute units that the transaction took."""
+
+
+class UnsignedTransaction(Struct, frozen=True, kw_only=True):
+    """A transaction whose fee payer and only signer is the caller's wallet.
+
+    Sign its bytes as they are and send them to POST /api/transactions before the chain's block height is
+    above `last_valid_block_height`.
+    """
+
+    transaction: Annotated[str, Meta(description="the transaction's bytes in base64, signature still zero")]
+    last_valid_block_height: int
+    """The chain's block height after which the transaction is void."""
+    blockhash: str
+    """The recent blockhash in the transaction, base58."""
+    simulated: Simulated
+    """What trying the transaction out showed."""
+
+
+class TransactionBuilder:
+    """Makes unsigned transactions and tries them out against the chain as it is."""
+
+    def __init__(self, rpc: Rpc, idl: Idl) -> None:
+        self._rpc = rpc
+        self._idl = idl
+
+    async def build(self, wallet: str, instruction: Instruction) -> UnsignedTransaction:
+        """A transaction of `instruction` alone, limited to what it needs and a quarter more.
+
+        Raises ProgramRefused when it would fail now, RpcUnavailable.
+        """
+        payer = Pubkey.from_string(wallet)
+        latest = await self._rpc.latest_blockhash()
+        trial = build_transaction([*compute_budget(MAX_COMPUTE_UNITS), instruction], payer, latest.blockhash)
+        result = await self._rpc.simulate(trial)
+        if result.err is not None:
+            raise ProgramRefused(explain_failure(result.err, result.logs, self._idl))
+        units = min(result.units_consumed * 5 // 4 + _SPARE_UNITS, MAX_COMPUTE_UNITS)
+        wire = build_transaction([*compute_budget(units), instruction], payer, latest.blockhash)
+        return UnsignedTransaction(
+            transaction=base64.b64encode(wire).decode(),
+            last_valid_block_height=latest.last_valid_block_height,
+            blockhash=str(latest.blockhash),
+            simulated=Simulated(success=True, units_consumed=result.units_consumed),
+        )

@@ -1,0 +1,87 @@
+"""Voting on the chain itself: the transactions for a wallet to sign."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from zmartd.http.auth.identity import caller_of, require_session
+from zmartd.http.errors.statuses import BalanceTooLow, MarketPending
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_body, json_response
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.markets.actions import ActionBody
+from zmartd.http.markets.reading import chain_market
+from zmartd.http.trading import unsigned
+from zmartd.http.voting.votes import VoteRequest, require_standing
+from zmartd.market.lifecycle import VoteKind
+from zmartd.store import votes
+from zmartd.store.markets import MarketNotFound
+from zmartd.store.votes import NotAHolder
+
+
+async def proposal_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/proposal/transaction."""
+    return await _vote(request, VoteKind.PROPOSAL)
+
+
+async def dispute_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/dispute/transaction."""
+    return await _vote(request, VoteKind.DISPUTE)
+
+
+async def _vote(request: web.Request, kind: VoteKind) -> web.Response:
+    body = await decode_body(request, VoteRequest)
+    wallet = require_session(request).wallet
+    if kind is VoteKind.PROPOSAL:
+        await require_standing(request, wallet)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await chain_market(connection, body.market_id)
+        if kind is VoteKind.DISPUTE and not await votes.is_holder(connection, market.id, wallet):
+            raise NotAHolder(market_id=market.id)
+    instruction = _instruction(
+        request,
+        kind,
+        Pubkey.from_string(wallet),
+        Pubkey.from_string(market.on_chain_address),
+        bool(body.vote),
+    )
+    unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
+    return json_response(ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id))
+
+
+def _instruction(
+    request: web.Request, kind: VoteKind, user: Pubkey, market: Pubkey, vote: bool
+) -> Instruction:
+    program = request.app[keys.PROGRAM]
+    if kind is VoteKind.PROPOSAL:
+        return program.submit_proposal_vote(user=user, market=market, vote=vote)
+    return program.submit_dispute_vote(user=user, market=market, vote=vote)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/votes/proposal/transaction",
+        handler=proposal_vote,
+        summary="The transaction that votes on a proposed market on the chain",
+        tag="votes",
+        body=VoteRequest,
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, BalanceTooLow, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/votes/dispute/transaction",
+        handler=dispute_vote,
+        summary="The transaction that votes on a disputed outcome on the chain",
+        tag="votes",
+        body=VoteRequest,
+        answers={200: ActionBody},
+        errors=(MarketNotFound, MarketPending, NotAHolder, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+)

@@ -1,0 +1,288 @@
+"""Votes on proposals and disputes, cast through the API or on the chain: one for each wallet."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from aiohttp import web
+from msgspec import Meta, Struct
+from solders.pubkey import Pubkey
+
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
+from zmartd.http.auth.identity import caller_of, require_wallet
+from zmartd.http.errors.statuses import BalanceTooLow, MarketPending
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_body, decode_query, json_response
+from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.markets.reading import chain_market, find_market, market_ref
+from zmartd.log import get_logger
+from zmartd.market.iso_time import iso_time
+from zmartd.market.lifecycle import VoteKind
+from zmartd.market.votes import VoteCounts
+from zmartd.realtime.bus import Bus, BusUnavailable
+from zmartd.realtime.messages import Message, VoteCast
+from zmartd.store import votes
+from zmartd.store.markets import MarketNotFound
+from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
+
+log = get_logger(__name__)
+
+_WORDS = {
+    "like": True,
+    "agree": True,
+    "support": True,
+    "dislike": False,
+    "disagree": False,
+    "reject": False,
+}
+
+
+class Ballot(Field, int):
+    """A vote: true or false, or the word for it that clients of each kind of vote use."""
+
+    schema: ClassVar[dict[str, Any]] = {"oneOf": [{"type": "boolean"}, {"enum": list(_WORDS)}]}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if isinstance(raw, bool):
+            return cls(raw)
+        if isinstance(raw, str) and raw in _WORDS:
+            return cls(_WORDS[raw])
+        raise ValueError("not a vote")
+
+
+class VoteRequest(Struct, frozen=True, kw_only=True):
+    ALIASES: ClassVar[dict[str, str]] = {
+        "market": "market_id",
+        "proposal_id": "market_id",
+        "vote_choice": "vote",
+        "approve": "vote",
+        "supportDispute": "vote",
+    }
+
+    market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
+    vote: Annotated[Ballot, Meta(description="true or false, or one of " + ", ".join(_WORDS))]
+
+
+class VotesQuery(Struct, frozen=True, kw_only=True):
+    type: Annotated[Literal["proposal", "dispute"], Meta(description="proposal or dispute")] = "proposal"
+
+
+class VoteBody(Struct, frozen=True, kw_only=True):
+    """One wallet's vote; true likes the proposal, or agrees with the dispute."""
+
+    market_id: MarketKey
+    vote_type: Literal["proposal", "dispute"]
+    """What was voted on: a proposed market, or the dispute of an outcome."""
+    vote: bool
+    """True likes the proposal, or agrees with the dispute."""
+    user_wallet: str
+    """The voter's address: the caller's own."""
+    voted_at: Time
+    """When the vote was cast."""
+    source: Literal["api", "chain"]
+    """Whether the vote was cast through the API or by a transaction on the chain."""
+    tx_signature: str | None
+    """The signature of the vote's transaction, base58; null for a vote through the API."""
+
+
+class VoteStatistics(Struct, frozen=True):
+    likes: int
+    """Votes for it, cast here or on the chain: likes, or those that agree."""
+    dislikes: int
+    """Votes against it, cast here or on the chain."""
+    total: int
+    """Votes for and against it."""
+    approval_rate: Annotated[str, Meta(description="likes in percent of all, with two decimals")]
+
+
+class MarketVotes(Struct, frozen=True):
+    """How the votes of one kind stand, and the caller's own."""
+
+    market_id: MarketKey
+    type: Literal["proposal", "dispute"]
+    """Which votes these are, as asked for."""
+    stats: VoteStatistics
+    """How the votes stand."""
+    not_counted: int
+    """Votes on a dispute, cast on the chain, of wallets that held no shares when the outcome was proposed."""
+    own_vote: VoteBody | None
+    """The caller's vote; null where there is none, or nobody has signed in."""
+
+
+class ProposalCounts(Struct, frozen=True):
+    likes: int
+    """Votes for the proposed market, cast here or on the chain."""
+    dislikes: int
+    """Votes against it, cast here or on the chain."""
+    total: int
+    """Votes for and against it."""
+
+
+class DisputeCounts(Struct, frozen=True):
+    agrees: int
+    """Votes for the dispute, cast here or on the chain."""
+    disagrees: int
+    """Votes against it, cast here or on the chain."""
+    total: int
+    """Votes for and against it."""
+
+
+class VoteOverview(Struct, frozen=True):
+    market_id: MarketKey
+    proposal_votes: ProposalCounts
+    """Votes on whether the market should be approved."""
+    dispute_votes: DisputeCounts
+    """Votes on whether its proposed outcome is wrong."""
+
+
+async def cast_proposal_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/proposal."""
+    return await _cast(request, VoteKind.PROPOSAL)
+
+
+async def cast_dispute_vote(request: web.Request) -> web.Response:
+    """POST /api/votes/dispute."""
+    return await _cast(request, VoteKind.DISPUTE)
+
+
+async def market_votes(request: web.Request) -> web.Response:
+    """GET /api/markets/{id}/votes."""
+    query = decode_query(request, VotesQuery)
+    kind = VoteKind(query.type)
+    caller = caller_of(request)
+    database = request.app[keys.DATABASE]
+    own: Vote | None = None
+    async with database.reader(caller) as connection:
+        market = await find_market(connection, market_ref(request))
+        if caller.wallet is not None:
+            own = await votes.find(connection, kind, market.id, caller.wallet)
+    async with database.service() as connection:
+        standing = (await votes.standing(connection, market.id))[kind]
+    own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
+    stats = _statistics(standing.counts)
+    return json_response(MarketVotes(market.id, query.type, stats, standing.not_counted, own_body))
+
+
+async def vote_overview(request: web.Request) -> web.Response:
+    """GET /api/votes/{id}."""
+    database = request.app[keys.DATABASE]
+    async with database.reader(caller_of(request)) as connection:
+        market = await find_market(connection, market_ref(request))
+    async with database.service() as connection:
+        standing = await votes.standing(connection, market.id)
+    proposal, dispute = standing[VoteKind.PROPOSAL].counts, standing[VoteKind.DISPUTE].counts
+    return json_response(
+        VoteOverview(
+            market.id,
+            ProposalCounts(proposal.yes, proposal.no, proposal.total),
+            DisputeCounts(dispute.yes, dispute.no, dispute.total),
+        )
+    )
+
+
+async def _cast(request: web.Request, kind: VoteKind) -> web.Response:
+    body = await decode_body(request, VoteRequest)
+    wallet = require_wallet(request)
+    if kind is VoteKind.PROPOSAL:
+        await require_standing(request, wallet)
+    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        market = await chain_market(connection, body.market_id)
+        vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
+    news = VoteCast(vote_type=kind)
+    await _announce(request.app[keys.BUS], Message(market.id, market.version, news, vote.voted_at))
+    return json_response(_body(market.id, kind, wallet, vote), 201)
+
+
+async def require_standing(request: web.Request, wallet: str) -> None:
+    """Raises BalanceTooLow for a wallet whose vote on a proposal would not count now."""
+    minimum = request.app[keys.VOTING].proposal_min_balance_lamports
+    if not minimum:
+        return
+    async with request.app[keys.DATABASE].reader(caller_of(request)) as connection:
+        if await votes.has_traded(connection, wallet):
+            return
+    address = Pubkey.from_string(wallet)
+    balance = (await request.app[keys.RPC].balances_at_once([address]))[address]
+    if balance < minimum:
+        raise BalanceTooLow(balance_lamports=str(balance), minimum_lamports=str(minimum))
+
+
+async def _announce(bus: Bus, message: Message) -> None:
+    try:
+        await bus.publish([message])
+    except BusUnavailable as error:
+        # The vote counts all the same; whoever watches sees it with the next one.
+        log.warning("votes.unpublished", market_id=message.market_id, reason=error.message)
+
+
+def _body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBody:
+    return VoteBody(
+        market_id=market_id,
+        vote_type=kind.value,
+        vote=vote.vote,
+        user_wallet=wallet,
+        voted_at=iso_time(vote.voted_at),
+        source=vote.source,
+        tx_signature=vote.tx_signature,
+    )
+
+
+def _statistics(counts: VoteCounts) -> VoteStatistics:
+    # Hundredths of a percent, which is what basis points are.
+    bps = counts.yes * 10_000 // counts.total if counts.total else 0
+    return VoteStatistics(counts.yes, counts.no, counts.total, f"{bps // 100}.{bps % 100:02d}")
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/api/votes/proposal",
+        handler=cast_proposal_vote,
+        summary="Vote on a proposed market",
+        tag="votes",
+        body=VoteRequest,
+        answers={201: VoteBody},
+        errors=(
+            MarketNotFound,
+            MarketPending,
+            BalanceTooLow,
+            AlreadyVoted,
+            VotingClosed,
+            RpcUnavailable,
+            RpcRejected,
+        ),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="POST",
+        path="/api/votes/dispute",
+        handler=cast_dispute_vote,
+        summary="Vote on a disputed outcome",
+        tag="votes",
+        body=VoteRequest,
+        answers={201: VoteBody},
+        errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, VotingClosed),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/votes",
+        handler=market_votes,
+        summary="How a market's votes of one kind stand, and the caller's own",
+        tag="votes",
+        query=VotesQuery,
+        answers={200: MarketVotes},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/votes/{id}",
+        handler=vote_overview,
+        summary="How a market's votes of both kinds stand",
+        tag="votes",
+        answers={200: VoteOverview},
+        errors=(MarketNotFound,),
+    ),
+)

@@ -1,0 +1,196 @@
+"""What a wallet has done: its trades, and for its own eyes only its votes and what came of its trading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from aiohttp import web
+from msgspec import Meta, Struct, field
+
+from zmartd.http.auth.identity import caller_of, require_wallet
+from zmartd.http.errors.statuses import NotYours
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_query, json_response
+from zmartd.http.kit.fields import Amount, SignedAmount, amount
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.pagination import NextCursor
+from zmartd.http.kit.place import NextPage, PageLength, cursor_of, place_of
+from zmartd.http.markets.reading import Limit
+from zmartd.http.trading.body import TradeBody
+from zmartd.http.trading.pages import TradesQuery, read_trades
+from zmartd.http.trading.positions import Held, own_wallet, read_held, wallet_in_path
+from zmartd.http.voting.votes import VoteBody
+from zmartd.market.iso_time import iso_time
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store import activity
+from zmartd.store.activity import OwnVote, VotePlace
+from zmartd.store.rls import Caller
+from zmartd.store.trades import TradeFilter
+
+_KINDS: dict[str, tuple[VoteKind, ...]] = {
+    "all": tuple(VoteKind),
+    "proposal": (VoteKind.PROPOSAL,),
+    "dispute": (VoteKind.DISPUTE,),
+}
+
+
+class OwnVotesQuery(Struct, frozen=True, kw_only=True):
+    type: Annotated[Literal["all", "proposal", "dispute"], Meta(description="all, proposal or dispute")] = (
+        "all"
+    )
+    limit: Limit = 50
+    cursor: NextCursor = None
+
+
+class OwnVotes(Struct, frozen=True, kw_only=True):
+    """A wallet's votes, newest first; `total` is how many there are of the kinds asked for."""
+
+    wallet: str
+    """The wallet's address, as in the path."""
+    proposal_votes: tuple[VoteBody, ...]
+    """Those of this page that are on proposed markets."""
+    dispute_votes: tuple[VoteBody, ...]
+    """Those of this page that are on disputes."""
+    total: int
+    """Votes of the kinds asked for, on all pages."""
+    next_cursor: NextPage
+
+
+class WalletTrades(Struct, frozen=True, kw_only=True):
+    """A wallet's trades in all markets, newest first; `count` is the length of this page."""
+
+    wallet: str
+    """The wallet's address, as in the path."""
+    trades: tuple[TradeBody, ...]
+    """Those of this page."""
+    count: PageLength
+    next_cursor: NextPage
+
+
+class TradingStatistics(Struct, frozen=True, kw_only=True):
+    """What came of all of a wallet's trading, under the names that the frontend has for it. Lamports."""
+
+    total_trades: int = field(name="totalTrades")
+    """The wallet's trades in all markets."""
+    total_volume: Annotated[
+        Amount, Meta(description="lamports: purchases with fees and sales before fees")
+    ] = field(name="totalVolume")
+    win_rate: Annotated[
+        float | None, Meta(description="markets that ended with a profit, in percent of those that ended")
+    ] = field(name="winRate")
+    total_pnl: Annotated[SignedAmount, Meta(description="lamports, realized and unrealized")] = field(
+        name="totalPnL"
+    )
+    active_positions: Annotated[
+        int, Meta(description="markets that are not over yet in which shares are held")
+    ] = field(name="activePositions")
+
+
+async def list_votes(request: web.Request) -> web.Response:
+    """One's own votes, from the API and from the chain."""
+    query = decode_query(request, OwnVotesQuery)
+    wallet = own_wallet(request)
+    after = place_of(query.cursor, VotePlace)
+    async with request.app[keys.DATABASE].caller(Caller(wallet)) as connection:
+        page = await activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
+        counts = await activity.counts(connection, wallet)
+    of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
+    return json_response(
+        OwnVotes(
+            wallet=wallet,
+            proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
+            dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
+            total=sum(of_kind[kind] for kind in _KINDS[query.type]),
+            next_cursor=cursor_of(page.following),
+        )
+    )
+
+
+async def list_trades(request: web.Request) -> web.Response:
+    """Any wallet's trades, for callers who have signed in: others see trades, but not whose they are."""
+    query = decode_query(request, TradesQuery)
+    wallet = wallet_in_path(request)
+    require_wallet(request)
+    caller = caller_of(request)
+    async with request.app[keys.DATABASE].caller(caller) as connection:
+        page = await read_trades(connection, caller, TradeFilter(wallet=wallet), query)
+    return json_response(
+        WalletTrades(wallet=wallet, trades=page.trades, count=len(page.trades), next_cursor=page.next_cursor)
+    )
+
+
+async def get_statistics(request: web.Request) -> web.Response:
+    """What came of all of one's own trading."""
+    wallet = own_wallet(request)
+    database = request.app[keys.DATABASE]
+    held = await read_held(database, wallet)
+    async with database.caller(Caller(wallet)) as connection:
+        volume_lamports = await activity.volume_lamports(connection, wallet)
+    ended = [one for one in held if one.position.market.state is MarketState.FINALIZED]
+    won = sum(one.worth.profit_lamports > 0 for one in ended)
+    return json_response(
+        TradingStatistics(
+            total_trades=sum(one.position.trades_count for one in held),
+            total_volume=amount(volume_lamports),
+            win_rate=round(won * 100 / len(ended), 2) if ended else None,
+            total_pnl=amount(sum(one.worth.profit_lamports for one in held)),
+            active_positions=sum(_is_active(one) for one in held),
+        )
+    )
+
+
+def _is_active(held: Held) -> bool:
+    position = held.position
+    return position.market.state < MarketState.FINALIZED and max(position.shares_yes, position.shares_no) > 0
+
+
+def _votes(wallet: str, kind: VoteKind, found: Sequence[OwnVote]) -> tuple[VoteBody, ...]:
+    return tuple(
+        VoteBody(
+            market_id=one.market_id,
+            vote_type=kind.value,
+            vote=one.vote.vote,
+            user_wallet=wallet,
+            voted_at=iso_time(one.vote.voted_at),
+            source=one.vote.source,
+            tx_signature=one.vote.tx_signature,
+        )
+        for one in found
+        if one.kind is kind
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/trades",
+        handler=list_trades,
+        summary="A wallet's trades",
+        tag="users",
+        query=TradesQuery,
+        answers={200: WalletTrades},
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/votes",
+        handler=list_votes,
+        summary="One's own votes",
+        tag="users",
+        query=OwnVotesQuery,
+        answers={200: OwnVotes},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/stats",
+        handler=get_statistics,
+        summary="What came of one's own trading",
+        tag="users",
+        answers={200: TradingStatistics},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+)

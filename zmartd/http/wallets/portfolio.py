@@ -1,0 +1,248 @@
+"""What a wallet holds, what it has cost, what it is worth now, and what has come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Literal
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http.errors.statuses import NotYours
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_query, json_response
+from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.place import NextPage, cursor_of, place_of
+from zmartd.http.trading.positions import Held, PositionsQuery, own_wallet, read_holdings, value_all
+from zmartd.market.iso_time import iso_time
+from zmartd.store.positions import PositionPlace
+
+MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
+
+
+class OutcomeHolding(Struct, frozen=True, kw_only=True):
+    """The shares of one outcome. Lamports; shares have nine decimals."""
+
+    shares: Amount
+    """Shares held, with nine decimals."""
+    cost_basis: Annotated[
+        Amount, Meta(description="lamports that these shares have cost with fees, on average")
+    ]
+    average_cost: Annotated[float | None, Meta(description="cost_basis over shares, in SOL a share")]
+    value_at_price: MaybeAmount
+    """Lamports: the shares at the market's price; null while none counts, or after the claim."""
+
+
+class PortfolioPosition(Struct, frozen=True, kw_only=True):
+    """A holding in one market. Amounts are lamports.
+
+    `value_at_price` takes every share at the market's price, before fees, as if selling did not move it;
+    `value_on_sale` is what the curve would pay for all of them now, YES sold first, before fees, and
+    `value_on_sale_after_fees` what the wallet would get of that. `value` is what `unrealized_pnl` counts
+    with: `value_at_price` until the market is finalized, then `claimable`.
+    """
+
+    market_id: MarketKey
+    on_chain_address: str
+    """The address of the market's account on the chain, base58."""
+    question: str
+    """What the market is about, as its creator registered it."""
+    state: StateName
+    """Where in its life the market is, by name."""
+    state_code: int
+    """The number that the program has for the state, from 0 to 6."""
+    proposed_outcome: bool | None
+    """True for YES, false for NO; null while none is proposed."""
+    final_outcome: bool | None
+    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
+    yes: OutcomeHolding
+    """The wallet's YES shares."""
+    no: OutcomeHolding
+    """The wallet's NO shares."""
+    cost_basis: Amount
+    """Lamports that the shares of both outcomes have cost with fees; 0 once they are claimed or worthless."""
+    value: Amount
+    """Lamports that unrealized_pnl takes the shares to be worth."""
+    value_at_price: MaybeAmount
+    """Lamports: all shares at the market's prices; null while none count, or after the claim."""
+    value_on_sale: MaybeAmount
+    """Lamports for all shares, sold now, before fees; null while they cannot be sold."""
+    value_on_sale_after_fees: MaybeAmount
+    """Lamports for all shares, sold now, after fees; null while they cannot be sold."""
+    claimable: Amount
+    """Lamports that a claim would bring now; 0 before the market is finalized, and after the claim."""
+    has_claimed: bool
+    """Whether the wallet has claimed here."""
+    total_invested: Annotated[Amount, Meta(description="lamports of all purchases, with fees")]
+    total_returned: Annotated[Amount, Meta(description="lamports of all sales, after fees")]
+    claimed_amount: Annotated[
+        Amount, Meta(description="lamports: winnings, or the refund of a market without outcome")
+    ]
+    realized_pnl: SignedAmount
+    """Lamports of profit by sales, the claim, and an outcome that makes shares worthless."""
+    unrealized_pnl: SignedAmount
+    """Lamports: value less cost_basis."""
+    total_pnl: SignedAmount
+    """Lamports: realized_pnl and unrealized_pnl together."""
+    trades_count: int
+    """The wallet's trades in the market."""
+    last_trade_at: Annotated[Time | None, Meta(description="null for shares that only came by transfer")]
+    slot: int
+    """The slot of the last thing indexed of the position."""
+
+
+class PortfolioTotals(Struct, frozen=True, kw_only=True):
+    """Sums over all positions of the wallet, whatever the page."""
+
+    positions: int
+    """How many positions the wallet has."""
+    cost_basis: Amount
+    """Lamports that the shares still held have cost with fees."""
+    value: Amount
+    """Lamports that unrealized_pnl takes the shares to be worth."""
+    value_on_sale: Annotated[
+        Amount, Meta(description="lamports before fees for the positions that can be sold now")
+    ]
+    value_on_sale_after_fees: Amount
+    """Lamports after fees for the positions that can be sold now."""
+    claimable: Amount
+    """Lamports that claims would bring now."""
+    total_invested: Amount
+    """Lamports of all purchases, with fees."""
+    total_returned: Amount
+    """Lamports of all sales, after fees."""
+    claimed_amount: Amount
+    """Lamports of all claims."""
+    realized_pnl: SignedAmount
+    """Lamports of profit by sales, claims, and outcomes that made shares worthless."""
+    unrealized_pnl: SignedAmount
+    """Lamports: value less cost_basis."""
+    total_pnl: SignedAmount
+    """Lamports: realized_pnl and unrealized_pnl together."""
+
+
+class Portfolio(Struct, frozen=True, kw_only=True):
+    """A wallet's positions, last traded first, all as of one moment.
+
+    Those on further pages keep the order that they had when the first one was read.
+
+    The cost basis is by the average cost method: a sale takes its part of what the shares have cost,
+    truncated to whole lamports, and realizes the difference to its proceeds after fees. A claim, or an
+    outcome that makes the shares worthless, realizes the rest. `realized_pnl` plus `unrealized_pnl` is
+    always `value` + `total_returned` + `claimed_amount` - `total_invested`.
+    """
+
+    wallet: str
+    """The wallet's address, as in the path."""
+    cost_basis_method: Literal["average"]
+    """How cost_basis is worked out: by the average cost."""
+    positions: tuple[PortfolioPosition, ...]
+    """Those of this page."""
+    totals: PortfolioTotals
+    """What all positions come to, on all pages."""
+    next_cursor: NextPage
+
+
+async def get_portfolio(request: web.Request) -> web.Response:
+    """Every position with its cost basis, worth, and profit. Only the wallet itself may ask."""
+    query = decode_query(request, PositionsQuery)
+    wallet = own_wallet(request)
+    after = place_of(query.cursor, PositionPlace)
+    database = request.app[keys.DATABASE]
+    holdings = await read_holdings(database, wallet, after)
+    held = {one.position.market.id: one for one in await value_all(database, holdings.positions)}
+    page = holdings.page(query.limit, after)
+    return json_response(
+        Portfolio(
+            wallet=wallet,
+            cost_basis_method="average",
+            positions=tuple(_position(held[position.market.id]) for position in page.rows),
+            totals=_totals(held.values()),
+            next_cursor=cursor_of(page.following),
+        )
+    )
+
+
+def _position(held: Held) -> PortfolioPosition:
+    position, worth = held.position, held.worth
+    market, sale = position.market, worth.sale
+    at_price = None
+    if worth.at_price_yes_lamports is not None and worth.at_price_no_lamports is not None:
+        at_price = worth.at_price_yes_lamports + worth.at_price_no_lamports
+    return PortfolioPosition(
+        market_id=market.id,
+        on_chain_address=market.on_chain_address,
+        question=market.question,
+        state=market.state.name,
+        state_code=market.state.value,
+        proposed_outcome=market.proposed_outcome,
+        final_outcome=market.final_outcome,
+        yes=_outcome(position.shares_yes, worth.cost_yes_lamports, worth.at_price_yes_lamports),
+        no=_outcome(position.shares_no, worth.cost_no_lamports, worth.at_price_no_lamports),
+        cost_basis=amount(worth.cost_lamports),
+        value=amount(worth.value_lamports),
+        value_at_price=_maybe(at_price),
+        value_on_sale=_maybe(None if sale is None else sale.before_fees_lamports),
+        value_on_sale_after_fees=_maybe(None if sale is None else sale.after_fees_lamports),
+        claimable=amount(worth.claimable_lamports),
+        has_claimed=position.has_claimed,
+        total_invested=amount(position.total_invested),
+        total_returned=amount(position.total_returned),
+        claimed_amount=amount(position.claimed_amount),
+        realized_pnl=amount(worth.realized_lamports),
+        unrealized_pnl=amount(worth.unrealized_lamports),
+        total_pnl=amount(worth.profit_lamports),
+        trades_count=position.trades_count,
+        last_trade_at=None if position.last_trade_at is None else iso_time(position.last_trade_at),
+        slot=position.slot,
+    )
+
+
+def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> OutcomeHolding:
+    held = max(shares, 0)
+    return OutcomeHolding(
+        shares=amount(held),
+        cost_basis=amount(cost_lamports),
+        average_cost=cost_lamports / held if held else None,
+        value_at_price=_maybe(at_price_lamports),
+    )
+
+
+def _totals(held: Collection[Held]) -> PortfolioTotals:
+    positions = [one.position for one in held]
+    worths = [one.worth for one in held]
+    sales = [worth.sale for worth in worths if worth.sale is not None]
+    return PortfolioTotals(
+        positions=len(positions),
+        cost_basis=amount(sum(worth.cost_lamports for worth in worths)),
+        value=amount(sum(worth.value_lamports for worth in worths)),
+        value_on_sale=amount(sum(sale.before_fees_lamports for sale in sales)),
+        value_on_sale_after_fees=amount(sum(sale.after_fees_lamports for sale in sales)),
+        claimable=amount(sum(worth.claimable_lamports for worth in worths)),
+        total_invested=amount(sum(position.total_invested for position in positions)),
+        total_returned=amount(sum(position.total_returned for position in positions)),
+        claimed_amount=amount(sum(position.claimed_amount for position in positions)),
+        realized_pnl=amount(sum(worth.realized_lamports for worth in worths)),
+        unrealized_pnl=amount(sum(worth.unrealized_lamports for worth in worths)),
+        total_pnl=amount(sum(worth.profit_lamports for worth in worths)),
+    )
+
+
+def _maybe(lamports: int | None) -> str | None:
+    return None if lamports is None else amount(lamports)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/portfolio",
+        handler=get_portfolio,
+        summary="One's own portfolio with cost basis and profit",
+        tag="users",
+        query=PositionsQuery,
+        answers={200: Portfolio},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+)

@@ -1,0 +1,229 @@
+"""What a wallet holds in markets, for that wallet's eyes only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from zmartd.http.errors.statuses import NotYours, PositionNotFound
+from zmartd.http.kit import keys
+from zmartd.http.kit.codec import decode_query, json_response
+from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
+from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.pagination import NextCursor, array_response
+from zmartd.http.kit.place import place_of
+from zmartd.http.markets.reading import Limit, find_market, market_ref
+from zmartd.http.trading.positions import Held, own_wallet, read_holdings, value_all
+from zmartd.market.iso_time import iso_time
+from zmartd.market.lmsr import SCALE
+from zmartd.store import positions
+from zmartd.store.keyset import Page
+from zmartd.store.markets import MarketNotFound
+from zmartd.store.positions import Position, PositionPlace
+from zmartd.store.rls import Caller
+
+
+class PositionBody(Struct, frozen=True, kw_only=True):
+    """A wallet's holding in one market. Amounts are lamports, shares have nine decimals.
+
+    `state` is the state's number, as portfolios index their labels by it. An open position is worth its
+    shares at the market's price; a finalized one what can be claimed. Profit is as in the portfolio, which
+    says more.
+    """
+
+    market_id: MarketKey
+    on_chain_address: str
+    """The address of the market's account on the chain, base58."""
+    question: str
+    """What the market is about, as its creator registered it."""
+    state: int
+    """The number that the program has for the market's state, from 0 to 6."""
+    state_name: StateName
+    """The market's state by name."""
+    price_yes: Price
+    """SOL a share of YES, from 0 to 1."""
+    price_no: Price
+    """SOL a share of NO, from 0 to 1."""
+    shares_yes: Amount
+    """YES shares that the wallet holds, with nine decimals."""
+    shares_no: Amount
+    """NO shares that the wallet holds, with nine decimals."""
+    total_invested: Amount
+    """Lamports of all purchases, with fees."""
+    total_returned: Amount
+    """Lamports of all sales, after fees."""
+    cost_basis: Amount
+    """Lamports that the shares still held have cost with fees; 0 once they are claimed or worthless."""
+    current_value: Amount
+    """Lamports: the shares at the market's prices or, once it is finalized, what can be claimed."""
+    unrealized_pnl: SignedAmount
+    """Lamports: current_value less cost_basis."""
+    realized_pnl: SignedAmount
+    """Lamports of profit by sales, the claim, and an outcome that makes shares worthless."""
+    roi: Annotated[float, Meta(description="total profit in percent of what was invested")]
+    claimable: Amount
+    """Lamports that a claim would bring now; 0 before the market is finalized, and after the claim."""
+    has_claimed: bool
+    """Whether the wallet has claimed here."""
+    claimed_amount: Amount
+    """Lamports that the claim brought; 0 before it."""
+    proposed_outcome: bool | None
+    """True for YES, false for NO; null while none is proposed."""
+    final_outcome: bool | None
+    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
+    trades_count: int
+    """The wallet's trades in the market."""
+    first_trade_at: Time | None
+    """When the wallet first traded here; null for shares that only came by transfer."""
+    last_trade_at: Time | None
+    """When the wallet last traded here; null for shares that only came by transfer."""
+    claimed_at: Time | None
+    """When the wallet claimed; null before."""
+    slot: int
+    """The slot of the last thing indexed of the position."""
+
+
+class ArrayQuery(Struct, frozen=True, kw_only=True):
+    """Who asks for no limit, as the frontend does, gets all positions at once."""
+
+    limit: Annotated[Limit | None, Meta(description="a whole number from 0 to 100")] = None
+    cursor: NextCursor = None
+
+
+class PositionRow(Struct, frozen=True, kw_only=True):
+    """A wallet's shares in one market, and nothing else."""
+
+    id: str
+    """The market's id and the wallet's address with a colon between them."""
+    market_id: MarketKey
+    user: str
+    """The wallet's address."""
+    yes_shares: Amount
+    """YES shares with nine decimals."""
+    no_shares: Amount
+    """NO shares with nine decimals."""
+    created_at: Time | None
+    """When the wallet first traded in the market; null for shares that only came by transfer."""
+    updated_at: Time
+    """When the daemon last changed what it knows of the position."""
+
+
+async def list_positions(request: web.Request) -> web.Response:
+    """A bare array, last traded first; what comes after it is in the headers."""
+    query = decode_query(request, ArrayQuery)
+    page = await _page(request, own_wallet(request), query)
+    held = await value_all(request.app[keys.DATABASE], page.rows)
+    return array_response(request, [_body(one) for one in held], page.following)
+
+
+async def get_position(request: web.Request) -> web.Response:
+    """One's own holding in one market."""
+    wallet = own_wallet(request)
+    database = request.app[keys.DATABASE]
+    async with database.reader(Caller(wallet)) as connection:
+        market = await find_market(connection, market_ref(request))
+        position = await positions.find(connection, wallet, market.id)
+    if position is None:
+        raise PositionNotFound(market_id=market.id)
+    (held,) = await value_all(database, [position])
+    return json_response(_body(held))
+
+
+async def list_position_rows(request: web.Request) -> web.Response:
+    """A bare array of shares alone, last traded first; what comes after it is in the headers."""
+    query = decode_query(request, ArrayQuery)
+    page = await _page(request, own_wallet(request), query)
+    return array_response(request, [_row(position) for position in page.rows], page.following)
+
+
+async def _page(request: web.Request, wallet: str, query: ArrayQuery) -> Page[Position, PositionPlace]:
+    after = place_of(query.cursor, PositionPlace)
+    holdings = await read_holdings(request.app[keys.DATABASE], wallet, after)
+    return holdings.page(len(holdings.positions) if query.limit is None else query.limit, after)
+
+
+def _row(position: Position) -> PositionRow:
+    return PositionRow(
+        id=f"{position.market.id}:{position.user_wallet}",
+        market_id=position.market.id,
+        user=position.user_wallet,
+        yes_shares=amount(max(position.shares_yes, 0)),
+        no_shares=amount(max(position.shares_no, 0)),
+        created_at=None if position.first_trade_at is None else iso_time(position.first_trade_at),
+        updated_at=iso_time(position.updated_at),
+    )
+
+
+def _body(held: Held) -> PositionBody:
+    position, worth = held.position, held.worth
+    market = position.market
+    return PositionBody(
+        market_id=market.id,
+        on_chain_address=market.on_chain_address,
+        question=market.question,
+        state=market.state.value,
+        state_name=market.state.name,
+        price_yes=price(market.price_yes),
+        price_no=price(SCALE - market.price_yes),
+        shares_yes=amount(max(position.shares_yes, 0)),
+        shares_no=amount(max(position.shares_no, 0)),
+        total_invested=amount(position.total_invested),
+        total_returned=amount(position.total_returned),
+        cost_basis=amount(worth.cost_lamports),
+        current_value=amount(worth.value_lamports),
+        unrealized_pnl=amount(worth.unrealized_lamports),
+        realized_pnl=amount(worth.realized_lamports),
+        roi=_percent(worth.profit_lamports, position.total_invested),
+        claimable=amount(worth.claimable_lamports),
+        has_claimed=position.has_claimed,
+        claimed_amount=amount(position.claimed_amount),
+        proposed_outcome=market.proposed_outcome,
+        final_outcome=market.final_outcome,
+        trades_count=position.trades_count,
+        first_trade_at=None if position.first_trade_at is None else iso_time(position.first_trade_at),
+        last_trade_at=None if position.last_trade_at is None else iso_time(position.last_trade_at),
+        claimed_at=None if position.claimed_at is None else iso_time(position.claimed_at),
+        slot=position.slot,
+    )
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(part * 100 / whole, 2) if whole else 0.0
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/positions",
+        handler=list_positions,
+        summary="One's own positions",
+        tag="users",
+        query=ArrayQuery,
+        answers={200: tuple[PositionBody, ...]},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/users/{wallet}/positions/{id}",
+        handler=get_position,
+        summary="One's own position in one market",
+        tag="users",
+        answers={200: PositionBody},
+        errors=(NotYours, MarketNotFound, PositionNotFound),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="GET",
+        path="/api/positions/{wallet}",
+        handler=list_position_rows,
+        summary="One's own shares, as a bare array",
+        tag="users",
+        query=ArrayQuery,
+        answers={200: tuple[PositionRow, ...]},
+        errors=(NotYours,),
+        access=Access.WALLET,
+    ),
+)
