@@ -15,7 +15,8 @@ from aiohttp.typedefs import Handler
 
 from tests.integration.http.served import Client, Served
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.statuses import WebhookBusy, status_of
+from zmartd.http.errors.requests import WebhookBusy
+from zmartd.http.errors.statuses import status_of
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response, read_body, read_raw
 

@@ -17,7 +17,7 @@ from zmartd.http.auth import sign_in
 from zmartd.http.auth.identity import require_session
 from zmartd.http.auth.tokens import Session
 from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
-from zmartd.http.errors.statuses import InvalidRequest, Problem
+from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.kit.codec import decode_body, decode_query, json_response

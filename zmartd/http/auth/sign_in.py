@@ -14,7 +14,7 @@ from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.signatures import decode_signature, require_signature
 from zmartd.http.auth.siws import MalformedMessage, SignInMessage
 from zmartd.http.errors.auth import AuthExpired, BadMessage, BadSignature
-from zmartd.http.errors.statuses import InvalidRequest, Problem
+from zmartd.http.errors.requests import InvalidRequest, Problem
 
 STATEMENT = "Sign in to ZMART. This costs nothing and sends no transaction."
 CLOCK_SKEW = timedelta(seconds=60)

@@ -27,7 +27,7 @@ from zmartd.http.discussions.body import (
     comment_body,
     thread_body,
 )
-from zmartd.http.errors.statuses import MarketPending
+from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_body, decode_query, json_response
 from zmartd.http.kit.operation import Access, Operation

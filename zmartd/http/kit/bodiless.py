@@ -6,7 +6,7 @@ from functools import wraps
 
 from aiohttp import web
 
-from zmartd.http.errors.statuses import UnsupportedMediaType
+from zmartd.http.errors.requests import UnsupportedMediaType
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_object, read_body
 from zmartd.http.kit.operation import Handler, Operation, says_all_with_its_path, wrapped

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
-from zmartd.http.errors.statuses import BodyTooLarge, InvalidHttp, InvalidJson, UnsupportedMediaType
+from zmartd.http.errors.requests import BodyTooLarge, InvalidHttp, InvalidJson, UnsupportedMediaType
 from zmartd.http.kit import keys, validation
 
 RequestType = TypeVar("RequestType", bound=Struct)

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, TypeVar
 from aiohttp import hdrs, web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.statuses import InvalidRequest, Problem
+from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.place import Cursor, cursor_of, place_of
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.statuses import InvalidRequest, Problem
+from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.fields import Field
 
 Place = TypeVar("Place", bound=Struct)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from zmartd.http.errors.statuses import WebhookBusy
+from zmartd.http.errors.requests import WebhookBusy
 
 LARGEST_SHARE = 2
 """One caller gets one part in so many: half."""

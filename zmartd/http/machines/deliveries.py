@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from zmartd.config import ConfigError, Helius
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.statuses import WebhookRefusedTooOften, WebhookTooSlow, WebhookUnauthorized
+from zmartd.http.errors.requests import WebhookRefusedTooOften, WebhookTooSlow, WebhookUnauthorized
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.kit.codec import decompressed, read_body, read_raw
 from zmartd.http.machines.body_memory import LARGEST_SHARE, BodyMemory

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.config import ConfigError, Helius, Secret, Settings
-from zmartd.http.errors.statuses import (
+from zmartd.http.errors.requests import (
     BodyTooLarge,
     UnsupportedMediaType,
     WebhookBusy,

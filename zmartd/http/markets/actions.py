@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.program import Program
 from zmartd.http.auth.identity import caller_of, require_session, require_wallet
-from zmartd.http.errors.statuses import MarketPending, NotTheCreator, ProtocolNotInitialized
+from zmartd.http.errors.requests import MarketPending, NotTheCreator, ProtocolNotInitialized
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import ContentId, MarketKey

@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import MarketAccount
 from zmartd.http.auth.identity import require_session
-from zmartd.http.errors.statuses import InvalidRequest, MarketIdTaken, Problem
+from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount

@@ -9,7 +9,7 @@ from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.http.auth.identity import caller_of
-from zmartd.http.errors.statuses import InvalidRequest, MarketPending, Problem
+from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import (

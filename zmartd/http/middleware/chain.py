@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from zmartd.clock import Clock
 from zmartd.http.auth.identity import ANONYMOUS, IDENTITY, Authenticator
-from zmartd.http.errors.statuses import RateLimited
+from zmartd.http.errors.requests import RateLimited
 from zmartd.http.middleware import access_log, rate_limit
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.cors import BrowserHeaders

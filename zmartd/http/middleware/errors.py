@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.statuses import (
+from zmartd.http.errors.requests import (
     RETRY_AFTER_SECONDS,
     BodyTooLarge,
     CorsRefused,
@@ -13,8 +13,8 @@ from zmartd.http.errors.statuses import (
     MethodNotAllowed,
     RouteNotFound,
     Unexpected,
-    body_of,
 )
+from zmartd.http.errors.statuses import body_of
 from zmartd.http.kit.codec import json_response
 from zmartd.log import CURRENT_REQUEST_ID, get_logger
 

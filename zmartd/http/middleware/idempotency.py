@@ -22,7 +22,7 @@ from functools import wraps
 from aiohttp import hdrs, web
 
 from zmartd.http.auth.identity import IDENTITY, require
-from zmartd.http.errors.statuses import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
+from zmartd.http.errors.requests import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import BODY, read_body
 from zmartd.http.kit.operation import Handler, Operation, takes_idempotency_key, wrapped

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from zmartd.endpoint import leads_here
-from zmartd.http.errors.statuses import InvalidHttp
+from zmartd.http.errors.requests import InvalidHttp
 
 
 def for_own_host(around: Middleware) -> Middleware:

@@ -10,10 +10,8 @@ from zmartd.chain import failure_names
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
-from zmartd.http.errors.statuses import (
-    STATUS,
+from zmartd.http.errors.requests import (
     BodyTooLarge,
-    ErrorBody,
     IdempotencyConflict,
     InvalidHttp,
     InvalidJson,
@@ -24,8 +22,8 @@ from zmartd.http.errors.statuses import (
     StillUnderWay,
     Unexpected,
     UnsupportedMediaType,
-    snake_case,
 )
+from zmartd.http.errors.statuses import STATUS, ErrorBody, snake_case
 from zmartd.http.kit.operation import (
     MACHINES_TAG,
     Access,

@@ -8,7 +8,8 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.statuses import RETRY_AFTER_SECONDS, body_of
+from zmartd.http.errors.requests import RETRY_AFTER_SECONDS
+from zmartd.http.errors.statuses import body_of
 from zmartd.http.kit.codec import encoded
 from zmartd.http.middleware import access_log
 from zmartd.http.middleware.security_headers import secure

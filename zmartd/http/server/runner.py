@@ -18,7 +18,8 @@ from aiohttp.http_parser import HttpParser
 from aiohttp.typedefs import Middleware
 
 from zmartd.clock import Clock
-from zmartd.http.errors.statuses import InvalidHttp, RequestTooSlow, ServerFull, Unexpected, body_of
+from zmartd.http.errors.requests import InvalidHttp, RequestTooSlow, ServerFull, Unexpected
+from zmartd.http.errors.statuses import body_of
 from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.log_limit import Sparing
 from zmartd.http.middleware import access_log

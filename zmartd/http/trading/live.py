@@ -8,7 +8,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
-from zmartd.http.errors.statuses import ProtocolNotInitialized
+from zmartd.http.errors.requests import ProtocolNotInitialized
 from zmartd.market.quotes import Pool
 from zmartd.market.tape import Curve, FeeRates
 from zmartd.store.markets import MarketNotFound

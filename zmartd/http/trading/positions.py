@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.http.auth.identity import require_wallet
-from zmartd.http.errors.statuses import InvalidRequest, NotYours, Problem
+from zmartd.http.errors.requests import InvalidRequest, NotYours, Problem
 from zmartd.http.kit.fields import Wallet
 from zmartd.http.kit.pagination import NextCursor
 from zmartd.http.markets.reading import Limit

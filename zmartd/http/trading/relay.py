@@ -13,7 +13,7 @@ from solders.transaction import VersionedTransaction
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.interface import INTERFACE
-from zmartd.http.errors.statuses import TransactionRefused
+from zmartd.http.errors.requests import TransactionRefused
 
 _RESOLVE = discriminator("global", "resolve_market")
 _RESOLVED_MARKET = INTERFACE["resolve_market"].accounts.index("market")

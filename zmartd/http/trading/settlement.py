@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.http.auth.identity import caller_of
-from zmartd.http.errors.statuses import MarketPending, NotYours, PositionNotFound
+from zmartd.http.errors.requests import MarketPending, NotYours, PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.fields import Amount, amount

@@ -21,7 +21,7 @@ from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
-from zmartd.http.errors.statuses import ProgramRefused
+from zmartd.http.errors.requests import ProgramRefused
 from zmartd.http.trading.lookups import Lookups
 from zmartd.http.trading.program_errors import failure_named
 from zmartd.http.trading.relay import Relayable

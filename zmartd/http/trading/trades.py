@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.http.auth.identity import caller_of, require_session
-from zmartd.http.errors.statuses import (
+from zmartd.http.errors.requests import (
     InvalidRequest,
     MarketPending,
     Problem,

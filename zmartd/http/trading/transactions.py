@@ -13,7 +13,7 @@ from zmartd.chain.sender import SenderUnavailable, TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.auth.identity import caller_of, require_session
-from zmartd.http.errors.statuses import (
+from zmartd.http.errors.requests import (
     InvalidRequest,
     MarketPending,
     NotTheCreator,

@@ -15,7 +15,7 @@ from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.statuses import ProgramRefused
+from zmartd.http.errors.requests import ProgramRefused
 
 _SPARE_UNITS = 20_000
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.auth.identity import caller_of, require_session
-from zmartd.http.errors.statuses import MarketPending
+from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, StateName, Text, Time, amount

@@ -8,7 +8,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.http.auth.identity import caller_of, require_session
-from zmartd.http.errors.statuses import BalanceTooLow, MarketPending
+from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.operation import Access, Operation

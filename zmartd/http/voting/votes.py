@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.auth.identity import caller_of, require_wallet
-from zmartd.http.errors.statuses import BalanceTooLow, MarketPending
+from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_body, decode_query, json_response
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time

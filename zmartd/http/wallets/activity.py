@@ -9,7 +9,7 @@ from aiohttp import web
 from msgspec import Meta, Struct, field
 
 from zmartd.http.auth.identity import caller_of, require_wallet
-from zmartd.http.errors.statuses import NotYours
+from zmartd.http.errors.requests import NotYours
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, SignedAmount, amount

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.statuses import NotYours
+from zmartd.http.errors.requests import NotYours
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount

@@ -7,7 +7,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.statuses import NotYours, PositionNotFound
+from zmartd.http.errors.requests import NotYours, PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price

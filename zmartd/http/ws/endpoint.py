@@ -11,7 +11,7 @@ from zmartd.clock import Clock
 from zmartd.config import Realtime
 from zmartd.http.auth.identity import BEARER
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.errors.statuses import InvalidHttp, RouteNotFound
+from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
 from zmartd.http.errors.websocket import UpgradeRequired
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.server.runner import connection_of

@@ -7,7 +7,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.statuses import RouteNotFound
+from zmartd.http.errors.requests import RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Operation

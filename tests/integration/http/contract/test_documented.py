@@ -21,7 +21,8 @@ import zmartd.http
 from tests.integration.http.contract.response_contract import Contract, contract, hold_to_contract
 from tests.integration.http.rest.rest_api import Api
 from zmartd.chain.idl import default_idl
-from zmartd.http.errors.statuses import STATUS, MarketPending, body_of
+from zmartd.http.errors.requests import MarketPending
+from zmartd.http.errors.statuses import STATUS, body_of
 from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.operation import Operation
 from zmartd.http.openapi.document import openapi

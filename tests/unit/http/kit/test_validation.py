@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import pytest
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.statuses import InvalidRequest, Problem
+from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import validation
 from zmartd.http.kit.fields import U64, Category, MarketRef, Moment, State, Wallet, price
 from zmartd.market.iso_time import iso_time

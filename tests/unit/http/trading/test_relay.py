@@ -15,7 +15,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 from solders.transaction import Transaction, VersionedTransaction
 
-from zmartd.http.errors.statuses import TransactionRefused
+from zmartd.http.errors.requests import TransactionRefused
 from zmartd.http.trading.relay import Relay
 
 PROGRAM = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
