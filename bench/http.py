@@ -35,6 +35,7 @@ from zmartd.clock import SystemClock
 from zmartd.daemon import Core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
+from zmartd.http.auth.sessions import SESSIONS
 from zmartd.http.kit import keys
 from zmartd.store.migrate import migrate
 
@@ -122,7 +123,7 @@ async def _bare(route: str, body: bytes) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _listening(app: web.Application) -> AsyncIterator[int]:
-    if keys.AROUND in app:
+    if keys.SERVER in app:
         runner: web.AppRunner = daemon.runner_of(app, app[keys.SERVER])
     else:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
@@ -169,7 +170,7 @@ async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, conn
                 "select user_wallet from user_positions where market_id = $1 limit 1", market
             )
         daemon.search_less_for_garbage()
-        token, _ = app[keys.SESSIONS].open(holder)
+        token, _ = app[SESSIONS].open(holder)
         detail = f"/api/markets/{market}"
         signed_in = {"Authorization": f"Bearer {token}"}
         click.echo("  requests …", err=True)

@@ -52,7 +52,7 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     clock = SystemClock()
     log = AccessLog(clock)
     limiter = RateLimiter(app[keys.REDIS], clock)
-    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[keys.TRUSTED_PROXIES], (), ())
+    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[keys.TRUSTED_PROXIES], {})
     headers: CIMultiDict[str] = CIMultiDict()
 
     def logged() -> None:
@@ -66,7 +66,7 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     async def handler(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"{}")
 
-    around = app[keys.AROUND]
+    (around,) = app.middlewares
     alone = await _microseconds(partial(handler, request))
     together = await _microseconds(partial(around, request, handler)) - alone
     kept = await _microseconds(partial(request.match_info.route.handler, request))

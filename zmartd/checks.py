@@ -23,7 +23,7 @@ from zmartd.clock import SystemClock
 from zmartd.config import ConfigError, Settings
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.secrets import signing_secrets
-from zmartd.http.machines.webhook import require_webhook_secret
+from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.private_file import ExposedFile, read_private
 from zmartd.store.migrate import pending
 from zmartd.store.pool import Database

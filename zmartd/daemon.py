@@ -37,14 +37,14 @@ from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.secrets import audience_of
-from zmartd.http.auth.sessions import Sessions
-from zmartd.http.auth.sign_in import SignIn
+from zmartd.http.auth.sessions import SESSIONS, Sessions
+from zmartd.http.auth.sign_in import SIGN_IN, SignIn
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies
-from zmartd.http.machines.health import Dependency, Health
+from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
-from zmartd.http.machines.webhook import require_webhook_secret
+from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.http.server import descriptors
 from zmartd.http.server.deadlines import Deadlines
 from zmartd.http.server.limits import ConnectionLimits, raise_descriptor_limit
@@ -53,7 +53,7 @@ from zmartd.http.trading.lookups import Lookups
 from zmartd.http.trading.relay import Relay
 from zmartd.http.trading.submission import Submissions
 from zmartd.http.trading.unsigned import TransactionBuilder
-from zmartd.http.ws.endpoint import WebSocketEndpoint
+from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
@@ -227,10 +227,10 @@ def application(core: Core) -> web.Application:
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
     )
     app[keys.DECIDING] = deciding(core, rpc)
-    app[keys.SESSIONS] = sessions
-    app[keys.SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, Attempts(core.redis), clock)
-    app[keys.WEBSOCKET] = websocket
-    app[keys.HEALTH] = _health(core)
+    app[SESSIONS] = sessions
+    app[SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, Attempts(core.redis), clock)
+    app[WEBSOCKET] = websocket
+    app[HEALTH] = _health(core)
 
     setup(app)
     app.on_shutdown.append(websocket.close)
@@ -246,7 +246,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         "hub": app[keys.HUB].run,
         "inbox": app[keys.INBOX].run,
         "resume": core.sender.resume,
-        "sockets": app[keys.WEBSOCKET].watch_sessions,
+        "sockets": app[WEBSOCKET].watch_sessions,
         "descriptors": partial(descriptors.watch, core.clock),
     }
     tasks = [
@@ -255,7 +255,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     await core.scheduler.start()
     yield
     await core.scheduler.stop()
-    await app[keys.HEALTH].close()
+    await app[HEALTH].close()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -281,7 +281,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         app = application(core)
         await listeners.enter_async_context(_listening(app, "server", server.host, server.port, settings))
         if operator.port:
-            own = operator_application(app[keys.HEALTH], server, operator.host, core.clock)
+            own = operator_application(app[HEALTH], server, operator.host, core.clock)
             await listeners.enter_async_context(
                 _listening(own, "operator", operator.host, operator.port, settings)
             )
@@ -382,7 +382,6 @@ def runner_of(app: web.Application, settings: Server) -> Runner:
     proxies = TrustedProxies(settings.trusted_proxies)
     return Runner(
         app,
-        app[keys.AROUND],
         ConnectionLimits(settings, proxies, clock, raise_descriptor_limit()),
         Deadlines(settings, clock),
         clock,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from zmartd.http.auth import routes as auth
 from zmartd.http.discussions import comments
 from zmartd.http.kit import keys
-from zmartd.http.kit.bodiless import bodies_refused
+from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.kit.operation import Operation, by_path
 from zmartd.http.machines import health, webhook
 from zmartd.http.markets import (
@@ -16,27 +20,30 @@ from zmartd.http.markets import (
     creation,
     discovery,
     feed,
+    history,
     holders,
+    listing,
+    lookup,
     platform,
     prices,
-    reading,
 )
-from zmartd.http.middleware import cors
+from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.cors import BrowserHeaders
-from zmartd.http.middleware.idempotency import answered_once
 from zmartd.http.openapi import docs
 from zmartd.http.openapi import endpoint as openapi
-from zmartd.http.openapi.endpoint import Published
-from zmartd.http.response_cache.operations import kept_in_memory
-from zmartd.http.trading import estimate, history, settlement, trades, transactions
+from zmartd.http.openapi.docs import DOCS
+from zmartd.http.openapi.endpoint import OPENAPI, Published
+from zmartd.http.trading import estimate, lists, settlement, trades, transactions
 from zmartd.http.voting import decisions, votes
 from zmartd.http.voting import transactions as vote_transactions
 from zmartd.http.wallets import activity, leaderboard, portfolio, profiles, users
 from zmartd.http.ws import operations as websocket
 
-_HANDLED: tuple[Operation, ...] = (
+_HANDLED: tuple[Operation[Any], ...] = (
     auth.OPERATIONS
-    + reading.OPERATIONS
+    + listing.OPERATIONS
+    + lookup.OPERATIONS
+    + history.OPERATIONS
     + prices.OPERATIONS
     + discovery.OPERATIONS
     + feed.OPERATIONS
@@ -48,7 +55,7 @@ _HANDLED: tuple[Operation, ...] = (
     + creation.OPERATIONS
     + actions.OPERATIONS
     + trades.OPERATIONS
-    + history.OPERATIONS
+    + lists.OPERATIONS
     + estimate.OPERATIONS
     + transactions.OPERATIONS
     + votes.OPERATIONS
@@ -62,20 +69,30 @@ _HANDLED: tuple[Operation, ...] = (
     + openapi.OPERATIONS
 )
 
-API: tuple[Operation, ...] = answered_once(bodies_refused(kept_in_memory(by_path(_HANDLED))))
-"""What browsers call, too."""
+BROWSERS: tuple[Operation[Any], ...] = by_path(_HANDLED)
+"""What pages of other origins may call, too."""
 
-MACHINES: tuple[Operation, ...] = health.OPERATIONS + webhook.OPERATIONS
-"""What is for load balancers and Helius alone."""
-
-OPERATIONS: tuple[Operation, ...] = API + MACHINES + websocket.OPERATIONS + docs.OPERATIONS
+OPERATIONS: tuple[Operation[Any], ...] = (
+    BROWSERS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + docs.OPERATIONS
+)
 """Everything there is."""
 
 
-def setup_routes(app: web.Application) -> BrowserHeaders:
-    """Add every route. Needs the keys SERVER and IDL. Gives what `cors.install` gives."""
-    app[keys.OPENAPI] = Published(OPERATIONS, app[keys.IDL])
-    app[keys.DOCS] = docs.read_files()
-    browsers = app.add_routes([operation.route() for operation in API])
-    app.add_routes([operation.route() for operation in OPERATIONS[len(API) :]])
-    return cors.install(app, browsers, app[keys.SERVER].cors_origins)
+class Routes(NamedTuple):
+    """What the application's routes lead to."""
+
+    operations: Mapping[Handler, Operation[Any]]
+    """The operation of each handler."""
+    browser_headers: BrowserHeaders
+
+
+def setup_routes(app: web.Application) -> Routes:
+    """Add every route. Needs the keys SERVER and IDL."""
+    app[OPENAPI] = Published(OPERATIONS, app[keys.IDL])
+    app[DOCS] = docs.read_files()
+    added = [(operation, add_operation(app, operation)) for operation in OPERATIONS]
+    for_browsers = [route for _, routes in added[: len(BROWSERS)] for route in routes]
+    browser_headers = cors.install(app, for_browsers, app[keys.SERVER].cors_origins)
+    unmatched.install(app)
+    operations = {route.handler: operation for operation, routes in added for route in routes}
+    return Routes(operations, browser_headers)

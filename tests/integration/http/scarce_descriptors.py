@@ -8,7 +8,6 @@ import sys
 
 import uvloop
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from tests.integration.http.served import served_by
 from zmartd import log
@@ -21,14 +20,10 @@ async def answer(_: web.Request) -> web.Response:
     return json_response({"it": "is"})
 
 
-async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-    return await handler(request)
-
-
 async def serve(limit: int) -> None:
     app = web.Application()
     app.add_routes([web.get("/", answer)])
-    runner = served_by(app, around, access_log=None)
+    runner = served_by(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

@@ -7,11 +7,9 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.typedefs import Middleware
 
 from zmartd import config
 from zmartd.clock import Clock, SystemClock
-from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.server.deadlines import Deadlines
 from zmartd.http.server.limits import ConnectionLimits
@@ -33,14 +31,14 @@ class StandingClock(SystemClock):
 
 
 class Served(TestServer):
-    """A server of an application that has AROUND."""
+    """A server of an application, as the daemon runs it."""
 
     def __init__(self, app: web.Application, settings: config.Server = PLENTY, **options: Any) -> None:
         super().__init__(app, **options)
         self._settings = settings
 
     async def _make_runner(self, **options: Any) -> Runner:
-        return served_by(self.app, self.app[keys.AROUND], self._settings, **options)
+        return served_by(self.app, self._settings, **options)
 
 
 Serve = Callable[[Served], Awaitable[Client]]
@@ -49,7 +47,6 @@ Serve = Callable[[Served], Awaitable[Client]]
 
 def served_by(
     app: web.Application,
-    around: Middleware,
     settings: config.Server = PLENTY,
     clock: Clock | None = None,
     **options: Any,
@@ -57,4 +54,4 @@ def served_by(
     """What runs an application, within the limits of `settings`."""
     clock = clock or SystemClock()
     limits = ConnectionLimits(settings, TrustedProxies(settings.trusted_proxies), clock, 4_096)
-    return Runner(app, around, limits, Deadlines(settings, clock), clock, **options)
+    return Runner(app, limits, Deadlines(settings, clock), clock, **options)

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -45,16 +44,12 @@ async def screened(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
-    return await handler(request)
-
-
 @asynccontextmanager
 async def server(settings: config.Server) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
     app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/screened", screened)])
     app.add_routes([web.get("/large", large), web.get("/never", never)])
-    runner = served_by(app, around, settings, access_log=None, shutdown_timeout=0.1)
+    runner = served_by(app, settings, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

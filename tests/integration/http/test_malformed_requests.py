@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from structlog.testing import capture_logs
 
 from tests.integration.http.served import StandingClock, served_by
@@ -27,10 +26,6 @@ async def broken(_: web.Request) -> web.Response:
     raise RuntimeError("password=hunter2")
 
 
-async def nothing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    return await handler(request)
-
-
 @pytest.fixture
 def clock() -> StandingClock:
     return StandingClock()
@@ -40,7 +35,7 @@ def clock() -> StandingClock:
 async def port(clock: StandingClock) -> AsyncIterator[int]:
     app = web.Application()
     app.add_routes([web.get("/", answer), web.post("/", answer), web.get("/broken", broken)])
-    runner = served_by(app, nothing, clock=clock, access_log=None)
+    runner = served_by(app, clock=clock, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]

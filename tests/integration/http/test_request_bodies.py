@@ -17,7 +17,6 @@ from tests.integration.http.served import Client, Served
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.requests import WebhookBusy
 from zmartd.http.errors.statuses import status_of
-from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response, read_body, read_raw
 
 LIMIT = 1_000
@@ -53,6 +52,7 @@ async def give_up(request: web.Request) -> web.Response:
     raise AssertionError("it was not given up")
 
 
+@web.middleware
 async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
@@ -62,9 +62,8 @@ async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    app = web.Application()
+    app = web.Application(middlewares=[told])
     app.add_routes([web.post("/read", measure), web.post("/ignored", ignore), web.post("/given-up", give_up)])
-    app[keys.AROUND] = told
     app[TAKEN] = asyncio.Event()
     async with TestClient(Served(app)) as client:
         yield client

@@ -8,21 +8,20 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
 import asyncpg
-from aiohttp import web
 from asyncpg import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from zmartd.errors import ZmartdError
 from zmartd.http.auth import sign_in
-from zmartd.http.auth.identity import require_session
-from zmartd.http.auth.tokens import Session
+from zmartd.http.auth.sessions import SESSIONS
+from zmartd.http.auth.sign_in import SIGN_IN
 from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import client_of
-from zmartd.http.kit.codec import decode_body, decode_query, json_response
 from zmartd.http.kit.fields import Time, Wallet
-from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.identity import Session
+from zmartd.http.kit.operation import Access, Call, Operation, Quota
 from zmartd.log import get_logger
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users
@@ -100,65 +99,61 @@ class LogoutBody(Struct, frozen=True):
     """What was done, in words."""
 
 
-async def nonce(request: web.Request) -> web.Response:
-    """GET /api/auth/nonce: what to put into a sign-in message, and the message itself for ?wallet=."""
-    query = decode_query(request, NonceQuery)
-    service = request.app[keys.SIGN_IN]
+async def nonce(call: Call[NonceQuery]) -> NonceBody:
+    """What to put into a sign-in message, and the message itself for ?wallet=."""
+    query = call.input
+    service = call.app[SIGN_IN]
     challenge = service.challenge(query.wallet, query.domain)
-    return json_response(
-        NonceBody(
-            nonce=challenge.nonce,
-            domain=challenge.domain,
-            domains=service.domains,
-            chain_id=service.cluster,
-            expires_at=iso_time(challenge.expires_at),
-            message=challenge.message or UNSET,
-        )
+    return NonceBody(
+        nonce=challenge.nonce,
+        domain=challenge.domain,
+        domains=service.domains,
+        chain_id=service.cluster,
+        expires_at=iso_time(challenge.expires_at),
+        message=challenge.message or UNSET,
     )
 
 
-async def login(request: web.Request) -> web.Response:
-    """POST /api/auth/login: a session for a signed sign-in message."""
-    body = await decode_body(request, LoginRequest, MAX_BODY_BYTES)
+async def login(call: Call[LoginRequest]) -> SessionBody:
+    """A session for a signed sign-in message."""
+    body = call.input
     if body.wallet is None:
         _require_address(body.message)
-    wallet = await request.app[keys.SIGN_IN].verify(
-        body.message, body.signature, body.wallet, client_of(request)
+    wallet = await call.app[SIGN_IN].verify(
+        body.message, body.signature, body.wallet, client_of(call.request)
     )
-    await _remember(request, wallet, users.sign_in)
-    return _session_response(*await request.app[keys.SESSIONS].begin(wallet), "Signed in.")
+    await _remember(call, wallet, users.sign_in)
+    return _session_body(*await call.app[SESSIONS].begin(wallet), "Signed in.")
 
 
-async def refresh(request: web.Request) -> web.Response:
-    """POST /api/auth/refresh: a new token in exchange for the one sent, which is revoked.
+async def refresh(call: Call[None]) -> SessionBody:
+    """A new token in exchange for the one sent, which is revoked.
 
     A session cannot be renewed beyond its greatest age: then its wallet has to sign in again.
     """
-    token, session = await request.app[keys.SESSIONS].renew(require_session(request))
-    await _remember(request, session.wallet, users.touch)
-    return _session_response(token, session, "Session renewed.")
+    token, session = await call.app[SESSIONS].renew(call.session)
+    await _remember(call, session.wallet, users.touch)
+    return _session_body(token, session, "Session renewed.")
 
 
-async def logout(request: web.Request) -> web.Response:
-    """POST /api/auth/logout: the session is over, for every daemon and every open WebSocket."""
-    await request.app[keys.SESSIONS].end(require_session(request))
-    return json_response(LogoutBody(success=True, message="Signed out."))
+async def logout(call: Call[None]) -> LogoutBody:
+    """The session is over, for every daemon and every open WebSocket."""
+    await call.app[SESSIONS].end(call.session)
+    return LogoutBody(success=True, message="Signed out.")
 
 
-async def logout_everywhere(request: web.Request) -> web.Response:
-    """POST /api/auth/logout-everywhere: all sessions of the wallet are over, whichever device began them."""
-    await request.app[keys.SESSIONS].end_all(require_session(request))
-    return json_response(LogoutBody(success=True, message="Signed out everywhere."))
+async def logout_everywhere(call: Call[None]) -> LogoutBody:
+    """All sessions of the wallet are over, whichever device began them."""
+    await call.app[SESSIONS].end_all(call.session)
+    return LogoutBody(success=True, message="Signed out everywhere.")
 
 
-async def _remember(
-    request: web.Request, wallet: str, write: Callable[[Connection, str], Awaitable[Any]]
-) -> None:
+async def _remember(call: Call[Any], wallet: str, write: Callable[[Connection, str], Awaitable[Any]]) -> None:
     """Write into the wallet's profile that it was here. Nobody is kept out for what cannot be written."""
     try:
         async with (
             asyncio.timeout(PROFILE_PATIENCE_SECONDS),
-            request.app[keys.DATABASE].caller(Caller(wallet)) as connection,
+            call.app[keys.DATABASE].caller(Caller(wallet)) as connection,
         ):
             await write(connection, wallet)
     except (ZmartdError, asyncpg.PostgresError, TimeoutError) as error:
@@ -173,8 +168,8 @@ def _require_address(message: str) -> None:
         raise InvalidRequest(Problem("message", f"does not say whose it is: {error.message}")) from error
 
 
-def _session_response(token: str, session: Session, message: str) -> web.Response:
-    body = SessionBody(
+def _session_body(token: str, session: Session, message: str) -> SessionBody:
+    return SessionBody(
         token=token,
         wallet=session.wallet,
         wallet_address=session.wallet,
@@ -182,10 +177,9 @@ def _session_response(token: str, session: Session, message: str) -> web.Respons
         expires_at=iso_time(datetime.fromtimestamp(session.expires_at, UTC)),
         message=message,
     )
-    return json_response(body)
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/auth/nonce",
@@ -194,6 +188,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="auth",
         query=NonceQuery,
         answers={200: NonceBody},
+        quota=Quota.SIGN_INS,
     ),
     Operation(
         method="POST",
@@ -202,7 +197,9 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Sign in with a signed message",
         tag="auth",
         body=LoginRequest,
+        max_body_bytes=MAX_BODY_BYTES,
         answers={200: SessionBody},
+        quota=Quota.SIGN_INS,
         errors=(Unauthorized, TooManyAttempts, SessionsUnavailable),
     ),
     Operation(
@@ -213,6 +210,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="auth",
         answers={200: SessionBody},
         access=Access.SESSION,
+        is_secret=True,
     ),
     Operation(
         method="POST",
@@ -222,6 +220,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="auth",
         answers={200: LogoutBody},
         access=Access.SESSION,
+        is_secret=True,
     ),
     Operation(
         method="POST",
@@ -231,5 +230,6 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="auth",
         answers={200: LogoutBody},
         access=Access.SESSION,
+        is_secret=True,
     ),
 )

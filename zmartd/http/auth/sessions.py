@@ -7,12 +7,16 @@ it is signed out, when all sessions of its wallet are, when its token expires, o
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
+
+from aiohttp import web
 
 from zmartd.clock import Clock
 from zmartd.http.auth import legacy
 from zmartd.http.auth.revocations import Revocations
-from zmartd.http.auth.tokens import LEEWAY_SECONDS, Session, Tokens
+from zmartd.http.auth.tokens import LEEWAY_SECONDS, Tokens
 from zmartd.http.errors.auth import BadToken, Unauthorized
+from zmartd.http.kit.identity import Session
 from zmartd.store.revocations import EVERYTHING
 
 
@@ -100,6 +104,9 @@ class Sessions:
             if revoked.get(_of_session(one)) == EVERYTHING
             or one.began_at < revoked.get(_of_wallet(one.wallet), 0)
         }
+
+
+SESSIONS: Final[web.AppKey[Sessions]] = web.AppKey("sessions")
 
 
 def _of_session(session: Session) -> str:

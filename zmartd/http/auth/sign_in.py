@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
+from aiohttp import web
 from msgspec import Struct
 
 from zmartd.clock import Clock
@@ -122,6 +124,9 @@ class SignIn:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
+
+
+SIGN_IN: Final[web.AppKey[SignIn]] = web.AppKey("sign_in")
 
 
 def read(text: str) -> SignInMessage:

@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 import jwt
-from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.config import Auth
 from zmartd.http.auth.secrets import signing_secrets
 from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
+from zmartd.http.kit.identity import Session
 from zmartd.market.ids import is_address
 
 ALGORITHM = "HS256"
@@ -20,20 +20,6 @@ MAX_TOKEN_LENGTH = 2_048
 _REMEMBERED = 8_192
 LEEWAY_SECONDS = 5
 """By how much the clocks of two daemons may differ."""
-
-
-class Session(Struct, frozen=True):
-    """What a valid token says: this wallet signed in at `began_at`, and is until `expires_at` (unix seconds).
-
-    A session has one token at a time; each renewal gives the next one, `renewals` counts them.
-    """
-
-    wallet: str
-    session_id: str
-    began_at: int
-    renewals: int
-    issued_at: int
-    expires_at: int
 
 
 class Tokens:

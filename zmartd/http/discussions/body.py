@@ -10,12 +10,12 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from zmartd.errors import ZmartdError
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Text, Time
-from zmartd.http.kit.pagination import NextCursor, Offset
-from zmartd.http.kit.place import NextPage, PageLength, cursor_of
-from zmartd.http.markets.reading import Limit
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, cursor_of
+from zmartd.http.kit.path_variables import PathVariable
 from zmartd.market.iso_time import iso_time
-from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentPlace
+from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentNotFound, CommentPlace
 from zmartd.store.moments import micros_of
 
 
@@ -43,6 +43,13 @@ class CommentId(Field, str):
         if not isinstance(raw, str) or len(raw) != 36:
             raise ValueError("not a comment's id")
         return cls(UUID(raw))
+
+
+def _no_comment() -> ZmartdError:
+    return CommentNotFound("A comment is named by its id, a UUID.")
+
+
+COMMENT = PathVariable(CommentId, "the id of a comment", _no_comment)
 
 
 class TopLevelOrId(CommentId):

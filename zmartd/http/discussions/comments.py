@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from aiohttp import web
-
-from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.discussions.body import (
+    COMMENT,
     NOTHING_BELOW,
     Below,
     CommentDeleted,
-    CommentId,
     CommentList,
     CommentSaid,
     CommentsQuery,
@@ -29,11 +26,9 @@ from zmartd.http.discussions.body import (
 )
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, decode_query, json_response
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.kit.pagination import array_response, beginning
-from zmartd.http.kit.place import cursor_of, foreign_cursor
-from zmartd.http.markets.reading import chain_market, find_market, market_ref
+from zmartd.http.kit.operation import Access, Answer, Call, Operation, Quota
+from zmartd.http.kit.pagination import array_answer, beginning, cursor_of, foreign_cursor
+from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.log import get_logger
 from zmartd.realtime.bus import BusUnavailable
 from zmartd.realtime.messages import DiscussionChange, Message
@@ -56,39 +51,37 @@ MOST_NESTED_REPLIES = 500
 """How many replies a list of whole threads carries along."""
 
 
-async def list_comments(request: web.Request) -> web.Response:
+async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     """Every comment of a market, or the replies to one of them. Deleted ones stand in for their replies."""
-    query = decode_query(request, CommentsQuery)
+    query = call.input
     after = beginning(query, CommentPlace)
-    caller = caller_of(request)
-    async with request.app[keys.DATABASE].caller(caller) as connection:
-        market = await find_market(connection, market_ref(request))
+    caller = call.caller
+    async with call.app[keys.DATABASE].caller(caller) as connection:
+        market = await find_market(connection, call.path["id"])
         place = discussions.CommentList(market.id, query.parent_id)
         if after is not None and not place.has(after):
             raise foreign_cursor()
         page = await discussions.page(
             connection, caller, place, query.limit, offset=query.offset, after=after
         )
-    return json_response(
-        CommentList(
-            discussions=tuple(comment_body(comment) for comment in page.rows),
-            count=len(page.rows),
-            market_id=market.id,
-            next_cursor=cursor_of(page.following),
-        )
+    return CommentList(
+        discussions=tuple(comment_body(comment) for comment in page.rows),
+        count=len(page.rows),
+        market_id=market.id,
+        next_cursor=cursor_of(page.following),
     )
 
 
-async def list_threads(request: web.Request) -> web.Response:
+async def list_threads(call: Call[ThreadsQuery]) -> Answer:
     """A bare array of a market's newest threads; what comes after it is in the headers.
 
     They have at most 500 replies in all. Where that leaves some out, `repliesCursor` leads to them.
     """
-    query = decode_query(request, ThreadsQuery)
+    query = call.input
     after = beginning(query, CommentPlace)
-    caller = caller_of(request)
-    async with request.app[keys.DATABASE].caller(caller) as connection:
-        market = await find_market(connection, market_ref(request))
+    caller = call.caller
+    async with call.app[keys.DATABASE].caller(caller) as connection:
+        market = await find_market(connection, call.path["id"])
         place = discussions.CommentList(market.id, THREADS)
         if after is not None and not place.has(after):
             raise foreign_cursor()
@@ -98,7 +91,9 @@ async def list_threads(request: web.Request) -> web.Response:
         ids = [comment.id for comment in roots.rows]
         found = await discussions.below(connection, caller, ids, MOST_NESTED_REPLIES + 1)
     below = _below(found)
-    return array_response(request, [thread_body(comment, below) for comment in roots.rows], roots.following)
+    return array_answer(
+        call.request, [thread_body(comment, below) for comment in roots.rows], roots.following
+    )
 
 
 def _below(found: Sequence[Comment]) -> Below:
@@ -109,67 +104,67 @@ def _below(found: Sequence[Comment]) -> Below:
     return Below(children, shown[-1] if len(found) > len(shown) else None)
 
 
-async def post_comment(request: web.Request) -> web.Response:
+async def post_comment(call: Call[NewMarketComment]) -> Answer:
     """Say something about the market that the body names. The same words sent twice are one comment: 200."""
-    body = await decode_body(request, NewMarketComment)
-    return await _post(request, body.market_id, body)
+    body = call.input
+    return await _post(call, body.market_id, body)
 
 
-async def post_comment_on(request: web.Request) -> web.Response:
+async def post_comment_on(call: Call[NewComment]) -> Answer:
     """Say something about the market in the path. The same words sent twice are one comment: 200."""
-    body = await decode_body(request, NewComment)
-    return await _post(request, market_ref(request), body)
+    body = call.input
+    return await _post(call, call.path["id"], body)
 
 
-async def post_thread(request: web.Request) -> web.Response:
+async def post_thread(call: Call[NewComment]) -> Answer:
     """Say something about a market, and get it back under the names that the frontend has for it."""
-    body = await decode_body(request, NewComment)
-    comment, status = await _write(request, market_ref(request), body)
-    return json_response(thread_body(comment, NOTHING_BELOW), status)
+    body = call.input
+    comment, status = await _write(call, call.path["id"], body)
+    return Answer(thread_body(comment, NOTHING_BELOW), status)
 
 
-async def edit_comment(request: web.Request) -> web.Response:
+async def edit_comment(call: Call[EditedComment]) -> CommentSaid:
     """Change the words of one's own comment, within 15 minutes."""
-    body = await decode_body(request, EditedComment)
-    wallet = require_wallet(request)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        comment = await discussions.edit(connection, wallet, _comment_id(request), body.content)
+    body = call.input
+    wallet = call.wallet
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        comment = await discussions.edit(connection, wallet, UUID(call.path["id"]), body.content)
         market = await markets.get(connection, comment.market_id)
-    await _announce(request, market, comment, wallet)
-    return json_response(CommentSaid("Comment changed", comment_body(comment)))
+    await _announce(call, market, comment, wallet)
+    return CommentSaid("Comment changed", comment_body(comment))
 
 
-async def delete_comment(request: web.Request) -> web.Response:
+async def delete_comment(call: Call[None]) -> CommentDeleted:
     """Take back one's own comment. What hangs on it stays, below a comment without author and content."""
-    wallet = require_wallet(request)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        comment = await discussions.delete(connection, wallet, _comment_id(request))
+    wallet = call.wallet
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        comment = await discussions.delete(connection, wallet, UUID(call.path["id"]))
         market = await markets.get(connection, comment.market_id)
-    await _announce(request, market, comment, wallet)
-    return json_response(CommentDeleted("Comment deleted"))
+    await _announce(call, market, comment, wallet)
+    return CommentDeleted("Comment deleted")
 
 
-async def _post(request: web.Request, reference: str, body: NewComment) -> web.Response:
-    comment, status = await _write(request, reference, body)
-    return json_response(CommentSaid("Comment posted", comment_body(comment)), status)
+async def _post(call: Call[Any], reference: str, body: NewComment) -> Answer:
+    comment, status = await _write(call, reference, body)
+    return Answer(CommentSaid("Comment posted", comment_body(comment)), status)
 
 
-async def _write(request: web.Request, reference: str, body: NewComment) -> tuple[Comment, int]:
-    wallet = require_wallet(request)
+async def _write(call: Call[Any], reference: str, body: NewComment) -> tuple[Comment, int]:
+    wallet = call.wallet
     parent = None if body.parent_id is None else UUID(body.parent_id)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, reference)
         written = await discussions.write(connection, wallet, market.id, parent, body.content)
     if not written.new:
         return written.comment, 200
-    await _announce(request, market, written.comment, wallet)
+    await _announce(call, market, written.comment, wallet)
     return written.comment, 201
 
 
-async def _announce(request: web.Request, market: Market, comment: Comment, wallet: str) -> None:
+async def _announce(call: Call[Any], market: Market, comment: Comment, wallet: str) -> None:
     message = Message(market.id, market.version, _change(comment, wallet), _changed_at(comment))
     try:
-        await request.app[keys.BUS].publish([message])
+        await call.app[keys.BUS].publish([message])
     except BusUnavailable as error:
         # The comment is there all the same; whoever watches sees it with the next reading.
         log.warning("discussions.unpublished", market_id=market.id, reason=error.message)
@@ -194,14 +189,7 @@ def _changed_at(comment: Comment) -> datetime:
     return comment.deleted_at or comment.edited_at or comment.created_at
 
 
-def _comment_id(request: web.Request) -> UUID:
-    try:
-        return UUID(CommentId.parse(request.match_info["id"]))
-    except ValueError as error:
-        raise CommentNotFound("A comment is named by its id, a UUID.") from error
-
-
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/discussions/{id}",
@@ -222,6 +210,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={201: CommentSaid, 200: CommentSaid},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
+        quota=Quota.COMMENTS,
     ),
     Operation(
         method="PATCH",
@@ -229,7 +218,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=edit_comment,
         summary="Change one's own comment",
         tag="discussions",
-        variables={"id": CommentId},
+        variables={"id": COMMENT},
         body=EditedComment,
         answers={200: CommentSaid},
         errors=(CommentNotFound, NotTheAuthor, EditWindowClosed),
@@ -241,7 +230,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=delete_comment,
         summary="Delete one's own comment",
         tag="discussions",
-        variables={"id": CommentId},
+        variables={"id": COMMENT},
         answers={200: CommentDeleted},
         errors=(CommentNotFound, NotTheAuthor),
         access=Access.WALLET,
@@ -256,6 +245,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={201: CommentSaid, 200: CommentSaid},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
+        quota=Quota.COMMENTS,
     ),
     Operation(
         method="GET",
@@ -277,8 +267,6 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={201: ThreadBody, 200: ThreadBody},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
+        quota=Quota.COMMENTS,
     ),
 )
-
-POST_PATHS = frozenset(operation.path for operation in OPERATIONS if operation.method == "POST")
-"""Where comments are posted to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from msgspec import Struct
@@ -84,6 +85,10 @@ class MethodNotAllowed(ZmartdError):
     """This path exists, but not for this method; the Allow header names those it has."""
 
     code = "method_not_allowed"
+
+    def __init__(self, methods: Collection[str]) -> None:
+        super().__init__()
+        self.methods = ",".join(sorted(methods))
 
 
 class NotYours(ZmartdError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,9 +24,9 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder()
 
 
-def json_response(body: Any, status: int = 200) -> web.Response:
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """`body` (structs, or lists of them) as a JSON answer."""
-    return web.Response(body=encoded(body), status=status, content_type="application/json")
+    return web.Response(body=encoded(body), status=status, headers=headers, content_type="application/json")
 
 
 def encoded(body: Any) -> bytes:
@@ -34,17 +34,11 @@ def encoded(body: Any) -> bytes:
     return _ENCODER.encode(body)
 
 
-BODY = web.RequestKey("body", bytes)
-"""The raw body, where a middleware has read it already."""
-
-
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     """The body without its compression, never holding more than `limit_bytes` of it.
 
     Raises BodyTooLarge, UnsupportedMediaType, InvalidHttp.
     """
-    if BODY in request:
-        return request[BODY]
     return decompressed(request, await read_raw(request, limit_bytes), limit_bytes)
 
 
@@ -82,7 +76,7 @@ def decompressed(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:
 
     Raises BodyTooLarge where that is more than `limit_bytes`, UnsupportedMediaType, InvalidHttp.
     """
-    if hdrs.CONTENT_ENCODING not in request.headers:
+    if hdrs.CONTENT_ENCODING not in request.headers or not request.app.get(keys.BODIES_AS_SENT, False):
         return raw
     encoding = request.headers[hdrs.CONTENT_ENCODING].strip().lower()
     if encoding == _AS_IT_IS:
@@ -101,17 +95,15 @@ def decompressed(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:
     return body
 
 
-async def decode_body(
-    request: web.Request, kind: type[RequestType], limit_bytes: int | None = None
-) -> RequestType:
-    """The JSON body, at most `limit_bytes` of it (default: server.max_body_bytes), as a `kind`.
+def decode_body(body: bytes, kind: type[RequestType]) -> RequestType:
+    """A JSON body as a `kind`. Raises InvalidJson, or InvalidRequest with every failing field."""
+    return validation.from_json(kind, decode_object(body))
 
-    Raises UnsupportedMediaType, BodyTooLarge, InvalidJson, InvalidRequest (with every failing field).
-    """
+
+def require_json(request: web.Request) -> None:
+    """Raises UnsupportedMediaType."""
     if request.content_type != "application/json":
         raise UnsupportedMediaType
-    raw = await read_body(request, limit_bytes or request.app[keys.SERVER].max_body_bytes)
-    return validation.from_json(kind, decode_object(raw))
 
 
 def decode_object(raw: bytes) -> dict[str, Any]:

@@ -155,6 +155,18 @@ class Wallet(Field, str):
         return cls(raw)
 
 
+class Signature(Field, str):
+    """A transaction's signature: base58 of 64 bytes."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[1-9A-HJ-NP-Za-km-z]{64,88}$"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or len(raw) > 88 or len(ids.base58_decode(raw)) != 64:
+            raise ValueError("not a signature")
+        return cls(raw)
+
+
 class ContentId(Field, str):
     """An IPFS content id of version 0, the only form that fits the program's 46 bytes."""
 

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Final
 from aiohttp.web import AppKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp.typedefs import Middleware
     from redis.asyncio import Redis
 
     from zmartd import config
@@ -17,18 +14,10 @@ if TYPE_CHECKING:
     from zmartd.chain.program import Program
     from zmartd.chain.rpc import Rpc
     from zmartd.clock import Clock
-    from zmartd.http.auth.sessions import Sessions
-    from zmartd.http.auth.sign_in import SignIn
     from zmartd.http.kit.client_address import TrustedProxies
-    from zmartd.http.kit.etags import Unchanging
-    from zmartd.http.machines.deliveries import Deliveries
-    from zmartd.http.machines.health import Health
-    from zmartd.http.openapi.endpoint import Published
-    from zmartd.http.response_cache.cache import HotAnswers
     from zmartd.http.trading.relay import Relay
     from zmartd.http.trading.submission import Submissions
     from zmartd.http.trading.unsigned import TransactionBuilder
-    from zmartd.http.ws.endpoint import WebSocketEndpoint
     from zmartd.indexer.inbox import Inbox
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
@@ -36,6 +25,9 @@ if TYPE_CHECKING:
     from zmartd.tasks.deciding import Deciding
 
 CLOCK: Final[AppKey[Clock]] = AppKey("clock")
+
+BODIES_AS_SENT: Final[AppKey[bool]] = AppKey("bodies_as_sent")
+"""Whether compressed bodies are left as they are by what runs the application: aiohttp decompresses them."""
 
 SERVER: Final[AppKey[config.Server]] = AppKey("settings.server")
 AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
@@ -59,17 +51,3 @@ TRANSACTIONS: Final[AppKey[TransactionBuilder]] = AppKey("transactions")
 RELAY: Final[AppKey[Relay]] = AppKey("relay")
 SUBMISSIONS: Final[AppKey[Submissions]] = AppKey("submissions")
 DECIDING: Final[AppKey[Deciding]] = AppKey("deciding")
-
-HEALTH: Final[AppKey[Health]] = AppKey("health")
-
-AROUND: Final[AppKey[Middleware]] = AppKey("around")
-"""The steps about each handler, for whoever runs the application."""
-
-OPENAPI: Final[AppKey[Published]] = AppKey("openapi")
-DOCS: Final[AppKey[Mapping[str, Unchanging]]] = AppKey("docs")
-HOT_ANSWERS: Final[AppKey[HotAnswers]] = AppKey("hot_answers")
-
-SESSIONS: Final[AppKey[Sessions]] = AppKey("sessions")
-SIGN_IN: Final[AppKey[SignIn]] = AppKey("sign_in")
-WEBSOCKET: Final[AppKey[WebSocketEndpoint]] = AppKey("websocket")
-DELIVERIES: Final[AppKey[Deliveries]] = AppKey("deliveries")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Final
 
 from aiohttp import hdrs, web
 
@@ -13,7 +14,7 @@ from zmartd.http.errors.requests import WebhookRefusedTooOften, WebhookTooSlow, 
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.kit.codec import decompressed, read_body, read_raw
 from zmartd.http.machines.body_memory import LARGEST_SHARE, BodyMemory
-from zmartd.http.machines.webhook import SIGNATURE_HEADER, Credentials
+from zmartd.http.machines.webhook_credentials import SIGNATURE_HEADER, Credentials
 from zmartd.http.middleware.rate_limiter import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates
 
 
@@ -105,6 +106,9 @@ class Deliveries:
                 return await reading
         except TimeoutError as error:
             raise WebhookTooSlow from error
+
+
+DELIVERIES: Final[web.AppKey[Deliveries]] = web.AppKey("deliveries")
 
 
 def _account(caller: str) -> str:

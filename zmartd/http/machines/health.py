@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
-from zmartd.http.kit import keys
-from zmartd.http.kit.codec import json_response
-from zmartd.http.kit.operation import MACHINES_TAG, Operation
+from zmartd.http.kit.operation import MACHINES_TAG, Answer, Call, Operation, Quota
 from zmartd.log import get_logger
 
 log = get_logger(__name__)
@@ -46,6 +44,9 @@ class HealthBody(Struct, frozen=True):
 
     status: Literal["ok", "error"]
     """`error` while something is away without which nothing useful can be answered."""
+
+
+HEALTH: Final[web.AppKey[Health]] = web.AppKey("health")
 
 
 class Health:
@@ -138,20 +139,21 @@ def _failing(checks: Mapping[str, Check]) -> set[str]:
     return {name for name, check in checks.items() if check.status == "error"}
 
 
-async def health(request: web.Request) -> web.Response:
-    """GET /health: 200 while the daemon can serve, 503 when something essential is away."""
-    if await request.app[keys.HEALTH].serves():
-        return json_response(HealthBody("ok"))
-    return json_response(HealthBody("error"), 503)
+async def health(call: Call[None]) -> HealthBody | Answer:
+    """200 while the daemon can serve, 503 when something essential is away."""
+    if await call.app[HEALTH].serves():
+        return HealthBody("ok")
+    return Answer(HealthBody("error"), 503)
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/health",
         handler=health,
         summary="Whether the daemon can serve",
         tag=MACHINES_TAG,
+        quota=Quota.NOTHING,
         answers={200: HealthBody, 503: HealthBody},
     ),
 )

@@ -19,11 +19,12 @@ from zmartd.config import Server
 from zmartd.endpoint import is_loopback
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response
+from zmartd.http.kit.expectations import accept_expectation
 from zmartd.http.kit.fields import Time
-from zmartd.http.machines.health import Check, Health
+from zmartd.http.machines.health import HEALTH, Check, Health
+from zmartd.http.middleware import unmatched
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import chain
-from zmartd.http.middleware.own_host import for_own_host
+from zmartd.http.middleware.chain import middleware
 from zmartd.market.iso_time import iso_time
 
 
@@ -43,23 +44,24 @@ class HealthReport(Struct, frozen=True, kw_only=True):
 
 
 def operator_application(health: Health, server: Server, host: str, clock: Clock) -> web.Application:
-    """GET /health and GET /metrics, with AROUND as `Runner` needs it, for a listener on `host`.
+    """GET /health and GET /metrics, for a listener on `host`.
 
     On a loopback address it answers to this machine's names alone, so that no web page can be led here.
     """
     app = web.Application()
-    app[keys.HEALTH], app[keys.SERVER] = health, server
-    app.add_routes([web.get("/health", health_report), web.get("/metrics", metrics)])
+    app[HEALTH], app[keys.SERVER] = health, server
+    app.router.add_get("/health", health_report, expect_handler=accept_expectation)
+    app.router.add_get("/metrics", metrics, expect_handler=accept_expectation)
+    unmatched.install(app)
     log = AccessLog(clock, quiet={"/health", "/metrics"})
-    around = chain(clock, log, None, None, None)
-    app[keys.AROUND] = for_own_host(around) if is_loopback(host) else around
+    app.middlewares.append(middleware(clock, log, for_own_host=is_loopback(host)))
     app.on_cleanup.append(log.close)
     return app
 
 
 async def health_report(request: web.Request) -> web.Response:
     """200 while the daemon can serve, 503 when something essential is away."""
-    health = request.app[keys.HEALTH]
+    health = request.app[HEALTH]
     checks = await health.checks()
     status = health.verdict(checks)
     report = HealthReport(

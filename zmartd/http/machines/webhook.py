@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import Any
 
 from aiohttp import web
 from msgspec import Struct
 
-from zmartd.config import ConfigError, Helius, Secret, Settings
 from zmartd.http.errors.requests import (
     BodyTooLarge,
     UnsupportedMediaType,
@@ -19,11 +16,9 @@ from zmartd.http.errors.requests import (
     WebhookUnauthorized,
 )
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import json_response
-from zmartd.http.kit.operation import MACHINES_TAG, Access, Operation
+from zmartd.http.kit.operation import MACHINES_TAG, Access, Call, Operation, Quota
+from zmartd.http.machines.deliveries import DELIVERIES
 from zmartd.indexer.inbox import MalformedDelivery
-
-SIGNATURE_HEADER = "x-helius-signature"
 
 Delivery = dict[str, Any] | list[dict[str, Any]]
 """One transaction or several, raw: as `getTransaction` of a node shows them."""
@@ -38,72 +33,25 @@ class Received(Struct, frozen=True):
     """How many transactions the delivery held."""
 
 
-class Credentials:
-    """What a delivery may prove its origin with; during a rotation the previous value counts as well."""
-
-    def __init__(self, settings: Helius) -> None:
-        self._authorizations = _revealed(settings.authorization, settings.authorization_previous)
-        self._accepted = [prefix + known for known in self._authorizations for prefix in (b"", b"Bearer ")]
-        self._hmac_keys = _revealed(settings.hmac_secret, settings.hmac_secret_previous)
-
-    @property
-    def configured(self) -> bool:
-        return bool(self._authorizations or self._hmac_keys)
-
-    @property
-    def signed(self) -> bool:
-        """Whether a delivery may prove its origin with an HMAC."""
-        return bool(self._hmac_keys)
-
-    def authorize(self, header: str) -> bool:
-        """Whether the Authorization header is the value that the webhook was registered with."""
-        given = header.encode("utf-8", "surrogateescape")
-        found = False
-        for known in self._accepted:
-            found |= hmac.compare_digest(given, known)
-        return found
-
-    def verify(self, header: str, body: bytes) -> bool:
-        """Whether the signature header is the hexadecimal HMAC-SHA256 of exactly these bytes."""
-        given = header.strip().removeprefix("sha256=").lower().encode("utf-8", "surrogateescape")
-        expected = [hmac.new(key, body, hashlib.sha256).hexdigest().encode() for key in self._hmac_keys]
-        return any(hmac.compare_digest(given, value) for value in expected)
+async def webhook(call: Call[bytes]) -> Received:
+    transactions = await call.app[keys.INBOX].accept(call.input)
+    return Received(received=True, transactions=transactions)
 
 
-def require_webhook_secret(settings: Settings) -> None:
-    """Refuse to start where anybody could write into the inbox.
-
-    Without a secret the webhook is open, which only a development daemon on the loopback address may be.
-    Raises ConfigError.
-    """
-    if not settings.server.is_for_this_machine and not Credentials(settings.helius).configured:
-        raise ConfigError(
-            [
-                "helius.authorization: set it to the Authorization value that the webhook was registered "
-                "with at Helius (or helius.hmac_secret for a relay that signs); without either, anybody "
-                "could tell this daemon what happened on the chain"
-            ]
-        )
+async def _verified_body(request: web.Request) -> bytes:
+    return await request.app[DELIVERIES].body_of(request)
 
 
-async def webhook(request: web.Request) -> web.Response:
-    body = await request.app[keys.DELIVERIES].body_of(request)
-    transactions = await request.app[keys.INBOX].accept(body)
-    return json_response(Received(received=True, transactions=transactions))
-
-
-def _revealed(*secrets: Secret) -> list[bytes]:
-    return [secret.reveal().encode() for secret in secrets if secret]
-
-
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/helius/webhook",
         handler=webhook,
         summary="Transactions that Helius delivers",
         tag=MACHINES_TAG,
-        body=Delivery,
+        quota=Quota.NOTHING,
+        proof=_verified_body,
+        proof_body=Delivery,
         answers={200: Received},
         errors=(
             WebhookUnauthorized,

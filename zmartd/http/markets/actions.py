@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from aiohttp import web
 from msgspec import Meta, Struct
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.chain.program import Program
-from zmartd.http.auth.identity import caller_of, require_session, require_wallet
 from zmartd.http.errors.requests import MarketPending, NotTheCreator, ProtocolNotInitialized
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import ContentId, MarketKey
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.markets.reading import chain_market, market_ref
+from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading import unsigned
 from zmartd.http.trading.live import read_live_market
 from zmartd.http.trading.unsigned import UnsignedTransaction
@@ -56,22 +53,22 @@ class Petition(Struct, frozen=True):
     """All holders."""
 
 
-async def activate(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/activate, for its creator or the admin."""
+async def activate(call: Call[None]) -> ActionBody:
+    """For its creator or the admin."""
     return await _unsigned(
-        request, lambda program, wallet, market: program.activate_market(authority=wallet, market=market)
+        call, lambda program, wallet, market: program.activate_market(authority=wallet, market=market)
     )
 
 
-async def resolve(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/resolve, for its creator or a trusted resolver."""
-    body = await decode_body(request, ResolveRequest)
-    wallet = require_session(request).wallet
-    market = await _market(request)
-    if not is_trusted_resolver(wallet, market.creator_wallet, request.app[keys.VOTING].trusted_resolvers):
+async def resolve(call: Call[ResolveRequest]) -> ActionBody:
+    """For its creator or a trusted resolver."""
+    body = call.input
+    wallet = call.session.wallet
+    market = await _market(call)
+    if not is_trusted_resolver(wallet, market.creator_wallet, call.app[keys.VOTING].trusted_resolvers):
         raise NotTheCreator(market_id=market.id)
     return await _unsigned(
-        request,
+        call,
         lambda program, resolver, address: program.resolve_market(
             resolver=resolver,
             market=address,
@@ -81,76 +78,73 @@ async def resolve(request: web.Request) -> web.Response:
     )
 
 
-async def dispute(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/dispute, for anybody."""
+async def dispute(call: Call[None]) -> ActionBody:
+    """For anybody."""
     return await _unsigned(
-        request, lambda program, wallet, market: program.initiate_dispute(initiator=wallet, market=market)
+        call, lambda program, wallet, market: program.initiate_dispute(initiator=wallet, market=market)
     )
 
 
-async def claim(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/claim, for a holder of winning shares."""
-    require_session(request)
-    market = await _market(request)
-    live = await read_live_market(request.app[keys.RPC], request.app[keys.PROGRAM], market.on_chain_address)
+async def claim(call: Call[None]) -> ActionBody:
+    """For a holder of winning shares."""
+    market = await _market(call)
+    live = await read_live_market(call.app[keys.RPC], call.app[keys.PROGRAM], market.on_chain_address)
     return await _unsigned(
-        request,
+        call,
         lambda program, wallet, address: program.claim_winnings(
             user=wallet, market=address, resolver=live.account.resolver
         ),
     )
 
 
-async def withdraw(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/withdraw, for its creator."""
+async def withdraw(call: Call[None]) -> ActionBody:
+    """For its creator."""
     return await _unsigned(
-        request, lambda program, wallet, market: program.withdraw_liquidity(creator=wallet, market=market)
+        call, lambda program, wallet, market: program.withdraw_liquidity(creator=wallet, market=market)
     )
 
 
-async def cancel(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/cancel, for the admin."""
+async def cancel(call: Call[None]) -> ActionBody:
+    """For the admin."""
     return await _unsigned(
-        request, lambda program, wallet, market: program.cancel_market(admin=wallet, market=market)
+        call, lambda program, wallet, market: program.cancel_market(admin=wallet, market=market)
     )
 
 
-async def request_dispute(request: web.Request) -> web.Response:
-    """POST /api/markets/{id}/dispute-requests: 201 for a holder's first request, 200 for the same again.
+async def request_dispute(call: Call[None]) -> Answer:
+    """201 for a holder's first request, 200 for the same again.
 
     When enough holders have asked, the backend authority opens the dispute.
     """
-    wallet = require_wallet(request)
-    market = await _market(request)
-    database = request.app[keys.DATABASE]
+    wallet = call.wallet
+    market = await _market(call)
+    database = call.app[keys.DATABASE]
     async with database.caller(Caller(wallet)) as connection:
         is_new = await dispute_requests.request(connection, market.id, wallet)
     async with database.service() as connection:
-        least_stake = request.app[keys.VOTING].min_stake_lamports
+        least_stake = call.app[keys.VOTING].min_stake_lamports
         standing = await dispute_requests.standing(connection, market.id, least_stake)
-    return json_response(Petition(market.id, standing.requests, standing.holders), 201 if is_new else 200)
+    return Answer(Petition(market.id, standing.requests, standing.holders), 201 if is_new else 200)
 
 
-async def _market(request: web.Request) -> Market:
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        return await chain_market(connection, market_ref(request))
+async def _market(call: Call[Any]) -> Market:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        return await chain_market(connection, call.path["id"])
 
 
-async def _unsigned(
-    request: web.Request, build: Callable[[Program, Pubkey, Pubkey], Instruction]
-) -> web.Response:
-    wallet = require_session(request).wallet
-    market = await _market(request)
+async def _unsigned(call: Call[Any], build: Callable[[Program, Pubkey, Pubkey], Instruction]) -> ActionBody:
+    wallet = call.session.wallet
+    market = await _market(call)
     instruction = build(
-        request.app[keys.PROGRAM],
+        call.app[keys.PROGRAM],
         Pubkey.from_string(wallet),
         Pubkey.from_string(market.on_chain_address),
     )
-    unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
-    return json_response(ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id))
+    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/markets/{id}/activate",

@@ -5,17 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, Moment, Price, Time, amount, price
-from zmartd.http.kit.operation import Operation
+from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.markets.body import OutcomeLabel
-from zmartd.http.markets.reading import find_market, market_ref
+from zmartd.http.markets.lookup import find_market
 from zmartd.market.iso_time import iso_time
 from zmartd.store import candles, discovery
 from zmartd.store.candles import MOST_CANDLES, Candle
@@ -87,28 +84,26 @@ class CandleList(Struct, frozen=True, kw_only=True):
     """How many candles there are."""
 
 
-async def list_candles(request: web.Request) -> web.Response:
+async def list_candles(call: Call[CandlesQuery]) -> CandleList:
     """From the period that `from` is in to the last that begins before `to`, at most 1,000 of them.
 
     Without `to` up to now, without `from` the last 100. There are none from before the market began.
     """
-    query = decode_query(request, CandlesQuery)
+    query = call.input
     period = PERIODS[query.interval]
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        market = await find_market(connection, market_ref(request))
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        market = await find_market(connection, call.path["id"])
         until = query.to or await discovery.newest_time(connection) + timedelta.resolution
         since = query.from_ or until - _USUAL_CANDLES * period
         _check(since, until, period)
         found = await candles.of_yes(connection, market.id, period, since, until)
     bodies = tuple(_body(one if query.outcome == "YES" else one.of_no()) for one in found)
-    return json_response(
-        CandleList(
-            market_id=market.id,
-            interval=query.interval,
-            outcome=query.outcome,
-            candles=bodies,
-            count=len(bodies),
-        )
+    return CandleList(
+        market_id=market.id,
+        interval=query.interval,
+        outcome=query.outcome,
+        candles=bodies,
+        count=len(bodies),
     )
 
 
@@ -131,7 +126,7 @@ def _body(candle: Candle) -> CandleBody:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/candles",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from aiohttp import web
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import MarketAccount
-from zmartd.http.auth.identity import require_session
 from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount
-from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.body import MarketDetail, market_body, market_detail, pending_body
 from zmartd.http.trading import unsigned
 from zmartd.http.trading.unsigned import Simulated, UnsignedTransaction
@@ -111,17 +108,17 @@ class CreateMarketBody(Struct, frozen=True, kw_only=True):
     """What trying the transaction out showed; null without one."""
 
 
-async def create_market(request: web.Request) -> web.Response:
+async def create_market(call: Call[CreateMarketRequest]) -> Answer:
     """201 for a new registration, 200 for the same one again."""
-    body = await decode_body(request, CreateMarketRequest)
-    wallet = require_session(request).wallet
-    await _check_end_date(request, body)
-    wanted = _metadata(request, body, wallet)
-    on_chain = await _is_on_chain(request, wanted)
-    unsigned = None if on_chain else await _transaction(request, wanted)
-    registration = await _register(request, wanted, on_chain)
+    body = call.input
+    wallet = call.session.wallet
+    await _check_end_date(call, body)
+    wanted = _metadata(call, body, wallet)
+    on_chain = await _is_on_chain(call, wanted)
+    unsigned = None if on_chain else await _transaction(call, wanted)
+    registration = await _register(call, wanted, on_chain)
     answer = CreateMarketBody(
-        market=await _market(request, registration, on_chain),
+        market=await _market(call, registration, on_chain),
         cid=wanted.cid,
         document=wanted.document.decode(),
         terms=_terms(wanted),
@@ -130,18 +127,18 @@ async def create_market(request: web.Request) -> web.Response:
         blockhash=unsigned.blockhash if unsigned else None,
         simulated=unsigned.simulated if unsigned else None,
     )
-    return json_response(answer, 201 if registration.is_new else 200)
+    return Answer(answer, 201 if registration.is_new else 200)
 
 
-async def _check_end_date(request: web.Request, body: CreateMarketRequest) -> None:
-    now = (await request.app[keys.RPC].chain_time()).unix_timestamp
+async def _check_end_date(call: Call[Any], body: CreateMarketRequest) -> None:
+    now = (await call.app[keys.RPC].chain_time()).unix_timestamp
     if not 0 < body.end_date.timestamp() - now <= MAX_LIFE_SECONDS:
         raise InvalidRequest(
             Problem("end_date", "must be in the future, by the chain's clock, and within 365 days")
         )
 
 
-def _metadata(request: web.Request, body: CreateMarketRequest, wallet: str) -> Metadata:
+def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Metadata:
     proposal = Proposal(
         question=body.question,
         description=body.description or "",
@@ -151,7 +148,7 @@ def _metadata(request: web.Request, body: CreateMarketRequest, wallet: str) -> M
     )
     cid = proposal.cid()
     market_id = body.market_id or ids.derive_market_id(wallet, cid)
-    address = request.app[keys.PROGRAM].pdas.market(bytes.fromhex(market_id))
+    address = call.app[keys.PROGRAM].pdas.market(bytes.fromhex(market_id))
     return Metadata(
         market_id=market_id,
         creator_wallet=wallet,
@@ -168,30 +165,30 @@ def _metadata(request: web.Request, body: CreateMarketRequest, wallet: str) -> M
     )
 
 
-async def _is_on_chain(request: web.Request, wanted: Metadata) -> bool:
+async def _is_on_chain(call: Call[Any], wanted: Metadata) -> bool:
     """Whether the market exists. Raises MarketIdTaken when it is somebody else's."""
-    account = await request.app[keys.RPC].account(Pubkey.from_string(wanted.on_chain_address))
-    if account is None or account.owner != request.app[keys.PROGRAM].program_id:
+    account = await call.app[keys.RPC].account(Pubkey.from_string(wanted.on_chain_address))
+    if account is None or account.owner != call.app[keys.PROGRAM].program_id:
         return False
     if str(MarketAccount.decode(account.data).creator) != wanted.creator_wallet:
         raise MarketIdTaken(market_id=wanted.market_id)
     return True
 
 
-async def _transaction(request: web.Request, wanted: Metadata) -> UnsignedTransaction:
-    instruction = request.app[keys.PROGRAM].create_market(
+async def _transaction(call: Call[Any], wanted: Metadata) -> UnsignedTransaction:
+    instruction = call.app[keys.PROGRAM].create_market(
         creator=Pubkey.from_string(wanted.creator_wallet),
         market_id=bytes.fromhex(wanted.market_id),
         b_parameter=wanted.b_parameter,
         initial_liquidity=wanted.initial_liquidity,
         ipfs_question_hash=wanted.cid,
     )
-    return await request.app[keys.TRANSACTIONS].build(wanted.creator_wallet, instruction)
+    return await call.app[keys.TRANSACTIONS].build(wanted.creator_wallet, instruction)
 
 
-async def _register(request: web.Request, wanted: Metadata, on_chain: bool) -> Registration:
+async def _register(call: Call[Any], wanted: Metadata, on_chain: bool) -> Registration:
     """Each new registration takes old ones along that came to nothing."""
-    database, settings = request.app[keys.DATABASE], request.app[keys.MARKETS]
+    database, settings = call.app[keys.DATABASE], call.app[keys.MARKETS]
     async with database.caller(Caller(wanted.creator_wallet)) as connection:
         max_pending = None if on_chain else settings.max_pending_per_wallet
         registration = await metadata.register(connection, wanted, max_pending)
@@ -207,9 +204,9 @@ async def _register(request: web.Request, wanted: Metadata, on_chain: bool) -> R
     return registration
 
 
-async def _market(request: web.Request, registration: Registration, on_chain: bool) -> MarketDetail:
+async def _market(call: Call[Any], registration: Registration, on_chain: bool) -> MarketDetail:
     if on_chain:
-        async with request.app[keys.DATABASE].service() as connection:
+        async with call.app[keys.DATABASE].service() as connection:
             await metadata.adopt(connection, registration.metadata.market_id)
             market = await markets.find(connection, registration.metadata.market_id)
         if market is not None:
@@ -227,7 +224,7 @@ def _terms(wanted: Metadata) -> LiquidityTerms:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/markets",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Self
 
-from aiohttp import web
 from asyncpg import Connection
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
-from zmartd.http.kit.fields import Category, MarketKey, Price, price
-from zmartd.http.kit.operation import Operation
-from zmartd.http.markets.reading import Limit, find_market, market_ref
+from zmartd.http.kit.fields import Category, MarketKey, MarketRef, Price, price
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.pagination import Limit
+from zmartd.http.kit.path_variables import MARKET, PathVariable
+from zmartd.http.markets.lookup import find_market
+from zmartd.http.response_cache.policies import ManyMarkets
 from zmartd.store import discovery
 from zmartd.store.discovery import CategorySums, Trending, change_points
 from zmartd.store.markets import MarketNotFound
@@ -83,6 +83,14 @@ class CategoryList(Struct, frozen=True):
     """How many categories there are."""
 
 
+class AnyText(MarketRef):
+    """A text that may name a market, or nothing."""
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        return cls(raw)
+
+
 class RelatedQuery(Struct, frozen=True, kw_only=True):
     limit: Limit = 3
 
@@ -106,35 +114,35 @@ class RelatedList(Struct, frozen=True):
     """How many markets there are in this list."""
 
 
-async def list_trending(request: web.Request) -> web.Response:
+async def list_trending(call: Call[TrendingQuery]) -> TrendingList:
     """Of all active markets those with the most volume and traders in the last 24 hours."""
-    query = decode_query(request, TrendingQuery)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+    query = call.input
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         found = await discovery.trending(connection, query.limit)
     bodies = tuple(_trending(market) for market in found)
-    return json_response(TrendingList(bodies, len(bodies)))
+    return TrendingList(bodies, len(bodies))
 
 
-async def list_categories(request: web.Request) -> web.Response:
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+async def list_categories(call: Call[None]) -> CategoryList:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         found = await discovery.categories(connection)
     known = {category.name for category in found}
     unused = tuple(CategorySums(name, 0, 0, 0, 0) for name in Category.ALL if name not in known)
     bodies = tuple(_category(category) for category in found + unused)
-    return json_response(CategoryList(bodies, len(bodies)))
+    return CategoryList(bodies, len(bodies))
 
 
-async def list_related(request: web.Request) -> web.Response:
+async def list_related(call: Call[RelatedQuery]) -> RelatedList:
     """Nothing is related to a market that does not exist: that is an empty list."""
-    query = decode_query(request, RelatedQuery)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        found = await _related(connection, request, query.limit)
-    return json_response(RelatedList(found, len(found)))
+    query = call.input
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        found = await _related(connection, call, query.limit)
+    return RelatedList(found, len(found))
 
 
-async def _related(connection: Connection, request: web.Request, limit: int) -> tuple[RelatedMarket, ...]:
+async def _related(connection: Connection, call: Call[Any], limit: int) -> tuple[RelatedMarket, ...]:
     try:
-        market = await find_market(connection, market_ref(request))
+        market = await find_market(connection, call.path["id"])
     except MarketNotFound:
         return ()
     found = await discovery.related(connection, market.id, market.category, limit)
@@ -176,7 +184,7 @@ def trend(before: int, after: int) -> str:
     return f"{percent:+d}%"
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/trending",
@@ -185,6 +193,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="markets",
         query=TrendingQuery,
         answers={200: TrendingList},
+        cache=ManyMarkets("limit"),
     ),
     Operation(
         method="GET",
@@ -193,10 +202,12 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="All categories with their markets and trends",
         tag="markets",
         answers={200: CategoryList},
+        cache=ManyMarkets(),
     ),
     Operation(
         method="GET",
         path="/api/markets/{id}/related",
+        variables={"id": PathVariable(AnyText, MARKET.rule)},
         handler=list_related,
         summary="Other active markets, those of the same category first",
         tag="markets",

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import MarketKey, Time
-from zmartd.http.kit.operation import Operation
-from zmartd.http.kit.pagination import NextCursor
-from zmartd.http.kit.place import NextPage, PageLength, cursor_of, place_of
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
 from zmartd.http.markets.body import outcome_label
-from zmartd.http.markets.reading import Limit
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
@@ -56,18 +51,16 @@ class ActivityList(Struct, frozen=True, kw_only=True):
     next_cursor: NextPage
 
 
-async def list_activity(request: web.Request) -> web.Response:
+async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     """Trades, markets that were created, and markets that got their final outcome, in one list."""
-    query = decode_query(request, ActivityQuery)
+    query = call.input
     after = place_of(query.cursor, FeedPlace)
     types = TYPES if query.type is None else (query.type,)
-    caller = caller_of(request)
-    async with request.app[keys.DATABASE].caller(caller) as connection:
+    caller = call.caller
+    async with call.app[keys.DATABASE].caller(caller) as connection:
         page = await feed.newest(connection, caller, types, query.limit, after)
     bodies = tuple(_body(one) for one in page.rows)
-    return json_response(
-        ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.following))
-    )
+    return ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.following))
 
 
 def _body(happening: Happening) -> ActivityBody:
@@ -101,7 +94,7 @@ def _rounded(number: int) -> str:
     return f"{hundredths // 100}.{hundredths % 100:02d}"
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/activity",

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, amount
-from zmartd.http.kit.operation import Operation
-from zmartd.http.kit.pagination import NextCursor
-from zmartd.http.kit.place import NextPage, PageLength, cursor_of, place_of
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
 from zmartd.http.markets.body import OutcomeLabel, outcome_label
-from zmartd.http.markets.reading import Limit, find_market, market_ref
+from zmartd.http.markets.lookup import find_market
 from zmartd.store import holders
 from zmartd.store.holders import Holder, HoldersPlace
 from zmartd.store.markets import MarketNotFound
@@ -50,25 +46,23 @@ class HolderList(Struct, frozen=True, kw_only=True):
     next_cursor: NextPage
 
 
-async def list_holders(request: web.Request) -> web.Response:
+async def list_holders(call: Call[HoldersQuery]) -> HolderList:
     """Of one outcome, or of both in one list: a wallet that holds both is in it twice."""
-    query = decode_query(request, HoldersQuery)
+    query = call.input
     after = place_of(query.cursor, HoldersPlace)
     outcome = None if query.outcome is None else query.outcome == "YES"
-    caller, database = caller_of(request), request.app[keys.DATABASE]
+    caller, database = call.caller, call.app[keys.DATABASE]
     async with database.caller(caller) as connection:
-        market = await find_market(connection, market_ref(request))
+        market = await find_market(connection, call.path["id"])
     async with database.service() as connection:
         page = await holders.of_market(
             connection, caller, market.id, outcome=outcome, limit=query.limit, after=after
         )
-    return json_response(
-        HolderList(
-            market_id=market.id,
-            holders=tuple(_body(one) for one in page.rows),
-            count=len(page.rows),
-            next_cursor=cursor_of(page.following),
-        )
+    return HolderList(
+        market_id=market.id,
+        holders=tuple(_body(one) for one in page.rows),
+        count=len(page.rows),
+        next_cursor=cursor_of(page.following),
     )
 
 
@@ -82,7 +76,7 @@ def _body(holder: Holder) -> HolderBody:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/holders",

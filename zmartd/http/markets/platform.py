@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.fields import Amount, Time, amount
-from zmartd.http.kit.operation import Operation
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.response_cache.policies import ManyMarkets
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform
@@ -57,34 +56,32 @@ class PlatformBody(Struct, frozen=True, kw_only=True):
     """All that trades were charged ever."""
 
 
-async def get_stats(request: web.Request) -> web.Response:
-    async with request.app[keys.DATABASE].service() as connection:
+async def get_stats(call: Call[None]) -> PlatformBody:
+    async with call.app[keys.DATABASE].service() as connection:
         totals = await platform.totals(connection)
     fees = totals.fees
-    return json_response(
-        PlatformBody(
-            as_of=iso_time(totals.as_of),
-            markets={state.name: count for state, count in totals.markets.items()},
-            total_markets=sum(totals.markets.values()),
-            active_markets=totals.markets[MarketState.ACTIVE],
-            total_volume=amount(totals.volume),
-            volume_24h=amount(totals.volume_lately),
-            total_trades=totals.trades,
-            trades_24h=totals.trades_lately,
-            total_traders=totals.traders,
-            traders_24h=totals.traders_lately,
-            open_interest=amount(totals.open_interest),
-            fees=PlatformFees(
-                protocol=amount(fees.protocol),
-                resolver=amount(fees.resolver),
-                lp=amount(fees.lp),
-                total=amount(fees.total),
-            ),
-        )
+    return PlatformBody(
+        as_of=iso_time(totals.as_of),
+        markets={state.name: count for state, count in totals.markets.items()},
+        total_markets=sum(totals.markets.values()),
+        active_markets=totals.markets[MarketState.ACTIVE],
+        total_volume=amount(totals.volume),
+        volume_24h=amount(totals.volume_lately),
+        total_trades=totals.trades,
+        trades_24h=totals.trades_lately,
+        total_traders=totals.traders,
+        traders_24h=totals.traders_lately,
+        open_interest=amount(totals.open_interest),
+        fees=PlatformFees(
+            protocol=amount(fees.protocol),
+            resolver=amount(fees.resolver),
+            lp=amount(fees.lp),
+            total=amount(fees.total),
+        ),
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/stats",
@@ -92,5 +89,6 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="What all markets add up to",
         tag="markets",
         answers={200: PlatformBody},
+        cache=ManyMarkets(),
     ),
 )

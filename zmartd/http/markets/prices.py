@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing import Any
+
 from msgspec import Struct
 
-from zmartd.http.auth.identity import caller_of
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, amount
-from zmartd.http.kit.operation import Operation
-from zmartd.http.markets.reading import find_market, market_ref
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.markets.lookup import find_market
 from zmartd.store.markets import MarketNotFound
 
 
@@ -36,25 +35,23 @@ class Prices(Struct, frozen=True, kw_only=True):
     """How far the chain has settled on it; null while the market is not on the chain."""
 
 
-async def get_prices(request: web.Request) -> web.Response:
-    async with request.app[keys.DATABASE].reader(caller_of(request)) as connection:
-        market = await find_market(connection, market_ref(request))
-    return json_response(
-        Prices(
-            market_id=market.id,
-            price_yes=market.price_yes,
-            price_no=market.price_no,
-            shares_yes=market.shares_yes,
-            shares_no=market.shares_no,
-            total_shares=amount(int(market.shares_yes) + int(market.shares_no)),
-            b_parameter=market.b_parameter,
-            slot=market.slot,
-            commitment=market.commitment,
-        )
+async def get_prices(call: Call[None]) -> Prices:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        market = await find_market(connection, call.path["id"])
+    return Prices(
+        market_id=market.id,
+        price_yes=market.price_yes,
+        price_no=market.price_no,
+        shares_yes=market.shares_yes,
+        shares_no=market.shares_no,
+        total_shares=amount(int(market.shares_yes) + int(market.shares_no)),
+        b_parameter=market.b_parameter,
+        slot=market.slot,
+        commitment=market.commitment,
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/prices",

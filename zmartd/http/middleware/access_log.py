@@ -16,6 +16,7 @@ from multidict import istr
 
 from zmartd.clock import Clock
 from zmartd.http.kit.log_limit import Sparing
+from zmartd.http.middleware import unmatched
 from zmartd.log import get_logger, write_together
 from zmartd.metrics import Durations
 
@@ -149,4 +150,6 @@ def _line(over: Over) -> Served:
 def _template(request: web.Request) -> str:
     """The route as it is written in the table: a label with few values, whatever callers ask for."""
     resource = request.match_info.route.resource
-    return resource.canonical if resource else _UNMATCHED
+    if resource is None or resource.canonical == unmatched.PATH:
+        return _UNMATCHED
+    return resource.canonical

@@ -10,32 +10,38 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from zmartd.clock import Clock
-from zmartd.http.auth.identity import ANONYMOUS, IDENTITY, Authenticator
+from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.errors.requests import RateLimited
+from zmartd.http.kit.error_answers import answer_to, error_response
+from zmartd.http.kit.expectations import require_known_expectation
+from zmartd.http.kit.identity import ANONYMOUS, IDENTITY
 from zmartd.http.middleware import access_log, rate_limit
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.cors import BrowserHeaders
-from zmartd.http.middleware.errors import answer_to, error_response
+from zmartd.http.middleware.own_host import require_own_host
 from zmartd.http.middleware.rate_limit import RateLimit
 from zmartd.http.middleware.security_headers import secure
 from zmartd.log import CURRENT_REQUEST_ID
 
 
-def chain(
+def middleware(
     clock: Clock,
     log: AccessLog,
-    authenticator: Authenticator | None,
-    limit: RateLimit | None,
-    browsers: BrowserHeaders | None,
+    authenticator: Authenticator | None = None,
+    limit: RateLimit | None = None,
+    browsers: BrowserHeaders | None = None,
+    *,
+    for_own_host: bool = False,
 ) -> Middleware:
     """The steps, in the order that `zmartd.http.middleware` explains.
 
-    Each of the last three may be None: where nobody signs in, where requests are not counted, where no
-    browser may call.
+    Without an authenticator nobody signs in, without a limit requests are not counted, and without headers
+    for browsers none may call. `for_own_host`: whether only this machine's names are answered to.
     """
     now = clock.monotonic
 
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    @web.middleware
+    async def steps(request: web.Request, handler: Handler) -> web.StreamResponse:
         started, status, asked = now(), 0, request.headers
         request_id = log.name(asked)
         outer = CURRENT_REQUEST_ID.set(request_id)
@@ -52,6 +58,10 @@ def chain(
                     limiter = limit.limiter
                     standing = limiter.count_leased(accounts, started) or await limiter.count(accounts)
                 if standing is None or standing.admitted:
+                    if for_own_host:
+                        require_own_host(request)
+                    if hdrs.EXPECT in asked:
+                        require_known_expectation(request)
                     response = await handler(request)
                 else:
                     response = error_response(request, RateLimited(standing.reset_seconds))
@@ -72,4 +82,4 @@ def chain(
             log.note(request, request_id, status, now() - started)
             CURRENT_REQUEST_ID.reset(outer)
 
-    return middleware
+    return steps

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from multidict import CIMultiDict, istr
 
 from zmartd.config import RateLimits
-from zmartd.http.auth.identity import IDENTITY, Credential
+from zmartd.http.kit import idempotency
 from zmartd.http.kit.client_address import TrustedProxies, forwarded_for
-from zmartd.http.middleware import idempotency
+from zmartd.http.kit.identity import IDENTITY, Credential
+from zmartd.http.kit.operation import Operation, Quota
 from zmartd.http.middleware.rate_limiter import Account, RateLimiter, Rates, Standing
 
 _LIMIT, _EARLIER_LIMIT = istr("RateLimit-Limit"), istr("X-RateLimit-Limit")
@@ -20,8 +23,6 @@ _POLICY = istr("RateLimit-Policy")
 
 _FREE: Sequence[Account] = ()
 
-SIGN_IN_PATHS = frozenset({"/api/auth/nonce", "/api/auth/login"})
-
 
 class RateLimit:
     """Which accounts a request counts on.
@@ -30,8 +31,7 @@ class RateLimit:
     address: keys cost nothing, addresses do. What leaves something behind, a comment or a kept answer,
     counts on accounts of the address as well, comments on one of the wallet, too. All others count on the
     account of anonymous callers of their address, and so does signing in, with whatever token: one free key
-    must not pay for the next. Paths in `exempt` are for machines. Preflights are the browser's, not the
-    caller's.
+    must not pay for the next. Preflights are the browser's, not the caller's.
     """
 
     def __init__(
@@ -39,27 +39,26 @@ class RateLimit:
         limiter: RateLimiter,
         settings: RateLimits,
         proxies: TrustedProxies,
-        exempt: Collection[str],
-        comments: Collection[str],
+        operations: Mapping[Handler, Operation[Any]],
     ) -> None:
-        """`exempt` are paths; comments are posted to the routes that have one of the paths `comments`."""
+        """`operations` are those of the handlers of routes."""
         self.limiter = limiter
         self._of_anonymous = Rates(settings.ip_per_minute, settings.ip_per_hour)
         self._of_wallet = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
         self._of_signed_in = Rates(settings.signed_in_ip_per_minute, settings.signed_in_ip_per_hour)
         self._of_comments = Rates(settings.comments_per_hour, settings.comments_per_hour)
         self._of_kept_answers = Rates(settings.kept_answers_per_hour, settings.kept_answers_per_hour)
-        self._comments = comments
         self._proxies = proxies
-        self._exempt = exempt
+        self._quotas = {handler: operation.quota for handler, operation in operations.items()}
 
     def accounts_of(self, request: web.Request) -> Sequence[Account]:
         """The accounts that `request`, whose identity is known, counts on. None of them: it is free."""
-        if request.path in self._exempt or request.method == hdrs.METH_OPTIONS:
+        quota = self._quotas.get(request.match_info.handler, Quota.REQUESTS)
+        if quota is Quota.NOTHING or request.method == hdrs.METH_OPTIONS:
             return _FREE
         client = self._proxies.client_of(request.remote, forwarded_for(request))
         identity = request[IDENTITY]
-        if identity.credential is not Credential.SESSION or request.path in SIGN_IN_PATHS:
+        if identity.credential is not Credential.SESSION or quota is Quota.SIGN_INS:
             accounts: Sequence[Account] = ((f"ip:{client}", self._of_anonymous),)
         else:
             accounts = (
@@ -68,13 +67,12 @@ class RateLimit:
             )
         if request.method == hdrs.METH_GET or identity.credential is Credential.NONE:
             return accounts
-        return (*accounts, *self._of_what_stays(request, client))
+        return (*accounts, *self._of_what_stays(request, client, quota))
 
-    def _of_what_stays(self, request: web.Request, client: str) -> Iterator[Account]:
+    def _of_what_stays(self, request: web.Request, client: str, quota: Quota) -> Iterator[Account]:
         if idempotency.HEADER in request.headers:
             yield f"kept-answers:{client}", self._of_kept_answers
-        resource = request.match_info.route.resource
-        if request.method == hdrs.METH_POST and resource is not None and resource.canonical in self._comments:
+        if quota is Quota.COMMENTS:
             yield f"comments:{client}", self._of_comments
             yield f"comments:{request[IDENTITY].caller.wallet}", self._of_comments
 

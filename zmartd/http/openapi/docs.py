@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from aiohttp import web
 from msgspec import Struct
 
-from zmartd.http.kit import keys
 from zmartd.http.kit.etags import Unchanging
-from zmartd.http.kit.operation import Operation, Raw
+from zmartd.http.kit.operation import Call, Operation, Raw
 
 SWAGGER_UI = Path(__file__).with_name("swagger_ui")
 """Files of npm's swagger-ui-dist, unchanged, with the VERSION and the SHA256SUMS they came with."""
@@ -90,13 +90,16 @@ def read_files() -> Mapping[str, Unchanging]:
     }
 
 
-async def docs(request: web.Request) -> web.Response:
-    response = request.app[keys.DOCS][request.path].answer(request)
+DOCS: Final[web.AppKey[Mapping[str, Unchanging]]] = web.AppKey("docs")
+
+
+async def docs(call: Call[None]) -> web.Response:
+    response = call.app[DOCS][call.request.path].answer(call.request)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 
 
-OPERATIONS: tuple[Operation, ...] = tuple(
+OPERATIONS: tuple[Operation[Any], ...] = tuple(
     Operation(
         method="GET",
         path=document.path,

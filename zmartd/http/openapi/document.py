@@ -6,18 +6,19 @@ import inspect
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 from zmartd import __version__
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.statuses import ErrorBody
 from zmartd.http.kit.operation import Access, Operation, Raw, is_json
+from zmartd.http.kit.path_variables import path_template
 from zmartd.http.openapi import headers, parameters
 from zmartd.http.openapi.refusals import error_schemas, refusals
 from zmartd.http.openapi.schemas import Json, Schemas, reference
 
 _JSON = "application/json"
-_OPENING = re.compile(r"^(GET|POST|PUT|PATCH|DELETE) /\S*[^\s.:,]([.:,]\s*|\s+)?")
 
 _DESCRIPTION = """\
 The off-chain half of a prediction market on Solana: what its markets are and were, what wallets hold in them,
@@ -56,6 +57,7 @@ _SIGNATURE: Json = {"walletSignature": []}
 _SECURITY: dict[Access, list[Json]] = {
     Access.PUBLIC: [{}, _BEARER, _SIGNATURE],
     Access.WALLET: [_BEARER, _SIGNATURE],
+    Access.OWNER: [_BEARER, _SIGNATURE],
     Access.SESSION: [_BEARER],
     Access.HELIUS: [{"heliusAuthorization": []}, {"heliusSignature": []}],
 }
@@ -88,13 +90,13 @@ _SECURITY_SCHEMES: Json = {
 }
 
 
-def openapi(operations: Sequence[Operation], idl: Idl) -> Json:
+def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
     """The document about `operations`; `idl` tells the errors of the program.
 
     Raises ValueError where two types have one name.
     """
     schemas = Schemas(
-        [one.body for one in operations if one.body is not None],
+        [one.json_body for one in operations if one.json_body is not None],
         [
             *(kind for one in operations for kind in one.answers.values() if is_json(kind)),
             ErrorBody,
@@ -102,7 +104,7 @@ def openapi(operations: Sequence[Operation], idl: Idl) -> Json:
     )
     paths: dict[str, Json] = {}
     for operation in operations:
-        path = paths.setdefault(parameters.path_template(operation.path), {})
+        path = paths.setdefault(path_template(operation.path), {})
         path[operation.method.lower()] = _operation(operation, schemas)
     return {
         "openapi": "3.1.0",
@@ -128,7 +130,7 @@ def openapi(operations: Sequence[Operation], idl: Idl) -> Json:
     }
 
 
-def _operation(operation: Operation, schemas: Schemas) -> Json:
+def _operation(operation: Operation[Any], schemas: Schemas) -> Json:
     entry: Json = {
         "operationId": _name(operation),
         "tags": [operation.tag],
@@ -137,27 +139,26 @@ def _operation(operation: Operation, schemas: Schemas) -> Json:
         "security": _SECURITY[operation.access],
         "responses": _responses(operation, schemas),
     }
-    description = _OPENING.sub("", inspect.cleandoc(operation.handler.__doc__ or ""))
-    if description:
-        entry["description"] = description[0].upper() + description[1:]
-    if operation.body is not None:
+    if operation.handler.__doc__:
+        entry["description"] = inspect.cleandoc(operation.handler.__doc__)
+    if operation.json_body is not None:
         entry["requestBody"] = {
             "required": True,
-            "content": {_JSON: {"schema": schemas.of(operation.body)}},
+            "content": {_JSON: {"schema": schemas.of(operation.json_body)}},
         }
     return entry
 
 
-def _name(operation: Operation) -> str:
+def _name(operation: Operation[Any]) -> str:
     """`getMarketsIdTrades`: the method and the path, which no other operation has together."""
-    path = parameters.path_template(operation.path).removeprefix("/api")
+    path = path_template(operation.path).removeprefix("/api")
     words = re.findall(r"[a-zA-Z0-9]+", path) or ["root"]
     if path != "/" and path.endswith("/"):
         words.append("slash")
     return operation.method.lower() + "".join(word[0].upper() + word[1:] for word in words)
 
 
-def _responses(operation: Operation, schemas: Schemas) -> Json:
+def _responses(operation: Operation[Any], schemas: Schemas) -> Json:
     errors = refusals(operation)
     return {
         str(status): _response(operation, status, errors.get(status, []), schemas)
@@ -166,7 +167,7 @@ def _responses(operation: Operation, schemas: Schemas) -> Json:
 
 
 def _response(
-    operation: Operation, status: int, errors: Sequence[type[ZmartdError]], schemas: Schemas
+    operation: Operation[Any], status: int, errors: Sequence[type[ZmartdError]], schemas: Schemas
 ) -> Json:
     answer = operation.answers.get(status)
     choices = [reference(kind.__name__) for kind in errors]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from zmartd.chain.idl import Idl
-from zmartd.http.kit import keys
 from zmartd.http.kit.etags import Unchanging
-from zmartd.http.kit.operation import Operation
+from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
 
@@ -19,7 +19,7 @@ from zmartd.http.openapi.schemas import Json
 class Published:
     """The document about `operations`, encoded once."""
 
-    def __init__(self, operations: Sequence[Operation], idl: Idl) -> None:
+    def __init__(self, operations: Sequence[Operation[Any]], idl: Idl) -> None:
         self._operations = operations
         self._idl = idl
         self._document: Unchanging | None = None
@@ -34,13 +34,16 @@ class Published:
         return Unchanging(msgspec.json.encode(openapi(self._operations, self._idl)), "application/json")
 
 
-async def openapi_document(request: web.Request) -> web.Response:
+OPENAPI: Final[web.AppKey[Published]] = web.AppKey("openapi")
+
+
+async def openapi_document(call: Call[None]) -> web.Response:
     """What this is a part of."""
-    document = await request.app[keys.OPENAPI].document()
-    return document.answer(request)
+    document = await call.app[OPENAPI].document()
+    return document.answer(call.request)
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/openapi.json",

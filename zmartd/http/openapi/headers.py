@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import get_origin
+from typing import Any, get_origin
 
-from zmartd.http.kit.operation import MACHINES_TAG, Operation, takes_idempotency_key
-from zmartd.http.kit.place import Cursor
+from zmartd.http.kit.operation import MACHINES_TAG, Operation
+from zmartd.http.kit.pagination import Cursor
 from zmartd.http.openapi.schemas import Json
 
 COMPONENTS: Json = {
@@ -70,7 +70,7 @@ _BY_STATUS = {
 }
 
 
-def of(operation: Operation, status: int) -> Json:
+def of(operation: Operation[Any], status: int) -> Json:
     """The headers of an answer with `status`."""
     if status == HTTPStatus.SWITCHING_PROTOCOLS:
         return {}
@@ -79,7 +79,7 @@ def of(operation: Operation, status: int) -> Json:
         names += ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
     if status == 503 and status not in operation.answers:
         names.append("Retry-After")
-    if takes_idempotency_key(operation):
+    if operation.takes_idempotency_key:
         names.append("Idempotency-Replayed")
     if 304 in operation.answers and status in {200, 304}:
         names.append("ETag")
@@ -88,7 +88,7 @@ def of(operation: Operation, status: int) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _is_paged_array(operation: Operation) -> bool:
+def _is_paged_array(operation: Operation[Any]) -> bool:
     """Whether the answer is an array, without an object around it that could say where the next page is."""
     is_array = get_origin(operation.answers[HTTPStatus.OK]) is tuple
     return is_array and operation.query is not None and "cursor" in operation.query.__struct_fields__

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from typing import Any
 
-from zmartd.http.kit.fields import MarketRef, Wallet
-from zmartd.http.kit.operation import Operation, takes_idempotency_key
+from zmartd.http.kit.operation import Operation
+from zmartd.http.kit.path_variables import PathVariable
 from zmartd.http.openapi.schemas import Json, query_fields
-
-_VARIABLE = re.compile(r"\{([^}:]+)(?::[^}]*)?\}")
-
-_VARIABLES: dict[str, Json] = {
-    "id": {"description": "a market's id or address", "schema": MarketRef.schema},
-    "wallet": {"description": "a wallet's address", "schema": Wallet.schema},
-    "signature": {
-        "description": "a transaction's signature, base58 of 64 bytes",
-        "schema": {"type": "string", "pattern": "^[1-9A-HJ-NP-Za-km-z]{64,88}$"},
-    },
-}
 
 _REQUEST_ID: Json = {
     "name": "X-Request-Id",
@@ -38,31 +27,27 @@ COMPONENTS: Json = {"requestId": _REQUEST_ID, "idempotencyKey": _IDEMPOTENCY_KEY
 """Parameters that many operations have."""
 
 
-def path_template(path: str) -> str:
-    """aiohttp's path as OpenAPI writes it."""
-    return _VARIABLE.sub(r"{\1}", path)
-
-
-def parameters(operation: Operation) -> list[Json]:
-    """The parameters of `operation`. Raises KeyError for a variable that nobody has given a meaning."""
+def parameters(operation: Operation[Any]) -> list[Json]:
+    """The parameters of `operation`."""
     return [
-        *(_variable(operation, name) for name in _VARIABLE.findall(operation.path)),
+        *(_variable(name, variable) for name, variable in operation.path_variables.items()),
         *_query(operation),
         {"$ref": "#/components/parameters/requestId"},
-        *([{"$ref": "#/components/parameters/idempotencyKey"}] if takes_idempotency_key(operation) else []),
+        *([{"$ref": "#/components/parameters/idempotencyKey"}] if operation.takes_idempotency_key else []),
     ]
 
 
-def _variable(operation: Operation, name: str) -> Json:
-    special = operation.variables.get(name)
-    if special is not None:
-        meaning: Json = {"description": (special.__doc__ or "").rstrip("."), "schema": special.schema}
-    else:
-        meaning = _VARIABLES[name]
-    return {"name": name, "in": "path", "required": True, **meaning}
+def _variable(name: str, variable: PathVariable) -> Json:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": variable.rule,
+        "schema": variable.kind.schema,
+    }
 
 
-def _query(operation: Operation) -> list[Json]:
+def _query(operation: Operation[Any]) -> list[Json]:
     if operation.query is None:
         return []
     return [

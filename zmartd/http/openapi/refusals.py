@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from msgspec import Struct
+from typing import Any
 
 from zmartd.chain import failure_names
 from zmartd.chain.idl import Idl
@@ -16,6 +15,7 @@ from zmartd.http.errors.requests import (
     InvalidHttp,
     InvalidJson,
     InvalidRequest,
+    NotYours,
     Problem,
     ProgramRefused,
     RateLimited,
@@ -29,8 +29,6 @@ from zmartd.http.kit.operation import (
     Access,
     Operation,
     is_json,
-    says_all_with_its_path,
-    takes_idempotency_key,
 )
 from zmartd.http.openapi.schemas import Json, reference
 from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
@@ -42,7 +40,7 @@ _OF_IDEMPOTENCY_KEYS = (InvalidRequest, BodyTooLarge, IdempotencyConflict, Still
 _OF_WALLETS = (Unauthorized, SessionsUnavailable)
 
 
-def refusals(operation: Operation) -> dict[int, list[type[ZmartdError]]]:
+def refusals(operation: Operation[Any]) -> dict[int, list[type[ZmartdError]]]:
     """The errors that `operation` may answer, by status, and by code within one."""
     kinds = {one for kind in _declared(operation) for one in _family(kind)}
     by_status: dict[int, list[type[ZmartdError]]] = {}
@@ -57,22 +55,23 @@ def error_schemas(idl: Idl) -> Json:
     return {kind.__name__: _schema(kind, idl) for kind in sorted(kinds, key=lambda kind: kind.__name__)}
 
 
-def _declared(operation: Operation) -> Iterator[type[ZmartdError]]:
+def _declared(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
     yield from _ALWAYS
     if operation.tag != MACHINES_TAG:
         yield RateLimited
     if any(is_json(kind) for kind in operation.answers.values()):
         yield from _OF_THE_DATABASE
     yield from operation.errors
-    if operation.query is not None or operation.body is not None or "{" in operation.path:
+    if operation.query is not None or operation.json_body is not None or "{" in operation.path:
         yield InvalidRequest
-    takes_json = isinstance(operation.body, type) and issubclass(operation.body, Struct)
-    if takes_json or says_all_with_its_path(operation):
+    if operation.body is not None or operation.has_empty_body:
         yield from _OF_BODIES
-    if takes_idempotency_key(operation):
+    if operation.takes_idempotency_key:
         yield from _OF_IDEMPOTENCY_KEYS
-    if operation.access in {Access.WALLET, Access.SESSION}:
+    if operation.needs_wallet:
         yield from _OF_WALLETS
+    if operation.access is Access.OWNER:
+        yield NotYours
 
 
 def _family(kind: type[ZmartdError]) -> Iterator[type[ZmartdError]]:

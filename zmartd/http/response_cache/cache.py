@@ -7,8 +7,9 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Final
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 from msgspec import Struct
 from multidict import CIMultiDict
 
@@ -36,7 +37,7 @@ class Key(Struct, frozen=True):
     question: str
 
 
-class Answer(Struct, frozen=True):
+class CachedAnswer(Struct, frozen=True):
     """A body, its strong entity tag, and the headers that go with it."""
 
     body: bytes
@@ -48,7 +49,7 @@ Read = Callable[[], Awaitable[bytes]]
 """Gives an answer's body as the database has it now; its errors reach everybody who waits for it."""
 
 
-def answer(body: bytes) -> Answer:
+def cached_answer(body: bytes) -> CachedAnswer:
     """`body`, to be kept by whoever asks before it asks again."""
     etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
     headers = CIMultiDict(
@@ -58,7 +59,7 @@ def answer(body: bytes) -> Answer:
             hdrs.CACHE_CONTROL: "public, no-cache",
         }
     )
-    return Answer(body, etag, headers)
+    return CachedAnswer(body, etag, headers)
 
 
 @dataclass(slots=True)
@@ -66,17 +67,17 @@ class _Flight:
     """A reading under way. `outdated`: news came since, so that what it brings may be kept by nobody."""
 
     number: int
-    task: asyncio.Task[Answer]
+    task: asyncio.Task[CachedAnswer]
     outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    answer: Answer
+    answer: CachedAnswer
     until: float
 
 
-class HotAnswers:
+class ResponseCache:
     """At most `max_bytes` of answers, the least recently asked for given up first.
 
     For each key there is at most one reading at a time. Nobody is given one that began before the last news
@@ -96,7 +97,7 @@ class HotAnswers:
         self._keys: defaultdict[str, set[Key]] = defaultdict(set)
         """Those kept or being read, by what drops them."""
 
-    def kept(self, key: Key) -> Answer | None:
+    def kept(self, key: Key) -> CachedAnswer | None:
         """The answer as it was at the last news, if it is in memory."""
         kept = self._kept.get(key)
         if kept is None or self._clock.monotonic() >= kept.until:
@@ -105,7 +106,7 @@ class HotAnswers:
         _FROM_MEMORY.value += 1
         return kept.answer
 
-    async def get(self, key: Key, read: Read) -> Answer:
+    async def get(self, key: Key, read: Read) -> CachedAnswer:
         """The answer as it was at the last news, from memory where it is there. Raises what `read` raises."""
         kept = self.kept(key)
         if kept is not None:
@@ -116,7 +117,7 @@ class HotAnswers:
             return await asyncio.shield(flight.task)
         return await self.anew(key, read)
 
-    async def anew(self, key: Key, read: Read) -> Answer:
+    async def anew(self, key: Key, read: Read) -> CachedAnswer:
         """The answer as a reading finds it that begins after this call. Raises what `read` raises."""
         latest = self._begun
         while (flight := self._flights.get(key)) is not None and flight.number <= latest:
@@ -156,10 +157,10 @@ class HotAnswers:
         flight = self._flights[key] = _Flight(self._begun, task)
         return flight
 
-    async def _fly(self, key: Key, read: Read) -> Answer:
+    async def _fly(self, key: Key, read: Read) -> CachedAnswer:
         until = self._clock.monotonic() + self._max_age_seconds
         try:
-            found = answer(await read())
+            found = cached_answer(await read())
         finally:
             outdated = self._flights.pop(key).outdated
             self._forget(key)
@@ -184,6 +185,9 @@ class HotAnswers:
         keys.discard(key)
         if not keys:
             del self._keys[key.market]
+
+
+RESPONSE_CACHE: Final[web.AppKey[ResponseCache]] = web.AppKey("response_cache")
 
 
 def _size(kept: _Kept) -> int:

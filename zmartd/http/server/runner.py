@@ -11,15 +11,15 @@ from asyncio import BaseTransport, Transport
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.http import WebSocketReader
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import HttpParser
-from aiohttp.typedefs import Middleware
 
 from zmartd.clock import Clock
 from zmartd.http.errors.requests import InvalidHttp, RequestTooSlow, ServerFull, Unexpected
 from zmartd.http.errors.statuses import body_of
+from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.log_limit import Sparing
 from zmartd.http.middleware import access_log
@@ -29,6 +29,8 @@ from zmartd.http.server.heads import MAX_HEAD_BYTES, MAX_HEADERS, HeadLimit, Hea
 from zmartd.http.server.limits import ConnectionLimits
 from zmartd.http.server.raw_answer import raw_answer
 from zmartd.log import get_logger
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 SWEEP_SECONDS = 1.0
 """How often all connections are looked at."""
@@ -182,10 +184,7 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """Runs an application on such connections, with `around` about each handler and the router's refusals.
-
-    An application's own middlewares are not asked. They would cost a request as much as two of our steps:
-    aiohttp looks up for each the chain of functions that it made of them.
+    """Runs an application on such connections.
 
     Compressed bodies are left as they are. aiohttp would decompress also those that nobody reads, to throw
     them away: a megabyte from anybody at all then held the event loop up for a second.
@@ -194,12 +193,12 @@ class Runner(web.AppRunner):
     def __init__(
         self,
         app: web.Application,
-        around: Middleware,
         limits: ConnectionLimits,
         deadlines: Deadlines,
         clock: Clock,
         **options: Any,
     ) -> None:
+        app[keys.BODIES_AS_SENT] = True
         super().__init__(
             app,
             auto_decompress=False,
@@ -207,7 +206,6 @@ class Runner(web.AppRunner):
             max_headers=MAX_HEADERS,
             **options,
         )
-        self._around = around
         self._limits = limits
         self._clock = clock
         self._malformed = Sparing(clock)
@@ -216,8 +214,7 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        handle = cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", self._handle)
-        server = Server(handle, request_factory=made.request_factory, **made._kwargs)
+        server = Server(_answered(made.request_handler), request_factory=made.request_factory, **made._kwargs)
         server.limits, server.malformed = self._limits, self._malformed
         self._sweeping = asyncio.create_task(self._sweep(server), name="sweep of connections")
         return server
@@ -249,27 +246,17 @@ class Runner(web.AppRunner):
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        """What an application does with a request that has no middlewares."""
-        connection = connection_of(request)
+
+def _answered(handle: Handle) -> Handle:
+    """`handle`, after which the connection waits for its next request."""
+
+    async def answered(request: web.BaseRequest) -> web.StreamResponse:
         try:
-            match = await self._app.router.resolve(request)
-            match.add_app(self._app)
-            match.freeze()
-            request._match_info = match
-            handler = match.handler
-            if hdrs.EXPECT in request.headers:
-                try:
-                    await match.expect_handler(request)
-                except web.HTTPExpectationFailed:
-                    handler = _expects_too_much
-            return await self._around(request, handler)
+            return await handle(request)
         finally:
-            connection.heard = False
+            connection_of(request).heard = False
 
-
-async def _expects_too_much(_: web.Request) -> web.StreamResponse:
-    raise InvalidHttp("The only expectation that a request may have is 100-continue.")
+    return answered
 
 
 def _said_of(error: BaseException) -> str:

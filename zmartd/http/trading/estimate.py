@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of
 from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem, ProgramRefused
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
-from zmartd.http.kit.operation import Operation
-from zmartd.http.markets.reading import chain_market
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading.program_errors import failure_named
 from zmartd.http.trading.trades import Market, Outcome, QuoteBody, Shares, quote_body
 from zmartd.market import quotes
@@ -65,16 +62,16 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
     """How far the chain has settled on what the market is estimated from."""
 
 
-async def get_estimate(request: web.Request) -> web.Response:
+async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
     """What a purchase would cost and a sale would bring. Buying is what is not said to be selling."""
-    query = decode_query(request, EstimateQuery)
+    query = call.input
     _check_amounts(query)
-    found = await _curve(request, query.market_id)
+    found = await _curve(call, query.market_id)
     try:
         quote = _quote(found, query)
     except MarketMathError as error:
-        raise ProgramRefused(failure_named(error.code, request.app[keys.IDL])) from error
-    return json_response(_estimate(found, query, quote))
+        raise ProgramRefused(failure_named(error.code, call.app[keys.IDL])) from error
+    return _estimate(found, query, quote)
 
 
 def _check_amounts(query: EstimateQuery) -> None:
@@ -84,8 +81,8 @@ def _check_amounts(query: EstimateQuery) -> None:
         raise InvalidRequest(Problem("shares", "is required for a sale"))
 
 
-async def _curve(request: web.Request, reference: str) -> MarketCurve:
-    async with request.app[keys.DATABASE].reader(caller_of(request)) as connection:
+async def _curve(call: Call[Any], reference: str) -> MarketCurve:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await curves.find(connection, reference)
         if found is not None:
             return found
@@ -124,7 +121,7 @@ def _estimate(found: MarketCurve, query: EstimateQuery, quote: Quote) -> Estimat
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/trades/estimate",

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from asyncpg import Connection
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from zmartd.http.kit.pagination import NextCursor, Offset, beginning
-from zmartd.http.kit.place import cursor_of
+from zmartd.http.kit.pagination import LongLimit, NextCursor, Offset, beginning, cursor_of
 from zmartd.http.trading.body import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.rls import Caller
 from zmartd.store.trades import TradeFilter, TradePlace
 
-TradesLimit = Annotated[int, Meta(ge=0, le=200, description="a whole number from 0 to 200")]
-
 
 class TradesQuery(Struct, frozen=True, kw_only=True):
     """`cursor` never skips or repeats a trade, whatever happens between two pages; `offset` can."""
 
-    limit: TradesLimit = 50
+    limit: LongLimit = 50
     offset: Offset = 0
     cursor: NextCursor = None
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiohttp import web
 from msgspec import Struct
 
-from zmartd.http.auth.identity import require_wallet
-from zmartd.http.errors.requests import InvalidRequest, NotYours, Problem
-from zmartd.http.kit.fields import Wallet
-from zmartd.http.kit.pagination import NextCursor
-from zmartd.http.markets.reading import Limit
+from zmartd.http.kit.pagination import Limit, NextCursor
 from zmartd.market import valuation
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.valuation import HeldMarket, Holding, Valuation
@@ -19,8 +14,6 @@ from zmartd.store import positions
 from zmartd.store.pool import Database
 from zmartd.store.positions import Holdings, Position, PositionPlace
 from zmartd.store.rls import Caller
-
-_WALLET_RULE = "must be a wallet's address, base58 of 32 bytes"
 
 
 class PositionsQuery(Struct, frozen=True, kw_only=True):
@@ -33,22 +26,6 @@ class Held(Struct, frozen=True):
 
     position: Position
     worth: Valuation
-
-
-def wallet_in_path(request: web.Request) -> str:
-    """The wallet that the path names. Raises InvalidRequest."""
-    try:
-        return str(Wallet.parse(request.match_info["wallet"]))
-    except ValueError as error:
-        raise InvalidRequest(Problem("wallet", _WALLET_RULE)) from error
-
-
-def own_wallet(request: web.Request) -> str:
-    """The wallet in the path, which has to be the caller's. Raises InvalidRequest, AuthMissing, NotYours."""
-    wallet = wallet_in_path(request)
-    if require_wallet(request) != wallet:
-        raise NotYours
-    return wallet
 
 
 async def read_holdings(database: Database, wallet: str, after: PositionPlace | None = None) -> Holdings:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of
-from zmartd.http.errors.requests import MarketPending, NotYours, PositionNotFound
+from zmartd.http.errors.requests import MarketPending, PositionNotFound
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.fields import Amount, amount
-from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.body import OutcomeLabel, outcome_label
-from zmartd.http.markets.reading import chain_market, find_market, market_ref
-from zmartd.http.trading.positions import own_wallet, value_all
+from zmartd.http.markets.lookup import chain_market, find_market
+from zmartd.http.trading.positions import value_all
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform, positions
 from zmartd.store.markets import Market, MarketNotFound
@@ -82,46 +79,42 @@ class StakeBody(Struct, frozen=True):
     """What the wallet holds."""
 
 
-async def get_resolution(request: web.Request) -> web.Response:
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        market = await chain_market(connection, market_ref(request))
-    return json_response(ResolutionBody(_resolution(market)))
+async def get_resolution(call: Call[None]) -> ResolutionBody:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        market = await chain_market(connection, call.path["id"])
+    return ResolutionBody(_resolution(market))
 
 
-async def get_fees(request: web.Request) -> web.Response:
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        market = await find_market(connection, market_ref(request))
+async def get_fees(call: Call[None]) -> CollectedFeesBody:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        market = await find_market(connection, call.path["id"])
         fees = await platform.fees_of(connection, market.id) or Fees(0, 0, 0)
-    return json_response(
-        CollectedFeesBody(
-            CollectedFees(
-                total_collected=amount(fees.total),
-                protocol_collected=amount(fees.protocol),
-                creator_collected=amount(fees.lp),
-                staker_collected=amount(fees.resolver),
-            )
+    return CollectedFeesBody(
+        CollectedFees(
+            total_collected=amount(fees.total),
+            protocol_collected=amount(fees.protocol),
+            creator_collected=amount(fees.lp),
+            staker_collected=amount(fees.resolver),
         )
     )
 
 
-async def get_stake(request: web.Request) -> web.Response:
+async def get_stake(call: Call[None]) -> StakeBody:
     """One's own alone: positions are private."""
-    wallet, database = own_wallet(request), request.app[keys.DATABASE]
+    wallet, database = call.wallet, call.app[keys.DATABASE]
     async with database.caller(Caller(wallet)) as connection:
-        market = await find_market(connection, market_ref(request))
+        market = await find_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)
     (held,) = await value_all(database, [position])
     claim = position.claimed_amount if position.has_claimed else held.worth.claimable_lamports
-    return json_response(
-        StakeBody(
-            Stake(
-                shares_yes=amount(max(position.shares_yes, 0)),
-                shares_no=amount(max(position.shares_no, 0)),
-                claimed=position.has_claimed,
-                claim_amount=amount(claim),
-            )
+    return StakeBody(
+        Stake(
+            shares_yes=amount(max(position.shares_yes, 0)),
+            shares_no=amount(max(position.shares_no, 0)),
+            claimed=position.has_claimed,
+            claim_amount=amount(claim),
         )
     )
 
@@ -139,7 +132,7 @@ def _resolution(market: Market) -> Resolution:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/resolution",
@@ -165,7 +158,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="One's own shares in a market and what can be claimed for them",
         tag="markets",
         answers={200: StakeBody},
-        errors=(NotYours, MarketNotFound, PositionNotFound),
-        access=Access.WALLET,
+        errors=(MarketNotFound, PositionNotFound),
+        access=Access.OWNER,
     ),
 )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
-from aiohttp import web
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
-from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.errors.requests import (
     InvalidRequest,
     MarketPending,
@@ -19,11 +17,10 @@ from zmartd.http.errors.requests import (
     ProtocolNotInitialized,
 )
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import U64, Amount, MarketKey, MarketRef, Price, amount, price
-from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.body import OutcomeLabel, outcome_label
-from zmartd.http.markets.reading import chain_market
+from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading import unsigned
 from zmartd.http.trading.body import FeesBody, fees_body
 from zmartd.http.trading.live import LiveMarket, read_live_market
@@ -130,41 +127,39 @@ class SellBody(UnsignedTransaction, frozen=True, kw_only=True):
     """Lamports after fees that the seller receives at least."""
 
 
-async def buy(request: web.Request) -> web.Response:
-    """POST /api/trades/buy: a quote, and the transaction that carries it out."""
-    body = await decode_body(request, BuyRequest)
+async def buy(call: Call[BuyRequest]) -> BuyBody:
+    """A quote, and the transaction that carries it out."""
+    body = call.input
     _check_amounts(body)
-    wallet = require_session(request).wallet
-    market_id, live = await _tradable(request, body.market_id)
-    quote = _quoted(request, lambda: _buy_quote(live, body))
+    wallet = call.session.wallet
+    market_id, live = await _tradable(call, body.market_id)
+    quote = _quoted(call, lambda: _buy_quote(live, body))
     if body.max_cost is not None and quote.target_cost_lamports > body.max_cost:
-        failure = failure_named("SlippageExceeded", request.app[keys.IDL])
+        failure = failure_named("SlippageExceeded", call.app[keys.IDL])
         raise ProgramRefused(failure, target_cost=amount(quote.target_cost_lamports))
-    instruction = request.app[keys.PROGRAM].buy_shares(
+    instruction = call.app[keys.PROGRAM].buy_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,
         protocol_fee_wallet=live.config.protocol_fee_wallet,
         outcome=body.outcome,
         target_cost=quote.target_cost_lamports,
     )
-    unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
-    return json_response(
-        BuyBody(
-            **msgspec.structs.asdict(unsigned),
-            market_id=market_id,
-            quote=quote_body(quote, live.slot),
-            target_cost=amount(quote.target_cost_lamports),
-        )
+    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    return BuyBody(
+        **msgspec.structs.asdict(unsigned),
+        market_id=market_id,
+        quote=quote_body(quote, live.slot),
+        target_cost=amount(quote.target_cost_lamports),
     )
 
 
-async def sell(request: web.Request) -> web.Response:
-    """POST /api/trades/sell: a quote, and the transaction that carries it out."""
-    body = await decode_body(request, SellRequest)
-    wallet = require_session(request).wallet
-    market_id, live = await _tradable(request, body.market_id)
-    quote = _quoted(request, lambda: quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
-    instruction = request.app[keys.PROGRAM].sell_shares(
+async def sell(call: Call[SellRequest]) -> SellBody:
+    """A quote, and the transaction that carries it out."""
+    body = call.input
+    wallet = call.session.wallet
+    market_id, live = await _tradable(call, body.market_id)
+    quote = _quoted(call, lambda: quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
+    instruction = call.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,
         protocol_fee_wallet=live.config.protocol_fee_wallet,
@@ -172,14 +167,12 @@ async def sell(request: web.Request) -> web.Response:
         shares_to_sell=quote.shares,
         min_proceeds=quote.min_proceeds_lamports,
     )
-    unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
-    return json_response(
-        SellBody(
-            **msgspec.structs.asdict(unsigned),
-            market_id=market_id,
-            quote=quote_body(quote, live.slot),
-            min_proceeds=amount(quote.min_proceeds_lamports),
-        )
+    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    return SellBody(
+        **msgspec.structs.asdict(unsigned),
+        market_id=market_id,
+        quote=quote_body(quote, live.slot),
+        min_proceeds=amount(quote.min_proceeds_lamports),
     )
 
 
@@ -188,10 +181,10 @@ def _check_amounts(body: BuyRequest) -> None:
         raise InvalidRequest(Problem("target_cost", "or else shares has to be given, and not both"))
 
 
-async def _tradable(request: web.Request, reference: str) -> tuple[str, LiveMarket]:
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+async def _tradable(call: Call[Any], reference: str) -> tuple[str, LiveMarket]:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, reference)
-    live = await read_live_market(request.app[keys.RPC], request.app[keys.PROGRAM], market.on_chain_address)
+    live = await read_live_market(call.app[keys.RPC], call.app[keys.PROGRAM], market.on_chain_address)
     return market.id, live
 
 
@@ -202,11 +195,11 @@ def _buy_quote(live: LiveMarket, body: BuyRequest) -> BuyQuote:
     return quotes.buy_at_least(live.pool, body.outcome, body.shares)
 
 
-def _quoted(request: web.Request, quote: Callable[[], QuoteType]) -> QuoteType:
+def _quoted(call: Call[Any], quote: Callable[[], QuoteType]) -> QuoteType:
     try:
         return quote()
     except MarketMathError as error:
-        raise ProgramRefused(failure_named(error.code, request.app[keys.IDL])) from error
+        raise ProgramRefused(failure_named(error.code, call.app[keys.IDL])) from error
 
 
 def quote_body(quote: Quote, slot: int) -> QuoteBody:
@@ -228,7 +221,7 @@ def quote_body(quote: Quote, slot: int) -> QuoteBody:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/trades/buy",

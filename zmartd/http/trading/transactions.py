@@ -5,33 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from msgspec import Meta, Struct
 
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.sender import SenderUnavailable, TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.errors.requests import (
-    InvalidRequest,
     MarketPending,
     NotTheCreator,
-    Problem,
     ProgramRefused,
     TransactionRefused,
 )
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import Time
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.markets.reading import chain_market
+from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading.lookups import LookupsExhausted
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.payloads import event_of, payload
 from zmartd.indexer.rows import moment
 from zmartd.market.decisions import is_trusted_resolver
-from zmartd.market.ids import base58_decode, masked
+from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
 from zmartd.store import commitments, told
 from zmartd.store.commitments import Commitment
@@ -40,7 +36,6 @@ from zmartd.store.outbox import TooManyPending
 from zmartd.store.rls import Caller
 from zmartd.store.told import Told
 
-_SIGNATURE_BYTES = 64
 _WHOSE = ("user", "from", "to")
 """Fields of events that say who traded or voted."""
 
@@ -80,44 +75,42 @@ class Submitted(Struct, frozen=True):
     """As opposed to `confirmed`: what became of it is not known."""
 
 
-async def relay(request: web.Request) -> web.Response:
-    """POST /api/transactions: 200 once it is confirmed and indexed, 202 when that takes longer."""
-    body = await decode_body(request, RelayRequest)
-    session = require_session(request)
-    transaction = request.app[keys.RELAY].admit(body.transaction, session.wallet)
-    await _require_resolver(request, session.wallet, transaction.resolves)
-    outcome = await request.app[keys.SUBMISSIONS].submit(transaction)
-    return await _answer(request, transaction.signature, outcome)
+async def relay(call: Call[RelayRequest]) -> Confirmed | Answer:
+    """200 once it is confirmed and indexed, 202 when that takes longer."""
+    body = call.input
+    session = call.session
+    transaction = call.app[keys.RELAY].admit(body.transaction, session.wallet)
+    await _require_resolver(call, session.wallet, transaction.resolves)
+    outcome = await call.app[keys.SUBMISSIONS].submit(transaction)
+    return await _answer(call, transaction.signature, outcome)
 
 
-async def _require_resolver(request: web.Request, wallet: str, resolves: Sequence[str]) -> None:
+async def _require_resolver(call: Call[Any], wallet: str, resolves: Sequence[str]) -> None:
     """The program lets any wallet propose an outcome, the relay only those whose resolution counts.
 
     Raises NotTheCreator, MarketNotFound, MarketPending.
     """
     if not resolves:
         return
-    trusted = request.app[keys.VOTING].trusted_resolvers
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+    trusted = call.app[keys.VOTING].trusted_resolvers
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         for address in resolves:
             market = await chain_market(connection, address)
             if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
                 raise NotTheCreator(market_id=market.id)
 
 
-async def get_transaction(request: web.Request) -> web.Response:
-    """GET /api/transactions/{signature}, whoever sent it: the same answers as for relaying it."""
-    signature = request.match_info["signature"]
-    if not _is_signature(signature):
-        raise InvalidRequest(Problem("signature", "must be a transaction's signature, base58 of 64 bytes"))
-    async with request.app[keys.DATABASE].service() as connection:
+async def get_transaction(call: Call[None]) -> Confirmed | Answer:
+    """Whoever sent it: the same answers as for relaying it."""
+    signature = call.path["signature"]
+    async with call.app[keys.DATABASE].service() as connection:
         known = await told.transaction(connection, signature)
         is_indexed = known is not None or await commitments.is_known(connection, signature)
     if known is not None:
-        return json_response(_as_told(signature, known, caller_of(request)))
-    submissions = request.app[keys.SUBMISSIONS]
+        return _as_told(signature, known, call.caller)
+    submissions = call.app[keys.SUBMISSIONS]
     find = submissions.read if is_indexed else submissions.look_up
-    return await _answer(request, signature, await find(signature))
+    return await _answer(call, signature, await find(signature))
 
 
 def _as_told(signature: str, known: Told, caller: Caller) -> Confirmed:
@@ -131,19 +124,15 @@ def _as_told(signature: str, known: Told, caller: Caller) -> Confirmed:
     )
 
 
-async def _answer(request: web.Request, signature: str, outcome: ChainTransaction | None) -> web.Response:
+async def _answer(call: Call[Any], signature: str, outcome: ChainTransaction | None) -> Confirmed | Answer:
     if outcome is None:
-        response = json_response(Submitted(signature), 202)
-        response.headers[hdrs.LOCATION] = f"/api/transactions/{signature}"
-        return response
-    return json_response(
-        Confirmed(
-            signature=signature,
-            commitment=await _commitment(request, outcome),
-            slot=outcome.slot,
-            block_time=None if outcome.block_time is None else iso_time(moment(outcome.block_time)),
-            events=tuple(_event(record.event, caller_of(request)) for record in outcome.events),
-        )
+        return Answer(Submitted(signature), 202, {hdrs.LOCATION: f"/api/transactions/{signature}"})
+    return Confirmed(
+        signature=signature,
+        commitment=await _commitment(call, outcome),
+        slot=outcome.slot,
+        block_time=None if outcome.block_time is None else iso_time(moment(outcome.block_time)),
+        events=tuple(_event(record.event, call.caller) for record in outcome.events),
     )
 
 
@@ -154,29 +143,20 @@ def _event(event: ProgramEvent, caller: Caller) -> dict[str, Any]:
     return {"name": type(event).__name__, **fields}
 
 
-async def _commitment(request: web.Request, transaction: ChainTransaction) -> Commitment:
+async def _commitment(call: Call[Any], transaction: ChainTransaction) -> Commitment:
     """As the index has it, or the chain where the transaction did nothing that the index keeps."""
     signature, slot = transaction.signature, transaction.slot
-    async with request.app[keys.DATABASE].service() as connection:
+    async with call.app[keys.DATABASE].service() as connection:
         known = await commitments.of_transaction(connection, signature, slot)
     if known is not None:
         return known
-    statuses = await request.app[keys.RPC].signature_statuses([signature], search_history=True)
+    statuses = await call.app[keys.RPC].signature_statuses([signature], search_history=True)
     status = statuses.by_signature[signature]
     is_final = status is not None and status.slot == slot and status.confirmation_status == "finalized"
     return "finalized" if is_final else "confirmed"
 
 
-def _is_signature(text: str) -> bool:
-    if len(text) > 88:
-        return False
-    try:
-        return len(base58_decode(text)) == _SIGNATURE_BYTES
-    except ValueError:
-        return False
-
-
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/transactions",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, StateName, Text, Time, amount
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.markets.reading import chain_market, market_ref
+from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.markets.lookup import chain_market
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
@@ -104,36 +101,34 @@ class SettlementBody(Struct, frozen=True, kw_only=True):
     """What admins decided about this market, oldest first."""
 
 
-async def settlement(request: web.Request) -> web.Response:
+async def settlement(call: Call[None]) -> SettlementBody:
     """Nobody learns how a single wallet voted: votes are shown as sums, the stake's once voting is over."""
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
-        market = await chain_market(connection, market_ref(request))
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        market = await chain_market(connection, call.path["id"])
         tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
         decided = await decisions.of_market(connection, market.id)
-    return json_response(
-        SettlementBody(
-            market_id=market.id,
-            state=market.state.name,
-            proposed_outcome=market.proposed_outcome,
-            resolver_wallet=market.resolver_wallet,
-            resolved_by=_resolved_by(market, request.app[keys.VOTING].trusted_resolvers),
-            awaiting_decision=market.awaiting_decision,
-            settles_at=None if market.settles_at is None else iso_time(market.settles_at),
-            tally=None if tally is None or tally.counted_at is None else _tally(tally, tally.counted_at),
-            decisions=tuple(_decision(one) for one in decided),
-        )
+    return SettlementBody(
+        market_id=market.id,
+        state=market.state.name,
+        proposed_outcome=market.proposed_outcome,
+        resolver_wallet=market.resolver_wallet,
+        resolved_by=_resolved_by(market, call.app[keys.VOTING].trusted_resolvers),
+        awaiting_decision=market.awaiting_decision,
+        settles_at=None if market.settles_at is None else iso_time(market.settles_at),
+        tally=None if tally is None or tally.counted_at is None else _tally(tally, tally.counted_at),
+        decisions=tuple(_decision(one) for one in decided),
     )
 
 
-async def decide(request: web.Request) -> web.Response:
+async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     """For the program's admin: about a disputed market whose votes are counted, or one whose outcome a
     stranger proposed. A decision once made stays. A refund ends the market without an outcome.
     """
-    body = await decode_body(request, DecisionRequest)
-    wallet, deciding = require_session(request).wallet, request.app[keys.DECIDING]
+    body = call.input
+    wallet, deciding = call.session.wallet, call.app[keys.DECIDING]
     await deciding.require_admin(wallet)
-    made = await deciding.decide(market_ref(request), Decision(body.decision), body.because, wallet)
-    return json_response(_decision(made), 201)
+    made = await deciding.decide(call.path["id"], Decision(body.decision), body.because, wallet)
+    return _decision(made)
 
 
 def _resolved_by(market: Market, trusted: tuple[str, ...]) -> Resolver | None:
@@ -169,7 +164,7 @@ def _decision(made: MarketDecision) -> DecisionBody:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/settlement",

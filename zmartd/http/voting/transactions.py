@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from aiohttp import web
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
-from zmartd.http.auth.identity import caller_of, require_session
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response
-from zmartd.http.kit.operation import Access, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.actions import ActionBody
-from zmartd.http.markets.reading import chain_market
+from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading import unsigned
 from zmartd.http.voting.votes import VoteRequest, require_standing
 from zmartd.market.lifecycle import VoteKind
@@ -22,46 +21,42 @@ from zmartd.store.markets import MarketNotFound
 from zmartd.store.votes import NotAHolder
 
 
-async def proposal_vote(request: web.Request) -> web.Response:
-    """POST /api/votes/proposal/transaction."""
-    return await _vote(request, VoteKind.PROPOSAL)
+async def proposal_vote(call: Call[VoteRequest]) -> ActionBody:
+    return await _vote(call, VoteKind.PROPOSAL)
 
 
-async def dispute_vote(request: web.Request) -> web.Response:
-    """POST /api/votes/dispute/transaction."""
-    return await _vote(request, VoteKind.DISPUTE)
+async def dispute_vote(call: Call[VoteRequest]) -> ActionBody:
+    return await _vote(call, VoteKind.DISPUTE)
 
 
-async def _vote(request: web.Request, kind: VoteKind) -> web.Response:
-    body = await decode_body(request, VoteRequest)
-    wallet = require_session(request).wallet
+async def _vote(call: Call[Any], kind: VoteKind) -> ActionBody:
+    body = call.input
+    wallet = call.session.wallet
     if kind is VoteKind.PROPOSAL:
-        await require_standing(request, wallet)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        await require_standing(call, wallet)
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, body.market_id)
         if kind is VoteKind.DISPUTE and not await votes.is_holder(connection, market.id, wallet):
             raise NotAHolder(market_id=market.id)
     instruction = _instruction(
-        request,
+        call,
         kind,
         Pubkey.from_string(wallet),
         Pubkey.from_string(market.on_chain_address),
         bool(body.vote),
     )
-    unsigned = await request.app[keys.TRANSACTIONS].build(wallet, instruction)
-    return json_response(ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id))
+    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 
-def _instruction(
-    request: web.Request, kind: VoteKind, user: Pubkey, market: Pubkey, vote: bool
-) -> Instruction:
-    program = request.app[keys.PROGRAM]
+def _instruction(call: Call[Any], kind: VoteKind, user: Pubkey, market: Pubkey, vote: bool) -> Instruction:
+    program = call.app[keys.PROGRAM]
     if kind is VoteKind.PROPOSAL:
         return program.submit_proposal_vote(user=user, market=market, vote=vote)
     return program.submit_dispute_vote(user=user, market=market, vote=vote)
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/votes/proposal/transaction",

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from aiohttp import web
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, decode_query, json_response
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.markets.reading import chain_market, find_market, market_ref
+from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.log import get_logger
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
@@ -137,74 +134,68 @@ class VoteOverview(Struct, frozen=True):
     """Votes on whether its proposed outcome is wrong."""
 
 
-async def cast_proposal_vote(request: web.Request) -> web.Response:
-    """POST /api/votes/proposal."""
-    return await _cast(request, VoteKind.PROPOSAL)
+async def cast_proposal_vote(call: Call[VoteRequest]) -> VoteBody:
+    return await _cast(call, VoteKind.PROPOSAL)
 
 
-async def cast_dispute_vote(request: web.Request) -> web.Response:
-    """POST /api/votes/dispute."""
-    return await _cast(request, VoteKind.DISPUTE)
+async def cast_dispute_vote(call: Call[VoteRequest]) -> VoteBody:
+    return await _cast(call, VoteKind.DISPUTE)
 
 
-async def market_votes(request: web.Request) -> web.Response:
-    """GET /api/markets/{id}/votes."""
-    query = decode_query(request, VotesQuery)
+async def market_votes(call: Call[VotesQuery]) -> MarketVotes:
+    query = call.input
     kind = VoteKind(query.type)
-    caller = caller_of(request)
-    database = request.app[keys.DATABASE]
+    caller = call.caller
+    database = call.app[keys.DATABASE]
     own: Vote | None = None
     async with database.reader(caller) as connection:
-        market = await find_market(connection, market_ref(request))
+        market = await find_market(connection, call.path["id"])
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market.id, caller.wallet)
     async with database.service() as connection:
         standing = (await votes.standing(connection, market.id))[kind]
     own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
     stats = _statistics(standing.counts)
-    return json_response(MarketVotes(market.id, query.type, stats, standing.not_counted, own_body))
+    return MarketVotes(market.id, query.type, stats, standing.not_counted, own_body)
 
 
-async def vote_overview(request: web.Request) -> web.Response:
-    """GET /api/votes/{id}."""
-    database = request.app[keys.DATABASE]
-    async with database.reader(caller_of(request)) as connection:
-        market = await find_market(connection, market_ref(request))
+async def vote_overview(call: Call[None]) -> VoteOverview:
+    database = call.app[keys.DATABASE]
+    async with database.reader(call.caller) as connection:
+        market = await find_market(connection, call.path["id"])
     async with database.service() as connection:
         standing = await votes.standing(connection, market.id)
     proposal, dispute = standing[VoteKind.PROPOSAL].counts, standing[VoteKind.DISPUTE].counts
-    return json_response(
-        VoteOverview(
-            market.id,
-            ProposalCounts(proposal.yes, proposal.no, proposal.total),
-            DisputeCounts(dispute.yes, dispute.no, dispute.total),
-        )
+    return VoteOverview(
+        market.id,
+        ProposalCounts(proposal.yes, proposal.no, proposal.total),
+        DisputeCounts(dispute.yes, dispute.no, dispute.total),
     )
 
 
-async def _cast(request: web.Request, kind: VoteKind) -> web.Response:
-    body = await decode_body(request, VoteRequest)
-    wallet = require_wallet(request)
+async def _cast(call: Call[VoteRequest], kind: VoteKind) -> VoteBody:
+    body = call.input
+    wallet = call.wallet
     if kind is VoteKind.PROPOSAL:
-        await require_standing(request, wallet)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+        await require_standing(call, wallet)
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, body.market_id)
         vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
     news = VoteCast(vote_type=kind)
-    await _announce(request.app[keys.BUS], Message(market.id, market.version, news, vote.voted_at))
-    return json_response(_body(market.id, kind, wallet, vote), 201)
+    await _announce(call.app[keys.BUS], Message(market.id, market.version, news, vote.voted_at))
+    return _body(market.id, kind, wallet, vote)
 
 
-async def require_standing(request: web.Request, wallet: str) -> None:
+async def require_standing(call: Call[Any], wallet: str) -> None:
     """Raises BalanceTooLow for a wallet whose vote on a proposal would not count now."""
-    minimum = request.app[keys.VOTING].proposal_min_balance_lamports
+    minimum = call.app[keys.VOTING].proposal_min_balance_lamports
     if not minimum:
         return
-    async with request.app[keys.DATABASE].reader(caller_of(request)) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         if await votes.has_traded(connection, wallet):
             return
     address = Pubkey.from_string(wallet)
-    balance = (await request.app[keys.RPC].balances_at_once([address]))[address]
+    balance = (await call.app[keys.RPC].balances_at_once([address]))[address]
     if balance < minimum:
         raise BalanceTooLow(balance_lamports=str(balance), minimum_lamports=str(minimum))
 
@@ -235,7 +226,7 @@ def _statistics(counts: VoteCounts) -> VoteStatistics:
     return VoteStatistics(counts.yes, counts.no, counts.total, f"{bps // 100}.{bps % 100:02d}")
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/votes/proposal",

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from aiohttp import web
 from msgspec import Meta, Struct, field
 
-from zmartd.http.auth.identity import caller_of, require_wallet
-from zmartd.http.errors.requests import NotYours
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, SignedAmount, amount
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.kit.pagination import NextCursor
-from zmartd.http.kit.place import NextPage, PageLength, cursor_of, place_of
-from zmartd.http.markets.reading import Limit
+from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
 from zmartd.http.trading.body import TradeBody
 from zmartd.http.trading.pages import TradesQuery, read_trades
-from zmartd.http.trading.positions import Held, own_wallet, read_held, wallet_in_path
+from zmartd.http.trading.positions import Held, read_held
 from zmartd.http.voting.votes import VoteBody
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
@@ -87,56 +81,51 @@ class TradingStatistics(Struct, frozen=True, kw_only=True):
     ] = field(name="activePositions")
 
 
-async def list_votes(request: web.Request) -> web.Response:
+async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     """One's own votes, from the API and from the chain."""
-    query = decode_query(request, OwnVotesQuery)
-    wallet = own_wallet(request)
+    query = call.input
+    wallet = call.wallet
     after = place_of(query.cursor, VotePlace)
-    async with request.app[keys.DATABASE].caller(Caller(wallet)) as connection:
+    async with call.app[keys.DATABASE].caller(Caller(wallet)) as connection:
         page = await activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
         counts = await activity.counts(connection, wallet)
     of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
-    return json_response(
-        OwnVotes(
-            wallet=wallet,
-            proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
-            dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
-            total=sum(of_kind[kind] for kind in _KINDS[query.type]),
-            next_cursor=cursor_of(page.following),
-        )
+    return OwnVotes(
+        wallet=wallet,
+        proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
+        dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
+        total=sum(of_kind[kind] for kind in _KINDS[query.type]),
+        next_cursor=cursor_of(page.following),
     )
 
 
-async def list_trades(request: web.Request) -> web.Response:
+async def list_trades(call: Call[TradesQuery]) -> WalletTrades:
     """Any wallet's trades, for callers who have signed in: others see trades, but not whose they are."""
-    query = decode_query(request, TradesQuery)
-    wallet = wallet_in_path(request)
-    require_wallet(request)
-    caller = caller_of(request)
-    async with request.app[keys.DATABASE].caller(caller) as connection:
+    query = call.input
+    wallet = call.path["wallet"]
+    caller = call.caller
+    async with call.app[keys.DATABASE].caller(caller) as connection:
         page = await read_trades(connection, caller, TradeFilter(wallet=wallet), query)
-    return json_response(
-        WalletTrades(wallet=wallet, trades=page.trades, count=len(page.trades), next_cursor=page.next_cursor)
+    return WalletTrades(
+        wallet=wallet, trades=page.trades, count=len(page.trades), next_cursor=page.next_cursor
     )
 
 
-async def get_statistics(request: web.Request) -> web.Response:
+async def get_statistics(call: Call[None]) -> TradingStatistics:
     """What came of all of one's own trading."""
-    wallet = own_wallet(request)
-    database = request.app[keys.DATABASE]
+    wallet = call.wallet
+    database = call.app[keys.DATABASE]
     held = await read_held(database, wallet)
     async with database.caller(Caller(wallet)) as connection:
         volume_lamports = await activity.volume_lamports(connection, wallet)
     ended = [one for one in held if one.position.market.state is MarketState.FINALIZED]
     won = sum(one.worth.profit_lamports > 0 for one in ended)
-    return json_response(
-        TradingStatistics(
-            total_trades=sum(one.position.trades_count for one in held),
-            total_volume=amount(volume_lamports),
-            win_rate=round(won * 100 / len(ended), 2) if ended else None,
-            total_pnl=amount(sum(one.worth.profit_lamports for one in held)),
-            active_positions=sum(_is_active(one) for one in held),
-        )
+    return TradingStatistics(
+        total_trades=sum(one.position.trades_count for one in held),
+        total_volume=amount(volume_lamports),
+        win_rate=round(won * 100 / len(ended), 2) if ended else None,
+        total_pnl=amount(sum(one.worth.profit_lamports for one in held)),
+        active_positions=sum(_is_active(one) for one in held),
     )
 
 
@@ -161,7 +150,7 @@ def _votes(wallet: str, kind: VoteKind, found: Sequence[OwnVote]) -> tuple[VoteB
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/users/{wallet}/trades",
@@ -180,8 +169,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="users",
         query=OwnVotesQuery,
         answers={200: OwnVotes},
-        errors=(NotYours,),
-        access=Access.WALLET,
+        access=Access.OWNER,
     ),
     Operation(
         method="GET",
@@ -190,7 +178,6 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="What came of one's own trading",
         tag="users",
         answers={200: TradingStatistics},
-        errors=(NotYours,),
-        access=Access.WALLET,
+        access=Access.OWNER,
     ),
 )

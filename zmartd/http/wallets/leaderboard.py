@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, SignedAmount, Time, amount
-from zmartd.http.kit.operation import Operation
-from zmartd.http.kit.pagination import NextCursor
-from zmartd.http.kit.place import NextPage, PageLength, cursor_of, foreign_cursor, place_of
-from zmartd.http.markets.reading import Limit
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.pagination import (
+    Limit,
+    NextCursor,
+    NextPage,
+    PageLength,
+    cursor_of,
+    foreign_cursor,
+    place_of,
+)
 from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
 from zmartd.store.keyset import Page
@@ -62,28 +65,26 @@ class LeaderboardBody(Struct, frozen=True, kw_only=True):
     next_cursor: NextPage
 
 
-async def get_leaderboard(request: web.Request) -> web.Response:
+async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
     """The wallets that gained or traded most in a period. What is not realized yet counts for nobody."""
-    query = decode_query(request, LeaderboardQuery)
+    query = call.input
     after = place_of(query.cursor, BoardPlace)
     if after is not None and (after.period, after.ranking) != (query.period, query.by):
         raise foreign_cursor()
-    caller = caller_of(request)
+    caller = call.caller
     found: Page[Entry, BoardPlace] = Page((), None)
-    async with request.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].caller(caller) as connection:
         edition = await leaderboard.edition(connection, None if after is None else after.edition_id)
         if edition is not None:
             board = Board(edition.id, query.period, query.by)
             found = await leaderboard.page(connection, caller, board, query.limit, after)
-    return json_response(
-        LeaderboardBody(
-            period=query.period,
-            by=query.by,
-            entries=tuple(_entry(one) for one in found.rows),
-            count=len(found.rows),
-            as_of=None if edition is None else iso_time(edition.as_of),
-            next_cursor=cursor_of(found.following),
-        )
+    return LeaderboardBody(
+        period=query.period,
+        by=query.by,
+        entries=tuple(_entry(one) for one in found.rows),
+        count=len(found.rows),
+        as_of=None if edition is None else iso_time(edition.as_of),
+        next_cursor=cursor_of(found.following),
     )
 
 
@@ -97,7 +98,7 @@ def _entry(entry: Entry) -> LeaderboardEntry:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/leaderboard",

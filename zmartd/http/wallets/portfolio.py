@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.requests import NotYours
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.kit.place import NextPage, cursor_of, place_of
-from zmartd.http.trading.positions import Held, PositionsQuery, own_wallet, read_holdings, value_all
+from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.pagination import NextPage, cursor_of, place_of
+from zmartd.http.trading.positions import Held, PositionsQuery, read_holdings, value_all
 from zmartd.market.iso_time import iso_time
 from zmartd.store.positions import PositionPlace
 
@@ -144,23 +141,21 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     next_cursor: NextPage
 
 
-async def get_portfolio(request: web.Request) -> web.Response:
+async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
     """Every position with its cost basis, worth, and profit. Only the wallet itself may ask."""
-    query = decode_query(request, PositionsQuery)
-    wallet = own_wallet(request)
+    query = call.input
+    wallet = call.wallet
     after = place_of(query.cursor, PositionPlace)
-    database = request.app[keys.DATABASE]
+    database = call.app[keys.DATABASE]
     holdings = await read_holdings(database, wallet, after)
     held = {one.position.market.id: one for one in await value_all(database, holdings.positions)}
     page = holdings.page(query.limit, after)
-    return json_response(
-        Portfolio(
-            wallet=wallet,
-            cost_basis_method="average",
-            positions=tuple(_position(held[position.market.id]) for position in page.rows),
-            totals=_totals(held.values()),
-            next_cursor=cursor_of(page.following),
-        )
+    return Portfolio(
+        wallet=wallet,
+        cost_basis_method="average",
+        positions=tuple(_position(held[position.market.id]) for position in page.rows),
+        totals=_totals(held.values()),
+        next_cursor=cursor_of(page.following),
     )
 
 
@@ -233,7 +228,7 @@ def _maybe(lamports: int | None) -> str | None:
     return None if lamports is None else amount(lamports)
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/users/{wallet}/portfolio",
@@ -242,7 +237,6 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="users",
         query=PositionsQuery,
         answers={200: Portfolio},
-        errors=(NotYours,),
-        access=Access.WALLET,
+        access=Access.OWNER,
     ),
 )

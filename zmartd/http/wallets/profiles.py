@@ -7,15 +7,11 @@ import unicodedata
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response
 from zmartd.http.kit.fields import Amount, Field, Text, Time, amount
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.trading.positions import wallet_in_path
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
 from zmartd.store import activity, users
 from zmartd.store.activity import Record
@@ -156,35 +152,35 @@ class PublicProfile(Struct, frozen=True):
     """How often it did what; zeros for a wallet that nothing is known of."""
 
 
-async def get_me(request: web.Request) -> web.Response:
+async def get_me(call: Call[None]) -> Profile:
     """The profile of the wallet that is signed in."""
-    wallet = require_wallet(request)
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+    wallet = call.wallet
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         user = await users.find(connection, wallet) or await users.sign_in(connection, wallet)
         record = await activity.record(connection, wallet)
-    return json_response(_profile(user, record))
+    return _profile(user, record)
 
 
-async def change_me(request: web.Request) -> web.Response:
+async def change_me(call: Call[ProfileChanges]) -> Profile:
     """Change the profile of the wallet that is signed in."""
-    body = await decode_body(request, ProfileChanges)
-    wallet = require_wallet(request)
+    body = call.input
+    wallet = call.wallet
     changes = Changes(
         display_name=body.display_name,
         avatar_url=body.avatar_url,
         bio=body.bio,
         twitter_handle=body.twitter_handle,
     )
-    async with request.app[keys.DATABASE].caller(caller_of(request)) as connection:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         user = await users.change(connection, wallet, changes)
         record = await activity.record(connection, wallet)
-    return json_response(_profile(user, record))
+    return _profile(user, record)
 
 
-async def get_user(request: web.Request) -> web.Response:
+async def get_user(call: Call[None]) -> PublicProfile:
     """How much a wallet has done. Its positions, votes and profit are its own business."""
-    wallet = wallet_in_path(request)
-    async with request.app[keys.DATABASE].service() as connection:
+    wallet = call.path["wallet"]
+    async with call.app[keys.DATABASE].service() as connection:
         counts = await activity.public_counts(connection, wallet)
     stats = PublicStatistics(
         total_trades=counts.trades,
@@ -194,7 +190,7 @@ async def get_user(request: web.Request) -> web.Response:
         discussions=counts.comments,
         markets_created=counts.markets_created,
     )
-    return json_response(PublicProfile(wallet, stats))
+    return PublicProfile(wallet, stats)
 
 
 def _profile(user: User, record: Record) -> Profile:
@@ -217,7 +213,7 @@ def _profile(user: User, record: Record) -> Profile:
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/users/me",

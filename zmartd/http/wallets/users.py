@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.requests import NotYours, PositionNotFound
+from zmartd.http.errors.requests import PositionNotFound
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.kit.pagination import NextCursor, array_response
-from zmartd.http.kit.place import place_of
-from zmartd.http.markets.reading import Limit, find_market, market_ref
-from zmartd.http.trading.positions import Held, own_wallet, read_holdings, value_all
+from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.kit.pagination import Limit, NextCursor, array_answer, place_of
+from zmartd.http.markets.lookup import find_market
+from zmartd.http.trading.positions import Held, read_holdings, value_all
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
@@ -110,37 +107,37 @@ class PositionRow(Struct, frozen=True, kw_only=True):
     """When the daemon last changed what it knows of the position."""
 
 
-async def list_positions(request: web.Request) -> web.Response:
+async def list_positions(call: Call[ArrayQuery]) -> Answer:
     """A bare array, last traded first; what comes after it is in the headers."""
-    query = decode_query(request, ArrayQuery)
-    page = await _page(request, own_wallet(request), query)
-    held = await value_all(request.app[keys.DATABASE], page.rows)
-    return array_response(request, [_body(one) for one in held], page.following)
+    query = call.input
+    page = await _page(call, call.wallet, query)
+    held = await value_all(call.app[keys.DATABASE], page.rows)
+    return array_answer(call.request, [_body(one) for one in held], page.following)
 
 
-async def get_position(request: web.Request) -> web.Response:
+async def get_position(call: Call[None]) -> PositionBody:
     """One's own holding in one market."""
-    wallet = own_wallet(request)
-    database = request.app[keys.DATABASE]
+    wallet = call.wallet
+    database = call.app[keys.DATABASE]
     async with database.reader(Caller(wallet)) as connection:
-        market = await find_market(connection, market_ref(request))
+        market = await find_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)
     (held,) = await value_all(database, [position])
-    return json_response(_body(held))
+    return _body(held)
 
 
-async def list_position_rows(request: web.Request) -> web.Response:
+async def list_position_rows(call: Call[ArrayQuery]) -> Answer:
     """A bare array of shares alone, last traded first; what comes after it is in the headers."""
-    query = decode_query(request, ArrayQuery)
-    page = await _page(request, own_wallet(request), query)
-    return array_response(request, [_row(position) for position in page.rows], page.following)
+    query = call.input
+    page = await _page(call, call.wallet, query)
+    return array_answer(call.request, [_row(position) for position in page.rows], page.following)
 
 
-async def _page(request: web.Request, wallet: str, query: ArrayQuery) -> Page[Position, PositionPlace]:
+async def _page(call: Call[Any], wallet: str, query: ArrayQuery) -> Page[Position, PositionPlace]:
     after = place_of(query.cursor, PositionPlace)
-    holdings = await read_holdings(request.app[keys.DATABASE], wallet, after)
+    holdings = await read_holdings(call.app[keys.DATABASE], wallet, after)
     return holdings.page(len(holdings.positions) if query.limit is None else query.limit, after)
 
 
@@ -193,7 +190,7 @@ def _percent(part: int, whole: int) -> float:
     return round(part * 100 / whole, 2) if whole else 0.0
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/users/{wallet}/positions",
@@ -202,8 +199,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="users",
         query=ArrayQuery,
         answers={200: tuple[PositionBody, ...]},
-        errors=(NotYours,),
-        access=Access.WALLET,
+        access=Access.OWNER,
     ),
     Operation(
         method="GET",
@@ -212,8 +208,8 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="One's own position in one market",
         tag="users",
         answers={200: PositionBody},
-        errors=(NotYours, MarketNotFound, PositionNotFound),
-        access=Access.WALLET,
+        errors=(MarketNotFound, PositionNotFound),
+        access=Access.OWNER,
     ),
     Operation(
         method="GET",
@@ -223,7 +219,6 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="users",
         query=ArrayQuery,
         answers={200: tuple[PositionRow, ...]},
-        errors=(NotYours,),
-        access=Access.WALLET,
+        access=Access.OWNER,
     ),
 )

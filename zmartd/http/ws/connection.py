@@ -13,7 +13,6 @@ from msgspec import Struct
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.auth.tokens import Session
 from zmartd.http.errors.auth import Unauthorized
 from zmartd.http.errors.websocket import (
     InvalidMessage,
@@ -22,6 +21,7 @@ from zmartd.http.errors.websocket import (
     TooManyMessages,
     UnknownAction,
 )
+from zmartd.http.kit.identity import Session
 from zmartd.http.ws.signed_in import SignedIn
 from zmartd.market.ids import is_market_id
 from zmartd.realtime import frames

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import hdrs, web
 from prometheus_client import Gauge
 
 from zmartd.clock import Clock
 from zmartd.config import Realtime
-from zmartd.http.auth.identity import BEARER
+from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
 from zmartd.http.errors.websocket import UpgradeRequired
 from zmartd.http.kit.client_address import client_of
-from zmartd.http.server.runner import connection_of
+from zmartd.http.server.runner import Connection as ServerConnection
 from zmartd.http.ws.connection import Connection
 from zmartd.http.ws.limits import Seats
 from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
@@ -59,7 +60,8 @@ class WebSocketEndpoint:
             raise UpgradeRequired
         with self._seats.seat(client_of(request)), _connections.track_inprogress():
             screen = Screen(self._settings, self._clock)
-            connection_of(request).screen_frames(screen.passes)
+            if isinstance(request.protocol, ServerConnection):
+                request.protocol.screen_frames(screen.passes)
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
                 max_msg_size=self._settings.max_message_bytes,
@@ -115,6 +117,9 @@ class WebSocketEndpoint:
         finally:
             self._hub.disconnect(client)
             outlet.release()
+
+
+WEBSOCKET: Final[web.AppKey[WebSocketEndpoint]] = web.AppKey("websocket")
 
 
 def _wants_upgrade(request: web.Request) -> bool:

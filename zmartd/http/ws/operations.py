@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from aiohttp import web
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
-from zmartd.http.kit import keys
-from zmartd.http.kit.operation import Operation
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.ws.endpoint import WEBSOCKET
 
 
 class ConnectionQuery(Struct, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class ConnectionQuery(Struct, frozen=True, kw_only=True):
     ] = None
 
 
-async def connect(request: web.Request) -> web.StreamResponse:
+async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
     """Markets as they change, in frames of JSON.
 
     Send `{"action": "subscribe", "market_id": ...}` with a market's id, its address or `*`, and
@@ -27,20 +27,20 @@ async def connect(request: web.Request) -> web.StreamResponse:
     `{"type", "market_id", "timestamp", "seq", "data"}`, where `seq` is the market's version. A frame
     `session_ended` says, with the code of an error, that the session is over, within a second of its end.
     """
-    return await request.app[keys.WEBSOCKET].serve(request)
+    return await call.app[WEBSOCKET].serve(call.request)
 
 
-async def connect_with_slash(request: web.Request) -> web.StreamResponse:
+async def connect_with_slash(call: Call[ConnectionQuery]) -> web.StreamResponse:
     """The same as /ws."""
-    return await request.app[keys.WEBSOCKET].serve(request)
+    return await call.app[WEBSOCKET].serve(call.request)
 
 
-async def connect_at_root(request: web.Request) -> web.StreamResponse:
+async def connect_at_root(call: Call[ConnectionQuery]) -> web.StreamResponse:
     """The same as /ws, for clients that connect to the daemon's root. Anything else finds nothing here."""
-    return await request.app[keys.WEBSOCKET].serve_root(request)
+    return await call.app[WEBSOCKET].serve_root(call.request)
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/ws",

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 from zmartd.clock import Clock
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.auth.tokens import Session
 from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
+from zmartd.http.kit.identity import Session
 from zmartd.log import get_logger
 
 INTERVAL_SECONDS: Final = 0.3

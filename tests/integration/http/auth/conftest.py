@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec import Struct
 from redis.asyncio import Redis
 
 from tests.integration.http.contract.response_contract import hold_to_contract
@@ -14,21 +16,23 @@ from tests.integration.http.served import Client, Serve, Served
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
-from zmartd.config import Auth, SharedSecret
+from zmartd.config import Auth, Server, SharedSecret
 from zmartd.http.auth import routes as auth_routes
 from zmartd.http.auth.attempts import Attempts
-from zmartd.http.auth.identity import Authenticator, caller_of, require_session, require_wallet
+from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.secrets import audience_of
-from zmartd.http.auth.sessions import Sessions
-from zmartd.http.auth.sign_in import SignIn
+from zmartd.http.auth.sessions import SESSIONS, Sessions
+from zmartd.http.auth.sign_in import SIGN_IN, SignIn
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies
-from zmartd.http.middleware import cors
+from zmartd.http.kit.dispatch import add_operation
+from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import chain
+from zmartd.http.middleware.chain import middleware
 from zmartd.store.pool import Database
 
 SETTINGS = Auth(
@@ -68,14 +72,17 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         app = web.Application()
         nonces = Nonces(settings, AUDIENCE, revocations, clock, new_id)
         app[keys.DATABASE] = database
-        app[keys.SESSIONS] = sessions
-        app[keys.SIGN_IN] = SignIn(settings, "devnet", nonces, Attempts(redis), clock)
+        app[SESSIONS] = sessions
+        app[SIGN_IN] = SignIn(settings, "devnet", nonces, Attempts(redis), clock)
         app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
-        app.add_routes(operation.route() for operation in auth_routes.OPERATIONS)
-        routes = [web.get("/public", public), web.get("/mine", mine), web.post("/money", money)]
-        browsers = cors.install(app, app.add_routes(routes), [])
+        app[keys.SERVER] = Server()
+        for operation in auth_routes.OPERATIONS:
+            add_operation(app, operation)
+        routes = [route for operation in OPERATIONS for route in add_operation(app, operation)]
+        browsers = cors.install(app, routes, [])
+        unmatched.install(app)
         authenticator = Authenticator(sessions, legacy, clock)
-        app[keys.AROUND] = chain(clock, AccessLog(clock), authenticator, None, browsers)
+        app.middlewares.append(middleware(clock, AccessLog(clock), authenticator, browsers=browsers))
         hold_to_contract(app)
         return Served(app)
 
@@ -87,13 +94,31 @@ async def client(application: Callable[..., Served], redis: Redis, aiohttp_clien
     return await aiohttp_client(application(redis))
 
 
-async def public(request: web.Request) -> web.Response:
-    return web.json_response({"wallet": caller_of(request).wallet})
+class Whose(Struct, frozen=True):
+    """Whom the handler took the caller for."""
+
+    wallet: str | None
 
 
-async def mine(request: web.Request) -> web.Response:
-    return web.json_response({"wallet": require_wallet(request)})
+async def public(call: Call[None]) -> Whose:
+    return Whose(call.caller.wallet)
 
 
-async def money(request: web.Request) -> web.Response:
-    return web.json_response({"wallet": require_session(request).wallet})
+async def mine(call: Call[None]) -> Whose:
+    return Whose(call.wallet)
+
+
+async def money(call: Call[None]) -> Whose:
+    return Whose(call.session.wallet)
+
+
+OPERATIONS: tuple[Operation[Any], ...] = tuple(
+    Operation(
+        method=method, path=path, handler=handler, summary="", tag="", answers={200: Whose}, access=access
+    )
+    for method, path, handler, access in (
+        ("GET", "/public", public, Access.PUBLIC),
+        ("GET", "/mine", mine, Access.WALLET),
+        ("POST", "/money", money, Access.SESSION),
+    )
+)

@@ -10,8 +10,8 @@ import jsonschema_rs
 from aiohttp import hdrs, web
 
 from zmartd.chain.idl import default_idl
+from zmartd.http.kit.path_variables import path_template
 from zmartd.http.openapi.document import openapi
-from zmartd.http.openapi.parameters import path_template
 from zmartd.http.routes import OPERATIONS
 
 _HERE = "urn:zmartd:document"

@@ -43,18 +43,18 @@ from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.secrets import audience_of
-from zmartd.http.auth.sessions import Sessions
-from zmartd.http.auth.sign_in import SignIn
+from zmartd.http.auth.sessions import SESSIONS, Sessions
+from zmartd.http.auth.sign_in import SIGN_IN, SignIn
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies
-from zmartd.http.machines.health import Dependency, Health
+from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
 from zmartd.http.trading.lookups import Lookups
 from zmartd.http.trading.relay import Relay
 from zmartd.http.trading.submission import Submissions
 from zmartd.http.trading.unsigned import TransactionBuilder
-from zmartd.http.ws.endpoint import WebSocketEndpoint
+from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
@@ -242,19 +242,19 @@ async def running_api(
             lookups=Lookups(clock),
             patience_seconds=patience_seconds,
         )
-        app[keys.SESSIONS] = sessions
-        app[keys.SIGN_IN] = SignIn(auth, "localnet", nonces, Attempts(redis), clock)
-        app[keys.WEBSOCKET] = WebSocketEndpoint(hub, sessions, Realtime(), clock, lambda: "client")
-        app[keys.HEALTH] = Health(
+        app[SESSIONS] = sessions
+        app[SIGN_IN] = SignIn(auth, "localnet", nonces, Attempts(redis), clock)
+        app[WEBSOCKET] = WebSocketEndpoint(hub, sessions, Realtime(), clock, lambda: "client")
+        app[HEALTH] = Health(
             {"database": Dependency(_probe(database), essential=True), "rpc": Dependency(_asks(rpc), False)},
             clock,
         )
         setup(app)
         hold_to_contract(app)
-        operator = operator_application(app[keys.HEALTH], app[keys.SERVER], "127.0.0.1", clock)
+        operator = operator_application(app[HEALTH], app[keys.SERVER], "127.0.0.1", clock)
         async with TestClient(Served(app)) as client, TestClient(Served(operator)) as operators_client:
             yield Api(client, operators_client, database, indexer, fetcher, inbox, bus, rpc, sessions)
-        await app[keys.HEALTH].close()
+        await app[HEALTH].close()
     await redis.aclose()
 
 

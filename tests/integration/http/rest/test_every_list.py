@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec import inspect
@@ -52,7 +53,7 @@ LIMITED = [one for one in LISTS if one.query is not None and "limit" in one.quer
 
 
 def test_every_list_that_can_grow_has_pages_and_a_limit() -> None:
-    def fields(operation: Operation) -> set[str]:
+    def fields(operation: Operation[Any]) -> set[str]:
         return set() if operation.query is None else set(operation.query.__struct_fields__)
 
     assert {one.path for one in LISTS if not {"cursor", "limit"} <= fields(one)} == set(BOUNDED)
@@ -68,7 +69,9 @@ def test_every_list_says_what_its_limit_may_be() -> None:
 
 
 @pytest.mark.parametrize("operation", LIMITED, ids=lambda one: one.path)
-async def test_more_than_the_limit_is_refused_and_nothing_is_nothing(api: Api, operation: Operation) -> None:
+async def test_more_than_the_limit_is_refused_and_nothing_is_nothing(
+    api: Api, operation: Operation[Any]
+) -> None:
     async with api.database.service() as connection:
         await insert_market(connection, "m")
     alice = api.as_wallet(ALICE)

@@ -8,7 +8,7 @@ from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import Api, Caller
 from tests.integration.indexer.story import GENESIS_TIME, Story
-from zmartd.http.kit.place import cursor_of
+from zmartd.http.kit.pagination import cursor_of
 from zmartd.market.ids import masked
 from zmartd.store import leaderboard
 from zmartd.store.leaderboard import BoardPlace

@@ -8,8 +8,9 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.rest_api import AUTHORIZATION, Api, Caller, running_api
 from zmartd.config import RateLimits
 from zmartd.http.auth import routes as auth
-from zmartd.http.kit.operation import Access
-from zmartd.http.middleware.rate_limit import SIGN_IN_PATHS
+from zmartd.http.discussions import comments
+from zmartd.http.kit.operation import Access, Quota
+from zmartd.http.routes import OPERATIONS
 from zmartd.store.pool import Database
 
 PER_MINUTE = 5
@@ -153,8 +154,14 @@ async def test_a_session_pays_for_no_sign_in(limited: Api, method: str, path: st
     assert [status == 429 for status in statuses] == [False] * PER_MINUTE + [True]
 
 
-async def test_sign_in_paths_are_paths_of_the_api() -> None:
-    assert {one.path for one in auth.OPERATIONS if one.access is Access.PUBLIC} == SIGN_IN_PATHS
+async def test_signing_in_counts_as_such() -> None:
+    public = {one.path for one in auth.OPERATIONS if one.access is Access.PUBLIC}
+    assert {one.path for one in OPERATIONS if one.quota is Quota.SIGN_INS} == public
+
+
+async def test_comments_count_as_such() -> None:
+    posting = {one.path for one in comments.OPERATIONS if one.method == "POST"}
+    assert {one.path for one in OPERATIONS if one.quota is Quota.COMMENTS} == posting
 
 
 async def test_a_preflight_costs_nothing(limited: Api) -> None:

@@ -13,7 +13,7 @@ from tests.integration.http.rest.rest_api import Answer, Api, running_api
 from tests.integration.http.rest.rest_stage import SOL, Stage
 from tests.integration.store.rows import insert_market, market_id, wallet
 from zmartd import config
-from zmartd.http.response_cache.reads import is_plain
+from zmartd.http.response_cache.policies import is_plain
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, Message
 from zmartd.store.pool import Database

@@ -14,10 +14,9 @@ import pytest
 
 from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, running_api
 from zmartd.config import ConfigError, Helius, RateLimits, SharedSecret
-from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
 from zmartd.http.machines.body_memory import FREE_BYTES
-from zmartd.http.machines.deliveries import Deliveries, Refusals
+from zmartd.http.machines.deliveries import DELIVERIES, Deliveries, Refusals
 from zmartd.store.pool import Database
 
 PER_MINUTE = 4
@@ -93,7 +92,7 @@ async def deliver(api: Api, body: bytes, address: str = "192.0.2.1", **headers: 
 
 async def held(api: Api, held_bytes: int) -> None:
     """Return when the daemon holds so much of unproven bodies."""
-    memory = api.client.app[keys.DELIVERIES].memory
+    memory = api.client.app[DELIVERIES].memory
     async with asyncio.timeout(ANSWER_SECONDS):
         while memory.held_bytes != held_bytes:  # noqa: ASYNC110 - it is a number in the daemon
             await asyncio.sleep(0)
@@ -172,7 +171,7 @@ async def test_an_address_that_was_refused_too_often_is_not_read_from(api: Api) 
 
 
 async def test_ten_strangers_with_large_bodies_fill_no_more_than_the_memory_for_them(api: Api) -> None:
-    memory = api.client.app[keys.DELIVERIES].memory
+    memory = api.client.app[DELIVERIES].memory
     most, most_counted = 0, 0
     senders = [Sender(api, f"192.0.2.{number}") for number in range(10)]
     for sender in senders:
@@ -210,7 +209,7 @@ async def test_one_address_gets_half_of_the_memory_and_another_is_accepted_meanw
 async def test_a_usual_delivery_is_accepted_while_strangers_hold_all_the_memory(api: Api) -> None:
     usual = b"[" + b" " * (FREE_BYTES - 2) + b"]"
     large = b"[" + b" " * (LARGEST - 2) + b"]"
-    memory = api.client.app[keys.DELIVERIES].memory
+    memory = api.client.app[DELIVERIES].memory
     parts = [LARGEST - 1, 2 * FREE_BYTES + 1]  # together a caller's share, without what each body has free
     async with AsyncExitStack() as strangers:
         for address in ("192.0.2.1", "192.0.2.2"):
@@ -236,7 +235,7 @@ async def test_who_declares_a_body_and_sends_none_takes_no_memory(api: Api) -> N
         for sender in (one, another, third):
             await sender.begin(LARGEST, x_helius_signature=signature_of(b"[]"))
         assert await deliver(api, b"[]", x_helius_signature=signature_of(b"[]")) == 200
-        assert api.client.app[keys.DELIVERIES].memory.held_bytes == 0
+        assert api.client.app[DELIVERIES].memory.held_bytes == 0
 
 
 async def test_a_body_that_comes_too_slowly_is_given_up_and_counts_as_refused(

@@ -19,17 +19,18 @@ from tests.integration.http.served import Client, Served
 from tests.shared_secrets import shared_secret
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import Auth, Realtime, SharedSecret
-from zmartd.http.auth.identity import Authenticator
+from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies
-from zmartd.http.middleware import cors
+from zmartd.http.kit.dispatch import add_operation
+from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import chain
+from zmartd.http.middleware.chain import middleware
 from zmartd.http.ws import operations
-from zmartd.http.ws.endpoint import WebSocketEndpoint
+from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
@@ -109,10 +110,13 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     clock = SystemClock()
     app = web.Application()
     app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
-    app[keys.WEBSOCKET] = endpoint
-    routes = app.add_routes([operation.route() for operation in operations.OPERATIONS])
+    app[WEBSOCKET] = endpoint
+    routes = [route for one in operations.OPERATIONS for route in add_operation(app, one)]
     browsers = cors.install(app, routes, [])
-    app[keys.AROUND] = chain(clock, AccessLog(clock), Authenticator(sessions, False, clock), None, browsers)
+    unmatched.install(app)
+    app.middlewares.append(
+        middleware(clock, AccessLog(clock), Authenticator(sessions, False, clock), browsers=browsers)
+    )
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)
     return app

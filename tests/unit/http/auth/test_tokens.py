@@ -11,8 +11,9 @@ import pytest
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd.config import Auth, ConfigError, SharedSecret
-from zmartd.http.auth.tokens import Session, Tokens
+from zmartd.http.auth.tokens import Tokens
 from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
+from zmartd.http.kit.identity import Session
 
 WALLET = SigningWallet(1).address
 SECRET, OLD_SECRET = shared_secret("new"), shared_secret("old")

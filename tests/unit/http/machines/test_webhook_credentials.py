@@ -7,7 +7,7 @@ import pytest
 
 from tests.shared_secrets import shared_secret
 from zmartd.config import ConfigError, Helius, Server, Settings, SharedSecret
-from zmartd.http.machines.webhook import Credentials, require_webhook_secret
+from zmartd.http.machines.webhook_credentials import Credentials, require_webhook_secret
 
 NEW, OLD = shared_secret("new"), shared_secret("old")
 NEW_KEY, OLD_KEY = shared_secret("new key"), shared_secret("old key")

@@ -16,17 +16,17 @@ from tests.integration.http.served import Client, Served, StandingClock
 from zmartd.clock import SystemClock
 from zmartd.config import Auth, Server, SharedSecret
 from zmartd.errors import ZmartdError
-from zmartd.http.auth.identity import Authenticator
+from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_body, json_response, read_body
+from zmartd.http.kit.codec import decode_body, json_response, read_body, require_json
 from zmartd.http.kit.fields import U64
 from zmartd.http.kit.log_limit import LINES_PER_SECOND
-from zmartd.http.middleware import cors
+from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, LONGEST_PATH, AccessLog
-from zmartd.http.middleware.chain import chain
+from zmartd.http.middleware.chain import middleware
 from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
 from zmartd.store.connections import Connections
@@ -51,7 +51,8 @@ class Forgotten(ZmartdError):
 
 
 async def echo(request: web.Request) -> web.Response:
-    return json_response(await decode_body(request, Echo))
+    require_json(request)
+    return json_response(decode_body(await read_body(request, 4_096), Echo))
 
 
 async def probe(request: web.Request) -> web.Response:
@@ -102,7 +103,10 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
     database = Database(Connections(partial(asyncpg.connect, NOWHERE), 1, 1.0), NOWHERE)  # nobody signs in
     sessions = Sessions(Tokens(AUTH, "unit tests", clock, str), Revocations(database, clock), clock)
     browsers = cors.install(app, routes, ["https://app.example"])
-    app[keys.AROUND] = chain(clock, access_log, Authenticator(sessions, False, clock), None, browsers)
+    unmatched.install(app)
+    app.middlewares.append(
+        middleware(clock, access_log, Authenticator(sessions, False, clock), browsers=browsers)
+    )
     return await aiohttp_client(Served(app))
 
 

@@ -13,6 +13,7 @@ from zmartd.http.errors.requests import NotYours, Problem, ProgramRefused
 from zmartd.http.errors.statuses import ErrorBody, body_of
 from zmartd.http.kit.fields import Wallet
 from zmartd.http.kit.operation import Access, Operation, Raw, by_path
+from zmartd.http.kit.path_variables import PATH_VARIABLES
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.refusals import error_schemas, refusals
 
@@ -22,11 +23,15 @@ class Said(Struct):
 
 
 async def speak(_: web.Request) -> web.Response:
-    """POST /api/things/{wallet}: says it. Aloud."""
+    """Says it. Aloud."""
     return web.Response()
 
 
-def operation(**changes: Any) -> Operation:
+async def proof(_: web.Request) -> bytes:
+    return b""
+
+
+def operation(**changes: Any) -> Operation[Any]:
     given: dict[str, Any] = {
         "method": "POST",
         "path": "/api/things/{wallet}",
@@ -38,12 +43,12 @@ def operation(**changes: Any) -> Operation:
     return Operation(**(given | changes))
 
 
-def entry(one: Operation) -> Any:
+def entry(one: Operation[Any]) -> Any:
     ((_, item),) = openapi([one], default_idl())["paths"].items()
     return item[one.method.lower()]
 
 
-def codes(one: Operation) -> dict[int, set[str]]:
+def codes(one: Operation[Any]) -> dict[int, set[str]]:
     return {status: {kind.code for kind in kinds} for status, kinds in refusals(one).items()}
 
 
@@ -53,7 +58,7 @@ def test_an_operation_is_named_for_its_method_and_path() -> None:
     assert entry(operation(path="/", method="GET"))["operationId"] == "getRoot"
 
 
-def test_the_words_about_an_operation_leave_out_where_it_is() -> None:
+def test_an_operation_is_described_by_its_handler() -> None:
     assert entry(operation())["description"] == "Says it. Aloud."
 
 
@@ -63,10 +68,12 @@ def test_a_variable_of_the_path_has_its_meaning() -> None:
         "name": "wallet",
         "in": "path",
         "required": True,
-        "description": "a wallet's address",
+        "description": "a wallet's address, base58 of 32 bytes",
         "schema": Wallet.schema,
     }
-    own, *_ = entry(operation(path="/api/{id:\\d+}", variables={"id": Wallet}))["parameters"]
+    own, *_ = entry(operation(path="/api/{id:\\d+}", variables={"id": PATH_VARIABLES["wallet"]}))[
+        "parameters"
+    ]
     assert (own["name"], own["schema"]) == ("id", Wallet.schema)
 
 
@@ -82,7 +89,12 @@ def test_who_may_call_decides_which_credentials_do() -> None:
     assert schemes(Access.PUBLIC) == ["none", "bearer", "walletSignature"]
     assert schemes(Access.WALLET) == ["bearer", "walletSignature"]
     assert schemes(Access.SESSION) == ["bearer"]
-    assert schemes(Access.HELIUS) == ["heliusAuthorization", "heliusSignature"]
+    assert schemes(Access.OWNER) == schemes(Access.WALLET)
+    for_helius = operation(access=Access.HELIUS, proof=proof, proof_body=Said)
+    assert [name for one in entry(for_helius)["security"] for name in one] == [
+        "heliusAuthorization",
+        "heliusSignature",
+    ]
 
 
 def test_a_body_brings_the_errors_of_bodies() -> None:

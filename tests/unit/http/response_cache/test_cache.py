@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from zmartd.http.response_cache.cache import EVERY_MARKET, Answer, HotAnswers, Key
+from zmartd.http.response_cache.cache import EVERY_MARKET, CachedAnswer, Key, ResponseCache
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Gap, Message, VoteCast
 
@@ -79,8 +79,8 @@ def clock() -> StoppedClock:
 
 
 @pytest.fixture
-def answers(clock: StoppedClock) -> HotAnswers:
-    return HotAnswers(clock, max_age_seconds=2.0, max_bytes=10_000)
+def answers(clock: StoppedClock) -> ResponseCache:
+    return ResponseCache(clock, max_age_seconds=2.0, max_bytes=10_000)
 
 
 @pytest.fixture
@@ -88,12 +88,12 @@ def database() -> Database:
     return Database()
 
 
-async def bodies(*waiting: asyncio.Task[Answer]) -> list[bytes]:
+async def bodies(*waiting: asyncio.Task[CachedAnswer]) -> list[bytes]:
     return [answer.body for answer in await asyncio.gather(*waiting)]
 
 
 async def test_an_answer_is_read_once_and_then_comes_from_memory(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     first = await answers.get(MARKET, database.read)
     assert await answers.get(MARKET, database.read) is first
@@ -102,7 +102,7 @@ async def test_an_answer_is_read_once_and_then_comes_from_memory(
 
 @pytest.mark.parametrize("heard", [news(A), Gap()])
 async def test_news_of_its_market_make_it_be_read_again(
-    answers: HotAnswers, database: Database, heard: Message | Gap
+    answers: ResponseCache, database: Database, heard: Message | Gap
 ) -> None:
     await answers.get(MARKET, database.read)
     database.truth = b"new"
@@ -110,14 +110,16 @@ async def test_news_of_its_market_make_it_be_read_again(
     assert (await answers.get(MARKET, database.read)).body == b"new"
 
 
-async def test_news_of_another_market_leave_it_alone(answers: HotAnswers, database: Database) -> None:
+async def test_news_of_another_market_leave_it_alone(answers: ResponseCache, database: Database) -> None:
     await answers.get(MARKET, database.read)
     answers.heard(news(B))
     await answers.get(MARKET, database.read)
     assert database.readings == 1
 
 
-async def test_news_of_any_market_make_lists_be_read_again(answers: HotAnswers, database: Database) -> None:
+async def test_news_of_any_market_make_lists_be_read_again(
+    answers: ResponseCache, database: Database
+) -> None:
     await answers.get(LIST, database.read)
     answers.heard(news(B))
     await answers.get(LIST, database.read)
@@ -125,7 +127,7 @@ async def test_news_of_any_market_make_lists_be_read_again(answers: HotAnswers, 
 
 
 async def test_without_any_news_it_lasts_two_seconds(
-    answers: HotAnswers, database: Database, clock: StoppedClock
+    answers: ResponseCache, database: Database, clock: StoppedClock
 ) -> None:
     await answers.get(MARKET, database.read)
     clock.now += 1.99
@@ -137,7 +139,7 @@ async def test_without_any_news_it_lasts_two_seconds(
 
 
 async def test_an_answer_is_as_old_as_the_beginning_of_its_reading(
-    answers: HotAnswers, database: Database, clock: StoppedClock
+    answers: ResponseCache, database: Database, clock: StoppedClock
 ) -> None:
     async with database.held_up() as let_go:
         first = asyncio.create_task(answers.get(MARKET, database.read))
@@ -151,7 +153,7 @@ async def test_an_answer_is_as_old_as_the_beginning_of_its_reading(
         await again
 
 
-async def test_many_who_ask_at_once_cause_one_reading(answers: HotAnswers, database: Database) -> None:
+async def test_many_who_ask_at_once_cause_one_reading(answers: ResponseCache, database: Database) -> None:
     async with database.held_up() as let_go:
         waiting = [asyncio.create_task(answers.get(MARKET, database.read)) for _ in range(100)]
         await database.asked(1)
@@ -161,7 +163,7 @@ async def test_many_who_ask_at_once_cause_one_reading(answers: HotAnswers, datab
 
 
 async def test_who_asks_after_the_news_is_not_given_what_was_read_before_them(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     async with database.held_up() as let_go:
         before = asyncio.create_task(answers.get(MARKET, database.read))
@@ -180,7 +182,7 @@ async def test_who_asks_after_the_news_is_not_given_what_was_read_before_them(
 
 
 async def test_news_during_every_reading_hold_nobody_up_for_more_than_two(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     async with database.held_up() as let_go:
         first = asyncio.create_task(answers.get(MARKET, database.read))
@@ -197,7 +199,7 @@ async def test_news_during_every_reading_hold_nobody_up_for_more_than_two(
 
 
 async def test_what_is_asked_for_anew_is_read_although_it_is_there(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     await answers.get(MARKET, database.read)
     database.truth = b"unannounced"
@@ -207,7 +209,7 @@ async def test_what_is_asked_for_anew_is_read_although_it_is_there(
 
 
 async def test_who_gives_up_waiting_leaves_the_reading_to_the_others(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     async with database.held_up() as let_go:
         impatient = asyncio.create_task(answers.get(MARKET, database.read))
@@ -221,7 +223,7 @@ async def test_who_gives_up_waiting_leaves_the_reading_to_the_others(
 
 
 async def test_a_failure_reaches_everybody_who_waited_and_is_not_kept(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     database.failing = True
     results = await asyncio.gather(
@@ -233,7 +235,7 @@ async def test_a_failure_reaches_everybody_who_waited_and_is_not_kept(
 
 
 async def test_the_least_recently_asked_for_goes_when_there_is_no_room(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     database.truth = b"x" * 2_500
     for key in (MARKET, OTHER, MARKET, LIST):
@@ -246,7 +248,7 @@ async def test_the_least_recently_asked_for_goes_when_there_is_no_room(
 
 
 async def test_what_is_larger_than_all_the_room_is_answered_and_not_kept(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     database.truth = b"x" * 10_001
     assert len((await answers.get(MARKET, database.read)).body) == 10_001
@@ -255,7 +257,7 @@ async def test_what_is_larger_than_all_the_room_is_answered_and_not_kept(
 
 
 async def test_the_tag_tells_bodies_apart_and_stays_the_same_for_the_same_body(
-    answers: HotAnswers, database: Database
+    answers: ResponseCache, database: Database
 ) -> None:
     first = await answers.get(MARKET, database.read)
     answers.heard(Gap())

@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import wraps
+from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
-from zmartd.http.auth.identity import IDENTITY, require
 from zmartd.http.errors.requests import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import BODY, read_body
-from zmartd.http.kit.operation import Handler, Operation, takes_idempotency_key, wrapped
-from zmartd.http.middleware.errors import answer_to
+from zmartd.http.kit.error_answers import answer_to
+from zmartd.http.kit.identity import Identity
 from zmartd.log import get_logger
 from zmartd.store import idempotency
 from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
@@ -38,45 +36,36 @@ MAX_LENGTH = 255
 MAX_KEPT_BYTES = 32_768
 """A larger answer is not kept: the request runs anew, and every write of the API does nothing twice."""
 
+Answer = Callable[[], Awaitable[web.StreamResponse]]
+
 _SANE = re.compile(rf"[\x21-\x7e]{{1,{MAX_LENGTH}}}")
 _NOT_TRIED = frozenset({400, 401, 413, 415, 429})
 
 log = get_logger(__name__)
 
 
-def answered_once(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    """`operations`, those that take a key with handlers that answer it once."""
-    return wrapped(operations, takes_idempotency_key, _idempotent)
+async def answered_once(
+    request: web.Request, identity: Identity, key: str, body: bytes, answer: Answer
+) -> web.StreamResponse:
+    """What `answer` gives the first time that the caller sends `request` with this key, and that again later.
+
+    Raises InvalidRequest, IdempotencyConflict, StillUnderWay, DatabaseUnavailable, DatabaseTimeout.
+    """
+    if not _SANE.fullmatch(key):
+        raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
+    subject = f"{identity.credential.value}:{identity.caller.wallet}"
+    claimed = Claimed(subject, key, _hash(request, body))
+    async with request.app[keys.DATABASE].service() as connection:
+        earlier = await idempotency.claim(connection, claimed)
+    if earlier is not None:
+        return _again(claimed, earlier)
+    return await _first_time(request, claimed, answer)
 
 
-def _idempotent(operation: Operation) -> Handler:
-    handler, access = operation.handler, operation.access
-
-    @wraps(handler)
-    async def idempotent(request: web.Request) -> web.StreamResponse:
-        key = request.headers.get(HEADER)
-        identity = request[IDENTITY]
-        if key is None or identity.caller.wallet is None:
-            return await handler(request)
-        require(request, access)
-        if not _SANE.fullmatch(key):
-            raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
-        body = request[BODY] = await read_body(request, request.app[keys.SERVER].max_body_bytes)
-        subject = f"{identity.credential.value}:{identity.caller.wallet}"
-        claimed = Claimed(subject, key, _hash(request, body))
-        async with request.app[keys.DATABASE].service() as connection:
-            earlier = await idempotency.claim(connection, claimed)
-        if earlier is not None:
-            return _again(claimed, earlier)
-        return await _first_time(request, handler, claimed)
-
-    return idempotent
-
-
-async def _first_time(request: web.Request, handler: Handler, claimed: Claimed) -> web.StreamResponse:
+async def _first_time(request: web.Request, claimed: Claimed, answer: Answer) -> web.StreamResponse:
     # When this is cancelled nobody here knows what was done: the key stays taken until its time is over.
     try:
-        response = await handler(request)
+        response = await answer()
     except Exception as error:
         response = answer_to(request, error)  # what is kept is an answer, whatever it says
     body = response.body if isinstance(response, web.Response) else None

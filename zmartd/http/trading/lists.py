@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from aiohttp import web
 from asyncpg import Connection
 from msgspec import Meta, Struct
 
-from zmartd.http.auth.identity import caller_of, require_wallet
 from zmartd.http.errors.auth import AuthMissing
 from zmartd.http.kit import keys
-from zmartd.http.kit.codec import decode_query, json_response
-from zmartd.http.kit.fields import MarketRef, Wallet
-from zmartd.http.kit.operation import Access, Operation
-from zmartd.http.kit.place import NextPage, PageLength
-from zmartd.http.markets.reading import find_market
+from zmartd.http.kit.fields import (
+    MarketKey,
+    MarketRef,
+    Wallet,
+)
+from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.pagination import NextPage, PageLength
+from zmartd.http.markets.lookup import find_market
 from zmartd.http.trading.body import TradeBody
 from zmartd.http.trading.pages import TradesQuery, read_trades
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.rls import Caller
 from zmartd.store.trades import TradeFilter
+
+
+class TradeList(Struct, frozen=True):
+    """A market's trades, newest first; `count` is the length of this page."""
+
+    trades: tuple[TradeBody, ...]
+    """Those of this page."""
+    count: PageLength
+    market_id: MarketKey
+    next_cursor: NextPage
 
 
 class HistoryQuery(TradesQuery, frozen=True, kw_only=True):
@@ -50,36 +61,41 @@ class Trades(Struct, frozen=True, kw_only=True):
     next_cursor: NextPage
 
 
-async def list_all(request: web.Request) -> web.Response:
+async def list_trades(call: Call[TradesQuery]) -> TradeList:
+    query = call.input
+    caller = call.caller
+    async with call.app[keys.DATABASE].caller(caller) as connection:
+        market = await find_market(connection, call.path["id"])
+        page = await read_trades(connection, caller, TradeFilter(market_id=market.id), query)
+    return TradeList(page.trades, len(page.trades), market.id, page.next_cursor)
+
+
+async def list_all(call: Call[AllTradesQuery]) -> Trades:
     """Wallets are shortened for callers who have not signed in."""
-    query = decode_query(request, AllTradesQuery)
+    query = call.input
     if query.wallet is not None:
-        require_wallet(request)
-    return await _answer(request, caller_of(request), query, query.wallet)
+        call.identity.require_wallet()
+    return await _answer(call, call.caller, query, query.wallet)
 
 
-async def list_own(request: web.Request) -> web.Response:
+async def list_own(call: Call[HistoryQuery]) -> Trades:
     """The signed-in wallet's trades."""
-    query = decode_query(request, HistoryQuery)
-    wallet = require_wallet(request)
-    return await _answer(request, Caller(wallet), query, wallet)
+    query = call.input
+    wallet = call.wallet
+    return await _answer(call, Caller(wallet), query, wallet)
 
 
-async def _answer(
-    request: web.Request, caller: Caller, query: HistoryQuery, wallet: str | None
-) -> web.Response:
-    async with request.app[keys.DATABASE].caller(caller) as connection:
+async def _answer(call: Call[Any], caller: Caller, query: HistoryQuery, wallet: str | None) -> Trades:
+    async with call.app[keys.DATABASE].caller(caller) as connection:
         market_id = await _market_id(connection, query.market_id)
         where = TradeFilter(market_id, wallet, query.outcome, query.type)
         page = await read_trades(connection, caller, where, query)
-    return json_response(
-        Trades(
-            trades=page.trades,
-            count=len(page.trades),
-            offset=query.offset,
-            limit=query.limit,
-            next_cursor=page.next_cursor,
-        )
+    return Trades(
+        trades=page.trades,
+        count=len(page.trades),
+        offset=query.offset,
+        limit=query.limit,
+        next_cursor=page.next_cursor,
     )
 
 
@@ -87,7 +103,17 @@ async def _market_id(connection: Connection, reference: str | None) -> str | Non
     return None if reference is None else (await find_market(connection, reference)).id
 
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        method="GET",
+        path="/api/markets/{id}/trades",
+        handler=list_trades,
+        summary="A market's trades, newest first",
+        tag="markets",
+        query=TradesQuery,
+        answers={200: TradeList},
+        errors=(MarketNotFound,),
+    ),
     Operation(
         method="GET",
         path="/api/trades",

@@ -7,11 +7,9 @@ from aiohttp import hdrs, web
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.requests import (
     RETRY_AFTER_SECONDS,
-    BodyTooLarge,
     CorsRefused,
     InvalidHttp,
     MethodNotAllowed,
-    RouteNotFound,
     Unexpected,
 )
 from zmartd.http.errors.statuses import body_of
@@ -19,13 +17,6 @@ from zmartd.http.kit.codec import json_response
 from zmartd.log import CURRENT_REQUEST_ID, get_logger
 
 log = get_logger(__name__)
-
-_REFUSALS: dict[int, type[ZmartdError]] = {
-    403: CorsRefused,
-    404: RouteNotFound,
-    405: MethodNotAllowed,
-    413: BodyTooLarge,
-}
 
 
 def answer_to(request: web.Request, error: Exception) -> web.Response:
@@ -53,20 +44,19 @@ def error_response(request: web.Request, error: ZmartdError) -> web.Response:
         response.headers[hdrs.RETRY_AFTER] = str(seconds)
     if body.status == 401:
         response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="zmartd"'
+    if isinstance(error, MethodNotAllowed):
+        response.headers[hdrs.ALLOW] = error.methods
     if body.status == 426:
         response.headers[hdrs.UPGRADE] = "websocket"
     return response
 
 
 def _refused(request: web.Request, refusal: web.HTTPException) -> web.Response:
-    """What aiohttp itself refused: no such route, a wrong method, a preflight from an unknown origin.
+    """What aiohttp and its CORS refuse: a broken handshake of a WebSocket, a preflight of an unknown origin.
 
     OPTIONS without an origin is no preflight: it asks what there is.
     """
     if refusal.status == 403 and hdrs.ORIGIN not in request.headers:
         methods = {route.method for route in request.match_info.route.resource or ()}
         return web.Response(status=204, headers={hdrs.ALLOW: ",".join(sorted(methods))})
-    response = error_response(request, _REFUSALS.get(refusal.status, InvalidHttp)())
-    if hdrs.ALLOW in refusal.headers:
-        response.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
-    return response
+    return error_response(request, CorsRefused() if refusal.status == 403 else InvalidHttp())

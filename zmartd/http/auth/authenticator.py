@@ -1,0 +1,36 @@
+"""Reads who a caller is from its Authorization header."""
+
+from __future__ import annotations
+
+from zmartd.clock import Clock
+from zmartd.http.auth import legacy
+from zmartd.http.auth.sessions import Sessions
+from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, Unauthorized
+from zmartd.http.kit.identity import Credential, Identity
+from zmartd.store.rls import Caller
+
+BEARER = "Bearer"
+
+
+class Authenticator:
+    """Reads the Authorization header. With `accepts_legacy` also the header of the earlier frontend."""
+
+    def __init__(self, sessions: Sessions, accepts_legacy: bool, clock: Clock) -> None:
+        self._sessions = sessions
+        self._accepts_legacy = accepts_legacy
+        self._clock = clock
+
+    async def identify(self, authorization: str) -> Identity:
+        """Whom a header proves. A bad one proves nobody, and is remembered for whoever needs a wallet."""
+        scheme, _, credentials = authorization.partition(" ")
+        try:
+            if scheme.lower() == BEARER.lower():
+                session = await self._sessions.recognise(credentials.strip())
+                return Identity(Caller(session.wallet), Credential.SESSION, session)
+            if scheme == legacy.SCHEME and self._accepts_legacy:
+                wallet, signed_at = legacy.verify(credentials, self._clock.time())
+                await self._sessions.recognise_signer(wallet, signed_at)
+                return Identity(Caller(wallet), Credential.LEGACY)
+        except (Unauthorized, SessionsUnavailable) as error:
+            return Identity(refused=error)
+        return Identity(refused=BadMessage("The Authorization header has to be `Bearer <token>`."))

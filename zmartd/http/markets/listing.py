@@ -1,0 +1,141 @@
+"""The list of markets: filtered, searched and sorted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Self
+
+from msgspec import Meta, Struct
+
+from zmartd.http.errors.requests import InvalidRequest, Problem
+from zmartd.http.kit import keys
+from zmartd.http.kit.fields import (
+    Category,
+    Field,
+    State,
+    Text,
+    Wallet,
+)
+from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.pagination import Cursor, Limit, NextPage, Offset, cursor_of, foreign_cursor, place_of
+from zmartd.http.markets.body import MarketBody, market_body
+from zmartd.http.response_cache.policies import ManyMarkets
+from zmartd.market.lifecycle import MarketState
+from zmartd.store import market_list
+from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPlace, Order, Sort
+
+PageNumber = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class States(Field, tuple[State, ...]):
+    """Market states, by name or number, with commas between them."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[A-Za-z0-6]+(,[A-Za-z0-6]+)*$"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        names = str(raw).split(",")
+        if len(names) > len(MarketState):
+            raise ValueError("more states than there are")
+        return cls(State.parse(name.strip()) for name in names)
+
+
+class SearchWords(Text):
+    """Words to search for."""
+
+    shortest = 1
+    longest = 200
+
+
+class TagText(Text):
+    """A market's tag."""
+
+    shortest = 1
+    longest = 30
+
+
+class MarketsQuery(Struct, frozen=True, kw_only=True):
+    """Places deep in the list are reached fastest by `cursor`, which goes with no `offset` or `page`."""
+
+    q: Annotated[
+        SearchWords | None,
+        Meta(description="a text of 1 to 200 characters"),
+    ] = None
+    """What question, tags or description have, as one types it into a search engine: `"a phrase"`,
+    `-without`, `this or that`. The last word may be the beginning of one.
+    """
+    state: Annotated[
+        States | None, Meta(description="market states, by name or number, with commas between them")
+    ] = None
+    category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
+    creator: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
+    tag: Annotated[TagText | None, Meta(description="a text of 1 to 30 characters")] = None
+    sort: Annotated[
+        Sort | None,
+        Meta(
+            description="newest, volume, ending_soon (those that have not ended), trending or relevance,"
+            " which needs q and is what q is sorted by"
+        ),
+    ] = None
+    order: Annotated[Direction | None, Meta(description="asc or desc")] = None
+    limit: Limit = 20
+    offset: Offset = 0
+    page: Annotated[PageNumber | None, Meta(description="a whole number from 1 to 10000")] = None
+    cursor: Annotated[Cursor | None, Meta(description="a next_cursor of this list")] = None
+
+
+class MarketList(Struct, frozen=True):
+    """Some markets; `count` is how many match in all."""
+
+    markets: tuple[MarketBody, ...]
+    """Those of this page."""
+    count: int
+    """How many markets match, on all pages."""
+    offset: int
+    """How many markets were skipped, by offset or page."""
+    limit: int
+    """The most there can be on a page, as asked for."""
+    next_cursor: NextPage
+
+
+async def list_markets(call: Call[MarketsQuery]) -> MarketList:
+    """What `q` finds comes the best match first, anything else the newest first, unless `sort` says so."""
+    query = call.input
+    where = MarketFilter(
+        states=tuple(MarketState(state) for state in query.state or ()),
+        category=query.category,
+        creator=query.creator,
+        tag=query.tag,
+        words=query.q,
+    )
+    order = _order(query)
+    after = place_of(query.cursor, MarketPlace)
+    if after is not None and after.order != order:
+        raise foreign_cursor()
+    if after is not None and (query.offset or query.page):
+        raise InvalidRequest(Problem("cursor", "must be the only one of cursor, offset and page"))
+    offset = query.offset if query.page is None else (query.page - 1) * query.limit
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+        page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
+    bodies = tuple(market_body(market) for market in page.markets)
+    return MarketList(bodies, page.total, offset, query.limit, cursor_of(page.following))
+
+
+def _order(query: MarketsQuery) -> Order:
+    sort = query.sort or ("newest" if query.q is None else "relevance")
+    if sort == "relevance" and query.q is None:
+        raise InvalidRequest(Problem("sort", "can only be relevance where q says what to search for"))
+    return Order(sort, query.order or DIRECTIONS[sort])
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        method="GET",
+        path="/api/markets",
+        handler=list_markets,
+        summary="Markets: filtered, searched and sorted",
+        tag="markets",
+        query=MarketsQuery,
+        answers={200: MarketList},
+        cache=ManyMarkets("state", "category", "limit", "sort"),
+    ),
+)
