@@ -60,7 +60,9 @@ def endpoint(operation: Operation[Any]) -> Handler:
 def _cached(dispatcher: _Dispatcher, cache: AnswerCache) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         remembered = await cache.answer(request, partial(dispatcher.read, request))
-        return remembered or await dispatcher.answer(request, request[IDENTITY])
+        if remembered is None:
+            return await dispatcher.answer(request, request[IDENTITY])
+        return remembered
 
     return answer
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Struct
 from redis.asyncio import Redis
 from solders.keypair import Keypair
@@ -112,16 +112,16 @@ class Caller(Struct, frozen=True):
     token: str | None = None
 
     async def get(self, path: str, **query: Any) -> Answer:
-        return await _read(await self.client.get(path, params=query, headers=self._headers()))
+        return await _read(await self.client.get(path, params=query, headers=self.headers))
 
     async def post(self, path: str, body: Any = None) -> Answer:
-        return await _read(await self.client.post(path, json=body, headers=self._headers()))
+        return await _read(await self.client.post(path, json=body, headers=self.headers))
 
     async def patch(self, path: str, body: Any) -> Answer:
-        return await _read(await self.client.patch(path, json=body, headers=self._headers()))
+        return await _read(await self.client.patch(path, json=body, headers=self.headers))
 
     async def delete(self, path: str) -> Answer:
-        return await _read(await self.client.delete(path, headers=self._headers()))
+        return await _read(await self.client.delete(path, headers=self.headers))
 
     async def carry_out(self, path: str, body: Any = None) -> Answer:
         """Ask for a transaction, sign it, and have it relayed."""
@@ -144,7 +144,8 @@ class Caller(Struct, frozen=True):
         assert self.wallet is not None
         return str(self.wallet.pubkey())
 
-    def _headers(self) -> dict[str, str]:
+    @property
+    def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
@@ -186,7 +187,9 @@ async def running_api(
     helius: Helius = WEBHOOK,
     *,
     legacy: bool = False,
+    on_any_server: bool = False,
 ) -> AsyncIterator[Api]:
+    """`on_any_server`: on one of aiohttp's own instead of the daemon's."""
     clock = SystemClock()
     redis = Redis.from_url(redis_url)
     outbox = DatabaseOutbox(database, Transactions())
@@ -252,7 +255,8 @@ async def running_api(
         setup(app)
         hold_to_contract(app)
         operator = operator_application(app[HEALTH], app[keys.SERVER], "127.0.0.1", clock)
-        async with TestClient(Served(app)) as client, TestClient(Served(operator)) as operators_client:
+        server = TestServer(app) if on_any_server else Served(app)
+        async with TestClient(server) as client, TestClient(Served(operator)) as operators_client:
             yield Api(client, operators_client, database, indexer, fetcher, inbox, bus, rpc, sessions)
         await app[HEALTH].close()
     await redis.aclose()

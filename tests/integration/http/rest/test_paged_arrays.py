@@ -47,7 +47,7 @@ async def pages(caller: Caller, path: str, limit: int) -> list[list[dict[str, An
     found: list[list[dict[str, Any]]] = []
     link: str | None = f"{path}?limit={limit}"
     while link is not None:
-        response = await caller.client.get(link, headers=caller._headers())
+        response = await caller.client.get(link, headers=caller.headers)
         assert response.status == 200
         found.append(await response.json())
         following = response.links.get("next")

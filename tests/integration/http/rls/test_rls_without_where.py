@@ -92,7 +92,7 @@ async def seen_by(caller: Caller, path: str, market: str, wallet: Keypair) -> tu
     """The status of a path that names `wallet`, and whose secrets the answer holds."""
     filled = path.replace("{wallet}", str(wallet.pubkey())).replace("{id}", market)
     query = "?type=dispute" if path.endswith("/votes") else ""
-    response = await caller.client.get(re.sub(r"{\w+}", "1", filled) + query, headers=caller._headers())
+    response = await caller.client.get(re.sub(r"{\w+}", "1", filled) + query, headers=caller.headers)
     text = (await response.text()).replace('"', "")
     whose = {
         name
@@ -179,7 +179,7 @@ async def test_rls_alone_keeps_every_path_that_writes_from_touching_what_is_anot
         line = f"{operation.method + ' ' + operation.path:52}"
         for caller in (careless.anybody, careless.as_wallet(OTHER)):
             response = await caller.client.request(
-                operation.method, path, json=body, headers=caller._headers()
+                operation.method, path, json=body, headers=caller.headers
             )
             line += f"{response.status:>6}"
             if await rows_naming(database, owner) != before:
