@@ -25,7 +25,6 @@ from zmartd.http.markets import (
     listing,
     lookup,
     platform,
-    prices,
 )
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.cors import BrowserHeaders
@@ -44,7 +43,6 @@ _HANDLED: tuple[Operation[Any], ...] = (
     + listing.OPERATIONS
     + lookup.OPERATIONS
     + history.OPERATIONS
-    + prices.OPERATIONS
     + discovery.OPERATIONS
     + feed.OPERATIONS
     + candles.OPERATIONS

@@ -10,15 +10,15 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from zmartd.clock import Clock
+from zmartd.endpoint import leads_here
 from zmartd.http.auth.authenticator import Authenticator
-from zmartd.http.errors.requests import RateLimited
+from zmartd.http.errors.requests import InvalidHttp, RateLimited
 from zmartd.http.kit.error_answers import answer_to, error_response
 from zmartd.http.kit.expectations import require_known_expectation
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY
 from zmartd.http.middleware import access_log, rate_limit
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.cors import BrowserHeaders
-from zmartd.http.middleware.own_host import require_own_host
 from zmartd.http.middleware.rate_limit import RateLimit
 from zmartd.http.middleware.security_headers import secure
 from zmartd.log import CURRENT_REQUEST_ID
@@ -59,7 +59,7 @@ def middleware(
                     standing = limiter.count_leased(accounts, started) or await limiter.count(accounts)
                 if standing is None or standing.admitted:
                     if for_own_host:
-                        require_own_host(request)
+                        _require_own_host(request)
                     if hdrs.EXPECT in asked:
                         require_known_expectation(request)
                     response = await handler(request)
@@ -83,3 +83,9 @@ def middleware(
             CURRENT_REQUEST_ID.reset(outer)
 
     return steps
+
+
+def _require_own_host(request: web.Request) -> None:
+    """Raises InvalidHttp for a request to another host."""
+    if not all(leads_here(f"http://{host}") for host in request.headers.getall(hdrs.HOST, [])):
+        raise InvalidHttp("This listener answers to localhost and loopback addresses only.")

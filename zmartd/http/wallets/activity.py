@@ -12,7 +12,7 @@ from zmartd.http.kit.fields import Amount, SignedAmount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
 from zmartd.http.trading.body import TradeBody
-from zmartd.http.trading.pages import TradesQuery, read_trades
+from zmartd.http.trading.lists import TradesQuery, read_trades
 from zmartd.http.trading.positions import Held, read_held
 from zmartd.http.voting.votes import VoteBody
 from zmartd.market.iso_time import iso_time

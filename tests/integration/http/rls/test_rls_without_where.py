@@ -178,9 +178,7 @@ async def test_rls_alone_keeps_every_path_that_writes_from_touching_what_is_anot
         }
         line = f"{operation.method + ' ' + operation.path:52}"
         for caller in (careless.anybody, careless.as_wallet(OTHER)):
-            response = await caller.client.request(
-                operation.method, path, json=body, headers=caller.headers
-            )
+            response = await caller.client.request(operation.method, path, json=body, headers=caller.headers)
             line += f"{response.status:>6}"
             if await rows_naming(database, owner) != before:
                 touched.append(f"{operation.method} {operation.path}")
