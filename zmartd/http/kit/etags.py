@@ -1,31 +1,39 @@
-"""Answers that stay the same as long as the daemon runs."""
+"""Answers with an entity tag: a client that has one already is told so with 304 (RFC 9110, section 13)."""
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
+from typing import Self
 
-from aiohttp import ETag, hdrs, web
+from aiohttp import hdrs, web
+from msgspec import Struct
+from multidict import CIMultiDict
 
-_CACHE_CONTROL = "no-cache"
-"""Kept by browsers, but only used after asking whether it has changed."""
+_CACHE_CONTROL = "public, no-cache"
+"""Kept by browsers and proxies, but only used after asking whether it has changed."""
 
 
-class Unchanging:
-    """Bytes with the tag by which a client that has them already is told so."""
+class TaggedAnswer(Struct, frozen=True):
+    """A body, its strong entity tag, and the headers that go with it."""
 
-    def __init__(self, body: bytes, content_type: str) -> None:
-        self._body = body
-        self._content_type = content_type
-        self._etag = hashlib.sha256(body).hexdigest()[:32]
+    body: bytes
+    etag: str
+    headers: CIMultiDict[str]
 
-    def answer(self, request: web.Request) -> web.Response:
-        """200 with the bytes, or 304."""
-        known = {tag.value for tag in request.if_none_match or ()}
-        if known & {self._etag, "*"}:
-            response = web.Response(status=304)
-        else:
-            response = web.Response(body=self._body)
-            response.headers[hdrs.CONTENT_TYPE] = self._content_type
-        response.etag = ETag(self._etag)
-        response.headers[hdrs.CACHE_CONTROL] = _CACHE_CONTROL
-        return response
+    @classmethod
+    def of(cls, body: bytes, content_type: str = "application/json") -> Self:
+        etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+        headers = {hdrs.CONTENT_TYPE: content_type, hdrs.ETAG: etag, hdrs.CACHE_CONTROL: _CACHE_CONTROL}
+        return cls(body, etag, CIMultiDict(headers))
+
+    def to(self, request: web.Request) -> web.Response:
+        """200 with the body, or 304 where the request names the tag."""
+        known = request.headers.get(hdrs.IF_NONE_MATCH)
+        if known is not None and _names(known, self.etag):
+            return web.Response(status=304, headers=self.headers)
+        return web.Response(body=self.body, headers=self.headers)
+
+
+def _names(known: str, etag: str) -> bool:
+    """Whether `If-None-Match` names the tag, by the weak comparison of section 13.1.2."""
+    return known.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in known.split(","))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 from msgspec import Struct
 
-from zmartd.http.kit.etags import Unchanging
+from zmartd.http.kit.etags import TaggedAnswer
 from zmartd.http.kit.operation import Call, Operation, Raw
 
 SWAGGER_UI = Path(__file__).with_name("swagger_ui")
@@ -82,19 +82,19 @@ _DOCUMENTS = (
 )
 
 
-def read_files() -> Mapping[str, Unchanging]:
+def read_files() -> Mapping[str, TaggedAnswer]:
     """What /docs serves, by path."""
     return {
-        document.path: Unchanging(document.read(), f"{document.media_type}; charset=utf-8")
+        document.path: TaggedAnswer.of(document.read(), f"{document.media_type}; charset=utf-8")
         for document in _DOCUMENTS
     }
 
 
-DOCS: Final[web.AppKey[Mapping[str, Unchanging]]] = web.AppKey("docs")
+DOCS: Final[web.AppKey[Mapping[str, TaggedAnswer]]] = web.AppKey("docs")
 
 
 async def docs(call: Call[None]) -> web.Response:
-    response = call.app[DOCS][call.request.path].answer(call.request)
+    response = call.app[DOCS][call.request.path].to(call.request)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 

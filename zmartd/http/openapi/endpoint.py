@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from zmartd.chain.idl import Idl
-from zmartd.http.kit.etags import Unchanging
+from zmartd.http.kit.etags import TaggedAnswer
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
@@ -22,16 +22,16 @@ class Published:
     def __init__(self, operations: Sequence[Operation[Any]], idl: Idl) -> None:
         self._operations = operations
         self._idl = idl
-        self._document: Unchanging | None = None
+        self._document: TaggedAnswer | None = None
 
-    async def document(self) -> Unchanging:
+    async def document(self) -> TaggedAnswer:
         """Made in a thread: it takes a tenth of a second, which other requests should not wait for."""
         if self._document is None:
             self._document = await asyncio.to_thread(self._encoded)
         return self._document
 
-    def _encoded(self) -> Unchanging:
-        return Unchanging(msgspec.json.encode(openapi(self._operations, self._idl)), "application/json")
+    def _encoded(self) -> TaggedAnswer:
+        return TaggedAnswer.of(msgspec.json.encode(openapi(self._operations, self._idl)), "application/json")
 
 
 OPENAPI: Final[web.AppKey[Published]] = web.AppKey("openapi")
@@ -40,7 +40,7 @@ OPENAPI: Final[web.AppKey[Published]] = web.AppKey("openapi")
 async def openapi_document(call: Call[None]) -> web.Response:
     """What this is a part of."""
     document = await call.app[OPENAPI].document()
-    return document.answer(call.request)
+    return document.to(call.request)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

@@ -6,14 +6,13 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec import Struct
-from multidict import CIMultiDict
 
 from zmartd.clock import Clock
+from zmartd.http.kit.etags import TaggedAnswer
 from zmartd.metrics import Counts
 from zmartd.realtime.messages import Gap, Message
 
@@ -37,29 +36,8 @@ class Key(Struct, frozen=True):
     question: str
 
 
-class CachedAnswer(Struct, frozen=True):
-    """A body, its strong entity tag, and the headers that go with it."""
-
-    body: bytes
-    etag: str
-    headers: CIMultiDict[str]
-
-
 Read = Callable[[], Awaitable[bytes]]
 """Gives an answer's body as the database has it now; its errors reach everybody who waits for it."""
-
-
-def cached_answer(body: bytes) -> CachedAnswer:
-    """`body`, to be kept by whoever asks before it asks again."""
-    etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
-    headers = CIMultiDict(
-        {
-            hdrs.CONTENT_TYPE: "application/json",
-            hdrs.ETAG: etag,
-            hdrs.CACHE_CONTROL: "public, no-cache",
-        }
-    )
-    return CachedAnswer(body, etag, headers)
 
 
 @dataclass(slots=True)
@@ -67,13 +45,13 @@ class _Flight:
     """A reading under way. `outdated`: news came since, so that what it brings may be kept by nobody."""
 
     number: int
-    task: asyncio.Task[CachedAnswer]
+    task: asyncio.Task[TaggedAnswer]
     outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    answer: CachedAnswer
+    answer: TaggedAnswer
     until: float
 
 
@@ -97,7 +75,7 @@ class ResponseCache:
         self._keys: defaultdict[str, set[Key]] = defaultdict(set)
         """Those kept or being read, by what drops them."""
 
-    def kept(self, key: Key) -> CachedAnswer | None:
+    def kept(self, key: Key) -> TaggedAnswer | None:
         """The answer as it was at the last news, if it is in memory."""
         kept = self._kept.get(key)
         if kept is None or self._clock.monotonic() >= kept.until:
@@ -106,7 +84,7 @@ class ResponseCache:
         _FROM_MEMORY.value += 1
         return kept.answer
 
-    async def get(self, key: Key, read: Read) -> CachedAnswer:
+    async def get(self, key: Key, read: Read) -> TaggedAnswer:
         """The answer as it was at the last news, from memory where it is there. Raises what `read` raises."""
         kept = self.kept(key)
         if kept is not None:
@@ -117,7 +95,7 @@ class ResponseCache:
             return await asyncio.shield(flight.task)
         return await self.anew(key, read)
 
-    async def anew(self, key: Key, read: Read) -> CachedAnswer:
+    async def anew(self, key: Key, read: Read) -> TaggedAnswer:
         """The answer as a reading finds it that begins after this call. Raises what `read` raises."""
         latest = self._begun
         while (flight := self._flights.get(key)) is not None and flight.number <= latest:
@@ -157,10 +135,10 @@ class ResponseCache:
         flight = self._flights[key] = _Flight(self._begun, task)
         return flight
 
-    async def _fly(self, key: Key, read: Read) -> CachedAnswer:
+    async def _fly(self, key: Key, read: Read) -> TaggedAnswer:
         until = self._clock.monotonic() + self._max_age_seconds
         try:
-            found = cached_answer(await read())
+            found = TaggedAnswer.of(await read())
         finally:
             outdated = self._flights.pop(key).outdated
             self._forget(key)

@@ -9,9 +9,10 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
+from zmartd.http.kit.etags import TaggedAnswer
 from zmartd.http.kit.operation import AnswerCache, Read
 from zmartd.http.kit.path_variables import MARKET
-from zmartd.http.response_cache.cache import EVERY_MARKET, RESPONSE_CACHE, CachedAnswer, Key, cached_answer
+from zmartd.http.response_cache.cache import EVERY_MARKET, RESPONSE_CACHE, Key
 from zmartd.market.ids import is_market_id
 
 _NO_CACHE = "no-cache"
@@ -63,7 +64,7 @@ class OneMarket(AnswerCache):
         if market_id is None:
             body = await read()
             self._ids.learn(reference, _decoder.decode(body).id)
-            return _respond(request, cached_answer(body))
+            return TaggedAnswer.of(body).to(request)
         return await _remembered(request, Key(market_id, "market"), read)
 
 
@@ -90,20 +91,8 @@ async def _remembered(request: web.Request, key: Key, read: Read) -> web.Respons
     """
     cache = request.app[RESPONSE_CACHE]
     if _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
-        return _respond(request, await cache.anew(key, read))
-    return _respond(request, cache.kept(key) or await cache.get(key, read))
-
-
-def _respond(request: web.Request, answer: CachedAnswer) -> web.Response:
-    known = request.headers.get(hdrs.IF_NONE_MATCH)
-    if known is not None and _names(known, answer.etag):
-        return web.Response(status=304, headers=answer.headers)
-    return web.Response(body=answer.body, headers=answer.headers)
-
-
-def _names(known: str, etag: str) -> bool:
-    """Whether `If-None-Match` names the entity tag, by the weak comparison of RFC 9110, section 13.1.2."""
-    return known.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in known.split(","))
+        return (await cache.anew(key, read)).to(request)
+    return (cache.kept(key) or await cache.get(key, read)).to(request)
 
 
 @lru_cache(maxsize=4_096)

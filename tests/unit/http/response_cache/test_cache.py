@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from zmartd.http.response_cache.cache import EVERY_MARKET, CachedAnswer, Key, ResponseCache
+from zmartd.http.kit.etags import TaggedAnswer
+from zmartd.http.response_cache.cache import EVERY_MARKET, Key, ResponseCache
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Gap, Message, VoteCast
 
@@ -88,7 +89,7 @@ def database() -> Database:
     return Database()
 
 
-async def bodies(*waiting: asyncio.Task[CachedAnswer]) -> list[bytes]:
+async def bodies(*waiting: asyncio.Task[TaggedAnswer]) -> list[bytes]:
     return [answer.body for answer in await asyncio.gather(*waiting)]
 
 
