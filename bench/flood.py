@@ -24,7 +24,7 @@ from bench.table import Figure, as_json, table
 from zmartd import daemon, log
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.store.migrate import migrate
+from zmartd.store.postgres.migrations import migrate
 
 SEED, MARKETS, WALLETS = 20, 20, 20
 

@@ -37,7 +37,7 @@ from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.auth.sessions import SESSIONS
 from zmartd.http.kit import keys
-from zmartd.store.migrate import migrate
+from zmartd.store.postgres.migrations import migrate
 
 SEED = 20
 MARKETS = 200

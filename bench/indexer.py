@@ -42,7 +42,7 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.indexer.inbox import transactions_of
 from zmartd.indexer.reconcile import Reconciler
 from zmartd.store import inbox
-from zmartd.store.migrate import migrate
+from zmartd.store.postgres.migrations import migrate
 
 SEED = 20
 MARKETS = 200

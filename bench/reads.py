@@ -11,8 +11,8 @@ import asyncpg
 from bench.cores import on_core
 from bench.table import Figure
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.store.pool import Database
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 
 _POSITION = """
 select market_id, user_wallet, shares_yes, shares_no, total_invested from user_positions

@@ -13,8 +13,8 @@ from tests.event_loop import run
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.store.migrate import migrate
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import migrate
 
 _numbers = count(1)
 

@@ -25,8 +25,8 @@ from zmartd.errors import ZmartdError
 from zmartd.http.auth.secrets import signing_secrets
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.private_file import ExposedFile, read_private
-from zmartd.store.migrate import pending
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import pending
 
 _MIN_LAMPORTS = 10_000_000
 """Enough for two thousand transactions; below this an operator should know."""

@@ -191,7 +191,7 @@ def decide(
 @config_option
 def migrate(config_path: Path | None) -> None:
     """Bring the database's tables up to date."""
-    from zmartd.store import migrate as migrations
+    from zmartd.store.postgres import migrations
 
     settings = config_file.load(config_path)
     applied = run(lambda: migrations.migrate(settings.database.url.reveal()))

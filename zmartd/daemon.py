@@ -65,7 +65,7 @@ from zmartd.realtime.hub import Hub
 from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.deciding import Deciding, OpenQuestion

@@ -31,7 +31,7 @@ from zmartd.embedded.stack import Stack
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.errors import ZmartdError
 from zmartd.private_file import write_private
-from zmartd.store.migrate import migrate
+from zmartd.store.postgres.migrations import migrate
 
 PROGRAM_ID = config.Solana().program_id
 PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))

@@ -17,7 +17,7 @@ from zmartd.indexer.replay import ReplayReport
 from zmartd.indexer.stretch import Stretch, Survey
 from zmartd.store import inbox, unverified
 from zmartd.store.inbox import ParkedDelivery
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.store.unverified import Unverified
 
 _MOST_LISTED = 1_000

@@ -17,7 +17,7 @@ from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.indexer.audit import audit
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _AT_ONCE = 16
 _EVENTS = """

@@ -31,7 +31,7 @@ from zmartd.embedded.process import child_setup
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.faults import Point
 from zmartd.private_file import write_private
-from zmartd.store.migrate import migrate
+from zmartd.store.postgres.migrations import migrate
 
 SLOT_MILLISECONDS = 150
 START_SECONDS = 60.0

@@ -32,7 +32,7 @@ from zmartd.indexer.undo import Undone, undo
 from zmartd.log import get_logger
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _ATTEMPTS = 5
 _EVENTS = Counter(

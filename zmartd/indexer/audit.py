@@ -20,7 +20,7 @@ from zmartd.indexer.backfill import missing_transactions
 from zmartd.indexer.comparison import Difference, State, compare
 from zmartd.indexer.indexed_state import IndexedState, read_index, read_indexed_market
 from zmartd.indexer.stretch import Survey
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 PATIENCE_SECONDS = 5.0
 """How long a transaction that is older than the audit may still take to arrive."""

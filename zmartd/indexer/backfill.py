@@ -12,7 +12,7 @@ from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.recording import known_signatures
 from zmartd.indexer.stretch import Survey
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _BATCH = 100
 

@@ -26,7 +26,7 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.present import IMPOSSIBLE_SLOTS
 from zmartd.indexer.recording import Recorded
 from zmartd.log import get_logger
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _BEFORE_EVERYTHING = Recorded(-1, "")
 

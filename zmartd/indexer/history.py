@@ -14,9 +14,9 @@ from solders.pubkey import Pubkey
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
 from zmartd.log import get_logger
-from zmartd.store import bookmarks, cursor
+from zmartd.store import bookmarks, checkpoints
 from zmartd.store.bookmarks import Bookmark
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 log = get_logger(__name__)
 
@@ -45,7 +45,7 @@ class History:
         """
         program = str(self._program_id)
         async with self._database.service() as connection:
-            start = await cursor.find(connection, program)
+            start = await checkpoints.find(connection, program)
             marks = await bookmarks.pending(connection, program, start.slot if start else -1)
         left_over = set(marks)
         until = start.signature if start else None

@@ -24,9 +24,9 @@ from zmartd.indexer.present import Present
 from zmartd.indexer.verification import set_aside
 from zmartd.log import get_logger
 from zmartd.store import inbox
-from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.inbox import Delivery
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 
 MAX_TRANSACTIONS = 1_000
 """In one delivery; Helius usually sends one."""

@@ -18,7 +18,7 @@ from zmartd.chain.transactions import ChainTransaction, EventRecord, Quarantined
 from zmartd.chain.wire import UndecodableData
 from zmartd.indexer.aside import WITH_ASIDE
 from zmartd.indexer.fetch import Fetcher
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _BATCH = 500
 _OPEN = """

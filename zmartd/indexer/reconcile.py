@@ -22,9 +22,9 @@ from zmartd.indexer.recording import Recorded, recorded
 from zmartd.indexer.restoration import Restoration, Restored
 from zmartd.indexer.verification import Verification
 from zmartd.log import get_logger
-from zmartd.store import cursor
-from zmartd.store.cursor import Cursor
-from zmartd.store.pool import Database
+from zmartd.store import checkpoints
+from zmartd.store.checkpoints import Cursor
+from zmartd.store.postgres.database import Database
 
 _MOST_FETCHED = config.Reconciler().max_fetched_per_run
 _BATCH = 100
@@ -111,7 +111,7 @@ class Reconciler:
                     break
         await self._verification.run()
         async with self._database.service() as connection:
-            stands = await cursor.find(connection, str(self._program_id))
+            stands = await checkpoints.find(connection, str(self._program_id))
         restored = await self._restoration.run(stands.slot) if stands else Restored()
         return Reconciliation(
             signatures,
@@ -126,10 +126,10 @@ class Reconciler:
     async def _forget_impossible_cursor(self) -> None:
         """A cursor that a node once moved into the future would never move again: walk from the beginning."""
         async with self._database.service() as connection:
-            stands = await cursor.find(connection, str(self._program_id))
+            stands = await checkpoints.find(connection, str(self._program_id))
             if stands is not None and self._fetcher.present.is_future(stands.slot - IMPOSSIBLE_SLOTS):
                 log.warning("reconciler.impossible_cursor", slot=stands.slot, signature=stands.signature)
-                await cursor.forget(connection, str(self._program_id))
+                await checkpoints.forget(connection, str(self._program_id))
 
     async def _repair(self, batch: Sequence[SignatureInfo]) -> _Repaired:
         """Make the index have these transactions as the chain has them."""
@@ -176,7 +176,7 @@ class Reconciler:
         if not final:
             return
         async with self._database.service() as connection:
-            await cursor.advance(
+            await checkpoints.advance(
                 connection, str(self._program_id), Cursor(final[-1].signature, final[-1].slot)
             )
         await reached(Point.RECONCILER_ADVANCED)

@@ -26,7 +26,7 @@ from zmartd.indexer.protocol import CONFIGURING
 from zmartd.indexer.recording import Recorded, known_signatures
 from zmartd.indexer.rows import event_row, moment
 from zmartd.indexer.stretch import Survey
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _BATCH = 100
 _OF_MARKET = """

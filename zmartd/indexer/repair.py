@@ -14,7 +14,7 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.renewal import Renewal, Renewed
 from zmartd.indexer.restoration import Restoration
 from zmartd.indexer.rows import UnreadableRow
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _NO_PATIENCE = 0.0
 _ADDRESSES = "select on_chain_address from markets where not orphaned"

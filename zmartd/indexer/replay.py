@@ -27,9 +27,9 @@ from zmartd.indexer.stretch import Survey
 from zmartd.indexer.truth import table_hashes
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import Message
-from zmartd.store.connecting import connect
-from zmartd.store.migrate import migrate
-from zmartd.store.pool import Database
+from zmartd.store.postgres.connection import connect
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import migrate
 
 _CONNECT_SECONDS = 10.0
 _ATTEMPTS = 3

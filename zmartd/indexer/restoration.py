@@ -31,7 +31,7 @@ from zmartd.indexer.truncated import explain, open_signatures
 from zmartd.indexer.unlogged import Start, work_out
 from zmartd.log import get_logger
 from zmartd.market.tape import Curve
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 _AT_ONCE = 50
 _START = """

@@ -18,7 +18,7 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.recording import known_signatures
 from zmartd.log import get_logger
 from zmartd.store import unverified
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 AT_ONCE = 100
 """So many are asked for in a run, and at most so many fetched."""

@@ -6,8 +6,8 @@ from zmartd.market.ids import is_address, is_market_id
 from zmartd.realtime.messages import MarketUpdate, Snapshot
 from zmartd.store import markets
 from zmartd.store.markets import Market
-from zmartd.store.pool import Database
-from zmartd.store.rls import ANYBODY
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import ANYBODY
 
 
 class MarketSnapshots:

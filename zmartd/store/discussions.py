@@ -15,7 +15,7 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 from zmartd.store.keyset import Page, cut
 from zmartd.store.moments import micros_of, moment_of
-from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 EDIT_WINDOW: Final = timedelta(minutes=15)
 """For so long its author can change a comment."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from zmartd.store.keyset import Page, cut
 from zmartd.store.moments import micros_of, moment_of
-from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 HappeningType = Literal["trade", "resolution", "creation"]
 

@@ -8,7 +8,7 @@ from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.store.keyset import Page, cut
-from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 _WHOLE_WALLETS = """
 with held as (

@@ -9,7 +9,7 @@ from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.store.keyset import BigInt, Page, cut
-from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 Period = Literal["24h", "7d", "30d", "all"]
 Ranking = Literal["profit", "volume", "trades"]

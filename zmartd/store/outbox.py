@@ -10,7 +10,7 @@ from msgspec import Struct
 from zmartd import config
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.errors import ZmartdError
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 RETRY_AFTER_SECONDS = 5
 """Within this time most transactions have been confirmed, and their places are free again."""

@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 from msgspec import Meta, Struct
 
 from zmartd.store.keyset import BigInt, Page, cut
-from zmartd.store.rls import ANONYMOUS, AUTHENTICATED, Caller
+from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 _COLUMNS_WITH_WHOLE_WALLETS = """
 select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, amount, protocol_fee,

@@ -13,7 +13,7 @@ from zmartd.chain.sender import TransactionExpired, TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import finalization_errors, markets, tallies
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action

@@ -14,7 +14,7 @@ from zmartd.chain.sender import Sender
 from zmartd.clock import Clock
 from zmartd.indexer.fetch import Fetcher
 from zmartd.realtime.bus import Bus
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import decisions, markets, settling, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import Market
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.notices import Notices

@@ -12,7 +12,7 @@ from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import share_bps
-from zmartd.store import decisions, due, tallies
+from zmartd.store import decisions, due_markets, tallies
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, ChainMarket, Protocol
@@ -62,7 +62,7 @@ class Disputes:
     async def run(self, protocol: Protocol) -> list[Action]:
         opened_until = protocol.before(protocol.config.dispute_period)
         async with self._database.service() as connection:
-            ended = await due.ended_disputes(connection, opened_until, protocol.time)
+            ended = await due_markets.ended_disputes(connection, opened_until, protocol.time)
             left_open = await self._ballots.left_open(connection)
             market_ids = tuple(dict.fromkeys([*left_open, *ended]))
             decided = await decisions.of_markets(connection, market_ids, MarketState.DISPUTED)

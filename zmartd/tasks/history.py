@@ -10,7 +10,7 @@ import msgspec
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.store import task_runs
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.store.task_runs import TaskRun
 from zmartd.tasks.base import RunReport
 

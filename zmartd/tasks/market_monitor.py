@@ -10,7 +10,7 @@ from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import due, finalization_errors
+from zmartd.store import due_markets, finalization_errors
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, NotReconciled, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
@@ -45,7 +45,7 @@ class MarketMonitor:
         authority = Authority(self._context)
         protocol = await authority.protocol()
         async with self._database.service() as connection:
-            markets = await due.undisputed(
+            markets = await due_markets.undisputed(
                 connection,
                 protocol.before(self._waits_seconds(protocol)),
                 protocol.time,

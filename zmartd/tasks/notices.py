@@ -12,7 +12,7 @@ from zmartd.realtime.messages import Message
 from zmartd.realtime.snapshots import market_update
 from zmartd.store import settling, tallies
 from zmartd.store.markets import Market
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 log = get_logger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from zmartd.chain.sender import TransactionFailed
 from zmartd.market import lifecycle, votes
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import due
-from zmartd.store.due import PetitionedMarket
+from zmartd.store import due_markets
+from zmartd.store.due_markets import PetitionedMarket
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
@@ -29,7 +29,7 @@ class Petitions:
 
     async def run(self, protocol: Protocol) -> list[Action]:
         async with self._database.service() as connection:
-            petitioned = await due.petitions(connection, self._voting.min_stake_lamports)
+            petitioned = await due_markets.petitions(connection, self._voting.min_stake_lamports)
         carried = {market.id: market for market in petitioned if self._carries(market, protocol)}
         found = await self._authority.markets(carried)
 

@@ -8,7 +8,7 @@ from zmartd.chain.accounts import GlobalConfig
 from zmartd.market import votes
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
-from zmartd.store import due, tallies
+from zmartd.store import due_markets, tallies
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, ChainMarket, Protocol
 from zmartd.tasks.ballots import Ballots, Motion
@@ -37,7 +37,7 @@ class Proposals:
     async def run(self, protocol: Protocol) -> list[Action]:
         threshold_bps = protocol.config.proposal_approval_threshold
         async with self._database.service() as connection:
-            voted = await due.voted_proposals(
+            voted = await due_markets.voted_proposals(
                 connection, self._voting.min_proposal_votes, threshold_bps, protocol.time
             )
             left_open = await self._ballots.left_open(connection)

@@ -17,7 +17,7 @@ from zmartd.chain.sender import TransactionFailed
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver, last_call_at
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import decisions, due
+from zmartd.store import decisions, due_markets
 from zmartd.store.decisions import MarketDecision
 from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
@@ -45,7 +45,7 @@ class Resolutions:
 
     async def run(self, protocol: Protocol) -> list[Action]:
         async with self._database.service() as connection:
-            market_ids = await due.strangers_resolutions(connection, self._trusted)
+            market_ids = await due_markets.strangers_resolutions(connection, self._trusted)
             decided = await decisions.of_markets(connection, market_ids, MarketState.RESOLVING)
         found = await self._authority.markets(market_ids)
 

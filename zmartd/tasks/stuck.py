@@ -10,7 +10,7 @@ from zmartd import config
 from zmartd.market import lifecycle
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import stuck
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.store.stuck import Deadlines, StuckMarkets
 from zmartd.tasks.authority import Protocol
 from zmartd.tasks.base import Action

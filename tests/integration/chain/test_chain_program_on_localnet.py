@@ -33,7 +33,7 @@ from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 IDL = default_idl()
 CODEC = Codec(IDL)

@@ -34,7 +34,7 @@ from zmartd.config import Transactions
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
 from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 NOBODY = Pubkey([77] * 32)
 AMOUNT = 5_000_000

@@ -17,8 +17,8 @@ from tests.integration.embedded.processes import exists, is_private, is_running,
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.embedded.server import EmbeddedServerError, package_directory
-from zmartd.store.errors import DatabaseNotReady
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseNotReady
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 

@@ -17,7 +17,7 @@ from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import MarketUpdate, PriceUpdate, TradeExecuted, VoteCast
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 PROJECTION = {
     "markets": "select * from markets order by id",

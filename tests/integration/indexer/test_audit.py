@@ -23,7 +23,7 @@ from zmartd.chain.transactions import parse_transaction
 from zmartd.indexer.audit import AuditReport, audit, missing_signatures
 from zmartd.indexer.comparison import Difference
 from zmartd.indexer.replay import ReplayReport, replay
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from zmartd.clock import SystemClock
 from zmartd.indexer.audit import audit
 from zmartd.indexer.backfill import backfill
 from zmartd.indexer.stretch import EVERYTHING, HistoryChanged, Stretch, Survey, UnknownEnd
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture

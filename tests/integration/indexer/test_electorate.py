@@ -16,7 +16,7 @@ from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.recording import Recorded
 from zmartd.realtime.bus import Bus
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 SHARE = 10**9
 

@@ -22,9 +22,9 @@ from zmartd.indexer.inbox import KEPT, Inbox, MalformedDelivery
 from zmartd.indexer.present import Present
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
-from zmartd.store.errors import DatabaseUnavailable
-from zmartd.store.migrate import migrate
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.store.postgres.migrations import migrate
 
 
 class Transcript:

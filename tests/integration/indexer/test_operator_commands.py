@@ -27,7 +27,7 @@ from tests.integration.tasks.world import (
     a_world,
 )
 from zmartd.store import decisions, inbox, unverified
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 Zmartd = Callable[..., Awaitable[tuple[int, str]]]
 

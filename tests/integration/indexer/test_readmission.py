@@ -18,7 +18,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.readmission import Readmission, readmit
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 CODEC = Codec(default_idl())
 

@@ -24,9 +24,9 @@ from zmartd.indexer.audit import audit
 from zmartd.indexer.history import History
 from zmartd.indexer.reconcile import Reconciler, Reconciliation
 from zmartd.indexer.replay import replay
-from zmartd.store import cursor
-from zmartd.store.cursor import Cursor
-from zmartd.store.pool import Database
+from zmartd.store import checkpoints
+from zmartd.store.checkpoints import Cursor
+from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ def history(world: World, page_size: int) -> History:
 
 async def move_cursor(world: World, signature: str, slot: int) -> None:
     async with world.database.service() as connection:
-        await cursor.advance(connection, str(PROGRAM_ID), Cursor(signature, slot))
+        await checkpoints.advance(connection, str(PROGRAM_ID), Cursor(signature, slot))
 
 
 @pytest.mark.parametrize("page_size", [2, 3, 5, 11, 12, 13, 1_000])

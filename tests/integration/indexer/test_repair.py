@@ -17,7 +17,7 @@ from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World,
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.indexer.repair import Repair, Repairer
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 UNKNOWN_SIGNATURE = "2" * 88
 FORGED_EVENT = """

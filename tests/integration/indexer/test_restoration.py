@@ -19,7 +19,7 @@ from tests.integration.indexer.test_reconcile import (
     settled,
 )
 from tests.integration.tasks.world import HOLDERS, TREASURY, World, a_world
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 TRADES = 20
 """So many in one transaction that the runtime cuts its logs off."""

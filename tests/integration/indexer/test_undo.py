@@ -23,7 +23,7 @@ from zmartd.indexer.truth import TABLES
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import MarketUpdate, PriceUpdate
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture

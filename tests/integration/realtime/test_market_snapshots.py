@@ -4,7 +4,7 @@ import pytest
 
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.snapshots import MarketSnapshots
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 MARKET = "5a" * 32
 ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"

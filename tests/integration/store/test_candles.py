@@ -15,8 +15,8 @@ from tests.integration.store.rows import insert_market, insert_trade, wallet
 from zmartd.market.lmsr import SCALE
 from zmartd.store import candles
 from zmartd.store.candles import Candle
-from zmartd.store.pool import Database
-from zmartd.store.rls import BEGIN_AS_SERVICE
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import BEGIN_AS_SERVICE
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 BEGIN = datetime(2026, 1, 1, 12, 0, 7, tzinfo=UTC)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.integration.store.rows import insert_market, insert_position, insert_trade, wallet
 from tests.ledger import Ledger
 from zmartd.store import positions
-from zmartd.store.pool import Database
-from zmartd.store.rls import BEGIN_AS_SERVICE
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import BEGIN_AS_SERVICE
 
 ALICE, BOB = wallet("alice"), wallet("bob")
 Step = tuple[str, bool, str, int, int]

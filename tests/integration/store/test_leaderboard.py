@@ -16,8 +16,8 @@ from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard
 from zmartd.store.leaderboard import Board, Edition, Entry, Period, Ranking
-from zmartd.store.pool import Database
-from zmartd.store.rls import ANYBODY, BEGIN_AS_SERVICE, Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import ANYBODY, BEGIN_AS_SERVICE, Caller
 
 TRADERS = [wallet(name) for name in ("alice", "bob", "carol")]
 ALICE, BOB, CAROL = TRADERS

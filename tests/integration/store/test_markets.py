@@ -12,8 +12,8 @@ from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.metadata import Metadata, TooManyPendingMarkets
-from zmartd.store.pool import Database
-from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import ANYBODY, Caller
 
 CREATOR = wallet("creator")
 DOCUMENT = Metadata(

@@ -10,9 +10,9 @@ import pytest
 
 from tests.integration.store.rows import NOON, insert_market, insert_position, insert_trade, wallet
 from zmartd.store import positions
-from zmartd.store.pool import Database
 from zmartd.store.positions import PositionPlace
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 
 ALICE = wallet("alice")
 

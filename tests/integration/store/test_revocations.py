@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from tests.integration.store.rows import NOON
 from zmartd.store import revocations
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.store.revocations import EVERYTHING
 
 HOUR = timedelta(hours=1)

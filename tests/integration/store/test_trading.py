@@ -16,9 +16,9 @@ from tests.integration.store.rows import (
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import commitments, positions, trades
-from zmartd.store.pool import Database
 from zmartd.store.positions import Position
-from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import ANYBODY, Caller
 from zmartd.store.trades import PricePlace, PricePoint, TradeFilter, TradeStatistics
 
 ALICE, BOB = wallet("alice"), wallet("bob")

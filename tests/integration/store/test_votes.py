@@ -10,8 +10,8 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import tallies, votes
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.pool import Database
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 from zmartd.store.tallies import Tally
 from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 

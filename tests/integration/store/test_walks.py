@@ -13,8 +13,8 @@ from asyncpg import Connection
 
 from tests.integration.store.rows import NOON, insert_market, wallet
 from zmartd.store import trades
-from zmartd.store.pool import Database
-from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import ANYBODY, Caller
 from zmartd.store.trades import PricePlace, TradeFilter, TradePlace
 
 ROWS, CHUNK = 100_000, 10_000

@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tests.integration.tasks.world import World, a_world
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from tests.integration.tasks.world import ADMIN, AUTHORITY, CREATOR, World, a_world, killed_once
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import tallies
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.store.votes import VotingClosed
 from zmartd.tasks.authority import NoAuthority, WrongAuthority
 from zmartd.tasks.vote_aggregator import VoteAggregator

@@ -9,7 +9,7 @@ from zmartd.config import Transactions
 from zmartd.market.ids import base58_encode
 from zmartd.store.intents import Claim, claim
 from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 MARKET, OTHER_MARKET = "ab" * 32, "cd" * 32
 

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.tasks.manual_clock import ManualClock, eventually
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import Action, TaskSkipped
 from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock

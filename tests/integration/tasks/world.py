@@ -41,8 +41,8 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.store import dispute_requests, markets, votes
 from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.pool import Database
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 from zmartd.tasks.base import PeriodicTask
 from zmartd.tasks.context import TaskContext
 

@@ -7,7 +7,7 @@ from zmartd.http.auth import legacy
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, Unauthorized
 from zmartd.http.kit.identity import Credential, Identity
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 
 BEARER = "Bearer"
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from zmartd.clock import Clock
 from zmartd.http.errors.auth import SessionsUnavailable
 from zmartd.store import revocations
-from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
 PATIENCE_SECONDS = 2.0
 """For so long a request waits to learn whether its session has ended."""

@@ -25,7 +25,7 @@ from zmartd.http.kit.operation import Access, Call, Operation, Quota
 from zmartd.log import get_logger
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 
 MAX_BODY_BYTES = 16_384
 PROFILE_PATIENCE_SECONDS = 1.0

@@ -55,10 +55,10 @@ from zmartd.store.discussions import (
     ThreadTooDeep,
 )
 from zmartd.store.dispute_requests import DisputeRequestRefused
-from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.metadata import TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
+from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay

@@ -27,8 +27,8 @@ from zmartd.http.kit.error_answers import answer_to
 from zmartd.http.kit.identity import Identity
 from zmartd.log import get_logger
 from zmartd.store import idempotency
-from zmartd.store.errors import DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.idempotency import Claimed, KeptAnswer
+from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"

@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.http.errors.auth import AuthMissing, SessionRequired, SessionsUnavailable, Unauthorized
-from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.postgres.rls import ANYBODY, Caller
 
 
 class Session(Struct, frozen=True):

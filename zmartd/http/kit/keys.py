@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zmartd.indexer.inbox import Inbox
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
-    from zmartd.store.pool import Database
+    from zmartd.store.postgres.database import Database
     from zmartd.tasks.deciding import Deciding
 
 CLOCK: Final[AppKey[Clock]] = AppKey("clock")

@@ -17,7 +17,7 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 from zmartd.http.kit.identity import Identity, Session
 from zmartd.http.kit.path_variables import PathVariable, variables_of
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 
 Input = TypeVar("Input")
 

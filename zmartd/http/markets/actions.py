@@ -23,7 +23,7 @@ from zmartd.market.decisions import is_trusted_resolver
 from zmartd.store import dispute_requests
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import Market, MarketNotFound
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 
 
 class ResolveRequest(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
 from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
 from zmartd.store.metadata import Metadata, Registration, TooManyPendingMarkets
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 
 MAX_LIFE_SECONDS = 365 * 86_400
 

@@ -31,7 +31,7 @@ from zmartd.http.kit.operation import (
     is_json,
 )
 from zmartd.http.openapi.schemas import Json, reference
-from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
 _ALWAYS = (InvalidHttp, Unexpected)
 _OF_THE_DATABASE = (DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)

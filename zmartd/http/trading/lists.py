@@ -28,7 +28,7 @@ from zmartd.http.markets.lookup import find_market
 from zmartd.http.trading.body import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter, TradePlace
 
 

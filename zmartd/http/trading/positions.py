@@ -11,9 +11,9 @@ from zmartd.market import valuation
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.valuation import HeldMarket, Holding, Valuation
 from zmartd.store import positions
-from zmartd.store.pool import Database
 from zmartd.store.positions import Holdings, Position, PositionPlace
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 
 
 class PositionsQuery(Struct, frozen=True, kw_only=True):

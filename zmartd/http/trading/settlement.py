@@ -17,7 +17,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform, positions
 from zmartd.store.markets import Market, MarketNotFound
 from zmartd.store.platform import Fees
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 
 
 class Resolution(Struct, frozen=True, kw_only=True):

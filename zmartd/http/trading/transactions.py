@@ -29,12 +29,12 @@ from zmartd.indexer.rows import moment
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
-from zmartd.store import commitments, told
+from zmartd.store import commitments, indexed_transactions
 from zmartd.store.commitments import Commitment
+from zmartd.store.indexed_transactions import Told
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
-from zmartd.store.rls import Caller
-from zmartd.store.told import Told
+from zmartd.store.postgres.rls import Caller
 
 _WHOSE = ("user", "from", "to")
 """Fields of events that say who traded or voted."""
@@ -104,7 +104,7 @@ async def get_transaction(call: Call[None]) -> Confirmed | Answer:
     """Whoever sent it: the same answers as for relaying it."""
     signature = call.path["signature"]
     async with call.app[keys.DATABASE].service() as connection:
-        known = await told.transaction(connection, signature)
+        known = await indexed_transactions.transaction(connection, signature)
         is_indexed = known is not None or await commitments.is_known(connection, signature)
     if known is not None:
         return _as_told(signature, known, call.caller)

@@ -17,10 +17,10 @@ from zmartd.http.trading.positions import Held, read_held
 from zmartd.http.voting.votes import VoteBody
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import activity
-from zmartd.store.activity import OwnVote, VotePlace
-from zmartd.store.rls import Caller
+from zmartd.store import wallet_activity
+from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter
+from zmartd.store.wallet_activity import OwnVote, VotePlace
 
 _KINDS: dict[str, tuple[VoteKind, ...]] = {
     "all": tuple(VoteKind),
@@ -87,8 +87,8 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     wallet = call.wallet
     after = place_of(query.cursor, VotePlace)
     async with call.app[keys.DATABASE].caller(Caller(wallet)) as connection:
-        page = await activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
-        counts = await activity.counts(connection, wallet)
+        page = await wallet_activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
+        counts = await wallet_activity.counts(connection, wallet)
     of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
     return OwnVotes(
         wallet=wallet,
@@ -117,7 +117,7 @@ async def get_statistics(call: Call[None]) -> TradingStatistics:
     database = call.app[keys.DATABASE]
     held = await read_held(database, wallet)
     async with database.caller(Caller(wallet)) as connection:
-        volume_lamports = await activity.volume_lamports(connection, wallet)
+        volume_lamports = await wallet_activity.volume_lamports(connection, wallet)
     ended = [one for one in held if one.position.market.state is MarketState.FINALIZED]
     won = sum(one.worth.profit_lamports > 0 for one in ended)
     return TradingStatistics(

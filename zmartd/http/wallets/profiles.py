@@ -13,9 +13,9 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Field, Text, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
-from zmartd.store import activity, users
-from zmartd.store.activity import Record
+from zmartd.store import users, wallet_activity
 from zmartd.store.users import Changes, User
+from zmartd.store.wallet_activity import Record
 
 _JOINER = "\u200d"
 """Holds many an emoji together; the other invisible characters only serve to look like somebody else."""
@@ -157,7 +157,7 @@ async def get_me(call: Call[None]) -> Profile:
     wallet = call.wallet
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         user = await users.find(connection, wallet) or await users.sign_in(connection, wallet)
-        record = await activity.record(connection, wallet)
+        record = await wallet_activity.record(connection, wallet)
     return _profile(user, record)
 
 
@@ -173,7 +173,7 @@ async def change_me(call: Call[ProfileChanges]) -> Profile:
     )
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         user = await users.change(connection, wallet, changes)
-        record = await activity.record(connection, wallet)
+        record = await wallet_activity.record(connection, wallet)
     return _profile(user, record)
 
 
@@ -181,7 +181,7 @@ async def get_user(call: Call[None]) -> PublicProfile:
     """How much a wallet has done. Its positions, votes and profit are its own business."""
     wallet = call.path["wallet"]
     async with call.app[keys.DATABASE].service() as connection:
-        counts = await activity.public_counts(connection, wallet)
+        counts = await wallet_activity.public_counts(connection, wallet)
     stats = PublicStatistics(
         total_trades=counts.trades,
         total_votes=counts.proposal_votes + counts.dispute_votes,

@@ -19,7 +19,7 @@ from zmartd.store import positions
 from zmartd.store.keyset import Page
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.positions import Position, PositionPlace
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.rls import Caller
 
 
 class PositionBody(Struct, frozen=True, kw_only=True):

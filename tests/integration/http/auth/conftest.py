@@ -33,7 +33,7 @@ from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import middleware
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 SETTINGS = Auth(
     jwt_secret=SharedSecret(shared_secret("sessions")), domains=("zmart.example", "localhost:3000")

@@ -27,7 +27,7 @@ from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.errors.auth import BadToken
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 ALICE, BOB = SigningWallet(1), SigningWallet(2)
 

@@ -20,8 +20,8 @@ from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.siws import SignInMessage, parse
 from zmartd.store import users
-from zmartd.store.pool import Database
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 from zmartd.store.users import User
 
 ALICE, BOB = SigningWallet(1), SigningWallet(2)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.http.contract.reports import SUMMARIES
 from tests.integration.http.rest.rest_api import Api, running_api
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

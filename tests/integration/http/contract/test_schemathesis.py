@@ -21,7 +21,7 @@ from tests.integration.http.rest.rest_api import WEBHOOK
 from tests.integration.http.rest.rest_stage import SOL, Stage, running_stage
 from zmartd.http.kit.fields import MarketRef
 from zmartd.http.routes import OPERATIONS
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 CHECKS = (
     "not_a_server_error",

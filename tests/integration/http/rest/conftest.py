@@ -9,7 +9,7 @@ from tests.integration.http.rest.database_cable import Cable, laid_cable
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.http.rest.rest_stage import Stage, running_stage
 from zmartd import config
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ from zmartd.indexer.present import Present
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 from zmartd.tasks.deciding import Deciding
 from zmartd.tasks.notices import Notices
 

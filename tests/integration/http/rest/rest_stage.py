@@ -27,7 +27,7 @@ from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.config import Voting
 from zmartd.embedded.localnet import LocalnetSettings, running
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 SOL = 10**9
 AUTHORITY = Keypair.from_seed(bytes([42] * 32))

@@ -12,7 +12,7 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.store.rows import insert_market
 from zmartd.market.lifecycle import MarketState
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 WALLET = Keypair.from_seed(bytes([9] * 32))
 

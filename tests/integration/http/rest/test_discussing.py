@@ -14,7 +14,7 @@ from tests.integration.indexer.story import Story
 from zmartd.market.ids import masked
 from zmartd.realtime.messages import DiscussionChange, Message
 from zmartd.store import discussions
-from zmartd.store.rls import Caller as As
+from zmartd.store.postgres.rls import Caller as As
 
 AUTHOR, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
 

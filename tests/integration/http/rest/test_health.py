@@ -8,7 +8,7 @@ from tests.integration.http.rest.rest_stage import Stage
 from zmartd import __version__
 from zmartd.config import RateLimits
 from zmartd.http.middleware.security_headers import HEADERS
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 async def settled_health(api: Api) -> tuple[int, dict[str, Any]]:

@@ -15,7 +15,7 @@ from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.indexer.story import Story
 from zmartd.store import idempotency
 from zmartd.store.idempotency import Claimed
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 SUBMITTED = {"signature": "5" * 88, "status": "submitted"}
 WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))

@@ -11,7 +11,7 @@ from zmartd.http.auth import routes as auth
 from zmartd.http.discussions import comments
 from zmartd.http.kit.operation import Access, Quota
 from zmartd.http.routes import OPERATIONS
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 PER_MINUTE = 5
 PER_MINUTE_SIGNED_IN = 12

@@ -11,7 +11,7 @@ from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATO
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.config import Voting
 from zmartd.market.lifecycle import MarketState
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 EVIDENCE = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
 DAY = 86_400

@@ -24,7 +24,7 @@ from zmartd.http.trading.lookups import LOOKUPS_PER_MINUTE
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 PATIENT_SECONDS = 10
 

@@ -16,7 +16,7 @@ from zmartd import config
 from zmartd.http.response_cache.policies import is_plain
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, Message
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 DEADLINE_SECONDS = 10
 

@@ -14,7 +14,7 @@ from zmartd.chain.events import SharesBought
 from zmartd.config import Voting
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Message, VoteCast
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
 

@@ -17,7 +17,7 @@ from zmartd.config import ConfigError, Helius, RateLimits, SharedSecret
 from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
 from zmartd.http.machines.body_memory import FREE_BYTES
 from zmartd.http.machines.deliveries import DELIVERIES, Deliveries, Refusals
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 PER_MINUTE = 4
 LARGEST = 4 * FREE_BYTES

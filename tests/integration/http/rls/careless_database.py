@@ -9,8 +9,8 @@ from typing import Any
 
 from asyncpg import Connection
 
-from zmartd.store.pool import Database
-from zmartd.store.rls import Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 
 _WHERE = re.compile(r"\bwhere\b", re.IGNORECASE)
 

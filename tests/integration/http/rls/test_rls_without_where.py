@@ -17,7 +17,7 @@ from tests.integration.store.rows import NOON, insert, insert_market, insert_pos
 from zmartd.http.routes import BROWSERS
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 OWNER, OTHER = Keypair.from_seed(bytes([7] * 32)), Keypair.from_seed(bytes([8] * 32))
 MACHINE_PATHS = {"/health", "/ws", "/"}

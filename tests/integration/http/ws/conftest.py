@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.http.ws.websocket_daemon import Daemon, StartDaemon, running_daemon
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from zmartd import config
 from zmartd.config import Auth, Realtime
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.ws.signed_in import INTERVAL_SECONDS, KNOWN_FOR_SECONDS
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 SHORTENED = "FZ5W…dMYX"
 VERSIONS = count(1)

@@ -35,7 +35,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.messages import MarketUpdate, Message, Snapshot, TradeExecuted
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
 
 MARKET = "5a" * 32
 ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"

@@ -12,7 +12,7 @@ from zmartd.http.errors import statuses
 from zmartd.http.errors.requests import InvalidRequest, Problem, ProgramRefused
 from zmartd.http.errors.statuses import STATUS, body_of, snake_case
 from zmartd.store.dispute_requests import DisputeRequestRefused
-from zmartd.store.errors import DatabaseUnavailable
+from zmartd.store.postgres.errors import DatabaseUnavailable
 
 ELSEWHERE = {
     "zmartd.http.auth.siws",  # told as another error

@@ -29,9 +29,9 @@ from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, LONGEST_
 from zmartd.http.middleware.chain import middleware
 from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
-from zmartd.store.connections import Connections
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.pool import Database
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.pool import Connections
 
 NOWHERE = "postgresql://127.0.0.1:9/nowhere"
 AUTH = Auth(jwt_secret=SharedSecret("unit-tests-sign-nothing-with-this-"))

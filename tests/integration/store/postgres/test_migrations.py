@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from zmartd.cli import main
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable
-from zmartd.store.migrate import (
+from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable
+from zmartd.store.postgres.migrations import (
     SQL_DIRECTORY,
     MigrationFailed,
     MigrationRefused,
@@ -21,7 +21,7 @@ from zmartd.store.migrate import (
     migrations,
     pending,
 )
-from zmartd.store.rls import BEGIN_AS_SERVICE
+from zmartd.store.postgres.rls import BEGIN_AS_SERVICE
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import asyncpg
 from asyncpg import Connection, Record
 from asyncpg.prepared_stmt import PreparedStatement
 
-from zmartd.store.rls import SERVICE, Caller
+from zmartd.store.postgres.rls import SERVICE, Caller
 
 if TYPE_CHECKING:
     Statement = PreparedStatement[Record]

@@ -12,10 +12,10 @@ from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, insert_position, wallet
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.store.errors import DatabaseUnavailable
-from zmartd.store.pool import Database
-from zmartd.store.reading import Reading, Statements, act_as
-from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.store.postgres.reader import Reading, Statements, act_as
+from zmartd.store.postgres.rls import ANYBODY, Caller
 
 ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
 WHO = "select current_user::text as role, zmartd.caller_wallet() as wallet"

@@ -13,10 +13,10 @@ from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, wallet
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.store.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
-from zmartd.store.migrate import migrate
-from zmartd.store.pool import Database
-from zmartd.store.rls import ANYBODY, Caller
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.postgres.migrations import migrate
+from zmartd.store.postgres.rls import ANYBODY, Caller
 
 ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
 U64_MAX = 2**64 - 1

@@ -13,12 +13,12 @@ import pytest
 from asyncpg import Connection
 
 from tests.event_loop import run
-from tests.integration.store.rls_rows import OTHER, OWNER, Table, insert_markets, tables
+from tests.integration.store.postgres.rls_rows import OTHER, OWNER, Table, insert_markets, tables
 from tests.integration.store.rows import NOON, insert, signature
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.market.ids import masked
-from zmartd.store.migrate import migrate
-from zmartd.store.rls import ANYBODY, BEGIN_AS_SERVICE, Caller, begin_as
+from zmartd.store.postgres.migrations import migrate
+from zmartd.store.postgres.rls import ANYBODY, BEGIN_AS_SERVICE, Caller, begin_as
 
 # S select, I insert, U update, D delete. `own` and `other` are what a signed-in wallet may do to its own row
 # and to somebody else's.

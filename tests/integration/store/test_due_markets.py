@@ -8,11 +8,11 @@ from asyncpg import Connection
 from tests.integration.store.rows import NOON, insert, insert_market, market_id, signature, wallet
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import decisions, dispute_requests, due, finalization_errors
+from zmartd.store import decisions, dispute_requests, due_markets, finalization_errors
 from zmartd.store.dispute_requests import DisputeRequestRefused, Standing
-from zmartd.store.due import UndisputedMarket
-from zmartd.store.pool import Database
-from zmartd.store.rls import Caller
+from zmartd.store.due_markets import UndisputedMarket
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import Caller
 
 HOUR = timedelta(hours=1)
 
@@ -47,7 +47,7 @@ async def insert_holder(connection: Connection, market: str, name: str, stake: i
 
 
 async def undisputed(connection: Connection, now: datetime, limit: int) -> tuple[UndisputedMarket, ...]:
-    return await due.undisputed(connection, NOON, now, limit, [])
+    return await due_markets.undisputed(connection, NOON, now, limit, [])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ async def test_a_proposal_is_due_with_enough_votes_and_seventy_percent_of_them(
             """,
             other,
         )
-        found = await due.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+        found = await due_markets.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
 
     assert found == ((market,) if passes else ())
 
@@ -79,7 +79,7 @@ async def test_dislikes_of_wallets_that_never_traded_keep_no_proposal_from_being
     async with database.service() as connection:
         market = await insert_market(connection, "m", MarketState.PROPOSED)
         await insert_votes(connection, "proposal_votes", market, 10, 90)
-        found = await due.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+        found = await due_markets.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
 
     assert found == (market,)
 
@@ -89,7 +89,7 @@ async def test_only_proposals_are_due_for_approval(database: Database) -> None:
         for state in MarketState:
             market = await insert_market(connection, state.name, state)
             await insert_votes(connection, "proposal_votes", market, 10, 0)
-        found = await due.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
+        found = await due_markets.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
 
     assert found == (market_id("PROPOSED"),)
 
@@ -104,7 +104,7 @@ async def test_a_dispute_is_due_when_its_time_has_passed_with_or_without_votes(d
             connection, "running", MarketState.DISPUTED, dispute_initiated_at=NOON + timedelta(seconds=1)
         )
         await insert_votes(connection, "dispute_votes", voted, 2, 1)
-        found = await due.ended_disputes(connection, initiated_until=NOON, now=NOON)
+        found = await due_markets.ended_disputes(connection, initiated_until=NOON, now=NOON)
 
     assert found == (voted, silent)
 
@@ -120,7 +120,7 @@ async def test_a_dispute_is_due_once_an_admin_has_decided(database: Database) ->
             because="nobody could know",
             decided_by=None,
         )
-        assert await due.ended_disputes(connection, initiated_until=NOON, now=NOON) == (market,)
+        assert await due_markets.ended_disputes(connection, initiated_until=NOON, now=NOON) == (market,)
 
 
 async def test_resolved_markets_are_due_oldest_first_and_not_before_their_time(database: Database) -> None:
@@ -144,9 +144,9 @@ async def test_what_a_stranger_proposed_is_not_due_unless_an_admin_keeps_it(data
         stranger = await insert_resolved(connection, "stranger", NOON - HOUR, resolver="stranger")
         trusted = await insert_resolved(connection, "trusted", NOON - HOUR, resolver="trusted")
         trusted_wallets = [wallet("trusted")]
-        found = await due.undisputed(connection, NOON, NOON, 10, trusted_wallets)
+        found = await due_markets.undisputed(connection, NOON, NOON, 10, trusted_wallets)
         assert [(one.id, one.kept) for one in found] == [(trusted, False)]
-        assert await due.strangers_resolutions(connection, trusted_wallets) == (stranger,)
+        assert await due_markets.strangers_resolutions(connection, trusted_wallets) == (stranger,)
         await decisions.record(
             connection,
             stranger,
@@ -155,7 +155,7 @@ async def test_what_a_stranger_proposed_is_not_due_unless_an_admin_keeps_it(data
             because="it is true all the same",
             decided_by=wallet("admin"),
         )
-        found = await due.undisputed(connection, NOON, NOON, 10, trusted_wallets)
+        found = await due_markets.undisputed(connection, NOON, NOON, 10, trusted_wallets)
 
     assert {(one.id, one.kept) for one in found} == {(trusted, False), (stranger, True)}
 
@@ -239,7 +239,7 @@ async def test_holders_petition_for_a_dispute_once_each(database: Database) -> N
             await ask(outsider)
     async with database.service() as connection:
         assert await dispute_requests.standing(connection, market, 10) == Standing(requests=2, holders=3)
-        (petition,) = await due.petitions(connection, 10)
+        (petition,) = await due_markets.petitions(connection, 10)
     assert (petition.id, petition.requests, petition.holders) == (market, 2, 3)
     assert (petition.requests_stake, petition.holders_stake) == (90, 101)
 

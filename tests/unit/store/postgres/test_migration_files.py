@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zmartd.store.migrate import SQL_DIRECTORY, MigrationRefused, migrations
+from zmartd.store.postgres.migrations import SQL_DIRECTORY, MigrationRefused, migrations
 
 
 def test_the_project_ships_its_migrations_in_order() -> None:

@@ -13,10 +13,10 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
-from zmartd.store.connecting import connect
-from zmartd.store.errors import place
+from zmartd.store.postgres.connection import connect
+from zmartd.store.postgres.errors import place
 
-SQL_DIRECTORY = Path(__file__).resolve().parents[1] / "sql"
+SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql"
 """Where the migrations are: package data, in a checkout through a link to the top `sql/`."""
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from zmartd.store.rls import ANYBODY, Caller, begin_as
+from zmartd.store.postgres.rls import ANYBODY, Caller, begin_as
 
 WALLET = "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from zmartd.store.errors import DatabaseNotReady, DatabaseUnavailable, place, refusal, unavailable
+from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable, place, refusal, unavailable
 
 
 @pytest.mark.parametrize(

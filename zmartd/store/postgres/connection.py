@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 from asyncpg import Connection
 
-from zmartd.store.errors import refusal
+from zmartd.store.postgres.errors import refusal
 
 
 async def connect(dsn: str, *, timeout_seconds: float, **options: Any) -> Connection:

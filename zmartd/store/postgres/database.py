@@ -13,17 +13,17 @@ from asyncpg import Connection
 from asyncpg.pool import PoolConnectionProxy
 
 from zmartd import config
-from zmartd.store.connecting import connect
-from zmartd.store.connections import Connections
-from zmartd.store.errors import (
+from zmartd.store.postgres.connection import connect
+from zmartd.store.postgres.errors import (
     OUT_OF_ORDER,
     DatabaseNotReady,
     DatabaseTimeout,
     place,
     unavailable,
 )
-from zmartd.store.reading import ACT_AS_SERVICE, Reading, Statements, act_as
-from zmartd.store.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
+from zmartd.store.postgres.pool import Connections
+from zmartd.store.postgres.reader import ACT_AS_SERVICE, Reading, Statements, act_as
+from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
 _IDLE_SECONDS = 60.0

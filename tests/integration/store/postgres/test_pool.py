@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
-from zmartd.store.connections import Connections
+from zmartd.store.postgres.pool import Connections
 
 DEADLINE_SECONDS = 10
 
