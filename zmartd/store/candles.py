@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.market.lmsr import SCALE
+from zmartd.store.postgres.reader import Reads
 
 MOST_CANDLES: Final = 1_000
 
@@ -84,7 +85,7 @@ class Candle(Struct, frozen=True):
 
 
 async def of_yes(
-    connection: Connection, market_id: str, period: timedelta, since: datetime, until: datetime
+    connection: Reads, market_id: str, period: timedelta, since: datetime, until: datetime
 ) -> tuple[Candle, ...]:
     """The periods from the one that `since` is in to the last that begins before `until`, oldest first.
 

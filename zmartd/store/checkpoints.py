@@ -5,6 +5,8 @@ from __future__ import annotations
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store.postgres.reader import Reads
+
 _FIND = "select signature, slot from indexer_cursor where program_id = $1"
 _ADVANCE = """
 insert into indexer_cursor as cursor (program_id, signature, slot) values ($1, $2, $3)
@@ -22,7 +24,7 @@ class Cursor(Struct, frozen=True):
     slot: int
 
 
-async def find(connection: Connection, program_id: str) -> Cursor | None:
+async def find(connection: Reads, program_id: str) -> Cursor | None:
     """Where to go on from; None before the first comparison. Takes a service transaction."""
     row = await connection.fetchrow(_FIND, program_id)
     return None if row is None else Cursor(row["signature"], row["slot"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from asyncpg import Connection
+from zmartd.store.postgres.reader import Reads
 
 Commitment = Literal["confirmed", "finalized"]
 
@@ -23,13 +23,13 @@ _OF_TRANSACTION = f"select bool_and(commitment = 'finalized') {_KEPT} where slot
 _IS_KNOWN = f"select exists (select 1 {_KEPT})"
 
 
-async def is_known(connection: Connection, signature: str) -> bool:
+async def is_known(connection: Reads, signature: str) -> bool:
     """Whether the index keeps anything of a transaction. Takes a service transaction."""
     known: bool = await connection.fetchval(_IS_KNOWN, signature)
     return known
 
 
-async def of_transaction(connection: Connection, signature: str, slot: int) -> Commitment | None:
+async def of_transaction(connection: Reads, signature: str, slot: int) -> Commitment | None:
     """How final a transaction is in that slot; None where the index keeps nothing of it there.
 
     Takes a service transaction.

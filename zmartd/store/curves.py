@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.tape import Curve, FeeRates, told_rates
+from zmartd.store.postgres.reader import Reads
 
 _FIND = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
@@ -31,7 +31,7 @@ class MarketCurve(Struct, frozen=True, kw_only=True):
     commitment: str
 
 
-async def find(connection: Connection, reference: str) -> MarketCurve | None:
+async def find(connection: Reads, reference: str) -> MarketCurve | None:
     """The curve of the market with this id or on-chain address."""
     row = await connection.fetchrow(_FIND, reference)
     if row is None:

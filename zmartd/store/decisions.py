@@ -12,6 +12,7 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.postgres.reader import Reads
 
 _RECORD = """
 insert into market_decisions (market_id, state, decision, because, decided_by) values ($1, $2, $3, $4, $5)
@@ -59,14 +60,14 @@ async def record(
 
 
 async def of_markets(
-    connection: Connection, market_ids: Sequence[str], state: MarketState
+    connection: Reads, market_ids: Sequence[str], state: MarketState
 ) -> dict[str, MarketDecision]:
     """What was decided about these markets while they were in `state`. Takes any transaction."""
     decided = [_decision(row) for row in await connection.fetch(_OF_MARKETS, list(market_ids))]
     return {one.market_id: one for one in decided if one.state is state}
 
 
-async def of_market(connection: Connection, market_id: str) -> tuple[MarketDecision, ...]:
+async def of_market(connection: Reads, market_id: str) -> tuple[MarketDecision, ...]:
     """Every decision about a market, oldest first. Takes any transaction."""
     return tuple(_decision(row) for row in await connection.fetch(_OF_MARKETS, [market_id]))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.market.lmsr import SCALE
+from zmartd.store.postgres.reader import Reads
 
 _NEWEST_TIME = "select zmartd.newest_time()"
 _TRENDING = """
@@ -132,29 +133,29 @@ def change_points(before: int, after: int) -> float:
     return (after - before) * 100 / SCALE
 
 
-async def newest_time(connection: Connection) -> datetime:
+async def newest_time(connection: Reads) -> datetime:
     """Now, for periods that end now."""
     now: datetime = await connection.fetchval(_NEWEST_TIME)
     return now
 
 
-async def trending(connection: Connection, limit: int) -> tuple[Trending, ...]:
+async def trending(connection: Reads, limit: int) -> tuple[Trending, ...]:
     """The active markets with the most going on; those where nothing is last, by volume."""
     return tuple(_trending(row) for row in await connection.fetch(_TRENDING, limit))
 
 
-async def day_of(connection: Connection, market_id: str) -> MarketDay | None:
+async def day_of(connection: Reads, market_id: str) -> MarketDay | None:
     """The last day of a market that is indexed. Takes a service transaction: it counts wallets."""
     row = await connection.fetchrow(_MARKET_DAY, market_id)
     return None if row is None else MarketDay(**dict(row))
 
 
-async def categories(connection: Connection) -> tuple[CategorySums, ...]:
+async def categories(connection: Reads) -> tuple[CategorySums, ...]:
     """Those that have markets, the largest first."""
     return tuple(CategorySums(**dict(row)) for row in await connection.fetch(_CATEGORIES))
 
 
-async def related(connection: Connection, market_id: str, category: str, limit: int) -> tuple[Related, ...]:
+async def related(connection: Reads, market_id: str, category: str, limit: int) -> tuple[Related, ...]:
     """Other active markets: those of the category first, then the newest."""
     rows = await connection.fetch(_RELATED, market_id, category, limit)
     return tuple(Related(**dict(row)) for row in rows)

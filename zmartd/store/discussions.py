@@ -15,6 +15,7 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 from zmartd.store.keyset import Page, cut
 from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 EDIT_WINDOW: Final = timedelta(minutes=15)
@@ -166,7 +167,7 @@ class Written(Struct, frozen=True):
 
 
 async def page(
-    connection: Connection,
+    connection: Reads,
     caller: Caller,
     place: CommentList,
     limit: int,
@@ -195,9 +196,7 @@ async def page(
     return cut(_comments(rows), limit, place_of)
 
 
-async def below(
-    connection: Connection, caller: Caller, roots: Sequence[UUID], limit: int
-) -> tuple[Comment, ...]:
+async def below(connection: Reads, caller: Caller, roots: Sequence[UUID], limit: int) -> tuple[Comment, ...]:
     """Everything below the comments `roots`, oldest first. `connection` is a transaction of `caller`."""
     return _comments(await connection.fetch(_COLUMNS[caller.role] + _BELOW, list(roots), limit))
 
@@ -252,14 +251,14 @@ async def delete(connection: Connection, wallet: str, comment_id: UUID) -> Comme
     return msgspec.structs.replace(comment, author=None, content=None, deleted_at=deleted_at)
 
 
-async def _own(connection: Connection, wallet: str, comment_id: UUID) -> Comment:
+async def _own(connection: Reads, wallet: str, comment_id: UUID) -> Comment:
     comment = await _get(connection, comment_id)
     if comment.author != wallet:
         raise NotTheAuthor(comment_id=str(comment_id))
     return comment
 
 
-async def _get(connection: Connection, comment_id: UUID) -> Comment:
+async def _get(connection: Reads, comment_id: UUID) -> Comment:
     row = await connection.fetchrow(_WHOLE_WALLETS + _FIND, comment_id)
     if row is None or row["deleted_at"] is not None:
         raise CommentNotFound(comment_id=str(comment_id))

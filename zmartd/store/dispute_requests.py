@@ -7,6 +7,7 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.store.postgres.reader import Reads
 
 _REQUEST = """
 insert into dispute_requests (market_id, user_wallet) values ($1, $2)
@@ -47,7 +48,7 @@ async def request(connection: Connection, market_id: str, wallet: str) -> bool:
         raise DisputeRequestRefused(market_id=market_id) from error
 
 
-async def standing(connection: Connection, market_id: str, min_stake_lamports: int) -> Standing:
+async def standing(connection: Reads, market_id: str, min_stake_lamports: int) -> Standing:
     """How the petition stands. Takes a service transaction: who holds and asks is private."""
     row = await connection.fetchrow(_STANDING, market_id, min_stake_lamports)
     assert row is not None, "a row of counts"

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from asyncpg import Connection
 from msgspec import Struct
+
+from zmartd.store.postgres.reader import Reads
 
 _VOTED_PROPOSALS = """
 with voted as (
@@ -112,7 +113,7 @@ class PetitionedMarket(Struct, frozen=True):
 
 
 async def voted_proposals(
-    connection: Connection, minimum_votes: int, threshold_bps: int, now: datetime
+    connection: Reads, minimum_votes: int, threshold_bps: int, now: datetime
 ) -> tuple[str, ...]:
     """Ids of proposals that pass if every like counts and only the dislikes of wallets that have traded.
 
@@ -122,7 +123,7 @@ async def voted_proposals(
     return tuple(row["id"] for row in rows)
 
 
-async def ended_disputes(connection: Connection, initiated_until: datetime, now: datetime) -> tuple[str, ...]:
+async def ended_disputes(connection: Reads, initiated_until: datetime, now: datetime) -> tuple[str, ...]:
     """Ids of disputed markets whose votes are over or that an admin decided upon.
 
     Over are those of disputes opened by `initiated_until`. Those that wait after a failure are left out.
@@ -132,7 +133,7 @@ async def ended_disputes(connection: Connection, initiated_until: datetime, now:
 
 
 async def undisputed(
-    connection: Connection, proposed_until: datetime, now: datetime, limit: int, trusted: Sequence[str]
+    connection: Reads, proposed_until: datetime, now: datetime, limit: int, trusted: Sequence[str]
 ) -> tuple[UndisputedMarket, ...]:
     """Markets resolved by then and not disputed, except those that wait after a failure.
 
@@ -142,13 +143,13 @@ async def undisputed(
     return tuple(UndisputedMarket(**dict(row)) for row in rows)
 
 
-async def strangers_resolutions(connection: Connection, trusted: Sequence[str]) -> tuple[str, ...]:
+async def strangers_resolutions(connection: Reads, trusted: Sequence[str]) -> tuple[str, ...]:
     """Ids of markets whose outcome neither their creator nor a `trusted` wallet proposed."""
     rows = await connection.fetch(_STRANGERS_RESOLUTIONS, list(trusted))
     return tuple(row["id"] for row in rows)
 
 
-async def petitions(connection: Connection, min_stake_lamports: int) -> tuple[PetitionedMarket, ...]:
+async def petitions(connection: Reads, min_stake_lamports: int) -> tuple[PetitionedMarket, ...]:
     """Resolved markets for which at least one holder asks for a dispute."""
     rows = await connection.fetch(_PETITIONS, min_stake_lamports)
     return tuple(PetitionedMarket(**dict(row)) for row in rows)

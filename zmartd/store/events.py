@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.postgres.reader import Reads
 
 _OF_MARKET = """
 select event_type, tx_signature, event_index, slot, in_block, block_time, actor, payload, commitment
@@ -54,7 +54,7 @@ class EventPlace(Struct, frozen=True, tag="events/1"):
 
 
 async def page(
-    connection: Connection, market_id: str, limit: int, *, offset: int = 0, after: EventPlace | None = None
+    connection: Reads, market_id: str, limit: int, *, offset: int = 0, after: EventPlace | None = None
 ) -> Page[Event, EventPlace]:
     """A market's changes of state and recorded counts, newest first. Anybody may read them."""
     place = () if after is None else (after.slot, after.in_block, after.signature, after.event_index)

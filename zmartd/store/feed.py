@@ -7,11 +7,11 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final, Literal
 
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.store.keyset import Page, cut
 from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 HappeningType = Literal["trade", "resolution", "creation"]
@@ -93,7 +93,7 @@ class FeedPlace(Struct, frozen=True):
 
 
 async def newest(
-    connection: Connection,
+    connection: Reads,
     caller: Caller,
     types: Collection[HappeningType],
     limit: int,

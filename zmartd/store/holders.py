@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.store.keyset import Page, cut
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 _WHOLE_WALLETS = """
@@ -58,7 +58,7 @@ class HoldersPlace(Struct, frozen=True):
 
 
 async def of_market(
-    connection: Connection,
+    connection: Reads,
     caller: Caller,
     market_id: str,
     *,

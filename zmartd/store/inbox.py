@@ -8,6 +8,8 @@ from datetime import datetime
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store.postgres.reader import Reads
+
 _ADD = """
 insert into webhook_inbox (body, transactions)
 select * from unnest($1::bytea[], $2::int[])
@@ -124,7 +126,7 @@ async def park(connection: Connection, delivery: int, error: str) -> None:
     await connection.execute(_PARK, delivery, error)
 
 
-async def parked(connection: Connection, limit: int) -> tuple[ParkedDelivery, ...]:
+async def parked(connection: Reads, limit: int) -> tuple[ParkedDelivery, ...]:
     """What was given up, oldest first."""
     return tuple(ParkedDelivery(**dict(row)) for row in await connection.fetch(_PARKED, limit))
 
@@ -139,7 +141,7 @@ async def replay_all(connection: Connection) -> tuple[int, ...]:
     return tuple(row["id"] for row in await connection.fetch(_REPLAY_ALL))
 
 
-async def depth(connection: Connection) -> Depth:
+async def depth(connection: Reads) -> Depth:
     """How the queue stands."""
     row = await connection.fetchrow(_DEPTH)
     assert row is not None, "an aggregate always has a row"

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.store.commitments import Commitment
+from zmartd.store.postgres.reader import Reads
 
 _EVENTS = """
 select event_type, event_index, slot, block_time, payload, commitment from (
@@ -47,7 +47,7 @@ class Told(Struct, frozen=True):
     events: tuple[ToldEvent, ...]
 
 
-async def transaction(connection: Connection, signature: str) -> Told | None:
+async def transaction(connection: Reads, signature: str) -> Told | None:
     """None where the index has no event of it, could not read all of them, or has them in several slots.
 
     Takes a service transaction.

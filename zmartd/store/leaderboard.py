@@ -9,6 +9,7 @@ from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 Period = Literal["24h", "7d", "30d", "all"]
@@ -137,7 +138,7 @@ class Entry(Struct, frozen=True):
     trades: int
 
 
-async def edition(connection: Connection, edition_id: int | None = None) -> Edition | None:
+async def edition(connection: Reads, edition_id: int | None = None) -> Edition | None:
     """The edition with this id while it is kept, otherwise the newest; None before the first."""
     row = None if edition_id is None else await connection.fetchrow(_FIND, edition_id)
     if row is None:
@@ -146,7 +147,7 @@ async def edition(connection: Connection, edition_id: int | None = None) -> Edit
 
 
 async def page(
-    connection: Connection, caller: Caller, board: Board, limit: int, after: BoardPlace | None = None
+    connection: Reads, caller: Caller, board: Board, limit: int, after: BoardPlace | None = None
 ) -> Page[Entry, BoardPlace]:
     """Some of a list of at most 1,000, from its beginning or after the rank of `after`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.market.ids import is_market_id
@@ -12,6 +11,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import markets
 from zmartd.store.markets import Market
 from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.postgres.reader import Reads
 
 Sort = Literal["newest", "volume", "ending_soon", "trending", "relevance"]
 Direction = Literal["asc", "desc"]
@@ -94,7 +94,7 @@ class MarketPage(Struct, frozen=True):
 
 
 async def page(
-    connection: Connection,
+    connection: Reads,
     where: MarketFilter,
     order: Order,
     limit: int,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """
 select id, on_chain_address, question, description, category, tags, end_date, metadata_verified,
@@ -100,13 +101,13 @@ class Market(Struct, frozen=True):
     """When the backend settles its dispute as the votes say, unless an admin decides otherwise before."""
 
 
-async def find(connection: Connection, reference: str) -> Market | None:
+async def find(connection: Reads, reference: str) -> Market | None:
     """The market with this id or on-chain address."""
     row = await connection.fetchrow(_FIND, reference)
     return None if row is None else from_row(row)
 
 
-async def get(connection: Connection, reference: str) -> Market:
+async def get(connection: Reads, reference: str) -> Market:
     """The market with this id or on-chain address. Raises MarketNotFound."""
     market = await find(connection, reference)
     if market is None:

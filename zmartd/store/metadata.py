@@ -8,6 +8,7 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.store.postgres.reader import Reads
 
 _COLUMNS = """
 select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
@@ -106,7 +107,7 @@ async def register(connection: Connection, metadata: Metadata, max_pending: int 
     return Registration(_metadata(row), row["created_at"], bool(is_new))
 
 
-async def find(connection: Connection, reference: str) -> Registration | None:
+async def find(connection: Reads, reference: str) -> Registration | None:
     """What was first registered for a market id or address: for a market that is not on the chain yet."""
     row = await connection.fetchrow(_FIND, reference)
     return None if row is None else Registration(_metadata(row), row["created_at"], is_new=False)

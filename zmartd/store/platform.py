@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.postgres.reader import Reads
 
 _BY_STATE = """
 select state, count(*) as markets, sum(total_volume) as volume, sum(trades_count) as trades,
@@ -58,7 +58,7 @@ class Platform(Struct, frozen=True):
     fees: Fees
 
 
-async def totals(connection: Connection) -> Platform:
+async def totals(connection: Reads) -> Platform:
     """Takes a service transaction: it counts wallets."""
     states = {MarketState[row["state"]]: row for row in await connection.fetch(_BY_STATE)}
     lately = await connection.fetchrow(_LATELY)
@@ -81,7 +81,7 @@ async def totals(connection: Connection) -> Platform:
     )
 
 
-async def fees_of(connection: Connection, market_id: str) -> Fees | None:
+async def fees_of(connection: Reads, market_id: str) -> Fees | None:
     """What the trades of one market have been charged; None for one that is not indexed."""
     row = await connection.fetchrow(_FEES, market_id)
     return None if row is None else Fees(**dict(row))

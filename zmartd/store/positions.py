@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.tape import FeeRates, told_rates
 from zmartd.store.keyset import BigInt, Page, cut
 from zmartd.store.moments import micros_of
+from zmartd.store.postgres.reader import Reads
 
 _LOTS = """
 with lots as (
@@ -136,7 +137,7 @@ class Holdings(Struct, frozen=True):
         return PositionPlace(self.newest_trade, micros, position.market.id)
 
 
-async def of_wallet(connection: Connection, wallet: str, after: PositionPlace | None = None) -> Holdings:
+async def of_wallet(connection: Reads, wallet: str, after: PositionPlace | None = None) -> Holdings:
     """All positions of a wallet, in the order of the walk that got to `after`, or of a new one.
 
     Takes a transaction of that wallet's.
@@ -147,13 +148,13 @@ async def of_wallet(connection: Connection, wallet: str, after: PositionPlace | 
     return Holdings(tuple(_position(row) for row in rows), min(newest_trade, last_trade))
 
 
-async def find(connection: Connection, wallet: str, market_id: str) -> Position | None:
+async def find(connection: Reads, wallet: str, market_id: str) -> Position | None:
     """A wallet's position in one market. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_FIND, wallet, _ALL_TRADES, market_id)
     return None if row is None else _position(row)
 
 
-async def refundable(connection: Connection, market_ids: Sequence[str]) -> dict[str, int]:
+async def refundable(connection: Reads, market_ids: Sequence[str]) -> dict[str, int]:
     """For each market the lamports that all holders together paid in and did not take out.
 
     Takes a service transaction: it counts everybody's positions.

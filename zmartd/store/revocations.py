@@ -11,6 +11,8 @@ from typing import Final
 
 from asyncpg import Connection
 
+from zmartd.store.postgres.reader import Reads
+
 EVERYTHING: Final = 2**63 - 1
 """The `before` of a name by which nothing is good any more."""
 
@@ -39,6 +41,6 @@ async def revoke(connection: Connection, name: str, before: int, now: datetime, 
     return bool(revoked)
 
 
-async def find(connection: Connection, names: Collection[str]) -> dict[str, int]:
+async def find(connection: Reads, names: Collection[str]) -> dict[str, int]:
     """The `before` of each of `names` that has a revocation. Takes a service reader or transaction."""
     return {row["name"]: row["before"] for row in await connection.fetch(_FIND, list(names))}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.postgres.reader import Reads
 
 _STUCK = """
 with stuck as (
@@ -44,7 +44,7 @@ class StuckMarkets(Struct, frozen=True):
     oldest: tuple[str, ...]
 
 
-async def stuck(connection: Connection, deadlines: Deadlines, examples: int) -> tuple[StuckMarkets, ...]:
+async def stuck(connection: Reads, deadlines: Deadlines, examples: int) -> tuple[StuckMarkets, ...]:
     """The stuck markets of each state, with at most so many ids of each."""
     rows = await connection.fetch(
         _STUCK,

@@ -11,6 +11,7 @@ from msgspec import Struct
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
+from zmartd.store.postgres.reader import Reads
 
 _LOCK = "select zmartd.lock_votes($1, $2)"
 _CLOSE = """
@@ -137,12 +138,12 @@ async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally
     return tally
 
 
-async def voters(connection: Connection, market_id: str) -> list[Voter]:
+async def voters(connection: Reads, market_id: str) -> list[Voter]:
     """Everybody who voted on a proposal. Takes a service transaction."""
     return [Voter(**dict(row)) for row in await connection.fetch(_VOTERS, market_id)]
 
 
-async def holders_who_voted(connection: Connection, market_id: str) -> list[HolderWhoVoted]:
+async def holders_who_voted(connection: Reads, market_id: str) -> list[HolderWhoVoted]:
     """The votes on a dispute that count. Takes a service transaction."""
     rows = await connection.fetch(_HOLDERS_WHO_VOTED, market_id)
     return [HolderWhoVoted(**dict(row)) for row in rows]
@@ -166,13 +167,13 @@ async def count_dispute(connection: Connection, market_id: str) -> Tally | None:
     return await find(connection, VoteKind.DISPUTE, market_id)
 
 
-async def find(connection: Connection, kind: VoteKind, market_id: str) -> Tally | None:
+async def find(connection: Reads, kind: VoteKind, market_id: str) -> Tally | None:
     """The open tally of a market. Takes any transaction: tallies are public."""
     row = await connection.fetchrow(_FIND, market_id, kind)
     return None if row is None else _tally(row)
 
 
-async def open_tallies(connection: Connection, kind: VoteKind) -> tuple[Tally, ...]:
+async def open_tallies(connection: Reads, kind: VoteKind) -> tuple[Tally, ...]:
     """What was being recorded when a run ended, oldest first. Takes a service transaction."""
     return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind))
 

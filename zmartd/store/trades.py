@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 from msgspec import Meta, Struct
 
 from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 _COLUMNS_WITH_WHOLE_WALLETS = """
@@ -109,7 +110,7 @@ class TradeStatistics(Struct, frozen=True):
 
 
 async def page(
-    connection: Connection,
+    connection: Reads,
     caller: Caller,
     where: TradeFilter,
     limit: int,
@@ -143,7 +144,7 @@ async def page(
 
 
 async def price_history(
-    connection: Connection, market_id: str, limit: int, before: PricePlace | None = None
+    connection: Reads, market_id: str, limit: int, before: PricePlace | None = None
 ) -> Page[PricePoint, PricePlace]:
     """The prices after a market's trades, newest first.
 
@@ -158,7 +159,7 @@ async def price_history(
     return Page(points, PricePlace(rows[-1]["slot"], rows[-1]["in_block"], rows[-1]["id"]))
 
 
-async def statistics(connection: Connection, market_id: str) -> TradeStatistics:
+async def statistics(connection: Reads, market_id: str) -> TradeStatistics:
     """Takes a service transaction: it counts wallets, which not everybody may see."""
     row = await connection.fetchrow(_STATISTICS, market_id)
     assert row is not None, "an aggregate always has a row"

@@ -8,6 +8,8 @@ from datetime import datetime
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store.postgres.reader import Reads
+
 MOST = 1_000
 """Rows that are kept, those given up included. When more come, the given up go first, then the oldest: nobody
 can fill the table, and what was true in it is found by the walk through the history."""
@@ -64,7 +66,7 @@ async def add(connection: Connection, claims: Sequence[tuple[str, int, str]]) ->
     return int((await connection.execute(_TRIM, MOST)).split()[-1])
 
 
-async def waiting(connection: Connection, limit: int) -> list[str]:
+async def waiting(connection: Reads, limit: int) -> list[str]:
     """Signatures to ask for: those that were asked for least often first, then the oldest."""
     return [row["tx_signature"] for row in await connection.fetch(_OPEN, limit)]
 
@@ -80,6 +82,6 @@ async def miss(connection: Connection, signatures: Sequence[str], most_attempts:
     return sum(row["given_up"] for row in missed)
 
 
-async def listed(connection: Connection, limit: int) -> tuple[Unverified, ...]:
+async def listed(connection: Reads, limit: int) -> tuple[Unverified, ...]:
     """What waits and what was given up, the oldest first."""
     return tuple(Unverified(**dict(row)) for row in await connection.fetch(_ALL, limit))

@@ -7,6 +7,8 @@ from datetime import datetime
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.store.postgres.reader import Reads
+
 _SIGN_IN = """
 insert into users (wallet) values ($1)
 on conflict (wallet) do update set last_seen_at = now()
@@ -62,7 +64,7 @@ async def sign_in(connection: Connection, wallet: str) -> User:
     return User(**dict(row))
 
 
-async def find(connection: Connection, wallet: str) -> User | None:
+async def find(connection: Reads, wallet: str) -> User | None:
     """The wallet's profile. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_FIND, wallet)
     return None if row is None else User(**dict(row))

@@ -13,6 +13,7 @@ from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.postgres.reader import Reads
 
 _CAST = {
     VoteKind.PROPOSAL: """
@@ -120,13 +121,13 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
     return Vote(**dict(row))
 
 
-async def find(connection: Connection, kind: VoteKind, market_id: str, wallet: str) -> Vote | None:
+async def find(connection: Reads, kind: VoteKind, market_id: str, wallet: str) -> Vote | None:
     """A wallet's own vote. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_FIND[kind], market_id, wallet)
     return None if row is None else Vote(**dict(row))
 
 
-async def standing(connection: Connection, market_id: str) -> dict[VoteKind, Standing]:
+async def standing(connection: Reads, market_id: str) -> dict[VoteKind, Standing]:
     """How a market's votes stand. Takes a service transaction: who voted how is nobody else's business."""
     rows = await connection.fetch(_STANDING, market_id)
     return {
@@ -134,11 +135,11 @@ async def standing(connection: Connection, market_id: str) -> dict[VoteKind, Sta
     }
 
 
-async def has_traded(connection: Connection, wallet: str) -> bool:
+async def has_traded(connection: Reads, wallet: str) -> bool:
     """Whether a wallet has ever bought or sold shares. Takes a transaction of that wallet's."""
     return bool(await connection.fetchval(_HAS_TRADED, wallet))
 
 
-async def is_holder(connection: Connection, market_id: str, wallet: str) -> bool:
+async def is_holder(connection: Reads, market_id: str, wallet: str) -> bool:
     """Whether a wallet votes on a market's dispute. Takes a transaction of that wallet's."""
     return bool(await connection.fetchval(_IN_ELECTORATE, market_id, wallet))

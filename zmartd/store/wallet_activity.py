@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import asyncpg
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store.keyset import Page, cut
 from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.votes import Vote
 
 _COUNTS = """
@@ -92,14 +92,14 @@ class VotePlace(Struct, frozen=True, tag="votes/1"):
             raise ValueError("market_id has to be 64 hexadecimal digits")
 
 
-async def counts(connection: Connection, wallet: str) -> Counts:
+async def counts(connection: Reads, wallet: str) -> Counts:
     """What only the wallet itself may know. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_COUNTS, wallet)
     assert row is not None, "a select of counts always has a row"
     return Counts(**dict(row))
 
 
-async def public_counts(connection: Connection, wallet: str) -> Counts:
+async def public_counts(connection: Reads, wallet: str) -> Counts:
     """What everybody may know; votes only of questions that are decided. Takes a service transaction.
 
     A count that grows at the moment of a vote would tell what it was, beside the market's count of likes.
@@ -109,12 +109,12 @@ async def public_counts(connection: Connection, wallet: str) -> Counts:
     return Counts(**dict(row))
 
 
-async def volume_lamports(connection: Connection, wallet: str) -> int:
+async def volume_lamports(connection: Reads, wallet: str) -> int:
     """All purchases with fees and all sales before fees. Takes a transaction of that wallet's."""
     return int(await connection.fetchval(_VOLUME, wallet))
 
 
-async def record(connection: Connection, wallet: str) -> Record:
+async def record(connection: Reads, wallet: str) -> Record:
     """Takes a transaction of that wallet's."""
     return Record(
         await counts(connection, wallet),
@@ -124,7 +124,7 @@ async def record(connection: Connection, wallet: str) -> Record:
 
 
 async def votes(
-    connection: Connection, wallet: str, kinds: Sequence[VoteKind], limit: int, after: VotePlace | None = None
+    connection: Reads, wallet: str, kinds: Sequence[VoteKind], limit: int, after: VotePlace | None = None
 ) -> Page[OwnVote, VotePlace]:
     """A wallet's votes of these kinds, newest first. Takes a transaction of that wallet's."""
     begin = (None, None, None) if after is None else (moment_of(after.micros), after.market_id, after.kind)

@@ -10,6 +10,7 @@ from asyncpg import Connection, Record
 
 from zmartd.market.ids import base58_encode
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.postgres.reader import Reads
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -40,7 +41,7 @@ async def insert(connection: Connection, table: str, **columns: Any) -> Any:
     )
 
 
-async def first_row(connection: Connection, query: str, *arguments: Any) -> Record:
+async def first_row(connection: Reads, query: str, *arguments: Any) -> Record:
     """The first row of a query that has one."""
     row = await connection.fetchrow(query, *arguments)
     assert row is not None, query

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.http.errors.requests import MarketPending
@@ -15,9 +14,10 @@ from zmartd.http.markets.body import MarketBody, MarketToday, market_body, marke
 from zmartd.http.response_cache.policies import OneMarket
 from zmartd.store import discovery, markets, metadata
 from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.postgres.reader import Reads
 
 
-async def find_market(connection: Connection, reference: str) -> MarketBody:
+async def find_market(connection: Reads, reference: str) -> MarketBody:
     """The market with this id or address, on the chain or registered for it. Raises MarketNotFound."""
     market = await markets.find(connection, reference)
     if market is not None:
@@ -28,7 +28,7 @@ async def find_market(connection: Connection, reference: str) -> MarketBody:
     raise MarketNotFound(market=reference)
 
 
-async def chain_market(connection: Connection, reference: str) -> Market:
+async def chain_market(connection: Reads, reference: str) -> Market:
     """The market with this id or address on the chain. Raises MarketNotFound, or MarketPending."""
     market = await markets.find(connection, reference)
     if market is not None:

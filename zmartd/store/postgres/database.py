@@ -1,4 +1,4 @@
-"""Transactions in Postgres, each under the role of whoever it is for."""
+"""Transactions and single reads in Postgres, each in the role of the caller that it is for."""
 
 from __future__ import annotations
 
@@ -15,43 +15,47 @@ from asyncpg.pool import PoolConnectionProxy
 from zmartd import config
 from zmartd.store.postgres.connection import connect
 from zmartd.store.postgres.errors import (
-    OUT_OF_ORDER,
+    SERVER_ERRORS,
     DatabaseNotReady,
     DatabaseTimeout,
-    place,
+    location,
     unavailable,
 )
 from zmartd.store.postgres.pool import Connections
-from zmartd.store.postgres.reader import ACT_AS_SERVICE, Reading, Statements, act_as
+from zmartd.store.postgres.reader import ACT_AS_SERVICE, PreparedStatements, Reader, Reads, act_as
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
 _IDLE_SECONDS = 60.0
-"""How long a transaction may wait for the daemon itself before Postgres ends it."""
+"""How long a transaction may be idle before Postgres ends it."""
 _NETWORK_SECONDS = 5.0
-"""How much longer than the server the client waits for a statement, in case the server is gone."""
+"""How much longer than the server's statement timeout the client waits, in case the server is gone."""
 
 
 class Database:
-    """A pool of connections. Each `async with` below is one transaction: committed at its end, rolled back
-    when the block raises.
+    """A pool of connections, and what is done with them.
 
-    The role and the claims are local to that transaction, so the next user of the connection starts without
-    them. A block must do nothing but talk to the database, and open no transaction of its own (SAVEPOINT is
-    fine). It raises DatabaseUnavailable, DatabaseTimeout or DatabaseNotReady, and the asyncpg error of a
+    `service` and `caller` open a transaction: it is committed at the end of the block, and rolled back when
+    the block raises. `service_reader` and `reader` run single reads, each a transaction of its own that takes
+    one round trip instead of three: use them for a block of one statement, or of reads that need no common
+    snapshot.
+
+    Role and claims are local to the transaction, so the next user of the connection starts without them. A
+    block must do nothing but talk to the database, and must open no transaction of its own (SAVEPOINT is
+    fine). It raises DatabaseUnavailable, DatabaseTimeout or DatabaseNotReady, and asyncpg's error for a
     statement that Postgres refused.
     """
 
     def __init__(self, connections: Connections, dsn: str) -> None:
         self._connections = connections
-        self._statements: dict[Connection, Statements] = {}
+        self._statements: dict[Connection, PreparedStatements] = {}
         self._dsn = dsn
 
     @classmethod
     async def connect(cls, settings: config.Database) -> Self:
-        """Open the pool and make sure that it can be used.
+        """Open the pool and check that it can be used.
 
-        Raises DatabaseUnavailable or DatabaseNotReady, both saying which database and what to do.
+        Raises DatabaseUnavailable or DatabaseNotReady, which name the database and say what to do.
         """
         dsn = settings.url.reveal()
         timeout_ms = str(int(settings.statement_timeout_seconds * 1000))
@@ -80,46 +84,43 @@ class Database:
         await self._connections.close()
 
     def service(self) -> AbstractAsyncContextManager[Connection]:
-        """A transaction of the daemon's own, which every row is open to."""
+        """A transaction of the daemon itself: row level security hides nothing from it."""
         return self._transaction(SERVICE, BEGIN_AS_SERVICE)
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
-        """A transaction on a caller's behalf: row level security decides what it sees and writes."""
+        """A transaction of a caller: row level security decides what it reads and writes."""
         return self._transaction(caller.role, begin_as(caller))
 
-    def reader(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
-        """What a caller may see, read statement by statement: each is a transaction of its own and takes one
-        round trip instead of three. Only fetch, fetchrow and fetchval; for what belongs together and for what
-        writes there is `caller`.
-        """
-        return self._reading(caller.role, act_as(caller))
+    def service_reader(self) -> AbstractAsyncContextManager[Reads]:
+        """Single reads of the daemon itself, with the rights that `service` has."""
+        return self._reads(SERVICE, ACT_AS_SERVICE)
 
-    def service_reader(self) -> AbstractAsyncContextManager[Connection]:
-        """`reader` for the daemon itself: what it is to `caller`, this is to `service`."""
-        return self._reading(SERVICE, ACT_AS_SERVICE)
+    def reader(self, caller: Caller) -> AbstractAsyncContextManager[Reads]:
+        """Single reads of a caller, with the rights that `caller` has."""
+        return self._reads(caller.role, act_as(caller))
 
     @asynccontextmanager
-    async def _reading(self, role: str, act: bytes) -> AsyncIterator[Connection]:
-        async with self._connection(role) as connection:
+    async def _reads(self, role: str, act: bytes) -> AsyncIterator[Reads]:
+        async with self._acquired(role) as connection:
             statements = self._statements.get(connection)
             if statements is None:
-                statements = self._statements[connection] = Statements(connection)
+                statements = self._statements[connection] = PreparedStatements(connection)
                 connection.add_termination_listener(self._forget)
-            yield cast(Connection, Reading(connection, act, statements))
+            yield Reader(connection, act, statements)
 
     def _forget(self, lost: Connection | PoolConnectionProxy) -> None:
         self._statements.pop(cast(Connection, lost), None)
 
     @asynccontextmanager
     async def _transaction(self, role: str, begin: str) -> AsyncIterator[Connection]:
-        async with self._connection(role) as connection:
+        async with self._acquired(role) as connection:
             await self._begin(connection, begin)
             yield connection
             await connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def _connection(self, role: str) -> AsyncIterator[Connection]:
-        """A connection, which nothing that raises leaves in the middle of a transaction."""
+    async def _acquired(self, role: str) -> AsyncIterator[Connection]:
+        """A connection of the pool. An exception rolls back the transaction that is open on it."""
         try:
             connection = await self._connections.take(role)
             try:
@@ -132,7 +133,7 @@ class Database:
                 raise
             finally:
                 self._connections.give_back(connection, role)
-        except OUT_OF_ORDER as error:
+        except SERVER_ERRORS as error:
             raise unavailable(self._dsn, error) from error
         except (asyncpg.QueryCanceledError, TimeoutError) as error:
             raise DatabaseTimeout from error
@@ -144,11 +145,11 @@ class Database:
             await connection.execute(begin)
         except (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError) as error:
             raise DatabaseNotReady(
-                f"Postgres at {place(self._dsn)} has no zmartd schema yet: run `zmartd migrate`"
+                f"Postgres at {location(self._dsn)} has no zmartd schema yet: run `zmartd migrate`"
             ) from error
         except asyncpg.InsufficientPrivilegeError as error:
             raise DatabaseNotReady(
-                f"the user of database.url may not act as zmartd's roles in {place(self._dsn)}: as an "
+                f"the user of database.url may not act as zmartd's roles in {location(self._dsn)}: as an "
                 "administrator run GRANT anon, authenticated, service_role TO <that user>"
             ) from error
 
@@ -161,7 +162,7 @@ async def _connect(dsn: str, *, command_timeout: float, server_settings: dict[st
         server_settings=server_settings,
     )
     await connection.set_type_codec(
-        "numeric", schema="pg_catalog", encoder=str, decoder=exact_number, format="text"
+        "numeric", schema="pg_catalog", encoder=str, decoder=_decoded_numeric, format="text"
     )
     return connection
 
@@ -170,10 +171,10 @@ async def _roll_back(connection: Connection) -> None:
     try:
         await connection.execute("ROLLBACK")
     except BaseException:
-        connection.terminate()  # nobody knows what it is in the middle of
+        connection.terminate()  # its state is unknown
         raise
 
 
-def exact_number(text: str) -> int | Decimal:
+def _decoded_numeric(text: str) -> int | Decimal:
     """A NUMERIC without decimals (lamports, shares) as int, one with decimals (prices) as Decimal."""
     return Decimal(text) if "." in text else int(text)

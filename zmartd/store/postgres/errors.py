@@ -1,4 +1,4 @@
-"""What can be wrong with the database, told to whoever can put it right."""
+"""The errors of a database that cannot be used; each says which database and what its operator can do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DatabaseNotReady(ZmartdError):
     code = "database_not_ready"
 
 
-OUT_OF_ORDER = (
+SERVER_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -37,13 +37,13 @@ OUT_OF_ORDER = (
 )
 """What asyncpg raises when the server, not the statement, is the problem.
 
-It is away, going or coming; it has no connection, memory or disk left; its disk fails; or it only reads, as a
-standby does, and as hosts make a server do before its disk is full.
+It is down, shutting down or starting; it has no connections, memory or disk space left; its disk fails; or it
+is read-only, as a standby is, and as hosts make a server whose disk is nearly full.
 """
 
 
-def place(dsn: str) -> str:
-    """Where a connection URL leads, as host:port/database: never its user or password."""
+def location(dsn: str) -> str:
+    """Where a connection URL leads, as host:port/database, without user and password."""
     try:
         url = endpoint.read(dsn, endpoint.POSTGRES)
     except endpoint.UnreadableUrl:
@@ -53,23 +53,23 @@ def place(dsn: str) -> str:
 
 
 def unavailable(dsn: str, error: BaseException) -> DatabaseUnavailable:
-    """The error to raise when Postgres at `dsn` does not answer; says which one, and what to do."""
+    """The error to raise when Postgres at `dsn` does not answer."""
     return DatabaseUnavailable(
-        f"Postgres at {place(dsn)} cannot be used ({endpoint.reason(error)}): "
+        f"Postgres at {location(dsn)} cannot be used ({endpoint.reason(error)}): "
         "check that it is running and that database.url is right",
-        database=place(dsn),
+        database=location(dsn),
     )
 
 
-def refusal(dsn: str, error: BaseException) -> ZmartdError:
-    """The error to raise when a connection to `dsn` could not be opened for this reason.
+def connection_error(dsn: str, error: BaseException) -> ZmartdError:
+    """The error to raise when `error` kept a connection to `dsn` from being opened.
 
-    It quotes neither the URL nor what Postgres or asyncpg said of it: a password may be what broke the URL,
-    or stand where the user's name belongs.
+    It quotes neither the URL nor what Postgres or asyncpg said about it: the password may be what broke the
+    URL, or may stand where the user's name belongs.
     """
-    if isinstance(error, (OSError, *OUT_OF_ORDER)):
+    if isinstance(error, (OSError, *SERVER_ERRORS)):
         return unavailable(dsn, error)
-    where = place(dsn)
+    where = location(dsn)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         what = f"there is no such database as {where}: check the database name in database.url"
     elif isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):

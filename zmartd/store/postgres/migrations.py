@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.store.postgres.connection import connect
-from zmartd.store.postgres.errors import place
+from zmartd.store.postgres.errors import location
 
 SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql"
 """Where the migrations are: package data, in a checkout through a link to the top `sql/`."""
@@ -84,10 +84,10 @@ async def migrate(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration,
             async with connection.transaction():
                 await connection.execute(_LOCK)
                 await connection.execute(_LEDGER)
-                missing = _missing(wanted, await _ledger(connection), place(dsn))
+                missing = _missing(wanted, await _ledger(connection), location(dsn))
                 if not missing:
                     return tuple(applied)
-                await _apply(connection, missing[0], place(dsn))
+                await _apply(connection, missing[0], location(dsn))
             applied.append(missing[0])
 
 
@@ -96,7 +96,7 @@ async def pending(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration,
     wanted = migrations(directory)
     async with _connected(dsn) as connection:
         known = await connection.fetchval("SELECT to_regclass('zmartd.schema_migrations') IS NOT NULL")
-        return _missing(wanted, await _ledger(connection) if known else {}, place(dsn))
+        return _missing(wanted, await _ledger(connection) if known else {}, location(dsn))
 
 
 async def _ledger(connection: Connection) -> dict[int, tuple[str, str]]:

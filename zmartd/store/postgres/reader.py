@@ -1,10 +1,10 @@
-"""Single reads on somebody's behalf, each in one round trip.
+"""Single reads in a role, each in one round trip.
 
 A transaction of `Database.caller` takes three: BEGIN with the caller's role and claims, the statement, and
-COMMIT. Here role and claims are sent right ahead of the statement, without a Sync of their own, so that
-Postgres takes both for one implicit transaction: where acting for the caller fails the statement is not run,
-and when the statement ends, so do the role and the claims. (Postgres, Frontend/Backend Protocol: Pipelining.)
-asyncpg has no words for this, but lets answers pass that it does not wait for: `_send_act` relies on that.
+COMMIT. A `Reader` sends role and claims directly before the statement, without a Sync between them, so that
+Postgres runs both in one implicit transaction: if the role cannot be taken the statement does not run, and
+role and claims end with it. (Postgres documentation, Frontend/Backend Protocol: Pipelining.) asyncpg has no
+call for this, but ignores answers that it does not wait for; `Reader._send_act` relies on that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from struct import pack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import asyncpg
 from asyncpg import Connection, Record
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# No row of it may be among the statement's own, and HAVING is asked after the aggregates are worked out.
+# It must return no row, and Postgres evaluates HAVING after the aggregates, whose arguments set both.
 _ACT = """
 select having count(set_config('role', $1, true)) + count(set_config('request.jwt.claims', $2, true)) < 0
 """
@@ -33,9 +33,19 @@ _ACT_NAME = "zmartd_act"
 _AS_TEXT = pack("!h", 0)
 
 
+class Reads(Protocol):
+    """What a function of the store needs that only reads: a `Reader`, or an asyncpg Connection."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Record]: ...
+
+    async def fetchrow(self, query: str, *args: Any) -> Record | None: ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any: ...
+
+
 @lru_cache(maxsize=4_096)
 def act_as(caller: Caller) -> bytes:
-    """The messages Bind and Execute that take the caller's role and claims until the next Sync."""
+    """The messages Bind and Execute that set the caller's role and claims until the next Sync."""
     return _act_as(caller.role, caller.claims)
 
 
@@ -46,55 +56,51 @@ def _act_as(*settings: str) -> bytes:
     return _message(b"B", bind) + _message(b"E", b"\0" + pack("!i", 0))
 
 
-class Reading:
-    """What may be read over one connection on behalf of whoever `act` names; each statement sees the newest
-    commit for itself.
-
-    It has the names of a Connection's methods, for the store's functions that ask one thing.
-    """
+class Reader:
+    """Reads over one connection in the role that `act` sets. Each statement sees the newest commits."""
 
     __slots__ = ("_act", "_connection", "_statements")
 
-    def __init__(self, connection: Connection, act: bytes, statements: Statements) -> None:
+    def __init__(self, connection: Connection, act: bytes, statements: PreparedStatements) -> None:
         self._connection = connection
         self._act = act
         self._statements = statements
 
-    async def fetch(self, query: str, *arguments: Any) -> list[Record]:
-        return await self._run(PreparedStatement.fetch, query, arguments)
+    async def fetch(self, query: str, *args: Any) -> list[Record]:
+        return await self._run(PreparedStatement.fetch, query, args)
 
-    async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
-        return await self._run(PreparedStatement.fetchrow, query, arguments)
+    async def fetchrow(self, query: str, *args: Any) -> Record | None:
+        return await self._run(PreparedStatement.fetchrow, query, args)
 
-    async def fetchval(self, query: str, *arguments: Any) -> Any:
-        return await self._run(PreparedStatement.fetchval, query, arguments)
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        return await self._run(PreparedStatement.fetchval, query, args)
 
     async def _run(
-        self, ask: Callable[..., Awaitable[Result]], query: str, arguments: tuple[Any, ...]
+        self, fetch: Callable[..., Awaitable[Result]], query: str, args: tuple[Any, ...]
     ) -> Result:
         statement = self._statements.get(query) or await self._prepare(query)
         try:
             self._send_act()
-            return await ask(statement, *arguments)
+            return await fetch(statement, *args)
         except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
-            # A migration changed what the statement gives; it was not run.
-            self._statements.forget()
+            # A migration changed the statement's columns; it has not run.
+            self._statements.clear()
             statement = await self._prepare(query)
             self._send_act()
-            return await ask(statement, *arguments)
+            return await fetch(statement, *args)
 
     async def _prepare(self, query: str) -> Statement:
         await self._statements.prepare_act()
-        self._send_act()  # the login itself may not even know the names in the statement
+        self._send_act()  # the login itself may lack the rights to parse the statement
         return await self._statements.prepare(query)
 
     def _send_act(self) -> None:
-        """What asyncpg sends next, before anything else can run, brings the Sync."""
+        """The Sync follows with what asyncpg sends next; no other task can send in between."""
         self._connection._transport.write(self._act)  # type: ignore[attr-defined]  # not public
 
 
-class Statements:
-    """What one connection has prepared for reading."""
+class PreparedStatements:
+    """The statements that a connection has prepared for its readers."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -109,11 +115,11 @@ class Statements:
         return statement
 
     async def prepare_act(self) -> None:
-        """The statement that `act_as` names has to be there before its messages are sent."""
+        """Prepare the statement that the messages of `act_as` name."""
         if self._act is None:
             self._act = await self._connection.prepare(_ACT, name=_ACT_NAME)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._prepared.clear()
 
 
@@ -122,4 +128,4 @@ def _message(kind: bytes, content: bytes) -> bytes:
 
 
 ACT_AS_SERVICE = _act_as(SERVICE, "")
-"""The same for the daemon itself, which has no claims."""
+"""The same messages for the daemon itself, which has no claims."""

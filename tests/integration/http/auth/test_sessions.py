@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from asyncpg import Connection
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -28,6 +27,7 @@ from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.errors.auth import BadToken
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.reader import Reads
 
 ALICE, BOB = SigningWallet(1), SigningWallet(2)
 
@@ -105,7 +105,7 @@ class CountingDatabase(Database):
 
     reads = 0
 
-    def service_reader(self) -> AbstractAsyncContextManager[Connection]:
+    def service_reader(self) -> AbstractAsyncContextManager[Reads]:
         self.reads += 1
         return super().service_reader()
 

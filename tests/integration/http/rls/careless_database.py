@@ -10,6 +10,7 @@ from typing import Any
 from asyncpg import Connection
 
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import Caller
 
 _WHERE = re.compile(r"\bwhere\b", re.IGNORECASE)
@@ -54,7 +55,7 @@ class CarelessDatabase(Database):
     def service(self) -> AbstractAsyncContextManager[Connection]:
         return self._real.service()
 
-    def service_reader(self) -> AbstractAsyncContextManager[Connection]:
+    def service_reader(self) -> AbstractAsyncContextManager[Reads]:
         return self._real.service_reader()
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Any]:
@@ -64,7 +65,7 @@ class CarelessDatabase(Database):
         return self._careless(self._real.reader(caller))
 
     @asynccontextmanager
-    async def _careless(self, transaction: AbstractAsyncContextManager[Connection]) -> AsyncIterator[Any]:
+    async def _careless(self, transaction: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
         async with transaction as connection:
             yield CarelessConnection(connection, self._forget_where)
 

@@ -14,7 +14,7 @@ from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
-from zmartd.store.postgres.reader import Reading, Statements, act_as
+from zmartd.store.postgres.reader import PreparedStatements, Reader, act_as
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
 ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
@@ -200,11 +200,11 @@ async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_ca
     database_url: str, outsider: str, holders: None
 ) -> None:
     connection = await asyncpg.connect(database_url.replace("zmartd@", f"{outsider}@", 1))
-    reading = Reading(connection, act_as(ALICE), Statements(connection))
+    reader = Reader(connection, act_as(ALICE), PreparedStatements(connection))
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
-        await reading.fetchval("select count(*) from markets")
+        await reader.fetchval("select count(*) from markets")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
-        await reading.fetchval("select pg_advisory_lock(4711)")
+        await reader.fetchval("select pg_advisory_lock(4711)")
     assert await connection.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0
     await connection.close()
 

@@ -3,7 +3,13 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable, place, refusal, unavailable
+from zmartd.store.postgres.errors import (
+    DatabaseNotReady,
+    DatabaseUnavailable,
+    connection_error,
+    location,
+    unavailable,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +25,7 @@ from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable, 
     ],
 )
 def test_a_database_is_named_by_its_place_and_never_by_its_password(url: str, named: str) -> None:
-    assert place(url) == named
+    assert location(url) == named
     error = unavailable(url, ConnectionRefusedError("hunter2"))
     assert named in error.message
     assert "connection refused" in error.message
@@ -41,7 +47,7 @@ def test_a_database_is_named_by_its_place_and_never_by_its_password(url: str, na
 def test_why_a_connection_was_not_opened_is_said_without_the_library_s_words(
     error: Exception, kind: type[Exception], said: str
 ) -> None:
-    refused = refusal("postgresql://zmartd@db/zmart", error)
+    refused = connection_error("postgresql://zmartd@db/zmart", error)
     assert type(refused) is kind
     assert said in refused.message
     assert "hunter2" not in refused.message
