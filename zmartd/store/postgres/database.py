@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from functools import partial
-from typing import Self, cast
+from typing import Self
 
 import asyncpg
 from asyncpg import Connection
-from asyncpg.pool import PoolConnectionProxy
 
 from zmartd import config
 from zmartd.store.postgres.connection import connect
@@ -21,8 +21,8 @@ from zmartd.store.postgres.errors import (
     location,
     unavailable,
 )
-from zmartd.store.postgres.pool import Connections
-from zmartd.store.postgres.reader import ACT_AS_SERVICE, PreparedStatements, Reader, Reads, act_as
+from zmartd.store.postgres.pool import ConnectionPool, PooledConnection
+from zmartd.store.postgres.reader import ACT_AS_SERVICE, Reader, Reads, act_as
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
@@ -46,9 +46,8 @@ class Database:
     statement that Postgres refused.
     """
 
-    def __init__(self, connections: Connections, dsn: str) -> None:
-        self._connections = connections
-        self._statements: dict[Connection, PreparedStatements] = {}
+    def __init__(self, pool: ConnectionPool, dsn: str) -> None:
+        self._pool = pool
         self._dsn = dsn
 
     @classmethod
@@ -70,18 +69,18 @@ class Database:
                 "timezone": "UTC",
             },
         )
-        connections = Connections(open_connection, settings.pool_size, _ACQUIRE_SECONDS)
-        database = cls(connections, dsn)
+        pool = ConnectionPool(open_connection, settings.pool_size, _ACQUIRE_SECONDS, time.monotonic)
+        database = cls(pool, dsn)
         try:
             async with database.service():
                 return database
         except BaseException:
-            connections.terminate()
+            pool.terminate()
             raise
 
     async def close(self) -> None:
         """Close all connections, waiting for transactions that are running."""
-        await self._connections.close()
+        await self._pool.close()
 
     def service(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the daemon itself: row level security hides nothing from it."""
@@ -101,38 +100,31 @@ class Database:
 
     @asynccontextmanager
     async def _reads(self, role: str, act: bytes) -> AsyncIterator[Reads]:
-        async with self._acquired(role) as connection:
-            statements = self._statements.get(connection)
-            if statements is None:
-                statements = self._statements[connection] = PreparedStatements(connection)
-                connection.add_termination_listener(self._forget)
-            yield Reader(connection, act, statements)
-
-    def _forget(self, lost: Connection | PoolConnectionProxy) -> None:
-        self._statements.pop(cast(Connection, lost), None)
+        async with self._acquired(role) as pooled:
+            yield Reader(pooled.connection, act, pooled.statements)
 
     @asynccontextmanager
     async def _transaction(self, role: str, begin: str) -> AsyncIterator[Connection]:
-        async with self._acquired(role) as connection:
-            await self._begin(connection, begin)
-            yield connection
-            await connection.execute("COMMIT")
+        async with self._acquired(role) as pooled:
+            await self._begin(pooled.connection, begin)
+            yield pooled.connection
+            await pooled.connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def _acquired(self, role: str) -> AsyncIterator[Connection]:
+    async def _acquired(self, role: str) -> AsyncIterator[PooledConnection]:
         """A connection of the pool. An exception rolls back the transaction that is open on it."""
         try:
-            connection = await self._connections.take(role)
+            pooled = await self._pool.acquire(role)
             try:
-                yield connection
+                yield pooled
             except BaseException as error:
-                if not connection.is_closed():
-                    await _roll_back(connection)
+                if not pooled.connection.is_closed():
+                    await _roll_back(pooled.connection)
                 elif isinstance(error, asyncpg.InterfaceError):
                     raise unavailable(self._dsn, error) from error
                 raise
             finally:
-                self._connections.give_back(connection, role)
+                self._pool.release(pooled)
         except SERVER_ERRORS as error:
             raise unavailable(self._dsn, error) from error
         except (asyncpg.QueryCanceledError, TimeoutError) as error:

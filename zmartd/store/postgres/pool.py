@@ -1,129 +1,196 @@
-"""Open connections to one database, lent for a transaction at a time."""
+"""A pool of connections to one Postgres database, each lent for one transaction at a time.
+
+asyncpg's own pool does not serve here: it invalidates the prepared statements that `Reader` needs whenever a
+connection comes back, one pool for each role would divide `database.pool_size` in fixed parts, and it costs
+more processor time (`python -m bench.http`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
 
 import asyncpg
 from asyncpg import Connection
+from msgspec import Struct
+
+from zmartd.store.postgres.reader import PreparedStatements
+
+MAX_AGE_SECONDS: Final = 3_600.0
+"""A connection older than this is replaced. Its server process caches plans and catalog entries and never
+frees them, and it stays with one server after a failover or a change of DNS.
+"""
+MAX_PASSED_OVER: Final = 50
+"""How many later tasks may get a connection before the one that has waited longest."""
+_CLOSE_SECONDS = 1.0
 
 
-class Connections:
-    """At most `size` connections, opened when they are needed and kept for the next transaction.
+class PooledConnection:
+    """A connection, when it was opened, the role that used it last, and what it has prepared."""
 
-    Postgres plans a statement under row level security for one role, and anew when the role has changed. So a
-    connection is lent for the role that it was last used in, as long as there is one or room for one.
+    __slots__ = ("connection", "opened_at", "role", "statements")
+
+    def __init__(self, connection: Connection, opened_at: float, role: str) -> None:
+        self.connection = connection
+        self.opened_at = opened_at
+        self.role = role
+        self.statements = PreparedStatements(connection)
+
+
+class _Waiter(Struct, eq=False):
+    role: str
+    granted: asyncio.Future[PooledConnection | None]
+
+
+class ConnectionPool:
+    """At most `size` connections, opened on demand and kept for later transactions.
+
+    Postgres caches the plan of a statement under row level security for one role and plans it again for
+    another. So a connection goes to the role that used it last where possible: from those that are idle, and
+    to those who wait.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], size: int, patience_seconds: float
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        size: int,
+        acquire_seconds: float,
+        monotonic: Callable[[], float],
     ) -> None:
+        """`acquire_seconds` is how long `acquire` waits while all connections are in use."""
         self._connect = connect
         self._size = size
-        self._patience_seconds = patience_seconds
+        self._acquire_seconds = acquire_seconds
+        self._monotonic = monotonic
         self._open = 0
-        self._idle: dict[str, list[Connection]] = {}
-        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._idle: dict[str, list[PooledConnection]] = {}
+        self._waiting: deque[_Waiter] = deque()
+        self._passed_over = 0
         self._closing = False
 
-    async def take(self, role: str) -> Connection:
-        """A connection outside of any transaction; give it back.
+    async def acquire(self, role: str) -> PooledConnection:
+        """A connection outside of any transaction, to be used in `role` and then released.
 
-        Raises TimeoutError when all of them stay in use, and what connecting raises.
+        Raises TimeoutError when all of them stay in use, asyncpg.InterfaceError when the pool is closed, and
+        whatever `connect` raises.
         """
         if self._closing:
-            raise asyncpg.InterfaceError("the connections are closed")
-        connection = self._idle_in(role)
-        if connection is not None:
-            return connection
-        if self._open < self._size:
-            return await self._opened()
-        for other in self._idle:
-            connection = self._idle_in(other)
-            if connection is not None:
-                return connection
-        if self._open < self._size:  # what looked idle had been lost
-            return await self._opened()
-        return await self._next_free() or await self._opened()
+            raise asyncpg.InterfaceError("the pool is closed")
+        pooled = self._take_idle(role)
+        if pooled is None and self._open >= self._size:
+            pooled = self._take_any_idle()
+        if pooled is None and self._open < self._size:
+            self._open += 1
+            pooled = await self._connected(role)
+        if pooled is None:
+            pooled = await self._wait(role)
+        if self._monotonic() - pooled.opened_at > MAX_AGE_SECONDS:
+            pooled = await self._replace(pooled, role)
+        pooled.role = role
+        return pooled
 
-    def give_back(self, connection: Connection, role: str) -> None:
-        """Take a connection back after a transaction in `role`. One in the middle of something is closed."""
+    def release(self, pooled: PooledConnection) -> None:
+        """Take a connection back. One that is inside a transaction is closed."""
+        connection = pooled.connection
         if not connection.is_closed() and connection.is_in_transaction():
             connection.terminate()
         if connection.is_closed():
-            self._open -= 1
-            self._hand_on(None)
-        elif not self._hand_on(connection):
-            self._idle.setdefault(role, []).append(connection)
+            self._give_up_place()
+        elif not self._grant(pooled):
+            self._idle.setdefault(pooled.role, []).append(pooled)
 
     async def close(self) -> None:
-        """Close them all, those in use when they come back."""
+        """Close all connections, those in use when they are released."""
         self._closing = True
-        while self._open:
-            connection = self._any_idle()
-            if connection is None and self._open:
-                connection = await self._promised()
-            if connection is not None:
-                self._open -= 1
-                await connection.close()
+        while (pooled := self._take_any_idle()) is not None or self._open:
+            if pooled is None:
+                pooled = await self._next_released("")
+            self._open -= 1
+            if pooled is not None:
+                await pooled.connection.close()
 
     def terminate(self) -> None:
-        """Drop the idle ones without a word."""
+        """Close the idle connections at once, without telling the server."""
         self._closing = True
-        while (connection := self._any_idle()) is not None:
+        while (pooled := self._take_any_idle()) is not None:
             self._open -= 1
-            connection.terminate()
+            pooled.connection.terminate()
 
-    async def _opened(self) -> Connection:
-        self._open += 1
+    async def _connected(self, role: str) -> PooledConnection:
+        """A new connection in a place that is counted in `_open` already."""
         try:
-            return await self._connect()
+            return PooledConnection(await self._connect(), self._monotonic(), role)
         except BaseException:
-            self._open -= 1
-            self._hand_on(None)
+            self._give_up_place()
             raise
 
-    def _idle_in(self, role: str) -> Connection | None:
+    async def _replace(self, old: PooledConnection, role: str) -> PooledConnection:
+        try:
+            with suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await old.connection.close(timeout=_CLOSE_SECONDS)
+        except BaseException:
+            self.release(old)
+            raise
+        return await self._connected(role)
+
+    def _take_idle(self, role: str) -> PooledConnection | None:
         idle = self._idle.get(role)
         while idle:
-            connection = idle.pop()
-            if not connection.is_closed():
-                return connection
+            pooled = idle.pop()
+            if not pooled.connection.is_closed():
+                return pooled
             self._open -= 1
         return None
 
-    def _any_idle(self) -> Connection | None:
+    def _take_any_idle(self) -> PooledConnection | None:
         for role in self._idle:
-            connection = self._idle_in(role)
-            if connection is not None:
-                return connection
+            pooled = self._take_idle(role)
+            if pooled is not None:
+                return pooled
         return None
 
-    async def _next_free(self) -> Connection | None:
-        async with asyncio.timeout(self._patience_seconds):
-            return await self._promised()
+    async def _wait(self, role: str) -> PooledConnection:
+        async with asyncio.timeout(self._acquire_seconds):
+            pooled = await self._next_released(role)
+        return pooled or await self._connected(role)
 
-    async def _promised(self) -> Connection | None:
-        """The next connection that comes back, or None with the right to open one; in turn."""
-        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def _next_released(self, role: str) -> PooledConnection | None:
+        """The next connection that is released, or None: the place of one that was closed."""
+        waiter = _Waiter(role, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
         try:
-            return await turn
+            return await waiter.granted
         except BaseException:
-            if turn.done() and not turn.cancelled():
-                self._pass_on(turn.result())
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                pooled = waiter.granted.result()
+                self._give_up_place() if pooled is None else self.release(pooled)
             raise
 
-    def _pass_on(self, connection: Connection | None) -> None:
-        if not self._hand_on(connection) and connection is not None:
-            self._idle.setdefault("", []).append(connection)
+    def _give_up_place(self) -> None:
+        if not self._grant(None):
+            self._open -= 1
 
-    def _hand_on(self, connection: Connection | None) -> bool:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(connection)
-                return True
-        return False
+    def _grant(self, pooled: PooledConnection | None) -> bool:
+        """Give a connection, or with None the place of one, to a task that waits, if there is one."""
+        waiter = self._next_waiter(None if pooled is None else pooled.role)
+        if waiter is None:
+            return False
+        waiter.granted.set_result(pooled)
+        return True
+
+    def _next_waiter(self, role: str | None) -> _Waiter | None:
+        """The first that waits in this role, unless the first of all has been passed over often enough."""
+        waiting = self._waiting
+        while waiting and waiting[0].granted.done():
+            waiting.popleft()
+        if role is not None and self._passed_over < MAX_PASSED_OVER:
+            for number, waiter in enumerate(waiting):
+                if waiter.role == role and not waiter.granted.done():
+                    self._passed_over = self._passed_over + 1 if number else 0
+                    del waiting[number]
+                    return waiter
+        self._passed_over = 0
+        return waiting.popleft() if waiting else None

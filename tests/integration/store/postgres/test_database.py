@@ -49,9 +49,9 @@ async def test_each_transaction_runs_as_its_caller(one_connection: Database) -> 
 async def test_neither_role_nor_claims_stay_on_the_connection(one_connection: Database) -> None:
     await who(one_connection, ALICE)
 
-    connection = await one_connection._connections.take("none")
-    row = await first_row(connection, WHO)
-    one_connection._connections.give_back(connection, "none")
+    pooled = await one_connection._pool.acquire("none")
+    row = await first_row(pooled.connection, WHO)
+    one_connection._pool.release(pooled)
     assert row["wallet"] is None
     assert row["set"] == "none"
 

@@ -46,15 +46,15 @@ async def reader_is(database: Database, caller: Caller) -> tuple[str, str | None
 
 async def assert_nothing_is_left(database: Database) -> None:
     """Without acting for anybody the connection is the login's, without claims."""
-    connection = await database._connections.take("none")
+    pooled = await database._pool.acquire("none")
     row = await first_row(
-        connection,
+        pooled.connection,
         "select current_setting('role') as role, nullif(current_setting('request.jwt.claims', true), '')"
         " as claims, "
         "pg_current_xact_id_if_assigned() is null as outside",
     )
-    assert not connection.is_in_transaction()
-    database._connections.give_back(connection, "none")
+    assert not pooled.connection.is_in_transaction()
+    database._pool.release(pooled)
     assert tuple(row) == ("none", None, True)
 
 

@@ -31,7 +31,7 @@ from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.pool import Connections
+from zmartd.store.postgres.pool import ConnectionPool
 
 NOWHERE = "postgresql://127.0.0.1:9/nowhere"
 AUTH = Auth(jwt_secret=SharedSecret("unit-tests-sign-nothing-with-this-"))
@@ -100,7 +100,8 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
         ]
     )
     clock = SystemClock()
-    database = Database(Connections(partial(asyncpg.connect, NOWHERE), 1, 1.0), NOWHERE)  # nobody signs in
+    pool = ConnectionPool(partial(asyncpg.connect, NOWHERE), 1, 1.0, clock.monotonic)  # nobody signs in
+    database = Database(pool, NOWHERE)
     sessions = Sessions(Tokens(AUTH, "unit tests", clock, str), Revocations(database, clock), clock)
     browsers = cors.install(app, routes, ["https://app.example"])
     unmatched.install(app)
