@@ -22,7 +22,7 @@ from zmartd.store.postgres.errors import (
     unavailable,
 )
 from zmartd.store.postgres.pool import ConnectionPool, PooledConnection
-from zmartd.store.postgres.reader import ACT_AS_SERVICE, Reader, Reads, act_as
+from zmartd.store.postgres.reader import ACT_AS_SERVICE, PREPARE_ACTS, Reader, Reads, act_as
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
 
 _ACQUIRE_SECONDS = 5.0
@@ -156,6 +156,7 @@ async def _connect(dsn: str, *, command_timeout: float, server_settings: dict[st
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=str, decoder=_decoded_numeric, format="text"
     )
+    await connection.execute(PREPARE_ACTS)
     return connection
 
 

@@ -11,13 +11,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.store.postgres.reader import PreparedStatements
+if TYPE_CHECKING:
+    from zmartd.store.postgres.reader import Statement
 
 MAX_AGE_SECONDS: Final = 3_600.0
 """A connection older than this is replaced. Its server process caches plans and catalog entries and never
@@ -29,7 +30,7 @@ _CLOSE_SECONDS = 1.0
 
 
 class PooledConnection:
-    """A connection, when it was opened, the role that used it last, and what it has prepared."""
+    """A connection, when it was opened, the role that used it last, and what readers have prepared on it."""
 
     __slots__ = ("connection", "opened_at", "role", "statements")
 
@@ -37,7 +38,7 @@ class PooledConnection:
         self.connection = connection
         self.opened_at = opened_at
         self.role = role
-        self.statements = PreparedStatements(connection)
+        self.statements: dict[str, Statement] = {}
 
 
 class _Waiter(Struct, eq=False):

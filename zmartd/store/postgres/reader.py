@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# It must return no row, and Postgres evaluates HAVING after the aggregates, whose arguments set both.
-_ACT = """
-select having count(set_config('role', $1, true)) + count(set_config('request.jwt.claims', $2, true)) < 0
+_ACT_AS_CALLER, _ACT_AS_SERVICE = "zmartd_act_as_caller", "zmartd_act_as_service"
+# They must return no row, and Postgres evaluates HAVING after the aggregates, whose arguments set everything.
+PREPARE_ACTS = f"""
+prepare {_ACT_AS_CALLER} (text, text) as
+select having count(set_config('role', $1, true)) + count(set_config('request.jwt.claims', $2, true)) < 0;
+prepare {_ACT_AS_SERVICE} (text, text) as
+select having count(set_config('role', $1, true)) + count(set_config('plan_cache_mode', $2, true)) < 0
 """
-_ACT_NAME = "zmartd_act"
+"""To be executed once on every connection, before readers use it."""
 _AS_TEXT = pack("!h", 0)
 
 
@@ -46,13 +50,13 @@ class Reads(Protocol):
 @lru_cache(maxsize=4_096)
 def act_as(caller: Caller) -> bytes:
     """The messages Bind and Execute that set the caller's role and claims until the next Sync."""
-    return _act_as(caller.role, caller.claims)
+    return _act_as(_ACT_AS_CALLER, caller.role, caller.claims)
 
 
-def _act_as(*settings: str) -> bytes:
+def _act_as(name: str, *settings: str) -> bytes:
     arguments = [value.encode() for value in settings]
     values = b"".join(pack("!i", len(value)) + value for value in arguments)
-    bind = f"\0{_ACT_NAME}\0".encode() + _AS_TEXT + pack("!h", len(arguments)) + values + _AS_TEXT
+    bind = f"\0{name}\0".encode() + _AS_TEXT + pack("!h", len(arguments)) + values + _AS_TEXT
     return _message(b"B", bind) + _message(b"E", b"\0" + pack("!i", 0))
 
 
@@ -61,7 +65,8 @@ class Reader:
 
     __slots__ = ("_act", "_connection", "_statements")
 
-    def __init__(self, connection: Connection, act: bytes, statements: PreparedStatements) -> None:
+    def __init__(self, connection: Connection, act: bytes, statements: dict[str, Statement]) -> None:
+        """`statements` keeps what readers prepare on this connection."""
         self._connection = connection
         self._act = act
         self._statements = statements
@@ -90,42 +95,18 @@ class Reader:
             return await fetch(statement, *args)
 
     async def _prepare(self, query: str) -> Statement:
-        await self._statements.prepare_act()
         self._send_act()  # the login itself may lack the rights to parse the statement
-        return await self._statements.prepare(query)
+        statement = self._statements[query] = await self._connection.prepare(query)
+        return statement
 
     def _send_act(self) -> None:
         """The Sync follows with what asyncpg sends next; no other task can send in between."""
         self._connection._transport.write(self._act)  # type: ignore[attr-defined]  # not public
 
 
-class PreparedStatements:
-    """The statements that a connection has prepared for its readers."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._act: Statement | None = None
-        self._prepared: dict[str, Statement] = {}
-
-    def get(self, query: str) -> Statement | None:
-        return self._prepared.get(query)
-
-    async def prepare(self, query: str) -> Statement:
-        statement = self._prepared[query] = await self._connection.prepare(query)
-        return statement
-
-    async def prepare_act(self) -> None:
-        """Prepare the statement that the messages of `act_as` name."""
-        if self._act is None:
-            self._act = await self._connection.prepare(_ACT, name=_ACT_NAME)
-
-    def clear(self) -> None:
-        self._prepared.clear()
-
-
 def _message(kind: bytes, content: bytes) -> bytes:
     return kind + pack("!i", len(content) + 4) + content
 
 
-ACT_AS_SERVICE = _act_as(SERVICE, "")
-"""The same messages for the daemon itself, which has no claims."""
+ACT_AS_SERVICE = _act_as(_ACT_AS_SERVICE, SERVICE, "force_custom_plan")
+"""The same messages for the daemon itself, with plans as in BEGIN_AS_SERVICE."""

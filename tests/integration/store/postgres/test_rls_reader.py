@@ -14,7 +14,7 @@ from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
-from zmartd.store.postgres.reader import PreparedStatements, Reader, act_as
+from zmartd.store.postgres.reader import PREPARE_ACTS, Reader, act_as
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
 ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
@@ -72,6 +72,16 @@ async def test_rls_reading_is_done_as_the_daemon_itself(database: Database, hold
     assert held == sorted([wallet("alice"), wallet("bob")])
     await assert_nothing_is_left(database)
     assert await reader_is(database, ANYBODY) == ("anon", None)
+
+
+async def test_rls_reading_as_the_daemon_itself_keeps_no_plan_for_later(database: Database) -> None:
+    mode = "select current_setting('plan_cache_mode')"
+    async with database.service() as connection:
+        assert await connection.fetchval(mode) == "force_custom_plan"
+    async with database.service_reader() as connection:
+        assert await connection.fetchval(mode) == "force_custom_plan"
+    async with database.reader(ANYBODY) as connection:
+        assert await connection.fetchval(mode) == "auto"
 
 
 async def test_rls_reading_shows_each_wallet_its_own_rows(database: Database, holders: None) -> None:
@@ -200,7 +210,8 @@ async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_ca
     database_url: str, outsider: str, holders: None
 ) -> None:
     connection = await asyncpg.connect(database_url.replace("zmartd@", f"{outsider}@", 1))
-    reader = Reader(connection, act_as(ALICE), PreparedStatements(connection))
+    await connection.execute(PREPARE_ACTS)
+    reader = Reader(connection, act_as(ALICE), {})
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
         await reader.fetchval("select count(*) from markets")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
