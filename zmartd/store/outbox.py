@@ -112,12 +112,12 @@ class DatabaseOutbox:
             await connection.execute(_PURGE, self._keep_days)
 
     async def unsettled(self) -> Sequence[SignedTransaction]:
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             return [SignedTransaction(**dict(row)) for row in await connection.fetch(_UNSETTLED)]
 
     async def find(self, signature: str) -> Sent | None:
         """What is known of a transaction that went through here."""
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             row = await connection.fetchrow(_FIND, signature)
         if row is None:
             return None

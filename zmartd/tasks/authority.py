@@ -184,7 +184,7 @@ class Authority:
         Raises NotReconciled.
         """
         applied = await self._catch_up(market.address)
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             indexed = await markets.get(connection, market.id)
         state = market.account.state
         if indexed.state is not state:

@@ -84,7 +84,7 @@ class Disputes:
         return actions
 
     async def _verify(self, market_id: str) -> None:
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             holders = await tallies.holders_who_voted(connection, market_id)
         await require_on_chain(self._rpc, self._program, market_id, holders)
 

@@ -44,7 +44,7 @@ class MarketMonitor:
         """Raises NoAuthority, WrongAuthority, ProgramNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
         protocol = await authority.protocol()
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             markets = await due_markets.undisputed(
                 connection,
                 protocol.before(self._waits_seconds(protocol)),

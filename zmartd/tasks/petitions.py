@@ -28,7 +28,7 @@ class Petitions:
         self._authority = authority
 
     async def run(self, protocol: Protocol) -> list[Action]:
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             petitioned = await due_markets.petitions(connection, self._voting.min_stake_lamports)
         carried = {market.id: market for market in petitioned if self._carries(market, protocol)}
         found = await self._authority.markets(carried)

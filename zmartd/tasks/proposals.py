@@ -49,7 +49,7 @@ class Proposals:
         return await self._ballots.settle(market_ids, self._count, decide, protocol)
 
     async def _count(self, market_id: str) -> Tally | None:
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             voters = await tallies.voters(connection, market_id)
         traders = [voter.wallet for voter in voters if voter.has_traded]
         others = [voter.wallet for voter in voters if not voter.has_traded]

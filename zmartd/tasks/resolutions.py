@@ -44,7 +44,7 @@ class Resolutions:
         self._notices = notices
 
     async def run(self, protocol: Protocol) -> list[Action]:
-        async with self._database.service() as connection:
+        async with self._database.service_reader() as connection:
             market_ids = await due_markets.strangers_resolutions(connection, self._trusted)
             decided = await decisions.of_markets(connection, market_ids, MarketState.RESOLVING)
         found = await self._authority.markets(market_ids)

@@ -46,7 +46,7 @@ async def find_stuck(database: Database, settings: config.MarketMonitor, protoco
         disputed=protocol.before(period_seconds + GRACE_SECONDS),
         settling=protocol.before(GRACE_SECONDS),
     )
-    async with database.service() as connection:
+    async with database.service_reader() as connection:
         found = await stuck.stuck(connection, deadlines, EXAMPLES)
     counts = {each.state: each.markets for each in found}
     for state in _REASONS:
