@@ -14,8 +14,8 @@ from solders.pubkey import Pubkey
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
 from zmartd.log import get_logger
-from zmartd.store import bookmarks, checkpoints
-from zmartd.store.bookmarks import Bookmark
+from zmartd.store import checkpoints
+from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.postgres.database import Database
 
 log = get_logger(__name__)
@@ -46,7 +46,7 @@ class History:
         program = str(self._program_id)
         async with self._database.service() as connection:
             start = await checkpoints.find(connection, program)
-            marks = await bookmarks.pending(connection, program, start.slot if start else -1)
+            marks = await checkpoints.pages(connection, program, start.slot if start else -1)
         left_over = set(marks)
         until = start.signature if start else None
         while True:
@@ -64,20 +64,20 @@ class History:
                 return
             done = marks.pop()
             async with self._database.service() as connection:
-                await bookmarks.drop(connection, program, done)
+                await checkpoints.remove_page(connection, program, done)
             if not page and done not in left_over:
                 # Something was below this bookmark just now: the node does not know the transaction.
                 log.warning("history.unknown_bookmark", signature=done.signature, slot=done.slot)
                 return
 
-    async def _mark(self, page: list[SignatureInfo]) -> Bookmark:
+    async def _mark(self, page: list[SignatureInfo]) -> Checkpoint:
         """A bookmark on the last transaction but one: what lies between two of them is less than a page.
 
         Only a finalized one is kept: any other may leave the history again.
         """
         mark = page[-2]
-        bookmark = Bookmark(mark.signature, mark.slot)
+        bookmark = Checkpoint(mark.signature, mark.slot)
         if mark.confirmation_status == "finalized":
             async with self._database.service() as connection:
-                await bookmarks.put(connection, str(self._program_id), bookmark)
+                await checkpoints.add_page(connection, str(self._program_id), bookmark)
         return bookmark

@@ -23,7 +23,7 @@ from zmartd.indexer.restoration import Restoration, Restored
 from zmartd.indexer.verification import Verification
 from zmartd.log import get_logger
 from zmartd.store import checkpoints
-from zmartd.store.checkpoints import Cursor
+from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.postgres.database import Database
 
 _MOST_FETCHED = config.Reconciler().max_fetched_per_run
@@ -129,7 +129,7 @@ class Reconciler:
             stands = await checkpoints.find(connection, str(self._program_id))
             if stands is not None and self._fetcher.present.is_future(stands.slot - IMPOSSIBLE_SLOTS):
                 log.warning("reconciler.impossible_cursor", slot=stands.slot, signature=stands.signature)
-                await checkpoints.forget(connection, str(self._program_id))
+                await checkpoints.reset(connection, str(self._program_id))
 
     async def _repair(self, batch: Sequence[SignatureInfo]) -> _Repaired:
         """Make the index have these transactions as the chain has them."""
@@ -177,7 +177,7 @@ class Reconciler:
             return
         async with self._database.service() as connection:
             await checkpoints.advance(
-                connection, str(self._program_id), Cursor(final[-1].signature, final[-1].slot)
+                connection, str(self._program_id), Checkpoint(final[-1].signature, final[-1].slot)
             )
         await reached(Point.RECONCILER_ADVANCED)
 

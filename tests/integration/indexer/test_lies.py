@@ -53,7 +53,7 @@ from zmartd.indexer.repair import Repairer
 from zmartd.indexer.verification import MOST_ATTEMPTS, Verification
 from zmartd.market import ids
 from zmartd.store import checkpoints
-from zmartd.store.checkpoints import Cursor
+from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.postgres.database import Database
 from zmartd.store.unverified import MOST
 
@@ -557,7 +557,7 @@ async def test_the_reconciler_heals_what_an_earlier_version_took_from_the_future
         forged = forgery(FAR, seconds, lie(bytes.fromhex(market_id), seconds))
         await world.own.fetcher.indexer.apply([PARSE(forged)])
     async with world.database.service() as connection:
-        await checkpoints.advance(connection, str(PROGRAM_ID), Cursor(str(Signature.default()), FAR))
+        await checkpoints.advance(connection, str(PROGRAM_ID), Checkpoint(str(Signature.default()), FAR))
     found = await reconciled(world)
     assert found.undone == len(LIES)
     assert await facts(world.database) == expected

@@ -25,7 +25,7 @@ from zmartd.indexer.history import History
 from zmartd.indexer.reconcile import Reconciler, Reconciliation
 from zmartd.indexer.replay import replay
 from zmartd.store import checkpoints
-from zmartd.store.checkpoints import Cursor
+from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.postgres.database import Database
 
 
@@ -311,7 +311,7 @@ def history(world: World, page_size: int) -> History:
 
 async def move_cursor(world: World, signature: str, slot: int) -> None:
     async with world.database.service() as connection:
-        await checkpoints.advance(connection, str(PROGRAM_ID), Cursor(signature, slot))
+        await checkpoints.advance(connection, str(PROGRAM_ID), Checkpoint(signature, slot))
 
 
 @pytest.mark.parametrize("page_size", [2, 3, 5, 11, 12, 13, 1_000])

@@ -11,7 +11,7 @@ from tests.integration.store.rows import NOON, insert, insert_market, signature,
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.config import Transactions
 from zmartd.store import checkpoints, events, inbox, intents, task_runs, users
-from zmartd.store.checkpoints import Cursor
+from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.inbox import Depth
 from zmartd.store.outbox import DatabaseOutbox, TooManyPending
 from zmartd.store.postgres.database import Database
@@ -226,11 +226,11 @@ async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Dat
 async def test_the_cursor_only_moves_forward(database: Database) -> None:
     async with database.service() as connection:
         assert await checkpoints.find(connection, PROGRAM) is None
-        await checkpoints.advance(connection, PROGRAM, Cursor(signature("b"), 200))
-        await checkpoints.advance(connection, PROGRAM, Cursor(signature("a"), 100))
-        assert await checkpoints.find(connection, PROGRAM) == Cursor(signature("b"), 200)
-        await checkpoints.advance(connection, PROGRAM, Cursor(signature("c"), 200))
-        assert await checkpoints.find(connection, PROGRAM) == Cursor(signature("c"), 200)
+        await checkpoints.advance(connection, PROGRAM, Checkpoint(signature("b"), 200))
+        await checkpoints.advance(connection, PROGRAM, Checkpoint(signature("a"), 100))
+        assert await checkpoints.find(connection, PROGRAM) == Checkpoint(signature("b"), 200)
+        await checkpoints.advance(connection, PROGRAM, Checkpoint(signature("c"), 200))
+        assert await checkpoints.find(connection, PROGRAM) == Checkpoint(signature("c"), 200)
 
 
 async def test_a_market_s_trail_has_every_change_of_state_newest_first(database: Database) -> None:
