@@ -1,16 +1,30 @@
-"""What the index has of one transaction, where that is all there is to tell."""
+"""What the index has of one transaction. All of these take a service transaction or reader."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from zmartd.store.commitments import Commitment
 from zmartd.store.postgres.reader import Reads
 
+Commitment = Literal["confirmed", "finalized"]
+
+_KEPT = """
+from (
+    select commitment, slot from market_events where tx_signature = $1
+    union all select commitment, slot from trade_events where tx_signature = $1
+    union all select commitment, slot from vote_events where tx_signature = $1
+    union all select commitment, slot from admin_events where tx_signature = $1
+    union all select commitment, slot from quarantined_events where tx_signature = $1
+    union all select commitment, slot from truncated_transactions where tx_signature = $1
+    union all select 'finalized', slot from eventless_transactions where tx_signature = $1
+) as kept
+"""
+_COMMITMENT = f"select bool_and(commitment = 'finalized') {_KEPT} where slot = $2"
+_EXISTS = f"select exists (select 1 {_KEPT})"
 _EVENTS = """
 select event_type, event_index, slot, block_time, payload, commitment from (
     select event_type, event_index, slot, block_time, payload, commitment
@@ -31,34 +45,48 @@ select event_type, event_index, slot, block_time, payload, commitment from (
 """
 
 
-class ToldEvent(Struct, frozen=True):
-    """One of the transaction's events: its name, and the payload that its row keeps."""
+class IndexedEvent(Struct, frozen=True):
+    """An event's type, and the payload that its row keeps."""
 
     event_type: str
     payload: dict[str, Any]
 
 
-class Told(Struct, frozen=True):
-    """A transaction that succeeded, with all of its events in their order."""
+class IndexedTransaction(Struct, frozen=True):
+    """A transaction that succeeded, with all of its events in order."""
 
     slot: int
     block_time: datetime | None
     commitment: Commitment
-    events: tuple[ToldEvent, ...]
+    events: tuple[IndexedEvent, ...]
 
 
-async def transaction(connection: Reads, signature: str) -> Told | None:
-    """None where the index has no event of it, could not read all of them, or has them in several slots.
+async def find(connection: Reads, signature: str) -> IndexedTransaction | None:
+    """A transaction of which the index has all events.
 
-    Takes a service transaction.
+    None where it has no event, could not read all of them, or has events in more than one slot.
     """
     rows = await connection.fetch(_EVENTS, signature)
     if len({row["slot"] for row in rows}) != 1:
         return None
     is_final = all(row["commitment"] == "finalized" for row in rows)
-    return Told(
+    return IndexedTransaction(
         slot=rows[0]["slot"],
         block_time=rows[0]["block_time"],
         commitment="finalized" if is_final else "confirmed",
-        events=tuple(ToldEvent(row["event_type"], msgspec.json.decode(row["payload"])) for row in rows),
+        events=tuple(IndexedEvent(row["event_type"], msgspec.json.decode(row["payload"])) for row in rows),
     )
+
+
+async def exists(connection: Reads, signature: str) -> bool:
+    """Whether the index has anything of a transaction, be it only in quarantine."""
+    found: bool = await connection.fetchval(_EXISTS, signature)
+    return found
+
+
+async def commitment(connection: Reads, signature: str, slot: int) -> Commitment | None:
+    """The lowest commitment of what the index has of a transaction in that slot; None if it has nothing."""
+    is_final = await connection.fetchval(_COMMITMENT, signature, slot)
+    if is_final is None:
+        return None
+    return "finalized" if is_final else "confirmed"

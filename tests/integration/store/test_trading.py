@@ -15,7 +15,7 @@ from tests.integration.store.rows import (
 )
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import commitments, positions, trades
+from zmartd.store import indexed_transactions, positions, trades
 from zmartd.store.positions import Position
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
@@ -203,5 +203,5 @@ async def test_a_transaction_is_as_final_as_the_least_final_of_its_events(
                 connection, table, event_type="E", tx_signature=signature("t"), event_index=index, slot=7,
                 payload="{}", commitment=commitment,
             )  # fmt: skip
-        assert await commitments.of_transaction(connection, signature("t"), 7) == known
-        assert await commitments.of_transaction(connection, signature("t"), 8) is None
+        assert await indexed_transactions.commitment(connection, signature("t"), 7) == known
+        assert await indexed_transactions.commitment(connection, signature("t"), 8) is None

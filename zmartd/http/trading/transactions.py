@@ -29,9 +29,8 @@ from zmartd.indexer.rows import moment
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
-from zmartd.store import commitments, indexed_transactions
-from zmartd.store.commitments import Commitment
-from zmartd.store.indexed_transactions import Told
+from zmartd.store import indexed_transactions
+from zmartd.store.indexed_transactions import Commitment, IndexedTransaction
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
@@ -104,8 +103,8 @@ async def get_transaction(call: Call[None]) -> Confirmed | Answer:
     """Whoever sent it: the same answers as for relaying it."""
     signature = call.path["signature"]
     async with call.app[keys.DATABASE].service() as connection:
-        known = await indexed_transactions.transaction(connection, signature)
-        is_indexed = known is not None or await commitments.is_known(connection, signature)
+        known = await indexed_transactions.find(connection, signature)
+        is_indexed = known is not None or await indexed_transactions.exists(connection, signature)
     if known is not None:
         return _as_told(signature, known, call.caller)
     submissions = call.app[keys.SUBMISSIONS]
@@ -113,7 +112,7 @@ async def get_transaction(call: Call[None]) -> Confirmed | Answer:
     return await _answer(call, signature, await find(signature))
 
 
-def _as_told(signature: str, known: Told, caller: Caller) -> Confirmed:
+def _as_told(signature: str, known: IndexedTransaction, caller: Caller) -> Confirmed:
     """What the lists of the API have already is answered from the index: the node is not asked."""
     return Confirmed(
         signature=signature,
@@ -147,7 +146,7 @@ async def _commitment(call: Call[Any], transaction: ChainTransaction) -> Commitm
     """As the index has it, or the chain where the transaction did nothing that the index keeps."""
     signature, slot = transaction.signature, transaction.slot
     async with call.app[keys.DATABASE].service() as connection:
-        known = await commitments.of_transaction(connection, signature, slot)
+        known = await indexed_transactions.commitment(connection, signature, slot)
     if known is not None:
         return known
     statuses = await call.app[keys.RPC].signature_statuses([signature], search_history=True)
