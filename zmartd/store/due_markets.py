@@ -1,6 +1,6 @@
-"""Markets that a periodic task has to look at. All of these take a service transaction.
+"""Markets that a periodic task acts on or reports. All of these take a service transaction or reader.
 
-Times are compared with what the caller says is now, because only the chain's clock decides what is due.
+Deadlines are compared with times that the caller passes, because the chain's clock decides what is due.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.reader import Reads
 
 _VOTED_PROPOSALS = """
@@ -85,6 +86,20 @@ select market.id, market.on_chain_address, market.resolution_proposed_at, petiti
    and exists (select from dispute_requests as asked where asked.market_id = market.id)
  order by market.resolution_proposed_at, market.id
 """
+_STUCK = """
+with stuck as (
+    select id, state, coalesce(state_changed_at, created_at) as since
+      from markets
+     where (state in ('PROPOSED', 'APPROVED') and coalesce(state_changed_at, created_at) <= $1)
+        or (state = 'ACTIVE' and end_date <= $2)
+        or (state = 'RESOLVING' and resolution_proposed_at <= $3 and not awaiting_decision)
+        or (state = 'DISPUTED' and dispute_initiated_at <= $4
+            and not awaiting_decision and settles_at is null)
+        or (state = 'DISPUTED' and settles_at <= $6)
+)
+select state, count(*) as markets, (array_agg(id order by since, id))[1:$5] as oldest
+  from stuck group by state order by state
+"""
 
 
 class UndisputedMarket(Struct, frozen=True):
@@ -110,6 +125,27 @@ class PetitionedMarket(Struct, frozen=True):
     holders: int
     requests_stake: int
     holders_stake: int
+
+
+class StuckDeadlines(Struct, frozen=True):
+    """A market is stuck if it came to its state, or in ACTIVE ended, before the time given here."""
+
+    proposed: datetime
+    """For PROPOSED and APPROVED."""
+    ended: datetime
+    resolving: datetime
+    disputed: datetime
+    """For disputes that await no decision and have no announced settlement."""
+    settlement: datetime
+    """For disputes whose settlement was announced for a time."""
+
+
+class StuckMarkets(Struct, frozen=True):
+    """How many markets are stuck in a state, and the ids of those that have been for the longest."""
+
+    state: MarketState
+    markets: int
+    oldest: tuple[str, ...]
 
 
 async def voted_proposals(
@@ -153,3 +189,19 @@ async def petitions(connection: Reads, min_stake_lamports: int) -> tuple[Petitio
     """Resolved markets for which at least one holder asks for a dispute."""
     rows = await connection.fetch(_PETITIONS, min_stake_lamports)
     return tuple(PetitionedMarket(**dict(row)) for row in rows)
+
+
+async def stuck(connection: Reads, deadlines: StuckDeadlines, examples: int) -> tuple[StuckMarkets, ...]:
+    """The markets of each state that should have moved on and have not, with at most so many ids."""
+    rows = await connection.fetch(
+        _STUCK,
+        deadlines.proposed,
+        deadlines.ended,
+        deadlines.resolving,
+        deadlines.disputed,
+        examples,
+        deadlines.settlement,
+    )
+    return tuple(
+        StuckMarkets(MarketState[row["state"]], row["markets"], tuple(row["oldest"])) for row in rows
+    )

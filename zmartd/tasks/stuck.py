@@ -9,9 +9,9 @@ from prometheus_client import Gauge
 from zmartd import config
 from zmartd.market import lifecycle
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import stuck
+from zmartd.store import due_markets
+from zmartd.store.due_markets import StuckDeadlines, StuckMarkets
 from zmartd.store.postgres.database import Database
-from zmartd.store.stuck import Deadlines, StuckMarkets
 from zmartd.tasks.authority import Protocol
 from zmartd.tasks.base import Action
 
@@ -39,15 +39,15 @@ async def find_stuck(database: Database, settings: config.MarketMonitor, protoco
         0, period_seconds, settings.finalization_delay_seconds, settings.safety_margin_seconds
     )
     long_ago = protocol.before(settings.stuck_after_seconds)
-    deadlines = Deadlines(
+    deadlines = StuckDeadlines(
         proposed=long_ago,
         ended=long_ago,
         resolving=protocol.before(finalizable_after_seconds + GRACE_SECONDS),
         disputed=protocol.before(period_seconds + GRACE_SECONDS),
-        settling=protocol.before(GRACE_SECONDS),
+        settlement=protocol.before(GRACE_SECONDS),
     )
     async with database.service_reader() as connection:
-        found = await stuck.stuck(connection, deadlines, EXAMPLES)
+        found = await due_markets.stuck(connection, deadlines, EXAMPLES)
     counts = {each.state: each.markets for each in found}
     for state in _REASONS:
         STUCK.labels(state.name).set(counts.get(state, 0))
