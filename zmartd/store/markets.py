@@ -1,15 +1,16 @@
-"""The chain's markets as the index has them."""
+"""Markets as the index has them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
 
-from asyncpg import Record
+from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.tape import Curve, FeeRates, told_rates
 from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """
@@ -26,6 +27,18 @@ select id, on_chain_address, question, description, category, tags, end_date, me
 """
 """What `from_row` needs, up to the table."""
 _FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
+_PRICING = """
+select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
+       market.commitment, protocol.is_paused, protocol.protocol_fee_bps, protocol.resolver_reward_bps,
+       protocol.liquidity_provider_fee_bps
+  from markets as market, protocol
+ where market.id = $1 or market.on_chain_address = $1
+"""
+_SET_SETTLEMENT = """
+update markets set awaiting_decision = $3, settles_at = $4, version = version + 1
+ where id = $1 and state = $2 and (awaiting_decision, settles_at) is distinct from ($3, $4::timestamptz)
+returning id
+"""
 
 
 class MarketNotFound(ZmartdError):
@@ -101,6 +114,20 @@ class Market(Struct, frozen=True):
     """When the backend settles its dispute as the votes say, unless an admin decides otherwise before."""
 
 
+class MarketPricing(Struct, frozen=True, kw_only=True):
+    """What decides the price of a trade in a market, true at `slot`."""
+
+    market_id: str
+    state: MarketState
+    is_paused: bool
+    """Whether the protocol refuses all trades."""
+    curve: Curve | None
+    """None while the market's creation is not indexed."""
+    rates: FeeRates
+    slot: int
+    commitment: str
+
+
 async def find(connection: Reads, reference: str) -> Market | None:
     """The market with this id or on-chain address."""
     row = await connection.fetchrow(_FIND, reference)
@@ -113,6 +140,42 @@ async def get(connection: Reads, reference: str) -> Market:
     if market is None:
         raise MarketNotFound(market=reference)
     return market
+
+
+async def find_pricing(connection: Reads, reference: str) -> MarketPricing | None:
+    """The pricing of the market with this id or on-chain address."""
+    row = await connection.fetchrow(_PRICING, reference)
+    if row is None:
+        return None
+    b = row["b_parameter"]
+    return MarketPricing(
+        market_id=row["id"],
+        state=MarketState[row["state"]],
+        is_paused=row["is_paused"],
+        curve=None if b is None else Curve(row["shares_yes"], row["shares_no"], b),
+        rates=told_rates(
+            row["protocol_fee_bps"], row["resolver_reward_bps"], row["liquidity_provider_fee_bps"]
+        ),
+        slot=row["slot"],
+        commitment=row["commitment"],
+    )
+
+
+async def set_settlement(
+    connection: Connection,
+    market_id: str,
+    state: MarketState,
+    *,
+    awaiting_decision: bool = False,
+    settles_at: datetime | None = None,
+) -> Market | None:
+    """Record how a market in `state` will be settled: by an admin's decision, at a time, or neither.
+
+    Increments the version of the market's row. None if the row has these values already, or is in another
+    state. Takes a service transaction.
+    """
+    changed = await connection.fetchval(_SET_SETTLEMENT, market_id, state.name, awaiting_decision, settles_at)
+    return await get(connection, market_id) if changed else None
 
 
 def from_row(row: Record) -> Market:

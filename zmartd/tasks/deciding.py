@@ -17,7 +17,7 @@ from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import decisions, markets, settling, tallies
+from zmartd.store import decisions, markets, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import Market
 from zmartd.store.postgres.database import Database
@@ -132,7 +132,7 @@ class Deciding:
                 because=because,
                 decided_by=decided_by,
             )
-            changed = await settling.mark(connection, market.id, market.state)
+            changed = await markets.set_settlement(connection, market.id, market.state)
         if changed is not None:
             await self._notices.publish(changed)
         return kept

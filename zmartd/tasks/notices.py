@@ -10,7 +10,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
 from zmartd.realtime.snapshots import market_update
-from zmartd.store import settling, tallies
+from zmartd.store import markets, tallies
 from zmartd.store.markets import Market
 from zmartd.store.postgres.database import Database
 
@@ -28,7 +28,7 @@ class Notices:
         """The outcome of a market in `state` becomes final only when an admin decides."""
         async with self._database.service() as connection:
             await tallies.announce(connection, market_id, None, None)
-            market = await settling.mark(connection, market_id, state, awaiting_decision=True)
+            market = await markets.set_settlement(connection, market_id, state, awaiting_decision=True)
         if market is not None:
             log.warning("market.awaits_decision", market_id=market_id, state=state.name, reason=reason)
             await self.publish(market)
@@ -39,7 +39,9 @@ class Notices:
         """A dispute is settled at a time as its votes say; whether this is the first time it is said."""
         async with self._database.service() as connection:
             is_news = await tallies.announce(connection, market_id, verdict, settles_at)
-            market = await settling.mark(connection, market_id, MarketState.DISPUTED, settles_at=settles_at)
+            market = await markets.set_settlement(
+                connection, market_id, MarketState.DISPUTED, settles_at=settles_at
+            )
         if is_news:
             log.warning(
                 "dispute.announced", market_id=market_id, settles_at=settles_at.isoformat(), votes=votes

@@ -19,9 +19,8 @@ from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.market.quotes import BuyQuote, Pool, Quote
-from zmartd.store import curves
-from zmartd.store.curves import MarketCurve
-from zmartd.store.markets import MarketNotFound
+from zmartd.store import markets
+from zmartd.store.markets import MarketNotFound, MarketPricing
 
 
 class EstimateQuery(Struct, frozen=True, kw_only=True):
@@ -81,16 +80,16 @@ def _check_amounts(query: EstimateQuery) -> None:
         raise InvalidRequest(Problem("shares", "is required for a sale"))
 
 
-async def _curve(call: Call[Any], reference: str) -> MarketCurve:
+async def _curve(call: Call[Any], reference: str) -> MarketPricing:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        found = await curves.find(connection, reference)
+        found = await markets.find_pricing(connection, reference)
         if found is not None:
             return found
         await chain_market(connection, reference)
     raise MarketNotFound(market=reference)
 
 
-def _quote(found: MarketCurve, query: EstimateQuery) -> Quote:
+def _quote(found: MarketPricing, query: EstimateQuery) -> Quote:
     """Refusals come in the order in which the program checks."""
     if found.curve is None:
         raise MarketPending(market=found.market_id)
@@ -107,7 +106,7 @@ def _quote(found: MarketCurve, query: EstimateQuery) -> Quote:
     return quotes.sell(pool, query.outcome, query.shares)
 
 
-def _estimate(found: MarketCurve, query: EstimateQuery, quote: Quote) -> Estimate:
+def _estimate(found: MarketPricing, query: EstimateQuery, quote: Quote) -> Estimate:
     body = quote_body(quote, found.slot)
     return Estimate(
         **msgspec.structs.asdict(body),
