@@ -103,11 +103,11 @@ class Outbox(Protocol):
     async def record(self, transaction: SignedTransaction) -> None:
         """Keep it durably before this returns. Recording the same signature again changes nothing."""
 
-    async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
-        """Its fate is known; settling again changes nothing. `slot` and `error` where there are any."""
+    async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
+        """Record how a transaction ended. Recording it again changes nothing."""
 
-    async def unsettled(self) -> Sequence[SignedTransaction]:
-        """Recorded and not settled, oldest first."""
+    async def pending(self) -> Sequence[SignedTransaction]:
+        """The transactions without a recorded fate, oldest first."""
 
 
 class _End(Struct, frozen=True):
@@ -257,7 +257,7 @@ class Sender:
 
     async def resume(self) -> int:
         """Follow what an earlier process left unsettled; gives how many transactions that are."""
-        unsettled = await self._outbox.unsettled()
+        unsettled = await self._outbox.pending()
         left = [item for item in unsettled if item.signature not in self._pending]
         for transaction in left:
             sending = Sending(transaction, self._clock.monotonic())
@@ -431,7 +431,7 @@ class Sender:
         await reached(Point.SENDER_ENDED)
         error = None if end.failure is None else end.failure.name
         try:
-            await self._outbox.settle(sending.signature, end.fate, end.slot, error)
+            await self._outbox.record_fate(sending.signature, end.fate, end.slot, error)
         except Exception:
             log.exception("sender.not_settled", signature=sending.signature, fate=end.fate.value)
             return

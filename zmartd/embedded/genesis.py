@@ -49,8 +49,8 @@ class _NoOutbox:
     async def record(self, transaction: SignedTransaction) -> None:
         return
 
-    async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
+    async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
         return
 
-    async def unsettled(self) -> Sequence[SignedTransaction]:
+    async def pending(self) -> Sequence[SignedTransaction]:
         return ()

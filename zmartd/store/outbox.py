@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd import config
@@ -13,9 +14,9 @@ from zmartd.errors import ZmartdError
 from zmartd.store.postgres.database import Database
 
 RETRY_AFTER_SECONDS = 5
-"""Within this time most transactions have been confirmed, and their places are free again."""
+"""Within this time most transactions are confirmed and no longer count as pending."""
 
-_LOCK = "select pg_advisory_xact_lock(hashtextextended('relayed for:' || $1, 9))"
+_LOCK_WALLET = "select pg_advisory_xact_lock(hashtextextended('relayed for:' || $1, 9))"
 _RECORD = """
 insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, relayed_for)
 values ($1, $2, $3, $4, $5)
@@ -32,7 +33,7 @@ with place as (
 )
 select is_free from place
 """
-_SETTLE = """
+_RECORD_FATE = """
 update outbox_transactions set status = $2, slot = $3, error = $4, settled_at = now()
  where signature = $1 and status = 'pending'
 """
@@ -44,16 +45,29 @@ delete from outbox_transactions where signature in (
             or exists (select from markets where markets.id = old.market_id and markets.slot >= old.slot))
      order by settled_at limit 100 for update of old skip locked)
 """
-_UNSETTLED = """
+_PENDING = """
 select signature, wire, last_valid_block_height, purpose, relayed_for
   from outbox_transactions where status = 'pending' order by created_at, signature
 """
 _FIND = """
 select signature, wire, last_valid_block_height, purpose, relayed_for, status, slot, error, created_at,
-       settled_at
+       settled_at as ended_at
   from outbox_transactions where signature = $1
 """
-_PENDING = "pending"
+_PENDING_STATUS = "pending"
+_LOCK_PURPOSE = "select pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 8))"
+_CLAIMED = """
+select signature, wire, last_valid_block_height, purpose, slot
+  from outbox_transactions
+ where market_id = $1 and purpose = $2 and (status = 'pending' or (status = 'landed' and slot > $3))
+ order by created_at desc, signature
+ limit 1
+"""
+_CLAIM = """
+insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, market_id)
+values ($1, $2, $3, $4, $5)
+on conflict (signature) do update set status = 'pending', slot = null, error = null, settled_at = null
+"""
 
 
 class TooManyPending(ZmartdError):
@@ -65,15 +79,22 @@ class TooManyPending(ZmartdError):
         super().__init__(limit=limit, retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
-class Sent(Struct, frozen=True):
-    """A transaction and what became of it: `fate` is None while that is not known."""
+class OutboxEntry(Struct, frozen=True):
+    """A transaction in the outbox. `fate` and `ended_at` are None while it is pending."""
 
     transaction: SignedTransaction
     fate: Fate | None
     slot: int | None
     error: str | None
     created_at: datetime
-    settled_at: datetime | None
+    ended_at: datetime | None
+
+
+class Claim(Struct, frozen=True):
+    """The one transaction to send for a purpose; `landed_slot` is the slot in which it landed, if it has."""
+
+    transaction: SignedTransaction
+    landed_slot: int | None
 
 
 class DatabaseOutbox:
@@ -88,7 +109,7 @@ class DatabaseOutbox:
         self._keep_days = settings.keep_days
 
     async def record(self, transaction: SignedTransaction) -> None:
-        """Raises TooManyPending when the wallet that it is relayed for has no place left."""
+        """Raises TooManyPending when the wallet that it is relayed for has too many pending ones."""
         values = (
             transaction.signature,
             transaction.wire,
@@ -100,28 +121,28 @@ class DatabaseOutbox:
             if transaction.relayed_for is None:
                 await connection.execute(_RECORD, *values)
                 return
-            # A statement of its own: the next one has to see what the last holder of the lock wrote.
-            await connection.execute(_LOCK, transaction.relayed_for)
+            # A statement of its own: the next one must see what the last holder of the lock wrote.
+            await connection.execute(_LOCK_WALLET, transaction.relayed_for)
             if not await connection.fetchval(_RECORD_RELAYED, *values, self._max_pending_per_wallet):
                 raise TooManyPending(self._max_pending_per_wallet)
 
-    async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
-        """Takes some of those along that have been settled for longer than they are kept."""
+    async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
+        """Also deletes up to 100 entries that ended longer ago than they are kept."""
         async with self._database.service() as connection:
-            await connection.execute(_SETTLE, signature, fate.value, slot, error)
+            await connection.execute(_RECORD_FATE, signature, fate.value, slot, error)
             await connection.execute(_PURGE, self._keep_days)
 
-    async def unsettled(self) -> Sequence[SignedTransaction]:
+    async def pending(self) -> Sequence[SignedTransaction]:
         async with self._database.service_reader() as connection:
-            return [SignedTransaction(**dict(row)) for row in await connection.fetch(_UNSETTLED)]
+            return [SignedTransaction(**dict(row)) for row in await connection.fetch(_PENDING)]
 
-    async def find(self, signature: str) -> Sent | None:
-        """What is known of a transaction that went through here."""
+    async def find(self, signature: str) -> OutboxEntry | None:
+        """A transaction that this daemon or another one has sent."""
         async with self._database.service_reader() as connection:
             row = await connection.fetchrow(_FIND, signature)
         if row is None:
             return None
-        return Sent(
+        return OutboxEntry(
             transaction=SignedTransaction(
                 row["signature"],
                 row["wire"],
@@ -129,9 +150,41 @@ class DatabaseOutbox:
                 row["purpose"],
                 row["relayed_for"],
             ),
-            fate=None if row["status"] == _PENDING else Fate(row["status"]),
+            fate=None if row["status"] == _PENDING_STATUS else Fate(row["status"]),
             slot=row["slot"],
             error=row["error"],
             created_at=row["created_at"],
-            settled_at=row["settled_at"],
+            ended_at=row["ended_at"],
         )
+
+
+async def claim(
+    connection: Connection, market_id: str, proposed: SignedTransaction, read_at_slot: int
+) -> Claim:
+    """Record `proposed` for its purpose on this market, unless another one is under way; then claim that one.
+
+    So at most one transaction is under way for a purpose on a market, however many daemons decide at once.
+    Under way are pending ones, and those that landed after `read_at_slot`, the slot of the account from which
+    the caller decided, because that account did not show them yet.
+
+    A transaction that failed and is proposed again with the same blockhash has the same bytes. It is sent
+    again, and fails again or does now what it could not do before.
+
+    Takes a service transaction of its own, because the other daemons wait for its end.
+    """
+    await connection.execute(_LOCK_PURPOSE, proposed.purpose, market_id)
+    row = await connection.fetchrow(_CLAIMED, market_id, proposed.purpose, read_at_slot)
+    if row is not None:
+        known = SignedTransaction(
+            row["signature"], row["wire"], row["last_valid_block_height"], row["purpose"]
+        )
+        return Claim(known, row["slot"])
+    await connection.execute(
+        _CLAIM,
+        proposed.signature,
+        proposed.wire,
+        proposed.last_valid_block_height,
+        proposed.purpose,
+        market_id,
+    )
+    return Claim(proposed, None)

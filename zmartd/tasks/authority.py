@@ -19,7 +19,7 @@ from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.recording import known_signatures
 from zmartd.log import get_logger
-from zmartd.store import intents, markets
+from zmartd.store import markets, outbox
 from zmartd.tasks.base import Action, TaskSkipped
 from zmartd.tasks.context import TaskContext
 
@@ -161,7 +161,7 @@ class Authority:
         )
         await reached(Point.AUTHORITY_SIGNED)
         async with self._database.service() as connection:
-            claim = await intents.claim(connection, market.id, proposed, market.slot)
+            claim = await outbox.claim(connection, market.id, proposed, market.slot)
             signature = claim.transaction.signature
             if recording is not None:
                 await recording(connection, signature)

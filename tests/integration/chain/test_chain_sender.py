@@ -173,7 +173,7 @@ async def test_an_outage_of_the_node_only_takes_time(
     node.down = 401
     waiting = asyncio.create_task(sender.send(payment))
     await eventually(lambda: _asked(node, "getSignatureStatuses", 3))
-    assert [item.signature for item in await outbox.unsettled()] == [payment.signature]
+    assert [item.signature for item in await outbox.pending()] == [payment.signature]
     node.down = None
     assert (await waiting).signature == payment.signature
     assert await received(rpc) == AMOUNT
@@ -306,11 +306,11 @@ class StumblingOutbox(DatabaseOutbox):
 
     stumbles = 2
 
-    async def settle(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
+    async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
         if self.stumbles:
             self.stumbles -= 1
             raise ZmartdError("the database is away")
-        await super().settle(signature, fate, slot, error)
+        await super().record_fate(signature, fate, slot, error)
 
 
 async def test_an_end_is_told_only_once_it_is_kept(database: Database, rpc: Rpc, pay: Pay) -> None:
@@ -458,7 +458,7 @@ async def test_what_expired_while_nobody_followed_it_is_not_sent_again(
 async def test_a_sender_that_does_not_run_takes_nothing(rpc: Rpc, outbox: DatabaseOutbox, pay: Pay) -> None:
     with pytest.raises(SenderUnavailable):
         await new_sender(rpc, outbox).send(await pay())
-    assert await outbox.unsettled() == []
+    assert await outbox.pending() == []
 
 
 async def _asked(node: Node, method: str, times: int) -> bool:

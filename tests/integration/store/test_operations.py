@@ -10,10 +10,10 @@ import pytest
 from tests.integration.store.rows import NOON, insert, insert_market, signature, wallet
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.config import Transactions
-from zmartd.store import checkpoints, events, inbox, intents, task_runs, users
+from zmartd.store import checkpoints, events, inbox, task_runs, users
 from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.inbox import Depth
-from zmartd.store.outbox import DatabaseOutbox, TooManyPending
+from zmartd.store.outbox import DatabaseOutbox, TooManyPending, claim
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
 from zmartd.store.task_runs import TaskRun
@@ -29,9 +29,9 @@ async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(dat
     outbox = DatabaseOutbox(database, Transactions())
     for name in ("first", "second", "third"):
         await outbox.record(transaction(name))
-    await outbox.settle(signature("second"), Fate.LANDED, 77, None)
+    await outbox.record_fate(signature("second"), Fate.LANDED, 77, None)
 
-    assert list(await outbox.unsettled()) == [transaction("first"), transaction("third")]
+    assert list(await outbox.pending()) == [transaction("first"), transaction("third")]
     landed = await outbox.find(signature("second"))
     assert landed is not None
     assert (landed.transaction, landed.fate, landed.slot) == (transaction("second"), Fate.LANDED, 77)
@@ -41,16 +41,16 @@ async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(dat
 async def test_recording_or_settling_again_changes_nothing(database: Database) -> None:
     outbox = DatabaseOutbox(database, Transactions())
     await outbox.record(transaction("t"))
-    await outbox.settle(signature("t"), Fate.FAILED, 5, "SlippageExceeded")
+    await outbox.record_fate(signature("t"), Fate.FAILED, 5, "SlippageExceeded")
 
     await outbox.record(msgspec.structs.replace(transaction("t"), purpose="other", wire=b"other"))
-    await outbox.settle(signature("t"), Fate.EXPIRED, None, None)
+    await outbox.record_fate(signature("t"), Fate.EXPIRED, None, None)
 
     settled = await outbox.find(signature("t"))
     assert settled is not None
     assert settled.transaction == transaction("t")
     assert (settled.fate, settled.slot, settled.error) == (Fate.FAILED, 5, "SlippageExceeded")
-    assert list(await outbox.unsettled()) == []
+    assert list(await outbox.pending()) == []
 
 
 def relayed(name: str, of: str) -> SignedTransaction:
@@ -71,7 +71,7 @@ async def test_daemons_that_record_at_once_keep_no_more_of_a_wallet_than_it_may_
 
     recorded = await asyncio.gather(*(record(number) for number in range(20)))
 
-    assert sum(recorded) == len(await daemons[0].unsettled()) == 3
+    assert sum(recorded) == len(await daemons[0].pending()) == 3
 
 
 async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_ended(
@@ -87,7 +87,7 @@ async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_e
     assert await outbox.find(signature("second")) is None
 
     await outbox.record(relayed("first", "alice"))  # the same again is never refused
-    await outbox.settle(signature("first"), Fate.EXPIRED, None, None)
+    await outbox.record_fate(signature("first"), Fate.EXPIRED, None, None)
     await outbox.record(relayed("second", "alice"))
     found = await outbox.find(signature("second"))
     assert found is not None
@@ -112,15 +112,15 @@ async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database: D
     outbox = DatabaseOutbox(database, Transactions(keep_days=30))
     for name, fate in {"landed": Fate.LANDED, "failed": Fate.FAILED, "expired": Fate.EXPIRED}.items():
         await outbox.record(relayed(name, "alice"))
-        await outbox.settle(signature(name), fate, 7, None)
+        await outbox.record_fate(signature(name), fate, 7, None)
     await outbox.record(relayed("pending", "alice"))
     await ended_days_ago(database, 29)
     await outbox.record(relayed("young", "alice"))
-    await outbox.settle(signature("young"), Fate.LANDED, 8, None)
+    await outbox.record_fate(signature("young"), Fate.LANDED, 8, None)
     assert len(await left(database)) == 5
 
     await ended_days_ago(database, 2)
-    await outbox.settle(signature("pending"), Fate.LANDED, 9, None)
+    await outbox.record_fate(signature("pending"), Fate.LANDED, 9, None)
     assert await left(database) == {signature("pending"), signature("young")}
 
 
@@ -134,9 +134,9 @@ async def test_forgetting_goes_in_small_steps(database: Database) -> None:
             " now() - interval '31 days' from generate_series(100, 249) as n"
         )
     await outbox.record(transaction("one"))
-    await outbox.settle(signature("one"), Fate.LANDED, 1, None)
+    await outbox.record_fate(signature("one"), Fate.LANDED, 1, None)
     assert len(await left(database)) == 50 + 1
-    await outbox.settle(signature("one"), Fate.LANDED, 1, None)
+    await outbox.record_fate(signature("one"), Fate.LANDED, 1, None)
     assert await left(database) == {signature("one")}
 
 
@@ -146,15 +146,15 @@ async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await connection.execute("update markets set slot = 99")
-        await intents.claim(connection, market, transaction("decided"), read_at_slot=90)
-    await outbox.settle(signature("decided"), Fate.LANDED, 100, None)
+        await claim(connection, market, transaction("decided"), read_at_slot=90)
+    await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
     await ended_days_ago(database, 400)
-    await outbox.settle(signature("decided"), Fate.LANDED, 100, None)
+    await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
     assert await left(database) == {signature("decided")}
 
     async with database.service() as connection:
         await connection.execute("update markets set slot = 100")
-    await outbox.settle(signature("decided"), Fate.LANDED, 100, None)
+    await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
     assert await left(database) == set()
 
 

@@ -26,7 +26,7 @@ from zmartd.http.trading.lookups import Lookups
 from zmartd.http.trading.program_errors import failure_named
 from zmartd.http.trading.relay import Relayable
 from zmartd.indexer.fetch import Fetcher, TransactionNotFound
-from zmartd.store.outbox import DatabaseOutbox, Sent
+from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
 
 _SPARE_BLOCKS = 32
 _FIRST_PAUSE_SECONDS = 0.2
@@ -161,7 +161,7 @@ class Submissions:
         await reached(Point.RELAY_INDEXED)
         return executed
 
-    async def _settled(self, sent: Sent, fate: Fate) -> ChainTransaction:
+    async def _settled(self, sent: OutboxEntry, fate: Fate) -> ChainTransaction:
         signature = sent.transaction.signature
         if fate is Fate.EXPIRED:
             raise TransactionExpired(signature)
