@@ -13,8 +13,7 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
-from zmartd.store.keyset import Page, cut
-from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.keyset import Page, from_micros, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -140,12 +139,12 @@ class CommentList(Struct, frozen=True):
     parent: str | None = None
     """A comment's id, or `THREADS`."""
 
-    def has(self, place: CommentPlace) -> bool:
+    def has(self, place: CommentPageKey) -> bool:
         """Whether `place` is one of this list."""
         return (place.market_id, place.parent) == (self.market_id, self.parent)
 
 
-class CommentPlace(Struct, frozen=True, tag="comments/1"):
+class CommentPageKey(Struct, frozen=True, tag="comments/1"):
     """Where a page begins: after a comment of one list. Raises ValueError for what is none."""
 
     market_id: str
@@ -156,7 +155,7 @@ class CommentPlace(Struct, frozen=True, tag="comments/1"):
     id: UUID
 
     def __post_init__(self) -> None:
-        moment_of(self.micros)
+        from_micros(self.micros)
 
 
 class Written(Struct, frozen=True):
@@ -173,13 +172,13 @@ async def page(
     limit: int,
     *,
     offset: int = 0,
-    after: CommentPlace | None = None,
-) -> Page[Comment, CommentPlace]:
+    after: CommentPageKey | None = None,
+) -> Page[Comment, CommentPageKey]:
     """Some comments of a list, from position `offset` on or after `after`, which has to be of that list.
 
     `connection` is a transaction of `caller`.
     """
-    begin = (None, None) if after is None else (moment_of(after.micros), after.id)
+    begin = (None, None) if after is None else (from_micros(after.micros), after.id)
     arguments: list[Any] = [place.market_id, *begin, limit + 1, offset]
     if place.parent is None:
         query = _OF_MARKET
@@ -190,10 +189,10 @@ async def page(
         arguments.append(UUID(place.parent))
     rows = await connection.fetch(_COLUMNS[caller.role] + query, *arguments)
 
-    def place_of(comment: Comment) -> CommentPlace:
-        return CommentPlace(place.market_id, place.parent, micros_of(comment.created_at), comment.id)
+    def key_of(comment: Comment) -> CommentPageKey:
+        return CommentPageKey(place.market_id, place.parent, to_micros(comment.created_at), comment.id)
 
-    return cut(_comments(rows), limit, place_of)
+    return page_of(_comments(rows), limit, key_of)
 
 
 async def below(connection: Reads, caller: Caller, roots: Sequence[UUID], limit: int) -> tuple[Comment, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.keyset import BigInt, Page, page_of
 from zmartd.store.postgres.reader import Reads
 
 _OF_MARKET = """
@@ -44,7 +44,7 @@ class Event(Struct, frozen=True):
     commitment: str
 
 
-class EventPlace(Struct, frozen=True, tag="events/1"):
+class EventPageKey(Struct, frozen=True, tag="events/1"):
     """Where a page of events begins: after this one."""
 
     slot: BigInt
@@ -54,15 +54,15 @@ class EventPlace(Struct, frozen=True, tag="events/1"):
 
 
 async def page(
-    connection: Reads, market_id: str, limit: int, *, offset: int = 0, after: EventPlace | None = None
-) -> Page[Event, EventPlace]:
+    connection: Reads, market_id: str, limit: int, *, offset: int = 0, after: EventPageKey | None = None
+) -> Page[Event, EventPageKey]:
     """A market's changes of state and recorded counts, newest first. Anybody may read them."""
     place = () if after is None else (after.slot, after.in_block, after.signature, after.event_index)
     query = _OF_MARKET + (_AFTER if place else "") + _NEWEST_FIRST
     rows = await connection.fetch(query, market_id, limit + 1, offset, *place)
     found = [Event(**{**dict(row), "payload": msgspec.json.decode(row["payload"])}) for row in rows]
-    return cut(found, limit, _place)
+    return page_of(found, limit, _key_of)
 
 
-def _place(event: Event) -> EventPlace:
-    return EventPlace(event.slot, event.in_block, event.tx_signature, event.event_index)
+def _key_of(event: Event) -> EventPageKey:
+    return EventPageKey(event.slot, event.in_block, event.tx_signature, event.event_index)

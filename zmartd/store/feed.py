@@ -9,8 +9,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from zmartd.store.keyset import Page, cut
-from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.keyset import Page, from_micros, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -80,14 +79,14 @@ class Happening(Struct, frozen=True):
     """Lamports: a buyer's total with fees, or a seller's proceeds after fees."""
 
 
-class FeedPlace(Struct, frozen=True):
+class FeedPageKey(Struct, frozen=True):
     """Where a page of the feed begins: after this happening. Raises ValueError for what is none."""
 
     at_micros: int
     id: str
 
     def __post_init__(self) -> None:
-        moment_of(self.at_micros)
+        from_micros(self.at_micros)
         if not _ID.fullmatch(self.id):
             raise ValueError("not the id of a happening")
 
@@ -97,13 +96,13 @@ async def newest(
     caller: Caller,
     types: Collection[HappeningType],
     limit: int,
-    after: FeedPlace | None = None,
-) -> Page[Happening, FeedPlace]:
+    after: FeedPageKey | None = None,
+) -> Page[Happening, FeedPageKey]:
     """What happened of these types, newest first. `connection` is a transaction of `caller`."""
-    place = (None, None) if after is None else (moment_of(after.at_micros), after.id)
+    place = (None, None) if after is None else (from_micros(after.at_micros), after.id)
     rows = await connection.fetch(_HAPPENINGS[caller.role], list(types), *place, limit + 1)
-    return cut([Happening(**dict(row)) for row in rows], limit, _place_of)
+    return page_of([Happening(**dict(row)) for row in rows], limit, _key_of)
 
 
-def _place_of(happening: Happening) -> FeedPlace:
-    return FeedPlace(micros_of(happening.at), happening.id)
+def _key_of(happening: Happening) -> FeedPageKey:
+    return FeedPageKey(to_micros(happening.at), happening.id)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import Page, cut
+from zmartd.store.keyset import Page, page_of
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -45,7 +45,7 @@ class Holder(Struct, frozen=True):
     """Tells holders of equally many shares apart without telling who they are."""
 
 
-class HoldersPlace(Struct, frozen=True):
+class HolderPageKey(Struct, frozen=True):
     """Where a page begins: after this holder. Raises ValueError for what is none."""
 
     shares: int
@@ -64,16 +64,16 @@ async def of_market(
     *,
     outcome: bool | None,
     limit: int,
-    after: HoldersPlace | None = None,
-) -> Page[Holder, HoldersPlace]:
+    after: HolderPageKey | None = None,
+) -> Page[Holder, HolderPageKey]:
     """The largest holdings first, of one outcome or of both, with wallets as `caller` may see them.
 
     Takes a service transaction: positions are private, but for how many shares they are.
     """
     place = (None, None, None) if after is None else (after.shares, after.outcome, after.tie)
     rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *place, limit + 1)
-    return cut([Holder(**dict(row)) for row in rows], limit, _place_of)
+    return page_of([Holder(**dict(row)) for row in rows], limit, _key_of)
 
 
-def _place_of(holder: Holder) -> HoldersPlace:
-    return HoldersPlace(holder.shares, holder.outcome, holder.tie)
+def _key_of(holder: Holder) -> HolderPageKey:
+    return HolderPageKey(holder.shares, holder.outcome, holder.tie)

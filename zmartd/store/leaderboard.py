@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from asyncpg import Connection
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.keyset import BigInt, Page, page_of
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -114,7 +114,7 @@ class Board(Struct, frozen=True):
     ranking: Ranking
 
 
-class BoardPlace(Struct, frozen=True, tag="leaderboard/1"):
+class LeaderboardPageKey(Struct, frozen=True, tag="leaderboard/1"):
     """Where a page begins: after a rank of one list."""
 
     edition_id: BigInt
@@ -147,8 +147,8 @@ async def edition(connection: Reads, edition_id: int | None = None) -> Edition |
 
 
 async def page(
-    connection: Reads, caller: Caller, board: Board, limit: int, after: BoardPlace | None = None
-) -> Page[Entry, BoardPlace]:
+    connection: Reads, caller: Caller, board: Board, limit: int, after: LeaderboardPageKey | None = None
+) -> Page[Entry, LeaderboardPageKey]:
     """Some of a list of at most 1,000, from its beginning or after the rank of `after`.
 
     `connection` is a transaction of `caller`.
@@ -162,10 +162,10 @@ async def page(
         limit + 1,
     )
 
-    def place_of(entry: Entry) -> BoardPlace:
-        return BoardPlace(board.edition_id, board.period, board.ranking, entry.rank)
+    def key_of(entry: Entry) -> LeaderboardPageKey:
+        return LeaderboardPageKey(board.edition_id, board.period, board.ranking, entry.rank)
 
-    return cut([Entry(**dict(row)) for row in rows], limit, place_of)
+    return page_of([Entry(**dict(row)) for row in rows], limit, key_of)
 
 
 async def publish(connection: Connection, now: datetime, stale_after: timedelta) -> Edition | None:

@@ -9,8 +9,8 @@ from msgspec import Struct
 from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import markets
+from zmartd.store.keyset import from_micros, to_micros
 from zmartd.store.markets import Market
-from zmartd.store.moments import micros_of, moment_of
 from zmartd.store.postgres.reader import Reads
 
 Sort = Literal["newest", "volume", "ending_soon", "trending", "relevance"]
@@ -66,7 +66,7 @@ class Order(Struct, frozen=True):
     direction: Direction = "desc"
 
 
-class MarketPlace(Struct, frozen=True):
+class MarketPageKey(Struct, frozen=True):
     """Where a page begins: after a market in a list of this order. Raises ValueError for what is none.
 
     `key` is what the list is sorted by: microseconds since 1970, lamports, or a score.
@@ -80,7 +80,7 @@ class MarketPlace(Struct, frozen=True):
         if not is_market_id(self.market_id):
             raise ValueError("market_id has to be 64 hexadecimal digits")
         if self.order.sort in _TIMES:
-            moment_of(self.key)
+            from_micros(self.key)
         elif not 0 <= self.key <= _HIGHEST:
             raise ValueError("key is out of range")
 
@@ -90,7 +90,7 @@ class MarketPage(Struct, frozen=True):
 
     markets: tuple[Market, ...]
     total: int
-    following: MarketPlace | None
+    next_key: MarketPageKey | None
 
 
 async def page(
@@ -100,7 +100,7 @@ async def page(
     limit: int,
     *,
     offset: int = 0,
-    after: MarketPlace | None = None,
+    after: MarketPageKey | None = None,
 ) -> MarketPage:
     """The markets that match, from position `offset` on or from `after` on, a place in a list of this order.
 
@@ -110,11 +110,11 @@ async def page(
     total = await connection.fetchval(_COUNT + query.where, *query.arguments)
     rows = await connection.fetch(query.page(after, limit, offset), *query.arguments)
     found = tuple(markets.from_row(row) for row in rows[:limit])
-    following = None
+    next_key = None
     if found and len(rows) > limit:
         key = rows[limit - 1]["sort_key"]
-        following = MarketPlace(order, micros_of(key) if order.sort in _TIMES else int(key), found[-1].id)
-    return MarketPage(found, total, following)
+        next_key = MarketPageKey(order, to_micros(key) if order.sort in _TIMES else int(key), found[-1].id)
+    return MarketPage(found, total, next_key)
 
 
 class _Query:
@@ -145,14 +145,14 @@ class _Query:
             conditions.append("end_date > zmartd.newest_time()")
         self.where = "where " + " and ".join(conditions)
 
-    def page(self, after: MarketPlace | None, limit: int, offset: int) -> str:
+    def page(self, after: MarketPageKey | None, limit: int, offset: int) -> str:
         """The statement for one page and one market more."""
         direction = self._order.direction
         where = self.where
         if after is not None:
             is_time = self._order.sort in _TIMES
             kind = "timestamptz" if is_time else "numeric"
-            place = self._argument(moment_of(after.key) if is_time else after.key)
+            place = self._argument(from_micros(after.key) if is_time else after.key)
             where += (
                 f" and ({self._key}, id) {_COMPARED[direction]}"
                 f" ({place}::{kind}, {self._argument(after.market_id)}::text)"

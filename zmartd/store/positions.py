@@ -10,8 +10,7 @@ from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.tape import FeeRates, told_rates
-from zmartd.store.keyset import BigInt, Page, cut
-from zmartd.store.moments import micros_of
+from zmartd.store.keyset import BigInt, Page, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 
 _LOTS = """
@@ -104,7 +103,7 @@ class Position(Struct, frozen=True):
     market: HeldMarket
 
 
-class PositionPlace(Struct, frozen=True, tag="positions/1"):
+class PositionPageKey(Struct, frozen=True, tag="positions/1"):
     """Where a page of a wallet's positions begins: after the one in this market."""
 
     newest_trade: BigInt
@@ -126,18 +125,18 @@ class Holdings(Struct, frozen=True):
     newest_trade: int
     """The wallet's last trade when the walk began."""
 
-    def page(self, limit: int, after: PositionPlace | None) -> Page[Position, PositionPlace]:
+    def page(self, limit: int, after: PositionPageKey | None) -> Page[Position, PositionPageKey]:
         """Some of the positions, after that place."""
-        ahead = [one for one in self.positions if after is None or self._place(one).rank > after.rank]
-        return cut(ahead, limit, self._place)
+        ahead = [one for one in self.positions if after is None or self._key_of(one).rank > after.rank]
+        return page_of(ahead, limit, self._key_of)
 
-    def _place(self, position: Position) -> PositionPlace:
+    def _key_of(self, position: Position) -> PositionPageKey:
         traded_at = position.traded_at
-        micros = None if traded_at is None else micros_of(traded_at)
-        return PositionPlace(self.newest_trade, micros, position.market.id)
+        micros = None if traded_at is None else to_micros(traded_at)
+        return PositionPageKey(self.newest_trade, micros, position.market.id)
 
 
-async def of_wallet(connection: Reads, wallet: str, after: PositionPlace | None = None) -> Holdings:
+async def of_wallet(connection: Reads, wallet: str, after: PositionPageKey | None = None) -> Holdings:
     """All positions of a wallet, in the order of the walk that got to `after`, or of a new one.
 
     Takes a transaction of that wallet's.

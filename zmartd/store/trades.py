@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from asyncpg import Record
 from msgspec import Meta, Struct
 
-from zmartd.store.keyset import BigInt, Page, cut
+from zmartd.store.keyset import BigInt, Page, page_of
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -72,7 +72,7 @@ class TradeFilter(Struct, frozen=True):
     trade_type: Literal["buy", "sell"] | None = None
 
 
-class TradePlace(Struct, frozen=True, tag="trades/1"):
+class TradePageKey(Struct, frozen=True, tag="trades/1"):
     """Where a page of trades begins: after this one."""
 
     slot: BigInt
@@ -86,7 +86,7 @@ class PricePoint(Struct, frozen=True):
     price_yes: int
 
 
-class PricePlace(Struct, frozen=True, tag="prices/1"):
+class PricePageKey(Struct, frozen=True, tag="prices/1"):
     """Where a page of prices begins: before this trade."""
 
     slot: BigInt
@@ -116,8 +116,8 @@ async def page(
     limit: int,
     *,
     offset: int = 0,
-    after: TradePlace | None = None,
-) -> Page[Trade, TradePlace]:
+    after: TradePageKey | None = None,
+) -> Page[Trade, TradePageKey]:
     """The newest trades first, from position `offset` on or after `after`. `connection` is one of `caller`.
 
     Who has not signed in cannot ask for a wallet's.
@@ -140,12 +140,12 @@ async def page(
     rows = await connection.fetch(
         f"{_COLUMNS[caller.role]} {chosen} order by slot desc, id desc limit $1 offset $2", *arguments
     )
-    return cut([_trade(row) for row in rows], limit, lambda trade: TradePlace(trade.slot, trade.id))
+    return page_of([_trade(row) for row in rows], limit, lambda trade: TradePageKey(trade.slot, trade.id))
 
 
 async def price_history(
-    connection: Reads, market_id: str, limit: int, before: PricePlace | None = None
-) -> Page[PricePoint, PricePlace]:
+    connection: Reads, market_id: str, limit: int, before: PricePageKey | None = None
+) -> Page[PricePoint, PricePageKey]:
     """The prices after a market's trades, newest first.
 
     Something follows every full page, be it only the price with which the market began.
@@ -156,7 +156,7 @@ async def price_history(
     points = tuple(PricePoint(row["block_time"], row["price_yes"]) for row in rows)
     if not rows or len(rows) < limit:
         return Page(points, None)
-    return Page(points, PricePlace(rows[-1]["slot"], rows[-1]["in_block"], rows[-1]["id"]))
+    return Page(points, PricePageKey(rows[-1]["slot"], rows[-1]["in_block"], rows[-1]["id"]))
 
 
 async def statistics(connection: Reads, market_id: str) -> TradeStatistics:

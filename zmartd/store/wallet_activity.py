@@ -9,8 +9,7 @@ from msgspec import Struct
 
 from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import VoteKind
-from zmartd.store.keyset import Page, cut
-from zmartd.store.moments import micros_of, moment_of
+from zmartd.store.keyset import Page, from_micros, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.votes import Vote
 
@@ -78,7 +77,7 @@ class OwnVote(Struct, frozen=True):
     vote: Vote
 
 
-class VotePlace(Struct, frozen=True, tag="votes/1"):
+class VotePageKey(Struct, frozen=True, tag="votes/1"):
     """Where a page of votes begins: after this one. Raises ValueError for what is none."""
 
     micros: int
@@ -87,7 +86,7 @@ class VotePlace(Struct, frozen=True, tag="votes/1"):
     kind: VoteKind
 
     def __post_init__(self) -> None:
-        moment_of(self.micros)
+        from_micros(self.micros)
         if not is_market_id(self.market_id):
             raise ValueError("market_id has to be 64 hexadecimal digits")
 
@@ -124,12 +123,12 @@ async def record(connection: Reads, wallet: str) -> Record:
 
 
 async def votes(
-    connection: Reads, wallet: str, kinds: Sequence[VoteKind], limit: int, after: VotePlace | None = None
-) -> Page[OwnVote, VotePlace]:
+    connection: Reads, wallet: str, kinds: Sequence[VoteKind], limit: int, after: VotePageKey | None = None
+) -> Page[OwnVote, VotePageKey]:
     """A wallet's votes of these kinds, newest first. Takes a transaction of that wallet's."""
-    begin = (None, None, None) if after is None else (moment_of(after.micros), after.market_id, after.kind)
+    begin = (None, None, None) if after is None else (from_micros(after.micros), after.market_id, after.kind)
     rows = await connection.fetch(_VOTES, wallet, list(kinds), *begin, limit + 1)
-    return cut([_own_vote(row) for row in rows], limit, _place)
+    return page_of([_own_vote(row) for row in rows], limit, _key_of)
 
 
 def _own_vote(row: asyncpg.Record) -> OwnVote:
@@ -137,5 +136,5 @@ def _own_vote(row: asyncpg.Record) -> OwnVote:
     return OwnVote(row["market_id"], VoteKind(row["kind"]), vote)
 
 
-def _place(own: OwnVote) -> VotePlace:
-    return VotePlace(micros_of(own.vote.voted_at), own.market_id, own.kind)
+def _key_of(own: OwnVote) -> VotePageKey:
+    return VotePageKey(to_micros(own.vote.voted_at), own.market_id, own.kind)

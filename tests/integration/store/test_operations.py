@@ -260,7 +260,7 @@ async def test_a_market_s_trail_has_every_change_of_state_newest_first(database:
     async with database.caller(ANYBODY) as connection:
         trail = (await events.page(connection, market, 10)).rows
         first = await events.page(connection, market, 1)
-        second = await events.page(connection, market, 1, after=first.following)
+        second = await events.page(connection, market, 1, after=first.next_key)
         by_offset = await events.page(connection, market, 1, offset=1)
 
     assert [event.event_type for event in trail] == [

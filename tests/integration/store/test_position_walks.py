@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.store.rows import NOON, insert_market, insert_position, insert_trade, wallet
 from zmartd.store import positions
-from zmartd.store.positions import PositionPlace
+from zmartd.store.positions import PositionPageKey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 
@@ -46,7 +46,7 @@ async def test_trading_during_a_walk_neither_hides_a_position_nor_shows_it_twice
         await trade(choose.choice(markets[:-3]))
 
     found: list[str] = []
-    after: PositionPlace | None = None
+    after: PositionPageKey | None = None
     while True:
         async with database.caller(Caller(ALICE)) as connection:
             holdings = await positions.of_wallet(connection, ALICE, after)
@@ -54,7 +54,7 @@ async def test_trading_during_a_walk_neither_hides_a_position_nor_shows_it_twice
             at_first = [position.market.id for position in holdings.positions]
         page = holdings.page(choose.randint(1, 4), after)
         found += [position.market.id for position in page.rows]
-        after = page.following
+        after = page.next_key
         if after is None:
             break
         for _ in range(2):

@@ -19,7 +19,7 @@ from zmartd.store import indexed_transactions, positions, trades
 from zmartd.store.positions import Position
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
-from zmartd.store.trades import PricePlace, PricePoint, TradeFilter, TradeStatistics
+from zmartd.store.trades import PricePageKey, PricePoint, TradeFilter, TradeStatistics
 
 ALICE, BOB = wallet("alice"), wallet("bob")
 
@@ -34,14 +34,14 @@ async def test_trades_come_newest_first_with_exact_amounts(database: Database) -
     async with database.caller(ANYBODY) as connection:
         of_market = TradeFilter(market_id=market)
         first = await trades.page(connection, ANYBODY, of_market, 2)
-        rest = await trades.page(connection, ANYBODY, of_market, 2, after=first.following)
+        rest = await trades.page(connection, ANYBODY, of_market, 2, after=first.next_key)
         by_offset = await trades.page(connection, ANYBODY, of_market, 2, offset=2)
 
     page = first.rows
     assert [trade.tx_signature for trade in (*page, *rest.rows)] == [
         signature(name) for name in ("late", "middle", "early")
     ]
-    assert (rest.rows, rest.following) == (by_offset.rows, None)
+    assert (rest.rows, rest.next_key) == (by_offset.rows, None)
     assert page[0].cost == 2**64 - 1
     assert page[0].price_yes_after == 600_000_000
     assert page[1].trade_type == "sell"
@@ -84,13 +84,13 @@ async def test_the_price_history_goes_back_page_by_page_to_the_first_trade(datab
                 block_time=NOON + timedelta(seconds=slot),
             )
         newest = await trades.price_history(connection, market, 3)
-        oldest = await trades.price_history(connection, market, 3, newest.following)
+        oldest = await trades.price_history(connection, market, 3, newest.next_key)
 
     assert newest.rows == tuple(
         PricePoint(NOON + timedelta(seconds=slot), slot * 100_000_000) for slot in (4, 3, 2)
     )
     assert [point.price_yes for point in oldest.rows] == [100_000_000, 0]
-    assert oldest.following is None
+    assert oldest.next_key is None
 
 
 async def test_prices_of_one_slot_come_in_the_order_of_the_block_whatever_order_they_were_found_in(
@@ -104,15 +104,15 @@ async def test_prices_of_one_slot_come_in_the_order_of_the_block_whatever_order_
                 connection, f"trade {place}", market, ALICE, index_in_block=place, price_after=price
             )
         found: list[int] = []
-        after: PricePlace | None = None
+        after: PricePageKey | None = None
         for _ in range(4):
             page = await trades.price_history(connection, market, 1, after)
             found += [point.price_yes // 100_000_000 for point in page.rows]
-            after = page.following
+            after = page.next_key
         end = await trades.price_history(connection, market, 1, after)
 
     assert found == [3, 2, 1, 0]
-    assert (end.rows, end.following) == ((), None)
+    assert (end.rows, end.next_key) == ((), None)
 
 
 async def test_statistics_count_purchases_with_fees_and_sales_before_fees(database: Database) -> None:

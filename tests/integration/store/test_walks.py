@@ -15,7 +15,7 @@ from tests.integration.store.rows import NOON, insert_market, wallet
 from zmartd.store import trades
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
-from zmartd.store.trades import PricePlace, TradeFilter, TradePlace
+from zmartd.store.trades import PricePageKey, TradeFilter, TradePageKey
 
 ROWS, CHUNK = 100_000, 10_000
 SLOTS = 30_000
@@ -117,7 +117,7 @@ async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written
             late.append((len(places), rows))
 
         found: list[Key] = []
-        after: TradePlace | None = None
+        after: TradePageKey | None = None
         while True:
             if len(places) % 5 == 0:
                 writers.add(asyncio.create_task(write()))
@@ -125,7 +125,7 @@ async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written
                 page = await trades.page(connection, caller, where, limit, after=after)
             found += [(trade.slot, trade.id) for trade in page.rows]
             places.append(found[-1])
-            after = page.following
+            after = page.next_key
             if after is None:
                 break
         await asyncio.gather(*writers)
@@ -155,7 +155,7 @@ async def test_a_walk_through_a_price_history_sees_every_price_once_while_trades
     known = dict(existing)
     ahead: set[int] = set()
     found: list[int] = []
-    before: PricePlace | None = None
+    before: PricePageKey | None = None
     while True:
         async with database.service() as connection:
             rows = await book.write(connection, 5)
@@ -167,7 +167,7 @@ async def test_a_walk_through_a_price_history_sees_every_price_once_while_trades
         async with database.caller(ANYBODY) as connection:
             page = await trades.price_history(connection, market, 200, before)
         found += [point.price_yes for point in page.rows]
-        before = page.following
+        before = page.next_key
         if before is None:
             break
 

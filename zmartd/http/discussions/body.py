@@ -15,8 +15,8 @@ from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Text, Time
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, cursor_of
 from zmartd.http.kit.path_variables import PathVariable
 from zmartd.market.iso_time import iso_time
-from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentNotFound, CommentPlace
-from zmartd.store.moments import micros_of
+from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentNotFound, CommentPageKey
+from zmartd.store.keyset import to_micros
 
 
 class Words(Text):
@@ -234,7 +234,7 @@ def _replies_cursor(comment: Comment, replies: Sequence[ThreadBody], last: Comme
     """All that is not here is later than what was read last, whichever comment it hangs on."""
     if last is None or sum(map(_written, replies)) >= comment.replies:
         return None
-    place = CommentPlace(comment.market_id, str(comment.id), micros_of(last.created_at), last.id)
+    place = CommentPageKey(comment.market_id, str(comment.id), to_micros(last.created_at), last.id)
     return cursor_of(place)
 
 

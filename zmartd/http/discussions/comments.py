@@ -37,7 +37,7 @@ from zmartd.store.discussions import (
     THREADS,
     Comment,
     CommentNotFound,
-    CommentPlace,
+    CommentPageKey,
     EditWindowClosed,
     NotTheAuthor,
     ParentNotFound,
@@ -54,7 +54,7 @@ MOST_NESTED_REPLIES = 500
 async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     """Every comment of a market, or the replies to one of them. Deleted ones stand in for their replies."""
     query = call.input
-    after = beginning(query, CommentPlace)
+    after = beginning(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, call.path["id"])
@@ -68,7 +68,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
         discussions=tuple(comment_body(comment) for comment in page.rows),
         count=len(page.rows),
         market_id=market.id,
-        next_cursor=cursor_of(page.following),
+        next_cursor=cursor_of(page.next_key),
     )
 
 
@@ -78,7 +78,7 @@ async def list_threads(call: Call[ThreadsQuery]) -> Answer:
     They have at most 500 replies in all. Where that leaves some out, `repliesCursor` leads to them.
     """
     query = call.input
-    after = beginning(query, CommentPlace)
+    after = beginning(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, call.path["id"])
@@ -91,9 +91,7 @@ async def list_threads(call: Call[ThreadsQuery]) -> Answer:
         ids = [comment.id for comment in roots.rows]
         found = await discussions.below(connection, caller, ids, MOST_NESTED_REPLIES + 1)
     below = _below(found)
-    return array_answer(
-        call.request, [thread_body(comment, below) for comment in roots.rows], roots.following
-    )
+    return array_answer(call.request, [thread_body(comment, below) for comment in roots.rows], roots.next_key)
 
 
 def _below(found: Sequence[Comment]) -> Below:

@@ -14,7 +14,7 @@ from zmartd.http.markets.body import outcome_label
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
-from zmartd.store.feed import TYPES, FeedPlace, Happening, HappeningType
+from zmartd.store.feed import TYPES, FeedPageKey, Happening, HappeningType
 
 
 class ActivityQuery(Struct, frozen=True, kw_only=True):
@@ -54,13 +54,13 @@ class ActivityList(Struct, frozen=True, kw_only=True):
 async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     """Trades, markets that were created, and markets that got their final outcome, in one list."""
     query = call.input
-    after = place_of(query.cursor, FeedPlace)
+    after = place_of(query.cursor, FeedPageKey)
     types = TYPES if query.type is None else (query.type,)
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         page = await feed.newest(connection, caller, types, query.limit, after)
     bodies = tuple(_body(one) for one in page.rows)
-    return ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.following))
+    return ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.next_key))
 
 
 def _body(happening: Happening) -> ActivityBody:

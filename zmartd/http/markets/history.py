@@ -30,9 +30,9 @@ from zmartd.http.markets.lookup import find_market
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import events, trades
-from zmartd.store.events import EventPlace
+from zmartd.store.events import EventPageKey
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.trades import PricePlace
+from zmartd.store.trades import PricePageKey
 
 Percent = Annotated[float, Meta(ge=0, le=100, description="a price in percent, from 0 to 100")]
 
@@ -128,14 +128,14 @@ class EventList(Struct, frozen=True):
 
 async def price_history(call: Call[PriceHistoryQuery]) -> PriceHistory:
     query = call.input
-    before = place_of(query.cursor, PricePlace)
+    before = place_of(query.cursor, PricePageKey)
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         page = await trades.price_history(connection, market.id, query.limit, before)
     points = [_percent(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
         points.insert(0, _percent(market.created_at, SCALE // 2))
-    return PriceHistory(market.id, tuple(points), len(points), cursor_of(page.following))
+    return PriceHistory(market.id, tuple(points), len(points), cursor_of(page.next_key))
 
 
 async def statistics(call: Call[None]) -> MarketStatistics:
@@ -156,7 +156,7 @@ async def statistics(call: Call[None]) -> MarketStatistics:
 
 async def list_events(call: Call[EventsQuery]) -> EventList:
     query = call.input
-    after = beginning(query, EventPlace)
+    after = beginning(query, EventPageKey)
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         page = await events.page(connection, market.id, query.limit, offset=query.offset, after=after)
@@ -173,7 +173,7 @@ async def list_events(call: Call[EventsQuery]) -> EventList:
         )
         for event in page.rows
     )
-    return EventList(market.id, bodies, len(bodies), cursor_of(page.following))
+    return EventList(market.id, bodies, len(bodies), cursor_of(page.next_key))
 
 
 def _percent(timestamp: str, price_yes: int) -> PricePercent:

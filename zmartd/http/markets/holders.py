@@ -13,7 +13,7 @@ from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, 
 from zmartd.http.markets.body import OutcomeLabel, outcome_label
 from zmartd.http.markets.lookup import find_market
 from zmartd.store import holders
-from zmartd.store.holders import Holder, HoldersPlace
+from zmartd.store.holders import Holder, HolderPageKey
 from zmartd.store.markets import MarketNotFound
 
 
@@ -49,7 +49,7 @@ class HolderList(Struct, frozen=True, kw_only=True):
 async def list_holders(call: Call[HoldersQuery]) -> HolderList:
     """Of one outcome, or of both in one list: a wallet that holds both is in it twice."""
     query = call.input
-    after = place_of(query.cursor, HoldersPlace)
+    after = place_of(query.cursor, HolderPageKey)
     outcome = None if query.outcome is None else query.outcome == "YES"
     caller, database = call.caller, call.app[keys.DATABASE]
     async with database.caller(caller) as connection:
@@ -62,7 +62,7 @@ async def list_holders(call: Call[HoldersQuery]) -> HolderList:
         market_id=market.id,
         holders=tuple(_body(one) for one in page.rows),
         count=len(page.rows),
-        next_cursor=cursor_of(page.following),
+        next_cursor=cursor_of(page.next_key),
     )
 
 

@@ -21,7 +21,7 @@ from zmartd.http.markets.body import MarketBody, market_body
 from zmartd.http.response_cache.policies import ManyMarkets
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list
-from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPlace, Order, Sort
+from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPageKey, Order, Sort
 
 PageNumber = Annotated[int, Meta(ge=1, le=10_000)]
 
@@ -108,7 +108,7 @@ async def list_markets(call: Call[MarketsQuery]) -> MarketList:
         words=query.q,
     )
     order = _order(query)
-    after = place_of(query.cursor, MarketPlace)
+    after = place_of(query.cursor, MarketPageKey)
     if after is not None and after.order != order:
         raise foreign_cursor()
     if after is not None and (query.offset or query.page):
@@ -117,7 +117,7 @@ async def list_markets(call: Call[MarketsQuery]) -> MarketList:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
     bodies = tuple(market_body(market) for market in page.markets)
-    return MarketList(bodies, page.total, offset, query.limit, cursor_of(page.following))
+    return MarketList(bodies, page.total, offset, query.limit, cursor_of(page.next_key))
 
 
 def _order(query: MarketsQuery) -> Order:

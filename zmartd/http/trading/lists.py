@@ -29,7 +29,7 @@ from zmartd.http.trading.body import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.rls import Caller
-from zmartd.store.trades import TradeFilter, TradePlace
+from zmartd.store.trades import TradeFilter, TradePageKey
 
 
 class TradesQuery(Struct, frozen=True, kw_only=True):
@@ -51,9 +51,9 @@ async def read_trades(
     connection: Connection, caller: Caller, where: TradeFilter, query: TradesQuery
 ) -> TradePage:
     """The page that `query` asks for. `connection` is one of `caller`. Raises InvalidRequest."""
-    after = beginning(query, TradePlace)
+    after = beginning(query, TradePageKey)
     page = await trades.page(connection, caller, where, query.limit, offset=query.offset, after=after)
-    return TradePage(tuple(trade_body(trade) for trade in page.rows), cursor_of(page.following))
+    return TradePage(tuple(trade_body(trade) for trade in page.rows), cursor_of(page.next_key))
 
 
 class TradeList(Struct, frozen=True):

@@ -11,7 +11,7 @@ from zmartd.market import valuation
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.valuation import HeldMarket, Holding, Valuation
 from zmartd.store import positions
-from zmartd.store.positions import Holdings, Position, PositionPlace
+from zmartd.store.positions import Holdings, Position, PositionPageKey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 
@@ -28,7 +28,7 @@ class Held(Struct, frozen=True):
     worth: Valuation
 
 
-async def read_holdings(database: Database, wallet: str, after: PositionPlace | None = None) -> Holdings:
+async def read_holdings(database: Database, wallet: str, after: PositionPageKey | None = None) -> Holdings:
     """All positions of a wallet as of one moment, in the order of the walk that got to `after`."""
     async with database.reader(Caller(wallet)) as connection:
         return await positions.of_wallet(connection, wallet, after)

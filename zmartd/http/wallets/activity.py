@@ -20,7 +20,7 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import wallet_activity
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter
-from zmartd.store.wallet_activity import OwnVote, VotePlace
+from zmartd.store.wallet_activity import OwnVote, VotePageKey
 
 _KINDS: dict[str, tuple[VoteKind, ...]] = {
     "all": tuple(VoteKind),
@@ -85,7 +85,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     """One's own votes, from the API and from the chain."""
     query = call.input
     wallet = call.wallet
-    after = place_of(query.cursor, VotePlace)
+    after = place_of(query.cursor, VotePageKey)
     async with call.app[keys.DATABASE].caller(Caller(wallet)) as connection:
         page = await wallet_activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
         counts = await wallet_activity.counts(connection, wallet)
@@ -95,7 +95,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
         proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
         dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
         total=sum(of_kind[kind] for kind in _KINDS[query.type]),
-        next_cursor=cursor_of(page.following),
+        next_cursor=cursor_of(page.next_key),
     )
 
 

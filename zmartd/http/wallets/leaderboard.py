@@ -21,7 +21,7 @@ from zmartd.http.kit.pagination import (
 from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
 from zmartd.store.keyset import Page
-from zmartd.store.leaderboard import Board, BoardPlace, Entry, Period, Ranking
+from zmartd.store.leaderboard import Board, Entry, LeaderboardPageKey, Period, Ranking
 
 
 class LeaderboardQuery(Struct, frozen=True, kw_only=True):
@@ -68,11 +68,11 @@ class LeaderboardBody(Struct, frozen=True, kw_only=True):
 async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
     """The wallets that gained or traded most in a period. What is not realized yet counts for nobody."""
     query = call.input
-    after = place_of(query.cursor, BoardPlace)
+    after = place_of(query.cursor, LeaderboardPageKey)
     if after is not None and (after.period, after.ranking) != (query.period, query.by):
         raise foreign_cursor()
     caller = call.caller
-    found: Page[Entry, BoardPlace] = Page((), None)
+    found: Page[Entry, LeaderboardPageKey] = Page((), None)
     async with call.app[keys.DATABASE].caller(caller) as connection:
         edition = await leaderboard.edition(connection, None if after is None else after.edition_id)
         if edition is not None:
@@ -84,7 +84,7 @@ async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
         entries=tuple(_entry(one) for one in found.rows),
         count=len(found.rows),
         as_of=None if edition is None else iso_time(edition.as_of),
-        next_cursor=cursor_of(found.following),
+        next_cursor=cursor_of(found.next_key),
     )
 
 

@@ -13,7 +13,7 @@ from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import NextPage, cursor_of, place_of
 from zmartd.http.trading.positions import Held, PositionsQuery, read_holdings, value_all
 from zmartd.market.iso_time import iso_time
-from zmartd.store.positions import PositionPlace
+from zmartd.store.positions import PositionPageKey
 
 MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
 
@@ -145,7 +145,7 @@ async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
     """Every position with its cost basis, worth, and profit. Only the wallet itself may ask."""
     query = call.input
     wallet = call.wallet
-    after = place_of(query.cursor, PositionPlace)
+    after = place_of(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
     holdings = await read_holdings(database, wallet, after)
     held = {one.position.market.id: one for one in await value_all(database, holdings.positions)}
@@ -155,7 +155,7 @@ async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
         cost_basis_method="average",
         positions=tuple(_position(held[position.market.id]) for position in page.rows),
         totals=_totals(held.values()),
-        next_cursor=cursor_of(page.following),
+        next_cursor=cursor_of(page.next_key),
     )
 
 

@@ -18,7 +18,7 @@ from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
 from zmartd.store.keyset import Page
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.positions import Position, PositionPlace
+from zmartd.store.positions import Position, PositionPageKey
 from zmartd.store.postgres.rls import Caller
 
 
@@ -112,7 +112,7 @@ async def list_positions(call: Call[ArrayQuery]) -> Answer:
     query = call.input
     page = await _page(call, call.wallet, query)
     held = await value_all(call.app[keys.DATABASE], page.rows)
-    return array_answer(call.request, [_body(one) for one in held], page.following)
+    return array_answer(call.request, [_body(one) for one in held], page.next_key)
 
 
 async def get_position(call: Call[None]) -> PositionBody:
@@ -132,11 +132,11 @@ async def list_position_rows(call: Call[ArrayQuery]) -> Answer:
     """A bare array of shares alone, last traded first; what comes after it is in the headers."""
     query = call.input
     page = await _page(call, call.wallet, query)
-    return array_answer(call.request, [_row(position) for position in page.rows], page.following)
+    return array_answer(call.request, [_row(position) for position in page.rows], page.next_key)
 
 
-async def _page(call: Call[Any], wallet: str, query: ArrayQuery) -> Page[Position, PositionPlace]:
-    after = place_of(query.cursor, PositionPlace)
+async def _page(call: Call[Any], wallet: str, query: ArrayQuery) -> Page[Position, PositionPageKey]:
+    after = place_of(query.cursor, PositionPageKey)
     holdings = await read_holdings(call.app[keys.DATABASE], wallet, after)
     return holdings.page(len(holdings.positions) if query.limit is None else query.limit, after)
 

@@ -11,7 +11,7 @@ from tests.integration.indexer.story import GENESIS_TIME, Story
 from zmartd.http.kit.pagination import cursor_of
 from zmartd.market.ids import masked
 from zmartd.store import leaderboard
-from zmartd.store.leaderboard import BoardPlace
+from zmartd.store.leaderboard import LeaderboardPageKey
 
 SOMEBODY = Keypair.from_seed(bytes([9] * 32))
 NOW = datetime.fromtimestamp(GENESIS_TIME + 2_000, UTC)
@@ -104,10 +104,10 @@ async def test_a_period_ends_at_the_chain_s_time(api: Api) -> None:
         ("cursor", "1"),
         ("cursor", "1-2; drop table leaderboard"),
         ("cursor", "a" * 601),
-        ("cursor", cursor_of(BoardPlace(1, "24h", "profit", 1))),
-        ("cursor", cursor_of(BoardPlace(1, "all", "volume", 1))),
-        ("cursor", cursor_of(BoardPlace(2**63, "all", "profit", 1))),
-        ("cursor", cursor_of(BoardPlace(1, "all", "profit", 0))),
+        ("cursor", cursor_of(LeaderboardPageKey(1, "24h", "profit", 1))),
+        ("cursor", cursor_of(LeaderboardPageKey(1, "all", "volume", 1))),
+        ("cursor", cursor_of(LeaderboardPageKey(2**63, "all", "profit", 1))),
+        ("cursor", cursor_of(LeaderboardPageKey(1, "all", "profit", 0))),
     ],
 )
 async def test_what_is_no_such_list_is_refused_by_name(api: Api, field: str, value: str) -> None:
