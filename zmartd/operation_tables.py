@@ -14,7 +14,7 @@ from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, flipped
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.inbox import ParkedDelivery
-from zmartd.store.unverified import Unverified
+from zmartd.store.unverified import UnverifiedTransaction
 from zmartd.tasks.deciding import OpenQuestion
 from zmartd.tasks.disputes import OUTCOMES, votes_in_words
 
@@ -124,7 +124,7 @@ def of_parked(deliveries: Sequence[ParkedDelivery]) -> str:
     return "\n".join(_table(("ID", "TRANSACTIONS", "ATTEMPTS", "PARKED", "ERROR"), rows))
 
 
-def of_unverified(transactions: Sequence[Unverified]) -> str:
+def of_unverified(transactions: Sequence[UnverifiedTransaction]) -> str:
     """A line per transaction, why it is not believed last."""
     if not transactions:
         return "nothing is unverified"

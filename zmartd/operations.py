@@ -18,7 +18,7 @@ from zmartd.indexer.stretch import Stretch, Survey
 from zmartd.store import inbox, unverified
 from zmartd.store.inbox import ParkedDelivery
 from zmartd.store.postgres.database import Database
-from zmartd.store.unverified import Unverified
+from zmartd.store.unverified import UnverifiedTransaction
 
 _MOST_LISTED = 1_000
 
@@ -81,7 +81,7 @@ async def parked(settings: Settings) -> tuple[ParkedDelivery, ...]:
         await database.close()
 
 
-async def unverified_transactions(settings: Settings) -> tuple[Unverified, ...]:
+async def unverified_transactions(settings: Settings) -> tuple[UnverifiedTransaction, ...]:
     """Delivered transactions that were not believed and have not been settled. Needs only the database."""
     database = await Database.connect(settings.database)
     try:

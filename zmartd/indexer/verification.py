@@ -88,8 +88,8 @@ class Verification:
         settled = [*known, *(signature for signature in landed if signature not in fetched.not_found)]
         missed = [signature for signature in asked if signature not in settled]
         async with self._database.service() as connection:
-            await unverified.close(connection, settled)
-            given_up = await unverified.miss(connection, missed, MOST_ATTEMPTS, _UNKNOWN)
+            await unverified.remove(connection, settled)
+            given_up = await unverified.record_misses(connection, missed, MOST_ATTEMPTS, _UNKNOWN)
         if given_up:
             log.warning("verification.given_up", transactions=given_up, reason=_UNKNOWN)
         _OUTCOMES.labels("settled").inc(len(settled))

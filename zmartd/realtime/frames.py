@@ -33,7 +33,7 @@ from zmartd.realtime.payloads import (
     Data,
     DiscussionData,
     ErrorData,
-    Market,
+    MarketData,
     MarketStateData,
     Post,
     PriceData,
@@ -202,7 +202,7 @@ def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
         price_no=price_no,
         total_shares=str(update.shares_yes + update.shares_no),
         b_parameter=str(update.b_parameter),
-        market=Market(
+        market=MarketData(
             market_id=market_id,
             on_chain_address=update.on_chain_address,
             state=update.state.name,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import UNSET, Struct, UnsetType, field
 
 
-class Market(Struct, frozen=True, kw_only=True):
+class MarketData(Struct, frozen=True, kw_only=True):
     """A market's row with the names and forms that the REST API gives it."""
 
     market_id: str
@@ -40,7 +40,7 @@ class MarketStateData(Struct, frozen=True, kw_only=True):
     price_no: float | UnsetType = field(default=UNSET, name="priceNo")
     total_shares: str | UnsetType = field(default=UNSET, name="totalShares")
     b_parameter: str | UnsetType = field(default=UNSET, name="bParameter")
-    market: Market | UnsetType = UNSET
+    market: MarketData | UnsetType = UNSET
 
 
 class PriceData(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zmartd.market.ids import is_address, is_market_id
 from zmartd.realtime.messages import MarketUpdate, Snapshot
 from zmartd.store import markets
-from zmartd.store.markets import Market
+from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY
 
@@ -30,7 +30,7 @@ class MarketSnapshots:
         return Snapshot(market.id, market.version, market_update(market), market.updated_at)
 
 
-def market_update(market: Market) -> MarketUpdate:
+def market_update(market: MarketRow) -> MarketUpdate:
     """A market's row as subscribers get it."""
     return MarketUpdate(
         state=market.state,

@@ -32,7 +32,7 @@ select market.id, question, volume, traders, score, (current_price_yes * 1000000
 """
 _MARKET_DAY = """
 select (select count(*) from user_positions where market_id = $1 and trades_count > 0) as traders,
-       lately.volume, lately.traders as traders_lately,
+       lately.volume, lately.traders as traders_24h,
        (current_price_yes * 1000000000)::bigint as price_yes,
        (zmartd.price_at(id, zmartd.newest_time() - interval '24 hours') * 1000000000)::bigint
        as price_yes_before
@@ -99,7 +99,7 @@ class MarketDay(Struct, frozen=True):
 
     traders: int
     volume: int
-    traders_lately: int
+    traders_24h: int
     price_yes: int
     price_yes_before: int
 
@@ -109,7 +109,7 @@ class MarketDay(Struct, frozen=True):
         return change_points(self.price_yes_before, self.price_yes)
 
 
-class CategorySums(Struct, frozen=True):
+class CategoryTotals(Struct, frozen=True):
     """A category's markets, and the lamports traded in the last 24 hours and in those before."""
 
     name: str
@@ -150,9 +150,9 @@ async def day_of(connection: Reads, market_id: str) -> MarketDay | None:
     return None if row is None else MarketDay(**dict(row))
 
 
-async def categories(connection: Reads) -> tuple[CategorySums, ...]:
+async def categories(connection: Reads) -> tuple[CategoryTotals, ...]:
     """Those that have markets, the largest first."""
-    return tuple(CategorySums(**dict(row)) for row in await connection.fetch(_CATEGORIES))
+    return tuple(CategoryTotals(**dict(row)) for row in await connection.fetch(_CATEGORIES))
 
 
 async def related(connection: Reads, market_id: str, category: str, limit: int) -> tuple[Related, ...]:

@@ -129,7 +129,7 @@ class Comment(Struct, frozen=True):
     """How many comments are below it, at any depth."""
 
 
-class CommentList(Struct, frozen=True):
+class CommentFilter(Struct, frozen=True):
     """One list of comments: all of a market, newest first, or its threads, or the replies to one of them.
 
     Direct replies to a comment come oldest first, everything else newest first.
@@ -158,7 +158,7 @@ class CommentPageKey(Struct, frozen=True, tag="comments/1"):
         from_micros(self.micros)
 
 
-class Written(Struct, frozen=True):
+class WrittenComment(Struct, frozen=True):
     """A comment, and whether it is new or the repetition of one just written."""
 
     comment: Comment
@@ -168,7 +168,7 @@ class Written(Struct, frozen=True):
 async def page(
     connection: Reads,
     caller: Caller,
-    place: CommentList,
+    place: CommentFilter,
     limit: int,
     *,
     offset: int = 0,
@@ -202,7 +202,7 @@ async def below(connection: Reads, caller: Caller, roots: Sequence[UUID], limit:
 
 async def write(
     connection: Connection, wallet: str, market_id: str, parent: UUID | None, content: str
-) -> Written:
+) -> WrittenComment:
     """Write a comment, unless this is what its author has just written, sent again.
 
     Takes a transaction of the wallet's. Raises ParentNotFound, ThreadTooDeep.
@@ -212,7 +212,7 @@ async def write(
         _WHOLE_WALLETS + _REPEATED, market_id, wallet, parent, content, REPEAT_WINDOW
     )
     if row is not None:
-        return Written(_comment(row), new=False)
+        return WrittenComment(_comment(row), new=False)
     try:
         comment_id = await connection.fetchval(_WRITE, market_id, wallet, parent, content)
     except asyncpg.PostgresError as error:
@@ -221,7 +221,7 @@ async def write(
         if error.sqlstate == _TOO_DEEP:
             raise ThreadTooDeep(parent_id=str(parent), most_nested=MOST_NESTED) from error
         raise
-    return Written(await _get(connection, comment_id), new=True)
+    return WrittenComment(await _get(connection, comment_id), new=True)
 
 
 async def edit(

@@ -30,7 +30,7 @@ class DisputeRequestRefused(ZmartdError):
     code = "dispute_request_refused"
 
 
-class Standing(Struct, frozen=True):
+class RequestCounts(Struct, frozen=True):
     """How many of a market's holders ask for a dispute; holders with less than the least stake left out."""
 
     requests: int
@@ -48,8 +48,8 @@ async def request(connection: Connection, market_id: str, wallet: str) -> bool:
         raise DisputeRequestRefused(market_id=market_id) from error
 
 
-async def standing(connection: Reads, market_id: str, min_stake_lamports: int) -> Standing:
+async def counts(connection: Reads, market_id: str, min_stake_lamports: int) -> RequestCounts:
     """How the petition stands. Takes a service transaction: who holds and asks is private."""
     row = await connection.fetchrow(_STANDING, market_id, min_stake_lamports)
     assert row is not None, "a row of counts"
-    return Standing(row["requests"], row["holders"])
+    return RequestCounts(row["requests"], row["holders"])

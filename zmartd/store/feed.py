@@ -13,9 +13,9 @@ from zmartd.store.keyset import Page, from_micros, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
-HappeningType = Literal["trade", "resolution", "creation"]
+FeedItemType = Literal["trade", "resolution", "creation"]
 
-TYPES: Final[tuple[HappeningType, ...]] = ("trade", "resolution", "creation")
+FEED_ITEM_TYPES: Final[tuple[FeedItemType, ...]] = ("trade", "resolution", "creation")
 
 _WHOLE_WALLETS = """
 with traded as (
@@ -61,10 +61,10 @@ _HAPPENINGS = {
 _ID = re.compile("[A-Za-z0-9:-]{1,120}", re.ASCII)
 
 
-class Happening(Struct, frozen=True):
+class FeedItem(Struct, frozen=True):
     """Something that happened in a market. Shares have nine decimals."""
 
-    type: HappeningType
+    type: FeedItemType
     id: str
     wallet: str | None
     """Who did it: a trader's is whole only for callers who signed in, shortened for others."""
@@ -94,15 +94,15 @@ class FeedPageKey(Struct, frozen=True):
 async def newest(
     connection: Reads,
     caller: Caller,
-    types: Collection[HappeningType],
+    types: Collection[FeedItemType],
     limit: int,
     after: FeedPageKey | None = None,
-) -> Page[Happening, FeedPageKey]:
+) -> Page[FeedItem, FeedPageKey]:
     """What happened of these types, newest first. `connection` is a transaction of `caller`."""
     place = (None, None) if after is None else (from_micros(after.at_micros), after.id)
     rows = await connection.fetch(_HAPPENINGS[caller.role], list(types), *place, limit + 1)
-    return page_of([Happening(**dict(row)) for row in rows], limit, _key_of)
+    return page_of([FeedItem(**dict(row)) for row in rows], limit, _key_of)
 
 
-def _key_of(happening: Happening) -> FeedPageKey:
+def _key_of(happening: FeedItem) -> FeedPageKey:
     return FeedPageKey(to_micros(happening.at), happening.id)

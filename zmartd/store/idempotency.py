@@ -35,7 +35,7 @@ delete from idempotency_keys where subject = $1 and key = $2 and request_hash = 
 """
 
 
-class Claimed(Struct, frozen=True):
+class ClaimedKey(Struct, frozen=True):
     """A key in use by one caller for one request."""
 
     subject: str
@@ -52,7 +52,7 @@ class KeptAnswer(Struct, frozen=True):
     location: str | None
 
 
-async def claim(connection: Connection, claimed: Claimed) -> KeptAnswer | None:
+async def claim(connection: Connection, claimed: ClaimedKey) -> KeptAnswer | None:
     """Take a key for a request; None when it is taken now, otherwise what it was used for before.
 
     Takes a service transaction of its own: the key is taken when that is committed.
@@ -69,7 +69,7 @@ async def claim(connection: Connection, claimed: Claimed) -> KeptAnswer | None:
 
 
 async def keep(
-    connection: Connection, claimed: Claimed, status: int, body: bytes, location: str | None
+    connection: Connection, claimed: ClaimedKey, status: int, body: bytes, location: str | None
 ) -> None:
     """Remember the answer. Takes a service transaction."""
     await connection.execute(
@@ -77,6 +77,6 @@ async def keep(
     )
 
 
-async def release(connection: Connection, claimed: Claimed) -> None:
+async def release(connection: Connection, claimed: ClaimedKey) -> None:
     """Let the key be used again: nothing was done under it. Takes a service transaction."""
     await connection.execute(_RELEASE, claimed.subject, claimed.key, claimed.request_hash)

@@ -106,7 +106,7 @@ class Edition(Struct, frozen=True):
     markets_version: int
 
 
-class Board(Struct, frozen=True):
+class LeaderboardList(Struct, frozen=True):
     """One list of an edition."""
 
     edition_id: int
@@ -123,7 +123,7 @@ class LeaderboardPageKey(Struct, frozen=True, tag="leaderboard/1"):
     rank: Annotated[int, Meta(ge=1, le=MOST_RANKS)]
 
 
-class Entry(Struct, frozen=True):
+class RankedWallet(Struct, frozen=True):
     """A wallet's place, and what it did in the period. Amounts are lamports.
 
     `profit` is what sales, claims and worthless outcomes realized, against the average cost; `volume` is
@@ -147,8 +147,12 @@ async def edition(connection: Reads, edition_id: int | None = None) -> Edition |
 
 
 async def page(
-    connection: Reads, caller: Caller, board: Board, limit: int, after: LeaderboardPageKey | None = None
-) -> Page[Entry, LeaderboardPageKey]:
+    connection: Reads,
+    caller: Caller,
+    board: LeaderboardList,
+    limit: int,
+    after: LeaderboardPageKey | None = None,
+) -> Page[RankedWallet, LeaderboardPageKey]:
     """Some of a list of at most 1,000, from its beginning or after the rank of `after`.
 
     `connection` is a transaction of `caller`.
@@ -162,10 +166,10 @@ async def page(
         limit + 1,
     )
 
-    def key_of(entry: Entry) -> LeaderboardPageKey:
+    def key_of(entry: RankedWallet) -> LeaderboardPageKey:
         return LeaderboardPageKey(board.edition_id, board.period, board.ranking, entry.rank)
 
-    return page_of([Entry(**dict(row)) for row in rows], limit, key_of)
+    return page_of([RankedWallet(**dict(row)) for row in rows], limit, key_of)
 
 
 async def publish(connection: Connection, now: datetime, stale_after: timedelta) -> Edition | None:

@@ -10,7 +10,7 @@ from zmartd.market.ids import is_market_id
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import markets
 from zmartd.store.keyset import from_micros, to_micros
-from zmartd.store.markets import Market
+from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.reader import Reads
 
 Sort = Literal["newest", "volume", "ending_soon", "trending", "relevance"]
@@ -88,7 +88,7 @@ class MarketPageKey(Struct, frozen=True):
 class MarketPage(Struct, frozen=True):
     """Some of the markets that match, how many match in all, and where the next page begins."""
 
-    markets: tuple[Market, ...]
+    markets: tuple[MarketRow, ...]
     total: int
     next_key: MarketPageKey | None
 

@@ -47,7 +47,7 @@ class MarketNotFound(ZmartdError):
     code = "market_not_found"
 
 
-class Market(Struct, frozen=True):
+class MarketRow(Struct, frozen=True):
     """One market, true at `slot`. Amounts are lamports; shares, `b_parameter` and prices have nine decimals.
 
     While `chain_confirmed` is false its creation is not indexed yet, and neither the creator nor
@@ -128,13 +128,13 @@ class MarketPricing(Struct, frozen=True, kw_only=True):
     commitment: str
 
 
-async def find(connection: Reads, reference: str) -> Market | None:
+async def find(connection: Reads, reference: str) -> MarketRow | None:
     """The market with this id or on-chain address."""
     row = await connection.fetchrow(_FIND, reference)
     return None if row is None else from_row(row)
 
 
-async def get(connection: Reads, reference: str) -> Market:
+async def get(connection: Reads, reference: str) -> MarketRow:
     """The market with this id or on-chain address. Raises MarketNotFound."""
     market = await find(connection, reference)
     if market is None:
@@ -168,7 +168,7 @@ async def set_settlement(
     *,
     awaiting_decision: bool = False,
     settles_at: datetime | None = None,
-) -> Market | None:
+) -> MarketRow | None:
     """Record how a market in `state` will be settled: by an admin's decision, at a time, or neither.
 
     Increments the version of the market's row. None if the row has these values already, or is in another
@@ -178,9 +178,9 @@ async def set_settlement(
     return await get(connection, market_id) if changed else None
 
 
-def from_row(row: Record) -> Market:
+def from_row(row: Record) -> MarketRow:
     """The market of a row of SELECTED, which may have more."""
-    fields = {name: row[name] for name in Market.__struct_fields__}
+    fields = {name: row[name] for name in MarketRow.__struct_fields__}
     fields["state"] = MarketState[fields["state"]]
     fields["tags"] = tuple(fields["tags"])
-    return Market(**fields)
+    return MarketRow(**fields)

@@ -44,7 +44,7 @@ class TooManyPendingMarkets(ZmartdError):
     code = "too_many_pending_markets"
 
 
-class Metadata(Struct, frozen=True):
+class MarketMetadata(Struct, frozen=True):
     """What a market is about, and the terms its creator means to create it on."""
 
     market_id: str
@@ -67,12 +67,12 @@ class Metadata(Struct, frozen=True):
 class Registration(Struct, frozen=True):
     """What is registered now, and whether it was this call that did it."""
 
-    metadata: Metadata
+    metadata: MarketMetadata
     created_at: datetime
     is_new: bool
 
 
-async def register(connection: Connection, metadata: Metadata, max_pending: int | None) -> Registration:
+async def register(connection: Connection, metadata: MarketMetadata, max_pending: int | None) -> Registration:
     """Register metadata, unless this creator has registered some for this market: those then stay.
 
     Takes a transaction of the creator's. Compare `cid` to see whether what was there is the same document.
@@ -129,8 +129,8 @@ async def adopt(connection: Connection, market_id: str) -> bool:
     return bool(await connection.fetchval(_ADOPT, market_id))
 
 
-def _metadata(row: Record) -> Metadata:
+def _metadata(row: Record) -> MarketMetadata:
     fields = dict(row)
     del fields["created_at"]
     fields["tags"] = tuple(fields["tags"])
-    return Metadata(**fields)
+    return MarketMetadata(**fields)

@@ -90,7 +90,7 @@ class OutboxEntry(Struct, frozen=True):
     ended_at: datetime | None
 
 
-class Claim(Struct, frozen=True):
+class OutboxClaim(Struct, frozen=True):
     """The one transaction to send for a purpose; `landed_slot` is the slot in which it landed, if it has."""
 
     transaction: SignedTransaction
@@ -160,7 +160,7 @@ class DatabaseOutbox:
 
 async def claim(
     connection: Connection, market_id: str, proposed: SignedTransaction, read_at_slot: int
-) -> Claim:
+) -> OutboxClaim:
     """Record `proposed` for its purpose on this market, unless another one is under way; then claim that one.
 
     So at most one transaction is under way for a purpose on a market, however many daemons decide at once.
@@ -178,7 +178,7 @@ async def claim(
         known = SignedTransaction(
             row["signature"], row["wire"], row["last_valid_block_height"], row["purpose"]
         )
-        return Claim(known, row["slot"])
+        return OutboxClaim(known, row["slot"])
     await connection.execute(
         _CLAIM,
         proposed.signature,
@@ -187,4 +187,4 @@ async def claim(
         proposed.purpose,
         market_id,
     )
-    return Claim(proposed, None)
+    return OutboxClaim(proposed, None)

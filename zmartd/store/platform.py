@@ -15,7 +15,7 @@ select state, count(*) as markets, sum(total_volume) as volume, sum(trades_count
        sum(resolver_fees_earned) as resolver_fees, sum(lp_fees_earned) as lp_fees
   from markets where not orphaned group by state
 """
-_LATELY = """
+_LAST_24H = """
 select zmartd.newest_time() as as_of,
        (select count(distinct user_wallet) from user_positions where trades_count > 0) as traders_ever,
        coalesce(sum(case trade_type when 'buy' then cost else amount end), 0) as volume,
@@ -26,10 +26,10 @@ _FEES = """
 select accumulated_protocol_fees as protocol, resolver_fees_earned as resolver, lp_fees_earned as lp
   from markets where id = $1
 """
-_UNSETTLED = frozenset({MarketState.ACTIVE, MarketState.RESOLVING, MarketState.DISPUTED})
+_OPEN_STATES = frozenset({MarketState.ACTIVE, MarketState.RESOLVING, MarketState.DISPUTED})
 
 
-class Fees(Struct, frozen=True):
+class ChargedFees(Struct, frozen=True):
     """What trades have been charged, in lamports, whether it was paid out or not."""
 
     protocol: int
@@ -41,47 +41,47 @@ class Fees(Struct, frozen=True):
         return self.protocol + self.resolver + self.lp
 
 
-class Platform(Struct, frozen=True):
+class PlatformTotals(Struct, frozen=True):
     """Sums over all markets, in lamports. Volume is purchases with fees and sales before fees."""
 
     as_of: datetime
     """The end of the 24 hours that the sums of the last day are over."""
     markets: dict[MarketState, int]
     volume: int
-    volume_lately: int
+    volume_24h: int
     trades: int
-    trades_lately: int
+    trades_24h: int
     traders: int
-    traders_lately: int
+    traders_24h: int
     open_interest: int
     """What markets hold whose shares are not settled yet: liquidity from creators and traders."""
-    fees: Fees
+    fees: ChargedFees
 
 
-async def totals(connection: Reads) -> Platform:
+async def totals(connection: Reads) -> PlatformTotals:
     """Takes a service transaction: it counts wallets."""
     states = {MarketState[row["state"]]: row for row in await connection.fetch(_BY_STATE)}
-    lately = await connection.fetchrow(_LATELY)
-    assert lately is not None, "an aggregate always has a row"
+    last_24h = await connection.fetchrow(_LAST_24H)
+    assert last_24h is not None, "an aggregate always has a row"
 
     def total(column: str) -> int:
         return sum(int(row[column]) for row in states.values())
 
-    return Platform(
-        as_of=lately["as_of"],
+    return PlatformTotals(
+        as_of=last_24h["as_of"],
         markets={state: states[state]["markets"] if state in states else 0 for state in MarketState},
         volume=total("volume"),
-        volume_lately=int(lately["volume"]),
+        volume_24h=int(last_24h["volume"]),
         trades=total("trades"),
-        trades_lately=lately["trades"],
-        traders=lately["traders_ever"],
-        traders_lately=lately["traders"],
-        open_interest=sum(int(row["liquidity"]) for state, row in states.items() if state in _UNSETTLED),
-        fees=Fees(total("protocol_fees"), total("resolver_fees"), total("lp_fees")),
+        trades_24h=last_24h["trades"],
+        traders=last_24h["traders_ever"],
+        traders_24h=last_24h["traders"],
+        open_interest=sum(int(row["liquidity"]) for state, row in states.items() if state in _OPEN_STATES),
+        fees=ChargedFees(total("protocol_fees"), total("resolver_fees"), total("lp_fees")),
     )
 
 
-async def fees_of(connection: Reads, market_id: str) -> Fees | None:
+async def fees_of(connection: Reads, market_id: str) -> ChargedFees | None:
     """What the trades of one market have been charged; None for one that is not indexed."""
     row = await connection.fetchrow(_FEES, market_id)
-    return None if row is None else Fees(**dict(row))
+    return None if row is None else ChargedFees(**dict(row))

@@ -56,7 +56,7 @@ _MARKET_PREFIX = "market_"
 _RATES = ("protocol_fee_bps", "resolver_reward_bps", "liquidity_provider_fee_bps")
 
 
-class HeldMarket(Struct, frozen=True):
+class PositionMarket(Struct, frozen=True):
     """What a position's worth depends on. Shares, price and `b_parameter` have nine decimals."""
 
     id: str
@@ -100,7 +100,7 @@ class Position(Struct, frozen=True):
     updated_at: datetime
     traded_at: datetime | None
     """When it was last traded as of when the walk through the wallet's positions began."""
-    market: HeldMarket
+    market: PositionMarket
 
 
 class PositionPageKey(Struct, frozen=True, tag="positions/1"):
@@ -170,4 +170,4 @@ def _position(row: Record) -> Position:
         market[name.removeprefix(_MARKET_PREFIX)] = fields.pop(name)
     market["state"] = MarketState[market["state"]]
     market["rates"] = told_rates(*[fields.pop(name) for name in _RATES])
-    return Position(**fields, market=HeldMarket(**market))
+    return Position(**fields, market=PositionMarket(**market))

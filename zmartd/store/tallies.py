@@ -185,7 +185,9 @@ async def announce(
     return bool(await connection.fetchval(_ANNOUNCE, market_id, verdict, settles_at))
 
 
-async def sent(connection: Connection, kind: VoteKind, market_id: str, signature: str | None) -> None:
+async def set_signature(
+    connection: Connection, kind: VoteKind, market_id: str, signature: str | None
+) -> None:
     """Remember which transaction records the tally; None: it never landed. Takes a service transaction."""
     await connection.execute(_SENT, market_id, kind, signature)
 

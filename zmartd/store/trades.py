@@ -36,7 +36,7 @@ select count(*) as trades, count(distinct user_wallet) as traders,
 """
 
 
-class Trade(Struct, frozen=True):
+class TradeRow(Struct, frozen=True):
     """One buy or sell. Amounts are lamports; shares and the price of YES have nine decimals."""
 
     id: int
@@ -117,7 +117,7 @@ async def page(
     *,
     offset: int = 0,
     after: TradePageKey | None = None,
-) -> Page[Trade, TradePageKey]:
+) -> Page[TradeRow, TradePageKey]:
     """The newest trades first, from position `offset` on or after `after`. `connection` is one of `caller`.
 
     Who has not signed in cannot ask for a wallet's.
@@ -166,5 +166,5 @@ async def statistics(connection: Reads, market_id: str) -> TradeStatistics:
     return TradeStatistics(**dict(row))
 
 
-def _trade(row: Record) -> Trade:
-    return Trade(**dict(row))
+def _trade(row: Record) -> TradeRow:
+    return TradeRow(**dict(row))

@@ -45,7 +45,7 @@ select tx_signature as signature, slot, doubt, received_at, attempts, given_up_a
 """
 
 
-class Unverified(Struct, frozen=True):
+class UnverifiedTransaction(Struct, frozen=True):
     """A transaction as it was delivered, and why it does not count; `reason`: why nobody asks any more."""
 
     signature: str
@@ -71,17 +71,19 @@ async def waiting(connection: Reads, limit: int) -> list[str]:
     return [row["tx_signature"] for row in await connection.fetch(_OPEN, limit)]
 
 
-async def close(connection: Connection, signatures: Sequence[str]) -> None:
+async def remove(connection: Connection, signatures: Sequence[str]) -> None:
     """Nothing is left to ask about these."""
     await connection.execute(_CLOSE, signatures)
 
 
-async def miss(connection: Connection, signatures: Sequence[str], most_attempts: int, reason: str) -> int:
+async def record_misses(
+    connection: Connection, signatures: Sequence[str], most_attempts: int, reason: str
+) -> int:
     """The node does not know these; returns how many are given up with that."""
     missed = await connection.fetch(_MISS, signatures, most_attempts, reason)
     return sum(row["given_up"] for row in missed)
 
 
-async def listed(connection: Reads, limit: int) -> tuple[Unverified, ...]:
+async def listed(connection: Reads, limit: int) -> tuple[UnverifiedTransaction, ...]:
     """What waits and what was given up, the oldest first."""
-    return tuple(Unverified(**dict(row)) for row in await connection.fetch(_ALL, limit))
+    return tuple(UnverifiedTransaction(**dict(row)) for row in await connection.fetch(_ALL, limit))

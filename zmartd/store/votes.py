@@ -70,7 +70,7 @@ class NotAHolder(ZmartdError):
     code = "not_a_holder"
 
 
-class Standing(Struct, frozen=True):
+class CurrentVotes(Struct, frozen=True):
     """The votes of one kind on a market so far, from the API and from the chain.
 
     `not_counted` are votes on a dispute, cast on the chain, of wallets that held no shares of the market.
@@ -127,11 +127,12 @@ async def find(connection: Reads, kind: VoteKind, market_id: str, wallet: str) -
     return None if row is None else Vote(**dict(row))
 
 
-async def standing(connection: Reads, market_id: str) -> dict[VoteKind, Standing]:
+async def current(connection: Reads, market_id: str) -> dict[VoteKind, CurrentVotes]:
     """How a market's votes stand. Takes a service transaction: who voted how is nobody else's business."""
     rows = await connection.fetch(_STANDING, market_id)
     return {
-        VoteKind(row["kind"]): Standing(VoteCounts(row["yes"], row["no"]), row["not_counted"]) for row in rows
+        VoteKind(row["kind"]): CurrentVotes(VoteCounts(row["yes"], row["no"]), row["not_counted"])
+        for row in rows
     }
 
 

@@ -50,7 +50,7 @@ select market_id, kind, vote, voted_at, source, tx_signature from (
 """
 
 
-class Counts(Struct, frozen=True):
+class ActivityCounts(Struct, frozen=True):
     """How often a wallet did what; deleted comments are not counted."""
 
     trades: int
@@ -60,10 +60,10 @@ class Counts(Struct, frozen=True):
     markets_created: int
 
 
-class Record(Struct, frozen=True):
+class WalletRecord(Struct, frozen=True):
     """A wallet's counts, and what only it may know."""
 
-    counts: Counts
+    counts: ActivityCounts
     volume_lamports: int
     """Purchases with fees and sales before fees."""
     markets_won: int
@@ -91,21 +91,21 @@ class VotePageKey(Struct, frozen=True, tag="votes/1"):
             raise ValueError("market_id has to be 64 hexadecimal digits")
 
 
-async def counts(connection: Reads, wallet: str) -> Counts:
+async def counts(connection: Reads, wallet: str) -> ActivityCounts:
     """What only the wallet itself may know. Takes a transaction of that wallet's."""
     row = await connection.fetchrow(_COUNTS, wallet)
     assert row is not None, "a select of counts always has a row"
-    return Counts(**dict(row))
+    return ActivityCounts(**dict(row))
 
 
-async def public_counts(connection: Reads, wallet: str) -> Counts:
+async def public_counts(connection: Reads, wallet: str) -> ActivityCounts:
     """What everybody may know; votes only of questions that are decided. Takes a service transaction.
 
     A count that grows at the moment of a vote would tell what it was, beside the market's count of likes.
     """
     row = await connection.fetchrow(_PUBLIC_COUNTS, wallet)
     assert row is not None, "a select of counts always has a row"
-    return Counts(**dict(row))
+    return ActivityCounts(**dict(row))
 
 
 async def volume_lamports(connection: Reads, wallet: str) -> int:
@@ -113,9 +113,9 @@ async def volume_lamports(connection: Reads, wallet: str) -> int:
     return int(await connection.fetchval(_VOLUME, wallet))
 
 
-async def record(connection: Reads, wallet: str) -> Record:
+async def record(connection: Reads, wallet: str) -> WalletRecord:
     """Takes a transaction of that wallet's."""
-    return Record(
+    return WalletRecord(
         await counts(connection, wallet),
         await volume_lamports(connection, wallet),
         int(await connection.fetchval(_WON, wallet)),

@@ -121,7 +121,7 @@ class Ballots:
             if (now.counts, now.stake, now.counted_at) != (tally.counts, tally.stake, tally.counted_at):
                 raise CountVoid(market_id=market.id)
             await motion.check(connection)
-            await tallies.sent(connection, self._kind, market.id, signature)
+            await tallies.set_signature(connection, self._kind, market.id, signature)
 
         signature = await self._authority.send(market, motion.purpose, motion.instructions, record)
         await self._release_moved(market.id, protocol)
@@ -156,7 +156,7 @@ class Ballots:
         """The transaction is not on the chain and never will be."""
         if self._kind.has_an_end:
             async with self._database.service() as connection:
-                await tallies.sent(connection, self._kind, market_id, None)
+                await tallies.set_signature(connection, self._kind, market_id, None)
         else:
             await self._reopen(market_id)
 

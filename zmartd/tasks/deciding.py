@@ -19,7 +19,7 @@ from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import decisions, markets, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
-from zmartd.store.markets import Market
+from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import ProgramNotInitialized
@@ -138,7 +138,7 @@ class Deciding:
         return kept
 
     async def _question(
-        self, connection: Connection, market: Market, decision: Decision, period_seconds: int, now: int
+        self, connection: Connection, market: MarketRow, decision: Decision, period_seconds: int, now: int
     ) -> OpenQuestion:
         tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
         self._require_something_to_decide(market, tally)
@@ -153,7 +153,7 @@ class Deciding:
         """The dispute period, and the chain's time in unix seconds."""
         return (await self._config()).dispute_period, (await self._rpc.chain_time()).unix_timestamp
 
-    def _require_something_to_decide(self, market: Market, tally: Tally | None) -> None:
+    def _require_something_to_decide(self, market: MarketRow, tally: Tally | None) -> None:
         is_trusted = is_trusted_resolver(market.resolver_wallet, market.creator_wallet, self._trusted)
         match market.state:
             case MarketState.RESOLVING if is_trusted:

@@ -11,7 +11,7 @@ from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
 from zmartd.realtime.snapshots import market_update
 from zmartd.store import markets, tallies
-from zmartd.store.markets import Market
+from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
 
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ class Notices:
             await self.publish(market)
         return is_news
 
-    async def publish(self, market: Market) -> None:
+    async def publish(self, market: MarketRow) -> None:
         """Tell a market's watchers how it is."""
         message = Message(market.id, market.version, market_update(market), market.updated_at)
         try:

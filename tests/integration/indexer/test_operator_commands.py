@@ -200,7 +200,7 @@ async def test_transactions_that_were_not_believed_are_listed(world: World, zmar
     signatures = ["3" * 88, "4" * 88]
     async with world.database.service() as connection:
         await unverified.add(connection, [(one, 2**62, "too early") for one in signatures])
-        await unverified.miss(connection, signatures[:1], most_attempts=1, reason="nobody knew it")
+        await unverified.record_misses(connection, signatures[:1], most_attempts=1, reason="nobody knew it")
     status, printed = await zmartd("inbox", "unverified", "--json")
     given_up, waiting = json.loads(printed)
     assert (status, given_up["signature"], given_up["reason"]) == (0, signatures[0], "nobody knew it")

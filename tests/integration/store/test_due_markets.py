@@ -9,7 +9,7 @@ from tests.integration.store.rows import NOON, insert, insert_market, market_id,
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, dispute_requests, due_markets, finalization_errors
-from zmartd.store.dispute_requests import DisputeRequestRefused, Standing
+from zmartd.store.dispute_requests import DisputeRequestRefused, RequestCounts
 from zmartd.store.due_markets import UndisputedMarket
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
@@ -238,7 +238,7 @@ async def test_holders_petition_for_a_dispute_once_each(database: Database) -> N
         with pytest.raises(DisputeRequestRefused):
             await ask(outsider)
     async with database.service() as connection:
-        assert await dispute_requests.standing(connection, market, 10) == Standing(requests=2, holders=3)
+        assert await dispute_requests.counts(connection, market, 10) == RequestCounts(requests=2, holders=3)
         (petition,) = await due_markets.petitions(connection, 10)
     assert (petition.id, petition.requests, petition.holders) == (market, 2, 3)
     assert (petition.requests_stake, petition.holders_stake) == (90, 101)

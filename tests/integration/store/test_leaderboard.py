@@ -15,7 +15,7 @@ from tests.ledger import Ledger
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard
-from zmartd.store.leaderboard import Board, Edition, Entry, Period, Ranking
+from zmartd.store.leaderboard import Edition, LeaderboardList, Period, RankedWallet, Ranking
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, BEGIN_AS_SERVICE, Caller
 
@@ -44,10 +44,10 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
 )
 
 
-async def ranking(connection: Connection, period: Period, by: Ranking) -> list[Entry]:
+async def ranking(connection: Connection, period: Period, by: Ranking) -> list[RankedWallet]:
     newest = await leaderboard.edition(connection)
     assert newest is not None
-    board = Board(newest.id, period, by)
+    board = LeaderboardList(newest.id, period, by)
     return list((await leaderboard.page(connection, Caller(ALICE), board, 100)).rows)
 
 
@@ -117,7 +117,7 @@ async def test_the_lists_are_what_a_replay_of_all_trades_gives(database: Databas
                     key=lambda item: (-item[1][position], item[0]),
                 )
                 assert await ranking(connection, period, by) == [
-                    Entry(rank, trader, *amounts) for rank, (trader, amounts) in enumerate(ranked, 1)
+                    RankedWallet(rank, trader, *amounts) for rank, (trader, amounts) in enumerate(ranked, 1)
                 ]
         await connection.execute(f"rollback; {BEGIN_AS_SERVICE}")
 
@@ -203,6 +203,6 @@ async def test_anonymous_callers_see_wallets_shortened(database: Database) -> No
 
     for caller, shown in ((ANYBODY, masked(CAROL)), (Caller(BOB), CAROL)):
         async with database.caller(caller) as connection:
-            board = Board(edition.id, "all", "trades")
+            board = LeaderboardList(edition.id, "all", "trades")
             (entry,) = (await leaderboard.page(connection, caller, board, 10)).rows
         assert entry.wallet == shown

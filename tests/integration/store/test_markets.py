@@ -11,12 +11,12 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.metadata import Metadata, TooManyPendingMarkets
+from zmartd.store.metadata import MarketMetadata, TooManyPendingMarkets
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
 CREATOR = wallet("creator")
-DOCUMENT = Metadata(
+DOCUMENT = MarketMetadata(
     market_id=market_id("m"),
     creator_wallet=CREATOR,
     on_chain_address=wallet("market m"),
@@ -137,7 +137,7 @@ async def test_a_market_takes_over_what_its_creator_registered(
     assert market.version == 8
 
 
-def document(name: str) -> Metadata:
+def document(name: str) -> MarketMetadata:
     return msgspec.structs.replace(DOCUMENT, market_id=market_id(name), on_chain_address=wallet(name))
 
 

@@ -7,7 +7,7 @@ import pytest
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.config import Transactions
 from zmartd.market.ids import base58_encode
-from zmartd.store.outbox import Claim, DatabaseOutbox, claim
+from zmartd.store.outbox import DatabaseOutbox, OutboxClaim, claim
 from zmartd.store.postgres.database import Database
 
 MARKET, OTHER_MARKET = "ab" * 32, "cd" * 32
@@ -22,7 +22,7 @@ FIRST, SECOND = transaction(1), transaction(2)
 
 async def claimed(
     database: Database, proposed: SignedTransaction, market_id: str = MARKET, read_at_slot: int = 100
-) -> Claim:
+) -> OutboxClaim:
     async with database.service() as connection:
         return await claim(connection, market_id, proposed, read_at_slot)
 
@@ -44,26 +44,26 @@ async def test_another_market_or_another_purpose_is_another_claim(database: Data
 async def test_what_came_to_nothing_makes_way_for_a_new_one(database: Database, fate: Fate) -> None:
     await claimed(database, FIRST)
     await DatabaseOutbox(database, Transactions()).record_fate(FIRST.signature, fate, None, None)
-    assert await claimed(database, SECOND) == Claim(SECOND, None)
+    assert await claimed(database, SECOND) == OutboxClaim(SECOND, None)
 
 
 async def test_a_landing_that_the_decision_did_not_see_is_the_one_to_go_on_with(database: Database) -> None:
     await claimed(database, FIRST)
     await DatabaseOutbox(database, Transactions()).record_fate(FIRST.signature, Fate.LANDED, 101, None)
-    assert await claimed(database, SECOND, read_at_slot=100) == Claim(FIRST, 101)
+    assert await claimed(database, SECOND, read_at_slot=100) == OutboxClaim(FIRST, 101)
 
 
 async def test_a_landing_that_the_decision_saw_does_not_stand_in_the_way(database: Database) -> None:
     await claimed(database, FIRST)
     await DatabaseOutbox(database, Transactions()).record_fate(FIRST.signature, Fate.LANDED, 100, None)
-    assert await claimed(database, SECOND, read_at_slot=100) == Claim(SECOND, None)
+    assert await claimed(database, SECOND, read_at_slot=100) == OutboxClaim(SECOND, None)
 
 
 async def test_the_same_bytes_proposed_again_after_a_failure_are_pending_again(database: Database) -> None:
     outbox = DatabaseOutbox(database, Transactions())
     await claimed(database, FIRST)
     await outbox.record_fate(FIRST.signature, Fate.FAILED, None, "AccountNotFound")
-    assert await claimed(database, FIRST) == Claim(FIRST, None)
+    assert await claimed(database, FIRST) == OutboxClaim(FIRST, None)
     found = await outbox.find(FIRST.signature)
     assert found is not None
     assert (found.fate, found.error, found.ended_at) == (None, None, None)

@@ -54,7 +54,7 @@ async def take(database: Database, kind: VoteKind, market: str) -> Tally:
 
 async def counts(database: Database, market: str) -> dict[VoteKind, VoteCounts]:
     async with database.service() as connection:
-        standing = await votes.standing(connection, market)
+        standing = await votes.current(connection, market)
     return {kind: one.counts for kind, one in standing.items()}
 
 
@@ -160,7 +160,7 @@ async def test_an_open_tally_is_not_taken_again_and_survives_the_daemon(database
             source="chain",
             tx_signature=signature("late"),
         )
-        await tallies.sent(connection, VoteKind.PROPOSAL, market, signature("tally"))
+        await tallies.set_signature(connection, VoteKind.PROPOSAL, market, signature("tally"))
 
     again = await take(database, VoteKind.PROPOSAL, market)
 
@@ -222,7 +222,7 @@ async def test_a_disputes_votes_are_counted_by_wallet_and_by_stake_and_others_no
             source="chain",
             tx_signature=signature("stranger"),
         )
-        assert (await votes.standing(connection, market))[VoteKind.DISPUTE].not_counted == 1
+        assert (await votes.current(connection, market))[VoteKind.DISPUTE].not_counted == 1
 
     tally = await take(database, VoteKind.DISPUTE, market)
 

@@ -43,7 +43,7 @@ from zmartd.store.discussions import (
     ParentNotFound,
     ThreadTooDeep,
 )
-from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketRow
 
 log = get_logger(__name__)
 
@@ -58,7 +58,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, call.path["id"])
-        place = discussions.CommentList(market.id, query.parent_id)
+        place = discussions.CommentFilter(market.id, query.parent_id)
         if after is not None and not place.has(after):
             raise foreign_cursor()
         page = await discussions.page(
@@ -82,7 +82,7 @@ async def list_threads(call: Call[ThreadsQuery]) -> Answer:
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, call.path["id"])
-        place = discussions.CommentList(market.id, THREADS)
+        place = discussions.CommentFilter(market.id, THREADS)
         if after is not None and not place.has(after):
             raise foreign_cursor()
         roots = await discussions.page(
@@ -159,7 +159,7 @@ async def _write(call: Call[Any], reference: str, body: NewComment) -> tuple[Com
     return written.comment, 201
 
 
-async def _announce(call: Call[Any], market: Market, comment: Comment, wallet: str) -> None:
+async def _announce(call: Call[Any], market: MarketRow, comment: Comment, wallet: str) -> None:
     message = Message(market.id, market.version, _change(comment, wallet), _changed_at(comment))
     try:
         await call.app[keys.BUS].publish([message])

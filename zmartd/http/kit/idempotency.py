@@ -27,7 +27,7 @@ from zmartd.http.kit.error_answers import answer_to
 from zmartd.http.kit.identity import Identity
 from zmartd.log import get_logger
 from zmartd.store import idempotency
-from zmartd.store.idempotency import Claimed, KeptAnswer
+from zmartd.store.idempotency import ClaimedKey, KeptAnswer
 from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 
 HEADER = "Idempotency-Key"
@@ -54,7 +54,7 @@ async def answered_once(
     if not _SANE.fullmatch(key):
         raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
     subject = f"{identity.credential.value}:{identity.caller.wallet}"
-    claimed = Claimed(subject, key, _hash(request, body))
+    claimed = ClaimedKey(subject, key, _hash(request, body))
     async with request.app[keys.DATABASE].service() as connection:
         earlier = await idempotency.claim(connection, claimed)
     if earlier is not None:
@@ -62,7 +62,7 @@ async def answered_once(
     return await _first_time(request, claimed, answer)
 
 
-async def _first_time(request: web.Request, claimed: Claimed, answer: Answer) -> web.StreamResponse:
+async def _first_time(request: web.Request, claimed: ClaimedKey, answer: Answer) -> web.StreamResponse:
     # When this is cancelled nobody here knows what was done: the key stays taken until its time is over.
     try:
         response = await answer()
@@ -86,7 +86,7 @@ def _is_worth_keeping(status: int, body: bytes) -> bool:
     return status < 500 and status not in _NOT_TRIED and len(body) <= MAX_KEPT_BYTES
 
 
-def _again(claimed: Claimed, earlier: KeptAnswer) -> web.Response:
+def _again(claimed: ClaimedKey, earlier: KeptAnswer) -> web.Response:
     """Raises IdempotencyConflict, StillUnderWay."""
     if earlier.request_hash != claimed.request_hash:
         raise IdempotencyConflict

@@ -22,7 +22,7 @@ from zmartd.http.trading.unsigned import UnsignedTransaction
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.store import dispute_requests
 from zmartd.store.dispute_requests import DisputeRequestRefused
-from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.rls import Caller
 
 
@@ -123,11 +123,11 @@ async def request_dispute(call: Call[None]) -> Answer:
         is_new = await dispute_requests.request(connection, market.id, wallet)
     async with database.service() as connection:
         least_stake = call.app[keys.VOTING].min_stake_lamports
-        standing = await dispute_requests.standing(connection, market.id, least_stake)
+        standing = await dispute_requests.counts(connection, market.id, least_stake)
     return Answer(Petition(market.id, standing.requests, standing.holders), 201 if is_new else 200)
 
 
-async def _market(call: Call[Any]) -> Market:
+async def _market(call: Call[Any]) -> MarketRow:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         return await chain_market(connection, call.path["id"])
 

@@ -13,7 +13,7 @@ from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store.discovery import MarketDay
-from zmartd.store.markets import Market
+from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
 
 OutcomeLabel = Literal["YES", "NO"]
@@ -165,7 +165,7 @@ class MarketToday(MarketDetail, frozen=True, kw_only=True):
     traders: Annotated[int, Meta(description="wallets that have ever traded here")]
 
 
-def market_body(market: Market) -> MarketBody:
+def market_body(market: MarketRow) -> MarketBody:
     """A market of the chain."""
     return MarketBody(
         id=market.id,
@@ -261,7 +261,7 @@ def market_today(body: MarketBody, day: MarketDay | None) -> MarketToday:
         **msgspec.structs.asdict(market_detail(body)),
         change_24h=0.0 if day is None else day.change_points,
         volume_24h="0" if day is None else amount(day.volume),
-        traders_24h=0 if day is None else day.traders_lately,
+        traders_24h=0 if day is None else day.traders_24h,
         traders=0 if day is None else day.traders,
     )
 
@@ -270,7 +270,7 @@ def _label(outcome: bool | None) -> OutcomeLabel | None:
     return None if outcome is None else outcome_label(outcome)
 
 
-def _is_creator(market: Market) -> bool | None:
+def _is_creator(market: MarketRow) -> bool | None:
     return None if market.resolver_wallet is None else market.resolver_wallet == market.creator_wallet
 
 

@@ -19,7 +19,7 @@ from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
 from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
-from zmartd.store.metadata import Metadata, Registration, TooManyPendingMarkets
+from zmartd.store.metadata import MarketMetadata, Registration, TooManyPendingMarkets
 from zmartd.store.postgres.rls import Caller
 
 MAX_LIFE_SECONDS = 365 * 86_400
@@ -138,7 +138,7 @@ async def _check_end_date(call: Call[Any], body: CreateMarketRequest) -> None:
         )
 
 
-def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Metadata:
+def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> MarketMetadata:
     proposal = Proposal(
         question=body.question,
         description=body.description or "",
@@ -149,7 +149,7 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Metada
     cid = proposal.cid()
     market_id = body.market_id or ids.derive_market_id(wallet, cid)
     address = call.app[keys.PROGRAM].pdas.market(bytes.fromhex(market_id))
-    return Metadata(
+    return MarketMetadata(
         market_id=market_id,
         creator_wallet=wallet,
         on_chain_address=str(address),
@@ -165,7 +165,7 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Metada
     )
 
 
-async def _is_on_chain(call: Call[Any], wanted: Metadata) -> bool:
+async def _is_on_chain(call: Call[Any], wanted: MarketMetadata) -> bool:
     """Whether the market exists. Raises MarketIdTaken when it is somebody else's."""
     account = await call.app[keys.RPC].account(Pubkey.from_string(wanted.on_chain_address))
     if account is None or account.owner != call.app[keys.PROGRAM].program_id:
@@ -175,7 +175,7 @@ async def _is_on_chain(call: Call[Any], wanted: Metadata) -> bool:
     return True
 
 
-async def _transaction(call: Call[Any], wanted: Metadata) -> UnsignedTransaction:
+async def _transaction(call: Call[Any], wanted: MarketMetadata) -> UnsignedTransaction:
     instruction = call.app[keys.PROGRAM].create_market(
         creator=Pubkey.from_string(wanted.creator_wallet),
         market_id=bytes.fromhex(wanted.market_id),
@@ -186,7 +186,7 @@ async def _transaction(call: Call[Any], wanted: Metadata) -> UnsignedTransaction
     return await call.app[keys.TRANSACTIONS].build(wanted.creator_wallet, instruction)
 
 
-async def _register(call: Call[Any], wanted: Metadata, on_chain: bool) -> Registration:
+async def _register(call: Call[Any], wanted: MarketMetadata, on_chain: bool) -> Registration:
     """Each new registration takes old ones along that came to nothing."""
     database, settings = call.app[keys.DATABASE], call.app[keys.MARKETS]
     async with database.caller(Caller(wanted.creator_wallet)) as connection:
@@ -214,7 +214,7 @@ async def _market(call: Call[Any], registration: Registration, on_chain: bool) -
     return market_detail(pending_body(registration))
 
 
-def _terms(wanted: Metadata) -> LiquidityTerms:
+def _terms(wanted: MarketMetadata) -> LiquidityTerms:
     loss = max_loss_lamports(wanted.b_parameter)
     return LiquidityTerms(
         b_parameter=amount(wanted.b_parameter),

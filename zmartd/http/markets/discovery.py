@@ -15,7 +15,7 @@ from zmartd.http.kit.path_variables import MARKET, PathVariable
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.response_cache.policies import ManyMarkets
 from zmartd.store import discovery
-from zmartd.store.discovery import CategorySums, Trending, change_points
+from zmartd.store.discovery import CategoryTotals, Trending, change_points
 from zmartd.store.markets import MarketNotFound
 
 EMOJI: Final = {
@@ -127,7 +127,7 @@ async def list_categories(call: Call[None]) -> CategoryList:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         found = await discovery.categories(connection)
     known = {category.name for category in found}
-    unused = tuple(CategorySums(name, 0, 0, 0, 0) for name in Category.ALL if name not in known)
+    unused = tuple(CategoryTotals(name, 0, 0, 0, 0) for name in Category.ALL if name not in known)
     bodies = tuple(_category(category) for category in found + unused)
     return CategoryList(bodies, len(bodies))
 
@@ -164,7 +164,7 @@ def _trending(market: Trending) -> TrendingMarket:
     )
 
 
-def _category(category: CategorySums) -> CategoryBody:
+def _category(category: CategoryTotals) -> CategoryBody:
     return CategoryBody(
         id=category.name,
         name=category.name.capitalize(),

@@ -14,11 +14,11 @@ from zmartd.http.markets.body import outcome_label
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
-from zmartd.store.feed import TYPES, FeedPageKey, Happening, HappeningType
+from zmartd.store.feed import FEED_ITEM_TYPES, FeedItem, FeedItemType, FeedPageKey
 
 
 class ActivityQuery(Struct, frozen=True, kw_only=True):
-    type: Annotated[HappeningType | None, Meta(description="trade, resolution or creation")] = None
+    type: Annotated[FeedItemType | None, Meta(description="trade, resolution or creation")] = None
     limit: Limit = 20
     cursor: NextCursor = None
 
@@ -28,7 +28,7 @@ class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
 
     id: str
     """Of a trade its id; else `creation-` or `resolution-` and the market's id."""
-    type: HappeningType
+    type: FeedItemType
     """What happened: a trade, a market's creation, or its final outcome."""
     user: Annotated[
         str | None, Meta(description="a trader's is shortened for callers who have not signed in")
@@ -55,7 +55,7 @@ async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     """Trades, markets that were created, and markets that got their final outcome, in one list."""
     query = call.input
     after = place_of(query.cursor, FeedPageKey)
-    types = TYPES if query.type is None else (query.type,)
+    types = FEED_ITEM_TYPES if query.type is None else (query.type,)
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         page = await feed.newest(connection, caller, types, query.limit, after)
@@ -63,7 +63,7 @@ async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     return ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.next_key))
 
 
-def _body(happening: Happening) -> ActivityBody:
+def _body(happening: FeedItem) -> ActivityBody:
     cost = happening.cost
     return ActivityBody(
         id=happening.id,
@@ -77,7 +77,7 @@ def _body(happening: Happening) -> ActivityBody:
     )
 
 
-def _action(happening: Happening) -> str:
+def _action(happening: FeedItem) -> str:
     if happening.type == "creation":
         return "created a market"
     label = None if happening.outcome is None else outcome_label(happening.outcome)

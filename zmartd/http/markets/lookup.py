@@ -13,7 +13,7 @@ from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.markets.body import MarketBody, MarketToday, market_body, market_today, pending_body
 from zmartd.http.response_cache.policies import OneMarket
 from zmartd.store import discovery, markets, metadata
-from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.reader import Reads
 
 
@@ -28,7 +28,7 @@ async def find_market(connection: Reads, reference: str) -> MarketBody:
     raise MarketNotFound(market=reference)
 
 
-async def chain_market(connection: Reads, reference: str) -> Market:
+async def chain_market(connection: Reads, reference: str) -> MarketRow:
     """The market with this id or address on the chain. Raises MarketNotFound, or MarketPending."""
     market = await markets.find(connection, reference)
     if market is not None:

@@ -10,7 +10,7 @@ from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, Time, a
 from zmartd.http.markets.body import OutcomeLabel, outcome_label
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
-from zmartd.store.trades import Trade
+from zmartd.store.trades import TradeRow
 
 
 class FeesBody(Struct, frozen=True):
@@ -72,7 +72,7 @@ def fees_body(protocol: int, resolver: int, lp: int) -> FeesBody:
     return FeesBody(amount(protocol), amount(resolver), amount(lp), amount(protocol + resolver + lp))
 
 
-def trade_body(trade: Trade) -> TradeBody:
+def trade_body(trade: TradeRow) -> TradeBody:
     """A trade of the index. It has no id but its place on the chain, which is the same in every daemon."""
     return TradeBody(
         id=f"{trade.tx_signature}:{trade.event_index}",

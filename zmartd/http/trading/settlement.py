@@ -15,8 +15,8 @@ from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.http.trading.positions import value_all
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform, positions
-from zmartd.store.markets import Market, MarketNotFound
-from zmartd.store.platform import Fees
+from zmartd.store.markets import MarketNotFound, MarketRow
+from zmartd.store.platform import ChargedFees
 from zmartd.store.postgres.rls import Caller
 
 
@@ -88,7 +88,7 @@ async def get_resolution(call: Call[None]) -> ResolutionBody:
 async def get_fees(call: Call[None]) -> CollectedFeesBody:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
-        fees = await platform.fees_of(connection, market.id) or Fees(0, 0, 0)
+        fees = await platform.fees_of(connection, market.id) or ChargedFees(0, 0, 0)
     return CollectedFeesBody(
         CollectedFees(
             total_collected=amount(fees.total),
@@ -119,7 +119,7 @@ async def get_stake(call: Call[None]) -> StakeBody:
     )
 
 
-def _resolution(market: Market) -> Resolution:
+def _resolution(market: MarketRow) -> Resolution:
     outcome = market.final_outcome
     winning_shares = 0
     if outcome is not None:

@@ -19,7 +19,7 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import decisions, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
-from zmartd.store.markets import Market, MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
@@ -131,7 +131,7 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     return _decision(made)
 
 
-def _resolved_by(market: Market, trusted: tuple[str, ...]) -> Resolver | None:
+def _resolved_by(market: MarketRow, trusted: tuple[str, ...]) -> Resolver | None:
     if market.resolver_wallet is None:
         return None
     if market.resolver_wallet == market.creator_wallet:

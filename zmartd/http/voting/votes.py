@@ -153,7 +153,7 @@ async def market_votes(call: Call[VotesQuery]) -> MarketVotes:
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market.id, caller.wallet)
     async with database.service() as connection:
-        standing = (await votes.standing(connection, market.id))[kind]
+        standing = (await votes.current(connection, market.id))[kind]
     own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
     stats = _statistics(standing.counts)
     return MarketVotes(market.id, query.type, stats, standing.not_counted, own_body)
@@ -164,7 +164,7 @@ async def vote_overview(call: Call[None]) -> VoteOverview:
     async with database.reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
     async with database.service() as connection:
-        standing = await votes.standing(connection, market.id)
+        standing = await votes.current(connection, market.id)
     proposal, dispute = standing[VoteKind.PROPOSAL].counts, standing[VoteKind.DISPUTE].counts
     return VoteOverview(
         market.id,

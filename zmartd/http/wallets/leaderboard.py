@@ -21,7 +21,7 @@ from zmartd.http.kit.pagination import (
 from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
 from zmartd.store.keyset import Page
-from zmartd.store.leaderboard import Board, Entry, LeaderboardPageKey, Period, Ranking
+from zmartd.store.leaderboard import LeaderboardList, LeaderboardPageKey, Period, RankedWallet, Ranking
 
 
 class LeaderboardQuery(Struct, frozen=True, kw_only=True):
@@ -72,11 +72,11 @@ async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
     if after is not None and (after.period, after.ranking) != (query.period, query.by):
         raise foreign_cursor()
     caller = call.caller
-    found: Page[Entry, LeaderboardPageKey] = Page((), None)
+    found: Page[RankedWallet, LeaderboardPageKey] = Page((), None)
     async with call.app[keys.DATABASE].caller(caller) as connection:
         edition = await leaderboard.edition(connection, None if after is None else after.edition_id)
         if edition is not None:
-            board = Board(edition.id, query.period, query.by)
+            board = LeaderboardList(edition.id, query.period, query.by)
             found = await leaderboard.page(connection, caller, board, query.limit, after)
     return LeaderboardBody(
         period=query.period,
@@ -88,7 +88,7 @@ async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
     )
 
 
-def _entry(entry: Entry) -> LeaderboardEntry:
+def _entry(entry: RankedWallet) -> LeaderboardEntry:
     return LeaderboardEntry(
         rank=entry.rank,
         wallet=entry.wallet,

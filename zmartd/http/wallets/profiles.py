@@ -15,7 +15,7 @@ from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users, wallet_activity
 from zmartd.store.users import Changes, User
-from zmartd.store.wallet_activity import Record
+from zmartd.store.wallet_activity import WalletRecord
 
 _JOINER = "\u200d"
 """Holds many an emoji together; the other invisible characters only serve to look like somebody else."""
@@ -193,7 +193,7 @@ async def get_user(call: Call[None]) -> PublicProfile:
     return PublicProfile(wallet, stats)
 
 
-def _profile(user: User, record: Record) -> Profile:
+def _profile(user: User, record: WalletRecord) -> Profile:
     return Profile(
         wallet=user.wallet,
         display_name=user.display_name,

@@ -14,8 +14,8 @@ from zmartd.http.markets.body import market_body, market_detail
 from zmartd.http.trading.body import trade_body
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState
-from zmartd.store.markets import Market
-from zmartd.store.trades import Trade
+from zmartd.store.markets import MarketRow
+from zmartd.store.trades import TradeRow
 
 MARKET_ID = bytes(range(32))
 ADDRESS, CREATOR, DISPUTER, WALLET, OTHER_WALLET = (Pubkey([number] * 32) for number in range(1, 6))
@@ -126,8 +126,8 @@ def _moment(unix_seconds: int) -> datetime:
     return datetime.fromtimestamp(unix_seconds, UTC)
 
 
-def _trade(number: int, trade_type: Any, *, cost: int, amount: int, fee: int) -> Trade:
-    return Trade(
+def _trade(number: int, trade_type: Any, *, cost: int, amount: int, fee: int) -> TradeRow:
+    return TradeRow(
         id=number,
         market_id=MARKET_ID.hex(),
         trader=str(WALLET),
@@ -149,7 +149,7 @@ def _trade(number: int, trade_type: Any, *, cost: int, amount: int, fee: int) ->
     )
 
 
-_ROW = Market(
+_ROW = MarketRow(
     id=MARKET_ID.hex(),
     on_chain_address=str(ADDRESS),
     question="Is every number right?",
