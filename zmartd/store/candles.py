@@ -1,4 +1,4 @@
-"""What a market's price did, period by period."""
+"""Candles: a market's prices and volume, period by period."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Candle(Struct, frozen=True):
     trades: int
 
     def of_no(self) -> Candle:
-        """The same period of the other outcome, which is dear when this one is cheap."""
+        """The candle of NO, whose price is one minus that of YES: highest and lowest change places."""
         return Candle(
             self.start,
             SCALE - self.open,
@@ -87,10 +87,10 @@ class Candle(Struct, frozen=True):
 async def of_yes(
     connection: Reads, market_id: str, period: timedelta, since: datetime, until: datetime
 ) -> tuple[Candle, ...]:
-    """The periods from the one that `since` is in to the last that begins before `until`, oldest first.
+    """Candles of YES by time, from the period that contains `since` to the last that begins before `until`.
 
-    Periods count from 1970. There are none before the market began, and none that have not begun yet. A
-    market that never traded stays at one half.
+    Periods are aligned to 1970. There are none before the market began, and none in the future. Before the
+    first trade the price is one half.
     """
     rows = await connection.fetch(_CANDLES, market_id, period, since, until)
     return tuple(_candle(row) for row in rows)

@@ -1,4 +1,4 @@
-"""What admins decided about resolved and disputed markets, and why. Public."""
+"""Admins' decisions about resolved and disputed markets, with their reasons. They are public."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AlreadyDecided(ZmartdError):
 
 
 class MarketDecision(Struct, frozen=True):
-    """A decision about a market that was in `state`, and its reason. The operator's has no `decided_by`."""
+    """A decision about a market that was in `state`. `decided_by` is None for the operator's."""
 
     market_id: str
     state: MarketState
@@ -50,7 +50,7 @@ async def record(
     because: str,
     decided_by: str | None,
 ) -> MarketDecision:
-    """Keep a decision. Takes a service transaction, which fails as a whole with AlreadyDecided."""
+    """Record a decision. Takes a service transaction, which AlreadyDecided aborts."""
     try:
         row = await connection.fetchrow(_RECORD, market_id, state.name, decision.value, because, decided_by)
     except asyncpg.UniqueViolationError as error:
@@ -62,13 +62,13 @@ async def record(
 async def of_markets(
     connection: Reads, market_ids: Sequence[str], state: MarketState
 ) -> dict[str, MarketDecision]:
-    """What was decided about these markets while they were in `state`. Takes any transaction."""
+    """The decisions about these markets while they were in `state`, by id. Any caller may read them."""
     decided = [_decision(row) for row in await connection.fetch(_OF_MARKETS, list(market_ids))]
     return {one.market_id: one for one in decided if one.state is state}
 
 
 async def of_market(connection: Reads, market_id: str) -> tuple[MarketDecision, ...]:
-    """Every decision about a market, oldest first. Takes any transaction."""
+    """All decisions about a market, oldest first. Any caller may read them."""
     return tuple(_decision(row) for row in await connection.fetch(_OF_MARKETS, [market_id]))
 
 

@@ -1,4 +1,4 @@
-"""What is worth looking at: markets that are traded, categories, markets like another."""
+"""Trending markets, categories, and markets related to another one."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ class Trending(Struct, frozen=True):
     question: str
     price_yes: int
     price_yes_before: int
-    """24 hours ago; one half where nobody had traded yet."""
+    """The price 24 hours ago; one half if nobody had traded by then."""
     volume: int
     """Lamports: purchases with fees and sales before fees."""
     traders: int
     score: int
-    """0.6 x the volume in SOL and 0.4 x the traders, in ten-billionths."""
+    """0.6 x the volume in SOL plus 0.4 x the traders, in ten-billionths."""
 
 
 class MarketDay(Struct, frozen=True):
-    """A market's last 24 hours, and how many wallets ever traded in it. Prices have nine decimals."""
+    """A market's last 24 hours, and how many wallets have ever traded in it. Prices have nine decimals."""
 
     traders: int
     volume: int
@@ -110,7 +110,7 @@ class MarketDay(Struct, frozen=True):
 
 
 class CategoryTotals(Struct, frozen=True):
-    """A category's markets, and the lamports traded in the last 24 hours and in those before."""
+    """A category's markets, and the lamports traded in the last 24 hours and in the 24 hours before them."""
 
     name: str
     markets: int
@@ -120,7 +120,7 @@ class CategoryTotals(Struct, frozen=True):
 
 
 class Related(Struct, frozen=True):
-    """An active market somewhat like another. The price has nine decimals."""
+    """An active market related to another one. The price has nine decimals."""
 
     id: str
     question: str
@@ -134,29 +134,29 @@ def change_points(before: int, after: int) -> float:
 
 
 async def newest_time(connection: Reads) -> datetime:
-    """Now, for periods that end now."""
+    """The time at which periods that end now end: the clock, or the newest trade if that is ahead of it."""
     now: datetime = await connection.fetchval(_NEWEST_TIME)
     return now
 
 
 async def trending(connection: Reads, limit: int) -> tuple[Trending, ...]:
-    """The active markets with the most going on; those where nothing is last, by volume."""
+    """The active markets with the highest scores; those with equal scores by volume."""
     return tuple(_trending(row) for row in await connection.fetch(_TRENDING, limit))
 
 
 async def day_of(connection: Reads, market_id: str) -> MarketDay | None:
-    """The last day of a market that is indexed. Takes a service transaction: it counts wallets."""
+    """The last 24 hours of a market; None if it is not indexed. Takes a service reader: it counts wallets."""
     row = await connection.fetchrow(_MARKET_DAY, market_id)
     return None if row is None else MarketDay(**dict(row))
 
 
 async def categories(connection: Reads) -> tuple[CategoryTotals, ...]:
-    """Those that have markets, the largest first."""
+    """The categories that have markets, those with the most first."""
     return tuple(CategoryTotals(**dict(row)) for row in await connection.fetch(_CATEGORIES))
 
 
 async def related(connection: Reads, market_id: str, category: str, limit: int) -> tuple[Related, ...]:
-    """Other active markets: those of the category first, then the newest."""
+    """Other active markets: those of the same category first, then the newest."""
     rows = await connection.fetch(_RELATED, market_id, category, limit)
     return tuple(Related(**dict(row)) for row in rows)
 

@@ -1,4 +1,4 @@
-"""What people write about markets: comments, and replies to them."""
+"""Comments on markets, and replies to them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 EDIT_WINDOW: Final = timedelta(minutes=15)
-"""For so long its author can change a comment."""
+"""How long an author can edit a comment."""
 REPEAT_WINDOW: Final = timedelta(minutes=1)
-"""The same words from the same author at the same place within this time are one comment."""
+"""A comment that its author sends again, to the same parent and within this time, is the same comment."""
 THREADS: Final = "none"
-"""The parent of what hangs on no other comment."""
+"""The `parent` of a list of threads: comments that reply to no other one."""
 MOST_NESTED: Final = 5
-"""How deep a reply can be; sql/0011_discussion_threads.sql enforces it."""
+"""How deep replies can be nested; sql/0011_discussion_threads.sql enforces it."""
 
 _NO_PARENT, _TOO_DEEP = "ZM011", "ZM012"
 _WHOLE_WALLETS = """
@@ -112,12 +112,12 @@ class EditWindowClosed(ZmartdError):
 
 
 class Comment(Struct, frozen=True):
-    """One comment. A deleted one has neither author nor content, and is shown only for what hangs on it."""
+    """One comment. A deleted one has neither author nor content, and is listed only while it has replies."""
 
     id: UUID
     market_id: str
     author: str | None
-    """The wallet: whole for callers who signed in, shortened for others."""
+    """The wallet, shortened for anonymous callers."""
     parent_id: UUID | None
     depth: int
     """0 for a comment on the market itself."""
@@ -126,30 +126,30 @@ class Comment(Struct, frozen=True):
     edited_at: datetime | None
     deleted_at: datetime | None
     replies: int
-    """How many comments are below it, at any depth."""
+    """How many replies it has, at any depth."""
 
 
 class CommentFilter(Struct, frozen=True):
-    """One list of comments: all of a market, newest first, or its threads, or the replies to one of them.
+    """Which comments to list: all of a market, its threads, or the direct replies to a comment.
 
-    Direct replies to a comment come oldest first, everything else newest first.
+    Replies are listed oldest first, everything else newest first.
     """
 
     market_id: str
     parent: str | None = None
-    """A comment's id, or `THREADS`."""
+    """A comment's id, `THREADS`, or None for all comments."""
 
-    def has(self, place: CommentPageKey) -> bool:
-        """Whether `place` is one of this list."""
-        return (place.market_id, place.parent) == (self.market_id, self.parent)
+    def has(self, key: CommentPageKey) -> bool:
+        """Whether `key` belongs to this list."""
+        return (key.market_id, key.parent) == (self.market_id, self.parent)
 
 
 class CommentPageKey(Struct, frozen=True, tag="comments/1"):
-    """Where a page begins: after a comment of one list. Raises ValueError for what is none."""
+    """A page begins after this comment of a list. Raises ValueError for an invalid time."""
 
     market_id: str
     parent: str | None
-    """What the list hangs on: a comment's id, `none` for threads, None for everything of the market."""
+    """The `parent` of the list's filter."""
     micros: int
     """When the comment was written, in microseconds since 1970."""
     id: UUID
@@ -159,7 +159,7 @@ class CommentPageKey(Struct, frozen=True, tag="comments/1"):
 
 
 class WrittenComment(Struct, frozen=True):
-    """A comment, and whether it is new or the repetition of one just written."""
+    """A comment, and whether it is new or was written before and sent again."""
 
     comment: Comment
     new: bool
@@ -168,44 +168,44 @@ class WrittenComment(Struct, frozen=True):
 async def page(
     connection: Reads,
     caller: Caller,
-    place: CommentFilter,
+    where: CommentFilter,
     limit: int,
     *,
     offset: int = 0,
     after: CommentPageKey | None = None,
 ) -> Page[Comment, CommentPageKey]:
-    """Some comments of a list, from position `offset` on or after `after`, which has to be of that list.
+    """A page of a list, from `offset` on or after the key `after`, which must belong to that list.
 
-    `connection` is a transaction of `caller`.
+    Takes a transaction or reader of `caller`.
     """
-    begin = (None, None) if after is None else (from_micros(after.micros), after.id)
-    arguments: list[Any] = [place.market_id, *begin, limit + 1, offset]
-    if place.parent is None:
+    key = (None, None) if after is None else (from_micros(after.micros), after.id)
+    arguments: list[Any] = [where.market_id, *key, limit + 1, offset]
+    if where.parent is None:
         query = _OF_MARKET
-    elif place.parent == THREADS:
+    elif where.parent == THREADS:
         query = _THREADS
     else:
         query = _REPLIES
-        arguments.append(UUID(place.parent))
+        arguments.append(UUID(where.parent))
     rows = await connection.fetch(_COLUMNS[caller.role] + query, *arguments)
 
     def key_of(comment: Comment) -> CommentPageKey:
-        return CommentPageKey(place.market_id, place.parent, to_micros(comment.created_at), comment.id)
+        return CommentPageKey(where.market_id, where.parent, to_micros(comment.created_at), comment.id)
 
     return page_of(_comments(rows), limit, key_of)
 
 
 async def below(connection: Reads, caller: Caller, roots: Sequence[UUID], limit: int) -> tuple[Comment, ...]:
-    """Everything below the comments `roots`, oldest first. `connection` is a transaction of `caller`."""
+    """All replies to the comments `roots`, at any depth, oldest first. Takes a transaction of `caller`."""
     return _comments(await connection.fetch(_COLUMNS[caller.role] + _BELOW, list(roots), limit))
 
 
 async def write(
     connection: Connection, wallet: str, market_id: str, parent: UUID | None, content: str
 ) -> WrittenComment:
-    """Write a comment, unless this is what its author has just written, sent again.
+    """Write a comment, unless its author has just written the same one.
 
-    Takes a transaction of the wallet's. Raises ParentNotFound, ThreadTooDeep.
+    Takes a transaction of the wallet. Raises ParentNotFound, ThreadTooDeep.
     """
     await connection.execute(_LOCK_AUTHOR, wallet)
     row = await connection.fetchrow(
@@ -227,9 +227,9 @@ async def write(
 async def edit(
     connection: Connection, wallet: str, comment_id: UUID, content: str, window: timedelta = EDIT_WINDOW
 ) -> Comment:
-    """Give a comment other words, while it is younger than `window`.
+    """Replace the content of a comment that is younger than `window`.
 
-    Takes a transaction of the wallet's. Raises CommentNotFound, NotTheAuthor, EditWindowClosed.
+    Takes a transaction of the wallet. Raises CommentNotFound, NotTheAuthor, EditWindowClosed.
     """
     done = await connection.execute(_EDIT, comment_id, wallet, content, window)
     comment = await _own(connection, wallet, comment_id)
@@ -239,9 +239,9 @@ async def edit(
 
 
 async def delete(connection: Connection, wallet: str, comment_id: UUID) -> Comment:
-    """Take back a comment. Returns what is left of it: its place, without author and content.
+    """Delete a comment, and return it without author and content.
 
-    Takes a transaction of the wallet's. Raises CommentNotFound, NotTheAuthor.
+    Takes a transaction of the wallet. Raises CommentNotFound, NotTheAuthor.
     """
     comment = await _own(connection, wallet, comment_id)
     deleted_at = await connection.fetchval(_DELETE, comment_id, wallet)

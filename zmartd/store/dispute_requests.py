@@ -1,4 +1,4 @@
-"""Holders who ask for a dispute of a market's proposed outcome."""
+"""Holders' requests to dispute a market's proposed outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REQUEST = """
 insert into dispute_requests (market_id, user_wallet) values ($1, $2)
 on conflict do nothing returning true
 """
-_STANDING = """
+_COUNTS = """
 select count(*) filter (where held.stake >= $2 and asked.user_wallet is not null) as requests,
        count(*) filter (where held.stake >= $2) as holders
   from dispute_electorate as held left join dispute_requests as asked using (market_id, user_wallet)
@@ -31,16 +31,16 @@ class DisputeRequestRefused(ZmartdError):
 
 
 class RequestCounts(Struct, frozen=True):
-    """How many of a market's holders ask for a dispute; holders with less than the least stake left out."""
+    """How many of a market's holders have requested a dispute, of those with at least the minimum stake."""
 
     requests: int
     holders: int
 
 
 async def request(connection: Connection, market_id: str, wallet: str) -> bool:
-    """Ask for a dispute; False when the wallet has already done so.
+    """Request a dispute; False if the wallet has requested it before.
 
-    Takes a transaction of that wallet's, which fails as a whole with DisputeRequestRefused.
+    Takes a transaction of that wallet, which DisputeRequestRefused aborts.
     """
     try:
         return bool(await connection.fetchval(_REQUEST, market_id, wallet))
@@ -49,7 +49,7 @@ async def request(connection: Connection, market_id: str, wallet: str) -> bool:
 
 
 async def counts(connection: Reads, market_id: str, min_stake_lamports: int) -> RequestCounts:
-    """How the petition stands. Takes a service transaction: who holds and asks is private."""
-    row = await connection.fetchrow(_STANDING, market_id, min_stake_lamports)
+    """The counts for a market. Takes a service reader: holdings and requests are private."""
+    row = await connection.fetchrow(_COUNTS, market_id, min_stake_lamports)
     assert row is not None, "a row of counts"
     return RequestCounts(row["requests"], row["holders"])

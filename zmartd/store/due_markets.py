@@ -113,9 +113,9 @@ class UndisputedMarket(Struct, frozen=True):
 
 
 class PetitionedMarket(Struct, frozen=True):
-    """A resolved market whose holders ask for a dispute.
+    """A resolved market for which holders have requested a dispute.
 
-    `requests` and `holders` are wallets with at least the least stake asked for, the other two lamports.
+    `requests` and `holders` count wallets with at least the minimum stake. The other two are lamports.
     """
 
     id: str
@@ -151,18 +151,18 @@ class StuckMarkets(Struct, frozen=True):
 async def voted_proposals(
     connection: Reads, minimum_votes: int, threshold_bps: int, now: datetime
 ) -> tuple[str, ...]:
-    """Ids of proposals that pass if every like counts and only the dislikes of wallets that have traded.
+    """Ids of proposals that pass if all likes count, but dislikes only of wallets that have traded.
 
-    Those that wait after a failure are left out.
+    Leaves out those that wait for another attempt after a failure.
     """
     rows = await connection.fetch(_VOTED_PROPOSALS, minimum_votes, threshold_bps, now)
     return tuple(row["id"] for row in rows)
 
 
 async def ended_disputes(connection: Reads, initiated_until: datetime, now: datetime) -> tuple[str, ...]:
-    """Ids of disputed markets whose votes are over or that an admin decided upon.
+    """Ids of disputed markets whose dispute began by `initiated_until`, or that an admin has decided about.
 
-    Over are those of disputes opened by `initiated_until`. Those that wait after a failure are left out.
+    Leaves out those that wait for another attempt after a failure.
     """
     rows = await connection.fetch(_ENDED_DISPUTES, initiated_until, now)
     return tuple(row["id"] for row in rows)
@@ -171,22 +171,23 @@ async def ended_disputes(connection: Reads, initiated_until: datetime, now: date
 async def undisputed(
     connection: Reads, proposed_until: datetime, now: datetime, limit: int, trusted: Sequence[str]
 ) -> tuple[UndisputedMarket, ...]:
-    """Markets resolved by then and not disputed, except those that wait after a failure.
+    """Markets whose outcome was proposed by `proposed_until` and is not disputed.
 
-    Only those whose outcome their creator or a `trusted` wallet proposed, or that an admin decided to keep.
+    Only where their creator or a `trusted` wallet proposed it, or an admin decided to keep it. Leaves out
+    those that wait for another attempt after a failure.
     """
     rows = await connection.fetch(_UNDISPUTED, proposed_until, now, limit, list(trusted))
     return tuple(UndisputedMarket(**dict(row)) for row in rows)
 
 
 async def strangers_resolutions(connection: Reads, trusted: Sequence[str]) -> tuple[str, ...]:
-    """Ids of markets whose outcome neither their creator nor a `trusted` wallet proposed."""
+    """Ids of markets whose outcome was proposed by neither their creator nor a `trusted` wallet."""
     rows = await connection.fetch(_STRANGERS_RESOLUTIONS, list(trusted))
     return tuple(row["id"] for row in rows)
 
 
 async def petitions(connection: Reads, min_stake_lamports: int) -> tuple[PetitionedMarket, ...]:
-    """Resolved markets for which at least one holder asks for a dispute."""
+    """Resolved markets for which at least one holder has requested a dispute."""
     rows = await connection.fetch(_PETITIONS, min_stake_lamports)
     return tuple(PetitionedMarket(**dict(row)) for row in rows)
 

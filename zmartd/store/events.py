@@ -1,4 +1,4 @@
-"""A market's audit trail: every event that moved it, with its place on the chain."""
+"""A market's audit trail: every event that changed it, with its position on the chain."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _NEWEST_FIRST = """
 
 
 class Event(Struct, frozen=True):
-    """One event as the program said it. `payload` holds addresses in base58, bytes in hex, u64 as text."""
+    """One event as the program emitted it. In `payload` addresses are base58, bytes hex, and u64 text."""
 
     event_type: str
     tx_signature: str
     event_index: int
     slot: int
     in_block: int
-    """Where its transaction stands in the block; -1 while that is unknown."""
+    """The index of its transaction in the block; -1 while that is unknown."""
     block_time: datetime | None
     actor: str | None
     payload: dict[str, Any]
@@ -45,7 +45,7 @@ class Event(Struct, frozen=True):
 
 
 class EventPageKey(Struct, frozen=True, tag="events/1"):
-    """Where a page of events begins: after this one."""
+    """A page begins after this event."""
 
     slot: BigInt
     in_block: Annotated[int, Meta(ge=-1, le=2**31 - 1)]
@@ -56,10 +56,10 @@ class EventPageKey(Struct, frozen=True, tag="events/1"):
 async def page(
     connection: Reads, market_id: str, limit: int, *, offset: int = 0, after: EventPageKey | None = None
 ) -> Page[Event, EventPageKey]:
-    """A market's changes of state and recorded counts, newest first. Anybody may read them."""
-    place = () if after is None else (after.slot, after.in_block, after.signature, after.event_index)
-    query = _OF_MARKET + (_AFTER if place else "") + _NEWEST_FIRST
-    rows = await connection.fetch(query, market_id, limit + 1, offset, *place)
+    """A page of a market's events and recorded vote counts, newest first. Any caller may read them."""
+    key = () if after is None else (after.slot, after.in_block, after.signature, after.event_index)
+    query = _OF_MARKET + (_AFTER if key else "") + _NEWEST_FIRST
+    rows = await connection.fetch(query, market_id, limit + 1, offset, *key)
     found = [Event(**{**dict(row), "payload": msgspec.json.decode(row["payload"])}) for row in rows]
     return page_of(found, limit, _key_of)
 

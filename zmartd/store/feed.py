@@ -1,4 +1,4 @@
-"""What happened lately in all markets: trades, creations and resolutions, in one list."""
+"""The feed: trades, new markets and resolutions of all markets in one list."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ select newest.type, place as id, wallet, newest.market_id, question, at, trade_t
   from newest join markets on markets.id = newest.market_id
  order by at desc, place desc
 """
-_HAPPENINGS = {
+_ITEMS = {
     ANONYMOUS: _WHOLE_WALLETS.replace("user_wallet as", "user_masked as"),
     AUTHENTICATED: _WHOLE_WALLETS,
 }
@@ -62,25 +62,25 @@ _ID = re.compile("[A-Za-z0-9:-]{1,120}", re.ASCII)
 
 
 class FeedItem(Struct, frozen=True):
-    """Something that happened in a market. Shares have nine decimals."""
+    """A trade, the creation of a market, or its resolution. Shares have nine decimals."""
 
     type: FeedItemType
     id: str
     wallet: str | None
-    """Who did it: a trader's is whole only for callers who signed in, shortened for others."""
+    """Who did it. A trader's is shortened for anonymous callers."""
     market_id: str
     question: str
     at: datetime
     trade_type: Literal["buy", "sell"] | None
     outcome: bool | None
-    """What was traded, or how the market ended."""
+    """The traded outcome, or the final one."""
     shares: int | None
     cost: int | None
     """Lamports: a buyer's total with fees, or a seller's proceeds after fees."""
 
 
 class FeedPageKey(Struct, frozen=True):
-    """Where a page of the feed begins: after this happening. Raises ValueError for what is none."""
+    """A page begins after this item. Raises ValueError for an invalid time or id."""
 
     at_micros: int
     id: str
@@ -88,7 +88,7 @@ class FeedPageKey(Struct, frozen=True):
     def __post_init__(self) -> None:
         from_micros(self.at_micros)
         if not _ID.fullmatch(self.id):
-            raise ValueError("not the id of a happening")
+            raise ValueError("not the id of a feed item")
 
 
 async def newest(
@@ -98,9 +98,9 @@ async def newest(
     limit: int,
     after: FeedPageKey | None = None,
 ) -> Page[FeedItem, FeedPageKey]:
-    """What happened of these types, newest first. `connection` is a transaction of `caller`."""
-    place = (None, None) if after is None else (from_micros(after.at_micros), after.id)
-    rows = await connection.fetch(_HAPPENINGS[caller.role], list(types), *place, limit + 1)
+    """A page of the items of these types, newest first. Takes a transaction or reader of `caller`."""
+    key = (None, None) if after is None else (from_micros(after.at_micros), after.id)
+    rows = await connection.fetch(_ITEMS[caller.role], list(types), *key, limit + 1)
     return page_of([FeedItem(**dict(row)) for row in rows], limit, _key_of)
 
 

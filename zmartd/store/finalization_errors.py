@@ -1,4 +1,7 @@
-"""Markets that could not be moved on: why, how often, and when to try again. Take a service transaction."""
+"""Failed attempts to move markets on: the error, how many there were, and when the next one is due.
+
+All of these take a service transaction.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ _PURGE = "delete from market_finalization_errors where resolved_at < $1"
 
 
 class FinalizationError(Struct, frozen=True):
-    """The open problem of a market: there is never more than one."""
+    """A market's unresolved failure, of which there is at most one."""
 
     market_id: str
     task: str
@@ -57,7 +60,7 @@ class FinalizationError(Struct, frozen=True):
 async def record(
     connection: Connection, market_id: str, *, task: str, error_code: str, error_message: str, now: datetime
 ) -> FinalizationError:
-    """An attempt failed: the pause before the next one starts at five minutes, doubles, and ends at a day."""
+    """Record a failed attempt. The pause before the next one doubles each time, from 5 minutes to a day."""
     await connection.execute(
         _RECORD,
         market_id,
@@ -69,22 +72,22 @@ async def record(
         float(LONGEST_PAUSE_SECONDS),
     )
     row = await connection.fetchrow(_FIND, market_id)
-    assert row is not None, "a problem that was just recorded"
+    assert row is not None, "a row that was just written"
     return _error(row)
 
 
 async def resolve(connection: Connection, market_id: str, resolved_by: str, now: datetime) -> None:
-    """The market has moved on; `resolved_by` is a task's name or the operator's."""
+    """Mark a market's failure as resolved. `resolved_by` names a task or the operator."""
     await connection.execute(_RESOLVE, market_id, now, resolved_by)
 
 
 async def resolve_finished(connection: Connection, now: datetime) -> None:
-    """Markets that are finished have no problem any more, whoever finished them."""
+    """Mark the failures of finalized and cancelled markets as resolved."""
     await connection.execute(_RESOLVE_FINISHED, now)
 
 
 async def purge(connection: Connection, resolved_before: datetime) -> None:
-    """Forget problems that were solved before that time."""
+    """Delete failures that were resolved before that time."""
     await connection.execute(_PURGE, resolved_before)
 
 

@@ -1,4 +1,4 @@
-"""Who holds most of a market's shares."""
+"""The largest holders of a market's shares."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Holder(Struct, frozen=True):
     """A wallet's shares of one outcome, with nine decimals."""
 
     wallet: str
-    """Whole for callers who signed in, shortened for others."""
+    """Shortened for anonymous callers."""
     outcome: bool
     shares: int
     shares_of_all: int
-    """What all wallets hold of this outcome together."""
+    """What all wallets together hold of this outcome."""
     tie: int
-    """Tells holders of equally many shares apart without telling who they are."""
+    """A hash that orders holders of equally many shares and does not reveal who they are."""
 
 
 class HolderPageKey(Struct, frozen=True):
-    """Where a page begins: after this holder. Raises ValueError for what is none."""
+    """A page begins after this holder. Raises ValueError for an impossible number of shares."""
 
     shares: int
     outcome: bool
@@ -66,12 +66,12 @@ async def of_market(
     limit: int,
     after: HolderPageKey | None = None,
 ) -> Page[Holder, HolderPageKey]:
-    """The largest holdings first, of one outcome or of both, with wallets as `caller` may see them.
+    """A page of the holders of one outcome or of both, the largest first, with wallets as `caller` sees them.
 
-    Takes a service transaction: positions are private, but for how many shares they are.
+    Takes a service reader: of other wallets' positions only the shares are public.
     """
-    place = (None, None, None) if after is None else (after.shares, after.outcome, after.tie)
-    rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *place, limit + 1)
+    key = (None, None, None) if after is None else (after.shares, after.outcome, after.tie)
+    rows = await connection.fetch(_HOLDERS[caller.role], market_id, outcome, *key, limit + 1)
     return page_of([Holder(**dict(row)) for row in rows], limit, _key_of)
 
 

@@ -1,4 +1,7 @@
-"""What requests with an idempotency key were answered, for the same request to be answered the same again."""
+"""Answers to requests with an idempotency key, kept so that a repeated request gets the same answer.
+
+All of these take a service transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from asyncpg import Connection
 from msgspec import Struct
 
 KEPT = timedelta(hours=24)
-"""How long an answer is given again."""
+"""How long an answer is kept."""
 ANSWERED_WITHIN = timedelta(seconds=60)
-"""After this a request without an answer counts as dead, and its key is free again."""
+"""A request without an answer after this time is taken for lost, and its key can be used again."""
 
 _PURGE = """
 delete from idempotency_keys where (subject, key) in (
@@ -36,7 +39,7 @@ delete from idempotency_keys where subject = $1 and key = $2 and request_hash = 
 
 
 class ClaimedKey(Struct, frozen=True):
-    """A key in use by one caller for one request."""
+    """An idempotency key of one caller, and the hash of the request that uses it."""
 
     subject: str
     key: str
@@ -44,7 +47,7 @@ class ClaimedKey(Struct, frozen=True):
 
 
 class KeptAnswer(Struct, frozen=True):
-    """What an earlier request with the key was, and what it was answered: nothing yet without a `status`."""
+    """The hash of the request that used the key first, and its answer; `status` is None while it has none."""
 
     request_hash: bytes
     status: int | None
@@ -53,9 +56,9 @@ class KeptAnswer(Struct, frozen=True):
 
 
 async def claim(connection: Connection, claimed: ClaimedKey) -> KeptAnswer | None:
-    """Take a key for a request; None when it is taken now, otherwise what it was used for before.
+    """Claim a key for a request. None if it was free, otherwise what it was used for.
 
-    Takes a service transaction of its own: the key is taken when that is committed.
+    Takes a transaction of its own: the claim holds when that is committed.
     """
     await connection.execute(_PURGE)
     taken = await connection.fetchval(
@@ -64,19 +67,19 @@ async def claim(connection: Connection, claimed: ClaimedKey) -> KeptAnswer | Non
     if taken:
         return None
     row = await connection.fetchrow(_FIND, claimed.subject, claimed.key)
-    # Gone in between: whoever had it was not answered, and neither is this one.
+    # Released in between: the other request got no answer, and this one gets none either.
     return KeptAnswer(claimed.request_hash, None, None, None) if row is None else KeptAnswer(*row)
 
 
 async def keep(
     connection: Connection, claimed: ClaimedKey, status: int, body: bytes, location: str | None
 ) -> None:
-    """Remember the answer. Takes a service transaction."""
+    """Store the answer."""
     await connection.execute(
         _KEEP, claimed.subject, claimed.key, claimed.request_hash, status, body, location
     )
 
 
 async def release(connection: Connection, claimed: ClaimedKey) -> None:
-    """Let the key be used again: nothing was done under it. Takes a service transaction."""
+    """Free the key of a request that changed nothing."""
     await connection.execute(_RELEASE, claimed.subject, claimed.key, claimed.request_hash)

@@ -1,4 +1,4 @@
-"""Webhook deliveries, as they came, until the index has them. All of these take a service transaction."""
+"""Webhook deliveries, kept until they are indexed. All of these take a service transaction."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ delete from webhook_inbox where id in (
 
 
 class Delivery(Struct, frozen=True):
-    """One request body. `attempts` counts the times that applying it has failed."""
+    """One request body. `attempts` counts the failed attempts to index it."""
 
     id: int
     body: bytes
@@ -77,7 +77,7 @@ class Delivery(Struct, frozen=True):
 
 
 class ParkedDelivery(Struct, frozen=True):
-    """A delivery that was given up, and why."""
+    """A delivery that could not be indexed, and the last error."""
 
     id: int
     transactions: int
@@ -88,14 +88,14 @@ class ParkedDelivery(Struct, frozen=True):
 
 
 class Depth(Struct, frozen=True):
-    """How many deliveries wait, and how many were given up."""
+    """The numbers of pending and of parked deliveries."""
 
     pending: int
     parked: int
 
 
 async def add(connection: Connection, deliveries: Sequence[tuple[bytes, int]]) -> None:
-    """Keep bodies, each with the number of transactions in it. Durable once the transaction commits."""
+    """Store bodies, each with the number of transactions in it. Durable once the transaction commits."""
     bodies = [body for body, _ in deliveries]
     await connection.execute(_ADD, bodies, [transactions for _, transactions in deliveries])
 
@@ -103,51 +103,51 @@ async def add(connection: Connection, deliveries: Sequence[tuple[bytes, int]]) -
 async def take(
     connection: Connection, now: datetime, limit: int, enough_transactions: int = 1_000
 ) -> tuple[Delivery, ...]:
-    """Waiting deliveries, the oldest first, locked until the transaction ends: other daemons skip them.
+    """Lock pending deliveries until the transaction ends, the oldest first. Other daemons skip them.
 
-    At most `limit`, and no more once there are `enough_transactions` in them.
+    At most `limit`, and no more once they have `enough_transactions`.
     """
     rows = await connection.fetch(_TAKE, now, limit, enough_transactions)
     return tuple(Delivery(**dict(row)) for row in rows)
 
 
 async def finish(connection: Connection, ids: Sequence[int]) -> None:
-    """These deliveries are in the index."""
+    """Mark deliveries as indexed."""
     await connection.execute(_FINISH, ids)
 
 
 async def postpone(connection: Connection, delivery: int, error: str, until: datetime) -> None:
-    """Applying this one failed; try again later."""
+    """Record a failed attempt; the next one is due at `until`."""
     await connection.execute(_POSTPONE, delivery, error, until)
 
 
 async def park(connection: Connection, delivery: int, error: str) -> None:
-    """Applying this one failed too often; keep it for somebody to look at."""
+    """Record the last failed attempt. The delivery stays until an operator replays it."""
     await connection.execute(_PARK, delivery, error)
 
 
 async def parked(connection: Reads, limit: int) -> tuple[ParkedDelivery, ...]:
-    """What was given up, oldest first."""
+    """Parked deliveries, the oldest first."""
     return tuple(ParkedDelivery(**dict(row)) for row in await connection.fetch(_PARKED, limit))
 
 
 async def replay(connection: Connection, ids: Sequence[int]) -> tuple[int, ...]:
-    """Put parked deliveries back in the queue; returns the ids of those that were parked."""
+    """Make parked deliveries pending again; returns the ids of those that were parked."""
     return tuple(row["id"] for row in await connection.fetch(_REPLAY, ids))
 
 
 async def replay_all(connection: Connection) -> tuple[int, ...]:
-    """Put every parked delivery back in the queue; returns their ids."""
+    """Make all parked deliveries pending again; returns their ids."""
     return tuple(row["id"] for row in await connection.fetch(_REPLAY_ALL))
 
 
 async def depth(connection: Reads) -> Depth:
-    """How the queue stands."""
+    """How many deliveries are not indexed yet."""
     row = await connection.fetchrow(_DEPTH)
     assert row is not None, "an aggregate always has a row"
     return Depth(row["pending"], row["parked"])
 
 
-async def purge(connection: Connection, settled_before: datetime) -> None:
-    """Forget up to a thousand deliveries that have been in the index since before that time."""
-    await connection.execute(_PURGE, settled_before)
+async def purge(connection: Connection, finished_before: datetime) -> None:
+    """Delete up to a thousand deliveries that were indexed before that time."""
+    await connection.execute(_PURGE, finished_before)

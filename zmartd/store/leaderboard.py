@@ -1,4 +1,4 @@
-"""Who traded most, and who gained most: lists that are worked out beforehand."""
+"""Leaderboards: wallets ranked by profit, volume and trades, computed in editions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ranking = Literal["profit", "volume", "trades"]
 MOST_RANKS: Final = 1_000
 EDITIONS_KEPT: Final = 4
 REFRESH_SECONDS: Final = 300.0
-"""The statement that works out an edition may take that long."""
+"""How long the statement that computes an edition may take."""
 
 _NEWEST = "select id, as_of, markets_version from leaderboard_editions order by id desc limit 1"
 _FIND = "select id, as_of, markets_version from leaderboard_editions where id = $1"
@@ -34,7 +34,7 @@ _ENTRIES = {
 }
 _ALLOW_TIME = f"set local statement_timeout = {int(REFRESH_SECONDS * 1_000)}"
 _OPEN_EDITION = "insert into leaderboard_editions (as_of, markets_version) values ($1, $2) returning id"
-_FORGET = "delete from leaderboard_editions where id <= $1"
+_PURGE = "delete from leaderboard_editions where id <= $1"
 _FILL = """
 with replayed as (
     select user_wallet, market_id, outcome, trade_type, cost, amount, block_time,
@@ -49,7 +49,7 @@ with replayed as (
       from replayed
     window in_order as (partition by user_wallet, market_id, outcome
                         order by slot, index_in_block nulls first, id)
-), settled as (
+), ended as (
     select held.market_id, held.user_wallet, held.claimed_amount,
            zmartd.held_cost(yes.lot, held.shares_yes) + zmartd.held_cost(no.lot, held.shares_no) as cost,
            coalesce(held.claimed_at, market.finalized_at, '-infinity') as at
@@ -66,18 +66,18 @@ with replayed as (
                    when false then held.shares_no <= 0
                    else held.total_invested <= held.total_returned
                end
-), deeds (wallet, at, profit, volume, trades) as (
+), results (wallet, at, profit, volume, trades) as (
     select user_wallet, block_time, case trade_type when 'sell' then cost + lot[2] - cost_before else 0 end,
            case trade_type when 'buy' then cost else amount end, 1
       from stepped
     union all
-    select user_wallet, at, claimed_amount - cost, 0, 0 from settled
+    select user_wallet, at, claimed_amount - cost, 0, 0 from ended
 ), sums as (
     select period, wallet, sum(profit) as profit, sum(volume) as volume, sum(trades) as trades
-      from deeds
+      from results
       join (values ('24h', $2::timestamptz - interval '24 hours'), ('7d', $2 - interval '7 days'),
                    ('30d', $2 - interval '30 days'), ('all', '-infinity')) as past (period, since)
-        on deeds.at >= past.since
+        on results.at >= past.since
      group by period, wallet
 ), ranked (period, ranking, rank, wallet, profit, volume, trades) as (
     select period, 'profit', row_number() over (partition by period order by profit desc, wallet),
@@ -98,12 +98,13 @@ select $1, period, ranking, rank, wallet, profit, volume, trades from ranked whe
 
 
 class Edition(Struct, frozen=True):
-    """A leaderboard as it was worked out once."""
+    """All lists as they were computed at one time."""
 
     id: int
     as_of: datetime
-    """The chain's time, which the periods go back from."""
+    """The chain's time at which the periods end."""
     markets_version: int
+    """The sum of the versions of all markets, which grows with every change of one."""
 
 
 class LeaderboardList(Struct, frozen=True):
@@ -115,7 +116,7 @@ class LeaderboardList(Struct, frozen=True):
 
 
 class LeaderboardPageKey(Struct, frozen=True, tag="leaderboard/1"):
-    """Where a page begins: after a rank of one list."""
+    """A page begins after this rank of a list."""
 
     edition_id: BigInt
     period: Period
@@ -124,7 +125,7 @@ class LeaderboardPageKey(Struct, frozen=True, tag="leaderboard/1"):
 
 
 class RankedWallet(Struct, frozen=True):
-    """A wallet's place, and what it did in the period. Amounts are lamports.
+    """A wallet's rank, and its figures for the period. Amounts are lamports.
 
     `profit` is what sales, claims and worthless outcomes realized, against the average cost; `volume` is
     purchases with fees and sales before fees.
@@ -132,14 +133,14 @@ class RankedWallet(Struct, frozen=True):
 
     rank: int
     wallet: str
-    """Whole for callers who signed in, shortened for others."""
+    """Shortened for anonymous callers."""
     profit: int
     volume: int
     trades: int
 
 
 async def edition(connection: Reads, edition_id: int | None = None) -> Edition | None:
-    """The edition with this id while it is kept, otherwise the newest; None before the first."""
+    """The edition with this id if it is still kept, otherwise the newest; None before the first."""
     row = None if edition_id is None else await connection.fetchrow(_FIND, edition_id)
     if row is None:
         row = await connection.fetchrow(_NEWEST)
@@ -153,9 +154,9 @@ async def page(
     limit: int,
     after: LeaderboardPageKey | None = None,
 ) -> Page[RankedWallet, LeaderboardPageKey]:
-    """Some of a list of at most 1,000, from its beginning or after the rank of `after`.
+    """A page of a list of at most 1,000 ranks, from its beginning or after the key `after`.
 
-    `connection` is a transaction of `caller`.
+    Takes a transaction or reader of `caller`.
     """
     rows = await connection.fetch(
         _ENTRIES[caller.role],
@@ -173,9 +174,9 @@ async def page(
 
 
 async def publish(connection: Connection, now: datetime, stale_after: timedelta) -> Edition | None:
-    """Work out a new edition as of the chain's time `now`. Takes a service transaction.
+    """Compute a new edition as of the chain's time `now`. Takes a service transaction.
 
-    None when nothing has changed since the newest, which is younger than `stale_after`.
+    None if no market has changed since the newest edition, unless that is older than `stale_after`.
     """
     version = await connection.fetchval(_MARKETS_VERSION)
     newest = await edition(connection)
@@ -184,5 +185,5 @@ async def publish(connection: Connection, now: datetime, stale_after: timedelta)
     await connection.execute(_ALLOW_TIME)
     edition_id = await connection.fetchval(_OPEN_EDITION, now, version)
     await connection.execute(_FILL, edition_id, now, MOST_RANKS, timeout=REFRESH_SECONDS)
-    await connection.execute(_FORGET, edition_id - EDITIONS_KEPT)
+    await connection.execute(_PURGE, edition_id - EDITIONS_KEPT)
     return Edition(edition_id, now, version)

@@ -1,4 +1,4 @@
-"""Lists of markets: filtered, searched and sorted, one page after the other."""
+"""Lists of markets: filtered, searched, sorted, and read page by page."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DIRECTIONS: Final[dict[Sort, Direction]] = {
     "trending": "desc",
     "relevance": "desc",
 }
-"""Which way each list goes unless somebody turns it round."""
+"""The default direction of each order."""
 
 _COUNT = "select count(*) from markets "
-# Words that every text has are in no index, but a question may be looked for by its beginning.
-_SOUGHT = """
+# Stop words are in no index, but a question can be searched for by its first words.
+_MATCHES = """
 (search @@ zmartd.sought({words})
  or numnode(zmartd.sought({words})) = 0 and position(lower({words}) in lower(question)) > 0)
 """
@@ -51,15 +51,13 @@ class MarketFilter(Struct, frozen=True):
     creator: str | None = None
     tag: str | None = None
     words: str | None = None
-    """To be found in question, tags or description, as one types into a search engine: the last one may be
-    the beginning of a word.
-    """
+    """Words to search for in question, tags and description. The last one may be the beginning of a word."""
 
 
 class Order(Struct, frozen=True):
-    """What a list is sorted by. `relevance` is how well the words of the filter fit.
+    """What a list is sorted by. `relevance` is how well a market matches the filter's words.
 
-    `ending_soon` has only those that have not ended yet.
+    `ending_soon` leaves out markets that have ended.
     """
 
     sort: Sort = "newest"
@@ -67,7 +65,7 @@ class Order(Struct, frozen=True):
 
 
 class MarketPageKey(Struct, frozen=True):
-    """Where a page begins: after a market in a list of this order. Raises ValueError for what is none.
+    """A page begins after this market in a list of this order. Raises ValueError for impossible values.
 
     `key` is what the list is sorted by: microseconds since 1970, lamports, or a score.
     """
@@ -86,7 +84,7 @@ class MarketPageKey(Struct, frozen=True):
 
 
 class MarketPage(Struct, frozen=True):
-    """Some of the markets that match, how many match in all, and where the next page begins."""
+    """Some of the markets that match, how many match in all, and the key after which the next page begins."""
 
     markets: tuple[MarketRow, ...]
     total: int
@@ -102,9 +100,9 @@ async def page(
     offset: int = 0,
     after: MarketPageKey | None = None,
 ) -> MarketPage:
-    """The markets that match, from position `offset` on or from `after` on, a place in a list of this order.
+    """A page of the markets that match, from `offset` on or after the key `after`, which has this order.
 
-    `relevance` needs words. A market whose key changes between two pages can be on both, or on none.
+    `relevance` needs words. A market whose key changes between two pages can be on both or on neither.
     """
     query = _Query(where, order)
     total = await connection.fetchval(_COUNT + query.where, *query.arguments)
@@ -118,9 +116,9 @@ async def page(
 
 
 class _Query:
-    """The text of a list's statements, put together from constants, and the arguments that go with it.
+    """The SQL of a list, built from constants, and its arguments.
 
-    Conditions that do not restrict are left out: so the planner sees which index fits.
+    It contains only conditions that restrict, so that the planner sees which index fits.
     """
 
     def __init__(self, where: MarketFilter, order: Order) -> None:
@@ -139,23 +137,23 @@ class _Query:
             conditions.append(f"tags @> array[{self._argument(where.tag)}::text]")
         if where.words is not None:
             words = f"{self._argument(where.words)}::text"
-            conditions.append(_SOUGHT.format(words=words))
+            conditions.append(_MATCHES.format(words=words))
             self._key = self._key.format(words=words)
         if order.sort == "ending_soon":
             conditions.append("end_date > zmartd.newest_time()")
         self.where = "where " + " and ".join(conditions)
 
     def page(self, after: MarketPageKey | None, limit: int, offset: int) -> str:
-        """The statement for one page and one market more."""
+        """The statement that reads a page and one market more."""
         direction = self._order.direction
         where = self.where
         if after is not None:
             is_time = self._order.sort in _TIMES
             kind = "timestamptz" if is_time else "numeric"
-            place = self._argument(from_micros(after.key) if is_time else after.key)
+            key = self._argument(from_micros(after.key) if is_time else after.key)
             where += (
                 f" and ({self._key}, id) {_COMPARED[direction]}"
-                f" ({place}::{kind}, {self._argument(after.market_id)}::text)"
+                f" ({key}::{kind}, {self._argument(after.market_id)}::text)"
             )
         trending = self._order.sort == "trending"
         joined = "left join zmartd.last_day() as day on day.market_id = markets.id" if trending else ""

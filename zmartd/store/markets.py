@@ -25,7 +25,7 @@ select id, on_chain_address, question, description, category, tags, end_date, me
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
        version, discussion_snapshot_cid, awaiting_decision, settles_at
 """
-"""What `from_row` needs, up to the table."""
+"""Selects the columns that `from_row` needs; the FROM clause follows."""
 _FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
 _PRICING = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
@@ -111,7 +111,7 @@ class MarketRow(Struct, frozen=True):
     awaiting_decision: bool
     """Whether its outcome becomes final only when an admin decides."""
     settles_at: datetime | None
-    """When the backend settles its dispute as the votes say, unless an admin decides otherwise before."""
+    """When its dispute will be settled by the votes, unless an admin decides before then."""
 
 
 class MarketPricing(Struct, frozen=True, kw_only=True):
@@ -179,7 +179,7 @@ async def set_settlement(
 
 
 def from_row(row: Record) -> MarketRow:
-    """The market of a row of SELECTED, which may have more."""
+    """The market in a row of SELECTED, which may have more columns."""
     fields = {name: row[name] for name in MarketRow.__struct_fields__}
     fields["state"] = MarketState[fields["state"]]
     fields["tags"] = tuple(fields["tags"])

@@ -1,4 +1,4 @@
-"""What creators registered about their markets: the texts that the chain knows only by their content id."""
+"""What creators registered about their markets: texts of which only the content id is on the chain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ returning true
 """
 _OWN = _COLUMNS + "where market_id = $1 and creator_wallet = $2"
 _FIND = _COLUMNS + "where market_id = $1 or on_chain_address = $1 order by created_at limit 1"
-_FORGET_PENDING = """
+_PURGE_PENDING = """
 delete from market_metadata where (market_id, creator_wallet) in (
     select market_id, creator_wallet from market_metadata
      where appeared_at is null and created_at < now() - make_interval(days => $1)
@@ -45,7 +45,7 @@ class TooManyPendingMarkets(ZmartdError):
 
 
 class MarketMetadata(Struct, frozen=True):
-    """What a market is about, and the terms its creator means to create it on."""
+    """A market's texts, and the terms on which its creator intends to create it."""
 
     market_id: str
     creator_wallet: str
@@ -65,7 +65,7 @@ class MarketMetadata(Struct, frozen=True):
 
 
 class Registration(Struct, frozen=True):
-    """What is registered now, and whether it was this call that did it."""
+    """The registered metadata, and whether this call registered it."""
 
     metadata: MarketMetadata
     created_at: datetime
@@ -73,19 +73,19 @@ class Registration(Struct, frozen=True):
 
 
 async def register(connection: Connection, metadata: MarketMetadata, max_pending: int | None) -> Registration:
-    """Register metadata, unless this creator has registered some for this market: those then stay.
+    """Register metadata, unless this creator has registered metadata for this market; then that stays.
 
-    Takes a transaction of the creator's. Compare `cid` to see whether what was there is the same document.
-    Raises TooManyPendingMarkets when `max_pending` others of this creator are not on the chain; None for a
-    market that is on the chain itself.
+    Compare `cid` to see whether it is the same document. `max_pending` is None for a market that is on the
+    chain. Takes a transaction of the creator. Raises TooManyPendingMarkets when `max_pending` other markets
+    of this creator are not on the chain.
     """
     if max_pending is not None:
-        # A statement of its own: the next one has to see what the last holder of the lock wrote.
+        # A statement of its own: the next one must see what the last holder of the lock wrote.
         await connection.execute(_LOCK_CREATOR, metadata.creator_wallet)
-        place = await connection.fetchval(
+        has_place = await connection.fetchval(
             _HAS_PLACE, metadata.creator_wallet, metadata.market_id, max_pending
         )
-        if not place:
+        if not has_place:
             raise TooManyPendingMarkets(limit=max_pending)
     is_new = await connection.fetchval(
         _REGISTER,
@@ -103,26 +103,26 @@ async def register(connection: Connection, metadata: MarketMetadata, max_pending
         metadata.initial_liquidity,
     )
     row = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
-    assert row is not None, "a row that was just inserted or found in the way"
+    assert row is not None, "a row that was just inserted or was there before"
     return Registration(_metadata(row), row["created_at"], bool(is_new))
 
 
 async def find(connection: Reads, reference: str) -> Registration | None:
-    """What was first registered for a market id or address: for a market that is not on the chain yet."""
+    """The first registration for the id or address of a market that is not on the chain yet."""
     row = await connection.fetchrow(_FIND, reference)
     return None if row is None else Registration(_metadata(row), row["created_at"], is_new=False)
 
 
-async def forget_pending(connection: Connection, keep_days: int) -> None:
-    """Forget up to a hundred registrations older than that of which the chain never had the market.
+async def purge_pending(connection: Connection, keep_days: int) -> None:
+    """Delete up to a hundred registrations older than that whose market never came to the chain.
 
     Takes a service transaction.
     """
-    await connection.execute(_FORGET_PENDING, keep_days)
+    await connection.execute(_PURGE_PENDING, keep_days)
 
 
 async def adopt(connection: Connection, market_id: str) -> bool:
-    """Give an indexed market the texts of its creator, if there are any; whether that changed the market.
+    """Copy the texts that a market's creator registered to its row. True if that changed the row.
 
     Takes a service transaction.
     """

@@ -1,4 +1,4 @@
-"""What all markets add up to."""
+"""Totals over all markets, and the fees of one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OPEN_STATES = frozenset({MarketState.ACTIVE, MarketState.RESOLVING, MarketState
 
 
 class ChargedFees(Struct, frozen=True):
-    """What trades have been charged, in lamports, whether it was paid out or not."""
+    """Fees that trades were charged, in lamports, whether they were paid out or not."""
 
     protocol: int
     resolver: int
@@ -45,7 +45,7 @@ class PlatformTotals(Struct, frozen=True):
     """Sums over all markets, in lamports. Volume is purchases with fees and sales before fees."""
 
     as_of: datetime
-    """The end of the 24 hours that the sums of the last day are over."""
+    """The end of the 24 hours that the `_24h` sums cover."""
     markets: dict[MarketState, int]
     volume: int
     volume_24h: int
@@ -54,12 +54,12 @@ class PlatformTotals(Struct, frozen=True):
     traders: int
     traders_24h: int
     open_interest: int
-    """What markets hold whose shares are not settled yet: liquidity from creators and traders."""
+    """Liquidity of markets without a final outcome: lamports from creators and traders."""
     fees: ChargedFees
 
 
 async def totals(connection: Reads) -> PlatformTotals:
-    """Takes a service transaction: it counts wallets."""
+    """The totals. Takes a service transaction: it counts wallets."""
     states = {MarketState[row["state"]]: row for row in await connection.fetch(_BY_STATE)}
     last_24h = await connection.fetchrow(_LAST_24H)
     assert last_24h is not None, "an aggregate always has a row"
@@ -82,6 +82,6 @@ async def totals(connection: Reads) -> PlatformTotals:
 
 
 async def fees_of(connection: Reads, market_id: str) -> ChargedFees | None:
-    """What the trades of one market have been charged; None for one that is not indexed."""
+    """The fees that the trades of one market were charged; None if it is not indexed."""
     row = await connection.fetchrow(_FEES, market_id)
     return None if row is None else ChargedFees(**dict(row))

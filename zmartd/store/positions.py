@@ -1,4 +1,4 @@
-"""What wallets hold in markets."""
+"""Wallets' positions in markets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _RATES = ("protocol_fee_bps", "resolver_reward_bps", "liquidity_provider_fee_bps
 
 
 class PositionMarket(Struct, frozen=True):
-    """What a position's worth depends on. Shares, price and `b_parameter` have nine decimals."""
+    """What a position's value depends on. Shares, price and `b_parameter` have nine decimals."""
 
     id: str
     on_chain_address: str
@@ -71,7 +71,7 @@ class PositionMarket(Struct, frozen=True):
     proposed_outcome: bool | None
     final_outcome: bool | None
     rates: FeeRates
-    """What a sale would be charged; None while the protocol's configuration is unknown."""
+    """The fees that a sale would be charged."""
 
 
 class Position(Struct, frozen=True):
@@ -88,7 +88,7 @@ class Position(Struct, frozen=True):
     total_returned: int
     """All sales after fees."""
     cost_yes: int
-    """What the YES shares still held have cost with fees, by the average cost method."""
+    """The cost of the YES shares still held, with fees, by the average cost method."""
     cost_no: int
     trades_count: int
     has_claimed: bool
@@ -99,34 +99,34 @@ class Position(Struct, frozen=True):
     slot: int
     updated_at: datetime
     traded_at: datetime | None
-    """When it was last traded as of when the walk through the wallet's positions began."""
+    """Its last trade when the first page of the wallet's positions was read."""
     market: PositionMarket
 
 
 class PositionPageKey(Struct, frozen=True, tag="positions/1"):
-    """Where a page of a wallet's positions begins: after the one in this market."""
+    """A page of a wallet's positions begins after the one in this market."""
 
     newest_trade: BigInt
-    """The wallet's last trade when the walk began: later ones move no position out of its place."""
+    """The wallet's last trade when the first page was read. Later trades do not change the order."""
     micros: int | None
-    """When the position was last traded then, in microseconds since 1970; None if never."""
+    """When the position had last been traded then, in microseconds since 1970; None if never."""
     market_id: str
 
     @property
     def rank(self) -> tuple[bool, int, str]:
-        """Sorts as the positions are: last traded first, those never traded last."""
+        """Sorts positions: the last traded first, those never traded last."""
         return self.micros is None, -(self.micros or 0), self.market_id
 
 
 class Holdings(Struct, frozen=True):
-    """All positions of a wallet as of one moment, in the order of a walk through them: last traded first."""
+    """All positions of a wallet, the last traded first."""
 
     positions: tuple[Position, ...]
     newest_trade: int
-    """The wallet's last trade when the walk began."""
+    """The wallet's last trade when the first page was read."""
 
     def page(self, limit: int, after: PositionPageKey | None) -> Page[Position, PositionPageKey]:
-        """Some of the positions, after that place."""
+        """A page of the positions, from the beginning or after the key `after`."""
         ahead = [one for one in self.positions if after is None or self._key_of(one).rank > after.rank]
         return page_of(ahead, limit, self._key_of)
 
@@ -137,9 +137,9 @@ class Holdings(Struct, frozen=True):
 
 
 async def of_wallet(connection: Reads, wallet: str, after: PositionPageKey | None = None) -> Holdings:
-    """All positions of a wallet, in the order of the walk that got to `after`, or of a new one.
+    """All positions of a wallet. With `after` they are in the order in which its page was read.
 
-    Takes a transaction of that wallet's.
+    Takes a transaction or reader of that wallet.
     """
     last_trade = _ALL_TRADES if after is None else after.newest_trade
     rows = await connection.fetch(_OF_WALLET, wallet, last_trade)
@@ -148,7 +148,7 @@ async def of_wallet(connection: Reads, wallet: str, after: PositionPageKey | Non
 
 
 async def find(connection: Reads, wallet: str, market_id: str) -> Position | None:
-    """A wallet's position in one market. Takes a transaction of that wallet's."""
+    """A wallet's position in one market. Takes a transaction or reader of that wallet."""
     row = await connection.fetchrow(_FIND, wallet, _ALL_TRADES, market_id)
     return None if row is None else _position(row)
 
@@ -156,7 +156,7 @@ async def find(connection: Reads, wallet: str, market_id: str) -> Position | Non
 async def refundable(connection: Reads, market_ids: Sequence[str]) -> dict[str, int]:
     """For each market the lamports that all holders together paid in and did not take out.
 
-    Takes a service transaction: it counts everybody's positions.
+    Takes a service reader: it sums over all wallets' positions.
     """
     rows = await connection.fetch(_REFUNDABLE, market_ids)
     return {row["market_id"]: int(row["refundable"]) for row in rows}

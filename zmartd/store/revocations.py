@@ -1,6 +1,6 @@
-"""Sessions that were signed out or renewed, and nonces that were used: what a signature alone cannot tell.
+"""Revoked sessions and used nonces: what has to be refused although its signature is valid.
 
-A revocation says of a name: what goes by it and is numbered below `before` is refused.
+A revocation has a name and a number: what has this name and a number below it is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from asyncpg import Connection
 from zmartd.store.postgres.reader import Reads
 
 EVERYTHING: Final = 2**63 - 1
-"""The `before` of a name by which nothing is good any more."""
+"""The `before` that refuses everything of a name."""
 
 _PURGE = """
 delete from revocations where name in (
@@ -31,13 +31,13 @@ _FIND = "select name, before from revocations where name = any($1::text[])"
 
 
 async def revoke(connection: Connection, name: str, before: int, now: datetime, expires_at: datetime) -> bool:
-    """Refuse what goes by `name` and is numbered below `before`, at least until `expires_at`.
+    """Refuse what has this name and a number below `before`, at least until `expires_at`.
 
-    False: all of that was refused already. Of calls at once with the same `before` one gives True. Each call
-    also deletes up to 100 revocations that have expired by `now`. Takes a service transaction.
+    False if all of that was refused before; of concurrent calls with the same `before` one returns True. Also
+    deletes up to 100 revocations that have expired by `now`. Takes a service transaction.
     """
     revoked = await connection.fetchval(_REVOKE, name, before, expires_at)
-    await connection.execute(_PURGE, now)  # it waits for no lock, so calls cannot wait for each other
+    await connection.execute(_PURGE, now)  # skips locked rows, so that calls cannot deadlock
     return bool(revoked)
 
 

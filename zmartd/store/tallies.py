@@ -1,4 +1,4 @@
-"""Vote counts on their way to the chain. While one is open, no vote of its kind is taken on its market."""
+"""Vote counts to be recorded on the chain. While a market has a tally, it takes no votes of that kind."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ _RELEASE = "delete from vote_tallies where market_id = $1 and kind = $2"
 
 
 class Tally(Struct, frozen=True):
-    """The votes of one kind on a market, closed.
+    """The closed votes of one kind on a market.
 
-    `counted_at` is None until they are counted, `signature` is the transaction that records them once there
-    is one. `verdict` is what was announced, and `settles_at` when the backend acts on it unless an admin
-    decides otherwise. Stake is in lamports and counts for disputes alone.
+    `counted_at` is None until they are counted, and `signature` until there is a transaction that records
+    the counts. `verdict` is the announced result of a dispute, carried out at `settles_at` unless an admin
+    decides otherwise. Stakes are lamports, and zero for proposals.
     """
 
     market_id: str
@@ -105,9 +105,9 @@ class Voter(Struct, frozen=True):
 
 
 async def lock(connection: Connection, kind: VoteKind, market_id: str) -> None:
-    """Keep votes of this kind on a market, and whoever closes or settles them, waiting until the end.
+    """Lock the votes of this kind on a market until the transaction ends.
 
-    Takes a service transaction.
+    Voters wait for that, and so do tasks that close the votes or act on them. Takes a service transaction.
     """
     await connection.execute(_LOCK, market_id, kind)
 
@@ -117,7 +117,7 @@ class HolderWhoVoted(Struct, frozen=True):
 
     wallet: str
     on_chain: bool
-    """Whether the vote was cast by a transaction, not through the API."""
+    """Whether the vote was cast on the chain, not through the API."""
     vote: bool
     shares_yes: int
     shares_no: int
@@ -126,25 +126,25 @@ class HolderWhoVoted(Struct, frozen=True):
 
 
 async def close(connection: Connection, kind: VoteKind, market_id: str) -> Tally:
-    """Close the vote; a tally that is open already stays as it is.
+    """Close the votes. A tally that exists stays as it is.
 
-    Waits for votes that are being cast, so that each vote is either counted or refused. Takes a service
+    Waits for votes that are being cast, so that each one is either counted or refused. Takes a service
     transaction of its own, because voters wait for its end.
     """
     await lock(connection, kind, market_id)
     await connection.execute(_CLOSE, market_id, kind)
     tally = await find(connection, kind, market_id)
-    assert tally is not None, "a tally that was just taken"
+    assert tally is not None, "a row that was just written"
     return tally
 
 
 async def voters(connection: Reads, market_id: str) -> list[Voter]:
-    """Everybody who voted on a proposal. Takes a service transaction."""
+    """All wallets that voted on a proposal. Takes a service reader."""
     return [Voter(**dict(row)) for row in await connection.fetch(_VOTERS, market_id)]
 
 
 async def holders_who_voted(connection: Reads, market_id: str) -> list[HolderWhoVoted]:
-    """The votes on a dispute that count. Takes a service transaction."""
+    """The votes on a dispute that count: those of its electorate. Takes a service reader."""
     rows = await connection.fetch(_HOLDERS_WHO_VOTED, market_id)
     return [HolderWhoVoted(**dict(row)) for row in rows]
 
@@ -152,7 +152,7 @@ async def holders_who_voted(connection: Reads, market_id: str) -> list[HolderWho
 async def count_proposal(connection: Connection, market_id: str, eligible: Sequence[str]) -> Tally | None:
     """Count the closed votes of the `eligible` wallets, unless they are counted. Takes a service transaction.
 
-    None: another run opened the votes again.
+    None if another run has released the tally.
     """
     await connection.execute(_COUNT_PROPOSAL, market_id, list(eligible))
     return await find(connection, VoteKind.PROPOSAL, market_id)
@@ -161,42 +161,42 @@ async def count_proposal(connection: Connection, market_id: str, eligible: Seque
 async def count_dispute(connection: Connection, market_id: str) -> Tally | None:
     """Count the closed votes of the electorate by wallet and by stake, unless they are counted.
 
-    Takes a service transaction. None: the tally was released.
+    None if another run has released the tally. Takes a service transaction.
     """
     await connection.execute(_COUNT_DISPUTE, market_id)
     return await find(connection, VoteKind.DISPUTE, market_id)
 
 
 async def find(connection: Reads, kind: VoteKind, market_id: str) -> Tally | None:
-    """The open tally of a market. Takes any transaction: tallies are public."""
+    """The tally of a market, if it has one. Any caller may read it."""
     row = await connection.fetchrow(_FIND, market_id, kind)
     return None if row is None else _tally(row)
 
 
 async def open_tallies(connection: Reads, kind: VoteKind) -> tuple[Tally, ...]:
-    """What was being recorded when a run ended, oldest first. Takes a service transaction."""
+    """All tallies of a kind, the oldest first. Takes a service reader."""
     return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind))
 
 
 async def announce(
     connection: Connection, market_id: str, verdict: Decision | None, settles_at: datetime | None
 ) -> bool:
-    """Say how and when a dispute is settled, or neither. False: it was said. Takes a service transaction."""
+    """Record the verdict on a dispute and when it is carried out, or None for both.
+
+    False if this verdict was recorded before. Takes a service transaction.
+    """
     return bool(await connection.fetchval(_ANNOUNCE, market_id, verdict, settles_at))
 
 
 async def set_signature(
     connection: Connection, kind: VoteKind, market_id: str, signature: str | None
 ) -> None:
-    """Remember which transaction records the tally; None: it never landed. Takes a service transaction."""
+    """Record the transaction of the tally, or None if it did not land. Takes a service transaction."""
     await connection.execute(_SENT, market_id, kind, signature)
 
 
 async def release(connection: Connection, kind: VoteKind, market_id: str) -> None:
-    """Forget the tally: it is on the chain, or never will be and voting goes on.
-
-    Takes a service transaction.
-    """
+    """Delete the tally: it is on the chain, or the votes are open again. Takes a service transaction."""
     await connection.execute(_RELEASE, market_id, kind)
 
 

@@ -1,4 +1,4 @@
-"""What periodic tasks did, for whoever asks later. Take a service transaction."""
+"""The runs of periodic tasks. All of these take a service transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TaskRun(Struct, frozen=True):
 
 
 async def record(connection: Connection, run: TaskRun) -> None:
-    """Remember a run."""
+    """Store a run."""
     await connection.execute(
         _RECORD,
         run.task,
@@ -41,5 +41,5 @@ async def record(connection: Connection, run: TaskRun) -> None:
 
 
 async def purge(connection: Connection, finished_before: datetime) -> None:
-    """Forget runs that ended before that time."""
+    """Delete runs that ended before that time."""
     await connection.execute(_PURGE, finished_before)

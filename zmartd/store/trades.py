@@ -1,4 +1,4 @@
-"""Trades as callers may see them, and what they add up to."""
+"""Trades, the prices after them, and statistics over them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ select block_time, (price_after * 1000000000)::bigint as price_yes, slot,
        coalesce(index_in_block, -1) as in_block, id
   from trades where market_id = $1
 """
-# Postgres takes a comparison of whole rows for rarer than it is, and would sort all that it finds.
+# Postgres underestimates how many rows match a row comparison, and would then sort all of them.
 _PRICES_BEFORE = " and slot <= $3 and (slot < $3 or (coalesce(index_in_block, -1), id) < ($4, $5))"
 _PRICES_NEWEST_FIRST = " order by slot desc, coalesce(index_in_block, -1) desc, id desc limit $2"
 _STATISTICS = """
@@ -42,7 +42,7 @@ class TradeRow(Struct, frozen=True):
     id: int
     market_id: str
     trader: str
-    """The wallet: whole for callers who signed in, shortened for others."""
+    """The wallet, shortened for anonymous callers."""
     trade_type: Literal["buy", "sell"]
     outcome: bool
     shares: int
@@ -73,7 +73,7 @@ class TradeFilter(Struct, frozen=True):
 
 
 class TradePageKey(Struct, frozen=True, tag="trades/1"):
-    """Where a page of trades begins: after this one."""
+    """A page begins after this trade."""
 
     slot: BigInt
     id: BigInt
@@ -87,16 +87,16 @@ class PricePoint(Struct, frozen=True):
 
 
 class PricePageKey(Struct, frozen=True, tag="prices/1"):
-    """Where a page of prices begins: before this trade."""
+    """A page begins before this trade."""
 
     slot: BigInt
     in_block: Annotated[int, Meta(ge=-1, le=2**31 - 1)]
-    """Where its transaction stands in the block; -1 while that is unknown."""
+    """The index of its transaction in the block; -1 while that is unknown."""
     id: BigInt
 
 
 class TradeStatistics(Struct, frozen=True):
-    """What a market's trades add up to, in lamports: purchases with fees, sales before fees."""
+    """Sums over a market's trades, in lamports: purchases with fees, sales before fees."""
 
     trades: int
     traders: int
@@ -118,9 +118,9 @@ async def page(
     offset: int = 0,
     after: TradePageKey | None = None,
 ) -> Page[TradeRow, TradePageKey]:
-    """The newest trades first, from position `offset` on or after `after`. `connection` is one of `caller`.
+    """A page of trades, the newest first, from `offset` on or after the key `after`.
 
-    Who has not signed in cannot ask for a wallet's.
+    Takes a transaction or reader of `caller`. An anonymous caller cannot filter by wallet.
     """
     arguments: list[Any] = [limit + 1, offset]
     conditions = []
@@ -146,13 +146,13 @@ async def page(
 async def price_history(
     connection: Reads, market_id: str, limit: int, before: PricePageKey | None = None
 ) -> Page[PricePoint, PricePageKey]:
-    """The prices after a market's trades, newest first.
+    """A page of the prices after a market's trades, the newest first.
 
-    Something follows every full page, be it only the price with which the market began.
+    A full page always has a next key: the price with which the market began follows the last trade.
     """
-    place = () if before is None else (before.slot, before.in_block, before.id)
-    query = _PRICES + (_PRICES_BEFORE if place else "") + _PRICES_NEWEST_FIRST
-    rows = await connection.fetch(query, market_id, limit, *place)
+    key = () if before is None else (before.slot, before.in_block, before.id)
+    query = _PRICES + (_PRICES_BEFORE if key else "") + _PRICES_NEWEST_FIRST
+    rows = await connection.fetch(query, market_id, limit, *key)
     points = tuple(PricePoint(row["block_time"], row["price_yes"]) for row in rows)
     if not rows or len(rows) < limit:
         return Page(points, None)
@@ -160,7 +160,7 @@ async def price_history(
 
 
 async def statistics(connection: Reads, market_id: str) -> TradeStatistics:
-    """Takes a service transaction: it counts wallets, which not everybody may see."""
+    """The statistics of a market. Takes a service reader: it counts wallets."""
     row = await connection.fetchrow(_STATISTICS, market_id)
     assert row is not None, "an aggregate always has a row"
     return TradeStatistics(**dict(row))

@@ -1,4 +1,4 @@
-"""Delivered transactions that wait to be asked for. All of these take a service transaction."""
+"""Delivered transactions that a node has yet to confirm. All of these take a service transaction."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from msgspec import Struct
 from zmartd.store.postgres.reader import Reads
 
 MOST = 1_000
-"""Rows that are kept, those given up included. When more come, the given up go first, then the oldest: nobody
-can fill the table, and what was true in it is found by the walk through the history."""
+"""The most rows that are kept, so that nobody can fill the table. Given-up ones are deleted first, then the
+oldest; reconciliation finds the genuine ones among them in the program's history."""
 
 _ADD = """
 insert into unverified_transactions (tx_signature, slot, doubt)
@@ -46,7 +46,7 @@ select tx_signature as signature, slot, doubt, received_at, attempts, given_up_a
 
 
 class UnverifiedTransaction(Struct, frozen=True):
-    """A transaction as it was delivered, and why it does not count; `reason`: why nobody asks any more."""
+    """A delivered transaction. `doubt` is why it was not applied, `reason` why it was given up."""
 
     signature: str
     slot: int
@@ -58,32 +58,32 @@ class UnverifiedTransaction(Struct, frozen=True):
 
 
 async def add(connection: Connection, claims: Sequence[tuple[str, int, str]]) -> int:
-    """Keep signatures with the slots that they came with and the doubts; returns how many others had to go.
+    """Add signatures with the slots of their deliveries and the doubts; returns how many rows were deleted.
 
-    They come sorted, so that two daemons that add the same wait for each other in one order.
+    `claims` must be sorted, so that two daemons that add the same ones cannot deadlock.
     """
     await connection.execute(_ADD, *([claim[column] for claim in claims] for column in range(3)))
     return int((await connection.execute(_TRIM, MOST)).split()[-1])
 
 
 async def waiting(connection: Reads, limit: int) -> list[str]:
-    """Signatures to ask for: those that were asked for least often first, then the oldest."""
+    """Signatures to ask the node for: those with the fewest attempts first, then the oldest."""
     return [row["tx_signature"] for row in await connection.fetch(_OPEN, limit)]
 
 
 async def remove(connection: Connection, signatures: Sequence[str]) -> None:
-    """Nothing is left to ask about these."""
+    """Delete transactions that need no more verification."""
     await connection.execute(_CLOSE, signatures)
 
 
 async def record_misses(
     connection: Connection, signatures: Sequence[str], most_attempts: int, reason: str
 ) -> int:
-    """The node does not know these; returns how many are given up with that."""
+    """Record that the node does not know these; returns how many are given up with that."""
     missed = await connection.fetch(_MISS, signatures, most_attempts, reason)
     return sum(row["given_up"] for row in missed)
 
 
 async def listed(connection: Reads, limit: int) -> tuple[UnverifiedTransaction, ...]:
-    """What waits and what was given up, the oldest first."""
+    """All of them, the oldest first."""
     return tuple(UnverifiedTransaction(**dict(row)) for row in await connection.fetch(_ALL, limit))

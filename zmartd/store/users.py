@@ -1,4 +1,4 @@
-"""Profiles of wallets that have signed in. Nothing else needs one."""
+"""Profiles of wallets that have signed in. All of these take a transaction of that wallet."""
 
 from __future__ import annotations
 
@@ -55,23 +55,20 @@ class Changes(Struct, frozen=True, kw_only=True):
 
 
 async def sign_in(connection: Connection, wallet: str) -> User:
-    """The wallet's profile, made at the first sign-in and never reset by later ones.
-
-    Takes a transaction of that wallet's.
-    """
+    """The wallet's profile, created at the first sign-in. Later ones change only `last_seen_at`."""
     row = await connection.fetchrow(_SIGN_IN, wallet)
     assert row is not None, "an upsert that returns"
     return User(**dict(row))
 
 
 async def find(connection: Reads, wallet: str) -> User | None:
-    """The wallet's profile. Takes a transaction of that wallet's."""
+    """The wallet's profile."""
     row = await connection.fetchrow(_FIND, wallet)
     return None if row is None else User(**dict(row))
 
 
 async def change(connection: Connection, wallet: str, changes: Changes) -> User:
-    """Change the wallet's profile, which is made when there is none. Takes a transaction of that wallet's."""
+    """Change the wallet's profile, which is created if there is none."""
     await sign_in(connection, wallet)
     row = await connection.fetchrow(
         _CHANGE,
@@ -81,10 +78,10 @@ async def change(connection: Connection, wallet: str, changes: Changes) -> User:
         changes.bio,
         changes.twitter_handle,
     )
-    assert row is not None, "the profile was made above"
+    assert row is not None, "the profile was created above"
     return User(**dict(row))
 
 
 async def touch(connection: Connection, wallet: str) -> None:
-    """Remember that the wallet was here, to the minute. Takes a transaction of that wallet's."""
+    """Update `last_seen_at`, at most once a minute."""
     await connection.execute(_TOUCH, wallet)

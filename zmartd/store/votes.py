@@ -1,4 +1,4 @@
-"""Votes on proposals and disputes: one for each wallet, taken only while the market asks for them."""
+"""Votes on proposals and disputes: one per wallet, taken only while the market is in the state for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FIND = {
          where market_id = $1 and user_wallet = $2
     """,
 }
-_STANDING = """
+_CURRENT = """
 select 'proposal' as kind, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no,
        0 as not_counted
   from proposal_votes where market_id = $1
@@ -81,19 +81,19 @@ class CurrentVotes(Struct, frozen=True):
 
 
 class Vote(Struct, frozen=True):
-    """A wallet's vote. True likes a proposal, or agrees with a dispute."""
+    """A wallet's vote. `vote` is True for a like of a proposal, or for agreement with a dispute."""
 
     vote: bool
     voted_at: datetime
     source: Literal["api", "chain"]
     tx_signature: str | None
-    """Where the vote is on the chain, for those that are."""
+    """The transaction that cast the vote, if it was cast on the chain."""
 
 
 async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: str, vote: bool) -> Vote:
-    """Vote. Takes a transaction of the wallet's, which fails as a whole when the vote does.
+    """Cast a vote. Takes a transaction of the wallet.
 
-    Raises AlreadyVoted, VotingClosed, NotAHolder or MarketNotFound.
+    Raises AlreadyVoted, VotingClosed, NotAHolder or MarketNotFound, which abort the transaction.
     """
     try:
         row = await connection.fetchrow(_CAST[kind], market_id, wallet, vote)
@@ -122,14 +122,14 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
 
 
 async def find(connection: Reads, kind: VoteKind, market_id: str, wallet: str) -> Vote | None:
-    """A wallet's own vote. Takes a transaction of that wallet's."""
+    """A wallet's own vote. Takes a transaction or reader of that wallet."""
     row = await connection.fetchrow(_FIND[kind], market_id, wallet)
     return None if row is None else Vote(**dict(row))
 
 
 async def current(connection: Reads, market_id: str) -> dict[VoteKind, CurrentVotes]:
-    """How a market's votes stand. Takes a service transaction: who voted how is nobody else's business."""
-    rows = await connection.fetch(_STANDING, market_id)
+    """The votes on a market so far. Takes a service reader: single votes are private."""
+    rows = await connection.fetch(_CURRENT, market_id)
     return {
         VoteKind(row["kind"]): CurrentVotes(VoteCounts(row["yes"], row["no"]), row["not_counted"])
         for row in rows
@@ -137,10 +137,10 @@ async def current(connection: Reads, market_id: str) -> dict[VoteKind, CurrentVo
 
 
 async def has_traded(connection: Reads, wallet: str) -> bool:
-    """Whether a wallet has ever bought or sold shares. Takes a transaction of that wallet's."""
+    """Whether a wallet has ever bought or sold shares. Takes a transaction or reader of that wallet."""
     return bool(await connection.fetchval(_HAS_TRADED, wallet))
 
 
 async def is_holder(connection: Reads, market_id: str, wallet: str) -> bool:
-    """Whether a wallet votes on a market's dispute. Takes a transaction of that wallet's."""
+    """Whether a wallet may vote on a market's dispute. Takes a transaction or reader of that wallet."""
     return bool(await connection.fetchval(_IN_ELECTORATE, market_id, wallet))

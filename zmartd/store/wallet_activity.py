@@ -1,4 +1,4 @@
-"""How much a wallet has done, and its own votes."""
+"""A wallet's counts of trades, votes, comments and markets, and the list of its votes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ActivityCounts(Struct, frozen=True):
 
 
 class WalletRecord(Struct, frozen=True):
-    """A wallet's counts, and what only it may know."""
+    """A wallet's counts, and figures that only the wallet itself may read."""
 
     counts: ActivityCounts
     volume_lamports: int
@@ -78,7 +78,7 @@ class OwnVote(Struct, frozen=True):
 
 
 class VotePageKey(Struct, frozen=True, tag="votes/1"):
-    """Where a page of votes begins: after this one. Raises ValueError for what is none."""
+    """A page begins after this vote. Raises ValueError for an invalid time or market id."""
 
     micros: int
     """When the vote was cast, in microseconds since 1970."""
@@ -92,16 +92,16 @@ class VotePageKey(Struct, frozen=True, tag="votes/1"):
 
 
 async def counts(connection: Reads, wallet: str) -> ActivityCounts:
-    """What only the wallet itself may know. Takes a transaction of that wallet's."""
+    """The counts for the wallet itself. Takes a transaction or reader of that wallet."""
     row = await connection.fetchrow(_COUNTS, wallet)
     assert row is not None, "a select of counts always has a row"
     return ActivityCounts(**dict(row))
 
 
 async def public_counts(connection: Reads, wallet: str) -> ActivityCounts:
-    """What everybody may know; votes only of questions that are decided. Takes a service transaction.
+    """The counts that anybody may read: votes only where voting has ended. Takes a service reader.
 
-    A count that grows at the moment of a vote would tell what it was, beside the market's count of likes.
+    A count that grew with each vote would reveal it, because the market's count of likes grows with it.
     """
     row = await connection.fetchrow(_PUBLIC_COUNTS, wallet)
     assert row is not None, "a select of counts always has a row"
@@ -109,12 +109,12 @@ async def public_counts(connection: Reads, wallet: str) -> ActivityCounts:
 
 
 async def volume_lamports(connection: Reads, wallet: str) -> int:
-    """All purchases with fees and all sales before fees. Takes a transaction of that wallet's."""
+    """All purchases with fees and all sales before fees. Takes a transaction or reader of that wallet."""
     return int(await connection.fetchval(_VOLUME, wallet))
 
 
 async def record(connection: Reads, wallet: str) -> WalletRecord:
-    """Takes a transaction of that wallet's."""
+    """All of a wallet's figures. Takes a transaction or reader of that wallet."""
     return WalletRecord(
         await counts(connection, wallet),
         await volume_lamports(connection, wallet),
@@ -125,9 +125,9 @@ async def record(connection: Reads, wallet: str) -> WalletRecord:
 async def votes(
     connection: Reads, wallet: str, kinds: Sequence[VoteKind], limit: int, after: VotePageKey | None = None
 ) -> Page[OwnVote, VotePageKey]:
-    """A wallet's votes of these kinds, newest first. Takes a transaction of that wallet's."""
-    begin = (None, None, None) if after is None else (from_micros(after.micros), after.market_id, after.kind)
-    rows = await connection.fetch(_VOTES, wallet, list(kinds), *begin, limit + 1)
+    """A page of a wallet's votes of these kinds, the newest first. Takes a transaction or reader of it."""
+    key = (None, None, None) if after is None else (from_micros(after.micros), after.market_id, after.kind)
+    rows = await connection.fetch(_VOTES, wallet, list(kinds), *key, limit + 1)
     return page_of([_own_vote(row) for row in rows], limit, _key_of)
 
 

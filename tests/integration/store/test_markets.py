@@ -176,7 +176,7 @@ async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forg
             "update market_metadata set created_at = now() - interval '31 days' where market_id <> $1",
             market_id("young"),
         )
-        await metadata.forget_pending(connection, 30)
+        await metadata.purge_pending(connection, 30)
         rows = await connection.fetch("select market_id from market_metadata")
     assert {row["market_id"] for row in rows} == {market_id("m"), market_id("young")}
 

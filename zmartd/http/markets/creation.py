@@ -194,7 +194,7 @@ async def _register(call: Call[Any], wanted: MarketMetadata, on_chain: bool) -> 
         registration = await metadata.register(connection, wanted, max_pending)
     if registration.is_new:
         async with database.service() as connection:
-            await metadata.forget_pending(connection, settings.keep_pending_days)
+            await metadata.purge_pending(connection, settings.keep_pending_days)
     if registration.metadata != wanted:
         raise MarketIdTaken(
             "You have registered this market with other texts or terms; give a market_id of your own "

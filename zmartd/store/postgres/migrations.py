@@ -1,4 +1,4 @@
-"""Brings a database's schema up to the numbered files in `sql/`."""
+"""Applies the numbered migrations in `sql/` to a database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zmartd.store.postgres.connection import connect
 from zmartd.store.postgres.errors import location
 
 SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql"
-"""Where the migrations are: package data, in a checkout through a link to the top `sql/`."""
+"""The migrations are package data; in a checkout this is a link to the top-level `sql/`."""
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _CONNECT_SECONDS = 10.0
@@ -47,7 +47,7 @@ class MigrationFailed(ZmartdError):
 
 
 class Migration(Struct, frozen=True):
-    """One file: applied as a whole, once, in the order of the numbers. `checksum` is its SHA-256."""
+    """One file, applied once and as a whole, in the order of the numbers. `checksum` is its SHA-256."""
 
     number: int
     name: str
@@ -55,8 +55,8 @@ class Migration(Struct, frozen=True):
     checksum: str
 
 
-def migrations(directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
-    """All migrations there are, in order. Raises MigrationRefused when a name or number is wrong."""
+def all_migrations(directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
+    """All migrations in order. Raises MigrationRefused if a file's name or number is wrong."""
     found: list[Migration] = []
     for file in sorted(directory.glob("*.sql")):
         name = _FILE_NAME.fullmatch(file.name)
@@ -72,12 +72,12 @@ def migrations(directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
 
 
 async def migrate(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
-    """Apply what is missing and return it. Daemons that do so at the same time wait for each other.
+    """Apply the missing migrations and return them. Daemons that do so at the same time wait for each other.
 
-    Raises MigrationRefused when an applied file has changed or is unknown here, MigrationFailed with what
-    Postgres said, DatabaseUnavailable or DatabaseNotReady.
+    Raises MigrationRefused if an applied file has changed or is unknown here, MigrationFailed with Postgres'
+    message, DatabaseUnavailable or DatabaseNotReady.
     """
-    wanted = migrations(directory)
+    wanted = all_migrations(directory)
     applied: list[Migration] = []
     async with _connected(dsn) as connection:
         while True:
@@ -92,8 +92,8 @@ async def migrate(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration,
 
 
 async def pending(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
-    """What `migrate` would apply; changes nothing. Raises what `migrate` raises."""
-    wanted = migrations(directory)
+    """The migrations that `migrate` would apply. Raises what `migrate` raises."""
+    wanted = all_migrations(directory)
     async with _connected(dsn) as connection:
         known = await connection.fetchval("SELECT to_regclass('zmartd.schema_migrations') IS NOT NULL")
         return _missing(wanted, await _ledger(connection) if known else {}, location(dsn))

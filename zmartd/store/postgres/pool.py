@@ -2,7 +2,7 @@
 
 asyncpg's own pool does not serve here: it invalidates the prepared statements that `Reader` needs whenever a
 connection comes back, one pool for each role would divide `database.pool_size` in fixed parts, and it costs
-more processor time (`python -m bench.http`).
+more processor time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""On whose behalf a transaction runs, in the words that the row level security policies read."""
+"""The roles and claims by which row level security knows for whom a transaction runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ ANONYMOUS = "anon"
 
 
 class Caller(Struct, frozen=True):
-    """Who asks: a signed-in wallet, or anybody when `wallet` is None. Raises ValueError for no address."""
+    """A signed-in wallet, or an anonymous caller when `wallet` is None.
+
+    Raises ValueError if `wallet` is not an address.
+    """
 
     wallet: str | None = None
 
@@ -27,7 +30,7 @@ class Caller(Struct, frozen=True):
 
     @property
     def claims(self) -> str:
-        """What `request.jwt.claims` is set to: JSON in which the policies look up the wallet."""
+        """The value of `request.jwt.claims`: JSON from which the policies read the wallet."""
         if self.wallet is None:
             return '{"role":"anon"}'
         claims = {"role": self.role, "sub": self.wallet, "walletAddress": self.wallet}
@@ -37,14 +40,14 @@ class Caller(Struct, frozen=True):
 ANYBODY = Caller()
 
 BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL plan_cache_mode = force_custom_plan"
-"""Statements over whole batches are planned for each batch, and for tables as large as they are by then: a
-plan kept from when a table was empty took seconds for what takes a tenth of one."""
+"""Each statement is planned for its arguments and for the present size of the tables. A plan that was cached
+when a table was empty took seconds where a new one takes a tenth of a second."""
 
 
 def begin_as(caller: Caller) -> str:
-    """One message that opens a transaction as `caller`.
+    """The statements that open a transaction as `caller`, for one message.
 
-    SET takes no parameters. Nothing in this text can end a literal: the role is one of two constants, and
-    `Caller` admits no wallet that is not base58.
+    SET takes no parameters, so the values are part of the text. None of them can end a literal: the role is
+    one of two constants, and `Caller` accepts only base58.
     """
     return f"BEGIN; SET LOCAL ROLE {caller.role}; SET LOCAL request.jwt.claims = '{caller.claims}'"

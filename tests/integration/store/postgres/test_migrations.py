@@ -17,8 +17,8 @@ from zmartd.store.postgres.migrations import (
     SQL_DIRECTORY,
     MigrationFailed,
     MigrationRefused,
+    all_migrations,
     migrate,
-    migrations,
     pending,
 )
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE
@@ -39,8 +39,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 async def test_an_empty_database_gets_all_of_them_once(empty_database_url: str) -> None:
-    assert await pending(empty_database_url) == migrations()
-    assert await migrate(empty_database_url) == migrations()
+    assert await pending(empty_database_url) == all_migrations()
+    assert await migrate(empty_database_url) == all_migrations()
     assert await pending(empty_database_url) == ()
     assert await migrate(empty_database_url) == ()
 
@@ -48,7 +48,7 @@ async def test_an_empty_database_gets_all_of_them_once(empty_database_url: str) 
 def test_the_command_names_what_it_applied_one_a_line(empty_database_url: str) -> None:
     environment = {"ZMARTD_DATABASE_URL": empty_database_url}
     first, second = (CliRunner(env=environment).invoke(main, ["migrate"]) for _ in range(2))
-    assert first.stdout.splitlines() == [f"applied {one.name}" for one in migrations()]
+    assert first.stdout.splitlines() == [f"applied {one.name}" for one in all_migrations()]
     assert second.stdout == "the database is up to date\n"
 
 
@@ -64,7 +64,7 @@ async def test_daemons_that_start_together_apply_each_file_once(empty_database_u
     results = await asyncio.gather(*(migrate(empty_database_url) for _ in range(3)))
 
     assert sorted(migration.number for result in results for migration in result) == [
-        migration.number for migration in migrations()
+        migration.number for migration in all_migrations()
     ]
 
 
