@@ -19,16 +19,7 @@ from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
-from zmartd.realtime.messages import (
-    DiscussionChange,
-    MarketUpdate,
-    Message,
-    PriceUpdate,
-    Snapshot,
-    TradeExecuted,
-    VoteCast,
-)
-from zmartd.realtime.payloads import (
+from zmartd.realtime.frame_data import (
     AuthenticatedData,
     Data,
     DiscussionData,
@@ -42,6 +33,15 @@ from zmartd.realtime.payloads import (
     TradeData,
     VoteData,
     WelcomeData,
+)
+from zmartd.realtime.messages import (
+    DiscussionChange,
+    MarketUpdate,
+    Message,
+    PriceUpdate,
+    Snapshot,
+    TradeExecuted,
+    VoteCast,
 )
 
 FrameType = Literal[
