@@ -1,4 +1,4 @@
-"""The Redis channels over which every daemon hears what any of them did. Their names are only here."""
+"""Messages about markets between the daemons, over Redis pub/sub. The names of its channels are only here."""
 
 from __future__ import annotations
 
@@ -16,38 +16,12 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
-from zmartd.realtime.messages import (
-    Change,
-    Channel,
-    DiscussionChange,
-    Gap,
-    MarketUpdate,
-    Message,
-    PriceUpdate,
-    Snapshot,
-    TradeExecuted,
-    VoteCast,
-)
-
-__all__ = [
-    "Bus",
-    "BusUnavailable",
-    "Change",
-    "Channel",
-    "DiscussionChange",
-    "Gap",
-    "MarketUpdate",
-    "Message",
-    "PriceUpdate",
-    "Snapshot",
-    "TradeExecuted",
-    "VoteCast",
-]
+from zmartd.realtime.messages import Channel, Gap, Message
 
 MAX_MESSAGE_BYTES = 65_536
 PUBLISH_SECONDS = 5.0
 SILENCE_SECONDS = 15.0
-"""After so long without a message Redis is asked whether it is there, and has as long to answer."""
+"""After so long without a message Redis gets a PING, and has as long to answer it."""
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 _MARKET_PATTERN = "market:*"
@@ -55,16 +29,16 @@ _VOTES = "global:vote"
 _GAP = "global:gap"
 
 _PUBLISH_ALL = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
-"""One command with one answer costs us a third of a pipeline that has as many of both as messages."""
+"""One command costs the daemon a third of a pipeline, which has a command and an answer for each message."""
 
-Watcher = Callable[[Message | Gap], None]
-"""Takes news without waiting; it must not raise."""
+Observer = Callable[[Message | Gap], None]
+"""Called with each message. It must neither raise nor block."""
 
 log = get_logger(__name__)
 
 
 class BusUnavailable(ZmartdError):
-    """Redis did not take the messages. Nothing is lost: what they tell is in the database."""
+    """Redis did not take the messages. Nothing is lost: what they report is in the database."""
 
     code = "bus_unavailable"
 
@@ -77,10 +51,10 @@ def channel_name(message: Message) -> str:
 
 
 class Bus:
-    """Publishes messages and listens to everybody's, this daemon's own included.
+    """Publishes messages, and receives those of all daemons, this one included.
 
-    Publish after the commit: a message is news of what is already true, and it may be lost. Who listens
-    learns of every possible loss as a `Gap`. `redis` gives bytes (no `decode_responses`).
+    Publish after the commit, because a message reports what is in the database. Messages can be lost;
+    listeners get a `Gap` for every possible loss. `redis` must return bytes (no `decode_responses`).
     """
 
     def __init__(self, redis: Redis, clock: Clock, silence_seconds: float = SILENCE_SECONDS) -> None:
@@ -89,39 +63,39 @@ class Bus:
         self._clock = clock
         self._silence_seconds = silence_seconds
         self._decoder = msgspec.json.Decoder(Message)
-        self._lost = False
-        self._watchers: list[Watcher] = []
+        self._publishing_failed = False
+        self._observers: list[Observer] = []
 
-    def watch(self, watcher: Watcher) -> None:
-        """Have `watcher` told of everything that this daemon publishes, before Redis is asked to take it, and
-        of all that it hears while it listens; also, as a `Gap`, that it hears nothing any more.
+    def add_observer(self, observer: Observer) -> None:
+        """Call `observer` with all that this daemon publishes, before Redis gets it, and with all that
+        `listen` receives. When `listen` loses its connection, it gets a `Gap`.
         """
-        self._watchers.append(watcher)
+        self._observers.append(observer)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish in order, in one round trip. Raises BusUnavailable."""
         if not messages:
             return
         for message in messages:
-            self._tell(message)
+            self._notify(message)
         await reached(Point.PUBLISH_BEGUN)
-        pairs: list[str | bytes] = [_GAP, b""] if self._lost else []
+        pairs: list[str | bytes] = [_GAP, b""] if self._publishing_failed else []
         for message in messages:
             pairs += channel_name(message), msgspec.json.encode(message)
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._publish(args=pairs)
         except (RedisError, OSError, TimeoutError) as error:
-            self._lost = True
+            self._publishing_failed = True
             raise BusUnavailable(reason=str(error) or type(error).__name__) from error
-        self._lost = False
+        self._publishing_failed = False
         await reached(Point.PUBLISH_DONE)
 
     async def listen(self) -> AsyncGenerator[Message | Gap]:
-        """Every message from now on, in the order in which Redis got them; it never ends by itself.
+        """Every message from now on, in the order in which Redis got them. It does not end.
 
-        The first item is a `Gap`, given when the subscription stands. Another one follows each time that
-        Redis was away.
+        The first item is a `Gap`, as soon as the subscription is in place. Another one follows each time that
+        the connection to Redis was lost.
         """
         failures = 0
         while True:
@@ -129,36 +103,36 @@ class Bus:
                 async with self._redis.pubsub() as pubsub, aclosing(self._items(pubsub)) as items:
                     async for item in items:
                         failures = 0
-                        self._tell(item)
+                        self._notify(item)
                         yield item
             except (RedisError, OSError) as error:
-                self._tell(Gap())
+                self._notify(Gap())
                 delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
                 failures += 1
                 log.warning("bus.disconnected", reason=str(error) or "no answer", retry_seconds=delay)
                 await self._clock.sleep(delay)
 
-    def _tell(self, news: Message | Gap) -> None:
-        for watcher in self._watchers:
-            watcher(news)
+    def _notify(self, item: Message | Gap) -> None:
+        for observer in self._observers:
+            observer(item)
 
     async def _items(self, pubsub: PubSub) -> AsyncGenerator[Message | Gap]:
         async with asyncio.timeout(self._silence_seconds):
             await pubsub.subscribe(_VOTES, _GAP)
             await pubsub.psubscribe(_MARKET_PATTERN)
-        asked = False
+        pinged = False
         while True:
             response = await pubsub.get_message(timeout=self._silence_seconds)
             if response is None:
-                if asked:
+                if pinged:
                     raise RedisTimeoutError("Redis does not answer")
                 await pubsub.ping()
-                asked = True
+                pinged = True
                 continue
-            asked = False
+            pinged = False
             match response["type"]:
                 case "psubscribe":
-                    # The last of the confirmations. redis-py repeats them when it reconnects on its own.
+                    # The last confirmation. It is repeated when redis-py reconnects on its own.
                     yield Gap()
                 case "message" | "pmessage":
                     item = self._decoded(response["channel"], response["data"])

@@ -1,4 +1,4 @@
-"""One WebSocket client as the hub sees it: where its frames go, and when it is too slow for them."""
+"""A WebSocket client of the hub: writes its frames, and disconnects it when it is too slow."""
 
 from __future__ import annotations
 
@@ -18,69 +18,69 @@ _frames = Counter("zmartd_websocket_frames", "Frames handed to WebSocket clients
 _dropped = Counter("zmartd_websocket_dropped_clients", "WebSocket clients disconnected for being too slow")
 
 
-class Outlet(Protocol):
-    """The connection to one client. None of its methods waits for the client."""
+class FrameWriter(Protocol):
+    """Writes to the connection of one client. None of its methods waits for the client."""
 
     def write(self, data: bytes) -> None:
-        """Send encoded frames, or keep them until the client takes them."""
+        """Send encoded frames, or buffer them until the client reads them."""
 
     def buffered_bytes(self) -> int:
-        """How much the client has not taken yet."""
+        """How much is buffered."""
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection; repeated calls change nothing."""
 
 
 class Client:
-    """Collects the frames of one turn of the event loop and writes them at once.
+    """Collects the frames of one iteration of the event loop and writes them together.
 
     A client that leaves more than `max_buffered_bytes` unread is disconnected: it would never catch up, and
-    what waits for it takes memory.
+    its frames take memory.
     """
 
-    def __init__(self, outlet: Outlet, max_buffered_bytes: int) -> None:
+    def __init__(self, writer: FrameWriter, max_buffered_bytes: int) -> None:
         self.signed_in = False
         self.subscriptions: list[str] = []
-        self.gone = False
-        self._outlet = outlet
+        self.closed = False
+        self._writer = writer
         self._max_buffered_bytes = max_buffered_bytes
         self._pending: list[bytes] = []
         self._loop = asyncio.get_running_loop()
 
     def send(self, frame: bytes) -> None:
-        """Send one encoded frame at the end of this turn of the event loop."""
-        if self.gone:
+        """Send one encoded frame at the end of this iteration of the event loop."""
+        if self.closed:
             return
         if not self._pending:
             self._loop.call_soon(self._flush)
         self._pending.append(frame)
 
     def deliver(self, broadcast: Broadcast) -> None:
-        """Send a message in the form that this client may see."""
+        """Send a message with wallets as this client may see them."""
         self.send(broadcast.signed_in if self.signed_in else broadcast.public)
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection after what was sent before."""
         self._flush()
-        self.gone = True
-        self._outlet.close(code, reason)
+        self.closed = True
+        self._writer.close(code, reason)
 
     def drop(self) -> None:
         """Disconnect a client that does not keep up."""
-        if self.gone:
+        if self.closed:
             return
-        self.gone = True
+        self.closed = True
         _dropped.inc()
-        log.warning("websocket.dropped_slow_client", buffered_bytes=self._outlet.buffered_bytes())
-        self._outlet.close(TRY_AGAIN_LATER, "too slow: more is waiting for you than may be kept")
+        log.warning("websocket.dropped_slow_client", buffered_bytes=self._writer.buffered_bytes())
+        self._writer.close(TRY_AGAIN_LATER, "too slow: more is waiting for you than may be kept")
 
     def _flush(self) -> None:
         pending = self._pending
-        if self.gone or not pending:
+        if self.closed or not pending:
             return
         self._pending = []
-        if self._outlet.buffered_bytes() > self._max_buffered_bytes:
+        if self._writer.buffered_bytes() > self._max_buffered_bytes:
             self.drop()
             return
-        self._outlet.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        self._writer.write(pending[0] if len(pending) == 1 else b"".join(pending))
         _frames.inc(len(pending))

@@ -1,4 +1,4 @@
-"""What `data` is in each kind of frame: the API's names, and those that the browser client looks for."""
+"""The `data` of each type of frame, under the API's names and those that the browser client reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 
 class MarketData(Struct, frozen=True, kw_only=True):
-    """A market's row with the names and forms that the REST API gives it."""
+    """A market with the names and formats of the REST API."""
 
     market_id: str
     on_chain_address: str

@@ -1,4 +1,4 @@
-"""The JSON that WebSocket clients read, and its framing. Each frame is encoded once, however many get it.
+"""The WebSocket frames that the server sends. Each is encoded once, however many clients get it.
 
 Every frame is `{type, market_id?, timestamp, seq?, data}`; `seq` is the version of the market's row.
 """
@@ -58,11 +58,11 @@ FrameType = Literal[
 ]
 
 _FINAL_TEXT = 0x81
-_ALWAYS_NEWS = sys.maxsize
+_NO_ROW = sys.maxsize
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """One message to a client, before it is encoded."""
+    """One frame, before it is encoded."""
 
     type: FrameType
     market_id: str | UnsetType = UNSET
@@ -71,7 +71,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     data: Data
 
     def encode(self) -> bytes:
-        """The frame as it goes over the wire: JSON text in one unmasked RFC 6455 frame."""
+        """JSON text in one unmasked frame of RFC 6455."""
         payload = msgspec.json.encode(self)
         size = len(payload)
         if size < 126:
@@ -82,14 +82,14 @@ class Frame(Struct, frozen=True, kw_only=True):
 
 
 class Broadcast:
-    """A message as clients get it that call its market `name`: encoded when first needed, then kept.
+    """The frames of a message for clients that subscribed to its market as `name`, encoded on first use.
 
-    Anonymous clients see wallets shortened. `order` is later than the version of every state that does not
-    contain the message.
+    Anonymous clients get shortened wallets. A client that has the market at `version` or later has the
+    message already; a message that changes no row, such as a vote, is later than all versions.
     """
 
     def __init__(self, message: Message, name: str) -> None:
-        self.order = message.version if message.moves_market else _ALWAYS_NEWS
+        self.version = message.version if message.changes_row else _NO_ROW
         self._message = message
         self._name = name
 
@@ -105,7 +105,10 @@ class Broadcast:
 
 
 def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> Frame:
-    """The frame of one message for clients that call its market `name`; `wallet` gives a wallet as shown."""
+    """The frame of a message for clients that subscribed to its market as `name`.
+
+    `wallet` returns a wallet as the clients may see it.
+    """
     data = message.data
     at = iso_time(message.occurred_at)
     kind: FrameType
@@ -125,7 +128,7 @@ def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> 
 
 
 def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
-    """A market as it is now, for clients that may have missed how it came to be so."""
+    """The present state of a market, for clients that may have missed messages."""
     return Frame(
         type="market_state",
         market_id=name,
@@ -136,7 +139,7 @@ def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
 
 
 def subscribed(name: str, subscriptions: Sequence[str], snapshot: Snapshot | None, now: datetime) -> Frame:
-    """The answer to a subscription; with the market as it is now, when there is one."""
+    """The answer to a subscription, with the present state of the market if it is known."""
     message = f"Subscribed to market {name}"
     if snapshot is None:
         data = MarketStateData(message=message, subscriptions=subscriptions, known=False)
@@ -175,13 +178,13 @@ def authenticated(wallet: str, expires_at: datetime, now: datetime) -> Frame:
 
 
 def session_ended(wallet: str, text: str, code: str, now: datetime) -> Frame:
-    """Tells a client that it is not signed in as `wallet` any more, and why."""
+    """Tells a client that it is no longer signed in as `wallet`, and why."""
     data = SessionEndedData(wallet=wallet, message=text, code=code)
     return Frame(type="session_ended", timestamp=iso_time(now), data=data)
 
 
 def resync(name: str, now: datetime) -> Frame:
-    """Tells a client that it may have missed frames about `name`, and has to read it anew."""
+    """Tells a client that it may have missed frames about `name` and must read its state again."""
     data = ResyncData(message="Some updates may have been missed: read the current state over the REST API.")
     return Frame(type="resync", market_id=name, timestamp=iso_time(now), data=data)
 

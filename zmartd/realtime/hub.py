@@ -1,4 +1,4 @@
-"""Brings what is published to the WebSocket clients that asked for it."""
+"""Sends the messages of the bus to the WebSocket clients that subscribed to their markets."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.client import Client, Outlet
+from zmartd.realtime.client import Client, FrameWriter
 from zmartd.realtime.frames import Broadcast, Frame
-from zmartd.realtime.latest import LatestStates
-from zmartd.realtime.messages import Message, Snapshot
+from zmartd.realtime.messages import Channel, Message, Snapshot
 from zmartd.realtime.topic import Topic
 
 EVERY_MARKET = "*"
-_UNKNOWN = -1
+REMEMBERED_MARKETS = 100_000
+"""For how many markets the newest version is kept; beyond that, the longest unchanged are dropped."""
+_NO_VERSION = -1
+_STATE_CHANNELS = frozenset({Channel.UPDATE, Channel.PRICE})
 
 SnapshotReader = Callable[[str], Awaitable[Snapshot | None]]
-"""Reads a market, named by its id or its address, as the database has it; None when there is none."""
+"""Reads the market with this id or address from the database; None if there is none."""
 
 log = get_logger(__name__)
 
@@ -37,8 +39,8 @@ class TooManySubscriptions(ZmartdError):
 class Hub:
     """The clients of this daemon and what they are subscribed to.
 
-    A market can be named by its id or by its address, which `address_of` derives; frames name it as the
-    client did. `run` has to be running for anything to arrive.
+    A client can name a market by its id or its address, which `address_of` derives; its frames use the same
+    name. Messages arrive only while `run` runs.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Hub:
         self._clock = clock
         self._clients: set[Client] = set()
         self._topics: dict[str, Topic] = {}
-        self._latest = LatestStates()
+        self._newest = _NewestVersions()
         self._listening = asyncio.Event()
 
     async def run(self) -> None:
@@ -73,27 +75,27 @@ class Hub:
                 self._listening.set()
 
     async def listening(self) -> None:
-        """Return when the hub hears what is published."""
+        """Return when the hub receives messages."""
         await self._listening.wait()
 
-    def connect(self, outlet: Outlet) -> Client:
-        """A new client, without subscriptions."""
-        client = Client(outlet, self._settings.max_buffered_bytes)
+    def connect(self, writer: FrameWriter) -> Client:
+        """Add a client, which has no subscriptions."""
+        client = Client(writer, self._settings.max_buffered_bytes)
         self._clients.add(client)
         return client
 
     def disconnect(self, client: Client) -> None:
-        """Forget a client."""
-        client.gone = True
+        """Remove a client and its subscriptions."""
+        client.closed = True
         self._clients.discard(client)
         for name in client.subscriptions:
             self._leave(client, name)
         client.subscriptions.clear()
 
     async def subscribe(self, client: Client, name: str) -> None:
-        """Answer with the market as it is now, and from then on send everything newer than that.
+        """Answer with the present state of the market, and from then on send everything newer.
 
-        Repeating it gives the answer again. One at a time for each client. Raises TooManySubscriptions.
+        A repeated call repeats the answer. One client's calls must not overlap. Raises TooManySubscriptions.
         """
         if name not in client.subscriptions:
             if len(client.subscriptions) >= self._settings.max_subscriptions:
@@ -103,16 +105,16 @@ class Hub:
         topic.join(client)
         if name == EVERY_MARKET:
             client.send(frames.subscribed_to_all(name, client.subscriptions, self._now()).encode())
-            topic.admit(client, _UNKNOWN)
+            topic.admit(client, _NO_VERSION)
             return
         snapshot = await self._read(name)
-        if client.gone or client not in topic:
+        if client.closed or client not in topic:
             return
         client.send(frames.subscribed(name, client.subscriptions, snapshot, self._now()).encode())
-        topic.admit(client, _UNKNOWN if snapshot is None else snapshot.version)
+        topic.admit(client, _NO_VERSION if snapshot is None else snapshot.version)
 
     def unsubscribe(self, client: Client, name: str) -> None:
-        """Send no more about this market. Answered also when there was no subscription."""
+        """Send no more about this market. It is answered even if there was no subscription."""
         if name in client.subscriptions:
             client.subscriptions.remove(name)
             self._leave(client, name)
@@ -130,7 +132,7 @@ class Hub:
             del self._topics[name]
 
     def _forward(self, message: Message) -> None:
-        if not self._topics or self._latest.is_late(message):
+        if not self._topics or self._newest.is_outdated(message):
             return
         by_id = Broadcast(message, message.market_id)
         topics = []
@@ -142,10 +144,10 @@ class Hub:
             topic.publish(Broadcast(message, address))
             topics.append(topic)
         if topic := self._topics.get(EVERY_MARKET):
-            topic.publish(by_id, elsewhere=topics)
+            topic.publish(by_id, sent_to=topics)
 
     async def _resync(self, names: list[str]) -> None:
-        """Tell the subscribers of `names` where things stand, after messages may have been missed."""
+        """Send the subscribers of `names` the present state, after messages may have been lost."""
         for name in names:
             snapshot = None if name == EVERY_MARKET else await self._read(name)
             topic = self._topics.get(name)
@@ -153,7 +155,7 @@ class Hub:
                 continue
             if snapshot is None:
                 _send(topic, frames.resync(name, self._now()))
-            elif snapshot.version >= self._latest.version(snapshot.market_id):
+            elif snapshot.version >= self._newest.of_update(snapshot.market_id):
                 _send(topic, frames.snapshot_frame(snapshot, name))
                 topic.refresh(snapshot.version)
 
@@ -161,12 +163,37 @@ class Hub:
         try:
             return await self._snapshot(name)
         except Exception as error:
-            # Live frames are worth having without it, and one bad read must not silence every client.
+            # Clients can use later frames without it, and one failed read must not stop all of them.
             log.warning("realtime.snapshot_failed", market=name, reason=str(error), exc_info=True)
             return None
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
+
+
+class _NewestVersions:
+    """The newest version of each market's state and price that was forwarded.
+
+    Two daemons may publish two changes of a market in another order than they committed them.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[tuple[str, Channel], int] = {}
+
+    def of_update(self, market_id: str) -> int:
+        """The version of the newest state of a market, or -1."""
+        return self._versions.get((market_id, Channel.UPDATE), _NO_VERSION)
+
+    def is_outdated(self, message: Message) -> bool:
+        """Whether a newer state or price than `message` was forwarded; if not, it is now the newest."""
+        if message.channel not in _STATE_CHANNELS:
+            return False
+        key = message.market_id, message.channel
+        newest = self._versions.pop(key, _NO_VERSION)
+        self._versions[key] = max(newest, message.version)
+        if len(self._versions) > REMEMBERED_MARKETS * len(_STATE_CHANNELS):
+            del self._versions[next(iter(self._versions))]
+        return message.version < newest
 
 
 def _send(topic: Topic, frame: Frame) -> None:

@@ -1,7 +1,7 @@
-"""What the daemons tell each other when something happened to a market: one frozen struct per kind of change.
+"""The messages that daemons exchange about changes of a market, one struct per kind of change.
 
 Amounts are integers as on the chain: lamports, shares with nine decimals, prices with 1_000_000_000 = 1.0.
-Wallets are whole; `realtime.frames` decides who may see them so.
+Wallets are not shortened; `realtime.frames` shortens them for anonymous clients.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 
 
 class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
-    """A market's row as it is now; also what a snapshot of a market consists of.
+    """The present state of a market's row. Snapshots contain it as well.
 
-    `old_state` is the state before, where this change moved the market to another one.
+    `old_state` is the state before, if this change moved the market to another one.
     """
 
     action: Literal["created", "updated"] = "updated"
@@ -39,7 +39,7 @@ class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
 
 
 class PriceUpdate(Struct, frozen=True, kw_only=True, tag="price"):
-    """What a trade made of a market's price, and the shares that stand behind it."""
+    """A market's price and shares after a trade."""
 
     price_yes: int
     shares_yes: int
@@ -47,7 +47,7 @@ class PriceUpdate(Struct, frozen=True, kw_only=True, tag="price"):
 
 
 class TradeExecuted(Struct, frozen=True, kw_only=True, tag="trade"):
-    """One trade on the chain. `cost_lamports` is what the wallet paid in all, or on a sale was paid."""
+    """One trade on the chain. `cost_lamports` is what the wallet paid with fees, or got after fees."""
 
     trade_id: str
     trade_type: Literal["buy", "sell"]
@@ -61,13 +61,13 @@ class TradeExecuted(Struct, frozen=True, kw_only=True, tag="trade"):
 
 
 class VoteCast(Struct, frozen=True, kw_only=True, tag="vote"):
-    """One vote, on the chain or through the API. Whose it was and what it says is nobody's business."""
+    """One vote, on the chain or through the API. Wallet and choice are private, so they are left out."""
 
     vote_type: VoteKind
 
 
 class DiscussionChange(Struct, frozen=True, kw_only=True, tag="discussion"):
-    """A post that was written, edited or (content None) deleted."""
+    """A comment that was written, edited or deleted; then `content` is None."""
 
     action: Literal["created", "updated", "deleted"]
     discussion_id: str
@@ -80,7 +80,7 @@ Change = MarketUpdate | PriceUpdate | TradeExecuted | VoteCast | DiscussionChang
 
 
 class Channel(StrEnum):
-    """Where a kind of change is published."""
+    """The channel for a kind of change."""
 
     UPDATE = "update"
     PRICE = "price"
@@ -97,14 +97,14 @@ _CHANNELS: dict[type[Change], Channel] = {
     DiscussionChange: Channel.DISCUSSION,
 }
 
-_MOVES_MARKET = frozenset({Channel.UPDATE, Channel.PRICE, Channel.TRADE})
+_CHANGES_ROW = frozenset({Channel.UPDATE, Channel.PRICE, Channel.TRADE})
 
 
 class Message(Struct, frozen=True):
-    """Something that happened to the market `market_id` (64 hex digits) at `occurred_at`.
+    """A change of the market `market_id` (64 hex digits) at `occurred_at`.
 
     `version` is the version of the market's row that contains the change; it only grows. Votes and
-    discussions leave the row alone and carry the version they found.
+    discussions do not change the row, and have the version that they found.
     """
 
     market_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -117,17 +117,17 @@ class Message(Struct, frozen=True):
         return _CHANNELS[type(self.data)]
 
     @property
-    def moves_market(self) -> bool:
+    def changes_row(self) -> bool:
         """Whether the market's row changed with it, so that a snapshot of `version` contains it."""
-        return self.channel in _MOVES_MARKET
+        return self.channel in _CHANGES_ROW
 
 
 class Gap(Struct, frozen=True):
-    """Messages before this point may have been missed: what was derived from them has to be read anew."""
+    """Messages before this point may have been lost: whatever depends on them must be read again."""
 
 
 class Snapshot(Struct, frozen=True):
-    """A market's row as the database has it, at `version`."""
+    """A market's row in the database, at `version`."""
 
     market_id: str
     version: int

@@ -1,4 +1,4 @@
-"""Where a market stands, for whoever subscribes to it."""
+"""The present state of markets, for clients that subscribe to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zmartd.store.postgres.rls import ANYBODY
 
 
 class MarketSnapshots:
-    """Reads markets from the database as anybody may see them."""
+    """Reads markets from the database with the rights of an anonymous caller."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class MarketSnapshots:
 
 
 def market_update(market: MarketRow) -> MarketUpdate:
-    """A market's row as subscribers get it."""
+    """The state of a market's row as messages have it."""
     return MarketUpdate(
         state=market.state,
         on_chain_address=market.on_chain_address,

@@ -1,4 +1,4 @@
-"""Who gets the messages about one market, and from which version of it on."""
+"""The subscribers of one market, and the version of it that each of them has."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from zmartd.realtime.client import Client
 from zmartd.realtime.frames import Broadcast
 
 MAX_HELD = 10_000
-"""Messages held for a client while its snapshot is read. The read has a time-out, so this is never near."""
+"""Messages kept for a client while its snapshot is read. The read times out long before there are so many."""
 
 
 class Topic:
-    """The subscribers of one name: a client joins, then the market's state is read, then it is admitted.
+    """The subscribers of one name. A client joins, its snapshot of the market is read, and it is admitted.
 
-    What is published in between is held for it, so that nothing is missed, and what the state already
-    contains is not sent again.
+    Messages in between are held, so that the client misses none, and those that the snapshot contains are not
+    sent to it.
     """
 
     def __init__(self) -> None:
@@ -29,20 +29,20 @@ class Topic:
         return client in self._members or client in self._joining
 
     def __iter__(self) -> Iterator[Client]:
-        """The admitted ones."""
+        """The admitted clients."""
         return iter(self._members)
 
     def join(self, client: Client) -> None:
-        """Hold for `client` what is published from now on."""
+        """Hold messages for `client` from now on."""
         self._members.pop(client, None)
         self._joining[client] = []
 
     def admit(self, client: Client, version: int) -> None:
-        """Send what was held and is later than the state of `version` that the client has; then all else."""
+        """Send the held messages that are later than `version`, that of the client's snapshot; then all."""
         held = self._joining.pop(client)
         self._members[client] = version
         for broadcast in held:
-            if broadcast.order > version:
+            if broadcast.version > version:
                 client.deliver(broadcast)
 
     def leave(self, client: Client) -> None:
@@ -50,17 +50,17 @@ class Topic:
         self._joining.pop(client, None)
 
     def refresh(self, version: int) -> None:
-        """From now on every member has the state of `version`."""
+        """Note that all members have been sent the state of `version`."""
         for client, known in self._members.items():
             self._members[client] = max(known, version)
 
-    def publish(self, broadcast: Broadcast, elsewhere: Sequence[Topic] = ()) -> None:
-        """Send to each member for whom it is news, unless one of the topics `elsewhere` sends it too."""
+    def publish(self, broadcast: Broadcast, sent_to: Sequence[Topic] = ()) -> None:
+        """Send to the clients that do not have it, except those in the topics `sent_to`."""
         for client, version in self._members.items():
-            if broadcast.order > version and not (elsewhere and _is_in(client, elsewhere)):
+            if broadcast.version > version and not (sent_to and _is_in(client, sent_to)):
                 client.deliver(broadcast)
         for client, held in self._joining.items():
-            if elsewhere and _is_in(client, elsewhere):
+            if sent_to and _is_in(client, sent_to):
                 continue
             if len(held) < MAX_HELD:
                 held.append(broadcast)

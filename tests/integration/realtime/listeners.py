@@ -86,7 +86,7 @@ class Markets:
         return Snapshot(MARKET, version, state(version), AT)
 
 
-class RecordingOutlet:
+class RecordingWriter:
     """A connection whose client takes everything at once, or nothing when `stalled`."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class RecordingOutlet:
     def seqs(self, kind: str) -> list[int]:
         return [frame["seq"] for frame in self.frames if frame["type"] == kind]
 
-    async def until(self, condition: Callable[[RecordingOutlet], bool], timeout_seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[RecordingWriter], bool], timeout_seconds: float = 10) -> None:
         """Return when `condition` holds for what has arrived."""
         async with asyncio.timeout(timeout_seconds):
             while not condition(self):

@@ -12,7 +12,7 @@ from tests.integration.realtime.listeners import (
     OTHER_MARKET,
     TRADER,
     Markets,
-    RecordingOutlet,
+    RecordingWriter,
     address_of,
     message,
     state,
@@ -49,19 +49,19 @@ async def running_hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def subscriber(hub: Hub, *names: str) -> RecordingOutlet:
-    outlet = RecordingOutlet()
-    client = hub.connect(outlet)
+async def subscriber(hub: Hub, *names: str) -> RecordingWriter:
+    writer = RecordingWriter()
+    client = hub.connect(writer)
     for name in names:
         await hub.subscribe(client, name)
-    return outlet
+    return writer
 
 
 async def test_subscribers_get_what_is_published_in_its_order(hub: Hub, bus: Bus) -> None:
-    outlet = await subscriber(hub, MARKET)
+    writer = await subscriber(hub, MARKET)
     await bus.publish([message(version) for version in range(1, 51)])
-    await outlet.until(lambda out: len(out.seqs("trade")) == 50)
-    assert outlet.seqs("trade") == list(range(1, 51))
+    await writer.until(lambda out: len(out.seqs("trade")) == 50)
+    assert writer.seqs("trade") == list(range(1, 51))
 
 
 async def test_nobody_gets_what_he_did_not_ask_for(hub: Hub, bus: Bus) -> None:
@@ -80,38 +80,38 @@ async def test_the_market_is_named_as_the_client_named_it(hub: Hub, bus: Bus) ->
     by_id, by_address = await subscriber(hub, MARKET), await subscriber(hub, ADDRESS)
     everything = await subscriber(hub, EVERY_MARKET)
     await bus.publish([message(1)])
-    for outlet, name in ((by_id, MARKET), (by_address, ADDRESS), (everything, MARKET)):
-        await outlet.until(lambda out: out.seqs("trade") == [1])
-        assert outlet.frames[-1]["market_id"] == name
-        assert outlet.frames[-1]["data"]["marketId"] == name
+    for writer, name in ((by_id, MARKET), (by_address, ADDRESS), (everything, MARKET)):
+        await writer.until(lambda out: out.seqs("trade") == [1])
+        assert writer.frames[-1]["market_id"] == name
+        assert writer.frames[-1]["data"]["marketId"] == name
 
 
 async def test_a_market_that_is_in_the_firehose_anyway_comes_once(hub: Hub, bus: Bus) -> None:
-    outlet = await subscriber(hub, EVERY_MARKET, MARKET)
+    writer = await subscriber(hub, EVERY_MARKET, MARKET)
     await bus.publish([message(1), message(9, market_id=OTHER_MARKET)])
-    await outlet.until(lambda out: 9 in out.seqs("trade"))
-    assert outlet.seqs("trade") == [1, 9]
+    await writer.until(lambda out: 9 in out.seqs("trade"))
+    assert writer.seqs("trade") == [1, 9]
 
 
 async def test_votes_reach_the_subscribers_of_their_market(hub: Hub, bus: Bus) -> None:
-    outlet = await subscriber(hub, MARKET)
+    writer = await subscriber(hub, MARKET)
     vote = VoteCast(vote_type=VoteKind.PROPOSAL)
     await bus.publish([message(0, vote, market_id=OTHER_MARKET), message(0, vote)])
-    await outlet.until(lambda out: out.frames[-1]["type"] == "vote")
-    assert len(outlet.frames) == 2
-    assert outlet.frames[-1]["market_id"] == MARKET
+    await writer.until(lambda out: out.frames[-1]["type"] == "vote")
+    assert len(writer.frames) == 2
+    assert writer.frames[-1]["market_id"] == MARKET
 
 
 async def test_who_signs_in_sees_whole_wallets_from_then_on(hub: Hub, bus: Bus) -> None:
-    outlet = RecordingOutlet()
-    client = hub.connect(outlet)
+    writer = RecordingWriter()
+    client = hub.connect(writer)
     await hub.subscribe(client, MARKET)
     await bus.publish([message(1)])
-    await outlet.until(lambda out: out.seqs("trade") == [1])
+    await writer.until(lambda out: out.seqs("trade") == [1])
     client.signed_in = True
     await bus.publish([message(2)])
-    await outlet.until(lambda out: out.seqs("trade") == [1, 2])
-    assert [frame["data"]["trader"] for frame in outlet.frames[1:]] == ["FZ5W…dMYX", TRADER]
+    await writer.until(lambda out: out.seqs("trade") == [1, 2])
+    assert [frame["data"]["trader"] for frame in writer.frames[1:]] == ["FZ5W…dMYX", TRADER]
 
 
 async def test_between_the_snapshot_and_the_live_frames_nothing_is_missed_or_repeated(
@@ -121,21 +121,21 @@ async def test_between_the_snapshot_and_the_live_frames_nothing_is_missed_or_rep
     witness = await subscriber(hub, EVERY_MARKET)
     markets.versions[MARKET] = 5
     markets.free.clear()
-    outlet = RecordingOutlet()
-    joining = asyncio.create_task(hub.subscribe(hub.connect(outlet), MARKET))
+    writer = RecordingWriter()
+    joining = asyncio.create_task(hub.subscribe(hub.connect(writer), MARKET))
     await markets.reading.wait()
     await bus.publish([message(version) for version in (4, 5, 6, 7)])
     await witness.until(lambda out: out.seqs("trade") == [4, 5, 6, 7])
-    assert outlet.frames == []
+    assert writer.frames == []
 
     markets.free.set()
     await joining
     await bus.publish([message(5), message(8)])
-    await outlet.until(lambda out: 8 in out.seqs("trade"))
+    await writer.until(lambda out: 8 in out.seqs("trade"))
 
-    assert outlet.frames[0]["seq"] == 5
-    assert outlet.frames[0]["data"]["totalShares"] == "5"
-    assert outlet.seqs("trade") == [6, 7, 8]
+    assert writer.frames[0]["seq"] == 5
+    assert writer.frames[0]["data"]["totalShares"] == "5"
+    assert writer.seqs("trade") == [6, 7, 8]
 
 
 async def test_a_vote_is_no_part_of_a_snapshot_and_is_held_for_who_joins(
@@ -144,25 +144,25 @@ async def test_a_vote_is_no_part_of_a_snapshot_and_is_held_for_who_joins(
     witness = await subscriber(hub, EVERY_MARKET)
     markets.versions[MARKET] = 5
     markets.free.clear()
-    outlet = RecordingOutlet()
-    joining = asyncio.create_task(hub.subscribe(hub.connect(outlet), MARKET))
+    writer = RecordingWriter()
+    joining = asyncio.create_task(hub.subscribe(hub.connect(writer), MARKET))
     await markets.reading.wait()
     await bus.publish([message(5, VoteCast(vote_type=VoteKind.DISPUTE))])
     await witness.until(lambda out: len(out.seqs("vote")) == 1)
     markets.free.set()
     await joining
-    await outlet.until(lambda out: len(out.seqs("vote")) == 1)
+    await writer.until(lambda out: len(out.seqs("vote")) == 1)
 
 
 async def test_a_late_state_or_price_does_not_move_a_client_backwards(hub: Hub, bus: Bus) -> None:
-    outlet = await subscriber(hub, MARKET)
+    writer = await subscriber(hub, MARKET)
     price = PriceUpdate(price_yes=1, shares_yes=0, shares_no=0)
     await bus.publish(
         [message(2, state(2)), message(2, price), message(1, state(1)), message(1, price), message(1)]
     )
-    await outlet.until(lambda out: out.seqs("trade") == [1])
-    assert outlet.seqs("market_state") == [0, 2]
-    assert outlet.seqs("price_update") == [2]
+    await writer.until(lambda out: out.seqs("trade") == [1])
+    assert writer.seqs("market_state") == [0, 2]
+    assert writer.seqs("price_update") == [2]
 
 
 async def test_a_client_that_stops_reading_is_dropped_and_the_others_lose_nothing(hub: Hub, bus: Bus) -> None:
@@ -180,33 +180,33 @@ async def test_a_client_that_stops_reading_is_dropped_and_the_others_lose_nothin
 
 async def test_an_unsubscribed_client_gets_no_more(hub: Hub, bus: Bus) -> None:
     witness = await subscriber(hub, MARKET)
-    outlet = RecordingOutlet()
-    client = hub.connect(outlet)
+    writer = RecordingWriter()
+    client = hub.connect(writer)
     await hub.subscribe(client, MARKET)
     hub.unsubscribe(client, MARKET)
     await bus.publish([message(1)])
     await witness.until(lambda out: out.seqs("trade") == [1])
-    assert [frame["data"]["message"] for frame in outlet.frames] == [
+    assert [frame["data"]["message"] for frame in writer.frames] == [
         f"Subscribed to market {MARKET}",
         f"Unsubscribed from market {MARKET}",
     ]
-    assert [frame["data"]["subscriptions"] for frame in outlet.frames] == [[MARKET], []]
+    assert [frame["data"]["subscriptions"] for frame in writer.frames] == [[MARKET], []]
 
 
 async def test_a_client_may_leave_while_its_subscription_is_answered(hub: Hub, markets: Markets) -> None:
     markets.free.clear()
-    outlet = RecordingOutlet()
-    client = hub.connect(outlet)
+    writer = RecordingWriter()
+    client = hub.connect(writer)
     joining = asyncio.create_task(hub.subscribe(client, MARKET))
     await markets.reading.wait()
     hub.disconnect(client)
     markets.free.set()
     await joining
-    assert outlet.frames == []
+    assert writer.frames == []
 
 
 async def test_subscriptions_are_limited_and_repeating_one_counts_once(hub: Hub) -> None:
-    client = hub.connect(RecordingOutlet())
+    client = hub.connect(RecordingWriter())
     for name in (MARKET, ADDRESS, OTHER_MARKET, OTHER_MARKET):
         await hub.subscribe(client, name)
     with pytest.raises(TooManySubscriptions):
@@ -223,10 +223,10 @@ async def test_a_read_that_fails_costs_the_snapshot_and_not_the_subscription(bus
     hub = Hub(bus, fails, address_of, SETTINGS, SystemClock())
     task = asyncio.create_task(hub.run())
     await hub.listening()
-    outlet = await subscriber(hub, MARKET)
+    writer = await subscriber(hub, MARKET)
     await bus.publish([message(1)])
-    await outlet.until(lambda out: out.seqs("trade") == [1])
-    assert outlet.frames[0]["data"]["known"] is False
+    await writer.until(lambda out: out.seqs("trade") == [1])
+    assert writer.frames[0]["data"]["known"] is False
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -234,10 +234,10 @@ async def test_a_read_that_fails_costs_the_snapshot_and_not_the_subscription(bus
 async def test_two_daemons_on_one_redis_both_deliver(hub: Hub, bus: Bus, redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis:
         async for second in running_hub(Bus(redis, SystemClock()), Markets()):
-            outlets = [await subscriber(hub, MARKET), await subscriber(second, MARKET)]
+            writers = [await subscriber(hub, MARKET), await subscriber(second, MARKET)]
             await bus.publish([message(1), message(2)])
-            for outlet in outlets:
-                await outlet.until(lambda out: out.seqs("trade") == [1, 2])
+            for writer in writers:
+                await writer.until(lambda out: out.seqs("trade") == [1, 2])
 
 
 async def test_after_redis_was_away_clients_learn_where_things_stand(own_valkey: EmbeddedValkey) -> None:

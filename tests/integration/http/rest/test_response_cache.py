@@ -30,7 +30,7 @@ class Ear:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Ear]:
-        self._api.bus.watch(self._heard.put_nowait)  # after the kept answers, which were told first
+        self._api.bus.add_observer(self._heard.put_nowait)  # after the kept answers, which were told first
         task = asyncio.create_task(self._listen())
         async with asyncio.timeout(DEADLINE_SECONDS):
             await self._heard.get()
