@@ -1,24 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
-from tests.integration.store.rows import NOON, insert, insert_market, signature, wallet
+from tests.integration.store.rows import insert_market, signature, wallet
 from zmartd.chain.sender import Fate, SignedTransaction
 from zmartd.config import Transactions
-from zmartd.store import checkpoints, events, inbox, task_runs, users
-from zmartd.store.checkpoints import Checkpoint
-from zmartd.store.inbox import Depth
 from zmartd.store.outbox import DatabaseOutbox, TooManyPending, claim
 from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.rls import ANYBODY, Caller
-from zmartd.store.task_runs import TaskRun
-
-PROGRAM = wallet("program")
 
 
 def transaction(name: str) -> SignedTransaction:
@@ -38,7 +29,7 @@ async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(dat
     assert await outbox.find(signature("nothing")) is None
 
 
-async def test_recording_or_settling_again_changes_nothing(database: Database) -> None:
+async def test_recording_again_changes_nothing(database: Database) -> None:
     outbox = DatabaseOutbox(database, Transactions())
     await outbox.record(transaction("t"))
     await outbox.record_fate(signature("t"), Fate.FAILED, 5, "SlippageExceeded")
@@ -156,144 +147,3 @@ async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten
         await connection.execute("update markets set slot = 100")
     await outbox.record_fate(signature("decided"), Fate.LANDED, 100, None)
     assert await left(database) == set()
-
-
-async def test_two_daemons_never_take_the_same_delivery(database: Database) -> None:
-    async with database.service() as connection:
-        await inbox.add(connection, [(b"a", 1), (b"b", 1), (b"c", 1)])
-        now = await connection.fetchval("select now()")
-    first_has_taken, second_has_taken = asyncio.Event(), asyncio.Event()
-
-    async def first() -> list[bytes]:
-        async with database.service() as connection:
-            taken = await inbox.take(connection, now, limit=2)
-            first_has_taken.set()
-            await second_has_taken.wait()
-            await inbox.finish(connection, [delivery.id for delivery in taken])
-        return [delivery.body for delivery in taken]
-
-    async def second() -> list[bytes]:
-        await first_has_taken.wait()
-        async with database.service() as connection:
-            taken = await inbox.take(connection, now, limit=2)
-            second_has_taken.set()
-        return [delivery.body for delivery in taken]
-
-    assert list(await asyncio.gather(first(), second())) == [[b"a", b"b"], [b"c"]]
-    async with database.service() as connection:
-        assert [delivery.body for delivery in await inbox.take(connection, now, limit=9)] == [b"c"]
-
-
-async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database: Database) -> None:
-    async with database.service() as connection:
-        await inbox.add(connection, [(b"poison", 3)])
-        now = await connection.fetchval("select now()")
-        (delivery,) = await inbox.take(connection, now, limit=9)
-        await inbox.postpone(connection, delivery.id, "no such market", until=now + timedelta(seconds=30))
-        assert await inbox.take(connection, now, limit=9) == ()
-        (again,) = await inbox.take(connection, now + timedelta(seconds=30), limit=9)
-        assert again.attempts == 1
-        assert await inbox.depth(connection) == Depth(pending=1, parked=0)
-
-        await inbox.park(connection, delivery.id, "still no such market")
-        (parked,) = await inbox.parked(connection, limit=9)
-        assert (parked.id, parked.transactions, parked.attempts, parked.error) == (
-            delivery.id,
-            3,
-            2,
-            "still no such market",
-        )
-        assert await inbox.depth(connection) == Depth(pending=0, parked=1)
-
-        assert await inbox.replay(connection, [delivery.id, 999]) == (delivery.id,)
-        assert await inbox.replay_all(connection) == ()
-        assert [one.attempts for one in await inbox.take(connection, now, limit=9)] == [0]
-
-
-async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Database) -> None:
-    async with database.service() as connection:
-        await inbox.add(connection, [(b"done", 1), (b"waiting", 1), (b"parked", 1)])
-        ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
-        await inbox.finish(connection, ids[:1])
-        await inbox.park(connection, ids[2], "bad")
-        await inbox.purge(connection, datetime.now(UTC) + timedelta(days=1))
-
-        assert [
-            row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
-        ] == ids[1:]
-
-
-async def test_the_cursor_only_moves_forward(database: Database) -> None:
-    async with database.service() as connection:
-        assert await checkpoints.find(connection, PROGRAM) is None
-        await checkpoints.advance(connection, PROGRAM, Checkpoint(signature("b"), 200))
-        await checkpoints.advance(connection, PROGRAM, Checkpoint(signature("a"), 100))
-        assert await checkpoints.find(connection, PROGRAM) == Checkpoint(signature("b"), 200)
-        await checkpoints.advance(connection, PROGRAM, Checkpoint(signature("c"), 200))
-        assert await checkpoints.find(connection, PROGRAM) == Checkpoint(signature("c"), 200)
-
-
-async def test_a_market_s_trail_has_every_change_of_state_newest_first(database: Database) -> None:
-    async with database.service() as connection:
-        market = await insert_market(connection, "m")
-        for slot, (table, event_type) in enumerate(
-            [
-                ("market_events", "MarketCreated"),
-                ("vote_events", "ProposalVoteSubmitted"),
-                ("vote_events", "ProposalAggregated"),
-                ("market_events", "ProposalApproved"),
-                ("admin_events", "MarketCancelled"),
-            ]
-        ):
-            await insert(
-                connection,
-                table,
-                event_type=event_type,
-                tx_signature=signature(event_type),
-                event_index=0,
-                slot=slot,
-                market_id=market,
-                actor=wallet("actor"),
-                payload='{"amount": "18446744073709551615"}',
-            )
-
-    async with database.caller(ANYBODY) as connection:
-        trail = (await events.page(connection, market, 10)).rows
-        first = await events.page(connection, market, 1)
-        second = await events.page(connection, market, 1, after=first.next_key)
-        by_offset = await events.page(connection, market, 1, offset=1)
-
-    assert [event.event_type for event in trail] == [
-        "MarketCancelled",
-        "ProposalApproved",
-        "ProposalAggregated",
-        "MarketCreated",
-    ]
-    assert trail[0].payload == {"amount": "18446744073709551615"}
-    assert second.rows == by_offset.rows == trail[1:2]
-
-
-async def test_signing_in_again_keeps_the_profile(database: Database) -> None:
-    alice = wallet("alice")
-    async with database.caller(Caller(alice)) as connection:
-        first = await users.sign_in(connection, alice)
-        await connection.execute("update users set display_name = 'Alice'")
-    async with database.caller(Caller(alice)) as connection:
-        again = await users.sign_in(connection, alice)
-        await users.touch(connection, alice)
-        assert await users.find(connection, alice) == again
-
-    assert (first.display_name, again.display_name) == (None, "Alice")
-    assert again.created_at == first.created_at
-    assert again.last_seen_at > first.last_seen_at
-
-
-async def test_task_runs_are_remembered_and_forgotten(database: Database) -> None:
-    run = TaskRun("market_monitor", 7, NOON, NOON + timedelta(seconds=1), "ok", {"finalized": ["m"]})
-    async with database.service() as connection:
-        await task_runs.record(connection, run)
-        (kept,) = await connection.fetch("select * from task_runs")
-        assert (kept["task"], kept["fencing_token"], kept["outcome"]) == ("market_monitor", 7, "ok")
-        assert json.loads(kept["report"]) == run.report
-        await task_runs.purge(connection, NOON + timedelta(days=1))
-        assert await connection.fetch("select * from task_runs") == []

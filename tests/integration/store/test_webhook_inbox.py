@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from zmartd.store import inbox
+from zmartd.store.inbox import Depth
+from zmartd.store.postgres.database import Database
+
+
+async def test_two_daemons_never_take_the_same_delivery(database: Database) -> None:
+    async with database.service() as connection:
+        await inbox.add(connection, [(b"a", 1), (b"b", 1), (b"c", 1)])
+        now = await connection.fetchval("select now()")
+    first_has_taken, second_has_taken = asyncio.Event(), asyncio.Event()
+
+    async def first() -> list[bytes]:
+        async with database.service() as connection:
+            taken = await inbox.take(connection, now, limit=2)
+            first_has_taken.set()
+            await second_has_taken.wait()
+            await inbox.finish(connection, [delivery.id for delivery in taken])
+        return [delivery.body for delivery in taken]
+
+    async def second() -> list[bytes]:
+        await first_has_taken.wait()
+        async with database.service() as connection:
+            taken = await inbox.take(connection, now, limit=2)
+            second_has_taken.set()
+        return [delivery.body for delivery in taken]
+
+    assert list(await asyncio.gather(first(), second())) == [[b"a", b"b"], [b"c"]]
+    async with database.service() as connection:
+        assert [delivery.body for delivery in await inbox.take(connection, now, limit=9)] == [b"c"]
+
+
+async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database: Database) -> None:
+    async with database.service() as connection:
+        await inbox.add(connection, [(b"poison", 3)])
+        now = await connection.fetchval("select now()")
+        (delivery,) = await inbox.take(connection, now, limit=9)
+        await inbox.postpone(connection, delivery.id, "no such market", until=now + timedelta(seconds=30))
+        assert await inbox.take(connection, now, limit=9) == ()
+        (again,) = await inbox.take(connection, now + timedelta(seconds=30), limit=9)
+        assert again.attempts == 1
+        assert await inbox.depth(connection) == Depth(pending=1, parked=0)
+
+        await inbox.park(connection, delivery.id, "still no such market")
+        (parked,) = await inbox.parked(connection, limit=9)
+        assert (parked.id, parked.transactions, parked.attempts, parked.error) == (
+            delivery.id,
+            3,
+            2,
+            "still no such market",
+        )
+        assert await inbox.depth(connection) == Depth(pending=0, parked=1)
+
+        assert await inbox.replay(connection, [delivery.id, 999]) == (delivery.id,)
+        assert await inbox.replay_all(connection) == ()
+        assert [one.attempts for one in await inbox.take(connection, now, limit=9)] == [0]
+
+
+async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Database) -> None:
+    async with database.service() as connection:
+        await inbox.add(connection, [(b"done", 1), (b"waiting", 1), (b"parked", 1)])
+        ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
+        await inbox.finish(connection, ids[:1])
+        await inbox.park(connection, ids[2], "bad")
+        await inbox.purge(connection, datetime.now(UTC) + timedelta(days=1))
+
+        assert [
+            row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
+        ] == ids[1:]
