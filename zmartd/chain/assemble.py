@@ -15,7 +15,7 @@ from solders.message import Message
 from solders.pubkey import Pubkey
 from solders.transaction import Transaction
 
-from zmartd.chain.sender import SignedTransaction
+from zmartd.chain.signed_transactions import SignedTransaction
 
 MAX_TRANSACTION_BYTES = 1_232
 MAX_COMPUTE_UNITS = 1_400_000

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from enum import StrEnum
 from typing import Any, Protocol, Self
 
-from msgspec import Struct
 from prometheus_client import Counter
 from solders.commitment_config import CommitmentLevel
 
@@ -16,6 +14,8 @@ from zmartd.chain.answers import ChainPosition, SignatureStatus
 from zmartd.chain.failures import ProgramFailure, explain_failure, node_refused
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import PREFLIGHT_FAILED, Rpc
+from zmartd.chain.sending import End, Sending
+from zmartd.chain.signed_transactions import Fate, Landed, SignedTransaction
 from zmartd.chain.terms import OWN, RELAYED, Terms
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
@@ -24,9 +24,6 @@ from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 
 POLL_SECONDS = 0.5
-LOOKS_PER_AGE = 8
-"""The chain is asked about a transaction again after this part of its age, in each poll at most. Most land
-within seconds; for one that has not there is ever less hurry, until its blockhash dies after a minute."""
 POLLS_PER_POSITION = 4
 """The finalized block height is asked for no more often: however many transactions wait for their expiry, it
 costs one call in so many polls."""
@@ -36,59 +33,6 @@ JITTER = 0.25
 log = get_logger(__name__)
 
 _SETTLED = Counter("zmartd_transactions_settled", "Sent transactions by how they ended.", ["fate"])
-
-
-class SignedTransaction(Struct, frozen=True):
-    """A transaction whose bytes no longer change; sending them again can never execute it twice.
-
-    `wire` is the serialized transaction, `purpose` a short text for people and logs, and from a block higher
-    than `last_valid_block_height` on no validator takes it any more.
-    """
-
-    signature: str
-    wire: bytes
-    last_valid_block_height: int
-    purpose: str
-    relayed_for: str | None = None
-    """The wallet that signed and pays for it, base58; None for a transaction of the daemon's own."""
-
-
-class Fate(StrEnum):
-    """How a transaction ended. All three are final."""
-
-    LANDED = "landed"
-    FAILED = "failed"
-    EXPIRED = "expired"
-
-
-class Landed(Struct, frozen=True):
-    """The transaction was executed successfully in this slot."""
-
-    signature: str
-    slot: int
-
-
-class TransactionFailed(ZmartdError):
-    """The chain refused the transaction."""
-
-    code = "transaction_failed"
-
-    def __init__(self, signature: str, failure: ProgramFailure, slot: int | None = None) -> None:
-        """`slot` is None when no validator executed it: a simulation already failed."""
-        super().__init__(failure.message, signature=signature, error=failure.name, error_code=failure.code)
-        self.signature = signature
-        self.failure = failure
-        self.slot = slot
-
-
-class TransactionExpired(ZmartdError):
-    """The transaction did not land in time and never will. Build, sign and send a new one."""
-
-    code = "transaction_expired"
-
-    def __init__(self, signature: str) -> None:
-        super().__init__(signature=signature)
-        self.signature = signature
 
 
 class SenderUnavailable(ZmartdError):
@@ -108,69 +52,6 @@ class Outbox(Protocol):
 
     async def pending(self) -> Sequence[SignedTransaction]:
         """The transactions without a recorded fate, oldest first."""
-
-
-class _End(Struct, frozen=True):
-    fate: Fate
-    slot: int | None = None
-    failure: ProgramFailure | None = None
-
-    def landed(self, signature: str) -> Landed:
-        """Raises TransactionFailed or TransactionExpired when it did not."""
-        if self.failure is not None:
-            raise TransactionFailed(signature, self.failure, self.slot)
-        if self.slot is None:
-            raise TransactionExpired(signature)
-        return Landed(signature, self.slot)
-
-
-class Sending:
-    """A transaction under way."""
-
-    def __init__(self, transaction: SignedTransaction, now: float) -> None:
-        """`now` is by the monotonic clock."""
-        loop = asyncio.get_running_loop()
-        self.transaction = transaction
-        self.recorded: asyncio.Future[Exception | None] = loop.create_future()
-        """Done once it is in the outbox, or with what kept it from getting there."""
-        self.ended: asyncio.Future[_End | Exception] = loop.create_future()
-        """Done once its end is in the outbox."""
-        self.end: _End | None = None
-        self.begun_at = now
-        self.looked_at = now
-        """When the chain was last asked about it; at first when it was sent: no chain confirms at once."""
-        self.sent = 0
-        """How often this process has handed it to a node."""
-        self.send_at: float | None = now
-        """When it is sent again unless a block holds it by then. None: not again."""
-
-    @property
-    def signature(self) -> str:
-        return self.transaction.signature
-
-    @property
-    def is_sendable(self) -> bool:
-        """Whether it can still be due to be sent again."""
-        return self.send_at is not None
-
-    def is_to_be_sent(self, now: float) -> bool:
-        return self.send_at is not None and self.send_at <= now
-
-    def is_to_be_looked_at(self, now: float, poll_seconds: float) -> bool:
-        """It is looked at before it is sent again, too."""
-        age = self.looked_at - self.begun_at
-        pause = max(poll_seconds, age / LOOKS_PER_AGE)
-        return self.end is None and (now - self.looked_at >= pause or self.is_to_be_sent(now))
-
-    async def landed(self) -> Landed:
-        """Wait until it is confirmed. Cancelling the caller stops nothing.
-
-        Raises TransactionFailed, TransactionExpired, or SenderUnavailable when the sender stops first.
-        """
-        end = await asyncio.shield(self.ended)
-        if isinstance(end, Exception):
-            raise end
-        return end.landed(self.signature)
 
 
 class Sender:
@@ -316,10 +197,10 @@ class Sender:
             spread = self._rng.uniform(1 - JITTER, 1 + JITTER)
             sending.send_at = None if pause is None else self._clock.monotonic() + pause * spread
 
-    def _refused(self, error: RpcRejected) -> _End | None:
+    def _refused(self, error: RpcRejected) -> End | None:
         """None where a simulation says nothing about this transaction's fate, only about the moment."""
         if error.rpc_code != PREFLIGHT_FAILED:
-            return _End(Fate.FAILED, failure=node_refused(error.rpc_message))
+            return End(Fate.FAILED, failure=node_refused(error.rpc_message))
         match error.data:
             case {"err": err, "logs": [*logs]}:
                 failure = explain_failure(err, logs, self._idl)
@@ -328,7 +209,7 @@ class Sender:
             case _:
                 return None
         undecided = failure.name in ("AlreadyProcessed", "BlockhashNotFound")
-        return None if undecided else _End(Fate.FAILED, failure=failure)
+        return None if undecided else End(Fate.FAILED, failure=failure)
 
     async def _follow(self) -> None:
         while True:
@@ -372,7 +253,7 @@ class Sender:
             elif status.is_confirmed:
                 failure = None if status.err is None else await self._explained(signature, status.err)
                 fate = Fate.LANDED if failure is None else Fate.FAILED
-                sending.end = _End(fate, status.slot, failure)
+                sending.end = End(fate, status.slot, failure)
         return unseen
 
     async def _explained(self, signature: str, err: object) -> ProgramFailure:
@@ -421,7 +302,7 @@ class Sender:
         if known.slot < finalized.slot:
             return  # another node of the endpoint answered, and it is behind: it proves nothing
         for sending in (await self._end_the_confirmed(late, known.by_signature)).values():
-            sending.end = _End(Fate.EXPIRED)
+            sending.end = End(Fate.EXPIRED)
 
     async def _settle(self, sending: Sending) -> None:
         """Keep its end durably, then tell who waits. What cannot be kept is tried again in the next round."""

@@ -12,7 +12,8 @@ from zmartd.chain.idl import default_idl
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.sender import Fate, Sender, SignedTransaction
+from zmartd.chain.sender import Sender
+from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.clock import SystemClock
 
 

@@ -9,7 +9,7 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd import config
-from zmartd.chain.sender import Fate, SignedTransaction
+from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.errors import ZmartdError
 from zmartd.store.postgres.database import Database
 

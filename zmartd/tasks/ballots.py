@@ -9,7 +9,7 @@ from asyncpg import Connection
 from msgspec import Struct
 from solders.instruction import Instruction
 
-from zmartd.chain.sender import TransactionExpired, TransactionFailed
+from zmartd.chain.signed_transactions import TransactionExpired, TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import finalization_errors, markets, tallies

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from zmartd import config
-from zmartd.chain.sender import TransactionFailed
+from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import is_trusted_resolver

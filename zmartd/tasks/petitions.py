@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmartd.chain.sender import TransactionFailed
+from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market import lifecycle, votes
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets

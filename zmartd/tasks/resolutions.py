@@ -13,7 +13,7 @@ from typing import Final
 from prometheus_client import Gauge
 from solders.instruction import Instruction
 
-from zmartd.chain.sender import TransactionFailed
+from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver, last_call_at
 from zmartd.market.lifecycle import MarketState

@@ -25,7 +25,8 @@ from zmartd.chain.failures import explain_failure
 from zmartd.chain.idl import default_idl
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.sender import Sender, TransactionFailed
+from zmartd.chain.sender import Sender
+from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.config import Transactions

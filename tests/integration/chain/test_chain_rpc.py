@@ -11,7 +11,7 @@ from solders.system_program import TransferParams, transfer
 from tests.integration.chain.chain_nodes import Node
 from zmartd.chain.assemble import build_transaction, sign
 from zmartd.chain.rpc import CLOCK_SYSVAR, Rpc
-from zmartd.chain.sender import SignedTransaction
+from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import RpcRejected
 
 NOBODY = Pubkey([77] * 32)

@@ -18,16 +18,8 @@ from tests.integration.tasks.manual_clock import ManualClock
 from zmartd.chain.assemble import sign
 from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.sender import (
-    JITTER,
-    POLL_SECONDS,
-    Fate,
-    Sender,
-    SenderUnavailable,
-    SignedTransaction,
-    TransactionExpired,
-    TransactionFailed,
-)
+from zmartd.chain.sender import JITTER, POLL_SECONDS, Sender, SenderUnavailable
+from zmartd.chain.signed_transactions import Fate, SignedTransaction, TransactionExpired, TransactionFailed
 from zmartd.chain.terms import OWN, RELAYED, Rebroadcasts, Terms
 from zmartd.clock import SystemClock
 from zmartd.config import Transactions

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.integration.store.rows import insert_market, signature, wallet
-from zmartd.chain.sender import Fate, SignedTransaction
+from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.config import Transactions
 from zmartd.store.outbox import DatabaseOutbox, TooManyPending, claim
 from zmartd.store.postgres.database import Database

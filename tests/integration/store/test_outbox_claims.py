@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from zmartd.chain.sender import Fate, SignedTransaction
+from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.config import Transactions
 from zmartd.market.ids import base58_encode
 from zmartd.store.outbox import DatabaseOutbox, OutboxClaim, claim

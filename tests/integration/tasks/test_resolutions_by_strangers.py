@@ -7,7 +7,7 @@ import pytest
 from solders.keypair import Keypair
 
 from tests.integration.tasks.world import CREATOR, DISPUTE_PERIOD_SECONDS, HOLDERS, RESOLVER, World
-from zmartd.chain.sender import TransactionFailed
+from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.decisions import AlreadyDecided

@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from zmartd.chain.sender import SenderUnavailable, TransactionExpired
+from zmartd.chain.sender import SenderUnavailable
+from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import SessionsUnavailable, TooManyAttempts, Unauthorized

@@ -8,14 +8,9 @@ from collections.abc import Awaitable
 from zmartd.chain.failures import ProgramFailure, explain_failure, node_refused
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.sender import (
-    Fate,
-    Sender,
-    Sending,
-    SignedTransaction,
-    TransactionExpired,
-    TransactionFailed,
-)
+from zmartd.chain.sender import Sender
+from zmartd.chain.sending import Sending
+from zmartd.chain.signed_transactions import Fate, SignedTransaction, TransactionExpired, TransactionFailed
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock

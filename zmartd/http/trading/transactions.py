@@ -9,7 +9,8 @@ from aiohttp import hdrs
 from msgspec import Meta, Struct
 
 from zmartd.chain.events import ProgramEvent
-from zmartd.chain.sender import SenderUnavailable, TransactionExpired
+from zmartd.chain.sender import SenderUnavailable
+from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import (

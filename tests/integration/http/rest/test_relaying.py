@@ -16,7 +16,7 @@ from tests.integration.chain.chain_nodes import node_before
 from tests.integration.http.rest.rest_api import PROGRAM, Answer, running_api
 from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, Stage
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
-from zmartd.chain.sender import SignedTransaction
+from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import Transactions
 from zmartd.daemon import API_PLACES
