@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from msgspec import Struct
 
 from zmartd.chain import failure_names
 from zmartd.chain.idl import Idl
+from zmartd.errors import ZmartdError
 
 SYSTEM_PROGRAM_ID = "1" * 32
 MAX_NAME_LENGTH = 64
@@ -17,6 +19,12 @@ MAX_NAME_LENGTH = 64
 _FAILED = re.compile(r"Program ([1-9A-HJ-NP-Za-km-z]{32,44}) failed: ")
 _ANCHOR_ACCOUNT = re.compile(r"Program log: AnchorError caused by account: ([a-z_0-9]{1,64})\. ")
 _IDENTIFIER = re.compile(rf"[A-Za-z][A-Za-z0-9]{{0,{MAX_NAME_LENGTH - 1}}}")
+
+_CHAIN_ERRORS = failure_names.TRANSACTION | failure_names.INSTRUCTION
+_FRAMEWORK_ERRORS = {
+    name: (number, message)
+    for number, (name, message) in chain(failure_names.SYSTEM.items(), failure_names.ANCHOR.items())
+}
 
 
 class ProgramFailure(Struct, frozen=True):
@@ -26,6 +34,16 @@ class ProgramFailure(Struct, frozen=True):
     name: str
     message: str
     instruction_index: int | None
+
+
+class ProgramRefused(ZmartdError):
+    """The program refuses this. Error and code are the program's own name for the reason."""
+
+    code = "program_refused"
+
+    def __init__(self, failure: ProgramFailure, **details: Any) -> None:
+        super().__init__(failure.message, program_error=failure.code, **details)
+        self.failure = failure
 
 
 def explain_failure(err: object, logs: Sequence[object] | None, idl: Idl) -> ProgramFailure:
@@ -46,6 +64,18 @@ def explain_failure(err: object, logs: Sequence[object] | None, idl: Idl) -> Pro
         case dict(detail) if detail:
             return _named(_first_key(detail), failure_names.TRANSACTION, None)
     return _named("", failure_names.TRANSACTION, None)
+
+
+def failure_named(name: str, idl: Idl) -> ProgramFailure:
+    """The failure that is called `name`, with its number and its words where anybody knows them."""
+    own = next((error for error in idl.errors if error.name == name), None)
+    if own is not None:
+        return ProgramFailure(own.code, own.name, own.msg or own.name, None)
+    if name in _FRAMEWORK_ERRORS:
+        number, message = _FRAMEWORK_ERRORS[name]
+        return ProgramFailure(number, name, message, None)
+    message = _CHAIN_ERRORS.get(name, f"The chain refused the transaction with {name}.")
+    return ProgramFailure(None, name, message, None)
 
 
 def node_refused(message: str) -> ProgramFailure:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from msgspec import Struct
 
-from zmartd.chain.failures import ProgramFailure
 from zmartd.errors import ZmartdError
 
 RETRY_AFTER_SECONDS = 2
@@ -188,16 +186,6 @@ class WebhookBusy(ZmartdError):
     """Too much is being read of deliveries with an HMAC; send this one again in a moment."""
 
     code = "webhook_busy"
-
-
-class ProgramRefused(ZmartdError):
-    """The program refuses this. Error and code are the program's own name for the reason."""
-
-    code = "program_refused"
-
-    def __init__(self, failure: ProgramFailure, **details: Any) -> None:
-        super().__init__(failure.message, program_error=failure.code, **details)
-        self.failure = failure
 
 
 class Unexpected(ZmartdError):

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
@@ -28,7 +29,6 @@ from zmartd.http.errors.requests import (
     NotYours,
     PositionNotFound,
     Problem,
-    ProgramRefused,
     ProtocolNotInitialized,
     RateLimited,
     RequestTooSlow,

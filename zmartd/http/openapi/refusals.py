@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from zmartd.chain import failure_names
+from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
@@ -17,7 +18,6 @@ from zmartd.http.errors.requests import (
     InvalidRequest,
     NotYours,
     Problem,
-    ProgramRefused,
     RateLimited,
     StillUnderWay,
     Unexpected,

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem, ProgramRefused
+from zmartd.chain.failures import ProgramRefused, failure_named
+from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading.program_errors import failure_named
 from zmartd.http.trading.trades import Market, Outcome, QuoteBody, Shares, quote_body
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError

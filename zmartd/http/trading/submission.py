@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from zmartd.chain.failures import ProgramFailure, explain_failure, node_refused
+from zmartd.chain.failures import ProgramFailure, ProgramRefused, explain_failure, failure_named, node_refused
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
@@ -16,9 +16,7 @@ from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
-from zmartd.http.errors.requests import ProgramRefused
 from zmartd.http.trading.lookups import Lookups
-from zmartd.http.trading.program_errors import failure_named
 from zmartd.http.trading.relay import Relayable
 from zmartd.indexer.fetch import Fetcher, TransactionNotFound
 from zmartd.store.outbox import DatabaseOutbox, OutboxEntry

@@ -9,13 +9,8 @@ import msgspec
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
-from zmartd.http.errors.requests import (
-    InvalidRequest,
-    MarketPending,
-    Problem,
-    ProgramRefused,
-    ProtocolNotInitialized,
-)
+from zmartd.chain.failures import ProgramRefused, failure_named
+from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem, ProtocolNotInitialized
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, MarketKey, MarketRef, Price, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -24,7 +19,6 @@ from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading import unsigned
 from zmartd.http.trading.body import FeesBody, fees_body
 from zmartd.http.trading.live import LiveMarket, read_live_market
-from zmartd.http.trading.program_errors import failure_named
 from zmartd.http.trading.unsigned import UnsignedTransaction
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError

@@ -9,16 +9,12 @@ from aiohttp import hdrs
 from msgspec import Meta, Struct
 
 from zmartd.chain.events import ProgramEvent
+from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import (
-    MarketPending,
-    NotTheCreator,
-    ProgramRefused,
-    TransactionRefused,
-)
+from zmartd.http.errors.requests import MarketPending, NotTheCreator, TransactionRefused
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Time
 from zmartd.http.kit.operation import Access, Answer, Call, Operation

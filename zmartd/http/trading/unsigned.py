@@ -10,12 +10,11 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.chain.assemble import MAX_COMPUTE_UNITS, build_transaction, compute_budget
-from zmartd.chain.failures import explain_failure
+from zmartd.chain.failures import ProgramRefused, explain_failure
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.requests import ProgramRefused
 
 _SPARE_UNITS = 20_000
 

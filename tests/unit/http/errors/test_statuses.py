@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 import zmartd.http.app  # noqa: F401 - so that every error of the room is known
-from zmartd.chain.failures import ProgramFailure
+from zmartd.chain.failures import ProgramFailure, ProgramRefused
 from zmartd.errors import ZmartdError
 from zmartd.http.errors import statuses
-from zmartd.http.errors.requests import InvalidRequest, Problem, ProgramRefused
+from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.errors.statuses import STATUS, body_of, snake_case
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.errors import DatabaseUnavailable

@@ -6,10 +6,11 @@ import pytest
 from aiohttp import web
 from msgspec import Struct
 
+from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.idl import default_idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import BadToken, Unauthorized
-from zmartd.http.errors.requests import NotYours, Problem, ProgramRefused
+from zmartd.http.errors.requests import NotYours, Problem
 from zmartd.http.errors.statuses import ErrorBody, body_of
 from zmartd.http.kit.fields import Wallet
 from zmartd.http.kit.operation import Access, Operation, Raw, by_path
