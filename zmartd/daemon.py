@@ -49,10 +49,6 @@ from zmartd.http.server import descriptors
 from zmartd.http.server.deadlines import Deadlines
 from zmartd.http.server.limits import ConnectionLimits, raise_descriptor_limit
 from zmartd.http.server.runner import Runner
-from zmartd.http.trading.lookups import Lookups
-from zmartd.http.trading.relay import Relay
-from zmartd.http.trading.submission import Submissions
-from zmartd.http.trading.unsigned import TransactionBuilder
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
@@ -75,6 +71,10 @@ from zmartd.tasks.notices import Notices
 from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler
+from zmartd.transactions.admission import Relay
+from zmartd.transactions.lookups import Lookups
+from zmartd.transactions.relay import Submissions
+from zmartd.transactions.unsigned import TransactionBuilder
 
 CONFIRMATION_PATIENCE_SECONDS = 20.0
 """How long a client that sent a transaction waits for its confirmation before it is told to ask again."""

@@ -125,12 +125,6 @@ class PositionNotFound(ZmartdError):
     code = "position_not_found"
 
 
-class TransactionRefused(ZmartdError):
-    """This transaction is not one that the daemon passes on."""
-
-    code = "transaction_refused"
-
-
 class RateLimited(ZmartdError):
     """Too many requests: wait as long as Retry-After says. RateLimit-Policy names the limits."""
 

@@ -35,7 +35,6 @@ from zmartd.http.errors.requests import (
     RouteNotFound,
     ServerFull,
     StillUnderWay,
-    TransactionRefused,
     Unexpected,
     UnsupportedMediaType,
     WebhookBusy,
@@ -44,7 +43,6 @@ from zmartd.http.errors.requests import (
     WebhookUnauthorized,
 )
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
-from zmartd.http.trading.lookups import LookupsExhausted
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.inbox import MalformedDelivery
 from zmartd.store.decisions import AlreadyDecided
@@ -63,6 +61,8 @@ from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, Data
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
+from zmartd.transactions.admission import TransactionRefused
+from zmartd.transactions.lookups import LookupsExhausted
 
 STATUS: Mapping[type[ZmartdError], int] = {
     InvalidRequest: 400,

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from zmartd.chain.rpc import Rpc
     from zmartd.clock import Clock
     from zmartd.http.kit.client_address import TrustedProxies
-    from zmartd.http.trading.relay import Relay
-    from zmartd.http.trading.submission import Submissions
-    from zmartd.http.trading.unsigned import TransactionBuilder
     from zmartd.indexer.inbox import Inbox
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
     from zmartd.store.postgres.database import Database
     from zmartd.tasks.deciding import Deciding
+    from zmartd.transactions.admission import Relay
+    from zmartd.transactions.relay import Submissions
+    from zmartd.transactions.unsigned import TransactionBuilder
 
 CLOCK: Final[AppKey[Clock]] = AppKey("clock")
 

@@ -16,14 +16,14 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading import unsigned
 from zmartd.http.trading.live import read_live_market
-from zmartd.http.trading.unsigned import UnsignedTransaction
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.store import dispute_requests
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.rls import Caller
+from zmartd.transactions import unsigned
+from zmartd.transactions.unsigned import UnsignedTransaction
 
 
 class ResolveRequest(Struct, frozen=True, kw_only=True):

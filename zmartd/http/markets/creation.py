@@ -13,14 +13,14 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.body import MarketDetail, market_body, market_detail, pending_body
-from zmartd.http.trading import unsigned
-from zmartd.http.trading.unsigned import Simulated, UnsignedTransaction
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
 from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
 from zmartd.store.metadata import MarketMetadata, Registration, TooManyPendingMarkets
 from zmartd.store.postgres.rls import Caller
+from zmartd.transactions import unsigned
+from zmartd.transactions.unsigned import Simulated, UnsignedTransaction
 
 MAX_LIFE_SECONDS = 365 * 86_400
 

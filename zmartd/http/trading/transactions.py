@@ -14,12 +14,11 @@ from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import MarketPending, NotTheCreator, TransactionRefused
+from zmartd.http.errors.requests import MarketPending, NotTheCreator
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Time
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading.lookups import LookupsExhausted
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.payloads import event_of, payload
 from zmartd.indexer.rows import moment
@@ -31,6 +30,8 @@ from zmartd.store.indexed_transactions import Commitment, IndexedTransaction
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
+from zmartd.transactions.admission import TransactionRefused
+from zmartd.transactions.lookups import LookupsExhausted
 
 _WHOSE = ("user", "from", "to")
 """Fields of events that say who traded or voted."""

@@ -13,12 +13,12 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.actions import ActionBody
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading import unsigned
 from zmartd.http.voting.votes import VoteRequest, require_standing
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.votes import NotAHolder
+from zmartd.transactions import unsigned
 
 
 async def proposal_vote(call: Call[VoteRequest]) -> ActionBody:

@@ -50,10 +50,6 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
-from zmartd.http.trading.lookups import Lookups
-from zmartd.http.trading.relay import Relay
-from zmartd.http.trading.submission import Submissions
-from zmartd.http.trading.unsigned import TransactionBuilder
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
@@ -65,6 +61,10 @@ from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.deciding import Deciding
 from zmartd.tasks.notices import Notices
+from zmartd.transactions.admission import Relay
+from zmartd.transactions.lookups import Lookups
+from zmartd.transactions.relay import Submissions
+from zmartd.transactions.unsigned import TransactionBuilder
 
 IDL: Idl = default_idl()
 PROGRAM = Program(IDL, IDL.program_id)

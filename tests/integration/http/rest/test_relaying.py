@@ -20,11 +20,11 @@ from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import Transactions
 from zmartd.daemon import API_PLACES
-from zmartd.http.trading.lookups import LOOKUPS_PER_MINUTE
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
+from zmartd.transactions.lookups import LOOKUPS_PER_MINUTE
 
 PATIENT_SECONDS = 10
 

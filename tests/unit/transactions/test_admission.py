@@ -15,8 +15,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 from solders.transaction import Transaction, VersionedTransaction
 
-from zmartd.http.errors.requests import TransactionRefused
-from zmartd.http.trading.relay import Relay
+from zmartd.transactions.admission import Relay, TransactionRefused
 
 PROGRAM = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
 USER, OTHER = Keypair.from_seed(b"u" * 32), Keypair.from_seed(b"o" * 32)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.tasks.manual_clock import ManualClock
-from zmartd.http.trading.lookups import LOOKUPS_PER_MINUTE, NOT_FOUND_SECONDS, Lookups, LookupsExhausted
 from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.transactions.lookups import LOOKUPS_PER_MINUTE, NOT_FOUND_SECONDS, Lookups, LookupsExhausted
 
 
 def test_a_minute_has_so_many_lookups_whoever_asks() -> None:

@@ -16,10 +16,10 @@ from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
-from zmartd.http.trading.lookups import Lookups
-from zmartd.http.trading.relay import Relayable
 from zmartd.indexer.fetch import Fetcher, TransactionNotFound
 from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
+from zmartd.transactions.admission import Relayable
+from zmartd.transactions.lookups import Lookups
 
 _SPARE_BLOCKS = 32
 _FIRST_PAUSE_SECONDS = 0.2

@@ -13,13 +13,19 @@ from solders.transaction import VersionedTransaction
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.interface import INTERFACE
-from zmartd.http.errors.requests import TransactionRefused
+from zmartd.errors import ZmartdError
 
 _RESOLVE = discriminator("global", "resolve_market")
 _RESOLVED_MARKET = INTERFACE["resolve_market"].accounts.index("market")
 COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 
 _MAX_BASE64_CHARACTERS = (MAX_TRANSACTION_BYTES + 2) // 3 * 4
+
+
+class TransactionRefused(ZmartdError):
+    """This transaction is not one that the daemon passes on."""
+
+    code = "transaction_refused"
 
 
 class Relayable(Struct, frozen=True):
