@@ -71,9 +71,9 @@ from zmartd.tasks.notices import Notices
 from zmartd.tasks.plugins import BrokenPlugin, discover
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler
-from zmartd.transactions.admission import Relay
-from zmartd.transactions.lookups import Lookups
-from zmartd.transactions.relay import Submissions
+from zmartd.transactions.admission import Admission
+from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.relay import Relay
 from zmartd.transactions.unsigned import TransactionBuilder
 
 CONFIRMATION_PATIENCE_SECONDS = 20.0
@@ -215,15 +215,15 @@ def application(core: Core) -> web.Application:
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub
     app[keys.TRANSACTIONS] = TransactionBuilder(rpc, core.idl)
-    app[keys.RELAY] = Relay(core.idl.program_id)
-    app[keys.SUBMISSIONS] = Submissions(
+    app[keys.ADMISSION] = Admission(core.idl.program_id)
+    app[keys.RELAY] = Relay(
         outbox=core.outbox,
         sender=core.sender,
         fetcher=Fetcher(rpc, core.indexer, core.parse, core.fetcher.present),
         rpc=rpc,
         idl=core.idl,
         clock=clock,
-        lookups=Lookups(clock),
+        lookups=LookupLimit(clock),
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
     )
     app[keys.DECIDING] = deciding(core, rpc)

@@ -1,4 +1,4 @@
-"""Which signed transactions the daemon passes on: those that a caller signed alone, to our program only."""
+"""Which signed transactions the daemon relays: those signed by the caller alone, for our program only."""
 
 from __future__ import annotations
 
@@ -28,28 +28,29 @@ class TransactionRefused(ZmartdError):
     code = "transaction_refused"
 
 
-class Relayable(Struct, frozen=True):
-    """A transaction that may be passed on: its signature and its signer (base58), and its exact bytes.
+class AdmittedTransaction(Struct, frozen=True):
+    """A transaction that may be relayed: its signature and its signer in base58, and its exact bytes.
 
-    `resolves` are the addresses of the markets whose outcome it proposes: the caller checks who may do so.
+    `resolved_markets` are the addresses of the markets whose outcome it proposes. Who may do that is checked
+    by the caller.
     """
 
     signature: str
     wallet: str
     wire: bytes
-    resolves: tuple[str, ...]
+    resolved_markets: tuple[str, ...]
 
 
-class Relay:
-    """The rules for transactions to the program `program_id`."""
+class Admission:
+    """Decides which transactions for the program `program_id` are relayed."""
 
     def __init__(self, program_id: Pubkey) -> None:
         self._program_id = program_id
 
-    def admit(self, encoded: str, wallet: str) -> Relayable:
-        """The transaction in `encoded` (base64), signed and paid by `wallet` and nobody else.
+    def admit(self, encoded: str, wallet: str) -> AdmittedTransaction:
+        """Decode a transaction from base64 and check that `wallet` pays for it and is its only signer.
 
-        Raises TransactionRefused saying which rule it breaks.
+        Raises TransactionRefused, which names the rule that it breaks.
         """
         wire = _decode(encoded)
         transaction = _parse(wire)
@@ -67,10 +68,12 @@ class Relay:
         self._check_programs(message.account_keys, [ix.program_id_index for ix in message.instructions])
         if not all(transaction.verify_with_results()):
             raise TransactionRefused("The signature is not that of the fee payer over these bytes.")
-        return Relayable(str(transaction.signatures[0]), wallet, wire, self._resolved(message))
+        return AdmittedTransaction(
+            str(transaction.signatures[0]), wallet, wire, self._resolved_markets(message)
+        )
 
-    def _resolved(self, message: Message | MessageV0) -> tuple[str, ...]:
-        """The markets of its resolve_market instructions. One without a market fails on the chain."""
+    def _resolved_markets(self, message: Message | MessageV0) -> tuple[str, ...]:
+        """The markets in its resolve_market instructions. One that names no market fails on the chain."""
         accounts = message.account_keys
         return tuple(
             str(accounts[instruction.accounts[_RESOLVED_MARKET]])

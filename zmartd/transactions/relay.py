@@ -18,8 +18,8 @@ from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import Fetcher, TransactionNotFound
 from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
-from zmartd.transactions.admission import Relayable
-from zmartd.transactions.lookups import Lookups
+from zmartd.transactions.admission import AdmittedTransaction
+from zmartd.transactions.lookup_limit import LookupLimit
 
 _SPARE_BLOCKS = 32
 _FIRST_PAUSE_SECONDS = 0.2
@@ -27,7 +27,7 @@ _LONGEST_PAUSE_SECONDS = 3.2
 _PURPOSE = "relay"
 
 
-class Submissions:
+class Relay:
     """Passes transactions on and answers for them: once they are recorded, the same bytes always get the same
     answer."""
 
@@ -40,7 +40,7 @@ class Submissions:
         rpc: Rpc,
         idl: Idl,
         clock: Clock,
-        lookups: Lookups,
+        lookups: LookupLimit,
         patience_seconds: float,
     ) -> None:
         """`patience_seconds`: how long a caller waits for the confirmation before being told to ask again."""
@@ -53,7 +53,7 @@ class Submissions:
         self._lookups = lookups
         self._patience_seconds = patience_seconds
 
-    async def submit(self, transaction: Relayable) -> ChainTransaction | None:
+    async def submit(self, transaction: AdmittedTransaction) -> ChainTransaction | None:
         """What the transaction did, once it is confirmed and indexed; None while it is still under way.
 
         Nothing of it is kept before it would succeed on the newest state. From when it is recorded on it is
@@ -88,7 +88,7 @@ class Submissions:
             return None
         return await self._within_patience(self._settled(sent, sent.fate))
 
-    async def read(self, signature: str) -> ChainTransaction | None:
+    async def fetch_indexed(self, signature: str) -> ChainTransaction | None:
         """What the chain has of a transaction that the index knows and cannot tell of, None while the node
         cannot show it.
 
@@ -104,10 +104,10 @@ class Submissions:
         try:
             return self._succeeded(await self._fetcher.apply_signature(signature))
         except TransactionNotFound:
-            self._lookups.was_not_found(signature)
+            self._lookups.note_not_found(signature)
             raise
 
-    async def _preflight(self, transaction: Relayable) -> ProgramFailure | None:
+    async def _preflight(self, transaction: AdmittedTransaction) -> ProgramFailure | None:
         """Why the transaction would not succeed now; None where it would."""
         try:
             result = await self._rpc.preflight(transaction.wire)
@@ -131,7 +131,7 @@ class Submissions:
         except TransactionNotFound as error:
             raise TransactionExpired(signature) from error
 
-    async def _signed(self, transaction: Relayable) -> SignedTransaction:
+    async def _signed(self, transaction: AdmittedTransaction) -> SignedTransaction:
         latest = await self._rpc.latest_blockhash()
         return SignedTransaction(
             signature=transaction.signature,

@@ -1,4 +1,4 @@
-"""Transactions for wallets to sign: built on a fresh blockhash, and known to succeed at this moment."""
+"""Unsigned transactions for wallets to sign: built on a recent blockhash, and simulated first."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
 
 _SPARE_UNITS = 20_000
+"""Compute units added to what the simulation took and a quarter more."""
 
 ERRORS: tuple[type[ZmartdError], ...] = (ProgramRefused, RpcUnavailable, RpcRejected)
-"""What asking for a transaction may come to besides one."""
+"""The errors that `TransactionBuilder.build` raises."""
 
 
 class Simulated(Struct, frozen=True):
-    """What the simulation showed."""
+    """The result of the simulation."""
 
     success: bool
     """Always true: a transaction that would fail is answered with an error."""
@@ -44,25 +45,28 @@ class UnsignedTransaction(Struct, frozen=True, kw_only=True):
     blockhash: str
     """The recent blockhash in the transaction, base58."""
     simulated: Simulated
-    """What trying the transaction out showed."""
+    """The result of simulating the transaction."""
 
 
 class TransactionBuilder:
-    """Makes unsigned transactions and tries them out against the chain as it is."""
+    """Builds unsigned transactions and simulates them on the chain's current state."""
 
     def __init__(self, rpc: Rpc, idl: Idl) -> None:
         self._rpc = rpc
         self._idl = idl
 
     async def build(self, wallet: str, instruction: Instruction) -> UnsignedTransaction:
-        """A transaction of `instruction` alone, limited to what it needs and a quarter more.
+        """Build a transaction with `instruction` that `wallet` pays for and signs.
 
-        Raises ProgramRefused when it would fail now, RpcUnavailable.
+        Its compute limit is what the simulation took and a quarter more. Raises ProgramRefused when it would
+        fail at this moment, RpcUnavailable, RpcRejected.
         """
         payer = Pubkey.from_string(wallet)
         latest = await self._rpc.latest_blockhash()
-        trial = build_transaction([*compute_budget(MAX_COMPUTE_UNITS), instruction], payer, latest.blockhash)
-        result = await self._rpc.simulate(trial)
+        simulated = build_transaction(
+            [*compute_budget(MAX_COMPUTE_UNITS), instruction], payer, latest.blockhash
+        )
+        result = await self._rpc.simulate(simulated)
         if result.err is not None:
             raise ProgramRefused(explain_failure(result.err, result.logs, self._idl))
         units = min(result.units_consumed * 5 // 4 + _SPARE_UNITS, MAX_COMPUTE_UNITS)

@@ -15,13 +15,13 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 from solders.transaction import Transaction, VersionedTransaction
 
-from zmartd.transactions.admission import Relay, TransactionRefused
+from zmartd.transactions.admission import Admission, TransactionRefused
 
 PROGRAM = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
 USER, OTHER = Keypair.from_seed(b"u" * 32), Keypair.from_seed(b"o" * 32)
 WALLET = USER.pubkey()
 BLOCKHASH = Hash.hash(b"block")
-relay = Relay(PROGRAM)
+admission = Admission(PROGRAM)
 
 
 def instruction(*signers: Pubkey, program: Pubkey = PROGRAM, data: bytes = b"\x01") -> Instruction:
@@ -34,7 +34,7 @@ def legacy(*instructions: Instruction, signers: tuple[Keypair, ...] = (USER,)) -
 
 
 def admit(wire: bytes, wallet: Pubkey = WALLET) -> str:
-    return relay.admit(base64.b64encode(wire).decode(), str(wallet)).signature
+    return admission.admit(base64.b64encode(wire).decode(), str(wallet)).signature
 
 
 def refusal(wire: bytes, wallet: Pubkey = WALLET) -> str:
@@ -45,7 +45,7 @@ def refusal(wire: bytes, wallet: Pubkey = WALLET) -> str:
 
 def test_a_transaction_that_the_caller_signed_alone_is_admitted() -> None:
     wire = legacy(set_compute_unit_limit(300_000), instruction(WALLET))
-    admitted = relay.admit(base64.b64encode(wire).decode(), str(WALLET))
+    admitted = admission.admit(base64.b64encode(wire).decode(), str(WALLET))
     assert admitted.signature == str(VersionedTransaction.from_bytes(wire).signatures[0])
     assert (admitted.wire, admitted.wallet) == (wire, str(WALLET))
 
@@ -104,7 +104,7 @@ def test_a_program_hidden_behind_an_index_out_of_range_is_refused() -> None:
 @pytest.mark.parametrize("encoded", ["", "!!!!", "AAAA", "é" * 10, "A" * 1644, "A" * 10_000_000])
 def test_what_is_no_transaction_is_refused(encoded: str) -> None:
     with pytest.raises(TransactionRefused):
-        relay.admit(encoded, str(WALLET))
+        admission.admit(encoded, str(WALLET))
 
 
 def test_bytes_behind_the_end_are_refused() -> None:

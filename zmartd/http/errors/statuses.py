@@ -62,7 +62,7 @@ from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 from zmartd.transactions.admission import TransactionRefused
-from zmartd.transactions.lookups import LookupsExhausted
+from zmartd.transactions.lookup_limit import LookupsExhausted
 
 STATUS: Mapping[type[ZmartdError], int] = {
     InvalidRequest: 400,

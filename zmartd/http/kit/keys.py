@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from zmartd.realtime.hub import Hub
     from zmartd.store.postgres.database import Database
     from zmartd.tasks.deciding import Deciding
-    from zmartd.transactions.admission import Relay
-    from zmartd.transactions.relay import Submissions
+    from zmartd.transactions.admission import Admission
+    from zmartd.transactions.relay import Relay
     from zmartd.transactions.unsigned import TransactionBuilder
 
 CLOCK: Final[AppKey[Clock]] = AppKey("clock")
@@ -48,6 +48,6 @@ RPC: Final[AppKey[Rpc]] = AppKey("rpc")
 IDL: Final[AppKey[Idl]] = AppKey("idl")
 PROGRAM: Final[AppKey[Program]] = AppKey("program")
 TRANSACTIONS: Final[AppKey[TransactionBuilder]] = AppKey("transactions")
+ADMISSION: Final[AppKey[Admission]] = AppKey("admission")
 RELAY: Final[AppKey[Relay]] = AppKey("relay")
-SUBMISSIONS: Final[AppKey[Submissions]] = AppKey("submissions")
 DECIDING: Final[AppKey[Deciding]] = AppKey("deciding")

@@ -31,7 +31,7 @@ from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
 from zmartd.transactions.admission import TransactionRefused
-from zmartd.transactions.lookups import LookupsExhausted
+from zmartd.transactions.lookup_limit import LookupsExhausted
 
 _WHOSE = ("user", "from", "to")
 """Fields of events that say who traded or voted."""
@@ -76,22 +76,22 @@ async def relay(call: Call[RelayRequest]) -> Confirmed | Answer:
     """200 once it is confirmed and indexed, 202 when that takes longer."""
     body = call.input
     session = call.session
-    transaction = call.app[keys.RELAY].admit(body.transaction, session.wallet)
-    await _require_resolver(call, session.wallet, transaction.resolves)
-    outcome = await call.app[keys.SUBMISSIONS].submit(transaction)
+    transaction = call.app[keys.ADMISSION].admit(body.transaction, session.wallet)
+    await _require_resolver(call, session.wallet, transaction.resolved_markets)
+    outcome = await call.app[keys.RELAY].submit(transaction)
     return await _answer(call, transaction.signature, outcome)
 
 
-async def _require_resolver(call: Call[Any], wallet: str, resolves: Sequence[str]) -> None:
-    """The program lets any wallet propose an outcome, the relay only those whose resolution counts.
+async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[str]) -> None:
+    """The program lets any wallet propose an outcome; only the creator's and trusted resolvers' are relayed.
 
     Raises NotTheCreator, MarketNotFound, MarketPending.
     """
-    if not resolves:
+    if not addresses:
         return
     trusted = call.app[keys.VOTING].trusted_resolvers
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
-        for address in resolves:
+        for address in addresses:
             market = await chain_market(connection, address)
             if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
                 raise NotTheCreator(market_id=market.id)
@@ -105,8 +105,8 @@ async def get_transaction(call: Call[None]) -> Confirmed | Answer:
         is_indexed = known is not None or await indexed_transactions.exists(connection, signature)
     if known is not None:
         return _as_told(signature, known, call.caller)
-    submissions = call.app[keys.SUBMISSIONS]
-    find = submissions.read if is_indexed else submissions.look_up
+    relayed = call.app[keys.RELAY]
+    find = relayed.fetch_indexed if is_indexed else relayed.look_up
     return await _answer(call, signature, await find(signature))
 
 

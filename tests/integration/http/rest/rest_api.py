@@ -61,9 +61,9 @@ from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.deciding import Deciding
 from zmartd.tasks.notices import Notices
-from zmartd.transactions.admission import Relay
-from zmartd.transactions.lookups import Lookups
-from zmartd.transactions.relay import Submissions
+from zmartd.transactions.admission import Admission
+from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.relay import Relay
 from zmartd.transactions.unsigned import TransactionBuilder
 
 IDL: Idl = default_idl()
@@ -234,15 +234,15 @@ async def running_api(
         app[keys.IDL] = IDL
         app[keys.PROGRAM] = PROGRAM
         app[keys.TRANSACTIONS] = TransactionBuilder(shared, IDL)
-        app[keys.RELAY] = Relay(IDL.program_id)
-        app[keys.SUBMISSIONS] = Submissions(
+        app[keys.ADMISSION] = Admission(IDL.program_id)
+        app[keys.RELAY] = Relay(
             outbox=outbox,
             sender=sender,
             fetcher=Fetcher(shared, indexer, parse, present),
             rpc=shared,
             idl=IDL,
             clock=clock,
-            lookups=Lookups(clock),
+            lookups=LookupLimit(clock),
             patience_seconds=patience_seconds,
         )
         app[SESSIONS] = sessions

@@ -24,7 +24,7 @@ from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
-from zmartd.transactions.lookups import LOOKUPS_PER_MINUTE
+from zmartd.transactions.lookup_limit import LOOKUPS_PER_MINUTE
 
 PATIENT_SECONDS = 10
 
