@@ -74,6 +74,7 @@ from zmartd.tasks.scheduler import Scheduler
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay
+from zmartd.transactions.submission import Submitter
 from zmartd.transactions.unsigned import TransactionBuilder
 
 CONFIRMATION_PATIENCE_SECONDS = 20.0
@@ -150,8 +151,8 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             bus=bus,
             rpc=rpc,
             program=program,
-            sender=sender,
             fetcher=fetcher,
+            submitter=Submitter(database, sender, fetcher),
             clock=clock,
             authority=authority,
         )
@@ -186,6 +187,7 @@ def application(core: Core) -> web.Application:
     require_webhook_secret(settings)
     app = web.Application(client_max_size=settings.server.max_body_bytes)
     audience = audience_of(settings.solana.cluster, str(core.idl.program_id))
+    fetcher = Fetcher(rpc, core.indexer, core.parse, core.fetcher.present)
     revocations = Revocations(core.database, clock)
     sessions = Sessions(Tokens(settings.auth, audience, clock, _random_id), revocations, clock)
     hub = Hub(
@@ -218,8 +220,8 @@ def application(core: Core) -> web.Application:
     app[keys.ADMISSION] = Admission(core.idl.program_id)
     app[keys.RELAY] = Relay(
         outbox=core.outbox,
-        sender=core.sender,
-        fetcher=Fetcher(rpc, core.indexer, core.parse, core.fetcher.present),
+        submitter=Submitter(core.database, core.sender, fetcher),
+        fetcher=fetcher,
         rpc=rpc,
         idl=core.idl,
         clock=clock,

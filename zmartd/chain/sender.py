@@ -126,14 +126,19 @@ class Sender:
         """
         sending = self._pending.get(transaction.signature)
         if sending is None:
-            if not self._running or self._is_full_for(transaction):
-                raise SenderUnavailable(signature=transaction.signature)
-            sending = Sending(transaction, self._clock.monotonic())
-            self._pending[transaction.signature] = sending
-            self._start(self._launch(sending))
-        problem = await asyncio.shield(sending.recorded)
-        if problem is not None:
-            raise problem
+            sending = self._take_place(transaction)
+            self._start(self._record_and_send(sending))
+        await sending.is_recorded()
+        return sending
+
+    async def begin_recorded(self, transaction: SignedTransaction) -> Sending:
+        """As `begin`, for a transaction that the caller has found in the outbox, or put there."""
+        sending = self._pending.get(transaction.signature)
+        if sending is None:
+            sending = self._take_place(transaction)
+            sending.recorded.set_result(None)
+            self._start(self._send_first(sending))
+        await sending.is_recorded()
         return sending
 
     async def resume(self) -> int:
@@ -155,12 +160,19 @@ class Sender:
         taken = sum(self._terms_of(other.transaction) is terms for other in self._pending.values())
         return taken >= terms.places
 
+    def _take_place(self, transaction: SignedTransaction) -> Sending:
+        """Raises SenderUnavailable."""
+        if not self._running or self._is_full_for(transaction):
+            raise SenderUnavailable(signature=transaction.signature)
+        sending = self._pending[transaction.signature] = Sending(transaction, self._clock.monotonic())
+        return sending
+
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _launch(self, sending: Sending) -> None:
+    async def _record_and_send(self, sending: Sending) -> None:
         try:
             await self._outbox.record(sending.transaction)
         except Exception as error:  # whatever the outbox raises is the callers' to know
@@ -169,6 +181,10 @@ class Sender:
             sending.ended.set_result(error)
             return
         sending.recorded.set_result(None)
+        await self._send_first(sending)
+
+    async def _send_first(self, sending: Sending) -> None:
+        """Send a recorded transaction for the first time, and have it followed unless its node refuses it."""
         await reached(Point.SENDER_RECORDED)
         is_tried = sending.transaction.relayed_for is not None
         try:

@@ -72,6 +72,15 @@ class Sending:
         pause = max(poll_seconds, age / LOOKS_PER_AGE)
         return self.end is None and (now - self.looked_at >= pause or self.is_to_be_sent(now))
 
+    async def is_recorded(self) -> None:
+        """Wait until it is in the outbox. Cancelling the caller stops nothing.
+
+        Raises what kept it from being recorded, or SenderUnavailable when the sender stops first.
+        """
+        problem = await asyncio.shield(self.recorded)
+        if problem is not None:
+            raise problem
+
     async def landed(self) -> Landed:
         """Wait until it is confirmed. Cancelling the caller stops nothing.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from asyncpg import Connection
 from msgspec import Struct
 from solders.instruction import Instruction
 from solders.keypair import Keypair
@@ -19,17 +18,15 @@ from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.indexer.recording import known_signatures
 from zmartd.log import get_logger
-from zmartd.store import markets, outbox
+from zmartd.store import markets
 from zmartd.tasks.base import Action, TaskSkipped
 from zmartd.tasks.context import TaskContext
+from zmartd.transactions.submission import Recording
 
 log = get_logger(__name__)
 
 _PAGE = 100
 _MAX_PAGES = 10
-
-Recording = Callable[[Connection, str], Awaitable[None]]
-"""What else the database must record, in the same step, of a transaction with this signature not sent yet."""
 
 
 class NoAuthority(TaskSkipped):
@@ -99,7 +96,7 @@ class Authority:
         self._rpc = context.rpc
         self._pdas = context.program.pdas
         self._program_id = context.program.program_id
-        self._sender = context.sender
+        self._submitter = context.submitter
         self._fetcher = context.fetcher
 
     @property
@@ -160,23 +157,14 @@ class Authority:
             instructions, self._keypair, latest.blockhash, latest.last_valid_block_height, purpose
         )
         await reached(Point.AUTHORITY_SIGNED)
-        async with self._database.service() as connection:
-            claim = await outbox.claim(connection, market.id, proposed, market.slot)
-            signature = claim.transaction.signature
-            if recording is not None:
-                await recording(connection, signature)
-            await reached(Point.AUTHORITY_CLAIMED)
-        await reached(Point.AUTHORITY_RECORDED)
-        if claim.landed_slot is None:
-            await self._sender.send(claim.transaction)
-        await reached(Point.AUTHORITY_LANDED)
+        submission = await self._submitter.submit_once(market.id, proposed, market.slot, recording)
+        await submission.landed()
         try:
-            await self._fetcher.apply_signature(signature)
-            await reached(Point.AUTHORITY_INDEXED)
+            await submission.indexed()
         except TransactionNotFound:
             # Confirmed, but not yet at the node that answers: a webhook or the next run brings it.
-            log.warning("task.not_indexed_yet", market_id=market.id, signature=signature)
-        return signature
+            log.warning("task.not_indexed_yet", market_id=market.id, signature=submission.signature)
+        return submission.signature
 
     async def reconcile(self, market: ChainMarket) -> Action:
         """Bring the index up to the chain, where it still has the market in an earlier state.

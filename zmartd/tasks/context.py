@@ -10,11 +10,11 @@ from solders.keypair import Keypair
 from zmartd import config
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.sender import Sender
 from zmartd.clock import Clock
 from zmartd.indexer.fetch import Fetcher
 from zmartd.realtime.bus import Bus
 from zmartd.store.postgres.database import Database
+from zmartd.transactions.submission import Submitter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class TaskContext:
     bus: Bus
     rpc: Rpc
     program: Program
-    sender: Sender
     fetcher: Fetcher
+    submitter: Submitter
     clock: Clock
     authority: Keypair | None
     """The backend authority's key. None when the daemon has none: then nothing can be signed."""

@@ -158,6 +158,21 @@ async def test_nothing_is_sent_before_it_is_recorded(
     assert node.requests["sendTransaction"] == 0
 
 
+async def test_what_is_recorded_already_is_sent_without_being_recorded_again(
+    database: Database, outbox: DatabaseOutbox, rpc: Rpc, pay: Pay
+) -> None:
+    payment = await pay()
+    await outbox.record(payment)
+    async with new_sender(rpc, AbsentOutbox(database, Transactions())) as sender:
+        at_once = [await sender.begin_recorded(payment) for _ in range(2)]
+        assert at_once[0] is at_once[1]
+        landed = await at_once[0].landed()
+    assert await received(rpc) == AMOUNT
+    sent = await outbox.find(payment.signature)
+    assert sent is not None
+    assert (sent.fate, sent.slot) == (Fate.LANDED, landed.slot)
+
+
 async def test_an_outage_of_the_node_only_takes_time(
     sender: Sender, outbox: DatabaseOutbox, pay: Pay, rpc: Rpc, node: Node
 ) -> None:
@@ -331,8 +346,9 @@ async def test_relayed_transactions_never_take_the_places_of_the_daemon_s_own(
         for number in range(2):
             await sender.begin(relayed(await pay(AMOUNT + number), rich))
         turned_away = relayed(await pay(AMOUNT + 2), rich)
-        with pytest.raises(SenderUnavailable):
-            await sender.begin(turned_away)
+        for begin in (sender.begin, sender.begin_recorded):
+            with pytest.raises(SenderUnavailable):
+                await begin(turned_away)
         assert await outbox.find(turned_away.signature) is None
         assert (await sender.send(await pay(AMOUNT + 3))).slot > 0
 

@@ -45,6 +45,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 from zmartd.tasks.base import PeriodicTask
 from zmartd.tasks.context import TaskContext
+from zmartd.transactions.submission import Submitter
 
 PROGRAM_ID = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
 PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))
@@ -98,8 +99,8 @@ class Daemon:
             bus=self._world.bus,
             rpc=self.rpc,
             program=self._world.program,
-            sender=self.sender,
             fetcher=self.fetcher,
+            submitter=Submitter(self._world.database, self.sender, self.fetcher),
             clock=SystemClock(),
             authority=authority,
         )

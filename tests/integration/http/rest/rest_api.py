@@ -64,6 +64,7 @@ from zmartd.tasks.notices import Notices
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay
+from zmartd.transactions.submission import Submitter
 from zmartd.transactions.unsigned import TransactionBuilder
 
 IDL: Idl = default_idl()
@@ -214,6 +215,7 @@ async def running_api(
         hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
 
         shared = rpc.share(API_PLACES)
+        shared_fetcher = Fetcher(shared, indexer, parse, present)
         app = web.Application(client_max_size=1_024)
         app[keys.CLOCK] = clock
         app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))
@@ -237,8 +239,8 @@ async def running_api(
         app[keys.ADMISSION] = Admission(IDL.program_id)
         app[keys.RELAY] = Relay(
             outbox=outbox,
-            sender=sender,
-            fetcher=Fetcher(shared, indexer, parse, present),
+            submitter=Submitter(database, sender, shared_fetcher),
+            fetcher=shared_fetcher,
             rpc=shared,
             idl=IDL,
             clock=clock,
