@@ -17,6 +17,7 @@ from zmartd import config, config_file, endpoint, plaintext
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.idl import Idl, default_idl, load_idl
 from zmartd.chain.pdas import Pdas
+from zmartd.chain.program_accounts import decode_account
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.wire import UndecodableData
 from zmartd.clock import SystemClock
@@ -175,10 +176,8 @@ async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:
             f"solana.program_id: there is {what} at {program_id} on {rpc.endpoint}; give the address that "
             "zmart_core was deployed to, or another solana.rpc_url"
         )
-    if configuration is None:
-        return None
     try:
-        return GlobalConfig.decode(configuration.data)
+        return decode_account(GlobalConfig, configuration, program_id)
     except UndecodableData as error:
         raise WrongProgram(
             f"solana.program_id: the configuration of {program_id} cannot be read with this IDL ({error}); "

@@ -9,8 +9,8 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.assemble import sign
 from zmartd.chain.idl import default_idl
-from zmartd.chain.pdas import Pdas
 from zmartd.chain.program import Program
+from zmartd.chain.program_accounts import find_config
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
@@ -25,7 +25,7 @@ async def initialize_program(rpc_url: str, program_id: Pubkey, authority: Keypai
     clock = SystemClock()
     idl = default_idl(str(program_id))
     async with Rpc(rpc_url, clock=clock) as rpc:
-        if await rpc.account(Pdas(program_id).global_config()) is not None:
+        if await find_config(rpc, program_id) is not None:
             return
         latest = await rpc.latest_blockhash()
         instruction = Program(idl, program_id).initialize_global_config(

@@ -10,8 +10,9 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from zmartd.chain.accounts import GlobalConfig, MarketAccount
+from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.assemble import sign
+from zmartd.chain.program_accounts import ChainMarket, decode_market, read_config
 from zmartd.chain.wire import UndecodableData
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
@@ -39,12 +40,6 @@ class WrongAuthority(ZmartdError):
     """The daemon's key is not the program's backend authority, so the chain would refuse all it signs."""
 
     code = "wrong_authority"
-
-
-class ProgramNotInitialized(ZmartdError):
-    """The program has no configuration on this chain: check solana.program_id and solana.rpc_url."""
-
-    code = "program_not_initialized"
 
 
 class MarketAccountMissing(ZmartdError):
@@ -75,15 +70,6 @@ class Protocol(Struct, frozen=True):
         return datetime.fromtimestamp(self.now - seconds, UTC)
 
 
-class ChainMarket(Struct, frozen=True):
-    """A market account as it was at `slot`."""
-
-    id: str
-    address: Pubkey
-    account: MarketAccount
-    slot: int
-
-
 class Authority:
     """The backend authority's hands. Its methods raise RpcUnavailable, DatabaseUnavailable and the like."""
 
@@ -104,11 +90,8 @@ class Authority:
         return self._keypair.pubkey()
 
     async def protocol(self) -> Protocol:
-        """Raises ProgramNotInitialized, or WrongAuthority when this key may do nothing."""
-        account = await self._rpc.account(self._pdas.global_config())
-        if account is None or account.owner != self._program_id:
-            raise ProgramNotInitialized(program_id=str(self._program_id))
-        config = GlobalConfig.decode(account.data)
+        """Raises ProtocolNotInitialized, or WrongAuthority when this key may do nothing."""
+        config = await read_config(self._rpc, self._program_id)
         if config.backend_authority != self.address:
             raise WrongAuthority(
                 f"the daemon's key is {self.address}, the program's backend authority is "
@@ -122,14 +105,13 @@ class Authority:
         accounts = await self._rpc.accounts(list(addresses.values()))
         found: dict[str, ChainMarket] = {}
         for market_id, account in zip(addresses, accounts, strict=True):
-            if account is None or account.owner != self._program_id:
-                continue
             try:
-                decoded = MarketAccount.decode(account.data)
+                market = decode_market(account, self._program_id)
             except UndecodableData:
                 log.exception("task.unreadable_market", market_id=market_id)
                 continue
-            found[market_id] = ChainMarket(market_id, account.address, decoded, account.slot)
+            if market is not None:
+                found[market_id] = market
         return found
 
     async def market(self, market_id: str) -> ChainMarket:

@@ -9,13 +9,14 @@ from asyncpg import Connection
 from msgspec import Struct
 from solders.instruction import Instruction
 
+from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionExpired, TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import finalization_errors, markets, tallies
 from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
-from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
+from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.each import each_market
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.program import Program
+from zmartd.chain.program_accounts import read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
@@ -22,7 +23,6 @@ from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
-from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.notices import Notices
 
 
@@ -178,7 +178,4 @@ class Deciding:
                 )
 
     async def _config(self) -> GlobalConfig:
-        account = await self._rpc.account(self._program.pdas.global_config())
-        if account is None or account.owner != self._program.program_id:
-            raise ProgramNotInitialized(program_id=str(self._program.program_id))
-        return GlobalConfig.decode(account.data)
+        return await read_config(self._rpc, self._program.program_id)

@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import Gauge
 
+from zmartd.chain.program_accounts import ChainMarket
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.lifecycle import MarketState, VoteKind
@@ -15,7 +16,7 @@ from zmartd.market.votes import share_bps
 from zmartd.store import decisions, due_markets, tallies
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.tallies import Tally
-from zmartd.tasks.authority import Authority, ChainMarket, Protocol
+from zmartd.tasks.authority import Authority, Protocol
 from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
 from zmartd.tasks.carrying_out import as_decided, require_decision

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from zmartd import config
+from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets, finalization_errors
-from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, NotReconciled, Protocol
+from zmartd.tasks.authority import Authority, MarketAccountMissing, NotReconciled, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.each import each_market
@@ -41,7 +42,7 @@ class MarketMonitor:
         self.interval_seconds = self._settings.interval_seconds
 
     async def run(self) -> list[Action]:
-        """Raises NoAuthority, WrongAuthority, ProgramNotInitialized, RpcUnavailable, DatabaseUnavailable."""
+        """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
         protocol = await authority.protocol()
         async with self._database.service_reader() as connection:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market import lifecycle, votes
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets
 from zmartd.store.due_markets import PetitionedMarket
-from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
+from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.each import each_market

@@ -5,12 +5,13 @@ from __future__ import annotations
 from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import GlobalConfig
+from zmartd.chain.program_accounts import ChainMarket
 from zmartd.market import votes
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import due_markets, tallies
 from zmartd.store.tallies import Tally
-from zmartd.tasks.authority import Authority, ChainMarket, Protocol
+from zmartd.tasks.authority import Authority, Protocol
 from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext

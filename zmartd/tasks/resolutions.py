@@ -13,13 +13,14 @@ from typing import Final
 from prometheus_client import Gauge
 from solders.instruction import Instruction
 
+from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver, last_call_at
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, due_markets
 from zmartd.store.decisions import MarketDecision
-from zmartd.tasks.authority import Authority, ChainMarket, MarketAccountMissing, Protocol
+from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.carrying_out import as_decided, require_decision
 from zmartd.tasks.context import TaskContext

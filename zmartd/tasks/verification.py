@@ -13,6 +13,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.accounts import UserPosition, VoteRecord
 from zmartd.chain.answers import ChainAccount
 from zmartd.chain.program import Program
+from zmartd.chain.program_accounts import decode_account
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.wire import UndecodableData
 from zmartd.errors import ZmartdError
@@ -59,13 +60,11 @@ async def require_on_chain(
 
 
 def _is_position(holder: HolderWhoVoted, account: ChainAccount | None, program: Pubkey) -> bool:
-    if account is None or account.owner != program:
-        return False
     try:
-        position = UserPosition.decode(account.data)
+        position = decode_account(UserPosition, account, program)
     except UndecodableData:
         return False
-    return (
+    return position is not None and (
         holder.shares_yes,
         holder.shares_no,
         holder.total_invested,
@@ -74,9 +73,8 @@ def _is_position(holder: HolderWhoVoted, account: ChainAccount | None, program: 
 
 
 def _is_vote(holder: HolderWhoVoted, account: ChainAccount | None, program: Pubkey) -> bool:
-    if account is None or account.owner != program:
-        return False
     try:
-        return VoteRecord.decode(account.data).vote is holder.vote
+        record = decode_account(VoteRecord, account, program)
     except UndecodableData:
         return False
+    return record is not None and record.vote is holder.vote

@@ -32,7 +32,7 @@ class VoteAggregator:
         self.interval_seconds = self._settings.interval_seconds
 
     async def run(self) -> list[Action]:
-        """Raises NoAuthority, WrongAuthority, ProgramNotInitialized, RpcUnavailable, DatabaseUnavailable."""
+        """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
         notices = Notices(self._context.database, self._context.bus)
         protocol = await authority.protocol()

@@ -8,9 +8,8 @@ from typing import Self
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
-from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition
+from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.discriminators import discriminator
-from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.embedded.demo.cast import Cast, Production
 from zmartd.embedded.demo.chain import LocalChain
@@ -22,7 +21,7 @@ from zmartd.embedded.demo.comparison import (
     compare_sets,
 )
 from zmartd.embedded.demo.report import Audit, Report
-from zmartd.embedded.demo.waiting import Unfulfilled, together
+from zmartd.embedded.demo.waiting import together
 from zmartd.embedded.demo.watcher import Quote, Watcher
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
@@ -47,14 +46,6 @@ class ProgramState(Struct, frozen=True):
 
     def positions_in(self, market: str) -> list[UserPosition]:
         return [held[market] for held in self.positions.values() if market in held]
-
-
-async def read_config(rpc: Rpc, program_id: Pubkey) -> GlobalConfig:
-    """The protocol's configuration. Raises Unfulfilled when the program has none."""
-    account = await rpc.account(Pdas(program_id).global_config())
-    if account is None:
-        raise Unfulfilled("the program has no configuration")
-    return GlobalConfig.decode(account.data)
 
 
 async def read_program(rpc: Rpc, program_id: Pubkey) -> ProgramState:

@@ -11,10 +11,11 @@ from solders.keypair import Keypair
 
 from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.idl import default_idl
+from zmartd.chain.program_accounts import read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.config import MarketMonitor
-from zmartd.embedded.demo.audit import Auditor, read_config
+from zmartd.embedded.demo.audit import Auditor
 from zmartd.embedded.demo.cast import Ballot, Cast, Production
 from zmartd.embedded.demo.chain import LocalChain
 from zmartd.embedded.demo.report import Audit, DemoResult, Report

@@ -149,12 +149,6 @@ class StillUnderWay(ZmartdError):
         super().__init__(retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
-class ProtocolNotInitialized(ZmartdError):
-    """The program has no configuration on this cluster yet: its admin has to run initialize_global_config."""
-
-    code = "protocol_not_initialized"
-
-
 class WebhookUnauthorized(ZmartdError):
     """This delivery does not prove that it comes from Helius: its Authorization header or HMAC is wrong."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.chain.failures import ProgramRefused
+from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
@@ -29,7 +30,6 @@ from zmartd.http.errors.requests import (
     NotYours,
     PositionNotFound,
     Problem,
-    ProtocolNotInitialized,
     RateLimited,
     RequestTooSlow,
     RouteNotFound,
@@ -59,7 +59,6 @@ from zmartd.store.metadata import TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
-from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 from zmartd.transactions.admission import TransactionRefused
 from zmartd.transactions.lookup_limit import LookupsExhausted
@@ -102,7 +101,6 @@ STATUS: Mapping[type[ZmartdError], int] = {
     EditWindowClosed: 409,
     TransactionExpired: 409,
     ProtocolNotInitialized: 409,
-    ProgramNotInitialized: 409,
     IdempotencyConflict: 409,
     StillUnderWay: 409,
     BodyTooLarge: 413,

@@ -11,18 +11,19 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.chain.program import Program
-from zmartd.http.errors.requests import MarketPending, NotTheCreator, ProtocolNotInitialized
+from zmartd.chain.program_accounts import ProtocolNotInitialized
+from zmartd.http.errors.requests import MarketPending, NotTheCreator
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading.live import read_live_market
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.store import dispute_requests
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.rls import Caller
 from zmartd.transactions import unsigned
+from zmartd.transactions.live_market import read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
-from zmartd.chain.accounts import MarketAccount
+from zmartd.chain.program_accounts import find_market
 from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount
@@ -167,10 +167,11 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Market
 
 async def _is_on_chain(call: Call[Any], wanted: MarketMetadata) -> bool:
     """Whether the market exists. Raises MarketIdTaken when it is somebody else's."""
-    account = await call.app[keys.RPC].account(Pubkey.from_string(wanted.on_chain_address))
-    if account is None or account.owner != call.app[keys.PROGRAM].program_id:
+    address, program = Pubkey.from_string(wanted.on_chain_address), call.app[keys.PROGRAM]
+    market = await find_market(call.app[keys.RPC], program.program_id, address)
+    if market is None:
         return False
-    if str(MarketAccount.decode(account.data).creator) != wanted.creator_wallet:
+    if str(market.account.creator) != wanted.creator_wallet:
         raise MarketIdTaken(market_id=wanted.market_id)
     return True
 

@@ -10,20 +10,21 @@ from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.failures import ProgramRefused, failure_named
-from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem, ProtocolNotInitialized
+from zmartd.chain.program_accounts import ProtocolNotInitialized
+from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, MarketKey, MarketRef, Price, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.body import OutcomeLabel, outcome_label
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading.body import FeesBody, fees_body
-from zmartd.http.trading.live import LiveMarket, read_live_market
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE
 from zmartd.market.quotes import DEFAULT_MIN_PROCEEDS_BPS, BuyQuote, Quote
 from zmartd.store.markets import MarketNotFound
 from zmartd.transactions import unsigned
+from zmartd.transactions.live_market import LiveMarket, read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
 
 QuoteType = TypeVar("QuoteType", bound=Quote)

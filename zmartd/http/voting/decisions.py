@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
@@ -21,7 +22,6 @@ from zmartd.store import decisions, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.tallies import Tally
-from zmartd.tasks.authority import ProgramNotInitialized
 from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 
 Resolver = Literal["creator", "trusted_resolver", "stranger"]
@@ -189,7 +189,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             AlreadyDecided,
             SettlementUnderWay,
             DisputeWindowClosed,
-            ProgramNotInitialized,
+            ProtocolNotInitialized,
             RpcUnavailable,
             RpcRejected,
         ),

@@ -9,13 +9,14 @@ import pytest
 from aiohttp import ClientSession
 from solders.keypair import Keypair
 
+from zmartd.chain.program_accounts import ProtocolNotInitialized, read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.embedded.demo.audit import read_config, read_program
+from zmartd.embedded.demo.audit import read_program
 from zmartd.embedded.demo.chain import ChainRefused, LocalChain
 from zmartd.embedded.demo.report import Audit, Report
 from zmartd.embedded.demo.script import PROGRAM_ID, play
-from zmartd.embedded.demo.waiting import Unfulfilled, until
+from zmartd.embedded.demo.waiting import until
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.embedded.stack import Stack
 
@@ -64,7 +65,7 @@ async def test_the_clock_moves_forward_and_not_back(chain: LocalChain, rpc_url: 
 
 async def test_a_chain_without_the_program_has_no_configuration_and_no_markets(rpc_url: str) -> None:
     async with Rpc(rpc_url, clock=SystemClock()) as rpc:
-        with pytest.raises(Unfulfilled, match="the program has no configuration"):
+        with pytest.raises(ProtocolNotInitialized):
             await read_config(rpc, PROGRAM_ID)
         program = await read_program(rpc, PROGRAM_ID)
         assert (dict(program.markets), dict(program.positions)) == ({}, {})

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Any
 
 from solders.keypair import Keypair
+from solders.system_program import ID as SYSTEM_PROGRAM_ID
 
 from tests.integration.http.rest.rest_api import PROGRAM
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATOR, SOL, Stage, running_stage
 from zmartd.chain.assemble import compute_budget, sign
+from zmartd.chain.program_accounts import find_config
 from zmartd.config import Voting
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
@@ -223,3 +226,20 @@ async def test_a_stranger_does_not_activate_a_market(stage: Stage) -> None:
     assert stranger.status == 422
     anonymous = await stage.api.anybody.post(f"/api/markets/{market_id}/activate")
     assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
+
+
+async def test_without_a_configuration_neither_trades_nor_decisions_are_taken(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    config = str(PROGRAM.pdas.global_config())
+    await stage.cheat("surfnet_setAccount", config, {"owner": str(SYSTEM_PROGRAM_ID)})
+    async with asyncio.timeout(10):
+        while await find_config(stage.api.rpc, PROGRAM.program_id) is not None:  # noqa: ASYNC110 - it is polled
+            await asyncio.sleep(0.01)
+    order = {"market_id": market_id, "outcome": True, "target_cost": SOL}
+    decision = {"decision": "refund", "because": "the rules are gone"}
+    for refused in (
+        await stage.alice.post("/api/trades/buy", order),
+        await stage.api.as_wallet(AUTHORITY).post(f"/api/markets/{market_id}/decisions", decision),
+    ):
+        assert (refused.status, refused.body["code"]) == (409, "protocol_not_initialized")
+        assert refused.body["details"] == {"program_id": str(PROGRAM.program_id)}

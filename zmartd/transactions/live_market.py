@@ -1,4 +1,4 @@
-"""A market as it is on the chain this moment, for what has to be exact: quotes and transactions."""
+"""A market as it is on the chain at this moment, for what has to be exact: quotes and transactions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.chain.program import Program
+from zmartd.chain.program_accounts import read_config_and_market
 from zmartd.chain.rpc import Rpc
-from zmartd.http.errors.requests import ProtocolNotInitialized
 from zmartd.market.quotes import Pool
 from zmartd.market.tape import Curve, FeeRates
 from zmartd.store.markets import MarketNotFound
@@ -24,7 +24,7 @@ class LiveMarket(Struct, frozen=True):
 
     @property
     def pool(self) -> Pool:
-        """What quotes are made from."""
+        """The market's curve and fee rates, from which quotes are computed."""
         return Pool(
             Curve(self.account.shares_yes, self.account.shares_no, self.account.b_parameter),
             FeeRates(
@@ -36,19 +36,11 @@ class LiveMarket(Struct, frozen=True):
 
 
 async def read_live_market(rpc: Rpc, program: Program, address: str) -> LiveMarket:
-    """The market account at `address`, and the configuration.
+    """Read the market at `address` and the configuration.
 
     Raises MarketNotFound, ProtocolNotInitialized, RpcUnavailable.
     """
-    market = Pubkey.from_string(address)
-    config_account, market_account = await rpc.accounts([program.pdas.global_config(), market])
-    if config_account is None or config_account.owner != program.program_id:
-        raise ProtocolNotInitialized(program_id=str(program.program_id))
-    if market_account is None or market_account.owner != program.program_id:
+    config, market = await read_config_and_market(rpc, program.program_id, Pubkey.from_string(address))
+    if market is None:
         raise MarketNotFound("The chain has no such market.", market=address)
-    return LiveMarket(
-        address=market,
-        account=MarketAccount.decode(market_account.data),
-        config=GlobalConfig.decode(config_account.data),
-        slot=market_account.slot,
-    )
+    return LiveMarket(market.address, market.account, config, market.slot)
