@@ -1,4 +1,4 @@
-"""What the backend authority may do to a market: decided from the account as it is, and sent once."""
+"""What the backend authority decides from, and the transactions that it signs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,12 @@ from zmartd.chain.wire import UndecodableData
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import TransactionNotFound
-from zmartd.indexer.recording import known_signatures
 from zmartd.log import get_logger
-from zmartd.store import markets
-from zmartd.tasks.base import Action, TaskSkipped
+from zmartd.tasks.base import TaskSkipped
 from zmartd.tasks.context import TaskContext
 from zmartd.transactions.submission import Recording
 
 log = get_logger(__name__)
-
-_PAGE = 100
-_MAX_PAGES = 10
 
 
 class NoAuthority(TaskSkipped):
@@ -48,49 +43,44 @@ class MarketAccountMissing(ZmartdError):
     code = "market_account_missing"
 
 
-class NotReconciled(ZmartdError):
-    """The index still has the market in another state than the chain, though it lacks no transaction."""
-
-    code = "not_reconciled"
-
-
 class Protocol(Struct, frozen=True):
-    """The rules in force, and the chain's time in unix seconds: what every decision of a run starts from."""
+    """The program's configuration, and the chain's time in unix seconds: the basis of a run's decisions."""
 
     config: GlobalConfig
     now: int
 
     @property
     def time(self) -> datetime:
-        """The chain's time, as the database compares it."""
+        """The chain's time as a datetime in UTC, to compare with the database's."""
         return self.before(0)
 
     def before(self, seconds: int) -> datetime:
-        """So many seconds before the chain's time."""
+        """The time `seconds` before the chain's time."""
         return datetime.fromtimestamp(self.now - seconds, UTC)
 
 
 class Authority:
-    """The backend authority's hands. Its methods raise RpcUnavailable, DatabaseUnavailable and the like."""
+    """Reads what the backend authority decides from, and signs and submits its transactions.
+
+    Its methods raise RpcUnavailable, DatabaseUnavailable and the like.
+    """
 
     def __init__(self, context: TaskContext) -> None:
         """Raises NoAuthority when the daemon has no key."""
         if context.authority is None:
             raise NoAuthority
         self._keypair: Keypair = context.authority
-        self._database = context.database
         self._rpc = context.rpc
         self._pdas = context.program.pdas
         self._program_id = context.program.program_id
         self._submitter = context.submitter
-        self._fetcher = context.fetcher
 
     @property
     def address(self) -> Pubkey:
         return self._keypair.pubkey()
 
     async def protocol(self) -> Protocol:
-        """Raises ProtocolNotInitialized, or WrongAuthority when this key may do nothing."""
+        """Raises ProtocolNotInitialized, or WrongAuthority when the program knows another authority."""
         config = await read_config(self._rpc, self._program_id)
         if config.backend_authority != self.address:
             raise WrongAuthority(
@@ -100,7 +90,7 @@ class Authority:
         return Protocol(config, (await self._rpc.chain_time()).unix_timestamp)
 
     async def markets(self, market_ids: Iterable[str]) -> dict[str, ChainMarket]:
-        """The accounts of these markets, read together. Those that the chain lacks are left out."""
+        """Read the accounts of these markets with one request. Those that the chain lacks are left out."""
         addresses = {market_id: self._pdas.market(bytes.fromhex(market_id)) for market_id in market_ids}
         accounts = await self._rpc.accounts(list(addresses.values()))
         found: dict[str, ChainMarket] = {}
@@ -128,11 +118,11 @@ class Authority:
         instructions: Sequence[Instruction],
         recording: Recording | None = None,
     ) -> str:
-        """Sign, record, send and index a transaction; gives its signature once it has landed.
+        """Sign and submit a transaction, and return its signature once it has landed.
 
-        `market` is what the decision was made from. Whoever decides the same at the same time, or did and was
-        killed, sends and awaits the same transaction. Raises what `recording` raises, and TransactionFailed
-        or TransactionExpired: in all these cases nothing happened on the chain.
+        `market` is the account from which the decision was made. Daemons that decide the same at the same
+        time, or did before they were killed, submit and await the same transaction. Raises what `recording`
+        raises, and TransactionFailed or TransactionExpired: in all these cases the market is unchanged.
         """
         latest = await self._rpc.latest_blockhash()
         proposed = sign(
@@ -147,39 +137,3 @@ class Authority:
             # Confirmed, but not yet at the node that answers: a webhook or the next run brings it.
             log.warning("task.not_indexed_yet", market_id=market.id, signature=submission.signature)
         return submission.signature
-
-    async def reconcile(self, market: ChainMarket) -> Action:
-        """Bring the index up to the chain, where it still has the market in an earlier state.
-
-        Raises NotReconciled.
-        """
-        applied = await self._catch_up(market.address)
-        async with self._database.service_reader() as connection:
-            indexed = await markets.get(connection, market.id)
-        state = market.account.state
-        if indexed.state is not state:
-            raise NotReconciled(
-                f"the market is {state.name} on the chain and {indexed.state.name} in the index, "
-                f"though the last of its transactions are indexed ({applied} just now)",
-                market_id=market.id,
-            )
-        detail = f"already {state.name} on the chain; {applied} missing transactions applied"
-        return Action(market.id, "reconcile", ok=True, detail=detail)
-
-    async def _catch_up(self, market: Pubkey) -> int:
-        """Apply the market's transactions that the index lacks, back to a page of which it lacks none."""
-        applied = 0
-        before: str | None = None
-        for _ in range(_MAX_PAGES):
-            page = await self._rpc.signatures_for_address(market, before=before, limit=_PAGE)
-            succeeded = [info.signature for info in page if info.err is None]
-            async with self._database.service() as connection:
-                known = await known_signatures(connection, succeeded)
-            missing = [signature for signature in succeeded if signature not in known]
-            if missing:
-                await self._fetcher.apply_signatures(missing)
-                applied += len(missing)
-            if not missing or len(page) < _PAGE:
-                break
-            before = page[-1].signature
-        return applied

@@ -14,10 +14,11 @@ from zmartd.chain.signed_transactions import TransactionExpired, TransactionFail
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import finalization_errors, markets, tallies
-from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
+from zmartd.tasks.catching_up import catch_up
+from zmartd.tasks.context import TaskContext
 from zmartd.tasks.each import each_market
 
 TASK: Final = "vote_aggregator"
@@ -63,9 +64,10 @@ class Ballots:
     goes on from the same counts.
     """
 
-    def __init__(self, kind: VoteKind, database: Database, authority: Authority) -> None:
+    def __init__(self, kind: VoteKind, context: TaskContext, authority: Authority) -> None:
         self._kind = kind
-        self._database = database
+        self._context = context
+        self._database = context.database
         self._authority = authority
 
     async def left_open(self, connection: Connection) -> list[str]:
@@ -130,7 +132,7 @@ class Ballots:
 
     async def _moved_on(self, market: ChainMarket, protocol: Protocol) -> Action:
         """Somebody else, or this daemon before it was killed, did it already."""
-        action = await self._authority.reconcile(market)
+        action = await catch_up(self._context, market)
         await self._release_moved(market.id, protocol)
         return action
 

@@ -58,7 +58,7 @@ class Disputes:
         self._program = context.program
         self._authority = authority
         self._notices = notices
-        self._ballots = Ballots(VoteKind.DISPUTE, context.database, authority)
+        self._ballots = Ballots(VoteKind.DISPUTE, context, authority)
 
     async def run(self, protocol: Protocol) -> list[Action]:
         opened_until = protocol.before(protocol.config.dispute_period)

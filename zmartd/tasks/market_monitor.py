@@ -12,8 +12,9 @@ from zmartd.market import lifecycle
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets, finalization_errors
-from zmartd.tasks.authority import Authority, MarketAccountMissing, NotReconciled, Protocol
+from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
+from zmartd.tasks.catching_up import NotReconciled, catch_up
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.each import each_market
 from zmartd.tasks.stuck import find_stuck
@@ -79,7 +80,7 @@ class MarketMonitor:
     ) -> Action | None:
         account = market.account
         if account.state is not MarketState.RESOLVING:
-            return await self._reconcile(authority, market, protocol)
+            return await self._caught_up(market, protocol)
         if protocol.now < account.resolution_proposed_at + self._waits_seconds(protocol):
             return None
         # The index may be told anything for a while; whose resolution it is, the account says.
@@ -93,14 +94,14 @@ class MarketMonitor:
         except TransactionFailed as error:
             market = await authority.market(market.id)
             if market.account.state is not MarketState.RESOLVING:
-                return await self._reconcile(authority, market, protocol)
+                return await self._caught_up(market, protocol)
             return await self._problem(market.id, error, protocol)
         detail = "an admin decided to keep the outcome" if kept else "undisputed"
         return Action(market.id, ACTION, ok=True, detail=detail, signature=signature)
 
-    async def _reconcile(self, authority: Authority, market: ChainMarket, protocol: Protocol) -> Action:
+    async def _caught_up(self, market: ChainMarket, protocol: Protocol) -> Action:
         try:
-            return await authority.reconcile(market)
+            return await catch_up(self._context, market)
         except NotReconciled as error:
             return await self._problem(market.id, error, protocol)
 

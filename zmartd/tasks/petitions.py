@@ -10,6 +10,7 @@ from zmartd.store import due_markets
 from zmartd.store.due_markets import PetitionedMarket
 from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
+from zmartd.tasks.catching_up import catch_up
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.each import each_market
 
@@ -24,6 +25,7 @@ class Petitions:
 
     def __init__(self, context: TaskContext, authority: Authority) -> None:
         self._voting = context.voting
+        self._context = context
         self._database = context.database
         self._program = context.program
         self._authority = authority
@@ -53,7 +55,7 @@ class Petitions:
         self, market: ChainMarket, petition: PetitionedMarket, protocol: Protocol
     ) -> Action | None:
         if market.account.state is not MarketState.RESOLVING:
-            return await self._authority.reconcile(market)
+            return await catch_up(self._context, market)
         proposed_at = market.account.resolution_proposed_at
         closes_at = lifecycle.dispute_closes_at(proposed_at, protocol.config.dispute_period)
         if not proposed_at < protocol.now < closes_at:
@@ -65,7 +67,7 @@ class Petitions:
             now = await self._authority.market(market.id)
             if now.account.state is MarketState.RESOLVING:
                 raise
-            return await self._authority.reconcile(now)
+            return await catch_up(self._context, now)
         percent = votes.share_bps(petition.requests_stake, petition.holders_stake) // 100
         asking = f"{petition.requests} of {petition.holders} holders"
         detail = f"{asking} and {percent} % of the stake ask for it"

@@ -33,7 +33,7 @@ class Proposals:
         self._rpc = context.rpc
         self._program = context.program
         self._authority = authority
-        self._ballots = Ballots(VoteKind.PROPOSAL, context.database, authority)
+        self._ballots = Ballots(VoteKind.PROPOSAL, context, authority)
 
     async def run(self, protocol: Protocol) -> list[Action]:
         threshold_bps = protocol.config.proposal_approval_threshold

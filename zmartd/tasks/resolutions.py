@@ -23,6 +23,7 @@ from zmartd.store.decisions import MarketDecision
 from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.carrying_out import as_decided, require_decision
+from zmartd.tasks.catching_up import catch_up
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.deciding import how_to_decide
 from zmartd.tasks.disputes import AWAIT
@@ -39,6 +40,7 @@ class Resolutions:
 
     def __init__(self, context: TaskContext, authority: Authority, notices: Notices) -> None:
         self._trusted = context.voting.trusted_resolvers
+        self._context = context
         self._database = context.database
         self._program = context.program
         self._authority = authority
@@ -55,7 +57,7 @@ class Resolutions:
                 raise MarketAccountMissing(market_id=market_id)
             market = found[market_id]
             if market.account.state is not MarketState.RESOLVING:
-                return await self._authority.reconcile(market)
+                return await catch_up(self._context, market)
             account = market.account
             if is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
                 return None
@@ -112,7 +114,7 @@ class Resolutions:
             now = await self._authority.market(market.id)
             if now.account.state is MarketState.RESOLVING:
                 raise
-            return await self._authority.reconcile(now)
+            return await catch_up(self._context, now)
         return Action(market.id, purpose, ok=True, detail=detail, signature=signature)
 
 

@@ -1,0 +1,59 @@
+"""Indexing what a market's transactions did, where the index still has the market in an earlier state."""
+
+from __future__ import annotations
+
+from solders.pubkey import Pubkey
+
+from zmartd.chain.program_accounts import ChainMarket
+from zmartd.errors import ZmartdError
+from zmartd.indexer.recording import known_signatures
+from zmartd.store import markets
+from zmartd.tasks.base import Action
+from zmartd.tasks.context import TaskContext
+
+_PAGE = 100
+_MAX_PAGES = 10
+
+
+class NotReconciled(ZmartdError):
+    """The index still has the market in another state than the chain, though it lacks no transaction."""
+
+    code = "not_reconciled"
+
+
+async def catch_up(context: TaskContext, market: ChainMarket) -> Action:
+    """Index the transactions of `market` that the index lacks, until both have it in the same state.
+
+    Raises NotReconciled.
+    """
+    applied = await _apply_missing(context, market.address)
+    async with context.database.service_reader() as connection:
+        indexed = await markets.get(connection, market.id)
+    state = market.account.state
+    if indexed.state is not state:
+        raise NotReconciled(
+            f"the market is {state.name} on the chain and {indexed.state.name} in the index, "
+            f"though the last of its transactions are indexed ({applied} just now)",
+            market_id=market.id,
+        )
+    detail = f"already {state.name} on the chain; {applied} missing transactions applied"
+    return Action(market.id, "reconcile", ok=True, detail=detail)
+
+
+async def _apply_missing(context: TaskContext, market: Pubkey) -> int:
+    """Walk the market's transactions back, newest first, to a page of which the index has all."""
+    applied = 0
+    before: str | None = None
+    for _ in range(_MAX_PAGES):
+        page = await context.rpc.signatures_for_address(market, before=before, limit=_PAGE)
+        succeeded = [info.signature for info in page if info.err is None]
+        async with context.database.service() as connection:
+            known = await known_signatures(connection, succeeded)
+        missing = [signature for signature in succeeded if signature not in known]
+        if missing:
+            await context.fetcher.apply_signatures(missing)
+            applied += len(missing)
+        if not missing or len(page) < _PAGE:
+            break
+        before = page[-1].signature
+    return applied
