@@ -1,4 +1,4 @@
-"""Why a transaction failed, in words: from the runtime's error and the logs that led to it."""
+"""Explains why a transaction failed, from the runtime's error and the logs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FRAMEWORK_ERRORS = {
 
 
 class ProgramFailure(Struct, frozen=True):
-    """One reason: `code` is the program's error number where it gave one, `name` is stable."""
+    """Why a transaction failed. `code` is the program's error number, if it gave one; `name` is stable."""
 
     code: int | None
     name: str
@@ -49,7 +49,7 @@ class ProgramRefused(ZmartdError):
 def explain_failure(err: object, logs: Sequence[object] | None, idl: Idl) -> ProgramFailure:
     """Explain the JSON `err` of a transaction, a status or a simulation.
 
-    `logs` tell which program failed, so that another program's error number is not taken for ours; without
+    `logs` show which program failed, so that another program's error number is not taken for ours; without
     them the number decides. Never raises, whatever it is given.
     """
     match err:
@@ -67,7 +67,7 @@ def explain_failure(err: object, logs: Sequence[object] | None, idl: Idl) -> Pro
 
 
 def failure_named(name: str, idl: Idl) -> ProgramFailure:
-    """The failure that is called `name`, with its number and its words where anybody knows them."""
+    """The failure that is called `name`, with its number and its message where they are known."""
     own = next((error for error in idl.errors if error.name == name), None)
     if own is not None:
         return ProgramFailure(own.code, own.name, own.msg or own.name, None)
@@ -79,7 +79,7 @@ def failure_named(name: str, idl: Idl) -> ProgramFailure:
 
 
 def node_refused(message: str) -> ProgramFailure:
-    """A node would not even try the transaction: it says why in `message`."""
+    """The failure of a transaction that a node rejected without simulating it; `message` is the node's."""
     return ProgramFailure(None, "NodeRefused", message, None)
 
 
@@ -87,7 +87,7 @@ _MISSING = {
     ("AccountNotInitialized", "position"): "This wallet has never held shares in this market.",
     ("AccountNotInitialized", "market"): "There is no such market on the chain yet.",
 }
-"""What it means for a caller that an account is not there."""
+"""What a missing account means for a caller."""
 
 
 def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramFailure:

@@ -1,4 +1,4 @@
-"""Signed transactions on their way to the chain: recorded, sent, and followed until their fate is known."""
+"""Sends signed transactions: each is recorded first, and followed until its fate is known."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ from zmartd.log import get_logger
 
 POLL_SECONDS = 0.5
 POLLS_PER_POSITION = 4
-"""The finalized block height is asked for no more often: however many transactions wait for their expiry, it
-costs one call in so many polls."""
+"""The finalized block height is read once in so many polls at most, however many transactions may expire."""
 JITTER = 0.25
-"""Rebroadcasts of transactions that were sent together drift apart by up to this part of their pauses."""
+"""The pause before a rebroadcast varies by up to this part of it, so that rebroadcasts spread."""
 
 log = get_logger(__name__)
 
@@ -45,7 +44,7 @@ class Outbox(Protocol):
     """Where signed transactions are kept from before they are sent until their fate is known."""
 
     async def record(self, transaction: SignedTransaction) -> None:
-        """Keep it durably before this returns. Recording the same signature again changes nothing."""
+        """Store it durably before returning. Recording the same signature again changes nothing."""
 
     async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
         """Record how a transaction ended. Recording it again changes nothing."""
@@ -55,10 +54,10 @@ class Outbox(Protocol):
 
 
 class Sender:
-    """Sends transactions and follows them to their end, all of them in one loop.
+    """Sends transactions, and follows all of them to their end in one polling loop.
 
-    `async with Sender(...) as sender:` runs the loop. Leaving the block stops following; what is unsettled
-    stays in the outbox for the next `resume`.
+    `async with Sender(...) as sender:` runs the loop. Leaving the block stops it; transactions that are
+    still pending stay in the outbox for the next `resume`.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Sender:
         relayed: Terms = RELAYED,
         rng: random.Random | None = None,
     ) -> None:
-        """`rng` spreads rebroadcasts."""
+        """`own` and `relayed` are the limits of the two kinds; `rng` varies the pauses of rebroadcasts."""
         self._rpc = rpc
         self._outbox = outbox
         self._clock = clock
@@ -108,43 +107,43 @@ class Sender:
 
     @property
     def pending(self) -> int:
-        """How many transactions are under way."""
+        """How many transactions are pending."""
         return len(self._pending)
 
     async def send(self, transaction: SignedTransaction) -> Landed:
-        """Begin, and wait until it is confirmed. Raises what `begin` and `Sending.landed` raise."""
+        """`begin`, and wait until it is confirmed. Raises what `begin` and `Sending.landed` raise."""
         return await (await self.begin(transaction)).landed()
 
     async def begin(self, transaction: SignedTransaction) -> Sending:
         """Record a transaction and send it; returns once it is recorded. The same one twice is sent once.
 
-        The node tries a transaction of the daemon's own before it passes it on. A relayed one has to have
-        passed `Rpc.preflight` already.
+        The node simulates one of the daemon's own transactions before it passes it on. A relayed one has to
+        have passed `Rpc.preflight` already.
 
-        Cancelling the caller does not stop what has begun. Raises SenderUnavailable, and what the outbox
-        raises when the transaction cannot be recorded (then nothing was sent).
+        Cancelling the caller stops nothing that has begun. Raises SenderUnavailable, and the outbox's error
+        when the transaction cannot be recorded; then nothing was sent.
         """
         sending = self._pending.get(transaction.signature)
         if sending is None:
             sending = self._take_place(transaction)
             self._start(self._record_and_send(sending))
-        await sending.is_recorded()
+        await sending.until_recorded()
         return sending
 
     async def begin_recorded(self, transaction: SignedTransaction) -> Sending:
-        """As `begin`, for a transaction that the caller has found in the outbox, or put there."""
+        """As `begin`, for a transaction that the caller has found in the outbox or has recorded itself."""
         sending = self._pending.get(transaction.signature)
         if sending is None:
             sending = self._take_place(transaction)
             sending.recorded.set_result(None)
             self._start(self._send_first(sending))
-        await sending.is_recorded()
+        await sending.until_recorded()
         return sending
 
     async def resume(self) -> int:
-        """Follow what an earlier process left unsettled; gives how many transactions that are."""
-        unsettled = await self._outbox.pending()
-        left = [item for item in unsettled if item.signature not in self._pending]
+        """Follow the transactions that an earlier process left pending, and return how many there are."""
+        pending = await self._outbox.pending()
+        left = [item for item in pending if item.signature not in self._pending]
         for transaction in left:
             sending = Sending(transaction, self._clock.monotonic())
             sending.recorded.set_result(None)
@@ -175,7 +174,7 @@ class Sender:
     async def _record_and_send(self, sending: Sending) -> None:
         try:
             await self._outbox.record(sending.transaction)
-        except Exception as error:  # whatever the outbox raises is the callers' to know
+        except Exception as error:  # `begin` raises it, whatever it is
             del self._pending[sending.signature]
             sending.recorded.set_result(error)
             sending.ended.set_result(error)
@@ -184,24 +183,24 @@ class Sender:
         await self._send_first(sending)
 
     async def _send_first(self, sending: Sending) -> None:
-        """Send a recorded transaction for the first time, and have it followed unless its node refuses it."""
+        """Send a recorded transaction for the first time, and follow it unless the node refuses it."""
         await reached(Point.SENDER_RECORDED)
-        is_tried = sending.transaction.relayed_for is not None
+        is_simulated = sending.transaction.relayed_for is not None
         try:
-            await self._hand_over(sending, self._rpc.broadcast if is_tried else self._rpc.send)
+            await self._transmit(sending, self._rpc.broadcast if is_simulated else self._rpc.send)
             await reached(Point.SENDER_SENT)
         except RpcUnavailable as error:
             log.warning("sender.not_sent_yet", signature=sending.signature, reason=error.message)
         except RpcRejected as error:
-            sending.end = self._refused(error)
-            await self._settle(sending)
+            sending.end = self._end_of_rejected(error)
+            await self._record_fate(sending)
         if not sending.ended.done():
-            sending.looked_at = self._clock.monotonic()
+            sending.polled_at = self._clock.monotonic()
             self._followed[sending.signature] = sending
             self._work.set()
 
-    async def _hand_over(self, sending: Sending, send: Callable[[bytes], Awaitable[str]]) -> None:
-        """Send it, and plan the next time. A node that is away has not been sent anything."""
+    async def _transmit(self, sending: Sending, send: Callable[[bytes], Awaitable[str]]) -> None:
+        """Send it with `send`, and set when it is sent next. An attempt without an answer is not counted."""
         try:
             await send(sending.transaction.wire)
             sending.sent += 1
@@ -213,8 +212,8 @@ class Sender:
             spread = self._rng.uniform(1 - JITTER, 1 + JITTER)
             sending.send_at = None if pause is None else self._clock.monotonic() + pause * spread
 
-    def _refused(self, error: RpcRejected) -> End | None:
-        """None where a simulation says nothing about this transaction's fate, only about the moment."""
+    def _end_of_rejected(self, error: RpcRejected) -> End | None:
+        """None where the rejection does not decide the transaction's fate."""
         if error.rpc_code != PREFLIGHT_FAILED:
             return End(Fate.FAILED, failure=node_refused(error.rpc_message))
         match error.data:
@@ -242,25 +241,25 @@ class Sender:
                 self._work.clear()
 
     async def _round(self) -> None:
-        """Look at what is due: settle the ended, prove the expired, send the unseen again."""
+        """Poll what is due: record what ended, send again what no block holds, and find what has expired."""
         now = self._clock.monotonic()
         due = {
             signature: sending
             for signature, sending in self._followed.items()
-            if sending.is_to_be_looked_at(now, self._poll_seconds)
+            if sending.is_to_be_polled(now, self._poll_seconds)
         }
         if due:
             recent = await self._rpc.signature_statuses(list(due))
             for sending in due.values():
-                sending.looked_at = now
-            await self._pursue(await self._end_the_confirmed(due, recent.by_signature), now)
+                sending.polled_at = now
+            await self._resend_or_expire(await self._end_the_confirmed(due, recent.by_signature), now)
         for sending in [sending for sending in self._followed.values() if sending.end is not None]:
-            await self._settle(sending)
+            await self._record_fate(sending)
 
     async def _end_the_confirmed(
         self, candidates: dict[str, Sending], statuses: dict[str, SignatureStatus | None]
     ) -> dict[str, Sending]:
-        """Gives those that no block holds."""
+        """Set the end of those that are confirmed; returns those that no block holds."""
         unseen = {}
         for signature, sending in candidates.items():
             status = statuses[signature]
@@ -273,7 +272,7 @@ class Sender:
         return unseen
 
     async def _explained(self, signature: str, err: object) -> ProgramFailure:
-        """The logs tell whose error it was; without them the number alone is explained."""
+        """Explain a failure with the logs, which show whose error it is; without them by its number alone."""
         try:
             raw = await self._rpc.transaction(signature)
         except (RpcRejected, RpcUnavailable) as error:
@@ -284,44 +283,44 @@ class Sender:
                 return explain_failure(err, logs, self._idl)
         return explain_failure(err, None, self._idl)
 
-    async def _pursue(self, unseen: dict[str, Sending], now: float) -> None:
-        """Send those again that are due, and prove of those that can no longer land that they expired."""
-        pursued = [one for one in unseen.values() if not one.is_sendable or one.is_to_be_sent(now)]
-        if not pursued:
+    async def _resend_or_expire(self, unseen: dict[str, Sending], now: float) -> None:
+        """Send those again that are due, and end those that have expired."""
+        due = [one for one in unseen.values() if not one.is_sendable or one.is_to_be_sent(now)]
+        if not due:
             return
         finalized = await self._finalized_position(now)
         late: dict[str, Sending] = {}
-        for sending in pursued:
+        for sending in due:
             if sending.transaction.last_valid_block_height < finalized.block_height:
                 late[sending.signature] = sending
                 sending.send_at = None
-        await asyncio.gather(*(self._send_again(sending) for sending in pursued if sending.is_sendable))
+        await asyncio.gather(*(self._send_again(sending) for sending in due if sending.is_sendable))
         if late:
             await self._end_the_expired(late, finalized)
 
     async def _finalized_position(self, now: float) -> ChainPosition:
-        """At most POLLS_PER_POSITION polls old: an older height proves no less, only less often."""
+        """At most POLLS_PER_POSITION polls old. An older height only delays the proof of an expiry."""
         if self._finalized is None or now - self._finalized[0] >= POLLS_PER_POSITION * self._poll_seconds:
             self._finalized = now, await self._rpc.position(CommitmentLevel.Finalized)
         return self._finalized[1]
 
     async def _send_again(self, sending: Sending) -> None:
-        """A node that takes no transactions can still prove that this one expired: its refusal is no end."""
+        """A rejection does not end it here: only its expiry is a proof that it will not land."""
         try:
-            await self._hand_over(sending, self._rpc.broadcast)
+            await self._transmit(sending, self._rpc.broadcast)
         except (RpcRejected, RpcUnavailable) as error:
             log.info("sender.rebroadcast_refused", signature=sending.signature, reason=error.message)
 
     async def _end_the_expired(self, late: dict[str, Sending], finalized: ChainPosition) -> None:
-        """A finalized block above the last valid height, and no block up to it with the transaction."""
+        """The proof: a finalized block above the last valid height, and no block up to it that holds it."""
         known = await self._rpc.signature_statuses(list(late), search_history=True)
         if known.slot < finalized.slot:
-            return  # another node of the endpoint answered, and it is behind: it proves nothing
+            return  # another node of the endpoint has answered, which is behind and proves nothing
         for sending in (await self._end_the_confirmed(late, known.by_signature)).values():
             sending.end = End(Fate.EXPIRED)
 
-    async def _settle(self, sending: Sending) -> None:
-        """Keep its end durably, then tell who waits. What cannot be kept is tried again in the next round."""
+    async def _record_fate(self, sending: Sending) -> None:
+        """Store its end, then wake those that wait for it. If storing fails, the next round tries again."""
         end = sending.end
         if end is None:
             return

@@ -1,4 +1,4 @@
-"""A transaction on its way to the chain: when it is due to be looked at and sent again, and how it ended."""
+"""A transaction that is being sent: when its status is polled, when it is sent again, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from zmartd.chain.signed_transactions import (
     TransactionFailed,
 )
 
-LOOKS_PER_AGE = 8
-"""The chain is asked about a transaction again after this part of its age, in each poll at most. Most land
-within seconds; for one that has not there is ever less hurry, until its blockhash dies after a minute."""
+POLLS_PER_AGE = 8
+"""A transaction's status is polled again after an eighth of its age, but at most once in a round. Most land
+within seconds; one that has not is polled ever more rarely until its blockhash expires after a minute."""
 
 
 class End(Struct, frozen=True):
+    """How a transaction ended: in which slot, if any, and why it failed, if it did."""
+
     fate: Fate
     slot: int | None = None
     failure: ProgramFailure | None = None
 
     def landed(self, signature: str) -> Landed:
-        """Raises TransactionFailed or TransactionExpired when it did not."""
+        """Raises TransactionFailed or TransactionExpired when the transaction did not land."""
         if self.failure is not None:
             raise TransactionFailed(signature, self.failure, self.slot)
         if self.slot is None:
@@ -35,24 +37,24 @@ class End(Struct, frozen=True):
 
 
 class Sending:
-    """A transaction under way."""
+    """A transaction that a Sender sends and follows."""
 
     def __init__(self, transaction: SignedTransaction, now: float) -> None:
-        """`now` is by the monotonic clock."""
+        """`now` is the monotonic clock's time."""
         loop = asyncio.get_running_loop()
         self.transaction = transaction
         self.recorded: asyncio.Future[Exception | None] = loop.create_future()
-        """Done once it is in the outbox, or with what kept it from getting there."""
+        """Done once it is in the outbox; its result is the error that kept it from being recorded, if any."""
         self.ended: asyncio.Future[End | Exception] = loop.create_future()
         """Done once its end is in the outbox."""
         self.end: End | None = None
         self.begun_at = now
-        self.looked_at = now
-        """When the chain was last asked about it; at first when it was sent: no chain confirms at once."""
+        self.polled_at = now
+        """When its status was last polled. Sending counts as a poll: no transaction is confirmed at once."""
         self.sent = 0
-        """How often this process has handed it to a node."""
+        """How often this process has sent it."""
         self.send_at: float | None = now
-        """When it is sent again unless a block holds it by then. None: not again."""
+        """When it is sent again unless a block holds it by then; None: it is not sent again."""
 
     @property
     def signature(self) -> str:
@@ -60,22 +62,22 @@ class Sending:
 
     @property
     def is_sendable(self) -> bool:
-        """Whether it can still be due to be sent again."""
+        """Whether it will be sent again unless a block holds it."""
         return self.send_at is not None
 
     def is_to_be_sent(self, now: float) -> bool:
         return self.send_at is not None and self.send_at <= now
 
-    def is_to_be_looked_at(self, now: float, poll_seconds: float) -> bool:
-        """It is looked at before it is sent again, too."""
-        age = self.looked_at - self.begun_at
-        pause = max(poll_seconds, age / LOOKS_PER_AGE)
-        return self.end is None and (now - self.looked_at >= pause or self.is_to_be_sent(now))
+    def is_to_be_polled(self, now: float, poll_seconds: float) -> bool:
+        """Whether its status is due to be polled, which also happens before it is sent again."""
+        age = self.polled_at - self.begun_at
+        pause = max(poll_seconds, age / POLLS_PER_AGE)
+        return self.end is None and (now - self.polled_at >= pause or self.is_to_be_sent(now))
 
-    async def is_recorded(self) -> None:
+    async def until_recorded(self) -> None:
         """Wait until it is in the outbox. Cancelling the caller stops nothing.
 
-        Raises what kept it from being recorded, or SenderUnavailable when the sender stops first.
+        Raises the error that kept it from being recorded, or SenderUnavailable when the sender stops first.
         """
         problem = await asyncio.shield(self.recorded)
         if problem is not None:

@@ -1,4 +1,4 @@
-"""What sending a transaction may cost, by whose it is: places, and how often it is sent again."""
+"""Limits for the daemon's own transactions and for relayed ones: how many at a time, and how often sent."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Rebroadcasts(Struct, frozen=True):
     times: int
 
     def pause_seconds(self, sent: int) -> float | None:
-        """From having been sent for the `sent`-th time to the next time; None: it is not sent again."""
+        """The pause after it was sent for the `sent`-th time; None: it is not sent again."""
         if sent > self.times:
             return None
         return min(self.longest_seconds, self.first_seconds * 2.0 ** (sent - 1))
 
 
 class Terms(Struct, frozen=True):
-    """How much of the sender a kind of transactions gets: so many `places`, and so many sendings each."""
+    """How many transactions of a kind may be pending at a time (`places`), and how often each is sent."""
 
     places: int
     rebroadcasts: Rebroadcasts
@@ -31,4 +31,4 @@ OWN = Terms(places=1_000, rebroadcasts=Rebroadcasts(2.0, 2.0, times=30))
 """The daemon's own transactions have places that no relayed one takes, and are sent again for the 60 seconds
 that a blockhash lives."""
 RELAYED = Terms(places=9_000, rebroadcasts=Rebroadcasts(2.0, 16.0, times=5))
-"""Who signs costs the daemon six sendings at most: at once, and 2, 6, 14, 30 and 46 seconds later."""
+"""Each is sent six times at most: at once, and 2, 6, 14, 30 and 46 seconds later."""
