@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from solders.pubkey import Pubkey
 
-from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, VoteRecord
+from zmartd.chain.accounts import MarketAccount, UserPosition, VoteRecord
 from zmartd.chain.discriminators import discriminator
-from zmartd.chain.pdas import Pdas
+from zmartd.chain.program_accounts import find_config, find_market
 from zmartd.chain.rpc import Rpc
 from zmartd.indexer.comparison import MarketFacts, PositionFacts, PositionKey, ProtocolFacts, State
 from zmartd.market import lmsr
@@ -38,13 +38,11 @@ async def read_accounts(rpc: Rpc, program_id: Pubkey) -> State:
 
 async def read_market(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> State:
     """One market with its positions and votes; no configuration. Raises what `read_accounts` raises."""
-    found = await rpc.account(market)
-    if found is not None and found.owner != program_id:
-        found = None
+    found = await find_market(rpc, program_id, market)
     of_market = {_MARKET_OFFSET: bytes(market)}
     positions = await _all(rpc, program_id, UserPosition, of_market)
     votes = await _all(rpc, program_id, VoteRecord, of_market)
-    accounts = {} if found is None else {market: MarketAccount.decode(found.data)}
+    accounts = {} if found is None else {market: found.account}
     return facts(accounts, positions.values(), votes.values(), ProtocolFacts())
 
 
@@ -74,10 +72,9 @@ async def _all(
 
 
 async def _configuration(rpc: Rpc, program_id: Pubkey) -> ProtocolFacts:
-    account = await rpc.account(Pdas(program_id).global_config())
-    if account is None:
+    configuration = await find_config(rpc, program_id)
+    if configuration is None:
         return ProtocolFacts()
-    configuration = GlobalConfig.decode(account.data)
     return ProtocolFacts(
         is_paused=configuration.is_paused,
         admin=str(configuration.admin),

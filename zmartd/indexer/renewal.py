@@ -15,8 +15,8 @@ from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
-from zmartd.chain.accounts import MarketAccount
 from zmartd.chain.pdas import Pdas
+from zmartd.chain.program_accounts import find_market
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, is_signature
 from zmartd.indexer.correction import Correction, find_correction
@@ -124,9 +124,9 @@ class Renewal:
 
     async def _identity(self, market: Pubkey) -> dict[str, str]:
         """The market's address and its id, which its account says, or the index where there is no account."""
-        account = await self._rpc.account(market)
-        if account is not None and account.owner == self._program_id:
-            return {str(market): MarketAccount.decode(account.data).market_id.hex()}
+        found = await find_market(self._rpc, self._program_id, market)
+        if found is not None:
+            return {str(market): found.id}
         async with self._database.service() as connection:
             market_id = await connection.fetchval(_ID, str(market))
         return {} if market_id is None else {str(market): market_id}
