@@ -21,7 +21,7 @@ from functools import partial
 from aiohttp import web
 from redis.asyncio import Redis
 
-from zmartd import checks
+from zmartd import dependencies
 from zmartd.chain.codec import Codec
 from zmartd.chain.idl import Idl
 from zmartd.chain.program import Program
@@ -119,23 +119,23 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
     Raises ConfigError, IdlError, DatabaseUnavailable, DatabaseNotReady, RedisUnavailable, RpcUnavailable or
     WrongProgram; each says what to do.
     """
-    idl = checks.idl_of(settings.solana)
-    authority = checks.authority_of(settings.solana)
-    checks.require_private_tls_keys(settings)
+    idl = dependencies.idl_of(settings.solana)
+    authority = dependencies.authority_of(settings.solana)
+    dependencies.require_private_tls_keys(settings)
     codec = Codec(idl)
     program = Program(idl, idl.program_id)
     parse = partial(parse_transaction, program_id=idl.program_id, codec=codec)
     async with AsyncExitStack() as stack:
         database = await Database.connect(settings.database)
         stack.push_async_callback(database.close)
-        redis = await checks.connect_redis(settings.redis)
+        redis = await dependencies.connect_redis(settings.redis)
         stack.push_async_callback(redis.aclose)
         rpc = await stack.enter_async_context(
             Rpc(
                 settings.solana.rpc_url.reveal(), clock=clock, timeout_seconds=settings.solana.timeout_seconds
             )
         )
-        await checks.require_program(rpc, idl.program_id)
+        await dependencies.require_program(rpc, idl.program_id)
         bus = Bus(redis, clock)
         indexer = Indexer(database, bus, program.pdas)
         present = Present(rpc.chain_time, clock)

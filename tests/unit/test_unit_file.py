@@ -12,7 +12,7 @@ import pytest
 from solders.keypair import Keypair
 
 from zmartd import config, config_file
-from zmartd.checks import authority_of
+from zmartd.dependencies import authority_of
 
 UNIT = Path(__file__).parents[2] / "systemd" / "zmartd.service"
 MAX_EXPOSURE = 1.5

@@ -1,0 +1,146 @@
+"""What the daemon depends on: each is opened or made sure of, or an error says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from zmartd import config, endpoint
+from zmartd.chain.accounts import GlobalConfig
+from zmartd.chain.idl import Idl, default_idl, load_idl
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.program_accounts import decode_account
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.wire import UndecodableData
+from zmartd.config import ConfigError, Settings
+from zmartd.errors import ZmartdError
+from zmartd.private_file import ExposedFile, read_private
+
+_REDIS_REFUSES_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
+
+
+class RedisUnavailable(ZmartdError):
+    """Redis cannot be used."""
+
+    code = "redis_unavailable"
+
+
+class WrongProgram(ZmartdError):
+    """What is deployed at solana.program_id is not the program that this daemon knows."""
+
+    code = "wrong_program"
+
+
+def idl_of(settings: config.Solana) -> Idl:
+    """The IDL to work with, for the configured program. Raises IdlError when it does not hold together."""
+    if settings.idl_path:
+        return load_idl(Path(settings.idl_path), settings.program_id)
+    return default_idl(settings.program_id)
+
+
+def authority_of(settings: config.Solana) -> Keypair | None:
+    """The backend authority's key, or None when there is none.
+
+    Raises ConfigError when it cannot be read, or when others can read it, too.
+    """
+    if settings.authority_keypair_path:
+        return _keypair(Path(settings.authority_keypair_path))
+    secret = settings.authority_secret_key.reveal()
+    if not secret:
+        return None
+    try:
+        return Keypair.from_base58_string(secret)
+    except ValueError as error:
+        raise ConfigError(
+            ["solana.authority_secret_key: it is not the base58 form of a 64-byte secret key"]
+        ) from error
+
+
+def _keypair(file: Path) -> Keypair:
+    try:
+        return Keypair.from_json(read_private(file))
+    except ExposedFile as error:
+        problem = f"others could sign as the authority: {error.message}"
+    except OSError as error:
+        problem = f"{file} cannot be read: {error.strerror}"
+    except ValueError:
+        problem = f"{file} is no keypair file; `solana-keygen new --outfile FILE` makes one"
+    raise ConfigError([f"solana.authority_keypair_path: {problem}"])
+
+
+def require_private_tls_keys(settings: Settings) -> None:
+    """Make sure that nobody else can read the keys of client certificates. Raises ConfigError."""
+    urls = (
+        ("database.url: sslkey", settings.database.url, endpoint.POSTGRES, "sslkey"),
+        ("redis.url: ssl_keyfile", settings.redis.url, endpoint.REDIS, "ssl_keyfile"),
+    )
+    problems = []
+    for name, url, schemes, option in urls:
+        file = endpoint.read(url.reveal(), schemes).query.get(option)
+        try:
+            if file:
+                read_private(Path(file))
+        except ExposedFile as error:
+            problems.append(f"{name}: {error.message}")
+        except (OSError, ValueError) as error:
+            problems.append(f"{name}: the file cannot be read ({endpoint.reason(error)})")
+    if problems:
+        raise ConfigError(problems)
+
+
+async def connect_redis(settings: config.Redis) -> Redis:
+    """A client that has answered once. Raises ConfigError or RedisUnavailable, saying what to do.
+
+    Neither quotes what the client library said: it may have stumbled over a part of the password.
+    """
+    url = settings.url.reveal()
+    try:
+        where = endpoint.read(url, endpoint.REDIS)
+        redis: Redis = Redis.from_url(url, socket_connect_timeout=5, health_check_interval=30)
+    except ValueError:
+        raise _unusable_redis_url() from None
+    try:
+        await redis.ping()
+    except (RedisError, OSError) as error:
+        if any(isinstance(cause, _REDIS_REFUSES_LOGIN) for cause in endpoint.causes(error)):
+            problem = "refuses the user or the password in redis.url: check both"
+        else:
+            why = endpoint.reason(error)
+            problem = f"does not answer ({why}): check that it is running and that redis.url is right"
+    except (TypeError, ValueError):  # an option that the library does not have
+        await redis.aclose()
+        raise _unusable_redis_url() from None
+    else:
+        return redis
+    await redis.aclose()
+    place = ",".join(map(str, where.addresses)) or "this machine"
+    raise RedisUnavailable(f"Redis at {place} {problem}")
+
+
+def _unusable_redis_url() -> ConfigError:
+    return ConfigError([f"redis.url: it is not a URL that can be used: write {config.RedisUrl.form}"])
+
+
+async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:
+    """Make sure that the program is there and is ours; its configuration, None before it is initialized.
+
+    Raises WrongProgram, RpcUnavailable.
+    """
+    program, configuration = await rpc.accounts([program_id, Pdas(program_id).global_config()])
+    if program is None or not program.executable:
+        what = "nothing" if program is None else "an account that is no program"
+        raise WrongProgram(
+            f"solana.program_id: there is {what} at {program_id} on {rpc.endpoint}; give the address that "
+            "zmart_core was deployed to, or another solana.rpc_url"
+        )
+    try:
+        return decode_account(GlobalConfig, configuration, program_id)
+    except UndecodableData as error:
+        raise WrongProgram(
+            f"solana.program_id: the configuration of {program_id} cannot be read with this IDL ({error}); "
+            "give the program's own IDL in solana.idl_path"
+        ) from error
