@@ -32,7 +32,7 @@ from zmartd import daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.daemon import Core
+from zmartd.core import Core, open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.auth.sessions import SESSIONS
@@ -210,7 +210,7 @@ async def measure(directory: Path, seconds: float, connections: int) -> list[Fig
         assert node_process.stdout is not None
         rpc_port = int(await node_process.stdout.readline())
         settings = settings_of(postgres.dsn, valkey.url, rpc_port)
-        async with daemon.open_core(settings, SystemClock()) as core:
+        async with open_core(settings, SystemClock()) as core:
             await _fill(core)
             return await _measured(core, postgres, seconds, connections)
 

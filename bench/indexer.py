@@ -36,7 +36,7 @@ from zmartd import config, daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.daemon import Core
+from zmartd.core import Core, open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.indexer.inbox import transactions_of
@@ -315,7 +315,7 @@ async def measure(directory: Path, seconds: float, trades: int, missed: int, soa
         assert node_process.stdout is not None
         rpc_port = int(await node_process.stdout.readline())
         settings = settings_of(postgres.dsn, valkey.url, rpc_port)
-        async with daemon.open_core(settings, SystemClock()) as core:
+        async with open_core(settings, SystemClock()) as core:
             bench = IndexerBench(postgres.dsn, core, seconds)
             daemon.search_less_for_garbage()
             click.echo("  parser, apply, reconcile …", err=True)

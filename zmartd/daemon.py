@@ -1,36 +1,25 @@
-"""The composition root: everything that runs, in the order in which it is opened.
+"""The daemon: the API, the WebSocket and the webhook in front of the core, and the work in the background.
 
-`open_core` opens what every command needs that works on the market; `application` puts the API in front of
-it; `serve` is the daemon.
+`application` puts them together, `running` lets them listen, `serve` is the daemon's life.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import random
 import secrets
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
-from redis.asyncio import Redis
 
-from zmartd import dependencies
-from zmartd.chain.codec import Codec
-from zmartd.chain.idl import Idl
 from zmartd.chain.program import Program
-from zmartd.chain.rpc import Rpc
-from zmartd.chain.sender import Sender
-from zmartd.chain.transactions import ChainTransaction, RawJson, parse_transaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import Server, Settings
+from zmartd.core import Core, deciding, open_core
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
@@ -50,27 +39,15 @@ from zmartd.http.server.deadlines import Deadlines
 from zmartd.http.server.limits import ConnectionLimits, raise_descriptor_limit
 from zmartd.http.server.runner import Runner
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
-from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
-from zmartd.indexer.present import Present
 from zmartd.log import get_logger
 from zmartd.market.decisions import Decision
-from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store.decisions import MarketDecision
-from zmartd.store.outbox import DatabaseOutbox
-from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import RunReport
-from zmartd.tasks.context import TaskContext
-from zmartd.tasks.deciding import Deciding, OpenQuestion
-from zmartd.tasks.history import RunHistory
-from zmartd.tasks.lock import TaskLock
-from zmartd.tasks.notices import Notices
-from zmartd.tasks.plugins import BrokenPlugin, discover
-from zmartd.tasks.runner import TaskRunner
-from zmartd.tasks.scheduler import Scheduler
+from zmartd.tasks.deciding import OpenQuestion
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay
@@ -88,97 +65,6 @@ RESTART_SECONDS = 1.0
 _OBJECTS_BEFORE_SEARCH = 20_000
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
-    """What works on the market, with or without an API in front of it."""
-
-    settings: Settings
-    clock: Clock
-    database: Database
-    redis: Redis
-    bus: Bus
-    rpc: Rpc
-    idl: Idl
-    program: Program
-    codec: Codec
-    parse: Callable[[RawJson], ChainTransaction]
-    indexer: Indexer
-    fetcher: Fetcher
-    outbox: DatabaseOutbox
-    sender: Sender
-    scheduler: Scheduler
-    broken_tasks: tuple[BrokenPlugin, ...]
-
-
-@asynccontextmanager
-async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
-    """Open everything below the API, and close it in reverse.
-
-    Raises ConfigError, IdlError, DatabaseUnavailable, DatabaseNotReady, RedisUnavailable, RpcUnavailable or
-    WrongProgram; each says what to do.
-    """
-    idl = dependencies.idl_of(settings.solana)
-    authority = dependencies.authority_of(settings.solana)
-    dependencies.require_private_tls_keys(settings)
-    codec = Codec(idl)
-    program = Program(idl, idl.program_id)
-    parse = partial(parse_transaction, program_id=idl.program_id, codec=codec)
-    async with AsyncExitStack() as stack:
-        database = await Database.connect(settings.database)
-        stack.push_async_callback(database.close)
-        redis = await dependencies.connect_redis(settings.redis)
-        stack.push_async_callback(redis.aclose)
-        rpc = await stack.enter_async_context(
-            Rpc(
-                settings.solana.rpc_url.reveal(), clock=clock, timeout_seconds=settings.solana.timeout_seconds
-            )
-        )
-        await dependencies.require_program(rpc, idl.program_id)
-        bus = Bus(redis, clock)
-        indexer = Indexer(database, bus, program.pdas)
-        present = Present(rpc.chain_time, clock)
-        await present.learn()
-        fetcher = Fetcher(rpc, indexer, parse, present)
-        outbox = DatabaseOutbox(database, settings.transactions)
-        sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
-        context = TaskContext(
-            settings=settings.tasks,
-            voting=settings.voting,
-            database=database,
-            redis=redis,
-            bus=bus,
-            rpc=rpc,
-            program=program,
-            fetcher=fetcher,
-            submitter=Submitter(database, sender, fetcher),
-            clock=clock,
-            authority=authority,
-        )
-        lock = TaskLock(redis, f"{socket.gethostname()}:{os.getpid()}", clock)
-        jitter = random.Random()  # noqa: S311 - it only keeps daemons from working in step
-        runner = TaskRunner(lock, RunHistory(database), clock)
-        discovered = discover(context)
-        scheduler = Scheduler(discovered.tasks, runner, clock, jitter)
-        yield Core(
-            settings=settings,
-            clock=clock,
-            database=database,
-            redis=redis,
-            bus=bus,
-            rpc=rpc,
-            idl=idl,
-            program=program,
-            codec=codec,
-            parse=parse,
-            indexer=indexer,
-            fetcher=fetcher,
-            outbox=outbox,
-            sender=sender,
-            scheduler=scheduler,
-            broken_tasks=discovered.broken,
-        )
 
 
 def application(core: Core) -> web.Application:
@@ -301,17 +187,6 @@ async def serve(settings: Settings) -> None:
     async with running(settings):
         search_less_for_garbage()
         await stop.wait()
-
-
-def deciding(core: Core, rpc: Rpc) -> Deciding:
-    """What takes admins' decisions, from the API or the command line."""
-    return Deciding(
-        core.database,
-        rpc,
-        core.program,
-        Notices(core.database, core.bus),
-        core.settings.voting.trusted_resolvers,
-    )
 
 
 async def open_question(settings: Settings, reference: str, decision: Decision) -> OpenQuestion:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zmartd.clock import SystemClock
 from zmartd.config import Settings
-from zmartd.daemon import Core, open_core
+from zmartd.core import Core, open_core
 from zmartd.indexer import audit as auditing
 from zmartd.indexer import replay as replaying
 from zmartd.indexer.audit import AuditReport

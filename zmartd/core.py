@@ -1,0 +1,140 @@
+"""What every command needs that works on the market: opened in this order, closed in reverse."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from redis.asyncio import Redis
+
+from zmartd import dependencies
+from zmartd.chain.codec import Codec
+from zmartd.chain.idl import Idl
+from zmartd.chain.program import Program
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.sender import Sender
+from zmartd.chain.transactions import ChainTransaction, RawJson, parse_transaction
+from zmartd.clock import Clock
+from zmartd.config import Settings
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.present import Present
+from zmartd.realtime.bus import Bus
+from zmartd.store.outbox import DatabaseOutbox
+from zmartd.store.postgres.database import Database
+from zmartd.tasks.context import TaskContext
+from zmartd.tasks.deciding import Deciding
+from zmartd.tasks.history import RunHistory
+from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.notices import Notices
+from zmartd.tasks.plugins import BrokenPlugin, discover
+from zmartd.tasks.runner import TaskRunner
+from zmartd.tasks.scheduler import Scheduler
+from zmartd.transactions.submission import Submitter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What works on the market, with or without an API in front of it."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    redis: Redis
+    bus: Bus
+    rpc: Rpc
+    idl: Idl
+    program: Program
+    codec: Codec
+    parse: Callable[[RawJson], ChainTransaction]
+    indexer: Indexer
+    fetcher: Fetcher
+    outbox: DatabaseOutbox
+    sender: Sender
+    scheduler: Scheduler
+    broken_tasks: tuple[BrokenPlugin, ...]
+
+
+@asynccontextmanager
+async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
+    """Open everything below the API, and close it in reverse.
+
+    Raises ConfigError, IdlError, DatabaseUnavailable, DatabaseNotReady, RedisUnavailable, RpcUnavailable or
+    WrongProgram; each says what to do.
+    """
+    idl = dependencies.idl_of(settings.solana)
+    authority = dependencies.authority_of(settings.solana)
+    dependencies.require_private_tls_keys(settings)
+    codec = Codec(idl)
+    program = Program(idl, idl.program_id)
+    parse = partial(parse_transaction, program_id=idl.program_id, codec=codec)
+    async with AsyncExitStack() as stack:
+        database = await Database.connect(settings.database)
+        stack.push_async_callback(database.close)
+        redis = await dependencies.connect_redis(settings.redis)
+        stack.push_async_callback(redis.aclose)
+        rpc = await stack.enter_async_context(
+            Rpc(
+                settings.solana.rpc_url.reveal(), clock=clock, timeout_seconds=settings.solana.timeout_seconds
+            )
+        )
+        await dependencies.require_program(rpc, idl.program_id)
+        bus = Bus(redis, clock)
+        indexer = Indexer(database, bus, program.pdas)
+        present = Present(rpc.chain_time, clock)
+        await present.learn()
+        fetcher = Fetcher(rpc, indexer, parse, present)
+        outbox = DatabaseOutbox(database, settings.transactions)
+        sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
+        context = TaskContext(
+            settings=settings.tasks,
+            voting=settings.voting,
+            database=database,
+            redis=redis,
+            bus=bus,
+            rpc=rpc,
+            program=program,
+            fetcher=fetcher,
+            submitter=Submitter(database, sender, fetcher),
+            clock=clock,
+            authority=authority,
+        )
+        lock = TaskLock(redis, f"{socket.gethostname()}:{os.getpid()}", clock)
+        jitter = random.Random()  # noqa: S311 - it only keeps daemons from working in step
+        runner = TaskRunner(lock, RunHistory(database), clock)
+        discovered = discover(context)
+        scheduler = Scheduler(discovered.tasks, runner, clock, jitter)
+        yield Core(
+            settings=settings,
+            clock=clock,
+            database=database,
+            redis=redis,
+            bus=bus,
+            rpc=rpc,
+            idl=idl,
+            program=program,
+            codec=codec,
+            parse=parse,
+            indexer=indexer,
+            fetcher=fetcher,
+            outbox=outbox,
+            sender=sender,
+            scheduler=scheduler,
+            broken_tasks=discovered.broken,
+        )
+
+
+def deciding(core: Core, rpc: Rpc) -> Deciding:
+    """What takes admins' decisions, from the API or the command line."""
+    return Deciding(
+        core.database,
+        rpc,
+        core.program,
+        Notices(core.database, core.bus),
+        core.settings.voting.trusted_resolvers,
+    )
