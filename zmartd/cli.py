@@ -94,8 +94,8 @@ def serve(config_path: Path | None) -> None:
 @click.option("--demo", "with_demo", is_flag=True, help="Let wallets trade for as long as it runs.")
 def dev(data_dir: Path, port: int, rpc_port: int, reset: bool, with_demo: bool) -> None:
     """Run everything on this machine: Postgres, Valkey, a Solana chain and the daemon."""
-    from zmartd import dev as development
     from zmartd import log
+    from zmartd.commands import dev_stack as development
 
     log.configure("warning", "console")
     plan = development.Plan(data_dir.resolve(), port, rpc_port)
@@ -108,10 +108,10 @@ def dev(data_dir: Path, port: int, rpc_port: int, reset: bool, with_demo: bool) 
 @json_option
 def demo(as_json: bool) -> None:
     """Play four markets from proposal to payout on a fresh system, and compare the result with the chain."""
-    from zmartd import dev as development
     from zmartd import log
     from zmartd.clock import SystemClock
-    from zmartd.embedded.demo import table
+    from zmartd.commands import demo as table
+    from zmartd.commands import dev_stack as development
     from zmartd.embedded.demo.report import Report
 
     log.configure("error", "console")
@@ -133,7 +133,7 @@ def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> Non
     The exit status is 0 when nothing needs an operator's eye, else 1.
     """
     from zmartd import daemon, log
-    from zmartd.tasks import report
+    from zmartd.commands import tick as report
 
     settings = config_file.load(config_path)
     log.configure(settings.log.level, "console")
@@ -209,7 +209,8 @@ def check(config_path: Path | None, as_json: bool) -> None:
 
     The exit status is 1 when something keeps the daemon from its work; a warning does not.
     """
-    from zmartd import checks, log
+    from zmartd import log
+    from zmartd.commands import dependency_checks as checks
 
     log.configure("error", "console")
     findings = run(lambda: checks.run(config_path))
@@ -364,8 +365,8 @@ def localnet(data_dir: Path, rpc_port: int, slot_ms: int) -> None:
 
     Prints one line of JSON with its URLs when it is ready.
     """
-    from zmartd import dev as development
     from zmartd import log
+    from zmartd.commands import dev_stack as development
     from zmartd.embedded.localnet.server import serve as serve_localnet
     from zmartd.embedded.localnet.settings import Endpoints
 

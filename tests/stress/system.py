@@ -22,7 +22,7 @@ from tests.stress.postbox import Postbox
 from tests.stress.proxy import Proxy
 from tests.stress.waiting import until
 from zmartd import config, config_file
-from zmartd.dev import AUTHORITY_LAMPORTS, PROGRAM_ID, TREASURY_LAMPORTS, chain_settings
+from zmartd.commands.dev_stack import AUTHORITY_LAMPORTS, PROGRAM_ID, TREASURY_LAMPORTS, chain_settings
 from zmartd.embedded.chain import EmbeddedChain
 from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import WebhookTarget

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from tests.signing_wallet import FixedClock
-from zmartd.embedded.demo import table
+from zmartd.commands import demo as table
 from zmartd.embedded.demo.report import Audit, Report, Step
 from zmartd.embedded.demo.waiting import Unfulfilled
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+from zmartd.commands.tick import as_json, as_table
 from zmartd.tasks.base import Action, RunReport
-from zmartd.tasks.report import as_json, as_table
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MARKET = "ab" * 32

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmartd.dev import sign_in_domains
+from zmartd.commands.dev_stack import sign_in_domains
 
 
 @pytest.mark.parametrize("port", [4000, 4321])
