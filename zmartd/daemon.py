@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import secrets
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -42,12 +41,8 @@ from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.log import get_logger
-from zmartd.market.decisions import Decision
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.snapshots import MarketSnapshots
-from zmartd.store.decisions import MarketDecision
-from zmartd.tasks.base import RunReport
-from zmartd.tasks.deciding import OpenQuestion
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay
@@ -178,30 +173,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         log.info("daemon.stopping")
 
 
-async def serve(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the daemon until `stop` is set."""
     async with running(settings):
         search_less_for_garbage()
         await stop.wait()
-
-
-async def open_question(settings: Settings, reference: str, decision: Decision) -> OpenQuestion:
-    """What the operator would decide with `decision`. Raises what `Deciding.question` raises."""
-    async with open_core(settings, SystemClock()) as core:
-        return await deciding(core, core.rpc).question(reference, decision)
-
-
-async def decide(
-    settings: Settings, question: OpenQuestion, decision: Decision, because: str
-) -> MarketDecision:
-    """Take the decision about the question as it was shown. Raises what `Deciding.decide` raises."""
-    async with open_core(settings, SystemClock()) as core:
-        known = deciding(core, core.rpc)
-        return await known.decide(question.market_id, decision, because, None, shown=question)
 
 
 def search_less_for_garbage() -> None:
@@ -213,12 +189,6 @@ def search_less_for_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BEFORE_SEARCH, 10, 10)
-
-
-async def tick(settings: Settings, names: Sequence[str]) -> list[RunReport]:
-    """Run tasks once, one after the other: the named ones, or all that are enabled. Raises UnknownTask."""
-    async with open_core(settings, SystemClock()) as core:
-        return [await core.scheduler.run_once(name) for name in names or core.scheduler.enabled]
 
 
 class PortUnavailable(ZmartdError):

@@ -22,8 +22,8 @@ from tests.stress.postbox import Postbox
 from tests.stress.proxy import Proxy
 from tests.stress.waiting import until
 from zmartd import config, config_file
-from zmartd.commands.dev_stack import AUTHORITY_LAMPORTS, PROGRAM_ID, TREASURY_LAMPORTS, chain_settings
-from zmartd.embedded.chain import EmbeddedChain
+from zmartd.commands.dev_stack import AUTHORITY_LAMPORTS, TREASURY_LAMPORTS
+from zmartd.embedded.chain import PROGRAM_ID, EmbeddedChain, chain_settings
 from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres

@@ -1,27 +1,62 @@
-"""A demonstration as people like to read it: a line for each step as it happens, and a verdict."""
+"""`zmartd demo`: four markets on a fresh system, with a line for each step as it happens, and a verdict."""
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from zmartd.embedded.demo.report import DemoResult, Step
+from zmartd.commands.dev import show_step
+from zmartd.commands.options import json_option
+from zmartd.commands.output import print_result, table
+from zmartd.commands.running import run
+
+if TYPE_CHECKING:
+    from zmartd.embedded.demo.report import DemoResult, Step
 
 _SIGNATURE_END = 6
 
 
-def show(seconds: float, step: Step) -> None:
-    """Print one step."""
-    click.echo(line(seconds, step))
+@click.command()
+@json_option
+def demo(as_json: bool) -> None:
+    """Play four markets from proposal to payout on a fresh system, and compare the result with the chain."""
+    from zmartd import log
+    from zmartd.clock import SystemClock
+    from zmartd.commands import dev_stack
+    from zmartd.embedded.demo.report import Report
+    from zmartd.embedded.demo.script import play
+
+    log.configure("error", "console")
+    report = Report(SystemClock(), None if as_json else print_step)
+
+    async def run_demo() -> DemoResult:
+        with tempfile.TemporaryDirectory(prefix="zmartd-demo-") as directory:
+            plan = dev_stack.Plan(Path(directory), 0, 0)
+            async with dev_stack.running(plan, progress=show_step) as stack:
+                return await play(stack, report)
+
+    result = run(run_demo)
+    print_result(as_json, result, verdict(result))
+    sys.exit(0 if result.ok else 1)
 
 
-def line(seconds: float, step: Step) -> str:
-    """One step; colours are for terminals, and click.echo leaves them out elsewhere."""
+def print_step(seconds: float, step: Step) -> None:
+    """Print one step, `seconds` after the beginning."""
+    click.echo(step_line(seconds, step))
+
+
+def step_line(seconds: float, step: Step) -> str:
+    """One step in columns of fixed widths, since it is printed before the next one is known."""
     mark = click.style("✓", fg="green") if step.ok else click.style("✗", fg="red", bold=True)
     signature = step.signature or ""
     if signature:
         signature = f"{signature[:_SIGNATURE_END]}…{signature[-_SIGNATURE_END:]}"
-    name = f"{seconds:6.1f} s  {mark}  {step.market:<2} {step.step:<32} {signature:<13}  {step.detail or ''}"
-    return name.rstrip()
+    line = f"{seconds:6.1f} s  {mark}  {step.market:<2} {step.step:<32} {signature:<13}  {step.detail or ''}"
+    return line.rstrip()
 
 
 def verdict(result: DemoResult) -> str:
@@ -34,10 +69,10 @@ def verdict(result: DemoResult) -> str:
         "positions compared with the chain": result.audit.positions,
         "differences": result.audit.differences,
     }
-    lines = [f"  {name:<34} {number:>5}" for name, number in sums.items()]
+    rows = table(((f"  {name}", str(number)) for name, number in sums.items()), right={1})
     said = (
         click.style("Everything held.", fg="green", bold=True)
         if result.ok
         else click.style("SOMETHING DID NOT HOLD: see the lines marked ✗.", fg="red", bold=True)
     )
-    return "\n".join(["", *lines, "", f"  {said} {result.seconds:.1f} seconds."])
+    return f"\n{rows}\n\n  {said} {result.seconds:.1f} seconds."

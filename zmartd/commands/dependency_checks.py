@@ -61,8 +61,8 @@ class _NotForCertain(Exception):
     """Something that may be wrong; its text says what an operator should look at."""
 
 
-async def run(config_path: Path | None) -> list[Finding]:
-    """Look at configuration, database, Redis, RPC, program, fee wallet and authority, each on its own."""
+async def check_dependencies(config_path: Path | None) -> list[Finding]:
+    """Check configuration, database, Redis, RPC, program, fee wallet and authority, each on its own."""
     findings: list[Finding] = []
     try:
         settings = config_file.load(config_path)

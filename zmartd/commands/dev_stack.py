@@ -1,31 +1,24 @@
-"""`zmartd dev`: the complete system on one machine, with everything it needs brought along."""
+"""The complete system on one machine, with embedded servers: what `zmartd dev` and `zmartd demo` run."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import shutil
-import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
-from importlib.resources import files
 from pathlib import Path
 
-import click
 import msgspec
 from msgspec import Struct
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from zmartd import config, config_file, daemon
-from zmartd.embedded.actors import keep_trading
-from zmartd.embedded.chain import EmbeddedChain
-from zmartd.embedded.demo.report import DemoResult, Report
-from zmartd.embedded.demo.script import play as play_demo
+from zmartd.embedded.chain import PROGRAM_ID, EmbeddedChain, chain_settings
 from zmartd.embedded.genesis import initialize_program
-from zmartd.embedded.localnet.settings import LocalnetSettings, WebhookTarget
+from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.stack import Stack
 from zmartd.embedded.valkey import EmbeddedValkey
@@ -33,8 +26,6 @@ from zmartd.errors import ZmartdError
 from zmartd.private_file import write_private
 from zmartd.store.postgres.migrations import migrate
 
-PROGRAM_ID = config.Solana().program_id
-PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))
 AUTHORITY_LAMPORTS = 1_000 * 10**9
 TREASURY_LAMPORTS = 10**9
 MARKER = "zmartd-data"
@@ -58,29 +49,6 @@ class Plan(Struct, frozen=True):
     directory: Path
     port: int
     rpc_port: int
-
-
-async def run(plan: Plan, *, with_demo: bool) -> None:
-    """Run until Ctrl-C or SIGTERM. Prints one line of JSON on stdout when ready, and help on stderr."""
-
-    async def until(stop: asyncio.Event) -> None:
-        async with running(plan, progress=_progress) as stack:
-            click.echo(_ready_line(stack))
-            click.echo(_welcome(stack), err=True)
-            sys.stdout.flush()
-            if with_demo:
-                await keep_trading(stack, stop)
-            else:
-                await stop.wait()
-            _progress("stopping")
-
-    await until_stopped(until)
-
-
-async def play(plan: Plan, report: Report) -> DemoResult:
-    """Play the demonstration on a fresh system."""
-    async with running(plan, progress=_progress) as stack:
-        return await play_demo(stack, report)
 
 
 @asynccontextmanager
@@ -142,25 +110,6 @@ async def _start_together(stack: AsyncExitStack, *servers: AbstractAsyncContextM
                 starting.create_task(stack.enter_async_context(server))
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
-
-
-def chain_settings(directory: Path, rpc_port: int, *, slot_milliseconds: int = 400) -> LocalnetSettings:
-    """A chain of our own with the zmart_core program on it."""
-    return LocalnetSettings(
-        data_directory=directory,
-        rpc_port=rpc_port,
-        slot_milliseconds=slot_milliseconds,
-        programs={PROGRAM_ID: PROGRAM_FILE},
-    )
-
-
-async def until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run `work` with an event that Ctrl-C and SIGTERM set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await work(stop)
 
 
 def reset(directory: Path) -> None:
@@ -256,33 +205,3 @@ def _free_ports(*ports: int) -> list[int]:
                 ) from error
             free.append(probe.getsockname()[1])
         return free
-
-
-def _progress(step: str) -> None:
-    click.echo(click.style(f"  {step} …", dim=True), err=True)
-
-
-def _ready_line(stack: Stack) -> str:
-    doors = {"api": stack.api, "ws": stack.ws, "operator": stack.operator, "rpc": stack.rpc}
-    return msgspec.json.encode({"event": "ready", **doors, "authority": str(stack.authority)}).decode()
-
-
-def _welcome(stack: Stack) -> str:
-    configuration = stack.authority.with_name("zmartd.toml")
-    return f"""
-zmartd is ready.
-
-  API        {stack.api}/api/markets
-  its docs   {stack.api}/docs
-  WebSocket  {stack.ws}
-  operator   {stack.operator}/health and {stack.operator}/metrics
-  Solana     {stack.rpc}
-
-Try next:
-  curl {stack.api}/api/markets
-  zmartd check --config {configuration}
-  zmartd tick --config {configuration}
-  zmartd dev --demo     wallets that trade, so that there is life to look at
-  zmartd demo           four markets from proposal to payout, checked against the chain
-
-Ctrl-C stops everything. The data stays for the next start; --reset forgets it."""

@@ -1,40 +1,66 @@
-"""Run reports for people and for programs: what `zmartd tick` prints."""
+"""`zmartd tick`: one run of the periodic tasks."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Final
+from pathlib import Path
+from textwrap import indent
+from typing import TYPE_CHECKING, Final
 
+import click
 import msgspec
 
-from zmartd.tasks.base import Action, RunReport
+from zmartd import config_file
+from zmartd.commands.options import config_option, json_option
+from zmartd.commands.output import print_result, table
+from zmartd.commands.running import run_with_core
+
+if TYPE_CHECKING:
+    from zmartd.core import Core
+    from zmartd.tasks.base import Action, RunReport
 
 _HEADER: Final = ("", "MARKET", "ACTION", "TRANSACTION", "DETAIL")
 _SHORT: Final = 12
 
 
-def as_json(reports: Sequence[RunReport]) -> str:
-    """A JSON array with one object per run; the fields are RunReport's, and `ok`."""
-    return msgspec.json.encode(
-        [{**msgspec.to_builtins(report), "ok": report.ok} for report in reports]
-    ).decode()
+@click.command()
+@click.argument("tasks", metavar="[TASK]...", nargs=-1)
+@config_option
+@json_option
+def tick(tasks: tuple[str, ...], config_path: Path | None, as_json: bool) -> None:
+    """Run periodic tasks once, now, and print what they did. Without TASK: all that are enabled.
+
+    The exit status is 0 when nothing needs an operator's attention, else 1.
+    """
+    from zmartd import log
+
+    settings = config_file.load(config_path)
+    log.configure(settings.log.level, "console")
+
+    async def run_tasks(core: Core) -> list[RunReport]:
+        return [await core.scheduler.run_once(name) for name in tasks or core.scheduler.enabled]
+
+    reports = run_with_core(settings, run_tasks)
+    print_result(as_json, reports_for_programs(reports), reports_for_people(reports))
+    sys.exit(0 if all(one.ok for one in reports) else 1)
 
 
-def as_table(reports: Sequence[RunReport]) -> str:
-    """A line per run and, under it, a line per action; ids and signatures shortened."""
+def reports_for_programs(reports: Sequence[RunReport]) -> list[dict[str, object]]:
+    """One object per run: the fields of RunReport, and `ok`."""
+    return [{**msgspec.to_builtins(report), "ok": report.ok} for report in reports]
+
+
+def reports_for_people(reports: Sequence[RunReport]) -> str:
+    """A line per run, and under it a line per action with shortened ids and signatures."""
     return "\n".join(line for report in reports for line in _lines(report))
 
 
 def _lines(report: RunReport) -> Iterator[str]:
     seconds = (report.finished_at - report.started_at).total_seconds()
     yield f"{report.task}: {_summary(report)} ({seconds:.2f} s)"
-    if not report.actions:
-        return
-    rows = [_HEADER, *(_row(action) for action in report.actions)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()
+    if report.actions:
+        yield indent(table(map(_row, report.actions), header=_HEADER), "  ")
 
 
 def _summary(report: RunReport) -> str:
@@ -44,9 +70,9 @@ def _summary(report: RunReport) -> str:
         return f"skipped: {report.skipped}"
     if not report.actions:
         return "nothing to do"
-    troubled = sum(not action.ok for action in report.actions)
+    not_ok = sum(not action.ok for action in report.actions)
     count = f"{len(report.actions)} action{'s' if len(report.actions) > 1 else ''}"
-    return f"{count}, {troubled} not ok" if troubled else count
+    return f"{count}, {not_ok} not ok" if not_ok else count
 
 
 def _row(action: Action) -> tuple[str, ...]:

@@ -5,16 +5,31 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib.resources import files
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from zmartd import config
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
 from zmartd.embedded.server import ServerProcess
 
+PROGRAM_ID = config.Solana().program_id
+PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+
+
+def chain_settings(directory: Path, rpc_port: int, *, slot_milliseconds: int = 400) -> LocalnetSettings:
+    """The settings of a localnet with the zmart_core program on it."""
+    return LocalnetSettings(
+        data_directory=directory,
+        rpc_port=rpc_port,
+        slot_milliseconds=slot_milliseconds,
+        programs={PROGRAM_ID: PROGRAM_FILE},
+    )
 
 
 class EmbeddedChain:

@@ -183,7 +183,7 @@ def test_a_configuration_without_secrets_may_be_read_by_everybody(
     environment: Environment, tmp_path: Path
 ) -> None:
     file = tmp_path / "zmartd.toml"
-    file.write_bytes((Path(__file__).parents[2] / "zmartd.toml").read_bytes())
+    file.write_bytes((Path(__file__).parents[3] / "zmartd.toml").read_bytes())
     file.chmod(0o644)
     findings = check(environment | {"ZMARTD_CONFIG": str(file)})
     assert "warning" not in [one["verdict"] for one in findings]

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+from zmartd.commands.decide import question_text
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
-from zmartd.operation_tables import of_question
 from zmartd.tasks.deciding import OpenQuestion
 
 
 def test_a_question_cannot_disguise_what_is_decided() -> None:
     text = "Wird es schön?\n\x1b[2J\x9b2J\u202e"
-    printed = of_question(
+    printed = question_text(
         OpenQuestion("00" * 32, text, MarketState.RESOLVING, False, None), Decision.OVERTURN
     )
     assert printed.splitlines() == [

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 
-from zmartd.commands.tick import as_json, as_table
+import msgspec
+
+from zmartd.commands.tick import reports_for_people, reports_for_programs
 from zmartd.tasks.base import Action, RunReport
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -16,7 +17,7 @@ def run(*actions: Action, skipped: str | None = None, failure: str | None = None
 
 
 def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
-    table = as_table(
+    table = reports_for_people(
         [
             run(
                 Action(MARKET, "approve", ok=True, signature=SIGNATURE, detail="7 of 9 votes"),
@@ -33,7 +34,7 @@ def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
 
 
 def test_a_table_says_why_a_run_did_nothing() -> None:
-    assert as_table([run(), run(skipped="no key"), run(failure="LockLost")]).splitlines() == [
+    assert reports_for_people([run(), run(skipped="no key"), run(failure="LockLost")]).splitlines() == [
         "sweep: nothing to do (1.50 s)",
         "sweep: skipped: no key (1.50 s)",
         "sweep: failed: LockLost (1.50 s)",
@@ -41,7 +42,8 @@ def test_a_table_says_why_a_run_did_nothing() -> None:
 
 
 def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
-    (decoded,) = json.loads(as_json([run(Action(MARKET, "approve", ok=True, signature=SIGNATURE))]))
+    reports = reports_for_programs([run(Action(MARKET, "approve", ok=True, signature=SIGNATURE))])
+    (decoded,) = msgspec.json.decode(msgspec.json.encode(reports))
     assert decoded == {
         "task": "sweep",
         "ok": True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.clock import Clock
@@ -38,10 +37,6 @@ class DemoResult(Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     ws_frames: int
     audit: Audit
-
-    def as_json(self) -> str:
-        """One object with these fields; a step without signature or detail has no such key."""
-        return msgspec.json.encode(self).decode()
 
 
 Listener = Callable[[float, Step], None]

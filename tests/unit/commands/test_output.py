@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from zmartd.commands.output import table
+
+
+def test_columns_are_as_wide_as_their_widest_cell_and_lines_have_no_trailing_spaces() -> None:
+    rows = [("a", "bbbb", ""), ("aaa", "b", "c")]
+    assert table(rows).splitlines() == ["a    bbbb", "aaa  b     c"]
+    assert table(rows, header=("", "NUMBER", "X"), right={1}).splitlines() == [
+        "     NUMBER  X",
+        "a      bbbb",
+        "aaa       b  c",
+    ]
+
+
+def test_a_table_without_rows_is_empty() -> None:
+    assert table([], header=("A", "B")) == ""
+
+
+def test_a_row_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        table([("a", "b"), ("c",)])

@@ -1,0 +1,114 @@
+"""`zmartd inbox`: webhook deliveries that need an operator."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from zmartd.commands.options import config_option, json_option, operator_settings
+from zmartd.commands.output import print_result, table
+from zmartd.commands.running import run_with_database
+
+if TYPE_CHECKING:
+    from zmartd.store.inbox import ParkedDelivery
+    from zmartd.store.unverified import UnverifiedTransaction
+
+_MOST_LISTED: Final = 1_000
+
+
+@click.group()
+def inbox() -> None:
+    """List webhook deliveries that were parked or not verified, or put parked ones back in the queue."""
+
+
+@inbox.command("list")
+@config_option
+@json_option
+def list_parked(config_path: Path | None, as_json: bool) -> None:
+    """Print the parked deliveries, each with the error that parked it."""
+    from zmartd.store import inbox as deliveries
+
+    parked = run_with_database(
+        operator_settings(config_path), lambda connection: deliveries.parked(connection, _MOST_LISTED)
+    )
+    print_result(as_json, parked, _parked_text(parked))
+
+
+@inbox.command("unverified")
+@config_option
+@json_option
+def list_unverified(config_path: Path | None, as_json: bool) -> None:
+    """Print the delivered transactions that are not verified, each with the reason.
+
+    The reconciler asks the RPC node for them, applies what it says, and gives up those that it does not know.
+    """
+    from zmartd.store import unverified
+
+    transactions = run_with_database(
+        operator_settings(config_path), lambda connection: unverified.listed(connection, _MOST_LISTED)
+    )
+    print_result(as_json, transactions, _unverified_text(transactions))
+
+
+@inbox.command("replay")
+@click.argument("deliveries", metavar="[ID]...", nargs=-1, type=int)
+@click.option("--all", "every", is_flag=True, help="Every parked delivery.")
+@config_option
+@json_option
+def replay(deliveries: tuple[int, ...], every: bool, config_path: Path | None, as_json: bool) -> None:
+    """Put parked deliveries back in the queue; a running daemon processes them within seconds.
+
+    The exit status is 1 when one of the IDs is not parked.
+    """
+    from zmartd.store import inbox as queue
+
+    if every == bool(deliveries):
+        raise click.UsageError("give the IDs of deliveries, or --all")
+    queued = run_with_database(
+        operator_settings(config_path),
+        lambda connection: queue.replay_all(connection) if every else queue.replay(connection, deliveries),
+    )
+    unknown = sorted(set(deliveries) - set(queued))
+    text = [f"queued again: {one}" for one in queued] + [f"not parked: {one}" for one in unknown]
+    print_result(as_json, {"queued": queued, "not_parked": unknown}, "\n".join(text) or "nothing is parked")
+    sys.exit(1 if unknown else 0)
+
+
+def _parked_text(deliveries: Sequence[ParkedDelivery]) -> str:
+    rows = (
+        (
+            str(one.id),
+            str(one.transactions),
+            str(one.attempts),
+            _seconds(one.parked_at),
+            one.error.splitlines()[0] if one.error else "",
+        )
+        for one in deliveries
+    )
+    header = ("ID", "TRANSACTIONS", "ATTEMPTS", "PARKED", "ERROR")
+    return table(rows, header=header, right={0, 1, 2}) or "nothing is parked"
+
+
+def _unverified_text(transactions: Sequence[UnverifiedTransaction]) -> str:
+    rows = (
+        (
+            one.signature,
+            str(one.slot),
+            str(one.attempts),
+            _seconds(one.received_at),
+            "waiting" if one.given_up_at is None else "given up",
+            one.reason or one.doubt,
+        )
+        for one in transactions
+    )
+    header = ("SIGNATURE", "SLOT", "ATTEMPTS", "RECEIVED", "STATUS", "REASON")
+    return table(rows, header=header, right={1, 2}) or "nothing is unverified"
+
+
+def _seconds(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")

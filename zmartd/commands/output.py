@@ -1,0 +1,52 @@
+"""What commands print: JSON for programs, tables for people, and progress on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+import msgspec
+
+_GAP = "  "
+
+
+def print_result(as_json: bool, result: object, text: str) -> None:
+    """Print `result` as one line of JSON, or `text`."""
+    click.echo(msgspec.json.encode(result).decode() if as_json else text)
+
+
+def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = (), right: Container[int] = ()) -> str:
+    """The rows in aligned columns, under `header` where one is given; "" when there are no rows.
+
+    The columns whose numbers are in `right` are aligned to the right.
+    """
+    lines = list(rows)
+    if not lines:
+        return ""
+    if header:
+        lines.insert(0, header)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        _GAP.join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+@contextmanager
+def progress_bar(quiet: bool, label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, moved by calls with (done, total). It is shown only on a terminal, unless `quiet`."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=1, label=label, show_pos=True, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield show

@@ -1,0 +1,65 @@
+"""Run a command's coroutine, with what it needs opened before and closed after it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from asyncpg import Connection
+
+    from zmartd.config import Settings
+    from zmartd.core import Core
+
+Result = TypeVar("Result")
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Run a coroutine on uvloop."""
+    import uvloop
+
+    return uvloop.run(work())
+
+
+def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `work`, and pass it an event that SIGINT and SIGTERM set."""
+    import asyncio
+    import signal
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await work(stop)
+
+    run(main)
+
+
+def run_with_core(settings: Settings, work: Callable[[Core], Awaitable[Result]]) -> Result:
+    """Run `work` with an open core. Raises what `open_core` raises."""
+    from zmartd.clock import SystemClock
+    from zmartd.core import open_core
+
+    async def main() -> Result:
+        async with open_core(settings, SystemClock()) as core:
+            return await work(core)
+
+    return run(main)
+
+
+def run_with_database(settings: Settings, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    """Run `work` in a transaction of the service role. Needs only the database."""
+    from zmartd.store.postgres.database import Database
+
+    async def main() -> Result:
+        database = await Database.connect(settings.database)
+        try:
+            async with database.service() as connection:
+                return await work(connection)
+        finally:
+            await database.close()
+
+    return run(main)
