@@ -18,9 +18,9 @@ import click
 import msgspec
 import uvloop
 
+from bench.figures import Figure, as_json, table
 from bench.flooder import KINDS, Felt, Flood
 from bench.indexer import second_process, settings_of
-from bench.table import Figure, as_json, table
 from zmartd import daemon, log
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey

@@ -24,10 +24,10 @@ from aiohttp import web
 
 from bench import middleware, reads
 from bench.cores import on_core
+from bench.figures import Figure, as_json, table
 from bench.history import IDL, History
 from bench.indexer import second_process, settings_of
 from bench.readers import Answered, Question
-from bench.table import Figure, as_json, table
 from zmartd import daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction

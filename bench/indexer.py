@@ -28,10 +28,10 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from bench.figures import Figure, as_json, table
 from bench.floors import WrittenRows, bare_server, forget_everything
 from bench.history import IDL, History, delivery
 from bench.load import Delivered, Plan
-from bench.table import Figure, as_json, table
 from zmartd import config, daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, parse_transaction

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from bench.table import Figure
+from bench.figures import Figure
 from zmartd.clock import SystemClock
 from zmartd.http.kit import keys
 from zmartd.http.middleware.access_log import AccessLog

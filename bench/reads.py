@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from bench.cores import on_core
-from bench.table import Figure
+from bench.figures import Figure
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
