@@ -1,15 +1,20 @@
-"""Figures beside their floors, for people and for machines."""
+"""Figures beside their floors, as a table and as JSON."""
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Sequence
 
+import click
 import msgspec
 from msgspec import Struct
 
+from zmartd.commands.output import table
+
 
 class Figure(Struct, frozen=True):
-    """One line of the table. `floor` is what the same work costs at least, in the same unit."""
+    """One measured value. `floor` is the least cost of the same work, in the same unit."""
 
     name: str
     value: float
@@ -24,22 +29,26 @@ class Figure(Struct, frozen=True):
         return self.value / self.floor if self.floor else None
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """The figures as aligned columns."""
-    lines = [f"{'':<32}{'measured':>11} {'':<15}{'floor':>9}{'share':>8}{'goal':>10}   "]
-    for figure in figures:
-        floor = "" if figure.floor is None else _number(figure.floor)
-        share = "" if figure.share is None else f"{figure.share:.0%}"
-        line = f"{figure.name:<32}{_number(figure.value):>11} {figure.unit:<15}{floor:>9}{share:>8}"
-        lines.append(f"{line}{_goal(figure):>10}   {figure.note}".rstrip())
-    return "\n".join(lines)
+def print_figures(figures: Sequence[Figure], *, only_json: bool) -> None:
+    """Print the machine and a table of the figures, unless `only_json`, and one line of JSON."""
+    if not only_json:
+        header = ("", "measured", "", "floor", "share", "goal", "")
+        rows = table(map(_row, figures), header=header, right={1, 3, 4, 5})
+        click.echo(f"{os.cpu_count()} cores, Python {platform.python_version()}\n\n{rows}\n")
+    result = [{**msgspec.structs.asdict(figure), "share": figure.share} for figure in figures]
+    click.echo(msgspec.json.encode(result).decode())
 
 
-def as_json(figures: Sequence[Figure]) -> str:
-    """The figures as one line."""
-    return msgspec.json.encode(
-        [{**msgspec.structs.asdict(figure), "share": figure.share} for figure in figures]
-    ).decode()
+def _row(figure: Figure) -> tuple[str, ...]:
+    return (
+        figure.name,
+        _number(figure.value),
+        figure.unit,
+        "" if figure.floor is None else _number(figure.floor),
+        "" if figure.share is None else f"{figure.share:.0%}",
+        _goal(figure),
+        figure.note,
+    )
 
 
 def _number(value: float) -> str:

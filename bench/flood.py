@@ -9,7 +9,6 @@ seconds each, prints a table and one line of JSON, and stops everything again. I
 from __future__ import annotations
 
 import os
-import platform
 import socket
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ import click
 import msgspec
 import uvloop
 
-from bench.figures import Figure, as_json, table
+from bench.figures import Figure, print_figures
 from bench.flooder import KINDS, Felt, Flood
 from bench.indexer import second_process, settings_of
 from zmartd import daemon, log
@@ -82,9 +81,7 @@ def main(seconds: float, megabytes_per_second: float, only_json: bool) -> None:
         log.configure("info", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user
         figures = uvloop.run(measure(Path(directory), seconds, megabytes_per_second * 1e6))
-    if not only_json:
-        click.echo(f"{os.cpu_count()} cores, Python {platform.python_version()}\n\n{table(figures)}\n")
-    click.echo(as_json(figures))
+    print_figures(figures, only_json=only_json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ core, prints a table and one line of JSON, and stops everything again. It assert
 from __future__ import annotations
 
 import os
-import platform
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -24,7 +23,7 @@ from aiohttp import web
 
 from bench import middleware, reads
 from bench.cores import on_core
-from bench.figures import Figure, as_json, table
+from bench.figures import Figure, print_figures
 from bench.history import IDL, History
 from bench.indexer import second_process, settings_of
 from bench.readers import Answered, Question
@@ -226,9 +225,7 @@ def main(seconds: float, connections: int, only_json: bool) -> None:
         log.configure("info", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user
         figures = uvloop.run(measure(Path(directory), seconds, connections))
-    if not only_json:
-        click.echo(f"{os.cpu_count()} cores, Python {platform.python_version()}\n\n{table(figures)}\n")
-    click.echo(as_json(figures))
+    print_figures(figures, only_json=only_json)
 
 
 if __name__ == "__main__":

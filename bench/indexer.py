@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import platform
 import secrets
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from bench.figures import Figure, as_json, table
+from bench.figures import Figure, print_figures
 from bench.floors import WrittenRows, bare_server, forget_everything
 from bench.history import IDL, History, delivery
 from bench.load import Delivered, Plan
@@ -361,9 +360,7 @@ def main(seconds: float, trades: int, missed: int, soak_seconds: float, only_jso
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory:
         Path(directory).chmod(0o711)  # Postgres may run as another user
         figures = uvloop.run(measure(Path(directory), seconds, trades, missed, soak_seconds))
-    if not only_json:
-        click.echo(f"{os.cpu_count()} cores, Python {platform.python_version()}\n\n{table(figures)}\n")
-    click.echo(as_json(figures))
+    print_figures(figures, only_json=only_json)
 
 
 if __name__ == "__main__":

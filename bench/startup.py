@@ -8,7 +8,6 @@ machine and stops each of them. It asserts nothing.
 
 from __future__ import annotations
 
-import json
 import signal
 import statistics
 import subprocess
@@ -22,6 +21,9 @@ from pathlib import Path
 from typing import IO
 
 import click
+import msgspec
+
+from zmartd.commands.output import table
 
 START_SECONDS = 120
 STOP_SECONDS = 30
@@ -50,12 +52,9 @@ def main(runs: int) -> None:
         click.echo(
             f"run {run} of {runs}: cold {cold[-1].seconds:.2f} s, warm {warm[-1].seconds:.2f} s", err=True
         )
-    click.echo(f"{f'seconds, {runs} runs':<44} {'best':>7} {'median':>7} {'worst':>7}")
-    for name, starts in (("cold", cold), ("warm", warm)):
-        click.echo(row(f"{name} start", [start.seconds for start in starts]))
-        for phase in starts[0].phases:
-            click.echo(row(f"  {phase}", [start.phases.get(phase, 0.0) for start in starts]))
-    click.echo(json.dumps({"cold": as_json(cold), "warm": as_json(warm)}))
+    header = (f"seconds, {runs} runs", "best", "median", "worst")
+    click.echo(table([*rows("cold", cold), *rows("warm", warm)], header=header, right={1, 2, 3}))
+    click.echo(msgspec.json.encode({"cold": totals(cold), "warm": totals(warm)}).decode())
 
 
 def measured_start(data: Path) -> Start:
@@ -116,11 +115,18 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def row(name: str, seconds: Sequence[float]) -> str:
-    return f"{name:<44} {min(seconds):>7.2f} {statistics.median(seconds):>7.2f} {max(seconds):>7.2f}"
+def rows(kind: str, starts: Sequence[Start]) -> list[tuple[str, ...]]:
+    """A row of the whole start, and one of each phase."""
+    phases = {name: [start.phases.get(name, 0.0) for start in starts] for name in starts[0].phases}
+    measured = {f"{kind} start": [start.seconds for start in starts]}
+    measured |= {f"  {name}": seconds for name, seconds in phases.items()}
+    return [
+        (name, f"{min(seconds):.2f}", f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}")
+        for name, seconds in measured.items()
+    ]
 
 
-def as_json(starts: Sequence[Start]) -> dict[str, object]:
+def totals(starts: Sequence[Start]) -> dict[str, object]:
     return {
         "seconds": [start.seconds for start in starts],
         "phases": [start.phases for start in starts],
