@@ -12,6 +12,7 @@ from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted, Sha
 from zmartd.indexer.batch import Batch
 from zmartd.indexer.markets import LockedMarket
 from zmartd.indexer.rows import EventRow
+from zmartd.market import ids
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
 
@@ -50,7 +51,7 @@ def _of_event(row: EventRow) -> Change | None:
         case SharesBought() | SharesSold() as trade:
             buys = isinstance(trade, SharesBought)
             return TradeExecuted(
-                trade_id=f"{row.signature}:{row.ordinal}",
+                trade_id=ids.trade_id(row.signature, row.ordinal),
                 trade_type="buy" if buys else "sell",
                 outcome=trade.outcome,
                 shares=trade.shares,

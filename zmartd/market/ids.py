@@ -20,6 +20,11 @@ def is_market_id(text: str) -> bool:
     return _MARKET_ID.fullmatch(text) is not None
 
 
+def trade_id(signature: str, event_index: int) -> str:
+    """The id of a trade: its transaction, and which of that transaction's events it is."""
+    return f"{signature}:{event_index}"
+
+
 def is_address(text: str) -> bool:
     """Whether `text` is base58 for exactly 32 bytes: a wallet, a program or a program-derived address."""
     if not 32 <= len(text) <= 44:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, Time, amount, price
 from zmartd.http.markets.body import OutcomeLabel, outcome_label
+from zmartd.market.ids import trade_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store.trades import TradeRow
@@ -75,7 +76,7 @@ def fees_body(protocol: int, resolver: int, lp: int) -> FeesBody:
 def trade_body(trade: TradeRow) -> TradeBody:
     """A trade of the index. It has no id but its place on the chain, which is the same in every daemon."""
     return TradeBody(
-        id=f"{trade.tx_signature}:{trade.event_index}",
+        id=trade_id(trade.tx_signature, trade.event_index),
         market_id=trade.market_id,
         user_wallet=trade.trader,
         trade_type=trade.trade_type,
