@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import aiohttp
-import orjson
+import msgspec
 from aiohttp import web
 
 FORWARD_SECONDS = 5.0
@@ -45,7 +45,7 @@ class Postbox:
         except (aiohttp.ClientError, TimeoutError):
             status = web.HTTPBadGateway.status_code
         if status == web.HTTPOk.status_code:
-            self.acknowledged.update(one["transaction"]["signatures"][0] for one in orjson.loads(body))
+            self.acknowledged.update(one["transaction"]["signatures"][0] for one in msgspec.json.decode(body))
         else:
             self.refused += 1
         return web.Response(status=status)

@@ -72,20 +72,20 @@ class Dispatcher:
     def respond(self, body: bytes | str) -> bytes | None:
         """The response to a request or a batch; None when nothing in it asks for one."""
         try:
-            request = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return orjson.dumps(_failure(None, ParseError()))
+            request = _parsed(body)
+        except ParseError as error:
+            return msgspec.json.encode(_failure(None, error))
         if not isinstance(request, list):
             response = self._respond_to(request)
-            return None if response is None else orjson.dumps(response)
+            return None if response is None else msgspec.json.encode(response)
         if not request or len(request) > MAX_BATCH:
-            return orjson.dumps(
+            return msgspec.json.encode(
                 _failure(
                     None, InvalidRequest(f"a batch has 1 to {MAX_BATCH} requests, this one {len(request)}")
                 )
             )
         responses = [response for one in request if (response := self._respond_to(one)) is not None]
-        return orjson.dumps(responses) if responses else None
+        return msgspec.json.encode(responses) if responses else None
 
     def _respond_to(self, request: Any) -> dict[str, Any] | None:
         if not isinstance(request, dict):
@@ -124,8 +124,8 @@ class Dispatcher:
 def called_methods(body: bytes) -> frozenset[str]:
     """The names in a request or batch, whatever else is wrong with it."""
     try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        request = _parsed(body)
+    except ParseError:
         return frozenset()
     requests = request if isinstance(request, list) else [request]
     names = (one.get("method") for one in requests if isinstance(one, dict))
@@ -134,10 +134,22 @@ def called_methods(body: bytes) -> frozenset[str]:
 
 def refusal(body: bytes, error: RpcError) -> bytes:
     """The same error for every request in the body."""
-    request = orjson.loads(body)
+    request = _parsed(body)
     if isinstance(request, list):
-        return orjson.dumps([_failure(_id(one), error) for one in request])
-    return orjson.dumps(_failure(_id(request), error))
+        return msgspec.json.encode([_failure(_id(one), error) for one in request])
+    return msgspec.json.encode(_failure(_id(request), error))
+
+
+def _parsed(body: bytes | str) -> Any:
+    """A request as plain objects. Raises ParseError.
+
+    orjson reads an integer above 2**64 - 1 as a float, which no integer parameter accepts. msgspec reads
+    integers of any size, and its bounds end at 2**63 - 1.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ParseError from error
 
 
 def _id(request: Any) -> Any:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
-import orjson
+import msgspec
 from msgspec import Struct
 from solders.account import Account
 from solders.pubkey import Pubkey
@@ -181,7 +181,7 @@ class Subscriptions:
     def _tell(self, followers: Iterable[Subscription], result: Any) -> None:
         for subscription in followers:
             subscription.client.send(
-                orjson.dumps(
+                msgspec.json.encode(
                     {
                         "jsonrpc": "2.0",
                         "method": subscription.topic.method,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import aiohttp
-import orjson
+import msgspec
 from aiohttp import AddrInfoType
 from solders.pubkey import Pubkey
 
@@ -120,7 +120,7 @@ class Webhooks:
             yield transactions[start : start + size]
 
     def _dispatch(self, target: _Target, group: Sequence[Landed]) -> None:
-        body = orjson.dumps([raw_webhook_json(transaction) for transaction in group])
+        body = msgspec.json.encode([raw_webhook_json(transaction) for transaction in group])
         for delay_seconds in self._faults.delivery_delays():
             if len(self._deliveries) >= MAX_PENDING:
                 log.warning("localnet.webhook_lost", url=target.url, reason="too many deliveries are waiting")
