@@ -1,98 +1,126 @@
-"""Counts and durations of what happens with every request, for Prometheus, at the cost of an addition.
+"""Counters and histograms for Prometheus, updated on the event loop alone.
 
-What prometheus_client counts itself takes a lock each time, for programs with threads. All of this is counted
-on the event loop alone and read there when the operator asks for `/metrics`. Names and labels are as they are
-everywhere.
+Those of prometheus_client take a lock at each update, for programs with threads; these cost an addition. They
+are used in the same way, and /metrics shows them in the same form. A gauge is prometheus_client's.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
+from time import perf_counter
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
+DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Those of prometheus_client."""
 
-class Count:
-    """One number of a counter: `count.value += 1`."""
+
+class CounterValue:
+    """The value of a counter with certain labels."""
 
     __slots__ = ("value",)
 
     def __init__(self) -> None:
         self.value = 0
 
+    def inc(self, amount: int = 1) -> None:
+        self.value += amount
 
-class Counts(Collector):
-    """A counter with one label, whose values are known beforehand."""
+
+class Counter(Collector):
+    """A number that only grows, per combination of labels."""
 
     def __init__(
         self,
         name: str,
-        meaning: str,
-        label: str,
-        values: Sequence[str],
+        documentation: str,
+        labels: Sequence[str] = (),
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        self._name, self._meaning, self._label = name, meaning, label
-        self._counts = {value: Count() for value in values}
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._values: dict[tuple[str, ...], CounterValue] = {}
+        if not labels:
+            self.labels()
         registry.register(self)
 
-    def __getitem__(self, value: str) -> Count:
-        return self._counts[value]
+    def labels(self, *values: str) -> CounterValue:
+        """The counter with these labels, shown from this call on. It stays: let labels have few values."""
+        counter = self._values.get(values)
+        if counter is None:
+            counter = self._values[values] = CounterValue()
+        return counter
+
+    def inc(self, amount: int = 1) -> None:
+        """Increment a counter that has no labels."""
+        self._values[()].inc(amount)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(self._name, self._meaning, labels=[self._label])
-        for value, count in self._counts.items():
-            family.add_metric([value], count.value)
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, counter in self._values.items():
+            family.add_metric(values, counter.value)
         yield family
 
 
-class Duration:
-    """The durations of one kind: how many were in each bucket, and their sum."""
+class HistogramValue:
+    """The observations with certain labels: how many are in each bucket, and their sum."""
 
-    __slots__ = ("_bounds", "counts", "seconds")
+    __slots__ = ("_bounds", "_counts", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.seconds = 0.0
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self._bounds, seconds)] += 1
-        self.seconds += seconds
+    def observe(self, amount: float) -> None:
+        self._counts[bisect_left(self._bounds, amount)] += 1
+        self._sum += amount
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Observe how many seconds the block takes, also when it raises."""
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self.observe(perf_counter() - began)
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        family.add_metric(labels, buckets=buckets, sum_value=self._sum)
 
 
-class Durations(Collector):
-    """A histogram of seconds with labels."""
+class Histogram(Collector):
+    """Observations in buckets, per combination of labels. `buckets` are their upper bounds."""
 
     def __init__(
         self,
         name: str,
-        meaning: str,
+        documentation: str,
         labels: Sequence[str],
-        bounds: Sequence[float],
+        buckets: Sequence[float] = DEFAULT_BUCKETS,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        self._name, self._meaning, self._labels = name, meaning, labels
-        self._bounds = tuple(bounds)
-        self._kinds: dict[tuple[str, ...], Duration] = {}
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._bounds = tuple(buckets)
+        self._values: dict[tuple[str, ...], HistogramValue] = {}
         registry.register(self)
 
-    def of(self, *labels: str) -> Duration:
-        """The durations with these labels. They stay for good: let labels have few values."""
-        kind = self._kinds.get(labels)
-        if kind is None:
-            kind = self._kinds[labels] = Duration(self._bounds)
-        return kind
+    def labels(self, *values: str) -> HistogramValue:
+        """The histogram with these labels, shown from this call on. It stays: let labels have few values."""
+        histogram = self._values.get(values)
+        if histogram is None:
+            histogram = self._values[values] = HistogramValue(self._bounds)
+        return histogram
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
-        names = [*map(floatToGoString, self._bounds), "+Inf"]
-        for labels, kind in self._kinds.items():
-            upward = list(zip(names, accumulate(kind.counts), strict=True))
-            family.add_metric(labels, buckets=upward, sum_value=kind.seconds)
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, histogram in self._values.items():
+            histogram.add_to(family, values)
         yield family

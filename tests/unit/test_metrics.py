@@ -1,33 +1,36 @@
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+import prometheus_client
+from prometheus_client import CollectorRegistry, generate_latest
 
-from zmartd.metrics import Counts, Durations
+from zmartd.metrics import Counter, Histogram
 
 
-def told(registry: CollectorRegistry) -> list[str]:
-    """What Prometheus is told, but for when it began."""
+def exposed(registry: CollectorRegistry) -> list[str]:
+    """What /metrics shows, without the times of creation."""
     return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
 
 
-def test_counts_are_told_from_nought_on() -> None:
-    registry = CollectorRegistry()
-    requests = Counts("requests", "Requests", "outcome", ("admitted", "refused"), registry)
-    requests["refused"].value += 2
-    assert told(registry)[2:] == [
-        'requests_total{outcome="admitted"} 0.0',
-        'requests_total{outcome="refused"} 2.0',
-    ]
-
-
-def test_durations_are_told_as_the_clients_own_histogram_tells_them() -> None:
+def test_counters_are_exposed_as_those_of_the_client_library_from_zero_on() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    names, bounds = ["method", "status"], (0.001, 0.25, 5)
-    durations = Durations("seconds", "Time", names, bounds, ours)
-    histogram = Histogram("seconds", "Time", names, buckets=bounds, registry=theirs)
-    for seconds in (0.0, 0.001, 0.0011, 0.25, 4.0, 5.0, 100.0):
-        durations.of("GET", "200").observe(seconds)
-        histogram.labels("GET", "200").observe(seconds)
-    durations.of("POST", "201").observe(0.1)
-    histogram.labels("POST", "201").observe(0.1)
-    assert told(ours) == told(theirs)
+    for count, registry in ((Counter, ours), (prometheus_client.Counter, theirs)):
+        requests = count("requests", "Requests", ["method", "outcome"], registry=registry)
+        requests.labels("GET", "admitted")
+        requests.labels("GET", "refused").inc(2)
+        requests.labels("GET", "refused").inc()
+        count("frames_total", "Frames", registry=registry)
+        count("bytes_total", "Bytes", registry=registry).inc(5)
+    assert exposed(ours) == exposed(theirs)
+    assert 'requests_total{method="GET",outcome="refused"} 3.0' in exposed(ours)
+
+
+def test_histograms_are_exposed_as_those_of_the_client_library() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    for histogram, registry in ((Histogram, ours), (prometheus_client.Histogram, theirs)):
+        durations = histogram(
+            "seconds", "Time", ["method", "status"], buckets=(0.001, 0.25, 5), registry=registry
+        )
+        for seconds in (0.0, 0.001, 0.0011, 0.25, 4.0, 5.0, 100.0):
+            durations.labels("GET", "200").observe(seconds)
+        durations.labels("POST", "201").observe(0.1)
+    assert exposed(ours) == exposed(theirs)

@@ -7,7 +7,6 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, Self
 
-from prometheus_client import Counter
 from solders.commitment_config import CommitmentLevel
 
 from zmartd.chain.answers import ChainPosition, SignatureStatus
@@ -22,6 +21,7 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 
 POLL_SECONDS = 0.5
 POLLS_PER_POSITION = 4

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 from msgspec import Raw, Struct
-from prometheus_client import Counter, Histogram
 from solana.rpc.providers.async_http import AsyncHTTPProvider
 from solders.rpc.requests import Body
 
 from zmartd import endpoint
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
+from zmartd.metrics import Counter, Histogram
 
 MAX_ATTEMPTS = 6
 MAX_IN_FLIGHT = 32

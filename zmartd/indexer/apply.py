@@ -14,7 +14,6 @@ from typing import TypeVar
 import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
-from prometheus_client import Counter
 
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
@@ -30,6 +29,7 @@ from zmartd.indexer.rows import EventRow, event_row, stored_row
 from zmartd.indexer.truncated import note_truncated, reopen
 from zmartd.indexer.undo import Undone, undo
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
 from zmartd.store.postgres.database import Database

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from prometheus_client import Counter
 
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.rpc import Rpc
@@ -17,6 +16,7 @@ from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Applied, Indexer
 from zmartd.indexer.present import Present
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 
 _CONCURRENCY = 8
 _MAX_SLOT = 2**63 - 1

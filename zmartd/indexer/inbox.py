@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from asyncpg import Connection
 from msgspec import Meta
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.transactions import ChainTransaction
@@ -23,6 +23,7 @@ from zmartd.indexer.group_commit import GroupCommit
 from zmartd.indexer.present import Present
 from zmartd.indexer.verification import set_aside
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 from zmartd.store import inbox
 from zmartd.store.inbox import Delivery
 from zmartd.store.postgres.database import Database

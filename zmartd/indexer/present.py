@@ -13,13 +13,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
-from prometheus_client import Counter
-
 from zmartd.chain.answers import ChainTime
 from zmartd.chain.events import event_seconds
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
+from zmartd.metrics import Counter
 
 MARGIN_SLOTS = 150
 """One minute: so far may the webhook's node, or one behind the same balancer, be ahead of ours."""

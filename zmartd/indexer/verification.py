@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 from asyncpg import Connection
 from msgspec import Struct
-from prometheus_client import Counter
 
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.recording import known_signatures
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 from zmartd.store import unverified
 from zmartd.store.postgres.database import Database
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from prometheus_client import Counter
-
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 from zmartd.realtime.frames import Broadcast
 
 TRY_AGAIN_LATER = 1013

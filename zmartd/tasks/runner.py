@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 from structlog.contextvars import bound_contextvars
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
+from zmartd.metrics import Counter, Histogram
 from zmartd.tasks.base import Action, PeriodicTask, RunReport, TaskSkipped
 from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import LockBusy, TaskLock

@@ -18,7 +18,7 @@ from zmartd.clock import Clock
 from zmartd.http.kit.log_limit import Sparing
 from zmartd.http.middleware import unmatched
 from zmartd.log import get_logger, write_together
-from zmartd.metrics import Durations
+from zmartd.metrics import Histogram
 
 HEADER = istr("X-Request-Id")
 HELD_SECONDS = 0.05
@@ -32,7 +32,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 log = get_logger(__name__)
 
-_durations = Durations(
+_durations = Histogram(
     "zmartd_http_request_duration_seconds",
     "Time from a request's headers to the end of its answer, by route template",
     ["method", "route", "status"],
@@ -107,7 +107,7 @@ class AccessLog:
         """Tell how it went and how long it took; `status` is 0 where nobody was left to be answered."""
         method, route = request.method, _template(request)
         if status != HTTPStatus.SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its client likes
-            _durations.of(method if method in _METHODS else "other", route, str(status)).observe(seconds)
+            _durations.labels(method if method in _METHODS else "other", route, str(status)).observe(seconds)
         if route in self._quiet and 200 <= status < 300:
             log.debug("http.request", method=method, route=route, path=request.path, status=status)
             return

@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 
 from zmartd.clock import Clock
 from zmartd.log import get_logger
-from zmartd.metrics import Counts
+from zmartd.metrics import Counter
 
 MINUTE_SECONDS, HOUR_SECONDS = 60, 3_600
 LEASES_PER_MINUTE, LEASES_PER_HOUR = 10, 100
@@ -62,11 +62,8 @@ end
 return answer
 """
 
-_OUTCOMES = ("admitted", "refused")
-_requests = Counts(
-    "zmartd_rate_limited_requests", "Requests by what their rate limit said", "outcome", _OUTCOMES
-)
-_ADMITTED, _REFUSED = (_requests[outcome] for outcome in _OUTCOMES)
+_requests = Counter("zmartd_rate_limited_requests", "Requests by what their rate limit said", ["outcome"])
+_ADMITTED, _REFUSED = _requests.labels("admitted"), _requests.labels("refused")
 
 log = get_logger(__name__)
 
@@ -267,10 +264,10 @@ def _count(leases: Sequence[_Lease], now: float) -> Standing:
             narrowest = lease
     window, admitted = narrowest.narrowest, narrowest.remaining > 0
     if admitted:
-        _ADMITTED.value += 1
+        _ADMITTED.inc()
         for lease in leases:
             lease.take()
     else:
-        _REFUSED.value += 1
+        _REFUSED.inc()
     seconds = math.ceil(window.ends - now)
     return Standing(admitted, window.limit, narrowest.remaining, seconds, policy)

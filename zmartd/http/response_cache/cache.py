@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.http.kit.etags import TaggedAnswer
-from zmartd.metrics import Counts
+from zmartd.metrics import Counter
 from zmartd.realtime.messages import Gap, Message
 
 MAX_AGE_SECONDS = 2.0
@@ -22,11 +22,8 @@ MAX_BYTES = 32 * 2**20
 EVERY_MARKET = "*"
 
 _OVERHEAD_BYTES = 1_024
-_SOURCES = ("memory", "database", "flight")
-_answers = Counts(
-    "zmartd_hot_answers", "Answers that may be served from memory, by where from", "source", _SOURCES
-)
-_FROM_MEMORY, _READ, _SHARED = (_answers[source] for source in _SOURCES)
+_answers = Counter("zmartd_hot_answers", "Answers that may be served from memory, by where from", ["source"])
+_FROM_MEMORY, _READ, _SHARED = (_answers.labels(source) for source in ("memory", "database", "flight"))
 
 
 class Key(Struct, frozen=True):
@@ -81,7 +78,7 @@ class ResponseCache:
         if kept is None or self._clock.monotonic() >= kept.until:
             return None
         self._kept.move_to_end(key)
-        _FROM_MEMORY.value += 1
+        _FROM_MEMORY.inc()
         return kept.answer
 
     async def get(self, key: Key, read: Read) -> TaggedAnswer:
@@ -91,7 +88,7 @@ class ResponseCache:
             return kept
         flight = self._flights.get(key)
         if flight is not None and not flight.outdated:
-            _SHARED.value += 1
+            _SHARED.inc()
             return await asyncio.shield(flight.task)
         return await self.anew(key, read)
 
@@ -103,7 +100,7 @@ class ResponseCache:
         if flight is None:
             flight = self._begin(key, read)
         else:
-            _SHARED.value += 1
+            _SHARED.inc()
         return await asyncio.shield(flight.task)
 
     def heard(self, news: Message | Gap) -> None:
@@ -126,7 +123,7 @@ class ResponseCache:
                 flight.outdated = True
 
     def _begin(self, key: Key, read: Read) -> _Flight:
-        _READ.value += 1
+        _READ.inc()
         self._begun += 1
         self._keys[key.market].add(key)
         task = asyncio.create_task(self._fly(key, read), name="hot read")

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
-from prometheus_client import Counter
-
 from zmartd.clock import Clock
 from zmartd.config import Server
 from zmartd.log import get_logger
+from zmartd.metrics import Counter
 
 LOG_SECONDS = 60.0
 """How often it is logged, at most, that peers were too slow."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import prometheus_client
 
+from zmartd import metrics
 from zmartd.clock import Clock
 from zmartd.config import Server
 from zmartd.http.kit.client_address import TrustedProxies, site_of
@@ -28,11 +29,11 @@ LOG_SECONDS = 10.0
 """How often it is logged, at most, that connections were refused."""
 
 _OPEN = prometheus_client.Gauge("zmartd_http_connections", "Open connections, WebSockets among them")
-_REFUSED = prometheus_client.Counter(
+_REFUSED = metrics.Counter(
     "zmartd_http_refused_connections", "Connections refused because there are too many", ["of"]
 )
 
-_LET_GO = prometheus_client.Counter(
+_LET_GO = metrics.Counter(
     "zmartd_http_connections_let_go", "Connections closed while they waited, so that others find a place"
 )
 

@@ -1,10 +1,11 @@
-"""Runs of tasks, read from metrics as Prometheus' client writes them."""
+"""Runs of tasks, read from metrics as /metrics shows them."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from zmartd.embedded.demo.task_runs import completed_runs
+from zmartd.metrics import Counter
 from zmartd.tasks.runner import RUNS
 
 
