@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ import click
 from zmartd.commands.options import config_option, json_option, operator_settings
 from zmartd.commands.output import print_result, table
 from zmartd.commands.running import run_with_database
+from zmartd.market.iso_time import iso_time
 
 if TYPE_CHECKING:
     from zmartd.store.inbox import ParkedDelivery
@@ -85,7 +85,7 @@ def _parked_text(deliveries: Sequence[ParkedDelivery]) -> str:
             str(one.id),
             str(one.transactions),
             str(one.attempts),
-            _seconds(one.parked_at),
+            iso_time(one.parked_at),
             one.error.splitlines()[0] if one.error else "",
         )
         for one in deliveries
@@ -100,7 +100,7 @@ def _unverified_text(transactions: Sequence[UnverifiedTransaction]) -> str:
             one.signature,
             str(one.slot),
             str(one.attempts),
-            _seconds(one.received_at),
+            iso_time(one.received_at),
             "waiting" if one.given_up_at is None else "given up",
             one.reason or one.doubt,
         )
@@ -108,7 +108,3 @@ def _unverified_text(transactions: Sequence[UnverifiedTransaction]) -> str:
     )
     header = ("SIGNATURE", "SLOT", "ATTEMPTS", "RECEIVED", "STATUS", "REASON")
     return table(rows, header=header, right={1, 2}) or "nothing is unverified"
-
-
-def _seconds(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")

@@ -9,6 +9,7 @@ from typing import Any
 
 from zmartd.embedded.demo.trader import Trader
 from zmartd.market.ids import cid_v0
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 
 NEWEST_MARKETS = "20"
@@ -99,7 +100,7 @@ class Actor:
         proposal = {
             "question": f"{question} (asked {now:%d %b %H:%M:%S})",
             "category": category,
-            "end_date": (now + timedelta(days=self._rng.randint(2, 60))).isoformat(),
+            "end_date": iso_time(now + timedelta(days=self._rng.randint(2, 60))),
             "initial_liquidity": self._rng.randint(5, 50) * SCALE,
         }
         await self._trader.carry_out("/api/markets", proposal)

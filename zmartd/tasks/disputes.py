@@ -11,6 +11,7 @@ from prometheus_client import Gauge
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, Undecided, dispute_verdict
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import share_bps
 from zmartd.store import decisions, due_markets, tallies
@@ -125,7 +126,7 @@ class Disputes:
             settles_at = protocol.time + timedelta(seconds=self._voting.veto_seconds)
         is_news = await self._notices.announce_settlement(market.id, verdict, settles_at, detail)
         if protocol.time < settles_at:
-            when = f"{detail} at {settles_at:%Y-%m-%d %H:%M:%S} UTC, unless an admin decides otherwise"
+            when = f"{detail} at {iso_time(settles_at)}, unless an admin decides otherwise"
             return Action(market.id, ANNOUNCE, ok=not is_news, detail=when, awaits_admin=True)
         finalize = self._program.finalize_market(
             backend_authority=self._authority.address,

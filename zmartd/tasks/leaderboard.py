@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
@@ -32,4 +33,6 @@ class Leaderboard:
             edition = await leaderboard.publish(connection, now, STALE_AFTER)
         if edition is None:
             return []
-        return [Action(None, "publish", ok=True, detail=f"edition {edition.id} as of {edition.as_of:%FT%TZ}")]
+        return [
+            Action(None, "publish", ok=True, detail=f"edition {edition.id} as of {iso_time(edition.as_of)}")
+        ]

@@ -10,6 +10,7 @@ from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import is_trusted_resolver
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets, finalization_errors
 from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
@@ -117,9 +118,7 @@ class MarketMonitor:
                 error_message=error.message,
                 now=protocol.time,
             )
-        again = (
-            f"attempt {problem.attempt_count}, again after {problem.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        again = f"attempt {problem.attempt_count}, again after {iso_time(problem.next_attempt_at)}"
         detail = f"{error_code}: {error.message} ({again})"
         signature = error.signature if isinstance(error, TransactionFailed) else None
         return Action(market_id, ACTION, ok=False, detail=detail, signature=signature)

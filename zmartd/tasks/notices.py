@@ -6,6 +6,7 @@ from datetime import datetime
 
 from zmartd.log import get_logger
 from zmartd.market.decisions import Decision
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
@@ -44,7 +45,7 @@ class Notices:
             )
         if is_news:
             log.warning(
-                "dispute.announced", market_id=market_id, settles_at=settles_at.isoformat(), votes=votes
+                "dispute.announced", market_id=market_id, settles_at=iso_time(settles_at), votes=votes
             )
         if market is not None:
             await self.publish(market)

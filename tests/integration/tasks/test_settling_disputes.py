@@ -18,6 +18,7 @@ from tests.integration.tasks.world import (
     killed_once,
 )
 from zmartd.market.decisions import Decision
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
@@ -362,7 +363,7 @@ async def test_a_daemon_that_dies_in_the_veto_window_leaves_it_as_it_was_announc
     )
 
     (waiting,) = await run(world, veto_seconds=10 * DAY_SECONDS)
-    assert f"{settles_at:%Y-%m-%d %H:%M:%S} UTC" in waiting.detail
+    assert iso_time(settles_at) in waiting.detail
     await world.travel(DAY_SECONDS)
     (settled,) = await run(world, veto_seconds=10 * DAY_SECONDS)
     assert settled.action == "finalize_market"

@@ -25,6 +25,7 @@ from zmartd.embedded.demo.waiting import PATIENCE_SECONDS, together
 from zmartd.embedded.demo.watcher import Watcher
 from zmartd.embedded.stack import Stack
 from zmartd.market.ids import cid_v0
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 
@@ -111,7 +112,7 @@ async def _set(stack: Stack, session: ClientSession, rpc: Rpc, watcher: Watcher,
 
 async def _propose(stage: Stage, markets: list[Production]) -> None:
     now = datetime.fromtimestamp((await stage.rpc.chain_time()).unix_timestamp, UTC)
-    end_date = (now + timedelta(days=30)).isoformat()
+    end_date = iso_time(now + timedelta(days=30))
     markets += await together(
         *(stage.cast.propose(name, question, end_date) for name, question in QUESTIONS.items())
     )
