@@ -27,12 +27,12 @@ from zmartd.indexer.present import Present
 from zmartd.realtime.bus import Bus
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
+from zmartd.tasks.admin_decisions import Deciding
+from zmartd.tasks.announcements import Notices
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.deciding import Deciding
-from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
-from zmartd.tasks.notices import Notices
 from zmartd.tasks.plugins import BrokenPlugin, discover
+from zmartd.tasks.run_history import RunHistory
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler
 from zmartd.transactions.submission import Submitter

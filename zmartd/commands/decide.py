@@ -15,7 +15,7 @@ from zmartd.commands.running import run_with_core
 if TYPE_CHECKING:
     from zmartd.market.decisions import Decision
     from zmartd.store.decisions import MarketDecision
-    from zmartd.tasks.deciding import OpenQuestion
+    from zmartd.tasks.admin_decisions import OpenQuestion
 
 
 @click.command()

@@ -17,14 +17,14 @@ from zmartd.market.votes import share_bps
 from zmartd.store import decisions, due_markets, tallies
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.tallies import Tally
+from zmartd.tasks.admin_decisions import how_to_decide
+from zmartd.tasks.announcements import Notices
 from zmartd.tasks.authority import Authority, Protocol
-from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
-from zmartd.tasks.carrying_out import as_decided, require_decision
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.deciding import how_to_decide
-from zmartd.tasks.notices import Notices
-from zmartd.tasks.verification import require_on_chain
+from zmartd.tasks.decision_execution import as_decided, require_decision
+from zmartd.tasks.vote_counting import Ballots, Motion
+from zmartd.tasks.voter_verification import require_on_chain
 
 AWAITING: Final = Gauge(
     "zmartd_disputes_awaiting_decision", "Disputes whose votes decide nothing, so that an admin has to."

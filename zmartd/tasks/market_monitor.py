@@ -17,8 +17,8 @@ from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.catching_up import NotReconciled, catch_up
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.each import each_market
-from zmartd.tasks.stuck import find_stuck
+from zmartd.tasks.fan_out import each_market
+from zmartd.tasks.stuck_markets import find_stuck
 
 TASK: Final = "market_monitor"
 ACTION: Final = "finalize_market"

@@ -12,9 +12,9 @@ from zmartd.market.votes import VoteCounts
 from zmartd.store import due_markets, tallies
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, Protocol
-from zmartd.tasks.ballots import Ballots, Motion
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.vote_counting import Ballots, Motion
 
 
 class Proposals:

@@ -14,8 +14,8 @@ from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter, Histogram
 from zmartd.tasks.base import Action, PeriodicTask, RunReport, TaskSkipped
-from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import LockBusy, TaskLock
+from zmartd.tasks.run_history import RunHistory
 
 log = get_logger(__name__)
 

@@ -7,15 +7,15 @@ import asyncio
 from zmartd import config
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
+from zmartd.tasks.announcements import Notices
 from zmartd.tasks.authority import Authority
-from zmartd.tasks.ballots import TASK
 from zmartd.tasks.base import Action
 from zmartd.tasks.context import TaskContext
+from zmartd.tasks.dispute_petitions import Petitions
 from zmartd.tasks.disputes import Disputes
-from zmartd.tasks.notices import Notices
-from zmartd.tasks.petitions import Petitions
 from zmartd.tasks.proposals import Proposals
-from zmartd.tasks.resolutions import Resolutions
+from zmartd.tasks.untrusted_resolutions import Resolutions
+from zmartd.tasks.vote_counting import TASK
 
 log = get_logger(__name__)
 

@@ -22,11 +22,11 @@ from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
+from zmartd.tasks.admin_decisions import Deciding, NothingToDecide, QuestionChanged
+from zmartd.tasks.announcements import Notices
 from zmartd.tasks.base import Action
-from zmartd.tasks.deciding import Deciding, NothingToDecide, QuestionChanged
-from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
-from zmartd.tasks.notices import Notices
+from zmartd.tasks.run_history import RunHistory
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.vote_aggregator import VoteAggregator
 

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from tests.integration.tasks.manual_clock import ManualClock, eventually
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.base import Action, TaskSkipped
-from zmartd.tasks.history import RunHistory
 from zmartd.tasks.lock import TaskLock
+from zmartd.tasks.run_history import RunHistory
 from zmartd.tasks.runner import TaskRunner
 from zmartd.tasks.scheduler import Scheduler, UnknownTask
 

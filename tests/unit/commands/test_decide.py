@@ -3,7 +3,7 @@ from __future__ import annotations
 from zmartd.commands.decide import question_text
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
-from zmartd.tasks.deciding import OpenQuestion
+from zmartd.tasks.admin_decisions import OpenQuestion
 
 
 def test_a_question_cannot_disguise_what_is_decided() -> None:

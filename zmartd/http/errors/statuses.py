@@ -59,7 +59,7 @@ from zmartd.store.metadata import TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
-from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
+from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 from zmartd.transactions.admission import TransactionRefused
 from zmartd.transactions.lookup_limit import LookupsExhausted
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
     from zmartd.store.postgres.database import Database
-    from zmartd.tasks.deciding import Deciding
+    from zmartd.tasks.admin_decisions import Deciding
     from zmartd.transactions.admission import Admission
     from zmartd.transactions.relay import Relay
     from zmartd.transactions.unsigned import TransactionBuilder

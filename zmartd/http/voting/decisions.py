@@ -22,7 +22,7 @@ from zmartd.store import decisions, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.tallies import Tally
-from zmartd.tasks.deciding import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
+from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 
 Resolver = Literal["creator", "trusted_resolver", "stranger"]
 

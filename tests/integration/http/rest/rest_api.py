@@ -59,8 +59,8 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
-from zmartd.tasks.deciding import Deciding
-from zmartd.tasks.notices import Notices
+from zmartd.tasks.admin_decisions import Deciding
+from zmartd.tasks.announcements import Notices
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay

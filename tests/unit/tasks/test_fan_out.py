@@ -4,7 +4,7 @@ import asyncio
 
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.tasks.base import Action
-from zmartd.tasks.each import CONCURRENCY, each_market
+from zmartd.tasks.fan_out import CONCURRENCY, each_market
 
 
 async def test_a_market_that_fails_keeps_no_other_from_its_turn_and_the_order_stays() -> None:

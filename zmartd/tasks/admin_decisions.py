@@ -23,7 +23,7 @@ from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
-from zmartd.tasks.notices import Notices
+from zmartd.tasks.announcements import Notices
 
 
 class NotTheAdmin(ZmartdError):

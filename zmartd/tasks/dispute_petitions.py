@@ -12,7 +12,7 @@ from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.catching_up import catch_up
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.each import each_market
+from zmartd.tasks.fan_out import each_market
 
 ACTION = "initiate_dispute"
 

@@ -20,15 +20,15 @@ from zmartd.market.decisions import Decision, is_trusted_resolver, last_call_at
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, due_markets
 from zmartd.store.decisions import MarketDecision
+from zmartd.tasks.admin_decisions import how_to_decide
+from zmartd.tasks.announcements import Notices
 from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
-from zmartd.tasks.carrying_out import as_decided, require_decision
 from zmartd.tasks.catching_up import catch_up
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.deciding import how_to_decide
+from zmartd.tasks.decision_execution import as_decided, require_decision
 from zmartd.tasks.disputes import AWAIT
-from zmartd.tasks.each import each_market
-from zmartd.tasks.notices import Notices
+from zmartd.tasks.fan_out import each_market
 
 STRANGERS: Final = Gauge(
     "zmartd_resolutions_by_strangers", "Markets whose outcome a stranger proposed and that await a decision."

@@ -19,7 +19,7 @@ from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
 from zmartd.tasks.base import Action
 from zmartd.tasks.catching_up import catch_up
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.each import each_market
+from zmartd.tasks.fan_out import each_market
 
 TASK: Final = "vote_aggregator"
 """Whose work this is, in the entry points and in market_finalization_errors."""

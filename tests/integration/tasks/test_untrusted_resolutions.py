@@ -11,10 +11,10 @@ from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.decisions import AlreadyDecided
+from zmartd.tasks.admin_decisions import Deciding, DisputeWindowClosed, NothingToDecide
+from zmartd.tasks.announcements import Notices
 from zmartd.tasks.base import Action
-from zmartd.tasks.deciding import Deciding, DisputeWindowClosed, NothingToDecide
 from zmartd.tasks.market_monitor import MarketMonitor
-from zmartd.tasks.notices import Notices
 from zmartd.tasks.vote_aggregator import VoteAggregator
 
 RESOLVING, DISPUTED, FINALIZED = MarketState.RESOLVING, MarketState.DISPUTED, MarketState.FINALIZED
