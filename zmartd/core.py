@@ -27,8 +27,8 @@ from zmartd.indexer.present import Present
 from zmartd.realtime.bus import Bus
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
-from zmartd.tasks.admin_decisions import Deciding
-from zmartd.tasks.announcements import Notices
+from zmartd.tasks.admin_decisions import AdminDecisions
+from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.lock import TaskLock
 from zmartd.tasks.plugins import BrokenPlugin, discover
@@ -129,12 +129,12 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         )
 
 
-def deciding(core: Core, rpc: Rpc) -> Deciding:
+def admin_decisions(core: Core, rpc: Rpc) -> AdminDecisions:
     """What takes admins' decisions, from the API or the command line."""
-    return Deciding(
+    return AdminDecisions(
         core.database,
         rpc,
         core.program,
-        Notices(core.database, core.bus),
+        Announcements(core.database, core.bus),
         core.settings.voting.trusted_resolvers,
     )

@@ -18,7 +18,7 @@ from zmartd.chain.program import Program
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import Server, Settings
-from zmartd.core import Core, deciding, open_core
+from zmartd.core import Core, admin_decisions, open_core
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
@@ -109,7 +109,7 @@ def application(core: Core) -> web.Application:
         lookups=LookupLimit(clock),
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
     )
-    app[keys.DECIDING] = deciding(core, rpc)
+    app[keys.ADMIN_DECISIONS] = admin_decisions(core, rpc)
     app[SESSIONS] = sessions
     app[SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, Attempts(core.redis), clock)
     app[WEBSOCKET] = websocket

@@ -15,7 +15,7 @@ from zmartd.commands.running import run_with_core
 if TYPE_CHECKING:
     from zmartd.market.decisions import Decision
     from zmartd.store.decisions import MarketDecision
-    from zmartd.tasks.admin_decisions import OpenQuestion
+    from zmartd.tasks.admin_decisions import PendingDecision
 
 
 @click.command()
@@ -37,7 +37,7 @@ def decide(
     A decision stays, and is public with its reason. The vote aggregator of a running daemon carries it out;
     `zmartd tick vote_aggregator` does so at once.
     """
-    from zmartd.core import deciding
+    from zmartd.core import admin_decisions
     from zmartd.market.decisions import Decision
 
     given = [decision for decision in Decision if decisions[decision]]
@@ -54,52 +54,52 @@ def decide(
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to confirm the decision on: give --yes")
     settings = operator_settings(config_path)
-    question = run_with_core(settings, lambda core: deciding(core, core.rpc).question(market, decision))
+    pending = run_with_core(settings, lambda core: admin_decisions(core, core.rpc).pending(market, decision))
     if not as_json:
-        click.echo(question_text(question, decision))
+        click.echo(pending_text(pending, decision))
     if not yes:
         click.confirm("A decision cannot be changed. Decide so?", abort=True)
     made = run_with_core(
         settings,
-        lambda core: deciding(core, core.rpc).decide(
-            question.market_id, decision, because.strip(), None, shown=question
+        lambda core: admin_decisions(core, core.rpc).decide(
+            pending.market_id, decision, because.strip(), None, shown=pending
         ),
     )
     print_result(as_json, made, _decision_text(made))
 
 
-def question_text(question: OpenQuestion, decision: Decision) -> str:
+def pending_text(pending: PendingDecision, decision: Decision) -> str:
     """The market, its holders' votes, and the effect of the decision."""
     from zmartd.market.decisions import Decision
     from zmartd.market.lifecycle import flipped
     from zmartd.tasks.disputes import OUTCOMES
 
-    proposed = question.proposed_outcome
+    proposed = pending.proposed_outcome
     outcome = OUTCOMES[flipped(proposed) if decision is Decision.OVERTURN else proposed]
     effect = "no outcome is final, and holders get back what they paid"
     if decision is not Decision.REFUND:
         effect = f"{outcome} is final"
     return table(
         (
-            ("market", f"{question.market_id} ({question.state.name})"),
+            ("market", f"{pending.market_id} ({pending.state.name})"),
             # repr: a stranger's text must not move the terminal's cursor or reverse the text after it.
-            ("question", repr(question.text)),
+            ("question", repr(pending.question)),
             ("proposed", OUTCOMES[proposed]),
-            ("votes", _votes(question)),
+            ("votes", _votes(pending)),
             ("decision", f"{decision}: {effect}"),
         )
     )
 
 
-def _votes(question: OpenQuestion) -> str:
+def _votes(pending: PendingDecision) -> str:
     from zmartd.market.lifecycle import MarketState
     from zmartd.tasks.disputes import votes_in_words
 
-    if question.state is not MarketState.DISPUTED:
+    if pending.state is not MarketState.DISPUTED:
         return "none: nobody has disputed the proposed outcome"
-    if question.tally is None or question.tally.counted_at is None:
+    if pending.tally is None or pending.tally.counted_at is None:
         return "not counted yet"
-    return votes_in_words(question.tally)
+    return votes_in_words(pending.tally)
 
 
 def _decision_text(made: MarketDecision) -> str:

@@ -18,7 +18,7 @@ from zmartd.commands.running import run_with_core
 
 if TYPE_CHECKING:
     from zmartd.core import Core
-    from zmartd.tasks.base import Action, RunReport
+    from zmartd.tasks.base import RunReport, TaskAction
 
 _HEADER: Final = ("", "MARKET", "ACTION", "TRANSACTION", "DETAIL")
 _SHORT: Final = 12
@@ -75,7 +75,7 @@ def _summary(report: RunReport) -> str:
     return f"{count}, {not_ok} not ok" if not_ok else count
 
 
-def _row(action: Action) -> tuple[str, ...]:
+def _row(action: TaskAction) -> tuple[str, ...]:
     return (
         "ok" if action.ok else "FAIL",
         _shortened(action.market_id),

@@ -1,6 +1,6 @@
-"""An admin decides what becomes of a market: whether there is something to decide, and that it is kept.
+"""Decisions of an admin about markets: which are possible, and how they are recorded.
 
-The vote aggregator carries a decision out, within its next run.
+The vote aggregator carries a decision out in its next run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
 from zmartd.store.tallies import Tally
-from zmartd.tasks.announcements import Notices
+from zmartd.tasks.announcements import Announcements
 
 
 class NotTheAdmin(ZmartdError):
@@ -33,7 +33,7 @@ class NotTheAdmin(ZmartdError):
 
 
 class NothingToDecide(ZmartdError):
-    """The votes or the dispute window decide about this market, not an admin."""
+    """Its votes or its dispute window decide about this market, not an admin."""
 
     code = "nothing_to_decide"
 
@@ -45,61 +45,67 @@ class SettlementUnderWay(ZmartdError):
 
 
 class DisputeWindowClosed(ZmartdError):
-    """The dispute window of this market has passed: the program only knows the proposed outcome, so the one
-    decision that can be carried out is to keep it."""
+    """The dispute window of this market has passed: the program can only finalize the proposed outcome, so
+    the only possible decision is to keep it.
+    """
 
     code = "dispute_window_closed"
 
 
-class QuestionChanged(ZmartdError):
-    """The market or its votes have changed since they were shown: look again, and decide then."""
+class PendingDecisionChanged(ZmartdError):
+    """The market or its votes have changed since they were shown: look at them again before you decide."""
 
-    code = "question_changed"
+    code = "pending_decision_changed"
 
 
-class OpenQuestion(Struct, frozen=True):
-    """A market that an admin can decide about."""
+class PendingDecision(Struct, frozen=True):
+    """A market that an admin can decide about, and its votes."""
 
     market_id: str
-    text: str
+    question: str
     state: MarketState
     proposed_outcome: bool | None
-    """Whether it is YES or NO; None: the market was proposed to be invalid."""
+    """True for YES, False for NO; None: the market was proposed to be invalid."""
     tally: Tally | None
-    """The votes of its dispute; None while they are not closed."""
+    """The votes of its dispute; None while voting goes on."""
 
 
 def how_to_decide(market_id: str) -> str:
-    """The command that decides about a market."""
+    """The command that decides about this market."""
     return f"zmartd decide {market_id} --{'|--'.join(Decision)} --because TEXT"
 
 
-class Deciding:
-    """Takes admins' decisions. Raises RpcUnavailable, DatabaseUnavailable and the like."""
+class AdminDecisions:
+    """Accepts and records decisions. Its methods raise RpcUnavailable, DatabaseUnavailable and the like."""
 
     def __init__(
-        self, database: Database, rpc: Rpc, program: Program, notices: Notices, trusted: Collection[str]
+        self,
+        database: Database,
+        rpc: Rpc,
+        program: Program,
+        announcements: Announcements,
+        trusted: Collection[str],
     ) -> None:
         self._database = database
         self._rpc = rpc
         self._program = program
-        self._notices = notices
+        self._announcements = announcements
         self._trusted = trusted
 
     async def require_admin(self, wallet: str) -> None:
-        """Raises NotTheAdmin where `wallet` is not the admin that the program itself names."""
+        """Raises NotTheAdmin unless `wallet` is the admin in the program's configuration."""
         if str((await self._config()).admin) != wallet:
             raise NotTheAdmin
 
-    async def question(self, reference: str, decision: Decision) -> OpenQuestion:
-        """What `decide` would decide about the market with this id or address. Raises what it raises."""
+    async def pending(self, reference: str, decision: Decision) -> PendingDecision:
+        """The market with this id or address, as `decide` would find it. Raises what `decide` raises."""
         period_seconds, now = await self._period_and_now()
         async with self._database.service() as connection:
             market = await markets.get(connection, reference)
-            question = await self._question(connection, market, decision, period_seconds, now)
+            pending = await self._pending(connection, market, decision, period_seconds, now)
             if await decisions.of_markets(connection, [market.id], market.state):
                 raise AlreadyDecided(market_id=market.id)
-            return question
+            return pending
 
     async def decide(
         self,
@@ -108,23 +114,23 @@ class Deciding:
         because: str,
         decided_by: str | None,
         *,
-        shown: OpenQuestion | None = None,
+        shown: PendingDecision | None = None,
     ) -> MarketDecision:
-        """Keep a decision about the market with this id or address; an operator's has no `decided_by`.
+        """Record a decision about the market with this id or address. `decided_by` is None for an operator's.
 
-        `shown` is what the admin was shown before. Raises MarketNotFound, NothingToDecide, AlreadyDecided,
-        SettlementUnderWay, DisputeWindowClosed, and QuestionChanged where `shown` does not hold any more.
+        `shown` is what the admin saw before. Raises MarketNotFound, NothingToDecide, AlreadyDecided,
+        SettlementUnderWay, DisputeWindowClosed, and PendingDecisionChanged where `shown` is outdated.
         """
         period_seconds, now = await self._period_and_now()
         async with self._database.service() as connection:
             market = await markets.get(connection, reference)
-            # Whoever settles the dispute takes the same lock before it records its transaction.
+            # The task that settles a dispute takes the same lock before it records its transaction.
             await tallies.lock(connection, VoteKind.DISPUTE, market.id)
             market = await markets.get(connection, market.id)
-            question = await self._question(connection, market, decision, period_seconds, now)
-            if shown is not None and shown != question:
-                raise QuestionChanged(market_id=market.id)
-            kept = await decisions.record(
+            pending = await self._pending(connection, market, decision, period_seconds, now)
+            if shown is not None and shown != pending:
+                raise PendingDecisionChanged(market_id=market.id)
+            recorded = await decisions.record(
                 connection,
                 market.id,
                 market.state,
@@ -134,12 +140,12 @@ class Deciding:
             )
             changed = await markets.set_settlement(connection, market.id, market.state)
         if changed is not None:
-            await self._notices.publish(changed)
-        return kept
+            await self._announcements.publish(changed)
+        return recorded
 
-    async def _question(
+    async def _pending(
         self, connection: Connection, market: MarketRow, decision: Decision, period_seconds: int, now: int
-    ) -> OpenQuestion:
+    ) -> PendingDecision:
         tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
         self._require_something_to_decide(market, tally)
         if market.state is MarketState.RESOLVING and decision is not Decision.KEEP:
@@ -147,7 +153,7 @@ class Deciding:
             proposed_at = int(market.resolution_proposed_at.timestamp())
             if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
                 raise DisputeWindowClosed(market_id=market.id)
-        return OpenQuestion(market.id, market.question, market.state, market.proposed_outcome, tally)
+        return PendingDecision(market.id, market.question, market.state, market.proposed_outcome, tally)
 
     async def _period_and_now(self) -> tuple[int, int]:
         """The dispute period, and the chain's time in unix seconds."""

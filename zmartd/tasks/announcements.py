@@ -1,4 +1,4 @@
-"""What a market waits for before its outcome is final: written on its row, published, and logged once."""
+"""Announcements of what a market's outcome waits for: stored in its row, published, and logged once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from zmartd.store.postgres.database import Database
 log = get_logger(__name__)
 
 
-class Notices:
-    """Each is committed before it is told. Raises DatabaseUnavailable and the like."""
+class Announcements:
+    """Each is committed before it is published. The methods raise DatabaseUnavailable and the like."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
         self._bus = bus
 
-    async def await_decision(self, market_id: str, state: MarketState, reason: str) -> None:
-        """The outcome of a market in `state` becomes final only when an admin decides."""
+    async def announce_awaited_decision(self, market_id: str, state: MarketState, reason: str) -> None:
+        """Announce that an admin has to decide about a market in `state`."""
         async with self._database.service() as connection:
             await tallies.announce(connection, market_id, None, None)
             market = await markets.set_settlement(connection, market_id, state, awaiting_decision=True)
@@ -37,25 +37,25 @@ class Notices:
     async def announce_settlement(
         self, market_id: str, verdict: Decision, settles_at: datetime, votes: str
     ) -> bool:
-        """A dispute is settled at a time as its votes say; whether this is the first time it is said."""
+        """Announce when a dispute will be settled by its votes; whether this is the first announcement."""
         async with self._database.service() as connection:
-            is_news = await tallies.announce(connection, market_id, verdict, settles_at)
+            is_first = await tallies.announce(connection, market_id, verdict, settles_at)
             market = await markets.set_settlement(
                 connection, market_id, MarketState.DISPUTED, settles_at=settles_at
             )
-        if is_news:
+        if is_first:
             log.warning(
                 "dispute.announced", market_id=market_id, settles_at=iso_time(settles_at), votes=votes
             )
         if market is not None:
             await self.publish(market)
-        return is_news
+        return is_first
 
     async def publish(self, market: MarketRow) -> None:
-        """Tell a market's watchers how it is."""
+        """Publish a market's present state to its subscribers."""
         message = Message(market.id, market.version, market_update(market), market.updated_at)
         try:
             await self._bus.publish([message])
         except BusUnavailable as error:
-            # It is committed: a client sees the gap in the versions and reads the market again.
+            # The change is committed: a client notices the gap in the versions and reads the market again.
             log.warning("market.unpublished", market_id=market.id, reason=error.message)

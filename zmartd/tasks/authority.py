@@ -32,7 +32,7 @@ class NoAuthority(TaskSkipped):
 
 
 class WrongAuthority(ZmartdError):
-    """The daemon's key is not the program's backend authority, so the chain would refuse all it signs."""
+    """The daemon's key is not the program's backend authority: the program would reject what it signs."""
 
     code = "wrong_authority"
 
@@ -43,7 +43,7 @@ class MarketAccountMissing(ZmartdError):
     code = "market_account_missing"
 
 
-class Protocol(Struct, frozen=True):
+class ProtocolState(Struct, frozen=True):
     """The program's configuration, and the chain's time in unix seconds: the basis of a run's decisions."""
 
     config: GlobalConfig
@@ -79,7 +79,7 @@ class Authority:
     def address(self) -> Pubkey:
         return self._keypair.pubkey()
 
-    async def protocol(self) -> Protocol:
+    async def protocol(self) -> ProtocolState:
         """Raises ProtocolNotInitialized, or WrongAuthority when the program knows another authority."""
         config = await read_config(self._rpc, self._program_id)
         if config.backend_authority != self.address:
@@ -87,7 +87,7 @@ class Authority:
                 f"the daemon's key is {self.address}, the program's backend authority is "
                 f"{config.backend_authority}: give the daemon that key",
             )
-        return Protocol(config, (await self._rpc.chain_time()).unix_timestamp)
+        return ProtocolState(config, (await self._rpc.chain_time()).unix_timestamp)
 
     async def markets(self, market_ids: Iterable[str]) -> dict[str, ChainMarket]:
         """Read the accounts of these markets with one request. Those that the chain lacks are left out."""

@@ -1,4 +1,4 @@
-"""What a periodic task is, and what a run of one tells."""
+"""What a periodic task is, and the report of a run."""
 
 from __future__ import annotations
 
@@ -12,67 +12,67 @@ from zmartd.errors import ZmartdError
 
 
 class TaskSkipped(ZmartdError):
-    """The task cannot work now."""
+    """The task cannot run now."""
 
     code = "task_skipped"
 
 
-class Action(Struct, frozen=True):
-    """One thing a run did, or could not do, to a market (None: to no market in particular)."""
+class TaskAction(Struct, frozen=True):
+    """One thing that a run did, or could not do, to a market; None: to no market in particular."""
 
     market_id: str | None
     action: str
-    """A verb of the task's own: approve, finalize, reconcile, ..."""
+    """What was done, in the task's own words: approve_proposal, finalize_market, reconcile, ..."""
     ok: bool
     detail: str = ""
     signature: str | None = None
-    """The transaction that did it, when there is one."""
+    """The transaction that did it, if any."""
     awaits_admin: bool = False
-    """Nothing failed, and an admin has something to do or to know: a notice said so when that began."""
+    """Nothing failed, but an admin has to act or to know; this was logged and published when it began."""
 
 
 class RunReport(Struct, frozen=True):
-    """One run of one task. Exactly one of these holds: it ran, it was skipped, or it failed."""
+    """One run of one task: it either ran, was skipped, or failed."""
 
     task: str
     started_at: datetime
     finished_at: datetime
-    actions: tuple[Action, ...] = ()
+    actions: tuple[TaskAction, ...] = ()
     skipped: str | None = None
-    """Why there was nothing for this daemon to do, e.g. that another daemon is at it."""
+    """Why it did not run here, e.g. because another daemon is running the task."""
     failure: str | None = None
-    """Why the run ended early; the log has the traceback."""
+    """Why it ended early; the log has the traceback."""
     fencing_token: int | None = None
-    """Grows with every run of the task on any daemon; None when the run never got the lock."""
+    """Grows with every run of the task on any daemon; None when the run did not get the lock."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing needs an operator's eye."""
+        """Whether nothing needs an operator's attention."""
         return self.failure is None and all(action.ok for action in self.actions)
 
 
 class PeriodicTask(Protocol):
-    """Work that is due again and again.
+    """Work that is done at an interval.
 
-    A run decides from the state it reads, never from what an earlier run remembered; repeating it changes
-    nothing, and it may be killed at any await. The lock around it only saves work.
+    A run decides from the state that it reads, never from what an earlier run kept in memory. Repeating it
+    changes nothing, and it may be killed at any await. The lock around it only avoids double work.
     """
 
     @property
     def name(self) -> str:
-        """Its name in the CLI, the metrics and the lock: the name of its entry point."""
+        """The name in the command line, the metrics and the lock; the same as the entry point's."""
 
     @property
     def enabled(self) -> bool:
-        """Whether the daemon runs it by itself. `zmartd tick NAME` runs it either way."""
+        """Whether the daemon runs it at its interval. `zmartd tick NAME` runs it in any case."""
 
     @property
     def interval_seconds(self) -> float:
-        """From the start of one run to the start of the next."""
+        """The time from the start of a run to the start of the next."""
 
-    async def run(self) -> Sequence[Action]:
-        """Do what is due, and tell what was done.
+    async def run(self) -> Sequence[TaskAction]:
+        """Do what is due, and return what was done.
 
-        A market that fails is an action that is not ok, and no reason to leave the others. Raises TaskSkipped
-        when the task cannot work at all; any other exception is a failed run.
+        A market that fails becomes an action that is not ok, and does not stop the others. Raises TaskSkipped
+        when the task cannot run now; any other exception is a failed run.
         """

@@ -8,7 +8,7 @@ from zmartd.chain.program_accounts import ChainMarket
 from zmartd.errors import ZmartdError
 from zmartd.indexer.recording import known_signatures
 from zmartd.store import markets
-from zmartd.tasks.base import Action
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 
 _PAGE = 100
@@ -21,7 +21,7 @@ class NotReconciled(ZmartdError):
     code = "not_reconciled"
 
 
-async def catch_up(context: TaskContext, market: ChainMarket) -> Action:
+async def catch_up(context: TaskContext, market: ChainMarket) -> TaskAction:
     """Index the transactions of `market` that the index lacks, until both have it in the same state.
 
     Raises NotReconciled.
@@ -37,7 +37,7 @@ async def catch_up(context: TaskContext, market: ChainMarket) -> Action:
             market_id=market.id,
         )
     detail = f"already {state.name} on the chain; {applied} missing transactions applied"
-    return Action(market.id, "reconcile", ok=True, detail=detail)
+    return TaskAction(market.id, "reconcile", ok=True, detail=detail)
 
 
 async def _apply_missing(context: TaskContext, market: Pubkey) -> int:

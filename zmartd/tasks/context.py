@@ -1,4 +1,4 @@
-"""What a periodic task is given to work with."""
+"""The resources that a periodic task works with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zmartd.transactions.submission import Submitter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskContext:
-    """The daemon's own resources, shared: a task opens and closes none of them."""
+    """The daemon's own resources. A task does not open or close any of them."""
 
     settings: config.Tasks
     voting: config.Voting
@@ -32,4 +32,4 @@ class TaskContext:
     submitter: Submitter
     clock: Clock
     authority: Keypair | None
-    """The backend authority's key. None when the daemon has none: then nothing can be signed."""
+    """The backend authority's key; None when the daemon has none and can sign nothing."""

@@ -1,4 +1,4 @@
-"""What an admin decided, as an instruction for a disputed market."""
+"""An admin's decision about a disputed market, as an instruction of the program."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from zmartd.store.decisions import MarketDecision
 
 
 class DecisionChanged(ZmartdError):
-    """An admin decided in the meantime; the next run carries that out."""
+    """An admin has decided in the meantime; the next run carries that decision out."""
 
     code = "decision_changed"
 
 
-def as_decided(program: Program, authority: Pubkey, market: Pubkey, decision: Decision) -> Instruction:
-    """The counts that the program is told are the decision's: one vote, for the dispute or against it.
+def decision_instruction(
+    program: Program, authority: Pubkey, market: Pubkey, decision: Decision
+) -> Instruction:
+    """The instruction that finalizes a disputed market as decided.
 
-    A refund is what the program does when it records votes of which none agrees: it finalizes the market
-    without an outcome, and each holder claims back what it paid in.
+    The program decides by vote counts: `finalize_market` gets one vote, for the dispute or against it. A
+    refund is `aggregate_dispute_votes` without votes: it finalizes the market without an outcome, and each
+    holder claims back what it paid.
     """
     if decision is Decision.REFUND:
         return program.aggregate_dispute_votes(
@@ -42,7 +45,7 @@ def as_decided(program: Program, authority: Pubkey, market: Pubkey, decision: De
 async def require_decision(
     connection: Connection, market_id: str, state: MarketState, expected: MarketDecision | None
 ) -> None:
-    """Raises DecisionChanged where `expected` is not what was decided about a market in `state`."""
+    """Raises DecisionChanged unless the decision about the market is `expected`; None: there is none."""
     found = await decisions.of_markets(connection, [market_id], state)
     if found.get(market_id) != expected:
         raise DecisionChanged(market_id=market_id)

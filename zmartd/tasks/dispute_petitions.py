@@ -1,4 +1,4 @@
-"""Petitions: enough holders of a resolved market ask for a dispute, and the authority opens it for them."""
+"""Petitions for a dispute: when enough holders of a resolved market ask for one, the authority opens it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from zmartd.market import lifecycle, votes
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets
 from zmartd.store.due_markets import PetitionedMarket
-from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
-from zmartd.tasks.base import Action
+from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.catching_up import catch_up
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.fan_out import each_market
+from zmartd.tasks.fan_out import fan_out
 
 ACTION = "initiate_dispute"
 
 
-class Petitions:
-    """Opens disputes. Any wallet could; the authority does when enough holders ask.
+class DisputePetitions:
+    """Opens disputes that holders ask for; any wallet can open one itself.
 
     Enough are `dispute_petition_bps` of the stake, or of the holders with at least `min_stake_lamports`.
     """
@@ -30,20 +30,20 @@ class Petitions:
         self._program = context.program
         self._authority = authority
 
-    async def run(self, protocol: Protocol) -> list[Action]:
+    async def run(self, protocol: ProtocolState) -> list[TaskAction]:
         async with self._database.service_reader() as connection:
             petitioned = await due_markets.petitions(connection, self._voting.min_stake_lamports)
-        carried = {market.id: market for market in petitioned if self._carries(market, protocol)}
-        found = await self._authority.markets(carried)
+        enough = {market.id: market for market in petitioned if self._is_enough(market, protocol)}
+        found = await self._authority.markets(enough)
 
-        async def open_dispute(market_id: str) -> Action | None:
+        async def open_dispute(market_id: str) -> TaskAction | None:
             if market_id not in found:
                 raise MarketAccountMissing(market_id=market_id)
-            return await self._open(found[market_id], carried[market_id], protocol)
+            return await self._open(found[market_id], enough[market_id], protocol)
 
-        return await each_market(carried, ACTION, open_dispute)
+        return await fan_out(enough, ACTION, open_dispute)
 
-    def _carries(self, market: PetitionedMarket, protocol: Protocol) -> bool:
+    def _is_enough(self, market: PetitionedMarket, protocol: ProtocolState) -> bool:
         if market.resolution_proposed_at <= protocol.before(protocol.config.dispute_period):
             return False
         least_bps = self._voting.dispute_petition_bps
@@ -52,8 +52,8 @@ class Petitions:
         )
 
     async def _open(
-        self, market: ChainMarket, petition: PetitionedMarket, protocol: Protocol
-    ) -> Action | None:
+        self, market: ChainMarket, petition: PetitionedMarket, protocol: ProtocolState
+    ) -> TaskAction | None:
         if market.account.state is not MarketState.RESOLVING:
             return await catch_up(self._context, market)
         proposed_at = market.account.resolution_proposed_at
@@ -71,4 +71,4 @@ class Petitions:
         percent = votes.share_bps(petition.requests_stake, petition.holders_stake) // 100
         asking = f"{petition.requests} of {petition.holders} holders"
         detail = f"{asking} and {percent} % of the stake ask for it"
-        return Action(market.id, ACTION, ok=True, detail=detail, signature=signature)
+        return TaskAction(market.id, ACTION, ok=True, detail=detail, signature=signature)

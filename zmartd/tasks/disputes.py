@@ -1,4 +1,4 @@
-"""Disputes whose votes are over: counted by wallet and by stake, and settled or left to an admin."""
+"""Disputes whose voting has ended: counted by wallet and by stake, and settled or left to an admin."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from zmartd.store import decisions, due_markets, tallies
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.tallies import Tally
 from zmartd.tasks.admin_decisions import how_to_decide
-from zmartd.tasks.announcements import Notices
-from zmartd.tasks.authority import Authority, Protocol
-from zmartd.tasks.base import Action
+from zmartd.tasks.announcements import Announcements
+from zmartd.tasks.authority import Authority, ProtocolState
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.decision_execution import as_decided, require_decision
-from zmartd.tasks.vote_counting import Ballots, Motion
-from zmartd.tasks.voter_verification import require_on_chain
+from zmartd.tasks.decision_execution import decision_instruction, require_decision
+from zmartd.tasks.vote_counting import PlannedTransaction, VoteCounting
+from zmartd.tasks.voter_verification import require_voters_on_chain
 
 AWAITING: Final = Gauge(
     "zmartd_disputes_awaiting_decision", "Disputes whose votes decide nothing, so that an admin has to."
@@ -33,8 +33,8 @@ ANNOUNCED: Final = Gauge(
     "zmartd_disputes_announced",
     "Disputes that their votes will settle unless an admin decides otherwise.",
 )
-AWAIT: Final = "await_decision"
-ANNOUNCE: Final = "announce_settlement"
+AWAIT_DECISION: Final = "await_decision"
+ANNOUNCE_SETTLEMENT: Final = "announce_settlement"
 
 OUTCOMES: Final = {True: "YES", False: "NO", None: "INVALID"}
 _REASONS: Final = {
@@ -47,29 +47,29 @@ _REASONS: Final = {
 class Disputes:
     """Finalizes disputed markets.
 
-    The program sets no time for a dispute's votes: when they end is decided here, and only here. Votes settle
-    a dispute where both tallies agree and enough stake has voted, `veto_seconds` after that was announced. In
+    The program sets no end for the voting on a dispute; only this class decides it. The votes settle a
+    dispute where both tallies agree and enough stake has voted, `veto_seconds` after that was announced. In
     all other cases the market stays DISPUTED until an admin decides. A decision is carried out at once.
     """
 
-    def __init__(self, context: TaskContext, authority: Authority, notices: Notices) -> None:
+    def __init__(self, context: TaskContext, authority: Authority, announcements: Announcements) -> None:
         self._voting = context.voting
         self._database = context.database
         self._rpc = context.rpc
         self._program = context.program
         self._authority = authority
-        self._notices = notices
-        self._ballots = Ballots(VoteKind.DISPUTE, context, authority)
+        self._announcements = announcements
+        self._counting = VoteCounting(VoteKind.DISPUTE, context, authority)
 
-    async def run(self, protocol: Protocol) -> list[Action]:
+    async def run(self, protocol: ProtocolState) -> list[TaskAction]:
         opened_until = protocol.before(protocol.config.dispute_period)
         async with self._database.service() as connection:
             ended = await due_markets.ended_disputes(connection, opened_until, protocol.time)
-            left_open = await self._ballots.left_open(connection)
-            market_ids = tuple(dict.fromkeys([*left_open, *ended]))
+            unfinished = await self._counting.unfinished(connection)
+            market_ids = tuple(dict.fromkeys([*unfinished, *ended]))
             decided = await decisions.of_markets(connection, market_ids, MarketState.DISPUTED)
 
-        async def decide(market: ChainMarket, tally: Tally) -> Motion | Action | None:
+        async def decide(market: ChainMarket, tally: Tally) -> PlannedTransaction | TaskAction | None:
             if decision := decided.get(market.id):
                 return self._as_decided(market, decision)
             return await self._as_voted(market, tally, protocol)
@@ -80,20 +80,20 @@ class Disputes:
             async with self._database.service() as connection:
                 return await tallies.count_dispute(connection, market_id)
 
-        actions = await self._ballots.settle(market_ids, count, decide, protocol)
-        AWAITING.set(sum(one.action == AWAIT for one in actions))
-        ANNOUNCED.set(sum(one.action == ANNOUNCE for one in actions))
+        actions = await self._counting.run(market_ids, count, decide, protocol)
+        AWAITING.set(sum(one.action == AWAIT_DECISION for one in actions))
+        ANNOUNCED.set(sum(one.action == ANNOUNCE_SETTLEMENT for one in actions))
         return actions
 
     async def _verify(self, market_id: str) -> None:
         async with self._database.service_reader() as connection:
             holders = await tallies.holders_who_voted(connection, market_id)
-        await require_on_chain(self._rpc, self._program, market_id, holders)
+        await require_voters_on_chain(self._rpc, self._program, market_id, holders)
 
-    def _as_decided(self, market: ChainMarket, decided: MarketDecision) -> Motion:
+    def _as_decided(self, market: ChainMarket, decided: MarketDecision) -> PlannedTransaction:
         decision = decided.decision
-        instruction = as_decided(self._program, self._authority.address, market.address, decision)
-        return Motion(
+        instruction = decision_instruction(self._program, self._authority.address, market.address, decision)
+        return PlannedTransaction(
             "refund_market" if decision is Decision.REFUND else "finalize_market",
             (instruction,),
             f"decided to {decision.value}: {decided.because}",
@@ -101,8 +101,8 @@ class Disputes:
         )
 
     async def _as_voted(
-        self, market: ChainMarket, tally: Tally, protocol: Protocol
-    ) -> Motion | Action | None:
+        self, market: ChainMarket, tally: Tally, protocol: ProtocolState
+    ) -> PlannedTransaction | TaskAction | None:
         account, threshold_bps = market.account, protocol.config.dispute_success_threshold
         if protocol.now < lifecycle.dispute_vote_ends_at(
             account.dispute_initiated_at, protocol.config.dispute_period
@@ -114,9 +114,9 @@ class Disputes:
         votes = votes_in_words(tally)
         if isinstance(verdict, Undecided):
             reason = f"{_REASONS[verdict]} ({votes})"
-            await self._notices.await_decision(market.id, MarketState.DISPUTED, reason)
+            await self._announcements.announce_awaited_decision(market.id, MarketState.DISPUTED, reason)
             detail = f"{reason}: `{how_to_decide(market.id)}` settles it"
-            return Action(market.id, AWAIT, ok=False, detail=detail, awaits_admin=True)
+            return TaskAction(market.id, AWAIT_DECISION, ok=False, detail=detail, awaits_admin=True)
         outcome, verb = account.proposed_outcome, "stays"
         if verdict is Decision.OVERTURN:
             outcome, verb = lifecycle.flipped(outcome), "flips to"
@@ -124,10 +124,10 @@ class Disputes:
         settles_at = tally.settles_at
         if settles_at is None or tally.verdict is not verdict:
             settles_at = protocol.time + timedelta(seconds=self._voting.veto_seconds)
-        is_news = await self._notices.announce_settlement(market.id, verdict, settles_at, detail)
+        is_first = await self._announcements.announce_settlement(market.id, verdict, settles_at, detail)
         if protocol.time < settles_at:
             when = f"{detail} at {iso_time(settles_at)}, unless an admin decides otherwise"
-            return Action(market.id, ANNOUNCE, ok=not is_news, detail=when, awaits_admin=True)
+            return TaskAction(market.id, ANNOUNCE_SETTLEMENT, ok=not is_first, detail=when, awaits_admin=True)
         finalize = self._program.finalize_market(
             backend_authority=self._authority.address,
             market=market.address,
@@ -135,11 +135,11 @@ class Disputes:
             dispute_disagree=tally.counts.no,
         )
         undecided = partial(require_decision, market_id=market.id, state=MarketState.DISPUTED, expected=None)
-        return Motion("finalize_market", (finalize,), detail, undecided)
+        return PlannedTransaction("finalize_market", (finalize,), detail, undecided)
 
 
 def votes_in_words(tally: Tally) -> str:
-    """Both tallies of a dispute whose votes are counted."""
+    """Both tallies of a dispute whose votes are counted, as a phrase."""
     wallets, stake = tally.counts, tally.stake
     turnout = _percent(stake.total, tally.electorate_stake)
     return (

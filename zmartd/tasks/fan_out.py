@@ -1,4 +1,4 @@
-"""The same step for many markets at once, where one that fails keeps none of the others waiting."""
+"""The same step for many markets at once; a failure is reported and does not stop the others."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Final
 
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
-from zmartd.tasks.base import Action
+from zmartd.tasks.base import TaskAction
 
 log = get_logger(__name__)
 
 CONCURRENCY: Final = 4
 
-Step = Callable[[str], Awaitable[Action | None]]
+Step = Callable[[str], Awaitable[TaskAction | None]]
 
 
-async def each_market(market_ids: Iterable[str], action: str, step: Step) -> list[Action]:
-    """What `step` did to each market, in the order given, at most CONCURRENCY of them at a time.
+async def fan_out(market_ids: Iterable[str], action: str, step: Step) -> list[TaskAction]:
+    """Run `step` for each market, at most CONCURRENCY at a time; the actions, in the order of the markets.
 
-    A step that raises becomes an `action` that is not ok; None is nothing worth telling.
+    A step that raises becomes an `action` that is not ok; a step that returns None is left out.
     """
-    turns = asyncio.Semaphore(CONCURRENCY)
+    limit = asyncio.Semaphore(CONCURRENCY)
 
-    async def attempt(market_id: str) -> Action | None:
-        async with turns:
+    async def attempt(market_id: str) -> TaskAction | None:
+        async with limit:
             try:
                 return await step(market_id)
             except ZmartdError as error:
-                return Action(market_id, action, ok=False, detail=error.message)
+                return TaskAction(market_id, action, ok=False, detail=error.message)
             except Exception as error:
                 log.exception("task.market_failed", market_id=market_id, step=action)
                 detail = f"{type(error).__name__}; the log has the traceback"
-                return Action(market_id, action, ok=False, detail=detail)
+                return TaskAction(market_id, action, ok=False, detail=detail)
 
     actions = await asyncio.gather(*(attempt(market_id) for market_id in market_ids))
     return [taken for taken in actions if taken is not None]

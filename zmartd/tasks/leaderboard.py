@@ -1,4 +1,4 @@
-"""The task that works the leaderboard out again."""
+"""The task that publishes a new edition of the leaderboard."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 
 from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
-from zmartd.tasks.base import Action
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 
 STALE_AFTER: Final = timedelta(minutes=5)
-"""Periods that go back from now move on with it, also when nobody trades."""
+"""A period that ends now moves with the time, also when nobody trades."""
 
 
 class Leaderboard:
@@ -26,13 +26,12 @@ class Leaderboard:
         self._database = context.database
         self._rpc = context.rpc
 
-    async def run(self) -> list[Action]:
+    async def run(self) -> list[TaskAction]:
         """Raises RpcUnavailable, DatabaseUnavailable, DatabaseTimeout."""
         now = datetime.fromtimestamp((await self._rpc.chain_time()).unix_timestamp, UTC)
         async with self._database.service() as connection:
             edition = await leaderboard.publish(connection, now, STALE_AFTER)
         if edition is None:
             return []
-        return [
-            Action(None, "publish", ok=True, detail=f"edition {edition.id} as of {iso_time(edition.as_of)}")
-        ]
+        detail = f"edition {edition.id} as of {iso_time(edition.as_of)}"
+        return [TaskAction(None, "publish", ok=True, detail=detail)]

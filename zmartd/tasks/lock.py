@@ -1,7 +1,7 @@
-"""Only one daemon at a time needs to do a task's work: a lease in Redis with a fencing token.
+"""A lock that keeps several daemons from running a task at once: a lease in Redis with a fencing token.
 
-The lease saves work and nothing else. Whoever relies on it for safety is wrong: a process can pause between
-its last look at the lease and its next step.
+The lock avoids double work and is no guarantee: a process can pause between its last check of the lease and
+its next step.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 LEASE_SECONDS: Final = 15.0
-"""So long a task rests when the daemon that was running it has been killed."""
+"""How long no daemon runs a task after the daemon that was running it has been killed."""
 RENEWALS_PER_LEASE: Final = 3
 PATIENCE_SECONDS: Final = 5.0
-"""A Redis that says nothing for this long is away."""
+"""After this time without an answer, Redis counts as unavailable."""
 
-# The token is part of the value, so that only the holder can renew or release; the owner's name keeps two
-# holders apart even when Redis lost its data and the tokens started again.
+# The value contains the token, so that only the holder can renew or release the lease, and the owner's name,
+# which distinguishes two holders when Redis has lost its data and the tokens have started again.
 _ACQUIRE: Final = """
 local holder = redis.call('GET', KEYS[1])
 if holder then return {0, holder} end
@@ -47,7 +47,7 @@ return redis.call('DEL', KEYS[1])
 
 
 class LockBusy(ZmartdError):
-    """Another run of this task is going on."""
+    """Another run of this task is in progress."""
 
     code = "lock_busy"
 
@@ -59,15 +59,15 @@ class LockLost(ZmartdError):
 
 
 class LockUnavailable(ZmartdError):
-    """Redis does not answer, so no daemon knows that it is the only one; check redis.url and the server."""
+    """Redis does not answer, so the task's lock cannot be taken: check redis.url and the server."""
 
     code = "lock_unavailable"
 
 
 class TaskLock:
-    """Runs work under the lease of a task's name.
+    """Runs work while it holds the lease of a task's name.
 
-    `owner` names this daemon to operators and must differ from every other daemon's.
+    `owner` names this daemon to operators, and must differ from every other daemon's.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class TaskLock:
         self._lease_ms = str(round(lease_seconds * 1_000))
 
     async def run(self, name: str, work: Callable[[int], Coroutine[Any, Any, T]]) -> T:
-        """The result of `work(fencing_token)`, done while the lease of `name` is held and renewed.
+        """Run `work(fencing_token)` while the lease of `name` is held and renewed; its result.
 
-        Raises LockBusy (with the holder) or LockUnavailable before `work` was called, LockLost after it was
-        cancelled because the lease could not be kept.
+        Raises LockBusy (with the holder) or LockUnavailable before `work` is called, and LockLost after
+        `work` was cancelled because the lease could not be renewed.
         """
         valid_until = self._clock.monotonic() + self._lease_seconds
         token = await self._acquire(name)
@@ -117,10 +117,10 @@ class TaskLock:
         return int(token)
 
     async def _keep(self, name: str, token: int, valid_until: float, working: asyncio.Task[Any]) -> None:
-        """Renews until the lease is lost: taken over, or not renewed in time because Redis is away.
+        """Renew the lease until it is lost: taken over, or not renewed in time because Redis is unavailable.
 
-        A cancellation alone does not end it for certain: on Python 3.11 `asyncio.wait_for`, which the Redis
-        client uses, can swallow one.
+        It checks `working` since a cancellation alone may not end it: on Python 3.11 `asyncio.wait_for`,
+        which the Redis client uses, can swallow one.
         """
         pause_seconds = self._lease_seconds / RENEWALS_PER_LEASE
         while not working.done():
@@ -143,7 +143,7 @@ class TaskLock:
             log.warning("task.lock_not_released", task=name, fencing_token=token, error=repr(error))
 
     async def _script(self, script: str, keys: list[str], value: str) -> Any:
-        """Raises RedisError, or OSError, which TimeoutError is one of."""
+        """Raises RedisError or OSError; a TimeoutError is an OSError."""
         async with asyncio.timeout(self._patience_seconds):
             return await self._redis.eval(script, len(keys), *keys, value, self._lease_ms)
 

@@ -1,4 +1,4 @@
-"""The task that finalizes markets whose outcome nobody disputed, and tells which markets are stuck."""
+"""The task that finalizes markets whose outcome nobody disputed, and reports stuck markets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets, finalization_errors
-from zmartd.tasks.authority import Authority, MarketAccountMissing, Protocol
-from zmartd.tasks.base import Action
+from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.catching_up import NotReconciled, catch_up
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.fan_out import each_market
-from zmartd.tasks.stuck_markets import find_stuck
+from zmartd.tasks.fan_out import fan_out
+from zmartd.tasks.stuck_markets import find_stuck_markets
 
 TASK: Final = "market_monitor"
 ACTION: Final = "finalize_market"
@@ -28,8 +28,8 @@ KEEP_RESOLVED_SECONDS: Final = 90 * 86_400
 class MarketMonitor:
     """A `PeriodicTask`; see zmartd.tasks.base.
 
-    A market that cannot be finalized waits, longer after each attempt, so that it never takes another one's
-    place in the batch.
+    A market that cannot be finalized waits longer after each attempt, so that it does not keep others out of
+    the batch.
     """
 
     name = TASK
@@ -43,7 +43,7 @@ class MarketMonitor:
         self.enabled = self._settings.enabled
         self.interval_seconds = self._settings.interval_seconds
 
-    async def run(self) -> list[Action]:
+    async def run(self) -> list[TaskAction]:
         """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
         protocol = await authority.protocol()
@@ -58,17 +58,17 @@ class MarketMonitor:
         found = await authority.markets(market.id for market in markets)
         kept = {market.id for market in markets if market.kept}
 
-        async def finalize(market_id: str) -> Action | None:
+        async def finalize(market_id: str) -> TaskAction | None:
             market = found.get(market_id)
             if market is None:
                 return await self._problem(market_id, MarketAccountMissing(), protocol)
             return await self._finalize(authority, market, market_id in kept, protocol)
 
-        finalized = await each_market([market.id for market in markets], ACTION, finalize)
-        await self._tidy(protocol)
-        return finalized + await find_stuck(self._database, self._settings, protocol)
+        finalized = await fan_out([market.id for market in markets], ACTION, finalize)
+        await self._clean_errors(protocol)
+        return finalized + await find_stuck_markets(self._database, self._settings, protocol)
 
-    def _waits_seconds(self, protocol: Protocol) -> int:
+    def _waits_seconds(self, protocol: ProtocolState) -> int:
         return lifecycle.finalizable_at(
             0,
             protocol.config.dispute_period,
@@ -77,14 +77,14 @@ class MarketMonitor:
         )
 
     async def _finalize(
-        self, authority: Authority, market: ChainMarket, kept: bool, protocol: Protocol
-    ) -> Action | None:
+        self, authority: Authority, market: ChainMarket, kept: bool, protocol: ProtocolState
+    ) -> TaskAction | None:
         account = market.account
         if account.state is not MarketState.RESOLVING:
             return await self._caught_up(market, protocol)
         if protocol.now < account.resolution_proposed_at + self._waits_seconds(protocol):
             return None
-        # The index may be told anything for a while; whose resolution it is, the account says.
+        # The index may be wrong for a while; the account says who proposed the outcome.
         if not kept and not is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
             return None
         instruction = self._program.finalize_market(
@@ -98,16 +98,16 @@ class MarketMonitor:
                 return await self._caught_up(market, protocol)
             return await self._problem(market.id, error, protocol)
         detail = "an admin decided to keep the outcome" if kept else "undisputed"
-        return Action(market.id, ACTION, ok=True, detail=detail, signature=signature)
+        return TaskAction(market.id, ACTION, ok=True, detail=detail, signature=signature)
 
-    async def _caught_up(self, market: ChainMarket, protocol: Protocol) -> Action:
+    async def _caught_up(self, market: ChainMarket, protocol: ProtocolState) -> TaskAction:
         try:
             return await catch_up(self._context, market)
         except NotReconciled as error:
             return await self._problem(market.id, error, protocol)
 
-    async def _problem(self, market_id: str, error: ZmartdError, protocol: Protocol) -> Action:
-        """Every reason that can last makes the market wait, so that it leaves its place in the batch."""
+    async def _problem(self, market_id: str, error: ZmartdError, protocol: ProtocolState) -> TaskAction:
+        """Record why a market was not finalized; until its next attempt it is left out of the batch."""
         error_code = error.failure.name if isinstance(error, TransactionFailed) else error.code
         async with self._database.service() as connection:
             problem = await finalization_errors.record(
@@ -121,10 +121,10 @@ class MarketMonitor:
         again = f"attempt {problem.attempt_count}, again after {iso_time(problem.next_attempt_at)}"
         detail = f"{error_code}: {error.message} ({again})"
         signature = error.signature if isinstance(error, TransactionFailed) else None
-        return Action(market_id, ACTION, ok=False, detail=detail, signature=signature)
+        return TaskAction(market_id, ACTION, ok=False, detail=detail, signature=signature)
 
-    async def _tidy(self, protocol: Protocol) -> None:
-        """Close the errors of markets that are finished, however they got there, and forget old ones."""
+    async def _clean_errors(self, protocol: ProtocolState) -> None:
+        """Resolve the errors of markets that are finished, whoever finished them, and delete old ones."""
         async with self._database.service() as connection:
             await finalization_errors.resolve_finished(connection, protocol.time)
             await finalization_errors.purge(connection, protocol.before(KEEP_RESOLVED_SECONDS))

@@ -1,7 +1,7 @@
-"""Periodic tasks are plugins: entry points in the group `zmartd.tasks`, the built-in ones included.
+"""Periodic tasks are plugins: entry points in the group `zmartd.tasks`, also the built-in ones.
 
-An entry point names a factory: it is given the daemon's `TaskContext` and returns a `PeriodicTask` whose name
-is the entry point's.
+An entry point names a factory that is called with the daemon's `TaskContext`, and returns a `PeriodicTask`
+with the entry point's name.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ GROUP: Final = "zmartd.tasks"
 
 
 class BrokenPlugin(Struct, frozen=True):
-    """A task that will not run, and why."""
+    """A task that cannot run, and why."""
 
     name: str
     target: str
-    """What the entry point refers to: module:attribute."""
+    """The entry point's value: module:attribute."""
     problem: str
 
 
@@ -36,10 +36,10 @@ class Discovered(Struct, frozen=True):
 
 
 def discover(context: object, plugins: Iterable[EntryPoint] | None = None) -> Discovered:
-    """Every task that is installed, by name. `plugins` are the entry points to use instead of the installed.
+    """All installed tasks, by name. `plugins` are entry points to use instead of the installed ones.
 
-    A plugin that cannot be loaded, or makes something else than a task, ends up in `broken` and in the log:
-    the daemon's other work must not depend on it.
+    A plugin that cannot be loaded or does not make a task is logged and returned in `broken`: the rest of the
+    daemon must not depend on it.
     """
     found = entry_points(group=GROUP) if plugins is None else plugins
     tasks: dict[str, PeriodicTask] = {}
@@ -55,7 +55,7 @@ def discover(context: object, plugins: Iterable[EntryPoint] | None = None) -> Di
 
 
 def _checked(task: PeriodicTask, name: str, taken: Container[str]) -> PeriodicTask:
-    """The protocol's promises, for plugins that no type checker has seen."""
+    """Check at run time what PeriodicTask declares, since no type checker may have seen a plugin."""
     if name in taken:
         raise ValueError("another plugin has the same name; uninstall one of them")
     if not iscoroutinefunction(getattr(task, "run", None)):

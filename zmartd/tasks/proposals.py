@@ -1,4 +1,4 @@
-"""Proposals that enough wallets like: recorded and approved in one transaction."""
+"""Proposals that enough wallets like: their counts are recorded and they are approved in one transaction."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
 from zmartd.store import due_markets, tallies
 from zmartd.store.tallies import Tally
-from zmartd.tasks.authority import Authority, Protocol
-from zmartd.tasks.base import Action
+from zmartd.tasks.authority import Authority, ProtocolState
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.vote_counting import Ballots, Motion
+from zmartd.tasks.vote_counting import PlannedTransaction, VoteCounting
 
 
 class Proposals:
-    """Approves what `min_proposal_votes` and the program's threshold let pass.
+    """Approves proposals with `min_proposal_votes` votes that reach the program's approval threshold.
 
-    Keys cost nothing, so a vote counts if its wallet has traded before, or holds
+    Since new wallets cost nothing, a vote counts only if its wallet has traded before, or holds
     `proposal_min_balance_lamports` when the votes are counted.
 
-    Approving is the admin's. A daemon whose key is only the backend authority's records the counts, closes
-    the vote, and reports in each run that the admin's approval is missing.
+    Only the admin's key can approve. A daemon whose key is only the backend authority's records the counts,
+    closes the vote, and reports in each run that the admin's approval is missing.
     """
 
     def __init__(self, context: TaskContext, authority: Authority) -> None:
@@ -33,21 +33,21 @@ class Proposals:
         self._rpc = context.rpc
         self._program = context.program
         self._authority = authority
-        self._ballots = Ballots(VoteKind.PROPOSAL, context, authority)
+        self._counting = VoteCounting(VoteKind.PROPOSAL, context, authority)
 
-    async def run(self, protocol: Protocol) -> list[Action]:
+    async def run(self, protocol: ProtocolState) -> list[TaskAction]:
         threshold_bps = protocol.config.proposal_approval_threshold
         async with self._database.service() as connection:
             voted = await due_markets.voted_proposals(
                 connection, self._voting.min_proposal_votes, threshold_bps, protocol.time
             )
-            left_open = await self._ballots.left_open(connection)
-        market_ids = dict.fromkeys([*left_open, *voted])
+            unfinished = await self._counting.unfinished(connection)
+        market_ids = dict.fromkeys([*unfinished, *voted])
 
-        async def decide(market: ChainMarket, tally: Tally) -> Motion | Action | None:
+        async def decide(market: ChainMarket, tally: Tally) -> PlannedTransaction | TaskAction | None:
             return self._decide(market, tally.counts, protocol.config)
 
-        return await self._ballots.settle(market_ids, self._count, decide, protocol)
+        return await self._counting.run(market_ids, self._count, decide, protocol)
 
     async def _count(self, market_id: str) -> Tally | None:
         async with self._database.service_reader() as connection:
@@ -63,7 +63,7 @@ class Proposals:
 
     def _decide(
         self, market: ChainMarket, counts: VoteCounts, config: GlobalConfig
-    ) -> Motion | Action | None:
+    ) -> PlannedTransaction | TaskAction | None:
         minimum_votes = self._voting.min_proposal_votes
         if not votes.passes(counts.yes, counts.no, config.proposal_approval_threshold, minimum_votes):
             return None
@@ -76,8 +76,8 @@ class Proposals:
         )
         if config.admin == self._authority.address:
             approve = self._program.approve_proposal(admin=config.admin, market=market.address)
-            return Motion("approve_proposal", (record, approve), detail)
+            return PlannedTransaction("approve_proposal", (record, approve), detail)
         if counts == VoteCounts(market.account.proposal_likes, market.account.proposal_dislikes):
             waiting = f"{detail}; the counts are recorded, the admin {config.admin} must approve it"
-            return Action(market.id, "awaiting_admin_approval", ok=False, detail=waiting)
-        return Motion("aggregate_proposal_votes", (record,), detail)
+            return TaskAction(market.id, "awaiting_admin_approval", ok=False, detail=waiting)
+        return PlannedTransaction("aggregate_proposal_votes", (record,), detail)

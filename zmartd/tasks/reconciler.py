@@ -1,9 +1,9 @@
-"""The task that finds what no webhook brought, what became final, and what a lost fork took with it."""
+"""The task that indexes transactions that no webhook delivered, and removes those of abandoned forks."""
 
 from __future__ import annotations
 
 from zmartd.indexer.reconcile import Reconciler as ChainComparison
-from zmartd.tasks.base import Action
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 
 
@@ -24,20 +24,20 @@ class Reconciler:
             settings.max_fetched_per_run,
         )
 
-    async def run(self) -> list[Action]:
+    async def run(self) -> list[TaskAction]:
         """Raises RpcUnavailable, DatabaseUnavailable."""
         walked = await self._comparison.run()
-        actions: list[Action] = []
+        actions: list[TaskAction] = []
         if walked.missing:
             detail = (
                 f"{walked.missing} of {walked.signatures} transactions were missing, "
                 f"with {walked.new_events} new events"
             )
-            actions.append(Action(None, "repair", ok=True, detail=detail))
+            actions.append(TaskAction(None, "repair", ok=True, detail=detail))
         if walked.undone:
             detail = f"{walked.undone} transactions are not so on the chain, and were taken back"
-            actions.append(Action(None, "undo", ok=True, detail=detail))
+            actions.append(TaskAction(None, "undo", ok=True, detail=detail))
         if walked.restored:
             detail = f"{walked.restored} transactions with truncated logs are whole"
-            actions.append(Action(None, "restore", ok=True, detail=detail))
+            actions.append(TaskAction(None, "restore", ok=True, detail=detail))
         return actions

@@ -1,4 +1,4 @@
-"""What runs did, kept in the database: a daemon that never gets the lock can still tell what others do."""
+"""The history of runs, kept in the database, where every daemon can read what the others did."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ KEPT: Final = timedelta(days=30)
 
 
 class RunHistory:
-    """Keeps the runs that did something or failed; the others would bury them."""
+    """Records the runs that did something or failed; the many others are left out."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, report: RunReport) -> None:
-        """Never raises: a run that is over must not fail for want of a record."""
+    async def record(self, report: RunReport) -> None:
+        """Record a run. Never raises: a finished run must not fail because it cannot be recorded."""
         if report.failure is None and not report.actions:
             return
         run = TaskRun(

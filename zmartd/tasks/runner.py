@@ -1,4 +1,4 @@
-"""One run of one task: under its lock, timed, counted, logged, and reported whatever happens."""
+"""One run of one task: under its lock, timed, counted, logged, and always reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 from zmartd.metrics import Counter, Histogram
-from zmartd.tasks.base import Action, PeriodicTask, RunReport, TaskSkipped
+from zmartd.tasks.base import PeriodicTask, RunReport, TaskAction, TaskSkipped
 from zmartd.tasks.lock import LockBusy, TaskLock
 from zmartd.tasks.run_history import RunHistory
 
@@ -33,7 +33,7 @@ LAST_SUCCESS = Gauge(
 
 
 class TaskRunner:
-    """Runs tasks. `run` raises nothing except its own cancellation."""
+    """Runs tasks. `run` raises nothing but its own cancellation."""
 
     def __init__(self, lock: TaskLock, history: RunHistory, clock: Clock) -> None:
         self._lock = lock
@@ -44,10 +44,10 @@ class TaskRunner:
         started_at = self._clock.time()
         started = self._clock.monotonic()
         token: int | None = None
-        actions: tuple[Action, ...] = ()
+        actions: tuple[TaskAction, ...] = ()
         skipped = failure = None
 
-        async def work(fencing_token: int) -> Sequence[Action]:
+        async def work(fencing_token: int) -> Sequence[TaskAction]:
             nonlocal token
             token = fencing_token
             with bound_contextvars(task=task.name, fencing_token=fencing_token):
@@ -67,7 +67,7 @@ class TaskRunner:
             failure = "the task cancelled itself"
             log.exception("task.failed", task=task.name)
         except Exception as error:
-            # The text of a foreign exception may quote a URL with a key in it, so only the log gets it.
+            # Another library's message may quote a URL with a key in it, so only the log gets it.
             failure = f"{type(error).__name__}; the log has the traceback"
             log.exception("task.failed", task=task.name)
 
@@ -81,8 +81,8 @@ class TaskRunner:
             failure=failure,
             fencing_token=token,
         )
-        _account(report, elapsed_seconds)
-        await self._history.keep(report)
+        _observe(report, elapsed_seconds)
+        await self._history.record(report)
         return report
 
 
@@ -91,7 +91,7 @@ def _is_being_cancelled() -> bool:
     return current is not None and current.cancelling() > 0
 
 
-def _account(report: RunReport, elapsed_seconds: float) -> None:
+def _observe(report: RunReport, elapsed_seconds: float) -> None:
     outcome = "failed" if report.failure else "skipped" if report.skipped else "done"
     RUNS.labels(report.task, outcome).inc()
     RUN_SECONDS.labels(report.task).observe(elapsed_seconds)
@@ -99,8 +99,8 @@ def _account(report: RunReport, elapsed_seconds: float) -> None:
         LAST_SUCCESS.labels(report.task).set(report.finished_at.timestamp())
     for action in report.actions:
         ACTIONS.labels(report.task, action.action, str(action.ok).lower()).inc()
-        say = log.info if action.ok or action.awaits_admin else log.error
-        say(
+        write = log.info if action.ok or action.awaits_admin else log.error
+        write(
             f"task.{action.action}",
             task=report.task,
             market_id=action.market_id,

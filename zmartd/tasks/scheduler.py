@@ -1,4 +1,4 @@
-"""When each task runs. What a run is, is the runner's matter."""
+"""The times at which tasks run; the runner does each run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UnknownTask(ZmartdError):
 
 
 class Scheduler:
-    """Runs every enabled task at its interval until it is stopped; a task never overlaps itself."""
+    """Runs every enabled task at its interval until it is stopped; runs of one task never overlap."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Scheduler:
         rng: random.Random,
         stop_seconds: float = 10.0,
     ) -> None:
-        """`stop_seconds` is how long a run that is going on may take to finish when the daemon stops."""
+        """`stop_seconds` is how long a run in progress may take to finish when the daemon stops."""
         self._tasks = {task.name: task for task in tasks}
         self._runner = runner
         self._clock = clock
@@ -48,16 +48,16 @@ class Scheduler:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All tasks there are."""
+        """The names of all tasks."""
         return tuple(self._tasks)
 
     @property
     def enabled(self) -> tuple[str, ...]:
-        """Those that run by themselves."""
+        """The names of the tasks that run at their interval."""
         return tuple(task.name for task in self._tasks.values() if task.enabled)
 
     def reports(self) -> Mapping[str, RunReport]:
-        """The last finished run of each task that has run here, by name."""
+        """The last finished run of each task in this process, by name."""
         return MappingProxyType(self._reports)
 
     async def run_once(self, name: str) -> RunReport:
@@ -77,7 +77,7 @@ class Scheduler:
                 await self._timers.spawn(self._repeat(task, self._runs), name=f"timer {task.name}")
 
     async def stop(self) -> None:
-        """Start nothing any more; wait for the runs that are going on, then cancel them."""
+        """Start no more runs; wait for those in progress, then cancel them."""
         if self._timers is None or self._runs is None:
             return
         await self._timers.close()
@@ -85,7 +85,7 @@ class Scheduler:
         self._timers = self._runs = None
 
     async def _repeat(self, task: PeriodicTask, runs: JobScheduler) -> None:
-        """A run is a job of its own, so that stopping this timer does not cut it short."""
+        """Each run is a job of its own, so that stopping this timer does not cancel it."""
         due_at = self._clock.monotonic() + self._jittered(min(FIRST_RUN_SECONDS, task.interval_seconds))
         while True:
             await self._clock.sleep(max(0.0, due_at - self._clock.monotonic()))
@@ -94,5 +94,5 @@ class Scheduler:
             await run.wait()
 
     def _jittered(self, seconds: float) -> float:
-        """Daemons that were started together drift apart instead of meeting at the lock every time."""
+        """Daemons that were started together drift apart instead of competing for the lock every time."""
         return seconds * self._rng.uniform(1 - JITTER, 1 + JITTER)

@@ -1,4 +1,4 @@
-"""Markets that should have moved on and have not: told to operators before users complain."""
+"""Markets that are overdue for their next state, reported to operators before users complain."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets
 from zmartd.store.due_markets import StuckDeadlines, StuckMarkets
 from zmartd.store.postgres.database import Database
-from zmartd.tasks.authority import Protocol
-from zmartd.tasks.base import Action
+from zmartd.tasks.authority import ProtocolState
+from zmartd.tasks.base import TaskAction
 
 STUCK = Gauge("zmartd_markets_stuck", "Markets that should have moved on and have not.", ["state"])
 
 GRACE_SECONDS: Final = 3_600
-"""How long after its deadline a market may wait for a task that works."""
+"""How long after its deadline a market may wait while the tasks work."""
 EXAMPLES: Final = 5
 
 _REASONS: Final = {
@@ -28,12 +28,14 @@ _REASONS: Final = {
     MarketState.RESOLVING: "should have been finalized more than an hour ago",
     MarketState.DISPUTED: "should have had their dispute settled more than an hour ago",
 }
-_THE_DAEMONS_FAULT: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
-"""Where the next step is a task's, so that a market that waits is an alarm."""
+_MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED})
+"""The states that a task ends, so that an overdue market is the daemon's fault."""
 
 
-async def find_stuck(database: Database, settings: config.MarketMonitor, protocol: Protocol) -> list[Action]:
-    """One action for each state that has stuck markets; ok where their users, not the daemon, must act."""
+async def find_stuck_markets(
+    database: Database, settings: config.MarketMonitor, protocol: ProtocolState
+) -> list[TaskAction]:
+    """One action for each state that has stuck markets; it is ok where users, not the daemon, have to act."""
     period_seconds = protocol.config.dispute_period
     finalizable_after_seconds = lifecycle.finalizable_at(
         0, period_seconds, settings.finalization_delay_seconds, settings.safety_margin_seconds
@@ -54,9 +56,9 @@ async def find_stuck(database: Database, settings: config.MarketMonitor, protoco
     return [_action(each) for each in found]
 
 
-def _action(found: StuckMarkets) -> Action:
+def _action(found: StuckMarkets) -> TaskAction:
     listed = ", ".join(found.oldest)
     rest = found.markets - len(found.oldest)
     more = f" and {rest} more" if rest else ""
     detail = f"{found.markets} {found.state.name} {_REASONS[found.state]}: {listed}{more}"
-    return Action(None, "stuck", ok=found.state not in _THE_DAEMONS_FAULT, detail=detail)
+    return TaskAction(None, "stuck", ok=found.state not in _MOVED_BY_TASKS, detail=detail)

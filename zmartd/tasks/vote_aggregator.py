@@ -1,4 +1,4 @@
-"""The task that acts on votes and decisions: proposals, disputes, petitions, and resolutions by strangers."""
+"""The task that acts on votes and decisions: proposals, disputes, petitions and resolutions by strangers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import asyncio
 from zmartd import config
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
-from zmartd.tasks.announcements import Notices
+from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.authority import Authority
-from zmartd.tasks.base import Action
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
-from zmartd.tasks.dispute_petitions import Petitions
+from zmartd.tasks.dispute_petitions import DisputePetitions
 from zmartd.tasks.disputes import Disputes
 from zmartd.tasks.proposals import Proposals
-from zmartd.tasks.untrusted_resolutions import Resolutions
+from zmartd.tasks.untrusted_resolutions import UntrustedResolutions
 from zmartd.tasks.vote_counting import TASK
 
 log = get_logger(__name__)
@@ -31,28 +31,28 @@ class VoteAggregator:
         self.enabled = self._settings.enabled
         self.interval_seconds = self._settings.interval_seconds
 
-    async def run(self) -> list[Action]:
+    async def run(self) -> list[TaskAction]:
         """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
-        notices = Notices(self._context.database, self._context.bus)
+        announcements = Announcements(self._context.database, self._context.bus)
         protocol = await authority.protocol()
         parts = {
             "proposals": Proposals(self._context, authority).run(protocol),
-            "disputes": Disputes(self._context, authority, notices).run(protocol),
-            "petitions": Petitions(self._context, authority).run(protocol),
-            "resolutions": Resolutions(self._context, authority, notices).run(protocol),
+            "disputes": Disputes(self._context, authority, announcements).run(protocol),
+            "petitions": DisputePetitions(self._context, authority).run(protocol),
+            "resolutions": UntrustedResolutions(self._context, authority, announcements).run(protocol),
         }
         outcomes = await asyncio.gather(*parts.values(), return_exceptions=True)
-        actions: list[Action] = []
+        actions: list[TaskAction] = []
         for part, outcome in zip(parts, outcomes, strict=True):
             actions += outcome if isinstance(outcome, list) else [_failed(part, outcome)]
         return actions
 
 
-def _failed(part: str, error: BaseException) -> Action:
-    """One part's trouble is told among what the others did."""
+def _failed(part: str, error: BaseException) -> TaskAction:
+    """A part that failed, as an action beside those of the other parts."""
     if not isinstance(error, Exception):
         raise error
     log.error("task.part_failed", task=TASK, part=part, exc_info=error)
     detail = error.message if isinstance(error, ZmartdError) else type(error).__name__
-    return Action(None, part, ok=False, detail=detail)
+    return TaskAction(None, part, ok=False, detail=detail)

@@ -1,7 +1,8 @@
-"""Votes that decide about money, held against the chain before they are counted.
+"""Verifies the voters of a dispute against the chain before their votes are counted.
 
-For a while the index can have what is not on the chain: an event in a slot that is not final, or one that
-whoever holds the webhook's credential made up. A disputed market is not traded, so its accounts stay equal.
+For a while the index can contain what is not on the chain: an event of a slot that is not final, or one that
+was forged with a stolen webhook credential. A disputed market is not traded, so its positions do not change
+meanwhile.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from zmartd.store.tallies import HolderWhoVoted
 
 
 class IndexDiffers(ZmartdError):
-    """The index has votes or positions that the chain has not: what is not final is taken back by itself."""
+    """The index has votes or positions that are not on the chain. The reconciler removes them."""
 
     code = "index_differs"
 
 
-async def require_on_chain(
+async def require_voters_on_chain(
     rpc: Rpc, program: Program, market_id: str, holders: Sequence[HolderWhoVoted]
 ) -> None:
-    """Raises IndexDiffers where a holder's position, or its vote on the chain, is not so there."""
+    """Raises IndexDiffers unless all positions, and the votes cast on the chain, are the same there."""
     market = program.pdas.market(bytes.fromhex(market_id))
     wallets = [Pubkey.from_string(holder.wallet) for holder in holders]
     positions = await rpc.accounts([program.pdas.position(market, wallet) for wallet in wallets])
@@ -52,9 +53,8 @@ async def require_on_chain(
     }
     if differing:
         raise IndexDiffers(
-            f"{len(differing)} of {len(holders)} voters have not on the chain what the index has of them, "
-            f"{min(differing)} among them: counted again in the next run; if it stays so, "
-            "`zmartd audit --repair`",
+            f"the index differs from the chain for {len(differing)} of {len(holders)} voters, among them "
+            f"{min(differing)}: the next run counts again; if it stays so, run `zmartd audit --repair`",
             market_id=market_id,
         )
 

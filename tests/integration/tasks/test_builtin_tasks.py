@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.integration.tasks.world import World
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import leaderboard
-from zmartd.tasks.base import Action
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.leaderboard import Leaderboard
 from zmartd.tasks.plugins import discover
 from zmartd.tasks.reconciler import Reconciler
@@ -26,7 +26,7 @@ async def test_the_reconciler_applies_what_no_webhook_brought_and_then_finds_not
 
     (repaired,) = await Reconciler(world.own.context(authority=None)).run()
 
-    assert repaired == Action(
+    assert repaired == TaskAction(
         None, "repair", ok=True, detail="1 of 2 transactions were missing, with 1 new events"
     )
     assert await world.states(market_id) == (MarketState.PROPOSED, MarketState.PROPOSED)
@@ -41,7 +41,9 @@ async def test_the_reconciler_tells_what_it_took_back(world: World) -> None:
     await world.cheat("zmartd_rollback", {"slots": 10})
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
     assert await Reconciler(world.own.context()).run() == [
-        Action(None, "undo", ok=True, detail="1 transactions are not so on the chain, and were taken back")
+        TaskAction(
+            None, "undo", ok=True, detail="1 transactions are not so on the chain, and were taken back"
+        )
     ]
 
 

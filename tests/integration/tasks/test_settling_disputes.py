@@ -22,9 +22,9 @@ from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
-from zmartd.tasks.admin_decisions import Deciding, NothingToDecide, QuestionChanged
-from zmartd.tasks.announcements import Notices
-from zmartd.tasks.base import Action
+from zmartd.tasks.admin_decisions import AdminDecisions, NothingToDecide, PendingDecisionChanged
+from zmartd.tasks.announcements import Announcements
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.lock import TaskLock
 from zmartd.tasks.run_history import RunHistory
 from zmartd.tasks.runner import TaskRunner
@@ -45,7 +45,7 @@ async def ended_dispute(world: World, *stakes_and_votes: tuple[int, bool | None]
     return market_id
 
 
-async def run(world: World, **settings: Any) -> list[Action]:
+async def run(world: World, **settings: Any) -> list[TaskAction]:
     return await VoteAggregator(world.own.context(**settings)).run()
 
 
@@ -57,8 +57,10 @@ async def waits_for(world: World, market_id: str) -> tuple[bool, bool]:
     return row[0], row[1]
 
 
-def deciding(world: World) -> Deciding:
-    return Deciding(world.database, world.own.rpc, world.program, Notices(world.database, world.bus), ())
+def admin_decisions(world: World) -> AdminDecisions:
+    return AdminDecisions(
+        world.database, world.own.rpc, world.program, Announcements(world.database, world.bus), ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ async def test_what_is_not_on_the_chain_decides_nothing(
     for _ in range(2):
         (refused,) = await run(world)
         assert (refused.action, refused.ok) == ("count", False)
-        assert "voters have not on the chain what the index has of them" in refused.detail
+        assert "the index differs from the chain" in refused.detail
     assert await world.states(market_id) == (DISPUTED, DISPUTED)
     await world.own.fetcher.indexer.undo([lie])
     (settled,) = await run(world)
@@ -282,7 +284,7 @@ async def test_an_admins_decision_within_the_veto_is_what_counts(
     market_id = await ended_dispute(world, (SOL, True), (SOL, True))
     await run(world, veto_seconds=DAY_SECONDS)
 
-    await deciding(world).decide(market_id, decision, "what really happened is on record", None)
+    await admin_decisions(world).decide(market_id, decision, "what really happened is on record", None)
     assert await waits_for(world, market_id) == (False, False)
     (action,) = await run(world, veto_seconds=DAY_SECONDS)
 
@@ -301,9 +303,9 @@ async def test_a_dispute_without_votes_awaits_a_decision(world: World) -> None:
     assert action.detail.startswith("nobody who may vote has voted")
     assert await waits_for(world, market_id) == (True, False)
 
-    made = await deciding(world).decide(market_id, Decision.KEEP, "the evidence is plain", None)
+    made = await admin_decisions(world).decide(market_id, Decision.KEEP, "the evidence is plain", None)
     with pytest.raises(AlreadyDecided):
-        await deciding(world).decide(market_id, Decision.REFUND, "second thoughts come late", None)
+        await admin_decisions(world).decide(market_id, Decision.REFUND, "second thoughts come late", None)
     (action,) = await run(world)
 
     assert made.decision is Decision.KEEP
@@ -330,19 +332,21 @@ async def test_a_decision_about_something_else_than_what_was_shown_is_refused(wo
     market_id = await ended_dispute(world, (SOL, None))
     (action,) = await run(world)
     assert f"`zmartd decide {market_id} --keep|--overturn|--refund --because TEXT`" in action.detail
-    shown = await deciding(world).question(market_id, Decision.KEEP)
+    shown = await admin_decisions(world).pending(market_id, Decision.KEEP)
     stale = msgspec.structs.replace(shown, proposed_outcome=not shown.proposed_outcome)
-    with pytest.raises(QuestionChanged):
-        await deciding(world).decide(market_id, Decision.KEEP, "the evidence is plain", None, shown=stale)
-    await deciding(world).decide(market_id, Decision.KEEP, "the evidence is plain", None, shown=shown)
+    with pytest.raises(PendingDecisionChanged):
+        await admin_decisions(world).decide(
+            market_id, Decision.KEEP, "the evidence is plain", None, shown=stale
+        )
+    await admin_decisions(world).decide(market_id, Decision.KEEP, "the evidence is plain", None, shown=shown)
     with pytest.raises(AlreadyDecided):
-        await deciding(world).question(market_id, Decision.KEEP)
+        await admin_decisions(world).pending(market_id, Decision.KEEP)
 
 
 async def test_while_the_holders_vote_there_is_nothing_to_decide(world: World) -> None:
     market_id = await world.disputed(SOL)
     with pytest.raises(NothingToDecide, match="the holders are voting"):
-        await deciding(world).decide(market_id, Decision.KEEP, "let us be quick about it", None)
+        await admin_decisions(world).decide(market_id, Decision.KEEP, "let us be quick about it", None)
 
 
 async def test_two_daemons_settle_a_dispute_once(world: World) -> None:
@@ -379,7 +383,7 @@ async def test_a_decision_is_not_overtaken_by_a_settlement_that_was_about_to_be_
                 "select 1 from vote_tallies where market_id = $1 and settles_at is not null", market_id
             )
         )
-        await deciding(world).decide(market_id, Decision.KEEP, "the votes were bought", None)
+        await admin_decisions(world).decide(market_id, Decision.KEEP, "the votes were bought", None)
         await world.misbehave()
         (refused,) = await settling
     assert not refused.ok

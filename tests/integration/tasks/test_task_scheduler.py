@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from tests.integration.tasks.manual_clock import ManualClock, eventually
 from zmartd.store.postgres.database import Database
-from zmartd.tasks.base import Action, TaskSkipped
+from zmartd.tasks.base import TaskAction, TaskSkipped
 from zmartd.tasks.lock import TaskLock
 from zmartd.tasks.run_history import RunHistory
 from zmartd.tasks.runner import TaskRunner
@@ -25,7 +25,7 @@ class Sweep:
 
     def __init__(
         self,
-        work: Callable[[], Awaitable[Sequence[Action]]],
+        work: Callable[[], Awaitable[Sequence[TaskAction]]],
         name: str = "sweep",
         enabled: bool = True,
     ) -> None:
@@ -35,7 +35,7 @@ class Sweep:
         self.ended = 0
         self._work = work
 
-    async def run(self) -> Sequence[Action]:
+    async def run(self) -> Sequence[TaskAction]:
         self.begun += 1
         try:
             return await self._work()
@@ -43,15 +43,15 @@ class Sweep:
             self.ended += 1
 
 
-async def nothing() -> Sequence[Action]:
+async def nothing() -> Sequence[TaskAction]:
     return ()
 
 
-async def crash() -> Sequence[Action]:
+async def crash() -> Sequence[TaskAction]:
     raise ConnectionError("postgresql://zmartd:hunter2@db refused")
 
 
-async def cancel_itself() -> Sequence[Action]:
+async def cancel_itself() -> Sequence[TaskAction]:
     raise asyncio.CancelledError
 
 
@@ -129,7 +129,7 @@ async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(
 ) -> None:
     let_go = asyncio.Event()
 
-    async def slow() -> Sequence[Action]:
+    async def slow() -> Sequence[TaskAction]:
         await let_go.wait()
         return ()
 
@@ -150,9 +150,9 @@ async def test_a_run_that_takes_longer_than_the_interval_is_not_overlapped(
 async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis, database: Database) -> None:
     let_go = asyncio.Event()
 
-    async def slow() -> Sequence[Action]:
+    async def slow() -> Sequence[TaskAction]:
         await let_go.wait()
-        return (Action("m", "sweep", ok=True),)
+        return (TaskAction("m", "sweep", ok=True),)
 
     clock, sweep = ManualClock(), Sweep(slow)
     async with running(clock, redis, database, sweep) as scheduler:
@@ -163,11 +163,11 @@ async def test_stopping_waits_for_the_run_that_is_going_on(redis: Redis, databas
         assert not stopping.done()
         let_go.set()
         await stopping
-        assert scheduler.reports()["sweep"].actions == (Action("m", "sweep", ok=True),)
+        assert scheduler.reports()["sweep"].actions == (TaskAction("m", "sweep", ok=True),)
 
 
 async def test_stopping_cancels_a_run_that_does_not_end_in_time(redis: Redis, database: Database) -> None:
-    async def endless() -> Sequence[Action]:
+    async def endless() -> Sequence[TaskAction]:
         await asyncio.Event().wait()
         return ()
 
@@ -198,10 +198,10 @@ async def test_an_unknown_task_is_an_error_that_lists_those_there_are(
 
 
 async def test_a_report_is_not_ok_when_one_market_failed(redis: Redis, database: Database) -> None:
-    failed = Action("m2", "finalize", ok=False, detail="BoundedLossExceeded")
+    failed = TaskAction("m2", "finalize", ok=False, detail="BoundedLossExceeded")
 
-    async def mixed() -> Sequence[Action]:
-        return [Action("m1", "finalize", ok=True, signature="5sig"), failed]
+    async def mixed() -> Sequence[TaskAction]:
+        return [TaskAction("m1", "finalize", ok=True, signature="5sig"), failed]
 
     async with running(ManualClock(), redis, database, Sweep(mixed)) as scheduler:
         report = await scheduler.run_once("sweep")
@@ -211,7 +211,7 @@ async def test_a_report_is_not_ok_when_one_market_failed(redis: Redis, database:
 
 
 async def test_a_task_that_cannot_work_is_skipped_and_says_why(redis: Redis, database: Database) -> None:
-    async def keyless() -> Sequence[Action]:
+    async def keyless() -> Sequence[TaskAction]:
         raise TaskSkipped("there is no authority key")
 
     async with running(ManualClock(), redis, database, Sweep(keyless)) as scheduler:
@@ -235,8 +235,8 @@ async def test_without_redis_the_task_does_not_run_and_the_report_says_so(
 async def test_runs_that_did_something_or_failed_are_kept_for_every_daemon_to_read(
     redis: Redis, database: Database
 ) -> None:
-    async def sweep() -> Sequence[Action]:
-        return [Action("m", "sweep", ok=True)]
+    async def sweep() -> Sequence[TaskAction]:
+        return [TaskAction("m", "sweep", ok=True)]
 
     tasks = (Sweep(sweep, "busy"), Sweep(nothing, "idle"), Sweep(crash, "broken"))
     async with running(ManualClock(), redis, database, *tasks) as scheduler:

@@ -11,9 +11,9 @@ from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.decisions import AlreadyDecided
-from zmartd.tasks.admin_decisions import Deciding, DisputeWindowClosed, NothingToDecide
-from zmartd.tasks.announcements import Notices
-from zmartd.tasks.base import Action
+from zmartd.tasks.admin_decisions import AdminDecisions, DisputeWindowClosed, NothingToDecide
+from zmartd.tasks.announcements import Announcements
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.market_monitor import MarketMonitor
 from zmartd.tasks.vote_aggregator import VoteAggregator
 
@@ -23,18 +23,20 @@ LAST_CALL_SECONDS = DISPUTE_PERIOD_SECONDS * 3 // 4
 LONG_AFTER_SECONDS = 30 * 86_400
 
 
-async def aggregate(world: World, **settings: Any) -> list[Action]:
+async def aggregate(world: World, **settings: Any) -> list[TaskAction]:
     return await VoteAggregator(world.own.context(**settings)).run()
 
 
-async def monitor(world: World, **settings: Any) -> list[Action]:
+async def monitor(world: World, **settings: Any) -> list[TaskAction]:
     """What the market monitor did, without what it says of stuck markets."""
     actions = await MarketMonitor(world.own.context(**settings)).run()
     return [action for action in actions if action.action != "stuck"]
 
 
-def deciding(world: World) -> Deciding:
-    return Deciding(world.database, world.own.rpc, world.program, Notices(world.database, world.bus), ())
+def admin_decisions(world: World) -> AdminDecisions:
+    return AdminDecisions(
+        world.database, world.own.rpc, world.program, Announcements(world.database, world.bus), ()
+    )
 
 
 async def awaits_decision(world: World, market_id: str) -> bool:
@@ -115,7 +117,7 @@ async def test_an_admin_overturns_or_refunds_in_one_transaction(
     await aggregate(world)
 
     await world.travel(60)
-    await deciding(world).decide(market_id, decision, "resolved minutes after it opened", None)
+    await admin_decisions(world).decide(market_id, decision, "resolved minutes after it opened", None)
     assert not await awaits_decision(world, market_id)
     (action,) = await aggregate(world)
 
@@ -140,7 +142,7 @@ async def test_what_an_admin_keeps_is_finalized_by_time_and_can_still_be_dispute
     kept = await world.resolving(SOL, resolver=RESOLVER)
     disputed = await world.resolving(SOL, resolver=RESOLVER)
     for market_id in (kept, disputed):
-        await deciding(world).decide(market_id, Decision.KEEP, "the stranger was right", None)
+        await admin_decisions(world).decide(market_id, Decision.KEEP, "the stranger was right", None)
     await world.travel(60)
     assert await aggregate(world) == []
     await world.dispute(disputed)
@@ -151,7 +153,7 @@ async def test_what_an_admin_keeps_is_finalized_by_time_and_can_still_be_dispute
 
     assert (finalized.market_id, finalized.detail) == (kept, "an admin decided to keep the outcome")
     assert (awaiting.market_id, awaiting.action) == (disputed, "await_decision")
-    await deciding(world).decide(disputed, Decision.OVERTURN, "it turned out otherwise", None)
+    await admin_decisions(world).decide(disputed, Decision.OVERTURN, "it turned out otherwise", None)
     (settled,) = await aggregate(world)
     assert settled.detail == "decided to overturn: it turned out otherwise"
     assert (await world.account(disputed)).final_outcome is False
@@ -162,18 +164,18 @@ async def test_there_is_nothing_to_decide_about_what_the_creator_proposed_or_onc
 ) -> None:
     by_creator = await world.resolving(SOL, resolver=CREATOR)
     with pytest.raises(NothingToDecide, match="time makes it final"):
-        await deciding(world).decide(by_creator, Decision.REFUND, "I would like another one", None)
+        await admin_decisions(world).decide(by_creator, Decision.REFUND, "I would like another one", None)
     active = await world.active()
     with pytest.raises(NothingToDecide, match="this one is ACTIVE"):
-        await deciding(world).decide(active, Decision.REFUND, "I would like another one", None)
+        await admin_decisions(world).decide(active, Decision.REFUND, "I would like another one", None)
 
     by_stranger = await world.resolving(SOL, resolver=RESOLVER)
     await world.travel(DISPUTE_PERIOD_SECONDS)
     with pytest.raises(DisputeWindowClosed):
-        await deciding(world).decide(by_stranger, Decision.OVERTURN, "only now we noticed it", None)
-    await deciding(world).decide(by_stranger, Decision.KEEP, "there is no other way", None)
+        await admin_decisions(world).decide(by_stranger, Decision.OVERTURN, "only now we noticed it", None)
+    await admin_decisions(world).decide(by_stranger, Decision.KEEP, "there is no other way", None)
     with pytest.raises(AlreadyDecided):
-        await deciding(world).decide(by_stranger, Decision.KEEP, "there is no other way", None)
+        await admin_decisions(world).decide(by_stranger, Decision.KEEP, "there is no other way", None)
     await world.travel(86_400)
     finalized = {action.market_id for action in await monitor(world)}
     assert finalized == {by_creator, by_stranger}
@@ -181,7 +183,7 @@ async def test_there_is_nothing_to_decide_about_what_the_creator_proposed_or_onc
 
 async def test_a_decision_that_comes_too_late_to_be_carried_out_is_reported(world: World) -> None:
     market_id = await world.resolving(SOL, resolver=RESOLVER)
-    await deciding(world).decide(market_id, Decision.OVERTURN, "it was decided in time", None)
+    await admin_decisions(world).decide(market_id, Decision.OVERTURN, "it was decided in time", None)
     await world.travel(DISPUTE_PERIOD_SECONDS)
     (late,) = await aggregate(world)
     assert not late.ok

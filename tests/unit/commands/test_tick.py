@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from zmartd.commands.tick import reports_for_people, reports_for_programs
-from zmartd.tasks.base import Action, RunReport
+from zmartd.tasks.base import RunReport, TaskAction
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MARKET = "ab" * 32
 SIGNATURE = "5" * 88
 
 
-def run(*actions: Action, skipped: str | None = None, failure: str | None = None) -> RunReport:
+def run(*actions: TaskAction, skipped: str | None = None, failure: str | None = None) -> RunReport:
     return RunReport("sweep", START, START + timedelta(seconds=1.5), actions, skipped, failure, 7)
 
 
@@ -20,8 +20,8 @@ def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
     table = reports_for_people(
         [
             run(
-                Action(MARKET, "approve", ok=True, signature=SIGNATURE, detail="7 of 9 votes"),
-                Action("ff" * 32, "finalize", ok=False, detail="BoundedLossExceeded"),
+                TaskAction(MARKET, "approve", ok=True, signature=SIGNATURE, detail="7 of 9 votes"),
+                TaskAction("ff" * 32, "finalize", ok=False, detail="BoundedLossExceeded"),
             )
         ]
     )
@@ -42,7 +42,7 @@ def test_a_table_says_why_a_run_did_nothing() -> None:
 
 
 def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
-    reports = reports_for_programs([run(Action(MARKET, "approve", ok=True, signature=SIGNATURE))])
+    reports = reports_for_programs([run(TaskAction(MARKET, "approve", ok=True, signature=SIGNATURE))])
     (decoded,) = msgspec.json.decode(msgspec.json.encode(reports))
     assert decoded == {
         "task": "sweep",
@@ -67,5 +67,5 @@ def test_json_has_everything_in_full_and_whether_it_is_ok() -> None:
 
 def test_a_failed_or_troubled_run_is_not_ok_and_a_skipped_one_is() -> None:
     assert not run(failure="LockLost").ok
-    assert not run(Action(MARKET, "approve", ok=False)).ok
+    assert not run(TaskAction(MARKET, "approve", ok=False)).ok
     assert run(skipped="another daemon is at it").ok

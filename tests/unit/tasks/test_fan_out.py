@@ -3,22 +3,22 @@ from __future__ import annotations
 import asyncio
 
 from zmartd.indexer.fetch import TransactionNotFound
-from zmartd.tasks.base import Action
-from zmartd.tasks.fan_out import CONCURRENCY, each_market
+from zmartd.tasks.base import TaskAction
+from zmartd.tasks.fan_out import CONCURRENCY, fan_out
 
 
 async def test_a_market_that_fails_keeps_no_other_from_its_turn_and_the_order_stays() -> None:
-    async def step(market_id: str) -> Action | None:
+    async def step(market_id: str) -> TaskAction | None:
         if market_id == "known trouble":
             raise TransactionNotFound
         if market_id == "a bug":
             raise ZeroDivisionError("secret")
         if market_id == "nothing to tell":
             return None
-        return Action(market_id, "settle", ok=True)
+        return TaskAction(market_id, "settle", ok=True)
 
     markets = ["first", "known trouble", "nothing to tell", "a bug", "last"]
-    actions = await each_market(markets, "settle", step)
+    actions = await fan_out(markets, "settle", step)
 
     assert [(action.market_id, action.action, action.ok) for action in actions] == [
         ("first", "settle", True),
@@ -33,7 +33,7 @@ async def test_a_market_that_fails_keeps_no_other_from_its_turn_and_the_order_st
 async def test_only_so_many_markets_are_worked_on_at_once() -> None:
     busy, most = 0, 0
 
-    async def step(market_id: str) -> Action | None:
+    async def step(market_id: str) -> TaskAction | None:
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
@@ -41,5 +41,5 @@ async def test_only_so_many_markets_are_worked_on_at_once() -> None:
         busy -= 1
         return None
 
-    await each_market([str(number) for number in range(3 * CONCURRENCY)], "settle", step)
+    await fan_out([str(number) for number in range(3 * CONCURRENCY)], "settle", step)
     assert most == CONCURRENCY

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from zmartd.tasks.base import Action
+from zmartd.tasks.base import TaskAction
 from zmartd.tasks.plugins import GROUP, Discovered, discover
 
 
@@ -19,12 +19,12 @@ class Sweep:
     def __init__(self, context: object) -> None:
         self.context = context
 
-    async def run(self) -> Sequence[Action]:
+    async def run(self) -> Sequence[TaskAction]:
         return ()
 
 
 class BlockingSweep(Sweep):
-    def run(self) -> Sequence[Action]:  # type: ignore[override]  # the mistake under test
+    def run(self) -> Sequence[TaskAction]:  # type: ignore[override]  # the mistake under test
         return ()
 
 

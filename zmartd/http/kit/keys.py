@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
     from zmartd.store.postgres.database import Database
-    from zmartd.tasks.admin_decisions import Deciding
+    from zmartd.tasks.admin_decisions import AdminDecisions
     from zmartd.transactions.admission import Admission
     from zmartd.transactions.relay import Relay
     from zmartd.transactions.unsigned import TransactionBuilder
@@ -50,4 +50,4 @@ PROGRAM: Final[AppKey[Program]] = AppKey("program")
 TRANSACTIONS: Final[AppKey[TransactionBuilder]] = AppKey("transactions")
 ADMISSION: Final[AppKey[Admission]] = AppKey("admission")
 RELAY: Final[AppKey[Relay]] = AppKey("relay")
-DECIDING: Final[AppKey[Deciding]] = AppKey("deciding")
+ADMIN_DECISIONS: Final[AppKey[AdminDecisions]] = AppKey("deciding")

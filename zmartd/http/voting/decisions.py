@@ -125,9 +125,9 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     stranger proposed. A decision once made stays. A refund ends the market without an outcome.
     """
     body = call.input
-    wallet, deciding = call.session.wallet, call.app[keys.DECIDING]
-    await deciding.require_admin(wallet)
-    made = await deciding.decide(call.path["id"], Decision(body.decision), body.because, wallet)
+    wallet, admin_decisions = call.session.wallet, call.app[keys.ADMIN_DECISIONS]
+    await admin_decisions.require_admin(wallet)
+    made = await admin_decisions.decide(call.path["id"], Decision(body.decision), body.because, wallet)
     return _decision(made)
 
 

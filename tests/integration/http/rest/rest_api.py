@@ -59,8 +59,8 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
-from zmartd.tasks.admin_decisions import Deciding
-from zmartd.tasks.announcements import Notices
+from zmartd.tasks.admin_decisions import AdminDecisions
+from zmartd.tasks.announcements import Announcements
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay
@@ -222,8 +222,8 @@ async def running_api(
         app[keys.AUTH] = auth
         app[keys.RATE_LIMITS] = rate_limits
         app[keys.VOTING] = voting
-        app[keys.DECIDING] = Deciding(
-            database, shared, PROGRAM, Notices(database, bus), voting.trusted_resolvers
+        app[keys.ADMIN_DECISIONS] = AdminDecisions(
+            database, shared, PROGRAM, Announcements(database, bus), voting.trusted_resolvers
         )
         app[keys.MARKETS] = Markets(max_pending_per_wallet=MAX_PENDING_MARKETS)
         app[keys.HELIUS] = helius
