@@ -11,7 +11,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from zmartd.embedded.demo.signing import sign_call
-from zmartd.embedded.demo.trader import ApiRefused, Trader
+from zmartd.embedded.demo.wallet_client import ApiRefused, Trader
 from zmartd.market.lmsr import SCALE
 
 PAUSE_SECONDS = 0.15

@@ -24,10 +24,10 @@ from tests.stress.waiting import until
 from zmartd import config, config_file
 from zmartd.commands.dev_stack import AUTHORITY_LAMPORTS, TREASURY_LAMPORTS
 from zmartd.embedded.chain import PROGRAM_ID, EmbeddedChain, chain_settings
-from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.process import child_setup
+from zmartd.embedded.program_setup import initialize_program
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.faults import Point
 from zmartd.private_file import write_private

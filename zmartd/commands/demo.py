@@ -28,7 +28,7 @@ def demo(as_json: bool) -> None:
     from zmartd.clock import SystemClock
     from zmartd.commands import dev_stack
     from zmartd.embedded.demo.report import Report
-    from zmartd.embedded.demo.script import play
+    from zmartd.embedded.demo.scenario import play
 
     log.configure("error", "console")
     report = Report(SystemClock(), None if as_json else print_step)

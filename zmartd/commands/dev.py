@@ -34,7 +34,7 @@ def dev(data_dir: Path, port: int, rpc_port: int, reset: bool, with_demo: bool) 
     """
     from zmartd import log
     from zmartd.commands import dev_stack
-    from zmartd.embedded.actors import keep_trading
+    from zmartd.embedded.simulation import keep_trading
 
     log.configure("warning", "console")
     plan = dev_stack.Plan(data_dir.resolve(), port, rpc_port)

@@ -17,9 +17,9 @@ from solders.pubkey import Pubkey
 
 from zmartd import config, config_file, daemon
 from zmartd.embedded.chain import PROGRAM_ID, EmbeddedChain, chain_settings
-from zmartd.embedded.genesis import initialize_program
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.embedded.program_setup import initialize_program
 from zmartd.embedded.stack import Stack
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.errors import ZmartdError

@@ -14,7 +14,7 @@ import msgspec
 
 from zmartd import config
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
-from zmartd.embedded.server import ServerProcess
+from zmartd.embedded.server_process import ServerProcess
 
 PROGRAM_ID = config.Solana().program_id
 PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))

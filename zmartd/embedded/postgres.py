@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from zmartd.embedded.installation import installation
 from zmartd.embedded.postmaster import until_no_server_runs_on
-from zmartd.embedded.server import EmbeddedServerError, ServerProcess
+from zmartd.embedded.server_process import EmbeddedServerError, ServerProcess
 from zmartd.embedded.sockets import socket_directory
 
 USER = "zmartd"

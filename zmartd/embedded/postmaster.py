@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from zmartd.embedded.server import EmbeddedServerError
+from zmartd.embedded.server_process import EmbeddedServerError
 
 GRACE_SECONDS = 2.0
 SHUTDOWN_SECONDS = 30.0

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from zmartd.embedded.server import EmbeddedServerError
+from zmartd.embedded.server_process import EmbeddedServerError
 
 MAX_SOCKET_PATH_BYTES = 107
 _LONGEST_NAME_BYTES = len("/.s.PGSQL.5432.lock")

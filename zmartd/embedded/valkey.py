@@ -12,7 +12,7 @@ from typing import Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from zmartd.embedded.server import EmbeddedServerError, ServerProcess, package_directory
+from zmartd.embedded.server_process import EmbeddedServerError, ServerProcess, package_directory
 from zmartd.embedded.sockets import socket_directory
 
 START_SECONDS = 15.0

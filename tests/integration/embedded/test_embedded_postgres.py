@@ -16,7 +16,7 @@ import pytest
 from tests.integration.embedded.processes import exists, is_private, is_running, owner, program
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
-from zmartd.embedded.server import EmbeddedServerError, package_directory
+from zmartd.embedded.server_process import EmbeddedServerError, package_directory
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseNotReady
 

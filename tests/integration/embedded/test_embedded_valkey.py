@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.embedded.processes import exists, is_private, is_running
-from zmartd.embedded.server import EmbeddedServerError
+from zmartd.embedded.server_process import EmbeddedServerError
 from zmartd.embedded.valkey import EmbeddedValkey
 
 

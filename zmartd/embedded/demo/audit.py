@@ -11,8 +11,6 @@ from solders.pubkey import Pubkey
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.rpc import Rpc
-from zmartd.embedded.demo.cast import Cast, Production
-from zmartd.embedded.demo.chain import LocalChain
 from zmartd.embedded.demo.comparison import (
     Difference,
     PublishedMarket,
@@ -20,9 +18,11 @@ from zmartd.embedded.demo.comparison import (
     compare_positions,
     compare_sets,
 )
+from zmartd.embedded.demo.localnet_client import LocalChain
+from zmartd.embedded.demo.participants import Cast, Production
+from zmartd.embedded.demo.polling import together
 from zmartd.embedded.demo.report import Audit, Report
-from zmartd.embedded.demo.waiting import together
-from zmartd.embedded.demo.watcher import Quote, Watcher
+from zmartd.embedded.demo.websocket_recorder import Quote, Watcher
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from zmartd.embedded.demo.waiting import until
+from zmartd.embedded.demo.polling import until
 
 _FAMILY = "zmartd_task_runs"
 

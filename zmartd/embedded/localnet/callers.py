@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDictProxy
 
 from zmartd.embedded.localnet.errors import RpcError
-from zmartd.embedded.localnet.methods.cheats import CHEAT_PREFIXES
+from zmartd.embedded.localnet.methods.cheatcodes import CHEAT_PREFIXES
 from zmartd.endpoint import leads_here
 
 FAUCET = "requestAirdrop"

@@ -13,7 +13,7 @@ from zmartd.embedded.localnet.callers import Caller, NotForPages, caller_of, may
 from zmartd.embedded.localnet.dispatch import Dispatcher, called_methods, refusal
 from zmartd.embedded.localnet.errors import NodeUnhealthy
 from zmartd.embedded.localnet.faults import Failure, FaultPlan
-from zmartd.embedded.localnet.methods.cheats import CHEAT_PREFIXES
+from zmartd.embedded.localnet.methods.cheatcodes import CHEAT_PREFIXES
 from zmartd.embedded.localnet.websocket import WebSocketDoor
 
 MAX_BODY_BYTES = 1024 * 1024

@@ -18,7 +18,7 @@ from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.http import HttpDoor
 from zmartd.embedded.localnet.methods.accounts import AccountMethods
 from zmartd.embedded.localnet.methods.blocks import BlockMethods
-from zmartd.embedded.localnet.methods.cheats import CheatMethods
+from zmartd.embedded.localnet.methods.cheatcodes import CheatMethods
 from zmartd.embedded.localnet.methods.node import NodeMethods
 from zmartd.embedded.localnet.methods.transactions import TransactionMethods
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings

@@ -18,10 +18,10 @@ from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.observer import Content
 from zmartd.embedded.localnet.chain.records import Landed
-from zmartd.embedded.localnet.context import context
 from zmartd.embedded.localnet.encoding import account_json
 from zmartd.embedded.localnet.errors import InvalidRequest, RpcError
 from zmartd.embedded.localnet.params import AccountConfig
+from zmartd.embedded.localnet.response_context import context
 
 MAX_PER_CLIENT = 1_000
 EVERY_TRANSACTION = "all"

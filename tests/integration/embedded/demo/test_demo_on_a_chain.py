@@ -13,10 +13,10 @@ from zmartd.chain.program_accounts import ProtocolNotInitialized, read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.embedded.demo.audit import read_program
-from zmartd.embedded.demo.chain import ChainRefused, LocalChain
+from zmartd.embedded.demo.localnet_client import ChainRefused, LocalChain
+from zmartd.embedded.demo.polling import until
 from zmartd.embedded.demo.report import Audit, Report
-from zmartd.embedded.demo.script import PROGRAM_ID, play
-from zmartd.embedded.demo.waiting import until
+from zmartd.embedded.demo.scenario import PROGRAM_ID, play
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.embedded.stack import Stack
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from tests.signing_wallet import FixedClock
+from zmartd.embedded.demo.polling import Unfulfilled
 from zmartd.embedded.demo.report import Audit, Report, Step
-from zmartd.embedded.demo.waiting import Unfulfilled
 
 CLEAN = Audit(markets=4, positions=20, differences=0)
 SIGNATURE = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"

@@ -10,7 +10,6 @@ from solders.pubkey import Pubkey
 
 from zmartd.embedded.localnet.account_filter import account_filter
 from zmartd.embedded.localnet.chain.bank import Bank
-from zmartd.embedded.localnet.context import require_slot, with_context
 from zmartd.embedded.localnet.encoding import account_json
 from zmartd.embedded.localnet.params import (
     AccountConfig,
@@ -18,6 +17,7 @@ from zmartd.embedded.localnet.params import (
     MultipleAccountsConfig,
     ProgramAccountsConfig,
 )
+from zmartd.embedded.localnet.response_context import require_slot, with_context
 
 MAX_MULTIPLE_ACCOUNTS = 100
 MAX_ACCOUNT_BYTES = 10 * 1024 * 1024

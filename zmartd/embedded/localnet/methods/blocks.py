@@ -13,10 +13,10 @@ from solders.pubkey import Pubkey
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
 from zmartd.embedded.localnet.chain.fees import fee_lamports
-from zmartd.embedded.localnet.context import require_confirmed, require_slot, with_context
 from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, transaction_json
 from zmartd.embedded.localnet.errors import BlockNotAvailable, InvalidParams, SlotSkipped
 from zmartd.embedded.localnet.params import CommitmentConfig, Slot, TransactionConfig, decode_bytes
+from zmartd.embedded.localnet.response_context import require_confirmed, require_slot, with_context
 
 MAX_BLOCK_RANGE = 500_000
 

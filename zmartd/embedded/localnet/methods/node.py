@@ -8,8 +8,8 @@ from typing import Any
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.runtime import SLOTS_PER_EPOCH
-from zmartd.embedded.localnet.context import API_VERSION, require_slot
 from zmartd.embedded.localnet.params import CommitmentConfig
+from zmartd.embedded.localnet.response_context import API_VERSION, require_slot
 
 FEATURE_SET = 0
 

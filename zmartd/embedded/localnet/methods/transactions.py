@@ -20,7 +20,6 @@ from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.records import Landed
 from zmartd.embedded.localnet.chain.runtime import Outcome
-from zmartd.embedded.localnet.context import require_confirmed, require_slot, with_context
 from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, account_json, transaction_json
 from zmartd.embedded.localnet.error_text import describe
 from zmartd.embedded.localnet.errors import (
@@ -40,6 +39,7 @@ from zmartd.embedded.localnet.params import (
     WireEncoding,
     decode_bytes,
 )
+from zmartd.embedded.localnet.response_context import require_confirmed, require_slot, with_context
 
 MAX_STATUSES = 256
 MAX_AIRDROP_LAMPORTS = 10_000_000 * 10**9

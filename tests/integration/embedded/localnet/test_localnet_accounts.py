@@ -4,7 +4,7 @@ from based58 import b58encode
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from tests.integration.localnet.localnet_client import SOL, Chain
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain
 
 PROGRAM = Pubkey.new_unique()
 

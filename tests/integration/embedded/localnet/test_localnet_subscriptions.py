@@ -6,7 +6,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from tests.integration.localnet.localnet_client import SOL, Chain
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain
 
 DEADLINE_SECONDS = 5
 

@@ -5,7 +5,7 @@ import pytest
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from tests.integration.localnet.localnet_client import Chain, wire
+from tests.integration.embedded.localnet.localnet_client import Chain, wire
 
 
 def request(method: str, *params: Any, id: Any = 1) -> dict[str, Any]:  # noqa: A002

@@ -17,12 +17,12 @@ from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.blocks import FINALITY_DEPTH
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.runtime import SLOTS_PER_EPOCH
-from zmartd.embedded.localnet.context import with_context
 from zmartd.embedded.localnet.errors import InvalidParams
 from zmartd.embedded.localnet.faults import FaultPlan, Faults
 from zmartd.embedded.localnet.methods.accounts import MAX_ACCOUNT_BYTES
 from zmartd.embedded.localnet.methods.node import epoch_info
 from zmartd.embedded.localnet.params import U64, Slot
+from zmartd.embedded.localnet.response_context import with_context
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.localnet.webhooks import Webhooks
 

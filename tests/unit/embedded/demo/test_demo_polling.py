@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from zmartd.embedded.demo.waiting import Unfulfilled, together
+from zmartd.embedded.demo.polling import Unfulfilled, together
 
 
 async def test_results_come_in_the_order_of_the_work() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from zmartd.embedded.demo.polling import together, until
 from zmartd.embedded.demo.report import Report
-from zmartd.embedded.demo.trader import ApiRefused, Landed, Trader
-from zmartd.embedded.demo.waiting import together, until
+from zmartd.embedded.demo.wallet_client import ApiRefused, Landed, Trader
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 

@@ -4,7 +4,7 @@ from solders.clock import Clock
 from solders.keypair import Keypair
 from solders.sysvar import CLOCK
 
-from tests.integration.localnet.localnet_client import SOL, Chain
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain
 
 
 async def clock(chain: Chain) -> Clock:

@@ -23,7 +23,7 @@ from solders.system_program import (
 )
 from solders.transaction import VersionedTransaction
 
-from tests.integration.localnet.localnet_client import SOL, Chain, pay, wire
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain, pay, wire
 
 MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zmartd.embedded.actors import ACTORS, UnreadableWallets, read_wallets
+from zmartd.embedded.simulation import ACTORS, UnreadableWallets, read_wallets
 
 
 def test_they_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import msgspec
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from tests.integration.localnet.localnet_client import SOL, Chain
-from tests.integration.localnet.webhook_listener import WebhookListener, webhook_listener
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain
+from tests.integration.embedded.localnet.webhook_listener import WebhookListener, webhook_listener
 from zmartd.embedded.localnet import LocalnetSettings, WebhookTarget, running
 from zmartd.embedded.localnet.faults import FaultPlan, Faults, WebhookFaults
 

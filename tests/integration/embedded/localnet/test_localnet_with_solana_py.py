@@ -16,8 +16,8 @@ from solders.rpc.responses import SlotNotification
 from solders.transaction import VersionedTransaction
 from solders.transaction_status import TransactionConfirmationStatus
 
-from tests.integration.localnet.localnet_client import SOL, pay
-from tests.integration.localnet.notifications import received
+from tests.integration.embedded.localnet.localnet_client import SOL, pay
+from tests.integration.embedded.localnet.notifications import received
 from zmartd.embedded.localnet import Endpoints
 
 DEADLINE_SECONDS = 10

@@ -16,13 +16,13 @@ from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.config import MarketMonitor
 from zmartd.embedded.demo.audit import Auditor
-from zmartd.embedded.demo.cast import Ballot, Cast, Production
-from zmartd.embedded.demo.chain import LocalChain
+from zmartd.embedded.demo.localnet_client import LocalChain
+from zmartd.embedded.demo.participants import Ballot, Cast, Production
+from zmartd.embedded.demo.polling import PATIENCE_SECONDS, together
 from zmartd.embedded.demo.report import Audit, DemoResult, Report
 from zmartd.embedded.demo.task_runs import TaskRuns
-from zmartd.embedded.demo.trader import Trader
-from zmartd.embedded.demo.waiting import PATIENCE_SECONDS, together
-from zmartd.embedded.demo.watcher import Watcher
+from zmartd.embedded.demo.wallet_client import Trader
+from zmartd.embedded.demo.websocket_recorder import Watcher
 from zmartd.embedded.stack import Stack
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time

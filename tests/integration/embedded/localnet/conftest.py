@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.integration.localnet.localnet_client import Chain
+from tests.integration.embedded.localnet.localnet_client import Chain
 from zmartd.embedded.localnet import Endpoints, LocalnetSettings, running
 
 NEVER_MILLISECONDS = 3_600_000

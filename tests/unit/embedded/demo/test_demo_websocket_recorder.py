@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from zmartd.embedded.demo.watcher import Quote, Watcher
+from zmartd.embedded.demo.websocket_recorder import Quote, Watcher
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime import frames
 from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast

@@ -1,6 +1,6 @@
 from solders.keypair import Keypair
 
-from tests.integration.localnet.localnet_client import SOL, Chain
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain
 
 
 async def test_a_transaction_is_processed_then_confirmed_then_finalized(chain: Chain) -> None:

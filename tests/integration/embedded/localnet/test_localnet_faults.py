@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 from solders.keypair import Keypair
 
-from tests.integration.localnet.localnet_client import SOL, Chain
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain
 from zmartd.embedded.localnet import LocalnetSettings, running
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from zmartd.embedded.demo.trader import Trader
+from zmartd.embedded.demo.wallet_client import Trader
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE

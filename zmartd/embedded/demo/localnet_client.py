@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import ClientSession
 from solders.keypair import Keypair
 
-from zmartd.embedded.demo.waiting import together, until
+from zmartd.embedded.demo.polling import together, until
 from zmartd.errors import ZmartdError
 
 _CONFIRMED = {"encoding": "base64", "commitment": "confirmed"}

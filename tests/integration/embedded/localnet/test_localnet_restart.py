@@ -10,8 +10,8 @@ import pytest
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from tests.integration.localnet.localnet_client import SOL, Chain, wire
-from tests.integration.localnet.localnet_process import localnet_process
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain, wire
+from tests.integration.embedded.localnet.localnet_process import localnet_process
 from zmartd.embedded.localnet import (
     Endpoints,
     LocalnetError,

@@ -24,8 +24,8 @@ from solders.rpc.responses import AccountNotification
 from solders.transaction import VersionedTransaction
 
 import zmartd
-from tests.integration.localnet.localnet_client import SOL, Chain
-from tests.integration.localnet.notifications import received
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain
+from tests.integration.embedded.localnet.notifications import received
 from zmartd.chain.accounts import GlobalConfig, MarketAccount, VoteRecord
 from zmartd.chain.idl import default_idl
 from zmartd.chain.program import Program

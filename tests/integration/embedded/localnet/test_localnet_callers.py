@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 from solders.keypair import Keypair
 
-from tests.integration.localnet.localnet_client import SOL, Chain, wire
-from tests.integration.localnet.webhook_listener import webhook_listener
+from tests.integration.embedded.localnet.localnet_client import SOL, Chain, wire
+from tests.integration.embedded.localnet.webhook_listener import webhook_listener
 from zmartd.embedded.localnet import LocalnetSettings, WebhookTarget, running
-from zmartd.embedded.localnet.methods.cheats import CHEAT_PREFIXES, CheatMethods
+from zmartd.embedded.localnet.methods.cheatcodes import CHEAT_PREFIXES, CheatMethods
 from zmartd.embedded.localnet.server import LocalnetError
 from zmartd.embedded.localnet.webhooks import loopback_socket
 

@@ -14,9 +14,9 @@ from solders.keypair import Keypair
 from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.embedded.actor import Actor
-from zmartd.embedded.demo.chain import LocalChain
-from zmartd.embedded.demo.trader import ApiRefused, Trader
+from zmartd.embedded.demo.localnet_client import LocalChain
+from zmartd.embedded.demo.wallet_client import ApiRefused, Trader
+from zmartd.embedded.simulated_trader import Actor
 from zmartd.embedded.stack import Stack
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
