@@ -11,7 +11,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from zmartd.embedded.demo.signing import sign_call
-from zmartd.embedded.demo.wallet_client import ApiRefused, Trader
+from zmartd.embedded.demo.wallet_client import ApiRefused, WalletClient
 from zmartd.market.lmsr import SCALE
 
 PAUSE_SECONDS = 0.15
@@ -35,7 +35,7 @@ class Customer:
     ) -> None:
         self._wallet = wallet
         self._program_id = program_id
-        self._trader = Trader("a customer", wallet, session, api, program_id)
+        self._trader = WalletClient("a customer", wallet, session, api, program_id)
         self._rng = rng
         self._going = asyncio.Event()
         self.answered = 0

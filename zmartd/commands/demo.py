@@ -23,23 +23,23 @@ _SIGNATURE_END = 6
 @click.command()
 @json_option
 def demo(as_json: bool) -> None:
-    """Play four markets from proposal to payout on a fresh system, and compare the result with the chain."""
+    """Run four markets from proposal to payout on a fresh system, and compare the result with the chain."""
     from zmartd import log
     from zmartd.clock import SystemClock
     from zmartd.commands import dev_stack
     from zmartd.embedded.demo.report import Report
-    from zmartd.embedded.demo.scenario import play
+    from zmartd.embedded.demo.scenario import run_demo
 
     log.configure("error", "console")
     report = Report(SystemClock(), None if as_json else print_step)
 
-    async def run_demo() -> DemoResult:
+    async def run_on_fresh_system() -> DemoResult:
         with tempfile.TemporaryDirectory(prefix="zmartd-demo-") as directory:
             plan = dev_stack.Plan(Path(directory), 0, 0)
             async with dev_stack.running(plan, progress=show_step) as stack:
-                return await play(stack, report)
+                return await run_demo(stack, report)
 
-    result = run(run_demo)
+    result = run(run_on_fresh_system)
     print_result(as_json, result, verdict(result))
     sys.exit(0 if result.ok else 1)
 

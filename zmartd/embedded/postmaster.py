@@ -1,4 +1,4 @@
-"""What an earlier Postgres server left in a cluster, and whether it still runs."""
+"""Detects an earlier Postgres server of a cluster, and removes its stale lock files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _POLL_SECONDS = 0.02
 
 
 async def until_no_server_runs_on(cluster: Path, sockets: Path) -> None:
-    """Return when no server uses `cluster`, with its lock files gone if they named another program.
+    """Wait until no server uses `cluster`, and remove lock files that name another program.
 
-    A daemon that was killed leaves a server that is just shutting down: that one is waited for. Raises
-    EmbeddedServerError when a server keeps running, because then another daemon uses the data.
+    The server of a killed daemon may still be shutting down. Raises EmbeddedServerError when a server keeps
+    running, because then another daemon uses the data.
     """
     lock = cluster / "postmaster.pid"
     loop = asyncio.get_running_loop()
     started_at = loop.time()
     while (pid := _pid(lock)) is not None:
         if not _is_running_postgres(pid):
-            # Postgres would take any process of that number, even a zombie, for the server.
+            # Postgres would mistake any process with that id, even a zombie, for the server.
             _remove_locks(lock, sockets)
             return
         patience = SHUTDOWN_SECONDS if _line(lock, _STATUS_LINE) == "stopping" else GRACE_SECONDS

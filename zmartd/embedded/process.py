@@ -1,4 +1,4 @@
-"""Processes that do not outlive the daemon, however it dies."""
+"""Child processes that end with the daemon, however it ends."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import sys
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
-# Loaded at import: between fork and exec a child must not allocate more than it has to.
+# Loaded at import, since a child should allocate as little as possible between fork and exec.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def die_with_parent(signal: signals.Signals = signals.SIGKILL) -> None:
-    """Ask the kernel to send `signal` to this process when its parent dies. Does nothing outside Linux.
+    """Ask the kernel to send `signal` to this process when its parent ends. Does nothing outside Linux.
 
-    The kernel forgets the request when the process changes its user id, so ask after that. It counts the
-    parent's *thread*: a child that a short-lived thread started gets the signal when that thread ends.
-    Raises OSError.
+    A change of the user id clears the request, so call this after it. The parent is the *thread* that started
+    this process: the signal is sent when that thread ends. Raises OSError.
     """
     if _LIBC is None:
         return
@@ -30,10 +29,10 @@ def die_with_parent(signal: signals.Signals = signals.SIGKILL) -> None:
 def child_setup(
     signal: signals.Signals, uid: int | None = None, gid: int | None = None
 ) -> Callable[[], None]:
-    """A `preexec_fn` for subprocess: become `uid`/`gid` where given, and get `signal` when this process dies.
+    """A `preexec_fn` for subprocess: change to `uid` and `gid`, and get `signal` when the parent ends.
 
-    A process that dies between fork and the child's request would be missed, so the child ends itself when
-    its parent is gone already.
+    The parent may end between the fork and the request to the kernel, so the child kills itself if it has
+    another parent by then.
     """
     parent = os.getpid()
 

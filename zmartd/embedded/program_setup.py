@@ -1,4 +1,4 @@
-"""The first transaction of a chain of our own: the program's configuration."""
+"""Initializes the program on a new localnet."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from zmartd.clock import SystemClock
 
 
 async def initialize_program(rpc_url: str, program_id: Pubkey, authority: Keypair, treasury: Pubkey) -> None:
-    """Make the global configuration, once: `authority` is admin and backend authority, `treasury` takes fees.
+    """Create the program's global configuration unless it exists.
 
-    Raises RpcUnavailable or TransactionFailed.
+    `authority` becomes admin and backend authority, `treasury` receives the protocol's fees. Raises
+    RpcUnavailable or TransactionFailed.
     """
     clock = SystemClock()
     idl = default_idl(str(program_id))
@@ -45,7 +46,7 @@ async def initialize_program(rpc_url: str, program_id: Pubkey, authority: Keypai
 
 
 class _NoOutbox:
-    """A chain that has no configuration has no history either: dying here, the next start tries again."""
+    """Records nothing: if the process ends here, the next start initializes the program again."""
 
     async def record(self, transaction: SignedTransaction) -> None:
         return

@@ -1,4 +1,4 @@
-"""A server that runs as a child of this process: its program, its log, its start and its end."""
+"""A server as a child process: starting it, waiting for it, stopping it, and its log."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class EmbeddedServerError(ZmartdError):
 
 
 def package_directory(package: str) -> Path:
-    """Where an installed package lies, found without importing it.
+    """The directory of an installed package, found without importing it.
 
-    Raises EmbeddedServerError, saying what to install, when it is missing.
+    Raises EmbeddedServerError, which says what to install, when it is missing.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -39,9 +39,9 @@ def package_directory(package: str) -> Path:
 
 
 class ServerProcess:
-    """One server, started from the main thread, that the kernel ends when this process dies.
+    """One server. Start it from the main thread, since the kernel stops it when that thread ends.
 
-    What the server prints goes to `log`; the log of the run before is kept as `<log>.1`.
+    Its output goes to `log`; the previous run's log is kept as `<log>.1`.
     """
 
     def __init__(self, name: str, log: Path) -> None:
@@ -51,7 +51,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The server's process id. Only while it runs."""
+        """The server's process id, while it runs."""
         assert self._process is not None
         return self._process.pid
 
@@ -65,10 +65,10 @@ class ServerProcess:
         gid: int | None = None,
         inherited: Sequence[int] = (),
     ) -> None:
-        """Run `command`, as `uid` where one is given, with the descriptors `inherited` left open.
+        """Run `command`, as user `uid` if given, with the file descriptors `inherited` left open.
 
-        `orphaned` is the signal that the kernel sends it when this process dies. The server gets a session
-        of its own, so that Ctrl-C reaches only the daemon, which then ends things in order.
+        The kernel sends it the signal `orphaned` when this process ends. It gets its own session, so that
+        Ctrl-C reaches only the daemon, which then stops its servers in order.
         """
         if self._log.exists():
             self._log.replace(self._log.with_name(f"{self._log.name}.1"))
@@ -89,10 +89,10 @@ class ServerProcess:
                 raise EmbeddedServerError(f"{self._name} could not be run: {error}") from error
 
     async def until(self, ready: Callable[[], Awaitable[bool]], timeout_seconds: float) -> None:
-        """Return when `ready()` is true.
+        """Wait until `ready()` is true.
 
-        Raises EmbeddedServerError with the end of the log when the server exits first or takes too long;
-        the server is then gone.
+        Raises EmbeddedServerError with the end of the log when the server exits or takes too long; in that
+        case the server has been stopped.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -108,7 +108,7 @@ class ServerProcess:
             ) from None
 
     async def finished(self, timeout_seconds: float) -> None:
-        """Return when a program that is meant to end has ended well.
+        """Wait for a program to exit with status 0.
 
         Raises EmbeddedServerError with the end of the log when it fails or takes too long.
         """
@@ -120,7 +120,7 @@ class ServerProcess:
             raise EmbeddedServerError(f"{self._name} {how}.{self._end_of_log()}")
 
     async def stop(self, *signals: signal.Signals, timeout_seconds: float) -> None:
-        """Send the first of `signals` and wait; send the next one when the server outlives the time-out."""
+        """Send the first of `signals` and wait; after each time-out send the next one."""
         if self._process is None:
             return
         for number in signals:
@@ -130,7 +130,7 @@ class ServerProcess:
         self._process = None
 
     async def _exit_status(self, within_seconds: float) -> int | None:
-        """How the process ended, or None when it still runs after that time."""
+        """The exit status, or None when the process still runs after that time."""
         assert self._process is not None, "the server has not been started"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_seconds
@@ -139,7 +139,7 @@ class ServerProcess:
         return status
 
     def _end_of_log(self) -> str:
-        """The last lines of the log, introduced by its path; empty when nothing was logged."""
+        """The last lines of the log after its path; empty when nothing was logged."""
         try:
             lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
         except OSError:

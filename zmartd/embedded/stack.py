@@ -1,4 +1,4 @@
-"""Where a running development system can be reached: all that a client of it needs to know."""
+"""The addresses of a running development system."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from msgspec import Struct
 
 
 class Stack(Struct, frozen=True):
-    """The doors of a running system, and the keypair file of its backend authority."""
+    """The URLs of a running system, and the keypair file of its backend authority."""
 
     api: str
     ws: str
     operator: str
-    """For the operator alone: /health with details, and /metrics."""
+    """The operator's listener: /health with details, and /metrics."""
     rpc: str
     authority: Path

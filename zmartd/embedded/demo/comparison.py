@@ -1,4 +1,4 @@
-"""What the API shows against what the chain's accounts say, to the unit. Nothing here asks anybody."""
+"""Compares what the API shows with the chain's accounts, exactly. It does no input or output."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState
 
 _RETURNED = slice(0, 8)
-"""Where the embedded program counts, in a position's reserved bytes, what sales brought its owner."""
+"""The reserved bytes of a position in which the embedded program counts the proceeds of its sales."""
 
 
-class Difference(Struct, frozen=True):
-    """One value that should be the same in two places."""
+class Mismatch(Struct, frozen=True):
+    """One value that differs between the API and the chain."""
 
     subject: str
     field: str
@@ -30,7 +30,7 @@ class Difference(Struct, frozen=True):
 
 
 class PublishedMarket(Struct, frozen=True):
-    """All that the API says of one market, as JSON objects."""
+    """Everything that the API shows of one market, as JSON objects."""
 
     market: Mapping[str, Any]
     trades: Sequence[Mapping[str, Any]]
@@ -41,8 +41,8 @@ class PublishedMarket(Struct, frozen=True):
 
 def compare_market(
     shown: PublishedMarket, account: MarketAccount, positions: Sequence[UserPosition]
-) -> list[Difference]:
-    """Everything about one market. `positions` are those of the chain in this market."""
+) -> list[Mismatch]:
+    """Compare one market. `positions` are all positions in it on the chain."""
     subject = f"market {shown.market['id'][:8]}"
     return [
         *_differences(f"{subject}", _market(account), shown.market),
@@ -65,8 +65,8 @@ def compare_positions(
     shown: Sequence[Mapping[str, Any]],
     positions: Mapping[str, UserPosition],
     markets: Mapping[str, MarketAccount],
-) -> list[Difference]:
-    """The positions that the API shows a wallet against those it has on the chain, by market address."""
+) -> list[Mismatch]:
+    """Compare the positions of a wallet in the API with those on the chain, by market address."""
     in_api = {position["on_chain_address"]: position for position in shown}
     found = compare_sets(f"wallet {wallet[:8]}", in_api, positions)
     for address in sorted(in_api.keys() & positions.keys()):
@@ -75,17 +75,15 @@ def compare_positions(
     return found
 
 
-def compare_sets(subject: str, shown: Iterable[str], on_chain: Iterable[str]) -> list[Difference]:
-    """One difference for each thing that only one side has."""
+def compare_sets(subject: str, shown: Iterable[str], on_chain: Iterable[str]) -> list[Mismatch]:
+    """One mismatch for each member that only one side has."""
     in_api, there = set(shown), set(on_chain)
-    return [
-        Difference(subject, f"whether {one} exists", one in in_api, one in there) for one in in_api ^ there
-    ]
+    return [Mismatch(subject, f"whether {one} exists", one in in_api, one in there) for one in in_api ^ there]
 
 
 def _market(account: MarketAccount) -> dict[str, Any]:
     price_yes = _price(account)
-    # The account has one place for both texts' content ids: the question's, until a resolution replaces it.
+    # The account has one field for both content ids: the question's, until the evidence's replaces it.
     texts = "ipfs_question_hash" if account.resolution_proposed_at == 0 else "ipfs_evidence_hash"
     return {
         "id": account.market_id.hex(),
@@ -146,7 +144,7 @@ def _times(account: MarketAccount) -> dict[str, int]:
 
 
 def _unix_times(market: Mapping[str, Any]) -> dict[str, int | float]:
-    """The times as the chain writes them; a fraction of a second, which it has not, would differ."""
+    """The times in unix seconds, as on the chain, so that a fraction of a second would differ."""
     return {
         name: 0 if text is None else datetime.fromisoformat(text).timestamp()
         for name, text in market.items()
@@ -155,7 +153,7 @@ def _unix_times(market: Mapping[str, Any]) -> dict[str, int | float]:
 
 
 def _sums(shown: PublishedMarket) -> dict[str, Any]:
-    """What a market's trades add up to. Its volume counts purchases with fees and sales before fees."""
+    """The sums of a market's trades. Its volume counts purchases with fees and sales before fees."""
     volume = sum(
         int(trade["cost"] if trade["trade_type"] == "buy" else trade["amount"]) for trade in shown.trades
     )
@@ -169,9 +167,9 @@ def _sums(shown: PublishedMarket) -> dict[str, Any]:
     }
 
 
-def _differences(subject: str, on_chain: Mapping[str, Any], shown: Mapping[str, Any]) -> list[Difference]:
+def _differences(subject: str, on_chain: Mapping[str, Any], shown: Mapping[str, Any]) -> list[Mismatch]:
     return [
-        Difference(subject, field, shown[field], value)
+        Mismatch(subject, field, shown[field], value)
         for field, value in on_chain.items()
         if shown[field] != value
     ]

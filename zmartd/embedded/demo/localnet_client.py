@@ -1,4 +1,4 @@
-"""What a demonstration does with the chain itself: a faucet, and a clock that can be moved forward."""
+"""The localnet's RPC methods that the demonstration needs: its faucet, its clock, and balances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import ClientSession
 from solders.keypair import Keypair
 
-from zmartd.embedded.demo.polling import together, until
+from zmartd.embedded.demo.polling import gather_all, wait_for
 from zmartd.errors import ZmartdError
 
 _CONFIRMED = {"encoding": "base64", "commitment": "confirmed"}
@@ -20,24 +20,24 @@ class ChainRefused(ZmartdError):
     code = "chain_refused"
 
 
-class LocalChain:
-    """The JSON-RPC methods of a local chain that a demonstration needs. Each raises ChainRefused."""
+class LocalnetClient:
+    """A client of the localnet. Each method raises ChainRefused."""
 
     def __init__(self, session: ClientSession, url: str) -> None:
         self._session = session
         self._url = url
 
     async def fund(self, wallets: Sequence[Keypair], lamports: int) -> None:
-        """Give each wallet so much and wait until everybody can see it. Raises Unfulfilled."""
+        """Airdrop to each wallet, and wait until the balances are confirmed. Raises WaitTimedOut."""
         addresses = [str(wallet.pubkey()) for wallet in wallets]
         before = await self.balances(addresses)
-        await together(*(self._call("requestAirdrop", address, lamports) for address in addresses))
+        await gather_all(*(self._call("requestAirdrop", address, lamports) for address in addresses))
 
         async def arrived() -> bool | None:
             now = await self.balances(addresses)
             return all(new >= old + lamports for old, new in zip(before, now, strict=True)) or None
 
-        await until(arrived, "the faucet's lamports did not arrive")
+        await wait_for(arrived, "the faucet's lamports did not arrive")
 
     async def balances(self, addresses: Sequence[str]) -> list[int]:
         """Lamports of each address, at most 100 of them."""
@@ -45,7 +45,7 @@ class LocalChain:
         return [0 if account is None else account["lamports"] for account in answer["value"]]
 
     async def rent_lamports(self, size_bytes: int) -> int:
-        """What an account of this size has to hold for good."""
+        """The lamports that make an account of this size exempt from rent."""
         return int(await self._call("getMinimumBalanceForRentExemption", size_bytes))
 
     async def travel(self, unix_seconds: int) -> None:

@@ -1,4 +1,4 @@
-"""Doing things together, and waiting for what others do."""
+"""Waiting for what others do, and running coroutines together."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any, TypeVar
 
 from zmartd.errors import ZmartdError
 
-PATIENCE_SECONDS = 30.0
+WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 
 T = TypeVar("T")
 
 
-class Unfulfilled(ZmartdError):
-    """Something that had to happen did not, within the time it may take."""
+class WaitTimedOut(ZmartdError):
+    """Something did not happen in time."""
 
-    code = "unfulfilled"
+    code = "wait_timed_out"
 
 
-async def until(look: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
-    """What `look` finds, asked again and again. Raises Unfulfilled with `otherwise` after a while."""
+async def wait_for(look: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
+    """Call `look` until its result is not None. Raises WaitTimedOut with the message `otherwise`."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (found := await look()) is None:  # noqa: ASYNC110 - an API tells only who asks
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (found := await look()) is None:  # noqa: ASYNC110 - the API has to be polled
                 await asyncio.sleep(_POLL_SECONDS)
             return found
     except TimeoutError:
-        raise Unfulfilled(otherwise) from None
+        raise WaitTimedOut(otherwise) from None
 
 
-async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
-    """All results in order. The first failure ends the rest and is raised as itself."""
+async def gather_all(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """All results in order. The first failure cancels the others, and is raised itself instead of a group."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]

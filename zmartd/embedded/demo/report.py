@@ -1,4 +1,4 @@
-"""What a demonstration did: each step as it happens, and the whole of it at the end."""
+"""The report of a demonstration: its steps as they happen, and the result at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zmartd.errors import ZmartdError
 
 
 class Step(Struct, frozen=True, omit_defaults=True):
-    """One thing that was done to a market ("" for none in particular), or found out about it."""
+    """One thing that was done to a market or checked; `market` is "" for none in particular."""
 
     market: str
     step: str
@@ -22,7 +22,7 @@ class Step(Struct, frozen=True, omit_defaults=True):
 
 
 class Audit(Struct, frozen=True):
-    """How many markets and positions of the API were compared with the chain, and where they differ."""
+    """How many markets and positions were compared with the chain, and how many differences were found."""
 
     markets: int
     positions: int
@@ -30,7 +30,7 @@ class Audit(Struct, frozen=True):
 
 
 class DemoResult(Struct, frozen=True, kw_only=True):
-    """The whole demonstration. `audit` is all zeros when it did not come to that; `ok` is then false."""
+    """The result. Without an audit, `audit` is all zeros and `ok` is false."""
 
     ok: bool
     seconds: float
@@ -40,11 +40,11 @@ class DemoResult(Struct, frozen=True, kw_only=True):
 
 
 Listener = Callable[[float, Step], None]
-"""Told each step as it happens, with the seconds since the beginning."""
+"""Is called with each step as it happens, and the seconds since the beginning."""
 
 
 class Report:
-    """Collects steps from its making on, which is when the demonstration begins."""
+    """Collects steps. The demonstration begins when it is made."""
 
     def __init__(self, clock: Clock, listener: Listener | None = None) -> None:
         self._clock = clock
@@ -64,15 +64,15 @@ class Report:
 
     @contextmanager
     def failing_with(self, step: str) -> Iterator[None]:
-        """Whatever the block raises becomes a failed step, and the demonstration goes on after the block."""
+        """Turn an exception of the block into a failed step, and continue after the block."""
         try:
             yield
         except Exception as error:
-            told = error.message if isinstance(error, ZmartdError) else str(error)
-            self.add("", step, ok=False, detail=f"{type(error).__name__}: {told}")
+            message = error.message if isinstance(error, ZmartdError) else str(error)
+            self.add("", step, ok=False, detail=f"{type(error).__name__}: {message}")
 
     def finish(self, ws_frames: int, audit: Audit | None) -> DemoResult:
-        """The result. It is ok when every step was, and the audit took place and found no difference."""
+        """The result: ok when every step was ok and an audit found no difference."""
         held = all(step.ok for step in self._steps)
         return DemoResult(
             ok=held and audit is not None and audit.differences == 0,

@@ -16,13 +16,13 @@ from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.config import MarketMonitor
 from zmartd.embedded.demo.audit import Auditor
-from zmartd.embedded.demo.localnet_client import LocalChain
-from zmartd.embedded.demo.participants import Ballot, Cast, Production
-from zmartd.embedded.demo.polling import PATIENCE_SECONDS, together
+from zmartd.embedded.demo.localnet_client import LocalnetClient
+from zmartd.embedded.demo.participants import DemoMarket, Participants, PlannedVotes
+from zmartd.embedded.demo.polling import WAIT_SECONDS, gather_all
 from zmartd.embedded.demo.report import Audit, DemoResult, Report
 from zmartd.embedded.demo.task_runs import TaskRuns
-from zmartd.embedded.demo.wallet_client import Trader
-from zmartd.embedded.demo.websocket_recorder import Watcher
+from zmartd.embedded.demo.wallet_client import WalletClient
+from zmartd.embedded.demo.websocket_recorder import WebSocketRecorder
 from zmartd.embedded.stack import Stack
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
@@ -34,14 +34,14 @@ TRADERS = 10
 ROUNDS = 2
 STARTING_LAMPORTS = 500 * SCALE
 FRAME_SECONDS = 5.0
-"""How long a frame may take after what it tells of."""
+"""How long after an event its frame may arrive."""
 SPARE_SECONDS = 300
-"""How much further than the last deadline the chain's clock is moved."""
+"""How far beyond the last deadline the chain's clock is moved."""
 
-LIKED = Ballot(on_chain=(True, True), through_api=(True,) * 6 + (False,))
-DISLIKED = Ballot(on_chain=(False,), through_api=(False,) * 6 + (True,) * 2)
-UPHELD = Ballot(on_chain=(True,), through_api=(True,) * 7 + (False,))
-"""Wallets and stake have to say the same: one of ten traders never holds two fifths of what has voted."""
+LIKED = PlannedVotes(on_chain=(True, True), through_api=(True,) * 6 + (False,))
+DISLIKED = PlannedVotes(on_chain=(False,), through_api=(False,) * 6 + (True,) * 2)
+UPHELD = PlannedVotes(on_chain=(True,), through_api=(True,) * 7 + (False,))
+"""Wallets and stake must agree: one of ten traders never holds two fifths of the stake that voted."""
 
 QUESTIONS = {
     "A": "Will the demonstration end with every lamport accounted for?",
@@ -49,143 +49,148 @@ QUESTIONS = {
     "C": "Will the community vote this proposal down again?",
     "D": "Will this market be cancelled before it is approved?",
 }
-LIVES = {
+EXPECTED_STATES = {
     "A": ("PROPOSED", "APPROVED", "ACTIVE", "RESOLVING", "FINALIZED"),
     "B": ("PROPOSED", "APPROVED", "ACTIVE", "RESOLVING", "DISPUTED", "FINALIZED"),
     "C": ("PROPOSED",),
     "D": ("PROPOSED", "CANCELLED"),
 }
-"""The states that each market passes through, as somebody who watches is to be told them."""
+"""The states that the frames of each market must show, in this order."""
 
 
-class Stage(Struct, frozen=True):
-    """Who plays, and what they play with."""
+class Demo(Struct, frozen=True):
+    """The parts of a running demonstration."""
 
-    cast: Cast
-    chain: LocalChain
+    participants: Participants
+    chain: LocalnetClient
     rpc: Rpc
     tasks: TaskRuns
-    watcher: Watcher
+    recorder: WebSocketRecorder
     report: Report
     config: GlobalConfig
 
 
-async def play(stack: Stack, report: Report) -> DemoResult:
-    """Play all four markets on a fresh system, through its public doors; the operator's tells only when tasks
-    have run. Raises nothing: what goes wrong is a failed step of the result.
+async def run_demo(stack: Stack, report: Report) -> DemoResult:
+    """Run all four markets on a fresh system through its public API; the operator's listener only shows when
+    tasks have run. Raises nothing: what goes wrong is a failed step of the result.
     """
-    watcher = Watcher()
+    recorder = WebSocketRecorder()
     audit: Audit | None = None
     with report.failing_with("the demonstration"):
         async with (
-            ClientSession(timeout=ClientTimeout(PATIENCE_SECONDS)) as session,
+            ClientSession(timeout=ClientTimeout(WAIT_SECONDS)) as session,
             Rpc(stack.rpc, clock=SystemClock()) as rpc,
-            watcher.watching(session, stack.ws),
+            recorder.recording(session, stack.ws),
         ):
-            stage = await _set(stack, session, rpc, watcher, report)
-            treasury = str(stage.config.protocol_fee_wallet)
-            auditor = await Auditor.before_the_play(stage.chain, rpc, PROGRAM_ID, treasury)
-            markets: list[Production] = []
-            with report.failing_with("the play"):
-                await _propose(stage, markets)
-                await _perform(stage, *markets)
-            await _hear_the_watcher(stage, markets)
-            audit = await auditor.audit(stage.cast, markets, watcher, report)
-    return report.finish(watcher.frames, audit)
+            demo = await _set_up(stack, session, rpc, recorder, report)
+            treasury = str(demo.config.protocol_fee_wallet)
+            auditor = await Auditor.before_the_demo(demo.chain, rpc, PROGRAM_ID, treasury)
+            markets: list[DemoMarket] = []
+            with report.failing_with("the markets"):
+                await _propose(demo, markets)
+                await _run_markets(demo, *markets)
+            await _check_recorder(demo, markets)
+            audit = await auditor.audit(demo.participants, markets, recorder, report)
+    return report.finish(recorder.frames, audit)
 
 
-async def _set(stack: Stack, session: ClientSession, rpc: Rpc, watcher: Watcher, report: Report) -> Stage:
-    """Wallets with money, signed in."""
-    chain = LocalChain(session, stack.rpc)
+async def _set_up(
+    stack: Stack, session: ClientSession, rpc: Rpc, recorder: WebSocketRecorder, report: Report
+) -> Demo:
+    """Fund the wallets and sign them in."""
+    chain = LocalnetClient(session, stack.rpc)
     people = {"the creator": Keypair()} | {f"trader {n}": Keypair() for n in range(1, TRADERS + 1)}
     await chain.fund(list(people.values()), STARTING_LAMPORTS)
     people["the admin"] = Keypair.from_json(stack.authority.read_text())
-    creator, *traders, admin = await together(
-        *(Trader(name, wallet, session, stack.api, PROGRAM_ID).sign_in() for name, wallet in people.items())
+    creator, *traders, admin = await gather_all(
+        *(
+            WalletClient(name, wallet, session, stack.api, PROGRAM_ID).sign_in()
+            for name, wallet in people.items()
+        )
     )
     report.add("", "wallets funded, signed in", detail=f"{len(people)} wallets")
     config = await read_config(rpc, PROGRAM_ID)
-    rng = random.Random(7)  # noqa: S311 - the plot, not a secret
-    cast = Cast(creator, traders, admin, report, rng)
-    return Stage(cast, chain, rpc, TaskRuns(session, stack.operator), watcher, report, config)
+    rng = random.Random(7)  # noqa: S311 - the same demonstration each time
+    participants = Participants(creator, traders, admin, report, rng)
+    return Demo(participants, chain, rpc, TaskRuns(session, stack.operator), recorder, report, config)
 
 
-async def _propose(stage: Stage, markets: list[Production]) -> None:
-    now = datetime.fromtimestamp((await stage.rpc.chain_time()).unix_timestamp, UTC)
+async def _propose(demo: Demo, markets: list[DemoMarket]) -> None:
+    now = datetime.fromtimestamp((await demo.rpc.chain_time()).unix_timestamp, UTC)
     end_date = iso_time(now + timedelta(days=30))
-    markets += await together(
-        *(stage.cast.propose(name, question, end_date) for name, question in QUESTIONS.items())
+    markets += await gather_all(
+        *(demo.participants.propose(name, question, end_date) for name, question in QUESTIONS.items())
     )
 
 
-async def _perform(stage: Stage, a: Production, b: Production, c: Production, d: Production) -> None:
-    cast = stage.cast
-    await together(
-        _up_to_the_resolution(stage, a),
-        _up_to_the_dispute(stage, b),
-        _down(stage, c),
-        cast.act(cast.admin, d, "cancel"),
+async def _run_markets(demo: Demo, a: DemoMarket, b: DemoMarket, c: DemoMarket, d: DemoMarket) -> None:
+    participants = demo.participants
+    await gather_all(
+        _run_to_resolution(demo, a),
+        _run_to_dispute(demo, b),
+        _vote_down(demo, c),
+        participants.act(participants.admin, d, "cancel"),
     )
-    await _let_deadlines_pass(stage)
-    await together(
-        _end(stage, a, "finalized by the monitor", proposed=True),
-        _end(stage, b, "finalized by the aggregator", proposed=False),
+    await _let_deadlines_pass(demo)
+    await gather_all(
+        _check_end(demo, a, "finalized by the monitor", proposed=True),
+        _check_end(demo, b, "finalized by the aggregator", proposed=False),
     )
-    await cast.require_state(c, MarketState.PROPOSED, "still not approved")
-    await together(cast.pay_out(a), cast.pay_out(b), cast.recover(d))
+    await participants.require_state(c, MarketState.PROPOSED, "still not approved")
+    await gather_all(participants.pay_out(a), participants.pay_out(b), participants.recover(d))
 
 
-async def _open(stage: Stage, market: Production) -> None:
-    cast = stage.cast
-    await cast.vote(market, "proposal", LIKED)
-    await cast.until_state(market, MarketState.APPROVED, "approved by the aggregator")
-    await cast.act(cast.creator, market, "activate")
-    await cast.trade(market, ROUNDS)
+async def _run_to_trading(demo: Demo, market: DemoMarket) -> None:
+    participants = demo.participants
+    await participants.vote(market, "proposal", LIKED)
+    await participants.wait_for_state(market, MarketState.APPROVED, "approved by the aggregator")
+    await participants.act(participants.creator, market, "activate")
+    await participants.trade(market, ROUNDS)
 
 
-async def _resolve(stage: Stage, market: Production, *, outcome: bool) -> None:
+async def _resolve(demo: Demo, market: DemoMarket, *, outcome: bool) -> None:
     evidence = cid_v0(f"evidence for {market.market_id}".encode())
     body = {"outcome": outcome, "ipfs_evidence_hash": evidence}
-    await stage.cast.act(stage.cast.creator, market, "resolve", body)
+    await demo.participants.act(demo.participants.creator, market, "resolve", body)
 
 
-async def _up_to_the_resolution(stage: Stage, market: Production) -> None:
-    await _open(stage, market)
-    await _resolve(stage, market, outcome=True)
-    await stage.tasks.until_a_whole_run_of("market_monitor")
-    await stage.cast.require_state(market, MarketState.RESOLVING, "left open by the monitor")
+async def _run_to_resolution(demo: Demo, market: DemoMarket) -> None:
+    await _run_to_trading(demo, market)
+    await _resolve(demo, market, outcome=True)
+    await demo.tasks.wait_for_whole_run_of("market_monitor")
+    await demo.participants.require_state(market, MarketState.RESOLVING, "left open by the monitor")
 
 
-async def _up_to_the_dispute(stage: Stage, market: Production) -> None:
-    await _open(stage, market)
-    await _resolve(stage, market, outcome=False)
-    await stage.cast.dispute(stage.cast.traders[0], market)
-    await stage.cast.vote(market, "dispute", UPHELD)
-    await stage.tasks.until_a_whole_run_of("vote_aggregator")
-    await stage.cast.require_state(market, MarketState.DISPUTED, "left open by the aggregator")
+async def _run_to_dispute(demo: Demo, market: DemoMarket) -> None:
+    await _run_to_trading(demo, market)
+    await _resolve(demo, market, outcome=False)
+    await demo.participants.dispute(demo.participants.traders[0], market)
+    await demo.participants.vote(market, "dispute", UPHELD)
+    await demo.tasks.wait_for_whole_run_of("vote_aggregator")
+    await demo.participants.require_state(market, MarketState.DISPUTED, "left open by the aggregator")
 
 
-async def _down(stage: Stage, market: Production) -> None:
-    await stage.cast.vote(market, "proposal", DISLIKED)
-    await stage.tasks.until_a_whole_run_of("vote_aggregator")
-    await stage.cast.require_state(market, MarketState.PROPOSED, "left by the aggregator")
+async def _vote_down(demo: Demo, market: DemoMarket) -> None:
+    await demo.participants.vote(market, "proposal", DISLIKED)
+    await demo.tasks.wait_for_whole_run_of("vote_aggregator")
+    await demo.participants.require_state(market, MarketState.PROPOSED, "left by the aggregator")
 
 
-async def _let_deadlines_pass(stage: Stage) -> None:
-    """Once for all markets: until the dispute period and the monitor's own delay are over."""
+async def _let_deadlines_pass(demo: Demo) -> None:
+    """Move the chain's clock once for all markets, beyond the dispute period and the monitor's own delay."""
     delay_seconds = MarketMonitor().finalization_delay_seconds
-    now = (await stage.rpc.chain_time()).unix_timestamp
-    seconds = max(stage.config.dispute_period, delay_seconds) + SPARE_SECONDS
-    await stage.chain.travel(now + seconds)
-    stage.report.add(
+    now = (await demo.rpc.chain_time()).unix_timestamp
+    seconds = max(demo.config.dispute_period, delay_seconds) + SPARE_SECONDS
+    await demo.chain.travel(now + seconds)
+    demo.report.add(
         "", "time passes on the chain", detail=f"{seconds // 3_600} hours: every deadline is over"
     )
 
 
-async def _end(stage: Stage, market: Production, step: str, *, proposed: bool) -> None:
-    """Both end with YES: A as it was resolved, B against its resolution."""
-    shown = await stage.cast.until_state(market, MarketState.FINALIZED, step)
-    stage.report.add(
+async def _check_end(demo: Demo, market: DemoMarket, step: str, *, proposed: bool) -> None:
+    """Both markets end with YES: A as it was resolved, B against its resolution."""
+    shown = await demo.participants.wait_for_state(market, MarketState.FINALIZED, step)
+    demo.report.add(
         market.name,
         "outcome kept" if proposed else "outcome flipped",
         ok=(shown["proposed_outcome"], shown["final_outcome"]) == (proposed, True),
@@ -193,15 +198,15 @@ async def _end(stage: Stage, market: Production, step: str, *, proposed: bool) -
     )
 
 
-async def _hear_the_watcher(stage: Stage, markets: list[Production]) -> None:
-    watcher, trades = stage.watcher, stage.cast.trades
-    untold = await watcher.until_told(trades, FRAME_SECONDS)
-    told = f"{len(trades) - len(untold)} of {len(trades)}"
-    stage.report.add("", "the WebSocket told every trade", ok=not untold, detail=told)
+async def _check_recorder(demo: Demo, markets: list[DemoMarket]) -> None:
+    recorder, trades = demo.recorder, demo.participants.trades
+    missing = await recorder.wait_for_trades(trades, FRAME_SECONDS)
+    shown = f"{len(trades) - len(missing)} of {len(trades)}"
+    demo.report.add("", "the WebSocket showed every trade", ok=not missing, detail=shown)
     for market in markets:
-        life = LIVES[market.name]
-        heard = await watcher.until_lived(market.market_id, life, FRAME_SECONDS)
-        states = " → ".join(watcher.states[market.market_id])
-        stage.report.add(market.name, "the WebSocket told its life", ok=heard, detail=states)
-    faults = "; ".join(watcher.faults)
-    stage.report.add("", "the WebSocket never went back", ok=not faults, detail=faults)
+        expected = EXPECTED_STATES[market.name]
+        complete = await recorder.wait_for_states(market.market_id, expected, FRAME_SECONDS)
+        states = " → ".join(recorder.states[market.market_id])
+        demo.report.add(market.name, "the WebSocket showed its states", ok=complete, detail=states)
+    problems = "; ".join(recorder.problems)
+    demo.report.add("", "the WebSocket kept the order", ok=not problems, detail=problems)

@@ -1,4 +1,4 @@
-"""What a wallet looks at before it signs."""
+"""The checks of a wallet before it signs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111
 
 
 class UnexpectedTransaction(ZmartdError):
-    """The API built something else than what the wallet asked for, so the wallet does not sign it."""
+    """The API built another transaction than the wallet asked for, so the wallet does not sign it."""
 
     code = "unexpected_transaction"
 
@@ -24,7 +24,7 @@ def sign_call(unsigned: str, wallet: Keypair, program_id: Pubkey) -> str:
     """Sign a transaction; both are base64.
 
     Raises UnexpectedTransaction unless the wallet is its payer and only signer, and it calls this program
-    once and beside that at most sets its compute budget.
+    once and otherwise only sets its compute budget.
     """
     try:
         message = Transaction.from_bytes(base64.b64decode(unsigned, validate=True)).message

@@ -1,11 +1,11 @@
-"""How often the daemon's periodic tasks have run, as its metrics tell."""
+"""How often the daemon's periodic tasks have run, from its metrics."""
 
 from __future__ import annotations
 
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from zmartd.embedded.demo.polling import until
+from zmartd.embedded.demo.polling import wait_for
 
 _FAMILY = "zmartd_task_runs"
 
@@ -18,20 +18,20 @@ class TaskRuns:
         self._operator = operator
 
     async def completed(self, task: str) -> int:
-        """Runs of `task` that came to their end, since the daemon's start."""
+        """The completed runs of `task` since the daemon's start."""
         async with self._session.get(f"{self._operator}/metrics") as response:
             text = await response.text()
         return completed_runs(text, task)
 
-    async def until_a_whole_run_of(self, task: str) -> None:
-        """Return when a run that began after this call has ended. Raises Unfulfilled."""
+    async def wait_for_whole_run_of(self, task: str) -> None:
+        """Wait until a run that began after this call has ended. Raises WaitTimedOut."""
         before = await self.completed(task)
 
-        # The first to end may have been under way at the call, so the second is awaited.
+        # The first run to end may have begun before the call, so the second is awaited.
         async def ran() -> bool | None:
             return await self.completed(task) >= before + 2 or None
 
-        await until(ran, f"the task {task} did not run again")
+        await wait_for(ran, f"the task {task} did not run again")
 
 
 def completed_runs(metrics: str, task: str) -> int:

@@ -1,4 +1,4 @@
-"""A person with a wallet, who knows nothing of zmartd but its public API."""
+"""A client of the public API with a wallet of its own."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class ApiRefused(ZmartdError):
         self.status = status
 
 
-class Landed(Struct, frozen=True):
-    """A transaction that the chain has confirmed: its signature and its events, as the API tells them."""
+class ConfirmedTransaction(Struct, frozen=True):
+    """A confirmed transaction: its signature and its events, as the API answers them."""
 
     signature: str
     events: tuple[dict[str, Any], ...]
 
 
-class Trader:
-    """Signs in once, reads and writes as itself, and signs only transactions that it pays and asked for."""
+class WalletClient:
+    """Signs in, reads and writes as its wallet, and signs only the transactions that it asked for."""
 
     def __init__(
         self, name: str, wallet: Keypair, session: ClientSession, api: str, program_id: Pubkey
@@ -49,7 +49,7 @@ class Trader:
         return str(self._wallet.pubkey())
 
     async def sign_in(self) -> Self:
-        """Sign In With Solana: fetch a message, sign it, get a session. An earlier session is forgotten."""
+        """Sign In With Solana: fetch a message, sign it, get a session that replaces an earlier one."""
         self._headers = {}
         challenge = await self.get("/api/auth/nonce", wallet=self.address)
         signature = self._wallet.sign_message(challenge["message"].encode())
@@ -76,15 +76,15 @@ class Trader:
             raise ApiRefused("POST", path, response.status, answer)
         return answer
 
-    async def carry_out(self, path: str, body: Mapping[str, Any] | None = None) -> Landed:
-        """Ask for a transaction, sign it and see it confirmed. Raises ApiRefused, UnexpectedTransaction."""
+    async def transact(self, path: str, body: Mapping[str, Any] | None = None) -> ConfirmedTransaction:
+        """Request, sign and send a transaction, and wait for it. Raises ApiRefused, UnexpectedTransaction."""
         unsigned = await self.post(path, body)
         return await self.send(unsigned["transaction"])
 
-    async def send(self, unsigned: str) -> Landed:
-        """Sign a transaction in base64 and see it confirmed."""
+    async def send(self, unsigned: str) -> ConfirmedTransaction:
+        """Sign a transaction in base64, send it, and wait until it is confirmed."""
         order = {"transaction": sign_call(unsigned, self._wallet, self._program_id)}
         answer = await self.post("/api/transactions", order)
-        while "events" not in answer:  # 202: still under way; the same bytes may be sent again at will
+        while "events" not in answer:  # 202: not confirmed yet; the same bytes may be sent again
             answer = await self.post("/api/transactions", order)
-        return Landed(answer["signature"], tuple(answer["events"]))
+        return ConfirmedTransaction(answer["signature"], tuple(answer["events"]))

@@ -1,4 +1,4 @@
-"""Somebody who watches every market over the WebSocket, and remembers what was said."""
+"""A WebSocket client that subscribes to every market, and records the frames."""
 
 from __future__ import annotations
 
@@ -15,76 +15,76 @@ EVERY_MARKET = "*"
 SUBSCRIPTION_SECONDS = 10.0
 
 
-class Quote(Struct, frozen=True):
-    """What a frame says of a market's curve: the price of YES and the shares behind both prices together."""
+class RecordedPrice(Struct, frozen=True):
+    """The price of YES and the sum of both outcomes' shares, from one frame."""
 
     price_yes: float
     total_shares: str
 
 
-class Watcher:
-    """Counts frames, and keeps per market the states it was told in their order, and the newest quote.
+class WebSocketRecorder:
+    """Counts frames, and keeps each market's states in their order and its newest price.
 
-    `trades` are the signatures of all trades told. `faults` are what must not be: a state or price older than
-    one told before, an error.
+    `trades` are the signatures of all trades. `problems` are errors, and frames that are older than one
+    before.
     """
 
     def __init__(self) -> None:
         self.frames = 0
         self.states: dict[str, list[str]] = defaultdict(list)
-        self.quotes: dict[str, Quote] = {}
+        self.prices: dict[str, RecordedPrice] = {}
         self.trades: set[str] = set()
-        self.faults: list[str] = []
+        self.problems: list[str] = []
         self._sequence: dict[str, int] = {}
         self._subscribed = False
-        self._told = asyncio.Event()
+        self._changed = asyncio.Event()
 
     @asynccontextmanager
-    async def watching(self, session: ClientSession, url: str) -> AsyncIterator[None]:
-        """Watch for the length of a block. Raises TimeoutError when the subscription is not answered."""
+    async def recording(self, session: ClientSession, url: str) -> AsyncIterator[None]:
+        """Record for the length of a block. Raises TimeoutError when the subscription is not answered."""
         async with session.ws_connect(url) as socket:
             listening = asyncio.create_task(self._listen(socket))
             try:
                 await socket.send_json({"action": "subscribe", "market_id": EVERY_MARKET})
-                if not await self.until(lambda: self._subscribed, SUBSCRIPTION_SECONDS):
+                if not await self.wait_for(lambda: self._subscribed, SUBSCRIPTION_SECONDS):
                     raise TimeoutError("the WebSocket did not answer the subscription")
                 yield
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
 
-    async def until(self, holds: Callable[[], bool], timeout_seconds: float) -> bool:
-        """Wait for frames until `holds()`; False when it still does not after the time-out."""
+    async def wait_for(self, holds: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Wait for frames until `holds()`; False after the time-out."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 while not holds():
-                    self._told.clear()
-                    await self._told.wait()
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
             return False
         return True
 
-    async def until_told(self, signatures: Set[str], timeout_seconds: float) -> Set[str]:
-        """Wait for the frames of these trades; returns those that never came."""
-        await self.until(lambda: signatures <= self.trades, timeout_seconds)
+    async def wait_for_trades(self, signatures: Set[str], timeout_seconds: float) -> Set[str]:
+        """Wait for the frames of these trades; the trades whose frames did not come."""
+        await self.wait_for(lambda: signatures <= self.trades, timeout_seconds)
         return signatures - self.trades
 
-    async def until_lived(self, market_id: str, states: Sequence[str], timeout_seconds: float) -> bool:
-        """Wait for the last of these states; whether these and no others were told, in this order."""
-        return await self.until(lambda: self.states[market_id] == list(states), timeout_seconds)
+    async def wait_for_states(self, market_id: str, states: Sequence[str], timeout_seconds: float) -> bool:
+        """Wait for these states; whether exactly these came, in this order."""
+        return await self.wait_for(lambda: self.states[market_id] == list(states), timeout_seconds)
 
     async def _listen(self, socket: ClientWebSocketResponse) -> None:
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 self.take(message.json())
-                self._told.set()
+                self._changed.set()
 
     def take(self, frame: dict[str, Any]) -> None:
-        """Remember what one frame says."""
+        """Record one frame."""
         self.frames += 1
         match frame:
             case {"type": "error", "data": {"code": code, "error": text}}:
-                self.faults.append(f"error {code}: {text}")
+                self.problems.append(f"error {code}: {text}")
             case {"type": "market_state", "market_id": "*"}:
                 self._subscribed = True
             case {"type": "trade", "data": {"signature": signature}}:
@@ -95,10 +95,10 @@ class Watcher:
     def _follow(self, market_id: str, kind: str, seq: int, data: dict[str, Any]) -> None:
         newest = self._sequence.get(market_id, 0)
         if seq < newest:
-            self.faults.append(f"{kind} {seq} of {market_id[:8]} after {newest}")
+            self.problems.append(f"{kind} {seq} of {market_id[:8]} after {newest}")
             return
         self._sequence[market_id] = seq
-        self.quotes[market_id] = Quote(data["priceYes"], data["totalShares"])
-        told = self.states[market_id]
-        if "state" in data and told[-1:] != [data["state"]]:
-            told.append(data["state"])
+        self.prices[market_id] = RecordedPrice(data["priceYes"], data["totalShares"])
+        states = self.states[market_id]
+        if "state" in data and states[-1:] != [data["state"]]:
+            states.append(data["state"])

@@ -1,19 +1,19 @@
-"""A local Solana chain: LiteSVM behind the JSON-RPC that every Solana client speaks.
+"""A local Solana chain: LiteSVM behind a Solana node's JSON-RPC.
 
 `async with running(LocalnetSettings(directory, rpc_port=0)) as endpoints:` runs one inside the block.
 
 - A transaction executes when it is sent, in the open slot: it is then *processed*, and in the ledger. It is
   *confirmed* when its slot is complete, *finalized* 31 blocks later. Accounts, slots and blockhashes are read
-  as they were at the commitment asked for (after a restart, what was confirmed counts as finalized).
-- A blockhash lives 150 blocks. Clock and block time stand still within a slot.
-- Fees (signatures and priority) and rent exemption are a cluster's. A transaction that cannot be loaded
-  (no such program) does not land, where a cluster would take its fee.
-- Preflight and simulation run on the open slot, whatever commitment they are asked for.
-- `jsonParsed` knows no program: instructions come partially decoded, account data as base64. Token
-  balances in `meta` are empty. `base64+zstd` is not served.
-- Time travel skips slots, and so makes nothing final and no blockhash old.
+  at the requested commitment (after a restart, what was confirmed counts as finalized).
+- A blockhash is valid for 150 blocks. Clock and block time do not change within a slot.
+- Fees (signatures and priority) and rent exemption are those of a cluster. A transaction that cannot be
+  loaded (no such program) does not land, where a cluster would charge its fee.
+- Preflight and simulation run on the open slot, whatever commitment is requested.
+- `jsonParsed` has no parser for any program: instructions are partially decoded, account data is base64.
+  Token balances in `meta` are empty. `base64+zstd` is not supported.
+- Time travel skips slots, and so finalizes no block and expires no blockhash.
 
-Read `chain/bank.py` for what happens to a transaction, `methods/` for what can be asked.
+`chain/bank.py` shows what happens to a transaction, `methods/` the RPC methods.
 """
 
 from zmartd.embedded.localnet.server import LocalnetError, running, serve

@@ -1,6 +1,6 @@
-"""A localnet as a process of its own: `python -m zmartd.embedded.localnet SETTINGS ENDPOINTS`.
+"""A localnet as a process: `python -m zmartd.embedded.localnet SETTINGS ENDPOINTS`.
 
-SETTINGS is a file with `LocalnetSettings` as JSON; ENDPOINTS is written, as JSON, once the localnet answers.
+SETTINGS is a file with `LocalnetSettings` as JSON. ENDPOINTS is written, as JSON, when the localnet is ready.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zmartd.errors import ZmartdError
 
 
 def main(settings_file: str, endpoints_file: str) -> int:
-    """Run until SIGTERM or SIGINT; 1 when it cannot start, with the reason on stderr."""
+    """Run until SIGTERM or SIGINT. The exit status is 1 when it cannot start, with the reason on stderr."""
     log.configure("info", "console")
     settings = msgspec.json.decode(Path(settings_file).read_bytes(), type=LocalnetSettings, dec_hook=_path)
     try:

@@ -1,4 +1,4 @@
-"""Which accounts of a program a client asks for: by their size, or by what they hold at an offset."""
+"""Filters for accounts of a program: by their size, or by the bytes at an offset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AccountFilter = Callable[[Account], bool]
 
 
 def account_filter(filters: Sequence[ProgramAccountFilter]) -> AccountFilter:
-    """Whether an account passes every filter. Raises InvalidParams when one is neither of the two kinds."""
+    """One filter of all `filters`. Raises InvalidParams when one of them is of neither kind."""
     tests = [_test(one) for one in filters]
     return lambda account: all(test(account) for test in tests)
 

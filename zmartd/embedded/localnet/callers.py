@@ -1,8 +1,8 @@
-"""Who calls: a program on this machine, or a web page in its browser, and what a page may not do.
+"""Callers: a program on this machine, or a web page in its browser, and the methods that a page may not call.
 
-A page from anywhere can make its reader's browser send requests to this machine. The browser says so in
-headers that no page can change: `Origin`, `Sec-Fetch-Site`, and `Host`, which has the name in the page's
-address where that name was made to lead here (DNS rebinding).
+Any web page can make its reader's browser send requests to this machine. The browser shows it in headers that
+no page can change: `Origin`, `Sec-Fetch-Site`, and `Host`, which names the page's own host when that name
+resolves to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDictProxy
 
 from zmartd.embedded.localnet.errors import RpcError
-from zmartd.embedded.localnet.methods.cheatcodes import CHEAT_PREFIXES
+from zmartd.embedded.localnet.methods.cheatcodes import CHEATCODE_PREFIXES
 from zmartd.endpoint import leads_here
 
 FAUCET = "requestAirdrop"
-"""What every devnet offers to pages; here only to those of this machine, since it writes accounts."""
+"""Every devnet offers it to pages. Here only pages of this machine may call it, since it writes accounts."""
 
 _SEC_FETCH_SITE = "Sec-Fetch-Site"
 _NOT_ANOTHER_SITE = frozenset({"none", "same-origin"})
@@ -43,7 +43,7 @@ class NotForPages(RpcError):
 
 
 def caller_of(headers: CIMultiDictProxy[str]) -> Caller:
-    """Who sent a request with these headers."""
+    """The kind of caller that sends these headers."""
     origins = headers.getall(hdrs.ORIGIN, [])
     if origins:
         return Caller.OWN_PAGE if all(map(leads_here, origins)) else Caller.FOREIGN_PAGE
@@ -52,15 +52,15 @@ def caller_of(headers: CIMultiDictProxy[str]) -> Caller:
 
 
 def may_call(caller: Caller, method: str) -> bool:
-    """Whether a method is open to such a caller."""
-    if method.startswith(CHEAT_PREFIXES):
+    """Whether this caller may call the method."""
+    if method.startswith(CHEATCODE_PREFIXES):
         return caller is Caller.PROGRAM
     return method != FAUCET or caller is not Caller.FOREIGN_PAGE
 
 
 @web.middleware
 async def this_machine_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses requests to any other name than this machine's own."""
+    """Refuse requests with another host name than this machine's own."""
     if not all(leads_here(f"http://{host}") for host in request.headers.getall(hdrs.HOST, [])):
         raise web.HTTPForbidden(text="this localnet answers to localhost and loopback addresses only\n")
     return await handler(request)

@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0: from a request's bytes to a response's, through a table of methods."""
+"""JSON-RPC 2.0: decodes requests, calls methods from a table, and encodes responses."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ log = get_logger(__name__)
 
 
 class Method:
-    """A function as a JSON-RPC method: its annotations say what the parameters must be.
+    """A function as a JSON-RPC method: its annotations are the types of the parameters.
 
-    Parameters that the caller leaves out, or gives as null, take the function's defaults; a configuration
-    object that can be empty is then as if it were.
+    A parameter that is left out or null has the function's default, or is an empty configuration object where
+    its type allows one.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -47,7 +47,7 @@ class Method:
         self._required = len(self._parameters) - len(self._defaults)
 
     def __call__(self, params: list[Any]) -> Any:
-        """Raises InvalidParams when there are too few, too many, or one is not what it must be."""
+        """Raises InvalidParams when there are too few, too many, or one has another type."""
         if len(params) < self._required:
             raise InvalidParams(
                 f"`params` should have at least {self._required} argument(s)"
@@ -64,13 +64,13 @@ class Method:
 
 
 class Dispatcher:
-    """The methods of one door (HTTP, or one WebSocket connection)."""
+    """The methods of one caller of HTTP, or of one WebSocket connection."""
 
     def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
         self._methods = types.MappingProxyType({name: Method(f) for name, f in functions.items()})
 
     def respond(self, body: bytes | str) -> bytes | None:
-        """The response to a request or a batch; None when nothing in it asks for one."""
+        """The response to a request or a batch; None when it contains only notifications."""
         try:
             request = _parsed(body)
         except ParseError as error:
@@ -122,7 +122,7 @@ class Dispatcher:
 
 
 def called_methods(body: bytes) -> frozenset[str]:
-    """The names in a request or batch, whatever else is wrong with it."""
+    """The method names in a request or batch, valid or not."""
     try:
         request = _parsed(body)
     except ParseError:
@@ -133,7 +133,7 @@ def called_methods(body: bytes) -> frozenset[str]:
 
 
 def refusal(body: bytes, error: RpcError) -> bytes:
-    """The same error for every request in the body."""
+    """The response with the same error for every request in the body."""
     request = _parsed(body)
     if isinstance(request, list):
         return msgspec.json.encode([_failure(_id(one), error) for one in request])
@@ -157,7 +157,7 @@ def _id(request: Any) -> Any:
 
 
 def _default(parameter: inspect.Parameter, wanted: Any) -> Any:
-    """What a parameter is when it is left out; `Parameter.empty` when it must not be."""
+    """The value of a parameter that is left out; `Parameter.empty` when it is required."""
     if parameter.default is not inspect.Parameter.empty:
         return parameter.default
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):

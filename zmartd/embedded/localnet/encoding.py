@@ -1,4 +1,4 @@
-"""The JSON of accounts and transactions, in each encoding that a client may ask for."""
+"""Accounts and transactions as JSON, in each encoding that a client may request."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from zmartd.embedded.localnet.chain import messages
-from zmartd.embedded.localnet.chain.records import CompiledInstruction, Landed
+from zmartd.embedded.localnet.chain.records import CompiledInstruction, LandedTransaction
 from zmartd.embedded.localnet.errors import InvalidParams, InvalidRequest, UnsupportedTransactionVersion
 from zmartd.embedded.localnet.params import AccountEncoding, DataSlice, TransactionEncoding
 
 MAX_TRANSACTION_BYTES = 1232
-"""What fits into one packet."""
+"""The most bytes of one packet."""
 MAX_BASE58_BYTES = 128
-"""Base58 takes quadratic time: nodes refuse to encode longer data with it."""
+"""Base58 takes quadratic time, so nodes do not encode longer data with it."""
 
 
 def account_json(account: Account, encoding: AccountEncoding, data_slice: DataSlice | None) -> dict[str, Any]:
-    """An account as `getAccountInfo` and its like show it.
+    """An account as `getAccountInfo` and the like show it.
 
-    `jsonParsed` gives base64, as nodes do for programs that they have no parser for. Raises InvalidRequest
-    when base58 is asked for too much data, InvalidParams for zstd.
+    `jsonParsed` gives base64, as nodes do for programs without a parser. Raises InvalidRequest when the data
+    is too long for base58, InvalidParams for zstd.
     """
     return {
         "lamports": account.lamports,
@@ -56,11 +56,12 @@ def _account_data(data: bytes, encoding: AccountEncoding, data_slice: DataSlice 
 
 
 def transaction_json(
-    landed: Landed, encoding: TransactionEncoding, max_supported_version: int | None
+    landed: LandedTransaction, encoding: TransactionEncoding, max_supported_version: int | None
 ) -> dict[str, Any]:
     """A transaction as `getTransaction` shows it.
 
-    Raises UnsupportedTransactionVersion when the client does not say that it understands the transaction's.
+    Raises UnsupportedTransactionVersion when the client does not say that it supports the transaction's
+    version.
     """
     version = landed.transaction.version()
     if isinstance(version, int) and (max_supported_version is None or version > max_supported_version):
@@ -77,13 +78,13 @@ def transaction_json(
 
 
 def version_json(transaction: VersionedTransaction) -> int | str:
-    """0, or the word `legacy`."""
+    """0 or "legacy"."""
     version = transaction.version()
     return version if isinstance(version, int) else "legacy"
 
 
-def meta_json(landed: Landed, encoding: TransactionEncoding = "json") -> dict[str, Any]:
-    """What executing the transaction did. Token balances are not tracked, and so always empty."""
+def meta_json(landed: LandedTransaction, encoding: TransactionEncoding = "json") -> dict[str, Any]:
+    """The result of executing the transaction. Token balances are not tracked, and always empty."""
     meta: dict[str, Any] = msgspec.to_builtins(landed.meta)
     if encoding == "jsonParsed":
         for calls, parsed in zip(landed.meta.inner_instructions, meta["innerInstructions"], strict=True):
@@ -102,7 +103,7 @@ def meta_json(landed: Landed, encoding: TransactionEncoding = "json") -> dict[st
 
 
 def raw_transaction_json(transaction: VersionedTransaction) -> dict[str, Any]:
-    """Signatures and message with instructions whose accounts are indices: encoding `json`."""
+    """Encoding `json`: signatures and message, with accounts as indices."""
     message = transaction.message
     header = message.header
     result: dict[str, Any] = {
@@ -128,7 +129,7 @@ def raw_transaction_json(transaction: VersionedTransaction) -> dict[str, Any]:
     return {"signatures": _texts(transaction.signatures), "message": result}
 
 
-def _encoded(landed: Landed, encoding: TransactionEncoding) -> Any:
+def _encoded(landed: LandedTransaction, encoding: TransactionEncoding) -> Any:
     wire = bytes(landed.transaction)
     match encoding:
         case "json":
@@ -141,8 +142,8 @@ def _encoded(landed: Landed, encoding: TransactionEncoding) -> Any:
             return [based58.b58encode(wire).decode(), "base58"]
 
 
-def _parsed(landed: Landed) -> dict[str, Any]:
-    """Accounts spelled out; instructions partially decoded, as nodes do for programs they do not know."""
+def _parsed(landed: LandedTransaction) -> dict[str, Any]:
+    """Encoding `jsonParsed`: accounts as addresses, instructions partially decoded."""
     transaction = landed.transaction
     message = transaction.message
     keys = landed.keys

@@ -1,4 +1,4 @@
-"""Solana's sentences for transaction errors; clients show them, and some match on them."""
+"""Solana's messages for transaction errors; clients show them, and some match them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ _INSTRUCTION = {
 
 
 def describe(error: Any) -> str:
-    """A sentence for the JSON form of a TransactionError."""
+    """The message for the JSON form of a TransactionError."""
     match error:
         case str():
             return _TRANSACTION.get(error, error)

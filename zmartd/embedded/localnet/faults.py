@@ -1,4 +1,4 @@
-"""Misbehaviour on request, the same each time for the same seed: what tests of others need."""
+"""Fault injection, repeatable by a seed, for tests of clients."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Failure = Literal[429, 500, 502, 503, "timeout", "unhealthy"]
 
 REORDER_SECONDS = 1.0
-"""How long a delivery may be held back so that later ones overtake it."""
+"""The longest delay of a delivery that later ones overtake."""
 
 
 class WebhookFaults(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """What happens to deliveries. Each transaction then travels alone, and meets its own fate."""
+    """Faults of webhook deliveries. Each transaction is then a delivery of its own."""
 
     drop: Share = 0.0
-    """The share that is never sent."""
+    """The share of deliveries that are never sent."""
     duplicate: Share = 0.0
-    """The share that is sent twice."""
+    """The share of deliveries that are sent twice."""
     reorder: bool = False
-    """Hold each back for a random part of REORDER_SECONDS."""
+    """Delay each by a random part of REORDER_SECONDS."""
     delay_ms: Count = 0
     seed: int = 0
 
 
 class RpcFaults(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """What happens to HTTP requests. Cheat methods are never touched."""
+    """Faults of HTTP requests. Cheatcodes never fail."""
 
     fail_next: Count = 0
-    """So many of the coming requests fail."""
+    """How many of the next requests fail."""
     fail_rate: Share = 0.0
-    """And this share of all others."""
+    """The share of all other requests that fail."""
     status: Failure = 503
-    """An HTTP status; or no answer at all; or the JSON-RPC error of a node that is behind."""
+    """An HTTP status, no answer at all, or the JSON-RPC error of a node that is behind."""
     after: bool = False
-    """Do what was asked, and only then fail: the answer is lost, not the request."""
+    """Execute the request before it fails, so that only the answer is lost."""
     methods: tuple[str, ...] = ()
-    """Only requests that call one of these; empty means every one."""
+    """Only requests that call one of these methods; empty: all requests."""
     lose_next: Count = 0
-    """So many of the coming transactions are answered with their signature and then never land."""
+    """How many of the next transactions are answered with their signature, but never land."""
     seed: int = 0
 
 
@@ -52,13 +52,13 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FaultPlan:
-    """The faults in force, and what is left of them."""
+    """The faults in force, and how many are left."""
 
     def __init__(self) -> None:
         self.set(Faults())
 
     def set(self, faults: Faults) -> None:
-        """Replace every fault; the random sequences start again from their seeds."""
+        """Replace all faults; the random sequences start again from their seeds."""
         self._webhook = faults.webhook
         self._rpc = faults.rpc
         self._failures_left = faults.rpc.fail_next
@@ -79,7 +79,7 @@ class FaultPlan:
         return self._rpc.after
 
     def request_failure(self, methods: frozenset[str]) -> Failure | None:
-        """How a request that calls these methods fails, or None when it does not."""
+        """How a request with these methods fails, or None."""
         if self._rpc.methods and methods.isdisjoint(self._rpc.methods):
             return None
         if self._failures_left > 0:
@@ -88,14 +88,14 @@ class FaultPlan:
         return self._rpc.status if self._rpc_rng.random() < self._rpc.fail_rate else None
 
     def loses_transaction(self) -> bool:
-        """Whether the transaction at hand gets lost on its way."""
+        """Whether the present transaction is lost."""
         if self._losses_left == 0:
             return False
         self._losses_left -= 1
         return True
 
     def delivery_delays(self) -> list[float]:
-        """Seconds after which a delivery is sent: once for each time that it is."""
+        """The delay in seconds of each time that a delivery is sent."""
         is_dropped = self._webhook_rng.random() < self._webhook.drop
         is_doubled = self._webhook_rng.random() < self._webhook.duplicate
         copies = 0 if is_dropped else 1 + is_doubled

@@ -1,4 +1,4 @@
-"""The HTTP door: JSON-RPC requests in, answers or ordered failures out."""
+"""JSON-RPC over HTTP, with the failures that were requested."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from zmartd.embedded.localnet.callers import Caller, NotForPages, caller_of, may
 from zmartd.embedded.localnet.dispatch import Dispatcher, called_methods, refusal
 from zmartd.embedded.localnet.errors import NodeUnhealthy
 from zmartd.embedded.localnet.faults import Failure, FaultPlan
-from zmartd.embedded.localnet.methods.cheatcodes import CHEAT_PREFIXES
-from zmartd.embedded.localnet.websocket import WebSocketDoor
+from zmartd.embedded.localnet.methods.cheatcodes import CHEATCODE_PREFIXES
+from zmartd.embedded.localnet.websocket import WebSocketHandler
 
 MAX_BODY_BYTES = 1024 * 1024
 HANG_SECONDS = 120.0
-"""Longer than any client waits."""
+"""More than any client waits."""
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
@@ -27,11 +27,11 @@ _CORS = {
 }
 
 
-class HttpDoor:
-    """Serves HTTP until it is closed. A WebSocket that knocks here is let in, too."""
+class HttpHandler:
+    """Serves HTTP until it is closed, and WebSocket upgrades on the same port."""
 
     def __init__(
-        self, methods: Mapping[str, Callable[..., Any]], faults: FaultPlan, websockets: WebSocketDoor
+        self, methods: Mapping[str, Callable[..., Any]], faults: FaultPlan, websockets: WebSocketHandler
     ) -> None:
         self._dispatchers = {
             caller: Dispatcher({name: method for name, method in methods.items() if may_call(caller, name)})
@@ -45,12 +45,12 @@ class HttpDoor:
         application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[this_machine_only])
         application.router.add_post("/", self._call)
         application.router.add_options("/", self._preflight)
-        application.router.add_get("/", self._look)
+        application.router.add_get("/", self._get)
         application.router.add_get("/health", self._health)
         return application
 
     async def close(self) -> None:
-        """Let go of the requests that hang on purpose."""
+        """End the requests that hang on purpose."""
         self._closing.set()
 
     async def _call(self, request: web.Request) -> web.Response:
@@ -71,7 +71,7 @@ class HttpDoor:
         if not self._faults.touches_requests:
             return None
         methods = called_methods(body)
-        if any(method.startswith(CHEAT_PREFIXES) for method in methods):
+        if any(method.startswith(CHEATCODE_PREFIXES) for method in methods):
             return None
         return self._faults.request_failure(methods)
 
@@ -89,7 +89,7 @@ class HttpDoor:
     async def _preflight(self, _: web.Request) -> web.Response:
         return web.Response(status=204, headers=_CORS)
 
-    async def _look(self, request: web.Request) -> web.StreamResponse:
+    async def _get(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._websockets.handle(request)
         return web.Response(status=405, text="POST JSON-RPC here\n", headers=_CORS | {"Allow": "POST"})

@@ -1,4 +1,4 @@
-"""Parameters of JSON-RPC methods: what clients send, typed and bounded."""
+"""The parameters of JSON-RPC methods, with their types and bounds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from zmartd.embedded.localnet.chain.commitment import Commitment, CommitmentName
 from zmartd.embedded.localnet.errors import InvalidParams
 
 U64 = Annotated[int, Meta(ge=0)]
-"""The JSON decoder itself takes nothing above 2**64 - 1 for an integer."""
+"""The JSON decoder itself refuses integers above 2**64 - 1."""
 Slot = Annotated[int, Meta(ge=0, le=2**43 - 1)]
-"""No slot of a real chain comes near the limit, and it leaves the ledger's 64-bit positions room."""
+"""No real slot comes near the limit, and the ledger's positions fit into 64 bits."""
 
 AccountEncoding = Literal["binary", "base58", "base64", "base64+zstd", "jsonParsed"]
 TransactionEncoding = Literal["json", "jsonParsed", "base58", "base64"]
@@ -28,7 +28,7 @@ WireEncoding = Literal["base58", "base64"]
 
 
 class CommitmentConfig(Struct, frozen=True, rename="camel", kw_only=True):
-    """What almost every method takes last."""
+    """The last parameter of almost every method."""
 
     commitment: CommitmentName = "finalized"
     min_context_slot: Slot | None = None
@@ -39,7 +39,7 @@ class CommitmentConfig(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class DataSlice(Struct, frozen=True):
-    """Which bytes of an account's data are wanted."""
+    """The requested part of an account's data."""
 
     offset: U64
     length: U64
@@ -55,7 +55,7 @@ class MultipleAccountsConfig(AccountConfig, frozen=True, rename="camel", kw_only
 
 
 class Memcmp(Struct, frozen=True):
-    """Bytes that an account must have at an offset: base58, or base64 when `encoding` says so, or a list."""
+    """The bytes that an account must have at an offset: a list, or base58 or base64 as `encoding` says."""
 
     offset: U64
     wanted: str | list[Annotated[int, Meta(ge=0, le=255)]] = field(name="bytes")
@@ -63,7 +63,7 @@ class Memcmp(Struct, frozen=True):
 
 
 class ProgramAccountFilter(Struct, frozen=True, rename="camel"):
-    """One of `{dataSize}` and `{memcmp}`."""
+    """Either `{dataSize}` or `{memcmp}`."""
 
     data_size: U64 | None = None
     memcmp: Memcmp | None = None
@@ -79,7 +79,7 @@ class SendConfig(Struct, frozen=True, rename="camel", kw_only=True):
     skip_preflight: bool = False
     preflight_commitment: CommitmentName = "finalized"
     max_retries: U64 | None = None
-    """Accepted and without meaning: nothing gets lost on the way to the only node."""
+    """Accepted and ignored: no transaction is lost on the way to the only node."""
     min_context_slot: Slot | None = None
 
 
@@ -112,7 +112,7 @@ class SignaturesConfig(CommitmentConfig, frozen=True, rename="camel", kw_only=Tr
 
 
 def decode_hook(wanted: type, value: Any) -> Any:
-    """Solana's base58 types for msgspec. Raises ValueError with the rule that was broken."""
+    """Decode Solana's base58 types for msgspec. Raises ValueError with the broken rule."""
     if wanted in _BASE58 and isinstance(value, str):
         parse, rule = _BASE58[wanted]
         try:
@@ -147,7 +147,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def decode_bytes(name: str, text: str, encoding: WireEncoding, max_bytes: int) -> bytes:
-    """Base58 or base64 text as bytes. Raises InvalidParams when it is neither or too long."""
+    """Decode base58 or base64. Raises InvalidParams when the text is invalid or too long."""
     longest = max_bytes * 4 // 3 + 4 if encoding == "base64" else max_bytes * 138 // 100 + 2
     if len(text) > longest:
         raise InvalidParams(

@@ -1,4 +1,4 @@
-"""The localnet: a bank, its slots, and the two doors to it."""
+"""Runs a localnet: a bank, its slots, HTTP and WebSocket."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from zmartd.clock import Clock, SystemClock
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.ledger import Ledger, LedgerInUse
 from zmartd.embedded.localnet.faults import FaultPlan
-from zmartd.embedded.localnet.http import HttpDoor
+from zmartd.embedded.localnet.http import HttpHandler
 from zmartd.embedded.localnet.methods.accounts import AccountMethods
 from zmartd.embedded.localnet.methods.blocks import BlockMethods
-from zmartd.embedded.localnet.methods.cheatcodes import CheatMethods
+from zmartd.embedded.localnet.methods.cheatcodes import CheatcodeMethods
 from zmartd.embedded.localnet.methods.node import NodeMethods
 from zmartd.embedded.localnet.methods.transactions import TransactionMethods
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
 from zmartd.embedded.localnet.subscriptions import Subscriptions
 from zmartd.embedded.localnet.webhooks import Webhooks
-from zmartd.embedded.localnet.websocket import WebSocketDoor
+from zmartd.embedded.localnet.websocket import WebSocketHandler
 from zmartd.errors import ZmartdError
 from zmartd.log import get_logger
 
 LEDGER_FILE = "ledger.sqlite3"
 MAX_RPC_PORT = 65_534
-"""The WebSocket needs the port after it."""
+"""The WebSocket listens on the next port."""
 GRACE_SECONDS = 2.0
 _RETRY_SECONDS = 0.05
 log = get_logger(__name__)
@@ -82,7 +82,7 @@ async def _started(
     if not 0 <= settings.rpc_port <= MAX_RPC_PORT:
         raise LocalnetError(f"rpc_port must be 0 to {MAX_RPC_PORT}, not {settings.rpc_port}")
     async with AsyncExitStack() as stack:
-        rpc_socket, ws_socket = await _neighbours(settings.host, settings.rpc_port, clock)
+        rpc_socket, ws_socket = await _adjacent_sockets(settings.host, settings.rpc_port, clock)
         stack.callback(rpc_socket.close)
         stack.callback(ws_socket.close)
         endpoints = Endpoints(settings.host, rpc_socket.getsockname()[1], ws_socket.getsockname()[1])
@@ -99,15 +99,15 @@ async def _started(
             **BlockMethods(bank).table(),
             **NodeMethods(bank).table(),
             **TransactionMethods(bank, faults).table(),
-            **CheatMethods(bank, faults, webhooks).table(),
+            **CheatcodeMethods(bank, faults, webhooks).table(),
         }
-        websockets = WebSocketDoor(subscriptions)
-        http = HttpDoor(methods, faults, websockets)
+        websockets = WebSocketHandler(subscriptions)
+        http = HttpHandler(methods, faults, websockets)
         stack.push_async_callback(await _listen(http.application(), rpc_socket))
         stack.push_async_callback(await _listen(websockets.application(), ws_socket))
         stack.push_async_callback(http.close)
         stack.push_async_callback(websockets.close)
-        slots = asyncio.create_task(_keep_slots(bank, clock), name="localnet-slots")
+        slots = asyncio.create_task(_produce_slots(bank, clock), name="localnet-slots")
         stack.push_async_callback(_cancelled, slots)
         log.info("localnet.ready", rpc=endpoints.rpc_url, ws=endpoints.ws_url, slot=bank.blocks.opened.slot)
         yield endpoints, slots
@@ -135,8 +135,8 @@ def _bank(settings: LocalnetSettings, ledger: Ledger, clock: Clock) -> Bank:
         raise LocalnetError(f"a program or genesis account is not a base58 address: {error}") from error
 
 
-async def _keep_slots(bank: Bank, clock: Clock) -> None:
-    """Complete slots at their pace. Time that the process did not run is not made up for."""
+async def _produce_slots(bank: Bank, clock: Clock) -> None:
+    """Complete slots at their interval. Time during which the process did not run is skipped."""
     seconds = bank.slot_milliseconds / 1000
     due = clock.monotonic() + seconds
     while True:
@@ -146,7 +146,7 @@ async def _keep_slots(bank: Bank, clock: Clock) -> None:
 
 
 async def _listen(application: web.Application, listening: socket.socket) -> Callable[[], Awaitable[None]]:
-    """Serve on a bound socket; returns what ends it."""
+    """Serve on a bound socket; a function that stops it."""
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listening).start()
@@ -154,7 +154,7 @@ async def _listen(application: web.Application, listening: socket.socket) -> Cal
 
 
 async def _ledger(file: Path, clock: Clock) -> Ledger:
-    """The ledger in `file`. A localnet that is just stopping gets a moment. Raises LedgerError."""
+    """Open the ledger in `file`. Waits for another localnet that is stopping. Raises LedgerError."""
     patient_until = clock.monotonic() + GRACE_SECONDS
     while True:
         try:
@@ -165,10 +165,10 @@ async def _ledger(file: Path, clock: Clock) -> Ledger:
         await clock.sleep(_RETRY_SECONDS)
 
 
-async def _neighbours(host: str, rpc_port: int, clock: Clock) -> tuple[socket.socket, socket.socket]:
-    """Two bound sockets on neighbouring ports. Raises LocalnetError when they stay taken.
+async def _adjacent_sockets(host: str, rpc_port: int, clock: Clock) -> tuple[socket.socket, socket.socket]:
+    """Two sockets bound to adjacent ports. Raises LocalnetError when the ports stay in use.
 
-    Whoever has them may be the localnet of before, just stopping: it gets a moment.
+    Another localnet that is stopping may still use them, so it tries again for a while.
     """
     patient_until = clock.monotonic() + GRACE_SECONDS
     while True:

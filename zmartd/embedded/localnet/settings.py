@@ -1,4 +1,4 @@
-"""What a localnet is told when it starts, and where it can be reached afterwards."""
+"""The settings of a localnet, and its addresses when it runs."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from msgspec import Struct, field
 
 
 class WebhookTarget(Struct, frozen=True):
-    """Who wants confirmed transactions posted, as a Helius raw webhook would."""
+    """A URL that confirmed transactions are posted to, as a Helius raw webhook."""
 
     url: str
     accounts: tuple[str, ...]
-    """Base58 addresses (a program's, usually). A transaction that mentions one of them is delivered."""
+    """Base58 addresses, usually a program's. Transactions that mention one of them are delivered."""
     authorization: str | None = None
-    """Sent verbatim in the `Authorization` header. Never logged."""
+    """The value of the `Authorization` header. It is never logged."""
 
 
 class LocalnetSettings(Struct, frozen=True):
-    """One local Solana chain."""
+    """The settings of one local Solana chain."""
 
     data_directory: Path
-    """Holds the ledger. The same directory continues the same chain."""
+    """The directory of the ledger. The same directory continues the same chain."""
     host: str = "127.0.0.1"
     rpc_port: int = 8899
-    """HTTP; the WebSocket listens on the next port. 0 takes two free neighbours."""
+    """The port of HTTP; the WebSocket listens on the next one. 0: two free adjacent ports."""
     slot_milliseconds: int = 400
     programs: Mapping[str, Path] = field(default_factory=dict)
-    """Program id (base58) to the .so file, loaded at each start."""
+    """The .so file of each program id (base58), loaded at each start."""
     webhooks: tuple[WebhookTarget, ...] = ()
     genesis_accounts: Mapping[str, int] = field(default_factory=dict)
-    """Address (base58) to lamports, credited when the chain is created, and only then."""
+    """The lamports of each address (base58), credited only when the chain is created."""
 
 
 class Endpoints(Struct, frozen=True):
-    """Where a running localnet listens."""
+    """The addresses of a running localnet."""
 
     host: str
     rpc_port: int

@@ -1,7 +1,7 @@
-"""Confirmed transactions, posted to whoever asked for them, as Helius raw webhooks are.
+"""Posts confirmed transactions to webhooks, as Helius raw webhooks.
 
-Like those, a delivery is tried four times, a second apart; then it is lost. Order is not kept, and what is
-on its way when the process ends is lost too.
+Like those, a delivery is tried four times, a second apart, and then lost. Deliveries are not ordered, and
+those under way when the process ends are lost.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from aiohttp import AddrInfoType
 from solders.pubkey import Pubkey
 
 from zmartd.clock import Clock
-from zmartd.embedded.localnet.chain.observer import Content
-from zmartd.embedded.localnet.chain.records import Landed
+from zmartd.embedded.localnet.chain.observer import CompletedBlock
+from zmartd.embedded.localnet.chain.records import LandedTransaction
 from zmartd.embedded.localnet.encoding import transaction_json, version_json
 from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.settings import WebhookTarget
@@ -39,7 +39,7 @@ log = get_logger(__name__)
 
 
 class _Target:
-    """Raises ValueError when the URL leads to another machine, or an account is not an address."""
+    """A webhook. Raises ValueError when its URL is on another machine, or an account is not an address."""
 
     def __init__(self, settings: WebhookTarget) -> None:
         if not leads_here(settings.url):
@@ -53,15 +53,15 @@ class _Target:
         except ValueError as error:
             raise ValueError(f"accounts: {error}") from None
 
-    def wants(self, transaction: Landed) -> bool:
+    def matches(self, transaction: LandedTransaction) -> bool:
         return not self._accounts.isdisjoint(transaction.keys)
 
 
 class Webhooks:
-    """Posts to targets; an observer of the bank. Use as an async context manager."""
+    """Posts to webhooks; an observer of the bank, and an async context manager."""
 
     def __init__(self, targets: Iterable[WebhookTarget], faults: FaultPlan, clock: Clock) -> None:
-        """Raises ValueError when a target leads to another machine, or its account is not an address."""
+        """Raises ValueError when a target is on another machine, or its account is not an address."""
         self._targets = {target: _Target(target) for target in targets}
         self._faults = faults
         self._clock = clock
@@ -87,39 +87,39 @@ class Webhooks:
         self._targets[target] = _Target(target)
 
     def remove(self, url: str) -> int:
-        """Stop delivering to `url`; how many targets that ended."""
+        """Stop delivering to `url`; how many targets had it."""
         gone = [target for target in self._targets if target.url == url]
         for target in gone:
             del self._targets[target]
         return len(gone)
 
-    # What the bank says
+    # Observer
 
-    def landed(self, transaction: Landed) -> None:
+    def landed(self, transaction: LandedTransaction) -> None:
         pass
 
     def accounts_written(self, addresses: frozenset[Pubkey]) -> None:
         pass
 
-    def confirmed(self, content: Content) -> None:
-        if not content.transactions:
+    def confirmed(self, completed: CompletedBlock) -> None:
+        if not completed.transactions:
             return
         for target in self._targets.values():
-            wanted = [transaction for transaction in content.transactions if target.wants(transaction)]
+            wanted = [transaction for transaction in completed.transactions if target.matches(transaction)]
             for group in self._groups(wanted):
                 self._dispatch(target, group)
 
-    def finalized(self, content: Content) -> None:
+    def finalized(self, completed: CompletedBlock) -> None:
         pass
 
-    # Delivering
+    # Deliveries
 
-    def _groups(self, transactions: Sequence[Landed]) -> Iterator[Sequence[Landed]]:
+    def _groups(self, transactions: Sequence[LandedTransaction]) -> Iterator[Sequence[LandedTransaction]]:
         size = 1 if self._faults.touches_webhooks else MAX_TRANSACTIONS_PER_DELIVERY
         for start in range(0, len(transactions), size):
             yield transactions[start : start + size]
 
-    def _dispatch(self, target: _Target, group: Sequence[Landed]) -> None:
+    def _dispatch(self, target: _Target, group: Sequence[LandedTransaction]) -> None:
         body = msgspec.json.encode([raw_webhook_json(transaction) for transaction in group])
         for delay_seconds in self._faults.delivery_delays():
             if len(self._deliveries) >= MAX_PENDING:
@@ -144,10 +144,10 @@ class Webhooks:
             log.warning("localnet.webhook_lost", url=target.url, reason=outcome)
 
     async def _post(self, target: _Target, body: bytes) -> tuple[str, bool]:
-        """Why it failed, or an empty text; and whether there is nothing more to try."""
+        """The reason of a failure, or ""; and whether not to try again."""
         assert self._session is not None
         try:
-            # A redirection would be a way to another machine.
+            # A redirection could lead to another machine.
             async with self._session.post(
                 target.url, data=body, headers=target.headers, allow_redirects=False
             ) as response:
@@ -159,8 +159,8 @@ class Webhooks:
 
 
 def loopback_socket(destination: AddrInfoType) -> socket.socket:
-    """A socket to connect to `destination` with. Raises OSError when that is not this machine: where a name
-    leads is up to whoever answers for it, each time anew.
+    """A socket for a connection to `destination`. Raises OSError when that is another machine: a host name
+    can resolve to another address each time.
     """
     family, kind, protocol, _, address = destination
     if not is_loopback(str(address[0])):
@@ -168,8 +168,8 @@ def loopback_socket(destination: AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def raw_webhook_json(transaction: Landed) -> dict[str, Any]:
-    """One element of a raw webhook's body: `getTransaction` with `indexWithinBlock`."""
+def raw_webhook_json(transaction: LandedTransaction) -> dict[str, Any]:
+    """One element of a raw webhook's body: the result of `getTransaction` with `indexWithinBlock`."""
     return transaction_json(transaction, "json", _NEWEST_VERSION) | {
         "indexWithinBlock": transaction.index_in_block,
         "version": version_json(transaction.transaction),

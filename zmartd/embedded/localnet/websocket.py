@@ -1,4 +1,4 @@
-"""One WebSocket connection: requests in, answers and notifications out."""
+"""JSON-RPC over WebSocket, with notifications."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEARTBEAT_SECONDS = 30.0
 log = get_logger(__name__)
 
 
-class WebSocketDoor:
+class WebSocketHandler:
     """Serves WebSocket connections until it is closed."""
 
     def __init__(self, subscriptions: Subscriptions) -> None:
@@ -56,7 +56,7 @@ class WebSocketDoor:
         return socket
 
     async def close(self) -> None:
-        """Say goodbye to everybody."""
+        """Close all connections."""
         await asyncio.gather(
             *(socket.close(code=1001, message=b"the localnet stops") for socket in list(self._sockets)),
             return_exceptions=True,
@@ -64,7 +64,7 @@ class WebSocketDoor:
 
 
 class _Client:
-    """Frames on their way to one socket. One that falls too far behind is cut off."""
+    """The outgoing frames of one connection, which is closed when its client reads too slowly."""
 
     def __init__(self, socket: web.WebSocketResponse) -> None:
         self._socket = socket

@@ -13,10 +13,10 @@ from zmartd.chain.program_accounts import ProtocolNotInitialized, read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.embedded.demo.audit import read_program
-from zmartd.embedded.demo.localnet_client import ChainRefused, LocalChain
-from zmartd.embedded.demo.polling import until
+from zmartd.embedded.demo.localnet_client import ChainRefused, LocalnetClient
+from zmartd.embedded.demo.polling import wait_for
 from zmartd.embedded.demo.report import Audit, Report
-from zmartd.embedded.demo.scenario import PROGRAM_ID, play
+from zmartd.embedded.demo.scenario import PROGRAM_ID, run_demo
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.embedded.stack import Stack
 
@@ -31,12 +31,12 @@ async def rpc_url(tmp_path: Path) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def chain(rpc_url: str) -> AsyncIterator[LocalChain]:
+async def chain(rpc_url: str) -> AsyncIterator[LocalnetClient]:
     async with ClientSession() as session:
-        yield LocalChain(session, rpc_url)
+        yield LocalnetClient(session, rpc_url)
 
 
-async def test_wallets_are_funded_when_the_call_returns(chain: LocalChain) -> None:
+async def test_wallets_are_funded_when_the_call_returns(chain: LocalnetClient) -> None:
     wallets = [Keypair(), Keypair()]
     addresses = [str(wallet.pubkey()) for wallet in wallets]
     await chain.fund(wallets, 5_000_000_000)
@@ -46,11 +46,11 @@ async def test_wallets_are_funded_when_the_call_returns(chain: LocalChain) -> No
     assert await chain.balances([str(Keypair().pubkey())]) == [0]
 
 
-async def test_an_account_s_rent_is_what_the_chain_says(chain: LocalChain) -> None:
+async def test_an_account_s_rent_is_what_the_chain_says(chain: LocalnetClient) -> None:
     assert await chain.rent_lamports(488) == (128 + 488) * 6_960
 
 
-async def test_the_clock_moves_forward_and_not_back(chain: LocalChain, rpc_url: str) -> None:
+async def test_the_clock_moves_forward_and_not_back(chain: LocalnetClient, rpc_url: str) -> None:
     async with Rpc(rpc_url, clock=SystemClock()) as rpc:
         now = (await rpc.chain_time()).unix_timestamp
         await chain.travel(now + 259_500)
@@ -58,7 +58,7 @@ async def test_the_clock_moves_forward_and_not_back(chain: LocalChain, rpc_url: 
         async def seen() -> bool | None:
             return (await rpc.chain_time()).unix_timestamp >= now + 259_500 or None
 
-        assert await until(seen, "nobody saw the clock move")
+        assert await wait_for(seen, "nobody saw the clock move")
         with pytest.raises(ChainRefused, match="surfnet_timeTravel"):
             await chain.travel(now)
 
@@ -79,7 +79,7 @@ async def test_where_there_is_no_system_the_report_says_so(tmp_path: Path) -> No
         rpc=NOWHERE,
         authority=tmp_path / "authority.json",
     )
-    result = await play(nothing, Report(SystemClock()))
+    result = await run_demo(nothing, Report(SystemClock()))
     assert result.ok is False
     assert [(step.step, step.ok) for step in result.steps] == [("the demonstration", False)]
     assert "127.0.0.1:9" in str(result.steps[0].detail)

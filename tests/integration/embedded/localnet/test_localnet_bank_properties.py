@@ -23,7 +23,7 @@ from zmartd.chain.idl import default_idl
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet.chain.bank import Bank, NotLanded
 from zmartd.embedded.localnet.chain.ledger import Ledger
-from zmartd.embedded.localnet.chain.records import Landed
+from zmartd.embedded.localnet.chain.records import LandedTransaction
 
 PROGRAM_FILE = Path(zmartd.__file__).parent / "embedded/programs/zmart_core.so"
 IDL = default_idl()
@@ -89,7 +89,7 @@ def signed(bank: Bank, sent: list[Instruction], price: int) -> VersionedTransact
     return VersionedTransaction(message, [signers[key] for key in needed])
 
 
-def executed(bank: Bank, transaction: VersionedTransaction) -> tuple[Landed | None, Any]:
+def executed(bank: Bank, transaction: VersionedTransaction) -> tuple[LandedTransaction | None, Any]:
     """What landed, if it did; and the error."""
     try:
         landed = bank.execute(transaction)

@@ -13,7 +13,7 @@ from solders.keypair import Keypair
 from tests.integration.embedded.localnet.localnet_client import SOL, Chain, wire
 from tests.integration.embedded.localnet.webhook_listener import webhook_listener
 from zmartd.embedded.localnet import LocalnetSettings, WebhookTarget, running
-from zmartd.embedded.localnet.methods.cheatcodes import CHEAT_PREFIXES, CheatMethods
+from zmartd.embedded.localnet.methods.cheatcodes import CHEATCODE_PREFIXES, CheatcodeMethods
 from zmartd.embedded.localnet.server import LocalnetError
 from zmartd.embedded.localnet.webhooks import loopback_socket
 
@@ -71,8 +71,8 @@ async def ask(chain: Chain, body: Any, headers: dict[str, str]) -> tuple[int, An
 
 def test_every_cheat_is_tried_here() -> None:
     nothing: Any = None
-    assert set(CHEATS) == set(CheatMethods(nothing, nothing, nothing).table())
-    assert all(name.startswith(CHEAT_PREFIXES) for name in CHEATS)
+    assert set(CHEATS) == set(CheatcodeMethods(nothing, nothing, nothing).table())
+    assert all(name.startswith(CHEATCODE_PREFIXES) for name in CHEATS)
 
 
 @pytest.mark.parametrize("headers", PAGES)

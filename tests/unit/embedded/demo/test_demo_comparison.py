@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.embedded.demo.audited_market import ACCOUNT, POSITIONS, WALLET, published, shown_positions
 from zmartd.chain.accounts import MarketAccount, UserPosition
-from zmartd.embedded.demo.comparison import Difference, compare_market, compare_positions, compare_sets
+from zmartd.embedded.demo.comparison import Mismatch, compare_market, compare_positions, compare_sets
 from zmartd.market.lifecycle import MarketState
 
 
@@ -18,7 +18,7 @@ def decoded(**changes: Any) -> MarketAccount:
     return MarketAccount.decode(msgspec.structs.replace(ACCOUNT, **changes).encode() + bytes(40))
 
 
-def fields_that_differ(found: list[Difference]) -> set[str]:
+def fields_that_differ(found: list[Mismatch]) -> set[str]:
     return {difference.field for difference in found}
 
 
@@ -122,12 +122,12 @@ def test_sets_are_compared_whatever_their_order() -> None:
     assert compare_sets("letters", "ab", "ba") == []
     assert compare_sets("letters", "ab", "bc") in (
         [
-            Difference("letters", "whether a exists", True, False),
-            Difference("letters", "whether c exists", False, True),
+            Mismatch("letters", "whether a exists", True, False),
+            Mismatch("letters", "whether c exists", False, True),
         ],
         [
-            Difference("letters", "whether c exists", False, True),
-            Difference("letters", "whether a exists", True, False),
+            Mismatch("letters", "whether c exists", False, True),
+            Mismatch("letters", "whether a exists", True, False),
         ],
     )
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from zmartd.embedded.demo.polling import Unfulfilled, together
+from zmartd.embedded.demo.polling import WaitTimedOut, gather_all
 
 
 async def test_results_come_in_the_order_of_the_work() -> None:
@@ -20,7 +20,7 @@ async def test_results_come_in_the_order_of_the_work() -> None:
         ready.set()
         return 2
 
-    assert await together(last(), first()) == [1, 2]
+    assert await gather_all(last(), first()) == [1, 2]
 
 
 async def test_the_first_failure_is_raised_as_itself_and_ends_the_rest() -> None:
@@ -34,8 +34,8 @@ async def test_the_first_failure_is_raised_as_itself_and_ends_the_rest() -> None
 
     async def fails() -> None:
         await asyncio.sleep(0)
-        raise Unfulfilled("it did not happen")
+        raise WaitTimedOut("it did not happen")
 
-    with pytest.raises(Unfulfilled, match="it did not happen"):
-        await together(endless(), together(endless(), fails()))
+    with pytest.raises(WaitTimedOut, match="it did not happen"):
+        await gather_all(endless(), gather_all(endless(), fails()))
     assert ended.is_set()

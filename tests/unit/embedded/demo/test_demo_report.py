@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.signing_wallet import FixedClock
-from zmartd.embedded.demo.polling import Unfulfilled
+from zmartd.embedded.demo.polling import WaitTimedOut
 from zmartd.embedded.demo.report import Audit, Report, Step
 
 CLEAN = Audit(markets=4, positions=20, differences=0)
@@ -53,13 +53,13 @@ def fail(error: Exception) -> None:
 
 def test_what_goes_wrong_becomes_a_step_and_the_report_goes_on() -> None:
     report = Report(FixedClock())
-    with report.failing_with("the play"):
-        fail(Unfulfilled("market A never became APPROVED"))
+    with report.failing_with("the markets"):
+        fail(WaitTimedOut("market A never became APPROVED"))
     with report.failing_with("the audit"):
         fail(KeyError("id"))
     report.add("", "the end")
     assert report.finish(0, CLEAN).steps == (
-        Step("", "the play", ok=False, detail="Unfulfilled: market A never became APPROVED"),
+        Step("", "the markets", ok=False, detail="WaitTimedOut: market A never became APPROVED"),
         Step("", "the audit", ok=False, detail="KeyError: 'id'"),
         Step("", "the end", ok=True),
     )

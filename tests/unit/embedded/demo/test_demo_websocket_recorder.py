@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from zmartd.embedded.demo.websocket_recorder import Quote, Watcher
+from zmartd.embedded.demo.websocket_recorder import RecordedPrice, WebSocketRecorder
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime import frames
 from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
@@ -57,63 +57,66 @@ def trade(signature: str) -> TradeExecuted:
     )
 
 
-def told(*all_frames: dict[str, Any]) -> Watcher:
-    watcher = Watcher()
+def told(*all_frames: dict[str, Any]) -> WebSocketRecorder:
+    recorder = WebSocketRecorder()
     for one in all_frames:
-        watcher.take(one)
-    return watcher
+        recorder.take(one)
+    return recorder
 
 
 def test_states_are_kept_in_their_order_and_each_once() -> None:
-    watcher = told(
+    recorder = told(
         frame(1, update(MarketState.PROPOSED)),
         frame(2, update(MarketState.PROPOSED)),
         frame(3, update(MarketState.APPROVED)),
         frame(4, update(MarketState.ACTIVE)),
     )
-    assert watcher.states[MARKET] == ["PROPOSED", "APPROVED", "ACTIVE"]
-    assert watcher.frames == 4
-    assert watcher.faults == []
+    assert recorder.states[MARKET] == ["PROPOSED", "APPROVED", "ACTIVE"]
+    assert recorder.frames == 4
+    assert recorder.problems == []
 
 
 def test_the_newest_quote_is_that_of_the_last_state_or_price() -> None:
-    watcher = told(frame(1, update(MarketState.ACTIVE)), frame(2, price(612_345_678)))
-    assert watcher.quotes[MARKET] == Quote(0.612345678, "70")
-    watcher.take(frame(2, update(MarketState.ACTIVE, 612_345_678)))
-    assert watcher.quotes[MARKET] == Quote(0.612345678, "7")
+    recorder = told(frame(1, update(MarketState.ACTIVE)), frame(2, price(612_345_678)))
+    assert recorder.prices[MARKET] == RecordedPrice(0.612345678, "70")
+    recorder.take(frame(2, update(MarketState.ACTIVE, 612_345_678)))
+    assert recorder.prices[MARKET] == RecordedPrice(0.612345678, "7")
 
 
 def test_a_state_or_price_older_than_one_told_is_a_fault_and_changes_nothing() -> None:
-    watcher = told(
+    recorder = told(
         frame(5, update(MarketState.ACTIVE)),
         frame(4, price(1)),
         frame(3, update(MarketState.APPROVED)),
     )
-    assert [fault.split()[:2] for fault in watcher.faults] == [["price_update", "4"], ["market_state", "3"]]
-    assert watcher.states[MARKET] == ["ACTIVE"]
-    assert watcher.quotes[MARKET].price_yes == 0.5
+    assert [one.split()[:2] for one in recorder.problems] == [
+        ["price_update", "4"],
+        ["market_state", "3"],
+    ]
+    assert recorder.states[MARKET] == ["ACTIVE"]
+    assert recorder.prices[MARKET].price_yes == 0.5
 
 
 def test_votes_and_trades_may_carry_an_older_version() -> None:
     vote = VoteCast(vote_type=VoteKind.PROPOSAL)
-    watcher = told(frame(5, update(MarketState.ACTIVE)), frame(4, vote), frame(4, trade("a")))
-    assert watcher.faults == []
-    assert watcher.trades == {"a"}
+    recorder = told(frame(5, update(MarketState.ACTIVE)), frame(4, vote), frame(4, trade("a")))
+    assert recorder.problems == []
+    assert recorder.trades == {"a"}
 
 
 def test_an_error_frame_is_a_fault() -> None:
-    watcher = told(decoded(frames.error("Unknown action", "unknown_action", NOW)))
-    assert watcher.faults == ["error unknown_action: Unknown action"]
+    recorder = told(decoded(frames.error("Unknown action", "unknown_action", NOW)))
+    assert recorder.problems == ["error unknown_action: Unknown action"]
 
 
 async def test_trades_that_never_come_are_named_after_the_time_out() -> None:
-    watcher = told(frame(1, trade("a")))
-    assert await watcher.until_told({"a"}, timeout_seconds=0) == set()
-    assert await watcher.until_told({"a", "b"}, timeout_seconds=0) == {"b"}
+    recorder = told(frame(1, trade("a")))
+    assert await recorder.wait_for_trades({"a"}, timeout_seconds=0) == set()
+    assert await recorder.wait_for_trades({"a", "b"}, timeout_seconds=0) == {"b"}
 
 
 async def test_a_market_s_life_is_all_of_its_states_and_no_others() -> None:
-    watcher = told(frame(1, update(MarketState.PROPOSED)), frame(2, update(MarketState.CANCELLED)))
+    recorder = told(frame(1, update(MarketState.PROPOSED)), frame(2, update(MarketState.CANCELLED)))
     async with asyncio.timeout(5):
-        assert await watcher.until_lived(MARKET, ["PROPOSED", "CANCELLED"], timeout_seconds=0)
-        assert not await watcher.until_lived(MARKET, ["PROPOSED"], timeout_seconds=0)
+        assert await recorder.wait_for_states(MARKET, ["PROPOSED", "CANCELLED"], timeout_seconds=0)
+        assert not await recorder.wait_for_states(MARKET, ["PROPOSED"], timeout_seconds=0)

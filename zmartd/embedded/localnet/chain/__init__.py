@@ -1,1 +1,1 @@
-"""The chain itself: LiteSVM with slots, blockhashes, commitments and a ledger around it."""
+"""The chain: LiteSVM with slots, blockhashes, commitments and a ledger."""

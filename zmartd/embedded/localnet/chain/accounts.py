@@ -1,4 +1,4 @@
-"""Accounts as they are now, and as they were at the blocks that are not final yet."""
+"""Accounts at the open slot, and at each block that is not final."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ _GONE = Account(0, b"", SYSTEM_PROGRAM)
 
 
 class _Layer(Struct):
-    """What a slot changed: address to what the account was before."""
+    """The changes of a slot: each changed address with its account before."""
 
     slot: int
     before: dict[Pubkey, Account | None] = field(default_factory=dict)
 
 
 class Accounts:
-    """LiteSVM's accounts with their past, and an index by owner.
+    """LiteSVM's accounts with their earlier versions, and an index by owner.
 
-    Reading at an older slot looks for the first change after it: what was there before that change is what
-    the slot saw.
+    The version at an older slot is the one before the first change after that slot.
     """
 
     def __init__(self, svm: LiteSVM, opened_slot: int) -> None:
@@ -34,19 +33,19 @@ class Accounts:
         self._owned: dict[Pubkey, set[Pubkey]] = {}
 
     def current(self, address: Pubkey) -> Account | None:
-        """What the account is now; None where there is none."""
+        """The account in the open slot, or None."""
         account = self._svm.get_account(address)
         return account if account is not None and account.lamports > 0 else None
 
     def at(self, address: Pubkey, slot: int) -> Account | None:
-        """What the account was at the end of `slot`, which is final or newer."""
+        """The account at the end of `slot`, which is the newest final slot or a later one."""
         for layer in self._layers:
             if layer.slot > slot and address in layer.before:
                 return layer.before[address]
         return self.current(address)
 
     def owned_by(self, owner: Pubkey, slot: int) -> Iterator[tuple[Pubkey, Account]]:
-        """The accounts of a program at the end of `slot`, by address."""
+        """The accounts of an owner at the end of `slot`, by address."""
         addresses = set(self._owned.get(owner, ()))
         for layer in self._layers:
             if layer.slot > slot:
@@ -57,7 +56,7 @@ class Accounts:
                 yield address, account
 
     def load(self, address: Pubkey, account: Account) -> None:
-        """Put an account where it was when the process ended."""
+        """Load an account from the ledger."""
         self._svm.set_account(address, account)
         self._owned.setdefault(account.owner, set()).add(address)
 
@@ -68,7 +67,7 @@ class Accounts:
         self.changed(address, before)
 
     def changed(self, address: Pubkey, before: Account | None) -> None:
-        """Note that an account, which was `before`, has changed in the open slot."""
+        """Record that an account has changed in the open slot; `before` is its earlier version."""
         self._layers[-1].before.setdefault(address, before)
         if before is not None:
             self._owned.get(before.owner, set()).discard(address)
@@ -77,7 +76,7 @@ class Accounts:
             self._owned.setdefault(after.owner, set()).add(address)
 
     def open_slot(self, slot: int, finalized_slot: int) -> None:
-        """Changes belong to `slot` from now on; how things were before `finalized_slot` is forgotten."""
+        """Begin `slot`, and drop the versions before `finalized_slot`."""
         if not self._layers[-1].before:
             self._layers.pop()
         self._layers.append(_Layer(slot))
@@ -85,7 +84,7 @@ class Accounts:
             self._layers.popleft()
 
     def roll_back_to(self, slot: int) -> dict[Pubkey, Account | None]:
-        """Make everything as it was at the end of `slot`, and return what has changed by that."""
+        """Restore all accounts to the end of `slot`; the restored accounts."""
         restored: dict[Pubkey, Account | None] = {}
         opened_slot = self._layers[-1].slot
         while self._layers and self._layers[-1].slot > slot:

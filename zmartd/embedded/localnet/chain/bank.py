@@ -1,4 +1,4 @@
-"""The chain: takes transactions into the open slot, completes slots, and remembers both."""
+"""The bank: executes transactions in the open slot, completes slots, and writes both to the ledger."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from zmartd.embedded.localnet.chain.blocks import FINALITY_DEPTH, RETAINED_BLOCK
 from zmartd.embedded.localnet.chain.clock import ChainClock
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.fees import fee_lamports
-from zmartd.embedded.localnet.chain.genesis import begin
+from zmartd.embedded.localnet.chain.genesis import create_genesis
 from zmartd.embedded.localnet.chain.ledger import Ledger, LedgerError
-from zmartd.embedded.localnet.chain.observer import Content, Observer
-from zmartd.embedded.localnet.chain.records import Block, Landed, TransactionMeta
+from zmartd.embedded.localnet.chain.observer import CompletedBlock, Observer
+from zmartd.embedded.localnet.chain.records import Block, LandedTransaction, TransactionMeta
 from zmartd.embedded.localnet.chain.runtime import Outcome, Runtime
 from zmartd.errors import ZmartdError
 
 EMPTY_BLOCKS_KEPT = 216_000
-"""Blocks without transactions are forgotten after about a day of 400 ms slots."""
+"""Empty blocks are deleted after about a day of 400 ms slots."""
 _BLOCKS_BETWEEN_CLEANINGS = 1_024
 _CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 
 
 class NotLanded(ZmartdError):
-    """The transaction did not get onto the chain, and nobody paid for it."""
+    """The transaction did not land, and no fee was charged."""
 
     code = "localnet_transaction_not_landed"
 
@@ -49,9 +49,9 @@ class NotLanded(ZmartdError):
 
 
 class Bank:
-    """The single writer of the chain. Nothing in it awaits: a call is atomic to everybody else.
+    """The single writer of the chain. Its methods do not await, so each call is atomic.
 
-    What `execute` reports is in the ledger already.
+    A transaction that `execute` returns is in the ledger.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Bank:
         slot_milliseconds: int,
         genesis_accounts: Mapping[Pubkey, int],
     ) -> None:
-        """Continue the ledger's chain, or begin one when it is empty."""
+        """Continue the ledger's chain, or create one when the ledger is empty."""
         self.slot_milliseconds = slot_milliseconds
         self._ledger = ledger
         self._observers: list[Observer] = []
         self._runtime = Runtime(programs)
-        self.genesis = ledger.genesis() or begin(ledger, int(clock.time()), genesis_accounts)
+        self.genesis = ledger.genesis() or create_genesis(ledger, int(clock.time()), genesis_accounts)
         complete = ledger.latest_blocks(RETAINED_BLOCKS)
         self._clock = ChainClock(clock, ledger.clock_offset_seconds(), complete[-1].unix_time)
         opened = Block(
@@ -78,16 +78,18 @@ class Bank:
         )
         self.blocks = RecentBlocks(complete, opened)
         self.accounts = Accounts(self._runtime.svm, opened.slot)
-        self._transactions: list[Landed] = ledger.transactions_in(opened.slot)
+        self._transactions: list[LandedTransaction] = ledger.transactions_in(opened.slot)
         self._changed: set[Pubkey] = set()
-        self._unfinalized: deque[Content] = deque()
+        self._unfinalized: deque[CompletedBlock] = deque()
         self._transaction_count = ledger.transaction_count()
         self._ledger_failure: sqlite3.Error | None = None
         for address, account in sorted(ledger.accounts(), key=lambda item: item[1].executable):
-            self.accounts.load(address, account)  # programs last: LiteSVM reads their data when it gets them
+            self.accounts.load(
+                address, account
+            )  # programs last: LiteSVM reads their data accounts when it loads them
         self._runtime.begin_slot(self.blocks.newest.slot, self.blocks.newest.unix_time, ())
         self._begin_slot()
-        if self._transactions:  # the process died with this slot open: its transactions are on the chain
+        if self._transactions:  # the process ended with this slot open: its transactions have landed
             self.complete_slot()
 
     @property
@@ -100,7 +102,7 @@ class Bank:
 
     @property
     def transaction_count(self) -> int:
-        """Since the chain began."""
+        """The number of transactions since genesis."""
         return self._transaction_count
 
     def observe(self, observer: Observer) -> None:
@@ -117,17 +119,17 @@ class Bank:
     def rent_exempt_lamports(self, data_bytes: int) -> int:
         return self._runtime.rent_exempt_lamports(data_bytes)
 
-    def transaction(self, signature: Signature) -> Landed | None:
+    def transaction(self, signature: Signature) -> LandedTransaction | None:
         return self._ledger.transaction_by_signature(signature)
 
     # Executing
 
     def simulate(self, transaction: VersionedTransaction) -> tuple[Outcome, dict[Pubkey, Account]]:
-        """What the transaction would do now, whatever its blockhash and signatures."""
+        """Execute without effect, whatever the blockhash and signatures."""
         return self._runtime.simulate(transaction, self._keys(transaction))
 
     def refusal(self, transaction: VersionedTransaction) -> str | None:
-        """Why the transaction cannot even be tried: Solana's name of the error, or None."""
+        """Solana's name of the error that keeps the transaction from being executed, or None."""
         blockhash = transaction.message.recent_blockhash
         if not self.blocks.is_alive(blockhash) and not self._is_durable(transaction, blockhash):
             return "BlockhashNotFound"
@@ -135,11 +137,8 @@ class Bank:
             return "AlreadyProcessed"
         return None
 
-    def execute(self, transaction: VersionedTransaction) -> Landed:
-        """Take a transaction whose signatures have been verified into the open slot.
-
-        Raises NotLanded when it cannot get there.
-        """
+    def execute(self, transaction: VersionedTransaction) -> LandedTransaction:
+        """Execute a transaction in the open slot. Its signatures have been verified. Raises NotLanded."""
         self._require_ledger()
         refusal = self.refusal(transaction)
         if refusal is not None:
@@ -156,7 +155,7 @@ class Bank:
         outcome, has_landed = self._runtime.execute(transaction, keys, before)
         if not has_landed:
             raise NotLanded(outcome.error, outcome)
-        landed = Landed(
+        landed = LandedTransaction(
             signature=transaction.signatures[0],
             slot=self.blocks.opened.slot,
             index_in_block=len(self._transactions),
@@ -179,11 +178,11 @@ class Bank:
         return landed
 
     def set_account(self, address: Pubkey, account: Account | None) -> None:
-        """Overwrite an account, past every rule of the runtime."""
+        """Overwrite an account without the rules of the runtime."""
         self.accounts.set(address, account)
         with self._writing():
             self._ledger.put_accounts({address: account})
-        self._tell_written(frozenset((address,)))
+        self._notify_written(frozenset((address,)))
 
     # Slots
 
@@ -198,27 +197,27 @@ class Bank:
         self._complete_slot(target)
 
     def roll_back(self, blocks: int) -> list[Signature]:
-        """Undo the open slot and the newest `blocks` complete ones, as when a fork loses.
+        """Roll back the open slot and the newest `blocks` complete ones, like an abandoned fork.
 
-        The slots stay, as empty ones. Returns the signatures that are no longer on the chain. At most as many
-        blocks as are not final.
+        Only blocks that are not final can be rolled back; their slots stay, without transactions. Returns the
+        signatures of the removed transactions.
         """
         undone = list(self._unfinalized)[len(self._unfinalized) - blocks :] if blocks else []
         first_slot = undone[0].block.slot if undone else self.blocks.opened.slot
-        lost = [landed.signature for content in undone for landed in content.transactions]
+        lost = [landed.signature for completed in undone for landed in completed.transactions]
         lost += [landed.signature for landed in self._transactions]
         restored = self.accounts.roll_back_to(first_slot - 1)
-        del restored[_CLOCK_SYSVAR]  # the runtime's, not the ledger's; and time does not go back
+        del restored[_CLOCK_SYSVAR]  # the runtime sets it, and time does not go back
         with self._writing():
-            self._ledger.forget_transactions_from(first_slot)
+            self._ledger.delete_transactions_from(first_slot)
             self._ledger.put_accounts(restored)
         kept = list(self._unfinalized)[: len(self._unfinalized) - len(undone)]
-        emptied = (Content(content.block, (), frozenset()) for content in undone)
+        emptied = (CompletedBlock(completed.block, (), frozenset()) for completed in undone)
         self._unfinalized = deque((*kept, *emptied))
         self._transactions = []
         self._transaction_count -= len(lost)
         self._changed = set()
-        self._tell_written(frozenset(restored))
+        self._notify_written(frozenset(restored))
         self._begin_slot()
         return lost
 
@@ -227,7 +226,7 @@ class Bank:
         opened = self.blocks.opened
         following = Block(next_slot, opened.height + 1, self._clock.read(), None)
         block = self.blocks.complete(self._blockhash(), following)
-        content = Content(block, tuple(self._transactions), frozenset(self._changed))
+        completed = CompletedBlock(block, tuple(self._transactions), frozenset(self._changed))
         self._transactions = []
         self._changed = set()
         with self._writing():
@@ -235,12 +234,12 @@ class Bank:
             self._ledger.put_next_slot(next_slot)
             self._ledger.put_clock_offset_seconds(self._clock.offset_seconds)
             if block.height % _BLOCKS_BETWEEN_CLEANINGS == 0:
-                self._ledger.forget_empty_blocks_below(block.height - EMPTY_BLOCKS_KEPT)
+                self._ledger.delete_empty_blocks_below(block.height - EMPTY_BLOCKS_KEPT)
         self.accounts.open_slot(following.slot, self.blocks.finalized.slot)
         self._begin_slot()
-        self._unfinalized.append(content)
+        self._unfinalized.append(completed)
         for observer in self._observers:
-            observer.confirmed(content)
+            observer.confirmed(completed)
         if len(self._unfinalized) > FINALITY_DEPTH:
             final = self._unfinalized.popleft()
             for observer in self._observers:
@@ -251,17 +250,17 @@ class Bank:
         clock_before = self.accounts.current(_CLOCK_SYSVAR)
         self._runtime.begin_slot(opened.slot, opened.unix_time, self.blocks.slot_hashes())
         self.accounts.changed(_CLOCK_SYSVAR, clock_before)
-        self._tell_written(frozenset((_CLOCK_SYSVAR,)))
+        self._notify_written(frozenset((_CLOCK_SYSVAR,)))
 
     def _blockhash(self) -> Hash:
-        """Follows from the block before and from what is in this one."""
+        """The hash of the previous blockhash and the transactions of this block."""
         digest = hashlib.sha256(bytes(self.blocks.newest.blockhash or b""))
         digest.update(self.blocks.opened.slot.to_bytes(8, "little"))
         for landed in self._transactions:
             digest.update(bytes(landed.signature))
         return Hash(digest.digest())
 
-    def _record(self, landed: Landed, before: Mapping[Pubkey, Account | None]) -> None:
+    def _record(self, landed: LandedTransaction, before: Mapping[Pubkey, Account | None]) -> None:
         after = {address: self.accounts.current(address) for address in before}
         changes = {address: account for address, account in after.items() if account != before[address]}
         with self._writing():
@@ -273,11 +272,11 @@ class Bank:
         self._transaction_count += 1
         for observer in self._observers:
             observer.landed(landed)
-        self._tell_written(frozenset(changes))
+        self._notify_written(frozenset(changes))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """A transaction on the ledger. Once one fails, memory is ahead of it: the chain must not go on."""
+        """A transaction on the ledger. After a failure, memory is ahead of the ledger, so the chain stops."""
         try:
             with self._ledger.transaction():
                 yield
@@ -289,7 +288,7 @@ class Bank:
         if self._ledger_failure is not None:
             raise LedgerError(f"the ledger cannot be written: {self._ledger_failure}")
 
-    def _tell_written(self, addresses: frozenset[Pubkey]) -> None:
+    def _notify_written(self, addresses: frozenset[Pubkey]) -> None:
         self._changed |= addresses
         for observer in self._observers:
             observer.accounts_written(addresses)

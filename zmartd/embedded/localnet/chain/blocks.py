@@ -1,4 +1,4 @@
-"""The newest blocks, which decide what is confirmed, what is final and which blockhashes are alive."""
+"""The newest blocks, which decide commitments and which blockhashes are valid."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.records import Block
 
 MAX_BLOCKHASH_AGE = 150
-"""Blocks after which a transaction's blockhash is too old (Solana's MAX_PROCESSING_AGE)."""
+"""For how many blocks a blockhash is valid (Solana's MAX_PROCESSING_AGE)."""
 FINALITY_DEPTH = 31
-"""Complete blocks that lie on top of a finalized one."""
+"""The number of complete blocks after a finalized one."""
 RETAINED_BLOCKS = 512
-"""As many as the SlotHashes sysvar shows; more than every other use needs."""
+"""As many as the SlotHashes sysvar has, which is more than any other use needs."""
 
 
 class RecentBlocks:
-    """The open block on top of the newest complete ones."""
+    """The newest complete blocks and the open one."""
 
     def __init__(self, complete: Iterable[Block], opened: Block) -> None:
         self._complete: deque[Block] = deque(complete, maxlen=RETAINED_BLOCKS)
@@ -34,7 +34,7 @@ class RecentBlocks:
 
     @property
     def finalized(self) -> Block:
-        """The newest finalized block, or the oldest one known on a young chain."""
+        """The newest finalized block, or the oldest known block of a new chain."""
         return self._complete[max(0, len(self._complete) - 1 - FINALITY_DEPTH)]
 
     def at(self, commitment: Commitment) -> Block:
@@ -44,13 +44,13 @@ class RecentBlocks:
         return self.newest if commitment is Commitment.CONFIRMED else self.finalized
 
     def commitment_of(self, slot: int) -> Commitment:
-        """Of what happened in `slot`."""
+        """The commitment of the transactions in `slot`."""
         if slot <= self.finalized.slot:
             return Commitment.FINALIZED
         return Commitment.CONFIRMED if slot <= self.newest.slot else Commitment.PROCESSED
 
     def complete(self, blockhash: Hash, following: Block) -> Block:
-        """Give the open block its hash, put `following` on top, and return the block completed."""
+        """Complete the open block with its hash, open `following`, and return the completed block."""
         opened = self.opened
         block = Block(opened.slot, opened.height, opened.unix_time, blockhash)
         if len(self._complete) == RETAINED_BLOCKS:
@@ -61,13 +61,13 @@ class RecentBlocks:
         return block
 
     def latest_blockhash(self, commitment: Commitment) -> tuple[Hash, int]:
-        """The blockhash to sign with, and the last block height in which it is good."""
+        """The blockhash to sign with, and the last block height at which it is valid."""
         block = self.finalized if commitment is Commitment.FINALIZED else self.newest
         assert block.blockhash is not None
         return block.blockhash, block.height + MAX_BLOCKHASH_AGE
 
     def is_alive(self, blockhash: Hash, commitment: Commitment = Commitment.PROCESSED) -> bool:
-        """Whether a transaction with this blockhash would be taken, seen from that commitment's block."""
+        """Whether the blockhash is valid at the newest block with that commitment."""
         block = self._by_hash.get(blockhash)
         tip = self.at(commitment)
         return block is not None and block.slot <= tip.slot and tip.height - block.height <= MAX_BLOCKHASH_AGE

@@ -1,4 +1,4 @@
-"""Chain time: the machine's time plus what has been travelled."""
+"""Chain time: the machine's time plus the offset of time travels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from zmartd.clock import Clock
 
 
 class ChainClock:
-    """Unix seconds for the Clock sysvar. It can be put forward, never back, and never runs backwards."""
+    """Unix seconds for the Clock sysvar. The clock never goes back."""
 
     def __init__(self, clock: Clock, offset_seconds: int, not_before_unix_time: int) -> None:
         self._clock = clock

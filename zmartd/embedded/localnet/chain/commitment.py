@@ -1,4 +1,4 @@
-"""How settled something has to be."""
+"""Commitment levels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ CommitmentName = Literal["processed", "confirmed", "finalized"]
 
 
 class Commitment(IntEnum):
-    """Ordered: what is finalized is confirmed, and what is confirmed is processed."""
+    """In order: what is finalized is also confirmed, and what is confirmed is also processed."""
 
     PROCESSED = 0
-    """Executed, in the slot that is still open."""
+    """Executed in the open slot."""
     CONFIRMED = 1
     """The transaction's slot is complete."""
     FINALIZED = 2
-    """31 more blocks lie on top of it."""
+    """31 more blocks follow it."""
 
     @classmethod
     def of(cls, name: CommitmentName) -> Commitment:

@@ -1,4 +1,4 @@
-"""What a transaction costs."""
+"""The fees of a transaction."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _BUILTINS = frozenset(
 
 
 def fee_lamports(message: Message | MessageV0) -> int:
-    """Signatures plus priority."""
+    """The base fee and the priority fee."""
     return signature_lamports(message) + priority_lamports(message)
 
 
 def signature_lamports(message: Message | MessageV0) -> int:
-    """The base fee: the transaction's signatures, and those that it has a built-in program verify."""
+    """The base fee: for the transaction's signatures, and for those that a built-in program verifies."""
     signatures = message.header.num_required_signatures
     for program, data in _instructions(message):
         if program in _SIGNATURE_VERIFIERS and data:
@@ -53,10 +53,10 @@ def signature_lamports(message: Message | MessageV0) -> int:
 
 
 def priority_lamports(message: Message | MessageV0) -> int:
-    """The price per compute unit times the units asked for (not those used), rounded up.
+    """The priority fee: the price per compute unit times the requested units (not those used), rounded up.
 
-    Without a limit of its own a transaction asks for 200,000 units an instruction, 3,000 for a built-in
-    program (SIMD-0170), and never more than 1,400,000.
+    Without a limit a transaction requests 200,000 units per instruction, 3,000 for a built-in program
+    (SIMD-0170), and at most 1,400,000.
     """
     price_micro_lamports, limit, default_limit = 0, None, 0
     for program, data in _instructions(message):
@@ -72,7 +72,7 @@ def priority_lamports(message: Message | MessageV0) -> int:
 
 
 def _instructions(message: Message | MessageV0) -> Iterator[tuple[Pubkey | None, bytes]]:
-    """Each instruction's program, None where its index leads nowhere, and data."""
+    """Each instruction's program (None when its index is invalid) and data."""
     keys = message.account_keys
     for instruction in message.instructions:
         index = instruction.program_id_index

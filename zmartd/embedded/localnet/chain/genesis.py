@@ -1,4 +1,4 @@
-"""The beginning of a chain."""
+"""Creates a chain."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from zmartd.embedded.localnet.chain.records import Block, Genesis
 FAUCET_LAMPORTS = 500_000_000 * 10**9
 
 
-def begin(ledger: Ledger, unix_time: int, balances: Mapping[Pubkey, int]) -> Genesis:
-    """Write the first block, the first accounts (address to lamports), and what the chain keeps for ever."""
+def create_genesis(ledger: Ledger, unix_time: int, balances: Mapping[Pubkey, int]) -> Genesis:
+    """Write the first block, accounts with `balances` (lamports by address), and the chain's constants."""
     first = Hash(os.urandom(32))
     faucet = Keypair()
     genesis = Genesis(

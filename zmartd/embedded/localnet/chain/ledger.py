@@ -1,7 +1,7 @@
-"""Everything that outlives the process, in one SQLite file.
+"""The ledger: all persistent state, in one SQLite file.
 
-A commit survives the death of the process (kill -9 included) without waiting for the disk; a power cut can
-take the last moments with it, as a test validator's would.
+A commit survives the end of the process, also by SIGKILL, without waiting for the disk. A power failure can
+lose the last commits, as a test validator's would.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from zmartd.embedded.localnet.chain.records import Block, Genesis, Landed, LoadedAddresses, TransactionMeta
+from zmartd.embedded.localnet.chain.records import (
+    Block,
+    Genesis,
+    LandedTransaction,
+    LoadedAddresses,
+    TransactionMeta,
+)
 from zmartd.errors import ZmartdError
 
 FORMAT = 1
@@ -50,7 +56,7 @@ CREATE TABLE mentions (
 """
 
 AccountChanges = Mapping[Pubkey, Account | None]
-"""Address to what it holds now; None where the account is gone."""
+"""The new account of each changed address; None when it was deleted."""
 
 
 class LedgerError(ZmartdError):
@@ -60,14 +66,14 @@ class LedgerError(ZmartdError):
 
 
 class LedgerInUse(LedgerError):
-    """Another localnet has the ledger."""
+    """Another localnet uses the ledger."""
 
 
 class Ledger:
-    """The chain's history and present state. One process at a time, one thread."""
+    """The chain's history and present state, for one process and one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Raises LedgerInUse while another localnet has the file, LedgerError when it is none."""
+        """Raises LedgerInUse while another localnet uses the file, LedgerError when it is no ledger."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=0.0)
         try:
@@ -99,7 +105,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything written inside is kept, or nothing is."""
+        """A transaction: all writes of the block are committed, or none."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -108,10 +114,10 @@ class Ledger:
             raise
         self._connection.execute("COMMIT")
 
-    # What the chain was given
+    # Constants and clock
 
     def genesis(self) -> Genesis | None:
-        """None on a new ledger."""
+        """The chain's constants; None in a new ledger."""
         value = self._fact("genesis")
         return None if value is None else msgspec.json.decode(value, type=Genesis)
 
@@ -125,7 +131,7 @@ class Ledger:
         self._put_fact("clock_offset_seconds", b"%d" % seconds)
 
     def next_slot(self) -> int | None:
-        """The slot that a time travel made the next one to open, or None."""
+        """The next slot to open after a time travel, or None."""
         value = self._fact("next_slot")
         return None if value is None else int(value)
 
@@ -163,14 +169,14 @@ class Ledger:
         return None if row is None else _block(row)
 
     def slots_between(self, first_slot: int, last_slot: int) -> list[int]:
-        """The slots, ascending, that have a block."""
+        """The slots with a block, ascending."""
         rows = self._connection.execute(
             "SELECT slot FROM blocks WHERE slot BETWEEN ? AND ? ORDER BY slot", (first_slot, last_slot)
         )
         return [slot for (slot,) in rows]
 
-    def forget_empty_blocks_below(self, height: int) -> None:
-        """Drop old blocks in which nothing happened; an idle chain must not fill the disk."""
+    def delete_empty_blocks_below(self, height: int) -> None:
+        """Delete old blocks without transactions, so that an idle chain does not fill the disk."""
         self._connection.execute(
             "DELETE FROM blocks WHERE height > 0 AND height < ? AND NOT EXISTS (SELECT 1 FROM transactions"
             " WHERE position BETWEEN blocks.slot * ? AND (blocks.slot + 1) * ? - 1)",
@@ -196,7 +202,7 @@ class Ledger:
 
     # Transactions
 
-    def put_transaction(self, landed: Landed) -> None:
+    def put_transaction(self, landed: LandedTransaction) -> None:
         position = _position(landed.slot, landed.index_in_block)
         loaded = landed.loaded
         self._connection.execute(
@@ -217,7 +223,7 @@ class Ledger:
             [(bytes(address), position) for address in landed.keys],
         )
 
-    def transaction_by_signature(self, signature: Signature) -> Landed | None:
+    def transaction_by_signature(self, signature: Signature) -> LandedTransaction | None:
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM transactions WHERE signature = ?",  # noqa: S608 - a constant
             (bytes(signature),),
@@ -227,7 +233,7 @@ class Ledger:
     def has_transaction(self, signature: Signature) -> bool:
         return self._position_of(signature) is not None
 
-    def transactions_in(self, slot: int) -> list[Landed]:
+    def transactions_in(self, slot: int) -> list[LandedTransaction]:
         """In the order of execution."""
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM transactions WHERE position BETWEEN ? AND ? ORDER BY position",  # noqa: S608
@@ -243,10 +249,10 @@ class Ledger:
         before: Signature | None,
         until: Signature | None,
         limit: int,
-    ) -> list[Landed]:
+    ) -> list[LandedTransaction]:
         """Newest first, none after `last_slot`; older than `before` and newer than `until`.
 
-        A signature that is not in the ledger gives an empty list as `before`, and does not end it as `until`.
+        When `before` is not in the ledger the list is empty; an `until` that is not in it is ignored.
         """
         newest = _position(last_slot + 1, 0)
         oldest = -1
@@ -270,8 +276,8 @@ class Ledger:
     def transaction_count(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM transactions").fetchone()[0])
 
-    def forget_transactions_from(self, slot: int) -> None:
-        """Drop every transaction of `slot` and later: a fork that lost."""
+    def delete_transactions_from(self, slot: int) -> None:
+        """Delete the transactions of `slot` and later ones: an abandoned fork."""
         first = _position(slot, 0)
         self._connection.execute("DELETE FROM mentions WHERE position >= ?", (first,))
         self._connection.execute("DELETE FROM transactions WHERE position >= ?", (first,))
@@ -308,10 +314,10 @@ def _block(row: tuple[int, int, int, bytes]) -> Block:
     return Block(slot, height, unix_time, Hash(blockhash))
 
 
-def _landed(row: tuple[int, bytes, int, bytes, bytes, bytes, str | None]) -> Landed:
+def _landed(row: tuple[int, bytes, int, bytes, bytes, bytes, str | None]) -> LandedTransaction:
     position, signature, unix_time, wire, loaded, meta, memo = row
     slot, index_in_block = divmod(position, MAX_TRANSACTIONS_PER_SLOT)
-    return Landed(
+    return LandedTransaction(
         signature=Signature(signature),
         slot=slot,
         index_in_block=index_in_block,

@@ -1,4 +1,4 @@
-"""What a transaction's message says about its keys and memos, before it is executed."""
+"""Reads a transaction's message: its keys, nonce account and memos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEMO_PROGRAMS = frozenset(
 
 
 def is_writable(transaction: VersionedTransaction, index: int) -> bool:
-    """Whether the message asks for its own key number `index` (none from a lookup table) to be writable."""
+    """Whether the message declares its key `index` (not from a lookup table) as writable."""
     header = transaction.message.header
     signers = header.num_required_signatures
     if index < signers:
@@ -38,9 +38,9 @@ def is_writable(transaction: VersionedTransaction, index: int) -> bool:
 def loaded_addresses(
     transaction: VersionedTransaction, account_at: Callable[[Pubkey], Account | None]
 ) -> LoadedAddresses:
-    """What the lookup tables of a version 0 message hold at its indices.
+    """The addresses that a version 0 message loads from lookup tables.
 
-    A table or an index that does not exist is left out: such a transaction fails before it is executed.
+    A table or an index that does not exist is left out; such a transaction fails before it is executed.
     """
     message = transaction.message
     if not isinstance(message, MessageV0):
@@ -57,7 +57,7 @@ def loaded_addresses(
 
 
 def nonce_account(transaction: VersionedTransaction) -> Pubkey | None:
-    """Whose nonce stands in for the transaction's blockhash, when its first instruction uses one up."""
+    """The nonce account of a durable transaction: its first instruction advances the nonce."""
     if not transaction.uses_durable_nonce():
         return None
     accounts = bytes(transaction.message.instructions[0].accounts)
@@ -66,14 +66,14 @@ def nonce_account(transaction: VersionedTransaction) -> Pubkey | None:
 
 
 def holds_nonce(account: Account | None, nonce: Hash) -> bool:
-    """Whether this is a nonce account in which `nonce` waits to be used."""
+    """Whether this is a nonce account with this nonce."""
     if account is None or account.owner != _SYSTEM_PROGRAM or len(account.data) != _NONCE_ACCOUNT_BYTES:
         return False
     return account.data[_NONCE_STATE] == _INITIALIZED and account.data[_NONCE] == bytes(nonce)
 
 
 def memo(transaction: VersionedTransaction) -> str | None:
-    """The transaction's memos as Solana lists them: `[length] text`, joined by `; `."""
+    """The transaction's memos in Solana's form: `[length] text`, joined by `; `."""
     keys = transaction.message.account_keys
     memos = [
         f"[{len(instruction.data)}] {bytes(instruction.data).decode(errors='replace')}"

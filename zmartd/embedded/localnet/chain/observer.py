@@ -1,4 +1,4 @@
-"""Being told what happens on the chain."""
+"""Observers of the bank."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Protocol
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
-from zmartd.embedded.localnet.chain.records import Block, Landed
+from zmartd.embedded.localnet.chain.records import Block, LandedTransaction
 
 
-class Content(Struct, frozen=True):
-    """What happened in one block."""
+class CompletedBlock(Struct, frozen=True):
+    """A block with its transactions."""
 
     block: Block
-    transactions: tuple[Landed, ...]
+    transactions: tuple[LandedTransaction, ...]
     changed: frozenset[Pubkey]
-    """The accounts that transactions and cheats wrote."""
+    """The accounts that transactions and cheatcodes wrote."""
 
 
 class Observer(Protocol):
-    """Told while it happens. Must not block or raise."""
+    """Is called by the bank during its work. Its methods must not block or raise."""
 
-    def landed(self, transaction: Landed) -> None:
-        """Processed, in the open slot."""
+    def landed(self, transaction: LandedTransaction) -> None:
+        """A transaction has landed in the open slot."""
 
     def accounts_written(self, addresses: frozenset[Pubkey]) -> None:
-        """Processed, in the open slot."""
+        """Accounts have changed in the open slot."""
 
-    def confirmed(self, content: Content) -> None:
-        """A slot is complete, and the next one open."""
+    def confirmed(self, completed: CompletedBlock) -> None:
+        """A block is complete, and the next slot is open."""
 
-    def finalized(self, content: Content) -> None:
-        """A block has become final."""
+    def finalized(self, completed: CompletedBlock) -> None:
+        """A block is final."""

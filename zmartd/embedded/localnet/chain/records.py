@@ -1,4 +1,4 @@
-"""What the chain writes down: blocks, and transactions with what they did."""
+"""The records of the ledger: blocks, and transactions with their results."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from solders.transaction import VersionedTransaction
 
 
 class Block(Struct, frozen=True):
-    """A slot in which a block was, or is being, made."""
+    """A block, complete or open."""
 
     slot: int
     height: int
-    """How many blocks there were before it. Slots can be skipped, heights cannot."""
+    """The number of blocks before it. Slots can be skipped, heights cannot."""
     unix_time: int
-    """What the Clock sysvar said during the whole slot."""
+    """The Clock sysvar's time during the whole slot."""
     blockhash: Hash | None
     """None while the slot is open."""
 
 
 class Genesis(Struct, frozen=True):
-    """What a chain is given once and keeps."""
+    """The constants of a chain."""
 
     genesis_hash: str
     faucet_key: bytes
-    """Secret key of the account behind `requestAirdrop`; it is worth nothing outside this chain."""
+    """The secret key of the account that `requestAirdrop` pays from; worthless outside this chain."""
     identity: str
 
 
 class LoadedAddresses(Struct, frozen=True):
-    """What a transaction took out of address lookup tables."""
+    """The addresses that a transaction loads from lookup tables."""
 
     writable: tuple[Pubkey, ...] = ()
     readonly: tuple[Pubkey, ...] = ()
@@ -50,22 +50,22 @@ class CompiledInstruction(Struct, frozen=True, rename="camel"):
 
 
 class InnerInstructions(Struct, frozen=True):
-    """What one top-level instruction called."""
+    """The instructions that one top-level instruction called."""
 
     index: int
     instructions: list[CompiledInstruction]
 
 
 class ReturnData(Struct, frozen=True, rename="camel"):
-    """What the last program that said anything returned."""
+    """The return data of the last program that set any."""
 
     program_id: str
     data: tuple[str, str]
-    """The bytes in base64, and the word `base64`."""
+    """The data in base64, and "base64"."""
 
 
 class TransactionMeta(Struct, frozen=True, rename="camel"):
-    """What executing a transaction did. The field names are those of `getTransaction`."""
+    """The result of executing a transaction, with the field names of `getTransaction`."""
 
     err: Any
     """None on success; otherwise Solana's JSON form of a TransactionError."""
@@ -79,8 +79,8 @@ class TransactionMeta(Struct, frozen=True, rename="camel"):
     return_data: ReturnData | None
 
 
-class Landed(Struct, frozen=True):
-    """A transaction that is on the chain, be it a failed one that paid its fee."""
+class LandedTransaction(Struct, frozen=True):
+    """A transaction on the chain, successful or failed; both have paid the fee."""
 
     signature: Signature
     slot: int
@@ -89,11 +89,11 @@ class Landed(Struct, frozen=True):
     loaded: LoadedAddresses
     meta: TransactionMeta
     unix_time: int
-    """Of its slot."""
+    """The time of its slot."""
     memo: str | None = None
-    """What its memo instructions say, as `getSignaturesForAddress` shows it."""
+    """Its memos, as `getSignaturesForAddress` shows them."""
 
     @property
     def keys(self) -> tuple[Pubkey, ...]:
-        """Every address it mentions, in the order that its instructions' indices follow."""
+        """All its addresses, in the order of its instructions' indices."""
         return (*self.transaction.message.account_keys, *self.loaded.writable, *self.loaded.readonly)

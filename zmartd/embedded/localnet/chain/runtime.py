@@ -1,4 +1,4 @@
-"""One transaction on LiteSVM: what it did, told in Solana's terms, and what LiteSVM leaves to its caller."""
+"""Executes a transaction on LiteSVM, and does what LiteSVM leaves to its caller."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _RENT_EXEMPT_ALWAYS = Pubkey.from_string("1nc1nerator111111111111111111111111111
 
 
 class Outcome(Struct, frozen=True):
-    """What executing a transaction did, or would do."""
+    """The result of executing or simulating a transaction."""
 
     error: Any
-    """None, or Solana's JSON form of a TransactionError."""
+    """Solana's JSON form of a TransactionError, or None."""
     logs: list[str]
     inner_instructions: list[InnerInstructions]
     compute_units_consumed: int
@@ -41,16 +41,16 @@ class Outcome(Struct, frozen=True):
 
 
 class RuntimePanic(ZmartdError):
-    """LiteSVM gave up."""
+    """LiteSVM panicked."""
 
     code = "localnet_runtime_panic"
 
 
 class Runtime:
-    """LiteSVM without its own ideas of blockhashes, signatures and history: the bank has better ones."""
+    """LiteSVM without its own blockhashes, signature checks and history: the bank has them."""
 
     def __init__(self, programs: Mapping[Pubkey, Path]) -> None:
-        """`programs` are loaded from their .so files. Raises OSError or RuntimePanic when one cannot be."""
+        """Load `programs` from their .so files. Raises OSError or RuntimePanic."""
         self.svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
         self.svm.set_epoch_schedule(EpochSchedule.without_warmup())
         for program_id, path in programs.items():
@@ -58,7 +58,7 @@ class Runtime:
                 self.svm.add_program(program_id, path.read_bytes())
 
     def begin_slot(self, slot: int, unix_time: int, slot_hashes: Sequence[tuple[int, Hash]]) -> None:
-        """Let programs see this slot, this time and these earlier blockhashes."""
+        """Set the sysvars to this slot, this time and these earlier blockhashes."""
         epoch = slot // SLOTS_PER_EPOCH
         self.svm.expire_blockhash()
         self.svm.set_slot_hashes(slot_hashes)
@@ -73,15 +73,15 @@ class Runtime:
         )
 
     def rent_exempt_lamports(self, data_bytes: int) -> int:
-        """What an account of that size must hold."""
+        """The lamports that make an account of that size exempt from rent."""
         return self.svm.minimum_balance_for_rent_exemption(data_bytes)
 
     def simulate(
         self, transaction: VersionedTransaction, keys: Sequence[Pubkey]
     ) -> tuple[Outcome, dict[Pubkey, Account]]:
-        """What would happen, and the accounts as they would be; no accounts when it would fail.
+        """The result of a simulation and the accounts after it; no accounts when it fails.
 
-        `keys` are all that the transaction mentions, those from lookup tables included.
+        `keys` are all addresses of the transaction, including those from lookup tables.
         """
         payer = transaction.message.account_keys[0]
         payer_before = self.svm.get_account(payer)
@@ -106,10 +106,10 @@ class Runtime:
         keys: Sequence[Pubkey],
         before: Mapping[Pubkey, Account | None],
     ) -> tuple[Outcome, bool]:
-        """Run it for good. True when it landed: it succeeded, or failed and paid its fee.
+        """The result, and whether the transaction landed: it succeeded, or failed and paid its fee.
 
-        `before` holds its writable accounts. They are needed for what LiteSVM does not do: it charges no
-        priority fee, and leaves accounts below rent exemption.
+        `before` holds its writable accounts, for what LiteSVM does not do: it charges no priority fee, and
+        does not check rent exemption.
         """
         if not self._debit_priority(transaction):
             return _PRIORITY_TOO_DEAR, False
@@ -131,11 +131,11 @@ class Runtime:
         return _below_rent(outcome, keys.index(poor)), True
 
     def _debit_priority(self, transaction: VersionedTransaction) -> bool:
-        """Charge the priority fee. False, and nothing charged, when the payer does not have the whole fee."""
+        """Charge the priority fee; False, and nothing is charged, when the payer cannot pay the whole fee."""
         priority = priority_lamports(transaction.message)
         payer = transaction.message.account_keys[0]
         if priority == 0 or self._lamports(payer) == 0:
-            return True  # LiteSVM itself has something to say about a payer that does not exist
+            return True  # LiteSVM itself refuses a payer that does not exist
         if self._lamports(payer) < fee_lamports(transaction.message):
             return False
         self._debit(payer, priority)
@@ -155,9 +155,10 @@ class Runtime:
     def _left_below_rent(
         self, before: Mapping[Pubkey, Account | None], after: Mapping[Pubkey, Account | None]
     ) -> Pubkey | None:
-        """An account that was left, or made, poorer than rent exemption allows.
+        """An account that the transaction left below rent exemption.
 
-        One that was that poor already may stay so, as long as it neither grows nor is given anything.
+        An account that was below it before may stay so, if its size stays the same and its lamports do not
+        grow.
         """
         for address, account in after.items():
             if account is None or account.lamports == 0 or address == _RENT_EXEMPT_ALWAYS:
@@ -181,7 +182,7 @@ _PRIORITY_TOO_DEAR = Outcome("InsufficientFundsForFee", [], [], 0, None)
 
 @contextmanager
 def _panics_as_errors(message: str) -> Iterator[None]:
-    """A panic in Rust arrives as something that is no Exception, of a type that cannot be imported."""
+    """Turn a panic of Rust code into RuntimePanic: its type is no Exception and cannot be imported."""
     try:
         yield
     except BaseException as error:

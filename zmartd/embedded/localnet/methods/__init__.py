@@ -1,1 +1,1 @@
-"""The methods of the HTTP door, by group."""
+"""The RPC methods, by group."""

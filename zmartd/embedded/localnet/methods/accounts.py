@@ -1,4 +1,4 @@
-"""Reading accounts."""
+"""RPC methods that read accounts."""
 
 from __future__ import annotations
 

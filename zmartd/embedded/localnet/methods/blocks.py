@@ -1,4 +1,4 @@
-"""Slots, blocks, blockhashes, and what a transaction signed with one costs."""
+"""RPC methods about slots, blocks, blockhashes and fees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BLOCK_RANGE = 500_000
 class BlockConfig(TransactionConfig, frozen=True, rename="camel", kw_only=True):
     transaction_details: Literal["full", "signatures", "none"] = "full"
     rewards: bool = False
-    """Accepted; there are none."""
+    """Accepted; there are no rewards."""
 
 
 class BlockMethods:
@@ -120,7 +120,7 @@ class BlockMethods:
         return with_context(self._bank, config.level, alive)
 
     def fee_for_message(self, message: str, config: CommitmentConfig) -> Any:
-        """None when the message's blockhash is dead: nobody can say what it would cost."""
+        """None when the message's blockhash has expired."""
         require_slot(self._bank, config.level, config.min_context_slot)
         parsed = _message(decode_bytes("message", message, "base64", MAX_TRANSACTION_BYTES))
         alive = self._bank.blocks.is_alive(parsed.recent_blockhash, config.level)
@@ -129,7 +129,7 @@ class BlockMethods:
     def recent_prioritization_fees(
         self, addresses: Annotated[list[Pubkey], Meta(max_length=128)] | None = None
     ) -> Any:
-        """Nobody has to pay for a place in these blocks."""
+        """Always 0: these blocks have room."""
         slots = [slot for slot, _ in self._bank.blocks.slot_hashes()[:MAX_BLOCKHASH_AGE]]
         return [{"slot": slot, "prioritizationFee": 0} for slot in reversed(slots)]
 

@@ -1,4 +1,4 @@
-"""What no real node offers: moving time, overwriting accounts, undoing blocks, and failing on purpose.
+"""Cheatcodes, which no real node has: time travel, overwriting accounts, rolling back blocks, faults.
 
 Names that begin with `surfnet_` are surfpool's; the others are this localnet's own.
 """
@@ -26,9 +26,9 @@ from zmartd.embedded.localnet.response_context import with_context
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.localnet.webhooks import Webhooks
 
-CHEAT_PREFIXES = ("surfnet_", "zmartd_")
+CHEATCODE_PREFIXES = ("surfnet_", "zmartd_")
 MAX_UNIX_MILLISECONDS = 253_402_300_799_000
-"""The end of the year 9999, the last that every client can show."""
+"""The end of the year 9999, the last that all clients can show."""
 MAX_ADVANCE_SLOTS = 1_000
 
 
@@ -42,7 +42,7 @@ class Destination(Struct, frozen=True, rename="camel", forbid_unknown_fields=Tru
 
 
 class AccountUpdate(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """What is left out stays as it is."""
+    """Fields that are left out do not change."""
 
     lamports: U64 | None = None
     data: Annotated[str, Meta(max_length=2 * MAX_ACCOUNT_BYTES)] | None = None
@@ -58,14 +58,14 @@ class Advance(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Rollback(Struct, frozen=True, forbid_unknown_fields=True):
     slots: Annotated[int, Meta(ge=0, le=FINALITY_DEPTH)] = 0
-    """Complete, not yet final blocks to undo, beside the open slot."""
+    """How many complete blocks to roll back besides the open slot; none of them is final."""
 
 
 class WebhookUrl(Struct, frozen=True, forbid_unknown_fields=True):
     url: str
 
 
-class CheatMethods:
+class CheatcodeMethods:
     def __init__(self, bank: Bank, faults: FaultPlan, webhooks: Webhooks) -> None:
         self._bank = bank
         self._faults = faults
@@ -83,7 +83,7 @@ class CheatMethods:
         }
 
     def time_travel(self, destination: Destination) -> Any:
-        """Forward only; slots and seconds move together. Answers where the chain is then."""
+        """Travel forward; slots and seconds move together. The result is the new epoch info."""
         chosen = [name for name, value in msgspec.structs.asdict(destination).items() if value is not None]
         if len(chosen) != 1:
             raise InvalidParams(
@@ -110,17 +110,17 @@ class CheatMethods:
         return with_context(self._bank, Commitment.PROCESSED, None)
 
     def advance_slots(self, advance: Advance) -> Any:
-        """Complete so many slots at once. Answers where the chain is then."""
+        """Complete so many slots at once. The result is the new epoch info."""
         for _ in range(advance.slots):
             self._bank.complete_slot()
         return epoch_info(self._bank, Commitment.PROCESSED)
 
     def rollback(self, rollback: Rollback) -> Any:
-        """Answers the signatures of the transactions that were undone."""
+        """The signatures of the transactions that were rolled back."""
         return [str(signature) for signature in self._bank.roll_back(rollback.slots)]
 
     def set_faults(self, faults: Faults) -> Any:
-        """Replaces all faults; an empty object ends them. Answers what is in force."""
+        """Replace all faults; an empty object ends them. The result is the faults in force."""
         self._faults.set(faults)
         return msgspec.to_builtins(faults)
 

@@ -1,4 +1,4 @@
-"""What the node says about itself and its cluster."""
+"""RPC methods about the node and its cluster."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NodeMethods:
 
 
 def epoch_info(bank: Bank, commitment: Commitment) -> dict[str, Any]:
-    """Where the chain is; also what a time travel answers."""
+    """The result of `getEpochInfo` and of a time travel."""
     block = bank.blocks.at(commitment)
     return {
         "absoluteSlot": block.slot,

@@ -1,4 +1,4 @@
-"""The methods of the WebSocket door."""
+"""The RPC methods of a WebSocket connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Mentions(Struct, frozen=True):
 
 
 class SubscriptionMethods:
-    """What one WebSocket client can call."""
+    """The methods of one WebSocket client."""
 
     def __init__(self, subscriptions: Subscriptions, client: Client) -> None:
         self._subscriptions = subscriptions

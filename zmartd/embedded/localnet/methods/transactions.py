@@ -1,4 +1,4 @@
-"""Sending, simulating and looking up transactions."""
+"""RPC methods that send, simulate and look up transactions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from solders.transaction import VersionedTransaction
 from zmartd.embedded.localnet.chain.bank import Bank, NotLanded
 from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
 from zmartd.embedded.localnet.chain.commitment import Commitment
-from zmartd.embedded.localnet.chain.records import Landed
+from zmartd.embedded.localnet.chain.records import LandedTransaction
 from zmartd.embedded.localnet.chain.runtime import Outcome
 from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, account_json, transaction_json
 from zmartd.embedded.localnet.error_text import describe
@@ -64,10 +64,10 @@ class TransactionMethods:
         }
 
     def send(self, transaction: str, config: SendConfig) -> Any:
-        """The signature, once the transaction is in the ledger.
+        """The signature, when the transaction is in the ledger.
 
-        Without preflight, a transaction that cannot land is answered with its signature too, and dropped, as
-        a real node does. Preflight runs on the open slot, whatever its commitment.
+        Without preflight, a transaction that cannot land is dropped and answered with its signature, as by a
+        real node. Preflight runs on the open slot, whatever its commitment.
         """
         parsed = _transaction(transaction, config.encoding)
         require_slot(self._bank, Commitment.of(config.preflight_commitment), config.min_context_slot)
@@ -156,7 +156,8 @@ class TransactionMethods:
     ) -> Any:
         """The signature of a transfer from the faucet.
 
-        Each one differs in its compute unit limit, so that the same gift twice in a slot is two transactions.
+        Each transfer has another compute unit limit, so that equal airdrops in a slot are different
+        transactions.
         """
         self._airdrops += 1
         faucet = self._bank.faucet
@@ -185,7 +186,7 @@ class TransactionMethods:
     def _accounts_after(
         self, config: SimulateConfig, after: Mapping[Pubkey, Account], *, failed: bool
     ) -> list[Any] | None:
-        """The accounts that the caller asked for, as the simulation leaves them."""
+        """The requested accounts after the simulation."""
         if config.accounts is None:
             return None
         encoding = config.accounts.encoding or "base64"
@@ -215,8 +216,8 @@ class TransactionMethods:
             "confirmationStatus": commitment.label,
         }
 
-    def _confirmations(self, landed: Landed) -> int:
-        """Complete blocks from the transaction's on."""
+    def _confirmations(self, landed: LandedTransaction) -> int:
+        """The number of complete blocks from the transaction's block on."""
         slot_hashes = self._bank.blocks.slot_hashes()
         return sum(slot >= landed.slot for slot, _ in slot_hashes)
 
