@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from bench.figures import Figure, print_figures
-from bench.flooder import KINDS, Felt, Flood
+from bench.flood_load import KINDS, Felt, Flood
 from bench.indexer import second_process, settings_of
 from zmartd import daemon, log
 from zmartd.embedded.postgres import EmbeddedPostgres
@@ -30,7 +30,7 @@ SEED, MARKETS, WALLETS = 20, 20, 20
 
 async def measure(directory: Path, seconds: float, bytes_per_second: float) -> list[Figure]:
     """What each kind of flood does to others."""
-    node = second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, 0)))
+    node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, 0)))
     async with (
         EmbeddedPostgres(directory / "postgres") as postgres,
         EmbeddedValkey(directory / "valkey") as valkey,
@@ -50,7 +50,7 @@ async def measure(directory: Path, seconds: float, bytes_per_second: float) -> l
 
 
 async def _felt(flood: Flood) -> Felt:
-    async with second_process("bench.flooder", msgspec.json.encode(flood).decode()) as process:
+    async with second_process("bench.flood_load", msgspec.json.encode(flood).decode()) as process:
         assert process.stdout is not None
         return msgspec.json.decode(await process.stdout.readline(), type=Felt)
 

@@ -21,12 +21,12 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from bench import middleware, reads
-from bench.cores import on_core
+from bench import database_reads, middleware
+from bench.cpu_affinity import on_core
 from bench.figures import Figure, print_figures
-from bench.history import IDL, History
 from bench.indexer import second_process, settings_of
-from bench.readers import Answered, Question
+from bench.read_load import Answered, Question
+from bench.synthetic_history import IDL, History
 from zmartd import daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
@@ -94,7 +94,7 @@ class Bench:
         """How the asking went, and the microseconds that each answer took of this process."""
         core = self._cores[1] if len(self._cores) > 1 else None
         question = Question(port, path, self._connections, self._seconds, headers or {}, core)
-        async with second_process("bench.readers", msgspec.json.encode(question).decode()) as process:
+        async with second_process("bench.read_load", msgspec.json.encode(question).decode()) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             await process.stdout.readline()
@@ -158,7 +158,7 @@ async def _fill(core: Core) -> None:
 
 async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, connections: int) -> list[Figure]:
     click.echo("  reads under row level security …", err=True)
-    figures = await reads.measure(postgres, core.database)
+    figures = await database_reads.measure(postgres, core.database)
     app = daemon.application(core)
     net = middleware.Net(app)
     async with _listening(app) as port:
@@ -199,7 +199,7 @@ async def _etag(port: int, path: str) -> str:
 
 async def measure(directory: Path, seconds: float, connections: int) -> list[Figure]:
     """Everything, one after the other."""
-    node = second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, 0)))
+    node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, 0)))
     async with (
         EmbeddedPostgres(directory / "postgres") as postgres,
         EmbeddedValkey(directory / "valkey") as valkey,

@@ -29,8 +29,8 @@ from aiohttp import web
 
 from bench.figures import Figure, print_figures
 from bench.floors import WrittenRows, bare_server, forget_everything
-from bench.history import IDL, History, delivery
-from bench.load import Delivered, Plan
+from bench.synthetic_history import IDL, History, delivery
+from bench.webhook_load import Delivered, Plan
 from zmartd import config, daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
@@ -226,7 +226,7 @@ class IndexerBench:
 
 async def load(plan: Plan) -> Delivered:
     """Run a plan in a second process and wait for its end."""
-    async with second_process("bench.load", msgspec.json.encode(plan).decode()) as process:
+    async with second_process("bench.webhook_load", msgspec.json.encode(plan).decode()) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         await process.stdout.readline()
@@ -304,7 +304,7 @@ async def listening(core: Core) -> AsyncIterator[int]:
 async def measure(directory: Path, seconds: float, trades: int, missed: int, soak: float) -> list[Figure]:
     """Everything, one after the other."""
     figures: list[Figure] = []
-    node = second_process("bench.node", *map(str, (SEED, MARKETS, WALLETS, missed)))
+    node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, missed)))
     async with (
         EmbeddedPostgres(directory / "postgres") as postgres,
         EmbeddedValkey(directory / "valkey") as valkey,

@@ -1,6 +1,6 @@
 """The other side of the wire, in a process of its own: one client that floods, and one that asks as usual.
 
-    python -m bench.flooder '{"port": ..., "kind": "pings", "seconds": 8, "bytes_per_second": 1000000}'
+    python -m bench.flood_load '{"port": ..., "kind": "pings", "seconds": 8, "bytes_per_second": 1000000}'
 
 Prints one line of JSON and ends after `seconds`, whatever is answered.
 """

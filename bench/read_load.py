@@ -1,6 +1,6 @@
 """The other side of the wire, in a process of its own: callers who ask for the same thing again and again.
 
-    python -m bench.readers '{"port": ..., "path": "/api/markets", ...}'
+    python -m bench.read_load '{"port": ..., "path": "/api/markets", ...}'
 
 It prints `ready`, waits for a line on its standard input, asks, and prints one line of JSON. It speaks just
 enough HTTP to cost a fraction of what answers it.

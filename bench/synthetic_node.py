@@ -1,6 +1,6 @@
 """A Solana node in a process of its own that knows one made-up history, for measuring what asks it.
 
-    python -m bench.node SEED MARKETS WALLETS TRADES
+    python -m bench.synthetic_node SEED MARKETS WALLETS TRADES
 
 Prints its port when it listens, and serves until its standard input is closed.
 """
@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from bench.history import History
+from bench.synthetic_history import History
 
 _LOADER = "BPFLoaderUpgradeab1e11111111111111111111111"
 _SYSVARS = "Sysvar1111111111111111111111111111111111111"

@@ -1,6 +1,6 @@
 """The other side of the wire, in a process of its own: whoever delivers webhooks, as fast as it is answered.
 
-    python -m bench.load PORT --authorization A --size 100 --deliveries 200 --concurrency 8 --seed 1 ...
+    python -m bench.webhook_load PLAN_JSON
 
 It prepares everything, prints `ready`, waits for a line on its standard input, delivers, and prints one
 line of JSON. It speaks just enough HTTP to be no part of what is measured.
@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from bench.history import History, delivery
+from bench.synthetic_history import History, delivery
 
 _TARGET = "/helius/webhook"
 

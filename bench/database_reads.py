@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from bench.cores import on_core
+from bench.cpu_affinity import on_core
 from bench.figures import Figure
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.database import Database
