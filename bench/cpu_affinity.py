@@ -1,4 +1,4 @@
-"""Which core processes run on."""
+"""Pins processes to a CPU core."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def on_core(core: int, *parents: int) -> Iterator[None]:
-    """Keep this process, and `parents` with their children, on one core for the length of a block."""
+    """Pin this process, and `parents` with their children, to one core for the length of a block."""
     with ExitStack() as before:
         for process in (0, *parents, *(child for parent in parents for child in _children(parent))):
-            with suppress(ProcessLookupError):  # it may be gone by now
+            with suppress(ProcessLookupError):  # it may have ended
                 cores = os.sched_getaffinity(process)
                 os.sched_setaffinity(process, {core})
                 before.callback(_allow, process, cores)

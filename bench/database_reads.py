@@ -1,4 +1,4 @@
-"""What one row costs to read: plainly, and as a caller whom row level security shows it."""
+"""Measures reads of one row, without and with row level security."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _READS = 400
 
 
 async def measure(postgres: EmbeddedPostgres, database: Database) -> list[Figure]:
-    """Reads of one position by its primary key, one after the other, each kind in the same rounds.
+    """Reads per second of one position by its primary key, each kind in the same rounds.
 
-    The floor is a connection of asyncpg's own that does nothing else. This process and Postgres share a core:
-    they take turns, and on two cores what they cost is drowned in waking each other.
+    The floor is a plain connection of asyncpg. This process and Postgres share a core, since on two cores
+    they spend more time on waking each other than on the work.
     """
     connection = await asyncpg.connect(postgres.dsn)
     pool = await asyncpg.create_pool(postgres.dsn, min_size=1, max_size=4)
@@ -68,7 +68,7 @@ async def measure(postgres: EmbeddedPostgres, database: Database) -> list[Figure
 
 
 async def _rates(reads: list[Callable[[], Awaitable[None]]]) -> list[float]:
-    """The best of several rounds of each, per second."""
+    """The reads per second of each, in the best of several rounds."""
     best = [0.0] * len(reads)
     for _ in range(_ROUNDS):
         for number, read in enumerate(reads):

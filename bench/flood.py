@@ -1,9 +1,9 @@
-"""How long others wait while one client sends as much as it can over a WebSocket.
+"""Measures the latency of other clients while one client floods the daemon over a WebSocket.
 
     python -m bench.flood [--seconds S] [--megabytes-per-second M] [--json]
 
-It starts a Postgres, a Valkey, a made-up Solana node and a daemon, lets a second process flood and ask for S
-seconds each, prints a table and one line of JSON, and stops everything again. It asserts nothing.
+It starts Postgres, Valkey, a synthetic Solana node and a daemon. A second process floods and sends ordinary
+requests, for S seconds per kind of flood. It prints a table and one line of JSON, and asserts nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from bench.figures import Figure, print_figures
-from bench.flood_load import KINDS, Felt, Flood
+from bench.flood_load import KINDS, Flood, FloodResult
 from bench.indexer import second_process, settings_of
 from zmartd import daemon, log
 from zmartd.embedded.postgres import EmbeddedPostgres
@@ -29,7 +29,7 @@ SEED, MARKETS, WALLETS = 20, 20, 20
 
 
 async def measure(directory: Path, seconds: float, bytes_per_second: float) -> list[Figure]:
-    """What each kind of flood does to others."""
+    """The latency of others for each kind of flood."""
     node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, 0)))
     async with (
         EmbeddedPostgres(directory / "postgres") as postgres,
@@ -45,22 +45,24 @@ async def measure(directory: Path, seconds: float, bytes_per_second: float) -> l
             figures = []
             for kind in KINDS:
                 click.echo(f"  {kind} …", err=True)
-                figures += _figures(kind, await _felt(Flood(port, kind, seconds, bytes_per_second)))
+                figures += _figures(kind, await _flooded(Flood(port, kind, seconds, bytes_per_second)))
             return figures
 
 
-async def _felt(flood: Flood) -> Felt:
+async def _flooded(flood: Flood) -> FloodResult:
     async with second_process("bench.flood_load", msgspec.json.encode(flood).decode()) as process:
         assert process.stdout is not None
-        return msgspec.json.decode(await process.stdout.readline(), type=Felt)
+        return msgspec.json.decode(await process.stdout.readline(), type=FloodResult)
 
 
-def _figures(kind: str, felt: Felt) -> list[Figure]:
-    end = felt.closed_after_seconds
+def _figures(kind: str, flooded: FloodResult) -> list[Figure]:
+    end = flooded.closed_after_seconds
     cut_off = "not cut off" if end is None else f"cut off after {end:.2f} s"
     return [
-        Figure(f"others, {kind}: p50", felt.p50_milliseconds, "ms"),
-        Figure("  p99", felt.p99_milliseconds, "ms", note=f"{felt.sent_bytes / 1e6:.2f} MB sent, {cut_off}"),
+        Figure(f"others, {kind}: p50", flooded.p50_milliseconds, "ms"),
+        Figure(
+            "  p99", flooded.p99_milliseconds, "ms", note=f"{flooded.sent_bytes / 1e6:.2f} MB sent, {cut_off}"
+        ),
     ]
 
 
@@ -76,7 +78,7 @@ def _free_port() -> int:
 @click.option("--megabytes-per-second", type=click.FloatRange(0.01, 1_000), default=1, show_default=True)
 @click.option("--json", "only_json", is_flag=True, help="Print JSON only.")
 def main(seconds: float, megabytes_per_second: float, only_json: bool) -> None:
-    """Measure what a flood over one connection does to others."""
+    """Measure the latency of other clients during a flood over one connection."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
         log.configure("info", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user

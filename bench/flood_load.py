@@ -1,8 +1,8 @@
-"""The other side of the wire, in a process of its own: one client that floods, and one that asks as usual.
+"""The clients of `bench.flood`, in their own process: one that floods, and one with ordinary requests.
 
     python -m bench.flood_load '{"port": ..., "kind": "pings", "seconds": 8, "bytes_per_second": 1000000}'
 
-Prints one line of JSON and ends after `seconds`, whatever is answered.
+It prints one line of JSON, and ends after `seconds`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from msgspec import Struct
 
 BLOCK_BYTES = 10_000
 PAUSE_SECONDS = 0.01
-"""Between two questions of the client that asks."""
+"""The pause between two ordinary requests."""
 ANSWER_SECONDS = 10.0
-"""An answer that has not come by then is counted as one that took so long."""
+"""The time-out of a request, which is then counted with this latency."""
 
 _LAST = 0x80
 
@@ -38,11 +38,13 @@ KINDS: dict[str, tuple[bytes, bytes]] = {
     "empty parts": (_frame(0x1), _frame(0x0)),
     "connections": (b"", b""),
 }
-"""What is sent first and then over and over, by name. `connections` opens them, and sends nothing."""
+"""The first and the repeated bytes of each kind of flood. `connections` opens connections and sends
+nothing.
+"""
 
 
 class Flood(Struct, frozen=True):
-    """What to send, how fast, and for how long."""
+    """The kind, rate and duration of a flood."""
 
     port: int
     kind: str
@@ -50,15 +52,15 @@ class Flood(Struct, frozen=True):
     bytes_per_second: float
 
 
-class Felt(Struct, frozen=True):
-    """How long the client that asks waited, and how much the other one got rid of."""
+class FloodResult(Struct, frozen=True):
+    """The latency of the ordinary requests, and the bytes that the flood sent."""
 
     answers: int
     p50_milliseconds: float
     p99_milliseconds: float
     sent_bytes: int
     closed_after_seconds: float | None
-    """When the flood was cut off."""
+    """When the daemon closed the flooding connection."""
 
 
 class _Flooder:
@@ -128,8 +130,8 @@ async def _ask(port: int) -> None:
         writer.close()
 
 
-async def felt(flood: Flood) -> Felt:
-    """Flood and ask at the same time."""
+async def flooded(flood: Flood) -> FloodResult:
+    """Flood, and send ordinary requests at the same time."""
     flooder = _Flooder(flood)
     flooding = asyncio.create_task(flooder.run())
     waited: list[float] = []
@@ -139,14 +141,14 @@ async def felt(flood: Flood) -> Felt:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await _ask(flood.port)
-        except OSError:  # a time-out is one
+        except OSError:  # TimeoutError is an OSError
             pass
         waited.append((time.monotonic() - asked) * 1_000)
         await asyncio.sleep(PAUSE_SECONDS)
     flooding.cancel()
     await asyncio.gather(flooding, return_exceptions=True)
     waited.sort()
-    return Felt(
+    return FloodResult(
         answers=len(waited),
         p50_milliseconds=waited[len(waited) // 2],
         p99_milliseconds=waited[len(waited) * 99 // 100],
@@ -156,5 +158,5 @@ async def felt(flood: Flood) -> Felt:
 
 
 if __name__ == "__main__":
-    told = uvloop.run(felt(msgspec.json.decode(sys.argv[1], type=Flood)))
-    print(msgspec.json.encode(told).decode())
+    result = uvloop.run(flooded(msgspec.json.decode(sys.argv[1], type=Flood)))
+    print(msgspec.json.encode(result).decode())

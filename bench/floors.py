@@ -1,4 +1,6 @@
-"""What the same work costs at least: the same rows written by hand, the same bytes answered by nobody."""
+"""Floors: the least cost of the same work, e.g. the same rows written by plain SQL, or a handler that does
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,7 @@ Rows = list[tuple[Any, ...]]
 
 
 class WrittenRows:
-    """Rows that the indexer wrote, read back from its tables, to be written again by hand."""
+    """Rows that the indexer wrote, read from its tables, and written again by plain SQL."""
 
     def __init__(self, dsn: str, events: Rows, trades: Rows) -> None:
         self._dsn = dsn
@@ -90,7 +92,7 @@ class WrittenRows:
 
     @classmethod
     async def read(cls, dsn: str, limit: int) -> WrittenRows:
-        """The first `limit` trades in the order of the chain."""
+        """Read the first `limit` trades in the order of the chain."""
         connection = await asyncpg.connect(dsn)
         try:
             order = "order by slot, index_in_block limit $1"
@@ -103,10 +105,10 @@ class WrittenRows:
         return cls(dsn, [tuple(row) for row in events], [tuple(row) for row in trades])
 
     async def unnest_events(self, batch: int) -> float:
-        """Event rows per second, written `batch` at a time, each batch one commit."""
+        """Event rows per second, with one commit per `batch` rows."""
         connection = await asyncpg.connect(self._dsn)
         try:
-            await _forget(connection)
+            await _truncate_trades(connection)
             batches = _columns(self._events, batch)
             started = time.monotonic()
             for columns in batches:
@@ -116,10 +118,10 @@ class WrittenRows:
             await connection.close()
 
     async def unnest_everything(self, batch: int) -> float:
-        """Events per second when all that an event changes is written: event, trade, position, market."""
+        """Events per second, with all rows of an event: event, trade, position, market."""
         connection = await asyncpg.connect(self._dsn)
         try:
-            await _forget(connection)
+            await _truncate_trades(connection)
             batches = list(zip(_columns(self._events, batch), _columns(self._trades, batch), strict=True))
             started = time.monotonic()
             for events, trades in batches:
@@ -134,10 +136,10 @@ class WrittenRows:
             await connection.close()
 
     async def copy_everything(self) -> float:
-        """Events per second of COPY, events and trades, in one transaction."""
+        """Events per second with COPY of events and trades in one transaction."""
         connection = await asyncpg.connect(self._dsn)
         try:
-            await _forget(connection)
+            await _truncate_trades(connection)
             started = time.monotonic()
             async with connection.transaction():
                 await connection.copy_records_to_table(
@@ -151,7 +153,7 @@ class WrittenRows:
 
 @asynccontextmanager
 async def bare_server() -> AsyncIterator[int]:
-    """An aiohttp application that reads a body and answers 200, and knows nothing. Gives its port."""
+    """An aiohttp application that reads a body and answers 200; its port."""
 
     async def answer(request: web.Request) -> web.Response:
         await request.read()
@@ -168,11 +170,11 @@ async def bare_server() -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-async def forget_everything(dsn: str) -> None:
-    """Empty the index."""
+async def truncate_index(dsn: str) -> None:
+    """Truncate the tables of the index."""
     connection = await asyncpg.connect(dsn)
     try:
-        await _forget(connection)
+        await _truncate_trades(connection)
         await connection.execute(
             "truncate markets, market_events, vote_events, admin_events, webhook_inbox, indexer_cursor "
             "cascade"
@@ -181,13 +183,13 @@ async def forget_everything(dsn: str) -> None:
         await connection.close()
 
 
-async def _forget(connection: asyncpg.Connection) -> None:
+async def _truncate_trades(connection: asyncpg.Connection) -> None:
     await connection.execute("truncate trade_events, trades, user_positions")
     await connection.execute("checkpoint")
 
 
 def _columns(rows: Rows, batch: int) -> list[list[list[Any]]]:
-    """Rows as the column arrays of batches."""
+    """The rows in batches, as arrays of columns."""
     return [
         [list(column) for column in zip(*rows[start : start + batch], strict=True)]
         for start in range(0, len(rows), batch)

@@ -1,9 +1,9 @@
-"""How fast the API answers what is asked for all the time, beside a handler that has nothing to do.
+"""Measures how fast the API answers frequent requests, compared with a handler that does nothing.
 
     python -m bench.http [--seconds S] [--connections N] [--json]
 
-It starts a Postgres, a Valkey, a made-up Solana node and a daemon, asks from a second process on another
-core, prints a table and one line of JSON, and stops everything again. It asserts nothing.
+It starts Postgres, Valkey, a synthetic Solana node and a daemon, and sends requests from a second process on
+another core. It prints a table and one line of JSON, and asserts nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from bench import database_reads, middleware
 from bench.cpu_affinity import on_core
 from bench.figures import Figure, print_figures
 from bench.indexer import second_process, settings_of
-from bench.read_load import Answered, Question
-from bench.synthetic_history import IDL, History
+from bench.read_load import ReadPlan, ReadResult
+from bench.synthetic_history import IDL, SyntheticHistory
 from zmartd import daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
@@ -44,11 +44,11 @@ WALLETS = 500
 TRADES = 3_000
 ROUNDS = 3
 
-Round = tuple[Answered, float]
+Round = tuple[ReadResult, float]
 
 
 class Bench:
-    """The measurements, on one daemon and one bare server of the same loop."""
+    """The measurements, with a daemon and a bare server on the same event loop."""
 
     def __init__(self, port: int, seconds: float, connections: int) -> None:
         self._port = port
@@ -57,9 +57,7 @@ class Bench:
         self._cores = sorted(os.sched_getaffinity(0))
 
     async def beside_bare(self, name: str, route: str, path: str) -> list[Figure]:
-        """Answers per second to `path`, and of a bare handler at `route` that returns the same bytes, by
-        turns.
-        """
+        """Answers per second to `path`, and alternately of a bare handler at `route` with the same bytes."""
         body = await _body(self._port, path)
         daemon_rounds, bare_rounds = [], []
         async with _bare(route, body) as bare_port:
@@ -80,7 +78,7 @@ class Bench:
         ]
 
     async def alone(self, name: str, path: str, **headers: str) -> list[Figure]:
-        """Answers per second to `path` and what each costs this process."""
+        """Answers per second to `path`, and this process's CPU time for each."""
         answered, cpu = await self._ask(self._port, path, headers)
         note = f"p99 {answered.p99_milliseconds:.2f} ms"
         if answered.others:
@@ -91,10 +89,10 @@ class Bench:
         ]
 
     async def _ask(self, port: int, path: str, headers: dict[str, str] | None = None) -> Round:
-        """How the asking went, and the microseconds that each answer took of this process."""
+        """The result, and this process's CPU time in microseconds for each answer."""
         core = self._cores[1] if len(self._cores) > 1 else None
-        question = Question(port, path, self._connections, self._seconds, headers or {}, core)
-        async with second_process("bench.read_load", msgspec.json.encode(question).decode()) as process:
+        plan = ReadPlan(port, path, self._connections, self._seconds, headers or {}, core)
+        async with second_process("bench.read_load", msgspec.json.encode(plan).decode()) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             await process.stdout.readline()
@@ -103,13 +101,13 @@ class Bench:
                 process.stdin.write(b"go\n")
                 line = await process.stdout.readline()
                 used = time.process_time() - used
-        answered = msgspec.json.decode(line, type=Answered)
+        answered = msgspec.json.decode(line, type=ReadResult)
         return answered, used / max(answered.answers, 1) * 1e6
 
 
 @asynccontextmanager
 async def _bare(route: str, body: bytes) -> AsyncIterator[int]:
-    """An application that knows nothing but an answer. Gives its port."""
+    """An application with a constant answer; its port."""
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")
@@ -147,11 +145,11 @@ def _median(rounds: list[Round]) -> Round:
 
 
 async def _fill(core: Core) -> None:
-    """Markets that are traded."""
+    """Index markets and their trades."""
     codec = Codec(IDL)
-    history = History(SEED, MARKETS, WALLETS)
-    told = [*history.openings(), *history.trades(TRADES)]
-    parsed = [parse_transaction(msgspec.json.decode(one), IDL.program_id, codec) for one in told]
+    history = SyntheticHistory(SEED, MARKETS, WALLETS)
+    transactions = [*history.openings(), *history.trades(TRADES)]
+    parsed = [parse_transaction(msgspec.json.decode(one), IDL.program_id, codec) for one in transactions]
     for start in range(0, len(parsed), 500):
         await core.indexer.apply(parsed[start : start + 500])
 
@@ -160,7 +158,7 @@ async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, conn
     click.echo("  reads under row level security …", err=True)
     figures = await database_reads.measure(postgres, core.database)
     app = daemon.application(core)
-    net = middleware.Net(app)
+    catcher = middleware.RequestCatcher(app)
     async with _listening(app) as port:
         bench = Bench(port, seconds, connections)
         async with core.database.service() as connection:
@@ -185,7 +183,7 @@ async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, conn
         figures += await bench.alone(
             "own position, signed in", f"/api/users/{holder}/positions/{market}", **signed_in
         )
-        figures += await middleware.measure(app, await net.caught(port, detail))
+        figures += await middleware.measure(app, await catcher.caught(port, detail))
     return figures
 
 
@@ -198,7 +196,7 @@ async def _etag(port: int, path: str) -> str:
 
 
 async def measure(directory: Path, seconds: float, connections: int) -> list[Figure]:
-    """Everything, one after the other."""
+    """Run all measurements, one after the other."""
     node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, 0)))
     async with (
         EmbeddedPostgres(directory / "postgres") as postgres,
@@ -221,7 +219,7 @@ async def measure(directory: Path, seconds: float, connections: int) -> list[Fig
 def main(seconds: float, connections: int, only_json: bool) -> None:
     """Measure the API."""
     with tempfile.TemporaryDirectory(prefix="zmartd-bench-") as directory, open(os.devnull, "w") as nowhere:
-        # Every request is logged as in production; where the lines go is not ours to measure.
+        # Every request is logged as in production, but the output is not measured.
         log.configure("info", "json", nowhere)
         Path(directory).chmod(0o711)  # Postgres may run as another user
         figures = uvloop.run(measure(Path(directory), seconds, connections))

@@ -1,9 +1,9 @@
-"""How fast the indexer is, and what the same work costs at least: floor and daemon in one run.
+"""Measures how fast the indexer is, compared with the floor of the same work in the same run.
 
     python -m bench.indexer [--seconds S] [--trades N] [--missed N] [--json]
 
-It starts a Postgres (every commit on disk), a Valkey, a daemon and a made-up Solana node, delivers webhooks
-from a second process, prints a table and one line of JSON, and stops everything again. It asserts nothing.
+It starts Postgres (every commit on disk), Valkey, a synthetic Solana node and a daemon, and delivers webhooks
+from a second process. It prints a table and one line of JSON, and asserts nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import uvloop
 from aiohttp import web
 
 from bench.figures import Figure, print_figures
-from bench.floors import WrittenRows, bare_server, forget_everything
-from bench.synthetic_history import IDL, History, delivery
-from bench.webhook_load import Delivered, Plan
+from bench.floors import WrittenRows, bare_server, truncate_index
+from bench.synthetic_history import IDL, SyntheticHistory, delivery
+from bench.webhook_load import DeliveryPlan, DeliveryResult
 from zmartd import config, daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
@@ -59,7 +59,7 @@ _PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
 
 
 class IndexerBench:
-    """The measurements, on one daemon whose index they empty each time."""
+    """The measurements, with one daemon; each truncates the index first."""
 
     def __init__(self, dsn: str, core: Core, seconds: float) -> None:
         self._dsn = dsn
@@ -68,12 +68,11 @@ class IndexerBench:
         self._floor_events_per_second = 0.0
 
     async def parser(self) -> list[Figure]:
-        """From decoded JSON, as the RPC gives it, and from the bytes of deliveries, as the inbox has them.
+        """Parsing of decoded JSON, as from the RPC, and of the bytes of deliveries, as in the inbox.
 
-        JSON is decoded right before it is parsed: what was put aside would have to be fetched from main
-        memory first.
+        JSON is decoded right before it is parsed, so that it is still in the CPU's caches.
         """
-        history = History(SEED, MARKETS, WALLETS)
+        history = SyntheticHistory(SEED, MARKETS, WALLETS)
         history.openings()
         trades = history.trades(PARSED)
         bodies = [delivery(list(islice(trades, BATCH))) for _ in range(PARSED // BATCH)]
@@ -96,7 +95,7 @@ class IndexerBench:
         ]  # fmt: skip
 
     async def apply(self, trades: int) -> list[Figure]:
-        """`Indexer.apply` alone, and the same rows written by hand."""
+        """`Indexer.apply`, and the same rows written by plain SQL."""
         small = await self._applied(trades, BATCH)
         rows = await WrittenRows.read(self._dsn, trades)
         large = await self._applied(trades, BACKFILL_BATCH)
@@ -118,7 +117,7 @@ class IndexerBench:
         ]  # fmt: skip
 
     async def webhooks(self, port: int) -> list[Figure]:
-        """Deliveries over HTTP, of a hundred transactions and of one."""
+        """Deliveries over HTTP with a hundred transactions and with one."""
         seconds = self._seconds
         hundred = self._plan(port, BATCH, int(240 * seconds))
         one = msgspec.structs.replace(
@@ -152,8 +151,8 @@ class IndexerBench:
         ]  # fmt: skip
 
     async def reconcile(self) -> list[Figure]:
-        """A walk from an empty cursor through a history that no webhook brought."""
-        await forget_everything(self._dsn)
+        """A run of the reconciler over a history that no webhook delivered."""
+        await truncate_index(self._dsn)
         reconciler = Reconciler(self._core.rpc, self._core.fetcher, self._core.database, IDL.program_id)
         started = time.monotonic()
         found = await reconciler.run()
@@ -165,7 +164,7 @@ class IndexerBench:
         return [Figure("reconcile", found.missing / elapsed, "transactions/s", note=note)]
 
     async def soak(self, port: int, seconds: float) -> list[Figure]:
-        """The daemon's memory under a steady load."""
+        """The daemon's memory under a constant load."""
         plan = msgspec.structs.replace(
             self._plan(port, SOAK_SIZE, int(SOAK_PER_SECOND * seconds)),
             per_second=SOAK_PER_SECOND,
@@ -195,18 +194,18 @@ class IndexerBench:
             await self._core.indexer.apply(parsed[start : start + batch])
         return trades / (time.monotonic() - started)
 
-    async def _begin(self) -> History:
-        """Empty the index and open the markets; gives the history that goes on from there."""
-        await forget_everything(self._dsn)
-        history = History(SEED, MARKETS, WALLETS)
+    async def _begin(self) -> SyntheticHistory:
+        """Truncate the index, and create the markets; the history that continues from there."""
+        await truncate_index(self._dsn)
+        history = SyntheticHistory(SEED, MARKETS, WALLETS)
         openings: Sequence[ChainTransaction] = [
             _PARSE(msgspec.json.decode(one)) for one in history.openings()
         ]
         await self._core.indexer.apply(openings)
         return history
 
-    async def _delivered(self, plan: Plan) -> tuple[Delivered, float]:
-        """What the other side saw, and events per second until the last one was applied."""
+    async def _delivered(self, plan: DeliveryPlan) -> tuple[DeliveryResult, float]:
+        """The client's result, and the events per second until the last one was applied."""
         delivered = await load(plan)
         waited = time.monotonic()
         await self._drained()
@@ -220,22 +219,24 @@ class IndexerBench:
                     return
             await asyncio.sleep(0.02)
 
-    def _plan(self, port: int, size: int, deliveries: int) -> Plan:
-        return Plan(port, AUTHORIZATION, size, deliveries, CONCURRENCY, SEED, MARKETS, WALLETS, self._seconds)
+    def _plan(self, port: int, size: int, deliveries: int) -> DeliveryPlan:
+        return DeliveryPlan(
+            port, AUTHORIZATION, size, deliveries, CONCURRENCY, SEED, MARKETS, WALLETS, self._seconds
+        )
 
 
-async def load(plan: Plan) -> Delivered:
-    """Run a plan in a second process and wait for its end."""
+async def load(plan: DeliveryPlan) -> DeliveryResult:
+    """Run a plan in a second process."""
     async with second_process("bench.webhook_load", msgspec.json.encode(plan).decode()) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         await process.stdout.readline()
         process.stdin.write(b"go\n")
-        return msgspec.json.decode(await process.stdout.readline(), type=Delivered)
+        return msgspec.json.decode(await process.stdout.readline(), type=DeliveryResult)
 
 
-async def _bare(plan: Plan) -> Delivered:
-    """The same deliveries to a handler with nothing behind it."""
+async def _bare(plan: DeliveryPlan) -> DeliveryResult:
+    """The same deliveries to a handler that does nothing."""
     async with bare_server() as port:
         return await load(msgspec.structs.replace(plan, port=port))
 
@@ -260,7 +261,7 @@ async def second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.
 
 
 def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
-    """A daemon without periodic tasks."""
+    """The settings of a daemon without periodic tasks."""
     return config.Settings(
         server=config.Server(environment="development"),
         database=config.Database(url=config.PostgresUrl(dsn)),
@@ -290,7 +291,7 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
 
 @asynccontextmanager
 async def listening(core: Core) -> AsyncIterator[int]:
-    """The daemon's whole application on a port of its own."""
+    """Serve the daemon's application; its port."""
     app = daemon.application(core)
     runner = daemon.runner_of(app, core.settings.server)
     await runner.setup()
@@ -302,7 +303,7 @@ async def listening(core: Core) -> AsyncIterator[int]:
 
 
 async def measure(directory: Path, seconds: float, trades: int, missed: int, soak: float) -> list[Figure]:
-    """Everything, one after the other."""
+    """Run all measurements, one after the other."""
     figures: list[Figure] = []
     node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, missed)))
     async with (
@@ -332,12 +333,12 @@ def _seconds(parse: Callable[[Any], ChainTransaction], transactions: list[Any]) 
     return time.perf_counter() - started
 
 
-def _rate(delivered: Delivered) -> float:
+def _rate(delivered: DeliveryResult) -> float:
     return delivered.deliveries / delivered.seconds
 
 
 async def _sample(resident: list[float]) -> None:
-    """This process's resident memory in MiB, once a second."""
+    """Append this process's resident memory in MiB once a second."""
     page = os.sysconf("SC_PAGE_SIZE")
     while True:
         resident.append(_resident_pages() * page / 2**20)

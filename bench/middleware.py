@@ -1,4 +1,4 @@
-"""What each step around a handler adds to a request."""
+"""Measures the cost of each step around a handler."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _ROUNDS = 7
 _CALLS = 1_000
 
 
-class Net:
-    """Catches a request of an application that does not listen yet."""
+class RequestCatcher:
+    """Captures a request object of an application that does not listen yet."""
 
     def __init__(self, app: web.Application) -> None:
         self._waiting: asyncio.Future[web.Request] | None = None
         app.on_response_prepare.append(self._catch)
 
     async def caught(self, port: int, path: str) -> web.Request:
-        """A real GET of `path`, as the middlewares saw it."""
+        """The request object of a GET of `path`, as the middlewares see it."""
         self._waiting = asyncio.get_running_loop().create_future()
         async with (
             aiohttp.ClientSession(raise_for_status=True) as session,
@@ -46,8 +46,8 @@ class Net:
 
 
 async def measure(app: web.Application, request: web.Request) -> list[Figure]:
-    """Microseconds that each step around a handler takes for `request`, each by itself, what all of them take
-    together, and what the request's own handler takes.
+    """The microseconds for `request` of each step around a handler, of all steps together, and of its own
+    handler.
     """
     clock = SystemClock()
     log = AccessLog(clock)

@@ -1,9 +1,9 @@
-"""The other side of the wire, in a process of its own: callers who ask for the same thing again and again.
+"""The clients of `bench.http`, in their own process, which repeat one request.
 
     python -m bench.read_load '{"port": ..., "path": "/api/markets", ...}'
 
-It prints `ready`, waits for a line on its standard input, asks, and prints one line of JSON. It speaks just
-enough HTTP to cost a fraction of what answers it.
+It prints `ready`, waits for a line on its standard input, sends requests, and prints one line of JSON. Its
+HTTP client is minimal, so that it costs a fraction of the server's CPU time.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = b"content-length: "
 
 
-class Question(Struct, frozen=True):
-    """What to ask, over how many connections that stay open, and for how long."""
+class ReadPlan(Struct, frozen=True):
+    """The request, the number of persistent connections, and the duration."""
 
     port: int
     path: str
@@ -32,17 +32,17 @@ class Question(Struct, frozen=True):
     seconds: float
     headers: dict[str, str] = {}
     core: int | None = None
-    """The core to run on."""
+    """The CPU core to run on."""
 
     def encode(self) -> bytes:
-        """The request as bytes on the wire."""
+        """The HTTP request."""
         lines = [f"GET {self.path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Accept: */*"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         return "\r\n".join([*lines, "", ""]).encode()
 
 
-class Answered(Struct, frozen=True):
-    """How it went. `others` counts answers whose status was neither 200 nor 304."""
+class ReadResult(Struct, frozen=True):
+    """The result. `others` counts answers with another status than 200 and 304."""
 
     answers: int
     others: int
@@ -57,7 +57,7 @@ class Answered(Struct, frozen=True):
 
 
 class _Reader(asyncio.Protocol):
-    """Asks again as soon as it is answered."""
+    """Repeats the request after each answer."""
 
     def __init__(self, request: bytes, until: float) -> None:
         self.latencies: list[float] = []
@@ -107,23 +107,23 @@ class _Reader(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def ask(question: Question) -> Answered:
-    """Ask until the time is over."""
+async def ask(plan: ReadPlan) -> ReadResult:
+    """Send requests until the time is over."""
     loop = asyncio.get_running_loop()
-    request = question.encode()
+    request = plan.encode()
     started = time.perf_counter()
     readers = []
-    for _ in range(question.connections):
+    for _ in range(plan.connections):
         transport, reader = await loop.create_connection(
-            lambda: _Reader(request, started + question.seconds), "127.0.0.1", question.port
+            lambda: _Reader(request, started + plan.seconds), "127.0.0.1", plan.port
         )
         readers.append((transport, reader))
-    await _awake(asyncio.gather(*(reader.done for _, reader in readers)))
+    await _stay_awake(asyncio.gather(*(reader.done for _, reader in readers)))
     elapsed = time.perf_counter() - started
     for transport, _ in readers:
         transport.close()
     latencies = sorted(latency for _, reader in readers for latency in reader.latencies)
-    return Answered(
+    return ReadResult(
         answers=len(latencies),
         others=sum(reader.others for _, reader in readers),
         body_bytes=max(reader.body_bytes for _, reader in readers),
@@ -133,11 +133,11 @@ async def ask(question: Question) -> Answered:
     )
 
 
-async def _awake(done: asyncio.Future[list[None]]) -> None:
-    """Wait without ever sleeping: waking another core costs the process that does it, and a slow server would
-    have to pay for it with each answer while a fast one finds its callers awake.
+async def _stay_awake(done: asyncio.Future[list[None]]) -> None:
+    """Wait without sleeping. To wake a sleeping core costs the process that does it, so a slow server would
+    pay for each answer what a fast one does not.
     """
-    while not done.done():  # noqa: ASYNC110 - being awake is what it is for
+    while not done.done():  # noqa: ASYNC110 - it must not sleep
         await asyncio.sleep(0)
     await done
 
@@ -147,15 +147,15 @@ def _quantile(ordered: list[float], share: float) -> float:
 
 
 @click.command()
-@click.argument("question_json")
-def main(question_json: str) -> None:
-    """Ask what QUESTION_JSON says."""
-    question = msgspec.json.decode(question_json, type=Question)
-    if question.core is not None:
-        os.sched_setaffinity(0, {question.core})
+@click.argument("plan_json")
+def main(plan_json: str) -> None:
+    """Send the requests of PLAN_JSON."""
+    plan = msgspec.json.decode(plan_json, type=ReadPlan)
+    if plan.core is not None:
+        os.sched_setaffinity(0, {plan.core})
     print("ready", flush=True)
     sys.stdin.readline()
-    print(msgspec.json.encode(uvloop.run(ask(question))).decode(), flush=True)
+    print(msgspec.json.encode(uvloop.run(ask(plan))).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How long `zmartd dev` takes to its ready line: cold in a new directory, warm in the same one.
+"""Measures how long `zmartd dev` takes until it is ready: cold in a new directory, then warm in the same one.
 
     python -m bench.startup [--runs N]
 
-Prints a table of both and of what the time goes into, and one line of JSON. It starts real processes on this
-machine and stops each of them. It asserts nothing.
+It prints a table of both with their phases, and one line of JSON. It starts real processes on this machine
+and stops them. It asserts nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LAUNCH = "launching Python …"
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds from the command to its ready line, and of each phase before it, in order."""
+    """The seconds from the command to its ready line, and those of each phase, in order."""
 
     seconds: float
     phases: dict[str, float]
@@ -58,7 +58,7 @@ def main(runs: int) -> None:
 
 
 def measured_start(data: Path) -> Start:
-    """Start `zmartd dev` on `data`, wait for its ready line, and stop it again."""
+    """Start `zmartd dev` on `data`, wait for its ready line, and stop it."""
     command = [
         sys.executable,
         "-m",
@@ -94,19 +94,19 @@ def measured_start(data: Path) -> Start:
 
 
 def listen(stream: IO[str], said: list[tuple[float, str]]) -> None:
-    """Note when each line came."""
+    """Record the time of each line."""
     said.extend((time.monotonic(), line.strip()) for line in stream)
 
 
 def phases(said: Sequence[tuple[float, str]], ended: float) -> dict[str, float]:
-    """How long each of the things took that began before `ended`: the lines that say so end with "…"."""
+    """The seconds of each phase that began before `ended`; a line that begins a phase ends with "…"."""
     begun = [(at, line.removesuffix(" …")) for at, line in said if line.endswith("…") and at < ended]
     ends = [at for at, _ in begun[1:]] + [ended]
     return {name: round(end - at, 3) for (at, name), end in zip(begun, ends, strict=True)}
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End it in order, or at once when that takes too long: what it started dies with it."""
+    """Stop it with SIGTERM, or kill it when that takes too long; its children end with it."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_SECONDS)
@@ -116,7 +116,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def rows(kind: str, starts: Sequence[Start]) -> list[tuple[str, ...]]:
-    """A row of the whole start, and one of each phase."""
+    """A row for the whole start, and one for each phase."""
     phases = {name: [start.phases.get(name, 0.0) for start in starts] for name in starts[0].phases}
     measured = {f"{kind} start": [start.seconds for start in starts]}
     measured |= {f"  {name}": seconds for name, seconds in phases.items()}

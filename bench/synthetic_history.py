@@ -1,7 +1,7 @@
-"""A made-up history of the program: raw transactions of many markets, with the numbers it would arrive at.
+"""A synthetic history of the program: raw transactions of many markets, with the numbers of the program's
+curve.
 
-The same seed gives the same history, so that the process which delivers it and the one which receives it
-need not exchange it.
+The same seed gives the same history, so that the sending and the receiving process need not exchange it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class _Market:
     no: int = B // 1000
 
 
-class History:
-    """Transactions in the order of the chain, each as the JSON that a raw webhook or getTransaction has."""
+class SyntheticHistory:
+    """Transactions in the order of the chain, as JSON of a raw webhook or of getTransaction."""
 
     def __init__(self, seed: int, markets: int, wallets: int) -> None:
         self._random = random.Random(seed)
@@ -59,23 +59,25 @@ class History:
         self._wallets = [self._wallet() for _ in range(wallets)]
         self._markets = [self._market() for _ in range(markets)]
         self._held: dict[tuple[int, Pubkey], tuple[bool, int]] = {}
-        self._told = 0
+        self._count = 0
 
     def openings(self) -> list[bytes]:
-        """What makes every market tradable: created, approved, activated."""
-        told = []
+        """The transactions that create, approve and activate every market."""
+        transactions = []
         for market in self._markets:
             created = events.MarketCreated(market.market_id, market.creator, B, 0, self._now)
             arguments = struct.pack("<32sQQ46s", market.market_id, B, INITIAL_LIQUIDITY, b"Qm" + b"a" * 44)
-            told.append(self._transaction(market, market.creator, _CREATE_MARKET + arguments, created))
+            transactions.append(
+                self._transaction(market, market.creator, _CREATE_MARKET + arguments, created)
+            )
             approved = events.ProposalApproved(market.market_id, market.creator, self._now)
-            told.append(self._transaction(market, market.creator, b"approve!", approved))
+            transactions.append(self._transaction(market, market.creator, b"approve!", approved))
             activated = events.MarketActivated(market.market_id, market.creator, INITIAL_LIQUIDITY, self._now)
-            told.append(self._transaction(market, market.creator, b"activate", activated))
-        return told
+            transactions.append(self._transaction(market, market.creator, b"activate", activated))
+        return transactions
 
     def trades(self, count: int) -> Iterator[bytes]:
-        """Buys and sells, a few markets far busier than the others, one trade in each transaction."""
+        """Buys and sells, one in each transaction, most of them in a few markets."""
         for _ in range(count):
             number = int(self._random.expovariate(4 / len(self._markets))) % len(self._markets)
             market, wallet = self._markets[number], self._random.choice(self._wallets)
@@ -92,7 +94,7 @@ class History:
 
     @property
     def _now(self) -> int:
-        return _GENESIS_TIME + self._told // (3 * _TRANSACTIONS_PER_SLOT)
+        return _GENESIS_TIME + self._count // (3 * _TRANSACTIONS_PER_SLOT)
 
     def _wallet(self) -> Pubkey:
         return Pubkey.from_bytes(self._random.randbytes(32))
@@ -103,7 +105,7 @@ class History:
 
     def _purchase(self, market: _Market, wallet: Pubkey) -> SharesBought:
         outcome = market.yes <= market.no if self._random.random() < 0.7 else market.yes > market.no
-        shares = self._random.randint(10**9, 10**10)  # fewer can cost nothing: the curve has a kink
+        shares = self._random.randint(10**9, 10**10)  # fewer can cost 0: the program's curve has a kink
         before = lmsr.cost(market.yes, market.no, B)
         self._move(market, outcome, shares)
         amount = lmsr.cost(market.yes, market.no, B) - before
@@ -132,12 +134,12 @@ class History:
         return lmsr.price_yes(market.yes, market.no, B)
 
     def _transaction(self, market: _Market, signer: Pubkey, data: bytes, event: ProgramEvent) -> bytes:
-        told, self._told = self._told, self._told + 1
+        position, self._count = self._count, self._count + 1
         raw = {
             "blockTime": self._now,
-            "indexWithinBlock": told % _TRANSACTIONS_PER_SLOT,
+            "indexWithinBlock": position % _TRANSACTIONS_PER_SLOT,
             "meta": self._meta(event),
-            "slot": _GENESIS_SLOT + told // _TRANSACTIONS_PER_SLOT,
+            "slot": _GENESIS_SLOT + position // _TRANSACTIONS_PER_SLOT,
             "transaction": {
                 "message": {
                     "accountKeys": [
@@ -199,7 +201,7 @@ class History:
 
 
 def delivery(transactions: list[bytes]) -> bytes:
-    """The body of one webhook request."""
+    """The body of a webhook delivery."""
     return b"[" + b",".join(transactions) + b"]"
 
 

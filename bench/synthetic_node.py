@@ -1,8 +1,8 @@
-"""A Solana node in a process of its own that knows one made-up history, for measuring what asks it.
+"""A synthetic Solana node in its own process, which serves a synthetic history.
 
     python -m bench.synthetic_node SEED MARKETS WALLETS TRADES
 
-Prints its port when it listens, and serves until its standard input is closed.
+It prints its port when it listens, and serves until its standard input is closed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from bench.synthetic_history import History
+from bench.synthetic_history import SyntheticHistory
 
 _LOADER = "BPFLoaderUpgradeab1e11111111111111111111111"
 _SYSVARS = "Sysvar1111111111111111111111111111111111111"
@@ -29,23 +29,23 @@ _CLOCK = struct.Struct("<QqQQq")
 """Slot, start of the epoch, epoch, epoch of the leader schedule, unix seconds."""
 
 
-class Node:
-    """Answers what the reconciler asks: an address's signatures, and transactions; all of it finalized."""
+class SyntheticNode:
+    """Answers the reconciler's RPC requests: an address's signatures, and transactions, all finalized."""
 
     def __init__(self, transactions: Sequence[bytes]) -> None:
         self._raw: dict[str, msgspec.Raw] = {}
         self._newest_first: list[dict[str, Any]] = []
         for encoded in transactions:
-            told = msgspec.json.decode(encoded)
-            signature = told["transaction"]["signatures"][0]
+            transaction = msgspec.json.decode(encoded)
+            signature = transaction["transaction"]["signatures"][0]
             self._raw[signature] = msgspec.Raw(encoded)
             self._newest_first.append(
                 {
                     "signature": signature,
-                    "slot": told["slot"],
+                    "slot": transaction["slot"],
                     "err": None,
                     "memo": None,
-                    "blockTime": told["blockTime"],
+                    "blockTime": transaction["blockTime"],
                     "confirmationStatus": "finalized",
                 }
             )
@@ -53,7 +53,7 @@ class Node:
         self._place = {info["signature"]: place for place, info in enumerate(self._newest_first)}
 
     async def answer(self, request: web.Request) -> web.Response:
-        """One JSON-RPC request, or an array of them."""
+        """Answer one JSON-RPC request or a batch."""
         asked = msgspec.json.decode(await request.read())
         answer = [self._one(call) for call in asked] if isinstance(asked, list) else self._one(asked)
         return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
@@ -83,7 +83,7 @@ class Node:
 
     @property
     def _clock(self) -> dict[str, Any]:
-        """The account that tells programs the time: here that of the last transaction."""
+        """The Clock sysvar, with the time of the last transaction."""
         seconds = self._newest_first[0]["blockTime"] if self._newest_first else int(time.time())
         data = base64.b64encode(_CLOCK.pack(self._slot, 0, 0, 0, seconds)).decode()
         return {"lamports": 1, "owner": _SYSVARS, "data": [data, "base64"], "executable": False}
@@ -94,7 +94,7 @@ class Node:
         return self._newest_first[start : min(end, start + options.get("limit", 1_000))]
 
 
-async def serve(node: Node) -> None:
+async def serve(node: SyntheticNode) -> None:
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/", node.answer)
     runner = web.AppRunner(app, access_log=None)
@@ -111,9 +111,9 @@ async def serve(node: Node) -> None:
 @click.argument("wallets", type=int)
 @click.argument("trades", type=int)
 def main(seed: int, markets: int, wallets: int, trades: int) -> None:
-    """Serve the history of SEED with so many MARKETS, WALLETS and TRADES."""
-    history = History(seed, markets, wallets)
-    uvloop.run(serve(Node([*history.openings(), *history.trades(trades)])))
+    """Serve the history of SEED with these numbers of MARKETS, WALLETS and TRADES."""
+    history = SyntheticHistory(seed, markets, wallets)
+    uvloop.run(serve(SyntheticNode([*history.openings(), *history.trades(trades)])))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The other side of the wire, in a process of its own: whoever delivers webhooks, as fast as it is answered.
+"""The webhook client of `bench.indexer`, in its own process.
 
     python -m bench.webhook_load PLAN_JSON
 
-It prepares everything, prints `ready`, waits for a line on its standard input, delivers, and prints one
-line of JSON. It speaks just enough HTTP to be no part of what is measured.
+It prepares the deliveries, prints `ready`, waits for a line on its standard input, delivers, and prints one
+line of JSON. Its HTTP client is minimal, so that it costs little CPU time.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from bench.synthetic_history import History, delivery
+from bench.synthetic_history import SyntheticHistory, delivery
 
 _TARGET = "/helius/webhook"
 
 
-class Plan(Struct, frozen=True):
-    """What to deliver, and how: `per_second` 0 is as fast as the answers come."""
+class DeliveryPlan(Struct, frozen=True):
+    """The deliveries to send. `per_second` 0: as fast as the daemon answers."""
 
     port: int
     authorization: str
     size: int
-    """Transactions in each delivery."""
+    """The transactions in each delivery."""
     deliveries: int
     concurrency: int
     seed: int
     markets: int
     wallets: int
     seconds: float
-    """When to stop, even if there is something left to deliver."""
+    """When to stop, even if deliveries are left."""
     per_second: float = 0.0
 
 
-class Delivered(Struct, frozen=True):
-    """How it went. `refused` counts answers other than 200."""
+class DeliveryResult(Struct, frozen=True):
+    """The result. `refused` counts answers other than 200."""
 
     deliveries: int
     refused: int
@@ -54,17 +54,17 @@ class Delivered(Struct, frozen=True):
 
 @dataclass
 class _Tally:
-    """Latencies of the answers, in seconds."""
+    """The latencies of the answers, in seconds."""
 
     latencies: list[float] = field(default_factory=list)
     refused: int = 0
 
 
-def requests(plan: Plan) -> Iterator[bytes]:
-    """The deliveries of the plan as bytes on the wire."""
-    history = History(plan.seed, plan.markets, plan.wallets)
+def requests(plan: DeliveryPlan) -> Iterator[bytes]:
+    """The HTTP requests of the plan."""
+    history = SyntheticHistory(plan.seed, plan.markets, plan.wallets)
     for _ in history.openings():
-        pass  # they are in the index already
+        pass  # these are indexed already
     trades = history.trades(plan.size * plan.deliveries)
     for _ in range(plan.deliveries):
         body = delivery(list(islice(trades, plan.size)))
@@ -75,14 +75,14 @@ def requests(plan: Plan) -> Iterator[bytes]:
         yield head.encode() + body
 
 
-async def deliver(plan: Plan, given: Iterator[bytes]) -> Delivered:
-    """Deliver over `plan.concurrency` connections that stay open."""
+async def deliver(plan: DeliveryPlan, given: Iterator[bytes]) -> DeliveryResult:
+    """Deliver over `plan.concurrency` persistent connections."""
     tally = _Tally()
     started = time.monotonic()
     await asyncio.gather(*(_connection(plan, given, started, tally) for _ in range(plan.concurrency)))
     elapsed = time.monotonic() - started
     ordered = sorted(tally.latencies)
-    return Delivered(
+    return DeliveryResult(
         deliveries=len(ordered) - tally.refused,
         refused=tally.refused,
         seconds=elapsed,
@@ -91,7 +91,7 @@ async def deliver(plan: Plan, given: Iterator[bytes]) -> Delivered:
     )
 
 
-async def _connection(plan: Plan, given: Iterator[bytes], started: float, tally: _Tally) -> None:
+async def _connection(plan: DeliveryPlan, given: Iterator[bytes], started: float, tally: _Tally) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", plan.port, limit=2**20)
     try:
         for request in given:
@@ -125,9 +125,9 @@ def _quantile(ordered: list[float], share: float) -> float:
 @click.command()
 @click.argument("plan_json")
 def main(plan_json: str) -> None:
-    """Deliver what PLAN_JSON says."""
-    plan = msgspec.json.decode(plan_json, type=Plan)
-    # Paced deliveries may go on for long, so they are made while they are sent.
+    """Send the deliveries of PLAN_JSON."""
+    plan = msgspec.json.decode(plan_json, type=DeliveryPlan)
+    # Deliveries at a limited rate may take long, so they are made while they are sent.
     given = requests(plan) if plan.per_second else iter(list(requests(plan)))
     print("ready", flush=True)
     sys.stdin.readline()

@@ -35,8 +35,8 @@ def demo(as_json: bool) -> None:
 
     async def run_on_fresh_system() -> DemoResult:
         with tempfile.TemporaryDirectory(prefix="zmartd-demo-") as directory:
-            plan = dev_stack.Plan(Path(directory), 0, 0)
-            async with dev_stack.running(plan, progress=show_step) as stack:
+            options = dev_stack.StackOptions(Path(directory), 0, 0)
+            async with dev_stack.running(options, progress=show_step) as stack:
                 return await run_demo(stack, report)
 
     result = run(run_on_fresh_system)

@@ -37,12 +37,12 @@ def dev(data_dir: Path, port: int, rpc_port: int, reset: bool, with_demo: bool) 
     from zmartd.embedded.simulation import simulate_trading
 
     log.configure("warning", "console")
-    plan = dev_stack.Plan(data_dir.resolve(), port, rpc_port)
+    options = dev_stack.StackOptions(data_dir.resolve(), port, rpc_port)
     if reset:
-        dev_stack.reset(plan.directory)
+        dev_stack.reset(options.directory)
 
     async def run_stack(stop: asyncio.Event) -> None:
-        async with dev_stack.running(plan, progress=show_step) as stack:
+        async with dev_stack.running(options, progress=show_step) as stack:
             print_ready(_urls(stack))
             click.echo(_welcome(stack), err=True)
             if with_demo:

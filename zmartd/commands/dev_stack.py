@@ -43,7 +43,7 @@ class PortInUse(ZmartdError):
     code = "port_in_use"
 
 
-class Plan(Struct, frozen=True):
+class StackOptions(Struct, frozen=True):
     """Where a development system keeps its data and listens; port 0 is any free one."""
 
     directory: Path
@@ -52,23 +52,23 @@ class Plan(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def running(plan: Plan, progress: Callable[[str], None]) -> AsyncIterator[Stack]:
+async def running(options: StackOptions, progress: Callable[[str], None]) -> AsyncIterator[Stack]:
     """The complete system for the length of a block. `progress` is told what is being started.
 
     Raises EmbeddedServerError, DataDirectoryInUse, or what keeps the daemon from starting.
     """
-    directory = _claim(plan.directory)
+    directory = _claim(options.directory)
     authority = _keypair(directory / "authority.json")
     treasury = _keypair(directory / "treasury.json")
     webhook_secret = _secret(directory / "webhook-secret")
     async with AsyncExitStack() as stack:
-        port, operator_port = _free_ports(plan.port, 0)
+        port, operator_port = _free_ports(options.port, 0)
         progress("starting Postgres, Valkey and a Solana chain")
         postgres = EmbeddedPostgres(directory / "postgres")
         valkey = EmbeddedValkey(directory / "valkey")
         chain = EmbeddedChain(
             msgspec.structs.replace(
-                chain_settings(directory / "chain", plan.rpc_port),
+                chain_settings(directory / "chain", options.rpc_port),
                 webhooks=(
                     WebhookTarget(f"http://127.0.0.1:{port}/helius/webhook", (PROGRAM_ID,), webhook_secret),
                 ),
