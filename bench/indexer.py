@@ -263,7 +263,7 @@ async def second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.
 def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
     """The settings of a daemon without periodic tasks."""
     return config.Settings(
-        server=config.Server(environment="development"),
+        server=config.Server(environment="development", max_connections_per_ip=SINGLE_CONCURRENCY + 16),
         database=config.Database(url=config.PostgresUrl(dsn)),
         redis=config.Redis(url=config.RedisUrl(redis_url)),
         solana=config.Solana(rpc_url=config.RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
