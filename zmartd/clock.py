@@ -1,4 +1,4 @@
-"""Time as a parameter, so that nothing has to sleep or patch to be tested."""
+"""Time as a parameter, so that tests need neither sleep nor patch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Protocol
 
 class Clock(Protocol):
     def time(self) -> float:
-        """Unix seconds by the wall clock. It may jump: never measure durations with it."""
+        """Unix seconds of the wall clock. It may jump, so never measure durations with it."""
 
     def monotonic(self) -> float:
-        """Seconds that only grow; for durations and time-outs."""
+        """Seconds that never decrease, for durations and time-outs."""
 
     async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)

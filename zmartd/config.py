@@ -1,4 +1,4 @@
-"""Every setting: its name, type, bounds, default and meaning, in this one place.
+"""All settings: their names, types, bounds, defaults and descriptions.
 
 `zmartd.config_file` reads them. `zmartd.toml` shows all of them with their defaults.
 """
@@ -29,10 +29,11 @@ REQUIRE_MEMBER = "require_member"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 MIN_SHARED_SECRET_CHARACTERS = 32
-"""128 bits, written in hexadecimal."""
+"""128 bits in hexadecimal."""
 MIN_SHARED_SECRET_PAIRS = 16
-"""Different pairs of neighbouring characters. 32 random characters have about 30 of them, in hexadecimal as
-well; a word that is written again and again has fewer."""
+"""The least number of different pairs of adjacent characters. 32 random hexadecimal characters have about 30;
+a repeated word has fewer.
+"""
 
 
 class ConfigError(ZmartdError):
@@ -46,7 +47,7 @@ class ConfigError(ZmartdError):
 
 
 class Secret:
-    """A value that neither logs nor error messages may show; `reveal()` gives it."""
+    """A value that logs and error messages must not show; `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -70,8 +71,8 @@ class Secret:
 
 
 class SharedSecret(Secret):
-    """A key or password that two machines share, chosen by an operator. Who guesses it is believed, so one
-    that could be guessed is refused; an empty one is none at all. Raises ValueError, which never quotes it.
+    """A key or password that two machines share, chosen by an operator. Whoever guesses it is trusted, so one
+    that is easy to guess is refused. Empty: none. Raises ValueError, which never quotes it.
     """
 
     __slots__ = ()
@@ -89,7 +90,7 @@ class SharedSecret(Secret):
 
 
 class Url(Secret):
-    """Where a server is, with what its user or key may be. Raises ValueError, which quotes nothing of it."""
+    """A server's URL, perhaps with a user or a key. Raises ValueError, which quotes nothing of it."""
 
     __slots__ = ()
     schemes: ClassVar[tuple[str, ...]]
@@ -128,7 +129,7 @@ def _is(description: str) -> Meta:
 
 
 def _are(description: str, require_member: Callable[[str], object], *, min_length: int | None = None) -> Meta:
-    """Of a list. `require_member` raises ValueError with what was expected instead of a member."""
+    """The Meta of a list. `require_member` raises ValueError with what is expected."""
     return Meta(description=description, min_length=min_length, extra={REQUIRE_MEMBER: require_member})
 
 
@@ -158,7 +159,7 @@ def _require_wallet(text: str) -> None:
 
 
 def _is_domain(text: str) -> bool:
-    """Whether a text is one host, with or without a port, and nothing else."""
+    """Whether the text is only a host, with or without a port."""
     try:
         addresses = endpoint.read(f"https://{text}", ("https",)).addresses
     except endpoint.UnreadableUrl:
@@ -172,11 +173,12 @@ class Server(Struct, frozen=True, kw_only=True):
     )
     port: Annotated[Port, _is("the one TCP port of the API, the WebSocket and the webhook")] = 4000
     environment: Annotated[
-        Literal["production", "development"], _is("development relaxes what `zmartd dev` needs relaxed")
+        Literal["production", "development"],
+        _is("development has the less strict checks that `zmartd dev` needs"),
     ] = "production"
     trusted_proxies: Annotated[
         tuple[str, ...],
-        _are("addresses or networks whose X-Forwarded-For header is believed", _require_network),
+        _are("addresses or networks whose X-Forwarded-For header is trusted", _require_network),
     ] = ()
     cors_origins: Annotated[
         tuple[str, ...], _are("browser origins that may call the API", _require_origin)
@@ -184,23 +186,23 @@ class Server(Struct, frozen=True, kw_only=True):
         "http://localhost:3000",
         "http://localhost:3001",
     )
-    max_body_bytes: Annotated[Bytes, _is("the largest request body outside the webhook")] = 65_536
-    max_connections: Annotated[Count, _is("connections in all, WebSockets among them")] = 10_000
-    max_connections_per_ip: Annotated[Count, _is("connections one address, or IPv6 /64, may hold")] = 200
+    max_body_bytes: Annotated[Bytes, _is("the largest request body, except the webhook's")] = 65_536
+    max_connections: Annotated[Count, _is("the most open connections, WebSockets included")] = 10_000
+    max_connections_per_ip: Annotated[Count, _is("the most open connections of one address, or IPv6 /64")] = (
+        200
+    )
     head_seconds: Annotated[
         Seconds,
-        _is("how long a request's head may take, on a new connection from its first moment"),
+        _is("how long a request's head may take to arrive; for a new connection, from its opening"),
     ] = 15.0
     body_seconds: Annotated[
         Seconds,
-        _is("how long a request's body may take, and a second more for each min_body_bytes_per_second of it"),
+        _is("how long a request's body may take, plus a second for each min_body_bytes_per_second of it"),
     ] = 30.0
-    min_body_bytes_per_second: Annotated[
-        Bytes, _is("the slowest that a body may arrive once body_seconds are over")
-    ] = 16_384
-    answer_seconds: Annotated[Seconds, _is("how long a caller may take to read an answer")] = 60.0
+    min_body_bytes_per_second: Annotated[Bytes, _is("the lowest rate of a body after body_seconds")] = 16_384
+    answer_seconds: Annotated[Seconds, _is("how long a client may take to read a response")] = 60.0
     keepalive_seconds: Annotated[
-        Seconds, _is("how long a connection may wait for its next request; longer than a proxy keeps it")
+        Seconds, _is("how long an idle connection is kept; longer than a proxy in front keeps it")
     ] = 75.0
     shutdown_seconds: Annotated[Seconds, _is("how long running requests may take to finish at shutdown")] = (
         10.0
@@ -208,33 +210,35 @@ class Server(Struct, frozen=True, kw_only=True):
 
     @property
     def is_for_this_machine(self) -> bool:
-        """Whether this is a development daemon, which no other machine can reach."""
+        """Whether this is a development daemon that no other machine can reach."""
         return self.environment == "development" and endpoint.is_loopback(self.host)
 
 
 class Operator(Struct, frozen=True, kw_only=True):
     host: Annotated[
         str,
-        _is("the address to listen on for /metrics and the details of /health, where no stranger can call"),
+        _is("the address of /metrics and of /health with details, which only the operator can reach"),
     ] = "127.0.0.1"
     port: Annotated[
-        int, Meta(ge=0, le=65_535), _is("its TCP port, another one for each daemon on a machine; 0: none")
+        int,
+        Meta(ge=0, le=65_535),
+        _is("the TCP port there, a different one for each daemon on a machine; 0: none"),
     ] = 4001
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    url: Annotated[PostgresUrl, _is("where Postgres is: postgresql://user:password@host:port/database")] = (
+    url: Annotated[PostgresUrl, _is("the URL of Postgres: postgresql://user:password@host:port/database")] = (
         PostgresUrl("postgresql://localhost:5432/zmartd")
     )
     pool_size: Annotated[
-        int, Meta(ge=3, le=1_000), _is("the most connections this daemon opens; it needs three at least")
+        int, Meta(ge=3, le=1_000), _is("the most connections that this daemon opens; at least three")
     ] = 10
     statement_timeout_seconds: Annotated[Seconds, _is("a query that takes longer is cancelled")] = 10.0
 
 
 class Redis(Struct, frozen=True, kw_only=True):
-    url: Annotated[RedisUrl, _is("where Redis or Valkey is: redis://host:port/0 or unix:///path")] = RedisUrl(
-        "redis://localhost:6379/0"
+    url: Annotated[RedisUrl, _is("the URL of Redis or Valkey: redis://host:port/0 or unix:///path")] = (
+        RedisUrl("redis://localhost:6379/0")
     )
 
 
@@ -275,7 +279,9 @@ class Helius(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[Bytes, _is("the largest webhook delivery")] = 10_485_760
     unproven_bytes: Annotated[
         Bytes,
-        _is("memory for what exceeds 64 kB of deliveries whose HMAC is not verified; half for one address"),
+        _is(
+            "memory for the parts beyond 64 kB of deliveries whose HMAC is not verified; half for one address"
+        ),
     ] = 33_554_432
     unproven_seconds: Annotated[Seconds, _is("how long such a delivery may take to arrive")] = 5.0
 
@@ -294,7 +300,7 @@ class Auth(Struct, frozen=True, kw_only=True):
     )
     token_seconds: Annotated[WholeSeconds, _is("how long a session token is valid")] = 3_600
     session_seconds: Annotated[
-        WholeSeconds, _is("how long after its sign-in a session may be renewed; then it is over")
+        WholeSeconds, _is("how long after its sign-in a session may be renewed; then it ends")
     ] = 2_592_000
     nonce_seconds: Annotated[WholeSeconds, _is("how long a sign-in nonce is valid")] = 300
     legacy_signature_header: Annotated[
@@ -303,7 +309,7 @@ class Auth(Struct, frozen=True, kw_only=True):
 
 
 class RateLimits(Struct, frozen=True, kw_only=True):
-    enabled: Annotated[bool, _is("whether requests are counted, and refused when there are too many")] = True
+    enabled: Annotated[bool, _is("whether clients that send too many requests are refused")] = True
     ip_per_minute: Annotated[
         Count, _is("the most anonymous requests of one address, or IPv6 /64, in a minute")
     ] = 100
@@ -322,20 +328,23 @@ class RateLimits(Struct, frozen=True, kw_only=True):
         _is("the most requests with an Idempotency-Key of one address, or IPv6 /64, in an hour"),
     ] = 1_200
     refused_deliveries_per_minute: Annotated[
-        Count, _is("the most webhook deliveries of one address, or IPv6 /64, that prove nothing in a minute")
+        Count,
+        _is("the most webhook deliveries without valid credentials of one address, or IPv6 /64, in a minute"),
     ] = 10
 
 
 class Realtime(Struct, frozen=True, kw_only=True):
-    max_connections_per_ip: Annotated[Count, _is("WebSocket connections one address may hold")] = 10
+    max_connections_per_ip: Annotated[Count, _is("the most WebSocket connections of one address")] = 10
     max_messages_per_minute: Annotated[
-        Count, _is("messages, or parts of one, that a WebSocket connection may send in a minute")
+        Count, _is("the most messages, or fragments of one, that a WebSocket client sends in a minute")
     ] = 100
     max_control_frames_per_minute: Annotated[
-        Count, _is("pings and pongs that it may send in a minute, besides the answers to ours")
+        Count, _is("the most pings and pongs that it sends in a minute, besides the pongs to our pings")
     ] = 120
     max_message_bytes: Annotated[Bytes, _is("the largest message a WebSocket client may send")] = 4_096
-    max_subscriptions: Annotated[Count, _is("markets one WebSocket connection may subscribe to")] = 200
+    max_subscriptions: Annotated[
+        Count, _is("the most markets that one WebSocket connection subscribes to")
+    ] = 200
     max_buffered_bytes: Annotated[
         Bytes, _is("unsent bytes after which a slow WebSocket client is disconnected")
     ] = 1_048_576
@@ -343,23 +352,23 @@ class Realtime(Struct, frozen=True, kw_only=True):
 
 
 class Voting(Struct, frozen=True, kw_only=True):
-    min_proposal_votes: Annotated[Count, _is("fewer votes than these never approve a proposal")] = 10
+    min_proposal_votes: Annotated[Count, _is("the least number of votes that approve a proposal")] = 10
     proposal_min_balance_lamports: Annotated[
         Lamports,
-        _is("what a wallet that never traded must hold for its vote on a proposal to count"),
+        _is("the least balance of a wallet that never traded for its vote on a proposal to count"),
     ] = 50_000_000
     trusted_resolvers: Annotated[
         tuple[str, ...],
-        _are("wallets whose resolutions are relayed and finalized, beside the creator's", _require_wallet),
+        _are("wallets besides the creator whose resolutions are relayed and finalized", _require_wallet),
     ] = ()
     dispute_petition_bps: Annotated[
-        BasisPoints, _is("the part of a market's holders, or of their stake, that must ask for a dispute")
+        BasisPoints, _is("the share of a market's holders, or of their stake, that must ask for a dispute")
     ] = 1_000
     min_stake_lamports: Annotated[
         Lamports, _is("the least stake of a holder who counts in a petition's number of holders")
     ] = 10_000_000
     dispute_quorum_bps: Annotated[
-        BasisPoints, _is("the part of the stake that must have voted for the votes to settle a dispute")
+        BasisPoints, _is("the share of the stake that must have voted for the votes to settle a dispute")
     ] = 1_000
     veto_seconds: Annotated[
         WholeSeconds, _is("how long an admin may decide otherwise before a dispute is settled by its votes")
@@ -368,21 +377,22 @@ class Voting(Struct, frozen=True, kw_only=True):
 
 class Markets(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
-        Count, _is("markets one wallet may have registered that are not on the chain yet")
+        Count, _is("the most markets that one wallet may have registered and that are not on the chain yet")
     ] = 20
     keep_pending_days: Annotated[
         int,
         Meta(ge=1, le=3_650),
-        _is("how long a registration is remembered whose market is not on the chain"),
+        _is("how long a registration is kept whose market is not on the chain"),
     ] = 30
 
 
 class Transactions(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
-        Count, _is("relayed transactions one wallet may have under way, whichever daemons took them")
+        Count,
+        _is("the most relayed transactions of one wallet that may be in progress, on all daemons together"),
     ] = 8
     keep_days: Annotated[
-        int, Meta(ge=1, le=3_650), _is("how long a transaction that was sent is remembered after its end")
+        int, Meta(ge=1, le=3_650), _is("how long a transaction that was sent is kept after its end")
     ] = 30
 
 
@@ -395,12 +405,12 @@ class MarketMonitor(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon finalizes markets whose dispute window has passed")] = (
         True
     )
-    interval_seconds: Annotated[Seconds, _is("how often due markets are looked for")] = 300.0
+    interval_seconds: Annotated[Seconds, _is("how often markets are finalized")] = 300.0
     batch_size: Annotated[int, Meta(ge=1, le=100), _is("the most markets finalized in one run")] = 10
     finalization_delay_seconds: Annotated[
         WholeSeconds, _is("the least time between a resolution and its finalization")
     ] = 172_800
-    safety_margin_seconds: Annotated[WholeSeconds, _is("added to that time so that clocks may differ")] = 60
+    safety_margin_seconds: Annotated[WholeSeconds, _is("added to that time, since clocks may differ")] = 60
     stuck_after_seconds: Annotated[
         WholeSeconds, _is("a market whose state has not changed for this long is reported")
     ] = 604_800
@@ -408,16 +418,20 @@ class MarketMonitor(Struct, frozen=True, kw_only=True):
 
 class Reconciler(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon looks for transactions that no webhook brought")] = True
-    interval_seconds: Annotated[Seconds, _is("how often the chain's history is compared")] = 30.0
+    interval_seconds: Annotated[Seconds, _is("how often the index is compared with the chain's history")] = (
+        30.0
+    )
     max_fetched_per_run: Annotated[
         Count,
-        _is("the most delivered transactions fetched in one run, to see that they became final as told"),
+        _is(
+            "the most delivered transactions that one run fetches, to check that they are final and unchanged"
+        ),
     ] = 3_000
 
 
 class Leaderboard(Struct, frozen=True, kw_only=True):
-    enabled: Annotated[bool, _is("whether this daemon works the leaderboard out")] = True
-    interval_seconds: Annotated[Seconds, _is("how often that is done, if anything has changed")] = 30.0
+    enabled: Annotated[bool, _is("whether this daemon computes the leaderboard")] = True
+    interval_seconds: Annotated[Seconds, _is("how often it is computed, if anything has changed")] = 30.0
 
 
 class Tasks(Struct, frozen=True, kw_only=True):
@@ -435,7 +449,7 @@ class Log(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """The whole configuration. Rooms are given the section they need, never all of it."""
+    """The whole configuration. Packages get the sections that they need."""
 
     server: Server = Server()
     operator: Operator = Operator()

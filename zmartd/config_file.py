@@ -1,6 +1,7 @@
-"""Settings from the environment (`ZMARTD_<SECTION>_<NAME>`), else from the TOML file, else their defaults.
+"""Reads settings from the environment (`ZMARTD_<SECTION>_<NAME>`), else from the TOML file, else the
+defaults.
 
-Each problem found is named with the setting's meaning, and all of them are reported at once.
+All problems are reported at once, each with the setting's description.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SEARCH_PATH = (Path("zmartd.toml"), Path("/etc/zmartd/zmartd.toml"))
 
 
 class Setting(Struct, frozen=True):
-    """One leaf of `Settings`: its dotted name, declared type, default and meaning."""
+    """One setting: its dotted name, type, default and description."""
 
     name: str
     type: Any
@@ -36,14 +37,14 @@ class Setting(Struct, frozen=True):
         return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
 
     def require_member(self, member: str) -> None:
-        """Raises ValueError with what was expected where `member` does not fit into this list."""
+        """Raises ValueError with what is expected unless `member` is a valid member of this list."""
         for meta in get_args(self.type)[1:]:
             if isinstance(meta, Meta) and meta.extra:
                 meta.extra[REQUIRE_MEMBER](member)
 
 
 def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
-    """Every setting there is, in the order of the file."""
+    """All settings, in the order of the file."""
     hints = get_type_hints(section, include_extras=True)
     for field in msgspec.structs.fields(section):
         annotation = hints[field.name]
@@ -61,7 +62,7 @@ def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterat
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `path` (else $ZMARTD_CONFIG, else ./zmartd.toml, else /etc/zmartd/zmartd.toml).
 
-    No file at all is fine: then environment and defaults decide. Raises ConfigError naming every problem.
+    The file is optional. Raises ConfigError with all problems.
     """
     environ = os.environ if environ is None else environ
     file = _find(path, environ)
@@ -91,7 +92,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
 
 
 def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
-    """What to do when others may read the file that `load` takes secrets from; None when all is well."""
+    """A warning when other users may read the file that `load` reads secrets from, or None."""
     file = _find(path, os.environ if environ is None else environ)
     if file is None:
         return None
@@ -107,7 +108,7 @@ def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None 
 
 
 def to_toml(settings: Settings) -> str:
-    """The file that gives these settings: what differs from the defaults, secrets included."""
+    """The text of a zmartd.toml with these settings: those that differ from the defaults, also secrets."""
     lines: list[str] = []
     last = ""
     for setting in settings_table():

@@ -1,4 +1,4 @@
-"""What every command needs that works on the market: opened in this order, closed in reverse."""
+"""The core: everything that the daemon and the commands need below the API, opened and closed together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from zmartd.transactions.submission import Submitter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """What works on the market, with or without an API in front of it."""
+    """The open resources and services below the API."""
 
     settings: Settings
     clock: Clock
@@ -62,7 +62,7 @@ class Core:
 
 @asynccontextmanager
 async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
-    """Open everything below the API, and close it in reverse.
+    """Open the core, and close it in reverse order.
 
     Raises ConfigError, IdlError, DatabaseUnavailable, DatabaseNotReady, RedisUnavailable, RpcUnavailable or
     WrongProgram; each says what to do.
@@ -105,7 +105,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             authority=authority,
         )
         lock = TaskLock(redis, f"{socket.gethostname()}:{os.getpid()}", clock)
-        jitter = random.Random()  # noqa: S311 - it only keeps daemons from working in step
+        jitter = random.Random()  # noqa: S311 - it only keeps daemons from running in step
         runner = TaskRunner(lock, RunHistory(database), clock)
         discovered = discover(context)
         scheduler = Scheduler(discovered.tasks, runner, clock, jitter)
@@ -130,7 +130,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
 
 
 def admin_decisions(core: Core, rpc: Rpc) -> AdminDecisions:
-    """What takes admins' decisions, from the API or the command line."""
+    """The service that records admins' decisions. `rpc` is the API's share, or the core's own."""
     return AdminDecisions(
         core.database,
         rpc,

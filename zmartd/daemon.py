@@ -50,11 +50,12 @@ from zmartd.transactions.submission import Submitter
 from zmartd.transactions.unsigned import TransactionBuilder
 
 CONFIRMATION_PATIENCE_SECONDS = 20.0
-"""How long a client that sent a transaction waits for its confirmation before it is told to ask again."""
+"""How long a client that sent a transaction waits for its confirmation before the answer is 202."""
 
 API_PLACES = MAX_IN_FLIGHT * 3 // 4
-"""How many requests to the node may be under way for callers of the API at a time. They cost callers nothing,
-so the rest are for what the market lives on: the authority, the sender, the tasks and the index."""
+"""The most concurrent RPC requests for callers of the API. They cost the callers nothing, so the rest is
+reserved for the authority, the sender, the tasks and the indexer.
+"""
 
 RESTART_SECONDS = 1.0
 _OBJECTS_BEFORE_SEARCH = 20_000
@@ -63,7 +64,7 @@ log = get_logger(__name__)
 
 
 def application(core: Core) -> web.Application:
-    """The API, the WebSocket and the webhook on one aiohttp application, with the work behind them."""
+    """The API, the WebSocket and the webhook as one aiohttp application, with their background work."""
     settings, clock, rpc = core.settings, core.clock, core.rpc.share(API_PLACES)
     require_webhook_secret(settings)
     app = web.Application(client_max_size=settings.server.max_body_bytes)
@@ -122,8 +123,8 @@ def application(core: Core) -> web.Application:
 
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
-    """The work that goes on without being asked: listening, the inbox, unsettled transactions, sessions that
-    end under open sockets, a look at the descriptors, the tasks.
+    """Run the background work: the hub, the inbox, transactions that were sent and have not ended, WebSockets
+    whose session ends, the check of file descriptors, and the periodic tasks.
     """
     endless: dict[str, Callable[[], Awaitable[object]]] = {
         "hub": app[keys.HUB].run,
@@ -145,7 +146,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
 
 
 async def _kept_up(name: str, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
-    """Run `work` until it returns; a failure of it is logged and it starts again, whatever it was."""
+    """Run `work` until it returns. Any failure is logged, and `work` starts again."""
     while True:
         try:
             await work()
@@ -158,7 +159,7 @@ async def _kept_up(name: str, work: Callable[[], Awaitable[object]], clock: Cloc
 
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
-    """The daemon for the length of a block, answering when the block begins."""
+    """Run the daemon for the length of a block. It listens when the block begins."""
     server, operator = settings.server, settings.operator
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
@@ -181,10 +182,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def search_less_for_garbage() -> None:
-    """Call it once everything is open: what exists now lasts, and is not searched for garbage any more.
+    """Make the garbage collector run less often, and ignore all present objects. Call it after the start.
 
-    What requests and deliveries leave behind is nearly all freed by counting references. A search after
-    every 700 objects found hundreds of requests in their midst, and took a seventh of the time under load.
+    Reference counting frees nearly everything that requests and deliveries allocate. With Python's default of
+    a collection after 700 objects, the collector took a seventh of the time under load.
     """
     gc.collect()
     gc.freeze()
@@ -192,13 +193,13 @@ def search_less_for_garbage() -> None:
 
 
 class PortUnavailable(ZmartdError):
-    """The daemon cannot listen where it is told to."""
+    """The daemon cannot listen on its address."""
 
     code = "port_unavailable"
 
 
 class TasksFailing(ZmartdError):
-    """A periodic task does not do its work."""
+    """A periodic task fails."""
 
     code = "tasks_failing"
 
@@ -207,7 +208,7 @@ class TasksFailing(ZmartdError):
 async def _listening(
     app: web.Application, section: str, host: str, port: int, settings: Settings
 ) -> AsyncIterator[None]:
-    """`app` answers there, as `section` of the settings says, for the length of a block."""
+    """Serve `app` for the length of a block; `section` of the settings has its address."""
     runner = runner_of(app, settings.server)
     await runner.setup()
     try:
@@ -224,7 +225,7 @@ async def _listening(
 
 
 def runner_of(app: web.Application, settings: Server) -> Runner:
-    """What runs one of the daemon's applications, within limits of its own."""
+    """The runner of one of the daemon's applications, with its own limits."""
     clock = SystemClock()
     proxies = TrustedProxies(settings.trusted_proxies)
     return Runner(

@@ -1,4 +1,4 @@
-"""What the daemon depends on: each is opened or made sure of, or an error says what to do."""
+"""Opens or checks what the daemon depends on. Each error says what to do."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class RedisUnavailable(ZmartdError):
 
 
 class WrongProgram(ZmartdError):
-    """What is deployed at solana.program_id is not the program that this daemon knows."""
+    """The account at solana.program_id is not the program of this daemon."""
 
     code = "wrong_program"
 
 
 def idl_of(settings: config.Solana) -> Idl:
-    """The IDL to work with, for the configured program. Raises IdlError when it does not hold together."""
+    """The IDL for the configured program. Raises IdlError when it is inconsistent."""
     if settings.idl_path:
         return load_idl(Path(settings.idl_path), settings.program_id)
     return default_idl(settings.program_id)
 
 
 def authority_of(settings: config.Solana) -> Keypair | None:
-    """The backend authority's key, or None when there is none.
+    """The backend authority's key, or None.
 
-    Raises ConfigError when it cannot be read, or when others can read it, too.
+    Raises ConfigError when it cannot be read, or when other users can read it.
     """
     if settings.authority_keypair_path:
         return _keypair(Path(settings.authority_keypair_path))
@@ -73,7 +73,7 @@ def _keypair(file: Path) -> Keypair:
 
 
 def require_private_tls_keys(settings: Settings) -> None:
-    """Make sure that nobody else can read the keys of client certificates. Raises ConfigError."""
+    """Raises ConfigError when other users can read the keys of client certificates."""
     urls = (
         ("database.url: sslkey", settings.database.url, endpoint.POSTGRES, "sslkey"),
         ("redis.url: ssl_keyfile", settings.redis.url, endpoint.REDIS, "ssl_keyfile"),
@@ -93,9 +93,9 @@ def require_private_tls_keys(settings: Settings) -> None:
 
 
 async def connect_redis(settings: config.Redis) -> Redis:
-    """A client that has answered once. Raises ConfigError or RedisUnavailable, saying what to do.
+    """A connected client. Raises ConfigError or RedisUnavailable, which say what to do.
 
-    Neither quotes what the client library said: it may have stumbled over a part of the password.
+    Neither quotes the client library's message, which may contain a part of the password.
     """
     url = settings.url.reveal()
     try:
@@ -111,7 +111,7 @@ async def connect_redis(settings: config.Redis) -> Redis:
         else:
             why = endpoint.reason(error)
             problem = f"does not answer ({why}): check that it is running and that redis.url is right"
-    except (TypeError, ValueError):  # an option that the library does not have
+    except (TypeError, ValueError):  # an unknown option in the URL
         await redis.aclose()
         raise _unusable_redis_url() from None
     else:
@@ -126,7 +126,7 @@ def _unusable_redis_url() -> ConfigError:
 
 
 async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:
-    """Make sure that the program is there and is ours; its configuration, None before it is initialized.
+    """Check that the program is deployed; its configuration, or None before it is initialized.
 
     Raises WrongProgram, RpcUnavailable.
     """

@@ -1,7 +1,7 @@
-"""Where a connection URL leads, and what may be said of it: never its user, its password or its key.
+"""Parses connection URLs, and describes them without their user, password or key.
 
-Libraries take such URLs apart in ways of their own, and quote in their errors what they stumble over, which
-can be a part of a password. So a URL is read here first, strictly, and no library sees one that is not clear.
+Libraries parse such URLs in different ways, and quote the invalid part in their errors, which can be a part
+of a password. So a URL is parsed here first, strictly, and libraries get only unambiguous ones.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ MAX_PORT = 65_535
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix")
 HTTP = ("http", "https")
-"""The schemes that each of them has."""
+"""The URL schemes of each."""
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._%-]*)(?::([0-9]{1,5}))?")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-"""Where a word of a class's name ends and the next begins."""
+"""The positions between the words of a class's name."""
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
 
 
 class UnreadableUrl(ValueError):
-    """The URL can be read in more than one way, or in none."""
+    """The URL is invalid or ambiguous."""
 
 
 class Address(Struct, frozen=True):
-    """A host name, an IP address or the directory of a Unix socket; and the port, when one is given."""
+    """A host name, IP address or directory of a Unix socket, and the port if given."""
 
     host: str
     port: int | None = None
@@ -45,27 +45,27 @@ class Address(Struct, frozen=True):
 
     @property
     def is_local(self) -> bool:
-        """Whether what is sent there never leaves this machine."""
+        """Whether it is on this machine."""
         return self.host.startswith("/") or is_loopback(self.host)
 
 
 class Endpoint(Struct, frozen=True):
-    """A connection URL that has been read."""
+    """A parsed connection URL."""
 
     scheme: str
     addresses: tuple[Address, ...]
-    """Empty when the URL names no host."""
+    """Empty when the URL has no host."""
     path: str
-    """Decoded, without the first slash."""
+    """The decoded path without its first slash."""
     query: Mapping[str, str]
-    """May hold a password or a key."""
+    """The query parameters; they may contain a password or a key."""
 
 
 def read(url: str, schemes: Collection[str]) -> Endpoint:
-    """Read a URL of one of these schemes. Raises UnreadableUrl, which quotes nothing.
+    """Parse a URL of one of these schemes. Raises UnreadableUrl, which quotes nothing.
 
-    Special characters of a user, password or key have to be percent-encoded: where they are not, a library
-    may take the password's end for the host.
+    Special characters in a user, password or key have to be percent-encoded, since a library could mistake a
+    part of the password for the host otherwise.
     """
     scheme, separator, rest = url.partition("://")
     if scheme not in schemes or not separator or any(character <= " " for character in url):
@@ -96,7 +96,7 @@ def _addresses(text: str) -> tuple[Address, ...]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or IP address is this machine for certain, without asking anybody."""
+    """Whether a host name or IP address is certainly this machine, without a DNS query."""
     name = host.lower().removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -104,7 +104,7 @@ def is_loopback(host: str) -> bool:
 
 
 def leads_here(url: str) -> bool:
-    """Whether an HTTP URL leads to this machine for certain."""
+    """Whether an HTTP URL certainly leads to this machine."""
     try:
         addresses = read(url, HTTP).addresses
     except UnreadableUrl:
@@ -121,10 +121,10 @@ def _is_ip_address(text: str) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Why a connection failed, in words that nothing of a URL went into.
+    """Why a connection failed, in words that cannot contain a part of the URL.
 
-    They are the operating system's or the TLS library's where one of these is the cause, else those of the
-    exception's class: a library's message may quote what it was given.
+    These are the operating system's or the TLS library's, or else the name of the exception's class, since
+    another library's message may quote the URL.
     """
     for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -139,7 +139,7 @@ def reason(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what raised it, what raised that, and so on."""
+    """The error and its chain of causes."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

@@ -1,4 +1,4 @@
-"""The root of every error that zmartd raises on purpose."""
+"""The base class of every error that zmartd raises on purpose."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ class ZmartdError(Exception):
     """Something went wrong inside zmartd."""
 
     code: ClassVar[str] = "internal_error"
-    """Stable snake_case name that clients may depend on."""
+    """A stable snake_case name that clients may depend on."""
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
-        """`message` defaults to the meaning; `details` are JSON-serialisable facts for the caller."""
+        """`message` defaults to `meaning()`; `details` are JSON-serialisable facts for the caller."""
         self.message = message or self.meaning()
         self.details = details
         super().__init__(self.message)
 
     @classmethod
     def meaning(cls) -> str:
-        """The class docstring as a message: one line, wherever the source breaks it."""
+        """The class docstring as one line."""
         return " ".join((cls.__doc__ or cls.__name__).split())

@@ -1,6 +1,7 @@
-"""Points on the paths where nothing may be lost or done twice, at which a test can end the process.
+"""Fault points: places in the code at which a test can kill the process, where nothing may be lost or done
+twice.
 
-Only code inside the process can act on them: no setting, no variable and no request does.
+Only code inside the process can act at them: no setting, environment variable or request does.
 """
 
 from __future__ import annotations
@@ -11,83 +12,83 @@ from enum import StrEnum
 
 
 class Point(StrEnum):
-    """Every point there is. Each is named for what has just been done."""
+    """All fault points. Each is named for the step that has just been done."""
 
     INBOX_READ = "inbox.read"
-    """A delivery is understood, and nothing of it is kept."""
+    """A delivery is parsed, and nothing of it is stored."""
     INBOX_WRITTEN = "inbox.written"
-    """Written with others, not committed."""
+    """It is written in one transaction with others, and not committed."""
     INBOX_COMMITTED = "inbox.committed"
-    """Durable, and not acknowledged."""
+    """It is committed, and not acknowledged."""
     INBOX_TAKEN = "inbox.taken"
-    """Locked, to be worked off."""
+    """It is locked for processing."""
     INBOX_APPLIED = "inbox.applied"
-    """In the index, and still waiting in the inbox."""
+    """It is indexed, and still in the inbox."""
     INBOX_FINISHED = "inbox.finished"
-    """Off the queue, not committed."""
+    """It is removed from the inbox, and not committed."""
     INBOX_SETTLED = "inbox.settled"
 
     APPLY_UNDONE = "apply.undone"
-    """Transactions that left the chain are taken back, not committed."""
+    """Transactions that left the chain are rolled back, not committed."""
     APPLY_RECORDED = "apply.recorded"
-    """Events are written, none of their effects is."""
+    """Events are written, and none of their effects."""
     APPLY_COUNTED = "apply.counted"
-    """Trades, positions and votes are written, their markets are not."""
+    """Trades, positions and votes are written, and not their markets."""
     APPLY_SETTLED = "apply.settled"
-    """All is written, nothing is committed."""
+    """Everything is written, and nothing is committed."""
     APPLY_COMMITTED = "apply.committed"
-    """True, and nobody has been told."""
+    """Everything is committed, and nothing is published."""
     PUBLISH_BEGUN = "publish.begun"
     PUBLISH_DONE = "publish.done"
 
     RELAY_TRIED = "relay.tried"
-    """A wallet's transaction would succeed, and nothing of it is kept."""
+    """A wallet's transaction was simulated successfully, and nothing of it is stored."""
     SENDER_RECORDED = "sender.recorded"
-    """In the outbox, not sent."""
+    """The transaction is in the outbox, and not sent."""
     SENDER_SENT = "sender.sent"
-    """With the node, its fate unknown."""
+    """It is sent, and its fate is unknown."""
     SENDER_ENDED = "sender.ended"
-    """Its fate is known, the outbox does not know it."""
+    """Its fate is known, and not recorded in the outbox."""
     SENDER_SETTLED = "sender.settled"
     RELAY_LANDED = "relay.landed"
-    """On the chain, and not fetched from there."""
+    """It is on the chain, and not fetched."""
     RELAY_INDEXED = "relay.indexed"
-    """In the index, and not answered."""
+    """It is indexed, and not answered."""
 
     AUTHORITY_SIGNED = "authority.signed"
-    """A task's transaction exists, in this process only."""
+    """A task's transaction exists only in this process."""
     AUTHORITY_CLAIMED = "authority.claimed"
-    """In the outbox, not committed."""
+    """It is in the outbox, and not committed."""
     AUTHORITY_RECORDED = "authority.recorded"
-    """In the outbox, not sent."""
+    """The transaction is in the outbox, and not sent."""
     AUTHORITY_LANDED = "authority.landed"
-    """On the chain, and not in the index."""
+    """It is on the chain, and not indexed."""
     AUTHORITY_INDEXED = "authority.indexed"
 
     RECONCILER_REPAIRED = "reconciler.repaired"
-    """What was missing is in the index, and the cursor stands before it."""
+    """Missing transactions are indexed, and the checkpoint is not advanced."""
     RECONCILER_ADVANCED = "reconciler.advanced"
 
 
-Action = Callable[[Point], Awaitable[None]]
+PointCallback = Callable[[Point], Awaitable[None]]
 
 
 class _Watch:
-    action: Action | None = None
+    callback: PointCallback | None = None
 
 
 async def reached(point: Point) -> None:
-    """Mark that the process is at `point`; nothing happens, unless a test watches."""
-    if _Watch.action is not None:
-        await _Watch.action(point)
+    """Mark that the process is at `point`, and await the test's callback, if there is one."""
+    if _Watch.callback is not None:
+        await _Watch.callback(point)
 
 
 @contextmanager
-def watching(action: Action) -> Iterator[None]:
-    """Await `action` at every point that this process reaches, for the length of a block."""
-    assert _Watch.action is None, "one watches at a time"
-    _Watch.action = action
+def watching(callback: PointCallback) -> Iterator[None]:
+    """Await `callback` at every point that this process reaches, for the length of a block."""
+    assert _Watch.callback is None, "another callback is set"
+    _Watch.callback = callback
     try:
         yield
     finally:
-        _Watch.action = None
+        _Watch.callback = None

@@ -19,13 +19,13 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "console"]
 
 CURRENT_REQUEST_ID: ContextVar[str] = ContextVar("request_id")
-"""The id of the request that is being answered, which every line carries that is logged meanwhile."""
+"""The id of the present request, which every line that is logged meanwhile contains."""
 
 _ENCODER = msgspec.json.Encoder(enc_hook=repr)
 
 
 def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
-    """Send every log line, the standard library's included, to `stream` (default: stderr)."""
+    """Send every log line, also the standard library's, to `stream` (default: stderr)."""
     out = _Output(stream or sys.stderr, takes_encoded=fmt == "json" and level in ("debug", "info"))
     shared: list[structlog.typing.Processor] = [structlog.contextvars.merge_contextvars, describe]
     renderer: list[structlog.typing.Processor]
@@ -37,7 +37,7 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
             _json_line,
         ]
     else:
-        # Plain tracebacks: the pretty ones show local variables, and a secret can be one.
+        # Plain tracebacks, since the pretty ones show local variables, which may be secrets.
         renderer = [
             structlog.dev.ConsoleRenderer(
                 colors=out.stream.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -45,9 +45,9 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
         ]
     structlog.configure(
         processors=[*shared, *renderer],
-        # A line below the level costs a call of a method that does nothing.
+        # A line below the level costs only the call of a method that does nothing.
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Our own lines do not pass through the standard library, which takes three times as long.
+        # Our own lines bypass the standard library, which takes three times as long.
         logger_factory=out,
         cache_logger_on_first_use=False,
     )
@@ -63,19 +63,20 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for chatty in ("httpx", "httpcore", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel("WARNING")
-    # Its one warning is what a client sent: kilobytes of names of protocols, at every handshake.
+    # Its only warning contains the protocol names of a client's handshake, which may have kilobytes.
     logging.getLogger("aiohttp.websocket").setLevel("ERROR")
 
 
 def write_together(logger: str, lines: Sequence[Struct]) -> None:
-    """Write many lines at level info, each a struct of its fields, `action` among them, for little more than
-    one costs. What `describe` adds to other lines has to be in them.
+    """Write many lines at level info at once, which costs little more than one.
+
+    Each is a struct of its fields, `action` among them, with the fields that `describe` adds to other lines.
     """
     out = structlog.get_config()["logger_factory"]
     if isinstance(out, _Output) and out.takes_encoded:
         try:
             out.write(_ENCODER.encode_lines(lines).decode().removesuffix("\n"))
-        except ValueError:  # one of them is no proper text
+        except ValueError:  # one of them contains a lone surrogate
             out.write("\n".join(map(_encoded, lines)))
         return
     write = get_logger(logger).info
@@ -85,7 +86,7 @@ def write_together(logger: str, lines: Sequence[Struct]) -> None:
 
 
 class _Output:
-    """Where lines go; the factory of the loggers that write there. `takes_encoded`: JSON, at level info."""
+    """The output, and the factory of its loggers. `takes_encoded`: it takes JSON at level info."""
 
     def __init__(self, stream: TextIO, *, takes_encoded: bool) -> None:
         self.stream = stream
@@ -95,7 +96,7 @@ class _Output:
         return _Lines(name, self)
 
     def write(self, text: str) -> None:
-        """Write one line or several. What cannot be written is lost, and nothing else."""
+        """Write one line or several. Lines that cannot be written are lost."""
         try:
             self.stream.write(text + "\n")
             self.stream.flush()
@@ -104,7 +105,7 @@ class _Output:
 
 
 class _Lines:
-    """Writes the lines of the logger `name`."""
+    """A logger with the name `name`."""
 
     def __init__(self, name: str, out: _Output) -> None:
         self.name = name
@@ -112,11 +113,12 @@ class _Lines:
 
 
 def describe(logger: Any, method: str, event: EventDict) -> EventDict:
-    """The structlog processor that says of each line when it was written, how grave it is, by which logger,
-    and for which request. A line that was kept for later has a time and a request of its own.
+    """The structlog processor that adds level, logger, request id and timestamp to each line.
+
+    A line that is written later than it was made has its own timestamp and request id.
     """
     event["level"] = "warning" if method == "warn" else "error" if method == "exception" else method
-    record = event.get("_record")  # of the standard library's
+    record = event.get("_record")  # set for lines of the standard library
     event["logger"] = getattr(logger if record is None else record, "name", None)
     if "request_id" not in event:
         request_id = CURRENT_REQUEST_ID.get(None)
@@ -134,7 +136,7 @@ def _json_line(_logger: object, _method: str, event: EventDict) -> str:
 def _encoded(line: Struct | EventDict) -> str:
     try:
         return _ENCODER.encode(line).decode()
-    except (TypeError, ValueError, OverflowError):  # what a caller sent may be no proper text
+    except (TypeError, ValueError, OverflowError):  # msgspec refuses lone surrogates, which callers can send
         fields = msgspec.structs.asdict(line) if isinstance(line, Struct) else line
         return json.dumps(fields, default=str)
 

@@ -1,4 +1,4 @@
-"""What travels to another machine unencrypted, for whoever sits between to read and to change."""
+"""Finds connections to other machines that are not encrypted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from zmartd.config import Settings
 from zmartd.endpoint import HTTP, POSTGRES, REDIS, Address, read
 
 _ENCRYPTING_SSL_MODES = frozenset({"require", "verify-ca", "verify-full"})
-"""The others, prefer among them, let anybody on the way ask for plaintext."""
+"""With the other modes, e.g. prefer, anybody on the way can force plaintext."""
 
 
 def travels(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:
-    """The dependencies that are spoken to in plaintext, each with what to do about it.
+    """The dependencies with unencrypted connections, each with a warning that says what to do.
 
-    A machine in a private network is another machine, too. `environ` has the defaults that libpq takes there.
+    A machine in a private network is another machine, too. `environ` contains libpq's defaults.
     """
     database = read(settings.database.url.reveal(), POSTGRES)
     redis = read(settings.redis.url.reveal(), REDIS)

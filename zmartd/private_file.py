@@ -1,4 +1,4 @@
-"""Files with keys and secrets in them, which nobody else may read or write."""
+"""Files with keys and secrets, which no other user may read or write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zmartd.errors import ZmartdError
 MAX_BYTES = 65_536
 """More than any key file has."""
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-"""Names the directory of a service's credentials, which systemd lets only the service enter."""
+"""Names the directory of a service's credentials, which systemd lets only that service read."""
 
 
 class ExposedFile(ZmartdError):
@@ -24,7 +24,7 @@ class ExposedFile(ZmartdError):
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file atomically that only its owner may read."""
     draft = file.with_name(f"{file.name}.new")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
         out.write(text)
@@ -32,11 +32,11 @@ def write_private(file: Path, text: str) -> None:
 
 
 def read_private(file: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """The text of a file that others may neither read nor change.
+    """The text of a file that other users may neither read nor change.
 
-    Raises ExposedFile when they may, saying what to type; OSError or UnicodeDecodeError when it is no text.
+    Raises ExposedFile when they may, with the command that changes it; OSError or UnicodeDecodeError.
     """
-    # What is looked at is what is read, whatever happens to the name meanwhile. A pipe would keep us waiting.
+    # The opened file is checked, since another one may get its name meanwhile. O_NONBLOCK: it may be a pipe.
     with open(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
         problem = exposure(file, os.fstat(opened.fileno()), environ)
         if problem:
@@ -45,10 +45,10 @@ def read_private(file: Path, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def exposure(file: Path, status: os.stat_result, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Who else may read or change the file, and what to type against it; None when nobody may.
+    """Who else may read or change the file, and the command that changes it; None when nobody may.
 
-    The credentials that systemd hands to a service belong to root, and an access control list that lets the
-    service read them looks like the permission of a group: they are taken as they are.
+    Credentials of systemd are accepted as they are: they belong to root, and the access control list that
+    lets the service read them looks like a group's permission.
     """
     name = shlex.quote(str(file))
     if not stat.S_ISREG(status.st_mode):

@@ -61,7 +61,7 @@ def test_a_misspelt_setting_names_the_one_that_was_meant_and_its_meaning(tmp_pat
         load(written(tmp_path, "[database]\nulr = 'x'\n"), {})
     [problem] = caught.value.problems
     assert "database.ulr" in problem
-    assert "did you mean database.url? It is where Postgres is" in problem
+    assert "did you mean database.url? It is the URL of Postgres" in problem
 
 
 def test_every_problem_is_reported_at_once_with_its_rule(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether everything that the daemon depends on is there and fits: for `zmartd check`."""
+"""The checks of `zmartd check`: everything that the daemon depends on."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import pending
 
 _MIN_LAMPORTS = 10_000_000
-"""Enough for two thousand transactions; below this an operator should know."""
+"""Enough for two thousand transactions; the check fails below this."""
 
 
 _RENT_LAMPORTS_PER_BYTE = 6_960
 _ACCOUNT_OVERHEAD_BYTES = 128
-"""An account is exempt from rent when it holds two years' rent of its data and this much besides."""
+"""An account is exempt from rent with two years' rent of its data and of this overhead."""
 
 
 _NO_EVICTION = "noeviction"
@@ -45,7 +45,7 @@ Verdict = Literal["ok", "warning", "failed"]
 
 
 class Finding(Struct, frozen=True):
-    """One thing looked at. `detail` says what was found, or what to do when it is not ok."""
+    """The result of one check. `detail` says what was found, or what to do."""
 
     name: str
     verdict: Verdict
@@ -53,12 +53,12 @@ class Finding(Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the daemon can do its work: a warning does not keep it from that."""
+        """Whether the daemon can work; it can with a warning."""
         return self.verdict != "failed"
 
 
 class _NotForCertain(Exception):
-    """Something that may be wrong; its text says what an operator should look at."""
+    """A warning; its text says what an operator should check."""
 
 
 async def check_dependencies(config_path: Path | None) -> list[Finding]:
@@ -136,7 +136,7 @@ async def _redis(settings: Settings) -> str:
 
 
 async def _eviction_policy(redis: Redis) -> str | None:
-    """The server's maxmemory-policy. Hosted servers often refuse CONFIG; None when neither way shows it."""
+    """The server's maxmemory-policy, or None. INFO comes first: hosted servers often refuse CONFIG."""
     with suppress(RedisError):
         policy = (await redis.info("memory")).get("maxmemory_policy")
         if policy:

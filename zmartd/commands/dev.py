@@ -114,7 +114,7 @@ Try next:
   curl {stack.api}/api/markets
   zmartd check --config {configuration}
   zmartd tick --config {configuration}
-  zmartd dev --demo     wallets that trade, so that there is life to look at
+  zmartd dev --demo     the same, with wallets that trade
   zmartd demo           four markets from proposal to payout, checked against the chain
 
-Ctrl-C stops everything. The data stays for the next start; --reset forgets it."""
+Ctrl-C stops everything. The data is kept for the next start; --reset deletes it."""

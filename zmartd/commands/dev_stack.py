@@ -32,19 +32,19 @@ MARKER = "zmartd-data"
 
 
 class DataDirectoryInUse(ZmartdError):
-    """This directory does not look like one that `zmartd dev` made, so it is left alone."""
+    """`zmartd dev` did not make this directory, so it does not use it."""
 
     code = "data_directory_in_use"
 
 
 class PortInUse(ZmartdError):
-    """Something else listens on this port."""
+    """Another process listens on this port."""
 
     code = "port_in_use"
 
 
 class StackOptions(Struct, frozen=True):
-    """Where a development system keeps its data and listens; port 0 is any free one."""
+    """The data directory and ports of a development system; port 0 is any free one."""
 
     directory: Path
     port: int
@@ -53,9 +53,9 @@ class StackOptions(Struct, frozen=True):
 
 @asynccontextmanager
 async def running(options: StackOptions, progress: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """The complete system for the length of a block. `progress` is told what is being started.
+    """Run the complete system for the length of a block. `progress` is called with each step of the start.
 
-    Raises EmbeddedServerError, DataDirectoryInUse, or what keeps the daemon from starting.
+    Raises EmbeddedServerError, DataDirectoryInUse, or the daemon's errors.
     """
     directory = _claim(options.directory)
     authority = _keypair(directory / "authority.json")
@@ -103,7 +103,7 @@ async def running(options: StackOptions, progress: Callable[[str], None]) -> Asy
 
 
 async def _start_together(stack: AsyncExitStack, *servers: AbstractAsyncContextManager[object]) -> None:
-    """Enter all of them at once. The first one's error is raised as itself, when the others have stopped."""
+    """Start all servers at once. The first error is raised itself, when the others have stopped."""
     try:
         async with asyncio.TaskGroup() as starting:
             for server in servers:
@@ -113,34 +113,34 @@ async def _start_together(stack: AsyncExitStack, *servers: AbstractAsyncContextM
 
 
 def reset(directory: Path) -> None:
-    """Forget the data of earlier runs. Raises DataDirectoryInUse for a directory that is not zmartd's."""
+    """Delete the data of earlier runs. Raises DataDirectoryInUse for a directory that is not zmartd's."""
     if directory.exists():
         _claim(directory)
         shutil.rmtree(directory)
 
 
 def _claim(directory: Path) -> Path:
-    """Make the data directory, or make sure that it is one."""
+    """Create the data directory, or check that it is one."""
     marker = directory / MARKER
     if directory.exists() and not marker.exists() and any(directory.iterdir()):
         raise DataDirectoryInUse(
-            f"{directory} holds something else than zmartd's data: give --data-dir an empty or new directory"
+            f"{directory} contains other files than zmartd's data: give --data-dir an empty or new directory"
         )
-    # The embedded Postgres may run as another user, who has to pass through.
+    # The embedded Postgres may run as another user, who has to enter it.
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     marker.touch()
     return directory
 
 
 def sign_in_domains(port: int) -> tuple[str, ...]:
-    """The default ones, and what a browser on this machine may call the API, each once."""
+    """The default domains and the API's names on this machine, each once."""
     return tuple(dict.fromkeys((*config.Auth().domains, f"127.0.0.1:{port}", f"localhost:{port}")))
 
 
 def _settings(
     directory: Path, port: int, operator_port: int, rpc_url: str, webhook_secret: str
 ) -> config.Settings:
-    """The defaults, with what makes a life on one machine quick to watch."""
+    """The defaults, with short intervals and large limits for one machine."""
     return config.Settings(
         server=config.Server(port=port, environment="development", max_connections_per_ip=10_000),
         operator=config.Operator(port=operator_port),
@@ -177,21 +177,21 @@ def _settings(
 
 
 def _keypair(file: Path) -> Keypair:
-    """The keypair in a file as solana-keygen writes it, made where there is none."""
+    """The keypair in a file as solana-keygen writes it; the file is made if missing."""
     if not file.exists():
         write_private(file, Keypair().to_json())
     return Keypair.from_json(file.read_text())
 
 
 def _secret(file: Path) -> str:
-    """A random secret that stays the same as long as the data does."""
+    """The random secret in a file, which is made if missing."""
     if not file.exists():
         write_private(file, secrets.token_urlsafe(32))
     return file.read_text()
 
 
 def _free_ports(*ports: int) -> list[int]:
-    """`ports`, with a free one in place of each 0. Raises PortInUse."""
+    """`ports`, each 0 replaced by a free port. Raises PortInUse."""
     with ExitStack() as probes:
         free = []
         for port in ports:
