@@ -166,7 +166,7 @@ async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, conn
             holder = await connection.fetchval(
                 "select user_wallet from user_positions where market_id = $1 limit 1", market
             )
-        daemon.search_less_for_garbage()
+        daemon.tune_garbage_collection()
         token, _ = app[SESSIONS].open(holder)
         detail = f"/api/markets/{market}"
         signed_in = {"Authorization": f"Bearer {token}"}

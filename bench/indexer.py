@@ -317,7 +317,7 @@ async def measure(directory: Path, seconds: float, trades: int, missed: int, soa
         settings = settings_of(postgres.dsn, valkey.url, rpc_port)
         async with open_core(settings, SystemClock()) as core:
             bench = IndexerBench(postgres.dsn, core, seconds)
-            daemon.search_less_for_garbage()
+            daemon.tune_garbage_collection()
             click.echo("  parser, apply, reconcile …", err=True)
             figures += [*await bench.parser(), *await bench.apply(trades), *await bench.reconcile()]
             async with listening(core) as port:

@@ -52,20 +52,20 @@ from zmartd.transactions.unsigned import TransactionBuilder
 CONFIRMATION_PATIENCE_SECONDS = 20.0
 """How long a client that sent a transaction waits for its confirmation before the answer is 202."""
 
-API_PLACES = MAX_IN_FLIGHT * 3 // 4
+MAX_API_RPC_REQUESTS = MAX_IN_FLIGHT * 3 // 4
 """The most concurrent RPC requests for callers of the API. They cost the callers nothing, so the rest is
 reserved for the authority, the sender, the tasks and the indexer.
 """
 
 RESTART_SECONDS = 1.0
-_OBJECTS_BEFORE_SEARCH = 20_000
+_OBJECTS_BEFORE_COLLECTION = 20_000
 
 log = get_logger(__name__)
 
 
 def application(core: Core) -> web.Application:
     """The API, the WebSocket and the webhook as one aiohttp application, with their background work."""
-    settings, clock, rpc = core.settings, core.clock, core.rpc.share(API_PLACES)
+    settings, clock, rpc = core.settings, core.clock, core.rpc.share(MAX_API_RPC_REQUESTS)
     require_webhook_secret(settings)
     app = web.Application(client_max_size=settings.server.max_body_bytes)
     audience = audience_of(settings.solana.cluster, str(core.idl.program_id))
@@ -126,7 +126,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     """Run the background work: the hub, the inbox, transactions that were sent and have not ended, WebSockets
     whose session ends, the check of file descriptors, and the periodic tasks.
     """
-    endless: dict[str, Callable[[], Awaitable[object]]] = {
+    loops: dict[str, Callable[[], Awaitable[object]]] = {
         "hub": app[keys.HUB].run,
         "inbox": app[keys.INBOX].run,
         "resume": core.sender.resume,
@@ -134,7 +134,8 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         "descriptors": partial(descriptors.watch, core.clock),
     }
     tasks = [
-        asyncio.create_task(_kept_up(name, work, core.clock), name=name) for name, work in endless.items()
+        asyncio.create_task(_run_with_restarts(name, work, core.clock), name=name)
+        for name, work in loops.items()
     ]
     await core.scheduler.start()
     yield
@@ -145,7 +146,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _kept_up(name: str, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
+async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
     """Run `work` until it returns. Any failure is logged, and `work` starts again."""
     while True:
         try:
@@ -165,9 +166,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         app = application(core)
         await listeners.enter_async_context(_listening(app, "server", server.host, server.port, settings))
         if operator.port:
-            own = operator_application(app[HEALTH], server, operator.host, core.clock)
+            operator_app = operator_application(app[HEALTH], server, operator.host, core.clock)
             await listeners.enter_async_context(
-                _listening(own, "operator", operator.host, operator.port, settings)
+                _listening(operator_app, "operator", operator.host, operator.port, settings)
             )
         log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
         yield
@@ -177,11 +178,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the daemon until `stop` is set."""
     async with running(settings):
-        search_less_for_garbage()
+        tune_garbage_collection()
         await stop.wait()
 
 
-def search_less_for_garbage() -> None:
+def tune_garbage_collection() -> None:
     """Make the garbage collector run less often, and ignore all present objects. Call it after the start.
 
     Reference counting frees nearly everything that requests and deliveries allocate. With Python's default of
@@ -189,7 +190,7 @@ def search_less_for_garbage() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_OBJECTS_BEFORE_SEARCH, 10, 10)
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, 10, 10)
 
 
 class PortUnavailable(ZmartdError):

@@ -103,7 +103,7 @@ def is_loopback(host: str) -> bool:
     return _is_ip_address(host) and ip_address(host).is_loopback
 
 
-def leads_here(url: str) -> bool:
+def is_loopback_url(url: str) -> bool:
     """Whether an HTTP URL certainly leads to this machine."""
     try:
         addresses = read(url, HTTP).addresses

@@ -67,7 +67,7 @@ def configure(level: Level, fmt: Format, stream: TextIO | None = None) -> None:
     logging.getLogger("aiohttp.websocket").setLevel("ERROR")
 
 
-def write_together(logger: str, lines: Sequence[Struct]) -> None:
+def write_lines(logger: str, lines: Sequence[Struct]) -> None:
     """Write many lines at level info at once, which costs little more than one.
 
     Each is a struct of its fields, `action` among them, with the fields that `describe` adds to other lines.

@@ -12,7 +12,9 @@ _ENCRYPTING_SSL_MODES = frozenset({"require", "verify-ca", "verify-full"})
 """With the other modes, e.g. prefer, anybody on the way can force plaintext."""
 
 
-def travels(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:
+def unencrypted_connections(
+    settings: Settings, environ: Mapping[str, str] = os.environ
+) -> list[tuple[str, str]]:
     """The dependencies with unencrypted connections, each with a warning that says what to do.
 
     A machine in a private network is another machine, too. `environ` contains libpq's defaults.

@@ -79,7 +79,7 @@ class Told(Struct):
 def test_lines_that_are_written_together_are_lines_like_any_other(path: str) -> None:
     stream = io.StringIO()
     log.configure("info", "json", stream)
-    log.write_together("test", [Told("one.told", "/"), Told("two.told", path)])
+    log.write_lines("test", [Told("one.told", "/"), Told("two.told", path)])
     log.get_logger("test").info("three.told")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["action"] for line in lines] == ["one.told", "two.told", "three.told"]
@@ -92,7 +92,7 @@ def test_lines_written_together_keep_to_format_and_level(
 ) -> None:
     stream = io.StringIO()
     log.configure(level, fmt, stream)
-    log.write_together("test", [Told("one.told", "/markets")])
+    log.write_lines("test", [Told("one.told", "/markets")])
     assert ("one.told" in stream.getvalue()) == written
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zmartd.config import Database, PostgresUrl, Redis, RedisUrl, RpcUrl, Settings, Solana
-from zmartd.plaintext import travels
+from zmartd.plaintext import unencrypted_connections
 
 
 def settings(database: str = "", redis: str = "", rpc: str = "") -> Settings:
@@ -38,7 +38,7 @@ def settings(database: str = "", redis: str = "", rpc: str = "") -> Settings:
 def test_a_database_elsewhere_has_to_be_spoken_to_in_tls(
     database: str, environ: dict[str, str], named: str
 ) -> None:
-    found = travels(settings(database=database), environ)
+    found = unencrypted_connections(settings(database=database), environ)
     assert [name for name, _ in found] == (["database"] if named else [])
     for _, detail in found:
         assert f"what is sent to {named} can be read" in detail
@@ -59,7 +59,7 @@ def test_a_database_elsewhere_has_to_be_spoken_to_in_tls(
     ],
 )
 def test_a_redis_elsewhere_has_to_be_spoken_to_in_tls(redis: str, named: str) -> None:
-    found = travels(settings(redis=redis), {})
+    found = unencrypted_connections(settings(redis=redis), {})
     assert [name for name, _ in found] == (["redis"] if named else [])
     assert not found or (f"to {named} can" in found[0][1] and "write rediss://" in found[0][1])
 
@@ -75,6 +75,6 @@ def test_a_redis_elsewhere_has_to_be_spoken_to_in_tls(redis: str, named: str) ->
     ],
 )
 def test_a_node_elsewhere_has_to_be_spoken_to_in_tls(rpc: str, named: str) -> None:
-    found = travels(settings(rpc=rpc), {})
+    found = unencrypted_connections(settings(rpc=rpc), {})
     assert [name for name, _ in found] == (["rpc"] if named else [])
     assert not found or (f"to {named} can" in found[0][1] and "write https://" in found[0][1])

@@ -103,7 +103,7 @@ class Transport:
         self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._decoder = msgspec.json.Decoder(_Answer)
         self._provider = AsyncHTTPProvider(url, timeout=timeout_seconds / 2)
-        if endpoint.leads_here(url):
+        if endpoint.is_loopback_url(url):
             # A proxy that the environment names cannot reach this machine's own ports.
             self._provider.session = httpx.AsyncClient(timeout=timeout_seconds / 2, trust_env=False)
 

@@ -75,7 +75,9 @@ async def check_dependencies(config_path: Path | None) -> list[Finding]:
     exposed = config_file.exposed_secrets(config_path)
     if exposed:
         findings.append(Finding("configuration", "warning", exposed))
-    findings += [Finding(name, "warning", detail) for name, detail in plaintext.travels(settings)]
+    findings += [
+        Finding(name, "warning", detail) for name, detail in plaintext.unencrypted_connections(settings)
+    ]
     findings.append(await _finding("database", lambda: _database(settings)))
     findings.append(await _finding("redis", lambda: _redis(settings)))
     async with Rpc(

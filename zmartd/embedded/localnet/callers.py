@@ -15,7 +15,7 @@ from multidict import CIMultiDictProxy
 
 from zmartd.embedded.localnet.errors import RpcError
 from zmartd.embedded.localnet.methods.cheatcodes import CHEATCODE_PREFIXES
-from zmartd.endpoint import leads_here
+from zmartd.endpoint import is_loopback_url
 
 FAUCET = "requestAirdrop"
 """Every devnet offers it to pages. Here only pages of this machine may call it, since it writes accounts."""
@@ -46,7 +46,7 @@ def caller_of(headers: CIMultiDictProxy[str]) -> Caller:
     """The kind of caller that sends these headers."""
     origins = headers.getall(hdrs.ORIGIN, [])
     if origins:
-        return Caller.OWN_PAGE if all(map(leads_here, origins)) else Caller.FOREIGN_PAGE
+        return Caller.OWN_PAGE if all(map(is_loopback_url, origins)) else Caller.FOREIGN_PAGE
     sites = headers.getall(_SEC_FETCH_SITE, [])
     return Caller.PROGRAM if _NOT_ANOTHER_SITE.issuperset(sites) else Caller.FOREIGN_PAGE
 
@@ -61,6 +61,6 @@ def may_call(caller: Caller, method: str) -> bool:
 @web.middleware
 async def this_machine_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse requests with another host name than this machine's own."""
-    if not all(leads_here(f"http://{host}") for host in request.headers.getall(hdrs.HOST, [])):
+    if not all(is_loopback_url(f"http://{host}") for host in request.headers.getall(hdrs.HOST, [])):
         raise web.HTTPForbidden(text="this localnet answers to localhost and loopback addresses only\n")
     return await handler(request)

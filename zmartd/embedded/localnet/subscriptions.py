@@ -94,7 +94,7 @@ class Subscriptions:
             del self._by_topic[subscription.topic]
         return True
 
-    def forget(self, client: Client) -> None:
+    def remove_client(self, client: Client) -> None:
         """Remove all subscriptions of a client that has disconnected."""
         for number in list(self._by_client[client]):
             self.remove(client, number)

@@ -23,7 +23,7 @@ from zmartd.embedded.localnet.chain.records import LandedTransaction
 from zmartd.embedded.localnet.encoding import transaction_json, version_json
 from zmartd.embedded.localnet.faults import FaultPlan
 from zmartd.embedded.localnet.settings import WebhookTarget
-from zmartd.endpoint import is_loopback, leads_here
+from zmartd.endpoint import is_loopback, is_loopback_url
 from zmartd.log import get_logger
 
 RETRIES = 3
@@ -42,7 +42,7 @@ class _Target:
     """A webhook. Raises ValueError when its URL is on another machine, or an account is not an address."""
 
     def __init__(self, settings: WebhookTarget) -> None:
-        if not leads_here(settings.url):
+        if not is_loopback_url(settings.url):
             raise ValueError("url: expected http://127.0.0.1:PORT/PATH, or another loopback address")
         self.url = settings.url
         self.headers = {"Content-Type": "application/json"}

@@ -50,7 +50,7 @@ class WebSocketHandler:
                     client.send(response)
         finally:
             self._sockets.discard(socket)
-            self._subscriptions.forget(client)
+            self._subscriptions.remove_client(client)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
         return socket

@@ -17,7 +17,7 @@ from multidict import istr
 from zmartd.clock import Clock
 from zmartd.http.kit.log_limit import Sparing
 from zmartd.http.middleware import unmatched
-from zmartd.log import get_logger, write_together
+from zmartd.log import get_logger, write_lines
 from zmartd.metrics import Histogram
 
 HEADER = istr("X-Request-Id")
@@ -128,7 +128,7 @@ class AccessLog:
         """Write what is kept."""
         held, self._held = self._held, []
         if held:
-            write_together(__name__, [_line(one) for one in held])
+            write_lines(__name__, [_line(one) for one in held])
 
     async def close(self, _app: web.Application) -> None:
         """Write what is kept, at the end of an application."""

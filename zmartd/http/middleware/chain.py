@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from zmartd.clock import Clock
-from zmartd.endpoint import leads_here
+from zmartd.endpoint import is_loopback_url
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.errors.requests import InvalidHttp, RateLimited
 from zmartd.http.kit.error_answers import answer_to, error_response
@@ -87,5 +87,5 @@ def middleware(
 
 def _require_own_host(request: web.Request) -> None:
     """Raises InvalidHttp for a request to another host."""
-    if not all(leads_here(f"http://{host}") for host in request.headers.getall(hdrs.HOST, [])):
+    if not all(is_loopback_url(f"http://{host}") for host in request.headers.getall(hdrs.HOST, [])):
         raise InvalidHttp("This listener answers to localhost and loopback addresses only.")

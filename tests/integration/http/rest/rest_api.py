@@ -37,7 +37,7 @@ from zmartd.config import (
     Transactions,
     Voting,
 )
-from zmartd.daemon import API_PLACES
+from zmartd.daemon import MAX_API_RPC_REQUESTS
 from zmartd.http.app import setup
 from zmartd.http.auth.attempts import Attempts
 from zmartd.http.auth.nonces import Nonces
@@ -214,7 +214,7 @@ async def running_api(
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)
         hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
 
-        shared = rpc.share(API_PLACES)
+        shared = rpc.share(MAX_API_RPC_REQUESTS)
         shared_fetcher = Fetcher(shared, indexer, parse, present)
         app = web.Application(client_max_size=1_024)
         app[keys.CLOCK] = clock

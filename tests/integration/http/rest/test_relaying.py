@@ -19,7 +19,7 @@ from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import Transactions
-from zmartd.daemon import API_PLACES
+from zmartd.daemon import MAX_API_RPC_REQUESTS
 from zmartd.indexer.finality import Finality
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
@@ -483,10 +483,10 @@ async def test_callers_that_take_all_their_places_at_the_node_leave_the_rest_to_
         node.instead("getTransaction", *[once_released] * len(signatures))
         asked = [asyncio.create_task(api.anybody.get(f"/api/transactions/{one}")) for one in signatures]
         async with asyncio.timeout(PATIENT_SECONDS):
-            while node.requests["getTransaction"] < API_PLACES:  # noqa: ASYNC110 - it is a number in the node
+            while node.requests["getTransaction"] < MAX_API_RPC_REQUESTS:  # noqa: ASYNC110 - it is a number in the node
                 await asyncio.sleep(0.01)
             assert await api.rpc.slot() > 0
-        assert node.requests["getTransaction"] == API_PLACES < MAX_IN_FLIGHT
+        assert node.requests["getTransaction"] == MAX_API_RPC_REQUESTS < MAX_IN_FLIGHT
         released.set()
         assert {answer.status for answer in await asyncio.gather(*asked)} == {404}
 
