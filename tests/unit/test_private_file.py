@@ -10,7 +10,7 @@ from zmartd.private_file import ExposedFile, exposure, read_private, write_priva
 
 KEY = "a key"
 STRANGER = 4_321
-"""A user that is neither root nor whoever runs the tests."""
+"""A user that is neither root nor the one who runs the tests."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`zmartd check` on real servers: what fails, what is only named, and what to type."""
+"""`zmartd check` on real servers: failures, warnings, and what they say to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator's commands as they are typed, each in a process of its own."""
+"""The operator's commands, each run in a process of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIter
 
 @pytest.fixture
 def environment(world: World, database_url: str, redis_url: str) -> dict[str, str]:
-    """What tells a command where everything is."""
+    """The environment of a command, with the URLs of all servers."""
     return {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")} | {
         "ZMARTD_DATABASE_URL": database_url,
         "ZMARTD_REDIS_URL": redis_url,
@@ -53,7 +53,7 @@ def environment(world: World, database_url: str, redis_url: str) -> dict[str, st
 
 @pytest.fixture
 def zmartd(environment: dict[str, str], tmp_path: Path) -> Zmartd:
-    """Runs a command; gives its exit status and what it printed."""
+    """Runs a command; its exit status and its output."""
 
     async def run(*arguments: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is more than a zombie that nobody has waited for."""
+    """Whether the process exists and is not a zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

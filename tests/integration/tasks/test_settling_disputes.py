@@ -207,7 +207,7 @@ async def test_votes_by_api_and_on_the_chain_are_one_electorate_and_the_first_co
 async def test_what_is_not_on_the_chain_decides_nothing(
     world: World, forged: str, liar: Keypair, voters: list[Keypair]
 ) -> None:
-    """Whoever holds the webhook's credential has the index believe for a while what it likes."""
+    """With the webhook's credential, forged events can be indexed for a while."""
     market_id = await world.disputed(SOL, SOL, SOL)
     lie = await world.forge(market_id, liar, forged)
     for voter in voters:

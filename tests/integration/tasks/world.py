@@ -135,7 +135,7 @@ class World:
             yield Daemon(self, rpc, sender, self.fetcher(rpc))
 
     def fetcher(self, rpc: Rpc) -> Fetcher:
-        """What applies the transactions that `rpc` gives."""
+        """A fetcher that applies transactions from `rpc`."""
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
         indexer = Indexer(self.database, self.bus, self.program.pdas)
         return Fetcher(rpc, indexer, parse, Present(rpc.chain_time, SystemClock()))
@@ -156,7 +156,7 @@ class World:
         return transaction.signature
 
     async def proposal(self, *, indexed: bool = True) -> str:
-        """A new market; gives its id."""
+        """Propose a new market; its id."""
         market_id = hashlib.sha256(f"market {next(self._numbers)}".encode()).digest()
         create = self.program.create_market(
             creator=CREATOR.pubkey(),
@@ -220,7 +220,7 @@ class World:
         return int(held)
 
     async def resolve(self, market_id: str, resolver: Keypair = CREATOR) -> None:
-        """Somebody proposes YES."""
+        """Propose the outcome YES."""
         await self.travel(60)
         resolve = self.program.resolve_market(
             resolver=resolver.pubkey(),
@@ -393,7 +393,7 @@ class World:
         return "landed" in {status for _, status in await self.outbox(market_id)}
 
     async def until(self, condition: Callable[[], Awaitable[object]], timeout_seconds: float = 10.0) -> None:
-        """Return when `condition` gives something true."""
+        """Wait until `condition` is true."""
         async with asyncio.timeout(timeout_seconds):
             while not await condition():  # noqa: ASYNC110 - conditions are of many kinds, none of them events
                 await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The actors' wallets stay the same from one start to the next."""
+"""The simulated traders have the same wallets at each start."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ async def transfer_until_refused(chain: Chain, wallet: Keypair, friend: Pubkey) 
 
 
 async def until_gone(chain: Chain) -> None:
-    """Return when nobody answers any more."""
+    """Wait until the localnet does not answer."""
     async with asyncio.timeout(10):
         while True:
             try:

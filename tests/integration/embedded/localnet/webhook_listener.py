@@ -1,4 +1,4 @@
-"""A real HTTP server that takes webhooks, and answers as it is told to."""
+"""An HTTP server that receives webhooks, with configurable answers."""
 
 from __future__ import annotations
 

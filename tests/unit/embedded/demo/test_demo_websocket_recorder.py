@@ -1,4 +1,4 @@
-"""What the watcher makes of frames, as zmartd.realtime encodes them."""
+"""The recorder, with frames as zmartd.realtime encodes them."""
 
 from __future__ import annotations
 
