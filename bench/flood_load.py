@@ -38,9 +38,7 @@ KINDS: dict[str, tuple[bytes, bytes]] = {
     "empty parts": (_frame(0x1), _frame(0x0)),
     "connections": (b"", b""),
 }
-"""The first and the repeated bytes of each kind of flood. `connections` opens connections and sends
-nothing.
-"""
+"""The first and the repeated bytes of each kind of flood; `connections` only opens connections."""
 
 
 class Flood(Struct, frozen=True):

@@ -1,6 +1,4 @@
-"""Floors: the least cost of the same work, e.g. the same rows written by plain SQL, or a handler that does
-nothing.
-"""
+"""Floors, the least cost of the same work: the same rows by plain SQL, a handler that does nothing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A synthetic history of the program: raw transactions of many markets, with the numbers of the program's
-curve.
+"""A synthetic history of the program: raw transactions of many markets, priced by the program's curve.
 
 The same seed gives the same history, so that the sending and the receiving process need not exchange it.
 """

@@ -1,5 +1,4 @@
-"""Reads settings from the environment (`ZMARTD_<SECTION>_<NAME>`), else from the TOML file, else the
-defaults.
+"""Reads settings from the environment (`ZMARTD_<SECTION>_<NAME>`), the TOML file, or their defaults.
 
 All problems are reported at once, each with the setting's description.
 """

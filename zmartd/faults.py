@@ -1,5 +1,4 @@
-"""Fault points: places in the code at which a test can kill the process, where nothing may be lost or done
-twice.
+"""Fault points: where nothing may be lost or done twice, and where a test can kill the process.
 
 Only code inside the process can act at them: no setting, environment variable or request does.
 """

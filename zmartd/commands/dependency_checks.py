@@ -33,11 +33,9 @@ from zmartd.store.postgres.migrations import pending
 _MIN_LAMPORTS = 10_000_000
 """Enough for two thousand transactions; the check fails below this."""
 
-
 _RENT_LAMPORTS_PER_BYTE = 6_960
 _ACCOUNT_OVERHEAD_BYTES = 128
 """An account is exempt from rent with two years' rent of its data and of this overhead."""
-
 
 _NO_EVICTION = "noeviction"
 
@@ -57,7 +55,7 @@ class Finding(Struct, frozen=True):
         return self.verdict != "failed"
 
 
-class _NotForCertain(Exception):
+class _Warning(Exception):
     """A warning; its text says what an operator should check."""
 
 
@@ -95,7 +93,7 @@ async def check_dependencies(config_path: Path | None) -> list[Finding]:
 async def _finding(name: str, look: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(name, "ok", await look())
-    except _NotForCertain as doubt:
+    except _Warning as doubt:
         return Finding(name, "warning", str(doubt))
     except ZmartdError as error:
         return Finding(name, "failed", error.message)
@@ -123,7 +121,7 @@ async def _redis(settings: Settings) -> str:
     finally:
         await redis.aclose()
     if policy is None:
-        raise _NotForCertain(
+        raise _Warning(
             "answers, but shows its maxmemory-policy to this user neither in INFO nor in CONFIG GET: make "
             "sure that it is noeviction"
         )
@@ -183,7 +181,7 @@ async def _fee_wallet(rpc: Rpc, idl: Idl) -> str:
 async def _authority(rpc: Rpc, idl: Idl, authority: Keypair | None) -> str:
     configuration = await require_program(rpc, idl.program_id)
     if authority is None:
-        raise _NotForCertain(
+        raise _Warning(
             "there is no key: this daemon leaves the authority's transactions to others; set "
             "solana.authority_keypair_path or solana.authority_secret_key where it should"
         )
