@@ -39,7 +39,7 @@ from zmartd.core import Core, open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.indexer.inbox import transactions_of
-from zmartd.indexer.reconcile import Reconciler
+from zmartd.indexer.reconcile.reconciler import Reconciler
 from zmartd.store import inbox
 from zmartd.store.postgres.migrations import migrate
 

@@ -23,7 +23,7 @@ from zmartd.clock import Clock
 from zmartd.config import Settings
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.present import Present
+from zmartd.indexer.plausibility import Present
 from zmartd.realtime.bus import Bus
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database

@@ -16,7 +16,7 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
-from zmartd.indexer.audit import audit
+from zmartd.indexer.audit.audit import audit
 from zmartd.store.postgres.database import Database
 
 _AT_ONCE = 16

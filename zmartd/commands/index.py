@@ -16,12 +16,12 @@ from zmartd.commands.running import run_with_core
 if TYPE_CHECKING:
     from zmartd.config import Settings
     from zmartd.core import Core
-    from zmartd.indexer.audit import AuditReport
-    from zmartd.indexer.backfill import Backfilled
-    from zmartd.indexer.comparison import Difference, Value
-    from zmartd.indexer.readmission import Readmission
-    from zmartd.indexer.repair import Repair
-    from zmartd.indexer.replay import ReplayReport
+    from zmartd.indexer.audit.audit import AuditReport
+    from zmartd.indexer.audit.comparison import Difference, Value
+    from zmartd.indexer.quarantine import Readmission
+    from zmartd.indexer.repair.repair import Repair
+    from zmartd.indexer.replay.replay import ReplayReport
+    from zmartd.indexer.walks.backfill import Backfilled
 
 _SHORTEST_SIGNATURE: Final = 64
 """The fewest characters of 64 bytes in base58."""
@@ -59,7 +59,7 @@ def audit(repair: bool, everything: bool, replay: bool, config_path: Path | None
 
 
 def _audit(settings: Settings, as_json: bool) -> None:
-    from zmartd.indexer.audit import audit
+    from zmartd.indexer.audit.audit import audit
 
     report = run_with_core(settings, lambda core: audit(core.database, core.rpc, core.idl.program_id))
     print_result(as_json, report, _audit_text(report))
@@ -67,7 +67,7 @@ def _audit(settings: Settings, as_json: bool) -> None:
 
 
 def _repair(settings: Settings, everything: bool, as_json: bool) -> None:
-    from zmartd.indexer.repair import Repairer
+    from zmartd.indexer.repair.repair import Repairer
 
     with progress_bar(as_json, "markets") as progress:
 
@@ -81,7 +81,7 @@ def _repair(settings: Settings, everything: bool, as_json: bool) -> None:
 
 
 def _replay(settings: Settings, as_json: bool) -> None:
-    from zmartd.indexer.replay import replay
+    from zmartd.indexer.replay.replay import replay
 
     with progress_bar(as_json, "transactions") as progress:
         replayed = run_with_core(
@@ -125,8 +125,8 @@ def backfill(
 
 
 def _backfill(settings: Settings, from_slot: int, until: str | None, as_json: bool) -> None:
-    from zmartd.indexer.backfill import backfill
-    from zmartd.indexer.stretch import Stretch, Survey
+    from zmartd.indexer.walks.backfill import backfill
+    from zmartd.indexer.walks.ranged import Stretch, Survey
 
     stretch = Stretch(from_slot, _slot_or_signature(until))
     with progress_bar(as_json, "transactions") as progress:
@@ -147,7 +147,7 @@ def _slot_or_signature(until: str | None) -> int | str | None:
 
 
 def _readmit(settings: Settings, as_json: bool) -> None:
-    from zmartd.indexer.readmission import readmit
+    from zmartd.indexer.quarantine import readmit
 
     done = run_with_core(settings, lambda core: readmit(core.database, core.fetcher, core.codec))
     print_result(as_json, done, _readmission_text(done))

@@ -19,15 +19,15 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
-from zmartd.indexer import markets
-from zmartd.indexer.announce import announce
-from zmartd.indexer.batch import Batch
-from zmartd.indexer.correction import Correction, correct, correct_configuration
-from zmartd.indexer.effects import apply_effects
-from zmartd.indexer.recording import Recorded, note_eventless, quarantine, record, resolve_quarantined
-from zmartd.indexer.rows import EventRow, event_row, stored_row
-from zmartd.indexer.truncated import note_truncated, reopen
-from zmartd.indexer.undo import Undone, undo
+from zmartd.indexer.effects import markets
+from zmartd.indexer.effects.apply_effects import apply_effects
+from zmartd.indexer.effects.batch import Batch
+from zmartd.indexer.effects.market_messages import announce
+from zmartd.indexer.events.recording import Recorded, note_eventless, quarantine, record, resolve_quarantined
+from zmartd.indexer.events.rows import EventRow, event_row, stored_row
+from zmartd.indexer.events.truncated import note_truncated, reopen
+from zmartd.indexer.rebuild.replacement import Correction, correct, correct_configuration
+from zmartd.indexer.rebuild.rollback import Undone, undo
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.realtime.bus import Bus, BusUnavailable

@@ -14,7 +14,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import MAX_QUARANTINED_BYTES, ChainTransaction, Quarantined
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Applied, Indexer
-from zmartd.indexer.present import Present
+from zmartd.indexer.plausibility import Present
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 

@@ -20,7 +20,7 @@ from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.group_commit import GroupCommit
-from zmartd.indexer.present import Present
+from zmartd.indexer.plausibility import Present
 from zmartd.indexer.verification import set_aside
 from zmartd.log import get_logger
 from zmartd.metrics import Counter

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.events.recording import known_signatures
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.recording import known_signatures
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.store import unverified

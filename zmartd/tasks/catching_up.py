@@ -6,7 +6,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.errors import ZmartdError
-from zmartd.indexer.recording import known_signatures
+from zmartd.indexer.events.recording import known_signatures
 from zmartd.store import markets
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmartd.indexer.reconcile import Reconciler as ChainComparison
+from zmartd.indexer.reconcile.reconciler import Reconciler as ChainComparison
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.integration.indexer.test_readmission import indexed_by_an_older_version, kind_of
+from tests.integration.indexer.test_quarantine import indexed_by_an_older_version, kind_of
 from tests.integration.indexer.test_reconcile import active, purchase
 from tests.integration.indexer.test_repair import alter
 from tests.integration.tasks.world import (

@@ -20,9 +20,9 @@ from tests.integration.tasks.world import (
 from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
-from zmartd.indexer.audit import AuditReport, audit, missing_signatures
-from zmartd.indexer.comparison import Difference
-from zmartd.indexer.replay import ReplayReport, replay
+from zmartd.indexer.audit.audit import AuditReport, audit, missing_signatures
+from zmartd.indexer.audit.comparison import Difference
+from zmartd.indexer.replay.replay import ReplayReport, replay
 from zmartd.store.postgres.database import Database
 
 

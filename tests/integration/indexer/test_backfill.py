@@ -19,9 +19,9 @@ from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, World, a
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.indexer.audit import audit
-from zmartd.indexer.backfill import backfill
-from zmartd.indexer.stretch import EVERYTHING, HistoryChanged, Stretch, Survey, UnknownEnd
+from zmartd.indexer.audit.audit import audit
+from zmartd.indexer.walks.backfill import backfill
+from zmartd.indexer.walks.ranged import EVERYTHING, HistoryChanged, Stretch, Survey, UnknownEnd
 from zmartd.store.postgres.database import Database
 
 

@@ -14,7 +14,7 @@ from zmartd.chain import events
 from zmartd.chain.pdas import Pdas
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.recording import Recorded
+from zmartd.indexer.events.recording import Recorded
 from zmartd.realtime.bus import Bus
 from zmartd.store.postgres.database import Database
 

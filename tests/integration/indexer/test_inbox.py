@@ -19,7 +19,7 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.inbox import KEPT, Inbox, MalformedDelivery
-from zmartd.indexer.present import Present
+from zmartd.indexer.plausibility import Present
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
 from zmartd.store.postgres.database import Database

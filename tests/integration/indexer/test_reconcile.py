@@ -20,10 +20,10 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.indexer.audit import audit
-from zmartd.indexer.history import History
-from zmartd.indexer.reconcile import Reconciler, Reconciliation
-from zmartd.indexer.replay import replay
+from zmartd.indexer.audit.audit import audit
+from zmartd.indexer.reconcile.reconciler import Reconciler, Reconciliation
+from zmartd.indexer.replay.replay import replay
+from zmartd.indexer.walks.checkpointed import History
 from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.postgres.database import Database

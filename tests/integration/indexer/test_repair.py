@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 
 from tests.integration.chain.chain_nodes import node_before
 from tests.integration.indexer.test_reconcile import active, assert_true_to_the_chain, purchase, settled
-from tests.integration.indexer.test_restoration import trade_a_lot
-from tests.integration.indexer.test_undo import facts
+from tests.integration.indexer.test_rollback import facts
+from tests.integration.indexer.test_truncation_recovery import trade_a_lot
 from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World, a_world
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.indexer.repair import Repair, Repairer
+from zmartd.indexer.repair.repair import Repair, Repairer
 from zmartd.store.postgres.database import Database
 
 UNKNOWN_SIGNATURE = "2" * 88

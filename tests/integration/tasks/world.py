@@ -33,9 +33,9 @@ from zmartd.chain.transactions import ChainTransaction, EventRecord, parse_trans
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.indexer.apply import Indexer
+from zmartd.indexer.events.recording import Recorded
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.present import Present
-from zmartd.indexer.recording import Recorded
+from zmartd.indexer.plausibility import Present
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus

@@ -9,8 +9,8 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.events import MarketCreated, ProgramEvent
 from zmartd.chain.wire import Layout
-from zmartd.indexer.aside import Aside
-from zmartd.indexer.payloads import aside_of, event_of, payload_json
+from zmartd.indexer.events.event_context import Aside
+from zmartd.indexer.events.payloads import aside_of, event_of, payload_json
 
 KINDS = get_args(ProgramEvent)
 

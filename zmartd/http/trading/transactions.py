@@ -19,9 +19,9 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Time
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.indexer.events.payloads import event_of, payload
+from zmartd.indexer.events.rows import moment
 from zmartd.indexer.fetch import TransactionNotFound
-from zmartd.indexer.payloads import event_of, payload
-from zmartd.indexer.rows import moment
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time

@@ -54,7 +54,7 @@ from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
-from zmartd.indexer.present import Present
+from zmartd.indexer.plausibility import Present
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.store.outbox import DatabaseOutbox

@@ -20,7 +20,7 @@ from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import Transactions
 from zmartd.daemon import MAX_API_RPC_REQUESTS
-from zmartd.indexer.finality import Finality
+from zmartd.indexer.reconcile.reorgs import Finality
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database

@@ -1,0 +1,581 @@
+"""What the holder of the webhook's secret, or the node, can make the index believe, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import os
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.signature import Signature
+from solders.system_program import TransferParams, transfer
+
+from tests.integration.chain.chain_nodes import Node, node_before
+from tests.integration.indexer.test_reconcile import (
+    active,
+    assert_true_to_the_chain,
+    finalized,
+    purchase,
+    reconciled,
+    settled,
+)
+from tests.integration.indexer.test_rollback import facts
+from tests.integration.tasks.manual_clock import ManualClock
+from tests.integration.tasks.world import CREATOR, DOCUMENT_CID, HOLDERS, PROGRAM_ID, Daemon, World, a_world
+from tests.unit.chain.chain_logs import OURS, data_line, event_line, frame, raw
+from zmartd.chain import events
+from zmartd.chain.assemble import sign
+from zmartd.chain.codec import Codec
+from zmartd.chain.events import ProgramEvent
+from zmartd.chain.idl import default_idl
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transactions import parse_transaction
+from zmartd.chain.transport import RpcUnavailable
+from zmartd.clock import Clock, SystemClock
+from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.fetch import Fetcher, TransactionNotFound
+from zmartd.indexer.inbox import Inbox
+from zmartd.indexer.plausibility import MARGIN_SLOTS, PAST_SLOTS, Present
+from zmartd.indexer.reconcile.reconciler import Reconciler
+from zmartd.indexer.repair.repair import Repairer
+from zmartd.indexer.verification import MOST_ATTEMPTS, Verification
+from zmartd.market import ids
+from zmartd.store import checkpoints
+from zmartd.store.checkpoints import Checkpoint
+from zmartd.store.postgres.database import Database
+from zmartd.store.unverified import MOST
+
+FAR = 2**62
+CODEC = Codec(default_idl(str(PROGRAM_ID)))
+PARSE = partial(parse_transaction, program_id=PROGRAM_ID, codec=CODEC)
+U64_MAX = 2**64 - 1
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIterator[World]:
+    redis = Redis.from_url(redis_url)
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        yield world
+    await redis.aclose()
+
+
+def inbox_of(world: World, fetcher: Fetcher | None = None) -> Inbox:
+    fetcher = fetcher or world.own.fetcher
+    return Inbox(world.database, fetcher.indexer, PARSE, SystemClock(), fetcher.present)
+
+
+async def tell(inbox: Inbox, *transactions: dict[str, Any]) -> None:
+    """Deliver these, and work them off."""
+    await inbox.accept(msgspec.json.encode(transactions))
+    while await inbox.work_off():
+        pass
+
+
+async def told(world: World, signature: str) -> dict[str, Any]:
+    """What the node says of a transaction: what an honest webhook would deliver."""
+    found = await world.own.rpc.transaction(signature)
+    assert found is not None
+    return found
+
+
+def forgery(slot: int, seconds: int, *said: ProgramEvent, signature: str = "") -> dict[str, Any]:
+    """A transaction that never happened, or happened otherwise if it is given the signature of another."""
+    forged = raw(frame(OURS, *map(event_line, said)), slot=slot, blockTime=seconds)
+    forged["transaction"]["signatures"] = [signature or str(Keypair().sign_message(b"never sent"))]
+    return forged
+
+
+Lie = Callable[[bytes, int], ProgramEvent]
+"""An event of a market, at a time."""
+
+LIES: dict[str, Lie] = {
+    "a market is finalized": lambda market, at: events.MarketFinalized(market, False, True, at),
+    "a market is cancelled": lambda market, at: events.MarketCancelled(market, CREATOR.pubkey(), at),
+    "a market is resolved": lambda market, at: events.MarketResolved(
+        market, HOLDERS[0].pubkey(), False, b"Q" * 46, at
+    ),
+    "a market is disputed": lambda market, at: events.DisputeInitiated(market, HOLDERS[0].pubkey(), True, at),
+    "a market is created again": lambda market, at: events.MarketCreated(
+        market, HOLDERS[1].pubkey(), 7, 0, at
+    ),
+    "shares are bought": lambda market, at: events.SharesBought(
+        market, HOLDERS[0].pubkey(), True, U64_MAX, U64_MAX, 999_999_999, at
+    ),
+    "shares are sold": lambda market, at: events.SharesSold(
+        market, HOLDERS[3].pubkey(), False, U64_MAX, U64_MAX, 1, at
+    ),
+    "liquidity is withdrawn": lambda market, at: events.LiquidityWithdrawn(
+        market, CREATOR.pubkey(), U64_MAX, at
+    ),
+    "winnings are claimed": lambda market, at: events.WinningsClaimed(
+        Pdas(PROGRAM_ID).market(market), HOLDERS[2].pubkey(), True, U64_MAX, at
+    ),
+    "the fees change": lambda _, at: events.ConfigUpdated(65_535, 65_535, 65_535, 1, 1, -1, -1, at),
+    "the program is initialized": lambda _, at: events.GlobalConfigInitialized(
+        HOLDERS[0].pubkey(), HOLDERS[0].pubkey(), 1, at
+    ),
+    "the program is paused": lambda _, at: events.ProtocolPauseStatusChanged(True, HOLDERS[0].pubkey(), at),
+    "a proposal is voted for": lambda market, at: events.ProposalVoteSubmitted(
+        market, HOLDERS[0].pubkey(), True, at
+    ),
+    "a dispute is voted for": lambda market, at: events.DisputeVoteSubmitted(
+        market, HOLDERS[0].pubkey(), True, at
+    ),
+    "proposal votes are counted": lambda market, at: events.ProposalAggregated(
+        market, 2**32 - 1, 0, 100, True, at
+    ),
+    "dispute votes are counted": lambda market, at: events.DisputeAggregated(market, 0, 9, 0, False, at),
+}
+
+
+def payment(payer: Keypair) -> Instruction:
+    """What does not concern the program at all."""
+    return transfer(
+        TransferParams(from_pubkey=payer.pubkey(), to_pubkey=CREATOR.pubkey(), lamports=1_000_000)
+    )
+
+
+async def now(world: World) -> tuple[int, int]:
+    """The chain's newest slot and time."""
+    time = await world.own.rpc.chain_time()
+    return time.slot, time.unix_timestamp
+
+
+async def set_aside(world: World) -> list[Any]:
+    return await world.fetch("select tx_signature, attempts, reason from unverified_transactions order by id")
+
+
+async def sent(daemon: Daemon, signer: Keypair, instruction: Instruction) -> str:
+    """A transaction that nobody has told yet."""
+    latest = await daemon.rpc.latest_blockhash()
+    wire = sign([instruction], signer, latest.blockhash, latest.last_valid_block_height, "test")
+    await daemon.sender.send(wire)
+    return wire.signature
+
+
+async def bought(world: World, market_id: str) -> str:
+    """A purchase, by a daemon that remembers no blockhash of before the last leap."""
+    async with world.daemon() as fresh:
+        return await sent(fresh, HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+
+
+async def goes_on(world: World, inbox: Inbox, market_id: str) -> None:
+    """True events count: a purchase moves the market."""
+    ((version, volume),) = await world.fetch(
+        "select version, total_volume from markets where id = $1", market_id
+    )
+    true = await told(world, await bought(world, market_id))
+    await world.own.fetcher.present.learn()
+    await tell(inbox, true)
+    ((later, more),) = await world.fetch("select version, total_volume from markets where id = $1", market_id)
+    assert later > version
+    assert more > volume
+
+
+async def test_what_comes_from_the_future_changes_nothing_and_is_given_up(
+    world: World, database_url: str
+) -> None:
+    market_id, inbox = await active(world), inbox_of(world)
+    _, seconds = await now(world)
+    for name, lie in LIES.items():
+        before = await facts(world.database)
+        forged = forgery(FAR, seconds, lie(bytes.fromhex(market_id), seconds))
+        await tell(inbox, forged)
+        assert await facts(world.database) == before, name
+        # Nothing else of its delivery waits for it.
+        true = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
+        told_together = [forged, await told(world, true)]
+        await world.own.fetcher.present.learn()
+        await tell(inbox, *told_together)
+        assert await world.fetch("select count(*) from trades where tx_signature = $1", true) == [(1,)]
+        await goes_on(world, inbox, market_id)
+    for attempts in range(MOST_ATTEMPTS):
+        assert {waiting[1:] for waiting in await set_aside(world)} == {(attempts, None)}
+        await reconciled(world)
+    given_up = await set_aside(world)
+    assert len(given_up) == len(LIES)
+    assert all("no RPC node knew it" in reason for *_, reason in given_up)
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+@pytest.mark.parametrize("signed", ["by nobody", "as another transaction of the chain"])
+async def test_what_is_forged_in_a_plausible_slot_is_taken_back_whatever_its_signature(
+    world: World, database_url: str, signed: str
+) -> None:
+    market_id, inbox = await active(world), inbox_of(world)
+    await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+    for name, lie in LIES.items():
+        await settled(world)
+        before = await facts(world.database)
+        slot, seconds = await now(world)
+        event = lie(bytes.fromhex(market_id), seconds)
+        if signed == "by nobody":
+            forged = forgery(slot + MARGIN_SLOTS - 1, seconds, event)
+        else:
+            async with world.daemon() as fresh:
+                foreign = await sent(fresh, HOLDERS[2], payment(HOLDERS[2]))
+            forged = forgery((await told(world, foreign))["slot"], seconds, event, signature=foreign)
+        await world.own.fetcher.present.learn()
+        await tell(inbox, forged)
+        assert await facts(world.database) != before, name
+        await world.cheat("zmartd_advanceSlots", {"slots": MARGIN_SLOTS})
+        assert (await settled(world)).undone == 1, name
+        assert await facts(world.database) == before, name
+        await goes_on(world, inbox, market_id)
+    assert await set_aside(world) == []
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+def logged_otherwise(true: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A transaction whose events that have these fields say this instead."""
+    lied = copy.deepcopy(true)
+    lied["meta"]["logMessages"] = [_otherwise(line, fields) for line in true["meta"]["logMessages"]]
+    assert lied != true
+    return lied
+
+
+def _otherwise(line: str, fields: dict[str, Any]) -> str:
+    head, data, payload = line.partition("Program data: ")
+    if not data:
+        return line
+    event = CODEC.decode_event(base64.b64decode(payload))
+    known = {name: value for name, value in fields.items() if hasattr(event, name)}
+    return head + event_line(msgspec.structs.replace(event, **known))
+
+
+def with_logs(true: dict[str, Any], change: Callable[[list[str]], list[str]]) -> dict[str, Any]:
+    lied = copy.deepcopy(true)
+    lied["meta"]["logMessages"] = change(lied["meta"]["logMessages"])
+    return lied
+
+
+def after_data(logs: list[str], *lines: str) -> list[str]:
+    place = next(at for at, line in enumerate(logs) if line.startswith("Program data: "))
+    return [*logs[: place + 1], *lines, *logs[place + 1 :]]
+
+
+FIELD_LIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "a later slot": lambda true: true | {"slot": true["slot"] + 1},
+    "an earlier slot": lambda true: true | {"slot": true["slot"] - 1},
+    "a slot at the margin": lambda true: true | {"slot": true["slot"] + MARGIN_SLOTS - 1},
+    "another place in the block": lambda true: true | {"indexWithinBlock": 2**31 - 1},
+    "a later block": lambda true: true | {"blockTime": true["blockTime"] + 30},
+    "an earlier block": lambda true: true | {"blockTime": true["blockTime"] - 3_600},
+    "no time": lambda true: true | {"blockTime": None},
+    "a time in the future": lambda true: true | {"blockTime": true["blockTime"] + 10**9},
+    "an event's time in the future": lambda true: logged_otherwise(true, timestamp=2**62),
+    "an event's time long past": lambda true: logged_otherwise(true, timestamp=1),
+    "an event's time before": lambda true: logged_otherwise(true, timestamp=true["blockTime"] - 60),
+    "another buyer": lambda true: logged_otherwise(true, user=HOLDERS[3].pubkey()),
+    "another market": lambda true: logged_otherwise(true, market_id=b"\7" * 32),
+    "other shares": lambda true: logged_otherwise(true, shares=5),
+    "all the shares there are": lambda true: logged_otherwise(true, shares=U64_MAX, cost=U64_MAX),
+    "another outcome": lambda true: logged_otherwise(true, outcome=False),
+    "another price": lambda true: logged_otherwise(true, new_price_yes=U64_MAX),
+    "one event more": lambda true: with_logs(
+        true,
+        lambda logs: after_data(
+            logs, event_line(events.ProtocolPauseStatusChanged(True, HOLDERS[0].pubkey(), true["blockTime"]))
+        ),
+    ),
+    "no event": lambda true: with_logs(true, lambda logs: [x for x in logs if "Program data" not in x]),
+    "a line that nobody can read": lambda true: with_logs(
+        true, lambda logs: after_data(logs, data_line(b"\1" * 9))
+    ),
+    "logs that are cut off": lambda true: with_logs(true, lambda logs: [*logs[:2], "Log truncated"]),
+    "no logs": lambda true: true | {"meta": true["meta"] | {"logMessages": None}},
+    "a failure": lambda true: true | {"meta": true["meta"] | {"err": {"InstructionError": [0, "Custom"]}}},
+}
+
+
+@pytest.mark.parametrize("lie", FIELD_LIES)
+async def test_a_lie_about_a_true_transaction_lasts_until_it_is_final(
+    world: World, database_url: str, lie: str
+) -> None:
+    market_id, inbox = await active(world), inbox_of(world)
+    signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
+    true = await told(world, signature)
+    await world.own.fetcher.present.learn()
+    await tell(inbox, FIELD_LIES[lie](true))
+    await goes_on(world, inbox, market_id)
+    await tell(inbox, true)
+    await world.cheat("zmartd_advanceSlots", {"slots": MARGIN_SLOTS})
+    await settled(world)
+    await reconciled(world)
+    await assert_true_to_the_chain(world, database_url)
+    assert await set_aside(world) == []
+    await goes_on(world, inbox, market_id)
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+    assert await world.fetch("select distinct commitment from trades") == [("finalized",)]
+
+
+async def test_a_lie_about_what_a_creation_was_given_lasts_until_it_is_final(
+    world: World, database_url: str
+) -> None:
+    market_id, inbox = await world.proposal(indexed=False), inbox_of(world)
+    [newest, *_] = await world.own.rpc.signatures_for_address(PROGRAM_ID)
+    lied = copy.deepcopy(await told(world, newest.signature))
+    for instruction in lied["transaction"]["message"]["instructions"]:
+        data = ids.base58_decode(instruction["data"])
+        instruction["data"] = ids.base58_encode(data[:-46] + b"Qm" + b"z" * 44)
+    await tell(inbox, lied)
+    hash_of = f"select ipfs_question_hash from markets where id = '{market_id}'"
+    assert await world.fetch(hash_of) == [("Qm" + "z" * 44,)]
+    await settled(world)
+    assert await world.fetch(hash_of) == [(DOCUMENT_CID,)]
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_lies_of_any_size_leave_room_for_true_events(world: World, database_url: str) -> None:
+    market_id, inbox = await active(world), inbox_of(world)
+    market, wallet = bytes.fromhex(market_id), HOLDERS[0].pubkey()
+    slot, seconds = await now(world)
+    free = events.ConfigUpdated(0, 0, 0, 1, 1, 1, 1, seconds)
+    bought = events.SharesBought(market, wallet, True, U64_MAX, U64_MAX, 5, seconds)
+    sold = events.SharesSold(market, wallet, False, U64_MAX, U64_MAX, 5, seconds)
+    withdrawn = events.LiquidityWithdrawn(market, wallet, U64_MAX, seconds)
+    claimed = events.WinningsClaimed(Pdas(PROGRAM_ID).market(market), wallet, True, U64_MAX, seconds)
+    cheap = forgery(slot - 1, seconds, free)
+    [free_of_charge] = cheap["transaction"]["signatures"]
+    await tell(inbox, cheap)
+    for _ in range(12):
+        await tell(inbox, forgery(slot, seconds, bought, withdrawn, claimed))
+        await tell(inbox, forgery(slot + 1, seconds, sold))
+    assert await world.fetch("select count(*) from trades") == [(24,)]
+    await goes_on(world, inbox, market_id)
+    # What is left of the lies can be counted, however these are divided among batches.
+    forged = await world.fetch("select slot, tx_signature from trade_events where slot <= $1", slot)
+    await world.own.fetcher.indexer.undo([Recorded(slot - 1, free_of_charge)])
+    await world.own.fetcher.indexer.undo([Recorded(*one) for one in forged])
+    await settled(world)
+    await reconciled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_a_transaction_that_came_with_a_wrong_slot_is_applied_as_the_node_tells_it(
+    world: World, database_url: str
+) -> None:
+    market_id, inbox = await active(world), inbox_of(world)
+    signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
+    true = await told(world, signature)
+    await tell(inbox, true | {"slot": FAR, "blockTime": 1})
+    assert [one for one, *_ in await set_aside(world)] == [signature]
+    verified = await Verification(world.own.rpc, world.own.fetcher, world.database).run()
+    assert verified.settled == 1
+    assert await set_aside(world) == []
+    assert await world.fetch("select tx_signature, slot from trades") == [(signature, true["slot"])]
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_a_delivery_that_is_long_past_is_asked_for(world: World) -> None:
+    for _ in range(PAST_SLOTS // 1_000 + 1):
+        await world.cheat("zmartd_advanceSlots", {"slots": 1_000})
+    market_id, inbox = await active(world), inbox_of(world)
+    _, seconds = await now(world)
+    before = await facts(world.database)
+    forged = forgery(1, seconds, LIES["a market is finalized"](bytes.fromhex(market_id), seconds))
+    await tell(inbox, forged)
+    assert await facts(world.database) == before
+    assert len(await set_aside(world)) == 1
+
+
+@asynccontextmanager
+async def daemon_before_a_node(
+    world: World, clock: Clock | None = None
+) -> AsyncIterator[tuple[Node, Fetcher, Reconciler]]:
+    async with (
+        node_before(world.rpc_url) as node,
+        Rpc(node.address, clock=SystemClock(), timeout_seconds=0.5) as rpc,
+    ):
+        present = Present(rpc.chain_time, clock or SystemClock())
+        fetcher = Fetcher(rpc, world.own.fetcher.indexer, PARSE, present)
+        yield node, fetcher, Reconciler(rpc, fetcher, world.database, PROGRAM_ID)
+
+
+async def test_ten_thousand_forged_deliveries_cost_few_requests_and_few_rows(world: World) -> None:
+    market_id, clock = await active(world), ManualClock()
+    before = await facts(world.database)
+    _, seconds = await now(world)
+    lie = LIES["a market is finalized"](bytes.fromhex(market_id), seconds)
+    template = msgspec.json.encode(forgery(FAR, seconds, lie, signature="SIGNATURE"))
+    forged = [template.replace(b"SIGNATURE", str(Signature(os.urandom(64))).encode()) for _ in range(10_000)]
+    async with daemon_before_a_node(world, clock) as (node, fetcher, reconciler):
+        inbox = inbox_of(world, fetcher)
+        await asyncio.gather(*(inbox.accept(body) for body in forged))
+        while await inbox.work_off():
+            clock.advance(0.1)
+        assert node.requests == {"getMultipleAccounts": 1}
+        ((rows,),) = await world.fetch("select count(*) from unverified_transactions")
+        assert rows == MOST
+        await fetcher.present.learn()
+        await reconciler.run()
+        assert node.requests["getSignatureStatuses"] <= 2, "one of them for true transactions"
+        fetched = node.requests["getTransaction"]
+        for _ in range(3):
+            await reconciler.run()
+        assert node.requests["getTransaction"] == fetched, "nothing that the chain does not have"
+    assert await facts(world.database) == before
+
+
+async def test_without_a_node_what_is_plausible_counts_and_the_rest_waits(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
+    true = await told(world, signature)
+    later = await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]), indexed=False)
+    also_true = await told(world, later)
+    async with daemon_before_a_node(world) as (node, fetcher, reconciler):
+        inbox = inbox_of(world, fetcher)
+        await fetcher.present.learn()
+        node.down = 503
+        await tell(inbox, true | {"slot": FAR}, also_true)
+        assert await world.fetch("select tx_signature from trades") == [(later,)]
+        with pytest.raises(RpcUnavailable):
+            await reconciler.run()
+        assert await set_aside(world) == [(signature, 0, None)]
+        node.down = None
+        await reconciler.run()
+    assert await set_aside(world) == []
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+def clock_account(slot: int, seconds: int) -> dict[str, Any]:
+    """getMultipleAccounts of a node that puts the chain there."""
+    data = base64.b64encode(struct.pack("<QqQQq", slot, 0, 0, 0, seconds)).decode()
+    owner = "Sysvar1111111111111111111111111111111111111"
+    account = {"lamports": 1, "owner": owner, "data": [data, "base64"], "executable": False}
+    return {"context": {"slot": slot}, "value": [account]}
+
+
+async def test_a_node_that_once_told_a_slot_of_the_future_makes_nothing_late(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    async with daemon_before_a_node(world) as (node, fetcher, reconciler):
+        inbox = inbox_of(world, fetcher)
+        node.instead("getMultipleAccounts", clock_account(FAR, 2**40))
+        await fetcher.present.learn()
+        true = await bought(world, market_id)
+        await tell(inbox, await told(world, true))
+        await reconciler.run()
+        assert await world.fetch("select tx_signature from trades") == [(true,)]
+        node.instead("getMultipleAccounts", clock_account(FAR, 2**40))
+        await fetcher.present.learn()
+        forged = forgery(FAR, 2**40, LIES["a market is finalized"](bytes.fromhex(market_id), 2**40))
+        await tell(inbox, forged)
+        assert await world.fetch("select state from markets") == [("FINALIZED",)]
+        await reconciler.run()
+        assert await world.fetch("select state from markets") == [("ACTIVE",)]
+    await goes_on(world, inbox_of(world), market_id)
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_a_transaction_that_the_node_puts_into_the_future_is_not_there_yet(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    stood = (await settled(world)).slot
+    signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
+    await finalized(world)
+    lied = await told(world, signature) | {"slot": FAR}
+    async with daemon_before_a_node(world) as (node, fetcher, reconciler):
+        node.instead("getTransaction", lied)
+        with pytest.raises(TransactionNotFound):
+            await fetcher.apply_signature(signature)
+        node.instead("getTransaction", lied)
+        found = await reconciler.run()
+        assert (found.missing, found.slot) == (0, stood)
+        assert await world.fetch("select from trades") == []
+        [entry] = await world.own.rpc.signatures_for_address(PROGRAM_ID, limit=1)
+        node.instead(
+            "getSignaturesForAddress",
+            [{"signature": entry.signature, "slot": FAR, "err": None, "confirmationStatus": "finalized"}],
+        )
+        assert (await reconciler.run()).slot == stood
+        assert (await reconciler.run()).slot != stood
+    await assert_true_to_the_chain(world, database_url)
+
+
+@pytest.mark.parametrize("commitment", ["confirmed", "finalized"])
+async def test_a_repair_heals_what_an_earlier_version_took_from_the_future(
+    world: World, database_url: str, commitment: str
+) -> None:
+    market_id = await active(world)
+    repairer = Repairer(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID)
+    for name, lie in LIES.items():
+        expected = await facts(world.database)
+        _, seconds = await now(world)
+        forged = forgery(FAR, seconds, lie(bytes.fromhex(market_id), seconds))
+        await world.own.fetcher.indexer.apply([PARSE(forged)], commitment)
+        assert await facts(world.database) != expected, name
+        repaired = await repairer.repair_everything()
+        assert (repaired.ok, repaired.done.removed) == (True, 1), name
+        assert await facts(world.database) == expected, name
+        await goes_on(world, inbox_of(world), market_id)
+    await settled(world)
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_a_repair_finds_a_market_that_was_frozen_in_the_future(world: World, database_url: str) -> None:
+    market_id = await active(world)
+    expected = await facts(world.database)
+    _, seconds = await now(world)
+    forged = forgery(FAR, seconds, LIES["a market is finalized"](bytes.fromhex(market_id), seconds))
+    await world.own.fetcher.indexer.apply([PARSE(forged)], "finalized")
+    repaired = await Repairer(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID).repair()
+    assert (repaired.ok, repaired.done.removed) == (True, 1)
+    assert await facts(world.database) == expected
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_the_reconciler_heals_what_an_earlier_version_took_from_the_future(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    expected = await facts(world.database)
+    _, seconds = await now(world)
+    for lie in LIES.values():
+        forged = forgery(FAR, seconds, lie(bytes.fromhex(market_id), seconds))
+        await world.own.fetcher.indexer.apply([PARSE(forged)])
+    async with world.database.service() as connection:
+        await checkpoints.advance(connection, str(PROGRAM_ID), Checkpoint(str(Signature.default()), FAR))
+    found = await reconciled(world)
+    assert found.undone == len(LIES)
+    assert await facts(world.database) == expected
+    found = await settled(world)
+    assert found.slot is not None
+    assert found.slot < FAR
+    await assert_true_to_the_chain(world, database_url)
+
+
+async def test_a_signature_that_is_none_stops_nobody(world: World, database_url: str) -> None:
+    market_id, inbox = await active(world), inbox_of(world)
+    slot, seconds = await now(world)
+    bad = "2" * 64
+    event = LIES["a market is finalized"](bytes.fromhex(market_id), seconds)
+    await tell(inbox, forgery(slot, seconds, event, signature=bad))
+    assert await world.fetch("select status from webhook_inbox") == [("parked",)]
+    # An earlier version took it.
+    told_otherwise = msgspec.structs.replace(PARSE(forgery(slot, seconds, event)), signature=bad)
+    await world.own.fetcher.indexer.apply([told_otherwise])
+    assert (await settled(world)).undone == 1
+    await assert_true_to_the_chain(world, database_url)

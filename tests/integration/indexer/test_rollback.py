@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from tests.conftest import EMPTY
+from tests.integration.indexer.story import PROGRAM, Story, whole_life
+from zmartd.chain.events import SharesBought
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction, Quarantined
+from zmartd.clock import SystemClock
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.replay.checksums import TABLES
+from zmartd.market.lmsr import SCALE
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.messages import MarketUpdate, PriceUpdate
+from zmartd.store.postgres.database import Database
+
+
+@pytest.fixture
+async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
+    redis = Redis.from_url(redis_url)
+    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    await redis.aclose()
+
+
+def recorded(transactions: list[ChainTransaction]) -> list[Recorded]:
+    return [Recorded(tx.slot, tx.signature) for tx in transactions]
+
+
+async def facts(database: Database) -> dict[str, object]:
+    """What the chain decides, and the votes that count."""
+    async with database.service() as connection:
+        votes = [
+            [
+                tuple(row)
+                for row in await connection.fetch(
+                    f"select market_id, user_wallet, vote, source, tx_signature from {table} order by 1, 2"
+                )
+            ]
+            for table in ("proposal_votes", "dispute_votes")
+        ]
+        rows = {
+            table: [json.loads(row["fact"]) for row in await connection.fetch(query, list(left_out))]
+            for table, (query, left_out) in TABLES.items()
+        }
+        return {
+            f"{table} {place}": fact
+            for table, facts in {**rows, "votes": votes}.items()
+            for place, fact in enumerate(facts)
+        }
+
+
+async def emptied(database: Database, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(EMPTY)
+    await connection.close()
+
+
+async def fetch(database: Database, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+    async with database.service() as connection:
+        return [tuple(row) for row in await connection.fetch(query, *arguments)]
+
+
+def shuffled_batches(
+    rng: random.Random, transactions: list[ChainTransaction]
+) -> list[list[ChainTransaction]]:
+    order = transactions.copy()
+    rng.shuffle(order)
+    batches = []
+    while order:
+        size = rng.randint(1, 12)
+        batches.append(order[:size])
+        order = order[size:]
+    return batches
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_was_undone_the_index_is_as_if_it_had_never_been(
+    indexer: Indexer, database: Database, database_url: str, seed: int
+) -> None:
+    rng = random.Random(seed)
+    stories = [whole_life(10 * seed + number, trades=12) for number in range(3)]
+    told = [tx for story in stories for tx in story.transactions]
+    told_again = [
+        msgspec.structs.replace(tx, slot=tx.slot + rng.choice([0, 2, 40])) for tx in rng.sample(told, 6)
+    ]
+    # Every market was created in the end: without a market there are no events of it.
+    later = [tx for story in stories for tx in story.transactions[1:]]
+    gone = {tx.signature for tx in told_again + rng.sample(later, 9)}
+    remaining = [tx for tx in told if tx.signature not in gone] + told_again
+    await indexer.apply(remaining)
+    expected = await facts(database)
+    await emptied(database, database_url)
+
+    lost = [tx for tx in told if tx.signature in gone]
+    for batch in shuffled_batches(rng, told):
+        await indexer.apply(batch)
+        if rng.random() < 0.3:
+            await indexer.undo(recorded(rng.sample(lost, 3)))
+            await indexer.apply(rng.sample(lost, 2))
+    while lost:
+        undone, lost = lost[:5], lost[5:]
+        await indexer.undo(recorded(undone))
+    for batch in shuffled_batches(rng, told_again):
+        await indexer.apply(batch)
+
+    assert await facts(database) == expected
+
+
+async def test_daemons_that_undo_and_apply_at_the_same_time_agree_in_the_end(
+    indexer: Indexer, database: Database, database_url: str
+) -> None:
+    rng = random.Random(5)
+    story = whole_life(5, trades=60)
+    lost = story.transactions[10:60:5]
+    kept = [tx for tx in story.transactions if tx not in lost]
+    await indexer.apply(kept)
+    expected = await facts(database)
+    await emptied(database, database_url)
+
+    await indexer.apply([*story.transactions[:30], *lost])
+    await asyncio.gather(
+        *(indexer.undo(recorded([tx])) for tx in lost),
+        *(indexer.undo(recorded(lost)) for _ in range(2)),
+        *(indexer.apply(batch) for batch in shuffled_batches(rng, kept)),
+    )
+
+    assert await facts(database) == expected
+
+
+async def test_a_market_whose_creation_is_undone_is_neither_shown_nor_forgotten(
+    indexer: Indexer, database: Database
+) -> None:
+    story = Story(1)
+    story.create()
+    await indexer.apply(story.transactions)
+    market_id, voter = story.market_id.hex(), str(story.traders[0])
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into proposal_votes (market_id, user_wallet, vote) values ($1, $2, true)",
+            market_id,
+            voter,
+        )
+    (version,) = (await fetch(database, "select version from markets"))[0]
+    undone = await indexer.undo(recorded(story.transactions))
+    assert undone.events == 1
+    orphan = await fetch(
+        database, "select orphaned, chain_confirmed, creator_wallet, shares_yes, version from markets"
+    )
+    assert orphan == [(True, False, None, 0, version + 1)]
+    await indexer.apply(story.transactions)
+    market = await fetch(database, "select orphaned, chain_confirmed, version from markets")
+    assert market == [(False, True, version + 2)]
+    assert await fetch(database, "select user_wallet, source from proposal_votes") == [(voter, "api")]
+
+
+async def test_what_was_undone_can_be_looked_up(indexer: Indexer, database: Database) -> None:
+    story = Story(2)
+    story.create()
+    story.open_for_trading()
+    story.trade(1)
+    await indexer.apply(story.transactions)
+    trade = story.transactions[-1]
+    bought = trade.events[0].event
+    assert isinstance(bought, SharesBought)
+    await indexer.undo(recorded([trade]))
+    assert await fetch(
+        database,
+        "select source, tx_signature, slot, market_id, content -> 'payload' ->> 'shares'"
+        "  from orphaned_events",
+    ) == [
+        (
+            "trade_events",
+            trade.signature,
+            trade.slot,
+            story.market_id.hex(),
+            str(bought.shares),
+        )
+    ]
+
+
+async def test_subscribers_are_told_what_is_true_instead(indexer: Indexer) -> None:
+    story = Story(3)
+    story.create()
+    story.open_for_trading()
+    before = story._price()
+    story.trade(1)
+    *_, last = (await indexer.apply(story.transactions)).messages
+    price, market = (await indexer.undo(recorded(story.transactions[-1:]))).messages
+    assert isinstance(price.data, PriceUpdate)
+    assert isinstance(market.data, MarketUpdate)
+    assert price.data.price_yes == before == SCALE // 2
+    assert market.data.total_volume_lamports == 0
+    assert price.version == market.version == last.version + 1
+
+
+async def test_trades_that_stay_keep_their_ids(indexer: Indexer, database: Database) -> None:
+    story = Story(4)
+    story.create()
+    story.open_for_trading()
+    story.trade(10)
+    await indexer.apply(story.transactions, "finalized")
+    query = "select id, tx_signature, event_index, created_at, commitment from trades order by id"
+    lost = story.transactions[-1]
+    kept = [row for row in await fetch(database, query) if row[1] != lost.signature]
+    await indexer.undo(recorded([lost]))
+    assert await fetch(database, query) == kept
+
+
+async def test_a_transaction_that_landed_again_in_another_slot_is_not_undone_for_the_old_one(
+    indexer: Indexer, database: Database
+) -> None:
+    story = Story(6)
+    story.create()
+    (created,) = story.transactions
+    await indexer.apply([msgspec.structs.replace(created, slot=created.slot + 7)])
+    undone = await indexer.undo(recorded([created]))
+    assert (undone.events, undone.messages) == (0, ())
+
+
+async def test_a_line_in_quarantine_leaves_with_its_transaction(indexer: Indexer, database: Database) -> None:
+    story = Story(7)
+    story.create()
+    line = Quarantined(1, b"\1" * 9, "unknown discriminator")
+    transaction = msgspec.structs.replace(story.transactions[0], quarantined=(line,))
+    await indexer.apply([transaction])
+    await indexer.undo(recorded([transaction]))
+    assert await fetch(database, "select * from quarantined_events") == []
+    assert await fetch(database, "select source from orphaned_events order by source") == [
+        ("market_events",),
+        ("quarantined_events",),
+    ]

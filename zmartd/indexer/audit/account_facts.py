@@ -1,0 +1,159 @@
+"""What the program's accounts say, as facts to compare."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from solders.pubkey import Pubkey
+
+from zmartd.chain.accounts import MarketAccount, UserPosition, VoteRecord
+from zmartd.chain.discriminators import discriminator
+from zmartd.chain.program_accounts import find_config, find_market
+from zmartd.chain.rpc import Rpc
+from zmartd.indexer.audit.comparison import MarketFacts, PositionFacts, PositionKey, ProtocolFacts, State
+from zmartd.market import lmsr
+from zmartd.market.errors import MarketMathError
+from zmartd.market.lifecycle import VoteKind
+
+_RETURNED = slice(0, 8)
+"""Where the program counts, in a position's reserved bytes, what sales brought its owner."""
+_MARKET_OFFSET = 8
+"""Positions and vote records name their market right after the discriminator."""
+
+Account = TypeVar("Account", MarketAccount, UserPosition, VoteRecord)
+
+
+async def read_accounts(rpc: Rpc, program_id: Pubkey) -> State:
+    """Every market, position and vote of the program. Kinds are read one after the other, each of one slot.
+
+    Raises RpcUnavailable, RpcRejected, UndecodableData.
+    """
+    markets = await _all(rpc, program_id, MarketAccount, {})
+    positions = await _all(rpc, program_id, UserPosition, {})
+    votes = await _all(rpc, program_id, VoteRecord, {})
+    return facts(markets, positions.values(), votes.values(), await _configuration(rpc, program_id))
+
+
+async def read_market(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> State:
+    """One market with its positions and votes; no configuration. Raises what `read_accounts` raises."""
+    found = await find_market(rpc, program_id, market)
+    of_market = {_MARKET_OFFSET: bytes(market)}
+    positions = await _all(rpc, program_id, UserPosition, of_market)
+    votes = await _all(rpc, program_id, VoteRecord, of_market)
+    accounts = {} if found is None else {market: found.account}
+    return facts(accounts, positions.values(), votes.values(), ProtocolFacts())
+
+
+def facts(
+    markets: Mapping[Pubkey, MarketAccount],
+    positions: Iterable[UserPosition],
+    votes: Iterable[VoteRecord],
+    protocol: ProtocolFacts,
+) -> State:
+    """Accounts as facts; what a market's trades come to is read off the positions in it."""
+    held: dict[Pubkey, list[UserPosition]] = defaultdict(list)
+    for position in positions:
+        held[position.market].append(position)
+    cast = Counter((vote.market, vote.vote_type) for vote in votes)
+    return State(
+        {str(address): _market(address, one, held[address], cast) for address, one in markets.items()},
+        {key: fact for of_market in held.values() for key, fact in map(_position, of_market)},
+        protocol,
+    )
+
+
+async def _all(
+    rpc: Rpc, program_id: Pubkey, kind: type[Account], content: Mapping[int, bytes]
+) -> dict[Pubkey, Account]:
+    found = await rpc.program_accounts(program_id, {0: discriminator("account", kind.__name__), **content})
+    return {one.address: kind.decode(one.data) for one in found}
+
+
+async def _configuration(rpc: Rpc, program_id: Pubkey) -> ProtocolFacts:
+    configuration = await find_config(rpc, program_id)
+    if configuration is None:
+        return ProtocolFacts()
+    return ProtocolFacts(
+        is_paused=configuration.is_paused,
+        admin=str(configuration.admin),
+        backend_authority=str(configuration.backend_authority),
+        protocol_fee_bps=configuration.protocol_fee_bps,
+        resolver_reward_bps=configuration.resolver_reward_bps,
+        liquidity_provider_fee_bps=configuration.liquidity_provider_fee_bps,
+        proposal_approval_threshold=configuration.proposal_approval_threshold,
+        dispute_success_threshold=configuration.dispute_success_threshold,
+        min_resolution_delay=configuration.min_resolution_delay,
+        dispute_period=configuration.dispute_period,
+    )
+
+
+def _market(
+    address: Pubkey,
+    account: MarketAccount,
+    held: Sequence[UserPosition],
+    cast: Mapping[tuple[Pubkey, VoteKind], int],
+) -> MarketFacts:
+    trades = sum(position.trades_count for position in held)
+    return MarketFacts(
+        creator=str(account.creator),
+        state=account.state.name,
+        b_parameter=account.b_parameter,
+        initial_liquidity=account.initial_liquidity,
+        current_liquidity=account.current_liquidity,
+        shares_yes=account.shares_yes,
+        shares_no=account.shares_no,
+        price_yes=_price(account),
+        total_volume=account.total_volume,
+        accumulated_protocol_fees=account.accumulated_protocol_fees,
+        accumulated_resolver_fees=account.accumulated_resolver_fees,
+        accumulated_lp_fees=account.accumulated_lp_fees,
+        proposal_likes=account.proposal_likes,
+        proposal_dislikes=account.proposal_dislikes,
+        dispute_agree=account.dispute_agree,
+        dispute_disagree=account.dispute_disagree,
+        proposal_votes=cast[address, VoteKind.PROPOSAL],
+        dispute_votes=cast[address, VoteKind.DISPUTE],
+        proposed_outcome=account.proposed_outcome,
+        final_outcome=account.final_outcome,
+        was_disputed=account.was_disputed,
+        resolver=_wallet(account.resolver),
+        dispute_initiator=_wallet(account.dispute_initiator),
+        content_id=account.ipfs_evidence_hash.rstrip(b"\0").decode(errors="replace") or None,
+        created_at=account.created_at,
+        approved_at=account.approved_at,
+        activated_at=account.activated_at,
+        resolution_proposed_at=account.resolution_proposed_at,
+        dispute_initiated_at=account.dispute_initiated_at,
+        finalized_at=account.finalized_at,
+        cancelled_at=account.cancelled_at or 0,
+        trades_count=trades,
+        trades=trades,
+        trades_volume=account.total_volume,
+        trades_protocol_fees=account.accumulated_protocol_fees,
+    )
+
+
+def _position(position: UserPosition) -> tuple[PositionKey, PositionFacts]:
+    return (str(position.market), str(position.user)), PositionFacts(
+        shares_yes=position.shares_yes,
+        shares_no=position.shares_no,
+        total_invested=position.total_invested,
+        total_returned=int.from_bytes(position.reserved[_RETURNED], "little"),
+        trades_count=position.trades_count,
+        last_trade_at=position.last_trade_at,
+        has_claimed=position.has_claimed,
+        claimed_amount=position.claimed_amount,
+    )
+
+
+def _price(account: MarketAccount) -> int:
+    try:
+        return lmsr.price_yes(account.shares_yes, account.shares_no, account.b_parameter)
+    except MarketMathError:
+        return lmsr.SCALE // 2
+
+
+def _wallet(address: Pubkey) -> str | None:
+    return None if address == Pubkey.default() else str(address)

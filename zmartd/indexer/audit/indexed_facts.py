@@ -1,0 +1,98 @@
+"""What the index says, as facts to compare with accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.indexer.audit.comparison import MarketFacts, PositionFacts, ProtocolFacts, State
+
+_MARKETS = """
+select market.on_chain_address, market.version, creator_wallet as creator, state, b_parameter,
+       initial_liquidity, current_liquidity, shares_yes, shares_no,
+       (current_price_yes * 1000000000)::bigint as price_yes, total_volume, accumulated_protocol_fees,
+       accumulated_resolver_fees, accumulated_lp_fees, proposal_likes, proposal_dislikes, dispute_agree,
+       dispute_disagree, coalesce(cast_.proposal, 0) as proposal_votes,
+       coalesce(cast_.dispute, 0) as dispute_votes,
+       proposed_outcome, final_outcome, was_disputed, resolver_wallet as resolver, dispute_initiator,
+       case when resolution_proposed_at is null then ipfs_question_hash else ipfs_evidence_hash
+       end as content_id,
+       coalesce(extract(epoch from market.created_at)::bigint, 0) as created_at,
+       coalesce(extract(epoch from approved_at)::bigint, 0) as approved_at,
+       coalesce(extract(epoch from activated_at)::bigint, 0) as activated_at,
+       coalesce(extract(epoch from resolution_proposed_at)::bigint, 0) as resolution_proposed_at,
+       coalesce(extract(epoch from dispute_initiated_at)::bigint, 0) as dispute_initiated_at,
+       coalesce(extract(epoch from finalized_at)::bigint, 0) as finalized_at,
+       coalesce(extract(epoch from cancelled_at)::bigint, 0) as cancelled_at,
+       trades_count, coalesce(traded.trades, 0) as trades, coalesce(traded.volume, 0) as trades_volume,
+       coalesce(traded.protocol_fees, 0) as trades_protocol_fees
+  from markets as market
+  left join (
+      select market_id, count(*) as trades, sum(protocol_fee) as protocol_fees,
+             sum(case when trade_type = 'buy' then cost else amount end) as volume
+        from trades
+       where $1::text is null or market_id = (select id from markets where on_chain_address = $1)
+       group by market_id
+  ) as traded on traded.market_id = market.id
+  left join (
+      select market_id, count(*) filter (where event_type = 'ProposalVoteSubmitted') as proposal,
+             count(*) filter (where event_type = 'DisputeVoteSubmitted') as dispute
+        from vote_events
+       where $1::text is null or market_id = (select id from markets where on_chain_address = $1)
+       group by market_id
+  ) as cast_ on cast_.market_id = market.id
+ where not orphaned and ($1::text is null or on_chain_address = $1)
+"""
+_POSITIONS = """
+select on_chain_address, user_wallet, held.shares_yes, held.shares_no, total_invested, total_returned,
+       held.trades_count, coalesce(extract(epoch from last_trade_at)::bigint, 0) as last_trade_at,
+       has_claimed, claimed_amount
+  from user_positions as held join markets on markets.id = held.market_id
+ where $1::text is null or on_chain_address = $1
+"""
+_PROTOCOL = """
+select is_paused, admin, backend_authority, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps,
+       proposal_approval_threshold, dispute_success_threshold, min_resolution_delay, dispute_period
+  from protocol
+"""
+
+
+class IndexedState(Struct, frozen=True):
+    """The facts, and the version of each market, by address: a market that changes gets another one."""
+
+    state: State
+    versions: Mapping[str, int]
+
+
+async def read_index(connection: Connection) -> IndexedState:
+    """Everything. Takes a service transaction."""
+    (protocol,) = await connection.fetch(_PROTOCOL)
+    return await _read(connection, None, ProtocolFacts(**dict(protocol)))
+
+
+async def read_indexed_market(connection: Connection, address: str) -> IndexedState:
+    """One market with its positions; no configuration. Takes a service transaction."""
+    return await _read(connection, address, ProtocolFacts())
+
+
+async def _read(connection: Connection, address: str | None, protocol: ProtocolFacts) -> IndexedState:
+    markets = await connection.fetch(_MARKETS, address)
+    positions = await connection.fetch(_POSITIONS, address)
+    return IndexedState(
+        State(
+            {row["on_chain_address"]: MarketFacts(**_fields(row, MarketFacts)) for row in markets},
+            {
+                (row["on_chain_address"], row["user_wallet"]): PositionFacts(**_fields(row, PositionFacts))
+                for row in positions
+            },
+            protocol,
+        ),
+        {row["on_chain_address"]: row["version"] for row in markets},
+    )
+
+
+def _fields(row: Record, kind: type[MarketFacts] | type[PositionFacts]) -> dict[str, Any]:
+    return {name: row[name] for name in kind.__struct_fields__}

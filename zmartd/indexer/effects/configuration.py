@@ -1,0 +1,134 @@
+"""The program's configuration, as its admin events tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from asyncpg import Connection
+
+from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
+from zmartd.indexer.events.rows import EventRow
+
+_HISTORY = """
+insert into protocol_config_history
+       (tx_signature, event_index, slot, index_in_block, block_time, event_type, admin, backend_authority,
+        protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps, proposal_approval_threshold,
+        dispute_success_threshold, min_resolution_delay, dispute_period, is_paused, commitment)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+on conflict do nothing
+"""
+_CURRENT = """
+with latest as (
+    select (select row(h.*)::protocol_config_history from protocol_config_history as h
+             where h.event_type = 'GlobalConfigInitialized'
+             order by slot desc, event_index desc limit 1) as made,
+           (select row(h.*)::protocol_config_history from protocol_config_history as h
+             where h.event_type = 'ConfigUpdated'
+             order by slot desc, event_index desc limit 1) as updated,
+           (select row(h.*)::protocol_config_history from protocol_config_history as h
+             where h.event_type = 'ProtocolPauseStatusChanged'
+             order by slot desc, event_index desc limit 1) as paused
+)
+update protocol
+   set admin = coalesce((made).admin, protocol.admin),
+       backend_authority = coalesce((made).backend_authority, protocol.backend_authority),
+       protocol_fee_bps = coalesce((updated).protocol_fee_bps, (made).protocol_fee_bps,
+                                   protocol.protocol_fee_bps),
+       resolver_reward_bps = coalesce((updated).resolver_reward_bps, protocol.resolver_reward_bps),
+       liquidity_provider_fee_bps = coalesce((updated).liquidity_provider_fee_bps,
+                                             protocol.liquidity_provider_fee_bps),
+       proposal_approval_threshold = coalesce((updated).proposal_approval_threshold,
+                                              protocol.proposal_approval_threshold),
+       dispute_success_threshold = coalesce((updated).dispute_success_threshold,
+                                            protocol.dispute_success_threshold),
+       min_resolution_delay = coalesce((updated).min_resolution_delay, protocol.min_resolution_delay),
+       dispute_period = coalesce((updated).dispute_period, protocol.dispute_period),
+       is_paused = coalesce((paused).is_paused, protocol.is_paused),
+       slot = greatest(protocol.slot, (made).slot, (updated).slot, (paused).slot),
+       version = protocol.version + 1
+  from latest
+"""
+
+_FORGET_HISTORY = """
+delete from protocol_config_history as gone
+ using unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot)
+ where gone.tx_signature = lost.tx_signature and gone.slot = lost.slot
+returning event_type, gone.slot
+"""
+_FORGET_CURRENT = """
+update protocol
+   set admin = default, backend_authority = default, protocol_fee_bps = default,
+       resolver_reward_bps = default, liquidity_provider_fee_bps = default,
+       proposal_approval_threshold = default, dispute_success_threshold = default,
+       min_resolution_delay = default, dispute_period = default, is_paused = default, slot = default
+"""
+
+_KINDS = (GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged)
+CONFIGURING = frozenset(kind.__name__ for kind in _KINDS)
+"""The types of events that configure the program."""
+
+
+async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commitment: str) -> int | None:
+    """Apply new configuration events. Returns the slot after which fees may have been others, if any."""
+    history = [
+        (row, columns)
+        for row in rows
+        if isinstance(row.event, _KINDS) and (columns := _columns(row)) is not None
+    ]
+    if not history:
+        return None
+    await connection.executemany(
+        _HISTORY,
+        [
+            (*row.key, row.slot, row.index_in_block, row.block_time, row.event_type, *columns, commitment)
+            for row, columns in history
+        ],
+    )
+    await connection.execute(_CURRENT)
+    return min(
+        (row.slot for row, _ in history if not isinstance(row.event, ProtocolPauseStatusChanged)),
+        default=None,
+    )
+
+
+async def forget_configuration(
+    connection: Connection, signatures: Sequence[str], slots: Sequence[int]
+) -> int | None:
+    """Take back what these transactions configured. Returns what `apply_protocol` returns."""
+    forgotten = await connection.fetch(_FORGET_HISTORY, signatures, slots)
+    if not forgotten:
+        return None
+    await connection.execute(_FORGET_CURRENT)
+    await connection.execute(_CURRENT)
+    pause = ProtocolPauseStatusChanged.__name__
+    return min((row["slot"] for row in forgotten if row["event_type"] != pause), default=None)
+
+
+async def forget_every_configuration(connection: Connection) -> None:
+    """Take back all that configured the program. Takes a service transaction."""
+    await connection.execute("delete from protocol_config_history")
+    await connection.execute(_FORGET_CURRENT)
+
+
+def _columns(row: EventRow) -> tuple[Any, ...] | None:
+    match row.event:
+        case GlobalConfigInitialized() as made:
+            return (str(made.admin), str(made.backend_authority), made.protocol_fee_bps, *[None] * 7)
+        case ConfigUpdated() as updated:
+            return (
+                None,
+                None,
+                updated.protocol_fee_bps,
+                updated.resolver_reward_bps,
+                updated.liquidity_provider_fee_bps,
+                updated.proposal_approval_threshold,
+                updated.dispute_success_threshold,
+                updated.min_resolution_delay,
+                updated.dispute_period,
+                None,
+            )
+        case ProtocolPauseStatusChanged() as paused:
+            return (*[None] * 9, paused.is_paused)
+        case _:
+            return None

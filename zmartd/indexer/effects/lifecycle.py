@@ -1,0 +1,197 @@
+"""What life-cycle events do to market rows: facts always, the state only forward."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from asyncpg import Connection
+
+from zmartd.chain.events import (
+    DisputeAggregated,
+    DisputeInitiated,
+    MarketActivated,
+    MarketCancelled,
+    MarketCreated,
+    MarketFinalized,
+    MarketResolved,
+    ProposalAggregated,
+    ProposalApproved,
+)
+from zmartd.indexer.effects.batch import Batch
+from zmartd.indexer.events.event_context import Aside
+from zmartd.indexer.events.rows import EventRow
+from zmartd.market.lifecycle import MarketState
+
+SEED_SHARES_DIVISOR = 1_000
+"""A market starts with b / 1000 shares on each side, so that its price starts at one half."""
+
+_CREATED = """
+update markets
+   set creator_wallet = $2, b_parameter = $3::numeric, created_at = $5, chain_confirmed = true,
+       shares_yes = shares_yes + $4::numeric, shares_no = shares_no + $4::numeric,
+       ipfs_question_hash = coalesce($6, ipfs_question_hash)
+ where id = $1
+"""
+_FUNDED = """
+update markets
+   set initial_liquidity = $2::numeric, current_liquidity = current_liquidity + $2::numeric
+ where id = $1 and initial_liquidity is null
+"""
+_APPROVED = "update markets set approved_at = $2 where id = $1"
+_ACTIVATED = "update markets set activated_at = $2 where id = $1"
+_RESOLVED = """
+update markets
+   set resolver_wallet = $2, proposed_outcome = $3, ipfs_evidence_hash = $4, resolution_proposed_at = $5
+ where id = $1
+"""
+_DISPUTED = """
+update markets
+   set dispute_initiator = $2, dispute_initiated_at = $3
+ where id = $1 and (dispute_initiated_at is null or dispute_initiated_at <= $3)
+"""
+_PROPOSAL_COUNTED = """
+update markets
+   set proposal_likes = $2, proposal_dislikes = $3, proposal_counted_slot = $4
+ where id = $1 and proposal_counted_slot <= $4
+"""
+_DISPUTE_COUNTED = """
+update markets
+   set dispute_agree = $2, dispute_disagree = $3, dispute_counted_slot = $4
+ where id = $1 and dispute_counted_slot <= $4
+"""
+_FINALIZED = "update markets set final_outcome = $2, was_disputed = $3, finalized_at = $4 where id = $1"
+_FINALIZED_INVALID = "update markets set was_disputed = true, finalized_at = $2 where id = $1"
+_CANCELLED = "update markets set cancelled_at = $2 where id = $1"
+_MOVE = """
+update markets
+   set state = moved.state, state_slot = moved.slot, state_rank = moved.rank, state_changed_at = moved.at,
+       awaiting_decision = false, settles_at = null
+  from unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::timestamptz[])
+       as moved (id, state, slot, rank, at)
+ where markets.id = moved.id and (markets.state_slot, markets.state_rank) <= (moved.slot, moved.rank)
+"""
+
+_Fact = tuple[str, tuple[Any, ...]]
+"""A statement and its arguments, the market's id first."""
+
+_TELLING = frozenset(
+    {
+        MarketCreated,
+        ProposalAggregated,
+        ProposalApproved,
+        MarketActivated,
+        MarketResolved,
+        DisputeInitiated,
+        DisputeAggregated,
+        MarketFinalized,
+        MarketCancelled,
+    }
+)
+_RANK: dict[type[Any], int] = {
+    MarketCreated: 0,
+    ProposalApproved: 1,
+    MarketActivated: 2,
+    MarketResolved: 3,
+    DisputeInitiated: 4,
+    DisputeAggregated: 5,
+    MarketFinalized: 6,
+    MarketCancelled: 6,
+}
+"""In which order state changes of one slot must have happened."""
+
+
+async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
+    """Apply new life-cycle events to rows that exist. Returns the ids of the markets that they touched."""
+    statements: dict[str, list[tuple[Any, ...]]] = {}
+    moves: dict[str, tuple[int, int, EventRow]] = {}
+    told = [row for row in batch.rows if type(row.event) in _TELLING]
+    for row in sorted(told, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
+        for statement, arguments in _facts(row):
+            statements.setdefault(statement, []).append(arguments)
+        if (rank := _RANK.get(type(row.event))) is not None and row.market_id is not None:
+            known = moves.get(row.market_id)
+            if known is None or (row.slot, rank) >= known[:2]:
+                moves[row.market_id] = (row.slot, rank, row)
+    for statement, arguments_list in statements.items():
+        await connection.executemany(statement, arguments_list)
+    if moves:
+        order = sorted(moves)
+        await connection.execute(
+            _MOVE,
+            order,
+            [_state_after(moves[market_id][2]).name for market_id in order],
+            [moves[market_id][0] for market_id in order],
+            [moves[market_id][1] for market_id in order],
+            [moves[market_id][2].occurred_at for market_id in order],
+        )
+    return {arguments[0] for rows in statements.values() for arguments in rows}
+
+
+def _facts(row: EventRow) -> list[_Fact]:
+    at = row.occurred_at
+    match row.event:
+        case MarketCreated() as created:
+            return _created(created, row.aside, at)
+        case ProposalAggregated(market_id=raw, likes=likes, dislikes=dislikes):
+            return [(_PROPOSAL_COUNTED, (raw.hex(), likes, dislikes, row.slot))]
+        case ProposalApproved(market_id=raw):
+            return [(_APPROVED, (raw.hex(), at))]
+        case MarketActivated(market_id=raw, initial_liquidity=liquidity):
+            return [(_ACTIVATED, (raw.hex(), at)), (_FUNDED, (raw.hex(), liquidity))]
+        case MarketResolved(market_id=raw, resolver=resolver, outcome=outcome, evidence_hash=evidence):
+            return [(_RESOLVED, (raw.hex(), str(resolver), outcome, printable(evidence), at))]
+        case DisputeInitiated(market_id=raw, initiator=initiator):
+            return [
+                (_DISPUTED, (raw.hex(), str(initiator), at)),
+                (_DISPUTE_COUNTED, (raw.hex(), 0, 0, row.slot)),
+            ]
+        case DisputeAggregated(
+            market_id=raw, agrees=agrees, disagrees=disagrees, dispute_succeeded=succeeded
+        ):
+            finalized = [] if succeeded else [(_FINALIZED_INVALID, (raw.hex(), at))]
+            return [(_DISPUTE_COUNTED, (raw.hex(), agrees, disagrees, row.slot)), *finalized]
+        case MarketFinalized(market_id=raw, final_outcome=outcome, was_disputed=disputed):
+            final: _Fact = (_FINALIZED, (raw.hex(), outcome, disputed, at))
+            agree, disagree = row.aside.dispute_agree, row.aside.dispute_disagree
+            if agree is None or disagree is None:
+                return [final]
+            return [final, (_DISPUTE_COUNTED, (raw.hex(), agree, disagree, row.slot))]
+        case MarketCancelled(market_id=raw):
+            return [(_CANCELLED, (raw.hex(), at))]
+        case _:
+            return []
+
+
+def _created(event: MarketCreated, aside: Aside, at: datetime) -> list[_Fact]:
+    market_id, seed = event.market_id.hex(), event.b_parameter // SEED_SHARES_DIVISOR
+    created = (market_id, str(event.creator), event.b_parameter, seed, at, aside.question_cid)
+    liquidity = aside.initial_liquidity
+    funded = [] if liquidity is None else [(_FUNDED, (market_id, liquidity))]
+    return [(_CREATED, created), *funded]
+
+
+def _state_after(row: EventRow) -> MarketState:
+    match row.event:
+        case MarketCreated():
+            return MarketState.PROPOSED
+        case ProposalApproved():
+            return MarketState.APPROVED
+        case MarketActivated():
+            return MarketState.ACTIVE
+        case MarketResolved() | DisputeAggregated(dispute_succeeded=True):
+            return MarketState.RESOLVING
+        case DisputeInitiated():
+            return MarketState.DISPUTED
+        case DisputeAggregated() | MarketFinalized():
+            return MarketState.FINALIZED
+        case MarketCancelled():
+            return MarketState.CANCELLED
+        case other:
+            raise AssertionError(f"{type(other).__name__} moves no state")
+
+
+def printable(raw: bytes) -> str | None:
+    """46 on-chain bytes as text when they are printable ASCII, as a content id is; else None."""
+    text = raw.rstrip(b"\0").decode("ascii", "replace")
+    return text if text and text.isascii() and text.isprintable() else None

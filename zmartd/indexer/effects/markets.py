@@ -1,0 +1,184 @@
+"""The market rows that a batch works on: there, locked, and put in order afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.chain.events import MarketCreated
+from zmartd.indexer.effects.trades import MarketCurve
+from zmartd.indexer.events.rows import EventRow
+from zmartd.market import lmsr
+from zmartd.market.errors import MarketMathError
+from zmartd.market.lifecycle import MarketState
+
+_BY_ADDRESS = "select on_chain_address, id from markets where on_chain_address = any($1::text[])"
+_LOCK_ADDRESSES = """
+select pg_advisory_xact_lock(hashtextextended('market address:' || address, 7))
+  from unnest($1::text[]) as address
+"""
+_KNOWN = "select id from markets where id = any($1::text[])"
+_STUBS = """
+insert into markets (id, on_chain_address, created_at)
+select * from unnest($1::text[], $2::text[], $3::timestamptz[])
+on conflict do nothing
+returning id, on_chain_address
+"""
+_LOCK = """
+select id, shares_yes, shares_no, b_parameter, state, version
+  from markets where id = any($1::text[]) order by id for update
+"""
+_WAITING = """
+update trade_events set market_id = known.id
+  from unnest($1::text[], $2::text[]) as known (id, address)
+ where trade_events.market_id is null and trade_events.payload ->> 'market' = known.address
+returning event_type, tx_signature, event_index, slot, index_in_block, block_time, payload
+"""
+_DOUBTFUL = """
+select market_id, min(slot) as slot from trades
+ where market_id = any($1::text[]) or slot >= $2::bigint
+ group by market_id
+"""
+_ADOPT = "select zmartd.adopt_metadata(id) from unnest($1::text[]) as id"
+_CURVES = "select id, shares_yes, shares_no, b_parameter from markets where id = any($1::text[])"
+_SETTLE = """
+update markets
+   set current_price_yes = settled.price::numeric / 1000000000,
+       current_price_no = (1000000000 - settled.price)::numeric / 1000000000,
+       slot = greatest(markets.slot, settled.slot), version = markets.version + 1,
+       commitment = case when $4 = 'confirmed' then 'confirmed' else markets.commitment end,
+       orphaned = markets.orphaned and settled.slot = 0
+  from unnest($1::text[], $2::bigint[], $3::bigint[]) as settled (id, price, slot)
+ where markets.id = settled.id
+returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
+          current_liquidity, proposed_outcome, final_outcome, awaiting_decision, settles_at, markets.slot,
+          version,
+          (current_price_yes * 1000000000)::bigint as price_yes
+"""
+
+
+class LockedMarket(Struct, frozen=True):
+    """A market's row as it was when the batch locked it."""
+
+    curve: MarketCurve
+    state: MarketState
+    version: int
+
+
+async def known_addresses(connection: Connection, rows: Sequence[EventRow]) -> dict[str, str]:
+    """Ids of the markets that events name by address. For unknown ones the address is locked.
+
+    Whoever creates such a market takes the same lock, so that an event and its market cannot miss each other.
+    """
+    addresses = sorted({row.market_address for row in rows if row.market_address is not None})
+    if not addresses:
+        return {}
+    known = await _ids(connection, addresses)
+    missing = [address for address in addresses if address not in known]
+    if missing:
+        await connection.execute(_LOCK_ADDRESSES, missing)
+        known |= await _ids(connection, missing)
+    return known
+
+
+async def ensure_markets(
+    connection: Connection, first_seen: Mapping[str, tuple[str, datetime]]
+) -> list[Record]:
+    """Make a row for each market that has none; returns the event rows that waited for one of them.
+
+    `first_seen` maps market ids to their address and the time of their earliest event.
+    """
+    known = {row["id"] for row in await connection.fetch(_KNOWN, list(first_seen))}
+    order = sorted(first_seen.keys() - known)
+    if not order:
+        return []
+    made = await connection.fetch(
+        _STUBS, order, [first_seen[key][0] for key in order], [first_seen[key][1] for key in order]
+    )
+    if not made:
+        return []
+    addresses = [row["on_chain_address"] for row in made]
+    await connection.execute(_LOCK_ADDRESSES, sorted(addresses))
+    return list(await connection.fetch(_WAITING, [row["id"] for row in made], addresses))
+
+
+async def lock_markets(connection: Connection, market_ids: Iterable[str]) -> dict[str, LockedMarket]:
+    """Lock the rows in the order of their ids, so that two batches never wait for each other in a circle."""
+    order = sorted(market_ids)
+    rows = await connection.fetch(_LOCK, order) if order else []
+    return {row["id"]: LockedMarket(_curve(row), MarketState[row["state"]], row["version"]) for row in rows}
+
+
+async def adopt_metadata(connection: Connection, rows: Sequence[EventRow]) -> None:
+    """Give newly created markets the question and texts that their creators registered."""
+    created = _created(rows)
+    if created:
+        await connection.execute(_ADOPT, created)
+
+
+async def doubtful(
+    connection: Connection, rows: Sequence[EventRow], rates_changed_slot: int | None
+) -> dict[str, int]:
+    """Markets with known trades that this batch puts in doubt, and the slots from which to price them again.
+
+    A market's creation gives its curve a beginning; a change of the fees concerns every later trade.
+    """
+    created = _created(rows)
+    if not created and rates_changed_slot is None:
+        return {}
+    found = await connection.fetch(_DOUBTFUL, created, rates_changed_slot)
+    return {row["market_id"]: row["slot"] for row in found}
+
+
+def _created(rows: Sequence[EventRow]) -> list[str]:
+    return [row.event.market_id.hex() for row in rows if type(row.event) is MarketCreated]
+
+
+async def curves_after_creations(
+    connection: Connection, locked: Mapping[str, LockedMarket], rows: Sequence[EventRow]
+) -> dict[str, MarketCurve]:
+    """The curves before the batch's trades: only creations can have changed one since it was locked."""
+    curves = {market_id: market.curve for market_id, market in locked.items()}
+    created = _created(rows)
+    return curves | await _curves(connection, created) if created else curves
+
+
+async def settle_markets(connection: Connection, slots: Mapping[str, int], commitment: str) -> list[Record]:
+    """Price the changed markets, move them to the slot they are true at, and count up their versions.
+
+    What changed them is of `commitment`. Slot 0: nothing that happened in the market itself.
+    """
+    now = await _curves(connection, slots)
+    order = sorted(now)
+    return list(
+        await connection.fetch(
+            _SETTLE, order, [_price(now[key]) for key in order], [slots[key] for key in order], commitment
+        )
+    )
+
+
+async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, MarketCurve]:
+    """The curves as this transaction has them now."""
+    return {row["id"]: _curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
+
+
+async def _ids(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
+    rows = await connection.fetch(_BY_ADDRESS, addresses)
+    return {row["on_chain_address"]: row["id"] for row in rows}
+
+
+def _curve(row: Record) -> MarketCurve:
+    return MarketCurve(row["shares_yes"], row["shares_no"], row["b_parameter"])
+
+
+def _price(curve: MarketCurve) -> int:
+    """The price of YES, and one half where the curve has none: an unknown market, or events still missing."""
+    if curve.b_parameter is None or min(curve.shares_yes, curve.shares_no) < 0:
+        return lmsr.SCALE // 2
+    try:
+        return lmsr.price_yes(curve.shares_yes, curve.shares_no, curve.b_parameter)
+    except MarketMathError:
+        return lmsr.SCALE // 2

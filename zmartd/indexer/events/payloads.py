@@ -1,0 +1,91 @@
+"""Events as the JSON that their rows keep, and back.
+
+Addresses are base58, bytes hex, u64 decimal strings. Beside the event's own fields stands its aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+import msgspec
+from solders.pubkey import Pubkey
+
+from zmartd.chain.events import ProgramEvent
+from zmartd.chain.wire import Layout
+from zmartd.indexer.events.event_context import NOTHING, WITH_ASIDE, Aside
+
+_Convert = Callable[[Any], Any]
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(ProgramEvent)}
+
+
+def _conversions(wire_type: str) -> tuple[_Convert, _Convert] | None:
+    """To JSON and back; None where a value is JSON already, or a number that JSON holds."""
+    match wire_type.removeprefix("option<").removesuffix(">"):
+        case "pubkey":
+            return str, Pubkey.from_string
+        case "u64":
+            return str, int
+        case name if name.startswith("[u8"):
+            return bytes.hex, bytes.fromhex
+        case _:
+            return None
+
+
+def _fields(kind: type[Any]) -> tuple[tuple[str, str, tuple[_Convert, _Convert] | None], ...]:
+    """An event's fields, each with its name in JSON and its conversions."""
+    types = Layout(kind).types.items()
+    return tuple(
+        (name, written, _conversions(wire_type))
+        for name, (written, wire_type) in zip(kind.__struct_fields__, types, strict=True)
+    )
+
+
+_FIELDS = {kind: _fields(kind) for kind in _KINDS.values()}
+
+
+def payload(event: ProgramEvent) -> dict[str, Any]:
+    """The event's own fields as JSON values."""
+    return {
+        written: value if value is None or converts is None else converts[0](value)
+        for name, written, converts in _FIELDS[type(event)]
+        for value in (getattr(event, name),)
+    }
+
+
+def payload_json(event: ProgramEvent, aside: Aside) -> str:
+    """What a row keeps of an event."""
+    fields = payload(event)
+    if aside is not NOTHING:
+        fields |= _said_aside(aside)
+    return msgspec.json.encode(fields).decode()
+
+
+def event_of(event_type: str, fields: Mapping[str, Any]) -> ProgramEvent:
+    """The event whose payload this is. Raises KeyError where it is none."""
+    kind = _KINDS[event_type]
+    event: ProgramEvent = kind(
+        *(
+            value if value is None or converts is None else converts[1](value)
+            for _, written, converts in _FIELDS[kind]
+            for value in (fields[written],)
+        )
+    )
+    return event
+
+
+def aside_of(event: ProgramEvent, fields: Mapping[str, Any]) -> Aside:
+    """The aside of the event whose payload this is."""
+    return msgspec.convert(fields, Aside, strict=False) if type(event) in WITH_ASIDE else NOTHING
+
+
+def _said_aside(aside: Aside) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    if aside.resolver_fee:
+        said["resolver_fee"] = str(aside.resolver_fee)
+    if aside.initial_liquidity is not None:
+        said["initial_liquidity"] = str(aside.initial_liquidity)
+    for name in ("question_cid", "dispute_agree", "dispute_disagree"):
+        if (value := getattr(aside, name)) is not None:
+            said[name] = value
+    return said

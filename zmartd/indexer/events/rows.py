@@ -1,0 +1,168 @@
+"""What each program event is in the database: its table, its market and its actor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from asyncpg import Record
+from msgspec import Struct
+from solders.pubkey import Pubkey
+
+from zmartd.chain import events
+from zmartd.chain.events import ProgramEvent, event_seconds
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction, EventRecord
+from zmartd.errors import ZmartdError
+from zmartd.indexer.events.event_context import NOTHING, Aside, aside
+from zmartd.indexer.events.payloads import aside_of, event_of
+
+MARKET, TRADE, VOTE, ADMIN = "market_events", "trade_events", "vote_events", "admin_events"
+
+TABLE: dict[type[Any], str] = {
+    events.MarketCreated: MARKET,
+    events.ProposalApproved: MARKET,
+    events.MarketActivated: MARKET,
+    events.MarketResolved: MARKET,
+    events.DisputeInitiated: MARKET,
+    events.MarketFinalized: MARKET,
+    events.SharesBought: TRADE,
+    events.SharesSold: TRADE,
+    events.SharesTransferred: TRADE,
+    events.WinningsClaimed: TRADE,
+    events.LiquidityWithdrawn: TRADE,
+    events.ProposalVoteSubmitted: VOTE,
+    events.DisputeVoteSubmitted: VOTE,
+    events.ProposalAggregated: VOTE,
+    events.DisputeAggregated: VOTE,
+    events.MarketCancelled: ADMIN,
+    events.GlobalConfigInitialized: ADMIN,
+    events.ConfigUpdated: ADMIN,
+    events.ProtocolPauseStatusChanged: ADMIN,
+}
+"""Which of the four event tables keeps an event. Every event of the program has exactly one."""
+
+_ACTOR: dict[type[Any], Callable[[Any], Pubkey | None]] = {
+    events.MarketCreated: lambda event: event.creator,
+    events.ProposalApproved: lambda event: event.approved_by,
+    events.MarketActivated: lambda event: event.creator,
+    events.MarketResolved: lambda event: event.resolver,
+    events.DisputeInitiated: lambda event: event.initiator,
+    events.SharesBought: lambda event: event.user,
+    events.SharesSold: lambda event: event.user,
+    events.SharesTransferred: lambda event: event.from_,
+    events.WinningsClaimed: lambda event: event.user,
+    events.LiquidityWithdrawn: lambda event: event.creator,
+    events.ProposalVoteSubmitted: lambda event: event.user,
+    events.DisputeVoteSubmitted: lambda event: event.user,
+    events.MarketCancelled: lambda event: event.cancelled_by,
+    events.GlobalConfigInitialized: lambda event: event.admin,
+    events.ProtocolPauseStatusChanged: lambda event: event.paused_by,
+}
+
+_TRADES = frozenset({events.SharesBought, events.SharesSold})
+
+
+class UnreadableRow(ZmartdError):
+    """An event row is none that this program has written: `zmartd audit --repair --all` makes it right."""
+
+    code = "unreadable_row"
+
+
+class EventRow(Struct, frozen=True, dict=True):
+    """One event with the place on the chain that identifies and orders it."""
+
+    event: ProgramEvent
+    signature: str
+    ordinal: int
+    slot: int
+    index_in_block: int | None
+    block_time: datetime | None
+    aside: Aside = NOTHING
+
+    @cached_property
+    def key(self) -> tuple[str, int]:
+        return self.signature, self.ordinal
+
+    @property
+    def table(self) -> str:
+        return TABLE[type(self.event)]
+
+    @property
+    def event_type(self) -> str:
+        return type(self.event).__name__
+
+    @cached_property
+    def market_id(self) -> str | None:
+        """The market's id, or None for events that name the market by its address, or none at all."""
+        raw: bytes | None = getattr(self.event, "market_id", None)
+        return None if raw is None else raw.hex()
+
+    @cached_property
+    def market_address(self) -> str | None:
+        """The market account's address, for the events that name the market this way."""
+        address: Pubkey | None = getattr(self.event, "market", None)
+        return None if address is None else str(address)
+
+    @cached_property
+    def actor(self) -> str | None:
+        """The wallet that made it happen, where the event says so."""
+        of = _ACTOR.get(type(self.event))
+        wallet = of(self.event) if of else None
+        return None if wallet is None else str(wallet)
+
+    @property
+    def is_trade(self) -> bool:
+        return type(self.event) in _TRADES
+
+    @cached_property
+    def occurred_at(self) -> datetime:
+        """The chain's clock when the program ran."""
+        seconds = event_seconds(self.event)
+        if seconds is not None:
+            return moment(seconds)
+        return self.block_time or moment(0)
+
+
+def event_row(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> EventRow:
+    """The row of one event of a transaction."""
+    time = transaction.block_time
+    return EventRow(
+        event=record.event,
+        signature=transaction.signature,
+        ordinal=record.ordinal,
+        slot=transaction.slot,
+        index_in_block=transaction.index_in_block,
+        block_time=None if time is None else moment(time),
+        aside=aside(transaction, record, pdas),
+    )
+
+
+def stored_row(kept: Record) -> EventRow:
+    """The event that a row of an event table keeps. Raises UnreadableRow."""
+    try:
+        fields = msgspec.json.decode(kept["payload"])
+        event = event_of(kept["event_type"], fields)
+        besides = aside_of(event, fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnreadableRow(signature=kept["tx_signature"], ordinal=kept["event_index"]) from error
+    return EventRow(
+        event=event,
+        signature=kept["tx_signature"],
+        ordinal=kept["event_index"],
+        slot=kept["slot"],
+        index_in_block=kept["index_in_block"],
+        block_time=kept["block_time"],
+        aside=besides,
+    )
+
+
+def moment(unix_seconds: int) -> datetime:
+    """A chain time as a database value; times outside what Postgres and Python share become the epoch."""
+    try:
+        return datetime.fromtimestamp(unix_seconds, tz=UTC)
+    except (OverflowError, OSError, ValueError):
+        return datetime.fromtimestamp(0, tz=UTC)

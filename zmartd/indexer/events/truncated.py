@@ -1,0 +1,56 @@
+"""Transactions whose logs the runtime cut off: which they are, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncpg import Connection
+
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.events.rows import moment
+
+_NOTE = """
+insert into truncated_transactions (tx_signature, slot, index_in_block, block_time, events_read)
+select * from unnest($1::text[], $2::bigint[], $3::int[], $4::timestamptz[], $5::int[])
+on conflict do nothing
+"""
+_OPEN = """
+select tx_signature from truncated_transactions
+ where resolved_at is null and slot <= $1 order by slot, index_in_block, tx_signature limit $2
+"""
+_EXPLAIN = """
+update truncated_transactions
+   set reason = $2, resolved_at = case when $2::text is null then now() end
+ where tx_signature = $1
+"""
+_REOPEN = "update truncated_transactions set resolved_at = null where tx_signature = any($1::text[])"
+
+
+async def note_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
+    """Remember those with more events than their logs tell; returns how many were given."""
+    cut = [transaction for transaction in transactions if transaction.logs_truncated]
+    if cut:
+        await connection.execute(
+            _NOTE,
+            [tx.signature for tx in cut],
+            [tx.slot for tx in cut],
+            [tx.index_in_block for tx in cut],
+            [None if tx.block_time is None else moment(tx.block_time) for tx in cut],
+            [len(tx.events) for tx in cut],
+        )
+    return len(cut)
+
+
+async def reopen(connection: Connection, signatures: Sequence[str]) -> None:
+    """What was worked out for these is worked out again. Takes a service transaction."""
+    await connection.execute(_REOPEN, signatures)
+
+
+async def open_signatures(connection: Connection, until_slot: int, limit: int) -> list[str]:
+    """Those that are not resolved, the oldest first. Takes a service transaction."""
+    return [row["tx_signature"] for row in await connection.fetch(_OPEN, until_slot, limit)]
+
+
+async def explain(connection: Connection, signature: str, reason: str | None) -> None:
+    """Say what is missing of one, or with None that nothing is. Takes a service transaction."""
+    await connection.execute(_EXPLAIN, signature, reason)

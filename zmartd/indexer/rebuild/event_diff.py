@@ -1,0 +1,75 @@
+"""What the index has of transactions, against what the node says they did.
+
+A webhook's word is taken until a transaction is final. Its signature proves nothing about the rest: anybody
+who may deliver can put other logs under a signature that the chain has.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from asyncpg import Connection, Record
+
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.effects.markets import known_addresses
+from zmartd.indexer.events.rows import EventRow, event_row
+from zmartd.indexer.rebuild.replacement import STORED, is_stored
+
+_QUARANTINED = """
+select tx_signature, event_index, data from quarantined_events
+ where tx_signature = any($1::text[]) and resolved_at is null
+"""
+_TRUNCATED = "select tx_signature from truncated_transactions where tx_signature = any($1::text[])"
+
+
+async def misreported(
+    connection: Connection, transactions: Sequence[ChainTransaction], pdas: Pdas
+) -> set[str]:
+    """The signatures of those whose rows say otherwise than `transactions`, which come from the node.
+
+    Takes a service transaction.
+    """
+    signatures = [tx.signature for tx in transactions]
+    rows = {tx.signature: _rows(tx, pdas) for tx in transactions}
+    addresses = await known_addresses(connection, [row for of_one in rows.values() for row in of_one])
+    stored: dict[str, list[Record]] = defaultdict(list)
+    for kept in await connection.fetch(STORED, signatures):
+        stored[kept["tx_signature"]].append(kept)
+    lines: dict[str, set[tuple[int, bytes]]] = defaultdict(set)
+    for line in await connection.fetch(_QUARANTINED, signatures):
+        lines[line["tx_signature"]].add((line["event_index"], line["data"]))
+    truncated = {row["tx_signature"] for row in await connection.fetch(_TRUNCATED, signatures)}
+    return {
+        tx.signature
+        for tx in transactions
+        if not _are_all(stored[tx.signature], rows[tx.signature], addresses, tx)
+        or lines[tx.signature] != {(line.ordinal, line.data) for line in tx.quarantined}
+        or (tx.signature in truncated) != tx.logs_truncated
+    }
+
+
+def _rows(transaction: ChainTransaction, pdas: Pdas) -> list[EventRow]:
+    if not transaction.succeeded:
+        return []
+    return [event_row(transaction, record, pdas) for record in transaction.events]
+
+
+def _are_all(
+    stored: Sequence[Record],
+    rows: Sequence[EventRow],
+    addresses: Mapping[str, str],
+    transaction: ChainTransaction,
+) -> bool:
+    """Whether the stored events are these, each once.
+
+    Of a transaction with truncated logs there may be more, which a restoration has worked out.
+    """
+    kept: dict[int, list[Record]] = defaultdict(list)
+    for one in stored:
+        kept[one["event_index"]].append(one)
+    told = {row.ordinal for row in rows}
+    more = [one for one in stored if one["event_index"] not in told]
+    worked_out = transaction.logs_truncated and all(one["commitment"] == "finalized" for one in more)
+    return (not more or worked_out) and all(is_stored(kept[row.ordinal], row, addresses) for row in rows)

@@ -1,0 +1,188 @@
+"""Event rows that are not what the chain says, replaced; and what follows from them, built again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+from asyncpg import Connection, Record
+from msgspec import Struct
+
+from zmartd.indexer.effects import markets
+from zmartd.indexer.effects.configuration import CONFIGURING, apply_protocol, forget_every_configuration
+from zmartd.indexer.events.payloads import payload_json
+from zmartd.indexer.events.recording import record
+from zmartd.indexer.events.rows import EventRow, stored_row
+from zmartd.indexer.rebuild.markets import rebuild
+from zmartd.realtime.messages import Message
+
+Key = tuple[str, int]
+"""An event's signature and ordinal."""
+
+STORED = """
+select 'market_events' as source, * from market_events where tx_signature = any($1::text[])
+union all select 'trade_events', * from trade_events where tx_signature = any($1::text[])
+union all select 'vote_events', * from vote_events where tx_signature = any($1::text[])
+union all select 'admin_events', * from admin_events where tx_signature = any($1::text[])
+"""
+_REMOVE = """
+with wrong as (
+    select * from unnest($1::text[], $2::int[]) as wrong (tx_signature, event_index)
+), market as (
+    delete from market_events as gone using wrong
+     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
+), trade as (
+    delete from trade_events as gone using wrong
+     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
+), vote as (
+    delete from vote_events as gone using wrong
+     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
+), admin as (
+    delete from admin_events as gone using wrong
+     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
+), event as (
+    select 'market_events' as source, market.* from market
+    union all select 'trade_events', trade.* from trade
+    union all select 'vote_events', vote.* from vote
+    union all select 'admin_events', admin.* from admin
+), kept as (
+    insert into orphaned_events (source, tx_signature, event_index, slot, market_id, content)
+    select source, tx_signature, event_index, slot, market_id, to_jsonb(event) - 'source' from event
+)
+select market_id, event_type from event
+"""
+_READDRESS = """
+update markets set on_chain_address = right_one.address
+  from unnest($1::text[], $2::text[]) as right_one (id, address)
+ where markets.id = right_one.id and on_chain_address <> right_one.address
+"""
+_STRAY_TRADES = """
+delete from trades using trade_events as event
+ where event.market_id = any($1::text[]) and trades.market_id <> event.market_id
+   and trades.tx_signature = event.tx_signature and trades.event_index = event.event_index
+returning trades.market_id
+"""
+_SETTLE_TRADES = """
+update trades set commitment = event.commitment from trade_events as event
+ where event.market_id = any($1::text[]) and trades.commitment <> event.commitment
+   and trades.tx_signature = event.tx_signature and trades.event_index = event.event_index
+"""
+_CONFIGURATIONS = "select * from admin_events where event_type = any($1::text[]) order by slot, event_index"
+_SETTLE_CONFIGURATIONS = """
+update protocol_config_history as told set commitment = event.commitment from admin_events as event
+ where told.tx_signature = event.tx_signature and told.event_index = event.event_index
+   and told.commitment <> event.commitment
+"""
+_RATES = """
+select slot, event_index, tx_signature, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
+  from protocol_config_history where event_type <> 'ProtocolPauseStatusChanged'
+"""
+
+
+class Correction(Struct, frozen=True):
+    """Event rows to take away, and those to have instead."""
+
+    wrong: tuple[Key, ...] = ()
+    right: tuple[EventRow, ...] = ()
+
+    def __add__(self, other: Correction) -> Correction:
+        return Correction(self.wrong + other.wrong, self.right + other.right)
+
+    def __bool__(self) -> bool:
+        return bool(self.wrong or self.right)
+
+
+async def find_correction(
+    connection: Connection,
+    rows: Sequence[EventRow],
+    signatures: Sequence[str],
+    untold: Collection[str],
+    addresses: Mapping[str, str],
+) -> Correction:
+    """What of the stored events of these transactions differs from `rows`, which are all that they have.
+
+    Except for `untold` transactions, which may have more events than `rows` has of them. `addresses` maps
+    market addresses to ids. Takes a service transaction.
+    """
+    right = {row.key: row for row in rows}
+    stored: dict[Key, list[Record]] = defaultdict(list)
+    for kept in await connection.fetch(STORED, signatures):
+        stored[kept["tx_signature"], kept["event_index"]].append(kept)
+    equal = {key for key, row in right.items() if is_stored(stored.get(key, ()), row, addresses)}
+    wrong = (key for key in stored if key not in equal and (key in right or key[0] not in untold))
+    return Correction(tuple(wrong), tuple(row for key, row in right.items() if key not in equal))
+
+
+def is_stored(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str]) -> bool:
+    """Whether the one stored row is this one. There may be none, or one in each table."""
+    if len(kept) != 1:
+        return False
+    stored = kept[0]
+    facts = (
+        *(stored[name] for name in ("source", "event_type", "slot", "block_time", "actor", "market_id")),
+        msgspec.json.decode(stored["payload"]),
+    )
+    market_id = row.market_id or addresses.get(row.market_address or "")
+    payload = msgspec.json.decode(payload_json(row.event, row.aside))
+    return facts == (row.table, row.event_type, row.slot, row.block_time, row.actor, market_id, payload)
+
+
+async def correct(
+    connection: Connection,
+    correction: Correction,
+    market_addresses: Mapping[str, str],
+    at: datetime,
+) -> list[Message]:
+    """Replace event rows, and build these markets again and all others that the rows are of.
+
+    `market_addresses` maps ids to addresses, of all markets that rows to write are of. Where a row is about
+    the configuration, that is built again, too. The news is of the time `at`. Takes a service transaction.
+    """
+    removed = list(
+        await connection.fetch(
+            _REMOVE, [key[0] for key in correction.wrong], [key[1] for key in correction.wrong]
+        )
+    )
+    if market_addresses:
+        await connection.execute(_READDRESS, list(market_addresses), list(market_addresses.values()))
+    right = sorted(correction.right, key=lambda row: row.key)
+    await _record(connection, right, market_addresses, at)
+    touched = {*market_addresses, *(row["market_id"] for row in removed if row["market_id"] is not None)}
+    strays = await connection.fetch(_STRAY_TRADES, sorted(touched))
+    touched |= {row["market_id"] for row in strays}
+    types = {row["event_type"] for row in removed} | {row.event_type for row in right}
+    rates_from = None if types.isdisjoint(CONFIGURING) else await _rebuild_configuration(connection)
+    news = await rebuild(connection, touched, at, rates_from)
+    await connection.execute(_SETTLE_TRADES, sorted(touched))
+    return news
+
+
+async def correct_configuration(connection: Connection, at: datetime) -> list[Message]:
+    """Build the program's configuration again from its event rows, and price trades again where fees are
+    others than they were. Takes a service transaction."""
+    return await rebuild(connection, set(), at, await _rebuild_configuration(connection))
+
+
+async def _rebuild_configuration(connection: Connection) -> int | None:
+    """Returns the slot from which fees are others than they were, if any."""
+    rows = [stored_row(row) for row in await connection.fetch(_CONFIGURATIONS, sorted(CONFIGURING))]
+    before = {tuple(row) for row in await connection.fetch(_RATES)}
+    await forget_every_configuration(connection)
+    await apply_protocol(connection, rows, "confirmed")
+    await connection.execute(_SETTLE_CONFIGURATIONS)
+    changed = before ^ {tuple(row) for row in await connection.fetch(_RATES)}
+    return min((slot for slot, *_ in changed), default=None)
+
+
+async def _record(
+    connection: Connection, right: Sequence[EventRow], market_addresses: Mapping[str, str], at: datetime
+) -> None:
+    """Write event rows without their effects, and make the rows of their markets."""
+    known = await markets.known_addresses(connection, right)
+    known |= {address: market_id for market_id, address in market_addresses.items()}
+    ids = [row.market_id or known.get(row.market_address or "") for row in right]
+    await record(connection, right, ids, "confirmed")
+    first_seen = {market_id: (address, at) for market_id, address in market_addresses.items()}
+    await markets.ensure_markets(connection, first_seen)

@@ -1,0 +1,96 @@
+"""The index made equal to the chain, whatever happened to it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from solders.commitment_config import CommitmentLevel
+from solders.pubkey import Pubkey
+
+from zmartd.chain.rpc import Rpc
+from zmartd.indexer.audit.account_facts import read_accounts
+from zmartd.indexer.audit.audit import PATIENCE_SECONDS, AuditReport, audit
+from zmartd.indexer.events.rows import UnreadableRow
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.repair.resync import Renewal, Renewed
+from zmartd.indexer.truncation.recovery import Restoration
+from zmartd.indexer.walks.backfill import Progress, unheard
+from zmartd.store.postgres.database import Database
+
+_NO_PATIENCE = 0.0
+_ADDRESSES = "select on_chain_address from markets where not orphaned"
+
+
+class Repair(Struct, frozen=True):
+    """What was done, and the audit after it."""
+
+    done: Renewed
+    report: AuditReport
+
+    @property
+    def ok(self) -> bool:
+        return self.report.ok and not self.done.not_found
+
+
+class Repairer:
+    """Repairs what an audit finds, or everything. Raises what audits and renewals raise."""
+
+    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
+        self._rpc = rpc
+        self._database = database
+        self._program_id = program_id
+        self._renewal = Renewal(rpc, fetcher, database, program_id)
+        self._restoration = Restoration(rpc, fetcher, database, program_id)
+
+    async def repair(self, progress: Progress = unheard) -> Repair:
+        """Write what is missing of every market that differs, and fetch those anew that lack nothing, or
+        differ even then.
+
+        The first looks have no patience: what is on its way may as well be fetched.
+        """
+        report = await self._audit(_NO_PATIENCE)
+        done = Renewed()
+        altered: set[Pubkey] = set()
+        for market in _markets(report):
+            completed = await self._complete(market)
+            done += completed
+            if not completed.written:
+                altered.add(market)
+        report = await self._audit(_NO_PATIENCE)
+        altered.update(_markets(report))
+        if altered or not report.ok:
+            done += await self._renew(sorted(altered, key=str), progress)
+        return Repair(done, await self._audit())
+
+    async def repair_everything(self, progress: Progress = unheard) -> Repair:
+        """Fetch the configuration and every market anew, also where no account shows a difference."""
+        on_chain = await read_accounts(self._rpc, self._program_id)
+        async with self._database.service() as connection:
+            indexed = [row["on_chain_address"] for row in await connection.fetch(_ADDRESSES)]
+        markets = sorted({*on_chain.markets, *indexed})
+        done = await self._renew([Pubkey.from_string(market) for market in markets], progress)
+        return Repair(done, await self._audit())
+
+    async def _complete(self, market: Pubkey) -> Renewed:
+        try:
+            return await self._renewal.complete(market)
+        except UnreadableRow:
+            return Renewed()
+
+    async def _renew(self, markets: list[Pubkey], progress: Progress) -> Renewed:
+        done = await self._renewal.configuration()
+        progress(0, len(markets))
+        for number, market in enumerate(markets, start=1):
+            done += await self._renewal.renew(market)
+            progress(number, len(markets))
+        final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
+        while (await self._restoration.run(final_slot)).resolved:
+            pass
+        return done
+
+    async def _audit(self, patience_seconds: float = PATIENCE_SECONDS) -> AuditReport:
+        return await audit(self._database, self._rpc, self._program_id, patience_seconds=patience_seconds)
+
+
+def _markets(report: AuditReport) -> list[Pubkey]:
+    differing = {one.market for one in report.differences if one.market is not None}
+    return [Pubkey.from_string(market) for market in sorted(differing)]

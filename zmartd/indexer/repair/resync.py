@@ -1,0 +1,201 @@
+"""Markets whose rows differ from the chain, made equal to it again: what they lack, or all that they have.
+
+Nothing is copied from accounts. Event rows become what the transactions say, and the market is built again
+from its event rows; so it does not matter what was altered in which table, nor by whom. Events that truncated
+logs leave out are taken away for a restoration to work them out again, where it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+
+from msgspec import Struct
+from solders.commitment_config import CommitmentLevel
+from solders.pubkey import Pubkey
+
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.program_accounts import find_market
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transactions import ChainTransaction, is_signature
+from zmartd.indexer.effects.configuration import CONFIGURING
+from zmartd.indexer.effects.markets import known_addresses
+from zmartd.indexer.events.recording import Recorded, known_signatures
+from zmartd.indexer.events.rows import event_row, moment
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.rebuild.replacement import Correction, find_correction
+from zmartd.indexer.walks.ranged import Survey
+from zmartd.store.postgres.database import Database
+
+_BATCH = 100
+_OF_MARKET = """
+select tx_signature, slot from market_events where market_id = $1
+union select tx_signature, slot from trade_events where market_id = $1
+union select tx_signature, slot from vote_events where market_id = $1
+union select tx_signature, slot from admin_events where market_id = $1
+"""
+_OF_CONFIGURATION = "select tx_signature, slot from admin_events where event_type = any($1::text[])"
+_ID = "select id from markets where on_chain_address = $1"
+
+
+class Renewed(Struct, frozen=True):
+    """Transactions fetched, event rows that were taken away and written, and transactions not to be had."""
+
+    transactions: int = 0
+    removed: int = 0
+    written: int = 0
+    not_found: tuple[str, ...] = ()
+
+    def __add__(self, other: Renewed) -> Renewed:
+        return Renewed(
+            self.transactions + other.transactions,
+            self.removed + other.removed,
+            self.written + other.written,
+            self.not_found + other.not_found,
+        )
+
+
+class _Looked(Struct):
+    """What came of fetching transactions so far. It holds only those that differ."""
+
+    transactions: int = 0
+    correction: Correction = Correction()
+    incomplete: tuple[ChainTransaction, ...] = ()
+    not_found: tuple[str, ...] = ()
+
+    def renewed(self) -> Renewed:
+        return Renewed(
+            self.transactions, len(self.correction.wrong), len(self.correction.right), self.not_found
+        )
+
+
+class Renewal:
+    """Makes the index equal to the chain, a market at a time.
+
+    This takes the memory of the largest market's events. Everything raises RpcUnavailable, RpcRejected,
+    HistoryChanged, DatabaseUnavailable, DatabaseTimeout.
+    """
+
+    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
+        self._rpc = rpc
+        self._fetcher = fetcher
+        self._database = database
+        self._program_id = program_id
+        self._pdas = Pdas(program_id)
+
+    async def complete(self, market: Pubkey) -> Renewed:
+        """Write what is missing of a market's history, and build it again. Does nothing if nothing is."""
+        looked, identity = _Looked(), await self._identity(market)
+        async for signatures in self._history(market):
+            await self._look(looked, await self._unknown(signatures), identity)
+        if not looked.correction and not looked.incomplete:
+            return looked.renewed()
+        return await self._correct(looked, identity)
+
+    async def renew(self, market: Pubkey) -> Renewed:
+        """Fetch a market's whole history, replace what the index has otherwise, and build it again."""
+        looked, identity = _Looked(), await self._identity(market)
+        told: set[str] = set()
+        async for signatures in self._history(market):
+            told.update(signatures)
+            await self._look(looked, signatures, identity)
+        for market_id in identity.values():
+            await self._look_for(looked, await self._stored(_OF_MARKET, market_id), told, identity)
+        return await self._correct(looked, identity)
+
+    async def configuration(self) -> Renewed:
+        """The same for the program's configuration: what the index lacks of its history, and what it has."""
+        looked = _Looked()
+        async for signatures in self._history(self._pdas.global_config()):
+            await self._look(looked, await self._unknown(signatures), {})
+        stored = await self._stored(_OF_CONFIGURATION, sorted(CONFIGURING))
+        await self._look_for(looked, stored, (), {})
+        renewed = await self._correct(looked, {})
+        await self._fetcher.indexer.correct_configuration(await self._now())
+        return renewed
+
+    async def _history(self, address: Pubkey) -> AsyncIterator[list[str]]:
+        survey = await Survey(self._rpc, address).look()
+        async with aclosing(survey.pages()) as pages:
+            async for page in pages:
+                for start in range(0, len(page), _BATCH):
+                    yield [one.signature for one in page[start : start + _BATCH]]
+
+    async def _identity(self, market: Pubkey) -> dict[str, str]:
+        """The market's address and its id, which its account says, or the index where there is no account."""
+        found = await find_market(self._rpc, self._program_id, market)
+        if found is not None:
+            return {str(market): found.id}
+        async with self._database.service() as connection:
+            market_id = await connection.fetchval(_ID, str(market))
+        return {} if market_id is None else {str(market): market_id}
+
+    async def _unknown(self, signatures: Sequence[str]) -> list[str]:
+        async with self._database.service() as connection:
+            known = await known_signatures(connection, signatures)
+        return [signature for signature in signatures if signature not in known]
+
+    async def _stored(self, query: str, argument: object) -> list[Recorded]:
+        async with self._database.service() as connection:
+            rows = await connection.fetch(query, argument)
+        return sorted({Recorded(row["slot"], row["tx_signature"]) for row in rows})
+
+    async def _look(self, looked: _Looked, signatures: Sequence[str], identity: Mapping[str, str]) -> None:
+        """Compare transactions of a history with their rows."""
+        looked.not_found += await self._fetch(looked, signatures, identity)
+
+    async def _fetch(
+        self, looked: _Looked, signatures: Sequence[str], identity: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """Fetch transactions and compare them with their rows; returns those that were not found."""
+        if not signatures:
+            return ()
+        final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
+        fetched = await self._fetcher.fetch(signatures)
+        told = [tx for tx in fetched.transactions if tx.succeeded]
+        rows = [event_row(tx, record, self._pdas) for tx in told for record in tx.events]
+        async with self._database.service() as connection:
+            addresses = {**await known_addresses(connection, rows), **identity}
+            looked.correction += await find_correction(
+                connection,
+                rows,
+                [tx.signature for tx in fetched.transactions],
+                {tx.signature for tx in told if tx.logs_truncated and not _can_be_worked_out(tx, final_slot)},
+                addresses,
+            )
+        looked.transactions += len(fetched.transactions)
+        looked.incomplete += tuple(tx for tx in told if tx.logs_truncated or tx.quarantined)
+        return fetched.not_found
+
+    async def _look_for(
+        self, looked: _Looked, stored: Sequence[Recorded], told: Container[str], identity: Mapping[str, str]
+    ) -> None:
+        """Do the same with transactions that no history names. Those that are on no chain have to go."""
+        untold = [one for one in stored if one.signature not in told]
+        if not untold:
+            return
+        kept_from = await self._rpc.first_available_block()
+        for start in range(0, len(untold), _BATCH):
+            batch = untold[start : start + _BATCH]
+            possible = [one.signature for one in batch if is_signature(one.signature)]
+            found = set(possible).difference(await self._fetch(looked, possible, identity))
+            gone = [one.signature for one in batch if one.signature not in found and one.slot >= kept_from]
+            async with self._database.service() as connection:
+                looked.correction += await find_correction(connection, (), gone, (), {})
+
+    async def _correct(self, looked: _Looked, identity: Mapping[str, str]) -> Renewed:
+        market_addresses = {market_id: address for address, market_id in identity.items()}
+        await self._fetcher.indexer.correct(
+            looked.correction, market_addresses, looked.incomplete, await self._now()
+        )
+        return looked.renewed()
+
+    async def _now(self) -> datetime:
+        """The chain's time."""
+        return moment((await self._rpc.chain_time()).unix_timestamp)
+
+
+def _can_be_worked_out(transaction: ChainTransaction, final_slot: int) -> bool:
+    """Whether a restoration knows what the logs of a transaction leave out."""
+    return transaction.calls is not None and transaction.slot <= final_slot

@@ -1,0 +1,151 @@
+"""The program's whole history, into an empty database through the same door, and what that gives compared."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from msgspec import Struct
+from solders.commitment_config import CommitmentLevel
+from solders.pubkey import Pubkey
+
+from zmartd import config
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.clock import SystemClock
+from zmartd.errors import ZmartdError
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.plausibility import Present
+from zmartd.indexer.replay.checksums import table_hashes
+from zmartd.indexer.truncation.recovery import Restoration
+from zmartd.indexer.walks.backfill import Progress, backfill, unheard
+from zmartd.indexer.walks.ranged import Survey
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.messages import Message
+from zmartd.store.postgres.connection import connect
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import migrate
+
+_CONNECT_SECONDS = 10.0
+_ATTEMPTS = 3
+"""How often the two are brought level: while they are compared, the chain goes on."""
+
+
+class ReplayImpossible(ZmartdError):
+    """A replay needs a database of its own, and the user of database.url may not create one."""
+
+    code = "replay_impossible"
+
+
+class TableHash(Struct, frozen=True):
+    """One table in the index and in the replay."""
+
+    table: str
+    indexed: str
+    replayed: str
+
+    @property
+    def ok(self) -> bool:
+        return self.indexed == self.replayed
+
+
+class ReplayReport(Struct, frozen=True):
+    """How many transactions were replayed, and every table's two hashes."""
+
+    transactions: int
+    tables: tuple[TableHash, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(one.ok for one in self.tables)
+
+
+class UnheardBus(Bus):
+    """Publishes nothing: what a replay finds out is no news."""
+
+    def __init__(self) -> None:
+        """Without a Redis, since it is never asked."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        return
+
+
+async def replay(
+    database: Database,
+    settings: config.Database,
+    *,
+    rpc: Rpc,
+    program_id: Pubkey,
+    parse: Callable[[Mapping[str, Any]], ChainTransaction],
+    progress: Progress = unheard,
+) -> ReplayReport:
+    """Replay everything into a database that exists for as long as this takes, and compare.
+
+    `settings` say where `database` is; the other one is made beside it. What is compared: see `truth`.
+    Raises ReplayImpossible, RpcUnavailable, DatabaseUnavailable, MigrationFailed.
+    """
+    async with _empty_database(settings) as replayed:
+        present = Present(rpc.chain_time, SystemClock())
+        fetcher = Fetcher(rpc, Indexer(replayed, UnheardBus(), Pdas(program_id)), parse, present)
+        attempt = 0
+        while True:
+            attempt += 1
+            finalized_slot = await rpc.slot(CommitmentLevel.Finalized)
+            survey = await Survey(rpc, program_id).look()
+            done = await backfill(replayed, fetcher, survey, progress)
+            await Restoration(rpc, fetcher, replayed, program_id).run(finalized_slot)
+            report = ReplayReport(done.transactions, await _compare(database, replayed))
+            if report.ok or attempt == _ATTEMPTS:
+                return report
+
+
+async def _compare(database: Database, replayed: Database) -> tuple[TableHash, ...]:
+    async with database.service() as connection, replayed.service() as other:
+        ours, theirs = await table_hashes(connection), await table_hashes(other)
+    return tuple(TableHash(table, ours[table], theirs[table]) for table in ours)
+
+
+@asynccontextmanager
+async def _empty_database(settings: config.Database) -> AsyncIterator[Database]:
+    name = f"zmartd_replay_{secrets.token_hex(6)}"
+    url = settings.url.reveal()
+    own = config.Database(
+        url=config.PostgresUrl(_url_of(url, name)),
+        pool_size=2,
+        statement_timeout_seconds=settings.statement_timeout_seconds,
+    )
+    try:
+        await _execute(url, f"create database {name} template template0")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ReplayImpossible(
+            "a replay needs a database of its own: ALTER ROLE <user of database.url> CREATEDB allows it"
+        ) from error
+    try:
+        await migrate(own.url.reveal())
+        database = await Database.connect(own)
+        try:
+            yield database
+        finally:
+            await database.close()
+    finally:
+        await _execute(url, f"drop database {name} with (force)")
+
+
+def _url_of(url: str, name: str) -> str:
+    """The URL of another database on the same server, reached in the same way."""
+    address, mark, query = url.partition("?")
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await connect(url, timeout_seconds=_CONNECT_SECONDS)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
