@@ -23,10 +23,11 @@ from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.market_messages import announce
-from zmartd.indexer.events.recording import Recorded, note_eventless, quarantine, record, resolve_quarantined
+from zmartd.indexer.events.incomplete import note_truncated, quarantine, reopen, resolve_quarantined
+from zmartd.indexer.events.recording import Recorded, note_eventless, record
 from zmartd.indexer.events.rows import EventRow, event_row, stored_row
-from zmartd.indexer.events.truncated import note_truncated, reopen
-from zmartd.indexer.rebuild.replacement import Correction, correct, correct_configuration
+from zmartd.indexer.rebuild.event_diff import Correction
+from zmartd.indexer.rebuild.replacement import correct, correct_configuration
 from zmartd.indexer.rebuild.rollback import Undone, undo
 from zmartd.log import get_logger
 from zmartd.metrics import Counter

@@ -8,13 +8,11 @@ from asyncpg import Connection
 
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.configuration import apply_protocol
-from zmartd.indexer.effects.electorate import refresh_electorates
+from zmartd.indexer.effects.configuration import apply_protocol, rate_history
 from zmartd.indexer.effects.lifecycle import apply_lifecycle
 from zmartd.indexer.effects.payouts import apply_payouts
-from zmartd.indexer.effects.rates import rate_history
 from zmartd.indexer.effects.trades import apply_trades
-from zmartd.indexer.effects.votes import apply_votes
+from zmartd.indexer.effects.votes import apply_votes, refresh_electorates
 
 
 async def apply_effects(

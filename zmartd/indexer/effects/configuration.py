@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 from asyncpg import Connection
+from msgspec import Struct
 
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
 from zmartd.indexer.events.rows import EventRow
+from zmartd.market.tape import INITIAL_RATES, FeeRates, told_rates
 
 _HISTORY = """
 insert into protocol_config_history
@@ -63,10 +66,27 @@ update protocol
        proposal_approval_threshold = default, dispute_success_threshold = default,
        min_resolution_delay = default, dispute_period = default, is_paused = default, slot = default
 """
+_RATES = """
+select slot, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
+  from protocol_config_history
+ where event_type in ('GlobalConfigInitialized', 'ConfigUpdated')
+ order by slot, index_in_block nulls first, event_index
+"""
 
 _KINDS = (GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged)
 CONFIGURING = frozenset(kind.__name__ for kind in _KINDS)
 """The types of events that configure the program."""
+
+
+class RateHistory(Struct, frozen=True):
+    """Fee rates by the slot they were set in, oldest first. A trade is charged what an earlier slot set."""
+
+    slots: tuple[int, ...]
+    rates: tuple[FeeRates, ...]
+
+    def at(self, slot: int) -> FeeRates:
+        position = bisect_left(self.slots, slot)
+        return self.rates[position - 1] if position else INITIAL_RATES
 
 
 async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commitment: str) -> int | None:
@@ -109,6 +129,14 @@ async def forget_every_configuration(connection: Connection) -> None:
     """Take back all that configured the program. Takes a service transaction."""
     await connection.execute("delete from protocol_config_history")
     await connection.execute(_FORGET_CURRENT)
+
+
+async def rate_history(connection: Connection) -> RateHistory:
+    """Every change of the fees that the index knows."""
+    rows = await connection.fetch(_RATES)
+    return RateHistory(
+        slots=tuple(slot for slot, *_ in rows), rates=tuple(told_rates(*rates) for _, *rates in rows)
+    )
 
 
 def _columns(row: EventRow) -> tuple[Any, ...] | None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from zmartd.chain.events import SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.rates import RateHistory
+from zmartd.indexer.effects.configuration import RateHistory
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import tape
 from zmartd.market.lmsr import SCALE

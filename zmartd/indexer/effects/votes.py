@@ -1,4 +1,8 @@
-"""Votes cast on the chain, beside those from the API. A wallet's first vote is the one that counts."""
+"""Votes cast on the chain, and who may vote on a dispute.
+
+A wallet's first vote counts, be it cast on the chain or through the API. The electorate of a dispute are the
+wallets that held a position when the market's outcome was proposed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,15 @@ from collections.abc import Sequence
 
 from asyncpg import Connection
 
-from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted
+from zmartd.chain.events import (
+    DisputeVoteSubmitted,
+    MarketResolved,
+    ProposalVoteSubmitted,
+    SharesBought,
+    SharesSold,
+    SharesTransferred,
+)
+from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.events.rows import EventRow
 
 _PROPOSAL = """
@@ -23,6 +35,13 @@ select market_id, user_wallet, vote, voted_at, 'chain', tx_signature
        as cast_ (market_id, user_wallet, vote, voted_at, tx_signature)
 on conflict (market_id, user_wallet) do nothing
 """
+_REFRESH = """
+select zmartd.refresh_electorate(array(
+    select market_id from market_events
+     where market_id = any($1::text[]) and event_type = 'MarketResolved'
+))
+"""
+_DECIDING = frozenset({MarketResolved, SharesBought, SharesSold, SharesTransferred})
 
 
 async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
@@ -35,3 +54,14 @@ async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
         )
         if cast:
             await connection.execute(statement, *([vote[column] for vote in cast] for column in range(5)))
+
+
+async def refresh_electorates(connection: Connection, batch: Batch) -> None:
+    """Work out the electorates that these events decide, once their effects are applied.
+
+    A market is traded until its outcome is proposed, so this has something to do once in a market's life,
+    and again when an event of the time before arrives late.
+    """
+    decided = {batch.market_of(row) for row in batch.rows if type(row.event) in _DECIDING}
+    if decided:
+        await connection.execute(_REFRESH, sorted(market_id for market_id in decided if market_id))

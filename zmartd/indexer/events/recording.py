@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.events.payloads import payload_json
-from zmartd.indexer.events.rows import EventRow, moment
+from zmartd.indexer.events.rows import EventRow
 
 _RECORD = """
 with given as (
@@ -62,17 +62,6 @@ insert into eventless_transactions (tx_signature, slot)
 select * from unnest($1::text[], $2::bigint[])
 on conflict do nothing
 """
-_QUARANTINE = """
-insert into quarantined_events (tx_signature, event_index, slot, index_in_block, block_time, data, reason)
-select * from unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[], $6::bytea[],
-                     $7::text[])
-on conflict do nothing
-"""
-_RESOLVE = """
-update quarantined_events as line set resolved_at = now()
-  from unnest($1::text[], $2::int[]) as read (tx_signature, event_index)
- where line.tx_signature = read.tx_signature and line.event_index = read.event_index and resolved_at is null
-"""
 
 
 _SLOTS = """
@@ -116,35 +105,11 @@ async def record(
     return {(record["tx_signature"], record["event_index"]) for record in new}
 
 
-async def quarantine(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
-    """Keep our program's undecodable data lines for a later IDL; returns how many were given."""
-    lines = [(transaction, line) for transaction in transactions for line in transaction.quarantined]
-    if lines:
-        await connection.execute(
-            _QUARANTINE,
-            [transaction.signature for transaction, _ in lines],
-            [line.ordinal for _, line in lines],
-            [transaction.slot for transaction, _ in lines],
-            [transaction.index_in_block for transaction, _ in lines],
-            [None if tx.block_time is None else moment(tx.block_time) for tx, _ in lines],
-            [line.data for _, line in lines],
-            [line.reason for _, line in lines],
-        )
-    return len(lines)
-
-
 async def note_eventless(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
     """Remember that final transactions have no event, so that nobody fetches them for one again."""
     if transactions:
         order = sorted(transactions, key=lambda tx: tx.signature)
         await connection.execute(_NOTE_EVENTLESS, [tx.signature for tx in order], [tx.slot for tx in order])
-
-
-async def resolve_quarantined(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
-    """These lines, by signature and ordinal, wait for no other IDL."""
-    await connection.execute(
-        _RESOLVE, [signature for signature, _ in lines], [ordinal for _, ordinal in lines]
-    )
 
 
 async def known_signatures(connection: Connection, signatures: Sequence[str]) -> set[str]:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-import msgspec
-from asyncpg import Connection, Record
-from msgspec import Struct
+from asyncpg import Connection
 
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.configuration import CONFIGURING, apply_protocol, forget_every_configuration
-from zmartd.indexer.events.payloads import payload_json
 from zmartd.indexer.events.recording import record
 from zmartd.indexer.events.rows import EventRow, stored_row
+from zmartd.indexer.rebuild.event_diff import Correction
 from zmartd.indexer.rebuild.markets import rebuild
 from zmartd.realtime.messages import Message
 
-Key = tuple[str, int]
-"""An event's signature and ordinal."""
-
-STORED = """
-select 'market_events' as source, * from market_events where tx_signature = any($1::text[])
-union all select 'trade_events', * from trade_events where tx_signature = any($1::text[])
-union all select 'vote_events', * from vote_events where tx_signature = any($1::text[])
-union all select 'admin_events', * from admin_events where tx_signature = any($1::text[])
-"""
 _REMOVE = """
 with wrong as (
     select * from unnest($1::text[], $2::int[]) as wrong (tx_signature, event_index)
@@ -79,54 +67,6 @@ _RATES = """
 select slot, event_index, tx_signature, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
   from protocol_config_history where event_type <> 'ProtocolPauseStatusChanged'
 """
-
-
-class Correction(Struct, frozen=True):
-    """Event rows to take away, and those to have instead."""
-
-    wrong: tuple[Key, ...] = ()
-    right: tuple[EventRow, ...] = ()
-
-    def __add__(self, other: Correction) -> Correction:
-        return Correction(self.wrong + other.wrong, self.right + other.right)
-
-    def __bool__(self) -> bool:
-        return bool(self.wrong or self.right)
-
-
-async def find_correction(
-    connection: Connection,
-    rows: Sequence[EventRow],
-    signatures: Sequence[str],
-    untold: Collection[str],
-    addresses: Mapping[str, str],
-) -> Correction:
-    """What of the stored events of these transactions differs from `rows`, which are all that they have.
-
-    Except for `untold` transactions, which may have more events than `rows` has of them. `addresses` maps
-    market addresses to ids. Takes a service transaction.
-    """
-    right = {row.key: row for row in rows}
-    stored: dict[Key, list[Record]] = defaultdict(list)
-    for kept in await connection.fetch(STORED, signatures):
-        stored[kept["tx_signature"], kept["event_index"]].append(kept)
-    equal = {key for key, row in right.items() if is_stored(stored.get(key, ()), row, addresses)}
-    wrong = (key for key in stored if key not in equal and (key in right or key[0] not in untold))
-    return Correction(tuple(wrong), tuple(row for key, row in right.items() if key not in equal))
-
-
-def is_stored(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str]) -> bool:
-    """Whether the one stored row is this one. There may be none, or one in each table."""
-    if len(kept) != 1:
-        return False
-    stored = kept[0]
-    facts = (
-        *(stored[name] for name in ("source", "event_type", "slot", "block_time", "actor", "market_id")),
-        msgspec.json.decode(stored["payload"]),
-    )
-    market_id = row.market_id or addresses.get(row.market_address or "")
-    payload = msgspec.json.decode(payload_json(row.event, row.aside))
-    return facts == (row.table, row.event_type, row.slot, row.block_time, row.actor, market_id, payload)
 
 
 async def correct(

@@ -24,7 +24,7 @@ from zmartd.indexer.effects.markets import known_addresses
 from zmartd.indexer.events.recording import Recorded, known_signatures
 from zmartd.indexer.events.rows import event_row, moment
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.rebuild.replacement import Correction, find_correction
+from zmartd.indexer.rebuild.event_diff import Correction, find_correction
 from zmartd.indexer.walks.ranged import Survey
 from zmartd.store.postgres.database import Database
 

@@ -24,9 +24,9 @@ from zmartd.indexer.audit.account_facts import read_market
 from zmartd.indexer.audit.audit import missing_signatures
 from zmartd.indexer.audit.comparison import compare
 from zmartd.indexer.audit.indexed_facts import IndexedState, read_indexed_market
+from zmartd.indexer.effects.configuration import rate_history
 from zmartd.indexer.effects.lifecycle import SEED_SHARES_DIVISOR
-from zmartd.indexer.effects.rates import rate_history
-from zmartd.indexer.events.truncated import explain, open_signatures
+from zmartd.indexer.events.incomplete import explain, open_signatures
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.truncation.inference import Start, work_out
 from zmartd.log import get_logger
