@@ -39,7 +39,7 @@ from zmartd.core import Core, open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.indexer.inbox import transactions_of
-from zmartd.indexer.reconcile.reconciler import Reconciler
+from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.store import inbox
 from zmartd.store.postgres.migrations import migrate
 
@@ -153,7 +153,7 @@ class IndexerBench:
     async def reconcile(self) -> list[Figure]:
         """A run of the reconciler over a history that no webhook delivered."""
         await truncate_index(self._dsn)
-        reconciler = Reconciler(self._core.rpc, self._core.fetcher, self._core.database, IDL.program_id)
+        reconciler = IndexReconciler(self._core.rpc, self._core.fetcher, self._core.database, IDL.program_id)
         started = time.monotonic()
         found = await reconciler.run()
         elapsed = time.monotonic() - started

@@ -23,7 +23,7 @@ from zmartd.clock import Clock
 from zmartd.config import Settings
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.plausibility import Present
+from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
@@ -86,9 +86,9 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         await dependencies.require_program(rpc, idl.program_id)
         bus = Bus(redis, clock)
         indexer = Indexer(database, bus, program.pdas)
-        present = Present(rpc.chain_time, clock)
-        await present.learn()
-        fetcher = Fetcher(rpc, indexer, parse, present)
+        plausibility = Plausibility(rpc.chain_time, clock)
+        await plausibility.refresh()
+        fetcher = Fetcher(rpc, indexer, parse, plausibility)
         outbox = DatabaseOutbox(database, settings.transactions)
         sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
         context = TaskContext(

@@ -69,7 +69,7 @@ def application(core: Core) -> web.Application:
     require_webhook_secret(settings)
     app = web.Application(client_max_size=settings.server.max_body_bytes)
     audience = audience_of(settings.solana.cluster, str(core.idl.program_id))
-    fetcher = Fetcher(rpc, core.indexer, core.parse, core.fetcher.present)
+    fetcher = Fetcher(rpc, core.indexer, core.parse, core.fetcher.plausibility)
     revocations = Revocations(core.database, clock)
     sessions = Sessions(Tokens(settings.auth, audience, clock, _random_id), revocations, clock)
     hub = Hub(
@@ -95,7 +95,7 @@ def application(core: Core) -> web.Application:
     app[keys.IDL] = core.idl
     app[keys.PROGRAM] = core.program
     app[keys.RPC] = rpc
-    app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.present)
+    app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.plausibility)
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub
     app[keys.TRANSACTIONS] = TransactionBuilder(rpc, core.idl)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from zmartd.core import Core
     from zmartd.indexer.audit.audit import AuditReport
     from zmartd.indexer.audit.comparison import Difference, Value
-    from zmartd.indexer.quarantine import Readmission
-    from zmartd.indexer.repair.repair import Repair
+    from zmartd.indexer.quarantine import QuarantineReport
+    from zmartd.indexer.repair.repair import RepairReport
     from zmartd.indexer.replay.replay import ReplayReport
-    from zmartd.indexer.walks.backfill import Backfilled
+    from zmartd.indexer.walks.backfill import BackfillReport
 
 _SHORTEST_SIGNATURE: Final = 64
 """The fewest characters of 64 bytes in base58."""
@@ -71,7 +71,7 @@ def _repair(settings: Settings, everything: bool, as_json: bool) -> None:
 
     with progress_bar(as_json, "markets") as progress:
 
-        async def repair(core: Core) -> Repair:
+        async def repair(core: Core) -> RepairReport:
             repairer = Repairer(core.rpc, core.fetcher, core.database, core.idl.program_id)
             return await (repairer.repair_everything if everything else repairer.repair)(progress)
 
@@ -119,21 +119,21 @@ def backfill(
         raise click.UsageError("--quarantine reads every quarantined line: give no part of the history")
     settings = operator_settings(config_path)
     if quarantine:
-        _readmit(settings, as_json)
+        _retry_quarantined(settings, as_json)
     else:
         _backfill(settings, from_slot, until, as_json)
 
 
 def _backfill(settings: Settings, from_slot: int, until: str | None, as_json: bool) -> None:
     from zmartd.indexer.walks.backfill import backfill
-    from zmartd.indexer.walks.ranged import Stretch, Survey
+    from zmartd.indexer.walks.ranged import RangeWalk, SignatureRange
 
-    stretch = Stretch(from_slot, _slot_or_signature(until))
+    signature_range = SignatureRange(from_slot, _slot_or_signature(until))
     with progress_bar(as_json, "transactions") as progress:
 
-        async def fill(core: Core) -> Backfilled:
-            survey = await Survey(core.rpc, core.idl.program_id, stretch).look()
-            return await backfill(core.database, core.fetcher, survey, progress)
+        async def fill(core: Core) -> BackfillReport:
+            walk = await RangeWalk(core.rpc, core.idl.program_id, signature_range).count()
+            return await backfill(core.database, core.fetcher, walk, progress)
 
         done = run_with_core(settings, fill)
     print_result(as_json, done, _backfill_text(done))
@@ -146,11 +146,11 @@ def _slot_or_signature(until: str | None) -> int | str | None:
     return int(until) if until is not None and is_slot else until
 
 
-def _readmit(settings: Settings, as_json: bool) -> None:
-    from zmartd.indexer.quarantine import readmit
+def _retry_quarantined(settings: Settings, as_json: bool) -> None:
+    from zmartd.indexer.quarantine import retry_quarantined
 
-    done = run_with_core(settings, lambda core: readmit(core.database, core.fetcher, core.codec))
-    print_result(as_json, done, _readmission_text(done))
+    done = run_with_core(settings, lambda core: retry_quarantined(core.database, core.fetcher, core.codec))
+    print_result(as_json, done, _quarantine_text(done))
     sys.exit(1 if done.remaining else 0)
 
 
@@ -181,7 +181,7 @@ def _value(value: Value) -> str:
     return "-" if value is None else str(value)
 
 
-def _repair_text(repaired: Repair) -> str:
+def _repair_text(repaired: RepairReport) -> str:
     done = repaired.done
     summary = (
         f"{done.transactions} transactions fetched, {done.written} events written, {done.removed} taken away"
@@ -198,14 +198,14 @@ def _replay_text(report: ReplayReport) -> str:
     return f"{tables}\n{report.transactions} transactions replayed"
 
 
-def _backfill_text(done: Backfilled) -> str:
+def _backfill_text(done: BackfillReport) -> str:
     summary = (
         f"{done.transactions} transactions, {done.applied} of them missing, {done.new_events} new events"
     )
     return "\n".join((summary, *_not_found(done.not_found)))
 
 
-def _readmission_text(done: Readmission) -> str:
+def _quarantine_text(done: QuarantineReport) -> str:
     summary = f"{done.applied} quarantined lines applied, {done.remaining} cannot be read yet"
     return "\n".join((summary, *_not_found(done.not_found)))
 

@@ -22,13 +22,18 @@ from zmartd.faults import Point, reached
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.market_messages import announce
-from zmartd.indexer.events.incomplete import note_truncated, quarantine, reopen, resolve_quarantined
-from zmartd.indexer.events.recording import Recorded, note_eventless, record
+from zmartd.indexer.effects.market_messages import batch_messages
+from zmartd.indexer.events.incomplete import (
+    quarantine,
+    record_truncated,
+    reopen_truncated,
+    resolve_quarantined,
+)
+from zmartd.indexer.events.recording import TransactionInSlot, record, record_eventless
 from zmartd.indexer.events.rows import EventRow, event_row, stored_row
-from zmartd.indexer.rebuild.event_diff import Correction
-from zmartd.indexer.rebuild.replacement import correct, correct_configuration
-from zmartd.indexer.rebuild.rollback import Undone, undo
+from zmartd.indexer.rebuild.event_diff import EventDiff
+from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_events
+from zmartd.indexer.rebuild.rollback import Rollback, roll_back
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.realtime.bus import Bus, BusUnavailable
@@ -84,7 +89,7 @@ class Indexer:
         """
         return await self._enter(transactions, commitment, _nothing_besides)
 
-    async def readmit(
+    async def apply_quarantined(
         self, transactions: Sequence[ChainTransaction], lines: Sequence[tuple[str, int]]
     ) -> Applied:
         """Apply what lines in quarantine say, and resolve these in the same database transaction.
@@ -98,32 +103,32 @@ class Indexer:
 
         return await self._enter(transactions, "confirmed", besides)
 
-    async def undo(
+    async def roll_back(
         self,
-        lost: Sequence[Recorded],
+        lost: Sequence[TransactionInSlot],
         instead: Sequence[ChainTransaction] = (),
         commitment: str = "confirmed",
-    ) -> Undone:
+    ) -> Rollback:
         """Take back transactions that are not on the chain, or not any more in these slots.
 
         `instead` is what they did where they landed again, applied in the same database transaction. Where
         `lost` is not in the index like this, it changes nothing. Raises what `apply` raises.
         """
-        undone = Undone(0, ())
+        rolled_back = Rollback(0, ())
 
         async def besides(connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
-            nonlocal undone
-            undone = await undo(connection, lost)
+            nonlocal rolled_back
+            rolled_back = await roll_back(connection, lost)
             await reached(Point.APPLY_UNDONE)
-            return list(undone.messages)
+            return list(rolled_back.messages)
 
         await self._enter(instead, commitment, besides)
-        _UNDONE.inc(undone.events)
-        return undone
+        _UNDONE.inc(rolled_back.events)
+        return rolled_back
 
-    async def correct(
+    async def replace_events(
         self,
-        correction: Correction,
+        correction: EventDiff,
         market_addresses: Mapping[str, str],
         incomplete: Sequence[ChainTransaction],
         at: datetime,
@@ -141,15 +146,15 @@ class Indexer:
 
         async def work(connection: Connection) -> list[Message]:
             _QUARANTINED.inc(await quarantine(connection, incomplete))
-            _TRUNCATED.inc(await note_truncated(connection, incomplete))
-            await reopen(connection, [tx.signature for tx in incomplete if tx.logs_truncated])
-            return await correct(connection, correction, addresses, at)
+            _TRUNCATED.inc(await record_truncated(connection, incomplete))
+            await reopen_truncated(connection, [tx.signature for tx in incomplete if tx.logs_truncated])
+            return await replace_events(connection, correction, addresses, at)
 
         await self._publish(await self._commit(work))
 
-    async def correct_configuration(self, at: datetime) -> None:
+    async def rebuild_configuration(self, at: datetime) -> None:
         """Build the program's configuration again from its event rows. Raises what `apply` raises."""
-        await self._publish(await self._commit(lambda connection: correct_configuration(connection, at)))
+        await self._publish(await self._commit(lambda connection: rebuild_configuration(connection, at)))
 
     async def _enter(
         self, transactions: Sequence[ChainTransaction], commitment: str, besides: Besides
@@ -168,8 +173,8 @@ class Indexer:
         async def work(connection: Connection) -> tuple[list[EventRow], list[Message]]:
             news = await besides(connection, rows)
             _QUARANTINED.inc(await quarantine(connection, list(succeeded.values())))
-            _TRUNCATED.inc(await note_truncated(connection, list(succeeded.values())))
-            await note_eventless(connection, eventless)
+            _TRUNCATED.inc(await record_truncated(connection, list(succeeded.values())))
+            await record_eventless(connection, eventless)
             new, messages = await self._apply(connection, rows, commitment)
             return new, news + messages
 
@@ -212,9 +217,9 @@ class Indexer:
         repriced = await apply_effects(connection, batch, before)
         await reached(Point.APPLY_COUNTED)
         slots = dict.fromkeys(repriced, 0) | batch.slots
-        after = await markets.settle_markets(connection, slots, commitment)
+        after = await markets.advance_markets(connection, slots, commitment)
         await reached(Point.APPLY_SETTLED)
-        return new, announce(batch, before, after)
+        return new, batch_messages(batch, before, after)
 
     async def _ensure_markets(
         self, connection: Connection, rows: Sequence[EventRow], addresses: dict[str, str]

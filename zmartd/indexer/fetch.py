@@ -14,7 +14,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import MAX_QUARANTINED_BYTES, ChainTransaction, Quarantined
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Applied, Indexer
-from zmartd.indexer.plausibility import Present
+from zmartd.indexer.plausibility import Plausibility
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 
@@ -49,12 +49,12 @@ class Fetcher:
         rpc: Rpc,
         indexer: Indexer,
         parse: Callable[[Mapping[str, Any]], ChainTransaction],
-        present: Present,
+        plausibility: Plausibility,
     ) -> None:
         self._rpc = rpc
         self._indexer = indexer
         self._parse = parse
-        self._present = present
+        self._plausibility = plausibility
         self._turns = asyncio.Semaphore(_CONCURRENCY)
 
     @property
@@ -63,9 +63,9 @@ class Fetcher:
         return self._indexer
 
     @property
-    def present(self) -> Present:
+    def plausibility(self) -> Plausibility:
         """What fetched transactions are held against."""
-        return self._present
+        return self._plausibility
 
     async def apply_signature(self, signature: str) -> ChainTransaction:
         """Fetch one transaction, apply it, and return what it did; its failure, if it failed.
@@ -122,7 +122,7 @@ class Fetcher:
     async def _is_future(self, transaction: ChainTransaction) -> bool:
         """Whether the node puts a transaction after its own newest slot. Such a one is not there yet."""
         slot, seconds = transaction.slot, transaction.block_time
-        if not await self._present.is_surely_future(slot, seconds):
+        if not await self._plausibility.is_certainly_future(slot, seconds):
             return False
         log.warning("fetch.future", signature=transaction.signature, slot=slot, block_time=seconds)
         _FUTURE.inc()

@@ -20,7 +20,7 @@ from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.group_commit import GroupCommit
-from zmartd.indexer.plausibility import Present
+from zmartd.indexer.plausibility import Plausibility
 from zmartd.indexer.verification import set_aside
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
@@ -85,7 +85,7 @@ class Inbox:
         indexer: Indexer,
         parse: Callable[[msgspec.Raw], ChainTransaction],
         clock: Clock,
-        present: Present,
+        plausibility: Plausibility,
         *,
         calm_seconds: float = CALM_SECONDS,
     ) -> None:
@@ -94,7 +94,7 @@ class Inbox:
         self._indexer = indexer
         self._parse = parse
         self._clock = clock
-        self._present = present
+        self._plausibility = plausibility
         self._arrived = asyncio.Event()
         self._measure_from = 0.0
         self._commit: GroupCommit[tuple[bytes, int]] = GroupCommit(
@@ -200,11 +200,11 @@ class Inbox:
 
     async def _judge(self, deliveries: Sequence[_Parsed]) -> tuple[list[_Parsed], list[_Doubt]]:
         """The deliveries without what cannot be believed, and that."""
-        await self._present.keep_up(tx for _, parsed in deliveries for tx in parsed)
+        await self._plausibility.refresh_if_needed(tx for _, parsed in deliveries for tx in parsed)
         believed: list[_Parsed] = []
         doubts: list[_Doubt] = []
         for delivery, parsed in deliveries:
-            told = [(tx, self._present.doubt(tx)) for tx in parsed]
+            told = [(tx, self._plausibility.doubt(tx)) for tx in parsed]
             believed.append((delivery, [tx for tx, doubt in told if doubt is None]))
             doubts += [(tx, doubt) for tx, doubt in told if doubt is not None]
         return believed, doubts

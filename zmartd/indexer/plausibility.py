@@ -46,7 +46,7 @@ _LONG_PAUSE_SECONDS = 10.0
 _QUESTIONS = Counter("zmartd_present_questions_total", "Times that the node was asked how far the chain is")
 
 
-class Present:
+class Plausibility:
     """The newest slot and time of the chain. Until the first answer everything is the future."""
 
     def __init__(self, ask: Callable[[], Awaitable[ChainTime]], clock: Clock) -> None:
@@ -59,7 +59,7 @@ class Present:
         self._silent_until = self._told_at
         self._turn = asyncio.Lock()
 
-    async def learn(self) -> None:
+    async def refresh(self) -> None:
         """Ask the node; callers that come meanwhile share its answer. Raises RpcUnavailable, RpcRejected."""
         answers = self._answers
         async with self._turn:
@@ -70,7 +70,7 @@ class Present:
             self._told_at = self._clock.monotonic()
             self._answers += 1
 
-    async def keep_up(self, transactions: Iterable[ChainTransaction]) -> None:
+    async def refresh_if_needed(self, transactions: Iterable[ChainTransaction]) -> None:
         """Ask the node before deliveries are judged: where one is in doubt, or the last answer is old.
 
         It asks seldom, waits briefly and raises nothing: without an answer the estimate has to do.
@@ -84,7 +84,7 @@ class Present:
         self._silent_until = now + _LONG_PAUSE_SECONDS
         with suppress(TimeoutError, RpcUnavailable, RpcRejected):
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self.learn()
+                await self.refresh()
             self._silent_until = now + _PAUSE_SECONDS
 
     def is_future(self, slot: int, seconds: int | None = None) -> bool:
@@ -94,11 +94,11 @@ class Present:
             return True
         return seconds is not None and seconds > self._told.unix_timestamp + MARGIN_SECONDS + elapsed
 
-    async def is_surely_future(self, slot: int, seconds: int | None = None) -> bool:
+    async def is_certainly_future(self, slot: int, seconds: int | None = None) -> bool:
         """The same, asked again before it is said. Raises RpcUnavailable, RpcRejected."""
         if not self.is_future(slot, seconds):
             return False
-        await self.learn()
+        await self.refresh()
         return self.is_future(slot, seconds)
 
     def doubt(self, transaction: ChainTransaction) -> str | None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, EventRecord, Quarantined
 from zmartd.chain.wire import UndecodableData
-from zmartd.indexer.events.event_context import WITH_ASIDE
+from zmartd.indexer.events.event_context import EVENTS_WITH_CONTEXT
 from zmartd.indexer.fetch import Fetcher
 from zmartd.store.postgres.database import Database
 
@@ -32,7 +32,7 @@ Key = tuple[str, int]
 """A line's signature and ordinal."""
 
 
-class Readmission(Struct, frozen=True):
+class QuarantineReport(Struct, frozen=True):
     """Lines that were in quarantine: how many can be read now and were applied, and how many have to stay.
 
     `not_found` are transactions that some of the latter need, and that the RPC node does not give.
@@ -43,7 +43,7 @@ class Readmission(Struct, frozen=True):
     not_found: tuple[str, ...] = ()
 
 
-async def readmit(database: Database, fetcher: Fetcher, codec: Codec) -> Readmission:
+async def retry_quarantined(database: Database, fetcher: Fetcher, codec: Codec) -> QuarantineReport:
     """Apply every quarantined line that can be read, and mark it resolved in the same transaction.
 
     `codec` and the fetcher's parser know the same events. Raises RpcUnavailable, DatabaseUnavailable or
@@ -62,11 +62,11 @@ async def readmit(database: Database, fetcher: Fetcher, codec: Codec) -> Readmis
         now = kept | {tx.signature: tx for tx in fetched.transactions}
         told = {signature: tx for signature, tx in now.items() if signature not in missing}
         read = [key for signature, tx in told.items() for key in _read(tx, lines[signature])]
-        await fetcher.indexer.readmit([tx for tx in told.values() if tx.events], read)
+        await fetcher.indexer.apply_quarantined([tx for tx in told.values() if tx.events], read)
         applied += len(read)
         remaining += len(rows) - len(read)
         not_found += fetched.not_found
-    return Readmission(applied, remaining, tuple(not_found))
+    return QuarantineReport(applied, remaining, tuple(not_found))
 
 
 async def _open_lines(database: Database, after: int) -> Sequence[Record]:
@@ -76,7 +76,7 @@ async def _open_lines(database: Database, after: int) -> Sequence[Record]:
 
 def _says_more(transaction: ChainTransaction, lines: Sequence[Record]) -> bool:
     """Whether the transaction itself says more than what was kept of it."""
-    return any(type(record.event) in WITH_ASIDE for record in transaction.events) or any(
+    return any(type(record.event) in EVENTS_WITH_CONTEXT for record in transaction.events) or any(
         line["data"].startswith(_JSON) for line in lines
     )
 

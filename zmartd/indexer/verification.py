@@ -37,7 +37,7 @@ _OUTCOMES = Counter(
 log = get_logger(__name__)
 
 
-class Verified(Struct, frozen=True):
+class VerificationReport(Struct, frozen=True):
     """How many were settled by what the chain has, and how many are given up."""
 
     settled: int = 0
@@ -69,13 +69,13 @@ class Verification:
         self._fetcher = fetcher
         self._database = database
 
-    async def run(self) -> Verified:
+    async def run(self) -> VerificationReport:
         """Ask for some of them. May be stopped anywhere. Raises RpcUnavailable, DatabaseUnavailable."""
         async with self._database.service() as connection:
             signatures = await unverified.waiting(connection, AT_ONCE)
             known = await known_signatures(connection, signatures)
         if not signatures:
-            return Verified()
+            return VerificationReport()
         asked = [signature for signature in signatures if signature not in known]
         statuses = await self._rpc.signature_statuses(asked, search_history=True)
         landed = {
@@ -94,4 +94,4 @@ class Verification:
             log.warning("verification.given_up", transactions=given_up, reason=_UNKNOWN)
         _OUTCOMES.labels("settled").inc(len(settled))
         _OUTCOMES.labels("given_up").inc(given_up)
-        return Verified(len(settled), given_up)
+        return VerificationReport(len(settled), given_up)

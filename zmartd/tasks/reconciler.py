@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmartd.indexer.reconcile.reconciler import Reconciler as ChainComparison
+from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 
@@ -16,7 +16,7 @@ class Reconciler:
         settings = context.settings.reconciler
         self.enabled = settings.enabled
         self.interval_seconds = settings.interval_seconds
-        self._comparison = ChainComparison(
+        self._reconciler = IndexReconciler(
             context.rpc,
             context.fetcher,
             context.database,
@@ -26,18 +26,18 @@ class Reconciler:
 
     async def run(self) -> list[TaskAction]:
         """Raises RpcUnavailable, DatabaseUnavailable."""
-        walked = await self._comparison.run()
+        report = await self._reconciler.run()
         actions: list[TaskAction] = []
-        if walked.missing:
+        if report.missing:
             detail = (
-                f"{walked.missing} of {walked.signatures} transactions were missing, "
-                f"with {walked.new_events} new events"
+                f"{report.missing} of {report.signatures} transactions were missing, "
+                f"with {report.new_events} new events"
             )
             actions.append(TaskAction(None, "repair", ok=True, detail=detail))
-        if walked.undone:
-            detail = f"{walked.undone} transactions are not so on the chain, and were taken back"
+        if report.rolled_back:
+            detail = f"{report.rolled_back} transactions are not on the chain, and were rolled back"
             actions.append(TaskAction(None, "undo", ok=True, detail=detail))
-        if walked.restored:
-            detail = f"{walked.restored} transactions with truncated logs are whole"
+        if report.recovered:
+            detail = f"{report.recovered} transactions with truncated logs were completed"
             actions.append(TaskAction(None, "restore", ok=True, detail=detail))
         return actions

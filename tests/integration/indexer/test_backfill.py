@@ -21,7 +21,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.audit import audit
 from zmartd.indexer.walks.backfill import backfill
-from zmartd.indexer.walks.ranged import EVERYTHING, HistoryChanged, Stretch, Survey, UnknownEnd
+from zmartd.indexer.walks.ranged import WHOLE_HISTORY, HistoryChanged, RangeWalk, SignatureRange, UnknownEnd
 from zmartd.store.postgres.database import Database
 
 
@@ -37,9 +37,11 @@ async def history(world: World) -> list[SignatureInfo]:
     return (await world.own.rpc.signatures_for_address(PROGRAM_ID))[::-1]
 
 
-async def told(world: World, stretch: Stretch = EVERYTHING, page_size: int = 1_000) -> list[list[str]]:
+async def told(
+    world: World, stretch: SignatureRange = WHOLE_HISTORY, page_size: int = 1_000
+) -> list[list[str]]:
     """The signatures of a stretch, page by page."""
-    survey = await Survey(world.own.rpc, PROGRAM_ID, stretch, page_size).look()
+    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, stretch, page_size).count()
     pages = [[one.signature for one in page] async for page in survey.pages()]
     assert survey.transactions == sum(map(len, pages))
     return pages
@@ -54,13 +56,13 @@ async def test_every_stretch_is_told_oldest_first_and_once_whatever_the_size_of_
     whole = await history(world)
     signatures = [one.signature for one in whole]
     stretches = {
-        EVERYTHING: signatures,
-        Stretch(from_slot=whole[3].slot): signatures[3:],
-        Stretch(until=whole[4].slot): signatures[:5],
-        Stretch(until=signatures[4]): signatures[:5],
-        Stretch(whole[2].slot, signatures[5]): signatures[2:6],
-        Stretch(whole[2].slot, whole[2].slot): signatures[2:3],
-        Stretch(from_slot=whole[-1].slot + 1): [],
+        WHOLE_HISTORY: signatures,
+        SignatureRange(from_slot=whole[3].slot): signatures[3:],
+        SignatureRange(until=whole[4].slot): signatures[:5],
+        SignatureRange(until=signatures[4]): signatures[:5],
+        SignatureRange(whole[2].slot, signatures[5]): signatures[2:6],
+        SignatureRange(whole[2].slot, whole[2].slot): signatures[2:3],
+        SignatureRange(from_slot=whole[-1].slot + 1): [],
     }
     for stretch, expected in stretches.items():
         pages = await told(world, stretch, page_size)
@@ -72,7 +74,7 @@ async def test_what_happens_during_a_backfill_moves_no_page_of_it(world: World) 
     for _ in range(5):
         await world.proposal(indexed=False)
     before = [one.signature for one in await history(world)]
-    survey = await Survey(world.own.rpc, PROGRAM_ID, page_size=2).look()
+    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
     seen: list[str] = []
     async for page in survey.pages():
         seen += [one.signature for one in page]
@@ -84,7 +86,7 @@ async def test_a_history_that_became_another_one_is_refused(world: World) -> Non
     for _ in range(3):
         await world.proposal(indexed=False)
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
-        survey = await Survey(rpc, PROGRAM_ID, page_size=2).look()
+        survey = await RangeWalk(rpc, PROGRAM_ID, page_size=2).count()
         node.instead("getSignaturesForAddress", [])
         with pytest.raises(HistoryChanged):
             await backfill(world.database, world.fetcher(rpc), survey)
@@ -93,21 +95,21 @@ async def test_a_history_that_became_another_one_is_refused(world: World) -> Non
 @pytest.mark.parametrize("until", ["1" * 64, "no signature at all"])
 async def test_a_stretch_that_ends_with_an_unknown_transaction_is_refused(world: World, until: str) -> None:
     with pytest.raises(UnknownEnd):
-        await Survey(world.own.rpc, PROGRAM_ID, Stretch(until=until)).look()
+        await RangeWalk(world.own.rpc, PROGRAM_ID, SignatureRange(until=until)).count()
 
 
 async def test_a_stretch_does_not_begin_after_its_end(world: World) -> None:
     await world.proposal(indexed=False)
     first, last = await history(world)
     with pytest.raises(UnknownEnd):
-        await Survey(world.own.rpc, PROGRAM_ID, Stretch(last.slot + 1, first.signature), 2).look()
+        await RangeWalk(world.own.rpc, PROGRAM_ID, SignatureRange(last.slot + 1, first.signature), 2).count()
 
 
 async def test_a_backfill_fills_an_empty_index_and_tells_how_far_it_is(world: World) -> None:
     market_id = await world.proposal(indexed=False)
     await world.approve(market_id, indexed=False)
     seen: list[tuple[int, int]] = []
-    survey = await Survey(world.own.rpc, PROGRAM_ID, page_size=2).look()
+    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
     done = await backfill(
         world.database, world.own.fetcher, survey, lambda done, total: seen.append((done, total))
     )
@@ -127,11 +129,11 @@ async def test_a_backfill_that_was_stopped_goes_on_where_it_was(world: World) ->
         if done == 4:
             raise Stopped
 
-    survey = await Survey(world.own.rpc, PROGRAM_ID, page_size=2).look()
+    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
     with pytest.raises(Stopped):
         await backfill(world.database, world.own.fetcher, survey, stop_after_four)
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
-        survey = await Survey(rpc, PROGRAM_ID, page_size=2).look()
+        survey = await RangeWalk(rpc, PROGRAM_ID, page_size=2).count()
         done = await backfill(world.database, world.fetcher(rpc), survey)
         assert (done.transactions, done.applied, node.requests["getTransaction"]) == (6, 2, 2)
     assert (await audit(world.database, world.own.rpc, PROGRAM_ID)).differences == ()
@@ -144,8 +146,8 @@ async def test_a_transaction_that_the_node_does_not_give_is_named_and_left_for_t
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
         node.instead("getTransaction", None)
         fetcher = world.fetcher(rpc)
-        first = await backfill(world.database, fetcher, await Survey(rpc, PROGRAM_ID).look())
-        second = await backfill(world.database, fetcher, await Survey(rpc, PROGRAM_ID).look())
+        first = await backfill(world.database, fetcher, await RangeWalk(rpc, PROGRAM_ID).count())
+        second = await backfill(world.database, fetcher, await RangeWalk(rpc, PROGRAM_ID).count())
     assert (first.not_found, first.ok) == (((await history(world))[-1].signature,), False)
     assert (second.applied, second.ok) == (1, True)
 
@@ -171,7 +173,7 @@ async def test_a_final_transaction_without_an_event_is_fetched_once(world: World
 
         async def fetched() -> int:
             before = node.requests["getTransaction"]
-            await backfill(world.database, fetcher, await Survey(rpc, PROGRAM_ID).look())
+            await backfill(world.database, fetcher, await RangeWalk(rpc, PROGRAM_ID).count())
             return node.requests["getTransaction"] - before
 
         assert await fetched() == 3
@@ -190,7 +192,9 @@ async def test_what_a_transaction_without_an_event_turns_into_elsewhere_is_not_l
     fetched = await world.own.fetcher.fetch([newest.signature])
     (created,) = fetched.transactions
     await world.own.fetcher.indexer.apply([msgspec.structs.replace(created, events=(), creations=())])
-    done = await backfill(world.database, world.own.fetcher, await Survey(world.own.rpc, PROGRAM_ID).look())
+    done = await backfill(
+        world.database, world.own.fetcher, await RangeWalk(world.own.rpc, PROGRAM_ID).count()
+    )
     assert done.new_events == 1
 
 
@@ -230,7 +234,7 @@ async def peak_bytes(transactions: int) -> int:
     ):
         tracemalloc.start()
         try:
-            survey = await Survey(rpc, PROGRAM_ID).look()
+            survey = await RangeWalk(rpc, PROGRAM_ID).count()
             slots = [page[0].slot async for page in survey.pages()]
             _, peak = tracemalloc.get_traced_memory()
         finally:

@@ -14,7 +14,7 @@ from zmartd.chain import events
 from zmartd.chain.pdas import Pdas
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.realtime.bus import Bus
 from zmartd.store.postgres.database import Database
 
@@ -122,7 +122,7 @@ async def test_taking_back_a_trade_or_the_resolution_takes_back_what_it_decided(
     await indexer.apply(story.transactions)
     assert await electorate(database, story) == {**expected, str(story.traders[1]): 50}
 
-    await indexer.undo([Recorded(lost.slot, lost.signature)])
+    await indexer.roll_back([TransactionInSlot(lost.slot, lost.signature)])
     assert await electorate(database, story) == expected
-    await indexer.undo([Recorded(resolution.slot, resolution.signature)])
+    await indexer.roll_back([TransactionInSlot(resolution.slot, resolution.signature)])
     assert await electorate(database, story) == {}

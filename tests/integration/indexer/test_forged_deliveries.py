@@ -44,11 +44,11 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import parse_transaction
 from zmartd.chain.transport import RpcUnavailable
 from zmartd.clock import Clock, SystemClock
-from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher, TransactionNotFound
 from zmartd.indexer.inbox import Inbox
-from zmartd.indexer.plausibility import MARGIN_SLOTS, PAST_SLOTS, Present
-from zmartd.indexer.reconcile.reconciler import Reconciler
+from zmartd.indexer.plausibility import MARGIN_SLOTS, PAST_SLOTS, Plausibility
+from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.verification import MOST_ATTEMPTS, Verification
 from zmartd.market import ids
@@ -73,7 +73,7 @@ async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIter
 
 def inbox_of(world: World, fetcher: Fetcher | None = None) -> Inbox:
     fetcher = fetcher or world.own.fetcher
-    return Inbox(world.database, fetcher.indexer, PARSE, SystemClock(), fetcher.present)
+    return Inbox(world.database, fetcher.indexer, PARSE, SystemClock(), fetcher.plausibility)
 
 
 async def tell(inbox: Inbox, *transactions: dict[str, Any]) -> None:
@@ -177,7 +177,7 @@ async def goes_on(world: World, inbox: Inbox, market_id: str) -> None:
         "select version, total_volume from markets where id = $1", market_id
     )
     true = await told(world, await bought(world, market_id))
-    await world.own.fetcher.present.learn()
+    await world.own.fetcher.plausibility.refresh()
     await tell(inbox, true)
     ((later, more),) = await world.fetch("select version, total_volume from markets where id = $1", market_id)
     assert later > version
@@ -197,7 +197,7 @@ async def test_what_comes_from_the_future_changes_nothing_and_is_given_up(
         # Nothing else of its delivery waits for it.
         true = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
         told_together = [forged, await told(world, true)]
-        await world.own.fetcher.present.learn()
+        await world.own.fetcher.plausibility.refresh()
         await tell(inbox, *told_together)
         assert await world.fetch("select count(*) from trades where tx_signature = $1", true) == [(1,)]
         await goes_on(world, inbox, market_id)
@@ -228,11 +228,11 @@ async def test_what_is_forged_in_a_plausible_slot_is_taken_back_whatever_its_sig
             async with world.daemon() as fresh:
                 foreign = await sent(fresh, HOLDERS[2], payment(HOLDERS[2]))
             forged = forgery((await told(world, foreign))["slot"], seconds, event, signature=foreign)
-        await world.own.fetcher.present.learn()
+        await world.own.fetcher.plausibility.refresh()
         await tell(inbox, forged)
         assert await facts(world.database) != before, name
         await world.cheat("zmartd_advanceSlots", {"slots": MARGIN_SLOTS})
-        assert (await settled(world)).undone == 1, name
+        assert (await settled(world)).rolled_back == 1, name
         assert await facts(world.database) == before, name
         await goes_on(world, inbox, market_id)
     assert await set_aside(world) == []
@@ -309,7 +309,7 @@ async def test_a_lie_about_a_true_transaction_lasts_until_it_is_final(
     market_id, inbox = await active(world), inbox_of(world)
     signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
     true = await told(world, signature)
-    await world.own.fetcher.present.learn()
+    await world.own.fetcher.plausibility.refresh()
     await tell(inbox, FIELD_LIES[lie](true))
     await goes_on(world, inbox, market_id)
     await tell(inbox, true)
@@ -360,8 +360,8 @@ async def test_lies_of_any_size_leave_room_for_true_events(world: World, databas
     await goes_on(world, inbox, market_id)
     # What is left of the lies can be counted, however these are divided among batches.
     forged = await world.fetch("select slot, tx_signature from trade_events where slot <= $1", slot)
-    await world.own.fetcher.indexer.undo([Recorded(slot - 1, free_of_charge)])
-    await world.own.fetcher.indexer.undo([Recorded(*one) for one in forged])
+    await world.own.fetcher.indexer.roll_back([TransactionInSlot(slot - 1, free_of_charge)])
+    await world.own.fetcher.indexer.roll_back([TransactionInSlot(*one) for one in forged])
     await settled(world)
     await reconciled(world)
     await assert_true_to_the_chain(world, database_url)
@@ -398,14 +398,14 @@ async def test_a_delivery_that_is_long_past_is_asked_for(world: World) -> None:
 @asynccontextmanager
 async def daemon_before_a_node(
     world: World, clock: Clock | None = None
-) -> AsyncIterator[tuple[Node, Fetcher, Reconciler]]:
+) -> AsyncIterator[tuple[Node, Fetcher, IndexReconciler]]:
     async with (
         node_before(world.rpc_url) as node,
         Rpc(node.address, clock=SystemClock(), timeout_seconds=0.5) as rpc,
     ):
-        present = Present(rpc.chain_time, clock or SystemClock())
-        fetcher = Fetcher(rpc, world.own.fetcher.indexer, PARSE, present)
-        yield node, fetcher, Reconciler(rpc, fetcher, world.database, PROGRAM_ID)
+        plausibility = Plausibility(rpc.chain_time, clock or SystemClock())
+        fetcher = Fetcher(rpc, world.own.fetcher.indexer, PARSE, plausibility)
+        yield node, fetcher, IndexReconciler(rpc, fetcher, world.database, PROGRAM_ID)
 
 
 async def test_ten_thousand_forged_deliveries_cost_few_requests_and_few_rows(world: World) -> None:
@@ -423,7 +423,7 @@ async def test_ten_thousand_forged_deliveries_cost_few_requests_and_few_rows(wor
         assert node.requests == {"getMultipleAccounts": 1}
         ((rows,),) = await world.fetch("select count(*) from unverified_transactions")
         assert rows == MOST
-        await fetcher.present.learn()
+        await fetcher.plausibility.refresh()
         await reconciler.run()
         assert node.requests["getSignatureStatuses"] <= 2, "one of them for true transactions"
         fetched = node.requests["getTransaction"]
@@ -443,7 +443,7 @@ async def test_without_a_node_what_is_plausible_counts_and_the_rest_waits(
     also_true = await told(world, later)
     async with daemon_before_a_node(world) as (node, fetcher, reconciler):
         inbox = inbox_of(world, fetcher)
-        await fetcher.present.learn()
+        await fetcher.plausibility.refresh()
         node.down = 503
         await tell(inbox, true | {"slot": FAR}, also_true)
         assert await world.fetch("select tx_signature from trades") == [(later,)]
@@ -472,13 +472,13 @@ async def test_a_node_that_once_told_a_slot_of_the_future_makes_nothing_late(
     async with daemon_before_a_node(world) as (node, fetcher, reconciler):
         inbox = inbox_of(world, fetcher)
         node.instead("getMultipleAccounts", clock_account(FAR, 2**40))
-        await fetcher.present.learn()
+        await fetcher.plausibility.refresh()
         true = await bought(world, market_id)
         await tell(inbox, await told(world, true))
         await reconciler.run()
         assert await world.fetch("select tx_signature from trades") == [(true,)]
         node.instead("getMultipleAccounts", clock_account(FAR, 2**40))
-        await fetcher.present.learn()
+        await fetcher.plausibility.refresh()
         forged = forgery(FAR, 2**40, LIES["a market is finalized"](bytes.fromhex(market_id), 2**40))
         await tell(inbox, forged)
         assert await world.fetch("select state from markets") == [("FINALIZED",)]
@@ -559,7 +559,7 @@ async def test_the_reconciler_heals_what_an_earlier_version_took_from_the_future
     async with world.database.service() as connection:
         await checkpoints.advance(connection, str(PROGRAM_ID), Checkpoint(str(Signature.default()), FAR))
     found = await reconciled(world)
-    assert found.undone == len(LIES)
+    assert found.rolled_back == len(LIES)
     assert await facts(world.database) == expected
     found = await settled(world)
     assert found.slot is not None
@@ -577,5 +577,5 @@ async def test_a_signature_that_is_none_stops_nobody(world: World, database_url:
     # An earlier version took it.
     told_otherwise = msgspec.structs.replace(PARSE(forgery(slot, seconds, event)), signature=bad)
     await world.own.fetcher.indexer.apply([told_otherwise])
-    assert (await settled(world)).undone == 1
+    assert (await settled(world)).rolled_back == 1
     await assert_true_to_the_chain(world, database_url)

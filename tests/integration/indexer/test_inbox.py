@@ -19,7 +19,7 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.inbox import KEPT, Inbox, MalformedDelivery
-from zmartd.indexer.plausibility import Present
+from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
 from zmartd.store.postgres.database import Database
@@ -62,8 +62,8 @@ def inbox(database: Database, indexer: Indexer, story: Story) -> Inbox:
     return Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
 
 
-def as_told() -> Present:
-    return Present(present, SystemClock())
+def as_told() -> Plausibility:
+    return Plausibility(present, SystemClock())
 
 
 def delivery(*positions: int) -> bytes:

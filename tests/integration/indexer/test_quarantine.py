@@ -17,7 +17,7 @@ from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
-from zmartd.indexer.quarantine import Readmission, readmit
+from zmartd.indexer.quarantine import QuarantineReport, retry_quarantined
 from zmartd.store.postgres.database import Database
 
 CODEC = Codec(default_idl())
@@ -87,8 +87,8 @@ async def indexed_by_an_older_version(
     return strange
 
 
-async def readmitted(world: World) -> Readmission:
-    return await readmit(world.database, world.own.fetcher, CODEC)
+async def readmitted(world: World) -> QuarantineReport:
+    return await retry_quarantined(world.database, world.own.fetcher, CODEC)
 
 
 def kind_of(name: str) -> Callable[[ChainTransaction], bool]:
@@ -105,10 +105,10 @@ async def test_an_event_that_became_known_counts_as_if_it_had_always_been(
     strange = await indexed_by_an_older_version(world, kind_of(name))
     lines = sum(len(tx.events) for tx in strange)
     assert lines
-    assert await readmitted(world) == Readmission(lines, 0)
+    assert await readmitted(world) == QuarantineReport(lines, 0)
     await assert_true_to_the_chain(world, database_url)
     assert await world.fetch("select id from quarantined_events where resolved_at is null") == []
-    assert await readmitted(world) == Readmission(0, 0)
+    assert await readmitted(world) == QuarantineReport(0, 0)
 
 
 async def test_a_history_of_which_nothing_was_known_is_read_in_any_order(
@@ -131,11 +131,11 @@ async def test_a_line_that_still_cannot_be_read_stays(world: World) -> None:
     lines = (*transaction.quarantined, unreadable)
     await world.own.fetcher.indexer.apply([msgspec.structs.replace(transaction, quarantined=lines)])
     # The chain does not have that line, so what it says about the transaction settles it.
-    assert await readmitted(world) == Readmission(2, 0)
+    assert await readmitted(world) == QuarantineReport(2, 0)
     alone = msgspec.structs.replace(transaction, signature="3" * 88, quarantined=(unreadable,))
     await world.own.fetcher.indexer.apply([alone])
     before = await facts(world.database)
-    assert await readmitted(world) == Readmission(0, 1)
+    assert await readmitted(world) == QuarantineReport(0, 1)
     assert await facts(world.database) == before
     assert await world.fetch("select event_index from quarantined_events where resolved_at is null") == [(7,)]
 
@@ -146,9 +146,11 @@ async def test_a_creation_waits_for_a_node_that_gives_its_arguments(world: World
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
         node.instead("getTransaction", None)
         fetcher = world.fetcher(rpc)
-        assert await readmit(world.database, fetcher, CODEC) == Readmission(0, 1, (strange.signature,))
+        assert await retry_quarantined(world.database, fetcher, CODEC) == QuarantineReport(
+            0, 1, (strange.signature,)
+        )
         assert await world.fetch("select id from markets") == []
-        assert await readmit(world.database, fetcher, CODEC) == Readmission(1, 0)
+        assert await retry_quarantined(world.database, fetcher, CODEC) == QuarantineReport(1, 0)
     await assert_true_to_the_chain(world, database_url)
 
 
@@ -161,6 +163,6 @@ async def test_a_transaction_that_nobody_could_read_is_fetched_again(world: Worl
         node.instead("getTransaction", nonsense, nonsense)
         fetcher = world.fetcher(rpc)
         await fetcher.apply_signatures([newest.signature])
-        assert await readmit(world.database, fetcher, CODEC) == Readmission(0, 1)
-        assert await readmit(world.database, fetcher, CODEC) == Readmission(1, 0)
+        assert await retry_quarantined(world.database, fetcher, CODEC) == QuarantineReport(0, 1)
+        assert await retry_quarantined(world.database, fetcher, CODEC) == QuarantineReport(1, 0)
     await assert_true_to_the_chain(world, database_url)

@@ -21,9 +21,9 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.audit import audit
-from zmartd.indexer.reconcile.reconciler import Reconciler, Reconciliation
+from zmartd.indexer.reconcile.reconciler import IndexReconciler, ReconcileReport
 from zmartd.indexer.replay.replay import replay
-from zmartd.indexer.walks.checkpointed import History
+from zmartd.indexer.walks.checkpointed import CheckpointedWalk
 from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.postgres.database import Database
@@ -37,8 +37,8 @@ async def world(tmp_path: Path, database: Database, redis_url: str) -> AsyncIter
     await redis.aclose()
 
 
-async def reconciled(world: World) -> Reconciliation:
-    return await Reconciler(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID).run()
+async def reconciled(world: World) -> ReconcileReport:
+    return await IndexReconciler(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID).run()
 
 
 async def finalized(world: World) -> None:
@@ -69,7 +69,7 @@ async def roll_back(world: World, slots: int) -> set[str]:
     return set(await world.cheat("zmartd_rollback", {"slots": slots}))
 
 
-async def settled(world: World) -> Reconciliation:
+async def settled(world: World) -> ReconcileReport:
     await finalized(world)
     return await reconciled(world)
 
@@ -111,7 +111,7 @@ async def test_what_was_missed_is_final_at_once_where_the_chain_is(world: World)
     await world.approve(market_id, indexed=False)
     await finalized(world)
     found = await reconciled(world)
-    assert (found.missing, found.new_events, found.undone) == (2, 3, 0)
+    assert (found.missing, found.new_events, found.rolled_back) == (2, 3, 0)
     assert await world.fetch("select distinct commitment from market_events") == [("finalized",)]
 
 
@@ -124,9 +124,9 @@ async def test_what_a_lost_fork_took_with_it_is_taken_back(world: World, databas
     lost = await roll_back(world, 20)
     assert len(lost) == 2
     await world.act(HOLDERS[2], purchase(world, market_id, HOLDERS[2]))
-    assert (await reconciled(world)).undone == 0, "its slot is not final yet"
+    assert (await reconciled(world)).rolled_back == 0, "its slot is not final yet"
     found = await settled(world)
-    assert (found.undone, found.missing) == (2, 0)
+    assert (found.rolled_back, found.missing) == (2, 0)
     assert {row[0] for row in await world.fetch("select tx_signature from orphaned_events")} == lost
     await assert_true_to_the_chain(world, database_url)
 
@@ -137,7 +137,7 @@ async def test_what_a_lost_fork_created_is_hidden_until_it_is_created_again(
     await finalized(world)
     await active(world)
     assert len(await roll_back(world, 20)) == 3
-    assert (await settled(world)).undone == 3
+    assert (await settled(world)).rolled_back == 3
     await assert_true_to_the_chain(world, database_url)
     assert await world.fetch("select orphaned, state from markets") == [(True, "PROPOSED")]
 
@@ -167,7 +167,7 @@ async def test_a_transaction_that_landed_again_elsewhere_is_indexed_as_it_is_the
 
     await world.until(landed)
     found = await reconciled(world)
-    assert (found.undone, found.missing) == (1, 0)
+    assert (found.rolled_back, found.missing) == (1, 0)
     ((slot,),) = await world.fetch("select slot from trades where tx_signature = $1", wire.signature)
     assert slot > first.slot
     await settled(world)
@@ -175,12 +175,12 @@ async def test_a_transaction_that_landed_again_elsewhere_is_indexed_as_it_is_the
 
 
 @asynccontextmanager
-async def reconciler_before_a_node(world: World) -> AsyncIterator[tuple[Reconciler, Node]]:
+async def reconciler_before_a_node(world: World) -> AsyncIterator[tuple[IndexReconciler, Node]]:
     async with (
         node_before(world.rpc_url) as node,
         Rpc(node.address, clock=SystemClock()) as rpc,
     ):
-        yield Reconciler(rpc, world.own.fetcher, world.database, PROGRAM_ID), node
+        yield IndexReconciler(rpc, world.own.fetcher, world.database, PROGRAM_ID), node
 
 
 async def test_a_node_that_keeps_no_old_transactions_proves_nothing(world: World) -> None:
@@ -191,8 +191,8 @@ async def test_a_node_that_keeps_no_old_transactions_proves_nothing(world: World
     await finalized(world)
     async with reconciler_before_a_node(world) as (reconciler, node):
         node.instead("getFirstAvailableBlock", 10_000)
-        assert (await reconciler.run()).undone == 0
-        assert (await reconciler.run()).undone == 1
+        assert (await reconciler.run()).rolled_back == 0
+        assert (await reconciler.run()).rolled_back == 1
 
 
 async def test_a_node_that_is_behind_proves_nothing(world: World) -> None:
@@ -203,8 +203,8 @@ async def test_a_node_that_is_behind_proves_nothing(world: World) -> None:
     await finalized(world)
     async with reconciler_before_a_node(world) as (reconciler, node):
         node.instead("getSignatureStatuses", {"context": {"slot": 1}, "value": [None]})
-        assert (await reconciler.run()).undone == 0
-        assert (await reconciler.run()).undone == 1
+        assert (await reconciler.run()).rolled_back == 0
+        assert (await reconciler.run()).rolled_back == 1
 
 
 async def test_the_cursor_waits_for_a_transaction_that_the_node_does_not_give(
@@ -220,7 +220,7 @@ async def test_the_cursor_waits_for_a_transaction_that_the_node_does_not_give(
         Rpc(node.address, clock=SystemClock()) as rpc,
     ):
         fetcher = world.fetcher(rpc)
-        reconciler = Reconciler(rpc, fetcher, world.database, PROGRAM_ID)
+        reconciler = IndexReconciler(rpc, fetcher, world.database, PROGRAM_ID)
         node.instead("getTransaction", None)
         first = await reconciler.run()
         assert (first.missing, first.slot) == (2, stood)
@@ -241,7 +241,7 @@ async def test_a_transaction_that_nobody_can_read_is_kept_and_holds_nothing_up(w
         newest, *_ = await rpc.signatures_for_address(PROGRAM_ID)
         nonsense = {"slot": newest.slot, "meta": "nonsense"}
         node.instead("getTransaction", nonsense, nonsense)
-        reconciler = Reconciler(rpc, world.fetcher(rpc), world.database, PROGRAM_ID)
+        reconciler = IndexReconciler(rpc, world.fetcher(rpc), world.database, PROGRAM_ID)
         assert (await reconciler.run()).slot == newest.slot
         await reconciler.run()
     ((signature, commitment, reason),) = await world.fetch(
@@ -272,7 +272,7 @@ async def test_whatever_forks_do_the_index_becomes_what_the_chain_is(
         if rng.random() < 0.3:
             await finalized(world)
     await settled(world)
-    assert (await settled(world)).undone == 0
+    assert (await settled(world)).rolled_back == 0
     await assert_true_to_the_chain(world, database_url)
 
 
@@ -285,7 +285,7 @@ async def test_daemons_that_reconcile_at_once_do_no_harm(world: World, database_
     await finalized(world)
     async with world.daemon() as other:
         rivals = [
-            Reconciler(daemon.rpc, daemon.fetcher, world.database, PROGRAM_ID)
+            IndexReconciler(daemon.rpc, daemon.fetcher, world.database, PROGRAM_ID)
             for daemon in (world.own, other, world.own)
         ]
         await asyncio.gather(*(rival.run() for rival in rivals))
@@ -305,8 +305,8 @@ async def test_a_node_that_refuses_every_third_request_is_asked_again(
     await assert_true_to_the_chain(world, database_url)
 
 
-def history(world: World, page_size: int) -> History:
-    return History(world.own.rpc, world.database, PROGRAM_ID, page_size)
+def history(world: World, page_size: int) -> CheckpointedWalk:
+    return CheckpointedWalk(world.own.rpc, world.database, PROGRAM_ID, page_size)
 
 
 async def move_cursor(world: World, signature: str, slot: int) -> None:

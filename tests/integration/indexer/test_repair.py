@@ -16,7 +16,7 @@ from tests.integration.indexer.test_truncation_recovery import trade_a_lot
 from tests.integration.tasks.world import AUTHORITY, HOLDERS, PROGRAM_ID, World, a_world
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.indexer.repair.repair import Repair, Repairer
+from zmartd.indexer.repair.repair import Repairer, RepairReport
 from zmartd.store.postgres.database import Database
 
 UNKNOWN_SIGNATURE = "2" * 88
@@ -132,7 +132,7 @@ async def alter(world: World, *statements: str) -> None:
             await connection.execute(statement)
 
 
-def assert_right(repaired: Repair, what: str) -> None:
+def assert_right(repaired: RepairReport, what: str) -> None:
     assert (repaired.report.differences, repaired.report.moving, repaired.ok) == ((), (), True), what
 
 

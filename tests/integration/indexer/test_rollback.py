@@ -18,7 +18,7 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.replay.checksums import TABLES
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.bus import Bus
@@ -33,8 +33,8 @@ async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
     await redis.aclose()
 
 
-def recorded(transactions: list[ChainTransaction]) -> list[Recorded]:
-    return [Recorded(tx.slot, tx.signature) for tx in transactions]
+def recorded(transactions: list[ChainTransaction]) -> list[TransactionInSlot]:
+    return [TransactionInSlot(tx.slot, tx.signature) for tx in transactions]
 
 
 async def facts(database: Database) -> dict[str, object]:
@@ -106,11 +106,11 @@ async def test_whatever_was_undone_the_index_is_as_if_it_had_never_been(
     for batch in shuffled_batches(rng, told):
         await indexer.apply(batch)
         if rng.random() < 0.3:
-            await indexer.undo(recorded(rng.sample(lost, 3)))
+            await indexer.roll_back(recorded(rng.sample(lost, 3)))
             await indexer.apply(rng.sample(lost, 2))
     while lost:
         undone, lost = lost[:5], lost[5:]
-        await indexer.undo(recorded(undone))
+        await indexer.roll_back(recorded(undone))
     for batch in shuffled_batches(rng, told_again):
         await indexer.apply(batch)
 
@@ -130,8 +130,8 @@ async def test_daemons_that_undo_and_apply_at_the_same_time_agree_in_the_end(
 
     await indexer.apply([*story.transactions[:30], *lost])
     await asyncio.gather(
-        *(indexer.undo(recorded([tx])) for tx in lost),
-        *(indexer.undo(recorded(lost)) for _ in range(2)),
+        *(indexer.roll_back(recorded([tx])) for tx in lost),
+        *(indexer.roll_back(recorded(lost)) for _ in range(2)),
         *(indexer.apply(batch) for batch in shuffled_batches(rng, kept)),
     )
 
@@ -152,7 +152,7 @@ async def test_a_market_whose_creation_is_undone_is_neither_shown_nor_forgotten(
             voter,
         )
     (version,) = (await fetch(database, "select version from markets"))[0]
-    undone = await indexer.undo(recorded(story.transactions))
+    undone = await indexer.roll_back(recorded(story.transactions))
     assert undone.events == 1
     orphan = await fetch(
         database, "select orphaned, chain_confirmed, creator_wallet, shares_yes, version from markets"
@@ -173,7 +173,7 @@ async def test_what_was_undone_can_be_looked_up(indexer: Indexer, database: Data
     trade = story.transactions[-1]
     bought = trade.events[0].event
     assert isinstance(bought, SharesBought)
-    await indexer.undo(recorded([trade]))
+    await indexer.roll_back(recorded([trade]))
     assert await fetch(
         database,
         "select source, tx_signature, slot, market_id, content -> 'payload' ->> 'shares'"
@@ -196,7 +196,7 @@ async def test_subscribers_are_told_what_is_true_instead(indexer: Indexer) -> No
     before = story._price()
     story.trade(1)
     *_, last = (await indexer.apply(story.transactions)).messages
-    price, market = (await indexer.undo(recorded(story.transactions[-1:]))).messages
+    price, market = (await indexer.roll_back(recorded(story.transactions[-1:]))).messages
     assert isinstance(price.data, PriceUpdate)
     assert isinstance(market.data, MarketUpdate)
     assert price.data.price_yes == before == SCALE // 2
@@ -213,7 +213,7 @@ async def test_trades_that_stay_keep_their_ids(indexer: Indexer, database: Datab
     query = "select id, tx_signature, event_index, created_at, commitment from trades order by id"
     lost = story.transactions[-1]
     kept = [row for row in await fetch(database, query) if row[1] != lost.signature]
-    await indexer.undo(recorded([lost]))
+    await indexer.roll_back(recorded([lost]))
     assert await fetch(database, query) == kept
 
 
@@ -224,7 +224,7 @@ async def test_a_transaction_that_landed_again_in_another_slot_is_not_undone_for
     story.create()
     (created,) = story.transactions
     await indexer.apply([msgspec.structs.replace(created, slot=created.slot + 7)])
-    undone = await indexer.undo(recorded([created]))
+    undone = await indexer.roll_back(recorded([created]))
     assert (undone.events, undone.messages) == (0, ())
 
 
@@ -234,7 +234,7 @@ async def test_a_line_in_quarantine_leaves_with_its_transaction(indexer: Indexer
     line = Quarantined(1, b"\1" * 9, "unknown discriminator")
     transaction = msgspec.structs.replace(story.transactions[0], quarantined=(line,))
     await indexer.apply([transaction])
-    await indexer.undo(recorded([transaction]))
+    await indexer.roll_back(recorded([transaction]))
     assert await fetch(database, "select * from quarantined_events") == []
     assert await fetch(database, "select source from orphaned_events order by source") == [
         ("market_events",),

@@ -64,14 +64,14 @@ async def test_trades_that_the_logs_do_not_tell_are_worked_out_to_the_unit(
     await world.act(HOLDERS[2], purchase(world, market_id, HOLDERS[2]))
     await reconciled(world)
     assert await events_of(world, signature) < TRADES
-    assert (await settled(world)).restored == 1
+    assert (await settled(world)).recovered == 1
     assert await events_of(world, signature) == TRADES
     await assert_true_to_the_chain(world, database_url)
     assert await world.fetch("select reason, resolved_at is not null from truncated_transactions") == [
         (None, True)
     ]
     assert await world.fetch("select distinct exact from trades") == [(True,)]
-    assert (await reconciled(world)).restored == 0
+    assert (await reconciled(world)).recovered == 0
 
 
 async def test_truncated_transactions_of_one_market_are_made_whole_one_after_the_other(
@@ -80,7 +80,7 @@ async def test_truncated_transactions_of_one_market_are_made_whole_one_after_the
     market_id = await active(world)
     for holder in HOLDERS[:3]:
         await trade_a_lot(world, market_id, holder, indexed=holder is HOLDERS[1])
-    assert (await settled(world)).restored + (await reconciled(world)).restored == 3
+    assert (await settled(world)).recovered + (await reconciled(world)).recovered == 3
     await assert_true_to_the_chain(world, database_url)
 
 
@@ -104,7 +104,7 @@ async def test_what_cannot_be_right_is_left_open_and_says_why(world: World) -> N
     await world.fetch(
         "update trades set shares = shares + 1000000 where tx_signature <> $1 returning id", signature
     )
-    assert (await settled(world)).restored == 0
+    assert (await settled(world)).recovered == 0
     assert await events_of(world, signature) == told
     assert await world.fetch("select reason, resolved_at from truncated_transactions") == [
         ("call 0 was logged otherwise", None)

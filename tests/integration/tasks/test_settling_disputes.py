@@ -219,7 +219,7 @@ async def test_what_is_not_on_the_chain_decides_nothing(
         assert (refused.action, refused.ok) == ("count", False)
         assert "the index differs from the chain" in refused.detail
     assert await world.states(market_id) == (DISPUTED, DISPUTED)
-    await world.own.fetcher.indexer.undo([lie])
+    await world.own.fetcher.indexer.roll_back([lie])
     (settled,) = await run(world)
     assert settled.detail.startswith("2 of 2 wallets")
 

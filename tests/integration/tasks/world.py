@@ -33,9 +33,9 @@ from zmartd.chain.transactions import ChainTransaction, EventRecord, parse_trans
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.plausibility import Present
+from zmartd.indexer.plausibility import Plausibility
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
@@ -138,7 +138,7 @@ class World:
         """A fetcher that applies transactions from `rpc`."""
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
         indexer = Indexer(self.database, self.bus, self.program.pdas)
-        return Fetcher(rpc, indexer, parse, Present(rpc.chain_time, SystemClock()))
+        return Fetcher(rpc, indexer, parse, Plausibility(rpc.chain_time, SystemClock()))
 
     async def act(self, signer: Keypair, *instructions: Instruction, indexed: bool = True) -> str:
         """What a user does on the chain; indexed unless the webhook got lost."""
@@ -294,7 +294,7 @@ class World:
         async with self.database.caller(Caller(wallet)) as connection:
             await dispute_requests.request(connection, market_id, wallet)
 
-    async def forge(self, market_id: str, wallet: Keypair, what: str) -> Recorded:
+    async def forge(self, market_id: str, wallet: Keypair, what: str) -> TransactionInSlot:
         """Have the index believe an event that is not on the chain: a position, more stake, or a vote."""
         raw, user = bytes.fromhex(market_id), wallet.pubkey()
         ((slot,),) = await self.fetch(
@@ -324,7 +324,7 @@ class World:
             logs_truncated=False,
         )
         await self.own.fetcher.indexer.apply([lie])
-        return Recorded(lie.slot, lie.signature)
+        return TransactionInSlot(lie.slot, lie.signature)
 
     async def require_agreement_of(self, threshold_bps: int) -> None:
         """The admin changes the part of a dispute's votes that has to agree for it to succeed."""

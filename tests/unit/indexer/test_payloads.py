@@ -9,8 +9,8 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.events import MarketCreated, ProgramEvent
 from zmartd.chain.wire import Layout
-from zmartd.indexer.events.event_context import Aside
-from zmartd.indexer.events.payloads import aside_of, event_of, payload_json
+from zmartd.indexer.events.event_context import EventContext
+from zmartd.indexer.events.payloads import context_from_payload, event_from_payload, payload_json
 
 KINDS = get_args(ProgramEvent)
 
@@ -41,16 +41,16 @@ def some_event(rng: random.Random, kind: type[Any], *, options: bool) -> Program
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_comes_back_from_its_row_as_it_was(kind: type[Any], options: bool) -> None:
     rng = random.Random(kind.__name__)
-    aside = Aside()
+    aside = EventContext()
     for _ in range(20):
         event = some_event(rng, kind, options=options)
         fields = msgspec.json.decode(payload_json(event, aside))
-        assert event_of(kind.__name__, fields) == event
-        assert aside_of(event, fields) == aside
+        assert event_from_payload(kind.__name__, fields) == event
+        assert context_from_payload(event, fields) == aside
 
 
 def test_what_was_said_aside_comes_back_too() -> None:
-    aside = Aside(
+    aside = EventContext(
         resolver_fee=2**64 - 1,
         initial_liquidity=2**63,
         question_cid="Qm",
@@ -58,10 +58,13 @@ def test_what_was_said_aside_comes_back_too() -> None:
         dispute_disagree=7,
     )
     event = some_event(random.Random(1), MarketCreated, options=True)
-    assert aside_of(event, msgspec.json.decode(payload_json(event, aside))) == aside
+    assert context_from_payload(event, msgspec.json.decode(payload_json(event, aside))) == aside
 
 
 def test_an_events_own_initial_liquidity_is_nothing_said_aside() -> None:
     (activated,) = [kind for kind in KINDS if kind.__name__ == "MarketActivated"]
     event = some_event(random.Random(1), activated, options=True)
-    assert aside_of(event, msgspec.json.decode(payload_json(event, Aside()))) == Aside()
+    assert (
+        context_from_payload(event, msgspec.json.decode(payload_json(event, EventContext())))
+        == EventContext()
+    )

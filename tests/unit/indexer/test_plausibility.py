@@ -11,7 +11,7 @@ from zmartd.chain.answers import ChainTime
 from zmartd.chain.events import ProtocolPauseStatusChanged
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcUnavailable
-from zmartd.indexer.plausibility import MARGIN_SECONDS, MARGIN_SLOTS, PAST_SECONDS, PAST_SLOTS, Present
+from zmartd.indexer.plausibility import MARGIN_SECONDS, MARGIN_SLOTS, PAST_SECONDS, PAST_SLOTS, Plausibility
 
 SLOT, TIME = 1_000_000, 1_800_000_000
 
@@ -48,10 +48,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def present(node: Node, clock: ManualClock) -> Present:
-    present = Present(node.ask, clock)
-    await present.learn()
-    return present
+async def plausibility(node: Node, clock: ManualClock) -> Plausibility:
+    plausibility = Plausibility(node.ask, clock)
+    await plausibility.refresh()
+    return plausibility
 
 
 @pytest.mark.parametrize(
@@ -79,59 +79,63 @@ async def present(node: Node, clock: ManualClock) -> Present:
     ],
 )
 async def test_only_what_changes_something_and_is_neither_future_nor_past_is_in_doubt(
-    present: Present, transaction: ChainTransaction, believed: bool
+    plausibility: Plausibility, transaction: ChainTransaction, believed: bool
 ) -> None:
-    assert (present.doubt(transaction) is None) is believed
+    assert (plausibility.doubt(transaction) is None) is believed
 
 
 async def test_before_the_first_answer_everything_is_the_future(node: Node, clock: ManualClock) -> None:
-    present = Present(node.ask, clock)
-    assert present.doubt(pause()) is not None
-    await present.keep_up([pause()])
-    assert present.doubt(pause()) is None
+    plausibility = Plausibility(node.ask, clock)
+    assert plausibility.doubt(pause()) is not None
+    await plausibility.refresh_if_needed([pause()])
+    assert plausibility.doubt(pause()) is None
 
 
 async def test_true_slots_do_not_overtake_the_estimate_while_the_node_is_away(
-    node: Node, clock: ManualClock, present: Present
+    node: Node, clock: ManualClock, plausibility: Plausibility
 ) -> None:
     node.away = True
     for hour in range(1, 25):
         clock.advance(3_600)
         slot, time = SLOT + hour * 9_000, TIME + hour * 3_600
-        await present.keep_up([pause(slot, time, time)])
-        assert present.doubt(pause(slot, time, time)) is None
+        await plausibility.refresh_if_needed([pause(slot, time, time)])
+        assert plausibility.doubt(pause(slot, time, time)) is None
 
 
-async def test_deliveries_cause_few_questions(node: Node, clock: ManualClock, present: Present) -> None:
+async def test_deliveries_cause_few_questions(
+    node: Node, clock: ManualClock, plausibility: Plausibility
+) -> None:
     for _ in range(1_000):
-        await present.keep_up([pause()])
+        await plausibility.refresh_if_needed([pause()])
     assert node.asked == 1
     for _ in range(1_000):
         clock.advance(0.1)
-        await present.keep_up([pause()])
+        await plausibility.refresh_if_needed([pause()])
     assert node.asked == 4, "one every 30 seconds"
     for _ in range(1_000):
         clock.advance(0.1)
-        await present.keep_up([pause(slot=2**62)])
+        await plausibility.refresh_if_needed([pause(slot=2**62)])
     assert node.asked <= 4 + 50, "one every 2 seconds"
     before, node.away = node.asked, True
     for _ in range(1_000):
         clock.advance(0.1)
-        await present.keep_up([pause(slot=2**62)])
+        await plausibility.refresh_if_needed([pause(slot=2**62)])
     assert node.asked <= before + 11, "one every 10 seconds"
 
 
-async def test_those_who_ask_at_once_share_one_answer(node: Node, present: Present) -> None:
-    await asyncio.gather(*(present.learn() for _ in range(100)))
+async def test_those_who_ask_at_once_share_one_answer(node: Node, plausibility: Plausibility) -> None:
+    await asyncio.gather(*(plausibility.refresh() for _ in range(100)))
     assert node.asked == 2
 
 
-async def test_a_wrong_answer_is_gone_with_the_next(node: Node, clock: ManualClock, present: Present) -> None:
+async def test_a_wrong_answer_is_gone_with_the_next(
+    node: Node, clock: ManualClock, plausibility: Plausibility
+) -> None:
     for wrong in (ChainTime(2**62, 2**62), ChainTime(1, 1)):
         node.now = wrong
-        await present.learn()
-        assert present.doubt(pause()) is not None
+        await plausibility.refresh()
+        assert plausibility.doubt(pause()) is not None
         node.now = ChainTime(SLOT, TIME)
         clock.advance(2)
-        await present.keep_up([pause()])
-        assert present.doubt(pause()) is None
+        await plausibility.refresh_if_needed([pause()])
+        assert plausibility.doubt(pause()) is None

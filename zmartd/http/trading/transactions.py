@@ -19,8 +19,8 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Time
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.lookup import chain_market
-from zmartd.indexer.events.payloads import event_of, payload
-from zmartd.indexer.events.rows import moment
+from zmartd.indexer.events.payloads import event_from_payload, payload
+from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
@@ -117,7 +117,9 @@ def _as_told(signature: str, known: IndexedTransaction, caller: Caller) -> Confi
         commitment=known.commitment,
         slot=known.slot,
         block_time=None if known.block_time is None else iso_time(known.block_time),
-        events=tuple(_event(event_of(each.event_type, each.payload), caller) for each in known.events),
+        events=tuple(
+            _event(event_from_payload(each.event_type, each.payload), caller) for each in known.events
+        ),
     )
 
 
@@ -128,7 +130,7 @@ async def _answer(call: Call[Any], signature: str, outcome: ChainTransaction | N
         signature=signature,
         commitment=await _commitment(call, outcome),
         slot=outcome.slot,
-        block_time=None if outcome.block_time is None else iso_time(moment(outcome.block_time)),
+        block_time=None if outcome.block_time is None else iso_time(utc_from_unix(outcome.block_time)),
         events=tuple(_event(record.event, call.caller) for record in outcome.events),
     )
 

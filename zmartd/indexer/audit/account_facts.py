@@ -12,7 +12,13 @@ from zmartd.chain.accounts import MarketAccount, UserPosition, VoteRecord
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.program_accounts import find_config, find_market
 from zmartd.chain.rpc import Rpc
-from zmartd.indexer.audit.comparison import MarketFacts, PositionFacts, PositionKey, ProtocolFacts, State
+from zmartd.indexer.audit.comparison import (
+    ConfigurationFacts,
+    MarketFacts,
+    PositionFacts,
+    PositionKey,
+    ProgramFacts,
+)
 from zmartd.market import lmsr
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import VoteKind
@@ -25,7 +31,7 @@ _MARKET_OFFSET = 8
 Account = TypeVar("Account", MarketAccount, UserPosition, VoteRecord)
 
 
-async def read_accounts(rpc: Rpc, program_id: Pubkey) -> State:
+async def read_accounts(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
     """Every market, position and vote of the program. Kinds are read one after the other, each of one slot.
 
     Raises RpcUnavailable, RpcRejected, UndecodableData.
@@ -36,28 +42,28 @@ async def read_accounts(rpc: Rpc, program_id: Pubkey) -> State:
     return facts(markets, positions.values(), votes.values(), await _configuration(rpc, program_id))
 
 
-async def read_market(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> State:
+async def read_market_accounts(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> ProgramFacts:
     """One market with its positions and votes; no configuration. Raises what `read_accounts` raises."""
     found = await find_market(rpc, program_id, market)
     of_market = {_MARKET_OFFSET: bytes(market)}
     positions = await _all(rpc, program_id, UserPosition, of_market)
     votes = await _all(rpc, program_id, VoteRecord, of_market)
     accounts = {} if found is None else {market: found.account}
-    return facts(accounts, positions.values(), votes.values(), ProtocolFacts())
+    return facts(accounts, positions.values(), votes.values(), ConfigurationFacts())
 
 
 def facts(
     markets: Mapping[Pubkey, MarketAccount],
     positions: Iterable[UserPosition],
     votes: Iterable[VoteRecord],
-    protocol: ProtocolFacts,
-) -> State:
+    protocol: ConfigurationFacts,
+) -> ProgramFacts:
     """Accounts as facts; what a market's trades come to is read off the positions in it."""
     held: dict[Pubkey, list[UserPosition]] = defaultdict(list)
     for position in positions:
         held[position.market].append(position)
     cast = Counter((vote.market, vote.vote_type) for vote in votes)
-    return State(
+    return ProgramFacts(
         {str(address): _market(address, one, held[address], cast) for address, one in markets.items()},
         {key: fact for of_market in held.values() for key, fact in map(_position, of_market)},
         protocol,
@@ -71,11 +77,11 @@ async def _all(
     return {one.address: kind.decode(one.data) for one in found}
 
 
-async def _configuration(rpc: Rpc, program_id: Pubkey) -> ProtocolFacts:
+async def _configuration(rpc: Rpc, program_id: Pubkey) -> ConfigurationFacts:
     configuration = await find_config(rpc, program_id)
     if configuration is None:
-        return ProtocolFacts()
-    return ProtocolFacts(
+        return ConfigurationFacts()
+    return ConfigurationFacts(
         is_paused=configuration.is_paused,
         admin=str(configuration.admin),
         backend_authority=str(configuration.backend_authority),

@@ -15,11 +15,11 @@ from solders.pubkey import Pubkey
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock, SystemClock
-from zmartd.indexer.audit.account_facts import read_accounts, read_market
-from zmartd.indexer.audit.comparison import Difference, State, compare
-from zmartd.indexer.audit.indexed_facts import IndexedState, read_index, read_indexed_market
+from zmartd.indexer.audit.account_facts import read_accounts, read_market_accounts
+from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
+from zmartd.indexer.audit.indexed_facts import IndexedFacts, read_index, read_indexed_market
 from zmartd.indexer.walks.backfill import missing_transactions
-from zmartd.indexer.walks.ranged import Survey
+from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store.postgres.database import Database
 
 PATIENCE_SECONDS = 5.0
@@ -46,18 +46,18 @@ class AuditReport(Struct, frozen=True):
         return not self.differences
 
 
-class _Look(Struct, frozen=True):
+class _Comparison(Struct, frozen=True):
     """One market looked at once. Its differences count for nothing while it is moving or incomplete."""
 
     differences: tuple[Difference, ...]
-    torn: bool
+    changed_meanwhile: bool
     missing: tuple[SignatureInfo, ...]
 
     def lacks_until(self, slot: int) -> bool:
         return any(one.slot <= slot for one in self.missing)
 
-    def is_settled(self) -> bool:
-        return not self.differences or not (self.torn or self.missing)
+    def is_conclusive(self) -> bool:
+        return not self.differences or not (self.changed_meanwhile or self.missing)
 
 
 async def audit(
@@ -81,7 +81,7 @@ async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> t
 
     Some of them may have none to give, like a payment into the account.
     """
-    survey = await Survey(rpc, address).look()
+    survey = await RangeWalk(rpc, address).count()
     async with aclosing(survey.pages()) as pages:
         return tuple([one async for page in pages for one in await missing_transactions(database, page)])
 
@@ -104,8 +104,8 @@ class _Auditor:
             differences += await self._configuration(deadline)
         moving: list[str] = []
         for market in sorted({one.market for one in first if one.market is not None}):
-            look = await self._look_patiently(Pubkey.from_string(market), deadline)
-            if look.is_settled() or look.lacks_until(slot):
+            look = await self._compare_patiently(Pubkey.from_string(market), deadline)
+            if look.is_conclusive() or look.lacks_until(slot):
                 differences += look.differences
             else:
                 moving.append(market)
@@ -113,7 +113,7 @@ class _Auditor:
             slot, len(on_chain.markets), len(on_chain.positions), tuple(differences), tuple(moving)
         )
 
-    async def _read_all(self) -> tuple[State, State]:
+    async def _read_all(self) -> tuple[ProgramFacts, ProgramFacts]:
         async with self._database.service() as connection:
             indexed = await read_index(connection)
         return indexed.state, await read_accounts(self._rpc, self._program_id)
@@ -125,26 +125,28 @@ class _Auditor:
                 return found
             await self._clock.sleep(_PAUSE_SECONDS)
 
-    async def _look_patiently(self, market: Pubkey, deadline: float) -> _Look:
+    async def _compare_patiently(self, market: Pubkey, deadline: float) -> _Comparison:
         while True:
-            look = await self._look(market)
-            if look.is_settled() or self._clock.monotonic() >= deadline:
+            look = await self._compare_market(market)
+            if look.is_conclusive() or self._clock.monotonic() >= deadline:
                 return look
             await self._clock.sleep(_PAUSE_SECONDS)
 
-    async def _look(self, market: Pubkey) -> _Look:
+    async def _compare_market(self, market: Pubkey) -> _Comparison:
         """Rows, then accounts, then the history, then the rows again.
 
         When the rows stood still and hold the whole history, then they hold all that the accounts can show.
         """
         before = await self._indexed(market)
-        on_chain = await read_market(self._rpc, self._program_id, market)
+        on_chain = await read_market_accounts(self._rpc, self._program_id, market)
         differences = compare(before.state, on_chain)
         if not differences:
-            return _Look((), torn=False, missing=())
+            return _Comparison((), changed_meanwhile=False, missing=())
         missing = await missing_signatures(self._database, self._rpc, market)
-        return _Look(differences, torn=await self._indexed(market) != before, missing=missing)
+        return _Comparison(
+            differences, changed_meanwhile=await self._indexed(market) != before, missing=missing
+        )
 
-    async def _indexed(self, market: Pubkey) -> IndexedState:
+    async def _indexed(self, market: Pubkey) -> IndexedFacts:
         async with self._database.service() as connection:
             return await read_indexed_market(connection, str(market))

@@ -67,7 +67,7 @@ class PositionFacts(Struct, frozen=True):
     claimed_amount: int
 
 
-class ProtocolFacts(Struct, frozen=True):
+class ConfigurationFacts(Struct, frozen=True):
     """The program's configuration; None where no event has told it."""
 
     is_paused: bool | None = None
@@ -88,12 +88,12 @@ PositionKey = tuple[str, str]
 """A market's address and a wallet."""
 
 
-class State(Struct, frozen=True):
+class ProgramFacts(Struct, frozen=True):
     """Everything that is compared: markets by address, positions by market address and wallet."""
 
     markets: Mapping[str, MarketFacts]
     positions: Mapping[PositionKey, PositionFacts]
-    protocol: ProtocolFacts
+    protocol: ConfigurationFacts
 
 
 class Difference(Struct, frozen=True):
@@ -110,7 +110,7 @@ class Difference(Struct, frozen=True):
     on_chain: Value
 
 
-def compare(indexed: State, on_chain: State) -> tuple[Difference, ...]:
+def compare(indexed: ProgramFacts, on_chain: ProgramFacts) -> tuple[Difference, ...]:
     """Every difference, in the order of markets, wallets and fields."""
     return (
         *_protocol(indexed.protocol, on_chain.protocol),
@@ -127,8 +127,8 @@ def compare(indexed: State, on_chain: State) -> tuple[Difference, ...]:
     )
 
 
-def _protocol(indexed: ProtocolFacts, on_chain: ProtocolFacts) -> Iterator[Difference]:
-    for name in ProtocolFacts.__struct_fields__:
+def _protocol(indexed: ConfigurationFacts, on_chain: ConfigurationFacts) -> Iterator[Difference]:
+    for name in ConfigurationFacts.__struct_fields__:
         ours, theirs = getattr(indexed, name), getattr(on_chain, name)
         if ours is not None and ours != theirs:
             yield Difference(None, None, name, ours, theirs)

@@ -8,7 +8,7 @@ from typing import Any
 from asyncpg import Connection, Record
 from msgspec import Struct
 
-from zmartd.indexer.audit.comparison import MarketFacts, PositionFacts, ProtocolFacts, State
+from zmartd.indexer.audit.comparison import ConfigurationFacts, MarketFacts, PositionFacts, ProgramFacts
 
 _MARKETS = """
 select market.on_chain_address, market.version, creator_wallet as creator, state, b_parameter,
@@ -60,29 +60,29 @@ select is_paused, admin, backend_authority, protocol_fee_bps, resolver_reward_bp
 """
 
 
-class IndexedState(Struct, frozen=True):
+class IndexedFacts(Struct, frozen=True):
     """The facts, and the version of each market, by address: a market that changes gets another one."""
 
-    state: State
+    state: ProgramFacts
     versions: Mapping[str, int]
 
 
-async def read_index(connection: Connection) -> IndexedState:
+async def read_index(connection: Connection) -> IndexedFacts:
     """Everything. Takes a service transaction."""
     (protocol,) = await connection.fetch(_PROTOCOL)
-    return await _read(connection, None, ProtocolFacts(**dict(protocol)))
+    return await _read(connection, None, ConfigurationFacts(**dict(protocol)))
 
 
-async def read_indexed_market(connection: Connection, address: str) -> IndexedState:
+async def read_indexed_market(connection: Connection, address: str) -> IndexedFacts:
     """One market with its positions; no configuration. Takes a service transaction."""
-    return await _read(connection, address, ProtocolFacts())
+    return await _read(connection, address, ConfigurationFacts())
 
 
-async def _read(connection: Connection, address: str | None, protocol: ProtocolFacts) -> IndexedState:
+async def _read(connection: Connection, address: str | None, protocol: ConfigurationFacts) -> IndexedFacts:
     markets = await connection.fetch(_MARKETS, address)
     positions = await connection.fetch(_POSITIONS, address)
-    return IndexedState(
-        State(
+    return IndexedFacts(
+        ProgramFacts(
             {row["on_chain_address"]: MarketFacts(**_fields(row, MarketFacts)) for row in markets},
             {
                 (row["on_chain_address"], row["user_wallet"]): PositionFacts(**_fields(row, PositionFacts))

@@ -8,7 +8,7 @@ from asyncpg import Connection
 
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.configuration import apply_protocol, rate_history
+from zmartd.indexer.effects.configuration import apply_configuration, rate_history
 from zmartd.indexer.effects.lifecycle import apply_lifecycle
 from zmartd.indexer.effects.payouts import apply_payouts
 from zmartd.indexer.effects.trades import apply_trades
@@ -26,17 +26,17 @@ async def apply_effects(
     `before` are the batch's markets, locked, as the batch found them. From the slot `rates_from` on the fees
     are others than they were, if it is given.
     """
-    configured_from = await apply_protocol(connection, batch.rows, batch.commitment)
+    configured_from = await apply_configuration(connection, batch.rows, batch.commitment)
     await apply_lifecycle(connection, batch)
     await markets.adopt_metadata(connection, batch.rows)
     await apply_votes(connection, batch.rows)
     await apply_payouts(connection, batch.rows, batch.addresses)
     changed_from = min((slot for slot in (rates_from, configured_from) if slot is not None), default=None)
-    rewalk = await markets.doubtful(connection, batch.rows, changed_from)
+    reprice_from = await markets.trades_to_reprice(connection, batch.rows, changed_from)
     repriced: set[str] = set()
-    if rewalk or any(row.is_trade for row in batch.rows):
-        locked = {**before, **await markets.lock_markets(connection, rewalk.keys() - before.keys())}
+    if reprice_from or any(row.is_trade for row in batch.rows):
+        locked = {**before, **await markets.lock_markets(connection, reprice_from.keys() - before.keys())}
         curves = await markets.curves_after_creations(connection, locked, batch.rows)
-        repriced = await apply_trades(connection, batch, curves, rewalk, await rate_history(connection))
+        repriced = await apply_trades(connection, batch, curves, reprice_from, await rate_history(connection))
     await refresh_electorates(connection, batch)
     return repriced

@@ -74,7 +74,7 @@ select slot, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
 """
 
 _KINDS = (GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged)
-CONFIGURING = frozenset(kind.__name__ for kind in _KINDS)
+CONFIGURATION_EVENTS = frozenset(kind.__name__ for kind in _KINDS)
 """The types of events that configure the program."""
 
 
@@ -89,7 +89,9 @@ class RateHistory(Struct, frozen=True):
         return self.rates[position - 1] if position else INITIAL_RATES
 
 
-async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commitment: str) -> int | None:
+async def apply_configuration(
+    connection: Connection, rows: Sequence[EventRow], commitment: str
+) -> int | None:
     """Apply new configuration events. Returns the slot after which fees may have been others, if any."""
     history = [
         (row, columns)
@@ -112,7 +114,7 @@ async def apply_protocol(connection: Connection, rows: Sequence[EventRow], commi
     )
 
 
-async def forget_configuration(
+async def remove_configuration(
     connection: Connection, signatures: Sequence[str], slots: Sequence[int]
 ) -> int | None:
     """Take back what these transactions configured. Returns what `apply_protocol` returns."""
@@ -125,7 +127,7 @@ async def forget_configuration(
     return min((row["slot"] for row in forgotten if row["event_type"] != pause), default=None)
 
 
-async def forget_every_configuration(connection: Connection) -> None:
+async def clear_configuration(connection: Connection) -> None:
     """Take back all that configured the program. Takes a service transaction."""
     await connection.execute("delete from protocol_config_history")
     await connection.execute(_FORGET_CURRENT)

@@ -19,7 +19,7 @@ from zmartd.chain.events import (
     ProposalApproved,
 )
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.events.event_context import Aside
+from zmartd.indexer.events.event_context import EventContext
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market.lifecycle import MarketState
 
@@ -132,7 +132,7 @@ def _facts(row: EventRow) -> list[_Fact]:
     at = row.occurred_at
     match row.event:
         case MarketCreated() as created:
-            return _created(created, row.aside, at)
+            return _created(created, row.context, at)
         case ProposalAggregated(market_id=raw, likes=likes, dislikes=dislikes):
             return [(_PROPOSAL_COUNTED, (raw.hex(), likes, dislikes, row.slot))]
         case ProposalApproved(market_id=raw):
@@ -153,7 +153,7 @@ def _facts(row: EventRow) -> list[_Fact]:
             return [(_DISPUTE_COUNTED, (raw.hex(), agrees, disagrees, row.slot)), *finalized]
         case MarketFinalized(market_id=raw, final_outcome=outcome, was_disputed=disputed):
             final: _Fact = (_FINALIZED, (raw.hex(), outcome, disputed, at))
-            agree, disagree = row.aside.dispute_agree, row.aside.dispute_disagree
+            agree, disagree = row.context.dispute_agree, row.context.dispute_disagree
             if agree is None or disagree is None:
                 return [final]
             return [final, (_DISPUTE_COUNTED, (raw.hex(), agree, disagree, row.slot))]
@@ -163,10 +163,10 @@ def _facts(row: EventRow) -> list[_Fact]:
             return []
 
 
-def _created(event: MarketCreated, aside: Aside, at: datetime) -> list[_Fact]:
+def _created(event: MarketCreated, context: EventContext, at: datetime) -> list[_Fact]:
     market_id, seed = event.market_id.hex(), event.b_parameter // SEED_SHARES_DIVISOR
-    created = (market_id, str(event.creator), event.b_parameter, seed, at, aside.question_cid)
-    liquidity = aside.initial_liquidity
+    created = (market_id, str(event.creator), event.b_parameter, seed, at, context.question_cid)
+    liquidity = context.initial_liquidity
     funded = [] if liquidity is None else [(_FUNDED, (market_id, liquidity))]
     return [(_CREATED, created), *funded]
 

@@ -17,7 +17,9 @@ from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
 
 
-def announce(batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[Record]) -> list[Message]:
+def batch_messages(
+    batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[Record]
+) -> list[Message]:
     """Messages for the markets of `after`: trades in the order of the chain, votes, the price, the market."""
     of_market: dict[str, list[EventRow]] = defaultdict(list)
     for row in sorted(batch.rows, key=lambda row: (row.slot, row.index_in_block or 0, row.key)):
@@ -37,7 +39,9 @@ def announce(batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[R
     return messages
 
 
-def restate(before: Mapping[str, LockedMarket], after: Sequence[Record], at: datetime) -> list[Message]:
+def state_messages(
+    before: Mapping[str, LockedMarket], after: Sequence[Record], at: datetime
+) -> list[Message]:
     """Messages for markets of which something was taken back: what is true instead."""
     return [
         Message(market["id"], market["version"], change, at)

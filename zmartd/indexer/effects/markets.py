@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.chain.events import MarketCreated
-from zmartd.indexer.effects.trades import MarketCurve
+from zmartd.indexer.effects.trades import StoredCurve
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import lmsr
 from zmartd.market.errors import MarketMathError
@@ -63,7 +63,7 @@ returning markets.id, on_chain_address, state, shares_yes, shares_no, b_paramete
 class LockedMarket(Struct, frozen=True):
     """A market's row as it was when the batch locked it."""
 
-    curve: MarketCurve
+    curve: StoredCurve
     state: MarketState
     version: int
 
@@ -119,7 +119,7 @@ async def adopt_metadata(connection: Connection, rows: Sequence[EventRow]) -> No
         await connection.execute(_ADOPT, created)
 
 
-async def doubtful(
+async def trades_to_reprice(
     connection: Connection, rows: Sequence[EventRow], rates_changed_slot: int | None
 ) -> dict[str, int]:
     """Markets with known trades that this batch puts in doubt, and the slots from which to price them again.
@@ -139,14 +139,14 @@ def _created(rows: Sequence[EventRow]) -> list[str]:
 
 async def curves_after_creations(
     connection: Connection, locked: Mapping[str, LockedMarket], rows: Sequence[EventRow]
-) -> dict[str, MarketCurve]:
+) -> dict[str, StoredCurve]:
     """The curves before the batch's trades: only creations can have changed one since it was locked."""
     curves = {market_id: market.curve for market_id, market in locked.items()}
     created = _created(rows)
     return curves | await _curves(connection, created) if created else curves
 
 
-async def settle_markets(connection: Connection, slots: Mapping[str, int], commitment: str) -> list[Record]:
+async def advance_markets(connection: Connection, slots: Mapping[str, int], commitment: str) -> list[Record]:
     """Price the changed markets, move them to the slot they are true at, and count up their versions.
 
     What changed them is of `commitment`. Slot 0: nothing that happened in the market itself.
@@ -160,7 +160,7 @@ async def settle_markets(connection: Connection, slots: Mapping[str, int], commi
     )
 
 
-async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, MarketCurve]:
+async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, StoredCurve]:
     """The curves as this transaction has them now."""
     return {row["id"]: _curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
 
@@ -170,11 +170,11 @@ async def _ids(connection: Connection, addresses: Sequence[str]) -> dict[str, st
     return {row["on_chain_address"]: row["id"] for row in rows}
 
 
-def _curve(row: Record) -> MarketCurve:
-    return MarketCurve(row["shares_yes"], row["shares_no"], row["b_parameter"])
+def _curve(row: Record) -> StoredCurve:
+    return StoredCurve(row["shares_yes"], row["shares_no"], row["b_parameter"])
 
 
-def _price(curve: MarketCurve) -> int:
+def _price(curve: StoredCurve) -> int:
     """The price of YES, and one half where the curve has none: an unknown market, or events still missing."""
     if curve.b_parameter is None or min(curve.shares_yes, curve.shares_no) < 0:
         return lmsr.SCALE // 2

@@ -62,7 +62,7 @@ def _effects(row: EventRow, market_ids: Mapping[str, str]) -> list[tuple[str, tu
             claim = (market_id, str(user), amount, row.occurred_at, row.slot)
             return [
                 (_CLAIMED_POSITION, claim),
-                (_CLAIMED_MARKET, (market_id, amount, row.aside.resolver_fee > 0)),
+                (_CLAIMED_MARKET, (market_id, amount, row.context.resolver_fee > 0)),
             ]
         case SharesTransferred(market=market, outcome=outcome, shares=shares) as moved if (
             str(market) in market_ids

@@ -81,7 +81,7 @@ on conflict (market_id, user_wallet) do update
 """
 
 
-class MarketCurve(Struct, frozen=True):
+class StoredCurve(Struct, frozen=True):
     """A market's shares before this batch. `b_parameter` is None until the market's creation is known."""
 
     shares_yes: int
@@ -143,8 +143,8 @@ class _PositionSums(Struct):
 async def apply_trades(
     connection: Connection,
     batch: Batch,
-    curves: Mapping[str, MarketCurve],
-    rewalk_from: Mapping[str, int],
+    curves: Mapping[str, StoredCurve],
+    reprice_from: Mapping[str, int],
     history: RateHistory,
 ) -> set[str]:
     """Apply new buys and sells, and price again what `rewalk_from` (market id to slot) puts in doubt.
@@ -156,7 +156,7 @@ async def apply_trades(
     for row in batch.rows:
         if row.market_id is not None and row.is_trade:
             fresh[row.market_id].append(row)
-    walks = dict(rewalk_from)
+    walks = dict(reprice_from)
     for market_id, of_market in fresh.items():
         walks[market_id] = min(walks.get(market_id, of_market[0].slot), *(row.slot for row in of_market))
     if not walks:
@@ -204,7 +204,7 @@ def as_trade(row: EventRow, history: RateHistory) -> Trade:
     )
 
 
-def _start(curve: MarketCurve, tail: Iterable[Trade]) -> Curve | None:
+def _start(curve: StoredCurve, tail: Iterable[Trade]) -> Curve | None:
     """The curve just before the tail: the market's shares now, with the tail's trades taken back."""
     if curve.b_parameter is None:
         return None

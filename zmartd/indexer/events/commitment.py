@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from asyncpg import Connection
 
-from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.events.recording import TransactionInSlot
 
 _PROMOTE = """
 with final as (
@@ -70,7 +70,7 @@ update markets set commitment = 'finalized'
    and not exists (select from vote_events where market_id = markets.id and commitment = 'confirmed')
    and not exists (select from admin_events where market_id = markets.id and commitment = 'confirmed')
 """
-_UNSETTLED = """
+_NOT_FINALIZED = """
 select tx_signature, slot from (
     select tx_signature, slot from market_events
      where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
@@ -96,7 +96,7 @@ select tx_signature, slot from (
 """
 
 
-async def promote(connection: Connection, final: Sequence[Recorded]) -> int:
+async def promote(connection: Connection, final: Sequence[TransactionInSlot]) -> int:
     """Mark these transactions' rows as finalized, where they are of these slots; how many that changed.
 
     Takes a service transaction.
@@ -120,14 +120,14 @@ async def promote_markets(connection: Connection, finalized_slot: int) -> int:
     return int((await connection.execute(_PROMOTE_MARKETS, ids)).split()[-1])
 
 
-async def unsettled(
-    connection: Connection, after: Recorded, finalized_slot: int, impossible_slot: int, limit: int
-) -> list[Recorded]:
+async def not_finalized(
+    connection: Connection, after: TransactionInSlot, finalized_slot: int, impossible_slot: int, limit: int
+) -> list[TransactionInSlot]:
     """Transactions that should be final by now and are not marked so, in the order of their slots.
 
     Those above `impossible_slot` as well, which can never become so. Takes a service transaction.
     """
     rows = await connection.fetch(
-        _UNSETTLED, after.slot, after.signature, finalized_slot, impossible_slot, limit
+        _NOT_FINALIZED, after.slot, after.signature, finalized_slot, impossible_slot, limit
     )
-    return [Recorded(row["slot"], row["tx_signature"]) for row in rows]
+    return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]

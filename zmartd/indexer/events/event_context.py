@@ -12,7 +12,7 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, EventRecord
 
 
-class Aside(Struct, frozen=True, kw_only=True):
+class EventContext(Struct, frozen=True, kw_only=True):
     """All of it is None or zero for events that say everything themselves.
 
     `resolver_fee` is what a claim paid to the market's resolver besides, in lamports; `initial_liquidity`
@@ -27,11 +27,11 @@ class Aside(Struct, frozen=True, kw_only=True):
     dispute_disagree: int | None = None
 
 
-NOTHING = Aside()
-WITH_ASIDE = frozenset({MarketCreated, MarketFinalized, WinningsClaimed})
+NO_CONTEXT = EventContext()
+EVENTS_WITH_CONTEXT = frozenset({MarketCreated, MarketFinalized, WinningsClaimed})
 
 
-def aside(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> Aside:
+def event_context(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> EventContext:
     """What `transaction` says about one of its events."""
     match record.event:
         case MarketCreated(market_id=market_id) if transaction.creations:
@@ -39,26 +39,26 @@ def aside(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> Asi
         case MarketFinalized(market_id=market_id) if transaction.dispute_counts:
             return _finalization(transaction, str(pdas.market(market_id)))
         case WinningsClaimed() if transaction.resolver_payments:
-            return Aside(resolver_fee=_resolver_fee(transaction, record))
+            return EventContext(resolver_fee=_resolver_fee(transaction, record))
         case _:
-            return NOTHING
+            return NO_CONTEXT
 
 
-def _creation(transaction: ChainTransaction, market_id: bytes) -> Aside:
+def _creation(transaction: ChainTransaction, market_id: bytes) -> EventContext:
     for creation in transaction.creations:
         if creation.market_id == market_id:
-            return Aside(
+            return EventContext(
                 initial_liquidity=creation.initial_liquidity,
                 question_cid=creation.ipfs_question_hash or None,
             )
-    return NOTHING
+    return NO_CONTEXT
 
 
-def _finalization(transaction: ChainTransaction, market: str) -> Aside:
+def _finalization(transaction: ChainTransaction, market: str) -> EventContext:
     for count in transaction.dispute_counts:
         if str(count.market) == market:
-            return Aside(dispute_agree=count.agree, dispute_disagree=count.disagree)
-    return NOTHING
+            return EventContext(dispute_agree=count.agree, dispute_disagree=count.disagree)
+    return NO_CONTEXT
 
 
 def _resolver_fee(transaction: ChainTransaction, record: EventRecord) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from asyncpg import Connection
 
 from zmartd.chain.transactions import ChainTransaction
-from zmartd.indexer.events.rows import moment
+from zmartd.indexer.events.rows import utc_from_unix
 
 _QUARANTINE = """
 insert into quarantined_events (tx_signature, event_index, slot, index_in_block, block_time, data, reason)
@@ -47,7 +47,7 @@ async def quarantine(connection: Connection, transactions: Sequence[ChainTransac
             [line.ordinal for _, line in lines],
             [transaction.slot for transaction, _ in lines],
             [transaction.index_in_block for transaction, _ in lines],
-            [None if tx.block_time is None else moment(tx.block_time) for tx, _ in lines],
+            [None if tx.block_time is None else utc_from_unix(tx.block_time) for tx, _ in lines],
             [line.data for _, line in lines],
             [line.reason for _, line in lines],
         )
@@ -61,7 +61,7 @@ async def resolve_quarantined(connection: Connection, lines: Sequence[tuple[str,
     )
 
 
-async def note_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
+async def record_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
     """Remember those with more events than their logs tell; returns how many were given."""
     cut = [transaction for transaction in transactions if transaction.logs_truncated]
     if cut:
@@ -70,22 +70,22 @@ async def note_truncated(connection: Connection, transactions: Sequence[ChainTra
             [tx.signature for tx in cut],
             [tx.slot for tx in cut],
             [tx.index_in_block for tx in cut],
-            [None if tx.block_time is None else moment(tx.block_time) for tx in cut],
+            [None if tx.block_time is None else utc_from_unix(tx.block_time) for tx in cut],
             [len(tx.events) for tx in cut],
         )
     return len(cut)
 
 
-async def reopen(connection: Connection, signatures: Sequence[str]) -> None:
+async def reopen_truncated(connection: Connection, signatures: Sequence[str]) -> None:
     """What was worked out for these is worked out again. Takes a service transaction."""
     await connection.execute(_REOPEN, signatures)
 
 
-async def open_signatures(connection: Connection, until_slot: int, limit: int) -> list[str]:
+async def unresolved_truncated(connection: Connection, until_slot: int, limit: int) -> list[str]:
     """Those that are not resolved, the oldest first. Takes a service transaction."""
     return [row["tx_signature"] for row in await connection.fetch(_OPEN, until_slot, limit)]
 
 
-async def explain(connection: Connection, signature: str, reason: str | None) -> None:
+async def set_truncated_reason(connection: Connection, signature: str, reason: str | None) -> None:
     """Say what is missing of one, or with None that nothing is. Takes a service transaction."""
     await connection.execute(_EXPLAIN, signature, reason)

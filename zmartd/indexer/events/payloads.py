@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.wire import Layout
-from zmartd.indexer.events.event_context import NOTHING, WITH_ASIDE, Aside
+from zmartd.indexer.events.event_context import EVENTS_WITH_CONTEXT, NO_CONTEXT, EventContext
 
 _Convert = Callable[[Any], Any]
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(ProgramEvent)}
@@ -53,15 +53,15 @@ def payload(event: ProgramEvent) -> dict[str, Any]:
     }
 
 
-def payload_json(event: ProgramEvent, aside: Aside) -> str:
+def payload_json(event: ProgramEvent, context: EventContext) -> str:
     """What a row keeps of an event."""
     fields = payload(event)
-    if aside is not NOTHING:
-        fields |= _said_aside(aside)
+    if context is not NO_CONTEXT:
+        fields |= _context_fields(context)
     return msgspec.json.encode(fields).decode()
 
 
-def event_of(event_type: str, fields: Mapping[str, Any]) -> ProgramEvent:
+def event_from_payload(event_type: str, fields: Mapping[str, Any]) -> ProgramEvent:
     """The event whose payload this is. Raises KeyError where it is none."""
     kind = _KINDS[event_type]
     event: ProgramEvent = kind(
@@ -74,18 +74,22 @@ def event_of(event_type: str, fields: Mapping[str, Any]) -> ProgramEvent:
     return event
 
 
-def aside_of(event: ProgramEvent, fields: Mapping[str, Any]) -> Aside:
+def context_from_payload(event: ProgramEvent, fields: Mapping[str, Any]) -> EventContext:
     """The aside of the event whose payload this is."""
-    return msgspec.convert(fields, Aside, strict=False) if type(event) in WITH_ASIDE else NOTHING
+    return (
+        msgspec.convert(fields, EventContext, strict=False)
+        if type(event) in EVENTS_WITH_CONTEXT
+        else NO_CONTEXT
+    )
 
 
-def _said_aside(aside: Aside) -> dict[str, Any]:
+def _context_fields(context: EventContext) -> dict[str, Any]:
     said: dict[str, Any] = {}
-    if aside.resolver_fee:
-        said["resolver_fee"] = str(aside.resolver_fee)
-    if aside.initial_liquidity is not None:
-        said["initial_liquidity"] = str(aside.initial_liquidity)
+    if context.resolver_fee:
+        said["resolver_fee"] = str(context.resolver_fee)
+    if context.initial_liquidity is not None:
+        said["initial_liquidity"] = str(context.initial_liquidity)
     for name in ("question_cid", "dispute_agree", "dispute_disagree"):
-        if (value := getattr(aside, name)) is not None:
+        if (value := getattr(context, name)) is not None:
             said[name] = value
     return said

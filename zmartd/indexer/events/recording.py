@@ -74,7 +74,7 @@ union select tx_signature, slot from truncated_transactions where tx_signature =
 """
 
 
-class Recorded(Struct, frozen=True, order=True):
+class TransactionInSlot(Struct, frozen=True, order=True):
     """A transaction as the index has it: in that slot."""
 
     slot: int
@@ -99,13 +99,13 @@ async def record(
         [row.block_time for row in rows],
         list(market_ids),
         [row.actor for row in rows],
-        [payload_json(row.event, row.aside) for row in rows],
+        [payload_json(row.event, row.context) for row in rows],
         commitment,
     )
     return {(record["tx_signature"], record["event_index"]) for record in new}
 
 
-async def note_eventless(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
+async def record_eventless(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
     """Remember that final transactions have no event, so that nobody fetches them for one again."""
     if transactions:
         order = sorted(transactions, key=lambda tx: tx.signature)
@@ -120,6 +120,9 @@ async def known_signatures(connection: Connection, signatures: Sequence[str]) ->
     return {row["tx_signature"] for row in await connection.fetch(_KNOWN, signatures)}
 
 
-async def recorded(connection: Connection, signatures: Sequence[str]) -> list[Recorded]:
+async def indexed_slots(connection: Connection, signatures: Sequence[str]) -> list[TransactionInSlot]:
     """What the index has of these transactions, be it in quarantine."""
-    return [Recorded(row["slot"], row["tx_signature"]) for row in await connection.fetch(_SLOTS, signatures)]
+    return [
+        TransactionInSlot(row["slot"], row["tx_signature"])
+        for row in await connection.fetch(_SLOTS, signatures)
+    ]

@@ -17,8 +17,8 @@ from zmartd.chain.events import ProgramEvent, event_seconds
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, EventRecord
 from zmartd.errors import ZmartdError
-from zmartd.indexer.events.event_context import NOTHING, Aside, aside
-from zmartd.indexer.events.payloads import aside_of, event_of
+from zmartd.indexer.events.event_context import NO_CONTEXT, EventContext, event_context
+from zmartd.indexer.events.payloads import context_from_payload, event_from_payload
 
 MARKET, TRADE, VOTE, ADMIN = "market_events", "trade_events", "vote_events", "admin_events"
 
@@ -81,7 +81,7 @@ class EventRow(Struct, frozen=True, dict=True):
     slot: int
     index_in_block: int | None
     block_time: datetime | None
-    aside: Aside = NOTHING
+    context: EventContext = NO_CONTEXT
 
     @cached_property
     def key(self) -> tuple[str, int]:
@@ -123,8 +123,8 @@ class EventRow(Struct, frozen=True, dict=True):
         """The chain's clock when the program ran."""
         seconds = event_seconds(self.event)
         if seconds is not None:
-            return moment(seconds)
-        return self.block_time or moment(0)
+            return utc_from_unix(seconds)
+        return self.block_time or utc_from_unix(0)
 
 
 def event_row(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> EventRow:
@@ -136,8 +136,8 @@ def event_row(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) ->
         ordinal=record.ordinal,
         slot=transaction.slot,
         index_in_block=transaction.index_in_block,
-        block_time=None if time is None else moment(time),
-        aside=aside(transaction, record, pdas),
+        block_time=None if time is None else utc_from_unix(time),
+        context=event_context(transaction, record, pdas),
     )
 
 
@@ -145,8 +145,8 @@ def stored_row(kept: Record) -> EventRow:
     """The event that a row of an event table keeps. Raises UnreadableRow."""
     try:
         fields = msgspec.json.decode(kept["payload"])
-        event = event_of(kept["event_type"], fields)
-        besides = aside_of(event, fields)
+        event = event_from_payload(kept["event_type"], fields)
+        context = context_from_payload(event, fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableRow(signature=kept["tx_signature"], ordinal=kept["event_index"]) from error
     return EventRow(
@@ -156,11 +156,11 @@ def stored_row(kept: Record) -> EventRow:
         slot=kept["slot"],
         index_in_block=kept["index_in_block"],
         block_time=kept["block_time"],
-        aside=besides,
+        context=context,
     )
 
 
-def moment(unix_seconds: int) -> datetime:
+def utc_from_unix(unix_seconds: int) -> datetime:
     """A chain time as a database value; times outside what Postgres and Python share become the epoch."""
     try:
         return datetime.fromtimestamp(unix_seconds, tz=UTC)

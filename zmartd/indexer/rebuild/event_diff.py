@@ -35,26 +35,26 @@ select tx_signature, event_index, data from quarantined_events
 _TRUNCATED = "select tx_signature from truncated_transactions where tx_signature = any($1::text[])"
 
 
-class Correction(Struct, frozen=True):
+class EventDiff(Struct, frozen=True):
     """Event rows to take away, and those to have instead."""
 
     wrong: tuple[Key, ...] = ()
     right: tuple[EventRow, ...] = ()
 
-    def __add__(self, other: Correction) -> Correction:
-        return Correction(self.wrong + other.wrong, self.right + other.right)
+    def __add__(self, other: EventDiff) -> EventDiff:
+        return EventDiff(self.wrong + other.wrong, self.right + other.right)
 
     def __bool__(self) -> bool:
         return bool(self.wrong or self.right)
 
 
-async def find_correction(
+async def diff_events(
     connection: Connection,
     rows: Sequence[EventRow],
     signatures: Sequence[str],
     untold: Collection[str],
     addresses: Mapping[str, str],
-) -> Correction:
+) -> EventDiff:
     """What of the stored events of these transactions differs from `rows`, which are all that they have.
 
     Except for `untold` transactions, which may have more events than `rows` has of them. `addresses` maps
@@ -66,7 +66,7 @@ async def find_correction(
         stored[kept["tx_signature"], kept["event_index"]].append(kept)
     equal = {key for key, row in right.items() if is_stored(stored.get(key, ()), row, addresses)}
     wrong = (key for key in stored if key not in equal and (key in right or key[0] not in untold))
-    return Correction(tuple(wrong), tuple(row for key, row in right.items() if key not in equal))
+    return EventDiff(tuple(wrong), tuple(row for key, row in right.items() if key not in equal))
 
 
 def is_stored(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str]) -> bool:
@@ -79,11 +79,11 @@ def is_stored(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str
         msgspec.json.decode(stored["payload"]),
     )
     market_id = row.market_id or addresses.get(row.market_address or "")
-    payload = msgspec.json.decode(payload_json(row.event, row.aside))
+    payload = msgspec.json.decode(payload_json(row.event, row.context))
     return facts == (row.table, row.event_type, row.slot, row.block_time, row.actor, market_id, payload)
 
 
-async def misreported(
+async def differing_signatures(
     connection: Connection, transactions: Sequence[ChainTransaction], pdas: Pdas
 ) -> set[str]:
     """The signatures of those whose rows say otherwise than `transactions`, which come from the node.

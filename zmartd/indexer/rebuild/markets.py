@@ -18,7 +18,7 @@ from asyncpg import Connection, Record
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.market_messages import restate
+from zmartd.indexer.effects.market_messages import state_messages
 from zmartd.indexer.events.rows import EventRow, stored_row
 from zmartd.realtime.messages import Message
 
@@ -67,7 +67,7 @@ union all select * from admin_events where market_id = any($1::text[])
 _ADDRESSES = "select on_chain_address, id from markets where id = any($1::text[])"
 
 
-async def rebuild(
+async def rebuild_markets(
     connection: Connection,
     market_ids: set[str],
     at: datetime,
@@ -86,7 +86,7 @@ async def rebuild(
     if trades:
         await connection.execute(_RECOGNIZE_TRADES, *([row[column] for row in trades] for column in range(5)))
     slots = dict.fromkeys(repriced | market_ids, 0) | batch.slots
-    return restate(before, await markets.settle_markets(connection, slots, batch.commitment), at)
+    return state_messages(before, await markets.advance_markets(connection, slots, batch.commitment), at)
 
 
 async def _forget(connection: Connection, market_ids: Sequence[str]) -> list[Record]:

@@ -8,11 +8,15 @@ from datetime import datetime
 from asyncpg import Connection
 
 from zmartd.indexer.effects import markets
-from zmartd.indexer.effects.configuration import CONFIGURING, apply_protocol, forget_every_configuration
+from zmartd.indexer.effects.configuration import (
+    CONFIGURATION_EVENTS,
+    apply_configuration,
+    clear_configuration,
+)
 from zmartd.indexer.events.recording import record
 from zmartd.indexer.events.rows import EventRow, stored_row
-from zmartd.indexer.rebuild.event_diff import Correction
-from zmartd.indexer.rebuild.markets import rebuild
+from zmartd.indexer.rebuild.event_diff import EventDiff
+from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
 
 _REMOVE = """
@@ -69,9 +73,9 @@ select slot, event_index, tx_signature, protocol_fee_bps, resolver_reward_bps, l
 """
 
 
-async def correct(
+async def replace_events(
     connection: Connection,
-    correction: Correction,
+    correction: EventDiff,
     market_addresses: Mapping[str, str],
     at: datetime,
 ) -> list[Message]:
@@ -93,24 +97,24 @@ async def correct(
     strays = await connection.fetch(_STRAY_TRADES, sorted(touched))
     touched |= {row["market_id"] for row in strays}
     types = {row["event_type"] for row in removed} | {row.event_type for row in right}
-    rates_from = None if types.isdisjoint(CONFIGURING) else await _rebuild_configuration(connection)
-    news = await rebuild(connection, touched, at, rates_from)
+    rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
+    news = await rebuild_markets(connection, touched, at, rates_from)
     await connection.execute(_SETTLE_TRADES, sorted(touched))
     return news
 
 
-async def correct_configuration(connection: Connection, at: datetime) -> list[Message]:
+async def rebuild_configuration(connection: Connection, at: datetime) -> list[Message]:
     """Build the program's configuration again from its event rows, and price trades again where fees are
     others than they were. Takes a service transaction."""
-    return await rebuild(connection, set(), at, await _rebuild_configuration(connection))
+    return await rebuild_markets(connection, set(), at, await _rebuild_configuration(connection))
 
 
 async def _rebuild_configuration(connection: Connection) -> int | None:
     """Returns the slot from which fees are others than they were, if any."""
-    rows = [stored_row(row) for row in await connection.fetch(_CONFIGURATIONS, sorted(CONFIGURING))]
+    rows = [stored_row(row) for row in await connection.fetch(_CONFIGURATIONS, sorted(CONFIGURATION_EVENTS))]
     before = {tuple(row) for row in await connection.fetch(_RATES)}
-    await forget_every_configuration(connection)
-    await apply_protocol(connection, rows, "confirmed")
+    await clear_configuration(connection)
+    await apply_configuration(connection, rows, "confirmed")
     await connection.execute(_SETTLE_CONFIGURATIONS)
     changed = before ^ {tuple(row) for row in await connection.fetch(_RATES)}
     return min((slot for slot, *_ in changed), default=None)

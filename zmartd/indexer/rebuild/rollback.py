@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.indexer.effects.configuration import forget_configuration
-from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.effects.configuration import remove_configuration
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import ADMIN, stored_row
-from zmartd.indexer.rebuild.markets import rebuild
+from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
 
 _REMOVE = """
@@ -55,23 +55,23 @@ select * from event
 """
 
 
-class Undone(Struct, frozen=True):
+class Rollback(Struct, frozen=True):
     """How many events were taken away, and the news of what is true without them."""
 
     events: int
     messages: tuple[Message, ...]
 
 
-async def undo(connection: Connection, lost: Sequence[Recorded]) -> Undone:
+async def roll_back(connection: Connection, lost: Sequence[TransactionInSlot]) -> Rollback:
     """Take these transactions back, where the index has them in these slots. Takes a service transaction."""
     order = sorted(lost)
     arguments = [one.signature for one in order], [one.slot for one in order]
     removed = list(await connection.fetch(_REMOVE, *arguments))
     if not removed:
-        return Undone(0, ())
+        return Rollback(0, ())
     rates_from = None
     if any(row["source"] == ADMIN for row in removed):
-        rates_from = await forget_configuration(connection, *arguments)
+        rates_from = await remove_configuration(connection, *arguments)
     market_ids = {row["market_id"] for row in removed if row["market_id"] is not None}
     at = max(stored_row(row).occurred_at for row in removed)
-    return Undone(len(removed), tuple(await rebuild(connection, market_ids, at, rates_from)))
+    return Rollback(len(removed), tuple(await rebuild_markets(connection, market_ids, at, rates_from)))

@@ -14,13 +14,13 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.faults import Point, reached
-from zmartd.indexer.events.recording import Recorded, recorded
+from zmartd.indexer.events.recording import TransactionInSlot, indexed_slots
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
-from zmartd.indexer.reconcile.reorgs import Finality
-from zmartd.indexer.truncation.recovery import Restoration, Restored
+from zmartd.indexer.reconcile.reorgs import ReorgCheck
+from zmartd.indexer.truncation.recovery import RecoveryReport, TruncationRecovery
 from zmartd.indexer.verification import Verification
-from zmartd.indexer.walks.checkpointed import History
+from zmartd.indexer.walks.checkpointed import CheckpointedWalk
 from zmartd.log import get_logger
 from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
@@ -32,7 +32,7 @@ _BATCH = 100
 log = get_logger(__name__)
 
 
-class Reconciliation(Struct, frozen=True):
+class ReconcileReport(Struct, frozen=True):
     """What was found: signatures looked at, transactions that were missing, and their new events."""
 
     signatures: int
@@ -40,9 +40,9 @@ class Reconciliation(Struct, frozen=True):
     new_events: int
     promoted: int
     """Transactions in the index that are final now."""
-    undone: int
+    rolled_back: int
     """Transactions in the index that were not on the chain as it had them, and were taken back."""
-    restored: int
+    recovered: int
     """Transactions with truncated logs that are whole now."""
     slot: int | None
     """Up to which nothing is missing; None before anything was found."""
@@ -52,17 +52,17 @@ class _Found(Struct, frozen=True):
     """What is to be done about a batch of the history."""
 
     wanted: tuple[SignatureInfo, ...]
-    lost: tuple[Recorded, ...]
+    lost: tuple[TransactionInSlot, ...]
 
 
 class _Repaired(Struct, frozen=True):
     missing: int = 0
     new_events: int = 0
-    undone: int = 0
+    rolled_back: int = 0
     complete: bool = True
 
 
-class Reconciler:
+class IndexReconciler:
     """Compares a program's history on the chain with the index, from where the last walk ended."""
 
     def __init__(
@@ -77,12 +77,12 @@ class Reconciler:
         self._fetcher = fetcher
         self._database = database
         self._program_id = program_id
-        self._history = History(rpc, database, program_id)
-        self._finality = Finality(rpc, fetcher, database, Pdas(program_id), most_fetched)
+        self._history = CheckpointedWalk(rpc, database, program_id)
+        self._finality = ReorgCheck(rpc, fetcher, database, Pdas(program_id), most_fetched)
         self._verification = Verification(rpc, fetcher, database)
-        self._restoration = Restoration(rpc, fetcher, database, program_id)
+        self._restoration = TruncationRecovery(rpc, fetcher, database, program_id)
 
-    async def run(self) -> Reconciliation:
+    async def run(self) -> ReconcileReport:
         """Settle what is final and what is gone; then fetch and apply what is missing, the oldest first, and
         what was not believed or not told in full.
 
@@ -90,11 +90,11 @@ class Reconciler:
         in between loses only the work since the last batch. Several daemons that do this at once do it twice,
         and nothing else. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable.
         """
-        signatures = missing = new_events = undone = 0
+        signatures = missing = new_events = rolled_back = 0
         complete = True
-        await self._fetcher.present.learn()
+        await self._fetcher.plausibility.refresh()
         await self._forget_impossible_cursor()
-        settled = await self._finality.settle()
+        settled = await self._finality.run()
         async with aclosing(self._history.pages()) as pages:
             async for page in pages:
                 for batch in _batches(page):
@@ -103,7 +103,7 @@ class Reconciler:
                     signatures += len(batch)
                     missing += repaired.missing
                     new_events += repaired.new_events
-                    undone += repaired.undone
+                    rolled_back += repaired.rolled_back
                     complete = complete and repaired.complete
                     if complete:
                         await self._advance(batch)
@@ -112,14 +112,14 @@ class Reconciler:
         await self._verification.run()
         async with self._database.service() as connection:
             stands = await checkpoints.find(connection, str(self._program_id))
-        restored = await self._restoration.run(stands.slot) if stands else Restored()
-        return Reconciliation(
+        recovered = await self._restoration.run(stands.slot) if stands else RecoveryReport()
+        return ReconcileReport(
             signatures,
             missing,
-            new_events + restored.new_events,
+            new_events + recovered.new_events,
             settled.promoted,
-            undone + settled.undone,
-            restored.resolved,
+            rolled_back + settled.rolled_back,
+            recovered.resolved,
             stands.slot if stands else None,
         )
 
@@ -127,7 +127,7 @@ class Reconciler:
         """A cursor that a node once moved into the future would never move again: walk from the beginning."""
         async with self._database.service() as connection:
             stands = await checkpoints.find(connection, str(self._program_id))
-            if stands is not None and self._fetcher.present.is_future(stands.slot - IMPOSSIBLE_SLOTS):
+            if stands is not None and self._fetcher.plausibility.is_future(stands.slot - IMPOSSIBLE_SLOTS):
                 log.warning("reconciler.impossible_cursor", slot=stands.slot, signature=stands.signature)
                 await checkpoints.reset(connection, str(self._program_id))
 
@@ -140,7 +140,7 @@ class Reconciler:
         moved = {one.signature for one in lost}
         indexer = self._fetcher.indexer
         if lost:
-            await indexer.undo(lost, [tx for tx in fetched.transactions if tx.signature in moved])
+            await indexer.roll_back(lost, [tx for tx in fetched.transactions if tx.signature in moved])
         final = {info.signature for info in batch if info.confirmation_status == "finalized"}
         new_events = 0
         for commitment, part in _by_commitment(fetched.transactions, final, moved):
@@ -148,15 +148,15 @@ class Reconciler:
         return _Repaired(
             missing=sum(tx.signature not in moved for tx in fetched.transactions),
             new_events=new_events,
-            undone=len(lost),
+            rolled_back=len(lost),
             complete=not waiting
             # A cursor that followed the node into the future would stay there.
-            and not await self._fetcher.present.is_surely_future(max(info.slot for info in batch)),
+            and not await self._fetcher.plausibility.is_certainly_future(max(info.slot for info in batch)),
         )
 
     async def _compare(self, batch: Sequence[SignatureInfo]) -> _Found:
         async with self._database.service() as connection:
-            indexed = await recorded(connection, [info.signature for info in batch])
+            indexed = await indexed_slots(connection, [info.signature for info in batch])
         slots = {one.signature: one.slot for one in indexed}
         told = {info.signature: info for info in batch}
         lost = [

@@ -20,38 +20,38 @@ from zmartd.chain.answers import SignatureStatus
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import STATUSES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction, is_signature
-from zmartd.indexer.events.commitment import promote, promote_markets, unsettled
-from zmartd.indexer.events.recording import Recorded
+from zmartd.indexer.events.commitment import not_finalized, promote, promote_markets
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
-from zmartd.indexer.rebuild.event_diff import misreported
+from zmartd.indexer.rebuild.event_diff import differing_signatures
 from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
 
-_BEFORE_EVERYTHING = Recorded(-1, "")
+_BEFORE_EVERYTHING = TransactionInSlot(-1, "")
 
 log = get_logger(__name__)
 
 
-class Settlement(Struct, frozen=True):
+class ReorgReport(Struct, frozen=True):
     """How many transactions became final, and how many were taken back."""
 
     promoted: int = 0
-    undone: int = 0
+    rolled_back: int = 0
 
 
 class _Verdict(Struct):
     """What became of some transactions. Those that landed elsewhere are among the lost ones."""
 
-    landed: list[Recorded]
+    landed: list[TransactionInSlot]
     """In final blocks, where the index has them."""
-    unknown: list[Recorded]
+    unknown: list[TransactionInSlot]
     """Those of which the node told no status."""
-    lost: list[Recorded]
+    lost: list[TransactionInSlot]
     elsewhere: list[str]
 
 
-class Finality:
+class ReorgCheck:
     """Settles what the walk through the history leaves open."""
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, pdas: Pdas, most_fetched: int) -> None:
@@ -62,14 +62,14 @@ class Finality:
         self._pdas = pdas
         self._most_fetched = most_fetched
 
-    async def settle(self) -> Settlement:
+    async def run(self) -> ReorgReport:
         """Promote what is final by now and take back what is not so. May be stopped anywhere.
 
         Raises RpcUnavailable, DatabaseUnavailable.
         """
         finalized_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         impossible_slot = await self._rpc.slot() + IMPOSSIBLE_SLOTS
-        promoted = undone = fetched = 0
+        promoted = rolled_back = fetched = 0
         after = _BEFORE_EVERYTHING
         while fetched < self._most_fetched:
             batch = await self._unsettled(after, finalized_slot, impossible_slot)
@@ -80,19 +80,23 @@ class Finality:
             if verdict is None:
                 break
             fetched += len(verdict.landed) + len(verdict.unknown)
-            undone += await self._take_back(verdict)
+            rolled_back += await self._take_back(verdict)
             settled = await self._compare(verdict.landed)
             promoted += settled.promoted
-            undone += settled.undone
+            rolled_back += settled.rolled_back
         async with self._database.service() as connection:
             await promote_markets(connection, finalized_slot)
-        return Settlement(promoted, undone)
+        return ReorgReport(promoted, rolled_back)
 
-    async def _unsettled(self, after: Recorded, finalized_slot: int, impossible_slot: int) -> list[Recorded]:
+    async def _unsettled(
+        self, after: TransactionInSlot, finalized_slot: int, impossible_slot: int
+    ) -> list[TransactionInSlot]:
         async with self._database.service() as connection:
-            return await unsettled(connection, after, finalized_slot, impossible_slot, STATUSES_PER_REQUEST)
+            return await not_finalized(
+                connection, after, finalized_slot, impossible_slot, STATUSES_PER_REQUEST
+            )
 
-    async def _judge(self, batch: Sequence[Recorded], finalized_slot: int) -> _Verdict | None:
+    async def _judge(self, batch: Sequence[TransactionInSlot], finalized_slot: int) -> _Verdict | None:
         """None where the node that was asked is behind the one that told the finalized slot."""
         possible = [one for one in batch if is_signature(one.signature)]
         statuses = await self._rpc.signature_statuses(
@@ -115,7 +119,7 @@ class Finality:
         verdict.lost += await self._vanished(verdict.unknown)
         return verdict
 
-    async def _vanished(self, unknown: Sequence[Recorded]) -> list[Recorded]:
+    async def _vanished(self, unknown: Sequence[TransactionInSlot]) -> list[TransactionInSlot]:
         """Those that are not on the chain, as opposed to forgotten by the node."""
         if not unknown:
             return []
@@ -127,18 +131,18 @@ class Finality:
             log.warning("finality.unknown", transactions=len(unknown) - len(vanished), kept_from=kept_from)
         return vanished
 
-    async def _compare(self, landed: Sequence[Recorded]) -> Settlement:
+    async def _compare(self, landed: Sequence[TransactionInSlot]) -> ReorgReport:
         """Promote those whose rows say what the node says, and put this in the place of the others."""
         if not landed:
-            return Settlement()
+            return ReorgReport()
         fetched = await self._fetcher.fetch([one.signature for one in landed])
         told = {tx.signature: tx for tx in fetched.transactions}
         async with self._database.service() as connection:
-            false = await misreported(connection, fetched.transactions, self._pdas)
+            false = await differing_signatures(connection, fetched.transactions, self._pdas)
             final = [one for one in landed if one.signature in told and one.signature not in false]
             promoted = await promote(connection, final)
         lost = [one for one in landed if one.signature in false]
-        return Settlement(promoted, await self._undo(lost, [told[one.signature] for one in lost]))
+        return ReorgReport(promoted, await self._undo(lost, [told[one.signature] for one in lost]))
 
     async def _take_back(self, verdict: _Verdict) -> int:
         fetched = await self._fetcher.fetch(verdict.elsewhere)
@@ -147,14 +151,14 @@ class Finality:
         lost = [one for one in verdict.lost if one.signature not in waiting]
         return await self._undo(lost, fetched.transactions)
 
-    async def _undo(self, lost: Sequence[Recorded], instead: Sequence[ChainTransaction]) -> int:
+    async def _undo(self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]) -> int:
         if not lost:
             return 0
         for one in lost:
             log.warning("finality.undone", signature=one.signature, slot=one.slot)
-        await self._fetcher.indexer.undo(lost, instead)
+        await self._fetcher.indexer.roll_back(lost, instead)
         return len(lost)
 
 
-def _is_elsewhere(indexed: Recorded, status: SignatureStatus) -> bool:
+def _is_elsewhere(indexed: TransactionInSlot, status: SignatureStatus) -> bool:
     return status.is_confirmed and (status.slot != indexed.slot or status.err is not None)

@@ -11,19 +11,19 @@ from zmartd.indexer.audit.account_facts import read_accounts
 from zmartd.indexer.audit.audit import PATIENCE_SECONDS, AuditReport, audit
 from zmartd.indexer.events.rows import UnreadableRow
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.repair.resync import Renewal, Renewed
-from zmartd.indexer.truncation.recovery import Restoration
-from zmartd.indexer.walks.backfill import Progress, unheard
+from zmartd.indexer.repair.resync import Resync, ResyncReport
+from zmartd.indexer.truncation.recovery import TruncationRecovery
+from zmartd.indexer.walks.backfill import Progress, no_progress
 from zmartd.store.postgres.database import Database
 
 _NO_PATIENCE = 0.0
 _ADDRESSES = "select on_chain_address from markets where not orphaned"
 
 
-class Repair(Struct, frozen=True):
+class RepairReport(Struct, frozen=True):
     """What was done, and the audit after it."""
 
-    done: Renewed
+    done: ResyncReport
     report: AuditReport
 
     @property
@@ -38,17 +38,17 @@ class Repairer:
         self._rpc = rpc
         self._database = database
         self._program_id = program_id
-        self._renewal = Renewal(rpc, fetcher, database, program_id)
-        self._restoration = Restoration(rpc, fetcher, database, program_id)
+        self._resync = Resync(rpc, fetcher, database, program_id)
+        self._restoration = TruncationRecovery(rpc, fetcher, database, program_id)
 
-    async def repair(self, progress: Progress = unheard) -> Repair:
+    async def repair(self, progress: Progress = no_progress) -> RepairReport:
         """Write what is missing of every market that differs, and fetch those anew that lack nothing, or
         differ even then.
 
         The first looks have no patience: what is on its way may as well be fetched.
         """
         report = await self._audit(_NO_PATIENCE)
-        done = Renewed()
+        done = ResyncReport()
         altered: set[Pubkey] = set()
         for market in _markets(report):
             completed = await self._complete(market)
@@ -59,28 +59,28 @@ class Repairer:
         altered.update(_markets(report))
         if altered or not report.ok:
             done += await self._renew(sorted(altered, key=str), progress)
-        return Repair(done, await self._audit())
+        return RepairReport(done, await self._audit())
 
-    async def repair_everything(self, progress: Progress = unheard) -> Repair:
+    async def repair_everything(self, progress: Progress = no_progress) -> RepairReport:
         """Fetch the configuration and every market anew, also where no account shows a difference."""
         on_chain = await read_accounts(self._rpc, self._program_id)
         async with self._database.service() as connection:
             indexed = [row["on_chain_address"] for row in await connection.fetch(_ADDRESSES)]
         markets = sorted({*on_chain.markets, *indexed})
         done = await self._renew([Pubkey.from_string(market) for market in markets], progress)
-        return Repair(done, await self._audit())
+        return RepairReport(done, await self._audit())
 
-    async def _complete(self, market: Pubkey) -> Renewed:
+    async def _complete(self, market: Pubkey) -> ResyncReport:
         try:
-            return await self._renewal.complete(market)
+            return await self._resync.add_missing(market)
         except UnreadableRow:
-            return Renewed()
+            return ResyncReport()
 
-    async def _renew(self, markets: list[Pubkey], progress: Progress) -> Renewed:
-        done = await self._renewal.configuration()
+    async def _renew(self, markets: list[Pubkey], progress: Progress) -> ResyncReport:
+        done = await self._resync.resync_configuration()
         progress(0, len(markets))
         for number, market in enumerate(markets, start=1):
-            done += await self._renewal.renew(market)
+            done += await self._resync.resync(market)
             progress(number, len(markets))
         final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         while (await self._restoration.run(final_slot)).resolved:

@@ -19,13 +19,13 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.program_accounts import find_market
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, is_signature
-from zmartd.indexer.effects.configuration import CONFIGURING
+from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS
 from zmartd.indexer.effects.markets import known_addresses
-from zmartd.indexer.events.recording import Recorded, known_signatures
-from zmartd.indexer.events.rows import event_row, moment
+from zmartd.indexer.events.recording import TransactionInSlot, known_signatures
+from zmartd.indexer.events.rows import event_row, utc_from_unix
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.rebuild.event_diff import Correction, find_correction
-from zmartd.indexer.walks.ranged import Survey
+from zmartd.indexer.rebuild.event_diff import EventDiff, diff_events
+from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store.postgres.database import Database
 
 _BATCH = 100
@@ -39,7 +39,7 @@ _OF_CONFIGURATION = "select tx_signature, slot from admin_events where event_typ
 _ID = "select id from markets where on_chain_address = $1"
 
 
-class Renewed(Struct, frozen=True):
+class ResyncReport(Struct, frozen=True):
     """Transactions fetched, event rows that were taken away and written, and transactions not to be had."""
 
     transactions: int = 0
@@ -47,8 +47,8 @@ class Renewed(Struct, frozen=True):
     written: int = 0
     not_found: tuple[str, ...] = ()
 
-    def __add__(self, other: Renewed) -> Renewed:
-        return Renewed(
+    def __add__(self, other: ResyncReport) -> ResyncReport:
+        return ResyncReport(
             self.transactions + other.transactions,
             self.removed + other.removed,
             self.written + other.written,
@@ -56,21 +56,21 @@ class Renewed(Struct, frozen=True):
         )
 
 
-class _Looked(Struct):
+class _Findings(Struct):
     """What came of fetching transactions so far. It holds only those that differ."""
 
     transactions: int = 0
-    correction: Correction = Correction()
+    correction: EventDiff = EventDiff()
     incomplete: tuple[ChainTransaction, ...] = ()
     not_found: tuple[str, ...] = ()
 
-    def renewed(self) -> Renewed:
-        return Renewed(
+    def report(self) -> ResyncReport:
+        return ResyncReport(
             self.transactions, len(self.correction.wrong), len(self.correction.right), self.not_found
         )
 
 
-class Renewal:
+class Resync:
     """Makes the index equal to the chain, a market at a time.
 
     This takes the memory of the largest market's events. Everything raises RpcUnavailable, RpcRejected,
@@ -84,39 +84,39 @@ class Renewal:
         self._program_id = program_id
         self._pdas = Pdas(program_id)
 
-    async def complete(self, market: Pubkey) -> Renewed:
+    async def add_missing(self, market: Pubkey) -> ResyncReport:
         """Write what is missing of a market's history, and build it again. Does nothing if nothing is."""
-        looked, identity = _Looked(), await self._identity(market)
+        looked, identity = _Findings(), await self._identity(market)
         async for signatures in self._history(market):
-            await self._look(looked, await self._unknown(signatures), identity)
+            await self._compare_market(looked, await self._unknown(signatures), identity)
         if not looked.correction and not looked.incomplete:
-            return looked.renewed()
+            return looked.report()
         return await self._correct(looked, identity)
 
-    async def renew(self, market: Pubkey) -> Renewed:
+    async def resync(self, market: Pubkey) -> ResyncReport:
         """Fetch a market's whole history, replace what the index has otherwise, and build it again."""
-        looked, identity = _Looked(), await self._identity(market)
+        looked, identity = _Findings(), await self._identity(market)
         told: set[str] = set()
         async for signatures in self._history(market):
             told.update(signatures)
-            await self._look(looked, signatures, identity)
+            await self._compare_market(looked, signatures, identity)
         for market_id in identity.values():
             await self._look_for(looked, await self._stored(_OF_MARKET, market_id), told, identity)
         return await self._correct(looked, identity)
 
-    async def configuration(self) -> Renewed:
+    async def resync_configuration(self) -> ResyncReport:
         """The same for the program's configuration: what the index lacks of its history, and what it has."""
-        looked = _Looked()
+        looked = _Findings()
         async for signatures in self._history(self._pdas.global_config()):
-            await self._look(looked, await self._unknown(signatures), {})
-        stored = await self._stored(_OF_CONFIGURATION, sorted(CONFIGURING))
+            await self._compare_market(looked, await self._unknown(signatures), {})
+        stored = await self._stored(_OF_CONFIGURATION, sorted(CONFIGURATION_EVENTS))
         await self._look_for(looked, stored, (), {})
-        renewed = await self._correct(looked, {})
-        await self._fetcher.indexer.correct_configuration(await self._now())
-        return renewed
+        report = await self._correct(looked, {})
+        await self._fetcher.indexer.rebuild_configuration(await self._now())
+        return report
 
     async def _history(self, address: Pubkey) -> AsyncIterator[list[str]]:
-        survey = await Survey(self._rpc, address).look()
+        survey = await RangeWalk(self._rpc, address).count()
         async with aclosing(survey.pages()) as pages:
             async for page in pages:
                 for start in range(0, len(page), _BATCH):
@@ -136,17 +136,19 @@ class Renewal:
             known = await known_signatures(connection, signatures)
         return [signature for signature in signatures if signature not in known]
 
-    async def _stored(self, query: str, argument: object) -> list[Recorded]:
+    async def _stored(self, query: str, argument: object) -> list[TransactionInSlot]:
         async with self._database.service() as connection:
             rows = await connection.fetch(query, argument)
-        return sorted({Recorded(row["slot"], row["tx_signature"]) for row in rows})
+        return sorted({TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows})
 
-    async def _look(self, looked: _Looked, signatures: Sequence[str], identity: Mapping[str, str]) -> None:
+    async def _compare_market(
+        self, looked: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
+    ) -> None:
         """Compare transactions of a history with their rows."""
         looked.not_found += await self._fetch(looked, signatures, identity)
 
     async def _fetch(
-        self, looked: _Looked, signatures: Sequence[str], identity: Mapping[str, str]
+        self, looked: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
     ) -> tuple[str, ...]:
         """Fetch transactions and compare them with their rows; returns those that were not found."""
         if not signatures:
@@ -157,7 +159,7 @@ class Renewal:
         rows = [event_row(tx, record, self._pdas) for tx in told for record in tx.events]
         async with self._database.service() as connection:
             addresses = {**await known_addresses(connection, rows), **identity}
-            looked.correction += await find_correction(
+            looked.correction += await diff_events(
                 connection,
                 rows,
                 [tx.signature for tx in fetched.transactions],
@@ -169,7 +171,11 @@ class Renewal:
         return fetched.not_found
 
     async def _look_for(
-        self, looked: _Looked, stored: Sequence[Recorded], told: Container[str], identity: Mapping[str, str]
+        self,
+        looked: _Findings,
+        stored: Sequence[TransactionInSlot],
+        told: Container[str],
+        identity: Mapping[str, str],
     ) -> None:
         """Do the same with transactions that no history names. Those that are on no chain have to go."""
         untold = [one for one in stored if one.signature not in told]
@@ -182,18 +188,18 @@ class Renewal:
             found = set(possible).difference(await self._fetch(looked, possible, identity))
             gone = [one.signature for one in batch if one.signature not in found and one.slot >= kept_from]
             async with self._database.service() as connection:
-                looked.correction += await find_correction(connection, (), gone, (), {})
+                looked.correction += await diff_events(connection, (), gone, (), {})
 
-    async def _correct(self, looked: _Looked, identity: Mapping[str, str]) -> Renewed:
+    async def _correct(self, looked: _Findings, identity: Mapping[str, str]) -> ResyncReport:
         market_addresses = {market_id: address for address, market_id in identity.items()}
-        await self._fetcher.indexer.correct(
+        await self._fetcher.indexer.replace_events(
             looked.correction, market_addresses, looked.incomplete, await self._now()
         )
-        return looked.renewed()
+        return looked.report()
 
     async def _now(self) -> datetime:
         """The chain's time."""
-        return moment((await self._rpc.chain_time()).unix_timestamp)
+        return utc_from_unix((await self._rpc.chain_time()).unix_timestamp)
 
 
 def _can_be_worked_out(transaction: ChainTransaction, final_slot: int) -> bool:

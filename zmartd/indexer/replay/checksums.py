@@ -51,7 +51,7 @@ TABLES: Final = {
 """For each table its rows in an order of their own, and the columns that are left out of them."""
 
 
-async def table_hashes(connection: Connection) -> dict[str, str]:
+async def table_checksums(connection: Connection) -> dict[str, str]:
     """SHA-256 of each table's facts. Takes a service transaction."""
     return {table: await _hash(connection, query, left_out) for table, (query, left_out) in TABLES.items()}
 

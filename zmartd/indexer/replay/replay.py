@@ -20,11 +20,11 @@ from zmartd.clock import SystemClock
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.plausibility import Present
-from zmartd.indexer.replay.checksums import table_hashes
-from zmartd.indexer.truncation.recovery import Restoration
-from zmartd.indexer.walks.backfill import Progress, backfill, unheard
-from zmartd.indexer.walks.ranged import Survey
+from zmartd.indexer.plausibility import Plausibility
+from zmartd.indexer.replay.checksums import table_checksums
+from zmartd.indexer.truncation.recovery import TruncationRecovery
+from zmartd.indexer.walks.backfill import Progress, backfill, no_progress
+from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import Message
 from zmartd.store.postgres.connection import connect
@@ -65,7 +65,7 @@ class ReplayReport(Struct, frozen=True):
         return all(one.ok for one in self.tables)
 
 
-class UnheardBus(Bus):
+class SilentBus(Bus):
     """Publishes nothing: what a replay finds out is no news."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ async def replay(
     rpc: Rpc,
     program_id: Pubkey,
     parse: Callable[[Mapping[str, Any]], ChainTransaction],
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
 ) -> ReplayReport:
     """Replay everything into a database that exists for as long as this takes, and compare.
 
@@ -90,15 +90,15 @@ async def replay(
     Raises ReplayImpossible, RpcUnavailable, DatabaseUnavailable, MigrationFailed.
     """
     async with _empty_database(settings) as replayed:
-        present = Present(rpc.chain_time, SystemClock())
-        fetcher = Fetcher(rpc, Indexer(replayed, UnheardBus(), Pdas(program_id)), parse, present)
+        plausibility = Plausibility(rpc.chain_time, SystemClock())
+        fetcher = Fetcher(rpc, Indexer(replayed, SilentBus(), Pdas(program_id)), parse, plausibility)
         attempt = 0
         while True:
             attempt += 1
             finalized_slot = await rpc.slot(CommitmentLevel.Finalized)
-            survey = await Survey(rpc, program_id).look()
+            survey = await RangeWalk(rpc, program_id).count()
             done = await backfill(replayed, fetcher, survey, progress)
-            await Restoration(rpc, fetcher, replayed, program_id).run(finalized_slot)
+            await TruncationRecovery(rpc, fetcher, replayed, program_id).run(finalized_slot)
             report = ReplayReport(done.transactions, await _compare(database, replayed))
             if report.ok or attempt == _ATTEMPTS:
                 return report
@@ -106,7 +106,7 @@ async def replay(
 
 async def _compare(database: Database, replayed: Database) -> tuple[TableHash, ...]:
     async with database.service() as connection, replayed.service() as other:
-        ours, theirs = await table_hashes(connection), await table_hashes(other)
+        ours, theirs = await table_checksums(connection), await table_checksums(other)
     return tuple(TableHash(table, ours[table], theirs[table]) for table in ours)
 
 

@@ -28,27 +28,27 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.market.tape import Curve, FeeRates
 
 
-class Start(Struct, frozen=True):
+class MarketBefore(Struct, frozen=True):
     """A market just before a transaction."""
 
     market_id: bytes
     curve: Curve
 
 
-class Worked(Struct, frozen=True):
+class Inference(Struct, frozen=True):
     """All events that could be had, the logged ones included, and what is wrong, None if nothing is."""
 
     events: tuple[EventRecord, ...]
     reason: str | None = None
 
 
-def work_out(
+def infer_events(
     calls: Sequence[Call],
     logged: Sequence[EventRecord],
-    starts: Mapping[Pubkey, Start],
+    starts: Mapping[Pubkey, MarketBefore],
     rates: FeeRates,
     unix_timestamp: int,
-) -> Worked:
+) -> Inference:
     """The events of `calls`; `starts` are the markets that can be told, `unix_timestamp` the block's time.
 
     When a logged trade comes out otherwise, nothing is believed but what was logged.
@@ -76,12 +76,12 @@ def work_out(
                 call, start.market_id, curves[call.market], rates, unix_timestamp
             )
         except MarketMathError as error:
-            return Worked(tuple(logged), f"call {call.ordinal} cannot have succeeded: {error.code}")
+            return Inference(tuple(logged), f"call {call.ordinal} cannot have succeeded: {error.code}")
         if event not in (None, traded):
-            return Worked(tuple(logged), f"call {call.ordinal} was logged otherwise")
+            return Inference(tuple(logged), f"call {call.ordinal} was logged otherwise")
         events[call.ordinal] = traded
     records = tuple(EventRecord(ordinal, events[ordinal]) for ordinal in sorted(events))
-    return Worked(records, "; ".join(reasons) or None)
+    return Inference(records, "; ".join(reasons) or None)
 
 
 def _vote(call: VoteCall, market_id: bytes, at: int) -> ProgramEvent:

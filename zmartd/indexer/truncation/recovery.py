@@ -20,15 +20,15 @@ from solders.pubkey import Pubkey
 from zmartd.chain.calls import OtherCall
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
-from zmartd.indexer.audit.account_facts import read_market
+from zmartd.indexer.audit.account_facts import read_market_accounts
 from zmartd.indexer.audit.audit import missing_signatures
 from zmartd.indexer.audit.comparison import compare
-from zmartd.indexer.audit.indexed_facts import IndexedState, read_indexed_market
+from zmartd.indexer.audit.indexed_facts import IndexedFacts, read_indexed_market
 from zmartd.indexer.effects.configuration import rate_history
 from zmartd.indexer.effects.lifecycle import SEED_SHARES_DIVISOR
-from zmartd.indexer.events.incomplete import explain, open_signatures
+from zmartd.indexer.events.incomplete import set_truncated_reason, unresolved_truncated
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.truncation.inference import Start, work_out
+from zmartd.indexer.truncation.inference import MarketBefore, infer_events
 from zmartd.log import get_logger
 from zmartd.market.tape import Curve
 from zmartd.store.postgres.database import Database
@@ -49,7 +49,7 @@ select market.id, b_parameter, coalesce(sum(trades.shares * case trade_type when
 log = get_logger(__name__)
 
 
-class Restored(Struct, frozen=True):
+class RecoveryReport(Struct, frozen=True):
     """How many truncated transactions were looked at, how many are resolved, and the events that came."""
 
     transactions: int = 0
@@ -57,7 +57,7 @@ class Restored(Struct, frozen=True):
     new_events: int = 0
 
 
-class Restoration:
+class TruncationRecovery:
     """Makes truncated transactions whole."""
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
@@ -66,13 +66,13 @@ class Restoration:
         self._database = database
         self._program_id = program_id
 
-    async def run(self, complete_slot: int) -> Restored:
+    async def run(self, complete_slot: int) -> RecoveryReport:
         """Look at those up to `complete_slot`, up to which nothing else may be missing; the oldest first.
 
         Raises RpcUnavailable, RpcRejected, UndecodableData, DatabaseUnavailable.
         """
         async with self._database.service() as connection:
-            signatures = await open_signatures(connection, complete_slot, _AT_ONCE)
+            signatures = await unresolved_truncated(connection, complete_slot, _AT_ONCE)
         resolved = new_events = 0
         fetched = await self._fetcher.fetch(signatures)
         for transaction in fetched.transactions:
@@ -82,8 +82,8 @@ class Restoration:
             if reason is not None:
                 log.warning("truncated.open", signature=transaction.signature, reason=reason)
             async with self._database.service() as connection:
-                await explain(connection, transaction.signature, reason)
-        return Restored(len(signatures), resolved, new_events)
+                await set_truncated_reason(connection, transaction.signature, reason)
+        return RecoveryReport(len(signatures), resolved, new_events)
 
     async def _restore(self, transaction: ChainTransaction) -> tuple[int, str | None]:
         """How many events came, and what is left to say against it."""
@@ -92,19 +92,19 @@ class Restoration:
         if transaction.block_time is None:
             return 0, "the node does not know the time of its block"
         markets = {call.market for call in transaction.calls if not isinstance(call, OtherCall)}
-        starts: dict[Pubkey, Start] = {}
+        starts: dict[Pubkey, MarketBefore] = {}
         for market in sorted(markets, key=str):
             start = await self._start(market, transaction)
             if start is not None:
                 starts[market] = start
         async with self._database.service() as connection:
             rates = (await rate_history(connection)).at(transaction.slot)
-        worked = work_out(transaction.calls, transaction.events, starts, rates, transaction.block_time)
+        worked = infer_events(transaction.calls, transaction.events, starts, rates, transaction.block_time)
         whole = msgspec.structs.replace(transaction, events=worked.events, logs_truncated=False)
         applied = await self._fetcher.indexer.apply([whole], "finalized")
         return applied.new_events, worked.reason or await self._objection(sorted(starts, key=str))
 
-    async def _start(self, market: Pubkey, transaction: ChainTransaction) -> Start | None:
+    async def _start(self, market: Pubkey, transaction: ChainTransaction) -> MarketBefore | None:
         """The market's curve before a transaction; None where its creation is not indexed."""
         earlier = await self._rpc.signatures_for_address(market, before=transaction.signature)
         in_slot = [one.signature for one in earlier if one.slot == transaction.slot]
@@ -115,7 +115,7 @@ class Restoration:
         """What the accounts say against the index, None if nothing."""
         for market in markets:
             before = await self._indexed(market)
-            on_chain = await read_market(self._rpc, self._program_id, market)
+            on_chain = await read_market_accounts(self._rpc, self._program_id, market)
             differences = compare(before.state, on_chain)
             if not differences:
                 continue
@@ -126,17 +126,17 @@ class Restoration:
             return f"the accounts of the market {market} differ in {fields}"
         return None
 
-    async def _indexed(self, market: Pubkey) -> IndexedState:
+    async def _indexed(self, market: Pubkey) -> IndexedFacts:
         async with self._database.service() as connection:
             return await read_indexed_market(connection, str(market))
 
 
 async def _start(
     connection: Connection, market: Pubkey, transaction: ChainTransaction, in_slot: Sequence[str]
-) -> Start | None:
+) -> MarketBefore | None:
     row = await connection.fetchrow(_START, str(market), transaction.signature, transaction.slot, in_slot)
     if row is None:
         return None
     seed = int(row["b_parameter"]) // SEED_SHARES_DIVISOR
     curve = Curve(seed + int(row["yes"]), seed + int(row["no"]), int(row["b_parameter"]))
-    return Start(bytes.fromhex(row["id"]), curve)
+    return MarketBefore(bytes.fromhex(row["id"]), curve)

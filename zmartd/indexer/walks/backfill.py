@@ -11,13 +11,13 @@ from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.events.recording import known_signatures
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.walks.ranged import Survey
+from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store.postgres.database import Database
 
 _BATCH = 100
 
 
-class Backfilled(Struct, frozen=True):
+class BackfillReport(Struct, frozen=True):
     """Transactions looked at, those of them that were applied, their new events, and those not to be had."""
 
     transactions: int
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 """Is told how many transactions are through, of how many."""
 
 
-def unheard(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Progress that nobody wants to know of."""
 
 
@@ -48,8 +48,8 @@ async def missing_transactions(
 
 
 async def backfill(
-    database: Database, fetcher: Fetcher, survey: Survey, progress: Progress = unheard
-) -> Backfilled:
+    database: Database, fetcher: Fetcher, survey: RangeWalk, progress: Progress = no_progress
+) -> BackfillReport:
     """Fetch and apply what is missing of a stretch. Stopped and started again it goes on where it was.
 
     Raises RpcUnavailable, HistoryChanged, DatabaseUnavailable, DatabaseTimeout.
@@ -69,7 +69,7 @@ async def backfill(
                 not_found += fetched.not_found
                 done += len(batch)
                 progress(done, survey.transactions)
-    return Backfilled(done, applied, new_events, tuple(not_found))
+    return BackfillReport(done, applied, new_events, tuple(not_found))
 
 
 def _by_commitment(

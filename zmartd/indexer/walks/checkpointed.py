@@ -21,7 +21,7 @@ from zmartd.store.postgres.database import Database
 log = get_logger(__name__)
 
 
-class History:
+class CheckpointedWalk:
     """What mentions a program, after the durable cursor. Several walks at once only do the work twice."""
 
     def __init__(

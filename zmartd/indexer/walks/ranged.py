@@ -30,14 +30,14 @@ class HistoryChanged(ZmartdError):
     code = "history_changed"
 
 
-class Stretch(Struct, frozen=True):
+class SignatureRange(Struct, frozen=True):
     """A part of a history, both ends included. `until` is the last slot, or the last signature, if any."""
 
     from_slot: int = 0
     until: int | str | None = None
 
 
-EVERYTHING = Stretch()
+WHOLE_HISTORY = SignatureRange()
 
 
 class _Page(Struct, frozen=True):
@@ -49,14 +49,14 @@ class _Page(Struct, frozen=True):
     transactions: int
 
 
-class Survey:
+class RangeWalk:
     """The successful transactions of a stretch: how many there are, and page by page which."""
 
     def __init__(
         self,
         rpc: Rpc,
         address: Pubkey,
-        stretch: Stretch = EVERYTHING,
+        stretch: SignatureRange = WHOLE_HISTORY,
         page_size: int = MAX_SIGNATURES_PER_REQUEST,
     ) -> None:
         """`page_size` is how many signatures one request asks for."""
@@ -72,7 +72,7 @@ class Survey:
         """How many there are, once `look` has counted them."""
         return sum(page.transactions for page in self._pages)
 
-    async def look(self) -> Survey:
+    async def count(self) -> RangeWalk:
         """Go down through the stretch; returns itself.
 
         Raises UnknownEnd when the stretch ends with a transaction that is not in it, and RpcUnavailable.

@@ -54,7 +54,7 @@ from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
-from zmartd.indexer.plausibility import Present
+from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
 from zmartd.store.outbox import DatabaseOutbox
@@ -201,9 +201,9 @@ async def running_api(
     ):
         bus = Bus(redis, clock)
         indexer = Indexer(database, bus, PROGRAM.pdas)
-        present = Present(rpc.chain_time, clock)
-        fetcher = Fetcher(rpc, indexer, parse, present)
-        inbox = Inbox(database, indexer, parse, clock, present)
+        plausibility = Plausibility(rpc.chain_time, clock)
+        fetcher = Fetcher(rpc, indexer, parse, plausibility)
+        inbox = Inbox(database, indexer, parse, clock, plausibility)
         auth = Auth(
             jwt_secret=SharedSecret(shared_secret("sessions")),
             domains=("localhost:4000",),
@@ -215,7 +215,7 @@ async def running_api(
         hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
 
         shared = rpc.share(MAX_API_RPC_REQUESTS)
-        shared_fetcher = Fetcher(shared, indexer, parse, present)
+        shared_fetcher = Fetcher(shared, indexer, parse, plausibility)
         app = web.Application(client_max_size=1_024)
         app[keys.CLOCK] = clock
         app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))

@@ -20,7 +20,7 @@ from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import Transactions
 from zmartd.daemon import MAX_API_RPC_REQUESTS
-from zmartd.indexer.reconcile.reorgs import Finality
+from zmartd.indexer.reconcile.reorgs import ReorgCheck
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
@@ -89,10 +89,10 @@ async def test_a_relayed_trade_can_be_read_at_once(stage: Stage) -> None:
 async def settled(stage: Stage, signature: str) -> Answer:
     """The first answer that says that a transaction is final, while the daemon looks for what is."""
     api = stage.api
-    finality = Finality(api.rpc, api.fetcher, api.database, PROGRAM.pdas, most_fetched=100)
+    finality = ReorgCheck(api.rpc, api.fetcher, api.database, PROGRAM.pdas, most_fetched=100)
     async with asyncio.timeout(PATIENT_SECONDS):
         while True:
-            await finality.settle()
+            await finality.run()
             answer = await stage.alice.get(f"/api/transactions/{signature}")
             if answer.status == 200 and answer.body["commitment"] == "finalized":
                 return answer
