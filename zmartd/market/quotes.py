@@ -32,6 +32,12 @@ class Pool(Struct, frozen=True):
         """Fixed point, `lmsr.SCALE` = 1.0."""
         return lmsr.price_yes(self.curve.q_yes, self.curve.q_no, self.curve.b)
 
+    def moved(self, outcome: bool, shares: int) -> Pool:
+        """The pool with so many more shares of an outcome outstanding; fewer where `shares` is negative."""
+        q_yes, q_no, b = self.curve.q_yes, self.curve.q_no, self.curve.b
+        curve = Curve(q_yes + shares, q_no, b) if outcome else Curve(q_yes, q_no + shares, b)
+        return Pool(curve, self.rates)
+
 
 class Fees(Struct, frozen=True):
     """A trade's fees in lamports."""
@@ -88,7 +94,7 @@ def buy(pool: Pool, outcome: bool, target_cost_lamports: int) -> BuyQuote:
         fees=charged,
         total_lamports=total,
         price_yes_before=pool.price_yes(),
-        price_yes_after=_moved(pool, outcome, shares).price_yes(),
+        price_yes_after=pool.moved(outcome, shares).price_yes(),
         target_cost_lamports=target_cost_lamports,
     )
 
@@ -128,7 +134,7 @@ def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int | No
         fees=charged,
         total_lamports=net,
         price_yes_before=pool.price_yes(),
-        price_yes_after=_moved(pool, outcome, -shares).price_yes(),
+        price_yes_after=pool.moved(outcome, -shares).price_yes(),
         min_proceeds_lamports=min_proceeds_lamports,
     )
 
@@ -168,10 +174,3 @@ def _least_budget(curve: Curve, outcome: bool, shares: int) -> int:
 
 def _fees(amount: int, rates: FeeRates) -> Fees:
     return Fees(*fees.split(amount, rates.protocol_bps, rates.resolver_bps, rates.lp_bps))
-
-
-def _moved(pool: Pool, outcome: bool, shares: int) -> Pool:
-    curve = pool.curve
-    if outcome:
-        return Pool(Curve(curve.q_yes + shares, curve.q_no, curve.b), pool.rates)
-    return Pool(Curve(curve.q_yes, curve.q_no + shares, curve.b), pool.rates)

@@ -1,4 +1,4 @@
-"""What the program's accounts say, as facts to compare."""
+"""Reads from the chain's accounts the facts that the audit compares with the index."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import VoteKind
 
 _RETURNED = slice(0, 8)
-"""Where the program counts, in a position's reserved bytes, what sales brought its owner."""
+"""The part of a position's reserved bytes in which the program sums up the proceeds of its sales."""
 _MARKET_OFFSET = 8
-"""Positions and vote records name their market right after the discriminator."""
+"""Of the market's address in positions and vote records: right after the discriminator."""
 
-Account = TypeVar("Account", MarketAccount, UserPosition, VoteRecord)
+AccountType = TypeVar("AccountType", MarketAccount, UserPosition, VoteRecord)
 
 
 async def read_accounts(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
-    """Every market, position and vote of the program. Kinds are read one after the other, each of one slot.
+    """All markets, positions and votes of the program. Each of these kinds is read at a slot of its own.
 
     Raises RpcUnavailable, RpcRejected, UndecodableData.
     """
     markets = await _all(rpc, program_id, MarketAccount, {})
     positions = await _all(rpc, program_id, UserPosition, {})
     votes = await _all(rpc, program_id, VoteRecord, {})
-    return facts(markets, positions.values(), votes.values(), await _configuration(rpc, program_id))
+    return _facts(markets, positions.values(), votes.values(), await _configuration(rpc, program_id))
 
 
 async def read_market_accounts(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> ProgramFacts:
-    """One market with its positions and votes; no configuration. Raises what `read_accounts` raises."""
+    """One market with its positions and votes, without configuration. Raises what `read_accounts` raises."""
     found = await find_market(rpc, program_id, market)
     of_market = {_MARKET_OFFSET: bytes(market)}
     positions = await _all(rpc, program_id, UserPosition, of_market)
     votes = await _all(rpc, program_id, VoteRecord, of_market)
     accounts = {} if found is None else {market: found.account}
-    return facts(accounts, positions.values(), votes.values(), ConfigurationFacts())
+    return _facts(accounts, positions.values(), votes.values(), ConfigurationFacts())
 
 
-def facts(
+def _facts(
     markets: Mapping[Pubkey, MarketAccount],
     positions: Iterable[UserPosition],
     votes: Iterable[VoteRecord],
-    protocol: ConfigurationFacts,
+    configuration: ConfigurationFacts,
 ) -> ProgramFacts:
-    """Accounts as facts; what a market's trades come to is read off the positions in it."""
+    """Accounts as facts. The number of a market's trades is the sum over its positions."""
     held: dict[Pubkey, list[UserPosition]] = defaultdict(list)
     for position in positions:
         held[position.market].append(position)
@@ -66,13 +66,13 @@ def facts(
     return ProgramFacts(
         {str(address): _market(address, one, held[address], cast) for address, one in markets.items()},
         {key: fact for of_market in held.values() for key, fact in map(_position, of_market)},
-        protocol,
+        configuration,
     )
 
 
 async def _all(
-    rpc: Rpc, program_id: Pubkey, kind: type[Account], content: Mapping[int, bytes]
-) -> dict[Pubkey, Account]:
+    rpc: Rpc, program_id: Pubkey, kind: type[AccountType], content: Mapping[int, bytes]
+) -> dict[Pubkey, AccountType]:
     found = await rpc.program_accounts(program_id, {0: discriminator("account", kind.__name__), **content})
     return {one.address: kind.decode(one.data) for one in found}
 

@@ -1,8 +1,8 @@
-"""The audit: every market, position, vote count and fee of the index against the accounts of the chain.
+"""The audit: compares every market, position, vote count and fee of the index with the chain's accounts.
 
-Both move while they are read. What differs at first is therefore looked at again, market by market, until
-its rows stood still while its accounts and its history were read. What the index lacks of the history by
-then is either newer than the audit, and on its way, or was lost.
+Both change while they are read. A market that differs at first is therefore compared again on its own until
+its rows did not change while its accounts and its signatures were read. A transaction that the index lacks
+by then is either newer than the audit, and about to arrive, or was lost.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _PAUSE_SECONDS = 0.5
 class AuditReport(Struct, frozen=True):
     """How much was compared, and what differs.
 
-    `moving` are the addresses of markets that changed whenever they were looked at, and lack nothing older
-    than the audit: no verdict is possible about them, and nothing speaks against them.
+    `moving` are the addresses of markets that changed during each comparison, and of which no transaction
+    older than the audit is missing: the audit says nothing about them.
     """
 
     slot: int
@@ -46,17 +46,18 @@ class AuditReport(Struct, frozen=True):
         return not self.differences
 
 
-class _Comparison(Struct, frozen=True):
-    """One market looked at once. Its differences count for nothing while it is moving or incomplete."""
+class MarketComparison(Struct, frozen=True):
+    """One comparison of a market. `missing` are transactions of the market that the index lacks."""
 
     differences: tuple[Difference, ...]
-    changed_meanwhile: bool
-    missing: tuple[SignatureInfo, ...]
+    changed_meanwhile: bool = False
+    missing: tuple[SignatureInfo, ...] = ()
 
     def lacks_until(self, slot: int) -> bool:
         return any(one.slot <= slot for one in self.missing)
 
     def is_conclusive(self) -> bool:
+        """Whether the differences are no artefact of reading both sides one after the other."""
         return not self.differences or not (self.changed_meanwhile or self.missing)
 
 
@@ -68,7 +69,7 @@ async def audit(
     patience_seconds: float = PATIENCE_SECONDS,
     clock: Clock | None = None,
 ) -> AuditReport:
-    """Compare the whole index with the whole chain. Only reads; without differences it waits for nothing.
+    """Compare the whole index with the whole chain. Read-only; waits only where something differs.
 
     Raises RpcUnavailable, RpcRejected, UndecodableData, DatabaseUnavailable, DatabaseTimeout.
     """
@@ -76,18 +77,40 @@ async def audit(
     return await _Auditor(database, rpc, program_id, clock).audit(clock.monotonic() + patience_seconds)
 
 
+async def compare_market(
+    database: Database, rpc: Rpc, program_id: Pubkey, market: Pubkey
+) -> MarketComparison:
+    """Compare one market with its accounts. Raises what `audit` raises.
+
+    Reads the rows, then the accounts, then the signatures, then the rows again: rows that did not change and
+    hold every transaction hold all that the accounts can show.
+    """
+    before = await _indexed_market(database, market)
+    differences = compare(before.facts, await read_market_accounts(rpc, program_id, market))
+    if not differences:
+        return MarketComparison(())
+    missing = await missing_signatures(database, rpc, market)
+    changed = await _indexed_market(database, market) != before
+    return MarketComparison(differences, changed_meanwhile=changed, missing=missing)
+
+
 async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> tuple[SignatureInfo, ...]:
     """The successful transactions that mention `address` and have no event in the index, oldest first.
 
-    Some of them may have none to give, like a payment into the account.
+    Some of them may have none, like a payment to the account.
     """
-    survey = await RangeWalk(rpc, address).count()
-    async with aclosing(survey.pages()) as pages:
+    walk = await RangeWalk(rpc, address).count()
+    async with aclosing(walk.pages()) as pages:
         return tuple([one async for page in pages for one in await missing_transactions(database, page)])
 
 
+async def _indexed_market(database: Database, market: Pubkey) -> IndexedFacts:
+    async with database.service() as connection:
+        return await read_indexed_market(connection, str(market))
+
+
 class _Auditor:
-    """Both sides, and the clock that patience is measured with."""
+    """Both sides, and the clock that measures the patience."""
 
     def __init__(self, database: Database, rpc: Rpc, program_id: Pubkey, clock: Clock) -> None:
         self._database = database
@@ -101,12 +124,12 @@ class _Auditor:
         first = compare(indexed, on_chain)
         differences: list[Difference] = []
         if any(one.market is None for one in first):
-            differences += await self._configuration(deadline)
+            differences += await self._compare_configuration(deadline)
         moving: list[str] = []
         for market in sorted({one.market for one in first if one.market is not None}):
-            look = await self._compare_patiently(Pubkey.from_string(market), deadline)
-            if look.is_conclusive() or look.lacks_until(slot):
-                differences += look.differences
+            comparison = await self._compare_market(Pubkey.from_string(market), deadline)
+            if comparison.is_conclusive() or comparison.lacks_until(slot):
+                differences += comparison.differences
             else:
                 moving.append(market)
         return AuditReport(
@@ -116,37 +139,18 @@ class _Auditor:
     async def _read_all(self) -> tuple[ProgramFacts, ProgramFacts]:
         async with self._database.service() as connection:
             indexed = await read_index(connection)
-        return indexed.state, await read_accounts(self._rpc, self._program_id)
+        return indexed.facts, await read_accounts(self._rpc, self._program_id)
 
-    async def _configuration(self, deadline: float) -> list[Difference]:
+    async def _compare_configuration(self, deadline: float) -> list[Difference]:
         while True:
             found = [one for one in compare(*await self._read_all()) if one.market is None]
             if not found or self._clock.monotonic() >= deadline:
                 return found
             await self._clock.sleep(_PAUSE_SECONDS)
 
-    async def _compare_patiently(self, market: Pubkey, deadline: float) -> _Comparison:
+    async def _compare_market(self, market: Pubkey, deadline: float) -> MarketComparison:
         while True:
-            look = await self._compare_market(market)
-            if look.is_conclusive() or self._clock.monotonic() >= deadline:
-                return look
+            comparison = await compare_market(self._database, self._rpc, self._program_id, market)
+            if comparison.is_conclusive() or self._clock.monotonic() >= deadline:
+                return comparison
             await self._clock.sleep(_PAUSE_SECONDS)
-
-    async def _compare_market(self, market: Pubkey) -> _Comparison:
-        """Rows, then accounts, then the history, then the rows again.
-
-        When the rows stood still and hold the whole history, then they hold all that the accounts can show.
-        """
-        before = await self._indexed(market)
-        on_chain = await read_market_accounts(self._rpc, self._program_id, market)
-        differences = compare(before.state, on_chain)
-        if not differences:
-            return _Comparison((), changed_meanwhile=False, missing=())
-        missing = await missing_signatures(self._database, self._rpc, market)
-        return _Comparison(
-            differences, changed_meanwhile=await self._indexed(market) != before, missing=missing
-        )
-
-    async def _indexed(self, market: Pubkey) -> IndexedFacts:
-        async with self._database.service() as connection:
-            return await read_indexed_market(connection, str(market))

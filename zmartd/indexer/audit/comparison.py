@@ -1,6 +1,6 @@
-"""The same facts in two places: what the index says, what the chain's accounts say, and where they differ.
+"""The facts that the audit compares, and the comparison of the index's with those of the accounts.
 
-Nothing here asks anybody: both sides come as the same types, and are compared field by field.
+Both sides come as the same types and are compared field by field, without input or output.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MarketFacts(Struct, frozen=True):
     resolver: str | None
     dispute_initiator: str | None
     content_id: str | None
-    """The question's, until a resolution puts its evidence's in the same place."""
+    """The question's; after a resolution its evidence's, which the program stores in the same place."""
     created_at: int
     approved_at: int
     activated_at: int
@@ -49,13 +49,13 @@ class MarketFacts(Struct, frozen=True):
     cancelled_at: int
     trades_count: int
     trades: int
-    """How many trades are recorded one by one; the next two are sums over these."""
+    """The number of single trades on record; the next two are sums over them."""
     trades_volume: int
     trades_protocol_fees: int
 
 
 class PositionFacts(Struct, frozen=True):
-    """What one wallet holds in one market."""
+    """One wallet's position in one market."""
 
     shares_yes: int
     shares_no: int
@@ -68,7 +68,7 @@ class PositionFacts(Struct, frozen=True):
 
 
 class ConfigurationFacts(Struct, frozen=True):
-    """The program's configuration; None where no event has told it."""
+    """The program's configuration; a field is None if no indexed event sets it."""
 
     is_paused: bool | None = None
     admin: str | None = None
@@ -85,22 +85,22 @@ class ConfigurationFacts(Struct, frozen=True):
 Value = int | str | bool | None
 
 PositionKey = tuple[str, str]
-"""A market's address and a wallet."""
+"""The market's address and the wallet."""
 
 
 class ProgramFacts(Struct, frozen=True):
-    """Everything that is compared: markets by address, positions by market address and wallet."""
+    """All that is compared: markets by address, positions by market address and wallet."""
 
     markets: Mapping[str, MarketFacts]
     positions: Mapping[PositionKey, PositionFacts]
-    protocol: ConfigurationFacts
+    configuration: ConfigurationFacts
 
 
 class Difference(Struct, frozen=True):
-    """One value that is not the same in both places.
+    """One value that differs.
 
-    `market` is the market's address, None for the program's configuration; `wallet` is set for positions. The
-    field `exists` says that only one side has the market or the position.
+    `market` is the market's address, None for the program's configuration; `wallet` is set for positions.
+    `field` is `exists` where only one side has the market or the position.
     """
 
     market: str | None
@@ -111,9 +111,9 @@ class Difference(Struct, frozen=True):
 
 
 def compare(indexed: ProgramFacts, on_chain: ProgramFacts) -> tuple[Difference, ...]:
-    """Every difference, in the order of markets, wallets and fields."""
+    """All differences, in the order of markets, wallets and fields."""
     return (
-        *_protocol(indexed.protocol, on_chain.protocol),
+        *_configuration(indexed.configuration, on_chain.configuration),
         *(
             difference
             for market in sorted(indexed.markets.keys() | on_chain.markets.keys())
@@ -127,7 +127,7 @@ def compare(indexed: ProgramFacts, on_chain: ProgramFacts) -> tuple[Difference, 
     )
 
 
-def _protocol(indexed: ConfigurationFacts, on_chain: ConfigurationFacts) -> Iterator[Difference]:
+def _configuration(indexed: ConfigurationFacts, on_chain: ConfigurationFacts) -> Iterator[Difference]:
     for name in ConfigurationFacts.__struct_fields__:
         ours, theirs = getattr(indexed, name), getattr(on_chain, name)
         if ours is not None and ours != theirs:

@@ -1,4 +1,4 @@
-"""What the index says, as facts to compare with accounts."""
+"""Reads from the database the facts that the audit compares with accounts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ select on_chain_address, user_wallet, held.shares_yes, held.shares_no, total_inv
   from user_positions as held join markets on markets.id = held.market_id
  where $1::text is null or on_chain_address = $1
 """
-_PROTOCOL = """
+_CONFIGURATION = """
 select is_paused, admin, backend_authority, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps,
        proposal_approval_threshold, dispute_success_threshold, min_resolution_delay, dispute_period
   from protocol
@@ -61,24 +61,26 @@ select is_paused, admin, backend_authority, protocol_fee_bps, resolver_reward_bp
 
 
 class IndexedFacts(Struct, frozen=True):
-    """The facts, and the version of each market, by address: a market that changes gets another one."""
+    """The facts, and each market's version by address. A change of a market gives it a new version."""
 
-    state: ProgramFacts
+    facts: ProgramFacts
     versions: Mapping[str, int]
 
 
 async def read_index(connection: Connection) -> IndexedFacts:
-    """Everything. Takes a service transaction."""
-    (protocol,) = await connection.fetch(_PROTOCOL)
-    return await _read(connection, None, ConfigurationFacts(**dict(protocol)))
+    """The whole index. Takes a service transaction."""
+    (configuration,) = await connection.fetch(_CONFIGURATION)
+    return await _read(connection, None, ConfigurationFacts(**dict(configuration)))
 
 
 async def read_indexed_market(connection: Connection, address: str) -> IndexedFacts:
-    """One market with its positions; no configuration. Takes a service transaction."""
+    """One market with its positions, without the configuration. Takes a service transaction."""
     return await _read(connection, address, ConfigurationFacts())
 
 
-async def _read(connection: Connection, address: str | None, protocol: ConfigurationFacts) -> IndexedFacts:
+async def _read(
+    connection: Connection, address: str | None, configuration: ConfigurationFacts
+) -> IndexedFacts:
     markets = await connection.fetch(_MARKETS, address)
     positions = await connection.fetch(_POSITIONS, address)
     return IndexedFacts(
@@ -88,7 +90,7 @@ async def _read(connection: Connection, address: str | None, protocol: Configura
                 (row["on_chain_address"], row["user_wallet"]): PositionFacts(**_fields(row, PositionFacts))
                 for row in positions
             },
-            protocol,
+            configuration,
         ),
         {row["on_chain_address"]: row["version"] for row in markets},
     )

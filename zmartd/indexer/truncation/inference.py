@@ -1,9 +1,9 @@
-"""The events that a truncated transaction did not get to tell, worked out from what it asked for.
+"""Infers the events that truncated logs lack from the instructions of their transaction.
 
-The program's trades are functions of the market's curve and of the instruction, so the trades of a
-transaction follow one from the other, from the curve before the first of them. Those that were logged have to
-come out as they were logged: this is what tells a wrong start from a right one. What else a vote's event says
-stands in its instruction. Other instructions (creations, claims, decisions) cannot be worked out like this.
+A trade of the program is a function of its instruction and of the market's curve, so the trades of a
+transaction follow one from another, given the curve before the first of them. Inferred trades are compared
+with those that were logged, which detects a wrong starting curve. The event of a vote repeats its
+instruction. Other instructions (creations, claims, decisions) cannot be inferred.
 """
 
 from __future__ import annotations
@@ -22,21 +22,24 @@ from zmartd.chain.events import (
     SharesSold,
 )
 from zmartd.chain.transactions import EventRecord
-from zmartd.market import fees, lmsr
+from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import VoteKind
-from zmartd.market.tape import Curve, FeeRates
+from zmartd.market.quotes import Pool
 
 
 class MarketBefore(Struct, frozen=True):
-    """A market just before a transaction."""
+    """A market just before a transaction. `pool` has the fee rates in force in the transaction's slot."""
 
     market_id: bytes
-    curve: Curve
+    pool: Pool
 
 
 class Inference(Struct, frozen=True):
-    """All events that could be had, the logged ones included, and what is wrong, None if nothing is."""
+    """All known events of a transaction, logged or inferred.
+
+    `reason` says why some are missing; None if none is.
+    """
 
     events: tuple[EventRecord, ...]
     reason: str | None = None
@@ -45,41 +48,37 @@ class Inference(Struct, frozen=True):
 def infer_events(
     calls: Sequence[Call],
     logged: Sequence[EventRecord],
-    starts: Mapping[Pubkey, MarketBefore],
-    rates: FeeRates,
+    markets: Mapping[Pubkey, MarketBefore],
     unix_timestamp: int,
 ) -> Inference:
-    """The events of `calls`; `starts` are the markets that can be told, `unix_timestamp` the block's time.
+    """Infer the events of `calls`. `markets` are the known markets, `unix_timestamp` is the block's time.
 
-    When a logged trade comes out otherwise, nothing is believed but what was logged.
+    If a logged trade differs from the inferred one, nothing is inferred and only `logged` is returned.
     """
-    told = {record.ordinal: record.event for record in logged}
-    curves = {market: start.curve for market, start in starts.items()}
-    events = dict(told)
+    events = {record.ordinal: record.event for record in logged}
+    pools = {address: market.pool for address, market in markets.items()}
     reasons: list[str] = []
     for call in calls:
-        event = told.get(call.ordinal)
+        event = events.get(call.ordinal)
         if isinstance(call, OtherCall):
             if event is None:
                 reasons.append(f"{call.name}, call {call.ordinal}, was not logged")
             continue
-        start = starts.get(call.market)
-        if start is None:
+        market = markets.get(call.market)
+        if market is None:
             if event is None:
                 reasons.append(f"the market {call.market} of call {call.ordinal} is not known")
             continue
         if isinstance(call, VoteCall):
-            events[call.ordinal] = event or _vote(call, start.market_id, unix_timestamp)
+            events[call.ordinal] = event or _vote(call, market.market_id, unix_timestamp)
             continue
         try:
-            traded, curves[call.market] = _trade(
-                call, start.market_id, curves[call.market], rates, unix_timestamp
-            )
+            trade, pools[call.market] = _trade(call, market.market_id, pools[call.market], unix_timestamp)
         except MarketMathError as error:
             return Inference(tuple(logged), f"call {call.ordinal} cannot have succeeded: {error.code}")
-        if event not in (None, traded):
+        if event not in (None, trade):
             return Inference(tuple(logged), f"call {call.ordinal} was logged otherwise")
-        events[call.ordinal] = traded
+        events[call.ordinal] = trade
     records = tuple(EventRecord(ordinal, events[ordinal]) for ordinal in sorted(events))
     return Inference(records, "; ".join(reasons) or None)
 
@@ -90,22 +89,18 @@ def _vote(call: VoteCall, market_id: bytes, at: int) -> ProgramEvent:
     return DisputeVoteSubmitted(market_id, call.user, call.vote, at)
 
 
-def _trade(
-    call: TradeCall, market_id: bytes, curve: Curve, rates: FeeRates, at: int
-) -> tuple[ProgramEvent, Curve]:
-    """A trade as the program makes it, and the curve after it. Raises MarketMathError."""
-    q_yes, q_no, b = curve.q_yes, curve.q_no, curve.b
+def _trade(call: TradeCall, market_id: bytes, pool: Pool, at: int) -> tuple[ProgramEvent, Pool]:
+    """The event of a trade, and the pool after it. Raises MarketMathError."""
+    outcome = call.outcome
     if call.buys:
-        budget = fees.budget_before_fees(call.amount)
-        amount, shares = lmsr.quote_buy(q_yes, q_no, b, call.outcome, budget)
-    else:
-        shares = call.amount
-        amount = lmsr.quote_sell(q_yes, q_no, b, call.outcome, shares)
-    change = shares if call.buys else -shares
-    after = Curve(q_yes + change, q_no, b) if call.outcome else Curve(q_yes, q_no + change, b)
-    price = lmsr.price_yes(after.q_yes, after.q_no, b)
-    charged = fees.split(amount, rates.protocol_bps, rates.resolver_bps, rates.lp_bps)[3]
-    if call.buys:
-        bought = SharesBought(market_id, call.user, call.outcome, shares, amount + charged, price, at)
-        return bought, after
-    return SharesSold(market_id, call.user, call.outcome, shares, amount - charged, price, at), after
+        buy = quotes.buy(pool, outcome, call.amount)
+        bought = SharesBought(
+            market_id, call.user, outcome, buy.shares, buy.total_lamports, buy.price_yes_after, at
+        )
+        return bought, pool.moved(outcome, buy.shares)
+    # The seller's own limit is not known here; that the transaction succeeded shows that it was met.
+    sale = quotes.sell(pool, outcome, call.amount, min_proceeds_lamports=0)
+    sold = SharesSold(
+        market_id, call.user, outcome, sale.shares, sale.total_lamports, sale.price_yes_after, at
+    )
+    return sold, pool.moved(outcome, -sale.shares)
