@@ -20,12 +20,7 @@ from zmartd.indexer.audit.audit import audit
 from zmartd.store.postgres.database import Database
 
 _AT_ONCE = 16
-_EVENTS = """
-select tx_signature, event_index from market_events
-union all select tx_signature, event_index from trade_events
-union all select tx_signature, event_index from vote_events
-union all select tx_signature, event_index from admin_events
-"""
+_EVENTS = "select tx_signature, event_index from program_events"
 _TRADES = "select tx_signature, event_index from trades"
 _PRICED = """
 select tx_signature, event_index from trade_events where event_type in ('SharesBought', 'SharesSold')

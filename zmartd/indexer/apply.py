@@ -29,7 +29,7 @@ from zmartd.indexer.events.incomplete import (
     reopen_truncated,
     resolve_quarantined,
 )
-from zmartd.indexer.events.recording import TransactionInSlot, record, record_eventless
+from zmartd.indexer.events.recording import TransactionInSlot, record_eventless, record_events
 from zmartd.indexer.events.rows import EventRow, event_row, stored_row
 from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_events
@@ -204,7 +204,7 @@ class Indexer:
     ) -> tuple[list[EventRow], list[Message]]:
         addresses = await markets.known_addresses(connection, rows)
         market_ids = [row.market_id or addresses.get(row.market_address or "") for row in rows]
-        new_keys = await record(connection, rows, market_ids, commitment)
+        new_keys = await record_events(connection, rows, market_ids, commitment)
         new = [row for row in rows if row.key in new_keys]
         if not new:
             return [], []

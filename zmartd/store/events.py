@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from zmartd.store.keyset import BigInt, Page, page_of
 from zmartd.store.postgres.reader import Reads
 
+# Not from the view program_events: it reads trades, too, which takes the service role.
 _OF_MARKET = """
 select event_type, tx_signature, event_index, slot, in_block, block_time, actor, payload, commitment
   from (

@@ -14,10 +14,7 @@ Commitment = Literal["confirmed", "finalized"]
 
 _KEPT = """
 from (
-    select commitment, slot from market_events where tx_signature = $1
-    union all select commitment, slot from trade_events where tx_signature = $1
-    union all select commitment, slot from vote_events where tx_signature = $1
-    union all select commitment, slot from admin_events where tx_signature = $1
+    select commitment, slot from program_events where tx_signature = $1
     union all select commitment, slot from quarantined_events where tx_signature = $1
     union all select commitment, slot from truncated_transactions where tx_signature = $1
     union all select 'finalized', slot from eventless_transactions where tx_signature = $1
@@ -26,20 +23,9 @@ from (
 _COMMITMENT = f"select bool_and(commitment = 'finalized') {_KEPT} where slot = $2"
 _EXISTS = f"select exists (select 1 {_KEPT})"
 _EVENTS = """
-select event_type, event_index, slot, block_time, payload, commitment from (
-    select event_type, event_index, slot, block_time, payload, commitment
-      from market_events where tx_signature = $1
-    union all
-    select event_type, event_index, slot, block_time, payload, commitment
-      from trade_events where tx_signature = $1
-    union all
-    select event_type, event_index, slot, block_time, payload, commitment
-      from vote_events where tx_signature = $1
-    union all
-    select event_type, event_index, slot, block_time, payload, commitment
-      from admin_events where tx_signature = $1
-) as events
- where not exists (select from quarantined_events where tx_signature = $1)
+select event_type, event_index, slot, block_time, payload, commitment from program_events
+ where tx_signature = $1
+   and not exists (select from quarantined_events where tx_signature = $1)
    and not exists (select from truncated_transactions where tx_signature = $1)
  order by event_index
 """

@@ -10,6 +10,7 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market.tape import INITIAL_RATES, FeeRates, told_rates
 
@@ -115,10 +116,12 @@ async def apply_configuration(
 
 
 async def remove_configuration(
-    connection: Connection, signatures: Sequence[str], slots: Sequence[int]
+    connection: Connection, transactions: Sequence[TransactionInSlot]
 ) -> int | None:
     """Take back what these transactions configured. Returns what `apply_protocol` returns."""
-    forgotten = await connection.fetch(_FORGET_HISTORY, signatures, slots)
+    forgotten = await connection.fetch(
+        _FORGET_HISTORY, [one.signature for one in transactions], [one.slot for one in transactions]
+    )
     if not forgotten:
         return None
     await connection.execute(_FORGET_CURRENT)

@@ -1,4 +1,4 @@
-"""How final the rows of the index are."""
+"""Marks rows of the index as finalized, and finds those that should be."""
 
 from __future__ import annotations
 
@@ -7,81 +7,41 @@ from collections.abc import Sequence
 from asyncpg import Connection
 
 from zmartd.indexer.events.recording import TransactionInSlot
+from zmartd.indexer.events.rows import EVENT_TABLES, for_each_table
 
-_PROMOTE = """
-with final as (
-    select * from unnest($1::text[], $2::bigint[]) as final (tx_signature, slot)
-), market as (
-    update market_events as kept set commitment = 'finalized' from final
+_OF_TRANSACTIONS = (*EVENT_TABLES, "quarantined_events", "truncated_transactions")
+"""The tables that say what a transaction did. Rows of the derived ones follow them."""
+_DERIVED = ("trades", "protocol_config_history")
+
+_UPDATE = """
+{table}_promoted as (
+    update {table} as kept set commitment = 'finalized' from final
      where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
     returning kept.tx_signature
-), trade as (
-    update trade_events as kept set commitment = 'finalized' from final
-     where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-    returning kept.tx_signature
-), vote as (
-    update vote_events as kept set commitment = 'finalized' from final
-     where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-    returning kept.tx_signature
-), admin as (
-    update admin_events as kept set commitment = 'finalized' from final
-     where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-    returning kept.tx_signature
-), line as (
-    update quarantined_events as kept set commitment = 'finalized' from final
-     where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-    returning kept.tx_signature
-), truncated as (
-    update truncated_transactions as kept set commitment = 'finalized' from final
-     where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-    returning kept.tx_signature
-), priced as (
-    update trades as kept set commitment = 'finalized' from final
-     where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-), configured as (
-    update protocol_config_history as kept set commitment = 'finalized' from final
-     where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-)
+)"""
+_PROMOTE = f"""
+with final as (select * from unnest($1::text[], $2::bigint[]) as final (tx_signature, slot)),
+{for_each_table(_UPDATE, tables=(*_OF_TRANSACTIONS, *_DERIVED))}
 select count(*) from (
-    select tx_signature from market union select tx_signature from trade union select tx_signature from vote
-    union select tx_signature from admin union select tx_signature from line
-    union select tx_signature from truncated
+    {for_each_table("select * from {table}_promoted", " union ", tables=_OF_TRANSACTIONS)}
 ) as promoted
-"""
+"""  # noqa: S608 - constants
 _OPEN_MARKETS = """
 select id from markets
  where commitment = 'confirmed' and slot <= $1 and not orphaned
    and id not in (
-       select market_id from market_events where commitment = 'confirmed' and market_id is not null
-       union all
-       select market_id from trade_events where commitment = 'confirmed' and market_id is not null
-       union all
-       select market_id from vote_events where commitment = 'confirmed' and market_id is not null
-       union all
-       select market_id from admin_events where commitment = 'confirmed' and market_id is not null)
+       select market_id from program_events where commitment = 'confirmed' and market_id is not null)
  order by id
    for update
 """
 _PROMOTE_MARKETS = """
 update markets set commitment = 'finalized'
  where id = any($1::text[])
-   and not exists (select from market_events where market_id = markets.id and commitment = 'confirmed')
-   and not exists (select from trade_events where market_id = markets.id and commitment = 'confirmed')
-   and not exists (select from vote_events where market_id = markets.id and commitment = 'confirmed')
-   and not exists (select from admin_events where market_id = markets.id and commitment = 'confirmed')
+   and not exists (select from program_events where market_id = markets.id and commitment = 'confirmed')
 """
 _NOT_FINALIZED = """
 select tx_signature, slot from (
-    select tx_signature, slot from market_events
-     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
-    union
-    select tx_signature, slot from trade_events
-     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
-    union
-    select tx_signature, slot from vote_events
-     where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
-    union
-    select tx_signature, slot from admin_events
+    select tx_signature, slot from program_events
      where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
     union
     select tx_signature, slot from quarantined_events
@@ -89,7 +49,7 @@ select tx_signature, slot from (
     union
     select tx_signature, slot from truncated_transactions
      where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
-) as unsettled
+) as confirmed
  where (slot, tx_signature) > ($1, $2)
  order by slot, tx_signature
  limit $5
@@ -97,7 +57,7 @@ select tx_signature, slot from (
 
 
 async def promote(connection: Connection, final: Sequence[TransactionInSlot]) -> int:
-    """Mark these transactions' rows as finalized, where they are of these slots; how many that changed.
+    """Mark the rows of these transactions in these slots as finalized. Returns how many transactions changed.
 
     Takes a service transaction.
     """
@@ -109,10 +69,10 @@ async def promote(connection: Connection, final: Sequence[TransactionInSlot]) ->
 
 
 async def promote_markets(connection: Connection, finalized_slot: int) -> int:
-    """Mark markets as finalized of which all that is known is; how many that were.
+    """Mark the markets as finalized whose events all are. Returns how many changed.
 
-    A transaction that is being applied to one of them holds its row, and makes it `confirmed` again. Takes a
-    service transaction.
+    A transaction that is being applied to such a market holds the lock of its row, and makes it `confirmed`
+    again. Takes a service transaction.
     """
     ids = [row["id"] for row in await connection.fetch(_OPEN_MARKETS, finalized_slot)]
     if not ids:
@@ -123,9 +83,9 @@ async def promote_markets(connection: Connection, finalized_slot: int) -> int:
 async def not_finalized(
     connection: Connection, after: TransactionInSlot, finalized_slot: int, impossible_slot: int, limit: int
 ) -> list[TransactionInSlot]:
-    """Transactions that should be final by now and are not marked so, in the order of their slots.
+    """The next transactions after `after` that should be finalized and are not marked so, ordered by slot.
 
-    Those above `impossible_slot` as well, which can never become so. Takes a service transaction.
+    Includes those above `impossible_slot`, which can never become final. Takes a service transaction.
     """
     rows = await connection.fetch(
         _NOT_FINALIZED, after.slot, after.signature, finalized_slot, impossible_slot, limit

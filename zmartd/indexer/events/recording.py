@@ -1,4 +1,4 @@
-"""Event rows: written once each, by their place on the chain."""
+"""Writes event rows, each once, and finds what is indexed of transactions."""
 
 from __future__ import annotations
 
@@ -9,84 +9,56 @@ from msgspec import Struct
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.events.payloads import payload_json
-from zmartd.indexer.events.rows import EventRow
+from zmartd.indexer.events.rows import EventRow, for_each_table
 
-_RECORD = """
+_INSERT = """
+{table}_new as (
+    insert into {table} (event_type, tx_signature, event_index, slot, index_in_block, block_time,
+                         market_id, actor, payload, commitment)
+    select event_type, tx_signature, event_index, slot, index_in_block, block_time,
+           market_id, actor, payload, $11
+      from given where event_table = '{table}'
+    on conflict do nothing returning tx_signature, event_index
+)"""
+_RECORD = f"""
 with given as (
     select *
       from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::int[], $7::timestamptz[],
                   $8::text[], $9::text[], $10::jsonb[])
-        as given (tab, event_type, tx_signature, event_index, slot, index_in_block, block_time,
+        as given (event_table, event_type, tx_signature, event_index, slot, index_in_block, block_time,
                   market_id, actor, payload)
-), market as (
-    insert into market_events (event_type, tx_signature, event_index, slot, index_in_block, block_time,
-                               market_id, actor, payload, commitment)
-    select event_type, tx_signature, event_index, slot, index_in_block, block_time,
-           market_id, actor, payload, $11
-      from given where tab = 'market_events'
-    on conflict do nothing returning tx_signature, event_index
-), trade as (
-    insert into trade_events (event_type, tx_signature, event_index, slot, index_in_block, block_time,
-                              market_id, actor, payload, commitment)
-    select event_type, tx_signature, event_index, slot, index_in_block, block_time,
-           market_id, actor, payload, $11
-      from given where tab = 'trade_events'
-    on conflict do nothing returning tx_signature, event_index
-), vote as (
-    insert into vote_events (event_type, tx_signature, event_index, slot, index_in_block, block_time,
-                             market_id, actor, payload, commitment)
-    select event_type, tx_signature, event_index, slot, index_in_block, block_time,
-           market_id, actor, payload, $11
-      from given where tab = 'vote_events'
-    on conflict do nothing returning tx_signature, event_index
-), admin as (
-    insert into admin_events (event_type, tx_signature, event_index, slot, index_in_block, block_time,
-                              market_id, actor, payload, commitment)
-    select event_type, tx_signature, event_index, slot, index_in_block, block_time,
-           market_id, actor, payload, $11
-      from given where tab = 'admin_events'
-    on conflict do nothing returning tx_signature, event_index
-)
-select * from market union all select * from trade union all select * from vote union all select * from admin
-"""
-
+), {for_each_table(_INSERT)}
+{for_each_table("select * from {table}_new", " union all ")}
+"""  # noqa: S608 - constants
 _KNOWN = """
-select tx_signature from market_events where tx_signature = any($1::text[])
-union select tx_signature from trade_events where tx_signature = any($1::text[])
-union select tx_signature from vote_events where tx_signature = any($1::text[])
-union select tx_signature from admin_events where tx_signature = any($1::text[])
+select tx_signature from program_events where tx_signature = any($1::text[])
 union select tx_signature from eventless_transactions where tx_signature = any($1::text[])
 """
-_NOTE_EVENTLESS = """
+_RECORD_EVENTLESS = """
 insert into eventless_transactions (tx_signature, slot)
 select * from unnest($1::text[], $2::bigint[])
 on conflict do nothing
 """
-
-
 _SLOTS = """
-select tx_signature, slot from market_events where tx_signature = any($1::text[])
-union select tx_signature, slot from trade_events where tx_signature = any($1::text[])
-union select tx_signature, slot from vote_events where tx_signature = any($1::text[])
-union select tx_signature, slot from admin_events where tx_signature = any($1::text[])
+select tx_signature, slot from program_events where tx_signature = any($1::text[])
 union select tx_signature, slot from quarantined_events where tx_signature = any($1::text[])
 union select tx_signature, slot from truncated_transactions where tx_signature = any($1::text[])
 """
 
 
 class TransactionInSlot(Struct, frozen=True, order=True):
-    """A transaction as the index has it: in that slot."""
+    """A transaction of which the index has something in this slot."""
 
     slot: int
     signature: str
 
 
-async def record(
+async def record_events(
     connection: Connection, rows: Sequence[EventRow], market_ids: Sequence[str | None], commitment: str
 ) -> set[tuple[str, int]]:
-    """Write the rows that are not there yet and return their keys. `market_ids` go with `rows` one by one.
+    """Write the rows that are not there yet and return their keys. `market_ids` has one entry for each row.
 
-    Rows come sorted by key, so that two daemons that record the same events wait for each other in one order.
+    Takes the rows sorted by key, so that two daemons that record the same events lock them in the same order.
     """
     new = await connection.fetch(
         _RECORD,
@@ -106,14 +78,14 @@ async def record(
 
 
 async def record_eventless(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
-    """Remember that final transactions have no event, so that nobody fetches them for one again."""
+    """Record that finalized transactions have no event, so that they are not fetched again."""
     if transactions:
         order = sorted(transactions, key=lambda tx: tx.signature)
-        await connection.execute(_NOTE_EVENTLESS, [tx.signature for tx in order], [tx.slot for tx in order])
+        await connection.execute(_RECORD_EVENTLESS, [tx.signature for tx in order], [tx.slot for tx in order])
 
 
 async def known_signatures(connection: Connection, signatures: Sequence[str]) -> set[str]:
-    """Those of the transactions whose events are recorded, or that are known to have none.
+    """The signatures of transactions whose events are recorded, or that are known to have none.
 
     A transaction's events are recorded together.
     """
@@ -121,8 +93,6 @@ async def known_signatures(connection: Connection, signatures: Sequence[str]) ->
 
 
 async def indexed_slots(connection: Connection, signatures: Sequence[str]) -> list[TransactionInSlot]:
-    """What the index has of these transactions, be it in quarantine."""
-    return [
-        TransactionInSlot(row["slot"], row["tx_signature"])
-        for row in await connection.fetch(_SLOTS, signatures)
-    ]
+    """These transactions in each slot in which the index has anything of them, be it in quarantine."""
+    rows = await connection.fetch(_SLOTS, signatures)
+    return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -20,28 +20,35 @@ from zmartd.errors import ZmartdError
 from zmartd.indexer.events.event_context import NO_CONTEXT, EventContext, event_context
 from zmartd.indexer.events.payloads import context_from_payload, event_from_payload
 
-MARKET, TRADE, VOTE, ADMIN = "market_events", "trade_events", "vote_events", "admin_events"
+MARKET_EVENTS, TRADE_EVENTS, VOTE_EVENTS, ADMIN_EVENTS = (
+    "market_events",
+    "trade_events",
+    "vote_events",
+    "admin_events",
+)
+EVENT_TABLES = (MARKET_EVENTS, TRADE_EVENTS, VOTE_EVENTS, ADMIN_EVENTS)
+"""The tables that keep events, in the order of the view `program_events`, which reads all of them."""
 
 TABLE: dict[type[Any], str] = {
-    events.MarketCreated: MARKET,
-    events.ProposalApproved: MARKET,
-    events.MarketActivated: MARKET,
-    events.MarketResolved: MARKET,
-    events.DisputeInitiated: MARKET,
-    events.MarketFinalized: MARKET,
-    events.SharesBought: TRADE,
-    events.SharesSold: TRADE,
-    events.SharesTransferred: TRADE,
-    events.WinningsClaimed: TRADE,
-    events.LiquidityWithdrawn: TRADE,
-    events.ProposalVoteSubmitted: VOTE,
-    events.DisputeVoteSubmitted: VOTE,
-    events.ProposalAggregated: VOTE,
-    events.DisputeAggregated: VOTE,
-    events.MarketCancelled: ADMIN,
-    events.GlobalConfigInitialized: ADMIN,
-    events.ConfigUpdated: ADMIN,
-    events.ProtocolPauseStatusChanged: ADMIN,
+    events.MarketCreated: MARKET_EVENTS,
+    events.ProposalApproved: MARKET_EVENTS,
+    events.MarketActivated: MARKET_EVENTS,
+    events.MarketResolved: MARKET_EVENTS,
+    events.DisputeInitiated: MARKET_EVENTS,
+    events.MarketFinalized: MARKET_EVENTS,
+    events.SharesBought: TRADE_EVENTS,
+    events.SharesSold: TRADE_EVENTS,
+    events.SharesTransferred: TRADE_EVENTS,
+    events.WinningsClaimed: TRADE_EVENTS,
+    events.LiquidityWithdrawn: TRADE_EVENTS,
+    events.ProposalVoteSubmitted: VOTE_EVENTS,
+    events.DisputeVoteSubmitted: VOTE_EVENTS,
+    events.ProposalAggregated: VOTE_EVENTS,
+    events.DisputeAggregated: VOTE_EVENTS,
+    events.MarketCancelled: ADMIN_EVENTS,
+    events.GlobalConfigInitialized: ADMIN_EVENTS,
+    events.ConfigUpdated: ADMIN_EVENTS,
+    events.ProtocolPauseStatusChanged: ADMIN_EVENTS,
 }
 """Which of the four event tables keeps an event. Every event of the program has exactly one."""
 
@@ -166,3 +173,8 @@ def utc_from_unix(unix_seconds: int) -> datetime:
         return datetime.fromtimestamp(unix_seconds, tz=UTC)
     except (OverflowError, OSError, ValueError):
         return datetime.fromtimestamp(0, tz=UTC)
+
+
+def for_each_table(statement: str, separator: str = ", ", tables: Sequence[str] = EVENT_TABLES) -> str:
+    """SQL that repeats `statement` for each of the tables, whose name takes the place of `{table}`."""
+    return separator.join(statement.format(table=table) for table in tables)

@@ -22,12 +22,7 @@ from zmartd.indexer.events.rows import EventRow, event_row
 Key = tuple[str, int]
 """An event's signature and ordinal."""
 
-_STORED = """
-select 'market_events' as source, * from market_events where tx_signature = any($1::text[])
-union all select 'trade_events', * from trade_events where tx_signature = any($1::text[])
-union all select 'vote_events', * from vote_events where tx_signature = any($1::text[])
-union all select 'admin_events', * from admin_events where tx_signature = any($1::text[])
-"""
+_STORED = "select * from program_events where tx_signature = any($1::text[])"
 _QUARANTINED = """
 select tx_signature, event_index, data from quarantined_events
  where tx_signature = any($1::text[]) and resolved_at is null

@@ -58,12 +58,7 @@ update markets
        orphaned = true
  where id = any($1::text[])
 """
-_REMAINING = """
-select * from market_events where market_id = any($1::text[])
-union all select * from trade_events where market_id = any($1::text[])
-union all select * from vote_events where market_id = any($1::text[])
-union all select * from admin_events where market_id = any($1::text[])
-"""
+_EVENTS = "select * from program_events where market_id = any($1::text[])"
 _ADDRESSES = "select on_chain_address, id from markets where id = any($1::text[])"
 
 
@@ -97,7 +92,7 @@ async def _forget(connection: Connection, market_ids: Sequence[str]) -> list[Rec
 
 
 async def _remaining(connection: Connection, market_ids: Sequence[str]) -> list[EventRow]:
-    rows = [stored_row(row) for row in await connection.fetch(_REMAINING, market_ids)]
+    rows = [stored_row(row) for row in await connection.fetch(_EVENTS, market_ids)]
     return sorted(rows, key=lambda row: row.key)
 
 

@@ -13,38 +13,13 @@ from zmartd.indexer.effects.configuration import (
     apply_configuration,
     clear_configuration,
 )
-from zmartd.indexer.events.recording import record
+from zmartd.indexer.events.recording import record_events
+from zmartd.indexer.events.removal import remove_events
 from zmartd.indexer.events.rows import EventRow, stored_row
 from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
 
-_REMOVE = """
-with wrong as (
-    select * from unnest($1::text[], $2::int[]) as wrong (tx_signature, event_index)
-), market as (
-    delete from market_events as gone using wrong
-     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
-), trade as (
-    delete from trade_events as gone using wrong
-     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
-), vote as (
-    delete from vote_events as gone using wrong
-     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
-), admin as (
-    delete from admin_events as gone using wrong
-     where gone.tx_signature = wrong.tx_signature and gone.event_index = wrong.event_index returning gone.*
-), event as (
-    select 'market_events' as source, market.* from market
-    union all select 'trade_events', trade.* from trade
-    union all select 'vote_events', vote.* from vote
-    union all select 'admin_events', admin.* from admin
-), kept as (
-    insert into orphaned_events (source, tx_signature, event_index, slot, market_id, content)
-    select source, tx_signature, event_index, slot, market_id, to_jsonb(event) - 'source' from event
-)
-select market_id, event_type from event
-"""
 _READDRESS = """
 update markets set on_chain_address = right_one.address
   from unnest($1::text[], $2::text[]) as right_one (id, address)
@@ -84,11 +59,7 @@ async def replace_events(
     `market_addresses` maps ids to addresses, of all markets that rows to write are of. Where a row is about
     the configuration, that is built again, too. The news is of the time `at`. Takes a service transaction.
     """
-    removed = list(
-        await connection.fetch(
-            _REMOVE, [key[0] for key in correction.wrong], [key[1] for key in correction.wrong]
-        )
-    )
+    removed = await remove_events(connection, correction.wrong)
     if market_addresses:
         await connection.execute(_READDRESS, list(market_addresses), list(market_addresses.values()))
     right = sorted(correction.right, key=lambda row: row.key)
@@ -127,6 +98,6 @@ async def _record(
     known = await markets.known_addresses(connection, right)
     known |= {address: market_id for market_id, address in market_addresses.items()}
     ids = [row.market_id or known.get(row.market_address or "") for row in right]
-    await record(connection, right, ids, "confirmed")
+    await record_events(connection, right, ids, "confirmed")
     first_seen = {market_id: (address, at) for market_id, address in market_addresses.items()}
     await markets.ensure_markets(connection, first_seen)

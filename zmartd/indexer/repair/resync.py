@@ -29,12 +29,7 @@ from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store.postgres.database import Database
 
 _BATCH = 100
-_OF_MARKET = """
-select tx_signature, slot from market_events where market_id = $1
-union select tx_signature, slot from trade_events where market_id = $1
-union select tx_signature, slot from vote_events where market_id = $1
-union select tx_signature, slot from admin_events where market_id = $1
-"""
+_OF_MARKET = "select distinct tx_signature, slot from program_events where market_id = $1"
 _OF_CONFIGURATION = "select tx_signature, slot from admin_events where event_type = any($1::text[])"
 _ID = "select id from markets where on_chain_address = $1"
 

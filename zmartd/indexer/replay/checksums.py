@@ -13,6 +13,8 @@ from typing import Final
 
 from asyncpg import Connection
 
+from zmartd.indexer.events.rows import EVENT_TABLES
+
 _TOLD: Final = ("index_in_block", "commitment", "created_at", "received_at", "updated_at", "version", "id")
 _TEXTS: Final = (
     *("question", "description", "category", "tags", "end_date", "metadata_verified"),
@@ -42,10 +44,7 @@ TABLES: Final = {
         ("updated_at", "version"),
     ),
     "trades": (_EVENT_ROWS.format("trades"), _TOLD),
-    "market_events": (_EVENT_ROWS.format("market_events"), _TOLD),
-    "trade_events": (_EVENT_ROWS.format("trade_events"), _TOLD),
-    "vote_events": (_EVENT_ROWS.format("vote_events"), _TOLD),
-    "admin_events": (_EVENT_ROWS.format("admin_events"), _TOLD),
+    **{table: (_EVENT_ROWS.format(table), _TOLD) for table in EVENT_TABLES},
     "protocol_config_history": (_EVENT_ROWS.format("protocol_config_history"), _TOLD),
 }
 """For each table its rows in an order of their own, and the columns that are left out of them."""

@@ -227,6 +227,34 @@ async def test_rls_is_forced_on_every_table(administrator: Connection) -> None:
     assert [row["relname"] for row in tables if not row["forced"]] == []
 
 
+async def test_every_view_reads_with_the_rights_of_its_caller(administrator: Connection) -> None:
+    views = await administrator.fetch("""
+        select relname, 'security_invoker=true' = any(coalesce(reloptions, '{}')) as as_caller
+          from pg_class where relnamespace = 'public'::regnamespace and relkind in ('v', 'm')
+    """)
+    assert [tuple(row) for row in views] == [("program_events", True)]
+
+
+async def test_only_the_service_role_reads_the_events_of_all_kinds(
+    administrator: Connection, daemon: Connection
+) -> None:
+    sources = ("market_events", "trade_events", "vote_events", "admin_events")
+    for source in sources:
+        await insert(administrator, source, **tables(OWNER)[source].row)
+
+    await daemon.execute(BEGIN_AS_SERVICE)
+    seen = await daemon.fetch("select source, tx_signature from program_events")
+    await daemon.execute("rollback")
+    assert [tuple(row) for row in seen] == [
+        (source, tables(OWNER)[source].row["tx_signature"]) for source in sources
+    ]
+    for caller in (ANYBODY, Caller(OWNER)):
+        await daemon.execute(begin_as(caller))
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await daemon.fetch("select source from program_events")
+        await daemon.execute("rollback")
+
+
 @pytest.mark.parametrize("place", ["managed"], indirect=True)
 async def test_rls_hides_everything_from_a_login_that_took_no_role(
     administrator: Connection, daemon: Connection
