@@ -1,4 +1,4 @@
-"""A history from its beginning: every transaction that the index lacks, oldest first, through the door."""
+"""Applies what the index lacks of a range of signatures, oldest first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import known_signatures
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.walks.ranged import RangeWalk
@@ -18,7 +19,10 @@ _BATCH = 100
 
 
 class BackfillReport(Struct, frozen=True):
-    """Transactions looked at, those of them that were applied, their new events, and those not to be had."""
+    """How many transactions the range has, how many were applied with how many new events.
+
+    `not_found` are signatures that the RPC node lists without knowing their transactions.
+    """
 
     transactions: int
     applied: int
@@ -31,56 +35,68 @@ class BackfillReport(Struct, frozen=True):
 
 
 Progress = Callable[[int, int], None]
-"""Is told how many transactions are through, of how many."""
+"""Is called with the number of items done and the total."""
 
 
 def no_progress(done: int, total: int) -> None:
-    """Progress that nobody wants to know of."""
+    """Ignores the progress."""
 
 
 async def missing_transactions(
-    database: Database, history: Sequence[SignatureInfo]
+    database: Database, signatures: Sequence[SignatureInfo]
 ) -> tuple[SignatureInfo, ...]:
-    """Those of a history of which the index knows nothing: no event, and not that there is none."""
+    """The transactions that have no event in the index and are not known to have none."""
     async with database.service() as connection:
-        known = await known_signatures(connection, [one.signature for one in history])
-    return tuple(one for one in history if one.signature not in known)
+        known = await known_signatures(connection, [one.signature for one in signatures])
+    return tuple(one for one in signatures if one.signature not in known)
 
 
 async def backfill(
-    database: Database, fetcher: Fetcher, survey: RangeWalk, progress: Progress = no_progress
+    database: Database, fetcher: Fetcher, walk: RangeWalk, progress: Progress = no_progress
 ) -> BackfillReport:
-    """Fetch and apply what is missing of a stretch. Stopped and started again it goes on where it was.
+    """Fetch and apply what the index lacks of a counted walk. Can be stopped and repeated at any time.
 
     Raises RpcUnavailable, HistoryChanged, DatabaseUnavailable, DatabaseTimeout.
     """
     done = applied = new_events = 0
     not_found: list[str] = []
-    progress(0, survey.transactions)
-    async with aclosing(survey.pages()) as pages:
+    progress(0, walk.transactions)
+    async with aclosing(walk.pages()) as pages:
         async for page in pages:
-            for batch in _batches(page):
+            for batch in batches(page):
                 missing = await missing_transactions(database, batch)
                 fetched = await fetcher.fetch([one.signature for one in missing])
-                final = {one.signature for one in missing if one.confirmation_status == "finalized"}
-                for commitment, part in _by_commitment(fetched.transactions, final):
-                    new_events += (await fetcher.indexer.apply(part, commitment)).new_events
+                new_events += await apply_listed(fetcher.indexer, fetched.transactions, missing)
                 applied += len(fetched.transactions)
                 not_found += fetched.not_found
                 done += len(batch)
-                progress(done, survey.transactions)
+                progress(done, walk.transactions)
     return BackfillReport(done, applied, new_events, tuple(not_found))
+
+
+async def apply_listed(
+    indexer: Indexer, transactions: Sequence[ChainTransaction], listed: Sequence[SignatureInfo]
+) -> int:
+    """Apply transactions with the commitment that the signature list gives them. Returns the new events.
+
+    The index need not ask again whether those listed as finalized stay on the chain.
+    """
+    final = {one.signature for one in listed if one.confirmation_status == "finalized"}
+    new_events = 0
+    for commitment, part in _by_commitment(transactions, final):
+        new_events += (await indexer.apply(part, commitment)).new_events
+    return new_events
 
 
 def _by_commitment(
     transactions: Sequence[ChainTransaction], final: Container[str]
 ) -> Iterator[tuple[str, list[ChainTransaction]]]:
-    """In at most two parts. Those that are final now need not be asked about again."""
     for commitment in ("finalized", "confirmed"):
         part = [tx for tx in transactions if (tx.signature in final) == (commitment == "finalized")]
         if part:
             yield commitment, part
 
 
-def _batches(page: Sequence[SignatureInfo]) -> Iterator[Sequence[SignatureInfo]]:
+def batches(page: Sequence[SignatureInfo]) -> Iterator[Sequence[SignatureInfo]]:
+    """A page in parts that are fetched, and applied in one database transaction, each."""
     return (page[start : start + _BATCH] for start in range(0, len(page), _BATCH))

@@ -1,8 +1,8 @@
-"""A program's history from the cursor on, oldest first, although nodes tell it newest first.
+"""A walk over a program's signatures from the durable cursor to the newest, oldest first.
 
-A walk goes down from the newest transaction to the cursor and leaves a bookmark on each page; then it comes
-up again from bookmark to bookmark, asking anew for each page. So it holds one page and the bookmarks, however
-long the history is, and since bookmarks are durable an interrupted walk goes on where it was.
+RPC nodes list signatures newest first. The walk goes down from the newest to the cursor and saves a bookmark
+on each page; then it goes up again from bookmark to bookmark and requests each page again. So it holds one
+page and the bookmarks, however many signatures there are, and an interrupted walk resumes at its bookmarks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 
 class CheckpointedWalk:
-    """What mentions a program, after the durable cursor. Several walks at once only do the work twice."""
+    """The transactions that mention a program, after the cursor. Concurrent walks only do the work twice."""
 
     def __init__(
         self,
@@ -31,16 +31,16 @@ class CheckpointedWalk:
         program_id: Pubkey,
         page_size: int = MAX_SIGNATURES_PER_REQUEST,
     ) -> None:
-        """`page_size` is how many signatures one request asks for, from 2 to MAX_SIGNATURES_PER_REQUEST."""
+        """`page_size`: signatures per request, from 2 to MAX_SIGNATURES_PER_REQUEST."""
         self._rpc = rpc
         self._database = database
         self._program_id = program_id
         self._page_size = page_size
 
     async def pages(self) -> AsyncGenerator[list[SignatureInfo], None]:
-        """Oldest first, fewer than the page size in each, the newest transactions last.
+        """Pages of less than `page_size` signatures, oldest first.
 
-        Whoever takes a page moves the cursor over it before asking for the next one.
+        The caller moves the cursor over a page before it takes the next one.
         Raises RpcUnavailable, DatabaseUnavailable.
         """
         program = str(self._program_id)
@@ -66,14 +66,14 @@ class CheckpointedWalk:
             async with self._database.service() as connection:
                 await checkpoints.remove_page(connection, program, done)
             if not page and done not in left_over:
-                # Something was below this bookmark just now: the node does not know the transaction.
+                # This walk has seen signatures below the bookmark: the node does not know its transaction.
                 log.warning("history.unknown_bookmark", signature=done.signature, slot=done.slot)
                 return
 
     async def _mark(self, page: list[SignatureInfo]) -> Checkpoint:
-        """A bookmark on the last transaction but one: what lies between two of them is less than a page.
+        """A bookmark on the last transaction but one, so that less than a page lies between two bookmarks.
 
-        Only a finalized one is kept: any other may leave the history again.
+        Only bookmarks on finalized transactions are saved: any other may leave the chain.
         """
         mark = page[-2]
         bookmark = Checkpoint(mark.signature, mark.slot)
