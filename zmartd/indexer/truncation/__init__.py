@@ -1,2 +1,5 @@
-"""Transactions whose logs the runtime truncated: `inference` works their missing events out from their
-instructions, `recovery` applies these and verifies the result with an audit of the markets."""
+"""Transactions whose logs the runtime truncated.
+
+`inference` computes the events that the logs lack from the transaction's instructions. `recovery` applies
+them and compares the markets with their accounts.
+"""
