@@ -1,8 +1,8 @@
-"""The one door into the projection: everything that the chain says enters through `Indexer.apply`.
+"""The only way into the projection: everything the chain says is written by `Indexer`.
 
 A batch is one database transaction. Event rows are unique by their place on the chain, and only the effects
-of rows that are new are applied, so that the same transaction given twice, late or out of order changes
-nothing that it should not. What is published afterwards is news of what is already true.
+of new rows are applied, so that a transaction applied twice, late or out of order has the same result as one
+applied once and in order. Messages to subscribers are published after the commit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.market_messages import batch_messages
 from zmartd.indexer.events.incomplete import (
-    quarantine,
+    quarantine_lines,
     record_truncated,
     reopen_truncated,
     resolve_quarantined,
@@ -44,12 +44,13 @@ _ATTEMPTS = 5
 _EVENTS = Counter(
     "zmartd_indexer_events_total", "Program events applied to the projection, each once", ["type"]
 )
-_QUARANTINED = Counter("zmartd_indexer_quarantined_total", "Data lines of the program that nobody can decode")
-
+_QUARANTINED = Counter("zmartd_indexer_quarantined_total", "Data lines of the program that cannot be decoded")
 _TRUNCATED = Counter(
-    "zmartd_indexer_truncated_total", "Transactions whose logs were cut off, each time they came"
+    "zmartd_indexer_truncated_total", "Transactions with truncated logs, counted each time they arrive"
 )
-_UNDONE = Counter("zmartd_indexer_undone_total", "Events taken back, whose transactions left the chain")
+_UNDONE = Counter(
+    "zmartd_indexer_undone_total", "Events rolled back because their transactions are not on the chain"
+)
 
 T = TypeVar("T")
 
@@ -57,25 +58,25 @@ log = get_logger(__name__)
 
 
 class IndexAltered(ZmartdError):
-    """Rows of the index say otherwise than its events: run `zmartd audit --repair`, with --all if need be."""
+    """Rows of the index contradict its events: run `zmartd audit --repair`, then with --all if need be."""
 
     code = "index_altered"
 
 
 class Applied(Struct, frozen=True):
-    """What a batch did: how many transactions were given, how many of their events were new, and the news."""
+    """The result of a batch: the number of its transactions, of its new events, and what was published."""
 
     transactions: int
     new_events: int
     messages: tuple[Message, ...]
 
 
-Besides = Callable[[Connection, Sequence[EventRow]], Awaitable[list[Message]]]
-"""What is done to the database together with a batch, before it, and the news of that."""
+_Prepare = Callable[[Connection], Awaitable[list[Message]]]
+"""What runs first in a batch's database transaction. Returns messages to publish with those of the batch."""
 
 
 class Indexer:
-    """Applies transactions of the program to the database, and tells everybody what changed."""
+    """Applies transactions of the program to the database, and publishes what changed."""
 
     def __init__(self, database: Database, bus: Bus, pdas: Pdas) -> None:
         self._database = database
@@ -83,25 +84,25 @@ class Indexer:
         self._pdas = pdas
 
     async def apply(self, transactions: Sequence[ChainTransaction], commitment: str = "confirmed") -> Applied:
-        """Bring the projection up to date with these transactions, whatever their order and number of times.
+        """Apply transactions, in any order and any number of times.
 
-        Returns when it is committed. Raises DatabaseUnavailable or DatabaseTimeout, having changed nothing.
+        Returns once it is committed. Raises DatabaseUnavailable or DatabaseTimeout, having changed nothing.
         """
-        return await self._enter(transactions, commitment, _nothing_besides)
+        return await self._apply_batch(transactions, commitment, None)
 
     async def apply_quarantined(
         self, transactions: Sequence[ChainTransaction], lines: Sequence[tuple[str, int]]
     ) -> Applied:
-        """Apply what lines in quarantine say, and resolve these in the same database transaction.
+        """Apply transactions and resolve quarantined lines in the same database transaction.
 
         `lines` are signatures and ordinals. Raises what `apply` raises.
         """
 
-        async def besides(connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
+        async def prepare(connection: Connection) -> list[Message]:
             await resolve_quarantined(connection, lines)
             return []
 
-        return await self._enter(transactions, "confirmed", besides)
+        return await self._apply_batch(transactions, "confirmed", prepare)
 
     async def roll_back(
         self,
@@ -109,74 +110,72 @@ class Indexer:
         instead: Sequence[ChainTransaction] = (),
         commitment: str = "confirmed",
     ) -> Rollback:
-        """Take back transactions that are not on the chain, or not any more in these slots.
+        """Roll back transactions that are not on the chain, or not in these slots.
 
-        `instead` is what they did where they landed again, applied in the same database transaction. Where
-        `lost` is not in the index like this, it changes nothing. Raises what `apply` raises.
+        `instead` are the transactions as the chain has them, applied in the same database transaction. Where
+        the index has nothing of `lost`, nothing is rolled back. Raises what `apply` raises.
         """
-        rolled_back = Rollback(0, ())
+        rollback = Rollback(0, ())
 
-        async def besides(connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
-            nonlocal rolled_back
-            rolled_back = await roll_back(connection, lost)
+        async def prepare(connection: Connection) -> list[Message]:
+            nonlocal rollback
+            rollback = await roll_back(connection, lost)
             await reached(Point.APPLY_UNDONE)
-            return list(rolled_back.messages)
+            return list(rollback.messages)
 
-        await self._enter(instead, commitment, besides)
-        _UNDONE.inc(rolled_back.events)
-        return rolled_back
+        await self._apply_batch(instead, commitment, prepare)
+        _UNDONE.inc(rollback.events)
+        return rollback
 
     async def replace_events(
         self,
-        correction: EventDiff,
+        diff: EventDiff,
         market_addresses: Mapping[str, str],
         incomplete: Sequence[ChainTransaction],
         at: datetime,
     ) -> None:
-        """Replace event rows that are not what the chain says, and build again what follows from them.
+        """Replace event rows that differ from the chain, and rebuild what is derived from them.
 
-        `market_addresses` are the markets (ids to addresses) to build again, whether or not a row of theirs
-        is replaced; `incomplete` are the transactions with lines that nobody can read, or too few: what these
-        lack is worked out again. The news is of the time `at`. Raises what `apply` raises.
+        `market_addresses` are the markets to rebuild (ids to addresses), whether or not one of their rows is
+        replaced. `incomplete` are the transactions with undecodable lines or truncated logs; the events that
+        the latter lack will be inferred again. Messages bear the time `at`. Raises what `apply` raises.
         """
         addresses = dict(market_addresses)
-        for row in correction.right:
+        for row in diff.to_record:
             if row.market_id is not None:
-                addresses[row.market_id] = str(self._pdas.market(bytes.fromhex(row.market_id)))
+                addresses[row.market_id] = self._market_address(row.market_id)
 
         async def work(connection: Connection) -> list[Message]:
-            _QUARANTINED.inc(await quarantine(connection, incomplete))
-            _TRUNCATED.inc(await record_truncated(connection, incomplete))
+            await _record_incomplete(connection, incomplete)
             await reopen_truncated(connection, [tx.signature for tx in incomplete if tx.logs_truncated])
-            return await replace_events(connection, correction, addresses, at)
+            return await replace_events(connection, diff, addresses, at)
 
         await self._publish(await self._commit(work))
 
     async def rebuild_configuration(self, at: datetime) -> None:
-        """Build the program's configuration again from its event rows. Raises what `apply` raises."""
+        """Rebuild the program's configuration from its event rows. Raises what `apply` raises."""
         await self._publish(await self._commit(lambda connection: rebuild_configuration(connection, at)))
 
-    async def _enter(
-        self, transactions: Sequence[ChainTransaction], commitment: str, besides: Besides
+    async def _apply_batch(
+        self, transactions: Sequence[ChainTransaction], commitment: str, prepare: _Prepare | None
     ) -> Applied:
         succeeded = {tx.signature: tx for tx in transactions if tx.succeeded}
         rows = sorted(
             (event_row(tx, event, self._pdas) for tx in succeeded.values() for event in tx.events),
             key=lambda row: row.key,
         )
-        incomplete = any(tx.quarantined or tx.logs_truncated for tx in succeeded.values())
-        # What is not final may land again elsewhere, and do something there.
+        incomplete = [tx for tx in succeeded.values() if tx.quarantined or tx.logs_truncated]
+        # A transaction that is not final may land again in another slot, and have events there.
         eventless = [tx for tx in succeeded.values() if commitment == "finalized" and _is_eventless(tx)]
-        if not rows and not incomplete and not eventless and besides is _nothing_besides:
+        if not rows and not incomplete and not eventless and prepare is None:
             return Applied(len(transactions), 0, ())
 
         async def work(connection: Connection) -> tuple[list[EventRow], list[Message]]:
-            news = await besides(connection, rows)
-            _QUARANTINED.inc(await quarantine(connection, list(succeeded.values())))
-            _TRUNCATED.inc(await record_truncated(connection, list(succeeded.values())))
+            prepared = [] if prepare is None else await prepare(connection)
+            await _record_incomplete(connection, incomplete)
             await record_eventless(connection, eventless)
-            new, messages = await self._apply(connection, rows, commitment)
-            return new, news + messages
+            new, messages = await self._apply_rows(connection, rows, commitment)
+            return new, prepared + messages
 
         new, messages = await self._commit(work)
         await reached(Point.APPLY_COMMITTED)
@@ -186,7 +185,7 @@ class Indexer:
         return Applied(len(transactions), len(new), tuple(messages))
 
     async def _commit(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do it in one database transaction, again when another daemon was in the way."""
+        """Run `work` in one database transaction; retry it after a conflict with another daemon."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._database.service() as connection:
@@ -199,7 +198,7 @@ class Indexer:
                 log.info("indexer.contended", attempt=attempt)
         raise AssertionError("unreachable")
 
-    async def _apply(
+    async def _apply_rows(
         self, connection: Connection, rows: Sequence[EventRow], commitment: str
     ) -> tuple[list[EventRow], list[Message]]:
         addresses = await markets.known_addresses(connection, rows)
@@ -210,7 +209,7 @@ class Indexer:
             return [], []
         await reached(Point.APPLY_RECORDED)
         waited = await self._ensure_markets(connection, new, addresses)
-        # An event of this batch whose market the batch makes has waited, too, for an instant.
+        # Events of this batch whose market this batch creates are in both lists.
         due = {row.key: row for row in new + waited}
         batch = Batch(list(due.values()), addresses, commitment)
         before = await markets.lock_markets(connection, batch.slots)
@@ -224,27 +223,30 @@ class Indexer:
     async def _ensure_markets(
         self, connection: Connection, rows: Sequence[EventRow], addresses: dict[str, str]
     ) -> list[EventRow]:
-        """Make missing market rows, learn their addresses, and return the events that waited for them."""
+        """Create missing market rows, add them to `addresses`, and return the events that waited for them."""
         first_seen: dict[str, tuple[str, datetime]] = {}
         for row in rows:
             if row.market_id is not None and row.market_id not in first_seen:
-                address = str(self._pdas.market(bytes.fromhex(row.market_id)))
-                first_seen[row.market_id] = (address, row.occurred_at)
+                first_seen[row.market_id] = (self._market_address(row.market_id), row.occurred_at)
         addresses.update({address: market_id for market_id, (address, _) in first_seen.items()})
         return [stored_row(row) for row in await markets.ensure_markets(connection, first_seen)]
+
+    def _market_address(self, market_id: str) -> str:
+        return str(self._pdas.market(bytes.fromhex(market_id)))
 
     async def _publish(self, messages: Sequence[Message]) -> None:
         try:
             await self._bus.publish(messages)
         except BusUnavailable as error:
-            # Committed is committed: clients see the gap in the versions, and read the market again.
+            # The batch is committed: clients see the gap in the versions, and read the market again.
             log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
+
+
+async def _record_incomplete(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
+    """Record the undecodable lines and the truncated logs of transactions, and count them."""
+    _QUARANTINED.inc(await quarantine_lines(connection, transactions))
+    _TRUNCATED.inc(await record_truncated(connection, transactions))
 
 
 def _is_eventless(transaction: ChainTransaction) -> bool:
     return not (transaction.events or transaction.quarantined or transaction.logs_truncated)
-
-
-async def _nothing_besides(_connection: Connection, _rows: Sequence[EventRow]) -> list[Message]:
-    """The batch, and nothing else."""
-    return []

@@ -1,4 +1,4 @@
-"""Transactions by signature: fetched from the chain, and through the door."""
+"""Fetches transactions by their signatures and applies them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONCURRENCY = 8
 _MAX_SLOT = 2**63 - 1
 
 _FUTURE = Counter(
-    "zmartd_fetched_future_total", "Transactions that the node put after its own newest slot, not applied"
+    "zmartd_fetched_future_total", "Fetched transactions with a slot after the node's newest, not applied"
 )
 
 log = get_logger(__name__)
@@ -35,7 +35,7 @@ class TransactionNotFound(ZmartdError):
 
 
 class Fetched(Struct, frozen=True):
-    """Transactions in the order in which they were asked for, and the signatures of those not to be had."""
+    """Transactions in the order of the given signatures, and the signatures that the node does not know."""
 
     transactions: tuple[ChainTransaction, ...]
     not_found: tuple[str, ...]
@@ -55,22 +55,22 @@ class Fetcher:
         self._indexer = indexer
         self._parse = parse
         self._plausibility = plausibility
-        self._turns = asyncio.Semaphore(_CONCURRENCY)
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
 
     @property
     def indexer(self) -> Indexer:
-        """Where fetched transactions go."""
+        """The indexer that fetched transactions are applied to."""
         return self._indexer
 
     @property
     def plausibility(self) -> Plausibility:
-        """What fetched transactions are held against."""
+        """The check that fetched transactions have to pass."""
         return self._plausibility
 
     async def apply_signature(self, signature: str) -> ChainTransaction:
-        """Fetch one transaction, apply it, and return what it did; its failure, if it failed.
+        """Fetch one transaction, apply it, and return it, also if it failed.
 
-        It waits for no bulk fetch. Raises TransactionNotFound, MalformedTransaction, RpcUnavailable,
+        Does not wait for a bulk fetch. Raises TransactionNotFound, MalformedTransaction, RpcUnavailable,
         DatabaseUnavailable.
         """
         raw = await self._rpc.transaction(signature)
@@ -83,7 +83,7 @@ class Fetcher:
         return transaction
 
     async def apply_signatures(self, signatures: Sequence[str]) -> tuple[Applied, tuple[str, ...]]:
-        """Fetch several at once, apply them in one batch, and return also those that were not found.
+        """Fetch transactions and apply them in one batch. Returns also the signatures that were not found.
 
         Raises RpcUnavailable, DatabaseUnavailable.
         """
@@ -91,9 +91,9 @@ class Fetcher:
         return await self._indexer.apply(fetched.transactions), fetched.not_found
 
     async def fetch(self, signatures: Sequence[str]) -> Fetched:
-        """Fetch several, a few at a time. One that cannot be read comes with all of it in quarantine.
+        """Fetch transactions, a few at a time. One that cannot be parsed has its whole JSON in quarantine.
 
-        Raises RpcUnavailable or RpcRejected, as soon as one of them cannot be asked for.
+        Raises RpcUnavailable or RpcRejected as soon as one request fails.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -105,7 +105,7 @@ class Fetcher:
         return Fetched(tuple(one for one in found if one is not None), tuple(missing))
 
     async def _fetch(self, signature: str) -> ChainTransaction | None:
-        async with self._turns:
+        async with self._slots:
             raw = await self._rpc.transaction(signature)
         if raw is None:
             return None
@@ -120,7 +120,7 @@ class Fetcher:
             return _unreadable(signature, raw, error.message)
 
     async def _is_future(self, transaction: ChainTransaction) -> bool:
-        """Whether the node puts a transaction after its own newest slot. Such a one is not there yet."""
+        """Whether the node gives a slot after its own newest one. Such a transaction counts as not found."""
         slot, seconds = transaction.slot, transaction.block_time
         if not await self._plausibility.is_certainly_future(slot, seconds):
             return False
@@ -130,7 +130,7 @@ class Fetcher:
 
 
 def _unreadable(signature: str, raw: Mapping[str, Any], reason: str) -> ChainTransaction | None:
-    """A transaction of which only its slot is known: its JSON is kept. Without a slot it is none."""
+    """A transaction of which only the slot is known, with its JSON in quarantine. None without a slot."""
     slot = raw.get("slot")
     if not isinstance(slot, int) or not 0 <= slot <= _MAX_SLOT:
         return None

@@ -1,4 +1,4 @@
-"""One commit for everybody who is waiting: what makes many small durable writes cheap."""
+"""Group commit: one commit for all writers that wait, which makes many small durable writes cheap."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Item = TypeVar("Item")
 
 
 class GroupCommit(Generic[Item]):
-    """Hands all items that came in during one commit to the next one.
+    """Commits all items that arrived during one commit in the next one.
 
-    Nobody waits for a timer: a lone item is committed at once, and under load each commit takes along
-    whatever arrived while the one before it was on its way to the disk.
+    There is no timer: a single item is committed at once, and under load each commit takes the items that
+    arrived during the one before it.
     """
 
     def __init__(
@@ -23,11 +23,11 @@ class GroupCommit(Generic[Item]):
         burst_items: int,
         calm_seconds: float,
     ) -> None:
-        """`commit` makes a batch durable or raises; it is never called twice at the same time.
+        """`commit` makes a batch durable or raises; calls never overlap.
 
-        `calm` is set, except during a burst: from when at least `burst_items` at a time were committed or
-        waited for it until that has not happened for `calm_seconds`. Who was just answered needs a moment to
-        come again, so that nobody waits says nothing yet.
+        The event `calm` is cleared during a burst: from a commit after which the committed and the waiting
+        items are at least `burst_items`, until `calm_seconds` have passed without another such commit. A
+        short queue alone does not end a burst, since answered clients need a moment to send again.
         """
         self.calm = asyncio.Event()
         self.calm.set()
@@ -52,13 +52,13 @@ class GroupCommit(Generic[Item]):
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
                 await self._commit_batch(batch)
-                # Both count: who was just answered returns while the next, perhaps small one is on its way.
+                # Committed items count, too: their senders may send again while the next batch is small.
                 if len(batch) + len(self._waiting) >= self._burst_items:
-                    self._be_in_a_burst()
+                    self._extend_burst()
         finally:
             self._running = None
 
-    def _be_in_a_burst(self) -> None:
+    def _extend_burst(self) -> None:
         self.calm.clear()
         if self._calming is not None:
             self._calming.cancel()

@@ -1,4 +1,4 @@
-"""Webhook deliveries: committed before they are acknowledged, then applied, and parked when poisonous."""
+"""Webhook deliveries: committed before they are acknowledged, then applied; parked if they keep failing."""
 
 from __future__ import annotations
 
@@ -30,30 +30,28 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
 
 MAX_TRANSACTIONS = 1_000
-"""In one delivery; Helius usually sends one."""
+"""Per delivery; Helius usually sends one."""
 
-KEPT: Final = timedelta(days=7)
-"""For so long it can be seen what a delivery said that is in the index."""
+RETENTION: Final = timedelta(days=7)
+"""How long applied deliveries are kept, to look up what they said."""
 
 MEASURE_SECONDS = 10.0
 
 _MAX_COMMIT = 500
 _BURST = 32
-"""So many deliveries, committed and waiting at a time, come faster than they can be applied."""
+"""Deliveries that are committed and waiting at the same time: they arrive faster than they can be applied."""
 CALM_SECONDS = 0.25
-"""A burst is over when so many have not come at a time for so long: longer than a commit and a round trip."""
+"""A burst ends after this time without that many at once. Longer than a commit and a round trip."""
 _MAX_TAKE = 500
 _PATIENCE = 4
-"""How much more of the time than applying accepting gets while a burst lasts."""
+"""How much more time than applying gets is left to accepting during a burst."""
 _MAX_ATTEMPTS = 5
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = (1, 5, 30, 120, 600)
 
-_DELIVERIES = Counter(
-    "zmartd_inbox_deliveries_total", "Webhook deliveries by what became of them", ["outcome"]
-)
+_DELIVERIES = Counter("zmartd_inbox_deliveries_total", "Webhook deliveries by outcome", ["outcome"])
 _WAITING = Gauge(
-    "zmartd_inbox_waiting", "Webhook deliveries in the queue, or given up until somebody looks", ["status"]
+    "zmartd_inbox_waiting", "Webhook deliveries in the queue, or parked for an operator", ["status"]
 )
 _ACCEPTED = _DELIVERIES.labels("accepted")
 
@@ -71,12 +69,12 @@ class MalformedDelivery(ZmartdError):
 
 
 class Inbox:
-    """Takes deliveries in and works them off. Daemons share one inbox, and each takes what is free.
+    """Accepts and applies deliveries. Daemons share one inbox; each takes deliveries that no other holds.
 
-    Both happen on one event loop. Whoever delivers gives up within seconds, while what is in the inbox can
-    wait, so accepting goes first: in a burst, each batch that was applied is followed by a pause of up to
-    four times as long as it took. Applying always gets a fifth of the time, and all of it once the burst is
-    over, which ends the pause.
+    Accepting and applying share one event loop. A sender gives up within seconds, while deliveries in the
+    inbox can wait, so accepting goes first: during a burst, each applied batch is followed by a pause of up
+    to four times the time that it took. So applying gets at least a fifth of the time, and all of it once
+    the burst is over, which ends the pause.
     """
 
     def __init__(
@@ -89,7 +87,7 @@ class Inbox:
         *,
         calm_seconds: float = CALM_SECONDS,
     ) -> None:
-        """`parse` reads one transaction of a delivery; it raises MalformedTransaction."""
+        """`parse` parses a transaction of a delivery; it raises MalformedTransaction."""
         self._database = database
         self._indexer = indexer
         self._parse = parse
@@ -102,10 +100,9 @@ class Inbox:
         )
 
     async def accept(self, body: bytes) -> int:
-        """Make a delivery durable and return how many transactions it holds.
+        """Make a delivery durable and return the number of its transactions.
 
-        Raises MalformedDelivery, or DatabaseUnavailable when it could not be committed: then it must be sent
-        again.
+        Raises MalformedDelivery, or DatabaseUnavailable if it could not be committed and must be sent again.
         """
         count = _count(body)
         if count:
@@ -116,13 +113,13 @@ class Inbox:
         return count
 
     async def run(self) -> None:
-        """Work deliveries off for ever: at once when one arrives here, soon when another daemon left it."""
+        """Apply deliveries for ever: its own at once, those that other daemons accepted within seconds."""
         while True:
             self._arrived.clear()
             try:
                 started = self._clock.monotonic()
-                while await self.work_off():
-                    await self._give_way(self._clock.monotonic() - started)
+                while await self.apply_batch():
+                    await self._pause_in_burst(self._clock.monotonic() - started)
                     started = self._clock.monotonic()
                 await self._measure()
             except (DatabaseUnavailable, DatabaseTimeout) as error:
@@ -135,7 +132,7 @@ class Inbox:
                 continue
 
     async def _measure(self) -> None:
-        """Tell the metrics how the queue stands, every MEASURE_SECONDS at most."""
+        """Update the metrics of the queue, at most every MEASURE_SECONDS."""
         now = self._clock.monotonic()
         if now < self._measure_from:
             return
@@ -145,25 +142,25 @@ class Inbox:
         _WAITING.labels("pending").set(depth.pending)
         _WAITING.labels("parked").set(depth.parked)
 
-    async def work_off(self) -> int:
-        """Apply one batch of waiting deliveries; returns how many there were.
+    async def apply_batch(self) -> int:
+        """Apply one batch of waiting deliveries. Returns how many there were.
 
-        They stay locked until the outcome is committed. Dying in between applies them again, which changes
-        nothing. Each batch takes along what has been in the index for longer than it is kept.
+        They stay locked until their outcome is committed. After a crash they are applied again, which changes
+        nothing. Each batch also purges applied deliveries that are older than RETENTION.
         """
         now = datetime.fromtimestamp(self._clock.time(), tz=UTC)
         async with self._database.service() as connection:
             deliveries = await inbox.take(connection, now, _MAX_TAKE)
             if deliveries:
                 await reached(Point.INBOX_TAKEN)
-                await self._work_off(connection, deliveries, now)
-                await inbox.purge(connection, now - KEPT)
+                await self._apply(connection, deliveries, now)
+                await inbox.purge(connection, now - RETENTION)
         if deliveries:
             await reached(Point.INBOX_SETTLED)
         return len(deliveries)
 
-    async def _give_way(self, applying_seconds: float) -> None:
-        """Let a burst in first, within the bound that the class promises."""
+    async def _pause_in_burst(self, applying_seconds: float) -> None:
+        """Leave time to accepting while a burst lasts, up to the bound that the class promises."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE * applying_seconds):
                 await self._commit.calm.wait()
@@ -174,7 +171,7 @@ class Inbox:
             await reached(Point.INBOX_WRITTEN)
         await reached(Point.INBOX_COMMITTED)
 
-    async def _work_off(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
+    async def _apply(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
         readable: list[_Parsed] = []
         for delivery in deliveries:
             try:
@@ -183,7 +180,7 @@ class Inbox:
                 await self._park(connection, delivery, error.message)
             else:
                 readable.append((delivery, parsed))
-        readable, doubts = await self._judge(readable)
+        readable, doubts = await self._separate_implausible(readable)
         await set_aside(connection, doubts)
         try:
             await self._indexer.apply([tx for _, parsed in readable for tx in parsed])
@@ -191,31 +188,33 @@ class Inbox:
             raise
         except Exception:
             log.exception("inbox.batch_failed", deliveries=len(readable))
-            await self._one_by_one(connection, readable, now)
+            await self._apply_one_by_one(connection, readable, now)
         else:
             await reached(Point.INBOX_APPLIED)
             await inbox.finish(connection, [delivery.id for delivery, _ in readable])
             await reached(Point.INBOX_FINISHED)
             _DELIVERIES.labels("applied").inc(len(readable))
 
-    async def _judge(self, deliveries: Sequence[_Parsed]) -> tuple[list[_Parsed], list[_Doubt]]:
-        """The deliveries without what cannot be believed, and that."""
+    async def _separate_implausible(
+        self, deliveries: Sequence[_Parsed]
+    ) -> tuple[list[_Parsed], list[_Doubt]]:
+        """The deliveries without their implausible transactions, and these with their doubts."""
         await self._plausibility.refresh_if_needed(tx for _, parsed in deliveries for tx in parsed)
-        believed: list[_Parsed] = []
+        plausible: list[_Parsed] = []
         doubts: list[_Doubt] = []
         for delivery, parsed in deliveries:
-            told = [(tx, self._plausibility.doubt(tx)) for tx in parsed]
-            believed.append((delivery, [tx for tx, doubt in told if doubt is None]))
-            doubts += [(tx, doubt) for tx, doubt in told if doubt is not None]
-        return believed, doubts
+            checked = [(tx, self._plausibility.doubt(tx)) for tx in parsed]
+            plausible.append((delivery, [tx for tx, doubt in checked if doubt is None]))
+            doubts += [(tx, doubt) for tx, doubt in checked if doubt is not None]
+        return plausible, doubts
 
-    async def _one_by_one(
+    async def _apply_one_by_one(
         self,
         connection: Connection,
         deliveries: Sequence[_Parsed],
         now: datetime,
     ) -> None:
-        """Find the delivery that spoils the batch, so that it holds up no other."""
+        """Apply the deliveries of a failed batch separately, so that one that fails holds up no other."""
         for delivery, parsed in deliveries:
             try:
                 await self._indexer.apply(parsed)
@@ -241,7 +240,7 @@ class Inbox:
 
 
 class _Object(msgspec.Struct, gc=False):
-    """Any JSON object, of which nothing is kept."""
+    """Any JSON object; its members are skipped."""
 
 
 _AtMost = Meta(max_length=MAX_TRANSACTIONS)
@@ -250,9 +249,9 @@ _ELEMENTS = msgspec.json.Decoder(Annotated[list[msgspec.Raw], _AtMost])
 
 
 def transactions_of(body: bytes) -> list[msgspec.Raw]:
-    """The JSON of each transaction of a delivery, which is one object or an array of them.
+    """The JSON of each transaction of a delivery, which is an object or an array of objects.
 
-    Raises MalformedDelivery; whether an element is a transaction, its parser finds out.
+    Raises MalformedDelivery. Does not check whether an element is a transaction.
     """
     if body.lstrip().startswith(b"["):
         return _decoded(body, _ELEMENTS)
@@ -260,9 +259,9 @@ def transactions_of(body: bytes) -> list[msgspec.Raw]:
 
 
 def _count(body: bytes) -> int:
-    """How many transactions a delivery holds, without building any. Raises MalformedDelivery."""
-    given = _decoded(body, _OBJECTS)
-    return len(given) if isinstance(given, list) else 1
+    """The number of transactions in a delivery, without parsing them. Raises MalformedDelivery."""
+    objects = _decoded(body, _OBJECTS)
+    return len(objects) if isinstance(objects, list) else 1
 
 
 def _decoded(body: bytes, decoder: msgspec.json.Decoder[Decoded]) -> Decoded:

@@ -1,8 +1,8 @@
-"""Quarantined lines, read by a program that knows more: what they say now goes through the door.
+"""Retries quarantined lines with the present IDL, and applies those that can be decoded.
 
-Most lines are all that there is to say. But what a few events did stands partly beside them, in the arguments
-and payments of their transactions (see `aside`), and of a transaction that nobody could read at all only its
-beginning was kept: these transactions are fetched again.
+Most lines are all that is needed. The transactions of a few events are fetched again: those whose context is
+in the transaction (see `event_context`), and those that could not be parsed, of whose JSON only the beginning
+was kept.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ select id, tx_signature, event_index, slot, index_in_block, block_time, data
   from quarantined_events where resolved_at is null and id > $1 order by id limit $2
 """
 _JSON = b"{"
-"""How the JSON of a transaction begins, which is kept where nobody could read the transaction."""
+"""The beginning of a line that holds the JSON of a transaction, because it could not be parsed."""
 
 Key = tuple[str, int]
 """A line's signature and ordinal."""
 
 
 class QuarantineReport(Struct, frozen=True):
-    """Lines that were in quarantine: how many can be read now and were applied, and how many have to stay.
+    """How many quarantined lines were applied, and how many remain.
 
-    `not_found` are transactions that some of the latter need, and that the RPC node does not give.
+    `not_found` are transactions that some of the latter need and that the RPC node does not know.
     """
 
     applied: int
@@ -44,9 +44,9 @@ class QuarantineReport(Struct, frozen=True):
 
 
 async def retry_quarantined(database: Database, fetcher: Fetcher, codec: Codec) -> QuarantineReport:
-    """Apply every quarantined line that can be read, and mark it resolved in the same transaction.
+    """Apply every quarantined line that can be decoded, and resolve it in the same database transaction.
 
-    `codec` and the fetcher's parser know the same events. Raises RpcUnavailable, DatabaseUnavailable or
+    `codec` and the fetcher's parser must use the same IDL. Raises RpcUnavailable, DatabaseUnavailable or
     DatabaseTimeout.
     """
     applied = remaining = last = 0
@@ -56,15 +56,15 @@ async def retry_quarantined(database: Database, fetcher: Fetcher, codec: Codec) 
         lines: dict[str, list[Record]] = defaultdict(list)
         for row in rows:
             lines[row["tx_signature"]].append(row)
-        kept = {signature: _as_kept(of_one, codec) for signature, of_one in lines.items()}
-        fetched = await fetcher.fetch([key for key, tx in kept.items() if _says_more(tx, lines[key])])
-        missing = {*fetched.not_found}
-        now = kept | {tx.signature: tx for tx in fetched.transactions}
-        told = {signature: tx for signature, tx in now.items() if signature not in missing}
-        read = [key for signature, tx in told.items() for key in _read(tx, lines[signature])]
-        await fetcher.indexer.apply_quarantined([tx for tx in told.values() if tx.events], read)
-        applied += len(read)
-        remaining += len(rows) - len(read)
+        decoded = {signature: _decode(of_one, codec) for signature, of_one in lines.items()}
+        fetched = await fetcher.fetch([key for key, tx in decoded.items() if _is_partial(tx, lines[key])])
+        transactions = decoded | {tx.signature: tx for tx in fetched.transactions}
+        for signature in fetched.not_found:
+            del transactions[signature]
+        resolved = [key for signature, tx in transactions.items() for key in _resolved(tx, lines[signature])]
+        await fetcher.indexer.apply_quarantined([tx for tx in transactions.values() if tx.events], resolved)
+        applied += len(resolved)
+        remaining += len(rows) - len(resolved)
         not_found += fetched.not_found
     return QuarantineReport(applied, remaining, tuple(not_found))
 
@@ -74,25 +74,25 @@ async def _open_lines(database: Database, after: int) -> Sequence[Record]:
         return list(await connection.fetch(_OPEN, after, _BATCH))
 
 
-def _says_more(transaction: ChainTransaction, lines: Sequence[Record]) -> bool:
-    """Whether the transaction itself says more than what was kept of it."""
+def _is_partial(transaction: ChainTransaction, lines: Sequence[Record]) -> bool:
+    """Whether the transaction says more than its quarantined lines."""
     return any(type(record.event) in EVENTS_WITH_CONTEXT for record in transaction.events) or any(
         line["data"].startswith(_JSON) for line in lines
     )
 
 
-def _read(transaction: ChainTransaction, lines: Sequence[Record]) -> Iterator[Key]:
-    """The lines that this transaction resolves: each is one of its events, or is nothing that it says."""
+def _resolved(transaction: ChainTransaction, lines: Sequence[Record]) -> Iterator[Key]:
+    """The lines that applying the transaction resolves: all but those that it has in quarantine again."""
     if not transaction.succeeded:
         return
-    unread = {line.ordinal for line in transaction.quarantined}
+    undecodable = {line.ordinal for line in transaction.quarantined}
     for line in lines:
-        if line["event_index"] not in unread:
+        if line["event_index"] not in undecodable:
             yield line["tx_signature"], line["event_index"]
 
 
-def _as_kept(lines: Sequence[Record], codec: Codec) -> ChainTransaction:
-    """As much of a transaction as was kept of it: its lines in quarantine, and their place."""
+def _decode(lines: Sequence[Record], codec: Codec) -> ChainTransaction:
+    """The part of a transaction that its quarantined lines hold."""
     events: list[EventRecord] = []
     quarantined: list[Quarantined] = []
     for line in lines:

@@ -1,7 +1,7 @@
-"""Delivered transactions that were not believed, asked for by their signatures.
+"""Verifies implausible deliveries: looks their transactions up by signature, and applies what the node has.
 
-What the node says of one is applied, never what the delivery said. A stream of forged ones costs one request
-in each run, since only what the chain has is fetched.
+What the delivery said is never applied. Forged signatures cost one request per run, however many there are,
+since only transactions that are on the chain are fetched.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from zmartd.metrics import Counter
 from zmartd.store import unverified
 from zmartd.store.postgres.database import Database
 
-AT_ONCE = 100
-"""So many are asked for in a run, and at most so many fetched."""
-MOST_ATTEMPTS = 10
-"""What is delivered is confirmed, so a node knows it within seconds. With a run every 30 seconds one that is
-behind gets five minutes; a node that does not answer at all is no attempt."""
+MAX_PER_RUN = 100
+"""How many are looked up in a run."""
+MAX_ATTEMPTS = 10
+"""Delivered transactions are confirmed, so a node knows them within seconds. With a run every 30 seconds, a
+node that is behind has five minutes to catch up. A run in which the node does not answer does not count."""
 
-_UNKNOWN = f"no RPC node knew it in {MOST_ATTEMPTS} attempts"
+_UNKNOWN = f"no RPC node knew it in {MAX_ATTEMPTS} attempts"
 
 _OUTCOMES = Counter(
     "zmartd_unverified_transactions_total",
-    "Delivered transactions that were not believed, by what became of them",
+    "Implausible deliveries of transactions, by what became of them",
     ["outcome"],
 )
 
@@ -38,14 +38,14 @@ log = get_logger(__name__)
 
 
 class VerificationReport(Struct, frozen=True):
-    """How many were settled by what the chain has, and how many are given up."""
+    """How many transactions were settled by what the chain has, and how many are given up."""
 
     settled: int = 0
     given_up: int = 0
 
 
 async def set_aside(connection: Connection, doubts: Sequence[tuple[ChainTransaction, str]]) -> None:
-    """Keep transactions for later, each with what speaks against it. Takes a service transaction."""
+    """Set transactions aside for verification, each with its doubt. Takes a service transaction."""
     if not doubts:
         return
     claims = sorted({(tx.signature, tx.slot, doubt) for tx, doubt in doubts})
@@ -62,7 +62,7 @@ async def set_aside(connection: Connection, doubts: Sequence[tuple[ChainTransact
 
 
 class Verification:
-    """Works off what was set aside."""
+    """Verifies the transactions that were set aside."""
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database) -> None:
         self._rpc = rpc
@@ -70,14 +70,14 @@ class Verification:
         self._database = database
 
     async def run(self) -> VerificationReport:
-        """Ask for some of them. May be stopped anywhere. Raises RpcUnavailable, DatabaseUnavailable."""
+        """Verify some of them. Can be stopped at any time. Raises RpcUnavailable, DatabaseUnavailable."""
         async with self._database.service() as connection:
-            signatures = await unverified.waiting(connection, AT_ONCE)
+            signatures = await unverified.waiting(connection, MAX_PER_RUN)
             known = await known_signatures(connection, signatures)
         if not signatures:
             return VerificationReport()
-        asked = [signature for signature in signatures if signature not in known]
-        statuses = await self._rpc.signature_statuses(asked, search_history=True)
+        unknown = [signature for signature in signatures if signature not in known]
+        statuses = await self._rpc.signature_statuses(unknown, search_history=True)
         landed = {
             signature: status
             for signature, status in statuses.by_signature.items()
@@ -86,10 +86,10 @@ class Verification:
         fetched = await self._fetcher.fetch([one for one, status in landed.items() if status.err is None])
         await self._fetcher.indexer.apply(fetched.transactions)
         settled = [*known, *(signature for signature in landed if signature not in fetched.not_found)]
-        missed = [signature for signature in asked if signature not in settled]
+        missed = [signature for signature in unknown if signature not in settled]
         async with self._database.service() as connection:
             await unverified.remove(connection, settled)
-            given_up = await unverified.record_misses(connection, missed, MOST_ATTEMPTS, _UNKNOWN)
+            given_up = await unverified.record_misses(connection, missed, MAX_ATTEMPTS, _UNKNOWN)
         if given_up:
             log.warning("verification.given_up", transactions=given_up, reason=_UNKNOWN)
         _OUTCOMES.labels("settled").inc(len(settled))

@@ -50,7 +50,7 @@ from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.plausibility import MARGIN_SLOTS, PAST_SLOTS, Plausibility
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.indexer.repair.repair import Repairer
-from zmartd.indexer.verification import MOST_ATTEMPTS, Verification
+from zmartd.indexer.verification import MAX_ATTEMPTS, Verification
 from zmartd.market import ids
 from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
@@ -79,7 +79,7 @@ def inbox_of(world: World, fetcher: Fetcher | None = None) -> Inbox:
 async def tell(inbox: Inbox, *transactions: dict[str, Any]) -> None:
     """Deliver these, and work them off."""
     await inbox.accept(msgspec.json.encode(transactions))
-    while await inbox.work_off():
+    while await inbox.apply_batch():
         pass
 
 
@@ -201,7 +201,7 @@ async def test_what_comes_from_the_future_changes_nothing_and_is_given_up(
         await tell(inbox, *told_together)
         assert await world.fetch("select count(*) from trades where tx_signature = $1", true) == [(1,)]
         await goes_on(world, inbox, market_id)
-    for attempts in range(MOST_ATTEMPTS):
+    for attempts in range(MAX_ATTEMPTS):
         assert {waiting[1:] for waiting in await set_aside(world)} == {(attempts, None)}
         await reconciled(world)
     given_up = await set_aside(world)
@@ -418,7 +418,7 @@ async def test_ten_thousand_forged_deliveries_cost_few_requests_and_few_rows(wor
     async with daemon_before_a_node(world, clock) as (node, fetcher, reconciler):
         inbox = inbox_of(world, fetcher)
         await asyncio.gather(*(inbox.accept(body) for body in forged))
-        while await inbox.work_off():
+        while await inbox.apply_batch():
             clock.advance(0.1)
         assert node.requests == {"getMultipleAccounts": 1}
         ((rows,),) = await world.fetch("select count(*) from unverified_transactions")

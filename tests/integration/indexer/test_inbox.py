@@ -18,7 +18,7 @@ from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import EmbeddedPostgres, Profile
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.inbox import KEPT, Inbox, MalformedDelivery
+from zmartd.indexer.inbox import RETENTION, Inbox, MalformedDelivery
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
@@ -80,19 +80,22 @@ async def test_deliveries_that_have_been_in_the_index_for_a_week_go_with_the_nex
     database: Database, inbox: Inbox
 ) -> None:
     await inbox.accept(delivery(0))
-    await inbox.work_off()
+    await inbox.apply_batch()
     await inbox.accept(delivery(1))
-    await inbox.work_off()
+    await inbox.apply_batch()
     async with database.service() as connection:
         first, second = [
             row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
         ]
-        for age, which in ((KEPT + timedelta(minutes=1), first), (KEPT - timedelta(minutes=1), second)):
+        for age, which in (
+            (RETENTION + timedelta(minutes=1), first),
+            (RETENTION - timedelta(minutes=1), second),
+        ):
             await connection.execute(
                 "update webhook_inbox set settled_at = now() - $1::interval where id = $2", age, which
             )
     await inbox.accept(delivery(2))
-    await inbox.work_off()
+    await inbox.apply_batch()
     async with database.service() as connection:
         kept = await connection.fetch("select id from webhook_inbox order by id")
     assert [row["id"] for row in kept] == [second, second + 1]
@@ -117,7 +120,7 @@ async def test_many_deliveries_at_once_are_all_kept_and_applied(
     count = len(story.transactions)
     await asyncio.gather(*(inbox.accept(delivery(position)) for position in range(count)))
     assert await depth(database) == (count, 0)
-    while await inbox.work_off():
+    while await inbox.apply_batch():
         pass
     assert await depth(database) == (0, 0)
     async with database.service() as connection:
@@ -127,7 +130,7 @@ async def test_many_deliveries_at_once_are_all_kept_and_applied(
 async def test_a_poisonous_delivery_is_parked_and_holds_up_no_other(inbox: Inbox, database: Database) -> None:
     for body in (delivery(0), b'{"no": "transaction"}', delivery(1)):
         await inbox.accept(body)
-    await inbox.work_off()
+    await inbox.apply_batch()
     assert await depth(database) == (0, 1)
     async with database.service() as connection:
         [parked] = await deliveries.parked(connection, limit=10)
@@ -141,7 +144,7 @@ async def test_two_daemons_share_the_work(
     other = Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
     for position in range(len(story.transactions)):
         await inbox.accept(delivery(position, 0))
-    await asyncio.gather(inbox.work_off(), other.work_off())
+    await asyncio.gather(inbox.apply_batch(), other.apply_batch())
     assert await depth(database) == (0, 0)
 
 
@@ -255,7 +258,7 @@ async def test_a_failing_delivery_is_tried_again_later_and_then_parked(
     for _ in range(5):
         assert await depth(database) == (1, 0)
         clock.now += timedelta(hours=1).total_seconds()
-        assert await inbox.work_off() == 1
+        assert await inbox.apply_batch() == 1
     assert await depth(database) == (0, 1)
 
 

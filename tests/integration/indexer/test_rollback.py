@@ -19,7 +19,7 @@ from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.replay.checksums import TABLES
+from zmartd.indexer.replay.checksums import CHECKED_TABLES
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import MarketUpdate, PriceUpdate
@@ -51,7 +51,7 @@ async def facts(database: Database) -> dict[str, object]:
         ]
         rows = {
             table: [json.loads(row["fact"]) for row in await connection.fetch(query, list(left_out))]
-            for table, (query, left_out) in TABLES.items()
+            for table, (query, left_out) in CHECKED_TABLES.items()
         }
         return {
             f"{table} {place}": fact

@@ -24,9 +24,9 @@ from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import VoteKind
 
 _RETURNED = slice(0, 8)
-"""The part of a position's reserved bytes in which the program sums up the proceeds of its sales."""
+"""Where a position's reserved bytes hold the sum of its sales' proceeds."""
 _MARKET_OFFSET = 8
-"""Of the market's address in positions and vote records: right after the discriminator."""
+"""Where positions and vote records hold the market's address: right after the discriminator."""
 
 AccountType = TypeVar("AccountType", MarketAccount, UserPosition, VoteRecord)
 

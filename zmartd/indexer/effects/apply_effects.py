@@ -1,4 +1,4 @@
-"""What events do to the projection, be they new or those that a market is built again from."""
+"""Applies the effects of events to the projection, in the order that they depend on each other."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ async def apply_effects(
     before: Mapping[str, markets.LockedMarket],
     rates_from: int | None = None,
 ) -> set[str]:
-    """Apply the effects of events; returns the markets whose trades changed anything.
+    """Apply the effects of a batch. Returns the ids of the markets that trades or repricing changed.
 
-    `before` are the batch's markets, locked, as the batch found them. From the slot `rates_from` on the fees
-    are others than they were, if it is given.
+    `before` are the batch's markets as they were when the batch locked them. `rates_from` is the slot from
+    which fee rates changed without an event of the batch, if they did.
     """
     configured_from = await apply_configuration(connection, batch.rows, batch.commitment)
     await apply_lifecycle(connection, batch)

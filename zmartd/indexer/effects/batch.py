@@ -1,4 +1,4 @@
-"""The new events of one call of `Indexer.apply`, and what is known about them."""
+"""The events of one database transaction, and the ids of their markets."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ from zmartd.indexer.events.rows import EventRow
 
 
 class Batch(Struct, frozen=True):
-    """Events to apply, each for the first time.
-
-    `addresses` maps market addresses to ids, as far as this batch knows them.
-    """
+    """Events whose effects are to be applied. `addresses` maps addresses of known markets to ids."""
 
     rows: Sequence[EventRow]
     addresses: Mapping[str, str]
     commitment: str
 
     def market_of(self, row: EventRow) -> str | None:
-        """The id of the event's market; None if it has none, or is named by an address nobody knows yet."""
+        """The id of the event's market; None if it has no market, or one whose address is not known."""
         return row.market_id or self.addresses.get(row.market_address or "")
 
     @property
     def slots(self) -> dict[str, int]:
-        """The latest slot in which each market of the batch changed."""
+        """The markets of the batch, each with the slot of its last event."""
         slots: dict[str, int] = {}
         for row in self.rows:
             market_id = self.market_of(row)

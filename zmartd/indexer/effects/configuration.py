@@ -1,4 +1,4 @@
-"""The program's configuration, as its admin events tell it."""
+"""The program's configuration, derived from its admin events, and the history of its fee rates."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ update protocol
   from latest
 """
 
-_FORGET_HISTORY = """
+_DELETE_HISTORY = """
 delete from protocol_config_history as gone
  using unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot)
  where gone.tx_signature = lost.tx_signature and gone.slot = lost.slot
 returning event_type, gone.slot
 """
-_FORGET_CURRENT = """
+_RESET_CURRENT = """
 update protocol
    set admin = default, backend_authority = default, protocol_fee_bps = default,
        resolver_reward_bps = default, liquidity_provider_fee_bps = default,
@@ -76,11 +76,11 @@ select slot, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
 
 _KINDS = (GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged)
 CONFIGURATION_EVENTS = frozenset(kind.__name__ for kind in _KINDS)
-"""The types of events that configure the program."""
+"""The event types that configure the program."""
 
 
 class RateHistory(Struct, frozen=True):
-    """Fee rates by the slot they were set in, oldest first. A trade is charged what an earlier slot set."""
+    """Fee rates by the slot that set them, oldest first. A trade is charged rates set in an earlier slot."""
 
     slots: tuple[int, ...]
     rates: tuple[FeeRates, ...]
@@ -93,7 +93,7 @@ class RateHistory(Struct, frozen=True):
 async def apply_configuration(
     connection: Connection, rows: Sequence[EventRow], commitment: str
 ) -> int | None:
-    """Apply new configuration events. Returns the slot after which fees may have been others, if any."""
+    """Apply new configuration events. Returns the slot from which fee rates may have changed, if any."""
     history = [
         (row, columns)
         for row in rows
@@ -118,26 +118,26 @@ async def apply_configuration(
 async def remove_configuration(
     connection: Connection, transactions: Sequence[TransactionInSlot]
 ) -> int | None:
-    """Take back what these transactions configured. Returns what `apply_protocol` returns."""
-    forgotten = await connection.fetch(
-        _FORGET_HISTORY, [one.signature for one in transactions], [one.slot for one in transactions]
+    """Remove what these transactions configured. Returns what `apply_configuration` returns."""
+    removed = await connection.fetch(
+        _DELETE_HISTORY, [one.signature for one in transactions], [one.slot for one in transactions]
     )
-    if not forgotten:
+    if not removed:
         return None
-    await connection.execute(_FORGET_CURRENT)
+    await connection.execute(_RESET_CURRENT)
     await connection.execute(_CURRENT)
     pause = ProtocolPauseStatusChanged.__name__
-    return min((row["slot"] for row in forgotten if row["event_type"] != pause), default=None)
+    return min((row["slot"] for row in removed if row["event_type"] != pause), default=None)
 
 
 async def clear_configuration(connection: Connection) -> None:
-    """Take back all that configured the program. Takes a service transaction."""
+    """Reset the configuration and its history. Takes a service transaction."""
     await connection.execute("delete from protocol_config_history")
-    await connection.execute(_FORGET_CURRENT)
+    await connection.execute(_RESET_CURRENT)
 
 
 async def rate_history(connection: Connection) -> RateHistory:
-    """Every change of the fees that the index knows."""
+    """All changes of the fee rates in the index."""
     rows = await connection.fetch(_RATES)
     return RateHistory(
         slots=tuple(slot for slot, *_ in rows), rates=tuple(told_rates(*rates) for _, *rates in rows)

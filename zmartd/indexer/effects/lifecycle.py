@@ -1,4 +1,4 @@
-"""What life-cycle events do to market rows: facts always, the state only forward."""
+"""Effects of life-cycle events on market rows: facts are always written, the state only moves forward."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zmartd.indexer.events.rows import EventRow
 from zmartd.market.lifecycle import MarketState
 
 SEED_SHARES_DIVISOR = 1_000
-"""A market starts with b / 1000 shares on each side, so that its price starts at one half."""
+"""A market starts with b / 1000 shares of each outcome, hence with a price of one half."""
 
 _CREATED = """
 update markets
@@ -73,9 +73,9 @@ update markets
 """
 
 _Fact = tuple[str, tuple[Any, ...]]
-"""A statement and its arguments, the market's id first."""
+"""A statement and its arguments; the first is the market's id."""
 
-_TELLING = frozenset(
+_LIFECYCLE_EVENTS = frozenset(
     {
         MarketCreated,
         ProposalAggregated,
@@ -98,15 +98,15 @@ _RANK: dict[type[Any], int] = {
     MarketFinalized: 6,
     MarketCancelled: 6,
 }
-"""In which order state changes of one slot must have happened."""
+"""The order in which state changes of one slot must have happened."""
 
 
 async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
-    """Apply new life-cycle events to rows that exist. Returns the ids of the markets that they touched."""
+    """Apply life-cycle events to existing market rows. Returns the ids of the markets that they touched."""
     statements: dict[str, list[tuple[Any, ...]]] = {}
     moves: dict[str, tuple[int, int, EventRow]] = {}
-    told = [row for row in batch.rows if type(row.event) in _TELLING]
-    for row in sorted(told, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
+    events = [row for row in batch.rows if type(row.event) in _LIFECYCLE_EVENTS]
+    for row in sorted(events, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
         for statement, arguments in _facts(row):
             statements.setdefault(statement, []).append(arguments)
         if (rank := _RANK.get(type(row.event))) is not None and row.market_id is not None:
@@ -188,10 +188,10 @@ def _state_after(row: EventRow) -> MarketState:
         case MarketCancelled():
             return MarketState.CANCELLED
         case other:
-            raise AssertionError(f"{type(other).__name__} moves no state")
+            raise AssertionError(f"{type(other).__name__} does not change the state")
 
 
 def printable(raw: bytes) -> str | None:
-    """46 on-chain bytes as text when they are printable ASCII, as a content id is; else None."""
+    """46 on-chain bytes as text if they are printable ASCII, as a content id is; else None."""
     text = raw.rstrip(b"\0").decode("ascii", "replace")
     return text if text and text.isascii() and text.isprintable() else None

@@ -1,4 +1,4 @@
-"""The news of a batch: what subscribers are told once it is committed."""
+"""The messages that subscribers get once a change of markets is committed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate,
 def batch_messages(
     batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[Record]
 ) -> list[Message]:
-    """Messages for the markets of `after`: trades in the order of the chain, votes, the price, the market."""
+    """Messages of a batch. For each market of `after`: its trades and votes in order, its price, its row."""
     of_market: dict[str, list[EventRow]] = defaultdict(list)
     for row in sorted(batch.rows, key=lambda row: (row.slot, row.index_in_block or 0, row.key)):
         of_market[batch.market_of(row) or ""].append(row)
@@ -42,7 +42,7 @@ def batch_messages(
 def state_messages(
     before: Mapping[str, LockedMarket], after: Sequence[Record], at: datetime
 ) -> list[Message]:
-    """Messages for markets of which something was taken back: what is true instead."""
+    """Messages of a rebuild: the price and the row of each market."""
     return [
         Message(market["id"], market["version"], change, at)
         for market in after

@@ -1,4 +1,4 @@
-"""The market rows that a batch works on: there, locked, and put in order afterwards."""
+"""The market rows of a batch: created if missing, locked before the effects, advanced after them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ select pg_advisory_xact_lock(hashtextextended('market address:' || address, 7))
   from unnest($1::text[]) as address
 """
 _KNOWN = "select id from markets where id = any($1::text[])"
-_STUBS = """
+_CREATE = """
 insert into markets (id, on_chain_address, created_at)
 select * from unnest($1::text[], $2::text[], $3::timestamptz[])
 on conflict do nothing
@@ -37,22 +37,22 @@ update trade_events set market_id = known.id
  where trade_events.market_id is null and trade_events.payload ->> 'market' = known.address
 returning event_type, tx_signature, event_index, slot, index_in_block, block_time, payload
 """
-_DOUBTFUL = """
+_TRADES_TO_REPRICE = """
 select market_id, min(slot) as slot from trades
  where market_id = any($1::text[]) or slot >= $2::bigint
  group by market_id
 """
 _ADOPT = "select zmartd.adopt_metadata(id) from unnest($1::text[]) as id"
 _CURVES = "select id, shares_yes, shares_no, b_parameter from markets where id = any($1::text[])"
-_SETTLE = """
+_ADVANCE = """
 update markets
-   set current_price_yes = settled.price::numeric / 1000000000,
-       current_price_no = (1000000000 - settled.price)::numeric / 1000000000,
-       slot = greatest(markets.slot, settled.slot), version = markets.version + 1,
+   set current_price_yes = advanced.price::numeric / 1000000000,
+       current_price_no = (1000000000 - advanced.price)::numeric / 1000000000,
+       slot = greatest(markets.slot, advanced.slot), version = markets.version + 1,
        commitment = case when $4 = 'confirmed' then 'confirmed' else markets.commitment end,
-       orphaned = markets.orphaned and settled.slot = 0
-  from unnest($1::text[], $2::bigint[], $3::bigint[]) as settled (id, price, slot)
- where markets.id = settled.id
+       orphaned = markets.orphaned and advanced.slot = 0
+  from unnest($1::text[], $2::bigint[], $3::bigint[]) as advanced (id, price, slot)
+ where markets.id = advanced.id
 returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
           current_liquidity, proposed_outcome, final_outcome, awaiting_decision, settles_at, markets.slot,
           version,
@@ -69,9 +69,10 @@ class LockedMarket(Struct, frozen=True):
 
 
 async def known_addresses(connection: Connection, rows: Sequence[EventRow]) -> dict[str, str]:
-    """Ids of the markets that events name by address. For unknown ones the address is locked.
+    """Ids of the markets that events name by address. Locks the addresses of unknown markets.
 
-    Whoever creates such a market takes the same lock, so that an event and its market cannot miss each other.
+    The transaction that creates such a market takes the same lock, so that no event waits for a market that
+    exists.
     """
     addresses = sorted({row.market_address for row in rows if row.market_address is not None})
     if not addresses:
@@ -87,16 +88,16 @@ async def known_addresses(connection: Connection, rows: Sequence[EventRow]) -> d
 async def ensure_markets(
     connection: Connection, first_seen: Mapping[str, tuple[str, datetime]]
 ) -> list[Record]:
-    """Make a row for each market that has none; returns the event rows that waited for one of them.
+    """Create the missing market rows. Returns the stored event rows that waited for one of these markets.
 
-    `first_seen` maps market ids to their address and the time of their earliest event.
+    `first_seen` maps market ids to the market's address and the time of its earliest event.
     """
     known = {row["id"] for row in await connection.fetch(_KNOWN, list(first_seen))}
     order = sorted(first_seen.keys() - known)
     if not order:
         return []
     made = await connection.fetch(
-        _STUBS, order, [first_seen[key][0] for key in order], [first_seen[key][1] for key in order]
+        _CREATE, order, [first_seen[key][0] for key in order], [first_seen[key][1] for key in order]
     )
     if not made:
         return []
@@ -106,14 +107,14 @@ async def ensure_markets(
 
 
 async def lock_markets(connection: Connection, market_ids: Iterable[str]) -> dict[str, LockedMarket]:
-    """Lock the rows in the order of their ids, so that two batches never wait for each other in a circle."""
+    """Lock market rows in the order of their ids, so that two batches never deadlock."""
     order = sorted(market_ids)
     rows = await connection.fetch(_LOCK, order) if order else []
     return {row["id"]: LockedMarket(_curve(row), MarketState[row["state"]], row["version"]) for row in rows}
 
 
 async def adopt_metadata(connection: Connection, rows: Sequence[EventRow]) -> None:
-    """Give newly created markets the question and texts that their creators registered."""
+    """Copy the texts that creators registered to their newly created markets."""
     created = _created(rows)
     if created:
         await connection.execute(_ADOPT, created)
@@ -122,14 +123,14 @@ async def adopt_metadata(connection: Connection, rows: Sequence[EventRow]) -> No
 async def trades_to_reprice(
     connection: Connection, rows: Sequence[EventRow], rates_changed_slot: int | None
 ) -> dict[str, int]:
-    """Markets with known trades that this batch puts in doubt, and the slots from which to price them again.
+    """Markets whose recorded trades this batch reprices, each with the slot to start from.
 
-    A market's creation gives its curve a beginning; a change of the fees concerns every later trade.
+    A market's creation gives its curve a starting point; a change of fee rates affects every later trade.
     """
     created = _created(rows)
     if not created and rates_changed_slot is None:
         return {}
-    found = await connection.fetch(_DOUBTFUL, created, rates_changed_slot)
+    found = await connection.fetch(_TRADES_TO_REPRICE, created, rates_changed_slot)
     return {row["market_id"]: row["slot"] for row in found}
 
 
@@ -140,28 +141,29 @@ def _created(rows: Sequence[EventRow]) -> list[str]:
 async def curves_after_creations(
     connection: Connection, locked: Mapping[str, LockedMarket], rows: Sequence[EventRow]
 ) -> dict[str, StoredCurve]:
-    """The curves before the batch's trades: only creations can have changed one since it was locked."""
+    """The curves before the batch's trades. Only a creation can have changed one since it was locked."""
     curves = {market_id: market.curve for market_id, market in locked.items()}
     created = _created(rows)
     return curves | await _curves(connection, created) if created else curves
 
 
 async def advance_markets(connection: Connection, slots: Mapping[str, int], commitment: str) -> list[Record]:
-    """Price the changed markets, move them to the slot they are true at, and count up their versions.
+    """Write the price, the slot and the next version of changed markets. Returns their rows.
 
-    What changed them is of `commitment`. Slot 0: nothing that happened in the market itself.
+    `slots` maps market ids to the slot of the last change, or to 0 where only trades were repriced.
+    `commitment` is that of the change.
     """
     now = await _curves(connection, slots)
     order = sorted(now)
     return list(
         await connection.fetch(
-            _SETTLE, order, [_price(now[key]) for key in order], [slots[key] for key in order], commitment
+            _ADVANCE, order, [_price(now[key]) for key in order], [slots[key] for key in order], commitment
         )
     )
 
 
 async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, StoredCurve]:
-    """The curves as this transaction has them now."""
+    """The curves as this database transaction sees them."""
     return {row["id"]: _curve(row) for row in await connection.fetch(_CURVES, list(market_ids))}
 
 
@@ -175,7 +177,7 @@ def _curve(row: Record) -> StoredCurve:
 
 
 def _price(curve: StoredCurve) -> int:
-    """The price of YES, and one half where the curve has none: an unknown market, or events still missing."""
+    """The price of YES; one half where the curve has no price because events are missing."""
     if curve.b_parameter is None or min(curve.shares_yes, curve.shares_no) < 0:
         return lmsr.SCALE // 2
     try:

@@ -1,4 +1,4 @@
-"""Claims, withdrawals and transfers: what leaves a market, and what changes hands."""
+"""Effects of claims, liquidity withdrawals and transfers of shares."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _PAYING = frozenset({LiquidityWithdrawn, SharesTransferred, WinningsClaimed})
 async def apply_payouts(
     connection: Connection, rows: Sequence[EventRow], market_ids: Mapping[str, str]
 ) -> set[str]:
-    """Apply new claims, withdrawals and transfers; returns the ids of the markets that they touched.
+    """Apply claims, withdrawals and transfers. Returns the ids of the markets that they touched.
 
-    `market_ids` maps the addresses of known markets to their ids. Events of other markets wait until the
-    market is known.
+    `market_ids` maps addresses of known markets to ids. Events of other markets are applied once the market
+    is known.
     """
     statements: dict[str, list[tuple[Any, ...]]] = {}
     paid = [row for row in rows if type(row.event) in _PAYING]

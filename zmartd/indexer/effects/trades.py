@@ -1,4 +1,4 @@
-"""What trades do to markets and positions: sums of events, with each amount read off the curve."""
+"""Effects of trades on markets and positions: sums over events, with each amount read off the curve."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ select trades.market_id, tx_signature, event_index, trades.slot, index_in_block,
        outcome, shares, cost, (price_after * 1000000000)::bigint as price_yes_after,
        amount, protocol_fee, resolver_fee, lp_fee, exact
   from trades
-  join unnest($1::text[], $2::bigint[]) as walk (market_id, slot) on walk.market_id = trades.market_id
+  join unnest($1::text[], $2::bigint[]) as reprice (market_id, slot) on reprice.market_id = trades.market_id
  where trades.slot >= least(
-           walk.slot,
+           reprice.slot,
            (select min(open.slot) from trades as open
-             where open.market_id = walk.market_id and not open.exact))
+             where open.market_id = reprice.market_id and not open.exact))
 """
 _INSERT = """
 insert into trades (market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee,
@@ -42,7 +42,7 @@ select market_id, user_wallet, trade_type, outcome, shares, cost, amount, protoc
                  resolver_fee, lp_fee, exact, price, tx_signature, event_index, slot, index_in_block,
                  block_time)
 """
-_CORRECT = """
+_REPRICE = """
 update trades
    set amount = priced.amount, protocol_fee = priced.protocol_fee, resolver_fee = priced.resolver_fee,
        lp_fee = priced.lp_fee, exact = priced.exact
@@ -82,7 +82,7 @@ on conflict (market_id, user_wallet) do update
 
 
 class StoredCurve(Struct, frozen=True):
-    """A market's shares before this batch. `b_parameter` is None until the market's creation is known."""
+    """A market's shares before a batch. `b_parameter` is None until the market's creation is known."""
 
     shares_yes: int
     shares_no: int
@@ -90,7 +90,7 @@ class StoredCurve(Struct, frozen=True):
 
 
 class _MarketSums(Struct):
-    """What a batch adds to a market. Liquidity and fees can change for trades that were known before."""
+    """What a batch adds to a market. Repricing earlier trades changes liquidity, fees and volume."""
 
     yes: int = 0
     no: int = 0
@@ -147,26 +147,28 @@ async def apply_trades(
     reprice_from: Mapping[str, int],
     history: RateHistory,
 ) -> set[str]:
-    """Apply new buys and sells, and price again what `rewalk_from` (market id to slot) puts in doubt.
+    """Apply new buys and sells, and reprice recorded trades from the slots in `reprice_from` (by market id).
 
-    `curves` holds the locked market rows as they were before the trades, one for each market with new
-    trades or in `rewalk_from`. Returns the ids of the markets that changed.
+    `curves` are the curves before the trades, one for each market with new trades or in `reprice_from`.
+    Returns the ids of the markets that changed.
     """
-    fresh: dict[str, list[EventRow]] = defaultdict(list)
+    new_trades: dict[str, list[EventRow]] = defaultdict(list)
     for row in batch.rows:
         if row.market_id is not None and row.is_trade:
-            fresh[row.market_id].append(row)
-    walks = dict(reprice_from)
-    for market_id, of_market in fresh.items():
-        walks[market_id] = min(walks.get(market_id, of_market[0].slot), *(row.slot for row in of_market))
-    if not walks:
+            new_trades[row.market_id].append(row)
+    start_slots = dict(reprice_from)
+    for market_id, of_market in new_trades.items():
+        start_slots[market_id] = min(
+            start_slots.get(market_id, of_market[0].slot), *(row.slot for row in of_market)
+        )
+    if not start_slots:
         return set()
-    known = await _tail(connection, walks, history)
+    known = await _tail(connection, start_slots, history)
     sums: dict[str, _MarketSums] = {}
     inserted: list[tuple[EventRow, Priced]] = []
-    corrected: list[Priced] = []
-    for market_id in sorted(walks):
-        new = {row.key: row for row in fresh.get(market_id, [])}
+    repriced: list[Priced] = []
+    for market_id in sorted(start_slots):
+        new = {row.key: row for row in new_trades.get(market_id, [])}
         before = {(one.trade.signature, one.trade.ordinal): one for one in known.get(market_id, [])}
         trades = [as_trade(row, history) for row in new.values()] + [one.trade for one in before.values()]
         start = _start(curves[market_id], [one.trade for one in before.values()])
@@ -178,18 +180,18 @@ async def apply_trades(
                 added.count(priced.trade)
                 added.add(priced, 1)
             elif priced != before[key]:
-                corrected.append(priced)
+                repriced.append(priced)
                 added.add(before[key], -1)
                 added.add(priced, 1)
-    await _write(connection, inserted, corrected, sums, batch.commitment)
-    return set(fresh) | {market_id for market_id, added in sums.items() if added != _MarketSums()}
+    await _write(connection, inserted, repriced, sums, batch.commitment)
+    return set(new_trades) | {market_id for market_id, added in sums.items() if added != _MarketSums()}
 
 
 def as_trade(row: EventRow, history: RateHistory) -> Trade:
-    """The priced side of a SharesBought or SharesSold event."""
+    """The trade of a SharesBought or SharesSold event, as input of the pricing."""
     event = row.event
     if not isinstance(event, SharesBought | SharesSold):
-        raise TypeError(f"{row.event_type} is no trade")
+        raise TypeError(f"{row.event_type} is not a trade")
     return Trade(
         signature=row.signature,
         ordinal=row.ordinal,
@@ -205,7 +207,7 @@ def as_trade(row: EventRow, history: RateHistory) -> Trade:
 
 
 def _start(curve: StoredCurve, tail: Iterable[Trade]) -> Curve | None:
-    """The curve just before the tail: the market's shares now, with the tail's trades taken back."""
+    """The curve just before the tail: the market's present shares without the tail's trades."""
     if curve.b_parameter is None:
         return None
     start = Curve(curve.shares_yes, curve.shares_no, curve.b_parameter)
@@ -215,10 +217,10 @@ def _start(curve: StoredCurve, tail: Iterable[Trade]) -> Curve | None:
 
 
 async def _tail(
-    connection: Connection, walks: Mapping[str, int], history: RateHistory
+    connection: Connection, start_slots: Mapping[str, int], history: RateHistory
 ) -> dict[str, list[Priced]]:
     known: dict[str, list[Priced]] = defaultdict(list)
-    for row in await connection.fetch(_TAIL, list(walks), list(walks.values())):
+    for row in await connection.fetch(_TAIL, list(start_slots), list(start_slots.values())):
         trade = Trade(
             signature=row["tx_signature"],
             ordinal=row["event_index"],
@@ -242,7 +244,7 @@ async def _tail(
 async def _write(
     connection: Connection,
     inserted: Sequence[tuple[EventRow, Priced]],
-    corrected: Sequence[Priced],
+    repriced: Sequence[Priced],
     sums: Mapping[str, _MarketSums],
     commitment: str,
 ) -> None:
@@ -272,11 +274,11 @@ async def _write(
                 10,
             ),
         )
-    if corrected:
+    if repriced:
         await connection.execute(
-            _CORRECT,
+            _REPRICE,
             *_columns(
-                [(one.trade.signature, one.trade.ordinal, *_amounts(one), one.exact) for one in corrected], 7
+                [(one.trade.signature, one.trade.ordinal, *_amounts(one), one.exact) for one in repriced], 7
             ),
         )
     changed = {market_id: added for market_id, added in sums.items() if added != _MarketSums()}
@@ -332,5 +334,5 @@ def _amounts(priced: Priced) -> tuple[int, int, int, int]:
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Rows as the column arrays that UNNEST takes."""
+    """The columns of rows, as UNNEST takes them."""
     return [[row[column] for row in rows] for column in range(width)]

@@ -45,7 +45,7 @@ _DECIDING = frozenset({MarketResolved, SharesBought, SharesSold, SharesTransferr
 
 
 async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
-    """Count new on-chain votes among their market's votes."""
+    """Write on-chain votes to the votes of their markets."""
     for statement, kind in ((_PROPOSAL, ProposalVoteSubmitted), (_DISPUTE, DisputeVoteSubmitted)):
         cast = sorted(
             (row.market_id or "", row.actor or "", row.event.vote, row.occurred_at, row.signature)
@@ -57,10 +57,10 @@ async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
 
 
 async def refresh_electorates(connection: Connection, batch: Batch) -> None:
-    """Work out the electorates that these events decide, once their effects are applied.
+    """Compute the electorates that these events decide, after their effects are applied.
 
-    A market is traded until its outcome is proposed, so this has something to do once in a market's life,
-    and again when an event of the time before arrives late.
+    A market trades until its outcome is proposed, so this computes something once in a market's life, and
+    again if an earlier event arrives late.
     """
     decided = {batch.market_of(row) for row in batch.rows if type(row.event) in _DECIDING}
     if decided:

@@ -1,6 +1,6 @@
-"""What a transaction says about one of its events that the event itself leaves out.
+"""What an event's transaction says about it and the event itself leaves out.
 
-Event rows keep it with the event, so that a market can be built again from its rows alone.
+It is stored with the event, so that a market can be rebuilt from its event rows alone.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from zmartd.chain.transactions import ChainTransaction, EventRecord
 
 
 class EventContext(Struct, frozen=True, kw_only=True):
-    """All of it is None or zero for events that say everything themselves.
+    """Context of a claim, a creation or a finalization; None or zero for all other events.
 
-    `resolver_fee` is what a claim paid to the market's resolver besides, in lamports; `initial_liquidity`
-    (lamports) and `question_cid` are a creation's arguments, `dispute_agree` and `dispute_disagree` the votes
-    that a finalization was given.
+    `resolver_fee` is what a claim paid to the market's resolver in addition, in lamports; `initial_liquidity`
+    (lamports) and `question_cid` are arguments of a creation, `dispute_agree` and `dispute_disagree` those of
+    a finalization.
     """
 
     resolver_fee: int = 0
@@ -32,7 +32,7 @@ EVENTS_WITH_CONTEXT = frozenset({MarketCreated, MarketFinalized, WinningsClaimed
 
 
 def event_context(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> EventContext:
-    """What `transaction` says about one of its events."""
+    """The context of one of the transaction's events."""
     match record.event:
         case MarketCreated(market_id=market_id) if transaction.creations:
             return _creation(transaction, market_id)
@@ -62,7 +62,7 @@ def _finalization(transaction: ChainTransaction, market: str) -> EventContext:
 
 
 def _resolver_fee(transaction: ChainTransaction, record: EventRecord) -> int:
-    """The payment of a transaction belongs to its first claim on the market."""
+    """A transaction's payments to a market's resolver belong to its first claim on that market."""
     if not isinstance(record.event, WinningsClaimed):
         return 0
     market = record.event.market

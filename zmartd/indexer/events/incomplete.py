@@ -1,4 +1,4 @@
-"""Transactions whose logs the runtime cut off: which they are, and what is known of each."""
+"""Transactions that could not be read in full: undecodable lines in quarantine, and truncated logs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ update quarantined_events as line set resolved_at = now()
   from unnest($1::text[], $2::int[]) as read (tx_signature, event_index)
  where line.tx_signature = read.tx_signature and line.event_index = read.event_index and resolved_at is null
 """
-_NOTE = """
+_RECORD_TRUNCATED = """
 insert into truncated_transactions (tx_signature, slot, index_in_block, block_time, events_read)
 select * from unnest($1::text[], $2::bigint[], $3::int[], $4::timestamptz[], $5::int[])
 on conflict do nothing
 """
-_OPEN = """
+_UNRESOLVED = """
 select tx_signature from truncated_transactions
  where resolved_at is null and slot <= $1 order by slot, index_in_block, tx_signature limit $2
 """
-_EXPLAIN = """
+_SET_REASON = """
 update truncated_transactions
    set reason = $2, resolved_at = case when $2::text is null then now() end
  where tx_signature = $1
@@ -37,8 +37,8 @@ update truncated_transactions
 _REOPEN = "update truncated_transactions set resolved_at = null where tx_signature = any($1::text[])"
 
 
-async def quarantine(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
-    """Keep our program's undecodable data lines for a later IDL; returns how many were given."""
+async def quarantine_lines(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
+    """Keep the undecodable data lines of transactions for a later IDL. Returns how many lines they have."""
     lines = [(transaction, line) for transaction in transactions for line in transaction.quarantined]
     if lines:
         await connection.execute(
@@ -55,37 +55,37 @@ async def quarantine(connection: Connection, transactions: Sequence[ChainTransac
 
 
 async def resolve_quarantined(connection: Connection, lines: Sequence[tuple[str, int]]) -> None:
-    """These lines, by signature and ordinal, wait for no other IDL."""
+    """Mark lines, given by signature and ordinal, as resolved."""
     await connection.execute(
         _RESOLVE, [signature for signature, _ in lines], [ordinal for _, ordinal in lines]
     )
 
 
 async def record_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
-    """Remember those with more events than their logs tell; returns how many were given."""
-    cut = [transaction for transaction in transactions if transaction.logs_truncated]
-    if cut:
+    """Record the transactions with truncated logs among these. Returns how many there are."""
+    truncated = [transaction for transaction in transactions if transaction.logs_truncated]
+    if truncated:
         await connection.execute(
-            _NOTE,
-            [tx.signature for tx in cut],
-            [tx.slot for tx in cut],
-            [tx.index_in_block for tx in cut],
-            [None if tx.block_time is None else utc_from_unix(tx.block_time) for tx in cut],
-            [len(tx.events) for tx in cut],
+            _RECORD_TRUNCATED,
+            [tx.signature for tx in truncated],
+            [tx.slot for tx in truncated],
+            [tx.index_in_block for tx in truncated],
+            [None if tx.block_time is None else utc_from_unix(tx.block_time) for tx in truncated],
+            [len(tx.events) for tx in truncated],
         )
-    return len(cut)
+    return len(truncated)
 
 
 async def reopen_truncated(connection: Connection, signatures: Sequence[str]) -> None:
-    """What was worked out for these is worked out again. Takes a service transaction."""
+    """Mark transactions as unresolved: their events will be inferred again. Takes a service transaction."""
     await connection.execute(_REOPEN, signatures)
 
 
 async def unresolved_truncated(connection: Connection, until_slot: int, limit: int) -> list[str]:
-    """Those that are not resolved, the oldest first. Takes a service transaction."""
-    return [row["tx_signature"] for row in await connection.fetch(_OPEN, until_slot, limit)]
+    """The unresolved truncated transactions up to a slot, oldest first. Takes a service transaction."""
+    return [row["tx_signature"] for row in await connection.fetch(_UNRESOLVED, until_slot, limit)]
 
 
 async def set_truncated_reason(connection: Connection, signature: str, reason: str | None) -> None:
-    """Say what is missing of one, or with None that nothing is. Takes a service transaction."""
-    await connection.execute(_EXPLAIN, signature, reason)
+    """Record why a transaction is not resolved; None resolves it. Takes a service transaction."""
+    await connection.execute(_SET_REASON, signature, reason)

@@ -1,6 +1,6 @@
-"""Events as the JSON that their rows keep, and back.
+"""Conversion of events to the JSON in their rows, and back.
 
-Addresses are base58, bytes hex, u64 decimal strings. Beside the event's own fields stands its aside.
+Addresses are base58, bytes are hex, u64 are decimal strings. The event's context is stored among its fields.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Program
 
 
 def _conversions(wire_type: str) -> tuple[_Convert, _Convert] | None:
-    """To JSON and back; None where a value is JSON already, or a number that JSON holds."""
+    """The functions to JSON and back; None for types that JSON holds as they are."""
     match wire_type.removeprefix("option<").removesuffix(">"):
         case "pubkey":
             return str, Pubkey.from_string
@@ -33,7 +33,7 @@ def _conversions(wire_type: str) -> tuple[_Convert, _Convert] | None:
 
 
 def _fields(kind: type[Any]) -> tuple[tuple[str, str, tuple[_Convert, _Convert] | None], ...]:
-    """An event's fields, each with its name in JSON and its conversions."""
+    """The attributes of an event type, each with its name in JSON and its conversions."""
     types = Layout(kind).types.items()
     return tuple(
         (name, written, _conversions(wire_type))
@@ -45,7 +45,7 @@ _FIELDS = {kind: _fields(kind) for kind in _KINDS.values()}
 
 
 def payload(event: ProgramEvent) -> dict[str, Any]:
-    """The event's own fields as JSON values."""
+    """The event's own fields as JSON values, without its context."""
     return {
         written: value if value is None or converts is None else converts[0](value)
         for name, written, converts in _FIELDS[type(event)]
@@ -54,7 +54,7 @@ def payload(event: ProgramEvent) -> dict[str, Any]:
 
 
 def payload_json(event: ProgramEvent, context: EventContext) -> str:
-    """What a row keeps of an event."""
+    """The payload of an event's row."""
     fields = payload(event)
     if context is not NO_CONTEXT:
         fields |= _context_fields(context)
@@ -62,7 +62,7 @@ def payload_json(event: ProgramEvent, context: EventContext) -> str:
 
 
 def event_from_payload(event_type: str, fields: Mapping[str, Any]) -> ProgramEvent:
-    """The event whose payload this is. Raises KeyError where it is none."""
+    """The event with this payload. Raises KeyError for an unknown type or a missing field."""
     kind = _KINDS[event_type]
     event: ProgramEvent = kind(
         *(
@@ -75,7 +75,7 @@ def event_from_payload(event_type: str, fields: Mapping[str, Any]) -> ProgramEve
 
 
 def context_from_payload(event: ProgramEvent, fields: Mapping[str, Any]) -> EventContext:
-    """The aside of the event whose payload this is."""
+    """The context of an event, from its payload."""
     return (
         msgspec.convert(fields, EventContext, strict=False)
         if type(event) in EVENTS_WITH_CONTEXT
@@ -84,12 +84,12 @@ def context_from_payload(event: ProgramEvent, fields: Mapping[str, Any]) -> Even
 
 
 def _context_fields(context: EventContext) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if context.resolver_fee:
-        said["resolver_fee"] = str(context.resolver_fee)
+        fields["resolver_fee"] = str(context.resolver_fee)
     if context.initial_liquidity is not None:
-        said["initial_liquidity"] = str(context.initial_liquidity)
+        fields["initial_liquidity"] = str(context.initial_liquidity)
     for name in ("question_cid", "dispute_agree", "dispute_disagree"):
         if (value := getattr(context, name)) is not None:
-            said[name] = value
-    return said
+            fields[name] = value
+    return fields

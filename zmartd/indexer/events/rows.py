@@ -1,4 +1,4 @@
-"""What each program event is in the database: its table, its market and its actor."""
+"""The row of a program event: its table, its place on the chain, its market and its actor."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TABLE: dict[type[Any], str] = {
     events.ConfigUpdated: ADMIN_EVENTS,
     events.ProtocolPauseStatusChanged: ADMIN_EVENTS,
 }
-"""Which of the four event tables keeps an event. Every event of the program has exactly one."""
+"""The event table of each event type of the program."""
 
 _ACTOR: dict[type[Any], Callable[[Any], Pubkey | None]] = {
     events.MarketCreated: lambda event: event.creator,
@@ -74,13 +74,13 @@ _TRADES = frozenset({events.SharesBought, events.SharesSold})
 
 
 class UnreadableRow(ZmartdError):
-    """An event row is none that this program has written: `zmartd audit --repair --all` makes it right."""
+    """An event row was not written by this program: `zmartd audit --repair --all` replaces it."""
 
     code = "unreadable_row"
 
 
 class EventRow(Struct, frozen=True, dict=True):
-    """One event with the place on the chain that identifies and orders it."""
+    """An event with its place on the chain, which identifies it (signature, ordinal) and orders it (slot)."""
 
     event: ProgramEvent
     signature: str
@@ -104,19 +104,19 @@ class EventRow(Struct, frozen=True, dict=True):
 
     @cached_property
     def market_id(self) -> str | None:
-        """The market's id, or None for events that name the market by its address, or none at all."""
+        """The market's id; None for events of no market, and for those that name it by its address."""
         raw: bytes | None = getattr(self.event, "market_id", None)
         return None if raw is None else raw.hex()
 
     @cached_property
     def market_address(self) -> str | None:
-        """The market account's address, for the events that name the market this way."""
+        """The market's address, for the events that name the market this way; else None."""
         address: Pubkey | None = getattr(self.event, "market", None)
         return None if address is None else str(address)
 
     @cached_property
     def actor(self) -> str | None:
-        """The wallet that made it happen, where the event says so."""
+        """The wallet that caused the event, if the event names one."""
         of = _ACTOR.get(type(self.event))
         wallet = of(self.event) if of else None
         return None if wallet is None else str(wallet)
@@ -127,7 +127,7 @@ class EventRow(Struct, frozen=True, dict=True):
 
     @cached_property
     def occurred_at(self) -> datetime:
-        """The chain's clock when the program ran."""
+        """The chain's time when the program emitted the event."""
         seconds = event_seconds(self.event)
         if seconds is not None:
             return utc_from_unix(seconds)
@@ -135,7 +135,7 @@ class EventRow(Struct, frozen=True, dict=True):
 
 
 def event_row(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) -> EventRow:
-    """The row of one event of a transaction."""
+    """The row of an event of a transaction."""
     time = transaction.block_time
     return EventRow(
         event=record.event,
@@ -148,27 +148,27 @@ def event_row(transaction: ChainTransaction, record: EventRecord, pdas: Pdas) ->
     )
 
 
-def stored_row(kept: Record) -> EventRow:
-    """The event that a row of an event table keeps. Raises UnreadableRow."""
+def stored_row(record: Record) -> EventRow:
+    """The event of a stored row. Raises UnreadableRow."""
     try:
-        fields = msgspec.json.decode(kept["payload"])
-        event = event_from_payload(kept["event_type"], fields)
+        fields = msgspec.json.decode(record["payload"])
+        event = event_from_payload(record["event_type"], fields)
         context = context_from_payload(event, fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnreadableRow(signature=kept["tx_signature"], ordinal=kept["event_index"]) from error
+        raise UnreadableRow(signature=record["tx_signature"], ordinal=record["event_index"]) from error
     return EventRow(
         event=event,
-        signature=kept["tx_signature"],
-        ordinal=kept["event_index"],
-        slot=kept["slot"],
-        index_in_block=kept["index_in_block"],
-        block_time=kept["block_time"],
+        signature=record["tx_signature"],
+        ordinal=record["event_index"],
+        slot=record["slot"],
+        index_in_block=record["index_in_block"],
+        block_time=record["block_time"],
         context=context,
     )
 
 
 def utc_from_unix(unix_seconds: int) -> datetime:
-    """A chain time as a database value; times outside what Postgres and Python share become the epoch."""
+    """Unix seconds as a timestamp in UTC. Times outside the range of `datetime` become the epoch."""
     try:
         return datetime.fromtimestamp(unix_seconds, tz=UTC)
     except (OverflowError, OSError, ValueError):

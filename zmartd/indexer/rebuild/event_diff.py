@@ -1,7 +1,7 @@
-"""What the index has of transactions, against what the node says they did.
+"""Compares the stored event rows of transactions with what the RPC node says these transactions did.
 
-A webhook's word is taken until a transaction is final. Its signature proves nothing about the rest: anybody
-who may deliver can put other logs under a signature that the chain has.
+Deliveries of a webhook are trusted only until their transactions are final: whoever may deliver can put other
+logs under a signature that the chain has.
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ _TRUNCATED = "select tx_signature from truncated_transactions where tx_signature
 
 
 class EventDiff(Struct, frozen=True):
-    """Event rows to take away, and those to have instead."""
+    """The event rows to remove and those to record, so that the index has what the chain says."""
 
-    wrong: tuple[Key, ...] = ()
-    right: tuple[EventRow, ...] = ()
+    to_remove: tuple[Key, ...] = ()
+    to_record: tuple[EventRow, ...] = ()
 
     def __add__(self, other: EventDiff) -> EventDiff:
-        return EventDiff(self.wrong + other.wrong, self.right + other.right)
+        return EventDiff(self.to_remove + other.to_remove, self.to_record + other.to_record)
 
     def __bool__(self) -> bool:
-        return bool(self.wrong or self.right)
+        return bool(self.to_remove or self.to_record)
 
 
 async def diff_events(
     connection: Connection,
     rows: Sequence[EventRow],
     signatures: Sequence[str],
-    untold: Collection[str],
+    partial: Collection[str],
     addresses: Mapping[str, str],
 ) -> EventDiff:
-    """What of the stored events of these transactions differs from `rows`, which are all that they have.
+    """Compare the stored events of transactions with `rows`, which are all their events.
 
-    Except for `untold` transactions, which may have more events than `rows` has of them. `addresses` maps
-    market addresses to ids. Takes a service transaction.
+    Transactions in `partial` may have more events than `rows` has of them: their other rows stay. `addresses`
+    maps market addresses to ids. Takes a service transaction.
     """
-    right = {row.key: row for row in rows}
+    expected = {row.key: row for row in rows}
     stored: dict[Key, list[Record]] = defaultdict(list)
-    for kept in await connection.fetch(_STORED, signatures):
-        stored[kept["tx_signature"], kept["event_index"]].append(kept)
-    equal = {key for key, row in right.items() if is_stored(stored.get(key, ()), row, addresses)}
-    wrong = (key for key in stored if key not in equal and (key in right or key[0] not in untold))
-    return EventDiff(tuple(wrong), tuple(row for key, row in right.items() if key not in equal))
+    for record in await connection.fetch(_STORED, signatures):
+        stored[record["tx_signature"], record["event_index"]].append(record)
+    equal = {key for key, row in expected.items() if _is_stored(stored.get(key, ()), row, addresses)}
+    differing = (key for key in stored if key not in equal and (key in expected or key[0] not in partial))
+    return EventDiff(tuple(differing), tuple(row for key, row in expected.items() if key not in equal))
 
 
-def is_stored(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str]) -> bool:
-    """Whether the one stored row is this one. There may be none, or one in each table."""
-    if len(kept) != 1:
+def _is_stored(records: Sequence[Record], row: EventRow, addresses: Mapping[str, str]) -> bool:
+    """Whether `records`, the stored rows of one event (at most one in each table), are exactly this row."""
+    if len(records) != 1:
         return False
-    stored = kept[0]
+    stored = records[0]
     facts = (
         *(stored[name] for name in ("source", "event_type", "slot", "block_time", "actor", "market_id")),
         msgspec.json.decode(stored["payload"]),
@@ -81,7 +81,7 @@ def is_stored(kept: Sequence[Record], row: EventRow, addresses: Mapping[str, str
 async def differing_signatures(
     connection: Connection, transactions: Sequence[ChainTransaction], pdas: Pdas
 ) -> set[str]:
-    """The signatures of those whose rows say otherwise than `transactions`, which come from the node.
+    """The signatures of the transactions, as fetched from the node, whose rows in the index differ.
 
     Takes a service transaction.
     """
@@ -89,8 +89,8 @@ async def differing_signatures(
     rows = {tx.signature: _rows(tx, pdas) for tx in transactions}
     addresses = await known_addresses(connection, [row for of_one in rows.values() for row in of_one])
     stored: dict[str, list[Record]] = defaultdict(list)
-    for kept in await connection.fetch(_STORED, signatures):
-        stored[kept["tx_signature"]].append(kept)
+    for record in await connection.fetch(_STORED, signatures):
+        stored[record["tx_signature"]].append(record)
     lines: dict[str, set[tuple[int, bytes]]] = defaultdict(set)
     for line in await connection.fetch(_QUARANTINED, signatures):
         lines[line["tx_signature"]].add((line["event_index"], line["data"]))
@@ -98,7 +98,7 @@ async def differing_signatures(
     return {
         tx.signature
         for tx in transactions
-        if not _are_all(stored[tx.signature], rows[tx.signature], addresses, tx)
+        if not _has_exactly(stored[tx.signature], rows[tx.signature], addresses, tx)
         or lines[tx.signature] != {(line.ordinal, line.data) for line in tx.quarantined}
         or (tx.signature in truncated) != tx.logs_truncated
     }
@@ -110,7 +110,7 @@ def _rows(transaction: ChainTransaction, pdas: Pdas) -> list[EventRow]:
     return [event_row(transaction, record, pdas) for record in transaction.events]
 
 
-def _are_all(
+def _has_exactly(
     stored: Sequence[Record],
     rows: Sequence[EventRow],
     addresses: Mapping[str, str],
@@ -118,12 +118,12 @@ def _are_all(
 ) -> bool:
     """Whether the stored events are these, each once.
 
-    Of a transaction with truncated logs there may be more, which a restoration has worked out.
+    A transaction with truncated logs may have more: those that were inferred.
     """
-    kept: dict[int, list[Record]] = defaultdict(list)
-    for one in stored:
-        kept[one["event_index"]].append(one)
-    told = {row.ordinal for row in rows}
-    more = [one for one in stored if one["event_index"] not in told]
-    worked_out = transaction.logs_truncated and all(one["commitment"] == "finalized" for one in more)
-    return (not more or worked_out) and all(is_stored(kept[row.ordinal], row, addresses) for row in rows)
+    by_ordinal: dict[int, list[Record]] = defaultdict(list)
+    for record in stored:
+        by_ordinal[record["event_index"]].append(record)
+    logged = {row.ordinal for row in rows}
+    more = [record for record in stored if record["event_index"] not in logged]
+    inferred = transaction.logs_truncated and all(record["commitment"] == "finalized" for record in more)
+    return (not more or inferred) and all(_is_stored(by_ordinal[row.ordinal], row, addresses) for row in rows)

@@ -1,11 +1,11 @@
-"""Markets built again from their event rows, by the code that applied these one by one.
+"""Rebuilds markets from their event rows, with the code that applied these rows one by one.
 
-Effects have no inverse: a late event may have overtaken an earlier one, and a vote may have counted because
-another did not. So what the chain says of a market is emptied, and all its events are applied to it at once.
-This takes the memory and the time of the largest of the markets, once, in one database transaction.
+Effects have no inverse: a late event may have won over an earlier one, and a vote may have counted because
+another did not. So everything that derives from the chain is reset, and all events of the market are applied
+again as one batch. That takes memory and time in proportion to the market's events.
 
-What the chain does not decide survives: votes through the API, registered texts, discussions, and the ids of
-trades. A market's version goes on growing.
+What the chain does not decide stays: votes through the API, registered texts, discussions, and the ids of
+trades. A market's version keeps growing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from zmartd.indexer.effects.market_messages import state_messages
 from zmartd.indexer.events.rows import EventRow, stored_row
 from zmartd.realtime.messages import Message
 
-_FORGET_VOTES = (
+_DELETE_VOTES = (
     "delete from proposal_votes where market_id = any($1::text[]) and source = 'chain'",
     "delete from dispute_votes where market_id = any($1::text[]) and source = 'chain'",
 )
-_FORGET_ELECTORATE = "delete from dispute_electorate where market_id = any($1::text[])"
-_FORGET_POSITIONS = "delete from user_positions where market_id = any($1::text[])"
-_FORGET_TRADES = """
+_DELETE_ELECTORATE = "delete from dispute_electorate where market_id = any($1::text[])"
+_DELETE_POSITIONS = "delete from user_positions where market_id = any($1::text[])"
+_DELETE_TRADES = """
 delete from trades where market_id = any($1::text[])
 returning id, tx_signature, event_index, commitment, created_at
 """
-_RECOGNIZE_TRADES = """
+_RESTORE_TRADES = """
 update trades set id = known.id, commitment = known.commitment, created_at = known.created_at
   from unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::timestamptz[])
        as known (id, tx_signature, event_index, commitment, created_at)
  where trades.tx_signature = known.tx_signature and trades.event_index = known.event_index
 """
-_FORGET_MARKETS = """
+_RESET_MARKETS = """
 update markets
    set question = default, description = default, category = default, tags = default, end_date = default,
        metadata_verified = default, ipfs_question_hash = default, ipfs_evidence_hash = default,
@@ -68,30 +68,30 @@ async def rebuild_markets(
     at: datetime,
     rates_from: int | None = None,
 ) -> list[Message]:
-    """Build these markets again, and price others again where fees changed; the news is of the time `at`.
+    """Rebuild markets, and reprice the trades of all markets from the slot `rates_from` on, if it is given.
 
-    They changed from the slot `rates_from` on, if it is given. Takes a service transaction.
+    Returns messages with the time `at` for the markets that this changed. Takes a service transaction.
     """
     before = await markets.lock_markets(connection, market_ids)
     ids = sorted(market_ids)
-    trades = await _forget(connection, ids)
-    batch = Batch(await _remaining(connection, ids), await _addresses(connection, ids), "confirmed")
+    trades = await _reset(connection, ids)
+    batch = Batch(await _events_of(connection, ids), await _addresses(connection, ids), "confirmed")
     emptied = await markets.lock_markets(connection, market_ids)
     repriced = await apply_effects(connection, batch, emptied, rates_from)
     if trades:
-        await connection.execute(_RECOGNIZE_TRADES, *([row[column] for row in trades] for column in range(5)))
+        await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(5)))
     slots = dict.fromkeys(repriced | market_ids, 0) | batch.slots
     return state_messages(before, await markets.advance_markets(connection, slots, batch.commitment), at)
 
 
-async def _forget(connection: Connection, market_ids: Sequence[str]) -> list[Record]:
-    """Empty what the chain says of these markets; returns what their trades are known by."""
-    for statement in (*_FORGET_VOTES, _FORGET_ELECTORATE, _FORGET_POSITIONS, _FORGET_MARKETS):
+async def _reset(connection: Connection, market_ids: Sequence[str]) -> list[Record]:
+    """Reset what derives from the chain. Returns the ids and commitments of the trades, to be restored."""
+    for statement in (*_DELETE_VOTES, _DELETE_ELECTORATE, _DELETE_POSITIONS, _RESET_MARKETS):
         await connection.execute(statement, market_ids)
-    return list(await connection.fetch(_FORGET_TRADES, market_ids))
+    return list(await connection.fetch(_DELETE_TRADES, market_ids))
 
 
-async def _remaining(connection: Connection, market_ids: Sequence[str]) -> list[EventRow]:
+async def _events_of(connection: Connection, market_ids: Sequence[str]) -> list[EventRow]:
     rows = [stored_row(row) for row in await connection.fetch(_EVENTS, market_ids)]
     return sorted(rows, key=lambda row: row.key)
 

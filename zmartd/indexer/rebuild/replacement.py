@@ -1,4 +1,4 @@
-"""Event rows that are not what the chain says, replaced; and what follows from them, built again."""
+"""Replaces event rows that differ from the chain, and rebuilds what is derived from them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
 
-_READDRESS = """
-update markets set on_chain_address = right_one.address
-  from unnest($1::text[], $2::text[]) as right_one (id, address)
- where markets.id = right_one.id and on_chain_address <> right_one.address
+_SET_ADDRESSES = """
+update markets set on_chain_address = given.address
+  from unnest($1::text[], $2::text[]) as given (id, address)
+ where markets.id = given.id and on_chain_address <> given.address
 """
 _STRAY_TRADES = """
 delete from trades using trade_events as event
@@ -31,16 +31,16 @@ delete from trades using trade_events as event
    and trades.tx_signature = event.tx_signature and trades.event_index = event.event_index
 returning trades.market_id
 """
-_SETTLE_TRADES = """
+_COPY_TRADE_COMMITMENT = """
 update trades set commitment = event.commitment from trade_events as event
  where event.market_id = any($1::text[]) and trades.commitment <> event.commitment
    and trades.tx_signature = event.tx_signature and trades.event_index = event.event_index
 """
 _CONFIGURATIONS = "select * from admin_events where event_type = any($1::text[]) order by slot, event_index"
-_SETTLE_CONFIGURATIONS = """
-update protocol_config_history as told set commitment = event.commitment from admin_events as event
- where told.tx_signature = event.tx_signature and told.event_index = event.event_index
-   and told.commitment <> event.commitment
+_COPY_CONFIGURATION_COMMITMENT = """
+update protocol_config_history as history set commitment = event.commitment from admin_events as event
+ where history.tx_signature = event.tx_signature and history.event_index = event.event_index
+   and history.commitment <> event.commitment
 """
 _RATES = """
 select slot, event_index, tx_signature, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
@@ -50,54 +50,56 @@ select slot, event_index, tx_signature, protocol_fee_bps, resolver_reward_bps, l
 
 async def replace_events(
     connection: Connection,
-    correction: EventDiff,
+    diff: EventDiff,
     market_addresses: Mapping[str, str],
     at: datetime,
 ) -> list[Message]:
-    """Replace event rows, and build these markets again and all others that the rows are of.
+    """Replace event rows, then rebuild the markets in `market_addresses` and all others that lost a row.
 
-    `market_addresses` maps ids to addresses, of all markets that rows to write are of. Where a row is about
-    the configuration, that is built again, too. The news is of the time `at`. Takes a service transaction.
+    `market_addresses` maps ids to addresses and contains every market of `diff.to_record`. Where a row is
+    about the configuration, that is rebuilt, too. Messages bear the time `at`. Takes a service transaction.
     """
-    removed = await remove_events(connection, correction.wrong)
+    removed = await remove_events(connection, diff.to_remove)
     if market_addresses:
-        await connection.execute(_READDRESS, list(market_addresses), list(market_addresses.values()))
-    right = sorted(correction.right, key=lambda row: row.key)
-    await _record(connection, right, market_addresses, at)
+        await connection.execute(_SET_ADDRESSES, list(market_addresses), list(market_addresses.values()))
+    to_record = sorted(diff.to_record, key=lambda row: row.key)
+    await _record(connection, to_record, market_addresses, at)
     touched = {*market_addresses, *(row["market_id"] for row in removed if row["market_id"] is not None)}
     strays = await connection.fetch(_STRAY_TRADES, sorted(touched))
     touched |= {row["market_id"] for row in strays}
-    types = {row["event_type"] for row in removed} | {row.event_type for row in right}
+    types = {row["event_type"] for row in removed} | {row.event_type for row in to_record}
     rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
-    news = await rebuild_markets(connection, touched, at, rates_from)
-    await connection.execute(_SETTLE_TRADES, sorted(touched))
-    return news
+    messages = await rebuild_markets(connection, touched, at, rates_from)
+    await connection.execute(_COPY_TRADE_COMMITMENT, sorted(touched))
+    return messages
 
 
 async def rebuild_configuration(connection: Connection, at: datetime) -> list[Message]:
-    """Build the program's configuration again from its event rows, and price trades again where fees are
-    others than they were. Takes a service transaction."""
+    """Rebuild the program's configuration from its event rows, and reprice trades where fee rates changed.
+
+    Messages bear the time `at`. Takes a service transaction.
+    """
     return await rebuild_markets(connection, set(), at, await _rebuild_configuration(connection))
 
 
 async def _rebuild_configuration(connection: Connection) -> int | None:
-    """Returns the slot from which fees are others than they were, if any."""
+    """Returns the slot from which fee rates changed, if they did."""
     rows = [stored_row(row) for row in await connection.fetch(_CONFIGURATIONS, sorted(CONFIGURATION_EVENTS))]
     before = {tuple(row) for row in await connection.fetch(_RATES)}
     await clear_configuration(connection)
     await apply_configuration(connection, rows, "confirmed")
-    await connection.execute(_SETTLE_CONFIGURATIONS)
+    await connection.execute(_COPY_CONFIGURATION_COMMITMENT)
     changed = before ^ {tuple(row) for row in await connection.fetch(_RATES)}
     return min((slot for slot, *_ in changed), default=None)
 
 
 async def _record(
-    connection: Connection, right: Sequence[EventRow], market_addresses: Mapping[str, str], at: datetime
+    connection: Connection, rows: Sequence[EventRow], market_addresses: Mapping[str, str], at: datetime
 ) -> None:
-    """Write event rows without their effects, and make the rows of their markets."""
-    known = await markets.known_addresses(connection, right)
+    """Write event rows without their effects, and create the missing rows of their markets."""
+    known = await markets.known_addresses(connection, rows)
     known |= {address: market_id for market_id, address in market_addresses.items()}
-    ids = [row.market_id or known.get(row.market_address or "") for row in right]
-    await record_events(connection, right, ids, "confirmed")
+    ids = [row.market_id or known.get(row.market_address or "") for row in rows]
+    await record_events(connection, rows, ids, "confirmed")
     first_seen = {market_id: (address, at) for market_id, address in market_addresses.items()}
     await markets.ensure_markets(connection, first_seen)

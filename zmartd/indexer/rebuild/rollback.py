@@ -1,8 +1,4 @@
-"""Undoing transactions that are no longer on the chain: exactly, by building their markets again.
-
-The event rows are taken away, and every market that they touched is built again from the event rows that are
-left, in one database transaction.
-"""
+"""Rolls back transactions that are not on the chain: removes their event rows and rebuilds their markets."""
 
 from __future__ import annotations
 
@@ -20,14 +16,14 @@ from zmartd.realtime.messages import Message
 
 
 class Rollback(Struct, frozen=True):
-    """How many events were taken away, and the news of what is true without them."""
+    """How many events were removed, and the messages about the markets without them."""
 
     events: int
     messages: tuple[Message, ...]
 
 
 async def roll_back(connection: Connection, lost: Sequence[TransactionInSlot]) -> Rollback:
-    """Take these transactions back, where the index has them in these slots. Takes a service transaction."""
+    """Roll back transactions where the index has them in these slots. Takes a service transaction."""
     removed = await remove_transactions(connection, lost)
     if not removed:
         return Rollback(0, ())

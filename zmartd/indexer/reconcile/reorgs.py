@@ -1,11 +1,14 @@
-"""Whether the transactions of the index stay on the chain: some become final, some were on a fork that lost.
+"""Marks indexed transactions as finalized, and rolls back those that are not on the chain.
 
-A slot that is final says nothing about a transaction that was seen in it: the slot may have got another
-block. So every transaction is asked for by its signature. One that the chain has in another slot, or failed,
-is taken back and what it did there applied instead; one that the chain does not have is taken back, provided
-that the node keeps transactions as old as that. One that the chain has in that slot is fetched: it becomes
-final where the rows say what the node says, else it is taken back as well. So nothing that a webhook said
-outlasts this, whatever it lied about.
+That a slot is final says nothing about a transaction that was seen in it, since another block may have taken
+the slot. So each transaction is looked up by its signature:
+
+- The chain has it in another slot, or failed: it is rolled back and applied as the chain has it.
+- The chain does not have it: it is rolled back, if the node keeps transactions as old as that.
+- The chain has it in the same slot: it is fetched and compared with its rows. If they are equal, it becomes
+  final; if they are not, it is rolled back and applied as fetched.
+
+So no false delivery of a webhook outlasts the finality of its slot.
 """
 
 from __future__ import annotations
@@ -34,36 +37,38 @@ log = get_logger(__name__)
 
 
 class ReorgReport(Struct, frozen=True):
-    """How many transactions became final, and how many were taken back."""
+    """How many transactions became final, and how many were rolled back."""
 
     promoted: int = 0
     rolled_back: int = 0
 
 
-class _Verdict(Struct):
-    """What became of some transactions. Those that landed elsewhere are among the lost ones."""
+class _Lookup(Struct):
+    """Indexed transactions by what the chain has of them."""
 
-    landed: list[TransactionInSlot]
-    """In final blocks, where the index has them."""
+    final: list[TransactionInSlot]
+    """Finalized in the slot in which they are indexed."""
     unknown: list[TransactionInSlot]
-    """Those of which the node told no status."""
+    """Without a status."""
     lost: list[TransactionInSlot]
+    """Not on the chain, or not like this."""
     elsewhere: list[str]
+    """The signatures of the lost ones that succeeded in another slot."""
 
 
 class ReorgCheck:
-    """Settles what the walk through the history leaves open."""
+    """Looks up what is not finalized in the index, oldest first."""
 
-    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, pdas: Pdas, most_fetched: int) -> None:
-        """After `most_fetched` transactions, and up to a batch more, the rest waits for the next time."""
+    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, pdas: Pdas, max_fetched: int) -> None:
+        """A run stops after the batch in which it has fetched `max_fetched` transactions."""
         self._rpc = rpc
         self._fetcher = fetcher
         self._database = database
         self._pdas = pdas
-        self._most_fetched = most_fetched
+        self._max_fetched = max_fetched
 
     async def run(self) -> ReorgReport:
-        """Promote what is final by now and take back what is not so. May be stopped anywhere.
+        """Promote what is final, roll back what is not on the chain. Can be stopped at any time.
 
         Raises RpcUnavailable, DatabaseUnavailable.
         """
@@ -71,24 +76,24 @@ class ReorgCheck:
         impossible_slot = await self._rpc.slot() + IMPOSSIBLE_SLOTS
         promoted = rolled_back = fetched = 0
         after = _BEFORE_EVERYTHING
-        while fetched < self._most_fetched:
-            batch = await self._unsettled(after, finalized_slot, impossible_slot)
+        while fetched < self._max_fetched:
+            batch = await self._not_finalized(after, finalized_slot, impossible_slot)
             if not batch:
                 break
             after = batch[-1]
-            verdict = await self._judge(batch, finalized_slot)
-            if verdict is None:
+            found = await self._look_up(batch, finalized_slot)
+            if found is None:
                 break
-            fetched += len(verdict.landed) + len(verdict.unknown)
-            rolled_back += await self._take_back(verdict)
-            settled = await self._compare(verdict.landed)
-            promoted += settled.promoted
-            rolled_back += settled.rolled_back
+            fetched += len(found.final) + len(found.unknown)
+            rolled_back += await self._roll_back_lost(found)
+            report = await self._verify(found.final)
+            promoted += report.promoted
+            rolled_back += report.rolled_back
         async with self._database.service() as connection:
             await promote_markets(connection, finalized_slot)
         return ReorgReport(promoted, rolled_back)
 
-    async def _unsettled(
+    async def _not_finalized(
         self, after: TransactionInSlot, finalized_slot: int, impossible_slot: int
     ) -> list[TransactionInSlot]:
         async with self._database.service() as connection:
@@ -96,8 +101,8 @@ class ReorgCheck:
                 connection, after, finalized_slot, impossible_slot, STATUSES_PER_REQUEST
             )
 
-    async def _judge(self, batch: Sequence[TransactionInSlot], finalized_slot: int) -> _Verdict | None:
-        """None where the node that was asked is behind the one that told the finalized slot."""
+    async def _look_up(self, batch: Sequence[TransactionInSlot], finalized_slot: int) -> _Lookup | None:
+        """None if the node that answers is behind the one that gave the finalized slot."""
         possible = [one for one in batch if is_signature(one.signature)]
         statuses = await self._rpc.signature_statuses(
             [one.signature for one in possible], search_history=True
@@ -105,22 +110,22 @@ class ReorgCheck:
         if possible and statuses.slot < finalized_slot:
             log.warning("finality.node_behind", slot=statuses.slot, finalized_slot=finalized_slot)
             return None
-        verdict = _Verdict([], [], [one for one in batch if one not in possible], [])
+        found = _Lookup([], [], [one for one in batch if one not in possible], [])
         for one in possible:
             status = statuses.by_signature[one.signature]
             if status is None:
-                verdict.unknown.append(one)
+                found.unknown.append(one)
             elif _is_elsewhere(one, status):
-                verdict.lost.append(one)
+                found.lost.append(one)
                 if status.err is None:
-                    verdict.elsewhere.append(one.signature)
+                    found.elsewhere.append(one.signature)
             elif status.confirmation_status == "finalized":
-                verdict.landed.append(one)
-        verdict.lost += await self._vanished(verdict.unknown)
-        return verdict
+                found.final.append(one)
+        found.lost += await self._vanished(found.unknown)
+        return found
 
     async def _vanished(self, unknown: Sequence[TransactionInSlot]) -> list[TransactionInSlot]:
-        """Those that are not on the chain, as opposed to forgotten by the node."""
+        """The transactions that are not on the chain, without those that the node may have pruned."""
         if not unknown:
             return []
         kept_from = await self._rpc.first_available_block()
@@ -131,27 +136,29 @@ class ReorgCheck:
             log.warning("finality.unknown", transactions=len(unknown) - len(vanished), kept_from=kept_from)
         return vanished
 
-    async def _compare(self, landed: Sequence[TransactionInSlot]) -> ReorgReport:
-        """Promote those whose rows say what the node says, and put this in the place of the others."""
-        if not landed:
+    async def _verify(self, final: Sequence[TransactionInSlot]) -> ReorgReport:
+        """Promote those whose rows equal what the node says, and replace the others by that."""
+        if not final:
             return ReorgReport()
-        fetched = await self._fetcher.fetch([one.signature for one in landed])
-        told = {tx.signature: tx for tx in fetched.transactions}
+        fetched = await self._fetcher.fetch([one.signature for one in final])
+        transactions = {tx.signature: tx for tx in fetched.transactions}
         async with self._database.service() as connection:
-            false = await differing_signatures(connection, fetched.transactions, self._pdas)
-            final = [one for one in landed if one.signature in told and one.signature not in false]
-            promoted = await promote(connection, final)
-        lost = [one for one in landed if one.signature in false]
-        return ReorgReport(promoted, await self._undo(lost, [told[one.signature] for one in lost]))
+            differing = await differing_signatures(connection, fetched.transactions, self._pdas)
+            equal = [one for one in final if one.signature in transactions and one.signature not in differing]
+            promoted = await promote(connection, equal)
+        lost = [one for one in final if one.signature in differing]
+        return ReorgReport(
+            promoted, await self._roll_back(lost, [transactions[one.signature] for one in lost])
+        )
 
-    async def _take_back(self, verdict: _Verdict) -> int:
-        fetched = await self._fetcher.fetch(verdict.elsewhere)
-        # What the node does not give now would be lost for good if its old self went first.
-        waiting = set(fetched.not_found)
-        lost = [one for one in verdict.lost if one.signature not in waiting]
-        return await self._undo(lost, fetched.transactions)
+    async def _roll_back_lost(self, found: _Lookup) -> int:
+        fetched = await self._fetcher.fetch(found.elsewhere)
+        # Rolled back before the node gives it, a transaction that landed elsewhere would be missing.
+        not_found = set(fetched.not_found)
+        lost = [one for one in found.lost if one.signature not in not_found]
+        return await self._roll_back(lost, fetched.transactions)
 
-    async def _undo(self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]) -> int:
+    async def _roll_back(self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]) -> int:
         if not lost:
             return 0
         for one in lost:

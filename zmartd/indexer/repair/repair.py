@@ -1,4 +1,4 @@
-"""The index made equal to the chain, whatever happened to it."""
+"""Repairs an index that differs from the chain, whatever happened to it."""
 
 from __future__ import annotations
 
@@ -32,58 +32,57 @@ class RepairReport(Struct, frozen=True):
 
 
 class Repairer:
-    """Repairs what an audit finds, or everything. Raises what audits and renewals raise."""
+    """Repairs what an audit finds, or everything. Raises what `audit` and `Resync` raise."""
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
         self._rpc = rpc
         self._database = database
         self._program_id = program_id
         self._resync = Resync(rpc, fetcher, database, program_id)
-        self._restoration = TruncationRecovery(rpc, fetcher, database, program_id)
+        self._recovery = TruncationRecovery(rpc, fetcher, database, program_id)
 
     async def repair(self, progress: Progress = no_progress) -> RepairReport:
-        """Write what is missing of every market that differs, and fetch those anew that lack nothing, or
-        differ even then.
+        """Add the missing events of every market that differs; resync those where that does not help.
 
-        The first looks have no patience: what is on its way may as well be fetched.
+        The first audits have no patience: a transaction that is about to arrive may as well be fetched.
         """
         report = await self._audit(_NO_PATIENCE)
         done = ResyncReport()
         altered: set[Pubkey] = set()
         for market in _markets(report):
-            completed = await self._complete(market)
-            done += completed
-            if not completed.written:
+            added = await self._add_missing(market)
+            done += added
+            if not added.written:
                 altered.add(market)
         report = await self._audit(_NO_PATIENCE)
         altered.update(_markets(report))
         if altered or not report.ok:
-            done += await self._renew(sorted(altered, key=str), progress)
+            done += await self._resync_markets(sorted(altered, key=str), progress)
         return RepairReport(done, await self._audit())
 
     async def repair_everything(self, progress: Progress = no_progress) -> RepairReport:
-        """Fetch the configuration and every market anew, also where no account shows a difference."""
+        """Resync the configuration and every market, also where no account shows a difference."""
         on_chain = await read_accounts(self._rpc, self._program_id)
         async with self._database.service() as connection:
             indexed = [row["on_chain_address"] for row in await connection.fetch(_ADDRESSES)]
         markets = sorted({*on_chain.markets, *indexed})
-        done = await self._renew([Pubkey.from_string(market) for market in markets], progress)
+        done = await self._resync_markets([Pubkey.from_string(market) for market in markets], progress)
         return RepairReport(done, await self._audit())
 
-    async def _complete(self, market: Pubkey) -> ResyncReport:
+    async def _add_missing(self, market: Pubkey) -> ResyncReport:
         try:
             return await self._resync.add_missing(market)
         except UnreadableRow:
             return ResyncReport()
 
-    async def _renew(self, markets: list[Pubkey], progress: Progress) -> ResyncReport:
+    async def _resync_markets(self, markets: list[Pubkey], progress: Progress) -> ResyncReport:
         done = await self._resync.resync_configuration()
         progress(0, len(markets))
         for number, market in enumerate(markets, start=1):
             done += await self._resync.resync(market)
             progress(number, len(markets))
         final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
-        while (await self._restoration.run(final_slot)).resolved:
+        while (await self._recovery.run(final_slot)).resolved:
             pass
         return done
 

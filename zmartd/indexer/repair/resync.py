@@ -1,8 +1,8 @@
-"""Markets whose rows differ from the chain, made equal to it again: what they lack, or all that they have.
+"""Resyncs a market or the configuration: makes the event rows equal to the chain, and rebuilds from them.
 
-Nothing is copied from accounts. Event rows become what the transactions say, and the market is built again
-from its event rows; so it does not matter what was altered in which table, nor by whom. Events that truncated
-logs leave out are taken away for a restoration to work them out again, where it can.
+Nothing is copied from accounts. Event rows become what the transactions say, and the market is rebuilt from
+its event rows; so it does not matter which table was altered, nor by whom. Inferred events of truncated logs
+are removed, where a recovery can infer them again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from zmartd.indexer.events.recording import TransactionInSlot, known_signatures
 from zmartd.indexer.events.rows import event_row, utc_from_unix
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.rebuild.event_diff import EventDiff, diff_events
+from zmartd.indexer.walks.backfill import batches
 from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store.postgres.database import Database
 
@@ -35,7 +36,7 @@ _ID = "select id from markets where on_chain_address = $1"
 
 
 class ResyncReport(Struct, frozen=True):
-    """Transactions fetched, event rows that were taken away and written, and transactions not to be had."""
+    """How many transactions were fetched, how many event rows removed and written, and what was not found."""
 
     transactions: int = 0
     removed: int = 0
@@ -52,23 +53,23 @@ class ResyncReport(Struct, frozen=True):
 
 
 class _Findings(Struct):
-    """What came of fetching transactions so far. It holds only those that differ."""
+    """What comparing transactions with their rows has found so far. Holds only those that differ."""
 
     transactions: int = 0
-    correction: EventDiff = EventDiff()
+    diff: EventDiff = EventDiff()
     incomplete: tuple[ChainTransaction, ...] = ()
     not_found: tuple[str, ...] = ()
 
     def report(self) -> ResyncReport:
         return ResyncReport(
-            self.transactions, len(self.correction.wrong), len(self.correction.right), self.not_found
+            self.transactions, len(self.diff.to_remove), len(self.diff.to_record), self.not_found
         )
 
 
 class Resync:
-    """Makes the index equal to the chain, a market at a time.
+    """Makes the index equal to the chain, one market at a time.
 
-    This takes the memory of the largest market's events. Everything raises RpcUnavailable, RpcRejected,
+    Takes memory in proportion to the market's events. All methods raise RpcUnavailable, RpcRejected,
     HistoryChanged, DatabaseUnavailable, DatabaseTimeout.
     """
 
@@ -80,45 +81,46 @@ class Resync:
         self._pdas = Pdas(program_id)
 
     async def add_missing(self, market: Pubkey) -> ResyncReport:
-        """Write what is missing of a market's history, and build it again. Does nothing if nothing is."""
-        looked, identity = _Findings(), await self._identity(market)
-        async for signatures in self._history(market):
-            await self._compare_market(looked, await self._unknown(signatures), identity)
-        if not looked.correction and not looked.incomplete:
-            return looked.report()
-        return await self._correct(looked, identity)
+        """Write the events of a market that are missing, and rebuild it if there are any."""
+        findings, identity = _Findings(), await self._identity(market)
+        async for signatures in self._signatures(market):
+            await self._compare_listed(findings, await self._unknown(signatures), identity)
+        if not findings.diff and not findings.incomplete:
+            return findings.report()
+        return await self._replace(findings, identity)
 
     async def resync(self, market: Pubkey) -> ResyncReport:
-        """Fetch a market's whole history, replace what the index has otherwise, and build it again."""
-        looked, identity = _Findings(), await self._identity(market)
-        told: set[str] = set()
-        async for signatures in self._history(market):
-            told.update(signatures)
-            await self._compare_market(looked, signatures, identity)
+        """Fetch all transactions of a market, replace the event rows that differ, and rebuild it."""
+        findings, identity = _Findings(), await self._identity(market)
+        listed: set[str] = set()
+        async for signatures in self._signatures(market):
+            listed.update(signatures)
+            await self._compare_listed(findings, signatures, identity)
         for market_id in identity.values():
-            await self._look_for(looked, await self._stored(_OF_MARKET, market_id), told, identity)
-        return await self._correct(looked, identity)
+            stored = await self._stored(_OF_MARKET, market_id)
+            await self._compare_unlisted(findings, stored, listed, identity)
+        return await self._replace(findings, identity)
 
     async def resync_configuration(self) -> ResyncReport:
-        """The same for the program's configuration: what the index lacks of its history, and what it has."""
-        looked = _Findings()
-        async for signatures in self._history(self._pdas.global_config()):
-            await self._compare_market(looked, await self._unknown(signatures), {})
+        """The same for the program's configuration. Fetches what configured it, and what the index lacks."""
+        findings = _Findings()
+        async for signatures in self._signatures(self._pdas.global_config()):
+            await self._compare_listed(findings, await self._unknown(signatures), {})
         stored = await self._stored(_OF_CONFIGURATION, sorted(CONFIGURATION_EVENTS))
-        await self._look_for(looked, stored, (), {})
-        report = await self._correct(looked, {})
-        await self._fetcher.indexer.rebuild_configuration(await self._now())
+        await self._compare_unlisted(findings, stored, (), {})
+        report = await self._replace(findings, {})
+        await self._fetcher.indexer.rebuild_configuration(await self._chain_time())
         return report
 
-    async def _history(self, address: Pubkey) -> AsyncIterator[list[str]]:
-        survey = await RangeWalk(self._rpc, address).count()
-        async with aclosing(survey.pages()) as pages:
+    async def _signatures(self, address: Pubkey) -> AsyncIterator[list[str]]:
+        walk = await RangeWalk(self._rpc, address).count()
+        async with aclosing(walk.pages()) as pages:
             async for page in pages:
-                for start in range(0, len(page), _BATCH):
-                    yield [one.signature for one in page[start : start + _BATCH]]
+                for batch in batches(page):
+                    yield [one.signature for one in batch]
 
     async def _identity(self, market: Pubkey) -> dict[str, str]:
-        """The market's address and its id, which its account says, or the index where there is no account."""
+        """The market's address with its id: from its account, or from the index if it has no account."""
         found = await find_market(self._rpc, self._program_id, market)
         if found is not None:
             return {str(market): found.id}
@@ -136,67 +138,65 @@ class Resync:
             rows = await connection.fetch(query, argument)
         return sorted({TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows})
 
-    async def _compare_market(
-        self, looked: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
+    async def _compare_listed(
+        self, findings: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
     ) -> None:
-        """Compare transactions of a history with their rows."""
-        looked.not_found += await self._fetch(looked, signatures, identity)
+        """Compare transactions that the node lists with their rows."""
+        findings.not_found += await self._compare(findings, signatures, identity)
 
-    async def _fetch(
-        self, looked: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
+    async def _compare_unlisted(
+        self,
+        findings: _Findings,
+        stored: Sequence[TransactionInSlot],
+        listed: Container[str],
+        identity: Mapping[str, str],
+    ) -> None:
+        """Compare indexed transactions that the node does not list. Removes those that the chain lacks."""
+        unlisted = [one for one in stored if one.signature not in listed]
+        if not unlisted:
+            return
+        kept_from = await self._rpc.first_available_block()
+        for start in range(0, len(unlisted), _BATCH):
+            batch = unlisted[start : start + _BATCH]
+            possible = [one.signature for one in batch if is_signature(one.signature)]
+            found = set(possible).difference(await self._compare(findings, possible, identity))
+            gone = [one.signature for one in batch if one.signature not in found and one.slot >= kept_from]
+            async with self._database.service() as connection:
+                findings.diff += await diff_events(connection, (), gone, (), {})
+
+    async def _compare(
+        self, findings: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
     ) -> tuple[str, ...]:
-        """Fetch transactions and compare them with their rows; returns those that were not found."""
+        """Fetch transactions and compare them with their rows. Returns the signatures that were not found."""
         if not signatures:
             return ()
         final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         fetched = await self._fetcher.fetch(signatures)
-        told = [tx for tx in fetched.transactions if tx.succeeded]
-        rows = [event_row(tx, record, self._pdas) for tx in told for record in tx.events]
+        succeeded = [tx for tx in fetched.transactions if tx.succeeded]
+        rows = [event_row(tx, record, self._pdas) for tx in succeeded for record in tx.events]
+        partial = {
+            tx.signature for tx in succeeded if tx.logs_truncated and not _can_be_inferred(tx, final_slot)
+        }
         async with self._database.service() as connection:
             addresses = {**await known_addresses(connection, rows), **identity}
-            looked.correction += await diff_events(
-                connection,
-                rows,
-                [tx.signature for tx in fetched.transactions],
-                {tx.signature for tx in told if tx.logs_truncated and not _can_be_worked_out(tx, final_slot)},
-                addresses,
+            findings.diff += await diff_events(
+                connection, rows, [tx.signature for tx in fetched.transactions], partial, addresses
             )
-        looked.transactions += len(fetched.transactions)
-        looked.incomplete += tuple(tx for tx in told if tx.logs_truncated or tx.quarantined)
+        findings.transactions += len(fetched.transactions)
+        findings.incomplete += tuple(tx for tx in succeeded if tx.logs_truncated or tx.quarantined)
         return fetched.not_found
 
-    async def _look_for(
-        self,
-        looked: _Findings,
-        stored: Sequence[TransactionInSlot],
-        told: Container[str],
-        identity: Mapping[str, str],
-    ) -> None:
-        """Do the same with transactions that no history names. Those that are on no chain have to go."""
-        untold = [one for one in stored if one.signature not in told]
-        if not untold:
-            return
-        kept_from = await self._rpc.first_available_block()
-        for start in range(0, len(untold), _BATCH):
-            batch = untold[start : start + _BATCH]
-            possible = [one.signature for one in batch if is_signature(one.signature)]
-            found = set(possible).difference(await self._fetch(looked, possible, identity))
-            gone = [one.signature for one in batch if one.signature not in found and one.slot >= kept_from]
-            async with self._database.service() as connection:
-                looked.correction += await diff_events(connection, (), gone, (), {})
-
-    async def _correct(self, looked: _Findings, identity: Mapping[str, str]) -> ResyncReport:
+    async def _replace(self, findings: _Findings, identity: Mapping[str, str]) -> ResyncReport:
         market_addresses = {market_id: address for address, market_id in identity.items()}
         await self._fetcher.indexer.replace_events(
-            looked.correction, market_addresses, looked.incomplete, await self._now()
+            findings.diff, market_addresses, findings.incomplete, await self._chain_time()
         )
-        return looked.report()
+        return findings.report()
 
-    async def _now(self) -> datetime:
-        """The chain's time."""
+    async def _chain_time(self) -> datetime:
         return utc_from_unix((await self._rpc.chain_time()).unix_timestamp)
 
 
-def _can_be_worked_out(transaction: ChainTransaction, final_slot: int) -> bool:
-    """Whether a restoration knows what the logs of a transaction leave out."""
+def _can_be_inferred(transaction: ChainTransaction, final_slot: int) -> bool:
+    """Whether a recovery can infer the events that the transaction's logs lack."""
     return transaction.calls is not None and transaction.slot <= final_slot

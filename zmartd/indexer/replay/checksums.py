@@ -1,9 +1,9 @@
-"""Which columns of the projection the chain alone decides, and one hash of them per table.
+"""A checksum of each table, over the columns that the chain alone decides.
 
-A replay of the chain must give the same hashes. Not compared is what the chain does not say: texts that
-creators registered, votes, users and discussions from the API, what tasks and admins decided. Nor is what
-depends on who told of a transaction: its place in the block, how final it was then, and the cost basis of
-wallets that traded more than once in a slot. Votes on the chain are among the events.
+A replay of the chain must give the same checksums. They leave out what does not derive from the chain: texts
+that creators registered, votes, users and discussions from the API, decisions of tasks and admins. They also
+leave out what depends on where a transaction was read: its place in the block, its commitment then, and the
+cost basis of wallets that traded more than once in a slot. Votes on the chain are among the events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from asyncpg import Connection
 
 from zmartd.indexer.events.rows import EVENT_TABLES
 
-_TOLD: Final = ("index_in_block", "commitment", "created_at", "received_at", "updated_at", "version", "id")
+_NOT_FROM_CHAIN: Final = (
+    "index_in_block",
+    "commitment",
+    "created_at",
+    "received_at",
+    "updated_at",
+    "version",
+    "id",
+)
 _TEXTS: Final = (
     *("question", "description", "category", "tags", "end_date", "metadata_verified"),
     *("discussion_snapshot_cid", "search"),
@@ -24,7 +32,7 @@ _EVENT_ROWS: Final = (
     "select to_jsonb(kept) - $1::text[] as fact from {} as kept order by tx_signature, event_index"
 )
 
-TABLES: Final = {
+CHECKED_TABLES: Final = {
     "markets": (
         "select to_jsonb(kept) - $1::text[] as fact from markets as kept where not orphaned order by kept.id",
         (*_TEXTS, "awaiting_decision", "settles_at", "commitment", "updated_at", "version"),
@@ -43,19 +51,22 @@ TABLES: Final = {
         "select to_jsonb(kept) - $1::text[] as fact from protocol as kept",
         ("updated_at", "version"),
     ),
-    "trades": (_EVENT_ROWS.format("trades"), _TOLD),
-    **{table: (_EVENT_ROWS.format(table), _TOLD) for table in EVENT_TABLES},
-    "protocol_config_history": (_EVENT_ROWS.format("protocol_config_history"), _TOLD),
+    "trades": (_EVENT_ROWS.format("trades"), _NOT_FROM_CHAIN),
+    **{table: (_EVENT_ROWS.format(table), _NOT_FROM_CHAIN) for table in EVENT_TABLES},
+    "protocol_config_history": (_EVENT_ROWS.format("protocol_config_history"), _NOT_FROM_CHAIN),
 }
-"""For each table its rows in an order of their own, and the columns that are left out of them."""
+"""For each table a query of its rows in a fixed order, and the columns that are left out."""
 
 
 async def table_checksums(connection: Connection) -> dict[str, str]:
-    """SHA-256 of each table's facts. Takes a service transaction."""
-    return {table: await _hash(connection, query, left_out) for table, (query, left_out) in TABLES.items()}
+    """The SHA-256 checksum of each table. Takes a service transaction."""
+    return {
+        table: await _checksum(connection, query, left_out)
+        for table, (query, left_out) in CHECKED_TABLES.items()
+    }
 
 
-async def _hash(connection: Connection, query: str, left_out: tuple[str, ...]) -> str:
+async def _checksum(connection: Connection, query: str, left_out: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     async for row in connection.cursor(query, list(left_out), prefetch=1_000):
         digest.update(row["fact"].encode() + b"\n")

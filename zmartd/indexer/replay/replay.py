@@ -1,4 +1,4 @@
-"""The program's whole history, into an empty database through the same door, and what that gives compared."""
+"""Replays the program's whole history into an empty database, and compares the result with the index."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from zmartd.store.postgres.migrations import migrate
 
 _CONNECT_SECONDS = 10.0
 _ATTEMPTS = 3
-"""How often the two are brought level: while they are compared, the chain goes on."""
+"""How often to replay what has happened since: the chain goes on during the comparison."""
 
 
 class ReplayImpossible(ZmartdError):
@@ -43,7 +43,7 @@ class ReplayImpossible(ZmartdError):
 
 
 class TableHash(Struct, frozen=True):
-    """One table in the index and in the replay."""
+    """The checksums of a table in the index and in the replay."""
 
     table: str
     indexed: str
@@ -55,7 +55,7 @@ class TableHash(Struct, frozen=True):
 
 
 class ReplayReport(Struct, frozen=True):
-    """How many transactions were replayed, and every table's two hashes."""
+    """How many transactions were replayed, and the checksums of all tables."""
 
     transactions: int
     tables: tuple[TableHash, ...]
@@ -66,10 +66,10 @@ class ReplayReport(Struct, frozen=True):
 
 
 class SilentBus(Bus):
-    """Publishes nothing: what a replay finds out is no news."""
+    """Publishes nothing: subscribers are not interested in a replay."""
 
     def __init__(self) -> None:
-        """Without a Redis, since it is never asked."""
+        """Needs no Redis."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
         return
@@ -84,10 +84,10 @@ async def replay(
     parse: Callable[[Mapping[str, Any]], ChainTransaction],
     progress: Progress = no_progress,
 ) -> ReplayReport:
-    """Replay everything into a database that exists for as long as this takes, and compare.
+    """Replay everything into a temporary database and compare the `checksums` of both.
 
-    `settings` say where `database` is; the other one is made beside it. What is compared: see `truth`.
-    Raises ReplayImpossible, RpcUnavailable, DatabaseUnavailable, MigrationFailed.
+    `settings` are those of `database`; the temporary one is created on the same server. Raises
+    ReplayImpossible, RpcUnavailable, DatabaseUnavailable, MigrationFailed.
     """
     async with _empty_database(settings) as replayed:
         plausibility = Plausibility(rpc.chain_time, SystemClock())
@@ -96,8 +96,8 @@ async def replay(
         while True:
             attempt += 1
             finalized_slot = await rpc.slot(CommitmentLevel.Finalized)
-            survey = await RangeWalk(rpc, program_id).count()
-            done = await backfill(replayed, fetcher, survey, progress)
+            walk = await RangeWalk(rpc, program_id).count()
+            done = await backfill(replayed, fetcher, walk, progress)
             await TruncationRecovery(rpc, fetcher, replayed, program_id).run(finalized_slot)
             report = ReplayReport(done.transactions, await _compare(database, replayed))
             if report.ok or attempt == _ATTEMPTS:
@@ -137,7 +137,7 @@ async def _empty_database(settings: config.Database) -> AsyncIterator[Database]:
 
 
 def _url_of(url: str, name: str) -> str:
-    """The URL of another database on the same server, reached in the same way."""
+    """The URL of another database on the same server, with the same parameters."""
     address, mark, query = url.partition("?")
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"

@@ -84,7 +84,7 @@ class TruncationRecovery:
         return RecoveryReport(len(signatures), resolved, new_events)
 
     async def _recover(self, transaction: ChainTransaction) -> tuple[int, str | None]:
-        """How many events were added, and why the transaction stays unresolved; None if it does not."""
+        """How many events were added, and why the transaction stays unresolved; None if it is resolved."""
         if transaction.calls is None:
             return 0, "the node has not kept the inner instructions"
         if transaction.block_time is None:

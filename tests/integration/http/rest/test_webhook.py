@@ -90,6 +90,6 @@ async def test_a_delivery_that_cannot_be_committed_is_asked_for_again(
 async def test_a_delivered_event_is_applied_like_any_other(api: Api) -> None:
     body = msgspec.json.encode({"slot": 5, "transaction": {"signatures": ["not a transaction"]}})
     await deliver(api, body, REGISTERED)
-    await api.inbox.work_off()
+    await api.inbox.apply_batch()
     async with api.database.service() as connection:
         assert await connection.fetchval("select status from webhook_inbox") == "parked"
