@@ -32,7 +32,7 @@ PROJECTION = {
     "admin_events": "select * from admin_events order by tx_signature, event_index",
 }
 ARRIVAL = {"id", "received_at", "updated_at", "version", "search"}
-"""Columns that tell when and in which order the daemon learned something, not what is true."""
+"""Columns that depend on when and in which order events arrived."""
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def differences(expected: dict[str, list[dict[str, Any]]], got: dict[str, list[d
 
 
 def traded_earlier(seed: int) -> Story:
-    """A market that is through before the other one's fees change: fees are everybody's."""
+    """A market that is final before the other one's story changes the fee rates, which all markets share."""
     story = Story(seed, slot=500)
     story.create()
     story.open_for_trading()

@@ -166,7 +166,7 @@ async def test_a_transaction_that_arrives_while_the_audit_waits_is_no_difference
 
 
 class ArrivingLate:
-    """A clock whose every sleep is the moment in which a market's missing transactions arrive."""
+    """A clock during whose sleeps a market's missing transactions arrive."""
 
     def __init__(self, world: World, market_id: str) -> None:
         self._world = world
@@ -219,7 +219,7 @@ async def test_a_market_that_never_stands_still_is_no_difference(world: World) -
 
 
 class TradingOn(ArrivingLate):
-    """A clock in whose every sleep, one second long, the missing arrives and something new happens."""
+    """A clock during whose sleeps, one second each, the missing transactions arrive and a new one happens."""
 
     def __init__(self, world: World, market_id: str) -> None:
         super().__init__(world, market_id)

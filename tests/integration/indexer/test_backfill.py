@@ -37,25 +37,25 @@ async def history(world: World) -> list[SignatureInfo]:
     return (await world.own.rpc.signatures_for_address(PROGRAM_ID))[::-1]
 
 
-async def told(
-    world: World, stretch: SignatureRange = WHOLE_HISTORY, page_size: int = 1_000
+async def walked(
+    world: World, signatures_between: SignatureRange = WHOLE_HISTORY, page_size: int = 1_000
 ) -> list[list[str]]:
-    """The signatures of a stretch, page by page."""
-    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, stretch, page_size).count()
-    pages = [[one.signature for one in page] async for page in survey.pages()]
-    assert survey.transactions == sum(map(len, pages))
+    """The signatures of a range, page by page."""
+    walk = await RangeWalk(world.own.rpc, PROGRAM_ID, signatures_between, page_size).count()
+    pages = [[one.signature for one in page] async for page in walk.pages()]
+    assert walk.transactions == sum(map(len, pages))
     return pages
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 7, 8, 9, 1_000])
-async def test_every_stretch_is_told_oldest_first_and_once_whatever_the_size_of_a_page(
+async def test_every_range_is_walked_oldest_first_and_once_whatever_the_size_of_a_page(
     world: World, page_size: int
 ) -> None:
     for _ in range(7):
         await world.proposal(indexed=False)
     whole = await history(world)
     signatures = [one.signature for one in whole]
-    stretches = {
+    ranges = {
         WHOLE_HISTORY: signatures,
         SignatureRange(from_slot=whole[3].slot): signatures[3:],
         SignatureRange(until=whole[4].slot): signatures[:5],
@@ -64,9 +64,9 @@ async def test_every_stretch_is_told_oldest_first_and_once_whatever_the_size_of_
         SignatureRange(whole[2].slot, whole[2].slot): signatures[2:3],
         SignatureRange(from_slot=whole[-1].slot + 1): [],
     }
-    for stretch, expected in stretches.items():
-        pages = await told(world, stretch, page_size)
-        assert [one for page in pages for one in page] == expected, stretch
+    for signatures_between, expected in ranges.items():
+        pages = await walked(world, signatures_between, page_size)
+        assert [one for page in pages for one in page] == expected, signatures_between
         assert all(len(page) <= page_size for page in pages)
 
 
@@ -74,44 +74,44 @@ async def test_what_happens_during_a_backfill_moves_no_page_of_it(world: World) 
     for _ in range(5):
         await world.proposal(indexed=False)
     before = [one.signature for one in await history(world)]
-    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
+    walk = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
     seen: list[str] = []
-    async for page in survey.pages():
+    async for page in walk.pages():
         seen += [one.signature for one in page]
         await world.proposal(indexed=False)
     assert seen == before
 
 
-async def test_a_history_that_became_another_one_is_refused(world: World) -> None:
+async def test_a_walk_is_refused_once_the_node_lists_other_signatures(world: World) -> None:
     for _ in range(3):
         await world.proposal(indexed=False)
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
-        survey = await RangeWalk(rpc, PROGRAM_ID, page_size=2).count()
+        walk = await RangeWalk(rpc, PROGRAM_ID, page_size=2).count()
         node.instead("getSignaturesForAddress", [])
         with pytest.raises(HistoryChanged):
-            await backfill(world.database, world.fetcher(rpc), survey)
+            await backfill(world.database, world.fetcher(rpc), walk)
 
 
 @pytest.mark.parametrize("until", ["1" * 64, "no signature at all"])
-async def test_a_stretch_that_ends_with_an_unknown_transaction_is_refused(world: World, until: str) -> None:
+async def test_a_range_that_ends_with_an_unknown_transaction_is_refused(world: World, until: str) -> None:
     with pytest.raises(UnknownEnd):
         await RangeWalk(world.own.rpc, PROGRAM_ID, SignatureRange(until=until)).count()
 
 
-async def test_a_stretch_does_not_begin_after_its_end(world: World) -> None:
+async def test_a_range_does_not_begin_after_its_end(world: World) -> None:
     await world.proposal(indexed=False)
     first, last = await history(world)
     with pytest.raises(UnknownEnd):
         await RangeWalk(world.own.rpc, PROGRAM_ID, SignatureRange(last.slot + 1, first.signature), 2).count()
 
 
-async def test_a_backfill_fills_an_empty_index_and_tells_how_far_it_is(world: World) -> None:
+async def test_a_backfill_fills_an_empty_index_and_reports_its_progress(world: World) -> None:
     market_id = await world.proposal(indexed=False)
     await world.approve(market_id, indexed=False)
     seen: list[tuple[int, int]] = []
-    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
+    walk = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
     done = await backfill(
-        world.database, world.own.fetcher, survey, lambda done, total: seen.append((done, total))
+        world.database, world.own.fetcher, walk, lambda done, total: seen.append((done, total))
     )
     assert (done.transactions, done.applied, done.new_events, done.ok) == (3, 2, 3, True)
     assert seen == [(0, 3), (1, 3), (3, 3)]
@@ -129,12 +129,12 @@ async def test_a_backfill_that_was_stopped_goes_on_where_it_was(world: World) ->
         if done == 4:
             raise Stopped
 
-    survey = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
+    walk = await RangeWalk(world.own.rpc, PROGRAM_ID, page_size=2).count()
     with pytest.raises(Stopped):
-        await backfill(world.database, world.own.fetcher, survey, stop_after_four)
+        await backfill(world.database, world.own.fetcher, walk, stop_after_four)
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
-        survey = await RangeWalk(rpc, PROGRAM_ID, page_size=2).count()
-        done = await backfill(world.database, world.fetcher(rpc), survey)
+        walk = await RangeWalk(rpc, PROGRAM_ID, page_size=2).count()
+        done = await backfill(world.database, world.fetcher(rpc), walk)
         assert (done.transactions, done.applied, node.requests["getTransaction"]) == (6, 2, 2)
     assert (await audit(world.database, world.own.rpc, PROGRAM_ID)).differences == ()
 
@@ -153,7 +153,7 @@ async def test_a_transaction_that_the_node_does_not_give_is_named_and_left_for_t
 
 
 async def mention(world: World, lamports: int) -> str:
-    """A payment that names the program and has nothing to do with it."""
+    """A payment that mentions the program without calling it."""
     paid = transfer(
         TransferParams(from_pubkey=CREATOR.pubkey(), to_pubkey=HOLDERS[0].pubkey(), lamports=lamports)
     )
@@ -204,18 +204,18 @@ def made_up_signature(number: int) -> str:
 
 @asynccontextmanager
 async def a_node_with_a_long_history(transactions: int) -> AsyncIterator[str]:
-    """Tells only signatures, each in a slot of its own, and makes them up when it is asked."""
+    """A node that only lists signatures, each in a slot of its own, generated on request."""
 
     async def handle(request: web.Request) -> web.Response:
         body = await request.json()
         _, options = body["params"]
         before = options.get("before")
         top = int.from_bytes(b58decode(before.encode())[32:], "big") if before else transactions
-        told = [
+        walked = [
             {"signature": made_up_signature(number), "slot": number, "confirmationStatus": "finalized"}
             for number in range(top - 1, max(top - 1 - options["limit"], -1), -1)
         ]
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": told})
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": walked})
 
     application = web.Application()
     application.router.add_post("/", handle)
@@ -234,16 +234,16 @@ async def peak_bytes(transactions: int) -> int:
     ):
         tracemalloc.start()
         try:
-            survey = await RangeWalk(rpc, PROGRAM_ID).count()
-            slots = [page[0].slot async for page in survey.pages()]
+            walk = await RangeWalk(rpc, PROGRAM_ID).count()
+            slots = [page[0].slot async for page in walk.pages()]
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert (survey.transactions, len(slots)) == (transactions, transactions // 1_000)
+    assert (walk.transactions, len(slots)) == (transactions, transactions // 1_000)
     assert slots == sorted(slots)
     return peak
 
 
-async def test_a_long_history_takes_the_memory_of_a_short_one() -> None:
+async def test_a_long_walk_takes_the_memory_of_a_short_one() -> None:
     short, long = await peak_bytes(2_000), await peak_bytes(40_000)
     assert long < 2 * short

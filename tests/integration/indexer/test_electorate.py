@@ -1,4 +1,4 @@
-"""Who may vote on a dispute, worked out from events in whatever order they arrive."""
+"""Who may vote on a dispute, computed from events in whatever order they arrive."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def transfer(story: Story, giver: Pubkey, taker: Pubkey, shares: int) -> None:
 
 
 def traded(story: Story) -> dict[str, int]:
-    """Trades whose end is known: the electorate, and what each wallet's shares cost it."""
+    """Trades with a known result: the electorate, and each wallet's cost basis."""
     alice, bob, carol, dave = story.traders
     buy(story, alice, 4 * SHARE, 400)
     buy(story, alice, 4 * SHARE, 600)

@@ -1,4 +1,4 @@
-"""What the holder of the webhook's secret, or the node, can make the index believe, and until when."""
+"""Forged deliveries and wrong answers of a node: what the index takes from them, and for how long."""
 
 from __future__ import annotations
 
@@ -76,31 +76,31 @@ def inbox_of(world: World, fetcher: Fetcher | None = None) -> Inbox:
     return Inbox(world.database, fetcher.indexer, PARSE, SystemClock(), fetcher.plausibility)
 
 
-async def tell(inbox: Inbox, *transactions: dict[str, Any]) -> None:
-    """Deliver these, and work them off."""
+async def deliver(inbox: Inbox, *transactions: dict[str, Any]) -> None:
+    """Deliver transactions, and apply the deliveries."""
     await inbox.accept(msgspec.json.encode(transactions))
     while await inbox.apply_batch():
         pass
 
 
-async def told(world: World, signature: str) -> dict[str, Any]:
-    """What the node says of a transaction: what an honest webhook would deliver."""
+async def as_delivered(world: World, signature: str) -> dict[str, Any]:
+    """A transaction as the node has it, hence as an honest webhook delivers it."""
     found = await world.own.rpc.transaction(signature)
     assert found is not None
     return found
 
 
 def forgery(slot: int, seconds: int, *said: ProgramEvent, signature: str = "") -> dict[str, Any]:
-    """A transaction that never happened, or happened otherwise if it is given the signature of another."""
+    """A transaction that never happened; with the signature of a true one, one that did something else."""
     forged = raw(frame(OURS, *map(event_line, said)), slot=slot, blockTime=seconds)
     forged["transaction"]["signatures"] = [signature or str(Keypair().sign_message(b"never sent"))]
     return forged
 
 
 Lie = Callable[[bytes, int], ProgramEvent]
-"""An event of a market, at a time."""
+"""Makes an event of a market at a time."""
 
-LIES: dict[str, Lie] = {
+FORGED_EVENTS: dict[str, Lie] = {
     "a market is finalized": lambda market, at: events.MarketFinalized(market, False, True, at),
     "a market is cancelled": lambda market, at: events.MarketCancelled(market, CREATOR.pubkey(), at),
     "a market is resolved": lambda market, at: events.MarketResolved(
@@ -141,7 +141,7 @@ LIES: dict[str, Lie] = {
 
 
 def payment(payer: Keypair) -> Instruction:
-    """What does not concern the program at all."""
+    """An instruction that does not concern the program."""
     return transfer(
         TransferParams(from_pubkey=payer.pubkey(), to_pubkey=CREATOR.pubkey(), lamports=1_000_000)
     )
@@ -158,7 +158,7 @@ async def set_aside(world: World) -> list[Any]:
 
 
 async def sent(daemon: Daemon, signer: Keypair, instruction: Instruction) -> str:
-    """A transaction that nobody has told yet."""
+    """The signature of a transaction on the chain that is not indexed."""
     latest = await daemon.rpc.latest_blockhash()
     wire = sign([instruction], signer, latest.blockhash, latest.last_valid_block_height, "test")
     await daemon.sender.send(wire)
@@ -166,19 +166,19 @@ async def sent(daemon: Daemon, signer: Keypair, instruction: Instruction) -> str
 
 
 async def bought(world: World, market_id: str) -> str:
-    """A purchase, by a daemon that remembers no blockhash of before the last leap."""
+    """Buy shares, through a daemon without blockhashes of the time before the last leap."""
     async with world.daemon() as fresh:
         return await sent(fresh, HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
 
 
 async def goes_on(world: World, inbox: Inbox, market_id: str) -> None:
-    """True events count: a purchase moves the market."""
+    """Check that true events are applied: a purchase moves the market."""
     ((version, volume),) = await world.fetch(
         "select version, total_volume from markets where id = $1", market_id
     )
-    true = await told(world, await bought(world, market_id))
+    true = await as_delivered(world, await bought(world, market_id))
     await world.own.fetcher.plausibility.refresh()
-    await tell(inbox, true)
+    await deliver(inbox, true)
     ((later, more),) = await world.fetch("select version, total_volume from markets where id = $1", market_id)
     assert later > version
     assert more > volume
@@ -189,47 +189,47 @@ async def test_what_comes_from_the_future_changes_nothing_and_is_given_up(
 ) -> None:
     market_id, inbox = await active(world), inbox_of(world)
     _, seconds = await now(world)
-    for name, lie in LIES.items():
+    for name, forge in FORGED_EVENTS.items():
         before = await facts(world.database)
-        forged = forgery(FAR, seconds, lie(bytes.fromhex(market_id), seconds))
-        await tell(inbox, forged)
+        forged = forgery(FAR, seconds, forge(bytes.fromhex(market_id), seconds))
+        await deliver(inbox, forged)
         assert await facts(world.database) == before, name
         # Nothing else of its delivery waits for it.
         true = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
-        told_together = [forged, await told(world, true)]
+        delivered_together = [forged, await as_delivered(world, true)]
         await world.own.fetcher.plausibility.refresh()
-        await tell(inbox, *told_together)
+        await deliver(inbox, *delivered_together)
         assert await world.fetch("select count(*) from trades where tx_signature = $1", true) == [(1,)]
         await goes_on(world, inbox, market_id)
     for attempts in range(MAX_ATTEMPTS):
         assert {waiting[1:] for waiting in await set_aside(world)} == {(attempts, None)}
         await reconciled(world)
     given_up = await set_aside(world)
-    assert len(given_up) == len(LIES)
+    assert len(given_up) == len(FORGED_EVENTS)
     assert all("no RPC node knew it" in reason for *_, reason in given_up)
     await settled(world)
     await assert_true_to_the_chain(world, database_url)
 
 
 @pytest.mark.parametrize("signed", ["by nobody", "as another transaction of the chain"])
-async def test_what_is_forged_in_a_plausible_slot_is_taken_back_whatever_its_signature(
+async def test_what_is_forged_in_a_plausible_slot_is_rolled_back_whatever_its_signature(
     world: World, database_url: str, signed: str
 ) -> None:
     market_id, inbox = await active(world), inbox_of(world)
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
-    for name, lie in LIES.items():
+    for name, forge in FORGED_EVENTS.items():
         await settled(world)
         before = await facts(world.database)
         slot, seconds = await now(world)
-        event = lie(bytes.fromhex(market_id), seconds)
+        event = forge(bytes.fromhex(market_id), seconds)
         if signed == "by nobody":
             forged = forgery(slot + MARGIN_SLOTS - 1, seconds, event)
         else:
             async with world.daemon() as fresh:
                 foreign = await sent(fresh, HOLDERS[2], payment(HOLDERS[2]))
-            forged = forgery((await told(world, foreign))["slot"], seconds, event, signature=foreign)
+            forged = forgery((await as_delivered(world, foreign))["slot"], seconds, event, signature=foreign)
         await world.own.fetcher.plausibility.refresh()
-        await tell(inbox, forged)
+        await deliver(inbox, forged)
         assert await facts(world.database) != before, name
         await world.cheat("zmartd_advanceSlots", {"slots": MARGIN_SLOTS})
         assert (await settled(world)).rolled_back == 1, name
@@ -241,11 +241,11 @@ async def test_what_is_forged_in_a_plausible_slot_is_taken_back_whatever_its_sig
 
 
 def logged_otherwise(true: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """A transaction whose events that have these fields say this instead."""
-    lied = copy.deepcopy(true)
-    lied["meta"]["logMessages"] = [_otherwise(line, fields) for line in true["meta"]["logMessages"]]
-    assert lied != true
-    return lied
+    """A transaction with other values for these fields in those of its events that have them."""
+    forged = copy.deepcopy(true)
+    forged["meta"]["logMessages"] = [_otherwise(line, fields) for line in true["meta"]["logMessages"]]
+    assert forged != true
+    return forged
 
 
 def _otherwise(line: str, fields: dict[str, Any]) -> str:
@@ -258,9 +258,9 @@ def _otherwise(line: str, fields: dict[str, Any]) -> str:
 
 
 def with_logs(true: dict[str, Any], change: Callable[[list[str]], list[str]]) -> dict[str, Any]:
-    lied = copy.deepcopy(true)
-    lied["meta"]["logMessages"] = change(lied["meta"]["logMessages"])
-    return lied
+    forged = copy.deepcopy(true)
+    forged["meta"]["logMessages"] = change(forged["meta"]["logMessages"])
+    return forged
 
 
 def after_data(logs: list[str], *lines: str) -> list[str]:
@@ -268,7 +268,7 @@ def after_data(logs: list[str], *lines: str) -> list[str]:
     return [*logs[: place + 1], *lines, *logs[place + 1 :]]
 
 
-FIELD_LIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+FORGED_FIELDS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a later slot": lambda true: true | {"slot": true["slot"] + 1},
     "an earlier slot": lambda true: true | {"slot": true["slot"] - 1},
     "a slot at the margin": lambda true: true | {"slot": true["slot"] + MARGIN_SLOTS - 1},
@@ -302,17 +302,17 @@ FIELD_LIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("lie", FIELD_LIES)
-async def test_a_lie_about_a_true_transaction_lasts_until_it_is_final(
-    world: World, database_url: str, lie: str
+@pytest.mark.parametrize("forge", FORGED_FIELDS)
+async def test_a_forged_field_of_a_true_transaction_lasts_until_it_is_final(
+    world: World, database_url: str, forge: str
 ) -> None:
     market_id, inbox = await active(world), inbox_of(world)
     signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
-    true = await told(world, signature)
+    true = await as_delivered(world, signature)
     await world.own.fetcher.plausibility.refresh()
-    await tell(inbox, FIELD_LIES[lie](true))
+    await deliver(inbox, FORGED_FIELDS[forge](true))
     await goes_on(world, inbox, market_id)
-    await tell(inbox, true)
+    await deliver(inbox, true)
     await world.cheat("zmartd_advanceSlots", {"slots": MARGIN_SLOTS})
     await settled(world)
     await reconciled(world)
@@ -324,16 +324,14 @@ async def test_a_lie_about_a_true_transaction_lasts_until_it_is_final(
     assert await world.fetch("select distinct commitment from trades") == [("finalized",)]
 
 
-async def test_a_lie_about_what_a_creation_was_given_lasts_until_it_is_final(
-    world: World, database_url: str
-) -> None:
+async def test_forged_arguments_of_a_creation_last_until_it_is_final(world: World, database_url: str) -> None:
     market_id, inbox = await world.proposal(indexed=False), inbox_of(world)
     [newest, *_] = await world.own.rpc.signatures_for_address(PROGRAM_ID)
-    lied = copy.deepcopy(await told(world, newest.signature))
-    for instruction in lied["transaction"]["message"]["instructions"]:
+    forged = copy.deepcopy(await as_delivered(world, newest.signature))
+    for instruction in forged["transaction"]["message"]["instructions"]:
         data = ids.base58_decode(instruction["data"])
         instruction["data"] = ids.base58_encode(data[:-46] + b"Qm" + b"z" * 44)
-    await tell(inbox, lied)
+    await deliver(inbox, forged)
     hash_of = f"select ipfs_question_hash from markets where id = '{market_id}'"
     assert await world.fetch(hash_of) == [("Qm" + "z" * 44,)]
     await settled(world)
@@ -341,7 +339,7 @@ async def test_a_lie_about_what_a_creation_was_given_lasts_until_it_is_final(
     await assert_true_to_the_chain(world, database_url)
 
 
-async def test_lies_of_any_size_leave_room_for_true_events(world: World, database_url: str) -> None:
+async def test_forged_amounts_of_any_size_leave_room_for_true_events(world: World, database_url: str) -> None:
     market_id, inbox = await active(world), inbox_of(world)
     market, wallet = bytes.fromhex(market_id), HOLDERS[0].pubkey()
     slot, seconds = await now(world)
@@ -352,13 +350,13 @@ async def test_lies_of_any_size_leave_room_for_true_events(world: World, databas
     claimed = events.WinningsClaimed(Pdas(PROGRAM_ID).market(market), wallet, True, U64_MAX, seconds)
     cheap = forgery(slot - 1, seconds, free)
     [free_of_charge] = cheap["transaction"]["signatures"]
-    await tell(inbox, cheap)
+    await deliver(inbox, cheap)
     for _ in range(12):
-        await tell(inbox, forgery(slot, seconds, bought, withdrawn, claimed))
-        await tell(inbox, forgery(slot + 1, seconds, sold))
+        await deliver(inbox, forgery(slot, seconds, bought, withdrawn, claimed))
+        await deliver(inbox, forgery(slot + 1, seconds, sold))
     assert await world.fetch("select count(*) from trades") == [(24,)]
     await goes_on(world, inbox, market_id)
-    # What is left of the lies can be counted, however these are divided among batches.
+    # The sums can hold what the forged events add, however these are divided among batches.
     forged = await world.fetch("select slot, tx_signature from trade_events where slot <= $1", slot)
     await world.own.fetcher.indexer.roll_back([TransactionInSlot(slot - 1, free_of_charge)])
     await world.own.fetcher.indexer.roll_back([TransactionInSlot(*one) for one in forged])
@@ -367,13 +365,13 @@ async def test_lies_of_any_size_leave_room_for_true_events(world: World, databas
     await assert_true_to_the_chain(world, database_url)
 
 
-async def test_a_transaction_that_came_with_a_wrong_slot_is_applied_as_the_node_tells_it(
+async def test_a_transaction_that_came_with_a_wrong_slot_is_applied_as_the_node_has_it(
     world: World, database_url: str
 ) -> None:
     market_id, inbox = await active(world), inbox_of(world)
     signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
-    true = await told(world, signature)
-    await tell(inbox, true | {"slot": FAR, "blockTime": 1})
+    true = await as_delivered(world, signature)
+    await deliver(inbox, true | {"slot": FAR, "blockTime": 1})
     assert [one for one, *_ in await set_aside(world)] == [signature]
     verified = await Verification(world.own.rpc, world.own.fetcher, world.database).run()
     assert verified.settled == 1
@@ -389,8 +387,8 @@ async def test_a_delivery_that_is_long_past_is_asked_for(world: World) -> None:
     market_id, inbox = await active(world), inbox_of(world)
     _, seconds = await now(world)
     before = await facts(world.database)
-    forged = forgery(1, seconds, LIES["a market is finalized"](bytes.fromhex(market_id), seconds))
-    await tell(inbox, forged)
+    forged = forgery(1, seconds, FORGED_EVENTS["a market is finalized"](bytes.fromhex(market_id), seconds))
+    await deliver(inbox, forged)
     assert await facts(world.database) == before
     assert len(await set_aside(world)) == 1
 
@@ -412,8 +410,8 @@ async def test_ten_thousand_forged_deliveries_cost_few_requests_and_few_rows(wor
     market_id, clock = await active(world), ManualClock()
     before = await facts(world.database)
     _, seconds = await now(world)
-    lie = LIES["a market is finalized"](bytes.fromhex(market_id), seconds)
-    template = msgspec.json.encode(forgery(FAR, seconds, lie, signature="SIGNATURE"))
+    forge = FORGED_EVENTS["a market is finalized"](bytes.fromhex(market_id), seconds)
+    template = msgspec.json.encode(forgery(FAR, seconds, forge, signature="SIGNATURE"))
     forged = [template.replace(b"SIGNATURE", str(Signature(os.urandom(64))).encode()) for _ in range(10_000)]
     async with daemon_before_a_node(world, clock) as (node, fetcher, reconciler):
         inbox = inbox_of(world, fetcher)
@@ -438,14 +436,14 @@ async def test_without_a_node_what_is_plausible_counts_and_the_rest_waits(
 ) -> None:
     market_id = await active(world)
     signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
-    true = await told(world, signature)
+    true = await as_delivered(world, signature)
     later = await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]), indexed=False)
-    also_true = await told(world, later)
+    also_true = await as_delivered(world, later)
     async with daemon_before_a_node(world) as (node, fetcher, reconciler):
         inbox = inbox_of(world, fetcher)
         await fetcher.plausibility.refresh()
         node.down = 503
-        await tell(inbox, true | {"slot": FAR}, also_true)
+        await deliver(inbox, true | {"slot": FAR}, also_true)
         assert await world.fetch("select tx_signature from trades") == [(later,)]
         with pytest.raises(RpcUnavailable):
             await reconciler.run()
@@ -458,14 +456,14 @@ async def test_without_a_node_what_is_plausible_counts_and_the_rest_waits(
 
 
 def clock_account(slot: int, seconds: int) -> dict[str, Any]:
-    """getMultipleAccounts of a node that puts the chain there."""
+    """The answer to getMultipleAccounts of a node whose clock shows this slot and time."""
     data = base64.b64encode(struct.pack("<QqQQq", slot, 0, 0, 0, seconds)).decode()
     owner = "Sysvar1111111111111111111111111111111111111"
     account = {"lamports": 1, "owner": owner, "data": [data, "base64"], "executable": False}
     return {"context": {"slot": slot}, "value": [account]}
 
 
-async def test_a_node_that_once_told_a_slot_of_the_future_makes_nothing_late(
+async def test_a_node_that_once_answered_with_a_future_slot_delays_nothing(
     world: World, database_url: str
 ) -> None:
     market_id = await active(world)
@@ -474,13 +472,13 @@ async def test_a_node_that_once_told_a_slot_of_the_future_makes_nothing_late(
         node.instead("getMultipleAccounts", clock_account(FAR, 2**40))
         await fetcher.plausibility.refresh()
         true = await bought(world, market_id)
-        await tell(inbox, await told(world, true))
+        await deliver(inbox, await as_delivered(world, true))
         await reconciler.run()
         assert await world.fetch("select tx_signature from trades") == [(true,)]
         node.instead("getMultipleAccounts", clock_account(FAR, 2**40))
         await fetcher.plausibility.refresh()
-        forged = forgery(FAR, 2**40, LIES["a market is finalized"](bytes.fromhex(market_id), 2**40))
-        await tell(inbox, forged)
+        forged = forgery(FAR, 2**40, FORGED_EVENTS["a market is finalized"](bytes.fromhex(market_id), 2**40))
+        await deliver(inbox, forged)
         assert await world.fetch("select state from markets") == [("FINALIZED",)]
         await reconciler.run()
         assert await world.fetch("select state from markets") == [("ACTIVE",)]
@@ -496,12 +494,12 @@ async def test_a_transaction_that_the_node_puts_into_the_future_is_not_there_yet
     stood = (await settled(world)).slot
     signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
     await finalized(world)
-    lied = await told(world, signature) | {"slot": FAR}
+    forged = await as_delivered(world, signature) | {"slot": FAR}
     async with daemon_before_a_node(world) as (node, fetcher, reconciler):
-        node.instead("getTransaction", lied)
+        node.instead("getTransaction", forged)
         with pytest.raises(TransactionNotFound):
             await fetcher.apply_signature(signature)
-        node.instead("getTransaction", lied)
+        node.instead("getTransaction", forged)
         found = await reconciler.run()
         assert (found.missing, found.slot) == (0, stood)
         assert await world.fetch("select from trades") == []
@@ -516,15 +514,15 @@ async def test_a_transaction_that_the_node_puts_into_the_future_is_not_there_yet
 
 
 @pytest.mark.parametrize("commitment", ["confirmed", "finalized"])
-async def test_a_repair_heals_what_an_earlier_version_took_from_the_future(
+async def test_a_repair_removes_what_an_earlier_version_took_from_the_future(
     world: World, database_url: str, commitment: str
 ) -> None:
     market_id = await active(world)
     repairer = Repairer(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID)
-    for name, lie in LIES.items():
+    for name, forge in FORGED_EVENTS.items():
         expected = await facts(world.database)
         _, seconds = await now(world)
-        forged = forgery(FAR, seconds, lie(bytes.fromhex(market_id), seconds))
+        forged = forgery(FAR, seconds, forge(bytes.fromhex(market_id), seconds))
         await world.own.fetcher.indexer.apply([PARSE(forged)], commitment)
         assert await facts(world.database) != expected, name
         repaired = await repairer.repair_everything()
@@ -539,7 +537,7 @@ async def test_a_repair_finds_a_market_that_was_frozen_in_the_future(world: Worl
     market_id = await active(world)
     expected = await facts(world.database)
     _, seconds = await now(world)
-    forged = forgery(FAR, seconds, LIES["a market is finalized"](bytes.fromhex(market_id), seconds))
+    forged = forgery(FAR, seconds, FORGED_EVENTS["a market is finalized"](bytes.fromhex(market_id), seconds))
     await world.own.fetcher.indexer.apply([PARSE(forged)], "finalized")
     repaired = await Repairer(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID).repair()
     assert (repaired.ok, repaired.done.removed) == (True, 1)
@@ -547,19 +545,19 @@ async def test_a_repair_finds_a_market_that_was_frozen_in_the_future(world: Worl
     await assert_true_to_the_chain(world, database_url)
 
 
-async def test_the_reconciler_heals_what_an_earlier_version_took_from_the_future(
+async def test_the_reconciler_removes_what_an_earlier_version_took_from_the_future(
     world: World, database_url: str
 ) -> None:
     market_id = await active(world)
     expected = await facts(world.database)
     _, seconds = await now(world)
-    for lie in LIES.values():
-        forged = forgery(FAR, seconds, lie(bytes.fromhex(market_id), seconds))
+    for forge in FORGED_EVENTS.values():
+        forged = forgery(FAR, seconds, forge(bytes.fromhex(market_id), seconds))
         await world.own.fetcher.indexer.apply([PARSE(forged)])
     async with world.database.service() as connection:
         await checkpoints.advance(connection, str(PROGRAM_ID), Checkpoint(str(Signature.default()), FAR))
     found = await reconciled(world)
-    assert found.rolled_back == len(LIES)
+    assert found.rolled_back == len(FORGED_EVENTS)
     assert await facts(world.database) == expected
     found = await settled(world)
     assert found.slot is not None
@@ -571,11 +569,11 @@ async def test_a_signature_that_is_none_stops_nobody(world: World, database_url:
     market_id, inbox = await active(world), inbox_of(world)
     slot, seconds = await now(world)
     bad = "2" * 64
-    event = LIES["a market is finalized"](bytes.fromhex(market_id), seconds)
-    await tell(inbox, forgery(slot, seconds, event, signature=bad))
+    event = FORGED_EVENTS["a market is finalized"](bytes.fromhex(market_id), seconds)
+    await deliver(inbox, forgery(slot, seconds, event, signature=bad))
     assert await world.fetch("select status from webhook_inbox") == [("parked",)]
     # An earlier version took it.
-    told_otherwise = msgspec.structs.replace(PARSE(forgery(slot, seconds, event)), signature=bad)
-    await world.own.fetcher.indexer.apply([told_otherwise])
+    contradiction = msgspec.structs.replace(PARSE(forgery(slot, seconds, event)), signature=bad)
+    await world.own.fetcher.indexer.apply([contradiction])
     assert (await settled(world)).rolled_back == 1
     await assert_true_to_the_chain(world, database_url)

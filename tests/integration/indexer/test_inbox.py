@@ -174,7 +174,7 @@ async def nothing_waits(database: Database) -> bool:
 
 
 class Senders:
-    """Sixty-four who deliver as fast as they are answered."""
+    """Sixty-four senders, each of which delivers again as soon as it is answered."""
 
     def __init__(self, inbox: Inbox, positions: int) -> None:
         self.answered = 0
@@ -182,7 +182,7 @@ class Senders:
         self._tasks = [asyncio.create_task(self._deliver(inbox, positions)) for _ in range(64)]
 
     async def answer(self, more: int) -> None:
-        """Wait until so many more of their deliveries were accepted."""
+        """Wait until that many more of their deliveries are accepted."""
         goal = self.answered + more
         async with self._progress:
             await self._progress.wait_for(lambda: self.answered >= goal)
@@ -263,7 +263,7 @@ async def test_a_failing_delivery_is_tried_again_later_and_then_parked(
 
 
 class HourlyClock(SystemClock):
-    """An hour passes from one look to the next."""
+    """A clock that advances by an hour at each reading."""
 
     def __init__(self) -> None:
         self._hours = 0

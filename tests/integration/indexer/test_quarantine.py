@@ -59,7 +59,7 @@ async def a_whole_life(world: World) -> None:
 
 
 def as_an_older_version_read_it(transaction: ChainTransaction) -> ChainTransaction:
-    """All of its events were unknown, and so were the instructions that it reads arguments of."""
+    """The transaction as read with an IDL that lacks its events and its instructions."""
     lines = [
         Quarantined(one.ordinal, CODEC.encode_event(one.event), "no event has this discriminator")
         for one in transaction.events
@@ -77,7 +77,7 @@ def as_an_older_version_read_it(transaction: ChainTransaction) -> ChainTransacti
 async def indexed_by_an_older_version(
     world: World, unknown: Callable[[ChainTransaction], bool]
 ) -> list[ChainTransaction]:
-    """Index the whole chain, with what is unknown in quarantine; returns that."""
+    """Index the whole chain with an older IDL. Returns the transactions with quarantined lines."""
     history = await world.own.rpc.signatures_for_address(PROGRAM_ID)
     fetched = await world.own.fetcher.fetch([one.signature for one in reversed(history) if one.err is None])
     strange = [tx for tx in fetched.transactions if unknown(tx)]
@@ -87,7 +87,7 @@ async def indexed_by_an_older_version(
     return strange
 
 
-async def readmitted(world: World) -> QuarantineReport:
+async def retried(world: World) -> QuarantineReport:
     return await retry_quarantined(world.database, world.own.fetcher, CODEC)
 
 
@@ -105,10 +105,10 @@ async def test_an_event_that_became_known_counts_as_if_it_had_always_been(
     strange = await indexed_by_an_older_version(world, kind_of(name))
     lines = sum(len(tx.events) for tx in strange)
     assert lines
-    assert await readmitted(world) == QuarantineReport(lines, 0)
+    assert await retried(world) == QuarantineReport(lines, 0)
     await assert_true_to_the_chain(world, database_url)
     assert await world.fetch("select id from quarantined_events where resolved_at is null") == []
-    assert await readmitted(world) == QuarantineReport(0, 0)
+    assert await retried(world) == QuarantineReport(0, 0)
 
 
 async def test_a_history_of_which_nothing_was_known_is_read_in_any_order(
@@ -118,7 +118,7 @@ async def test_a_history_of_which_nothing_was_known_is_read_in_any_order(
     await a_whole_life(world)
     coin = random.Random(4)
     strange = await indexed_by_an_older_version(world, lambda _: coin.random() < 0.7)
-    assert (await readmitted(world)).applied == sum(len(tx.events) for tx in strange) > 8
+    assert (await retried(world)).applied == sum(len(tx.events) for tx in strange) > 8
     await assert_true_to_the_chain(world, database_url)
 
 
@@ -131,11 +131,11 @@ async def test_a_line_that_still_cannot_be_read_stays(world: World) -> None:
     lines = (*transaction.quarantined, unreadable)
     await world.own.fetcher.indexer.apply([msgspec.structs.replace(transaction, quarantined=lines)])
     # The chain does not have that line, so what it says about the transaction settles it.
-    assert await readmitted(world) == QuarantineReport(2, 0)
+    assert await retried(world) == QuarantineReport(2, 0)
     alone = msgspec.structs.replace(transaction, signature="3" * 88, quarantined=(unreadable,))
     await world.own.fetcher.indexer.apply([alone])
     before = await facts(world.database)
-    assert await readmitted(world) == QuarantineReport(0, 1)
+    assert await retried(world) == QuarantineReport(0, 1)
     assert await facts(world.database) == before
     assert await world.fetch("select event_index from quarantined_events where resolved_at is null") == [(7,)]
 

@@ -42,7 +42,7 @@ async def reconciled(world: World) -> ReconcileReport:
 
 
 async def finalized(world: World) -> None:
-    """Everything that is on the chain now stays there."""
+    """Finalize everything that is on the chain."""
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
 
 
@@ -65,7 +65,7 @@ async def active(world: World) -> str:
 
 
 async def roll_back(world: World, slots: int) -> set[str]:
-    """Undo so many blocks; gives the signatures of their transactions."""
+    """Remove that many blocks from the chain. Returns the signatures of their transactions."""
     return set(await world.cheat("zmartd_rollback", {"slots": slots}))
 
 
@@ -115,7 +115,7 @@ async def test_what_was_missed_is_final_at_once_where_the_chain_is(world: World)
     assert await world.fetch("select distinct commitment from market_events") == [("finalized",)]
 
 
-async def test_what_a_lost_fork_took_with_it_is_taken_back(world: World, database_url: str) -> None:
+async def test_transactions_of_a_lost_fork_are_rolled_back(world: World, database_url: str) -> None:
     market_id = await active(world)
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
     await finalized(world)
@@ -305,7 +305,7 @@ async def test_a_node_that_refuses_every_third_request_is_asked_again(
     await assert_true_to_the_chain(world, database_url)
 
 
-def history(world: World, page_size: int) -> CheckpointedWalk:
+def walk_of(world: World, page_size: int) -> CheckpointedWalk:
     return CheckpointedWalk(world.own.rpc, world.database, PROGRAM_ID, page_size)
 
 
@@ -315,19 +315,19 @@ async def move_cursor(world: World, signature: str, slot: int) -> None:
 
 
 @pytest.mark.parametrize("page_size", [2, 3, 5, 11, 12, 13, 1_000])
-async def test_a_history_is_told_oldest_first_and_once_whatever_the_size_of_a_page(
+async def test_a_walk_is_oldest_first_and_complete_whatever_the_size_of_a_page(
     world: World, page_size: int
 ) -> None:
     for _ in range(11):
         await world.proposal(indexed=False)
     await finalized(world)
     whole = [info.signature for info in reversed(await world.own.rpc.signatures_for_address(PROGRAM_ID))]
-    told: list[str] = []
-    async for page in history(world, page_size).pages():
+    walked: list[str] = []
+    async for page in walk_of(world, page_size).pages():
         assert len(page) < page_size
-        told += [info.signature for info in page]
+        walked += [info.signature for info in page]
         await move_cursor(world, page[-1].signature, page[-1].slot)
-    assert told == whole
+    assert walked == whole
     assert len(whole) == 12
     assert await world.fetch("select * from history_bookmarks") == []
 
@@ -337,17 +337,17 @@ async def test_a_walk_that_was_interrupted_goes_on_where_it_was(world: World) ->
         await world.proposal(indexed=False)
     await finalized(world)
     whole = [info.signature for info in reversed(await world.own.rpc.signatures_for_address(PROGRAM_ID))]
-    told: list[str] = []
-    async with aclosing(history(world, 3).pages()) as pages:
+    walked: list[str] = []
+    async with aclosing(walk_of(world, 3).pages()) as pages:
         page = await anext(pages)
-        told += [info.signature for info in page]
+        walked += [info.signature for info in page]
         await move_cursor(world, page[-1].signature, page[-1].slot)
     marks = await world.fetch("select slot from history_bookmarks order by slot")
     assert len(marks) > 3
     await world.proposal(indexed=False)
-    async with aclosing(history(world, 3).pages()) as pages:
+    async with aclosing(walk_of(world, 3).pages()) as pages:
         page = await anext(pages)
-        told += [info.signature for info in page]
-    assert told == whole[: len(told)]
+        walked += [info.signature for info in page]
+    assert walked == whole[: len(walked)]
     left = await world.fetch("select slot from history_bookmarks order by slot")
     assert left == marks[1:], "the new walk did not go down again"

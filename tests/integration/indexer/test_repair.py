@@ -1,4 +1,4 @@
-"""An index that somebody altered by hand, made equal to the chain again."""
+"""Repairs of an index that was altered by hand."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def test_a_repair_of_what_never_arrived_fetches_only_that(world: World, da
     await assert_true_to_the_chain(world, database_url)
 
 
-async def test_what_truncated_logs_leave_out_is_worked_out_again(world: World, database_url: str) -> None:
+async def test_what_truncated_logs_lack_is_inferred_again(world: World, database_url: str) -> None:
     market_id = await active(world)
     await trade_a_lot(world, market_id, HOLDERS[0])
     await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))

@@ -38,7 +38,7 @@ def recorded(transactions: list[ChainTransaction]) -> list[TransactionInSlot]:
 
 
 async def facts(database: Database) -> dict[str, object]:
-    """What the chain decides, and the votes that count."""
+    """What derives from the chain, and all votes."""
     async with database.service() as connection:
         votes = [
             [
@@ -85,39 +85,40 @@ def shuffled_batches(
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_whatever_was_undone_the_index_is_as_if_it_had_never_been(
+async def test_whatever_is_rolled_back_the_index_is_as_if_it_had_never_been(
     indexer: Indexer, database: Database, database_url: str, seed: int
 ) -> None:
     rng = random.Random(seed)
     stories = [whole_life(10 * seed + number, trades=12) for number in range(3)]
-    told = [tx for story in stories for tx in story.transactions]
-    told_again = [
-        msgspec.structs.replace(tx, slot=tx.slot + rng.choice([0, 2, 40])) for tx in rng.sample(told, 6)
+    transactions = [tx for story in stories for tx in story.transactions]
+    landed_again = [
+        msgspec.structs.replace(tx, slot=tx.slot + rng.choice([0, 2, 40]))
+        for tx in rng.sample(transactions, 6)
     ]
     # Every market was created in the end: without a market there are no events of it.
     later = [tx for story in stories for tx in story.transactions[1:]]
-    gone = {tx.signature for tx in told_again + rng.sample(later, 9)}
-    remaining = [tx for tx in told if tx.signature not in gone] + told_again
+    gone = {tx.signature for tx in landed_again + rng.sample(later, 9)}
+    remaining = [tx for tx in transactions if tx.signature not in gone] + landed_again
     await indexer.apply(remaining)
     expected = await facts(database)
     await emptied(database, database_url)
 
-    lost = [tx for tx in told if tx.signature in gone]
-    for batch in shuffled_batches(rng, told):
+    lost = [tx for tx in transactions if tx.signature in gone]
+    for batch in shuffled_batches(rng, transactions):
         await indexer.apply(batch)
         if rng.random() < 0.3:
             await indexer.roll_back(recorded(rng.sample(lost, 3)))
             await indexer.apply(rng.sample(lost, 2))
     while lost:
-        undone, lost = lost[:5], lost[5:]
-        await indexer.roll_back(recorded(undone))
-    for batch in shuffled_batches(rng, told_again):
+        rollback, lost = lost[:5], lost[5:]
+        await indexer.roll_back(recorded(rollback))
+    for batch in shuffled_batches(rng, landed_again):
         await indexer.apply(batch)
 
     assert await facts(database) == expected
 
 
-async def test_daemons_that_undo_and_apply_at_the_same_time_agree_in_the_end(
+async def test_daemons_that_roll_back_and_apply_at_the_same_time_agree_in_the_end(
     indexer: Indexer, database: Database, database_url: str
 ) -> None:
     rng = random.Random(5)
@@ -138,7 +139,7 @@ async def test_daemons_that_undo_and_apply_at_the_same_time_agree_in_the_end(
     assert await facts(database) == expected
 
 
-async def test_a_market_whose_creation_is_undone_is_neither_shown_nor_forgotten(
+async def test_a_market_whose_creation_is_rolled_back_is_hidden_and_not_deleted(
     indexer: Indexer, database: Database
 ) -> None:
     story = Story(1)
@@ -152,8 +153,8 @@ async def test_a_market_whose_creation_is_undone_is_neither_shown_nor_forgotten(
             voter,
         )
     (version,) = (await fetch(database, "select version from markets"))[0]
-    undone = await indexer.roll_back(recorded(story.transactions))
-    assert undone.events == 1
+    rollback = await indexer.roll_back(recorded(story.transactions))
+    assert rollback.events == 1
     orphan = await fetch(
         database, "select orphaned, chain_confirmed, creator_wallet, shares_yes, version from markets"
     )
@@ -164,7 +165,7 @@ async def test_a_market_whose_creation_is_undone_is_neither_shown_nor_forgotten(
     assert await fetch(database, "select user_wallet, source from proposal_votes") == [(voter, "api")]
 
 
-async def test_what_was_undone_can_be_looked_up(indexer: Indexer, database: Database) -> None:
+async def test_what_was_rolled_back_can_be_looked_up(indexer: Indexer, database: Database) -> None:
     story = Story(2)
     story.create()
     story.open_for_trading()
@@ -189,7 +190,7 @@ async def test_what_was_undone_can_be_looked_up(indexer: Indexer, database: Data
     ]
 
 
-async def test_subscribers_are_told_what_is_true_instead(indexer: Indexer) -> None:
+async def test_a_rollback_publishes_the_state_without_the_transactions(indexer: Indexer) -> None:
     story = Story(3)
     story.create()
     story.open_for_trading()
@@ -217,15 +218,15 @@ async def test_trades_that_stay_keep_their_ids(indexer: Indexer, database: Datab
     assert await fetch(database, query) == kept
 
 
-async def test_a_transaction_that_landed_again_in_another_slot_is_not_undone_for_the_old_one(
+async def test_a_transaction_that_landed_again_is_not_rolled_back_for_its_old_slot(
     indexer: Indexer, database: Database
 ) -> None:
     story = Story(6)
     story.create()
     (created,) = story.transactions
     await indexer.apply([msgspec.structs.replace(created, slot=created.slot + 7)])
-    undone = await indexer.roll_back(recorded([created]))
-    assert (undone.events, undone.messages) == (0, ())
+    rollback = await indexer.roll_back(recorded([created]))
+    assert (rollback.events, rollback.messages) == (0, ())
 
 
 async def test_a_line_in_quarantine_leaves_with_its_transaction(indexer: Indexer, database: Database) -> None:

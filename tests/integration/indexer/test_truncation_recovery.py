@@ -22,7 +22,7 @@ from tests.integration.tasks.world import HOLDERS, TREASURY, World, a_world
 from zmartd.store.postgres.database import Database
 
 TRADES = 20
-"""So many in one transaction that the runtime cuts its logs off."""
+"""In one transaction: so many that the runtime truncates its logs."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def events_of(world: World, signature: str) -> int:
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-async def test_trades_that_the_logs_do_not_tell_are_worked_out_to_the_unit(
+async def test_trades_that_the_logs_lack_are_inferred_to_the_unit(
     world: World, database_url: str, indexed: bool
 ) -> None:
     market_id = await active(world)
@@ -100,12 +100,12 @@ async def test_what_cannot_be_right_is_left_open_and_says_why(world: World) -> N
     market_id = await active(world)
     await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
     signature = await trade_a_lot(world, market_id, HOLDERS[0])
-    told = await events_of(world, signature)
+    logged = await events_of(world, signature)
     await world.fetch(
         "update trades set shares = shares + 1000000 where tx_signature <> $1 returning id", signature
     )
     assert (await settled(world)).recovered == 0
-    assert await events_of(world, signature) == told
+    assert await events_of(world, signature) == logged
     assert await world.fetch("select reason, resolved_at from truncated_transactions") == [
         ("call 0 was logged otherwise", None)
     ]

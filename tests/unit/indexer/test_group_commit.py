@@ -10,7 +10,7 @@ CALM_SECONDS = 0.05
 
 
 class Disk:
-    """Keeps each batch, as slowly as the test lets it."""
+    """Records each batch, as slowly as the test lets it."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -59,7 +59,7 @@ async def test_no_commit_takes_more_than_it_may(disk: Disk) -> None:
     assert disk.batches == [[0, 1, 2, 3], [4, 5]]
 
 
-async def test_everybody_in_a_failed_commit_is_told_and_the_next_one_is_tried(disk: Disk) -> None:
+async def test_a_failed_commit_fails_for_all_its_items_and_the_next_one_is_tried(disk: Disk) -> None:
     group = GroupCommit(disk.commit, max_items=100, burst_items=50, calm_seconds=CALM_SECONDS)
     disk.broken = True
     failing = added(group, range(3))

@@ -41,16 +41,16 @@ def some_event(rng: random.Random, kind: type[Any], *, options: bool) -> Program
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_comes_back_from_its_row_as_it_was(kind: type[Any], options: bool) -> None:
     rng = random.Random(kind.__name__)
-    aside = EventContext()
+    context = EventContext()
     for _ in range(20):
         event = some_event(rng, kind, options=options)
-        fields = msgspec.json.decode(payload_json(event, aside))
+        fields = msgspec.json.decode(payload_json(event, context))
         assert event_from_payload(kind.__name__, fields) == event
-        assert context_from_payload(event, fields) == aside
+        assert context_from_payload(event, fields) == context
 
 
 def test_what_was_said_aside_comes_back_too() -> None:
-    aside = EventContext(
+    context = EventContext(
         resolver_fee=2**64 - 1,
         initial_liquidity=2**63,
         question_cid="Qm",
@@ -58,7 +58,7 @@ def test_what_was_said_aside_comes_back_too() -> None:
         dispute_disagree=7,
     )
     event = some_event(random.Random(1), MarketCreated, options=True)
-    assert context_from_payload(event, msgspec.json.decode(payload_json(event, aside))) == aside
+    assert context_from_payload(event, msgspec.json.decode(payload_json(event, context))) == context
 
 
 def test_an_events_own_initial_liquidity_is_nothing_said_aside() -> None:

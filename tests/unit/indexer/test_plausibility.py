@@ -17,7 +17,7 @@ SLOT, TIME = 1_000_000, 1_800_000_000
 
 
 class Node:
-    """Tells where the chain is, and counts how often it was asked."""
+    """Answers with the chain's slot and time, and counts the requests."""
 
     def __init__(self) -> None:
         self.now = ChainTime(SLOT, TIME)
@@ -55,7 +55,7 @@ async def plausibility(node: Node, clock: ManualClock) -> Plausibility:
 
 
 @pytest.mark.parametrize(
-    ("transaction", "believed"),
+    ("transaction", "plausible"),
     [
         (pause(), True),
         (pause(slot=SLOT + MARGIN_SLOTS), True),
@@ -79,9 +79,9 @@ async def plausibility(node: Node, clock: ManualClock) -> Plausibility:
     ],
 )
 async def test_only_what_changes_something_and_is_neither_future_nor_past_is_in_doubt(
-    plausibility: Plausibility, transaction: ChainTransaction, believed: bool
+    plausibility: Plausibility, transaction: ChainTransaction, plausible: bool
 ) -> None:
-    assert (plausibility.doubt(transaction) is None) is believed
+    assert (plausibility.doubt(transaction) is None) is plausible
 
 
 async def test_before_the_first_answer_everything_is_the_future(node: Node, clock: ManualClock) -> None:
