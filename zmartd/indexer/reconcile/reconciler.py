@@ -44,7 +44,7 @@ class ReconcileReport(Struct, frozen=True):
     recovered: int
     """Transactions with truncated logs whose events are complete."""
     slot: int | None
-    """Where the cursor is: up to this slot nothing is missing. None before it was first set."""
+    """The checkpoint's: up to this slot nothing is missing. None before there is a checkpoint."""
 
 
 class _BatchDiff(Struct, frozen=True):
@@ -62,7 +62,7 @@ class _BatchReport(Struct, frozen=True):
 
 
 class IndexReconciler:
-    """Makes the index have the program's transactions as the chain has them, from the cursor on."""
+    """Makes the index have the program's transactions as the chain has them, from the checkpoint on."""
 
     def __init__(
         self,
@@ -84,14 +84,14 @@ class IndexReconciler:
     async def run(self) -> ReconcileReport:
         """Check finality and reorgs, apply missing transactions, verify implausible ones, recover truncated.
 
-        The cursor stops at finalized transactions: those that can still disappear are checked again in the
-        next run. A run that is stopped loses only the work since its last batch. Daemons that run this at
-        the same time only do the work twice. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable.
+        The checkpoint stops at finalized transactions: those that can still disappear are checked again in
+        the next run. A run that is stopped loses only the work since its last batch. Daemons that run this at
+        the same time only repeat work. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable.
         """
         signatures = missing = new_events = rolled_back = 0
         complete = True
         await self._fetcher.plausibility.refresh()
-        await self._forget_impossible_cursor()
+        await self._reset_impossible_checkpoint()
         reorgs = await self._reorgs.run()
         async with aclosing(self._walk.pages()) as pages:
             async for page in pages:
@@ -109,8 +109,8 @@ class IndexReconciler:
                     break
         await self._verification.run()
         async with self._database.service() as connection:
-            position = await checkpoints.find(connection, str(self._program_id))
-        recovery = await self._recovery.run(position.slot) if position else RecoveryReport()
+            checkpoint = await checkpoints.find(connection, str(self._program_id))
+        recovery = await self._recovery.run(checkpoint.slot) if checkpoint else RecoveryReport()
         return ReconcileReport(
             signatures,
             missing,
@@ -118,19 +118,21 @@ class IndexReconciler:
             reorgs.promoted,
             rolled_back + reorgs.rolled_back,
             recovery.resolved,
-            position.slot if position else None,
+            checkpoint.slot if checkpoint else None,
         )
 
-    async def _forget_impossible_cursor(self) -> None:
-        """Restart from the beginning if a wrong answer of a node once moved the cursor into the future.
+    async def _reset_impossible_checkpoint(self) -> None:
+        """Restart from the beginning if a wrong answer of a node once moved the checkpoint into the future.
 
-        Such a cursor would never move again.
+        Such a checkpoint would never move again.
         """
         async with self._database.service() as connection:
-            position = await checkpoints.find(connection, str(self._program_id))
-            if position is None or not self._fetcher.plausibility.is_future(position.slot - IMPOSSIBLE_SLOTS):
+            checkpoint = await checkpoints.find(connection, str(self._program_id))
+            if checkpoint is None or not self._fetcher.plausibility.is_future(
+                checkpoint.slot - IMPOSSIBLE_SLOTS
+            ):
                 return
-            log.warning("reconciler.impossible_cursor", slot=position.slot, signature=position.signature)
+            log.warning("reconciler.impossible_cursor", slot=checkpoint.slot, signature=checkpoint.signature)
             await checkpoints.reset(connection, str(self._program_id))
 
     async def _reconcile(self, batch: Sequence[SignatureInfo]) -> _BatchReport:
@@ -149,7 +151,7 @@ class IndexReconciler:
             new_events=await apply_listed(indexer, missing, batch),
             rolled_back=len(lost),
             complete=not not_found
-            # A cursor that followed a node into the future would stay there.
+            # A checkpoint that followed a node into the future would stay there.
             and not await self._fetcher.plausibility.is_certainly_future(max(info.slot for info in batch)),
         )
 
@@ -171,7 +173,7 @@ class IndexReconciler:
         )
 
     async def _advance(self, batch: Sequence[SignatureInfo]) -> None:
-        """Move the cursor to the last finalized transaction of a batch, if it has one."""
+        """Move the checkpoint to the last finalized transaction of a batch, if it has one."""
         final = [info for info in batch if info.confirmation_status == "finalized"]
         if not final:
             return
