@@ -41,9 +41,7 @@ async def test_the_reconciler_tells_what_it_took_back(world: World) -> None:
     await world.cheat("zmartd_rollback", {"slots": 10})
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
     assert await Reconciler(world.own.context()).run() == [
-        TaskAction(
-            None, "undo", ok=True, detail="1 transactions are not on the chain, and were rolled back"
-        )
+        TaskAction(None, "undo", ok=True, detail="1 transactions are not on the chain, and were rolled back")
     ]
 
 
