@@ -14,7 +14,7 @@ from zmartd.chain.accounts import UserPosition
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.quotes import BuyQuote, Pool, Quote
-from zmartd.market.tape import Curve, FeeRates
+from zmartd.market.trade_pricing import Curve, FeeRates
 
 SEED = 1_123
 TRADES = 400

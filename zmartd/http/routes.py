@@ -16,15 +16,15 @@ from zmartd.http.kit.operation import Operation, by_path
 from zmartd.http.machines import health, webhook
 from zmartd.http.markets import (
     actions,
+    activity_feed,
     candles,
     creation,
     discovery,
-    feed,
     history,
     holders,
     listing,
     lookup,
-    platform,
+    statistics,
 )
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.cors import BrowserHeaders
@@ -32,10 +32,9 @@ from zmartd.http.openapi import docs
 from zmartd.http.openapi import endpoint as openapi
 from zmartd.http.openapi.docs import DOCS
 from zmartd.http.openapi.endpoint import OPENAPI, Published
-from zmartd.http.trading import estimate, lists, settlement, trades, transactions
-from zmartd.http.voting import decisions, votes
-from zmartd.http.voting import transactions as vote_transactions
-from zmartd.http.wallets import activity, leaderboard, portfolio, profiles, users
+from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
+from zmartd.http.voting import finalization, vote_transactions, votes
+from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
 from zmartd.http.ws import operations as websocket
 
 _HANDLED: tuple[Operation[Any], ...] = (
@@ -44,22 +43,22 @@ _HANDLED: tuple[Operation[Any], ...] = (
     + lookup.OPERATIONS
     + history.OPERATIONS
     + discovery.OPERATIONS
-    + feed.OPERATIONS
+    + activity_feed.OPERATIONS
     + candles.OPERATIONS
     + holders.OPERATIONS
-    + settlement.OPERATIONS
-    + decisions.OPERATIONS
-    + platform.OPERATIONS
+    + payouts.OPERATIONS
+    + finalization.OPERATIONS
+    + statistics.OPERATIONS
     + creation.OPERATIONS
     + actions.OPERATIONS
-    + trades.OPERATIONS
-    + lists.OPERATIONS
+    + trade_transactions.OPERATIONS
+    + trade_lists.OPERATIONS
     + estimate.OPERATIONS
     + transactions.OPERATIONS
     + votes.OPERATIONS
     + vote_transactions.OPERATIONS
     + profiles.OPERATIONS
-    + users.OPERATIONS
+    + positions.OPERATIONS
     + activity.OPERATIONS
     + portfolio.OPERATIONS
     + leaderboard.OPERATIONS

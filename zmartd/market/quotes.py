@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from zmartd.market import fees, lmsr
 from zmartd.market.errors import MarketMathError
-from zmartd.market.tape import Curve, FeeRates
+from zmartd.market.trade_pricing import Curve, FeeRates
 
 MIN_TRADE_LAMPORTS = 10_000
 """Below this the program answers TradeTooSmall."""

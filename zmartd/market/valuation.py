@@ -13,7 +13,7 @@ from msgspec import Struct
 from zmartd.market import fees, lmsr, payouts
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.tape import FeeRates
+from zmartd.market.trade_pricing import FeeRates
 
 
 class Holding(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.tape import Curve, FeeRates, told_rates
+from zmartd.market.trade_pricing import Curve, FeeRates, told_rates
 from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """

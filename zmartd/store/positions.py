@@ -9,7 +9,7 @@ from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.tape import FeeRates, told_rates
+from zmartd.market.trade_pricing import FeeRates, told_rates
 from zmartd.store.keyset import BigInt, Page, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 

@@ -10,7 +10,7 @@ from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import read_config_and_market
 from zmartd.chain.rpc import Rpc
 from zmartd.market.quotes import Pool
-from zmartd.market.tape import Curve, FeeRates
+from zmartd.market.trade_pricing import Curve, FeeRates
 from zmartd.store.markets import MarketNotFound
 
 

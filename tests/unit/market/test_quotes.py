@@ -8,7 +8,7 @@ from zmartd.market import fees, lmsr, quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE
 from zmartd.market.quotes import Fees, Pool
-from zmartd.market.tape import Curve, FeeRates
+from zmartd.market.trade_pricing import Curve, FeeRates
 
 RATES = FeeRates(protocol_bps=300, resolver_bps=200, lp_bps=500)
 FRESH = Pool(Curve(q_yes=SCALE, q_no=SCALE, b=1_000 * SCALE), RATES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from zmartd.market import fees, lmsr
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
-from zmartd.market.tape import FeeRates
+from zmartd.market.trade_pricing import FeeRates
 from zmartd.market.valuation import HeldMarket, Holding, Sale, value
 
 RATES = FeeRates(300, 200, 500)

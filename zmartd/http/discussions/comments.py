@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from zmartd.http.discussions.body import (
+from zmartd.http.discussions.schemas import (
     COMMENT,
     NOTHING_BELOW,
     Below,

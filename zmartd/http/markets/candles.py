@@ -11,8 +11,8 @@ from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Moment, Price, Time, amount, price
 from zmartd.http.kit.operation import Call, Operation
-from zmartd.http.markets.body import OutcomeLabel
 from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.schemas import OutcomeLabel
 from zmartd.market.iso_time import iso_time
 from zmartd.store import candles, discovery
 from zmartd.store.candles import MOST_CANDLES, Candle

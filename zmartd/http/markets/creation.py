@@ -12,7 +12,7 @@ from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
-from zmartd.http.markets.body import MarketDetail, market_body, market_detail, pending_body
+from zmartd.http.markets.schemas import MarketDetail, market_body, market_detail, pending_body
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
 from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports

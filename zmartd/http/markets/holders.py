@@ -10,8 +10,8 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, amount
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
-from zmartd.http.markets.body import OutcomeLabel, outcome_label
 from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.store import holders
 from zmartd.store.holders import Holder, HolderPageKey
 from zmartd.store.markets import MarketNotFound

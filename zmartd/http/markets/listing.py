@@ -17,7 +17,7 @@ from zmartd.http.kit.fields import (
 )
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.kit.pagination import Cursor, Limit, NextPage, Offset, cursor_of, foreign_cursor, place_of
-from zmartd.http.markets.body import MarketBody, market_body
+from zmartd.http.markets.schemas import MarketBody, market_body
 from zmartd.http.response_cache.policies import ManyMarkets
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list

@@ -10,7 +10,7 @@ from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, amount
 from zmartd.http.kit.operation import Call, Operation
-from zmartd.http.markets.body import MarketBody, MarketToday, market_body, market_today, pending_body
+from zmartd.http.markets.schemas import MarketBody, MarketToday, market_body, market_today, pending_body
 from zmartd.http.response_cache.policies import OneMarket
 from zmartd.store import discovery, markets, metadata
 from zmartd.store.markets import MarketNotFound, MarketRow

@@ -13,7 +13,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading.trades import Market, Outcome, QuoteBody, Shares, quote_body
+from zmartd.http.trading.trade_transactions import Market, Outcome, QuoteBody, Shares, quote_body
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState

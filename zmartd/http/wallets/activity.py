@@ -11,9 +11,9 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, SignedAmount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
-from zmartd.http.trading.body import TradeBody
-from zmartd.http.trading.lists import TradesQuery, read_trades
-from zmartd.http.trading.positions import Held, read_held
+from zmartd.http.trading.position_valuation import Held, read_held
+from zmartd.http.trading.schemas import TradeBody
+from zmartd.http.trading.trade_lists import TradesQuery, read_trades
 from zmartd.http.voting.votes import VoteBody
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind

@@ -11,7 +11,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import NextPage, cursor_of, place_of
-from zmartd.http.trading.positions import Held, PositionsQuery, read_holdings, value_all
+from zmartd.http.trading.position_valuation import Held, PositionsQuery, read_holdings, value_all
 from zmartd.market.iso_time import iso_time
 from zmartd.store.positions import PositionPageKey
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import EventRow
-from zmartd.market.tape import INITIAL_RATES, FeeRates, told_rates
+from zmartd.market.trade_pricing import INITIAL_RATES, FeeRates, told_rates
 
 _HISTORY = """
 insert into protocol_config_history

@@ -14,9 +14,9 @@ from zmartd.chain.events import SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.configuration import RateHistory
 from zmartd.indexer.events.rows import EventRow
-from zmartd.market import tape
+from zmartd.market import trade_pricing
 from zmartd.market.lmsr import SCALE
-from zmartd.market.tape import Curve, Priced, Trade
+from zmartd.market.trade_pricing import Curve, Priced, Trade
 
 _TAIL = """
 select trades.market_id, tx_signature, event_index, trades.slot, index_in_block, trade_type = 'buy' as buys,
@@ -173,7 +173,7 @@ async def apply_trades(
         trades = [as_trade(row, history) for row in new.values()] + [one.trade for one in before.values()]
         start = _start(curves[market_id], [one.trade for one in before.values()])
         added = sums[market_id] = _MarketSums()
-        for priced in tape.walk(start, trades):
+        for priced in trade_pricing.walk(start, trades):
             key = (priced.trade.signature, priced.trade.ordinal)
             if key in new:
                 inserted.append((new[key], priced))

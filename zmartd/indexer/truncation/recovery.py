@@ -28,7 +28,7 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.truncation.inference import MarketBefore, infer_events
 from zmartd.log import get_logger
 from zmartd.market.quotes import Pool
-from zmartd.market.tape import Curve
+from zmartd.market.trade_pricing import Curve
 from zmartd.store.postgres.database import Database
 
 _MAX_PER_RUN = 50

@@ -10,7 +10,7 @@ from tests.integration.indexer.story import Story
 from zmartd.market import quotes
 from zmartd.market.lmsr import SCALE
 from zmartd.market.quotes import Pool
-from zmartd.market.tape import Curve, FeeRates
+from zmartd.market.trade_pricing import Curve, FeeRates
 
 PATH = "/api/trades/estimate"
 

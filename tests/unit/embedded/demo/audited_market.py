@@ -10,8 +10,8 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.embedded.demo.comparison import PublishedMarket
-from zmartd.http.markets.body import market_body, market_detail
-from zmartd.http.trading.body import trade_body
+from zmartd.http.markets.schemas import market_body, market_detail
+from zmartd.http.trading.schemas import trade_body
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.markets import MarketRow

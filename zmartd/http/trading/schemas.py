@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, Time, amount, price
-from zmartd.http.markets.body import OutcomeLabel, outcome_label
+from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.market.ids import trade_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE

@@ -25,7 +25,7 @@ from zmartd.http.kit.pagination import (
     cursor_of,
 )
 from zmartd.http.markets.lookup import find_market
-from zmartd.http.trading.body import TradeBody, trade_body
+from zmartd.http.trading.schemas import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.rls import Caller

@@ -10,9 +10,9 @@ from zmartd.http.errors.requests import MarketPending, PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.body import OutcomeLabel, outcome_label
 from zmartd.http.markets.lookup import chain_market, find_market
-from zmartd.http.trading.positions import value_all
+from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
+from zmartd.http.trading.position_valuation import value_all
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform, positions
 from zmartd.store.markets import MarketNotFound, MarketRow

@@ -12,7 +12,7 @@ from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, State
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, array_answer, place_of
 from zmartd.http.markets.lookup import find_market
-from zmartd.http.trading.positions import Held, read_holdings, value_all
+from zmartd.http.trading.position_valuation import Held, read_holdings, value_all
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions

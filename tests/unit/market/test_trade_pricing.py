@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from zmartd.market import fees, lmsr, tape
+from zmartd.market import fees, lmsr, trade_pricing
 from zmartd.market.errors import MarketMathError
-from zmartd.market.tape import Curve, FeeRates, Priced, Trade
+from zmartd.market.trade_pricing import Curve, FeeRates, Priced, Trade
 
 RATES = FeeRates(300, 200, 500)
 B = 500 * lmsr.SCALE
@@ -77,7 +77,7 @@ def test_amounts_are_recovered_whatever_order_the_trades_come_in(per_slot: int, 
     start, made = history(seed=3, length=60, per_slot=per_slot, indexed=indexed)
     shuffled = [one.trade for one in made]
     random.Random(1).shuffle(shuffled)
-    assert by_signature(tape.walk(start, shuffled)) == by_signature(made)
+    assert by_signature(trade_pricing.walk(start, shuffled)) == by_signature(made)
 
 
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 29))
@@ -86,20 +86,20 @@ def test_walking_the_tail_from_where_it_starts_gives_the_same_as_walking_all(see
     start, made = history(seed, length=30)
     for one in made[:cut]:
         start = start.after(one.trade)
-    assert tape.walk(start, [one.trade for one in made[cut:]]) == made[cut:]
+    assert trade_pricing.walk(start, [one.trade for one in made[cut:]]) == made[cut:]
 
 
 def test_without_an_earlier_trade_the_rest_is_an_estimate_near_the_truth() -> None:
     start, made = history(seed=5, length=20)
     known = [one.trade for one in made[1:]]
-    for got, true in zip(tape.walk(start, known), made[1:], strict=True):
+    for got, true in zip(trade_pricing.walk(start, known), made[1:], strict=True):
         assert got.exact is False
         assert abs(got.amount_lamports - true.amount_lamports) <= 1
 
 
 def test_before_the_market_s_creation_is_known_nothing_is_exact() -> None:
     _, made = history(seed=6, length=5)
-    assert {one.exact for one in tape.walk(None, [one.trade for one in made])} == {False}
+    assert {one.exact for one in trade_pricing.walk(None, [one.trade for one in made])} == {False}
 
 
 def test_a_step_back_undoes_a_step_forward() -> None:

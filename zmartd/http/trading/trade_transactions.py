@@ -15,9 +15,9 @@ from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, MarketKey, MarketRef, Price, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.body import OutcomeLabel, outcome_label
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading.body import FeesBody, fees_body
+from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
+from zmartd.http.trading.schemas import FeesBody, fees_body
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE

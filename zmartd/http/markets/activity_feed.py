@@ -10,7 +10,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import MarketKey, Time
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
-from zmartd.http.markets.body import outcome_label
+from zmartd.http.markets.schemas import outcome_label
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
