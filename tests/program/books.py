@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from zmartd.market import fees, lmsr, payouts
+from zmartd.market import fees, lmsr, valuation
 from zmartd.market.errors import MarketMathError
 
 SMALLEST_TRADE_LAMPORTS = 10_000
@@ -95,10 +95,10 @@ class Books:
         if outcome is None:
             if holding.refundable == 0:
                 return None
-            return payouts.refund(holding.invested, holding.returned, self.refundable, self.pool)
+            return valuation.refund(holding.invested, holding.returned, self.refundable, self.pool)
         if holding.of(outcome) == 0:
             return None
-        return payouts.claim(holding.of(outcome), self.yes if outcome else self.no, self.pool)
+        return valuation.winnings(holding.of(outcome), self.yes if outcome else self.no, self.pool)
 
     def _write(self, outcome: bool, shares: int, amount: int, parts: tuple[int, int, int]) -> None:
         if outcome:

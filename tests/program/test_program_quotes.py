@@ -13,8 +13,9 @@ from tests.program.program_world import World, configured_world
 from zmartd.chain.accounts import UserPosition
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
+from zmartd.market.fees import FeeRates
+from zmartd.market.lmsr import Curve
 from zmartd.market.quotes import BuyQuote, Pool, Quote
-from zmartd.market.trade_pricing import Curve, FeeRates
 
 SEED = 1_123
 TRADES = 400
@@ -91,7 +92,7 @@ def test_purchases_come_to_what_was_quoted_for_an_amount(exchange: Exchange) -> 
         target_cost = int(10 ** source.uniform(3.9, 13))
         exchange.put(pool)
         try:
-            quote = quotes.buy(pool, outcome, target_cost)
+            quote = quotes.buy_for_cost(pool, outcome, target_cost)
         except MarketMathError as error:
             expected = error.code
             with pytest.raises(Refused) as refused:
@@ -110,7 +111,7 @@ def test_the_target_cost_for_shares_is_the_smallest_that_brings_them(exchange: E
         pool, outcome = random_pool(source), source.random() < 0.5
         shares = int(pool.curve.b * 10 ** source.uniform(-5, 0.3))
         try:
-            quote: BuyQuote = quotes.buy_at_least(pool, outcome, shares)
+            quote: BuyQuote = quotes.buy_for_shares(pool, outcome, shares)
         except MarketMathError:
             continue
         exchange.put(pool)

@@ -1,32 +1,28 @@
-"""What becomes of a disputed market: what two tallies decide together, and what they leave to an admin."""
+"""How a resolved market gets its final outcome: by the tallies of its dispute, by an admin, or by time."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from enum import StrEnum
 
-from zmartd.market.votes import BPS, VoteCounts, passes
-
-LAST_CALL = (3, 4)
-"""The part of the dispute window that a stranger's resolution waits for somebody to dispute it.
-
-After the whole window the program knows no other outcome than the proposed one, so the backend disputes it
-before."""
+from zmartd.market.fees import BPS
+from zmartd.market.votes import VoteCounts, passes
 
 
 class Decision(StrEnum):
-    """What becomes of a market whose outcome was proposed."""
+    """A decision about a market whose outcome was proposed."""
 
     KEEP = "keep"
-    """The proposed outcome is final."""
+    """The proposed outcome becomes final."""
     OVERTURN = "overturn"
-    """The opposite of the proposed outcome is final."""
+    """The opposite of the proposed outcome becomes final."""
     REFUND = "refund"
-    """No outcome is final: every holder gets back what it paid in. Votes never decide this."""
+    """The market ends without an outcome, and every holder gets back what it paid in. Only an admin decides
+    this, votes never do."""
 
 
 class Undecided(StrEnum):
-    """Why a dispute's votes decide nothing."""
+    """Why the votes of a dispute decide nothing."""
 
     NO_VOTES = "no_votes"
     QUORUM_MISSED = "quorum_missed"
@@ -36,10 +32,11 @@ class Undecided(StrEnum):
 def dispute_verdict(
     wallets: VoteCounts, stake: VoteCounts, electorate_stake: int, threshold_bps: int, quorum_bps: int
 ) -> Decision | Undecided:
-    """What the votes by wallet and by stake decide together.
+    """The decision of a dispute's votes, counted by wallet and by stake.
 
-    Wallets cost nothing and stake can be one wallet's, so neither decides alone: both tallies have to say the
-    same, and the stake that voted has to be at least `quorum_bps` of the electorate's.
+    New wallets cost nothing, and one wallet can hold most of the stake, so neither tally decides alone. Both
+    have to give the same result, and the stake that voted has to be at least `quorum_bps` of the
+    electorate's.
     """
     if wallets.total == 0:
         return Undecided.NO_VOTES
@@ -52,11 +49,8 @@ def dispute_verdict(
 
 
 def is_trusted_resolver(resolver: str | None, creator: str | None, trusted: Collection[str]) -> bool:
-    """Whether time alone may finalize what `resolver` proposed. The program lets any wallet propose."""
+    """Whether an outcome that `resolver` proposed becomes final when nobody disputes it.
+
+    The program lets any wallet propose an outcome.
+    """
     return resolver is not None and (resolver == creator or resolver in trusted)
-
-
-def last_call_at(resolution_proposed_at: int, dispute_period_seconds: int) -> int:
-    """When the backend disputes a stranger's resolution that nobody has disputed. Unix seconds."""
-    part, whole = LAST_CALL
-    return resolution_proposed_at + dispute_period_seconds * part // whole

@@ -1,4 +1,4 @@
-"""Errors of the market arithmetic, named as the program names them."""
+"""The error of the market arithmetic."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ class MarketMathError(ZmartdError):
     def __init__(self, code: str, message: str | None = None) -> None:
         """`code` is the program's error name, for example `OverflowError` or `InvalidBParameter`."""
         super().__init__(message or f"The program refuses this calculation: {code}.")
-        self.code = code  # type: ignore[misc]  # the program's name for it, not one code per class
+        self.code = code  # type: ignore[misc]  # here the code is the program's error name, not the class's

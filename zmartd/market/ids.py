@@ -1,4 +1,4 @@
-"""Names of things: market ids, wallet addresses and IPFS content ids. Pure text and bytes."""
+"""Identifiers as text: market and trade ids, addresses and IPFS content ids."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def is_market_id(text: str) -> bool:
 
 
 def trade_id(signature: str, event_index: int) -> str:
-    """The id of a trade: its transaction, and which of that transaction's events it is."""
+    """The id of a trade: its transaction's signature and the position of its event there, from 0."""
     return f"{signature}:{event_index}"
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is base58 for exactly 32 bytes: a wallet, a program or a program-derived address."""
+    """Whether `text` is the base58 of 32 bytes: a wallet, a program or a program-derived address."""
     if not 32 <= len(text) <= 44:
         return False
     try:
@@ -36,7 +36,7 @@ def is_address(text: str) -> bool:
 
 
 def is_cid_v0(text: str) -> bool:
-    """Whether `text` is a version 0 IPFS content id, the only form that fits the program's 46 bytes."""
+    """Whether `text` is an IPFS content id of version 0, the only one that fits the program's 46 bytes."""
     if len(text) != CID_V0_LENGTH or not text.startswith("Qm"):
         return False
     try:
@@ -47,9 +47,10 @@ def is_cid_v0(text: str) -> bool:
 
 
 def cid_v0(content: bytes) -> str:
-    """The CIDv0 that `ipfs add` gives a file of these bytes when it fits one block (at most 256 KiB).
+    """The CIDv0 that `ipfs add` gives a file of these bytes.
 
-    The block is a dag-pb node without links whose data is a UnixFS file message.
+    The file has to fit one block: a dag-pb node without links whose data is a UnixFS file message. Raises
+    ValueError for more than 256 KiB.
     """
     if len(content) > 262_144:
         raise ValueError("content is larger than one IPFS block of 256 KiB")
@@ -61,15 +62,18 @@ def cid_v0(content: bytes) -> str:
 
 
 def derive_market_id(creator: str, cid: str) -> str:
-    """The id a market gets when its creator chooses none: the same proposal always gets the same id.
+    """The id of a market whose creator chooses none. The same proposal always gets the same id.
 
-    A client that repeats its request after a time-out therefore registers one market, not two.
+    So a client that repeats its request after a time-out registers one market, not two.
     """
     return hashlib.sha256(f"zmart-market\n{creator}\n{cid}".encode()).hexdigest()
 
 
 def masked(address: str) -> str:
-    """An address as anonymous callers see it: stable, so that a client can still group by it."""
+    """The address as anonymous callers see it: first 4 + … + last 4 characters.
+
+    The same address always looks the same, so that clients can group by it.
+    """
     return f"{address[:4]}…{address[-4:]}"
 
 
@@ -79,7 +83,7 @@ def base58_encode(raw: bytes) -> str:
 
 
 def base58_decode(text: str) -> bytes:
-    """The inverse of `base58_encode`. Raises ValueError on any other character."""
+    """The inverse of `base58_encode`. Raises ValueError for characters outside the alphabet."""
     return based58.b58decode(text.encode())
 
 

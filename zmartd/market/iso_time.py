@@ -1,4 +1,4 @@
-"""Times as text, in the one form of the API, its frames, a proposal's document, tables and messages."""
+"""Times as ISO 8601 text, in the one form of the API, its frames, documents, tables and messages."""
 
 from __future__ import annotations
 

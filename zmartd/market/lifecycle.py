@@ -1,15 +1,21 @@
-"""What states a market goes through, what moves it, and when each deadline falls.
+"""The states of a market, what is voted on in them, and their deadlines.
 
-Times are unix seconds of the chain's clock, 0 meaning "not yet" as in the market account.
+Times are unix seconds of the chain's clock.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
+AUTOMATIC_DISPUTE_AT = (3, 4)
+"""The part of the dispute window after which the backend disputes a stranger's resolution itself.
+
+Once the window has passed the program accepts only the proposed outcome as final, so the backend has to open
+the dispute before. Until then it leaves the dispute to the holders."""
+
 
 class MarketState(IntEnum):
-    """The state byte of a market account; its name in the API is the member's name."""
+    """The state byte of a market account; the API uses the members' names."""
 
     PROPOSED = 0
     APPROVED = 1
@@ -21,23 +27,24 @@ class MarketState(IntEnum):
 
 
 class VoteKind(StrEnum):
-    """The two questions that wallets vote on; `seed` is the byte in a vote record's address."""
+    """The two questions that wallets vote on."""
 
     PROPOSAL = "proposal"
     DISPUTE = "dispute"
 
     @property
     def seed(self) -> int:
+        """The byte in the seeds of a vote record's address."""
         return 0 if self is VoteKind.PROPOSAL else 1
 
     @property
     def open_state(self) -> MarketState:
-        """The only state in which votes of this kind are taken."""
+        """The only state in which the program accepts votes of this kind."""
         return MarketState.PROPOSED if self is VoteKind.PROPOSAL else MarketState.DISPUTED
 
     @property
     def has_an_end(self) -> bool:
-        """Whether voting is over at a time. A proposal is voted on until it is approved or cancelled."""
+        """Whether voting has a deadline. A proposal is voted on until it is approved or cancelled."""
         return self is VoteKind.DISPUTE
 
 
@@ -47,9 +54,9 @@ def finalizable_at(
     finalization_delay_seconds: int,
     safety_margin_seconds: int,
 ) -> int:
-    """When an undisputed resolution may be finalized: after the longer of the two periods, and a margin.
+    """When an undisputed resolution may be finalized: after the longer of the two periods and a margin.
 
-    The margin keeps a clock that is slightly ahead of the chain's from sending a transaction that must fail.
+    With the margin, a clock slightly ahead of the chain's does not send a transaction that must fail.
     """
     return (
         resolution_proposed_at
@@ -59,15 +66,21 @@ def finalizable_at(
 
 
 def dispute_closes_at(resolution_proposed_at: int, dispute_period_seconds: int) -> int:
-    """From this second on the program refuses to open a dispute."""
+    """The end of the dispute window: from this second on the program opens no dispute."""
     return resolution_proposed_at + dispute_period_seconds
 
 
+def automatic_dispute_at(resolution_proposed_at: int, dispute_period_seconds: int) -> int:
+    """When the backend disputes a stranger's resolution that nobody has disputed."""
+    part, whole = AUTOMATIC_DISPUTE_AT
+    return resolution_proposed_at + dispute_period_seconds * part // whole
+
+
 def dispute_vote_ends_at(dispute_initiated_at: int, dispute_period_seconds: int) -> int:
-    """When a dispute's votes are counted. The program sets no such time: it is the daemon's rule alone."""
+    """When the backend counts a dispute's votes. The program has no such deadline."""
     return dispute_initiated_at + dispute_period_seconds
 
 
 def flipped(outcome: bool | None) -> bool | None:
-    """The outcome after a successful dispute; an invalid market stays invalid."""
+    """The opposite outcome, which a successful dispute makes final; None, no outcome, stays None."""
     return None if outcome is None else not outcome

@@ -1,15 +1,17 @@
-"""The market maker's price curve, in the program's own fixed-point arithmetic.
+"""LMSR, the market maker's price curve, in the program's own fixed-point arithmetic.
 
 An LMSR market with liquidity parameter `b` prices the outstanding shares `(q_yes, q_no)` by
 `C = b * ln(exp(q_yes / b) + exp(q_no / b))`. The program approximates exp by a Padé fraction and ln by an
-artanh series, truncates every division and refuses what leaves 64 bits. A quote is only worth something if it
-equals what the chain charges, so this module repeats those steps one by one: same roundings, same errors.
+artanh series, truncates every division and fails where a value does not fit 64 bits. A quote has to equal
+what the chain charges, so this module repeats those steps one by one, with the same roundings and errors.
 
-All values are integers with 9 decimals (`SCALE` = 1.0); costs are lamports, which have the same 9 decimals
-to SOL. Exact cases of every function are in `tests/vectors/lmsr.jsonl`.
+All values are integers with nine decimals (`SCALE` = 1.0). Costs are lamports, of which a SOL has 10^9.
+`tests/vectors/lmsr.jsonl` has exact cases of every function.
 """
 
 from __future__ import annotations
+
+from msgspec import Struct
 
 from zmartd.market.errors import MarketMathError
 
@@ -17,19 +19,44 @@ SCALE = 1_000_000_000
 """1.0 in fixed point; also lamports per SOL."""
 
 MIN_B = 100 * SCALE
-"""Below this liquidity parameter the approximation is not accepted."""
+"""The smallest liquidity parameter that the program accepts."""
 
 U64_MAX = 2**64 - 1
+
+SEARCH_RESOLUTION = 1_000_000
+"""The share units (0.001 shares) at which the program's bisection stops."""
+SEARCH_SPAN_IN_B = 20
+"""The most shares that the program's bisection can find, in multiples of `b`."""
 
 _MAX_EXPONENT = 20 * SCALE
 _LN2 = 693_147_180
 _SEARCH_ROUNDS = 50
-_SEARCH_RESOLUTION = 1_000_000
-_SEARCH_SPAN_IN_B = 20
+
+
+class Curve(Struct, frozen=True):
+    """A market's outstanding shares and liquidity parameter: a point on its price curve."""
+
+    q_yes: int
+    q_no: int
+    b: int
+
+    def price_yes(self) -> int:
+        """`price_yes` here."""
+        return price_yes(self.q_yes, self.q_no, self.b)
+
+    def cost(self) -> int:
+        """`cost` here."""
+        return cost(self.q_yes, self.q_no, self.b)
+
+    def moved(self, outcome: bool, shares: int) -> Curve:
+        """The curve with `shares` more of `outcome` outstanding; fewer where `shares` is negative."""
+        if outcome:
+            return Curve(self.q_yes + shares, self.q_no, self.b)
+        return Curve(self.q_yes, self.q_no + shares, self.b)
 
 
 def price_yes(q_yes: int, q_no: int, b: int) -> int:
-    """Price of a YES share, 0..SCALE. The price of NO is `SCALE - price_yes`.
+    """The price of a YES share, from 0 to SCALE. The price of NO is `SCALE - price_yes`.
 
     Raises MarketMathError: InvalidBParameter, OverflowError, ExponentTooLarge.
     """
@@ -41,7 +68,7 @@ def price_yes(q_yes: int, q_no: int, b: int) -> int:
 
 
 def cost(q_yes: int, q_no: int, b: int) -> int:
-    """The curve itself: lamports that the market has taken in at `(q_yes, q_no)`, up to a constant.
+    """The cost function: the lamports that the market has taken in at `(q_yes, q_no)`, up to a constant.
 
     Raises MarketMathError: InvalidBParameter, OverflowError, ExponentTooLarge, UnderflowError.
     """
@@ -50,17 +77,18 @@ def cost(q_yes: int, q_no: int, b: int) -> int:
 
 
 def quote_buy(q_yes: int, q_no: int, b: int, outcome: bool, target_cost: int) -> tuple[int, int]:
-    """`(cost, shares)` of the purchase the program makes for `target_cost` lamports before fees.
+    """`(cost, shares)` of the purchase that the program makes for `target_cost` lamports before fees.
 
-    The program looks for the shares by bisection and stops at a resolution of 0.001 shares, so `cost` is near
-    `target_cost`, on either side of it. `outcome` True buys YES.
+    The program searches the shares by bisection with a resolution of 0.001 shares, so `cost` is slightly
+    below or above `target_cost`. `outcome` True buys YES.
+
     Raises MarketMathError: InvalidBParameter, OverflowError, ExponentTooLarge, UnderflowError.
     """
     _check_b(b)
     before = _cost(q_yes, q_no, b)
-    low, high = 0, _u64(_SEARCH_SPAN_IN_B * b)
+    low, high = 0, _u64(SEARCH_SPAN_IN_B * b)
     for _ in range(_SEARCH_ROUNDS):
-        if high - low <= _SEARCH_RESOLUTION:
+        if high - low <= SEARCH_RESOLUTION:
             break
         middle = low + (high - low) // 2
         price = _minus(_cost_after(q_yes, q_no, b, outcome, middle), before)
@@ -75,7 +103,7 @@ def quote_buy(q_yes: int, q_no: int, b: int, outcome: bool, target_cost: int) ->
 
 
 def quote_sell(q_yes: int, q_no: int, b: int, outcome: bool, shares: int) -> int:
-    """Lamports before fees that the program pays for `shares`. `outcome` True sells YES.
+    """The lamports before fees that the program pays for `shares`. `outcome` True sells YES.
 
     Raises MarketMathError: InsufficientShares (more than are outstanding), InvalidBParameter, OverflowError,
     ExponentTooLarge, UnderflowError.
@@ -102,7 +130,7 @@ def _cost(q_yes: int, q_no: int, b: int) -> int:
 
 
 def _exp(x: int) -> int:
-    """e**x by its (2, 2) Padé fraction, good near 0 and defined up to 20."""
+    """e**x by its (2, 2) Padé fraction, accurate near 0 and defined up to 20."""
     if x > _MAX_EXPONENT:
         raise MarketMathError("ExponentTooLarge")
     half, square = x // 2, _mul(x, x) // 12
@@ -110,7 +138,7 @@ def _exp(x: int) -> int:
 
 
 def _ln(x: int) -> int:
-    """Natural logarithm of x >= 1.0: powers of two taken out, the rest by 2·artanh to the fifth order."""
+    """ln x for x >= 1.0: powers of two are taken out, the rest is 2·artanh to the fifth order."""
     doublings = 0
     while x >= 2 * SCALE:
         x //= 2

@@ -1,4 +1,4 @@
-"""A market's texts as one document, whose content id the creator puts on the chain."""
+"""A proposed market: its texts as one document, whose content id is on the chain, and its liquidity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LN2 = 693_147_181
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
-    """What a market is about. The chain knows none of it, only the content id of its document."""
+    """The texts of a market. The chain has only the content id of their document."""
 
     question: str
     description: str
@@ -25,15 +25,15 @@ class Proposal(Struct, frozen=True, kw_only=True):
     end_date: datetime
 
     def document(self) -> bytes:
-        """The canonical JSON (keys sorted, no spaces, UTF-8): the same proposal is always the same bytes."""
-        facts = {
+        """The canonical JSON: UTF-8, sorted keys, no spaces. Equal proposals give equal bytes."""
+        texts = {
             "question": self.question,
             "description": self.description,
             "category": self.category,
             "tags": self.tags,
             "end_date": iso_time(self.end_date),
         }
-        return msgspec.json.encode(facts, order="sorted")
+        return msgspec.json.encode(texts, order="sorted")
 
     def cid(self) -> str:
         """The document's IPFS content id."""
@@ -41,10 +41,10 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
 
 def max_loss_lamports(b: int) -> int:
-    """The most that a market maker with liquidity parameter `b` can lose to traders: b·ln 2, rounded up."""
+    """The most that a market with liquidity parameter `b` can lose to traders: b·ln 2, rounded up."""
     return -(-b * _LN2 // SCALE)
 
 
-def covered_b(initial_liquidity_lamports: int) -> int:
-    """The largest `b` whose greatest loss the liquidity covers, but never below what the program accepts."""
+def largest_covered_b(initial_liquidity_lamports: int) -> int:
+    """The largest `b` whose maximum loss the liquidity covers, but at least MIN_B."""
     return max(initial_liquidity_lamports * SCALE // _LN2, MIN_B)

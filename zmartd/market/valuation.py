@@ -1,23 +1,23 @@
-"""What a holding has cost, what it is worth, and what has come of it: integer lamports throughout.
+"""What a position has cost, is worth and pays out, and its profit: integer lamports throughout.
 
-The cost basis is by the average cost method (see sql/0012_cost_basis.sql): what the shares that are still
-held have cost with fees. Profit is realized by sales, by the claim, and by an outcome that makes the shares
-worthless; everything else is unrealized. Both together are always what was taken out, plus what the holding
-is worth, minus what was paid in.
+The cost basis is by the average cost method (see sql/0012_cost_basis.sql): what the shares still held have
+cost with fees. Sales, the claim, and an outcome that makes the shares worthless realize profit; the rest is
+unrealized. Both together are always what was taken out, plus what the position is worth, minus what was paid
+in.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from zmartd.market import fees, lmsr, payouts
+from zmartd.market import fees, lmsr
 from zmartd.market.errors import MarketMathError
+from zmartd.market.fees import FeeRates
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.trade_pricing import FeeRates
 
 
-class Holding(Struct, frozen=True, kw_only=True):
-    """A wallet's shares in one market, and the money that went in and out."""
+class PositionFigures(Struct, frozen=True, kw_only=True):
+    """A wallet's shares in one market, and the lamports that went in and out."""
 
     shares_yes: int
     shares_no: int
@@ -32,24 +32,24 @@ class Holding(Struct, frozen=True, kw_only=True):
     has_claimed: bool
 
 
-class HeldMarket(Struct, frozen=True, kw_only=True):
-    """What a holding's worth depends on."""
+class MarketFigures(Struct, frozen=True, kw_only=True):
+    """What the value of a position depends on in its market."""
 
     state: MarketState
     final_outcome: bool | None
     price_yes: int
     current_liquidity_lamports: int
     refundable_lamports: int
-    """What all holders together paid in and did not take out; asked for only without an outcome."""
+    """What all holders together paid in and did not take out. Used only where there is no outcome."""
     shares_yes: int
-    """All shares there are, the seed shares that nobody owns included."""
+    """All outstanding shares, including the seed shares that nobody owns."""
     shares_no: int
     b_parameter: int | None
     """None while the market's creation is unknown."""
     rates: FeeRates
 
 
-class Sale(Struct, frozen=True):
+class SaleProceeds(Struct, frozen=True):
     """What the program would pay for all shares now, YES sold first, in lamports."""
 
     before_fees_lamports: int
@@ -57,18 +57,19 @@ class Sale(Struct, frozen=True):
 
 
 class Valuation(Struct, frozen=True, kw_only=True):
-    """A holding, valued. All in lamports."""
+    """The value and the profit of a position, in lamports."""
 
     cost_yes_lamports: int
     """0 once the shares are claimed or worthless."""
     cost_no_lamports: int
     value_lamports: int
-    """At the price while there is one that counts; what can be claimed once the market is finalized."""
+    """The shares at the market's price while it has one; what can be claimed once it is finalized."""
     at_price_yes_lamports: int | None
-    """The shares at the market's price, as if selling did not move it. None when the market is over."""
+    """The shares at the market's price, as if selling did not move it. None without a price, or after the
+    claim."""
     at_price_no_lamports: int | None
-    sale: Sale | None
-    """None while nothing can be sold."""
+    sale: SaleProceeds | None
+    """None while the shares cannot be sold."""
     claimable_lamports: int
     realized_lamports: int
     unrealized_lamports: int
@@ -85,65 +86,89 @@ class Valuation(Struct, frozen=True, kw_only=True):
 _PRICED = frozenset({MarketState.ACTIVE, MarketState.RESOLVING, MarketState.DISPUTED})
 
 
-def value(holding: Holding, market: HeldMarket) -> Valuation:
-    """`holding` in `market` as it is now."""
-    claimable = _claimable(holding, market)
-    over = holding.has_claimed or _is_worthless(holding, market)
-    cost_yes = 0 if over else holding.cost_yes_lamports
-    cost_no = 0 if over else holding.cost_no_lamports
+def value_position(position: PositionFigures, market: MarketFigures) -> Valuation:
+    """The valuation of `position` in `market` as both are now."""
+    claimable = _claimable(position, market)
+    closed = position.has_claimed or _is_worthless(position, market)
+    cost_yes = 0 if closed else position.cost_yes_lamports
+    cost_no = 0 if closed else position.cost_no_lamports
     at_yes = at_no = None
-    worth = claimable
-    if market.state in _PRICED and not holding.has_claimed:
-        at_yes = max(holding.shares_yes, 0) * market.price_yes // lmsr.SCALE
-        at_no = max(holding.shares_no, 0) * (lmsr.SCALE - market.price_yes) // lmsr.SCALE
-        worth = at_yes + at_no
+    value = claimable
+    if market.state in _PRICED and not position.has_claimed:
+        at_yes = max(position.shares_yes, 0) * market.price_yes // lmsr.SCALE
+        at_no = max(position.shares_no, 0) * (lmsr.SCALE - market.price_yes) // lmsr.SCALE
+        value = at_yes + at_no
     cost = cost_yes + cost_no
-    taken_out = holding.returned_lamports + holding.claimed_lamports
+    taken_out = position.returned_lamports + position.claimed_lamports
     return Valuation(
         cost_yes_lamports=cost_yes,
         cost_no_lamports=cost_no,
-        value_lamports=worth,
+        value_lamports=value,
         at_price_yes_lamports=at_yes,
         at_price_no_lamports=at_no,
-        sale=_sale(holding, market) if market.state is MarketState.ACTIVE else None,
+        sale=_sale(position, market) if market.state is MarketState.ACTIVE else None,
         claimable_lamports=claimable,
-        realized_lamports=taken_out + cost - holding.invested_lamports,
-        unrealized_lamports=worth - cost,
+        realized_lamports=taken_out + cost - position.invested_lamports,
+        unrealized_lamports=value - cost,
     )
 
 
-def _claimable(holding: Holding, market: HeldMarket) -> int:
-    if market.state is not MarketState.FINALIZED or holding.has_claimed:
+def winnings(winning_shares: int, total_winning_shares: int, current_liquidity_lamports: int) -> int:
+    """A winner's part of the pool in lamports, as the program computes it.
+
+    It is proportional to the shares; the seed shares that nobody owns count in the total.
+    """
+    if winning_shares <= 0 or total_winning_shares <= 0:
+        return 0
+    return winning_shares * current_liquidity_lamports // total_winning_shares
+
+
+def refund(
+    invested_lamports: int, returned_lamports: int, refundable_lamports: int, current_liquidity_lamports: int
+) -> int:
+    """What a holder gets back from a market without an outcome, in lamports, as the program computes it.
+
+    That is what the holder paid in more than it took out. `refundable_lamports` is the sum of this over all
+    holders; where the pool holds less, each gets a proportional part.
+    """
+    owed = max(invested_lamports - returned_lamports, 0)
+    if refundable_lamports <= current_liquidity_lamports:
+        return owed
+    return owed * current_liquidity_lamports // refundable_lamports
+
+
+def _claimable(position: PositionFigures, market: MarketFigures) -> int:
+    if market.state is not MarketState.FINALIZED or position.has_claimed:
         return 0
     if market.final_outcome is None:
-        return payouts.refund(
-            holding.invested_lamports,
-            holding.returned_lamports,
+        return refund(
+            position.invested_lamports,
+            position.returned_lamports,
             market.refundable_lamports,
             market.current_liquidity_lamports,
         )
     total = market.shares_yes if market.final_outcome else market.shares_no
-    return payouts.claim(_winning_shares(holding, market), total, market.current_liquidity_lamports)
+    return winnings(_winning_shares(position, market), total, market.current_liquidity_lamports)
 
 
-def _is_worthless(holding: Holding, market: HeldMarket) -> bool:
+def _is_worthless(position: PositionFigures, market: MarketFigures) -> bool:
     """Whether the market ended with nothing for this holder."""
     if market.state is not MarketState.FINALIZED:
         return False
     if market.final_outcome is None:
-        return holding.invested_lamports <= holding.returned_lamports
-    return _winning_shares(holding, market) <= 0
+        return position.invested_lamports <= position.returned_lamports
+    return _winning_shares(position, market) <= 0
 
 
-def _winning_shares(holding: Holding, market: HeldMarket) -> int:
-    return holding.shares_yes if market.final_outcome else holding.shares_no
+def _winning_shares(position: PositionFigures, market: MarketFigures) -> int:
+    return position.shares_yes if market.final_outcome else position.shares_no
 
 
-def _sale(holding: Holding, market: HeldMarket) -> Sale | None:
+def _sale(position: PositionFigures, market: MarketFigures) -> SaleProceeds | None:
     if market.b_parameter is None:
         return None
     q_yes, q_no, b = market.shares_yes, market.shares_no, market.b_parameter
-    yes, no = max(holding.shares_yes, 0), max(holding.shares_no, 0)
+    yes, no = max(position.shares_yes, 0), max(position.shares_no, 0)
     try:
         proceeds = (
             lmsr.quote_sell(q_yes, q_no, b, True, yes) if yes else 0,
@@ -151,8 +176,5 @@ def _sale(holding: Holding, market: HeldMarket) -> Sale | None:
         )
     except MarketMathError:
         return None
-    rates = market.rates
-    charged = sum(
-        fees.split(one, rates.protocol_bps, rates.resolver_bps, rates.lp_bps)[3] for one in proceeds
-    )
-    return Sale(sum(proceeds), sum(proceeds) - charged)
+    charged = sum(fees.trade_fees(one, market.rates).total for one in proceeds)
+    return SaleProceeds(sum(proceeds), sum(proceeds) - charged)

@@ -1,14 +1,14 @@
-"""Vote arithmetic, in basis points, as the program computes it."""
+"""Vote arithmetic in basis points, as the program computes it."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-BPS = 10_000
+from zmartd.market.fees import BPS
 
 
 class VoteCounts(Struct, frozen=True):
-    """The two sides of a vote: in votes, one for each wallet, or in lamports of stake."""
+    """The votes for and against, in wallets or in lamports of stake."""
 
     yes: int
     no: int
@@ -19,16 +19,16 @@ class VoteCounts(Struct, frozen=True):
 
 
 def share_bps(yes: int, total: int) -> int:
-    """The part of `total` votes that are `yes`, truncated; 0 when nobody voted."""
+    """`yes` in basis points of `total`, truncated; 0 when nobody voted."""
     return yes * BPS // total if total else 0
 
 
 def passes(yes: int, no: int, threshold_bps: int, minimum_votes: int = 1) -> bool:
-    """Whether enough wallets voted and enough of them said yes."""
+    """Whether at least `minimum_votes` were cast, and at least `threshold_bps` of them are yes."""
     total = yes + no
     return total >= max(minimum_votes, 1) and share_bps(yes, total) >= threshold_bps
 
 
-def petition_carries(asking: int, electorate: int, threshold_bps: int) -> bool:
-    """Whether at least `threshold_bps` of an electorate, in wallets or in lamports, ask for a dispute."""
-    return electorate > 0 and asking > 0 and asking * BPS >= electorate * threshold_bps
+def petition_passes(requests: int, electorate: int, threshold_bps: int) -> bool:
+    """Whether at least `threshold_bps` of an electorate, in wallets or in lamports, request a dispute."""
+    return electorate > 0 and requests > 0 and requests * BPS >= electorate * threshold_bps

@@ -9,8 +9,9 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.trade_pricing import Curve, FeeRates, told_rates
+from zmartd.market.lmsr import Curve
 from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """
@@ -153,7 +154,7 @@ async def find_pricing(connection: Reads, reference: str) -> MarketPricing | Non
         state=MarketState[row["state"]],
         is_paused=row["is_paused"],
         curve=None if b is None else Curve(row["shares_yes"], row["shares_no"], b),
-        rates=told_rates(
+        rates=configured_rates(
             row["protocol_fee_bps"], row["resolver_reward_bps"], row["liquidity_provider_fee_bps"]
         ),
         slot=row["slot"],

@@ -8,8 +8,8 @@ from datetime import datetime
 from asyncpg import Record
 from msgspec import Struct
 
+from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.trade_pricing import FeeRates, told_rates
 from zmartd.store.keyset import BigInt, Page, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 
@@ -169,5 +169,5 @@ def _position(row: Record) -> Position:
     for name in [name for name in fields if name.startswith(_MARKET_PREFIX)]:
         market[name.removeprefix(_MARKET_PREFIX)] = fields.pop(name)
     market["state"] = MarketState[market["state"]]
-    market["rates"] = told_rates(*[fields.pop(name) for name in _RATES])
+    market["rates"] = configured_rates(*[fields.pop(name) for name in _RATES])
     return Position(**fields, market=PositionMarket(**market))

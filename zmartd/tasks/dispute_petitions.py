@@ -47,7 +47,7 @@ class DisputePetitions:
         if market.resolution_proposed_at <= protocol.before(protocol.config.dispute_period):
             return False
         least_bps = self._voting.dispute_petition_bps
-        return votes.petition_carries(market.requests, market.holders, least_bps) or votes.petition_carries(
+        return votes.petition_passes(market.requests, market.holders, least_bps) or votes.petition_passes(
             market.requests_stake, market.holders_stake, least_bps
         )
 

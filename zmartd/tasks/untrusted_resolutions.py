@@ -16,7 +16,7 @@ from solders.instruction import Instruction
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.market import lifecycle
-from zmartd.market.decisions import Decision, is_trusted_resolver, last_call_at
+from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import decisions, due_markets
 from zmartd.store.decisions import MarketDecision
@@ -86,7 +86,7 @@ class UntrustedResolutions:
             return await self._send(
                 market, f"{decided.decision.value}_resolution", (initiate, carry_out), decided, detail
             )
-        if protocol.now >= last_call_at(proposed_at, period):
+        if protocol.now >= lifecycle.automatic_dispute_at(proposed_at, period):
             detail = f"a stranger, {market.account.resolver}, proposed the outcome and nobody disputed it"
             return await self._send(market, "initiate_dispute", (initiate,), None, detail)
         return await self._wait(

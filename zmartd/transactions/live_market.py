@@ -9,8 +9,9 @@ from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import read_config_and_market
 from zmartd.chain.rpc import Rpc
+from zmartd.market.fees import FeeRates
+from zmartd.market.lmsr import Curve
 from zmartd.market.quotes import Pool
-from zmartd.market.trade_pricing import Curve, FeeRates
 from zmartd.store.markets import MarketNotFound
 
 

@@ -19,7 +19,7 @@ from zmartd.tasks.vote_aggregator import VoteAggregator
 
 RESOLVING, DISPUTED, FINALIZED = MarketState.RESOLVING, MarketState.DISPUTED, MarketState.FINALIZED
 SOL = 10**9
-LAST_CALL_SECONDS = DISPUTE_PERIOD_SECONDS * 3 // 4
+AUTOMATIC_DISPUTE_SECONDS = DISPUTE_PERIOD_SECONDS * 3 // 4
 LONG_AFTER_SECONDS = 30 * 86_400
 
 
@@ -83,7 +83,7 @@ async def test_the_creators_and_a_trusted_resolvers_are_finalized_by_time(world:
 
 async def test_late_in_the_window_the_backend_disputes_it_itself(world: World) -> None:
     market_id = await world.resolving(SOL, SOL, resolver=RESOLVER)
-    await world.travel(LAST_CALL_SECONDS - 30)
+    await world.travel(AUTOMATIC_DISPUTE_SECONDS - 30)
     (waiting,) = await aggregate(world)
     assert waiting.action == "await_decision"
 
@@ -102,7 +102,7 @@ async def test_late_in_the_window_the_backend_disputes_it_itself(world: World) -
 
 async def test_two_daemons_dispute_it_once(world: World) -> None:
     market_id = await world.resolving(SOL, resolver=RESOLVER)
-    await world.travel(LAST_CALL_SECONDS)
+    await world.travel(AUTOMATIC_DISPUTE_SECONDS)
     async with world.daemon() as other:
         runs = await asyncio.gather(aggregate(world), VoteAggregator(other.context()).run())
     assert all(action.ok for run in runs for action in run)

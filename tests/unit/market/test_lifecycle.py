@@ -52,4 +52,4 @@ def test_no_votes_never_pass_even_a_threshold_of_zero() -> None:
     ("petitioners", "holders", "carried"), [(1, 10, True), (1, 11, False), (0, 0, False)]
 )
 def test_a_tenth_of_the_holders_can_open_a_dispute(petitioners: int, holders: int, carried: bool) -> None:
-    assert votes.petition_carries(petitioners, holders, threshold_bps=1_000) is carried
+    assert votes.petition_passes(petitioners, holders, threshold_bps=1_000) is carried

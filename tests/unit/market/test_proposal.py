@@ -7,7 +7,7 @@ import pytest
 from zmartd.http.kit.fields import Text
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE
-from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
+from zmartd.market.proposal import Proposal, largest_covered_b, max_loss_lamports
 
 PROPOSAL = Proposal(
     question="Will it rain in Zürich tomorrow?",
@@ -28,12 +28,12 @@ def test_a_proposals_document_is_canonical_json() -> None:
 
 @pytest.mark.parametrize("liquidity_lamports", [70 * SCALE, 100 * SCALE, 69_314_718_100])
 def test_the_default_b_is_the_largest_whose_loss_is_covered(liquidity_lamports: int) -> None:
-    b = covered_b(liquidity_lamports)
+    b = largest_covered_b(liquidity_lamports)
     assert max_loss_lamports(b) <= liquidity_lamports < max_loss_lamports(b + 2)
 
 
 def test_little_liquidity_gets_the_smallest_b_that_the_program_accepts() -> None:
-    assert covered_b(SCALE // 10) == MIN_B
+    assert largest_covered_b(SCALE // 10) == MIN_B
     assert max_loss_lamports(MIN_B) == 69_314_718_100
 
 

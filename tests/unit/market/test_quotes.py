@@ -6,20 +6,20 @@ from hypothesis import strategies as st
 
 from zmartd.market import fees, lmsr, quotes
 from zmartd.market.errors import MarketMathError
-from zmartd.market.lmsr import SCALE
-from zmartd.market.quotes import Fees, Pool
-from zmartd.market.trade_pricing import Curve, FeeRates
+from zmartd.market.fees import FeeRates
+from zmartd.market.lmsr import SCALE, Curve
+from zmartd.market.quotes import Pool
 
 RATES = FeeRates(protocol_bps=300, resolver_bps=200, lp_bps=500)
 FRESH = Pool(Curve(q_yes=SCALE, q_no=SCALE, b=1_000 * SCALE), RATES)
 
 
 def test_a_buy_quote_says_what_the_buyer_gets_and_pays() -> None:
-    quote = quotes.buy(FRESH, True, SCALE)
+    quote = quotes.buy_for_cost(FRESH, True, SCALE)
 
     cost, shares = lmsr.quote_buy(SCALE, SCALE, 1_000 * SCALE, True, 909_090_909)
     assert (quote.amount_lamports, quote.shares) == (cost, shares)
-    assert quote.fees == Fees(*fees.split(cost, 300, 200, 500))
+    assert quote.fees == fees.split(cost, 300, 200, 500)
     assert quote.total_lamports == cost + quote.fees.total <= SCALE
     assert quote.price_yes_before == SCALE // 2
     assert quote.price_yes_after == lmsr.price_yes(SCALE + shares, SCALE, 1_000 * SCALE)
@@ -27,14 +27,14 @@ def test_a_buy_quote_says_what_the_buyer_gets_and_pays() -> None:
 
 def test_a_purchase_below_ten_thousand_lamports_is_too_small() -> None:
     with pytest.raises(MarketMathError) as refused:
-        quotes.buy(FRESH, True, 9_999)
+        quotes.buy_for_cost(FRESH, True, 9_999)
     assert refused.value.code == "TradeTooSmall"
 
 
 def test_fees_above_the_tenth_that_the_program_sets_aside_exceed_the_target() -> None:
     dear = Pool(FRESH.curve, FeeRates(protocol_bps=600, resolver_bps=200, lp_bps=500))
     with pytest.raises(MarketMathError) as refused:
-        quotes.buy(dear, False, SCALE)
+        quotes.buy_for_cost(dear, False, SCALE)
     assert refused.value.code == "SlippageExceeded"
 
 
@@ -80,7 +80,7 @@ def test_nobody_can_sell_more_than_is_outstanding() -> None:
 
 def test_more_shares_than_the_programs_search_can_reach_are_not_for_sale() -> None:
     with pytest.raises(MarketMathError) as refused:
-        quotes.buy_at_least(FRESH, True, 20_001 * SCALE)
+        quotes.buy_for_shares(FRESH, True, 20_001 * SCALE)
     assert refused.value.code == "InsufficientLiquidity"
 
 
@@ -99,10 +99,10 @@ def test_the_inverse_quote_is_the_cheapest_that_gives_the_shares(
 ) -> None:
     pool = Pool(curve, RATES)
     try:
-        quote = quotes.buy_at_least(pool, outcome, shares)
+        quote = quotes.buy_for_shares(pool, outcome, shares)
     except MarketMathError as refused:
         event(refused.code)
         return
     assert quote.shares >= shares
     if quote.target_cost_lamports > quotes.MIN_TRADE_LAMPORTS:
-        assert quotes.buy(pool, outcome, quote.target_cost_lamports - 1).shares < shares
+        assert quotes.buy_for_cost(pool, outcome, quote.target_cost_lamports - 1).shares < shares

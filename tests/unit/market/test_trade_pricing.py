@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from zmartd.market import fees, lmsr, trade_pricing
 from zmartd.market.errors import MarketMathError
-from zmartd.market.trade_pricing import Curve, FeeRates, Priced, Trade
+from zmartd.market.fees import FeeRates
+from zmartd.market.lmsr import Curve
+from zmartd.market.trade_pricing import PricedTrade, UnpricedTrade, curve_after, curve_before
 
 RATES = FeeRates(300, 200, 500)
 B = 500 * lmsr.SCALE
@@ -17,12 +19,12 @@ B = 500 * lmsr.SCALE
 
 def history(
     seed: int, length: int, *, per_slot: int = 1, indexed: bool = False
-) -> tuple[Curve, list[Priced]]:
+) -> tuple[Curve, list[PricedTrade]]:
     """A market's true trades, made the way the program makes them, with their true amounts."""
     rng = random.Random(seed)
     curve = start = Curve(B // 1000, B // 1000, B)
     held = {True: 0, False: 0}
-    made: list[Priced] = []
+    made: list[PricedTrade] = []
     while len(made) < length:
         outcome, buys = rng.random() < 0.5, rng.random() < 0.6
         try:
@@ -40,7 +42,7 @@ def history(
         held[outcome] += shares if buys else -shares
         protocol, resolver, lp, total = fees.split(cost, 300, 200, 500)
         number = len(made)
-        trade = Trade(
+        trade = UnpricedTrade(
             signature=f"{rng.getrandbits(64):016x}",
             ordinal=0,
             slot=100 + number // per_slot,
@@ -52,10 +54,10 @@ def history(
             price_yes_after=0,
             rates=RATES,
         )
-        curve = curve.after(trade)
+        curve = curve_after(curve, trade)
         price = lmsr.price_yes(curve.q_yes, curve.q_no, curve.b)
         made.append(
-            Priced(
+            PricedTrade(
                 replace(trade, price_yes_after=price),
                 cost,
                 protocol,
@@ -67,7 +69,7 @@ def history(
     return start, made
 
 
-def by_signature(priced: list[Priced]) -> dict[str, Priced]:
+def by_signature(priced: list[PricedTrade]) -> dict[str, PricedTrade]:
     return {one.trade.signature: one for one in priced}
 
 
@@ -77,34 +79,34 @@ def test_amounts_are_recovered_whatever_order_the_trades_come_in(per_slot: int, 
     start, made = history(seed=3, length=60, per_slot=per_slot, indexed=indexed)
     shuffled = [one.trade for one in made]
     random.Random(1).shuffle(shuffled)
-    assert by_signature(trade_pricing.walk(start, shuffled)) == by_signature(made)
+    assert by_signature(trade_pricing.price_trades(start, shuffled)) == by_signature(made)
 
 
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 29))
 @settings(max_examples=25, deadline=None)
-def test_walking_the_tail_from_where_it_starts_gives_the_same_as_walking_all(seed: int, cut: int) -> None:
+def test_pricing_the_last_trades_gives_the_same_as_pricing_all(seed: int, cut: int) -> None:
     start, made = history(seed, length=30)
     for one in made[:cut]:
-        start = start.after(one.trade)
-    assert trade_pricing.walk(start, [one.trade for one in made[cut:]]) == made[cut:]
+        start = curve_after(start, one.trade)
+    assert trade_pricing.price_trades(start, [one.trade for one in made[cut:]]) == made[cut:]
 
 
-def test_without_an_earlier_trade_the_rest_is_an_estimate_near_the_truth() -> None:
+def test_without_an_earlier_trade_the_rest_is_an_estimate_near_the_exact_amount() -> None:
     start, made = history(seed=5, length=20)
     known = [one.trade for one in made[1:]]
-    for got, true in zip(trade_pricing.walk(start, known), made[1:], strict=True):
+    for got, true in zip(trade_pricing.price_trades(start, known), made[1:], strict=True):
         assert got.exact is False
         assert abs(got.amount_lamports - true.amount_lamports) <= 1
 
 
 def test_before_the_market_s_creation_is_known_nothing_is_exact() -> None:
     _, made = history(seed=6, length=5)
-    assert {one.exact for one in trade_pricing.walk(None, [one.trade for one in made])} == {False}
+    assert {one.exact for one in trade_pricing.price_trades(None, [one.trade for one in made])} == {False}
 
 
 def test_a_step_back_undoes_a_step_forward() -> None:
     start, made = history(seed=7, length=10)
     curve = start
     for one in made:
-        assert curve.after(one.trade).before(one.trade) == curve
-        curve = curve.after(one.trade)
+        assert curve_before(curve_after(curve, one.trade), one.trade) == curve
+        curve = curve_after(curve, one.trade)

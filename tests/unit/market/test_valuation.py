@@ -1,4 +1,4 @@
-"""What holdings are worth and what has come of them."""
+"""The value and the profit of positions, and what holders of a finalized market are paid."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmartd.market import fees, lmsr
+from zmartd.market.fees import FeeRates
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
-from zmartd.market.trade_pricing import FeeRates
-from zmartd.market.valuation import HeldMarket, Holding, Sale, value
+from zmartd.market.valuation import (
+    MarketFigures,
+    PositionFigures,
+    SaleProceeds,
+    refund,
+    value_position,
+    winnings,
+)
 
 RATES = FeeRates(300, 200, 500)
-HOLDING = Holding(
+POSITION = PositionFigures(
     shares_yes=40 * SCALE,
     shares_no=10 * SCALE,
     cost_yes_lamports=25 * SCALE,
@@ -24,7 +31,7 @@ HOLDING = Holding(
     claimed_lamports=0,
     has_claimed=False,
 )
-MARKET = HeldMarket(
+MARKET = MarketFigures(
     state=MarketState.ACTIVE,
     final_outcome=None,
     price_yes=600_000_000,
@@ -37,14 +44,14 @@ MARKET = HeldMarket(
 )
 
 
-def test_an_open_holding_is_worth_its_shares_at_the_price() -> None:
-    worth = value(HOLDING, MARKET)
+def test_an_open_position_is_worth_its_shares_at_the_price() -> None:
+    valuation = value_position(POSITION, MARKET)
 
-    assert (worth.at_price_yes_lamports, worth.at_price_no_lamports) == (24 * SCALE, 4 * SCALE)
-    assert worth.value_lamports == 28 * SCALE
-    assert worth.unrealized_lamports == 28 * SCALE - 29 * SCALE
-    assert worth.realized_lamports == 5 * SCALE + 29 * SCALE - 35 * SCALE
-    assert worth.claimable_lamports == 0
+    assert (valuation.at_price_yes_lamports, valuation.at_price_no_lamports) == (24 * SCALE, 4 * SCALE)
+    assert valuation.value_lamports == 28 * SCALE
+    assert valuation.unrealized_lamports == 28 * SCALE - 29 * SCALE
+    assert valuation.realized_lamports == 5 * SCALE + 29 * SCALE - 35 * SCALE
+    assert valuation.claimable_lamports == 0
 
 
 def test_a_sale_pays_what_the_program_would_pay_for_one_outcome_after_the_other() -> None:
@@ -53,28 +60,28 @@ def test_a_sale_pays_what_the_program_would_pay_for_one_outcome_after_the_other(
     no = lmsr.quote_sell(q_yes - 40 * SCALE, q_no, b, False, 10 * SCALE)
     net = sum(one - fees.split(one, 300, 200, 500)[3] for one in (yes, no))
 
-    assert value(HOLDING, MARKET).sale == Sale(yes + no, net)
+    assert value_position(POSITION, MARKET).sale == SaleProceeds(yes + no, net)
 
 
 @pytest.mark.parametrize("change", [{"b_parameter": None}, {"shares_yes": 39 * SCALE}])
 def test_what_cannot_be_quoted_has_no_value_on_sale(change: dict[str, int | None]) -> None:
-    assert value(HOLDING, msgspec.structs.replace(MARKET, **change)).sale is None
+    assert value_position(POSITION, msgspec.structs.replace(MARKET, **change)).sale is None
 
 
 @pytest.mark.parametrize("state", [MarketState.RESOLVING, MarketState.DISPUTED])
 def test_a_market_that_takes_no_trades_has_a_price_and_no_sale(state: MarketState) -> None:
-    worth = value(HOLDING, msgspec.structs.replace(MARKET, state=state))
+    valuation = value_position(POSITION, msgspec.structs.replace(MARKET, state=state))
 
-    assert worth.sale is None
-    assert worth.value_lamports == 28 * SCALE
+    assert valuation.sale is None
+    assert valuation.value_lamports == 28 * SCALE
 
 
 def test_a_winner_s_profit_is_realized_by_the_claim() -> None:
     market = msgspec.structs.replace(MARKET, state=MarketState.FINALIZED, final_outcome=True)
-    before = value(HOLDING, market)
+    before = value_position(POSITION, market)
     owed = 40 * 100 * SCALE // 80
-    claimed = msgspec.structs.replace(HOLDING, has_claimed=True, claimed_lamports=owed)
-    after = value(claimed, market)
+    claimed = msgspec.structs.replace(POSITION, has_claimed=True, claimed_lamports=owed)
+    after = value_position(claimed, market)
 
     assert (before.value_lamports, before.claimable_lamports, before.cost_lamports) == (
         owed,
@@ -89,31 +96,52 @@ def test_a_winner_s_profit_is_realized_by_the_claim() -> None:
 
 
 def test_a_loser_s_loss_is_realized_by_the_outcome() -> None:
-    only_yes = msgspec.structs.replace(HOLDING, shares_no=0, cost_no_lamports=0)
-    worth = value(only_yes, msgspec.structs.replace(MARKET, state=MarketState.FINALIZED, final_outcome=False))
+    only_yes = msgspec.structs.replace(POSITION, shares_no=0, cost_no_lamports=0)
+    valuation = value_position(
+        only_yes, msgspec.structs.replace(MARKET, state=MarketState.FINALIZED, final_outcome=False)
+    )
 
-    assert (worth.value_lamports, worth.cost_lamports, worth.unrealized_lamports) == (0, 0, 0)
-    assert worth.realized_lamports == 5 * SCALE - 35 * SCALE
+    assert (valuation.value_lamports, valuation.cost_lamports, valuation.unrealized_lamports) == (0, 0, 0)
+    assert valuation.realized_lamports == 5 * SCALE - 35 * SCALE
 
 
 def test_without_an_outcome_what_was_paid_in_and_not_taken_out_comes_back() -> None:
     market = msgspec.structs.replace(MARKET, state=MarketState.FINALIZED)
-    worth = value(HOLDING, market)
-    short = value(HOLDING, msgspec.structs.replace(market, current_liquidity_lamports=30 * SCALE))
-    refunded = msgspec.structs.replace(HOLDING, has_claimed=True, claimed_lamports=30 * SCALE)
+    valuation = value_position(POSITION, market)
+    short = value_position(POSITION, msgspec.structs.replace(market, current_liquidity_lamports=30 * SCALE))
+    refunded = msgspec.structs.replace(POSITION, has_claimed=True, claimed_lamports=30 * SCALE)
 
-    assert worth.claimable_lamports == 30 * SCALE
-    assert worth.profit_lamports == 0
+    assert valuation.claimable_lamports == 30 * SCALE
+    assert valuation.profit_lamports == 0
     assert short.claimable_lamports == 15 * SCALE
-    assert value(refunded, market).realized_lamports == 0
-    ahead = msgspec.structs.replace(HOLDING, returned_lamports=36 * SCALE)
-    assert (value(ahead, market).claimable_lamports, value(ahead, market).realized_lamports) == (0, SCALE)
+    assert value_position(refunded, market).realized_lamports == 0
+    ahead = msgspec.structs.replace(POSITION, returned_lamports=36 * SCALE)
+    assert (
+        value_position(ahead, market).claimable_lamports,
+        value_position(ahead, market).realized_lamports,
+    ) == (0, SCALE)
 
 
 def test_a_claim_that_is_known_before_the_outcome_is_not_counted_twice() -> None:
-    claimed = msgspec.structs.replace(HOLDING, has_claimed=True, claimed_lamports=SCALE)
+    claimed = msgspec.structs.replace(POSITION, has_claimed=True, claimed_lamports=SCALE)
 
-    assert value(claimed, MARKET).value_lamports == 0
+    assert value_position(claimed, MARKET).value_lamports == 0
+
+
+def test_winners_share_the_pool_by_their_shares_and_rounding_stays_in_it() -> None:
+    assert winnings(1, 3, 100) == 33
+    assert winnings(3, 3, 100) == 100
+    assert winnings(0, 3, 100) == 0
+    assert winnings(0, 0, 100) == 0
+
+
+def test_a_market_without_outcome_gives_back_what_is_not_taken_out_yet() -> None:
+    assert refund(100, 30, 500, 500) == 70
+    assert refund(100, 130, 500, 500) == 0
+
+
+def test_a_pool_too_small_for_all_refunds_is_shared_out() -> None:
+    assert refund(100, 0, 300, 200) == 66
 
 
 AMOUNT = st.integers(0, 2**40)
@@ -121,7 +149,7 @@ AMOUNT = st.integers(0, 2**40)
 
 @given(
     st.builds(
-        Holding,
+        PositionFigures,
         shares_yes=st.integers(-5, 2**40),
         shares_no=st.integers(-5, 2**40),
         cost_yes_lamports=AMOUNT,
@@ -132,7 +160,7 @@ AMOUNT = st.integers(0, 2**40)
         has_claimed=st.booleans(),
     ),
     st.builds(
-        HeldMarket,
+        MarketFigures,
         state=st.sampled_from(MarketState),
         final_outcome=st.none() | st.booleans(),
         price_yes=st.integers(0, SCALE),
@@ -145,10 +173,10 @@ AMOUNT = st.integers(0, 2**40)
     ),
 )
 def test_profit_is_always_what_came_out_and_is_left_minus_what_went_in(
-    holding: Holding, market: HeldMarket
+    position: PositionFigures, market: MarketFigures
 ) -> None:
-    worth = value(holding, market)
+    valuation = value_position(position, market)
 
-    came_out = holding.returned_lamports + holding.claimed_lamports
-    assert worth.profit_lamports == came_out + worth.value_lamports - holding.invested_lamports
-    assert min(worth.value_lamports, worth.cost_lamports, worth.claimable_lamports) >= 0
+    came_out = position.returned_lamports + position.claimed_lamports
+    assert valuation.profit_lamports == came_out + valuation.value_lamports - position.invested_lamports
+    assert min(valuation.value_lamports, valuation.cost_lamports, valuation.claimable_lamports) >= 0

@@ -15,7 +15,7 @@ from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.schemas import MarketDetail, market_body, market_detail, pending_body
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
-from zmartd.market.proposal import Proposal, covered_b, max_loss_lamports
+from zmartd.market.proposal import Proposal, largest_covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
 from zmartd.store.metadata import MarketMetadata, Registration, TooManyPendingMarkets
 from zmartd.store.postgres.rls import Caller
@@ -160,7 +160,7 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Market
         end_date=proposal.end_date,
         cid=cid,
         document=proposal.document(),
-        b_parameter=body.b_parameter or covered_b(body.initial_liquidity),
+        b_parameter=body.b_parameter or largest_covered_b(body.initial_liquidity),
         initial_liquidity=body.initial_liquidity,
     )
 

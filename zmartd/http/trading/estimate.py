@@ -99,10 +99,10 @@ def _quote(found: MarketPricing, query: EstimateQuery) -> Quote:
         raise MarketMathError("InvalidMarketState")
     pool = Pool(found.curve, found.rates)
     if query.target_cost is not None:
-        return quotes.buy(pool, query.outcome, query.target_cost)
+        return quotes.buy_for_cost(pool, query.outcome, query.target_cost)
     assert query.shares is not None, "checked with the request"
     if query.trade_type == "buy":
-        return quotes.buy_at_least(pool, query.outcome, query.shares)
+        return quotes.buy_for_shares(pool, query.outcome, query.shares)
     return quotes.sell(pool, query.outcome, query.shares)
 
 

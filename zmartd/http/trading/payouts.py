@@ -12,7 +12,7 @@ from zmartd.http.kit.fields import Amount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
-from zmartd.http.trading.position_valuation import value_all
+from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform, positions
 from zmartd.store.markets import MarketNotFound, MarketRow
@@ -107,8 +107,8 @@ async def get_stake(call: Call[None]) -> StakeBody:
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)
-    (held,) = await value_all(database, [position])
-    claim = position.claimed_amount if position.has_claimed else held.worth.claimable_lamports
+    (valued,) = await value_positions(database, [position])
+    claim = position.claimed_amount if position.has_claimed else valued.valuation.claimable_lamports
     return StakeBody(
         Stake(
             shares_yes=amount(max(position.shares_yes, 0)),

@@ -1,4 +1,4 @@
-"""A wallet's positions with their worth, as handlers need them."""
+"""A wallet's positions with their valuation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from zmartd.http.kit.pagination import Limit, NextCursor
-from zmartd.market import valuation
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.valuation import HeldMarket, Holding, Valuation
+from zmartd.market.valuation import MarketFigures, PositionFigures, Valuation, value_position
 from zmartd.store import positions
 from zmartd.store.positions import Holdings, Position, PositionPageKey
 from zmartd.store.postgres.database import Database
@@ -21,37 +20,37 @@ class PositionsQuery(Struct, frozen=True, kw_only=True):
     cursor: NextCursor = None
 
 
-class Held(Struct, frozen=True):
-    """A position and what it is worth."""
+class ValuedPosition(Struct, frozen=True):
+    """A position with its value and profit."""
 
     position: Position
-    worth: Valuation
+    valuation: Valuation
 
 
-async def read_holdings(database: Database, wallet: str, after: PositionPageKey | None = None) -> Holdings:
-    """All positions of a wallet as of one moment, in the order of the walk that got to `after`."""
+async def read_positions(database: Database, wallet: str, after: PositionPageKey | None = None) -> Holdings:
+    """All positions of a wallet, last traded first.
+
+    `after`, where a page begins, keeps the order that the positions had when the first page was read.
+    """
     async with database.reader(Caller(wallet)) as connection:
         return await positions.of_wallet(connection, wallet, after)
 
 
-async def read_held(database: Database, wallet: str) -> tuple[Held, ...]:
-    """All positions of a wallet as of one moment, last traded first, with their worth."""
-    holdings = await read_holdings(database, wallet)
-    return await value_all(database, holdings.positions)
+async def value_positions(database: Database, found: Sequence[Position]) -> tuple[ValuedPosition, ...]:
+    """Each of the positions with its valuation.
 
-
-async def value_all(database: Database, held: Sequence[Position]) -> tuple[Held, ...]:
-    """Positions with their worth.
-
-    What all holders of a market without an outcome are owed together is read by itself: it includes other
-    wallets' positions, and does not change any more.
+    Refunds also depend on other wallets' positions. These sums are read in a statement of their own, which
+    is consistent because they do not change once a market has ended without an outcome.
     """
-    refunding = [position.market.id for position in held if _is_refunded(position)]
+    refunded = [position.market.id for position in found if _is_refunded(position)]
     refundable: dict[str, int] = {}
-    if refunding:
-        async with database.service() as connection:
-            refundable = await positions.refundable(connection, refunding)
-    return tuple(Held(position, _value(position, refundable.get(position.market.id, 0))) for position in held)
+    if refunded:
+        async with database.service_reader() as connection:
+            refundable = await positions.refundable(connection, refunded)
+    return tuple(
+        ValuedPosition(position, _value(position, refundable.get(position.market.id, 0)))
+        for position in found
+    )
 
 
 def _is_refunded(position: Position) -> bool:
@@ -61,8 +60,8 @@ def _is_refunded(position: Position) -> bool:
 
 def _value(position: Position, refundable_lamports: int) -> Valuation:
     market = position.market
-    return valuation.value(
-        Holding(
+    return value_position(
+        PositionFigures(
             shares_yes=position.shares_yes,
             shares_no=position.shares_no,
             cost_yes_lamports=position.cost_yes,
@@ -72,7 +71,7 @@ def _value(position: Position, refundable_lamports: int) -> Valuation:
             claimed_lamports=position.claimed_amount,
             has_claimed=position.has_claimed,
         ),
-        HeldMarket(
+        MarketFigures(
             state=market.state,
             final_outcome=market.final_outcome,
             price_yes=market.price_yes,

@@ -185,9 +185,9 @@ async def _tradable(call: Call[Any], reference: str) -> tuple[str, LiveMarket]:
 
 def _buy_quote(live: LiveMarket, body: BuyRequest) -> BuyQuote:
     if body.target_cost is not None:
-        return quotes.buy(live.pool, body.outcome, body.target_cost)
+        return quotes.buy_for_cost(live.pool, body.outcome, body.target_cost)
     assert body.shares is not None, "checked with the request"
-    return quotes.buy_at_least(live.pool, body.outcome, body.shares)
+    return quotes.buy_for_shares(live.pool, body.outcome, body.shares)
 
 
 def _quoted(call: Call[Any], quote: Callable[[], QuoteType]) -> QuoteType:

@@ -11,7 +11,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, SignedAmount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
-from zmartd.http.trading.position_valuation import Held, read_held
+from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.http.trading.schemas import TradeBody
 from zmartd.http.trading.trade_lists import TradesQuery, read_trades
 from zmartd.http.voting.votes import VoteBody
@@ -115,22 +115,23 @@ async def get_statistics(call: Call[None]) -> TradingStatistics:
     """What came of all of one's own trading."""
     wallet = call.wallet
     database = call.app[keys.DATABASE]
-    held = await read_held(database, wallet)
-    async with database.caller(Caller(wallet)) as connection:
+    found = await read_positions(database, wallet)
+    valued = await value_positions(database, found.positions)
+    async with database.reader(Caller(wallet)) as connection:
         volume_lamports = await wallet_activity.volume_lamports(connection, wallet)
-    ended = [one for one in held if one.position.market.state is MarketState.FINALIZED]
-    won = sum(one.worth.profit_lamports > 0 for one in ended)
+    ended = [one for one in valued if one.position.market.state is MarketState.FINALIZED]
+    won = sum(one.valuation.profit_lamports > 0 for one in ended)
     return TradingStatistics(
-        total_trades=sum(one.position.trades_count for one in held),
+        total_trades=sum(one.position.trades_count for one in valued),
         total_volume=amount(volume_lamports),
         win_rate=round(won * 100 / len(ended), 2) if ended else None,
-        total_pnl=amount(sum(one.worth.profit_lamports for one in held)),
-        active_positions=sum(_is_active(one) for one in held),
+        total_pnl=amount(sum(one.valuation.profit_lamports for one in valued)),
+        active_positions=sum(_is_active(one) for one in valued),
     )
 
 
-def _is_active(held: Held) -> bool:
-    position = held.position
+def _is_active(valued: ValuedPosition) -> bool:
+    position = valued.position
     return position.market.state < MarketState.FINALIZED and max(position.shares_yes, position.shares_no) > 0
 
 

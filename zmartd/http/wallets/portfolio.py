@@ -11,7 +11,12 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import NextPage, cursor_of, place_of
-from zmartd.http.trading.position_valuation import Held, PositionsQuery, read_holdings, value_all
+from zmartd.http.trading.position_valuation import (
+    PositionsQuery,
+    ValuedPosition,
+    read_positions,
+    value_positions,
+)
 from zmartd.market.iso_time import iso_time
 from zmartd.store.positions import PositionPageKey
 
@@ -60,7 +65,7 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
     cost_basis: Amount
     """Lamports that the shares of both outcomes have cost with fees; 0 once they are claimed or worthless."""
     value: Amount
-    """Lamports that unrealized_pnl takes the shares to be worth."""
+    """Lamports that unrealized_pnl takes the shares to be valuation."""
     value_at_price: MaybeAmount
     """Lamports: all shares at the market's prices; null while none count, or after the claim."""
     value_on_sale: MaybeAmount
@@ -97,7 +102,7 @@ class PortfolioTotals(Struct, frozen=True, kw_only=True):
     cost_basis: Amount
     """Lamports that the shares still held have cost with fees."""
     value: Amount
-    """Lamports that unrealized_pnl takes the shares to be worth."""
+    """Lamports that unrealized_pnl takes the shares to be valuation."""
     value_on_sale: Annotated[
         Amount, Meta(description="lamports before fees for the positions that can be sold now")
     ]
@@ -147,24 +152,24 @@ async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
     wallet = call.wallet
     after = place_of(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
-    holdings = await read_holdings(database, wallet, after)
-    held = {one.position.market.id: one for one in await value_all(database, holdings.positions)}
-    page = holdings.page(query.limit, after)
+    found = await read_positions(database, wallet, after)
+    valued = {one.position.market.id: one for one in await value_positions(database, found.positions)}
+    page = found.page(query.limit, after)
     return Portfolio(
         wallet=wallet,
         cost_basis_method="average",
-        positions=tuple(_position(held[position.market.id]) for position in page.rows),
-        totals=_totals(held.values()),
+        positions=tuple(_position(valued[position.market.id]) for position in page.rows),
+        totals=_totals(valued.values()),
         next_cursor=cursor_of(page.next_key),
     )
 
 
-def _position(held: Held) -> PortfolioPosition:
-    position, worth = held.position, held.worth
-    market, sale = position.market, worth.sale
+def _position(valued: ValuedPosition) -> PortfolioPosition:
+    position, valuation = valued.position, valued.valuation
+    market, sale = position.market, valuation.sale
     at_price = None
-    if worth.at_price_yes_lamports is not None and worth.at_price_no_lamports is not None:
-        at_price = worth.at_price_yes_lamports + worth.at_price_no_lamports
+    if valuation.at_price_yes_lamports is not None and valuation.at_price_no_lamports is not None:
+        at_price = valuation.at_price_yes_lamports + valuation.at_price_no_lamports
     return PortfolioPosition(
         market_id=market.id,
         on_chain_address=market.on_chain_address,
@@ -173,21 +178,21 @@ def _position(held: Held) -> PortfolioPosition:
         state_code=market.state.value,
         proposed_outcome=market.proposed_outcome,
         final_outcome=market.final_outcome,
-        yes=_outcome(position.shares_yes, worth.cost_yes_lamports, worth.at_price_yes_lamports),
-        no=_outcome(position.shares_no, worth.cost_no_lamports, worth.at_price_no_lamports),
-        cost_basis=amount(worth.cost_lamports),
-        value=amount(worth.value_lamports),
+        yes=_outcome(position.shares_yes, valuation.cost_yes_lamports, valuation.at_price_yes_lamports),
+        no=_outcome(position.shares_no, valuation.cost_no_lamports, valuation.at_price_no_lamports),
+        cost_basis=amount(valuation.cost_lamports),
+        value=amount(valuation.value_lamports),
         value_at_price=_maybe(at_price),
         value_on_sale=_maybe(None if sale is None else sale.before_fees_lamports),
         value_on_sale_after_fees=_maybe(None if sale is None else sale.after_fees_lamports),
-        claimable=amount(worth.claimable_lamports),
+        claimable=amount(valuation.claimable_lamports),
         has_claimed=position.has_claimed,
         total_invested=amount(position.total_invested),
         total_returned=amount(position.total_returned),
         claimed_amount=amount(position.claimed_amount),
-        realized_pnl=amount(worth.realized_lamports),
-        unrealized_pnl=amount(worth.unrealized_lamports),
-        total_pnl=amount(worth.profit_lamports),
+        realized_pnl=amount(valuation.realized_lamports),
+        unrealized_pnl=amount(valuation.unrealized_lamports),
+        total_pnl=amount(valuation.profit_lamports),
         trades_count=position.trades_count,
         last_trade_at=None if position.last_trade_at is None else iso_time(position.last_trade_at),
         slot=position.slot,
@@ -204,23 +209,23 @@ def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> 
     )
 
 
-def _totals(held: Collection[Held]) -> PortfolioTotals:
-    positions = [one.position for one in held]
-    worths = [one.worth for one in held]
-    sales = [worth.sale for worth in worths if worth.sale is not None]
+def _totals(valued: Collection[ValuedPosition]) -> PortfolioTotals:
+    positions = [one.position for one in valued]
+    valuations = [one.valuation for one in valued]
+    sales = [one.sale for one in valuations if one.sale is not None]
     return PortfolioTotals(
         positions=len(positions),
-        cost_basis=amount(sum(worth.cost_lamports for worth in worths)),
-        value=amount(sum(worth.value_lamports for worth in worths)),
+        cost_basis=amount(sum(one.cost_lamports for one in valuations)),
+        value=amount(sum(one.value_lamports for one in valuations)),
         value_on_sale=amount(sum(sale.before_fees_lamports for sale in sales)),
         value_on_sale_after_fees=amount(sum(sale.after_fees_lamports for sale in sales)),
-        claimable=amount(sum(worth.claimable_lamports for worth in worths)),
+        claimable=amount(sum(one.claimable_lamports for one in valuations)),
         total_invested=amount(sum(position.total_invested for position in positions)),
         total_returned=amount(sum(position.total_returned for position in positions)),
         claimed_amount=amount(sum(position.claimed_amount for position in positions)),
-        realized_pnl=amount(sum(worth.realized_lamports for worth in worths)),
-        unrealized_pnl=amount(sum(worth.unrealized_lamports for worth in worths)),
-        total_pnl=amount(sum(worth.profit_lamports for worth in worths)),
+        realized_pnl=amount(sum(one.realized_lamports for one in valuations)),
+        unrealized_pnl=amount(sum(one.unrealized_lamports for one in valuations)),
+        total_pnl=amount(sum(one.profit_lamports for one in valuations)),
     )
 
 

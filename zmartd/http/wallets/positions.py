@@ -12,7 +12,7 @@ from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, State
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, array_answer, place_of
 from zmartd.http.markets.lookup import find_market
-from zmartd.http.trading.position_valuation import Held, read_holdings, value_all
+from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
@@ -111,8 +111,8 @@ async def list_positions(call: Call[ArrayQuery]) -> Answer:
     """A bare array, last traded first; what comes after it is in the headers."""
     query = call.input
     page = await _page(call, call.wallet, query)
-    held = await value_all(call.app[keys.DATABASE], page.rows)
-    return array_answer(call.request, [_body(one) for one in held], page.next_key)
+    valued = await value_positions(call.app[keys.DATABASE], page.rows)
+    return array_answer(call.request, [_body(one) for one in valued], page.next_key)
 
 
 async def get_position(call: Call[None]) -> PositionBody:
@@ -124,8 +124,8 @@ async def get_position(call: Call[None]) -> PositionBody:
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)
-    (held,) = await value_all(database, [position])
-    return _body(held)
+    (valued,) = await value_positions(database, [position])
+    return _body(valued)
 
 
 async def list_position_rows(call: Call[ArrayQuery]) -> Answer:
@@ -137,8 +137,8 @@ async def list_position_rows(call: Call[ArrayQuery]) -> Answer:
 
 async def _page(call: Call[Any], wallet: str, query: ArrayQuery) -> Page[Position, PositionPageKey]:
     after = place_of(query.cursor, PositionPageKey)
-    holdings = await read_holdings(call.app[keys.DATABASE], wallet, after)
-    return holdings.page(len(holdings.positions) if query.limit is None else query.limit, after)
+    found = await read_positions(call.app[keys.DATABASE], wallet, after)
+    return found.page(len(found.positions) if query.limit is None else query.limit, after)
 
 
 def _row(position: Position) -> PositionRow:
@@ -153,8 +153,8 @@ def _row(position: Position) -> PositionRow:
     )
 
 
-def _body(held: Held) -> PositionBody:
-    position, worth = held.position, held.worth
+def _body(valued: ValuedPosition) -> PositionBody:
+    position, valuation = valued.position, valued.valuation
     market = position.market
     return PositionBody(
         market_id=market.id,
@@ -168,12 +168,12 @@ def _body(held: Held) -> PositionBody:
         shares_no=amount(max(position.shares_no, 0)),
         total_invested=amount(position.total_invested),
         total_returned=amount(position.total_returned),
-        cost_basis=amount(worth.cost_lamports),
-        current_value=amount(worth.value_lamports),
-        unrealized_pnl=amount(worth.unrealized_lamports),
-        realized_pnl=amount(worth.realized_lamports),
-        roi=_percent(worth.profit_lamports, position.total_invested),
-        claimable=amount(worth.claimable_lamports),
+        cost_basis=amount(valuation.cost_lamports),
+        current_value=amount(valuation.value_lamports),
+        unrealized_pnl=amount(valuation.unrealized_lamports),
+        realized_pnl=amount(valuation.realized_lamports),
+        roi=_percent(valuation.profit_lamports, position.total_invested),
+        claimable=amount(valuation.claimable_lamports),
         has_claimed=position.has_claimed,
         claimed_amount=amount(position.claimed_amount),
         proposed_outcome=market.proposed_outcome,

@@ -12,7 +12,7 @@ from msgspec import Struct
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import EventRow
-from zmartd.market.trade_pricing import INITIAL_RATES, FeeRates, told_rates
+from zmartd.market.fees import INITIAL_RATES, FeeRates, configured_rates
 
 _HISTORY = """
 insert into protocol_config_history
@@ -140,7 +140,7 @@ async def rate_history(connection: Connection) -> RateHistory:
     """All changes of the fee rates in the index."""
     rows = await connection.fetch(_RATES)
     return RateHistory(
-        slots=tuple(slot for slot, *_ in rows), rates=tuple(told_rates(*rates) for _, *rates in rows)
+        slots=tuple(slot for slot, *_ in rows), rates=tuple(configured_rates(*rates) for _, *rates in rows)
     )
 
 

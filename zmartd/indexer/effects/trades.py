@@ -15,8 +15,8 @@ from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.configuration import RateHistory
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import trade_pricing
-from zmartd.market.lmsr import SCALE
-from zmartd.market.trade_pricing import Curve, Priced, Trade
+from zmartd.market.lmsr import SCALE, Curve
+from zmartd.market.trade_pricing import PricedTrade, UnpricedTrade
 
 _TAIL = """
 select trades.market_id, tx_signature, event_index, trades.slot, index_in_block, trade_type = 'buy' as buys,
@@ -101,14 +101,14 @@ class _MarketSums(Struct):
     resolver_fees: int = 0
     lp_fees: int = 0
 
-    def count(self, trade: Trade) -> None:
+    def count(self, trade: UnpricedTrade) -> None:
         shares = trade.shares if trade.buys else -trade.shares
         self.yes += shares if trade.outcome else 0
         self.no += 0 if trade.outcome else shares
         self.trades += 1
         self.volume += trade.cash_lamports if trade.buys else 0
 
-    def add(self, priced: Priced, sign: int) -> None:
+    def add(self, priced: PricedTrade, sign: int) -> None:
         trade = priced.trade
         self.liquidity += sign * (priced.amount_lamports if trade.buys else -priced.amount_lamports)
         self.volume += 0 if trade.buys else sign * priced.amount_lamports
@@ -129,7 +129,7 @@ class _PositionSums(Struct):
     trades: int = 0
     slot: int = 0
 
-    def count(self, trade: Trade, at: datetime) -> None:
+    def count(self, trade: UnpricedTrade, at: datetime) -> None:
         shares = trade.shares if trade.buys else -trade.shares
         self.yes += shares if trade.outcome else 0
         self.no += 0 if trade.outcome else shares
@@ -165,15 +165,15 @@ async def apply_trades(
         return set()
     known = await _tail(connection, start_slots, history)
     sums: dict[str, _MarketSums] = {}
-    inserted: list[tuple[EventRow, Priced]] = []
-    repriced: list[Priced] = []
+    inserted: list[tuple[EventRow, PricedTrade]] = []
+    repriced: list[PricedTrade] = []
     for market_id in sorted(start_slots):
         new = {row.key: row for row in new_trades.get(market_id, [])}
         before = {(one.trade.signature, one.trade.ordinal): one for one in known.get(market_id, [])}
         trades = [as_trade(row, history) for row in new.values()] + [one.trade for one in before.values()]
         start = _start(curves[market_id], [one.trade for one in before.values()])
         added = sums[market_id] = _MarketSums()
-        for priced in trade_pricing.walk(start, trades):
+        for priced in trade_pricing.price_trades(start, trades):
             key = (priced.trade.signature, priced.trade.ordinal)
             if key in new:
                 inserted.append((new[key], priced))
@@ -187,12 +187,12 @@ async def apply_trades(
     return set(new_trades) | {market_id for market_id, added in sums.items() if added != _MarketSums()}
 
 
-def as_trade(row: EventRow, history: RateHistory) -> Trade:
+def as_trade(row: EventRow, history: RateHistory) -> UnpricedTrade:
     """The trade of a SharesBought or SharesSold event, as input of the pricing."""
     event = row.event
     if not isinstance(event, SharesBought | SharesSold):
         raise TypeError(f"{row.event_type} is not a trade")
-    return Trade(
+    return UnpricedTrade(
         signature=row.signature,
         ordinal=row.ordinal,
         slot=row.slot,
@@ -206,22 +206,22 @@ def as_trade(row: EventRow, history: RateHistory) -> Trade:
     )
 
 
-def _start(curve: StoredCurve, tail: Iterable[Trade]) -> Curve | None:
+def _start(curve: StoredCurve, tail: Iterable[UnpricedTrade]) -> Curve | None:
     """The curve just before the tail: the market's present shares without the tail's trades."""
     if curve.b_parameter is None:
         return None
     start = Curve(curve.shares_yes, curve.shares_no, curve.b_parameter)
     for trade in tail:
-        start = start.before(trade)
+        start = trade_pricing.curve_before(start, trade)
     return start
 
 
 async def _tail(
     connection: Connection, start_slots: Mapping[str, int], history: RateHistory
-) -> dict[str, list[Priced]]:
-    known: dict[str, list[Priced]] = defaultdict(list)
+) -> dict[str, list[PricedTrade]]:
+    known: dict[str, list[PricedTrade]] = defaultdict(list)
     for row in await connection.fetch(_TAIL, list(start_slots), list(start_slots.values())):
-        trade = Trade(
+        trade = UnpricedTrade(
             signature=row["tx_signature"],
             ordinal=row["event_index"],
             slot=row["slot"],
@@ -234,7 +234,7 @@ async def _tail(
             rates=history.at(row["slot"]),
         )
         known[row["market_id"]].append(
-            Priced(
+            PricedTrade(
                 trade, row["amount"], row["protocol_fee"], row["resolver_fee"], row["lp_fee"], row["exact"]
             )
         )
@@ -243,8 +243,8 @@ async def _tail(
 
 async def _write(
     connection: Connection,
-    inserted: Sequence[tuple[EventRow, Priced]],
-    repriced: Sequence[Priced],
+    inserted: Sequence[tuple[EventRow, PricedTrade]],
+    repriced: Sequence[PricedTrade],
     sums: Mapping[str, _MarketSums],
     commitment: str,
 ) -> None:
@@ -295,7 +295,7 @@ async def _write(
         )
 
 
-def _positions(inserted: Iterable[tuple[EventRow, Priced]]) -> dict[tuple[str, str], _PositionSums]:
+def _positions(inserted: Iterable[tuple[EventRow, PricedTrade]]) -> dict[tuple[str, str], _PositionSums]:
     positions: dict[tuple[str, str], _PositionSums] = {}
     for row, priced in inserted:
         at = row.occurred_at
@@ -304,7 +304,7 @@ def _positions(inserted: Iterable[tuple[EventRow, Priced]]) -> dict[tuple[str, s
     return positions
 
 
-def _trade_values(row: EventRow, priced: Priced) -> tuple[Any, ...]:
+def _trade_values(row: EventRow, priced: PricedTrade) -> tuple[Any, ...]:
     trade = priced.trade
     return (
         row.market_id,
@@ -324,7 +324,7 @@ def _trade_values(row: EventRow, priced: Priced) -> tuple[Any, ...]:
     )
 
 
-def _amounts(priced: Priced) -> tuple[int, int, int, int]:
+def _amounts(priced: PricedTrade) -> tuple[int, int, int, int]:
     return (
         priced.amount_lamports,
         priced.protocol_fee_lamports,

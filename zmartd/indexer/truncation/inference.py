@@ -93,7 +93,7 @@ def _trade(call: TradeCall, market_id: bytes, pool: Pool, at: int) -> tuple[Prog
     """The event of a trade, and the pool after it. Raises MarketMathError."""
     outcome = call.outcome
     if call.buys:
-        buy = quotes.buy(pool, outcome, call.amount)
+        buy = quotes.buy_for_cost(pool, outcome, call.amount)
         bought = SharesBought(
             market_id, call.user, outcome, buy.shares, buy.total_lamports, buy.price_yes_after, at
         )

@@ -27,8 +27,8 @@ from zmartd.indexer.events.incomplete import set_truncated_reason, unresolved_tr
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.truncation.inference import MarketBefore, infer_events
 from zmartd.log import get_logger
+from zmartd.market.lmsr import Curve
 from zmartd.market.quotes import Pool
-from zmartd.market.trade_pricing import Curve
 from zmartd.store.postgres.database import Database
 
 _MAX_PER_RUN = 50

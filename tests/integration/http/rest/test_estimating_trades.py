@@ -8,9 +8,9 @@ from tests.integration.http.rest.rest_api import Api
 from tests.integration.http.rest.rest_stage import SOL, Stage
 from tests.integration.indexer.story import Story
 from zmartd.market import quotes
-from zmartd.market.lmsr import SCALE
+from zmartd.market.fees import FeeRates
+from zmartd.market.lmsr import SCALE, Curve
 from zmartd.market.quotes import Pool
-from zmartd.market.trade_pricing import Curve, FeeRates
 
 PATH = "/api/trades/estimate"
 
@@ -32,7 +32,7 @@ async def traded(api: Api) -> tuple[Story, Pool]:
 
 async def test_a_purchase_is_estimated_with_everything_that_follows_from_it(api: Api) -> None:
     story, pool = await traded(api)
-    quote = quotes.buy(pool, False, SOL)
+    quote = quotes.buy_for_cost(pool, False, SOL)
 
     answer = await api.anybody.get(PATH, market_id=str(story.market), outcome="false", target_cost=SOL)
 
@@ -72,8 +72,8 @@ async def test_how_much_so_many_shares_cost_is_the_least_that_brings_them(api: A
 
     target_cost = int(answer.body["target_cost"])
     assert int(answer.body["shares"]) >= wanted
-    assert quotes.buy(pool, True, target_cost).shares == int(answer.body["shares"])
-    assert quotes.buy(pool, True, target_cost - 1).shares < wanted
+    assert quotes.buy_for_cost(pool, True, target_cost).shares == int(answer.body["shares"])
+    assert quotes.buy_for_cost(pool, True, target_cost - 1).shares < wanted
 
 
 async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
