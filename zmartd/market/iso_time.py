@@ -8,3 +8,8 @@ from datetime import UTC, datetime
 def iso_time(time: datetime) -> str:
     """`time` (aware) in UTC with milliseconds, as JavaScript writes it: `2026-01-31T12:00:00.000Z`."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def iso_time_or_none(time: datetime | None) -> str | None:
+    """`iso_time` of what may be missing."""
+    return None if time is None else iso_time(time)

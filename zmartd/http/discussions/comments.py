@@ -1,4 +1,4 @@
-"""Discussions: comments on markets, replies to them, and their authors' second thoughts."""
+"""Discussions: reading, writing, changing and deleting comments on markets and replies."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from uuid import UUID
 
 from zmartd.http.discussions.schemas import (
     COMMENT,
-    NOTHING_BELOW,
-    Below,
+    NO_REPLIES,
     CommentDeleted,
     CommentList,
-    CommentSaid,
+    CommentResult,
     CommentsQuery,
     EditedComment,
     NewComment,
     NewMarketComment,
+    Replies,
     ThreadBody,
     ThreadsQuery,
     comment_body,
@@ -47,22 +47,22 @@ from zmartd.store.markets import MarketNotFound, MarketRow
 
 log = get_logger(__name__)
 
-MOST_NESTED_REPLIES = 500
-"""How many replies a list of whole threads carries along."""
+MAX_THREAD_REPLIES = 500
+"""The maximum number of replies in a list of threads, over all its threads."""
 
 
 async def list_comments(call: Call[CommentsQuery]) -> CommentList:
-    """Every comment of a market, or the replies to one of them. Deleted ones stand in for their replies."""
+    """All comments of a market, or the replies to one. Deleted comments are shown while they have replies."""
     query = call.input
     after = beginning(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, call.path["id"])
-        place = discussions.CommentFilter(market.id, query.parent_id)
-        if after is not None and not place.has(after):
+        where = discussions.CommentFilter(market.id, query.parent_id)
+        if after is not None and not where.has(after):
             raise foreign_cursor()
         page = await discussions.page(
-            connection, caller, place, query.limit, offset=query.offset, after=after
+            connection, caller, where, query.limit, offset=query.offset, after=after
         )
     return CommentList(
         discussions=tuple(comment_body(comment) for comment in page.rows),
@@ -73,78 +73,82 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
 
 
 async def list_threads(call: Call[ThreadsQuery]) -> Answer:
-    """A bare array of a market's newest threads; what comes after it is in the headers.
+    """A bare array of a market's threads, newest first. Headers have the cursor of the next page.
 
-    They have at most 500 replies in all. Where that leaves some out, `repliesCursor` leads to them.
+    The threads together have at most 500 replies. `repliesCursor` leads to the replies that are left out.
     """
     query = call.input
     after = beginning(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         market = await find_market(connection, call.path["id"])
-        place = discussions.CommentFilter(market.id, THREADS)
-        if after is not None and not place.has(after):
+        where = discussions.CommentFilter(market.id, THREADS)
+        if after is not None and not where.has(after):
             raise foreign_cursor()
         roots = await discussions.page(
-            connection, caller, place, query.limit, offset=query.offset, after=after
+            connection, caller, where, query.limit, offset=query.offset, after=after
         )
         ids = [comment.id for comment in roots.rows]
-        found = await discussions.below(connection, caller, ids, MOST_NESTED_REPLIES + 1)
-    below = _below(found)
-    return array_answer(call.request, [thread_body(comment, below) for comment in roots.rows], roots.next_key)
+        found = await discussions.below(connection, caller, ids, MAX_THREAD_REPLIES + 1)
+    replies = _replies(found)
+    return array_answer(
+        call.request, [thread_body(comment, replies) for comment in roots.rows], roots.next_key
+    )
 
 
-def _below(found: Sequence[Comment]) -> Below:
-    shown = found[:MOST_NESTED_REPLIES]
-    children: defaultdict[UUID | None, list[Comment]] = defaultdict(list)
+def _replies(found: Sequence[Comment]) -> Replies:
+    shown = found[:MAX_THREAD_REPLIES]
+    by_parent: defaultdict[UUID | None, list[Comment]] = defaultdict(list)
     for comment in shown:
-        children[comment.parent_id].append(comment)
-    return Below(children, shown[-1] if len(found) > len(shown) else None)
+        by_parent[comment.parent_id].append(comment)
+    return Replies(by_parent, shown[-1] if len(found) > len(shown) else None)
 
 
 async def post_comment(call: Call[NewMarketComment]) -> Answer:
-    """Say something about the market that the body names. The same words sent twice are one comment: 200."""
+    """Comment on the market that the body names. 200 for the same text sent again within a minute."""
     body = call.input
     return await _post(call, body.market_id, body)
 
 
 async def post_comment_on(call: Call[NewComment]) -> Answer:
-    """Say something about the market in the path. The same words sent twice are one comment: 200."""
+    """Comment on the market in the path. 200 for the same text sent again within a minute."""
     body = call.input
     return await _post(call, call.path["id"], body)
 
 
 async def post_thread(call: Call[NewComment]) -> Answer:
-    """Say something about a market, and get it back under the names that the frontend has for it."""
+    """Comment on a market. The answer has the frontend's names. 200 for the same text sent again within a
+    minute.
+    """
     body = call.input
     comment, status = await _write(call, call.path["id"], body)
-    return Answer(thread_body(comment, NOTHING_BELOW), status)
+    return Answer(thread_body(comment, NO_REPLIES), status)
 
 
-async def edit_comment(call: Call[EditedComment]) -> CommentSaid:
-    """Change the words of one's own comment, within 15 minutes."""
+async def edit_comment(call: Call[EditedComment]) -> CommentResult:
+    """Change the text of the caller's own comment, at most 15 minutes after it was written."""
     body = call.input
     wallet = call.wallet
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         comment = await discussions.edit(connection, wallet, UUID(call.path["id"]), body.content)
         market = await markets.get(connection, comment.market_id)
-    await _announce(call, market, comment, wallet)
-    return CommentSaid("Comment changed", comment_body(comment))
+    await _publish(call, market, comment, wallet)
+    return CommentResult("Comment changed", comment_body(comment))
 
 
 async def delete_comment(call: Call[None]) -> CommentDeleted:
-    """Take back one's own comment. What hangs on it stays, below a comment without author and content."""
+    """Delete the caller's own comment. Replies to it stay, below a comment without author and content."""
     wallet = call.wallet
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         comment = await discussions.delete(connection, wallet, UUID(call.path["id"]))
         market = await markets.get(connection, comment.market_id)
-    await _announce(call, market, comment, wallet)
+    await _publish(call, market, comment, wallet)
     return CommentDeleted("Comment deleted")
 
 
 async def _post(call: Call[Any], reference: str, body: NewComment) -> Answer:
     comment, status = await _write(call, reference, body)
-    return Answer(CommentSaid("Comment posted", comment_body(comment)), status)
+    return Answer(CommentResult("Comment posted", comment_body(comment)), status)
 
 
 async def _write(call: Call[Any], reference: str, body: NewComment) -> tuple[Comment, int]:
@@ -155,16 +159,16 @@ async def _write(call: Call[Any], reference: str, body: NewComment) -> tuple[Com
         written = await discussions.write(connection, wallet, market.id, parent, body.content)
     if not written.new:
         return written.comment, 200
-    await _announce(call, market, written.comment, wallet)
+    await _publish(call, market, written.comment, wallet)
     return written.comment, 201
 
 
-async def _announce(call: Call[Any], market: MarketRow, comment: Comment, wallet: str) -> None:
+async def _publish(call: Call[Any], market: MarketRow, comment: Comment, wallet: str) -> None:
     message = Message(market.id, market.version, _change(comment, wallet), _changed_at(comment))
     try:
         await call.app[keys.BUS].publish([message])
     except BusUnavailable as error:
-        # The comment is there all the same; whoever watches sees it with the next reading.
+        # The comment is stored all the same; subscribers see it when they next read the discussion.
         log.warning("discussions.unpublished", market_id=market.id, reason=error.message)
 
 
@@ -205,7 +209,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Comment on a market",
         tag="discussions",
         body=NewComment,
-        answers={201: CommentSaid, 200: CommentSaid},
+        answers={201: CommentResult, 200: CommentResult},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
         quota=Quota.COMMENTS,
@@ -214,11 +218,11 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="PATCH",
         path="/api/discussions/{id}",
         handler=edit_comment,
-        summary="Change one's own comment",
+        summary="Change the caller's own comment",
         tag="discussions",
         variables={"id": COMMENT},
         body=EditedComment,
-        answers={200: CommentSaid},
+        answers={200: CommentResult},
         errors=(CommentNotFound, NotTheAuthor, EditWindowClosed),
         access=Access.WALLET,
     ),
@@ -226,7 +230,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="DELETE",
         path="/api/discussions/{id}",
         handler=delete_comment,
-        summary="Delete one's own comment",
+        summary="Delete the caller's own comment",
         tag="discussions",
         variables={"id": COMMENT},
         answers={200: CommentDeleted},
@@ -240,7 +244,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Comment on a market that the body names",
         tag="discussions",
         body=NewMarketComment,
-        answers={201: CommentSaid, 200: CommentSaid},
+        answers={201: CommentResult, 200: CommentResult},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
         quota=Quota.COMMENTS,
@@ -249,7 +253,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/discussions",
         handler=list_threads,
-        summary="A market's threads, as a bare array",
+        summary="The threads of a market, as a bare array",
         tag="discussions",
         query=ThreadsQuery,
         answers={200: tuple[ThreadBody, ...]},
@@ -259,7 +263,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/markets/{id}/discussions",
         handler=post_thread,
-        summary="Comment on a market, answered as the frontend names things",
+        summary="Comment on a market, answered under the frontend's names",
         tag="discussions",
         body=NewComment,
         answers={201: ThreadBody, 200: ThreadBody},

@@ -1,10 +1,9 @@
-"""What goes into and comes out of discussions."""
+"""Requests and responses of discussions."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
@@ -14,13 +13,13 @@ from zmartd.errors import ZmartdError
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Text, Time
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, cursor_of
 from zmartd.http.kit.path_variables import PathVariable
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentNotFound, CommentPageKey
 from zmartd.store.keyset import to_micros
 
 
-class Words(Text):
-    """What somebody says. Something of it has to be visible."""
+class CommentText(Text):
+    """The text of a comment, with at least one visible character."""
 
     shortest: ClassVar[int] = 1
     longest: ClassVar[int] = 1_000
@@ -52,8 +51,8 @@ def _no_comment() -> ZmartdError:
 COMMENT = PathVariable(CommentId, "the id of a comment", _no_comment)
 
 
-class TopLevelOrId(CommentId):
-    """A comment by its id, or the market itself."""
+class ParentFilter(CommentId):
+    """The id of a comment, or THREADS for the comments on the market itself."""
 
     schema: ClassVar[dict[str, Any]] = {"oneOf": [{"const": THREADS}, CommentId.schema]}
 
@@ -62,7 +61,9 @@ class TopLevelOrId(CommentId):
         return cls(raw) if raw == THREADS else super().parse(raw)
 
 
-Content = Annotated[Words, Meta(description="a text of 1 to 1000 characters, without control characters")]
+Content = Annotated[
+    CommentText, Meta(description="a text of 1 to 1000 characters, without control characters")
+]
 Parent = Annotated[CommentId | None, Meta(description="the id of the comment that this is a reply to")]
 
 
@@ -84,10 +85,10 @@ class EditedComment(Struct, frozen=True, kw_only=True):
 
 
 class CommentsQuery(Struct, frozen=True, kw_only=True):
-    """Without `parent_id` all comments, newest first; of one comment its direct replies, oldest first."""
+    """All comments, newest first; with `parent_id` the direct replies to that comment, oldest first."""
 
     parent_id: Annotated[
-        TopLevelOrId | None,
+        ParentFilter | None,
         Meta(description="a comment's id, or none for comments on the market itself"),
     ] = None
     limit: Limit = 50
@@ -102,67 +103,70 @@ class ThreadsQuery(Struct, frozen=True, kw_only=True):
 
 
 class CommentBody(Struct, frozen=True, kw_only=True):
-    """One comment. A deleted one is shown only while it has replies, without author and content."""
+    """One comment. A deleted comment is shown only while it has replies, without author and content."""
 
     id: str
     """The comment's id, a UUID."""
     discussion_id: str
-    """The same as id, under the frontend's name for it."""
+    """The same as id, under the frontend's name."""
     market_id: MarketKey
     user_wallet: Annotated[
-        str | None, Meta(description="shortened for callers who have not signed in; null when deleted")
+        str | None,
+        Meta(description="the author's address; shortened for anonymous callers; null when deleted"),
     ]
     wallet: str | None
-    """The same as user_wallet, under the frontend's name for it."""
+    """The same as user_wallet, under the frontend's name."""
     parent_id: str | None
     """The id of the comment that this is a reply to; null for a comment on the market itself."""
-    depth: Annotated[int, Meta(description="0 for a comment on the market itself")]
+    depth: Annotated[
+        int, Meta(description="the number of comments above this one: 0 for a comment on the market itself")
+    ]
     content: Annotated[str | None, Meta(description="null when deleted")]
-    replies_count: Annotated[int, Meta(description="comments below this one, at any depth")]
+    replies_count: Annotated[int, Meta(description="the number of replies at any depth")]
     upvotes: Literal[0] = 0
-    """Always 0, for frontends that show it: nobody votes on comments."""
+    """Always 0: there are no votes on comments. Frontends expect the field."""
     created_at: Time
     """When the comment was written."""
     editable_until: Time
-    """When its author stops being able to change it."""
+    """Until when the author can change the comment."""
     edited_at: Time | None
-    """When it was last changed; null where it never was."""
+    """When the comment was last changed; null where it never was."""
     deleted_at: Time | None
-    """When it was deleted; null where it was not."""
+    """When the comment was deleted; null where it was not."""
 
 
 class CommentList(Struct, frozen=True, kw_only=True):
-    """Some comments; `count` is the length of this page."""
+    """A page of comments; `count` is its length."""
 
     discussions: tuple[CommentBody, ...]
-    """Those of this page."""
+    """The comments of this page."""
     count: PageLength
     market_id: MarketKey
     next_cursor: NextPage
 
 
-class CommentSaid(Struct, frozen=True):
-    """What became of a comment, in words and as it is now."""
+class CommentResult(Struct, frozen=True):
+    """The result of writing or changing a comment."""
 
     message: str
-    """What was done, in words."""
+    """What was done, for people."""
     discussion: CommentBody
     """The comment as it is now."""
 
 
 class CommentDeleted(Struct, frozen=True):
     message: str
-    """What was done, in words."""
+    """What was done, for people."""
 
 
 class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
-    """A comment with what is below it, oldest first, under the names that the frontend has for it."""
+    """A comment with the replies at any depth, under the frontend's names."""
 
     id: str
     """The comment's id, a UUID."""
     market_id: MarketKey
     author: str | None
-    """The author's address, shortened for callers who have not signed in; null when deleted."""
+    """The author's address; shortened for anonymous callers; null when deleted."""
     content: str | None
     """The comment's text; null when deleted."""
     parent_id: str | None
@@ -170,21 +174,23 @@ class ThreadBody(Struct, frozen=True, rename="camel", kw_only=True):
     created_at: Time
     """When the comment was written."""
     upvotes: Literal[0] = 0
-    """Always 0, for frontends that show it: nobody votes on comments."""
+    """Always 0: there are no votes on comments. Frontends expect the field."""
     downvotes: Literal[0] = 0
-    """Always 0, as upvotes."""
+    """Always 0, like upvotes."""
     is_flagged: Literal[False] = False
-    """Always false: nobody flags comments."""
-    replies_count: Annotated[int, Meta(description="comments below this one, whether or not they are here")]
+    """Always false: comments cannot be flagged."""
+    replies_count: Annotated[
+        int, Meta(description="the number of replies at any depth, including those not in `replies`")
+    ]
     replies: tuple[ThreadBody, ...]
-    """Direct replies with what is below them, oldest first."""
+    """Direct replies, each with its own, oldest first."""
     replies_cursor: str | None
-    """Where `GET /api/discussions/{id}` with this comment as `parent_id` goes on with its replies; null where
-    everything below it is here."""
+    """The `cursor` for the replies that are missing here, of `GET /api/discussions/{id}` with this comment as
+    `parent_id`; null where none are missing."""
 
 
 def comment_body(comment: Comment) -> CommentBody:
-    """A comment as the API shows it."""
+    """The JSON of a comment."""
     return CommentBody(
         id=str(comment.id),
         discussion_id=str(comment.id),
@@ -197,26 +203,26 @@ def comment_body(comment: Comment) -> CommentBody:
         replies_count=comment.replies,
         created_at=iso_time(comment.created_at),
         editable_until=iso_time(comment.created_at + EDIT_WINDOW),
-        edited_at=_time(comment.edited_at),
-        deleted_at=_time(comment.deleted_at),
+        edited_at=iso_time_or_none(comment.edited_at),
+        deleted_at=iso_time_or_none(comment.deleted_at),
     )
 
 
-class Below(Struct, frozen=True):
-    """Comments below others, oldest first, which may be cut at some time."""
+class Replies(Struct, frozen=True):
+    """The replies to some comments at any depth, oldest first, up to a maximum number."""
 
-    children: Mapping[UUID | None, Sequence[Comment]]
-    """By the id of their parent."""
+    by_parent: Mapping[UUID | None, Sequence[Comment]]
+    """The replies by the id of their parent."""
     last: Comment | None
-    """The last that was read, where there are more."""
+    """The last reply that was read, where there are more; None where these are all."""
 
 
-NOTHING_BELOW = Below({}, None)
+NO_REPLIES = Replies({}, None)
 
 
-def thread_body(comment: Comment, below: Below) -> ThreadBody:
-    """A comment with what is `below` it."""
-    replies = tuple(thread_body(reply, below) for reply in below.children.get(comment.id, ()))
+def thread_body(comment: Comment, found: Replies) -> ThreadBody:
+    """The JSON of a comment with those of the replies `found` that are below it."""
+    replies = tuple(thread_body(reply, found) for reply in found.by_parent.get(comment.id, ()))
     return ThreadBody(
         id=str(comment.id),
         market_id=comment.market_id,
@@ -226,26 +232,22 @@ def thread_body(comment: Comment, below: Below) -> ThreadBody:
         created_at=iso_time(comment.created_at),
         replies_count=comment.replies,
         replies=replies,
-        replies_cursor=_replies_cursor(comment, replies, below.last),
+        replies_cursor=_replies_cursor(comment, replies, found.last),
     )
 
 
 def _replies_cursor(comment: Comment, replies: Sequence[ThreadBody], last: Comment | None) -> str | None:
-    """All that is not here is later than what was read last, whichever comment it hangs on."""
-    if last is None or sum(map(_written, replies)) >= comment.replies:
+    """Replies are read by time across all threads, so those that are missing are later than `last`."""
+    if last is None or sum(map(_count_comments, replies)) >= comment.replies:
         return None
-    place = CommentPageKey(comment.market_id, str(comment.id), to_micros(last.created_at), last.id)
-    return cursor_of(place)
+    key = CommentPageKey(comment.market_id, str(comment.id), to_micros(last.created_at), last.id)
+    return cursor_of(key)
 
 
-def _written(thread: ThreadBody) -> int:
-    """How many comments a thread has that nobody took back."""
-    return (thread.content is not None) + sum(map(_written, thread.replies))
+def _count_comments(thread: ThreadBody) -> int:
+    """The number of comments in a thread that are not deleted."""
+    return (thread.content is not None) + sum(map(_count_comments, thread.replies))
 
 
 def _id(comment_id: UUID | None) -> str | None:
     return None if comment_id is None else str(comment_id)
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else iso_time(moment)

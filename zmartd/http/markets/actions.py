@@ -1,4 +1,4 @@
-"""Moving a market along: the transactions for its creator, its holders and the admin to sign."""
+"""The transactions with which creators, holders, resolvers and the admin act on a market."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.http.errors.requests import MarketPending, NotTheCreator
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import ContentId, MarketKey
-from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.market.decisions import is_trusted_resolver
-from zmartd.store import dispute_requests
-from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
-from zmartd.store.postgres.rls import Caller
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
@@ -35,41 +32,31 @@ class ResolveRequest(Struct, frozen=True, kw_only=True):
 
 
 class ActionBody(UnsignedTransaction, frozen=True, kw_only=True):
-    """A transaction that moves this market along."""
+    """A transaction that acts on this market."""
 
     market_id: MarketKey
-
-
-class Petition(Struct, frozen=True):
-    """How many of a market's holders ask for a dispute of its proposed outcome.
-
-    Holders are wallets that held shares when the outcome was proposed; those with less than the least stake
-    that a petition counts are left out.
-    """
-
-    market_id: MarketKey
-    requests: int
-    """Holders that have asked."""
-    holders: int
-    """All holders."""
 
 
 async def activate(call: Call[None]) -> ActionBody:
-    """For its creator or the admin."""
-    return await _unsigned(
-        call, lambda program, wallet, market: program.activate_market(authority=wallet, market=market)
+    """For the market's creator or the admin."""
+    return await _action(
+        call,
+        await _market(call),
+        lambda program, wallet, market: program.activate_market(authority=wallet, market=market),
     )
 
 
 async def resolve(call: Call[ResolveRequest]) -> ActionBody:
-    """For its creator or a trusted resolver."""
+    """For the market's creator or a trusted resolver."""
     body = call.input
-    wallet = call.session.wallet
     market = await _market(call)
-    if not is_trusted_resolver(wallet, market.creator_wallet, call.app[keys.VOTING].trusted_resolvers):
+    if not is_trusted_resolver(
+        call.session.wallet, market.creator_wallet, call.app[keys.VOTING].trusted_resolvers
+    ):
         raise NotTheCreator(market_id=market.id)
-    return await _unsigned(
+    return await _action(
         call,
+        market,
         lambda program, resolver, address: program.resolve_market(
             resolver=resolver,
             market=address,
@@ -80,18 +67,21 @@ async def resolve(call: Call[ResolveRequest]) -> ActionBody:
 
 
 async def dispute(call: Call[None]) -> ActionBody:
-    """For anybody."""
-    return await _unsigned(
-        call, lambda program, wallet, market: program.initiate_dispute(initiator=wallet, market=market)
+    """For any wallet."""
+    return await _action(
+        call,
+        await _market(call),
+        lambda program, wallet, market: program.initiate_dispute(initiator=wallet, market=market),
     )
 
 
 async def claim(call: Call[None]) -> ActionBody:
-    """For a holder of winning shares."""
+    """For a holder of a finalized market."""
     market = await _market(call)
     live = await read_live_market(call.app[keys.RPC], call.app[keys.PROGRAM], market.on_chain_address)
-    return await _unsigned(
+    return await _action(
         call,
+        market,
         lambda program, wallet, address: program.claim_winnings(
             user=wallet, market=address, resolver=live.account.resolver
         ),
@@ -99,33 +89,21 @@ async def claim(call: Call[None]) -> ActionBody:
 
 
 async def withdraw(call: Call[None]) -> ActionBody:
-    """For its creator."""
-    return await _unsigned(
-        call, lambda program, wallet, market: program.withdraw_liquidity(creator=wallet, market=market)
+    """For the market's creator."""
+    return await _action(
+        call,
+        await _market(call),
+        lambda program, wallet, market: program.withdraw_liquidity(creator=wallet, market=market),
     )
 
 
 async def cancel(call: Call[None]) -> ActionBody:
     """For the admin."""
-    return await _unsigned(
-        call, lambda program, wallet, market: program.cancel_market(admin=wallet, market=market)
+    return await _action(
+        call,
+        await _market(call),
+        lambda program, wallet, market: program.cancel_market(admin=wallet, market=market),
     )
-
-
-async def request_dispute(call: Call[None]) -> Answer:
-    """201 for a holder's first request, 200 for the same again.
-
-    When enough holders have asked, the backend authority opens the dispute.
-    """
-    wallet = call.wallet
-    market = await _market(call)
-    database = call.app[keys.DATABASE]
-    async with database.caller(Caller(wallet)) as connection:
-        is_new = await dispute_requests.request(connection, market.id, wallet)
-    async with database.service() as connection:
-        least_stake = call.app[keys.VOTING].min_stake_lamports
-        standing = await dispute_requests.counts(connection, market.id, least_stake)
-    return Answer(Petition(market.id, standing.requests, standing.holders), 201 if is_new else 200)
 
 
 async def _market(call: Call[Any]) -> MarketRow:
@@ -133,9 +111,11 @@ async def _market(call: Call[Any]) -> MarketRow:
         return await chain_market(connection, call.path["id"])
 
 
-async def _unsigned(call: Call[Any], build: Callable[[Program, Pubkey, Pubkey], Instruction]) -> ActionBody:
+async def _action(
+    call: Call[Any], market: MarketRow, build: Callable[[Program, Pubkey, Pubkey], Instruction]
+) -> ActionBody:
+    """The transaction of the instruction that `build` gives for the program, the wallet and the market."""
     wallet = call.session.wallet
-    market = await _market(call)
     instruction = build(
         call.app[keys.PROGRAM],
         Pubkey.from_string(wallet),
@@ -179,19 +159,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     ),
     Operation(
         method="POST",
-        path="/api/markets/{id}/dispute-requests",
-        handler=request_dispute,
-        summary="Ask, as a holder, for a dispute",
-        tag="markets",
-        answers={201: Petition, 200: Petition},
-        errors=(MarketNotFound, MarketPending, DisputeRequestRefused),
-        access=Access.WALLET,
-    ),
-    Operation(
-        method="POST",
         path="/api/markets/{id}/claim",
         handler=claim,
-        summary="Claim what one's shares won",
+        summary="Claim winnings or a refund",
         tag="markets",
         answers={200: ActionBody},
         errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
@@ -201,7 +171,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/markets/{id}/withdraw",
         handler=withdraw,
-        summary="Take back a market's liquidity",
+        summary="Withdraw the creator's liquidity",
         tag="markets",
         answers={200: ActionBody},
         errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),

@@ -1,4 +1,4 @@
-"""What happened lately in all markets, as the sidebar of the site shows it."""
+"""The activity feed of all markets: trades, creations and resolutions, as the site's sidebar shows them."""
 
 from __future__ import annotations
 
@@ -24,35 +24,42 @@ class ActivityQuery(Struct, frozen=True, kw_only=True):
 
 
 class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
-    """One thing that happened, in words."""
+    """One entry of the feed, in words."""
 
     id: str
-    """Of a trade its id; else `creation-` or `resolution-` and the market's id."""
+    """For a trade its id; else `creation-` or `resolution-` followed by the market's id."""
     type: FeedItemType
-    """What happened: a trade, a market's creation, or its final outcome."""
+    """A trade, the creation of a market, or its final outcome."""
     user: Annotated[
-        str | None, Meta(description="a trader's is shortened for callers who have not signed in")
+        str | None,
+        Meta(
+            description="the wallet of the trader, creator or resolver; a trader's is shortened for anonymous"
+            " callers; null where it is not known"
+        ),
     ]
     action: str
-    """What was done, in words that go on from the user."""
+    """What `user` did, as the rest of a sentence."""
     market: Annotated[str, Meta(description="the market's question")]
     market_id: MarketKey
     time: Time
     """When it happened, by the chain's clock."""
-    amount: Annotated[str | None, Meta(description="what a trade cost or brought, in SOL with the unit")]
+    amount: Annotated[
+        str | None,
+        Meta(description="what a trade cost or returned, as SOL with the unit; null for other entries"),
+    ]
 
 
 class ActivityList(Struct, frozen=True, kw_only=True):
-    """What happened, newest first; `count` is the length of this page."""
+    """Entries of the feed, newest first; `count` is the length of this page."""
 
     activities: tuple[ActivityBody, ...]
-    """Those of this page."""
+    """The entries of this page."""
     count: PageLength
     next_cursor: NextPage
 
 
 async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
-    """Trades, markets that were created, and markets that got their final outcome, in one list."""
+    """Trades, created markets and markets with a new final outcome, in one list."""
     query = call.input
     after = place_of(query.cursor, FeedPageKey)
     types = FEED_ITEM_TYPES if query.type is None else (query.type,)
@@ -63,34 +70,34 @@ async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     return ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.next_key))
 
 
-def _body(happening: FeedItem) -> ActivityBody:
-    cost = happening.cost
+def _body(item: FeedItem) -> ActivityBody:
+    cost = item.cost
     return ActivityBody(
-        id=happening.id,
-        type=happening.type,
-        user=happening.wallet,
-        action=_action(happening),
-        market=happening.question,
-        market_id=happening.market_id,
-        time=iso_time(happening.at),
+        id=item.id,
+        type=item.type,
+        user=item.wallet,
+        action=_action(item),
+        market=item.question,
+        market_id=item.market_id,
+        time=iso_time(item.at),
         amount=None if cost is None else f"{_rounded(cost)} SOL",
     )
 
 
-def _action(happening: FeedItem) -> str:
-    if happening.type == "creation":
+def _action(item: FeedItem) -> str:
+    if item.type == "creation":
         return "created a market"
-    label = None if happening.outcome is None else outcome_label(happening.outcome)
-    if happening.type == "resolution":
+    label = None if item.outcome is None else outcome_label(item.outcome)
+    if item.type == "resolution":
         return "resolved without an outcome" if label is None else f"resolved to {label}"
-    verb = "bought" if happening.trade_type == "buy" else "sold"
-    shares = _rounded(happening.shares or 0).removesuffix(".00")
+    verb = "bought" if item.trade_type == "buy" else "sold"
+    shares = _rounded(item.shares or 0).removesuffix(".00")
     return f"{verb} {shares} {label} shares"
 
 
-def _rounded(number: int) -> str:
-    """SOL of lamports, or whole shares, to the nearest hundredth."""
-    hundredths = (number * 100 + SCALE // 2) // SCALE
+def _rounded(units: int) -> str:
+    """Lamports in SOL, or share units in shares, rounded to two decimals."""
+    hundredths = (units * 100 + SCALE // 2) // SCALE
     return f"{hundredths // 100}.{hundredths % 100:02d}"
 
 
@@ -99,7 +106,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/activity",
         handler=list_activity,
-        summary="What happened lately in all markets",
+        summary="Recent trades, creations and resolutions of all markets",
         tag="markets",
         query=ActivityQuery,
         answers={200: ActivityList},

@@ -1,4 +1,4 @@
-"""A market's price as charts draw it."""
+"""Price charts: a market's prices by period."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PERIODS: Final[dict[Interval, timedelta]] = {
     "4h": timedelta(hours=4),
     "1d": timedelta(days=1),
 }
-_USUAL_CANDLES = 100
+_DEFAULT_CANDLES = 100
 
 
 class ChartTime(Moment):
@@ -49,52 +49,52 @@ class CandlesQuery(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
 
 
 class CandleBody(Struct, frozen=True, kw_only=True):
-    """One period: the prices after its first and last trade, and the highest and lowest.
+    """One period: the prices after its first and last trade, the highest and the lowest.
 
-    Without trades all four are the price before it.
+    In a period without trades all four are the price before it.
     """
 
-    timestamp: Annotated[Time, Meta(description="when the period begins")]
+    timestamp: Annotated[Time, Meta(description="the beginning of the period")]
     open: Price
-    """SOL a share, after the period's first trade."""
+    """The price in SOL after the first trade of the period."""
     high: Price
-    """SOL a share, the highest after any trade of the period."""
+    """The highest price in SOL after a trade of the period."""
     low: Price
-    """SOL a share, the lowest after any trade of the period."""
+    """The lowest price in SOL after a trade of the period."""
     close: Price
-    """SOL a share, after the period's last trade."""
+    """The price in SOL after the last trade of the period."""
     volume: Annotated[
         Amount, Meta(description="lamports: purchases with fees and sales before fees, of both outcomes")
     ]
     trades: int
-    """Trades of both outcomes in the period."""
+    """The number of trades in the period, of both outcomes."""
 
 
 class CandleList(Struct, frozen=True, kw_only=True):
-    """A market's periods, oldest first. The last one may still be under way."""
+    """The candles of a market, oldest first. The last period may not have ended yet."""
 
     market_id: MarketKey
     interval: Interval
-    """How long each period is, as asked for."""
+    """The length of each period, as requested."""
     outcome: OutcomeLabel
-    """The outcome whose prices these are, as asked for."""
+    """The outcome whose prices these are, as requested."""
     candles: tuple[CandleBody, ...]
-    """The periods without gaps, oldest first."""
+    """Consecutive periods, oldest first."""
     count: int
-    """How many candles there are."""
+    """The number of candles."""
 
 
 async def list_candles(call: Call[CandlesQuery]) -> CandleList:
-    """From the period that `from` is in to the last that begins before `to`, at most 1,000 of them.
+    """At most 1,000 candles, from the period that contains `from` to the last that begins before `to`.
 
-    Without `to` up to now, without `from` the last 100. There are none from before the market began.
+    `to` defaults to now, `from` to 100 periods before `to`. No candle is before the market's beginning.
     """
     query = call.input
     period = PERIODS[query.interval]
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         until = query.to or await discovery.newest_time(connection) + timedelta.resolution
-        since = query.from_ or until - _USUAL_CANDLES * period
+        since = query.from_ or until - _DEFAULT_CANDLES * period
         _check(since, until, period)
         found = await candles.of_yes(connection, market.id, period, since, until)
     bodies = tuple(_body(one if query.outcome == "YES" else one.of_no()) for one in found)
@@ -131,7 +131,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/candles",
         handler=list_candles,
-        summary="A market's price, period by period",
+        summary="The candles of a market's price chart",
         tag="markets",
         query=CandlesQuery,
         answers={200: CandleList},

@@ -1,4 +1,4 @@
-"""POST /api/markets: registers what a market is about; the market itself its creator makes on the chain."""
+"""POST /api/markets: registers the texts of a market, and builds the transaction that creates it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
-from zmartd.http.markets.schemas import MarketDetail, market_body, market_detail, pending_body
+from zmartd.http.markets.schemas import MarketDetail, market_body, market_detail, pending_market_body
 from zmartd.market import ids
-from zmartd.market.lmsr import MIN_B, SCALE, U64_MAX
+from zmartd.market.lmsr import MIN_B, SCALE, SEARCH_SPAN_IN_B, U64_MAX
 from zmartd.market.proposal import Proposal, largest_covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
 from zmartd.store.metadata import MarketMetadata, Registration, TooManyPendingMarkets
-from zmartd.store.postgres.rls import Caller
 from zmartd.transactions import unsigned
 from zmartd.transactions.unsigned import Simulated, UnsignedTransaction
 
@@ -46,8 +45,8 @@ class Liquidity(U64):
 
 class LiquidityParameter(U64):
     minimum: ClassVar[int] = MIN_B
-    # The program searches for shares up to 20·b, which has to fit 64 bits.
-    maximum: ClassVar[int] = U64_MAX // 20
+    # The program searches up to 20·b shares, which has to fit 64 bits.
+    maximum: ClassVar[int] = U64_MAX // SEARCH_SPAN_IN_B
 
 
 class CreateMarketRequest(Struct, frozen=True, kw_only=True):
@@ -67,11 +66,11 @@ class CreateMarketRequest(Struct, frozen=True, kw_only=True):
 
 
 class LiquidityTerms(Struct, frozen=True, kw_only=True):
-    """How deep the market is, and the most that its maker can lose to traders.
+    """The market's liquidity, and the most that it can lose to traders.
 
-    Where b_parameter is left out it is the largest whose loss the liquidity covers, but never below the
-    program's 100.0. A winning share pays no fixed amount: winners divide all that the market holds, its
-    creator's liquidity included, in proportion to their shares.
+    `b_parameter` defaults to the largest value whose maximum loss the initial liquidity covers, but at least
+    100.0, the program's minimum. A winning share pays no fixed amount: the winners divide everything that the
+    market holds, including the creator's liquidity, in proportion to their shares.
     """
 
     b_parameter: Amount
@@ -79,37 +78,34 @@ class LiquidityTerms(Struct, frozen=True, kw_only=True):
     initial_liquidity: Amount
     """Lamports that the creator puts in."""
     max_loss: Amount
-    """Lamports that the market can lose to traders at most."""
+    """The most lamports that the market can lose to traders."""
     covered: bool
     """Whether the initial liquidity is at least max_loss."""
 
 
 class CreateMarketBody(Struct, frozen=True, kw_only=True):
-    """The registered market and, until it is on the chain, the transaction that its creator signs.
-
-    `cid` is the content id of `document`, the canonical JSON of the market's texts.
-    """
+    """The registered market and, while it is not on the chain, the transaction for its creator to sign."""
 
     market: MarketDetail
-    """The market as it is on the chain or, before that, as it is registered."""
+    """The market as it is on the chain; a pending market as it is registered."""
     cid: str
-    """An IPFS content id of version 0, which the transaction puts on the chain."""
+    """The IPFS content id (version 0) of `document`. The transaction puts it on the chain."""
     document: str
-    """JSON as a text: its UTF-8 bytes are what `cid` is made from."""
+    """The canonical JSON of the market's texts, as a string. `cid` is the content id of its UTF-8 bytes."""
     terms: LiquidityTerms
-    """What b_parameter and liquidity come to."""
+    """The market's liquidity and maximum loss."""
     transaction: str | None = None
-    """The bytes of an unsigned create_market in base64; null where the market is on the chain."""
+    """The unsigned create_market transaction in base64; null where the market is on the chain."""
     last_valid_block_height: int | None = None
-    """The chain's block height after which the transaction is void; null without one."""
+    """The last block height at which the chain accepts the transaction; null without a transaction."""
     blockhash: str | None = None
-    """The blockhash in the transaction, base58; null without one."""
+    """The recent blockhash in the transaction, base58; null without a transaction."""
     simulated: Simulated | None = None
-    """What trying the transaction out showed; null without one."""
+    """The result of simulating the transaction; null without a transaction."""
 
 
 async def create_market(call: Call[CreateMarketRequest]) -> Answer:
-    """201 for a new registration, 200 for the same one again."""
+    """201 for a new registration, 200 for a repeated one."""
     body = call.input
     wallet = call.session.wallet
     await _check_end_date(call, body)
@@ -166,7 +162,7 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Market
 
 
 async def _is_on_chain(call: Call[Any], wanted: MarketMetadata) -> bool:
-    """Whether the market exists. Raises MarketIdTaken when it is somebody else's."""
+    """Whether the market is on the chain. Raises MarketIdTaken when another wallet created it."""
     address, program = Pubkey.from_string(wanted.on_chain_address), call.app[keys.PROGRAM]
     market = await find_market(call.app[keys.RPC], program.program_id, address)
     if market is None:
@@ -188,9 +184,9 @@ async def _transaction(call: Call[Any], wanted: MarketMetadata) -> UnsignedTrans
 
 
 async def _register(call: Call[Any], wanted: MarketMetadata, on_chain: bool) -> Registration:
-    """Each new registration takes old ones along that came to nothing."""
+    """Register the market. A new registration also deletes old ones whose markets were never created."""
     database, settings = call.app[keys.DATABASE], call.app[keys.MARKETS]
-    async with database.caller(Caller(wanted.creator_wallet)) as connection:
+    async with database.caller(call.caller) as connection:
         max_pending = None if on_chain else settings.max_pending_per_wallet
         registration = await metadata.register(connection, wanted, max_pending)
     if registration.is_new:
@@ -212,7 +208,7 @@ async def _market(call: Call[Any], registration: Registration, on_chain: bool) -
             market = await markets.find(connection, registration.metadata.market_id)
         if market is not None:
             return market_detail(market_body(market))
-    return market_detail(pending_body(registration))
+    return market_detail(pending_market_body(registration))
 
 
 def _terms(wanted: MarketMetadata) -> LiquidityTerms:
@@ -230,7 +226,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/markets",
         handler=create_market,
-        summary="Register a market, and get the transaction that makes it",
+        summary="Register a market, and get the transaction that creates it",
         tag="markets",
         body=CreateMarketRequest,
         answers={201: CreateMarketBody, 200: CreateMarketBody},

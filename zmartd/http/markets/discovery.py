@@ -1,4 +1,4 @@
-"""Ways into the markets: what is trending, the categories, and markets like another."""
+"""Ways to find markets: trending markets, categories, and markets related to another."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class TrendingQuery(Struct, frozen=True, kw_only=True):
 
 
 class TrendingMarket(Struct, frozen=True, rename="camel", kw_only=True):
-    """An active market and its last 24 hours."""
+    """An active market with its last 24 hours."""
 
     id: MarketKey
     question: str
-    """What the market is about, as its creator registered it."""
+    """The market's question, as the creator registered it."""
     yes_price: Price
-    """SOL a share of YES now, from 0 to 1."""
-    change24h: Annotated[float, Meta(description="of the price of YES, in percentage points")]
+    """The current price of a YES share in SOL, from 0 to 1."""
+    change24h: Annotated[float, Meta(description="change of the price of YES, in percentage points")]
     volume24h: Annotated[float, Meta(description="in SOL: purchases with fees and sales before fees")]
     unique_traders: int
-    """Wallets that traded in the last 24 hours."""
+    """The number of wallets that traded in the last 24 hours."""
     trending_score: Annotated[float, Meta(description="0.6 x volume24h + 0.4 x uniqueTraders")]
 
 
@@ -55,36 +55,38 @@ class TrendingList(Struct, frozen=True):
     trending: tuple[TrendingMarket, ...]
     """The highest score first."""
     count: int
-    """How many markets there are in this list."""
+    """The length of this list."""
 
 
 class CategoryBody(Struct, frozen=True, rename="camel", kw_only=True):
-    """What markets are about. `trend` compares the volume of the last 24 hours with that of those before."""
+    """A category of markets. `trend` compares the volume of the last 24 hours with the 24 hours before."""
 
     id: str
-    """The category as requests name it."""
+    """The category's name in requests."""
     name: str
-    """The category with a capital letter, to be shown."""
-    count: Annotated[int, Meta(description="markets in any state")]
+    """The category's name for display, with a capital letter."""
+    count: Annotated[int, Meta(description="the number of markets, in any state")]
     active: int
-    """Markets that are ACTIVE."""
+    """The number of ACTIVE markets."""
     volume24h: Annotated[float, Meta(description="in SOL")]
-    trend: Annotated[str, Meta(description="in percent with its sign; `new` where there was nothing before")]
+    trend: Annotated[
+        str, Meta(description="signed change in percent; `new` where there was no volume before")
+    ]
     emoji: str
-    """A picture of the category, one emoji."""
+    """An emoji for the category."""
 
 
 class CategoryList(Struct, frozen=True):
-    """All categories, the largest first."""
+    """All categories, those with the most markets first."""
 
     categories: tuple[CategoryBody, ...]
-    """Those without markets, too."""
+    """Includes categories without markets."""
     count: int
-    """How many categories there are."""
+    """The number of categories."""
 
 
-class AnyText(MarketRef):
-    """A text that may name a market, or nothing."""
+class UncheckedMarketRef(MarketRef):
+    """Any text. One that names no market is answered with an empty list, not with an error."""
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
@@ -98,24 +100,24 @@ class RelatedQuery(Struct, frozen=True, kw_only=True):
 class RelatedMarket(Struct, frozen=True, rename="camel", kw_only=True):
     id: MarketKey
     question: str
-    """What the market is about, as its creator registered it."""
+    """The market's question, as the creator registered it."""
     yes_price: Price
-    """SOL a share of YES now, from 0 to 1."""
+    """The current price of a YES share in SOL, from 0 to 1."""
     category: str
-    """What kind of thing the market is about."""
+    """The market's category."""
 
 
 class RelatedList(Struct, frozen=True):
-    """Other active markets: those of the same category first, then the newest."""
+    """Other active markets: those of the same category first, and of these the newest first."""
 
     related: tuple[RelatedMarket, ...]
-    """Without the market itself."""
+    """The markets, without the one in the path."""
     count: int
-    """How many markets there are in this list."""
+    """The length of this list."""
 
 
 async def list_trending(call: Call[TrendingQuery]) -> TrendingList:
-    """Of all active markets those with the most volume and traders in the last 24 hours."""
+    """The active markets with the highest score, from the volume and the traders of the last 24 hours."""
     query = call.input
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         found = await discovery.trending(connection, query.limit)
@@ -133,7 +135,7 @@ async def list_categories(call: Call[None]) -> CategoryList:
 
 
 async def list_related(call: Call[RelatedQuery]) -> RelatedList:
-    """Nothing is related to a market that does not exist: that is an empty list."""
+    """An unknown market is answered with an empty list."""
     query = call.input
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         found = await _related(connection, call, query.limit)
@@ -177,7 +179,7 @@ def _category(category: CategoryTotals) -> CategoryBody:
 
 
 def trend(before: int, after: int) -> str:
-    """The change from one sum to another in whole percent, `new` from nothing to something."""
+    """The change in whole percent with its sign; `new` where `before` is 0 and `after` is not."""
     if not before:
         return "new" if after else "+0%"
     percent = round((after - before) * 100 / before)
@@ -189,7 +191,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/trending",
         handler=list_trending,
-        summary="The active markets with the most going on",
+        summary="Active markets with the most trading",
         tag="markets",
         query=TrendingQuery,
         answers={200: TrendingList},
@@ -199,7 +201,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/categories",
         handler=list_categories,
-        summary="All categories with their markets and trends",
+        summary="All categories with their number of markets and trend",
         tag="markets",
         answers={200: CategoryList},
         cache=ManyMarkets(),
@@ -207,9 +209,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/related",
-        variables={"id": PathVariable(AnyText, MARKET.rule)},
+        variables={"id": PathVariable(UncheckedMarketRef, MARKET.rule)},
         handler=list_related,
-        summary="Other active markets, those of the same category first",
+        summary="Active markets related to a market: the same category first",
         tag="markets",
         query=RelatedQuery,
         answers={200: RelatedList},

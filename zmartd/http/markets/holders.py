@@ -1,4 +1,4 @@
-"""Who holds most of a market's shares, as an order book shows it."""
+"""The largest holders of a market's shares."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ class HoldersQuery(Struct, frozen=True, kw_only=True):
 class HolderBody(Struct, frozen=True, kw_only=True):
     """A wallet's shares of one outcome."""
 
-    user_wallet: Annotated[str, Meta(description="shortened for callers who have not signed in")]
+    user_wallet: Annotated[str, Meta(description="the holder's address; shortened for anonymous callers")]
     outcome: bool
     """True for YES, false for NO."""
     outcome_label: OutcomeLabel
-    """The outcome in words."""
+    """The name of the outcome."""
     shares: Amount
-    """Shares of that outcome, with nine decimals."""
-    percent: Annotated[float, Meta(ge=0, le=100, description="of what all wallets hold of this outcome")]
+    """The wallet's shares of the outcome, with nine decimals."""
+    percent: Annotated[
+        float, Meta(ge=0, le=100, description="percent of the shares of this outcome that wallets hold")
+    ]
 
 
 class HolderList(Struct, frozen=True, kw_only=True):
@@ -41,13 +43,13 @@ class HolderList(Struct, frozen=True, kw_only=True):
 
     market_id: MarketKey
     holders: tuple[HolderBody, ...]
-    """A wallet that holds both outcomes is in the list twice."""
+    """The holdings of this page. A wallet that holds both outcomes is in the list twice."""
     count: PageLength
     next_cursor: NextPage
 
 
 async def list_holders(call: Call[HoldersQuery]) -> HolderList:
-    """Of one outcome, or of both in one list: a wallet that holds both is in it twice."""
+    """The holders of one outcome, or of both in one list."""
     query = call.input
     after = place_of(query.cursor, HolderPageKey)
     outcome = None if query.outcome is None else query.outcome == "YES"
@@ -81,7 +83,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/holders",
         handler=list_holders,
-        summary="Who holds most of a market's shares",
+        summary="The largest holders of a market",
         tag="markets",
         query=HoldersQuery,
         answers={200: HolderList},

@@ -27,7 +27,7 @@ PageNumber = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class States(Field, tuple[State, ...]):
-    """Market states, by name or number, with commas between them."""
+    """Market states by name or number, separated by commas."""
 
     schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[A-Za-z0-6]+(,[A-Za-z0-6]+)*$"}
 
@@ -54,14 +54,14 @@ class TagText(Text):
 
 
 class MarketsQuery(Struct, frozen=True, kw_only=True):
-    """Places deep in the list are reached fastest by `cursor`, which goes with no `offset` or `page`."""
+    """`cursor` is the fastest way to pages deep in the list. It excludes `offset` and `page`."""
 
     q: Annotated[
         SearchWords | None,
         Meta(description="a text of 1 to 200 characters"),
     ] = None
-    """What question, tags or description have, as one types it into a search engine: `"a phrase"`,
-    `-without`, `this or that`. The last word may be the beginning of one.
+    """Searches question, tags and description with the syntax of search engines: `"a phrase"`, `-without`,
+    `this or that`. The last word may be incomplete.
     """
     state: Annotated[
         States | None, Meta(description="market states, by name or number, with commas between them")
@@ -84,21 +84,21 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
 
 
 class MarketList(Struct, frozen=True):
-    """Some markets; `count` is how many match in all."""
+    """A page of markets; `count` is the number of markets that match on all pages."""
 
     markets: tuple[MarketBody, ...]
-    """Those of this page."""
+    """The markets of this page."""
     count: int
-    """How many markets match, on all pages."""
+    """The number of markets that match, on all pages."""
     offset: int
-    """How many markets were skipped, by offset or page."""
+    """The number of markets before this page, as requested by offset or page."""
     limit: int
-    """The most there can be on a page, as asked for."""
+    """The maximum length of a page, as requested."""
     next_cursor: NextPage
 
 
 async def list_markets(call: Call[MarketsQuery]) -> MarketList:
-    """What `q` finds comes the best match first, anything else the newest first, unless `sort` says so."""
+    """Without `sort`, the matches of `q` are sorted by relevance, and without `q` the newest come first."""
     query = call.input
     where = MarketFilter(
         states=tuple(MarketState(state) for state in query.state or ()),
@@ -132,7 +132,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets",
         handler=list_markets,
-        summary="Markets: filtered, searched and sorted",
+        summary="List markets: filter, search and sort",
         tag="markets",
         query=MarketsQuery,
         answers={200: MarketList},

@@ -10,7 +10,13 @@ from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, amount
 from zmartd.http.kit.operation import Call, Operation
-from zmartd.http.markets.schemas import MarketBody, MarketToday, market_body, market_today, pending_body
+from zmartd.http.markets.schemas import (
+    MarketBody,
+    MarketDetail24h,
+    market_body,
+    market_detail_24h,
+    pending_market_body,
+)
 from zmartd.http.response_cache.policies import OneMarket
 from zmartd.store import discovery, markets, metadata
 from zmartd.store.markets import MarketNotFound, MarketRow
@@ -18,13 +24,13 @@ from zmartd.store.postgres.reader import Reads
 
 
 async def find_market(connection: Reads, reference: str) -> MarketBody:
-    """The market with this id or address, on the chain or registered for it. Raises MarketNotFound."""
+    """The market with this id or address, on the chain or pending. Raises MarketNotFound."""
     market = await markets.find(connection, reference)
     if market is not None:
         return market_body(market)
     registration = await metadata.find(connection, reference)
     if registration is not None:
-        return pending_body(registration)
+        return pending_market_body(registration)
     raise MarketNotFound(market=reference)
 
 
@@ -38,35 +44,35 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
     raise MarketNotFound(market=reference)
 
 
-async def get_market(call: Call[None]) -> MarketToday:
+async def get_market(call: Call[None]) -> MarketDetail24h:
     database = call.app[keys.DATABASE]
     async with database.caller(call.caller) as connection:
         body = await find_market(connection, call.path["id"])
     async with database.service() as connection:
         day = await discovery.day_of(connection, body.id)
-    return market_today(body, day)
+    return market_detail_24h(body, day)
 
 
 class Prices(Struct, frozen=True, kw_only=True):
-    """What a share of each outcome costs at `slot`; null while the market is not on the chain."""
+    """The prices of a market as of `slot`. A pending market has the prices with which it will begin."""
 
     market_id: MarketKey
     price_yes: Price
-    """SOL a share of YES, from 0 to 1."""
+    """The price of a YES share in SOL, from 0 to 1."""
     price_no: Price
-    """SOL a share of NO, from 0 to 1."""
+    """The price of a NO share in SOL, from 0 to 1."""
     shares_yes: Amount
-    """All YES shares with nine decimals, the seed shares that nobody holds among them."""
+    """All YES shares with nine decimals, including the seed shares that nobody holds."""
     shares_no: Amount
-    """All NO shares with nine decimals, the seed shares that nobody holds among them."""
+    """All NO shares with nine decimals, including the seed shares that nobody holds."""
     total_shares: Amount
-    """Shares of both outcomes with nine decimals."""
+    """The shares of both outcomes together, with nine decimals."""
     b_parameter: Amount | None
-    """The liquidity parameter with nine decimals; null while only later events of the market are known."""
+    """The liquidity parameter with nine decimals; null while the market's creation is not indexed."""
     slot: int | None
-    """The slot of the last thing indexed of the market; null while it is not on the chain."""
+    """The slot of the market's last indexed change; null for a pending market."""
     commitment: Commitment | None
-    """How far the chain has settled on it; null while the market is not on the chain."""
+    """The commitment of what is shown; null for a pending market."""
 
 
 async def get_prices(call: Call[None]) -> Prices:
@@ -92,7 +98,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_market,
         summary="One market",
         tag="markets",
-        answers={200: MarketToday},
+        answers={200: MarketDetail24h},
         cache=OneMarket(),
         errors=(MarketNotFound,),
     ),
@@ -100,7 +106,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/prices",
         handler=get_prices,
-        summary="A market's prices now",
+        summary="The current prices of a market",
         tag="markets",
         answers={200: Prices},
         errors=(MarketNotFound,),

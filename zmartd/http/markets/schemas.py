@@ -1,15 +1,14 @@
-"""A market as the API shows it."""
+"""A market in the JSON of the API."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount, price
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.store.discovery import MarketDay
@@ -21,123 +20,124 @@ Label = Annotated[OutcomeLabel | None, Meta(description="null while there is no 
 
 
 def outcome_label(outcome: bool) -> OutcomeLabel:
-    """An outcome in words."""
+    """The name of an outcome."""
     return "YES" if outcome else "NO"
 
 
 class MarketBody(Struct, frozen=True, kw_only=True):
-    """One market. Amounts are lamports or shares with nine decimals; prices are SOL a share.
+    """One market. Money is in lamports, shares have nine decimals, prices are in SOL per share.
 
-    The defaults are a market that its creator registered and that is not on the chain yet: no `slot`, and
-    `chain_confirmed` false.
+    A pending market, which its creator has registered and which is not on the chain yet, has no `slot`, and
+    `chain_confirmed` is false.
     """
 
     id: MarketKey
     on_chain_address: str
     """The address of the market's account on the chain, base58."""
     question: str
-    """As its creator registered it; empty where nobody did."""
+    """As the creator registered it; empty for a market that was not registered."""
     description: str
-    """As its creator registered it; empty where there is none."""
+    """As the creator registered it; empty where there is none."""
     category: str
-    """As its creator registered it; `other` where nobody did."""
+    """As the creator registered it; `other` for a market that was not registered."""
     tags: tuple[str, ...]
-    """As its creator registered them."""
+    """As the creator registered them."""
     creator_wallet: str | None
-    """The address of the wallet that makes the market; null while only later events of it are known."""
+    """The address of the wallet that creates the market; null while its creation is not indexed."""
     resolver_wallet: str | None = None
-    """The address of the wallet that proposed the outcome; null before."""
+    """The address of the wallet that proposed the outcome; null before that."""
     state: StateName = MarketState.PROPOSED.name
-    """Where in its life the market is, by name."""
+    """The market's state, by name."""
     status: StateName = MarketState.PROPOSED.name
     """The same as state."""
     state_code: int = MarketState.PROPOSED.value
-    """The number that the program has for the state, from 0 to 6."""
+    """The program's number of the state, from 0 to 6."""
     price_yes: Price = 0.5
-    """SOL a share of YES, from 0 to 1."""
+    """The price of a YES share in SOL, from 0 to 1."""
     price_no: Price = 0.5
-    """SOL a share of NO, from 0 to 1: what price_yes leaves of 1."""
+    """The price of a NO share in SOL, from 0 to 1: 1 - price_yes."""
     shares_yes: Amount = "0"
-    """All YES shares with nine decimals, the seed shares that nobody holds among them."""
+    """All YES shares with nine decimals, including the seed shares that nobody holds."""
     shares_no: Amount = "0"
-    """All NO shares with nine decimals, the seed shares that nobody holds among them."""
+    """All NO shares with nine decimals, including the seed shares that nobody holds."""
     b_parameter: Amount | None
-    """The liquidity parameter with nine decimals; null while only later events of the market are known."""
+    """The liquidity parameter with nine decimals; null while the market's creation is not indexed."""
     initial_liquidity: Amount | None
-    """Lamports that its creator puts in; null while they are not known."""
+    """Lamports that the creator puts in; null while the market's creation is not indexed."""
     current_liquidity: Amount = "0"
-    """Lamports: the initial ones and those of purchases, less those of sales, all before fees."""
+    """Lamports: initial_liquidity plus purchases less sales, both before fees."""
     total_volume: Amount = "0"
     """Lamports: purchases with fees and sales before fees."""
     trades_count: int = 0
-    """All trades in the market."""
+    """The number of trades in the market."""
     resolver_is_creator: bool | None = None
-    """Whether the market's creator proposed the outcome; null before. Any wallet can, on the chain."""
+    """Whether the creator proposed the outcome; null before that. The program lets any wallet propose one."""
     proposed_outcome: bool | None = None
-    """What its resolver says the outcome is: true for YES, false for NO; null before."""
+    """The outcome that the resolver proposed: true for YES, false for NO; null before that."""
     proposed_outcome_label: Label = None
-    """The proposed outcome in words; null while there is none."""
+    """The name of the proposed outcome; null while there is none."""
     final_outcome: bool | None = None
-    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
+    """True for YES, false for NO; null before the market is finalized, and where all holders are refunded."""
     final_outcome_label: Label = None
-    """The final outcome in words; null while there is none."""
+    """The name of the final outcome; null while there is none."""
     was_disputed: bool = False
-    """Whether the market was finalized after a dispute; false before."""
+    """Whether the market was finalized after a dispute; false before it is finalized."""
     awaiting_decision: bool = False
     """Whether the outcome becomes final only when an admin decides; see GET /api/markets/{id}/settlement."""
     settles_at: Time | None = None
-    """When its dispute is settled as the votes say, unless an admin decides otherwise before; null where no
-    settlement is announced."""
+    """When the dispute will be settled by its votes, unless an admin decides before; null while no settlement
+    is announced."""
     proposal_likes: int = 0
-    """Votes for the proposed market, as last recorded on the chain."""
+    """The number of votes for the proposed market, as last recorded on the chain."""
     proposal_dislikes: int = 0
-    """Votes against the proposed market, as last recorded on the chain."""
+    """The number of votes against the proposed market, as last recorded on the chain."""
     proposal_total_votes: int = 0
-    """Votes on the proposed market, as last recorded on the chain."""
+    """The number of votes on the proposed market, as last recorded on the chain."""
     dispute_agree: int = 0
-    """Votes for the dispute, as last recorded on the chain."""
+    """The number of votes for the dispute, as last recorded on the chain."""
     dispute_disagree: int = 0
-    """Votes against the dispute, as last recorded on the chain."""
+    """The number of votes against the dispute, as last recorded on the chain."""
     dispute_total_votes: int = 0
-    """Votes on the dispute, as last recorded on the chain."""
+    """The number of votes on the dispute, as last recorded on the chain."""
     ipfs_question_hash: str | None
-    """The content id of its texts: on the chain, or as registered before that; null where unknown."""
+    """The content id of the market's texts: the one on the chain, or for a pending market the registered one;
+    null while it is not known."""
     ipfs_evidence_hash: str | None = None
-    """The content id of the evidence for the proposed outcome; null before, or where it is not a text."""
+    """The content id of the evidence for the proposed outcome; null before that, and where it is not text."""
     metadata_verified: bool = False
-    """Whether the texts here are the document whose content id is on the chain."""
+    """Whether the content id on the chain is that of the texts shown here."""
     created_at: Time
-    """When it was made on the chain; when it was registered, while it is not there."""
+    """When the market was created on the chain; when it was registered, for a pending market."""
     approved_at: Time | None = None
-    """When its proposal was approved on the chain; null before."""
+    """When the proposed market was approved; null before that."""
     activated_at: Time | None = None
-    """When trading began; null before."""
+    """When trading began; null before that."""
     resolution_proposed_at: Time | None = None
-    """When its outcome was last proposed; null before."""
+    """When an outcome was last proposed; null before that."""
     dispute_initiated_at: Time | None = None
-    """When its outcome was last disputed; null before."""
+    """When the proposed outcome was last disputed; null before that."""
     finalized_at: Time | None = None
-    """When its outcome became final; null before."""
+    """When the outcome became final; null before that."""
     cancelled_at: Time | None = None
-    """When it was cancelled; null where it was not."""
+    """When the market was cancelled; null where it was not."""
     end_date: Time | None
-    """The end that its creator announced; null where nobody did. The program does not know it: trading goes
-    on until an outcome is proposed.
+    """The end that the creator announced; null for a market that was not registered. The program does not
+    know it: trading goes on until an outcome is proposed.
     """
     expires_at: Time | None
-    """The same as end_date, under the frontend's name for it."""
+    """The same as end_date, under the frontend's name."""
     chain_confirmed: bool = False
-    """Whether its creation on the chain is indexed."""
+    """Whether the market's creation on the chain is indexed."""
     commitment: Commitment | None = None
-    """How far the chain has settled on what is shown; null while the market is not on it."""
+    """The commitment of what is shown; null for a pending market."""
     slot: int | None = None
-    """The slot of the last thing indexed of the market; null while it is not on the chain."""
+    """The slot of the market's last indexed change; null for a pending market."""
     version: int = 0
-    """Grows by one with each change: the `seq` of the market's WebSocket frames."""
+    """Grows by one with each change. It is the `seq` of the market's WebSocket frames."""
 
 
 class MarketDetail(MarketBody, frozen=True, kw_only=True):
-    """One market under other names, too, that clients know some of its fields by."""
+    """One market, with some fields also under other names that clients use."""
 
     yes_shares: Amount
     """The same as shares_yes."""
@@ -155,18 +155,18 @@ class MarketDetail(MarketBody, frozen=True, kw_only=True):
     """The same as b_parameter."""
 
 
-class MarketToday(MarketDetail, frozen=True, kw_only=True):
-    """One market read alone, with its last 24 hours."""
+class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
+    """One market, with its last 24 hours."""
 
-    change_24h: Annotated[float, Meta(description="of the price of YES, in percentage points")]
+    change_24h: Annotated[float, Meta(description="change of the price of YES, in percentage points")]
     volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     traders_24h: int
-    """Wallets that traded here in the last 24 hours."""
-    traders: Annotated[int, Meta(description="wallets that have ever traded here")]
+    """The number of wallets that traded in the market in the last 24 hours."""
+    traders: Annotated[int, Meta(description="the number of wallets that have ever traded in the market")]
 
 
 def market_body(market: MarketRow) -> MarketBody:
-    """A market of the chain."""
+    """The JSON of a market on the chain."""
     return MarketBody(
         id=market.id,
         on_chain_address=market.on_chain_address,
@@ -188,14 +188,14 @@ def market_body(market: MarketRow) -> MarketBody:
         current_liquidity=amount(market.current_liquidity),
         total_volume=amount(market.total_volume),
         trades_count=market.trades_count,
-        resolver_is_creator=_is_creator(market),
+        resolver_is_creator=_resolver_is_creator(market),
         proposed_outcome=market.proposed_outcome,
         proposed_outcome_label=_label(market.proposed_outcome),
         final_outcome=market.final_outcome,
         final_outcome_label=_label(market.final_outcome),
         was_disputed=market.was_disputed,
         awaiting_decision=market.awaiting_decision,
-        settles_at=_time(market.settles_at),
+        settles_at=iso_time_or_none(market.settles_at),
         proposal_likes=market.proposal_likes,
         proposal_dislikes=market.proposal_dislikes,
         proposal_total_votes=market.proposal_total_votes,
@@ -206,14 +206,14 @@ def market_body(market: MarketRow) -> MarketBody:
         ipfs_evidence_hash=market.ipfs_evidence_hash,
         metadata_verified=market.metadata_verified,
         created_at=iso_time(market.created_at),
-        approved_at=_time(market.approved_at),
-        activated_at=_time(market.activated_at),
-        resolution_proposed_at=_time(market.resolution_proposed_at),
-        dispute_initiated_at=_time(market.dispute_initiated_at),
-        finalized_at=_time(market.finalized_at),
-        cancelled_at=_time(market.cancelled_at),
-        end_date=_time(market.end_date),
-        expires_at=_time(market.end_date),
+        approved_at=iso_time_or_none(market.approved_at),
+        activated_at=iso_time_or_none(market.activated_at),
+        resolution_proposed_at=iso_time_or_none(market.resolution_proposed_at),
+        dispute_initiated_at=iso_time_or_none(market.dispute_initiated_at),
+        finalized_at=iso_time_or_none(market.finalized_at),
+        cancelled_at=iso_time_or_none(market.cancelled_at),
+        end_date=iso_time_or_none(market.end_date),
+        expires_at=iso_time_or_none(market.end_date),
         chain_confirmed=market.chain_confirmed,
         commitment=market.commitment,
         slot=market.slot,
@@ -221,8 +221,8 @@ def market_body(market: MarketRow) -> MarketBody:
     )
 
 
-def pending_body(registration: Registration) -> MarketBody:
-    """A market that its creator registered and that is not on the chain yet."""
+def pending_market_body(registration: Registration) -> MarketBody:
+    """The JSON of a pending market: registered by its creator, and not on the chain yet."""
     metadata = registration.metadata
     return MarketBody(
         id=metadata.market_id,
@@ -242,7 +242,7 @@ def pending_body(registration: Registration) -> MarketBody:
 
 
 def market_detail(body: MarketBody) -> MarketDetail:
-    """The same market with its other names."""
+    """`body` with the other names of its fields."""
     return MarketDetail(
         **msgspec.structs.asdict(body),
         yes_shares=body.shares_yes,
@@ -255,9 +255,9 @@ def market_detail(body: MarketBody) -> MarketDetail:
     )
 
 
-def market_today(body: MarketBody, day: MarketDay | None) -> MarketToday:
-    """The same market with its last day, which there is none of before it is on the chain."""
-    return MarketToday(
+def market_detail_24h(body: MarketBody, day: MarketDay | None) -> MarketDetail24h:
+    """`body` with the market's last 24 hours; `day` is None for a pending market."""
+    return MarketDetail24h(
         **msgspec.structs.asdict(market_detail(body)),
         change_24h=0.0 if day is None else day.change_points,
         volume_24h="0" if day is None else amount(day.volume),
@@ -270,13 +270,9 @@ def _label(outcome: bool | None) -> OutcomeLabel | None:
     return None if outcome is None else outcome_label(outcome)
 
 
-def _is_creator(market: MarketRow) -> bool | None:
+def _resolver_is_creator(market: MarketRow) -> bool | None:
     return None if market.resolver_wallet is None else market.resolver_wallet == market.creator_wallet
 
 
 def _amount(units: int | None) -> str | None:
     return None if units is None else amount(units)
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else iso_time(moment)

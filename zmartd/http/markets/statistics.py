@@ -1,4 +1,4 @@
-"""What all markets add up to."""
+"""Statistics: sums over the trades of one market, and over all markets."""
 
 from __future__ import annotations
 
@@ -7,56 +7,95 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, Time, amount
+from zmartd.http.kit.fields import Amount, MarketKey, Time, amount
 from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.markets.lookup import find_market
 from zmartd.http.response_cache.policies import ManyMarkets
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
-from zmartd.store import platform
+from zmartd.store import platform, trades
+from zmartd.store.markets import MarketNotFound
+
+
+class Statistics(Struct, frozen=True):
+    """Sums over the trades of a market. Volume is purchases with fees and sales before fees."""
+
+    total_volume: Amount
+    """Lamports of purchases and sales."""
+    total_trades: int
+    """The number of trades."""
+    unique_traders: int
+    """The number of wallets that have ever traded in the market."""
+    buy_volume: Amount
+    """Lamports of purchases, with fees."""
+    sell_volume: Amount
+    """Lamports of sales, before fees."""
+
+
+class MarketStatistics(Struct, frozen=True):
+    market_id: MarketKey
+    stats: Statistics
+    """Zeros for a market without trades."""
 
 
 class PlatformFees(Struct, frozen=True, kw_only=True):
-    """What trades have been charged, in lamports, whether it was paid out or not."""
+    """The fees charged on all trades, paid out or not."""
 
     protocol: Amount
     """Lamports for the protocol."""
     resolver: Amount
-    """Lamports for those who propose outcomes."""
+    """Lamports for the wallets that propose outcomes."""
     lp: Amount
-    """Lamports for the creators, for their liquidity."""
+    """Lamports for the creators, as liquidity providers."""
     total: Amount
-    """Lamports: all parts together."""
+    """The sum of the above, in lamports."""
 
 
 class PlatformBody(Struct, frozen=True, kw_only=True):
-    """Sums over all markets, in lamports. Volume is purchases with fees and sales before fees."""
+    """Sums over all markets. Volume is purchases with fees and sales before fees."""
 
-    as_of: Annotated[Time, Meta(description="the end of the 24 hours that the *_24h are over")]
-    markets: Annotated[dict[str, int], Meta(description="how many there are, by the name of their state")]
+    as_of: Annotated[Time, Meta(description="the end of the 24 hours that the *_24h fields cover")]
+    markets: Annotated[dict[str, int], Meta(description="the number of markets by the name of their state")]
     total_markets: int
-    """Markets on the chain, in any state."""
+    """The number of markets on the chain, in any state."""
     active_markets: int
-    """Markets that are ACTIVE."""
+    """The number of ACTIVE markets."""
     total_volume: Amount
-    """Lamports traded ever."""
+    """Lamports traded since the beginning."""
     volume_24h: Amount
     """Lamports traded in the last 24 hours."""
     total_trades: int
-    """Trades ever."""
+    """The number of trades since the beginning."""
     trades_24h: int
-    """Trades in the last 24 hours."""
+    """The number of trades in the last 24 hours."""
     total_traders: int
-    """Wallets that have ever traded."""
+    """The number of wallets that have ever traded."""
     traders_24h: int
-    """Wallets that traded in the last 24 hours."""
+    """The number of wallets that traded in the last 24 hours."""
     open_interest: Annotated[
-        Amount, Meta(description="lamports held by markets whose shares are not settled yet")
+        Amount, Meta(description="lamports in the pools of ACTIVE, RESOLVING and DISPUTED markets")
     ]
     fees: PlatformFees
-    """All that trades were charged ever."""
+    """The fees charged since the beginning."""
 
 
-async def get_stats(call: Call[None]) -> PlatformBody:
+async def get_market_statistics(call: Call[None]) -> MarketStatistics:
+    database = call.app[keys.DATABASE]
+    async with database.caller(call.caller) as connection:
+        market = await find_market(connection, call.path["id"])
+    async with database.service() as connection:
+        sums = await trades.statistics(connection, market.id)
+    stats = Statistics(
+        total_volume=amount(sums.total_volume),
+        total_trades=sums.trades,
+        unique_traders=sums.traders,
+        buy_volume=amount(sums.buy_volume),
+        sell_volume=amount(sums.sell_volume),
+    )
+    return MarketStatistics(market.id, stats)
+
+
+async def get_platform_statistics(call: Call[None]) -> PlatformBody:
     async with call.app[keys.DATABASE].service() as connection:
         totals = await platform.totals(connection)
     fees = totals.fees
@@ -84,9 +123,18 @@ async def get_stats(call: Call[None]) -> PlatformBody:
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
+        path="/api/markets/{id}/stats",
+        handler=get_market_statistics,
+        summary="Trading statistics of a market",
+        tag="markets",
+        answers={200: MarketStatistics},
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
         path="/api/stats",
-        handler=get_stats,
-        summary="What all markets add up to",
+        handler=get_platform_statistics,
+        summary="Statistics of all markets",
         tag="markets",
         answers={200: PlatformBody},
         cache=ManyMarkets(),

@@ -1,4 +1,4 @@
-"""What a trade would come to, for anybody who asks, from the market as it was indexed last."""
+"""Estimates of trades for anybody, from the index instead of the chain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.trading.trade_transactions import Market, Outcome, QuoteBody, Shares, quote_body
+from zmartd.http.trading.schemas import MarketParameter, OutcomeParameter, QuoteBody, ShareUnits, quote_body
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState
@@ -24,48 +24,46 @@ from zmartd.store.markets import MarketNotFound, MarketPricing
 
 
 class EstimateQuery(Struct, frozen=True, kw_only=True):
-    """Of a purchase either `target_cost`, the most to pay with fees, or `shares`, at least so many; of a sale
-    `shares`.
+    """A purchase needs either `target_cost`, the most to pay with fees, or `shares`, the least to get; a sale
+    needs `shares`.
     """
 
-    market_id: Market
+    market_id: MarketParameter
     trade_type: Annotated[Literal["buy", "sell"], Meta(description="buy or sell")] = "buy"
-    outcome: Outcome
+    outcome: OutcomeParameter
     target_cost: Annotated[U64 | None, Meta(description="a whole number of lamports")] = None
     shares: Annotated[
-        Shares | None,
+        ShareUnits | None,
         Meta(description="a whole number of share units (1000000000 = one share), 1 or more"),
     ] = None
 
 
 class Estimate(QuoteBody, frozen=True, kw_only=True):
-    """What the program would do to the lamport, had nobody traded in the market since `slot`.
-
-    `target_cost`, of a purchase, is the argument with which it comes to this: when shares were asked for, the
-    smallest one that brings as many.
-    """
+    """What the program would do, to the lamport, if nobody has traded in the market since `slot`."""
 
     market_id: MarketKey
     trade_type: Literal["buy", "sell"]
-    """Whether this is a purchase or a sale."""
+    """`buy` or `sell`, as requested."""
     target_cost: Amount | None
-    """Lamports, the argument of buy_shares; null for a sale."""
+    """Lamports, the argument of buy_shares: as requested, or the smallest that gives `shares`; null for a
+    sale."""
     price_yes_after: Price
-    """SOL a share of YES, once the trade is done."""
+    """The price of a YES share in SOL after the trade, from 0 to 1."""
     price_no_after: Price
-    """SOL a share of NO, once the trade is done."""
+    """The price of a NO share in SOL after the trade, from 0 to 1."""
     price_impact: Annotated[
-        float, Meta(description="how much dearer the traded outcome gets: 0.05 is by a twentieth")
+        float,
+        Meta(description="relative change of the price of the traded outcome: 0.05 is an increase by 5 %"),
     ]
     commitment: Commitment
-    """How far the chain has settled on what the market is estimated from."""
+    """The commitment of the market's data that the estimate uses."""
 
 
 async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
-    """What a purchase would cost and a sale would bring. Buying is what is not said to be selling."""
+    """The cost of a purchase or the proceeds of a sale, from the market as it is indexed."""
     query = call.input
     _check_amounts(query)
-    found = await _curve(call, query.market_id)
+    found = await _find_curve(call, query.market_id)
     try:
         quote = _quote(found, query)
     except MarketMathError as error:
@@ -80,7 +78,8 @@ def _check_amounts(query: EstimateQuery) -> None:
         raise InvalidRequest(Problem("shares", "is required for a sale"))
 
 
-async def _curve(call: Call[Any], reference: str) -> MarketPricing:
+async def _find_curve(call: Call[Any], reference: str) -> MarketPricing:
+    """Raises MarketNotFound, or MarketPending."""
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await markets.find_pricing(connection, reference)
         if found is not None:
@@ -90,7 +89,7 @@ async def _curve(call: Call[Any], reference: str) -> MarketPricing:
 
 
 def _quote(found: MarketPricing, query: EstimateQuery) -> Quote:
-    """Refusals come in the order in which the program checks."""
+    """Raises MarketMathError for the first check of the program that fails, in the program's order."""
     if found.curve is None:
         raise MarketPending(market=found.market_id)
     if found.is_paused:
@@ -100,7 +99,7 @@ def _quote(found: MarketPricing, query: EstimateQuery) -> Quote:
     pool = Pool(found.curve, found.rates)
     if query.target_cost is not None:
         return quotes.buy_for_cost(pool, query.outcome, query.target_cost)
-    assert query.shares is not None, "checked with the request"
+    assert query.shares is not None, "checked by _check_amounts"
     if query.trade_type == "buy":
         return quotes.buy_for_shares(pool, query.outcome, query.shares)
     return quotes.sell(pool, query.outcome, query.shares)
@@ -125,7 +124,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/trades/estimate",
         handler=get_estimate,
-        summary="What a trade would come to",
+        summary="Estimate a trade",
         tag="trades",
         query=EstimateQuery,
         answers={200: Estimate},

@@ -1,4 +1,4 @@
-"""How a market ended, what it earned, and what a wallet gets of it: few words, for who settles."""
+"""What a market pays: its outcome and pool, the fees on its trades, and a wallet's claim."""
 
 from __future__ import annotations
 
@@ -17,51 +17,49 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform, positions
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.platform import ChargedFees
-from zmartd.store.postgres.rls import Caller
 
 
 class Resolution(Struct, frozen=True, kw_only=True):
-    """How a market ended; `resolved` only when nothing can change it any more."""
+    """The final outcome of a market, and the pool that its winners share."""
 
     resolved: bool
-    """Whether the market is FINALIZED."""
+    """Whether the market is FINALIZED, so that the outcome cannot change."""
     winning_outcome: Annotated[
-        OutcomeLabel | None, Meta(description="null while there is none, or when all are refunded")
+        OutcomeLabel | None,
+        Meta(description="null before the market is finalized, and where all holders are refunded"),
     ]
-    total_pool: Annotated[Amount, Meta(description="the lamports that winners share")]
+    total_pool: Annotated[Amount, Meta(description="the lamports that the winners share")]
     total_winning_shares: Annotated[
-        Amount, Meta(description="with nine decimals and the seed shares, which nobody holds")
+        Amount,
+        Meta(description="nine decimals, including the seed shares that nobody holds; 0 without an outcome"),
     ]
 
 
 class ResolutionBody(Struct, frozen=True):
     resolution: Resolution
-    """How the market ended, or stands until then."""
+    """The market's outcome and pool, as they are now."""
 
 
 class CollectedFees(Struct, frozen=True, kw_only=True):
-    """What a market's trades have been charged, in lamports, whether it was paid out or not.
-
-    What the liquidity earned is the creator's; `staker_collected` is the resolver's.
-    """
+    """The fees charged on a market's trades, paid out or not."""
 
     total_collected: Amount
-    """Lamports: all parts together."""
+    """The sum of the fees below, in lamports."""
     protocol_collected: Amount
     """Lamports for the protocol."""
     creator_collected: Amount
-    """Lamports for the market's creator, for the liquidity."""
+    """Lamports for the market's creator, as liquidity provider."""
     staker_collected: Amount
-    """Lamports for the resolver."""
+    """Lamports for the resolver, the wallet that proposes the outcome."""
 
 
 class CollectedFeesBody(Struct, frozen=True):
     fees: CollectedFees
-    """All that the market's trades were charged; zeros before it is on the chain."""
+    """The fees charged since the market's creation; zeros for a pending market."""
 
 
-class Stake(Struct, frozen=True, kw_only=True):
-    """A wallet's shares in one market, and what it claimed or can claim for them."""
+class PositionClaim(Struct, frozen=True, kw_only=True):
+    """A wallet's shares in one market, and what it has claimed or can claim for them."""
 
     shares_yes: Amount
     """YES shares with nine decimals."""
@@ -70,13 +68,12 @@ class Stake(Struct, frozen=True, kw_only=True):
     claimed: bool
     """Whether the wallet has claimed."""
     claim_amount: Amount
-    """Lamports that the wallet got by its claim or, before that, would get now; 0 until the market is
-    finalized."""
+    """Lamports that the claim paid or, before the claim, would pay now; 0 before the market is finalized."""
 
 
-class StakeBody(Struct, frozen=True):
-    position: Stake
-    """What the wallet holds."""
+class PositionClaimBody(Struct, frozen=True):
+    position: PositionClaim
+    """The wallet's position."""
 
 
 async def get_resolution(call: Call[None]) -> ResolutionBody:
@@ -99,18 +96,18 @@ async def get_fees(call: Call[None]) -> CollectedFeesBody:
     )
 
 
-async def get_stake(call: Call[None]) -> StakeBody:
-    """One's own alone: positions are private."""
+async def get_position_claim(call: Call[None]) -> PositionClaimBody:
+    """Positions are private: only the wallet itself may read its own."""
     wallet, database = call.wallet, call.app[keys.DATABASE]
-    async with database.caller(Caller(wallet)) as connection:
+    async with database.caller(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)
     (valued,) = await value_positions(database, [position])
     claim = position.claimed_amount if position.has_claimed else valued.valuation.claimable_lamports
-    return StakeBody(
-        Stake(
+    return PositionClaimBody(
+        PositionClaim(
             shares_yes=amount(max(position.shares_yes, 0)),
             shares_no=amount(max(position.shares_no, 0)),
             claimed=position.has_claimed,
@@ -137,7 +134,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/resolution",
         handler=get_resolution,
-        summary="How a market ended",
+        summary="The final outcome and the pool of a market",
         tag="markets",
         answers={200: ResolutionBody},
         errors=(MarketNotFound, MarketPending),
@@ -146,7 +143,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/fees",
         handler=get_fees,
-        summary="What a market's trades have been charged",
+        summary="The fees charged on a market's trades",
         tag="markets",
         answers={200: CollectedFeesBody},
         errors=(MarketNotFound,),
@@ -154,10 +151,10 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/positions/{wallet}",
-        handler=get_stake,
-        summary="One's own shares in a market and what can be claimed for them",
+        handler=get_position_claim,
+        summary="The caller's own shares in a market and what they pay",
         tag="markets",
-        answers={200: StakeBody},
+        answers={200: PositionClaimBody},
         errors=(MarketNotFound, PositionNotFound),
         access=Access.OWNER,
     ),

@@ -1,4 +1,4 @@
-"""Trades in all markets: everybody's, and one's own."""
+"""Lists of trades: of a market, of all markets, and one's own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from zmartd.store.trades import TradeFilter, TradePageKey
 
 
 class TradesQuery(Struct, frozen=True, kw_only=True):
-    """`cursor` never skips or repeats a trade, whatever happens between two pages; `offset` can."""
+    """`cursor` never skips or repeats a trade; `offset` can, when trades are made between two pages."""
 
     limit: LongLimit = 50
     offset: Offset = 0
@@ -41,7 +41,7 @@ class TradesQuery(Struct, frozen=True, kw_only=True):
 
 
 class TradePage(Struct, frozen=True):
-    """Trades as the API shows them, and the cursor of the next page."""
+    """A page of trades, and the cursor of the next page."""
 
     trades: tuple[TradeBody, ...]
     next_cursor: str | None
@@ -50,7 +50,7 @@ class TradePage(Struct, frozen=True):
 async def read_trades(
     connection: Connection, caller: Caller, where: TradeFilter, query: TradesQuery
 ) -> TradePage:
-    """The page that `query` asks for. `connection` is one of `caller`. Raises InvalidRequest."""
+    """The page that `query` requests. `connection` acts for `caller`. Raises InvalidRequest."""
     after = beginning(query, TradePageKey)
     page = await trades.page(connection, caller, where, query.limit, offset=query.offset, after=after)
     return TradePage(tuple(trade_body(trade) for trade in page.rows), cursor_of(page.next_key))
@@ -60,20 +60,20 @@ class TradeList(Struct, frozen=True):
     """A market's trades, newest first; `count` is the length of this page."""
 
     trades: tuple[TradeBody, ...]
-    """Those of this page."""
+    """The trades of this page."""
     count: PageLength
     market_id: MarketKey
     next_cursor: NextPage
 
 
-class HistoryQuery(TradesQuery, frozen=True, kw_only=True):
+class FilteredTradesQuery(TradesQuery, frozen=True, kw_only=True):
     market_id: Annotated[MarketRef | None, Meta(description="a market's id or address")] = None
     outcome: Annotated[bool | None, Meta(description="true for YES or false for NO")] = None
     type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
 
 
-class AllTradesQuery(HistoryQuery, frozen=True, kw_only=True):
-    """Asking for a wallet's trades takes having signed in."""
+class AllTradesQuery(FilteredTradesQuery, frozen=True, kw_only=True):
+    """Only callers who have signed in can filter by wallet."""
 
     ALIASES: ClassVar[dict[str, str]] = {"user_wallet": "wallet"}
 
@@ -84,16 +84,16 @@ class Trades(Struct, frozen=True, kw_only=True):
     """Trades, newest first; `count` is the length of this page."""
 
     trades: tuple[TradeBody, ...]
-    """Those of this page."""
+    """The trades of this page."""
     count: PageLength
     offset: int
-    """How many trades were skipped, as asked for."""
+    """The number of trades before this page, as requested."""
     limit: int
-    """The most there can be on a page, as asked for."""
+    """The maximum length of a page, as requested."""
     next_cursor: NextPage
 
 
-async def list_trades(call: Call[TradesQuery]) -> TradeList:
+async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
     query = call.input
     caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
@@ -102,22 +102,21 @@ async def list_trades(call: Call[TradesQuery]) -> TradeList:
     return TradeList(page.trades, len(page.trades), market.id, page.next_cursor)
 
 
-async def list_all(call: Call[AllTradesQuery]) -> Trades:
-    """Wallets are shortened for callers who have not signed in."""
+async def list_all_trades(call: Call[AllTradesQuery]) -> Trades:
+    """Wallets are shortened for anonymous callers."""
     query = call.input
     if query.wallet is not None:
         call.identity.require_wallet()
-    return await _answer(call, call.caller, query, query.wallet)
+    return await _list(call, query, query.wallet)
 
 
-async def list_own(call: Call[HistoryQuery]) -> Trades:
-    """The signed-in wallet's trades."""
-    query = call.input
-    wallet = call.wallet
-    return await _answer(call, Caller(wallet), query, wallet)
+async def list_own_trades(call: Call[FilteredTradesQuery]) -> Trades:
+    """The trades of the wallet that is signed in."""
+    return await _list(call, call.input, call.wallet)
 
 
-async def _answer(call: Call[Any], caller: Caller, query: HistoryQuery, wallet: str | None) -> Trades:
+async def _list(call: Call[Any], query: FilteredTradesQuery, wallet: str | None) -> Trades:
+    caller = call.caller
     async with call.app[keys.DATABASE].caller(caller) as connection:
         market_id = await _market_id(connection, query.market_id)
         where = TradeFilter(market_id, wallet, query.outcome, query.type)
@@ -139,7 +138,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/trades",
-        handler=list_trades,
+        handler=list_market_trades,
         summary="A market's trades, newest first",
         tag="markets",
         query=TradesQuery,
@@ -149,7 +148,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/trades",
-        handler=list_all,
+        handler=list_all_trades,
         summary="Trades in all markets, newest first",
         tag="trades",
         query=AllTradesQuery,
@@ -159,10 +158,10 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/trades/history",
-        handler=list_own,
-        summary="One's own trades",
+        handler=list_own_trades,
+        summary="The caller's own trades, newest first",
         tag="trades",
-        query=HistoryQuery,
+        query=FilteredTradesQuery,
         answers={200: Trades},
         errors=(MarketNotFound,),
         access=Access.WALLET,

@@ -1,4 +1,4 @@
-"""Relaying what wallets signed, and telling what became of it."""
+"""Relaying transactions that wallets signed, and reporting their results."""
 
 from __future__ import annotations
 
@@ -44,36 +44,34 @@ class RelayRequest(Struct, frozen=True):
 
 
 class Confirmed(Struct, frozen=True, kw_only=True):
-    """A transaction that succeeded. Each event is its name and its fields as the program emitted them:
-    addresses in base58, bytes in hexadecimal, 64-bit integers as decimal strings. Who has not signed in
-    sees the wallets of traders and voters shortened.
-    """
+    """A transaction that succeeded. Anonymous callers see the wallets of traders and voters shortened."""
 
     signature: str
     """The transaction's signature, base58."""
     status: Literal["confirmed"] = "confirmed"
-    """As opposed to `submitted`: what it did is known."""
+    """Always `confirmed`, unlike `submitted`: the result is known."""
     commitment: Commitment
-    """`finalized` once no fork can take it back any more; it is asked for again to see that."""
+    """`finalized` once no fork can revert the transaction. Repeat the request to see the change."""
     slot: int
-    """The slot that the transaction is in."""
+    """The slot of the transaction."""
     block_time: Time | None
-    """When its block was made, by the chain's clock; null where the chain does not say."""
+    """The time of the block, by the chain's clock; null where the chain does not say."""
     events: tuple[dict[str, Any], ...]
-    """The program's events in the transaction, in their order: each has `name` beside its own fields."""
+    """The program's events in the transaction, in order. Each has its `name` beside its own fields: addresses
+    in base58, bytes in hexadecimal, 64-bit integers as decimal strings."""
 
 
 class Submitted(Struct, frozen=True):
-    """A transaction whose end is not known yet: repeat the request to ask again."""
+    """A transaction whose result is not known yet. Repeat the request to ask again."""
 
     signature: str
     """The transaction's signature, base58."""
     status: Literal["submitted"] = "submitted"
-    """As opposed to `confirmed`: what became of it is not known."""
+    """Always `submitted`, unlike `confirmed`: the result is not known."""
 
 
 async def relay(call: Call[RelayRequest]) -> Confirmed | Answer:
-    """200 once it is confirmed and indexed, 202 when that takes longer."""
+    """200 once the transaction is confirmed and indexed, 202 when that takes longer."""
     body = call.input
     session = call.session
     transaction = call.app[keys.ADMISSION].admit(body.transaction, session.wallet)
@@ -98,7 +96,7 @@ async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[st
 
 
 async def get_transaction(call: Call[None]) -> Confirmed | Answer:
-    """Whoever sent it: the same answers as for relaying it."""
+    """The transaction may have been sent by anybody. The answers are those of relaying it."""
     signature = call.path["signature"]
     async with call.app[keys.DATABASE].service() as connection:
         known = await indexed_transactions.find(connection, signature)
@@ -183,7 +181,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/transactions/{signature}",
         handler=get_transaction,
-        summary="What became of a transaction",
+        summary="The result of a transaction",
         tag="transactions",
         answers={200: Confirmed, 202: Submitted},
         errors=(

@@ -1,4 +1,4 @@
-"""How a resolved market comes to its final outcome: its resolver, the votes, an admin's decision."""
+"""How a resolved market gets its final outcome: dispute requests, dispute votes, an admin's decision."""
 
 from __future__ import annotations
 
@@ -12,23 +12,38 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, StateName, Text, Time, amount
-from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.market.decisions import Decision, is_trusted_resolver
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
-from zmartd.store import decisions, tallies
+from zmartd.store import decisions, dispute_requests, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
+from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.tallies import Tally
 from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 
-Resolver = Literal["creator", "trusted_resolver", "stranger"]
+ResolverKind = Literal["creator", "trusted_resolver", "stranger"]
 
 
-class Reason(Text):
-    """Why an admin decides as it does, for everybody to read."""
+class Petition(Struct, frozen=True):
+    """How many of a market's holders request a dispute of the proposed outcome.
+
+    Holders are the wallets that held shares when the outcome was proposed, without those whose stake is below
+    the minimum that counts.
+    """
+
+    market_id: MarketKey
+    requests: int
+    """The number of holders that have requested a dispute."""
+    holders: int
+    """The number of all holders."""
+
+
+class DecisionReason(Text):
+    """An admin's reason, which is public."""
 
     shortest: ClassVar[int] = 10
     longest: ClassVar[int] = 2_000
@@ -39,70 +54,91 @@ class DecisionRequest(Struct, frozen=True, kw_only=True):
         Literal["keep", "overturn", "refund"],
         Meta(description="keep or overturn the proposed outcome, or refund to every holder what it paid in"),
     ]
-    because: Annotated[Reason, Meta(description="a text of 10 to 2000 characters, shown to everybody")]
+    because: Annotated[
+        DecisionReason, Meta(description="a text of 10 to 2000 characters, shown to everybody")
+    ]
 
 
 class DecisionBody(Struct, frozen=True, kw_only=True):
-    """What an admin decided about a market. The backend carries it out within its next run."""
+    """An admin's decision about a market. The backend carries it out in its next run."""
 
     market_id: MarketKey
     state: StateName
-    """The state that the market was in."""
+    """The market's state at the decision."""
     decision: Literal["keep", "overturn", "refund"]
-    """Whether the proposed outcome is kept or overturned, or all are refunded."""
+    """Whether the proposed outcome is kept, overturned, or all holders are refunded."""
     because: str
-    """The reason, in the admin's words."""
+    """The admin's reason."""
     decided_by: str | None
-    """The admin's wallet; null where the operator decided at the daemon's command line."""
+    """The admin's wallet; null where the operator decided on the daemon's command line."""
     decided_at: Time
-    """When it was decided."""
+    """When the decision was made."""
 
 
-class Side(Struct, frozen=True):
+class TallyCounts(Struct, frozen=True):
+    """The votes of a dispute by one measure: wallets, or lamports of stake."""
+
     agree: Amount
     """For the dispute: the proposed outcome is wrong."""
     disagree: Amount
-    """Against it."""
+    """Against the dispute."""
     electorate: Amount
-    """Of all who might have voted."""
+    """Of all holders that could vote."""
 
 
 class TallyBody(Struct, frozen=True, kw_only=True):
-    """A dispute's votes, counted. They settle it only where both tallies say the same."""
+    """The counted votes of a dispute. They settle it only where both tallies have the same result."""
 
-    wallets: Side
-    """One vote for each wallet."""
-    stake: Side
-    """Lamports: what each wallet's shares had cost it when the outcome was proposed."""
+    wallets: TallyCounts
+    """One vote per wallet."""
+    stake: TallyCounts
+    """Lamports: the cost basis of each wallet's shares when the outcome was proposed."""
     not_counted: int
-    """Votes cast on the chain by wallets that held no shares then."""
+    """The number of votes cast on the chain by wallets that held no shares then."""
     counted_at: Time
-    """When the votes were counted; later ones are refused."""
+    """When the votes were counted; later votes are refused."""
 
 
 class SettlementBody(Struct, frozen=True, kw_only=True):
     market_id: MarketKey
     state: StateName
-    """Where in its life the market is."""
+    """The market's state, by name."""
     proposed_outcome: bool | None
-    """True for YES, false for NO; null before."""
+    """True for YES, false for NO; null before an outcome is proposed."""
     resolver_wallet: str | None
-    """The wallet that proposed the outcome; null before."""
-    resolved_by: Resolver | None
-    """Whether that wallet is the market's creator, or one that the operator trusts. What a stranger proposed
-    never becomes final by time alone. Null before."""
+    """The wallet that proposed the outcome; null before that."""
+    resolved_by: ResolverKind | None
+    """Whether that wallet is the market's creator, one that the operator trusts, or a stranger. A stranger's
+    outcome needs a dispute or an admin's decision to become final. Null before an outcome is proposed."""
     awaiting_decision: bool
     """Whether the outcome becomes final only when an admin decides."""
     settles_at: Time | None
-    """When the dispute is settled as the tallies say, unless an admin decides before; null otherwise."""
+    """When the tallies will settle the dispute, unless an admin decides before; null while no settlement is
+    announced."""
     tally: TallyBody | None
-    """The dispute's votes; null until they are counted, and once the outcome is final."""
+    """The votes of the dispute; null before they are counted, and once the outcome is final."""
     decisions: tuple[DecisionBody, ...]
-    """What admins decided about this market, oldest first."""
+    """The admins' decisions about this market, oldest first."""
 
 
-async def settlement(call: Call[None]) -> SettlementBody:
-    """Nobody learns how a single wallet voted: votes are shown as sums, the stake's once voting is over."""
+async def request_dispute(call: Call[None]) -> Answer:
+    """201 for a holder's first request, 200 for a repeated one.
+
+    When enough holders have requested it, the backend opens the dispute.
+    """
+    wallet = call.wallet
+    database = call.app[keys.DATABASE]
+    async with database.caller(call.caller) as connection:
+        market = await chain_market(connection, call.path["id"])
+        is_new = await dispute_requests.request(connection, market.id, wallet)
+    async with database.service() as connection:
+        min_stake = call.app[keys.VOTING].min_stake_lamports
+        counts = await dispute_requests.counts(connection, market.id, min_stake)
+    return Answer(Petition(market.id, counts.requests, counts.holders), 201 if is_new else 200)
+
+
+async def get_settlement(call: Call[None]) -> SettlementBody:
+    """Votes are shown as sums, never by wallet; the stake only once voting is over."""
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
         tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
@@ -114,15 +150,15 @@ async def settlement(call: Call[None]) -> SettlementBody:
         resolver_wallet=market.resolver_wallet,
         resolved_by=_resolved_by(market, call.app[keys.VOTING].trusted_resolvers),
         awaiting_decision=market.awaiting_decision,
-        settles_at=None if market.settles_at is None else iso_time(market.settles_at),
+        settles_at=iso_time_or_none(market.settles_at),
         tally=None if tally is None or tally.counted_at is None else _tally(tally, tally.counted_at),
         decisions=tuple(_decision(one) for one in decided),
     )
 
 
 async def decide(call: Call[DecisionRequest]) -> DecisionBody:
-    """For the program's admin: about a disputed market whose votes are counted, or one whose outcome a
-    stranger proposed. A decision once made stays. A refund ends the market without an outcome.
+    """Only for the program's admin, and only about a disputed market whose votes are counted, or one whose
+    outcome a stranger proposed. A decision cannot be changed. A refund ends the market without an outcome.
     """
     body = call.input
     wallet, admin_decisions = call.session.wallet, call.app[keys.ADMIN_DECISIONS]
@@ -131,7 +167,7 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     return _decision(made)
 
 
-def _resolved_by(market: MarketRow, trusted: tuple[str, ...]) -> Resolver | None:
+def _resolved_by(market: MarketRow, trusted: tuple[str, ...]) -> ResolverKind | None:
     if market.resolver_wallet is None:
         return None
     if market.resolver_wallet == market.creator_wallet:
@@ -142,15 +178,15 @@ def _resolved_by(market: MarketRow, trusted: tuple[str, ...]) -> Resolver | None
 
 def _tally(tally: Tally, counted_at: datetime) -> TallyBody:
     return TallyBody(
-        wallets=_side(tally.counts, tally.electorate_wallets),
-        stake=_side(tally.stake, tally.electorate_stake),
+        wallets=_tally_counts(tally.counts, tally.electorate_wallets),
+        stake=_tally_counts(tally.stake, tally.electorate_stake),
         not_counted=tally.not_counted,
         counted_at=iso_time(counted_at),
     )
 
 
-def _side(counts: VoteCounts, electorate: int) -> Side:
-    return Side(amount(counts.yes), amount(counts.no), amount(electorate))
+def _tally_counts(counts: VoteCounts, electorate: int) -> TallyCounts:
+    return TallyCounts(amount(counts.yes), amount(counts.no), amount(electorate))
 
 
 def _decision(made: MarketDecision) -> DecisionBody:
@@ -168,17 +204,27 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/settlement",
-        handler=settlement,
-        summary="How a market comes to its final outcome",
+        handler=get_settlement,
+        summary="How a market gets its final outcome",
         tag="markets",
         answers={200: SettlementBody},
         errors=(MarketNotFound, MarketPending),
     ),
     Operation(
         method="POST",
+        path="/api/markets/{id}/dispute-requests",
+        handler=request_dispute,
+        summary="Request, as a holder, a dispute of the proposed outcome",
+        tag="markets",
+        answers={201: Petition, 200: Petition},
+        errors=(MarketNotFound, MarketPending, DisputeRequestRefused),
+        access=Access.WALLET,
+    ),
+    Operation(
+        method="POST",
         path="/api/markets/{id}/decisions",
         handler=decide,
-        summary="Decide, as the admin, what becomes of a resolved or disputed market",
+        summary="Decide, as the admin, the outcome of a resolved or disputed market",
         tag="markets",
         body=DecisionRequest,
         answers={201: DecisionBody},

@@ -1,4 +1,4 @@
-"""Voting on the chain itself: the transactions for a wallet to sign."""
+"""Voting on the chain: the transactions for a wallet to sign."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.actions import ActionBody
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.voting.votes import VoteRequest, require_standing
+from zmartd.http.voting.votes import VoteRequest, require_proposal_voter
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound
@@ -21,19 +21,19 @@ from zmartd.store.votes import NotAHolder
 from zmartd.transactions import unsigned
 
 
-async def proposal_vote(call: Call[VoteRequest]) -> ActionBody:
-    return await _vote(call, VoteKind.PROPOSAL)
+async def build_proposal_vote(call: Call[VoteRequest]) -> ActionBody:
+    return await _build(call, VoteKind.PROPOSAL)
 
 
-async def dispute_vote(call: Call[VoteRequest]) -> ActionBody:
-    return await _vote(call, VoteKind.DISPUTE)
+async def build_dispute_vote(call: Call[VoteRequest]) -> ActionBody:
+    return await _build(call, VoteKind.DISPUTE)
 
 
-async def _vote(call: Call[Any], kind: VoteKind) -> ActionBody:
+async def _build(call: Call[Any], kind: VoteKind) -> ActionBody:
     body = call.input
     wallet = call.session.wallet
     if kind is VoteKind.PROPOSAL:
-        await require_standing(call, wallet)
+        await require_proposal_voter(call, wallet)
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, body.market_id)
         if kind is VoteKind.DISPUTE and not await votes.is_holder(connection, market.id, wallet):
@@ -60,8 +60,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/votes/proposal/transaction",
-        handler=proposal_vote,
-        summary="The transaction that votes on a proposed market on the chain",
+        handler=build_proposal_vote,
+        summary="Get the transaction that votes on a proposed market on the chain",
         tag="votes",
         body=VoteRequest,
         answers={200: ActionBody},
@@ -71,8 +71,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="POST",
         path="/api/votes/dispute/transaction",
-        handler=dispute_vote,
-        summary="The transaction that votes on a disputed outcome on the chain",
+        handler=build_dispute_vote,
+        summary="Get the transaction that votes on a disputed outcome on the chain",
         tag="votes",
         body=VoteRequest,
         answers={200: ActionBody},

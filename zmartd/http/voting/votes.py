@@ -1,4 +1,4 @@
-"""Votes on proposals and disputes, cast through the API or on the chain: one for each wallet."""
+"""Votes on proposals and disputes: one per wallet, cast through the API or on the chain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.log import get_logger
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
-from zmartd.market.votes import VoteCounts
+from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
@@ -25,7 +25,7 @@ from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 
 log = get_logger(__name__)
 
-_WORDS = {
+_CHOICES = {
     "like": True,
     "agree": True,
     "support": True,
@@ -35,17 +35,17 @@ _WORDS = {
 }
 
 
-class Ballot(Field, int):
-    """A vote: true or false, or the word for it that clients of each kind of vote use."""
+class VoteChoice(Field, int):
+    """A vote: true or false, or one of the words that clients use for them."""
 
-    schema: ClassVar[dict[str, Any]] = {"oneOf": [{"type": "boolean"}, {"enum": list(_WORDS)}]}
+    schema: ClassVar[dict[str, Any]] = {"oneOf": [{"type": "boolean"}, {"enum": list(_CHOICES)}]}
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
         if isinstance(raw, bool):
             return cls(raw)
-        if isinstance(raw, str) and raw in _WORDS:
-            return cls(_WORDS[raw])
+        if isinstance(raw, str) and raw in _CHOICES:
+            return cls(_CHOICES[raw])
         raise ValueError("not a vote")
 
 
@@ -59,7 +59,7 @@ class VoteRequest(Struct, frozen=True, kw_only=True):
     }
 
     market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
-    vote: Annotated[Ballot, Meta(description="true or false, or one of " + ", ".join(_WORDS))]
+    vote: Annotated[VoteChoice, Meta(description="true or false, or one of " + ", ".join(_CHOICES))]
 
 
 class VotesQuery(Struct, frozen=True, kw_only=True):
@@ -67,71 +67,72 @@ class VotesQuery(Struct, frozen=True, kw_only=True):
 
 
 class VoteBody(Struct, frozen=True, kw_only=True):
-    """One wallet's vote; true likes the proposal, or agrees with the dispute."""
+    """One wallet's vote."""
 
     market_id: MarketKey
     vote_type: Literal["proposal", "dispute"]
-    """What was voted on: a proposed market, or the dispute of an outcome."""
+    """`proposal` for a vote on a proposed market, `dispute` for one on the dispute of an outcome."""
     vote: bool
-    """True likes the proposal, or agrees with the dispute."""
+    """True for the proposed market, or for the dispute; false against it."""
     user_wallet: str
-    """The voter's address: the caller's own."""
+    """The voter's address, which is the caller's own."""
     voted_at: Time
     """When the vote was cast."""
     source: Literal["api", "chain"]
-    """Whether the vote was cast through the API or by a transaction on the chain."""
+    """`api` for a vote through the API, `chain` for one by a transaction on the chain."""
     tx_signature: str | None
     """The signature of the vote's transaction, base58; null for a vote through the API."""
 
 
 class VoteStatistics(Struct, frozen=True):
     likes: int
-    """Votes for it, cast here or on the chain: likes, or those that agree."""
+    """The number of votes for the proposed market or the dispute, cast through the API or on the chain."""
     dislikes: int
-    """Votes against it, cast here or on the chain."""
+    """The number of votes against it, cast through the API or on the chain."""
     total: int
-    """Votes for and against it."""
-    approval_rate: Annotated[str, Meta(description="likes in percent of all, with two decimals")]
+    """likes + dislikes."""
+    approval_rate: Annotated[str, Meta(description="likes in percent of total, with two decimals")]
 
 
 class MarketVotes(Struct, frozen=True):
-    """How the votes of one kind stand, and the caller's own."""
+    """The current votes of one kind on a market, and the caller's own vote."""
 
     market_id: MarketKey
     type: Literal["proposal", "dispute"]
-    """Which votes these are, as asked for."""
+    """The kind of the votes, as requested."""
     stats: VoteStatistics
-    """How the votes stand."""
+    """The votes so far."""
     not_counted: int
-    """Votes on a dispute, cast on the chain, of wallets that held no shares when the outcome was proposed."""
+    """The number of votes on the dispute that were cast on the chain by wallets that held no shares when the
+    outcome was proposed."""
     own_vote: VoteBody | None
-    """The caller's vote; null where there is none, or nobody has signed in."""
+    """The caller's vote; null where there is none, and for anonymous callers."""
 
 
 class ProposalCounts(Struct, frozen=True):
     likes: int
-    """Votes for the proposed market, cast here or on the chain."""
+    """The number of votes for the proposed market, cast through the API or on the chain."""
     dislikes: int
-    """Votes against it, cast here or on the chain."""
+    """The number of votes against it, cast through the API or on the chain."""
     total: int
-    """Votes for and against it."""
+    """likes + dislikes."""
 
 
 class DisputeCounts(Struct, frozen=True):
     agrees: int
-    """Votes for the dispute, cast here or on the chain."""
+    """The number of votes for the dispute, cast through the API or on the chain."""
     disagrees: int
-    """Votes against it, cast here or on the chain."""
+    """The number of votes against it, cast through the API or on the chain."""
     total: int
-    """Votes for and against it."""
+    """agrees + disagrees."""
 
 
 class VoteOverview(Struct, frozen=True):
     market_id: MarketKey
     proposal_votes: ProposalCounts
-    """Votes on whether the market should be approved."""
+    """The votes on whether to approve the market."""
     dispute_votes: DisputeCounts
-    """Votes on whether its proposed outcome is wrong."""
+    """The votes on whether the proposed outcome is wrong."""
 
 
 async def cast_proposal_vote(call: Call[VoteRequest]) -> VoteBody:
@@ -142,7 +143,7 @@ async def cast_dispute_vote(call: Call[VoteRequest]) -> VoteBody:
     return await _cast(call, VoteKind.DISPUTE)
 
 
-async def market_votes(call: Call[VotesQuery]) -> MarketVotes:
+async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
     query = call.input
     kind = VoteKind(query.type)
     caller = call.caller
@@ -153,19 +154,19 @@ async def market_votes(call: Call[VotesQuery]) -> MarketVotes:
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market.id, caller.wallet)
     async with database.service() as connection:
-        standing = (await votes.current(connection, market.id))[kind]
+        current = (await votes.current(connection, market.id))[kind]
     own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
-    stats = _statistics(standing.counts)
-    return MarketVotes(market.id, query.type, stats, standing.not_counted, own_body)
+    stats = _statistics(current.counts)
+    return MarketVotes(market.id, query.type, stats, current.not_counted, own_body)
 
 
-async def vote_overview(call: Call[None]) -> VoteOverview:
+async def get_vote_overview(call: Call[None]) -> VoteOverview:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
     async with database.service() as connection:
-        standing = await votes.current(connection, market.id)
-    proposal, dispute = standing[VoteKind.PROPOSAL].counts, standing[VoteKind.DISPUTE].counts
+        current = await votes.current(connection, market.id)
+    proposal, dispute = current[VoteKind.PROPOSAL].counts, current[VoteKind.DISPUTE].counts
     return VoteOverview(
         market.id,
         ProposalCounts(proposal.yes, proposal.no, proposal.total),
@@ -177,17 +178,20 @@ async def _cast(call: Call[VoteRequest], kind: VoteKind) -> VoteBody:
     body = call.input
     wallet = call.wallet
     if kind is VoteKind.PROPOSAL:
-        await require_standing(call, wallet)
+        await require_proposal_voter(call, wallet)
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, body.market_id)
         vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
-    news = VoteCast(vote_type=kind)
-    await _announce(call.app[keys.BUS], Message(market.id, market.version, news, vote.voted_at))
+    message = Message(market.id, market.version, VoteCast(vote_type=kind), vote.voted_at)
+    await _publish(call.app[keys.BUS], message)
     return _body(market.id, kind, wallet, vote)
 
 
-async def require_standing(call: Call[Any], wallet: str) -> None:
-    """Raises BalanceTooLow for a wallet whose vote on a proposal would not count now."""
+async def require_proposal_voter(call: Call[Any], wallet: str) -> None:
+    """Raises BalanceTooLow for a wallet whose vote on a proposal would not count now.
+
+    A vote counts for a wallet that has traded, or that holds at least the minimum balance.
+    """
     minimum = call.app[keys.VOTING].proposal_min_balance_lamports
     if not minimum:
         return
@@ -200,11 +204,11 @@ async def require_standing(call: Call[Any], wallet: str) -> None:
         raise BalanceTooLow(balance_lamports=str(balance), minimum_lamports=str(minimum))
 
 
-async def _announce(bus: Bus, message: Message) -> None:
+async def _publish(bus: Bus, message: Message) -> None:
     try:
         await bus.publish([message])
     except BusUnavailable as error:
-        # The vote counts all the same; whoever watches sees it with the next one.
+        # The vote is recorded all the same; subscribers see it with the next message.
         log.warning("votes.unpublished", market_id=message.market_id, reason=error.message)
 
 
@@ -221,8 +225,8 @@ def _body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBody:
 
 
 def _statistics(counts: VoteCounts) -> VoteStatistics:
-    # Hundredths of a percent, which is what basis points are.
-    bps = counts.yes * 10_000 // counts.total if counts.total else 0
+    # Basis points are hundredths of a percent.
+    bps = share_bps(counts.yes, counts.total)
     return VoteStatistics(counts.yes, counts.no, counts.total, f"{bps // 100}.{bps % 100:02d}")
 
 
@@ -260,8 +264,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/markets/{id}/votes",
-        handler=market_votes,
-        summary="How a market's votes of one kind stand, and the caller's own",
+        handler=get_market_votes,
+        summary="The current votes of one kind on a market, and the caller's own",
         tag="votes",
         query=VotesQuery,
         answers={200: MarketVotes},
@@ -270,8 +274,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/votes/{id}",
-        handler=vote_overview,
-        summary="How a market's votes of both kinds stand",
+        handler=get_vote_overview,
+        summary="The current votes of both kinds on a market",
         tag="votes",
         answers={200: VoteOverview},
         errors=(MarketNotFound,),

@@ -1,4 +1,4 @@
-"""What a wallet has done: its trades, and for its own eyes only its votes and what came of its trading."""
+"""The activity of a wallet: its trades, and for itself alone its votes and trading statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from zmartd.http.voting.votes import VoteBody
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import wallet_activity
-from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter
 from zmartd.store.wallet_activity import OwnVote, VotePageKey
 
@@ -38,16 +37,16 @@ class OwnVotesQuery(Struct, frozen=True, kw_only=True):
 
 
 class OwnVotes(Struct, frozen=True, kw_only=True):
-    """A wallet's votes, newest first; `total` is how many there are of the kinds asked for."""
+    """A wallet's votes, newest first; `total` is the number of votes of the requested kinds."""
 
     wallet: str
     """The wallet's address, as in the path."""
     proposal_votes: tuple[VoteBody, ...]
-    """Those of this page that are on proposed markets."""
+    """The votes of this page on proposed markets."""
     dispute_votes: tuple[VoteBody, ...]
-    """Those of this page that are on disputes."""
+    """The votes of this page on disputes."""
     total: int
-    """Votes of the kinds asked for, on all pages."""
+    """The number of votes of the requested kinds, on all pages."""
     next_cursor: NextPage
 
 
@@ -57,36 +56,40 @@ class WalletTrades(Struct, frozen=True, kw_only=True):
     wallet: str
     """The wallet's address, as in the path."""
     trades: tuple[TradeBody, ...]
-    """Those of this page."""
+    """The trades of this page."""
     count: PageLength
     next_cursor: NextPage
 
 
 class TradingStatistics(Struct, frozen=True, kw_only=True):
-    """What came of all of a wallet's trading, under the names that the frontend has for it. Lamports."""
+    """The results of all of a wallet's trading, under the frontend's names."""
 
     total_trades: int = field(name="totalTrades")
-    """The wallet's trades in all markets."""
+    """The number of the wallet's trades in all markets."""
     total_volume: Annotated[
         Amount, Meta(description="lamports: purchases with fees and sales before fees")
     ] = field(name="totalVolume")
     win_rate: Annotated[
-        float | None, Meta(description="markets that ended with a profit, in percent of those that ended")
+        float | None,
+        Meta(description="profitable markets in percent of the finalized ones; null without any"),
     ] = field(name="winRate")
     total_pnl: Annotated[SignedAmount, Meta(description="lamports, realized and unrealized")] = field(
         name="totalPnL"
     )
     active_positions: Annotated[
-        int, Meta(description="markets that are not over yet in which shares are held")
+        int,
+        Meta(
+            description="the number of markets, not finalized or cancelled, in which the wallet holds shares"
+        ),
     ] = field(name="activePositions")
 
 
 async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
-    """One's own votes, from the API and from the chain."""
+    """The caller's own votes, cast through the API or on the chain."""
     query = call.input
     wallet = call.wallet
     after = place_of(query.cursor, VotePageKey)
-    async with call.app[keys.DATABASE].caller(Caller(wallet)) as connection:
+    async with call.app[keys.DATABASE].caller(call.caller) as connection:
         page = await wallet_activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
         counts = await wallet_activity.counts(connection, wallet)
     of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
@@ -99,8 +102,9 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     )
 
 
-async def list_trades(call: Call[TradesQuery]) -> WalletTrades:
-    """Any wallet's trades, for callers who have signed in: others see trades, but not whose they are."""
+async def list_wallet_trades(call: Call[TradesQuery]) -> WalletTrades:
+    """The trades of any wallet, for callers who have signed in. Anonymous callers see trades only with
+    shortened wallets."""
     query = call.input
     wallet = call.path["wallet"]
     caller = call.caller
@@ -112,12 +116,12 @@ async def list_trades(call: Call[TradesQuery]) -> WalletTrades:
 
 
 async def get_statistics(call: Call[None]) -> TradingStatistics:
-    """What came of all of one's own trading."""
+    """The results of all of the caller's own trading."""
     wallet = call.wallet
     database = call.app[keys.DATABASE]
     found = await read_positions(database, wallet)
     valued = await value_positions(database, found.positions)
-    async with database.reader(Caller(wallet)) as connection:
+    async with database.reader(call.caller) as connection:
         volume_lamports = await wallet_activity.volume_lamports(connection, wallet)
     ended = [one for one in valued if one.position.market.state is MarketState.FINALIZED]
     won = sum(one.valuation.profit_lamports > 0 for one in ended)
@@ -155,7 +159,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/users/{wallet}/trades",
-        handler=list_trades,
+        handler=list_wallet_trades,
         summary="A wallet's trades",
         tag="users",
         query=TradesQuery,
@@ -166,7 +170,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/users/{wallet}/votes",
         handler=list_votes,
-        summary="One's own votes",
+        summary="The caller's own votes",
         tag="users",
         query=OwnVotesQuery,
         answers={200: OwnVotes},
@@ -176,7 +180,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/users/{wallet}/stats",
         handler=get_statistics,
-        summary="What came of one's own trading",
+        summary="The caller's own trading statistics",
         tag="users",
         answers={200: TradingStatistics},
         access=Access.OWNER,

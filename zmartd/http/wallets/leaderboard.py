@@ -1,4 +1,4 @@
-"""Who gained most, and who traded most."""
+"""The leaderboard: the wallets with the most profit, volume or trades."""
 
 from __future__ import annotations
 
@@ -32,41 +32,43 @@ class LeaderboardQuery(Struct, frozen=True, kw_only=True):
 
 
 class LeaderboardEntry(Struct, frozen=True, kw_only=True):
-    """A wallet and what it did in the period. Amounts are lamports."""
+    """A wallet with its rank, and its trading in the period."""
 
     rank: int
-    """The wallet's place in the whole list, from 1."""
-    wallet: Annotated[str, Meta(description="shortened for callers who have not signed in")]
+    """The wallet's rank in the whole list, from 1."""
+    wallet: Annotated[str, Meta(description="the wallet's address; shortened for anonymous callers")]
     profit: Annotated[
-        SignedAmount, Meta(description="lamports realized by sales, claims and outcomes, at average cost")
+        SignedAmount,
+        Meta(description="lamports realized by sales, claims and outcomes, by the average cost method"),
     ]
     volume: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     trades: int
-    """Trades in the period."""
+    """The number of trades in the period."""
 
 
 class LeaderboardBody(Struct, frozen=True, kw_only=True):
-    """Some of the first 1,000 wallets of a list that is worked out from time to time.
+    """A page of the first 1,000 wallets of a list that is computed periodically.
 
-    All pages that follow from one are of the same edition, for as long as it is kept: four editions long.
+    Pages that are reached by `next_cursor` are of the same edition of the list as the first, while it is
+    kept: until there are four newer ones.
     """
 
     period: Period
-    """How far back what is counted goes, as asked for."""
+    """The period that is counted, as requested."""
     by: Ranking
-    """What wallets are ranked by, as asked for."""
+    """What wallets are ranked by, as requested."""
     entries: tuple[LeaderboardEntry, ...]
-    """Those of this page, the first rank first."""
+    """The entries of this page, by rank."""
     count: PageLength
     as_of: Annotated[
         Time | None,
-        Meta(description="the chain's time that the period goes back from; null before the first"),
+        Meta(description="the chain's time at which the period ends; null before the first edition"),
     ]
     next_cursor: NextPage
 
 
 async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
-    """The wallets that gained or traded most in a period. What is not realized yet counts for nobody."""
+    """The wallets with the most profit, volume or trades in a period. Only realized profit counts."""
     query = call.input
     after = place_of(query.cursor, LeaderboardPageKey)
     if after is not None and (after.period, after.ranking) != (query.period, query.by):
@@ -103,7 +105,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/leaderboard",
         handler=get_leaderboard,
-        summary="The wallets that gained or traded most",
+        summary="The wallets with the most profit, volume or trades",
         tag="users",
         query=LeaderboardQuery,
         answers={200: LeaderboardBody},

@@ -1,4 +1,4 @@
-"""What a wallet holds, what it has cost, what it is worth now, and what has come of it."""
+"""A wallet's portfolio: its positions with cost basis, value and profit."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ from zmartd.http.trading.position_valuation import (
     read_positions,
     value_positions,
 )
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time_or_none
 from zmartd.store.positions import PositionPageKey
 
-MaybeAmount = Annotated[Amount | None, Meta(description="null while it does not apply")]
+OptionalAmount = Annotated[Amount | None, Meta(description="null where it does not apply")]
 
 
 class OutcomeHolding(Struct, frozen=True, kw_only=True):
-    """The shares of one outcome. Lamports; shares have nine decimals."""
+    """A wallet's shares of one outcome in one market."""
 
     shares: Amount
-    """Shares held, with nine decimals."""
+    """The shares held, with nine decimals."""
     cost_basis: Annotated[
-        Amount, Meta(description="lamports that these shares have cost with fees, on average")
+        Amount, Meta(description="lamports that these shares have cost with fees, by the average cost method")
     ]
-    average_cost: Annotated[float | None, Meta(description="cost_basis over shares, in SOL a share")]
-    value_at_price: MaybeAmount
-    """Lamports: the shares at the market's price; null while none counts, or after the claim."""
+    average_cost: Annotated[
+        float | None, Meta(description="cost_basis / shares, in SOL per share; null without shares")
+    ]
+    value_at_price: OptionalAmount
+    """Lamports: the shares at the market's price; null before trading, once the market is finalized or
+    cancelled, and after the claim."""
 
 
 class PortfolioPosition(Struct, frozen=True, kw_only=True):
-    """A holding in one market. Amounts are lamports.
+    """A wallet's position in one market.
 
-    `value_at_price` takes every share at the market's price, before fees, as if selling did not move it;
-    `value_on_sale` is what the curve would pay for all of them now, YES sold first, before fees, and
-    `value_on_sale_after_fees` what the wallet would get of that. `value` is what `unrealized_pnl` counts
-    with: `value_at_price` until the market is finalized, then `claimable`.
+    `value_at_price` values every share at the market's price, before fees, as if selling did not move it.
+    `value_on_sale` is what the price curve would pay for all shares now, YES sold first.
     """
 
     market_id: MarketKey
     on_chain_address: str
     """The address of the market's account on the chain, base58."""
     question: str
-    """What the market is about, as its creator registered it."""
+    """The market's question, as the creator registered it."""
     state: StateName
-    """Where in its life the market is, by name."""
+    """The market's state, by name."""
     state_code: int
-    """The number that the program has for the state, from 0 to 6."""
+    """The program's number of the state, from 0 to 6."""
     proposed_outcome: bool | None
-    """True for YES, false for NO; null while none is proposed."""
+    """True for YES, false for NO; null before an outcome is proposed."""
     final_outcome: bool | None
-    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
+    """True for YES, false for NO; null before the market is finalized, and where all holders are refunded."""
     yes: OutcomeHolding
     """The wallet's YES shares."""
     no: OutcomeHolding
@@ -65,89 +66,95 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
     cost_basis: Amount
     """Lamports that the shares of both outcomes have cost with fees; 0 once they are claimed or worthless."""
     value: Amount
-    """Lamports that unrealized_pnl takes the shares to be valuation."""
-    value_at_price: MaybeAmount
-    """Lamports: all shares at the market's prices; null while none count, or after the claim."""
-    value_on_sale: MaybeAmount
-    """Lamports for all shares, sold now, before fees; null while they cannot be sold."""
-    value_on_sale_after_fees: MaybeAmount
-    """Lamports for all shares, sold now, after fees; null while they cannot be sold."""
+    """Lamports: value_at_price until the market is finalized, then claimable."""
+    value_at_price: OptionalAmount
+    """Lamports: all shares at the market's prices; null before trading, once the market is finalized or
+    cancelled, and after the claim."""
+    value_on_sale: OptionalAmount
+    """Lamports for all shares, if they were sold now, before fees; null while they cannot be sold."""
+    value_on_sale_after_fees: OptionalAmount
+    """Lamports for all shares, if they were sold now, after fees; null while they cannot be sold."""
     claimable: Amount
-    """Lamports that a claim would bring now; 0 before the market is finalized, and after the claim."""
+    """Lamports that a claim would pay now; 0 before the market is finalized, and after the claim."""
     has_claimed: bool
-    """Whether the wallet has claimed here."""
+    """Whether the wallet has claimed in this market."""
     total_invested: Annotated[Amount, Meta(description="lamports of all purchases, with fees")]
     total_returned: Annotated[Amount, Meta(description="lamports of all sales, after fees")]
     claimed_amount: Annotated[
-        Amount, Meta(description="lamports: winnings, or the refund of a market without outcome")
+        Amount,
+        Meta(
+            description="lamports that the claim paid: winnings, or a refund without an outcome; 0 before it"
+        ),
     ]
     realized_pnl: SignedAmount
-    """Lamports of profit by sales, the claim, and an outcome that makes shares worthless."""
+    """Lamports of profit from sales, the claim, and an outcome that makes shares worthless."""
     unrealized_pnl: SignedAmount
-    """Lamports: value less cost_basis."""
+    """Lamports: value - cost_basis."""
     total_pnl: SignedAmount
-    """Lamports: realized_pnl and unrealized_pnl together."""
+    """Lamports: realized_pnl + unrealized_pnl."""
     trades_count: int
-    """The wallet's trades in the market."""
-    last_trade_at: Annotated[Time | None, Meta(description="null for shares that only came by transfer")]
+    """The number of the wallet's trades in the market."""
+    last_trade_at: Annotated[
+        Time | None, Meta(description="null for shares that the wallet only got by transfer")
+    ]
     slot: int
-    """The slot of the last thing indexed of the position."""
+    """The slot of the position's last indexed change."""
 
 
 class PortfolioTotals(Struct, frozen=True, kw_only=True):
-    """Sums over all positions of the wallet, whatever the page."""
+    """Sums over all positions of the wallet, on all pages."""
 
     positions: int
-    """How many positions the wallet has."""
+    """The number of the wallet's positions."""
     cost_basis: Amount
     """Lamports that the shares still held have cost with fees."""
     value: Amount
-    """Lamports that unrealized_pnl takes the shares to be valuation."""
+    """Lamports: the sum of the positions' values."""
     value_on_sale: Annotated[
-        Amount, Meta(description="lamports before fees for the positions that can be sold now")
+        Amount, Meta(description="lamports before fees, for the positions that can be sold now")
     ]
     value_on_sale_after_fees: Amount
-    """Lamports after fees for the positions that can be sold now."""
+    """Lamports after fees, for the positions that can be sold now."""
     claimable: Amount
-    """Lamports that claims would bring now."""
+    """Lamports that claims would pay now."""
     total_invested: Amount
     """Lamports of all purchases, with fees."""
     total_returned: Amount
     """Lamports of all sales, after fees."""
     claimed_amount: Amount
-    """Lamports of all claims."""
+    """Lamports that claims have paid."""
     realized_pnl: SignedAmount
-    """Lamports of profit by sales, claims, and outcomes that made shares worthless."""
+    """Lamports of profit from sales, claims, and outcomes that made shares worthless."""
     unrealized_pnl: SignedAmount
-    """Lamports: value less cost_basis."""
+    """Lamports: value - cost_basis."""
     total_pnl: SignedAmount
-    """Lamports: realized_pnl and unrealized_pnl together."""
+    """Lamports: realized_pnl + unrealized_pnl."""
 
 
 class Portfolio(Struct, frozen=True, kw_only=True):
-    """A wallet's positions, last traded first, all as of one moment.
+    """A wallet's positions, last traded first. All figures of an answer are of the same time.
 
-    Those on further pages keep the order that they had when the first one was read.
+    Further pages keep the order that the positions had when the first page was read.
 
-    The cost basis is by the average cost method: a sale takes its part of what the shares have cost,
+    The cost basis is by the average cost method. A sale reduces it in proportion to the shares sold,
     truncated to whole lamports, and realizes the difference to its proceeds after fees. A claim, or an
-    outcome that makes the shares worthless, realizes the rest. `realized_pnl` plus `unrealized_pnl` is
-    always `value` + `total_returned` + `claimed_amount` - `total_invested`.
+    outcome that makes the shares worthless, realizes the rest. `realized_pnl` + `unrealized_pnl` is always
+    `value` + `total_returned` + `claimed_amount` - `total_invested`.
     """
 
     wallet: str
     """The wallet's address, as in the path."""
     cost_basis_method: Literal["average"]
-    """How cost_basis is worked out: by the average cost."""
+    """The method by which cost_basis is computed: average cost."""
     positions: tuple[PortfolioPosition, ...]
-    """Those of this page."""
+    """The positions of this page."""
     totals: PortfolioTotals
-    """What all positions come to, on all pages."""
+    """Sums over all positions, on all pages."""
     next_cursor: NextPage
 
 
 async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
-    """Every position with its cost basis, worth, and profit. Only the wallet itself may ask."""
+    """Positions are private: only the wallet itself may read its own."""
     query = call.input
     wallet = call.wallet
     after = place_of(query.cursor, PositionPageKey)
@@ -182,9 +189,9 @@ def _position(valued: ValuedPosition) -> PortfolioPosition:
         no=_outcome(position.shares_no, valuation.cost_no_lamports, valuation.at_price_no_lamports),
         cost_basis=amount(valuation.cost_lamports),
         value=amount(valuation.value_lamports),
-        value_at_price=_maybe(at_price),
-        value_on_sale=_maybe(None if sale is None else sale.before_fees_lamports),
-        value_on_sale_after_fees=_maybe(None if sale is None else sale.after_fees_lamports),
+        value_at_price=_amount_or_none(at_price),
+        value_on_sale=_amount_or_none(None if sale is None else sale.before_fees_lamports),
+        value_on_sale_after_fees=_amount_or_none(None if sale is None else sale.after_fees_lamports),
         claimable=amount(valuation.claimable_lamports),
         has_claimed=position.has_claimed,
         total_invested=amount(position.total_invested),
@@ -194,7 +201,7 @@ def _position(valued: ValuedPosition) -> PortfolioPosition:
         unrealized_pnl=amount(valuation.unrealized_lamports),
         total_pnl=amount(valuation.profit_lamports),
         trades_count=position.trades_count,
-        last_trade_at=None if position.last_trade_at is None else iso_time(position.last_trade_at),
+        last_trade_at=iso_time_or_none(position.last_trade_at),
         slot=position.slot,
     )
 
@@ -205,7 +212,7 @@ def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> 
         shares=amount(held),
         cost_basis=amount(cost_lamports),
         average_cost=cost_lamports / held if held else None,
-        value_at_price=_maybe(at_price_lamports),
+        value_at_price=_amount_or_none(at_price_lamports),
     )
 
 
@@ -229,7 +236,7 @@ def _totals(valued: Collection[ValuedPosition]) -> PortfolioTotals:
     )
 
 
-def _maybe(lamports: int | None) -> str | None:
+def _amount_or_none(lamports: int | None) -> str | None:
     return None if lamports is None else amount(lamports)
 
 
@@ -238,7 +245,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/users/{wallet}/portfolio",
         handler=get_portfolio,
-        summary="One's own portfolio with cost basis and profit",
+        summary="The caller's own portfolio with cost basis, value and profit",
         tag="users",
         query=PositionsQuery,
         answers={200: Portfolio},

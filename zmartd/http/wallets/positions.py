@@ -1,4 +1,4 @@
-"""What a wallet holds in markets, for that wallet's eyes only."""
+"""A wallet's positions, which only the wallet itself may read."""
 
 from __future__ import annotations
 
@@ -13,40 +13,34 @@ from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, array_answer, place_of
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE
 from zmartd.store import positions
 from zmartd.store.keyset import Page
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.positions import Position, PositionPageKey
-from zmartd.store.postgres.rls import Caller
 
 
 class PositionBody(Struct, frozen=True, kw_only=True):
-    """A wallet's holding in one market. Amounts are lamports, shares have nine decimals.
-
-    `state` is the state's number, as portfolios index their labels by it. An open position is worth its
-    shares at the market's price; a finalized one what can be claimed. Profit is as in the portfolio, which
-    says more.
-    """
+    """A wallet's position in one market. The portfolio has the same profit in more detail."""
 
     market_id: MarketKey
     on_chain_address: str
     """The address of the market's account on the chain, base58."""
     question: str
-    """What the market is about, as its creator registered it."""
+    """The market's question, as the creator registered it."""
     state: int
-    """The number that the program has for the market's state, from 0 to 6."""
+    """The program's number of the market's state, from 0 to 6: frontends index labels by it."""
     state_name: StateName
-    """The market's state by name."""
+    """The market's state, by name."""
     price_yes: Price
-    """SOL a share of YES, from 0 to 1."""
+    """The price of a YES share in SOL, from 0 to 1."""
     price_no: Price
-    """SOL a share of NO, from 0 to 1."""
+    """The price of a NO share in SOL, from 0 to 1."""
     shares_yes: Amount
-    """YES shares that the wallet holds, with nine decimals."""
+    """The wallet's YES shares, with nine decimals."""
     shares_no: Amount
-    """NO shares that the wallet holds, with nine decimals."""
+    """The wallet's NO shares, with nine decimals."""
     total_invested: Amount
     """Lamports of all purchases, with fees."""
     total_returned: Amount
@@ -54,61 +48,64 @@ class PositionBody(Struct, frozen=True, kw_only=True):
     cost_basis: Amount
     """Lamports that the shares still held have cost with fees; 0 once they are claimed or worthless."""
     current_value: Amount
-    """Lamports: the shares at the market's prices or, once it is finalized, what can be claimed."""
+    """Lamports: the shares at the market's prices until the market is finalized, then claimable."""
     unrealized_pnl: SignedAmount
-    """Lamports: current_value less cost_basis."""
+    """Lamports: current_value - cost_basis."""
     realized_pnl: SignedAmount
-    """Lamports of profit by sales, the claim, and an outcome that makes shares worthless."""
-    roi: Annotated[float, Meta(description="total profit in percent of what was invested")]
+    """Lamports of profit from sales, the claim, and an outcome that makes shares worthless."""
+    roi: Annotated[
+        float,
+        Meta(description="realized and unrealized profit in percent of total_invested; 0 where that is 0"),
+    ]
     claimable: Amount
-    """Lamports that a claim would bring now; 0 before the market is finalized, and after the claim."""
+    """Lamports that a claim would pay now; 0 before the market is finalized, and after the claim."""
     has_claimed: bool
-    """Whether the wallet has claimed here."""
+    """Whether the wallet has claimed in this market."""
     claimed_amount: Amount
-    """Lamports that the claim brought; 0 before it."""
+    """Lamports that the claim paid; 0 before it."""
     proposed_outcome: bool | None
-    """True for YES, false for NO; null while none is proposed."""
+    """True for YES, false for NO; null before an outcome is proposed."""
     final_outcome: bool | None
-    """True for YES, false for NO; null before the market is finalized, or when all are refunded."""
+    """True for YES, false for NO; null before the market is finalized, and where all holders are refunded."""
     trades_count: int
-    """The wallet's trades in the market."""
+    """The number of the wallet's trades in the market."""
     first_trade_at: Time | None
-    """When the wallet first traded here; null for shares that only came by transfer."""
+    """When the wallet first traded in the market; null for shares that it only got by transfer."""
     last_trade_at: Time | None
-    """When the wallet last traded here; null for shares that only came by transfer."""
+    """When the wallet last traded in the market; null for shares that it only got by transfer."""
     claimed_at: Time | None
-    """When the wallet claimed; null before."""
+    """When the wallet claimed; null before that."""
     slot: int
-    """The slot of the last thing indexed of the position."""
+    """The slot of the position's last indexed change."""
 
 
 class ArrayQuery(Struct, frozen=True, kw_only=True):
-    """Who asks for no limit, as the frontend does, gets all positions at once."""
+    """Without a limit all positions are on one page, as the frontend expects."""
 
     limit: Annotated[Limit | None, Meta(description="a whole number from 0 to 100")] = None
     cursor: NextCursor = None
 
 
 class PositionRow(Struct, frozen=True, kw_only=True):
-    """A wallet's shares in one market, and nothing else."""
+    """A wallet's shares in one market."""
 
     id: str
-    """The market's id and the wallet's address with a colon between them."""
+    """The market's id and the wallet's address, separated by a colon."""
     market_id: MarketKey
     user: str
     """The wallet's address."""
     yes_shares: Amount
-    """YES shares with nine decimals."""
+    """The wallet's YES shares, with nine decimals."""
     no_shares: Amount
-    """NO shares with nine decimals."""
+    """The wallet's NO shares, with nine decimals."""
     created_at: Time | None
-    """When the wallet first traded in the market; null for shares that only came by transfer."""
+    """When the wallet first traded in the market; null for shares that it only got by transfer."""
     updated_at: Time
-    """When the daemon last changed what it knows of the position."""
+    """When the index last changed the position."""
 
 
 async def list_positions(call: Call[ArrayQuery]) -> Answer:
-    """A bare array, last traded first; what comes after it is in the headers."""
+    """A bare array, last traded first. Headers have the cursor of the next page."""
     query = call.input
     page = await _page(call, call.wallet, query)
     valued = await value_positions(call.app[keys.DATABASE], page.rows)
@@ -116,10 +113,10 @@ async def list_positions(call: Call[ArrayQuery]) -> Answer:
 
 
 async def get_position(call: Call[None]) -> PositionBody:
-    """One's own holding in one market."""
+    """The caller's own position in one market."""
     wallet = call.wallet
     database = call.app[keys.DATABASE]
-    async with database.reader(Caller(wallet)) as connection:
+    async with database.reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
@@ -129,7 +126,7 @@ async def get_position(call: Call[None]) -> PositionBody:
 
 
 async def list_position_rows(call: Call[ArrayQuery]) -> Answer:
-    """A bare array of shares alone, last traded first; what comes after it is in the headers."""
+    """A bare array of shares, last traded first. Headers have the cursor of the next page."""
     query = call.input
     page = await _page(call, call.wallet, query)
     return array_answer(call.request, [_row(position) for position in page.rows], page.next_key)
@@ -148,7 +145,7 @@ def _row(position: Position) -> PositionRow:
         user=position.user_wallet,
         yes_shares=amount(max(position.shares_yes, 0)),
         no_shares=amount(max(position.shares_no, 0)),
-        created_at=None if position.first_trade_at is None else iso_time(position.first_trade_at),
+        created_at=iso_time_or_none(position.first_trade_at),
         updated_at=iso_time(position.updated_at),
     )
 
@@ -179,9 +176,9 @@ def _body(valued: ValuedPosition) -> PositionBody:
         proposed_outcome=market.proposed_outcome,
         final_outcome=market.final_outcome,
         trades_count=position.trades_count,
-        first_trade_at=None if position.first_trade_at is None else iso_time(position.first_trade_at),
-        last_trade_at=None if position.last_trade_at is None else iso_time(position.last_trade_at),
-        claimed_at=None if position.claimed_at is None else iso_time(position.claimed_at),
+        first_trade_at=iso_time_or_none(position.first_trade_at),
+        last_trade_at=iso_time_or_none(position.last_trade_at),
+        claimed_at=iso_time_or_none(position.claimed_at),
         slot=position.slot,
     )
 
@@ -195,7 +192,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/users/{wallet}/positions",
         handler=list_positions,
-        summary="One's own positions",
+        summary="The caller's own positions",
         tag="users",
         query=ArrayQuery,
         answers={200: tuple[PositionBody, ...]},
@@ -205,7 +202,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/users/{wallet}/positions/{id}",
         handler=get_position,
-        summary="One's own position in one market",
+        summary="The caller's own position in one market",
         tag="users",
         answers={200: PositionBody},
         errors=(MarketNotFound, PositionNotFound),
@@ -215,7 +212,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/positions/{wallet}",
         handler=list_position_rows,
-        summary="One's own shares, as a bare array",
+        summary="The caller's own shares, as a bare array",
         tag="users",
         query=ArrayQuery,
         answers={200: tuple[PositionRow, ...]},

@@ -1,4 +1,4 @@
-"""Who a wallet is: its own profile, and the little that everybody may know of it."""
+"""Profiles of wallets: the caller's own, and the public one of any wallet."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from zmartd.store.users import Changes, User
 from zmartd.store.wallet_activity import WalletRecord
 
 _JOINER = "\u200d"
-"""Holds many an emoji together; the other invisible characters only serve to look like somebody else."""
+"""ZERO WIDTH JOINER, which joins the parts of many emoji. Other invisible characters only serve to imitate
+another name."""
 
 
 class DisplayName(Text):
-    """A name on one line, of which everything can be seen."""
+    """A name on one line, without invisible characters."""
 
     longest: ClassVar[int] = 50
     schema: ClassVar[dict[str, Any]] = {"type": "string", "maxLength": 50}
@@ -39,14 +40,14 @@ class DisplayName(Text):
 
 
 class Biography(Text):
-    """Some lines about oneself."""
+    """A text about oneself."""
 
     longest: ClassVar[int] = 500
     schema: ClassVar[dict[str, Any]] = {"type": "string", "maxLength": 500}
 
 
 class AvatarUrl(Field, str):
-    """Where a picture is."""
+    """The https URL of a picture."""
 
     schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^(https://.+)?$", "maxLength": 500}
 
@@ -56,14 +57,14 @@ class AvatarUrl(Field, str):
             raise ValueError("not a URL")
         if raw and not (raw.isascii() and raw.isprintable() and " " not in raw):
             raise ValueError("with characters that a URL cannot have")
-        place = urlsplit(raw)
-        if raw and (place.scheme != "https" or not place.hostname or "@" in place.netloc):
+        url = urlsplit(raw)
+        if raw and (url.scheme != "https" or not url.hostname or "@" in url.netloc):
             raise ValueError("not an https URL")
         return cls(raw)
 
 
 class TwitterHandle(Field, str):
-    """An account's name, with or without its @."""
+    """The name of an account, with or without its @."""
 
     FORM: ClassVar[re.Pattern[str]] = re.compile("@?([A-Za-z0-9_]{1,15})", re.ASCII)
     schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^(@?[A-Za-z0-9_]{1,15})?$"}
@@ -79,7 +80,7 @@ class TwitterHandle(Field, str):
 
 
 class ProfileChanges(Struct, frozen=True, kw_only=True):
-    """What is left out stays as it is; an empty text removes what was there."""
+    """Fields that are left out keep their values; an empty text removes the value."""
 
     display_name: Annotated[
         DisplayName | None, Meta(description="a text of at most 50 visible characters on one line")
@@ -96,63 +97,65 @@ class ProfileChanges(Struct, frozen=True, kw_only=True):
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """One's own profile, and what one has done. Amounts are lamports."""
+    """The caller's own profile and activity."""
 
     wallet: str
     """The wallet's address."""
     display_name: str | None
-    """The name that the wallet gave itself; null where it gave none."""
+    """The name that the wallet chose; null where it chose none."""
     avatar_url: str | None
-    """Where the wallet's picture is, an https URL; null where it gave none."""
+    """The https URL of the wallet's picture; null where it has none."""
     bio: str | None
-    """What the wallet says about itself; null where it says nothing."""
+    """The wallet's text about itself; null where it has none."""
     twitter_handle: str | None
-    """An account's name without its @; null where the wallet gave none."""
+    """The name of a Twitter account without its @; null where the wallet gave none."""
     reputation_score: int
-    """0, which nothing changes yet."""
+    """Always 0 for the time being."""
     created_at: Time
-    """When the profile was made: at the wallet's first sign-in, as a rule."""
+    """When the profile was created, usually at the wallet's first sign-in."""
     last_seen_at: Time
     """When the wallet last signed in, renewed a session or changed its profile."""
     total_trades: int
-    """The wallet's trades in all markets."""
+    """The number of the wallet's trades in all markets."""
     total_volume: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     markets_created: int
-    """Markets on the chain that the wallet made."""
-    markets_won: Annotated[int, Meta(description="finalized markets whose winning shares the wallet holds")]
+    """The number of markets on the chain that the wallet created."""
+    markets_won: Annotated[
+        int, Meta(description="the number of finalized markets in which the wallet holds winning shares")
+    ]
     proposal_votes: int
-    """Votes on proposed markets, cast here or on the chain."""
+    """The number of votes on proposed markets, cast through the API or on the chain."""
     dispute_votes: int
-    """Votes on disputes, cast here or on the chain."""
+    """The number of votes on disputes, cast through the API or on the chain."""
     discussions: int
-    """Comments that are not deleted."""
+    """The number of comments that are not deleted."""
 
 
 class PublicStatistics(Struct, frozen=True, kw_only=True):
     total_trades: int
-    """The wallet's trades in all markets."""
+    """The number of the wallet's trades in all markets."""
     total_votes: int
-    """Votes of both kinds, on questions that are decided."""
+    """proposal_votes + dispute_votes."""
     proposal_votes: int
-    """Votes on proposed markets that are decided, cast here or on the chain."""
+    """The number of votes on proposed markets that are decided, cast through the API or on the chain."""
     dispute_votes: int
-    """Votes on disputes that are decided, cast here or on the chain."""
+    """The number of votes on disputes that are decided, cast through the API or on the chain."""
     discussions: int
-    """Comments that are not deleted."""
+    """The number of comments that are not deleted."""
     markets_created: int
-    """Markets on the chain that the wallet made."""
+    """The number of markets on the chain that the wallet created."""
 
 
 class PublicProfile(Struct, frozen=True):
-    """What everybody may know of a wallet: how much it did, not what. Unknown wallets did nothing."""
+    """The public profile of a wallet: the counts of its activity."""
 
     wallet: str
     """The wallet's address, as in the path."""
     stats: PublicStatistics
-    """How often it did what; zeros for a wallet that nothing is known of."""
+    """The counts; zeros for an unknown wallet."""
 
 
-async def get_me(call: Call[None]) -> Profile:
+async def get_own_profile(call: Call[None]) -> Profile:
     """The profile of the wallet that is signed in."""
     wallet = call.wallet
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
@@ -161,7 +164,7 @@ async def get_me(call: Call[None]) -> Profile:
     return _profile(user, record)
 
 
-async def change_me(call: Call[ProfileChanges]) -> Profile:
+async def change_own_profile(call: Call[ProfileChanges]) -> Profile:
     """Change the profile of the wallet that is signed in."""
     body = call.input
     wallet = call.wallet
@@ -177,8 +180,8 @@ async def change_me(call: Call[ProfileChanges]) -> Profile:
     return _profile(user, record)
 
 
-async def get_user(call: Call[None]) -> PublicProfile:
-    """How much a wallet has done. Its positions, votes and profit are its own business."""
+async def get_public_profile(call: Call[None]) -> PublicProfile:
+    """Counts only: a wallet's positions, votes and profit are private."""
     wallet = call.path["wallet"]
     async with call.app[keys.DATABASE].service() as connection:
         counts = await wallet_activity.public_counts(connection, wallet)
@@ -217,8 +220,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/users/me",
-        handler=get_me,
-        summary="One's own profile",
+        handler=get_own_profile,
+        summary="The caller's own profile",
         tag="users",
         answers={200: Profile},
         access=Access.WALLET,
@@ -226,8 +229,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="PATCH",
         path="/api/users/me",
-        handler=change_me,
-        summary="Change one's own profile",
+        handler=change_own_profile,
+        summary="Change the caller's own profile",
         tag="users",
         body=ProfileChanges,
         answers={200: Profile},
@@ -236,8 +239,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
         path="/api/users/{wallet}",
-        handler=get_user,
-        summary="How much a wallet has done",
+        handler=get_public_profile,
+        summary="The public profile of a wallet",
         tag="users",
         answers={200: PublicProfile},
     ),
