@@ -56,7 +56,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     query = call.input
     after = beginning(query, CommentPageKey)
     caller = call.caller
-    async with call.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].reader(caller) as connection:
         market = await find_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, query.parent_id)
         if after is not None and not where.has(after):
@@ -80,7 +80,7 @@ async def list_threads(call: Call[ThreadsQuery]) -> Answer:
     query = call.input
     after = beginning(query, CommentPageKey)
     caller = call.caller
-    async with call.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].reader(caller) as connection:
         market = await find_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, THREADS)
         if after is not None and not where.has(after):

@@ -107,7 +107,7 @@ async def cancel(call: Call[None]) -> ActionBody:
 
 
 async def _market(call: Call[Any]) -> MarketRow:
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         return await chain_market(connection, call.path["id"])
 
 

@@ -64,7 +64,7 @@ async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     after = place_of(query.cursor, FeedPageKey)
     types = FEED_ITEM_TYPES if query.type is None else (query.type,)
     caller = call.caller
-    async with call.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].reader(caller) as connection:
         page = await feed.newest(connection, caller, types, query.limit, after)
     bodies = tuple(_body(one) for one in page.rows)
     return ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.next_key))

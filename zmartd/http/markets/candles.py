@@ -91,7 +91,7 @@ async def list_candles(call: Call[CandlesQuery]) -> CandleList:
     """
     query = call.input
     period = PERIODS[query.interval]
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         until = query.to or await discovery.newest_time(connection) + timedelta.resolution
         since = query.from_ or until - _DEFAULT_CANDLES * period

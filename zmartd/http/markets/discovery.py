@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Self
 
-from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
@@ -17,6 +16,7 @@ from zmartd.http.response_cache.policies import ManyMarkets
 from zmartd.store import discovery
 from zmartd.store.discovery import CategoryTotals, Trending, change_points
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.postgres.reader import Reads
 
 EMOJI: Final = {
     "crypto": "₿",
@@ -119,14 +119,14 @@ class RelatedList(Struct, frozen=True):
 async def list_trending(call: Call[TrendingQuery]) -> TrendingList:
     """The active markets with the highest score, from the volume and the traders of the last 24 hours."""
     query = call.input
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await discovery.trending(connection, query.limit)
     bodies = tuple(_trending(market) for market in found)
     return TrendingList(bodies, len(bodies))
 
 
 async def list_categories(call: Call[None]) -> CategoryList:
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await discovery.categories(connection)
     known = {category.name for category in found}
     unused = tuple(CategoryTotals(name, 0, 0, 0, 0) for name in Category.ALL if name not in known)
@@ -137,12 +137,12 @@ async def list_categories(call: Call[None]) -> CategoryList:
 async def list_related(call: Call[RelatedQuery]) -> RelatedList:
     """An unknown market is answered with an empty list."""
     query = call.input
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await _related(connection, call, query.limit)
     return RelatedList(found, len(found))
 
 
-async def _related(connection: Connection, call: Call[Any], limit: int) -> tuple[RelatedMarket, ...]:
+async def _related(connection: Reads, call: Call[Any], limit: int) -> tuple[RelatedMarket, ...]:
     try:
         market = await find_market(connection, call.path["id"])
     except MarketNotFound:

@@ -107,7 +107,7 @@ class EventList(Struct, frozen=True):
 async def get_price_history(call: Call[PriceHistoryQuery]) -> PriceHistory:
     query = call.input
     before = place_of(query.cursor, PricePageKey)
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         page = await trades.price_history(connection, market.id, query.limit, before)
     points = [_percentages(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
@@ -119,7 +119,7 @@ async def get_price_history(call: Call[PriceHistoryQuery]) -> PriceHistory:
 async def list_events(call: Call[EventsQuery]) -> EventList:
     query = call.input
     after = beginning(query, EventPageKey)
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         page = await events.page(connection, market.id, query.limit, offset=query.offset, after=after)
     bodies = tuple(

@@ -54,9 +54,9 @@ async def list_holders(call: Call[HoldersQuery]) -> HolderList:
     after = place_of(query.cursor, HolderPageKey)
     outcome = None if query.outcome is None else query.outcome == "YES"
     caller, database = call.caller, call.app[keys.DATABASE]
-    async with database.caller(caller) as connection:
+    async with database.reader(caller) as connection:
         market = await find_market(connection, call.path["id"])
-    async with database.service() as connection:
+    async with database.service_reader() as connection:
         page = await holders.of_market(
             connection, caller, market.id, outcome=outcome, limit=query.limit, after=after
         )

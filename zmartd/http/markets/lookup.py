@@ -46,9 +46,9 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
 
 async def get_market(call: Call[None]) -> MarketDetail24h:
     database = call.app[keys.DATABASE]
-    async with database.caller(call.caller) as connection:
+    async with database.reader(call.caller) as connection:
         body = await find_market(connection, call.path["id"])
-    async with database.service() as connection:
+    async with database.service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
     return market_detail_24h(body, day)
 

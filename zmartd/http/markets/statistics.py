@@ -81,9 +81,9 @@ class PlatformBody(Struct, frozen=True, kw_only=True):
 
 async def get_market_statistics(call: Call[None]) -> MarketStatistics:
     database = call.app[keys.DATABASE]
-    async with database.caller(call.caller) as connection:
+    async with database.reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
-    async with database.service() as connection:
+    async with database.service_reader() as connection:
         sums = await trades.statistics(connection, market.id)
     stats = Statistics(
         total_volume=amount(sums.total_volume),

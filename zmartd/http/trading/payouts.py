@@ -77,13 +77,13 @@ class PositionClaimBody(Struct, frozen=True):
 
 
 async def get_resolution(call: Call[None]) -> ResolutionBody:
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
     return ResolutionBody(_resolution(market))
 
 
 async def get_fees(call: Call[None]) -> CollectedFeesBody:
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         fees = await platform.fees_of(connection, market.id) or ChargedFees(0, 0, 0)
     return CollectedFeesBody(
@@ -99,7 +99,7 @@ async def get_fees(call: Call[None]) -> CollectedFeesBody:
 async def get_position_claim(call: Call[None]) -> PositionClaimBody:
     """Positions are private: only the wallet itself may read its own."""
     wallet, database = call.wallet, call.app[keys.DATABASE]
-    async with database.caller(call.caller) as connection:
+    async with database.reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:

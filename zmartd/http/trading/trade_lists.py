@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from asyncpg import Connection
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.auth import AuthMissing
@@ -28,6 +27,7 @@ from zmartd.http.markets.lookup import find_market
 from zmartd.http.trading.schemas import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter, TradePageKey
 
@@ -47,9 +47,7 @@ class TradePage(Struct, frozen=True):
     next_cursor: str | None
 
 
-async def read_trades(
-    connection: Connection, caller: Caller, where: TradeFilter, query: TradesQuery
-) -> TradePage:
+async def read_trades(connection: Reads, caller: Caller, where: TradeFilter, query: TradesQuery) -> TradePage:
     """The page that `query` requests. `connection` acts for `caller`. Raises InvalidRequest."""
     after = beginning(query, TradePageKey)
     page = await trades.page(connection, caller, where, query.limit, offset=query.offset, after=after)
@@ -96,7 +94,7 @@ class Trades(Struct, frozen=True, kw_only=True):
 async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
     query = call.input
     caller = call.caller
-    async with call.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].reader(caller) as connection:
         market = await find_market(connection, call.path["id"])
         page = await read_trades(connection, caller, TradeFilter(market_id=market.id), query)
     return TradeList(page.trades, len(page.trades), market.id, page.next_cursor)
@@ -117,7 +115,7 @@ async def list_own_trades(call: Call[FilteredTradesQuery]) -> Trades:
 
 async def _list(call: Call[Any], query: FilteredTradesQuery, wallet: str | None) -> Trades:
     caller = call.caller
-    async with call.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].reader(caller) as connection:
         market_id = await _market_id(connection, query.market_id)
         where = TradeFilter(market_id, wallet, query.outcome, query.type)
         page = await read_trades(connection, caller, where, query)
@@ -130,7 +128,7 @@ async def _list(call: Call[Any], query: FilteredTradesQuery, wallet: str | None)
     )
 
 
-async def _market_id(connection: Connection, reference: str | None) -> str | None:
+async def _market_id(connection: Reads, reference: str | None) -> str | None:
     return None if reference is None else (await find_market(connection, reference)).id
 
 

@@ -147,7 +147,7 @@ def _check_amounts(body: BuyRequest) -> None:
 
 async def _live_market(call: Call[Any], reference: str) -> tuple[str, LiveMarket]:
     """The id of a market, and its state on the chain."""
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, reference)
     live = await read_live_market(call.app[keys.RPC], call.app[keys.PROGRAM], market.on_chain_address)
     return market.id, live

@@ -131,7 +131,7 @@ async def request_dispute(call: Call[None]) -> Answer:
     async with database.caller(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
         is_new = await dispute_requests.request(connection, market.id, wallet)
-    async with database.service() as connection:
+    async with database.service_reader() as connection:
         min_stake = call.app[keys.VOTING].min_stake_lamports
         counts = await dispute_requests.counts(connection, market.id, min_stake)
     return Answer(Petition(market.id, counts.requests, counts.holders), 201 if is_new else 200)
@@ -139,7 +139,7 @@ async def request_dispute(call: Call[None]) -> Answer:
 
 async def get_settlement(call: Call[None]) -> SettlementBody:
     """Votes are shown as sums, never by wallet; the stake only once voting is over."""
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
         tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
         decided = await decisions.of_market(connection, market.id)

@@ -34,7 +34,7 @@ async def _build(call: Call[Any], kind: VoteKind) -> ActionBody:
     wallet = call.session.wallet
     if kind is VoteKind.PROPOSAL:
         await require_proposal_voter(call, wallet)
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, body.market_id)
         if kind is VoteKind.DISPUTE and not await votes.is_holder(connection, market.id, wallet):
             raise NotAHolder(market_id=market.id)

@@ -153,7 +153,7 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
         market = await find_market(connection, call.path["id"])
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market.id, caller.wallet)
-    async with database.service() as connection:
+    async with database.service_reader() as connection:
         current = (await votes.current(connection, market.id))[kind]
     own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
     stats = _statistics(current.counts)
@@ -164,7 +164,7 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
-    async with database.service() as connection:
+    async with database.service_reader() as connection:
         current = await votes.current(connection, market.id)
     proposal, dispute = current[VoteKind.PROPOSAL].counts, current[VoteKind.DISPUTE].counts
     return VoteOverview(

@@ -108,7 +108,7 @@ async def list_wallet_trades(call: Call[TradesQuery]) -> WalletTrades:
     query = call.input
     wallet = call.path["wallet"]
     caller = call.caller
-    async with call.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].reader(caller) as connection:
         page = await read_trades(connection, caller, TradeFilter(wallet=wallet), query)
     return WalletTrades(
         wallet=wallet, trades=page.trades, count=len(page.trades), next_cursor=page.next_cursor

@@ -75,7 +75,7 @@ async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
         raise foreign_cursor()
     caller = call.caller
     found: Page[RankedWallet, LeaderboardPageKey] = Page((), None)
-    async with call.app[keys.DATABASE].caller(caller) as connection:
+    async with call.app[keys.DATABASE].reader(caller) as connection:
         edition = await leaderboard.edition(connection, None if after is None else after.edition_id)
         if edition is not None:
             board = LeaderboardList(edition.id, query.period, query.by)

@@ -157,10 +157,13 @@ class PublicProfile(Struct, frozen=True):
 
 async def get_own_profile(call: Call[None]) -> Profile:
     """The profile of the wallet that is signed in."""
-    wallet = call.wallet
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
-        user = await users.find(connection, wallet) or await users.sign_in(connection, wallet)
+    wallet, database = call.wallet, call.app[keys.DATABASE]
+    async with database.reader(call.caller) as connection:
+        user = await users.find(connection, wallet)
         record = await wallet_activity.record(connection, wallet)
+    if user is None:
+        async with database.caller(call.caller) as connection:
+            user = await users.sign_in(connection, wallet)
     return _profile(user, record)
 
 
@@ -183,7 +186,7 @@ async def change_own_profile(call: Call[ProfileChanges]) -> Profile:
 async def get_public_profile(call: Call[None]) -> PublicProfile:
     """Counts only: a wallet's positions, votes and profit are private."""
     wallet = call.path["wallet"]
-    async with call.app[keys.DATABASE].service() as connection:
+    async with call.app[keys.DATABASE].service_reader() as connection:
         counts = await wallet_activity.public_counts(connection, wallet)
     stats = PublicStatistics(
         total_trades=counts.trades,
