@@ -48,8 +48,6 @@ def test_no_votes_never_pass_even_a_threshold_of_zero() -> None:
     assert votes.passes(0, 0, threshold_bps=0, minimum_votes=0) is False
 
 
-@pytest.mark.parametrize(
-    ("petitioners", "holders", "carried"), [(1, 10, True), (1, 11, False), (0, 0, False)]
-)
-def test_a_tenth_of_the_holders_can_open_a_dispute(petitioners: int, holders: int, carried: bool) -> None:
-    assert votes.petition_passes(petitioners, holders, threshold_bps=1_000) is carried
+@pytest.mark.parametrize(("requests", "holders", "passed"), [(1, 10, True), (1, 11, False), (0, 0, False)])
+def test_a_tenth_of_the_holders_can_open_a_dispute(requests: int, holders: int, passed: bool) -> None:
+    assert votes.petition_passes(requests, holders, threshold_bps=1_000) is passed

@@ -20,7 +20,7 @@ B = 500 * lmsr.SCALE
 def history(
     seed: int, length: int, *, per_slot: int = 1, indexed: bool = False
 ) -> tuple[Curve, list[PricedTrade]]:
-    """A market's true trades, made the way the program makes them, with their true amounts."""
+    """The trades of a market, made as the program makes them, with their exact amounts."""
     rng = random.Random(seed)
     curve = start = Curve(B // 1000, B // 1000, B)
     held = {True: 0, False: 0}
@@ -104,7 +104,7 @@ def test_before_the_market_s_creation_is_known_nothing_is_exact() -> None:
     assert {one.exact for one in trade_pricing.price_trades(None, [one.trade for one in made])} == {False}
 
 
-def test_a_step_back_undoes_a_step_forward() -> None:
+def test_curve_before_is_the_inverse_of_curve_after() -> None:
     start, made = history(seed=7, length=10)
     curve = start
     for one in made:

@@ -48,7 +48,7 @@ async def page(api: Api, **query: Any) -> tuple[list[str], str | None]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 8, 9])
-async def test_a_walk_through_the_trail_tells_each_event_once_in_order(eventful: Api, limit: int) -> None:
+async def test_the_pages_of_the_trail_have_each_event_once_in_order(eventful: Api, limit: int) -> None:
     whole, end = await page(eventful)
     assert (len(whole), end) == (9, None)
     assert whole[:5] == ["slot 5", "slot 4", "later", "second", "first"]
@@ -62,7 +62,7 @@ async def test_a_walk_through_the_trail_tells_each_event_once_in_order(eventful:
     assert told == whole
 
 
-async def test_an_event_that_comes_late_is_told_if_its_place_is_still_ahead(eventful: Api) -> None:
+async def test_an_event_that_is_indexed_late_is_on_a_page_that_is_still_to_come(eventful: Api) -> None:
     names, cursor = await page(eventful, limit=4)
     await happen(eventful, "missed", 5)
     await happen(eventful, "in time", 2)
@@ -91,7 +91,7 @@ async def test_a_cursor_of_another_list_is_refused(eventful: Api, place: str) ->
     assert answer.body["details"] == [{"field": "cursor", "message": "must be a next_cursor of this list"}]
 
 
-async def test_the_trail_s_limits_are_named(eventful: Api) -> None:
+async def test_bad_limits_of_the_trail_are_refused_by_name(eventful: Api) -> None:
     assert await page(eventful, limit=0) == ([], None)
     assert (await eventful.anybody.get(PATH, limit=101)).body["details"][0]["field"] == "limit"
     _, cursor = await page(eventful, limit=1)

@@ -114,7 +114,7 @@ async def test_anonymous_callers_see_authors_shortened(api: Api) -> None:
     assert thread["author"] == masked(str(AUTHOR.pubkey()))
 
 
-async def test_replies_hang_on_their_comment(api: Api) -> None:
+async def test_replies_are_listed_below_their_comment(api: Api) -> None:
     market_id = await market(api)
     author, other = api.as_wallet(AUTHOR), api.as_wallet(OTHER)
     root = await say(author, market_id, "root")
@@ -162,7 +162,7 @@ async def test_threads_are_of_bounded_depth(api: Api) -> None:
     assert refusal(deeper) == (409, "thread_too_deep")
 
 
-async def test_a_reply_stays_in_the_market_of_what_it_replies_to(api: Api) -> None:
+async def test_a_reply_has_to_be_in_the_market_of_its_parent(api: Api) -> None:
     here, elsewhere = await market(api), await market(api, 2)
     author = api.as_wallet(AUTHOR)
     comment = await say(author, here, "here")
@@ -176,7 +176,7 @@ async def test_a_reply_stays_in_the_market_of_what_it_replies_to(api: Api) -> No
     assert await said(author, elsewhere, parent_id=comment["id"]) == []
 
 
-async def test_the_frontend_s_path_speaks_its_names(api: Api) -> None:
+async def test_the_frontend_s_path_answers_under_its_names(api: Api) -> None:
     market_id = await market(api)
     author = api.as_wallet(AUTHOR)
     root = await author.post(f"/api/markets/{market_id}/discussions", {"content": "root"})
@@ -251,7 +251,7 @@ async def test_only_the_author_changes_or_deletes_a_comment(api: Api) -> None:
     assert seen == comment
 
 
-async def test_a_query_that_forgot_its_author_changes_nothing_of_others(api: Api) -> None:
+async def test_an_update_without_an_author_condition_changes_only_the_callers_own(api: Api) -> None:
     market_id = await market(api)
     await say(api.as_wallet(AUTHOR), market_id, "mine")
 
@@ -260,7 +260,7 @@ async def test_a_query_that_forgot_its_author_changes_nothing_of_others(api: Api
         assert await connection.execute("update discussions set deleted_at = now()") == "UPDATE 0"
 
 
-async def test_a_deleted_comment_keeps_its_place_while_something_hangs_on_it(api: Api) -> None:
+async def test_a_deleted_comment_is_shown_while_it_has_replies(api: Api) -> None:
     market_id = await market(api)
     author, other = api.as_wallet(AUTHOR), api.as_wallet(OTHER)
     root = await say(author, market_id, "secret")
@@ -287,7 +287,7 @@ async def test_a_deleted_comment_keeps_its_place_while_something_hangs_on_it(api
     assert (await author.get(f"/api/markets/{market_id}/discussions")).body == []
 
 
-async def test_comments_are_news(api: Api) -> None:
+async def test_comments_are_published(api: Api) -> None:
     market_id = await market(api)
     author = api.as_wallet(AUTHOR)
     heard: list[DiscussionChange] = []
@@ -330,7 +330,7 @@ async def test_comments_are_news(api: Api) -> None:
         None,
     ],
 )
-async def test_unfit_words_are_refused_by_name(api: Api, content: object) -> None:
+async def test_bad_texts_are_refused_by_name(api: Api, content: object) -> None:
     market_id = await market(api)
     answer = await api.as_wallet(AUTHOR).post(f"/api/discussions/{market_id}", {"content": content})
     if content == "\ud800":
@@ -340,21 +340,21 @@ async def test_unfit_words_are_refused_by_name(api: Api, content: object) -> Non
     assert [problem["field"] for problem in answer.body["details"]] == ["content"]
 
 
-async def test_the_longest_words_that_fit_are_taken(api: Api) -> None:
+async def test_a_text_of_the_maximum_length_is_accepted(api: Api) -> None:
     market_id = await market(api)
     content = "';drop table discussions;--<script>" + "🌧" * 965
     assert (await say(api.as_wallet(AUTHOR), market_id, content))["content"] == content
 
 
 @pytest.mark.parametrize("comment_id", ["x", "%00", "ab" * 32, "0" * 36, "a" * 5_000])
-async def test_what_is_no_comment_s_id_names_no_comment(api: Api, comment_id: str) -> None:
+async def test_a_malformed_id_is_answered_as_comment_not_found(api: Api, comment_id: str) -> None:
     author = api.as_wallet(AUTHOR)
     assert refusal(await author.delete(f"/api/discussions/{comment_id}")) == (404, "comment_not_found")
     patched = await author.patch(f"/api/discussions/{comment_id}", {"content": "hello"})
     assert refusal(patched) == (404, "comment_not_found")
 
 
-async def test_only_known_markets_are_discussed(api: Api) -> None:
+async def test_comments_on_unknown_markets_are_refused(api: Api) -> None:
     author = api.as_wallet(AUTHOR)
     unknown = "ab" * 32
     assert refusal(await author.get(f"/api/discussions/{unknown}")) == (404, "market_not_found")

@@ -51,7 +51,7 @@ async def test_before_the_first_edition_the_list_is_empty(api: Api) -> None:
 
 
 @pytest.mark.parametrize("by", ["profit", "volume", "trades"])
-async def test_a_list_read_page_by_page_has_everybody_once_and_in_order(api: Api, by: str) -> None:
+async def test_the_pages_of_a_list_have_each_wallet_once_in_order(api: Api, by: str) -> None:
     await published(api, 1, 2)
     caller = api.as_wallet(SOMEBODY)
 
@@ -66,7 +66,7 @@ async def test_a_list_read_page_by_page_has_everybody_once_and_in_order(api: Api
     assert sum(entry["trades"] for entry in whole) == 30
 
 
-async def test_who_reads_on_stays_in_the_edition_that_was_begun(api: Api) -> None:
+async def test_further_pages_are_of_the_edition_of_the_first_page(api: Api) -> None:
     await published(api, 1)
     before = await pages(api.anybody, by="volume", period="24h")
     first = await api.anybody.get("/api/leaderboard", by="volume", period="24h", limit=1)
@@ -110,13 +110,13 @@ async def test_a_period_ends_at_the_chain_s_time(api: Api) -> None:
         ("cursor", cursor_of(LeaderboardPageKey(1, "all", "profit", 0))),
     ],
 )
-async def test_what_is_no_such_list_is_refused_by_name(api: Api, field: str, value: str) -> None:
+async def test_bad_queries_of_the_leaderboard_are_refused_by_name(api: Api, field: str, value: str) -> None:
     answer = await api.anybody.get("/api/leaderboard", **{field: value})
     assert (answer.status, answer.body["code"]) == (400, "invalid_request")
     assert [problem["field"] for problem in answer.body["details"]] == [field]
 
 
-async def test_a_limit_of_nothing_gives_nothing(api: Api) -> None:
+async def test_a_limit_of_0_gives_an_empty_page(api: Api) -> None:
     await published(api, 1)
     answer = await api.anybody.get("/api/leaderboard", limit=0)
     assert (answer.body["entries"], answer.body["next_cursor"]) == ([], None)

@@ -84,7 +84,7 @@ async def test_only_the_creator_resolves_through_the_api(stage: Stage) -> None:
     assert (refused.status, refused.body["code"]) == (403, "not_the_creator")
 
 
-async def test_the_relay_passes_on_no_strangers_resolution(
+async def test_a_strangers_resolution_is_not_relayed(
     database: Database, redis_url: str, tmp_path: Path
 ) -> None:
     trusted = Voting(trusted_resolvers=(str(BOB.pubkey()),))
@@ -196,7 +196,7 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     assert (closed.status, closed.body["error"]) == (422, "InvalidStateTransition")
 
 
-async def test_holders_can_ask_for_a_dispute_once_each(stage: Stage) -> None:
+async def test_each_holder_can_request_a_dispute_once(stage: Stage) -> None:
     market_id = await resolved_market(stage)
     path = f"/api/markets/{market_id}/dispute-requests"
     first = await stage.bob.post(path)

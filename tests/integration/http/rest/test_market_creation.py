@@ -89,7 +89,7 @@ async def test_other_terms_for_a_registered_market_are_a_conflict(stage: Stage) 
     assert (another.status, another.body["market"]["id"]) == (201, "ab" * 32)
 
 
-async def test_a_wallet_can_register_so_many_markets_before_it_makes_one(stage: Stage) -> None:
+async def test_the_number_of_pending_markets_of_a_wallet_is_limited(stage: Stage) -> None:
     end_date = await stage.in_days(30)
     proposed = [
         await stage.propose(end_date=end_date, question=f"Is this the question number {number}?")
@@ -107,7 +107,7 @@ async def test_a_wallet_can_register_so_many_markets_before_it_makes_one(stage: 
     assert (await stage.propose(end_date=end_date, question=last)).status == 201
 
 
-async def test_a_registration_that_came_to_nothing_goes_with_the_next_one(stage: Stage) -> None:
+async def test_a_new_registration_deletes_an_old_one_that_was_never_created(stage: Stage) -> None:
     forgotten = await stage.propose(question="Did anybody want to know this?")
     async with stage.api.database.service() as connection:
         await connection.execute("update market_metadata set created_at = now() - interval '31 days'")
@@ -128,7 +128,7 @@ async def test_a_market_of_somebody_else_cannot_be_given_texts(stage: Stage) -> 
     assert shown.body["question"] == "Will it rain in Zürich tomorrow?"
 
 
-async def test_a_market_made_elsewhere_gets_its_texts_afterwards(stage: Stage) -> None:
+async def test_a_market_that_was_created_without_the_api_can_be_registered_afterwards(stage: Stage) -> None:
     """The earlier frontend sends create_market itself, without telling anybody what the market is about."""
     registered = await stage.propose(market_id="cd" * 32)
     elsewhere = registered.body["transaction"]
@@ -144,7 +144,7 @@ async def test_a_market_made_elsewhere_gets_its_texts_afterwards(stage: Stage) -
     assert told.body["market"]["metadata_verified"] is True
 
 
-async def test_the_terms_say_whether_the_liquidity_covers_the_greatest_loss(stage: Stage) -> None:
+async def test_the_terms_say_whether_the_liquidity_covers_the_maximum_loss(stage: Stage) -> None:
     little = await stage.propose()
     assert little.body["terms"] == {
         "b_parameter": str(MIN_B),
@@ -193,7 +193,9 @@ async def test_every_failing_field_of_a_proposal_is_named(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("days", [-1, 366])
-async def test_a_market_ends_in_the_chains_future_and_within_a_year(stage: Stage, days: int) -> None:
+async def test_the_end_date_is_in_the_future_by_the_chains_clock_and_within_a_year(
+    stage: Stage, days: int
+) -> None:
     refused = await stage.propose(end_date=await stage.in_days(days))
     assert refused.status == 400
     assert refused.body["details"] == [
@@ -204,7 +206,7 @@ async def test_a_market_ends_in_the_chains_future_and_within_a_year(stage: Stage
     ]
 
 
-async def test_what_the_creator_cannot_pay_is_not_registered(stage: Stage) -> None:
+async def test_a_market_whose_creator_cannot_pay_is_not_registered(stage: Stage) -> None:
     refused = await stage.poor.post("/api/markets", {**PROPOSAL, "end_date": await stage.in_days(30)})
     assert (refused.status, refused.body["code"]) == (422, "result_with_negative_lamports")
     async with stage.api.database.service() as connection:

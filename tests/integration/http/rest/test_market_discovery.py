@@ -102,7 +102,7 @@ async def test_the_trending_list_agrees_with_the_list_sorted_by_trending(api: Ap
     assert trending[0]["id"] == market_id("c")
 
 
-async def test_all_categories_are_shown_with_their_markets_and_what_became_of_their_volume(api: Api) -> None:
+async def test_all_categories_are_shown_with_their_markets_and_the_trend_of_their_volume(api: Api) -> None:
     async with api.database.service() as connection:
         await insert_market(connection, "a", category="sports")
         await insert_market(connection, "b", MarketState.FINALIZED, category="sports")
@@ -152,7 +152,7 @@ async def test_all_categories_are_shown_with_their_markets_and_what_became_of_th
     ("before", "after", "said"),
     [(0, 0, "+0%"), (0, 1, "new"), (4, 3, "-25%"), (3, 4, "+33%"), (5, 5, "+0%"), (7, 0, "-100%")],
 )
-def test_a_trend_says_how_much_more_or_less_it_is(before: int, after: int, said: str) -> None:
+def test_a_trend_is_the_change_in_percent(before: int, after: int, said: str) -> None:
     assert trend(before, after) == said
 
 
@@ -194,12 +194,12 @@ async def test_related_markets_are_active_of_the_same_category_first_then_the_ne
 
 
 @pytest.mark.parametrize("name", ["ab" * 32, wallet("nowhere"), "market-1-2"])
-async def test_nothing_is_related_to_what_does_not_exist(api: Api, name: str) -> None:
+async def test_an_unknown_market_has_no_related_markets(api: Api, name: str) -> None:
     answer = await api.anybody.get(f"/api/markets/{name}/related")
     assert (answer.status, answer.body) == (200, {"related": [], "count": 0})
 
 
-async def test_activity_tells_trades_creations_and_resolutions_in_one_list(api: Api) -> None:
+async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_list(api: Api) -> None:
     async with api.database.service() as connection:
         await insert_market(
             connection,
@@ -248,7 +248,7 @@ async def test_activity_tells_trades_creations_and_resolutions_in_one_list(api: 
     assert (await api.anybody.get("/api/markets/activity", type="vote")).status == 400
 
 
-async def test_activity_shows_the_wallets_of_traders_whole_only_to_who_signed_in(api: Api) -> None:
+async def test_the_activity_feed_shortens_traders_wallets_for_anonymous_callers(api: Api) -> None:
     story = whole_life(4, trades=8)
     await api.indexer.apply(story.transactions)
     signed_in = (await api.as_wallet(WALLET).get("/api/markets/activity")).body["activities"]
@@ -261,7 +261,7 @@ async def test_activity_shows_the_wallets_of_traders_whole_only_to_who_signed_in
     ]
 
 
-async def test_pages_of_activity_make_the_whole_also_where_much_happened_at_once(api: Api) -> None:
+async def test_the_pages_of_the_feed_have_each_entry_once_even_of_the_same_time(api: Api) -> None:
     async with api.database.service() as connection:
         for number in range(4):
             await insert_market(
@@ -336,7 +336,7 @@ async def test_candles_of_both_outcomes_mirror_each_other(api: Api) -> None:
     assert of_no.body["candles"][0] == {**first, "open": 0.4, "high": 0.6, "low": 0.4, "close": 0.6}
 
 
-async def test_without_a_span_candles_are_the_last_hundred(api: Api) -> None:
+async def test_without_from_and_to_the_candles_are_the_last_hundred(api: Api) -> None:
     async with api.database.service() as connection:
         market = await insert_market(connection, "m", created_at=NOW - timedelta(days=30))
     answer = await api.anybody.get(f"/api/markets/{market}/candles", interval="5m")
@@ -356,7 +356,7 @@ async def test_without_a_span_candles_are_the_last_hundred(api: Api) -> None:
         ({"interval": "1d", "from": "1971-01-01T00:00:00Z"}, "from"),
     ],
 )
-async def test_candles_that_cannot_be_are_refused_by_name(
+async def test_bad_queries_for_candles_are_refused_by_name(
     api: Api, query: dict[str, str], field: str
 ) -> None:
     async with api.database.service() as connection:

@@ -88,7 +88,7 @@ async def test_the_list_can_be_sorted_in_each_way_and_back(api: Api) -> None:
         assert await names_of(api, known, sort=sort, order=order) == whole[::-1]
 
 
-async def test_what_has_ended_does_not_end_soon(api: Api) -> None:
+async def test_ended_markets_are_not_in_the_list_of_those_that_end_soon(api: Api) -> None:
     await seed(api, "ended", end_date=NOW - timedelta(minutes=1))
     await seed(api, "endless", end_date=None)
     await seed(api, "ending", end_date=NOW + timedelta(hours=1))
@@ -139,7 +139,7 @@ async def test_several_states_can_be_asked_for_at_once(api: Api) -> None:
         assert sorted(await names_of(api, known, state=asked)) == ["ACTIVE", "DISPUTED"]
 
 
-async def test_a_creation_that_was_undone_is_in_no_list(api: Api) -> None:
+async def test_a_market_whose_creation_was_rolled_back_is_in_no_list(api: Api) -> None:
     await seed(api, "m", orphaned=True, question="Will it rain?")
     for query in ({}, {"q": "rain"}, {"sort": "trending"}):
         assert (await api.anybody.get("/api/markets", **query)).body["count"] == 0
@@ -163,7 +163,9 @@ async def test_a_creation_that_was_undone_is_in_no_list(api: Api) -> None:
         ({"cursor": base64.urlsafe_b64encode(b'{"key":1}').decode().rstrip("=")}, "cursor"),
     ],
 )
-async def test_what_cannot_be_meant_is_refused_by_name(api: Api, query: dict[str, str], field: str) -> None:
+async def test_bad_queries_of_the_list_are_refused_by_name(
+    api: Api, query: dict[str, str], field: str
+) -> None:
     answer = await api.anybody.get("/api/markets", **query)
     assert (answer.status, [one["field"] for one in answer.body["details"]]) == (400, [field])
 
@@ -195,7 +197,7 @@ async def test_a_cursor_goes_with_no_offset_and_no_page(api: Api) -> None:
         assert (answer.status, answer.body["details"][0]["field"]) == (400, "cursor")
 
 
-async def test_markets_that_appear_between_two_pages_neither_hide_nor_repeat_others(api: Api) -> None:
+async def test_new_markets_between_two_pages_neither_hide_nor_repeat_others(api: Api) -> None:
     def born(age: int) -> dict[str, Any]:
         return {"created_at": NOW - timedelta(minutes=age)}
 

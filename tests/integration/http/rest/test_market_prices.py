@@ -28,7 +28,7 @@ async def test_prices_are_those_after_the_newest_trade(api: Api) -> None:
         }
 
 
-async def test_a_proposal_that_is_not_on_the_chain_costs_a_half(stage: Stage) -> None:
+async def test_a_pending_market_has_prices_of_a_half(stage: Stage) -> None:
     proposed = (await stage.propose()).body["market"]
     answer = await stage.api.anybody.get(f"/api/markets/{proposed['id']}/prices")
     assert (answer.body["price_yes"], answer.body["price_no"], answer.body["slot"]) == (0.5, 0.5, None)

@@ -178,7 +178,7 @@ async def test_a_bad_filter_is_refused_with_all_that_is_wrong(api: Api) -> None:
     ]
 
 
-async def test_trades_show_whole_wallets_only_to_who_signed_in(api: Api) -> None:
+async def test_trades_have_shortened_wallets_for_anonymous_callers(api: Api) -> None:
     story = traded_market()
     path = f"/api/markets/{await told(api, story)}/trades"
     signed_in = (await api.as_wallet(WALLET).get(path)).body["trades"]
@@ -192,7 +192,7 @@ async def test_trades_show_whole_wallets_only_to_who_signed_in(api: Api) -> None
     ]
 
 
-async def test_trades_are_told_newest_first_as_the_program_told_them(api: Api) -> None:
+async def test_trades_are_listed_newest_first_as_the_program_emitted_them(api: Api) -> None:
     story = traded_market(trades=1)
     market_id = await told(api, story)
     (transaction,) = [one for one in story.transactions if isinstance(one.events[0].event, SharesBought)]
@@ -236,7 +236,7 @@ async def test_trades_are_told_newest_first_as_the_program_told_them(api: Api) -
     }
 
 
-async def test_a_page_of_trades_is_cut_out_of_the_whole(api: Api) -> None:
+async def test_a_page_of_trades_is_a_part_of_the_whole_list(api: Api) -> None:
     path = f"/api/markets/{await told(api, traded_market())}/trades"
     whole = (await api.anybody.get(path)).body["trades"]
     slots = [trade["slot"] for trade in whole]
@@ -259,7 +259,9 @@ async def test_the_price_history_begins_at_fifty_percent_and_ends_at_the_price(a
 
 
 @pytest.mark.parametrize("limit", [1, 5, 12, 13, 200])
-async def test_the_price_history_is_walked_back_to_the_market_s_beginning(api: Api, limit: int) -> None:
+async def test_the_pages_of_the_price_history_lead_back_to_the_market_s_beginning(
+    api: Api, limit: int
+) -> None:
     path = f"/api/markets/{await told(api, traded_market())}/price-history"
     whole = (await api.anybody.get(path)).body["price_history"]
     found: list[dict[str, Any]] = []
@@ -274,7 +276,7 @@ async def test_the_price_history_is_walked_back_to_the_market_s_beginning(api: A
     assert found == whole
 
 
-async def test_a_page_of_no_prices_is_an_empty_one_and_one_of_too_many_is_refused(api: Api) -> None:
+async def test_a_limit_of_0_prices_gives_an_empty_page_and_one_of_too_many_is_refused(api: Api) -> None:
     market = f"/api/markets/{await told(api, traded_market(trades=2))}"
     nothing = (await api.anybody.get(f"{market}/price-history", limit=0)).body
     assert (nothing["price_history"], nothing["next_cursor"]) == ([], None)
@@ -295,7 +297,7 @@ async def test_statistics_are_the_sums_of_the_trades(api: Api) -> None:
     assert (stats["total_trades"], stats["unique_traders"]) == (12, len(story.invested))
 
 
-async def test_the_audit_trail_tells_every_change_with_its_place_on_the_chain(api: Api) -> None:
+async def test_the_audit_trail_has_every_change_with_its_position_on_the_chain(api: Api) -> None:
     story = whole_life(5, trades=4)
     market_id = await told(api, story)
     answer = await api.anybody.get(f"/api/markets/{market_id}/events")
@@ -315,14 +317,14 @@ async def test_the_audit_trail_tells_every_change_with_its_place_on_the_chain(ap
     assert answer.body["count"] == 7
 
 
-async def test_a_bad_credential_does_not_keep_anybody_from_reading(api: Api) -> None:
+async def test_callers_with_a_bad_credential_can_read_public_data(api: Api) -> None:
     market_id = await told(api, traded_market(trades=1))
     for header in ("Bearer forged", "Signature message=x", "Basic abc", "Bearer"):
         response = await api.client.get(f"/api/markets/{market_id}", headers={"Authorization": header})
         assert response.status == 200
 
 
-async def test_a_database_that_is_away_is_a_503_that_asks_to_come_back(
+async def test_an_unavailable_database_is_answered_with_503_and_retry_after(
     severable_api: Api, cable: Cable
 ) -> None:
     await cable.cut()

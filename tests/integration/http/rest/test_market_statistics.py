@@ -24,7 +24,7 @@ NOW = datetime.now(UTC)
 WALLET = Keypair.from_seed(bytes([9] * 32))
 
 
-async def test_holders_are_told_the_largest_first_of_one_outcome_or_of_both(api: Api) -> None:
+async def test_holders_are_listed_the_largest_first_of_one_outcome_or_of_both(api: Api) -> None:
     async with api.database.service() as connection:
         market = await insert_market(connection, "m")
         other = await insert_market(connection, "other")
@@ -72,7 +72,7 @@ async def test_holders_are_told_the_largest_first_of_one_outcome_or_of_both(api:
     ]
 
 
-async def test_pages_of_holders_make_the_whole_without_telling_wallets_to_anybody(api: Api) -> None:
+async def test_the_pages_of_holders_have_each_once_and_cursors_reveal_no_wallet(api: Api) -> None:
     async with api.database.service() as connection:
         market = await insert_market(connection, "m")
         for number in range(12):
@@ -99,7 +99,7 @@ async def test_pages_of_holders_make_the_whole_without_telling_wallets_to_anybod
     ("query", "field"),
     [({"outcome": "true"}, "outcome"), ({"limit": "101"}, "limit"), ({"cursor": "e30"}, "cursor")],
 )
-async def test_holders_that_cannot_be_meant_are_refused_by_name(
+async def test_bad_queries_for_holders_are_refused_by_name(
     api: Api, query: dict[str, str], field: str
 ) -> None:
     async with api.database.service() as connection:
@@ -108,7 +108,7 @@ async def test_holders_that_cannot_be_meant_are_refused_by_name(
     assert (answer.status, [one["field"] for one in answer.body["details"]]) == (400, [field])
 
 
-async def test_a_market_is_shown_with_its_last_day(api: Api) -> None:
+async def test_a_market_is_shown_with_its_last_24_hours(api: Api) -> None:
     async with api.database.service() as connection:
         market = await insert_market(connection, "m", current_price_yes=Decimal("0.7"))
         for number, (hours_ago, trader, cents) in enumerate(
@@ -134,7 +134,7 @@ async def test_a_market_is_shown_with_its_last_day(api: Api) -> None:
     assert (body["traders_24h"], body["traders"]) == (2, 3)
 
 
-async def test_the_platforms_sums_are_those_of_its_markets(api: Api) -> None:
+async def test_the_platform_statistics_are_the_sums_of_all_markets(api: Api) -> None:
     story = whole_life(1, trades=12)
     await api.indexer.apply(story.transactions)
     async with api.database.service() as connection:
@@ -173,13 +173,13 @@ async def test_the_platforms_sums_are_those_of_its_markets(api: Api) -> None:
     }
 
 
-async def test_without_markets_every_sum_is_nothing(api: Api) -> None:
+async def test_without_markets_the_platform_statistics_are_zeros(api: Api) -> None:
     body = (await api.anybody.get("/api/stats")).body
     assert (body["total_volume"], body["total_trades"], body["open_interest"]) == ("0", 0, "0")
     assert body["fees"]["total"] == "0"
 
 
-async def test_a_market_tells_how_it_ended_and_what_it_earned(api: Api) -> None:
+async def test_a_finalized_market_shows_its_outcome_and_its_fees(api: Api) -> None:
     story = whole_life(3, trades=10)
     await api.indexer.apply(story.transactions)
     path = f"/api/markets/{story.market}"
@@ -206,7 +206,7 @@ async def test_a_market_tells_how_it_ended_and_what_it_earned(api: Api) -> None:
     }
 
 
-async def test_a_market_under_way_has_no_resolution_yet(api: Api) -> None:
+async def test_an_active_market_has_no_resolution(api: Api) -> None:
     async with api.database.service() as connection:
         market = await insert_market(connection, "m", MarketState.RESOLVING, proposed_outcome=True)
     body = (await api.anybody.get(f"/api/markets/{market}/resolution")).body
@@ -235,12 +235,12 @@ async def test_only_the_wallet_itself_sees_its_shares_in_a_market(api: Api) -> N
 
 
 @pytest.mark.parametrize("path", ["holders", "resolution", "fees", "candles"])
-async def test_an_unknown_market_has_no_sums(api: Api, path: str) -> None:
+async def test_an_unknown_market_has_no_statistics(api: Api, path: str) -> None:
     answer = await api.anybody.get(f"/api/markets/{'ab' * 32}/{path}")
     assert (answer.status, answer.body["code"]) == (404, "market_not_found")
 
 
-async def test_the_platforms_sums_are_known_by_their_tag(api: Api) -> None:
+async def test_the_platform_statistics_have_an_etag(api: Api) -> None:
     tag = (await api.client.get("/api/stats")).headers["ETag"]
     same = await api.client.get("/api/stats", headers={"If-None-Match": tag})
     assert same.status == 304

@@ -87,7 +87,7 @@ async def test_an_array_is_never_cut_silently(held: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [POSITIONS, ROWS])
-async def test_who_asks_for_no_limit_gets_every_position(held: Api, path: str) -> None:
+async def test_without_a_limit_all_positions_are_on_one_page(held: Api, path: str) -> None:
     async with held.database.service() as connection:
         for number in range(7, 130):
             await insert_position(connection, await insert_market(connection, str(number)), WALLET)
@@ -106,7 +106,7 @@ async def test_an_offset_is_not_carried_into_the_link_and_nothing_of_a_caller_s_
 
 
 @pytest.mark.parametrize("path", [POSITIONS, ROWS, f"/api/users/{WALLET}/portfolio"])
-async def test_a_position_that_is_traded_during_a_walk_keeps_its_place_in_it(held: Api, path: str) -> None:
+async def test_a_position_that_is_traded_between_two_pages_keeps_its_place(held: Api, path: str) -> None:
     alice = held.as_wallet(ALICE)
     found: list[str] = []
     query: dict[str, Any] = {"limit": 2}
@@ -140,7 +140,7 @@ select $1, $2, parent, $4 || number, $5::timestamptz + number * interval '1 seco
 """
 
 
-async def test_replies_that_are_too_many_to_be_nested_are_read_from_where_they_end(held: Api) -> None:
+async def test_the_replies_cursor_leads_to_the_replies_that_are_left_out(held: Api) -> None:
     market, later = market_id("0"), NOON + timedelta(days=1)
     async with held.database.service() as connection:
         roots = await connection.fetch("select id from discussions order by created_at limit 2")

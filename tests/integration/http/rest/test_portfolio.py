@@ -67,7 +67,7 @@ async def portfolio(api: Api) -> dict[str, Any]:
     return dict(answer.body)
 
 
-async def test_a_portfolio_is_for_the_eyes_of_its_wallet_only(api: Api) -> None:
+async def test_only_the_wallet_itself_reads_its_portfolio(api: Api) -> None:
     await api.indexer.apply(told(1).transactions)
     path = f"/api/users/{WALLET.pubkey()}/portfolio"
     anonymous, stranger = await api.anybody.get(path), await api.as_wallet(STRANGER).get(path)

@@ -27,7 +27,7 @@ async def own_positions(api: Api) -> list[dict[str, Any]]:
     return list(answer.body)
 
 
-async def test_positions_are_for_the_eyes_of_their_wallet_only(api: Api) -> None:
+async def test_only_the_wallet_itself_reads_its_positions(api: Api) -> None:
     await api.indexer.apply(one_trader().transactions)
     path = f"/api/users/{WALLET.pubkey()}/positions"
     anonymous = await api.anybody.get(path)
@@ -65,7 +65,7 @@ async def test_an_open_position_is_worth_its_shares_at_the_price(api: Api) -> No
     assert position["trades_count"] == 6
 
 
-async def test_a_winner_sees_what_can_be_claimed_and_then_what_was(api: Api) -> None:
+async def test_a_winner_sees_the_claimable_amount_and_then_the_claimed_one(api: Api) -> None:
     story = one_trader()
     story.resolve(True)
     story.finalize(True, disputed=False)
@@ -98,7 +98,7 @@ async def test_without_an_outcome_a_holder_is_owed_what_it_paid_in(api: Api) -> 
     assert int(position["claimable"]) == min(paid_in, story.liquidity)
 
 
-async def test_one_position_can_be_asked_for(api: Api) -> None:
+async def test_one_position_can_be_read_alone(api: Api) -> None:
     story = one_trader()
     await api.indexer.apply(story.transactions)
     (listed,) = await own_positions(api)

@@ -38,7 +38,7 @@ async def proposal(api: Api, seed: int) -> str:
     return story.market_id.hex()
 
 
-async def test_a_profile_is_there_from_the_first_look_and_shows_what_was_done(api: Api) -> None:
+async def test_a_profile_exists_from_the_first_read_and_shows_the_wallets_activity(api: Api) -> None:
     story = await one_trader(api, over=True)
     await api.as_wallet(WALLET).post(f"/api/discussions/{story.market_id.hex()}", {"content": "hello"})
 
@@ -64,7 +64,7 @@ async def test_a_profile_is_there_from_the_first_look_and_shows_what_was_done(ap
     }
 
 
-async def test_a_profile_changes_where_told_to_and_keeps_the_rest(api: Api) -> None:
+async def test_a_change_of_a_profile_keeps_the_other_fields(api: Api) -> None:
     me = api.as_wallet(WALLET)
     changes = {
         "display_name": " Ada 👩‍🚀 ",
@@ -85,7 +85,7 @@ async def test_a_profile_changes_where_told_to_and_keeps_the_rest(api: Api) -> N
     assert (await api.as_wallet(OTHER).get("/api/users/me")).body["display_name"] is None
 
 
-async def test_only_who_signed_in_has_a_profile(api: Api) -> None:
+async def test_anonymous_callers_have_no_profile(api: Api) -> None:
     assert (await api.anybody.get("/api/users/me")).body["code"] == "auth_missing"
     assert (await api.anybody.patch("/api/users/me", {"bio": "x"})).body["code"] == "auth_missing"
 
@@ -113,7 +113,7 @@ async def test_only_who_signed_in_has_a_profile(api: Api) -> None:
         ("twitter_handle", "@"),
     ],
 )
-async def test_an_unfit_profile_is_refused_by_field(api: Api, field: str, value: object) -> None:
+async def test_bad_fields_of_a_profile_are_refused_by_name(api: Api, field: str, value: object) -> None:
     answer = await api.as_wallet(WALLET).patch(
         "/api/users/me", {field: value, "bio": "fine"} | {field: value}
     )
@@ -122,7 +122,7 @@ async def test_an_unfit_profile_is_refused_by_field(api: Api, field: str, value:
     assert (await api.as_wallet(WALLET).get("/api/users/me")).body["bio"] is None
 
 
-async def test_everybody_may_know_how_much_a_wallet_did_and_not_what(api: Api) -> None:
+async def test_the_public_profile_has_counts_only(api: Api) -> None:
     await one_trader(api)
     market_id = await proposal(api, 2)
     await api.as_wallet(WALLET).patch("/api/users/me", {"display_name": "Ada"})
@@ -202,7 +202,7 @@ async def test_a_wallet_reads_its_own_votes_newest_first(api: Api) -> None:
     assert (await own(api, "votes", type="dispute"))["total"] == 0
 
 
-async def test_signed_in_callers_can_follow_a_wallet_s_trades(api: Api) -> None:
+async def test_signed_in_callers_can_list_a_wallet_s_trades(api: Api) -> None:
     stories = [await one_trader(api, seed) for seed in (1, 2)]
     path = f"/api/users/{ADDRESS}/trades"
 
@@ -224,7 +224,7 @@ async def test_signed_in_callers_can_follow_a_wallet_s_trades(api: Api) -> None:
 
 
 @pytest.mark.parametrize("what", ["votes", "stats", "positions", "portfolio"])
-async def test_what_a_wallet_did_is_nobody_else_s_business(api: Api, what: str) -> None:
+async def test_a_wallet_s_votes_and_statistics_are_private(api: Api, what: str) -> None:
     await one_trader(api)
     path = f"/api/users/{ADDRESS}/{what}"
     assert (await api.anybody.get(path)).status == 401
@@ -250,7 +250,7 @@ async def test_statistics_agree_with_the_portfolio(api: Api) -> None:
     }
 
 
-async def test_a_wallet_that_did_nothing_has_no_rate_of_winning(api: Api) -> None:
+async def test_a_wallet_without_finalized_markets_has_no_win_rate(api: Api) -> None:
     assert await own(api, "stats") == {
         "totalTrades": 0,
         "totalVolume": "0",

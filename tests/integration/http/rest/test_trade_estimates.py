@@ -30,7 +30,7 @@ async def traded(api: Api) -> tuple[Story, Pool]:
     return story, Pool(Curve(story.q[True], story.q[False], 500 * SCALE), FeeRates(250, 200, 400))
 
 
-async def test_a_purchase_is_estimated_with_everything_that_follows_from_it(api: Api) -> None:
+async def test_a_purchase_is_estimated_with_its_fees_and_prices(api: Api) -> None:
     story, pool = await traded(api)
     quote = quotes.buy_for_cost(pool, False, SOL)
 
@@ -64,7 +64,7 @@ async def test_a_purchase_is_estimated_with_everything_that_follows_from_it(api:
     }
 
 
-async def test_how_much_so_many_shares_cost_is_the_least_that_brings_them(api: Api) -> None:
+async def test_the_target_cost_for_shares_is_the_smallest_that_gives_them(api: Api) -> None:
     story, pool = await traded(api)
     wanted = 3 * SCALE + 7
 
@@ -105,7 +105,7 @@ async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
         ({"market_id": "m", "shares": SOL}, "market_id"),
     ],
 )
-async def test_what_cannot_be_estimated_is_refused_by_name(
+async def test_bad_queries_for_estimates_are_refused_by_name(
     api: Api, query: dict[str, Any], field: str
 ) -> None:
     answer = await api.anybody.get(PATH, **{"market_id": "ab" * 32, "outcome": "true", **query})
@@ -145,7 +145,7 @@ async def test_an_unknown_market_has_no_estimates(api: Api) -> None:
     assert (answer.status, answer.body["code"]) == (404, "market_not_found")
 
 
-async def test_an_estimate_is_what_the_next_trade_comes_to(stage: Stage) -> None:
+async def test_an_estimate_is_the_result_of_the_next_trade(stage: Stage) -> None:
     market_id = await stage.active_market()
     for trade_type, amounts in [("buy", {"target_cost": 2 * SOL}), ("sell", {"shares": SOL // 3})]:
         order: dict[str, Any] = {"market_id": market_id, "outcome": True, **amounts}

@@ -88,7 +88,7 @@ async def test_one_s_own_history_is_that_of_the_wallet_that_signed_in(traded: Ap
     assert await slots(traded.as_wallet(ALICE), OWN, wallet=str(BOB.pubkey())) == [6, 4, 2, 0]
 
 
-async def test_whose_trades_they_are_is_not_told_to_everybody(traded: Api) -> None:
+async def test_only_signed_in_callers_can_filter_by_wallet(traded: Api) -> None:
     for path, query in ((OWN, {}), (ALL, {"wallet": str(ALICE.pubkey())})):
         answer = await traded.anybody.get(path, **query)
         assert (answer.status, answer.body["code"]) == (401, "auth_missing")
@@ -113,7 +113,7 @@ async def test_offsets_are_still_served(traded: Api) -> None:
     assert await slots(traded.anybody, ALL, limit=2, offset=3) == [3, 2]
 
 
-async def test_a_page_of_nothing_is_an_empty_one(traded: Api) -> None:
+async def test_a_limit_of_0_gives_an_empty_page(traded: Api) -> None:
     assert await walk(traded.anybody, ALL, limit=0) == [[]]
 
 
@@ -136,7 +136,7 @@ def encoded(text: str) -> str:
         encoded('{"type":"trades/1","slot":1' + "0" * 300 + ',"id":1}'),
     ],
 )
-async def test_a_cursor_that_is_none_of_this_list_s_is_refused(traded: Api, cursor: str) -> None:
+async def test_a_cursor_of_another_list_is_refused(traded: Api, cursor: str) -> None:
     answer = await traded.anybody.get(ALL, cursor=cursor)
 
     assert (answer.status, answer.body["code"]) == (400, "invalid_request")
@@ -148,7 +148,7 @@ async def test_a_place_made_up_by_somebody_is_a_place_like_any_other(traded: Api
     assert await slots(traded.anybody, ALL, cursor=cursor) == [2, 1, 0]
 
 
-async def test_a_page_does_not_begin_at_two_places(traded: Api) -> None:
+async def test_a_cursor_and_an_offset_exclude_each_other(traded: Api) -> None:
     first = await traded.anybody.get(ALL, limit=2)
     answer = await traded.anybody.get(ALL, cursor=first.body["next_cursor"], offset=2)
     assert answer.body["details"] == [

@@ -85,7 +85,7 @@ async def test_nobody_pays_more_than_the_target_when_the_price_moves_before_land
     assert int(event["shares"]) < int(slow.body["quote"]["shares"])
 
 
-async def test_a_sale_below_its_least_proceeds_fails_on_the_chain_and_says_so(stage: Stage) -> None:
+async def test_a_sale_below_its_minimum_proceeds_fails_on_the_chain_and_says_so(stage: Stage) -> None:
     market_id = await stage.active_market()
     order = {"market_id": market_id, "outcome": True}
     await stage.alice.carry_out("/api/trades/buy", {**order, "target_cost": 5 * SOL})
@@ -133,7 +133,7 @@ async def test_a_sale_that_names_no_limit_never_brings_less_than_its_quote_less_
         ("sell", {"outcome": True, "shares": SOL // 20, "min_proceeds": SOL}, "slippage_exceeded", 6015),
     ],
 )
-async def test_what_the_program_would_refuse_is_told_in_its_words(
+async def test_a_trade_that_would_fail_is_refused_with_the_program_s_error(
     stage: Stage, path: str, order: dict[str, object], code: str, number: int
 ) -> None:
     market_id = await stage.active_market()
@@ -162,7 +162,7 @@ async def test_a_paused_protocol_is_not_traded_on(stage: Stage) -> None:
     assert (refused.status, refused.body["error"]) == (422, "ProtocolPaused")
 
 
-async def test_who_cannot_pay_is_told_before_signing(stage: Stage) -> None:
+async def test_a_wallet_that_cannot_pay_is_refused_before_signing(stage: Stage) -> None:
     market_id = await stage.active_market()
     refused = await stage.poor.post(
         "/api/trades/buy", {"market_id": market_id, "outcome": True, "target_cost": SOL}
@@ -171,7 +171,7 @@ async def test_who_cannot_pay_is_told_before_signing(stage: Stage) -> None:
     assert refused.body["message"] == "A wallet holds fewer lamports than this needs."
 
 
-async def test_an_order_names_either_a_cost_or_shares(stage: Stage) -> None:
+async def test_a_purchase_names_either_a_cost_or_shares(stage: Stage) -> None:
     for amounts in ({}, {"target_cost": SOL, "shares": SOL}):
         refused = await stage.alice.post(
             "/api/trades/buy", {"market_id": "ab" * 32, "outcome": True, **amounts}

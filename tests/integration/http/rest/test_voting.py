@@ -96,7 +96,7 @@ async def test_the_spellings_of_every_client_are_understood(
     assert (cast.status, cast.body["vote"]) == (201, vote)
 
 
-async def test_a_malformed_vote_is_told_so_before_a_wallet_is_asked_for(api: Api) -> None:
+async def test_a_malformed_vote_is_refused_before_a_wallet_is_required(api: Api) -> None:
     for kind in ("proposal", "dispute"):
         malformed = await api.anybody.post(f"/api/votes/{kind}", {"vote": "maybe"})
         assert malformed.status == 400
@@ -139,7 +139,9 @@ async def test_votes_of_the_chain_and_of_the_api_are_counted_together(api: Api) 
     assert votes.body["not_counted"] == 1
 
 
-async def test_who_held_nothing_when_the_outcome_was_proposed_does_not_vote_on_its_dispute(api: Api) -> None:
+async def test_wallets_without_shares_when_the_outcome_was_proposed_do_not_vote_on_its_dispute(
+    api: Api,
+) -> None:
     market_id = await disputed_market(api)
     for vote in (True, False):
         refused = await api.as_wallet(OTHER).post(
@@ -175,7 +177,7 @@ async def test_a_fresh_wallet_without_lamports_does_not_vote_on_proposals(
         assert (await stage.poor.post("/api/votes/proposal", order)).status == 201
 
 
-async def test_a_vote_is_news(api: Api) -> None:
+async def test_a_vote_is_published(api: Api) -> None:
     market_id = await proposed_market(api)
     async with asyncio.timeout(10), aclosing(api.bus.listen()) as news:
         await anext(news)
