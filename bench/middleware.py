@@ -15,8 +15,8 @@ from bench.figures import Figure
 from zmartd.clock import SystemClock
 from zmartd.http.kit import keys
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.rate_limit import RateLimit, tell
 from zmartd.http.middleware.rate_limiter import RateLimiter
+from zmartd.http.middleware.request_buckets import RateLimit, tell
 from zmartd.http.middleware.security_headers import secure
 
 _ROUNDS = 7

@@ -21,22 +21,22 @@ from zmartd.config import Server, Settings
 from zmartd.core import Core, admin_decisions, open_core
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
-from zmartd.http.auth.attempts import Attempts
+from zmartd.http.auth.attempt_limiter import Attempts
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
-from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import SESSIONS, Sessions
 from zmartd.http.auth.sign_in import SIGN_IN, SignIn
+from zmartd.http.auth.signing_secrets import audience_of
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
-from zmartd.http.server import descriptors
-from zmartd.http.server.deadlines import Deadlines
-from zmartd.http.server.limits import ConnectionLimits, raise_descriptor_limit
+from zmartd.http.server import file_descriptors
+from zmartd.http.server.connection_limits import ConnectionLimits, raise_descriptor_limit
 from zmartd.http.server.runner import Runner
+from zmartd.http.server.timeouts import Deadlines
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
@@ -131,7 +131,7 @@ async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
         "inbox": app[keys.INBOX].run,
         "resume": core.sender.resume,
         "sockets": app[WEBSOCKET].watch_sessions,
-        "descriptors": partial(descriptors.watch, core.clock),
+        "descriptors": partial(file_descriptors.watch, core.clock),
     }
     tasks = [
         asyncio.create_task(_run_with_restarts(name, work, core.clock), name=name)

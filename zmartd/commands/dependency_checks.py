@@ -25,7 +25,7 @@ from zmartd.dependencies import (
     require_program,
 )
 from zmartd.errors import ZmartdError
-from zmartd.http.auth.secrets import signing_secrets
+from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import pending

@@ -7,11 +7,11 @@ from aiohttp import web
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.sessions import SESSIONS
 from zmartd.http.kit import keys
-from zmartd.http.machines.deliveries import DELIVERIES, Deliveries, Refusals
+from zmartd.http.machines.webhook_verification import DELIVERIES, Deliveries, Refusals
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import middleware
-from zmartd.http.middleware.rate_limit import RateLimit
 from zmartd.http.middleware.rate_limiter import RateLimiter
+from zmartd.http.middleware.request_buckets import RateLimit
 from zmartd.http.response_cache.cache import RESPONSE_CACHE, ResponseCache
 from zmartd.http.routes import setup_routes
 

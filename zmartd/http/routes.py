@@ -28,14 +28,14 @@ from zmartd.http.markets import (
 )
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.cors import BrowserHeaders
-from zmartd.http.openapi import docs
 from zmartd.http.openapi import endpoint as openapi
-from zmartd.http.openapi.docs import DOCS
+from zmartd.http.openapi import routes as docs
 from zmartd.http.openapi.endpoint import OPENAPI, Published
+from zmartd.http.openapi.routes import DOCS
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
 from zmartd.http.voting import finalization, vote_transactions, votes
 from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
-from zmartd.http.ws import operations as websocket
+from zmartd.http.ws import routes as websocket
 
 _HANDLED: tuple[Operation[Any], ...] = (
     auth.OPERATIONS

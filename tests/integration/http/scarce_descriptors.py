@@ -13,7 +13,7 @@ from tests.integration.http.served import served_by
 from zmartd import log
 from zmartd.clock import SystemClock
 from zmartd.http.kit.codec import json_response
-from zmartd.http.server import descriptors
+from zmartd.http.server import file_descriptors
 
 
 async def answer(_: web.Request) -> web.Response:
@@ -28,7 +28,7 @@ async def serve(limit: int) -> None:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     print(runner.addresses[0][1], flush=True)
-    await descriptors.watch(SystemClock())
+    await file_descriptors.watch(SystemClock())
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from zmartd import config
 from zmartd.clock import Clock, SystemClock
 from zmartd.http.kit.client_address import TrustedProxies
-from zmartd.http.server.deadlines import Deadlines
-from zmartd.http.server.limits import ConnectionLimits
+from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.runner import Runner
+from zmartd.http.server.timeouts import Deadlines
 
 Client = TestClient[web.Request, Any]
 """A client of one of them."""

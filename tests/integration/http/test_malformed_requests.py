@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.http.served import StandingClock, served_by
 from zmartd.http.kit.codec import json_response
-from zmartd.http.kit.log_limit import LINES_PER_SECOND
+from zmartd.http.kit.log_rate_limit import LINES_PER_SECOND
 from zmartd.http.middleware.security_headers import HEADERS
 
 HEAD = b"Host: localhost\r\nConnection: close\r\n"

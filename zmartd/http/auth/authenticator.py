@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zmartd.clock import Clock
-from zmartd.http.auth import legacy
+from zmartd.http.auth import legacy_header
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, Unauthorized
 from zmartd.http.kit.identity import Credential, Identity
@@ -27,8 +27,8 @@ class Authenticator:
             if scheme.lower() == BEARER.lower():
                 session = await self._sessions.recognise(credentials.strip())
                 return Identity(Caller(session.wallet), Credential.SESSION, session)
-            if scheme == legacy.SCHEME and self._accepts_legacy:
-                wallet, signed_at = legacy.verify(credentials, self._clock.time())
+            if scheme == legacy_header.SCHEME and self._accepts_legacy:
+                wallet, signed_at = legacy_header.verify(credentials, self._clock.time())
                 await self._sessions.recognise_signer(wallet, signed_at)
                 return Identity(Caller(wallet), Credential.LEGACY)
         except (Unauthorized, SessionsUnavailable) as error:

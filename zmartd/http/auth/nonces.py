@@ -13,7 +13,7 @@ from collections.abc import Callable
 from zmartd.clock import Clock
 from zmartd.config import Auth
 from zmartd.http.auth.revocations import Revocations
-from zmartd.http.auth.secrets import signing_secrets
+from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.store.revocations import EVERYTHING
 
 _ANY_WALLET = ""

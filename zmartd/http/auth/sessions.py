@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from zmartd.clock import Clock
-from zmartd.http.auth import legacy
+from zmartd.http.auth import legacy_header
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.tokens import LEEWAY_SECONDS, Tokens
 from zmartd.http.errors.auth import BadToken, Unauthorized
@@ -60,7 +60,7 @@ class Sessions:
         Raises BadToken. The wallet's clock may have been ahead, so the time that counts is that much earlier.
         """
         revoked = await self._revocations.of(_of_wallet(wallet))
-        if signed_at - legacy.MAX_AHEAD_SECONDS < revoked.get(_of_wallet(wallet), 0):
+        if signed_at - legacy_header.MAX_AHEAD_SECONDS < revoked.get(_of_wallet(wallet), 0):
             raise _ended()
 
     async def renew(self, session: Session) -> tuple[str, Session]:
@@ -82,7 +82,9 @@ class Sessions:
         """End every session that the wallet of `session` has begun, also on daemons whose clock is ahead."""
         now = self._clock.time()
         before = max(int(now) + LEEWAY_SECONDS, session.began_at) + 1
-        until = before + max(self._tokens.lifetime_seconds, legacy.MAX_AGE_SECONDS + legacy.MAX_AHEAD_SECONDS)
+        until = before + max(
+            self._tokens.lifetime_seconds, legacy_header.MAX_AGE_SECONDS + legacy_header.MAX_AHEAD_SECONDS
+        )
         await self._revocations.revoke(_of_wallet(session.wallet), before, until)
 
     def expired(self, sessions: Collection[Session]) -> dict[Session, Unauthorized]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from zmartd.clock import Clock
 from zmartd.config import Auth
 from zmartd.http.auth import siws
-from zmartd.http.auth.attempts import Attempts
+from zmartd.http.auth.attempt_limiter import Attempts
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.signatures import decode_signature, require_signature
 from zmartd.http.auth.siws import MalformedMessage, SignInMessage

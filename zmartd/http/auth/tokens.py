@@ -10,7 +10,7 @@ import jwt
 
 from zmartd.clock import Clock
 from zmartd.config import Auth
-from zmartd.http.auth.secrets import signing_secrets
+from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
 from zmartd.http.kit.identity import Session
 from zmartd.market.ids import is_address

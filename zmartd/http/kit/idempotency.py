@@ -23,7 +23,7 @@ from aiohttp import hdrs, web
 
 from zmartd.http.errors.requests import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
 from zmartd.http.kit import keys
-from zmartd.http.kit.error_answers import answer_to
+from zmartd.http.kit.error_responses import answer_to
 from zmartd.http.kit.identity import Identity
 from zmartd.log import get_logger
 from zmartd.store import idempotency

@@ -17,7 +17,7 @@ from zmartd.http.errors.requests import (
 )
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import MACHINES_TAG, Access, Call, Operation, Quota
-from zmartd.http.machines.deliveries import DELIVERIES
+from zmartd.http.machines.webhook_verification import DELIVERIES
 from zmartd.indexer.inbox import MalformedDelivery
 
 Delivery = dict[str, Any] | list[dict[str, Any]]

@@ -5,7 +5,7 @@
 | 1 | access log, request id, timing | `access_log` |
 | 2 | security headers | `security_headers` |
 | 3 | CORS: headers for browsers; preflights are routes of their own | `cors` |
-| 4 | errors become JSON | `zmartd.http.kit.error_answers` |
+| 4 | errors become JSON | `zmartd.http.kit.error_responses` |
 | 5 | authentication: who is calling, if anybody; it refuses nobody | `zmartd.http.auth.authenticator` |
 | 6 | rate limits: of an address, and of a wallet that has signed in | `rate_limit` |
 | 7 | what the operation declares, and its handler | `zmartd.http.kit.dispatch` |

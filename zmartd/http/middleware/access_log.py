@@ -15,7 +15,7 @@ from msgspec import Struct
 from multidict import istr
 
 from zmartd.clock import Clock
-from zmartd.http.kit.log_limit import Sparing
+from zmartd.http.kit.log_rate_limit import Sparing
 from zmartd.http.middleware import unmatched
 from zmartd.log import get_logger, write_lines
 from zmartd.metrics import Histogram

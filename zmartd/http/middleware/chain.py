@@ -13,13 +13,13 @@ from zmartd.clock import Clock
 from zmartd.endpoint import is_loopback_url
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.errors.requests import InvalidHttp, RateLimited
-from zmartd.http.kit.error_answers import answer_to, error_response
+from zmartd.http.kit.error_responses import answer_to, error_response
 from zmartd.http.kit.expectations import require_known_expectation
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY
-from zmartd.http.middleware import access_log, rate_limit
+from zmartd.http.middleware import access_log, request_buckets
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.cors import BrowserHeaders
-from zmartd.http.middleware.rate_limit import RateLimit
+from zmartd.http.middleware.request_buckets import RateLimit
 from zmartd.http.middleware.security_headers import secure
 from zmartd.log import CURRENT_REQUEST_ID
 
@@ -73,7 +73,7 @@ def middleware(
             headers = response.headers
             headers[access_log.HEADER] = request_id
             if standing is not None:
-                rate_limit.tell(headers, standing)
+                request_buckets.tell(headers, standing)
             secure(headers)
             if browsers is not None and hdrs.ORIGIN in asked:
                 await browsers(request, response)

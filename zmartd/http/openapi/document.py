@@ -15,7 +15,7 @@ from zmartd.http.errors.statuses import ErrorBody
 from zmartd.http.kit.operation import Access, Operation, Raw, is_json
 from zmartd.http.kit.path_variables import path_template
 from zmartd.http.openapi import headers, parameters
-from zmartd.http.openapi.refusals import error_schemas, refusals
+from zmartd.http.openapi.declared_errors import error_schemas, refusals
 from zmartd.http.openapi.schemas import Json, Schemas, reference
 
 _JSON = "application/json"

@@ -21,13 +21,13 @@ from zmartd.http.errors.requests import InvalidHttp, RequestTooSlow, ServerFull,
 from zmartd.http.errors.statuses import body_of
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response
-from zmartd.http.kit.log_limit import Sparing
+from zmartd.http.kit.log_rate_limit import Sparing
 from zmartd.http.middleware import access_log
 from zmartd.http.middleware.security_headers import secure
-from zmartd.http.server.deadlines import Deadlines, Step
-from zmartd.http.server.heads import MAX_HEAD_BYTES, MAX_HEADERS, HeadLimit, HeadTooLong
-from zmartd.http.server.limits import ConnectionLimits
+from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.raw_answer import raw_answer
+from zmartd.http.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, HeadLimit, HeadTooLong
+from zmartd.http.server.timeouts import Deadlines, Step
 from zmartd.log import get_logger
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

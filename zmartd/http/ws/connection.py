@@ -22,7 +22,7 @@ from zmartd.http.errors.websocket import (
     UnknownAction,
 )
 from zmartd.http.kit.identity import Session
-from zmartd.http.ws.signed_in import SignedIn
+from zmartd.http.ws.session_monitor import SignedIn
 from zmartd.market.ids import is_market_id
 from zmartd.realtime import frames
 from zmartd.realtime.client import Client

@@ -17,10 +17,10 @@ from zmartd.http.errors.websocket import UpgradeRequired
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.server.runner import Connection as ServerConnection
 from zmartd.http.ws.connection import Connection
+from zmartd.http.ws.frame_limits import Screen
 from zmartd.http.ws.limits import Seats
 from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
-from zmartd.http.ws.screen import Screen
-from zmartd.http.ws.signed_in import SignedIn
+from zmartd.http.ws.session_monitor import SignedIn
 from zmartd.log import get_logger
 from zmartd.realtime.hub import Hub
 

@@ -8,7 +8,7 @@ from aiohttp import ClientResponse
 
 from tests.integration.http.rest.rest_api import Api
 from tests.integration.http.served import Client
-from zmartd.http.openapi.docs import CONTENT_SECURITY_POLICY, SWAGGER_UI
+from zmartd.http.openapi.routes import CONTENT_SECURITY_POLICY, SWAGGER_UI
 
 
 async def fetch(client: Client, path: str, **headers: str) -> tuple[ClientResponse, str]:

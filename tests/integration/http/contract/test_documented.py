@@ -59,7 +59,7 @@ def test_nothing_but_the_dispatcher_reads_queries_and_bodies() -> None:
     assert _files_with(r"\b(decode_query|decode_body|read_body|read_raw)\(") == {
         "kit/codec.py",
         "kit/dispatch.py",
-        "machines/deliveries.py",
+        "machines/webhook_verification.py",
     }
 
 

@@ -39,12 +39,12 @@ from zmartd.config import (
 )
 from zmartd.daemon import MAX_API_RPC_REQUESTS
 from zmartd.http.app import setup
-from zmartd.http.auth.attempts import Attempts
+from zmartd.http.auth.attempt_limiter import Attempts
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
-from zmartd.http.auth.secrets import audience_of
 from zmartd.http.auth.sessions import SESSIONS, Sessions
 from zmartd.http.auth.sign_in import SIGN_IN, SignIn
+from zmartd.http.auth.signing_secrets import audience_of
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TrustedProxies

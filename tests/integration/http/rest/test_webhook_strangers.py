@@ -16,7 +16,7 @@ from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, r
 from zmartd.config import ConfigError, Helius, RateLimits, SharedSecret
 from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
 from zmartd.http.machines.body_memory import FREE_BYTES
-from zmartd.http.machines.deliveries import DELIVERIES, Deliveries, Refusals
+from zmartd.http.machines.webhook_verification import DELIVERIES, Deliveries, Refusals
 from zmartd.store.postgres.database import Database
 
 PER_MINUTE = 4

@@ -24,7 +24,7 @@ from tests.integration.http.ws.websocket_daemon import (
 from zmartd import config
 from zmartd.config import Auth, Realtime
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.http.ws.signed_in import INTERVAL_SECONDS, KNOWN_FOR_SECONDS
+from zmartd.http.ws.session_monitor import INTERVAL_SECONDS, KNOWN_FOR_SECONDS
 from zmartd.store.postgres.database import Database
 
 SHORTENED = "FZ5W…dMYX"

@@ -29,8 +29,8 @@ from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import middleware
-from zmartd.http.ws import operations
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
+from zmartd.http.ws.routes import OPERATIONS
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
@@ -111,7 +111,7 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     app = web.Application()
     app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
     app[WEBSOCKET] = endpoint
-    routes = [route for one in operations.OPERATIONS for route in add_operation(app, one)]
+    routes = [route for one in OPERATIONS for route in add_operation(app, one)]
     browsers = cors.install(app, routes, [])
     unmatched.install(app)
     app.middlewares.append(

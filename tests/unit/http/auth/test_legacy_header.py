@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.signing_wallet import SigningWallet
 from zmartd.errors import ZmartdError
-from zmartd.http.auth import legacy
+from zmartd.http.auth import legacy_header
 from zmartd.http.errors.auth import AuthExpired, BadMessage, BadSignature
 
 WALLET = SigningWallet(1)
@@ -26,20 +26,20 @@ def at(milliseconds: float) -> str:
 
 
 def test_the_header_of_the_earlier_frontend_names_its_wallet() -> None:
-    assert legacy.verify(credentials(), NOW) == (WALLET.address, NOW)
+    assert legacy_header.verify(credentials(), NOW) == (WALLET.address, NOW)
 
 
 def test_its_parts_may_come_in_any_order() -> None:
     parts = credentials().split("&")
-    assert legacy.verify("&".join(reversed(parts)), NOW) == (WALLET.address, NOW)
+    assert legacy_header.verify("&".join(reversed(parts)), NOW) == (WALLET.address, NOW)
 
 
 def test_it_is_good_for_an_hour_and_no_earlier_than_clocks_differ() -> None:
-    assert legacy.verify(at(-3_600_000), NOW) == (WALLET.address, NOW - 3_600)
-    assert legacy.verify(at(300_000), NOW) == (WALLET.address, NOW + 300)
+    assert legacy_header.verify(at(-3_600_000), NOW) == (WALLET.address, NOW - 3_600)
+    assert legacy_header.verify(at(300_000), NOW) == (WALLET.address, NOW + 300)
     for wrong in (at(-3_600_001), at(300_001)):
         with pytest.raises(AuthExpired):
-            legacy.verify(wrong, NOW)
+            legacy_header.verify(wrong, NOW)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_it_is_good_for_an_hour_and_no_earlier_than_clocks_differ() -> None:
 )
 def test_any_other_text_that_the_wallet_once_signed_is_refused(message: str) -> None:
     with pytest.raises(BadMessage):
-        legacy.verify(credentials(message), NOW)
+        legacy_header.verify(credentials(message), NOW)
 
 
 def test_the_wallet_has_to_be_the_one_that_signed() -> None:
     with pytest.raises(BadSignature):
-        legacy.verify(credentials(wallet=SigningWallet(2).address), NOW)
+        legacy_header.verify(credentials(wallet=SigningWallet(2).address), NOW)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_the_wallet_has_to_be_the_one_that_signed() -> None:
 )
 def test_a_header_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(BadMessage):
-        legacy.verify(text, NOW)
+        legacy_header.verify(text, NOW)
 
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=200))
 def test_no_header_breaks_the_reader(text: str) -> None:
     for candidate in (text, f"message={text}&signature={text}&wallet={text}"):
         with pytest.raises(ZmartdError):
-            legacy.verify(candidate, NOW)
+            legacy_header.verify(candidate, NOW)

@@ -23,7 +23,7 @@ from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import decode_body, json_response, read_body, require_json
 from zmartd.http.kit.fields import U64
-from zmartd.http.kit.log_limit import LINES_PER_SECOND
+from zmartd.http.kit.log_rate_limit import LINES_PER_SECOND
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, LONGEST_PATH, AccessLog
 from zmartd.http.middleware.chain import middleware

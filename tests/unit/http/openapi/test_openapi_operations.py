@@ -15,8 +15,8 @@ from zmartd.http.errors.statuses import ErrorBody, body_of
 from zmartd.http.kit.fields import Wallet
 from zmartd.http.kit.operation import Access, Operation, Raw, by_path
 from zmartd.http.kit.path_variables import PATH_VARIABLES
+from zmartd.http.openapi.declared_errors import error_schemas, refusals
 from zmartd.http.openapi.document import openapi
-from zmartd.http.openapi.refusals import error_schemas, refusals
 
 
 class Said(Struct):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from zmartd.http.ws.screen import FrameMeter
+from zmartd.http.ws.frame_limits import FrameMeter
 
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 

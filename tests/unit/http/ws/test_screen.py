@@ -6,7 +6,7 @@ from tests.unit.http.ws.test_frame_meter import BINARY, CLOSE, CONTINUATION, PIN
 from tests.unit.http.ws.test_websocket_limits import Stopwatch
 from zmartd.config import Realtime
 from zmartd.http.errors.websocket import TooManyMessages
-from zmartd.http.ws.screen import READS_PER_FRAME, Screen
+from zmartd.http.ws.frame_limits import READS_PER_FRAME, Screen
 
 DAY = 86_400.0
 """Seconds between our pings, so that the client owes one pong a minute."""

@@ -8,7 +8,7 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
 
-from zmartd.http.server.heads import MAX_HEAD_BYTES, HeadLimit, HeadTooLong
+from zmartd.http.server.request_head import MAX_HEAD_BYTES, HeadLimit, HeadTooLong
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 BODY_BYTES = 3 * MAX_HEAD_BYTES
