@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from bench.figures import Figure
 from zmartd.clock import SystemClock
 from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TRUSTED_PROXIES
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.rate_limiter import RateLimiter
 from zmartd.http.middleware.request_buckets import RateLimit, tell
@@ -52,7 +53,7 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     clock = SystemClock()
     log = AccessLog(clock)
     limiter = RateLimiter(app[keys.REDIS], clock)
-    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[keys.TRUSTED_PROXIES], {})
+    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[TRUSTED_PROXIES], {})
     headers: CIMultiDict[str] = CIMultiDict()
 
     def logged() -> None:

@@ -29,7 +29,7 @@ from zmartd.http.auth.sign_in import SIGN_IN, SignIn
 from zmartd.http.auth.signing_secrets import audience_of
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
-from zmartd.http.kit.client_address import TrustedProxies
+from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
@@ -89,7 +89,7 @@ def application(core: Core) -> web.Application:
     app[keys.VOTING] = settings.voting
     app[keys.MARKETS] = settings.markets
     app[keys.HELIUS] = settings.helius
-    app[keys.TRUSTED_PROXIES] = TrustedProxies(settings.server.trusted_proxies)
+    app[TRUSTED_PROXIES] = TrustedProxies(settings.server.trusted_proxies)
     app[keys.DATABASE] = core.database
     app[keys.REDIS] = core.redis
     app[keys.IDL] = core.idl

@@ -7,6 +7,7 @@ from aiohttp import web
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.sessions import SESSIONS
 from zmartd.http.kit import keys
+from zmartd.http.kit.client_address import TRUSTED_PROXIES
 from zmartd.http.machines.webhook_verification import DELIVERIES, Deliveries, Refusals
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import middleware
@@ -38,7 +39,7 @@ def setup(app: web.Application) -> None:
             clock,
             log,
             authenticator,
-            RateLimit(limiter, limits, app[keys.TRUSTED_PROXIES], operations) if limiter else None,
+            RateLimit(limiter, limits, app[TRUSTED_PROXIES], operations) if limiter else None,
             browser_headers,
             for_own_host=app[keys.SERVER].is_for_this_machine,
         )

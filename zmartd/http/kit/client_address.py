@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
 
 from aiohttp import hdrs, web
-
-from zmartd.http.kit import keys
 
 UNKNOWN = "unknown"
 IPV6_NETWORK_BITS = 64
@@ -63,9 +62,12 @@ class TrustedProxies:
         return any(address in network for network in self._networks)
 
 
+TRUSTED_PROXIES: Final[web.AppKey[TrustedProxies]] = web.AppKey("trusted_proxies")
+
+
 def client_of(request: web.Request) -> str:
     """Whoever sent `request`, as text. Rate limits, seats and attempts are all counted under this name."""
-    return request.app[keys.TRUSTED_PROXIES].client_of(request.remote, forwarded_for(request))
+    return request.app[TRUSTED_PROXIES].client_of(request.remote, forwarded_for(request))
 
 
 def forwarded_for(request: web.Request) -> str:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from zmartd.chain.program import Program
     from zmartd.chain.rpc import Rpc
     from zmartd.clock import Clock
-    from zmartd.http.kit.client_address import TrustedProxies
     from zmartd.indexer.inbox import Inbox
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
@@ -35,8 +34,6 @@ RATE_LIMITS: Final[AppKey[config.RateLimits]] = AppKey("settings.rate_limits")
 VOTING: Final[AppKey[config.Voting]] = AppKey("settings.voting")
 MARKETS: Final[AppKey[config.Markets]] = AppKey("settings.markets")
 HELIUS: Final[AppKey[config.Helius]] = AppKey("settings.helius")
-
-TRUSTED_PROXIES: Final[AppKey[TrustedProxies]] = AppKey("trusted_proxies")
 
 DATABASE: Final[AppKey[Database]] = AppKey("database")
 REDIS: Final[AppKey[Redis]] = AppKey("redis")

@@ -27,7 +27,7 @@ from zmartd.http.auth.sign_in import SIGN_IN, SignIn
 from zmartd.http.auth.signing_secrets import audience_of
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
-from zmartd.http.kit.client_address import TrustedProxies
+from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.middleware import cors, unmatched
@@ -74,7 +74,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         app[keys.DATABASE] = database
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(settings, "devnet", nonces, Attempts(redis), clock)
-        app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+        app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app[keys.SERVER] = Server()
         for operation in auth_routes.OPERATIONS:
             add_operation(app, operation)

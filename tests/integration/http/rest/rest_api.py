@@ -47,7 +47,7 @@ from zmartd.http.auth.sign_in import SIGN_IN, SignIn
 from zmartd.http.auth.signing_secrets import audience_of
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
-from zmartd.http.kit.client_address import TrustedProxies
+from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
@@ -227,7 +227,7 @@ async def running_api(
         )
         app[keys.MARKETS] = Markets(max_pending_per_wallet=MAX_PENDING_MARKETS)
         app[keys.HELIUS] = helius
-        app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+        app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app[keys.DATABASE] = database
         app[keys.BUS] = bus
         app[keys.REDIS] = redis

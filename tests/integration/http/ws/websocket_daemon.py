@@ -23,8 +23,7 @@ from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.auth.tokens import Tokens
-from zmartd.http.kit import keys
-from zmartd.http.kit.client_address import TrustedProxies
+from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
@@ -109,7 +108,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], timeout_seconds: 
 def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Application:
     clock = SystemClock()
     app = web.Application()
-    app[keys.TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+    app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
     app[WEBSOCKET] = endpoint
     routes = [route for one in OPERATIONS for route in add_operation(app, one)]
     browsers = cors.install(app, routes, [])
