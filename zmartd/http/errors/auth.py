@@ -1,4 +1,4 @@
-"""Why a caller is not believed."""
+"""Errors of authentication."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ from zmartd.errors import ZmartdError
 
 
 class Unauthorized(ZmartdError):
-    """The caller has not proved who it is."""
+    """Authentication failed: sign in, then send `Authorization: Bearer <token>`."""
 
     code = "auth_failed"
 
 
 class AuthMissing(Unauthorized):
-    """This needs a signed-in wallet: POST /api/auth/login, then send `Authorization: Bearer <token>`."""
+    """Sign in first: POST /api/auth/login, then send `Authorization: Bearer <token>`."""
 
     code = "auth_missing"
 
 
 class BadSignature(Unauthorized):
-    """The signature is not the wallet's ed25519 signature of exactly this message."""
+    """The signature is not the wallet's ed25519 signature of this message: sign its exact UTF-8 bytes."""
 
     code = "auth_bad_signature"
 
 
 class AuthExpired(Unauthorized):
-    """This credential is no longer, or not yet, valid; sign in again."""
+    """This credential has expired, or is not valid yet; sign in again."""
 
     code = "auth_expired"
 
 
 class SessionOver(AuthExpired):
-    """The session is as old as a session may become; sign in again with your wallet."""
+    """The session has reached its maximum age; sign in again with your wallet."""
 
     code = "auth_session_over"
 
 
 class BadMessage(Unauthorized):
-    """The signed message is not one that signs in here; GET /api/auth/nonce gives one that is."""
+    """The signed message is not a valid sign-in message; get one from GET /api/auth/nonce."""
 
     code = "auth_bad_message"
 
 
 class BadToken(Unauthorized):
-    """The session token is not valid here; sign in again."""
+    """The session token is not valid; sign in again."""
 
     code = "auth_bad_token"
 
 
 class SessionRequired(Unauthorized):
-    """A signed header can be replayed and so moves no money; sign in with POST /api/auth/login."""
+    """This needs a session, because a signed header can be replayed: sign in with POST /api/auth/login."""
 
     code = "auth_session_required"
 
 
 class TooManyAttempts(ZmartdError):
-    """Too many sign-ins within a minute; wait, then try again."""
+    """Too many attempts to sign in within a minute; wait as long as Retry-After says, then try again."""
 
     code = "auth_too_many_attempts"
 
@@ -63,6 +63,6 @@ class TooManyAttempts(ZmartdError):
 
 
 class SessionsUnavailable(ZmartdError):
-    """The database is away, so nobody can be recognised for the moment; try again soon."""
+    """Sessions cannot be checked, because the database is unavailable; try again soon."""
 
     code = "auth_unavailable"

@@ -1,4 +1,4 @@
-"""What is wrong with a request, or keeps it from its handler."""
+"""Errors of requests. The docstring of a class is the message that the caller gets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 
 RETRY_AFTER_SECONDS = 2
-"""How long a caller is asked to wait when something the daemon needs is away for the moment (status 503)."""
+"""The Retry-After of a 503, while something that the daemon needs is away."""
 
 
 class Problem(Struct, frozen=True):
-    """One field of a request that breaks its rule."""
+    """An invalid field of a request."""
 
     field: str
     """The name of the field, parameter or variable."""
     message: str
-    """Its rule, to be read on from its name."""
+    """The rule that it breaks, worded to follow its name."""
 
 
 class InvalidRequest(ZmartdError):
@@ -50,37 +50,37 @@ class BodyTooLarge(ZmartdError):
 
 
 class InvalidHttp(ZmartdError):
-    """The request is not one that HTTP/1.1 allows here."""
+    """The request is not valid HTTP/1.1."""
 
     code = "invalid_http"
 
 
 class RequestTooSlow(ZmartdError):
-    """The request's body took too long to arrive: send it again, at once."""
+    """The body of the request took too long to arrive; send it again without pauses."""
 
     code = "request_too_slow"
 
 
 class ServerFull(ZmartdError):
-    """There are too many connections: close some, or connect again later."""
+    """There are too many connections; close some, or connect again later."""
 
     code = "server_full"
 
 
 class CorsRefused(ZmartdError):
-    """This origin may not call the API; add it to server.cors_origins if it should."""
+    """This origin may not call the API; the operator can add it to server.cors_origins."""
 
     code = "cors_refused"
 
 
 class RouteNotFound(ZmartdError):
-    """There is nothing at this path; GET /api/openapi.json lists every one there is."""
+    """There is no such path; GET /api/openapi.json lists all paths."""
 
     code = "route_not_found"
 
 
 class MethodNotAllowed(ZmartdError):
-    """This path exists, but not for this method; the Allow header names those it has."""
+    """This path does not support this method; the Allow header lists the methods that it does."""
 
     code = "method_not_allowed"
 
@@ -90,31 +90,31 @@ class MethodNotAllowed(ZmartdError):
 
 
 class NotYours(ZmartdError):
-    """This belongs to another wallet than the one that is signed in."""
+    """This belongs to another wallet; sign in with the wallet that the path names."""
 
     code = "not_yours"
 
 
 class NotTheCreator(ZmartdError):
-    """Only the wallet that created this market, or a trusted resolver, may propose its outcome here."""
+    """Only the creator of this market, or a trusted resolver, may propose its outcome."""
 
     code = "not_the_creator"
 
 
 class BalanceTooLow(ZmartdError):
-    """A vote on a proposal counts if its wallet has traded before, or holds enough SOL."""
+    """To vote on a proposal, a wallet has to have traded before, or to hold enough SOL."""
 
     code = "balance_too_low"
 
 
 class MarketPending(ZmartdError):
-    """This market is registered, but not on the chain yet: its creator has to sign and send create_market."""
+    """This market is not on the chain yet: its creator has to sign and send create_market first."""
 
     code = "market_pending"
 
 
 class MarketIdTaken(ZmartdError):
-    """There is another market with this id; leave market_id out to get one of your own."""
+    """Another market has this id; leave market_id out to get a new one."""
 
     code = "market_id_taken"
 
@@ -126,7 +126,7 @@ class PositionNotFound(ZmartdError):
 
 
 class RateLimited(ZmartdError):
-    """Too many requests: wait as long as Retry-After says. RateLimit-Policy names the limits."""
+    """Too many requests; wait as long as Retry-After says. RateLimit-Policy lists the limits."""
 
     code = "rate_limited"
 
@@ -135,13 +135,13 @@ class RateLimited(ZmartdError):
 
 
 class IdempotencyConflict(ZmartdError):
-    """This Idempotency-Key was used for another request: take a new key for each thing you want done."""
+    """This Idempotency-Key was used for a different request; use a new key for each write."""
 
     code = "idempotency_conflict"
 
 
 class StillUnderWay(ZmartdError):
-    """A request with this Idempotency-Key is being answered: send the same again in a moment."""
+    """The first request with this Idempotency-Key is still in progress; send it again in a moment."""
 
     code = "still_under_way"
 
@@ -150,13 +150,13 @@ class StillUnderWay(ZmartdError):
 
 
 class WebhookUnauthorized(ZmartdError):
-    """This delivery does not prove that it comes from Helius: its Authorization header or HMAC is wrong."""
+    """This delivery does not prove that it comes from Helius; send the right Authorization header or HMAC."""
 
     code = "webhook_unauthorized"
 
 
 class WebhookRefusedTooOften(ZmartdError):
-    """Too many deliveries from this address proved nothing: wait as long as Retry-After says."""
+    """Too many deliveries from this address had wrong credentials; wait as long as Retry-After says."""
 
     code = "webhook_refused_too_often"
 
@@ -165,18 +165,18 @@ class WebhookRefusedTooOften(ZmartdError):
 
 
 class WebhookTooSlow(ZmartdError):
-    """The body of a delivery with an HMAC has to arrive faster; send it again."""
+    """The body of a delivery with an HMAC took too long to arrive; send it again without pauses."""
 
     code = "webhook_too_slow"
 
 
 class WebhookBusy(ZmartdError):
-    """Too much is being read of deliveries with an HMAC; send this one again in a moment."""
+    """Too many deliveries with an HMAC are being read; send this one again in a moment."""
 
     code = "webhook_busy"
 
 
 class Unexpected(ZmartdError):
-    """Something went wrong on our side; try again, and quote the request id if it goes on."""
+    """Something went wrong on our side; try again. If it happens again, report it with the request id."""
 
     code = "internal_error"

@@ -1,4 +1,4 @@
-"""What a WebSocket client is told when it is refused, or when a message of its cannot be acted upon."""
+"""Errors of WebSocket connections, and of the messages that clients send on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class UpgradeRequired(ZmartdError):
 
 
 class TooManyConnections(ZmartdError):
-    """This address has as many WebSocket connections open as it may have; close one first."""
+    """This address has too many WebSocket connections open; close one first."""
 
     code = "too_many_connections"
 
@@ -24,24 +24,24 @@ class InvalidMessage(ZmartdError):
 
 
 class UnknownAction(ZmartdError):
-    """Unknown action; there are subscribe, unsubscribe, auth and pong."""
+    """Unknown action; send subscribe, unsubscribe, auth or pong."""
 
     code = "unknown_action"
 
 
 class MarketIdRequired(ZmartdError):
-    """market_id required: a market's id, its address, or "*" for all markets."""
+    """market_id required: send a market's id, its address, or "*" for all markets."""
 
     code = "market_id_required"
 
 
 class TokenRequired(ZmartdError):
-    """token required: a session token from POST /api/auth/login."""
+    """token required: send a session token from POST /api/auth/login."""
 
     code = "token_required"
 
 
 class TooManyMessages(ZmartdError):
-    """Too many frames within a minute, control frames among them: connect again later and send fewer."""
+    """Too many frames within a minute, including control frames; connect again later and send fewer."""
 
     code = "too_many_messages"
