@@ -21,7 +21,7 @@ from zmartd.config import Server, Settings
 from zmartd.core import Core, admin_decisions, open_core
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
-from zmartd.http.auth.attempt_limiter import Attempts
+from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import SESSIONS, Sessions
@@ -112,7 +112,7 @@ def application(core: Core) -> web.Application:
     )
     app[keys.ADMIN_DECISIONS] = admin_decisions(core, rpc)
     app[SESSIONS] = sessions
-    app[SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, Attempts(core.redis), clock)
+    app[SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, AttemptLimiter(core.redis), clock)
     app[WEBSOCKET] = websocket
     app[HEALTH] = _health(core)
 

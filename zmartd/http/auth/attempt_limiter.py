@@ -1,7 +1,7 @@
-"""How often somebody may try something in a minute, counted in Redis for all daemons together.
+"""Limits sign-in attempts by minute, counted in Redis for all daemons together.
 
-While Redis is away nothing is counted here: the API's own rate limits, which then count on each daemon, stand
-before it. What is lost with Redis is a count of at most a minute.
+While Redis is away nothing is counted here. The API's rate limits, which each daemon then counts by itself,
+still hold.
 """
 
 from __future__ import annotations
@@ -15,32 +15,31 @@ from zmartd.http.errors.auth import TooManyAttempts
 from zmartd.log import get_logger
 
 WINDOW_SECONDS = 60
-PATIENCE_SECONDS = 0.5
-"""A Redis that says nothing for this long is away."""
+REDIS_TIMEOUT_SECONDS = 0.5
 
 log = get_logger(__name__)
 
 
-class Attempts:
-    """Counts from the first attempt for one window; then the count starts anew."""
+class AttemptLimiter:
+    """Counts attempts in windows of a minute; a window begins with its first attempt."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def count(self, what: str, who: str, limit: int) -> None:
-        """Count one attempt. Raises TooManyAttempts over the limit."""
-        key = f"auth:attempts:{what}:{who}"
+    async def count(self, kind: str, key: str, limit: int) -> None:
+        """Count one attempt of `kind` by `key`. Raises TooManyAttempts over the limit."""
+        counter = f"auth:attempts:{kind}:{key}"
         try:
             async with (
-                asyncio.timeout(PATIENCE_SECONDS),
+                asyncio.timeout(REDIS_TIMEOUT_SECONDS),
                 self._redis.pipeline(transaction=True) as pipeline,
             ):
-                pipeline.incr(key)
-                pipeline.expire(key, WINDOW_SECONDS, nx=True)
-                pipeline.ttl(key)
+                pipeline.incr(counter)
+                pipeline.expire(counter, WINDOW_SECONDS, nx=True)
+                pipeline.ttl(counter)
                 count, _, seconds_left = await pipeline.execute()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            log.warning("auth.attempt_not_counted", what=what, reason=type(error).__name__)
+            log.warning("auth.attempt_not_counted", what=kind, reason=type(error).__name__)
             return
         if count > limit:
             raise TooManyAttempts(max(1, seconds_left))

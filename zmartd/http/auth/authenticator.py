@@ -1,4 +1,4 @@
-"""Reads who a caller is from its Authorization header."""
+"""Authenticates callers by their Authorization header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BEARER = "Bearer"
 
 
 class Authenticator:
-    """Reads the Authorization header. With `accepts_legacy` also the header of the earlier frontend."""
+    """Accepts bearer tokens, and with `accepts_legacy` the signed header of the earlier frontend."""
 
     def __init__(self, sessions: Sessions, accepts_legacy: bool, clock: Clock) -> None:
         self._sessions = sessions
@@ -21,7 +21,7 @@ class Authenticator:
         self._clock = clock
 
     async def identify(self, authorization: str) -> Identity:
-        """Whom a header proves. A bad one proves nobody, and is remembered for whoever needs a wallet."""
+        """The identity that a header proves. That of a bad header is anonymous, with `refused` set."""
         scheme, _, credentials = authorization.partition(" ")
         try:
             if scheme.lower() == BEARER.lower():
@@ -33,4 +33,4 @@ class Authenticator:
                 return Identity(Caller(wallet), Credential.LEGACY)
         except (Unauthorized, SessionsUnavailable) as error:
             return Identity(refused=error)
-        return Identity(refused=BadMessage("The Authorization header has to be `Bearer <token>`."))
+        return Identity(refused=BadMessage("Send the Authorization header as `Bearer <token>`."))

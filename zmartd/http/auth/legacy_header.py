@@ -1,10 +1,10 @@
-"""The header that an earlier frontend sends with every request, in place of a session:
+"""The signed header that an earlier frontend sends with every request instead of a session token:
 
     Authorization: Signature message=<URL-encoded>&signature=<base58>&wallet=<base58>
 
-The message is `Sign in to ZMART`, a line feed, and `Timestamp: <milliseconds since 1970>`. Who sees such a
-header can repeat it for an hour, at any site: it identifies a reader, and must not move money. It ends early
-only when its wallet signs out everywhere.
+The message is `Sign in to ZMART`, a line feed, and `Timestamp: <milliseconds since 1970>`. Whoever sees the
+header can replay it for an hour, at any site, so it identifies a reader and must not move money. Signing out
+everywhere ends it early.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MESSAGE = re.compile(r"Sign in to ZMART\nTimestamp: ([0-9]{13})")
 
 
 def verify(credentials: str, now: float) -> tuple[str, float]:
-    """The wallet behind what follows the scheme's name, and when it signed by its own clock (unix seconds).
+    """The wallet that signed `credentials`, the header after its scheme, and when (unix seconds, its clock).
 
     Raises BadMessage, BadSignature, AuthExpired.
     """
@@ -38,7 +38,7 @@ def verify(credentials: str, now: float) -> tuple[str, float]:
     require_signature(wallet, message.encode(), decode_signature(fields["signature"]))
     signed_at = int(found[1]) / 1000
     if signed_at > now + MAX_AHEAD_SECONDS:
-        raise AuthExpired("The signed timestamp is in the future; is the wallet's clock right?")
+        raise AuthExpired("The signed timestamp is in the future; check the clock of the wallet's device.")
     if signed_at < now - MAX_AGE_SECONDS:
         raise AuthExpired("The signed timestamp is too old; sign again.")
     return wallet, signed_at
@@ -49,7 +49,7 @@ def _parse(credentials: str) -> dict[str, str]:
         raise BadMessage
     pairs = [part.partition("=") for part in credentials.split("&")]
     if sorted(name for name, _, _ in pairs) != _FIELDS:
-        raise BadMessage("The header needs message, signature and wallet, each once.")
+        raise BadMessage("Send message, signature and wallet in the header, each once.")
     try:
         return {name: unquote(value, errors="strict") for name, _, value in pairs}
     except UnicodeDecodeError as error:

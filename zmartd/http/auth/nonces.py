@@ -1,7 +1,7 @@
-"""Nonces for sign-in messages: issued by any daemon, good for one sign-in on any daemon, for a few minutes.
+"""Nonces for sign-in messages: issued by any daemon, valid once on any daemon, for a few minutes.
 
-A nonce says itself when it was issued, and is signed by the daemon together with the wallet that it is for.
-So asking for one leaves nothing behind: only its use is written down, and to use one takes a wallet's key.
+A nonce contains the time of its issue, and a MAC of the daemon over it and the wallet that it is for. So
+issuing one stores nothing. Only its use is stored, and to use one takes the key of a wallet.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from zmartd.store.revocations import EVERYTHING
 _ANY_WALLET = ""
 _MAC_DIGITS = 32
 """128 bits."""
-_FORM = re.compile(rf"([A-Za-z0-9]+)([0-9a-f]{{8}})([0-9a-f]{{{_MAC_DIGITS}}})")
-"""Something random, the second of issue, and the code that signs both: letters and digits, as SIWS has it."""
+_FORMAT = re.compile(rf"([A-Za-z0-9]+)([0-9a-f]{{8}})([0-9a-f]{{{_MAC_DIGITS}}})")
+"""Random text, the unix second of issue in hexadecimal, and the MAC; letters and digits as SIWS requires."""
 
 
 class Nonces:
-    """Nonces for `audience`. Raises ConfigError as `signing_secrets` does."""
+    """Issues and consumes nonces for `audience`. Raises ConfigError as `signing_secrets` does."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Nonces:
         clock: Clock,
         new_random: Callable[[], str],
     ) -> None:
-        # Keys of their own, so that no nonce is ever a token's signature.
+        # Derived keys, so that no MAC of a nonce is the signature of a token.
         self._keys = [
             hmac.digest(secret.encode(), f"nonces for {audience}".encode(), "sha256")
             for secret in signing_secrets(settings)
@@ -45,31 +45,31 @@ class Nonces:
         self._new_random = new_random
 
     def issue(self, wallet: str | None) -> str:
-        """A nonce that `wallet` may use, or anybody when it is None."""
+        """A nonce for `wallet`, or for any wallet if None."""
         signed = f"{self._new_random()}{int(self._clock.time()):08x}"
-        return signed + _code(self._keys[0], signed, wallet or _ANY_WALLET)
+        return signed + _mac(self._keys[0], signed, wallet or _ANY_WALLET)
 
-    async def spend(self, nonce: str, wallet: str) -> bool:
-        """Use up a nonce. Whether it had been issued to `wallet` not too long ago, and had not been used.
+    async def consume(self, nonce: str, wallet: str) -> bool:
+        """Use a nonce up. False unless it was issued for `wallet`, has not expired and has not been used.
 
         Raises SessionsUnavailable.
         """
-        found = _FORM.fullmatch(nonce)
+        found = _FORMAT.fullmatch(nonce)
         if found is None:
             return False
         random, issued_at, code = found.groups()
         expires_at = int(issued_at, 16) + self._lifetime_seconds
-        if expires_at <= self._clock.time() or not self._is_ours(random + issued_at, code, wallet):
+        if expires_at <= self._clock.time() or not self._is_authentic(random + issued_at, code, wallet):
             return False
         return await self._revocations.revoke(f"nonce:{nonce}", EVERYTHING, expires_at)
 
-    def _is_ours(self, signed: str, code: str, wallet: str) -> bool:
+    def _is_authentic(self, signed: str, code: str, wallet: str) -> bool:
         return any(
-            hmac.compare_digest(code, _code(key, signed, issued_to))
+            hmac.compare_digest(code, _mac(key, signed, issued_to))
             for key in self._keys
             for issued_to in (wallet, _ANY_WALLET)
         )
 
 
-def _code(key: bytes, signed: str, wallet: str) -> str:
+def _mac(key: bytes, signed: str, wallet: str) -> str:
     return hmac.digest(key, f"{signed} {wallet}".encode(), "sha256").hex()[:_MAC_DIGITS]

@@ -1,7 +1,7 @@
-"""What has been revoked, on all daemons. It is in Postgres, where no full or lost cache can undo it.
+"""Revocations of sessions and nonces, in Postgres, where neither eviction nor a restart loses them.
 
-Postgres is asked about every credential each time, so a revocation holds on every daemon as soon as it is
-made. When Postgres cannot be asked, nobody is recognised.
+Every use of a credential reads them, so a revocation holds on all daemons at once. While Postgres is away, no
+credential is accepted.
 """
 
 from __future__ import annotations
@@ -17,93 +17,93 @@ from zmartd.store import revocations
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
-PATIENCE_SECONDS = 2.0
-"""For so long a request waits to learn whether its session has ended."""
-KEPT_LONGER_SECONDS = 60
-"""For so much longer than its object can be valid a revocation is kept, since clocks may differ."""
+TIMEOUT_SECONDS = 2.0
+"""How long a request waits for the revocations of its session."""
+RETENTION_MARGIN_SECONDS = 60
+"""How long a revocation is kept after what it revokes has expired, since clocks differ."""
 
 
-class _Question:
-    """Names that are asked about at once, and the answer."""
+class _Batch:
+    """Names that one query looks up, and the task that runs it."""
 
-    __slots__ = ("answer", "names")
+    __slots__ = ("names", "task")
 
     def __init__(self) -> None:
         self.names: set[str] = set()
-        self.answer: asyncio.Task[Mapping[str, int]]
+        self.task: asyncio.Task[Mapping[str, int]]
 
 
 class Revocations:
-    """Every method raises SessionsUnavailable when Postgres cannot be asked.
+    """Stores and finds revocations. Every method raises SessionsUnavailable while Postgres is away.
 
-    There is one question under way at a time, and all who ask meanwhile share the next one: however many
-    requests come, they take one connection for it.
+    `find` runs one query at a time. Calls that arrive meanwhile share the next one, so that any number of
+    requests take one connection.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._turn = asyncio.Lock()
-        self._next: _Question | None = None
+        self._lock = asyncio.Lock()
+        self._next: _Batch | None = None
 
     async def revoke(self, name: str, before: int, until: float) -> bool:
-        """Refuse what goes by `name` and is numbered below `before`; none of it is valid after `until`.
+        """Revoke all that has `name` and a number below `before`. None of it is valid after `until`.
 
-        Whether this call, and none before it, did that.
+        Returns whether this call changed anything. `until`: unix seconds.
         """
         now = self._clock.time()
-        with _database_needed():
+        with _translated_errors():
             async with self._database.service() as connection:
                 return await revocations.revoke(
-                    connection, name, before, _moment(now), _moment(max(now, until) + KEPT_LONGER_SECONDS)
+                    connection, name, before, _utc(now), _utc(max(now, until) + RETENTION_MARGIN_SECONDS)
                 )
 
-    async def of(self, *names: str) -> Mapping[str, int]:
-        """Below which number each of `names` is refused, at some time after this was called.
+    async def find(self, *names: str) -> Mapping[str, int]:
+        """The number below which each of `names` is revoked, read after this call.
 
-        Those by which nothing is revoked are left out; names that others asked about may be there as well.
+        Names without a revocation are left out; the result may have names that others asked for.
         """
-        question = self._next
-        if question is None:
-            question = self._next = _Question()
-            question.answer = asyncio.create_task(self._answer(question), name="revocations")
-            _leave(question.answer)
-        question.names.update(names)
-        return await asyncio.shield(question.answer)
+        batch = self._next
+        if batch is None:
+            batch = self._next = _Batch()
+            batch.task = asyncio.create_task(self._find_batch(batch), name="revocations")
+            _retrieve_exception(batch.task)
+        batch.names.update(names)
+        return await asyncio.shield(batch.task)
 
-    async def _answer(self, question: _Question) -> Mapping[str, int]:
-        async with self._turn:
-            self._next = None  # whoever comes from now on belongs to the next one
-            return await self.read(question.names, PATIENCE_SECONDS)
+    async def _find_batch(self, batch: _Batch) -> Mapping[str, int]:
+        async with self._lock:
+            self._next = None  # later calls belong to the next batch
+            return await self.find_many(batch.names, TIMEOUT_SECONDS)
 
-    async def read(self, names: Collection[str], patience_seconds: float) -> Mapping[str, int]:
-        """`of` many names, with a question of their own."""
-        reading = asyncio.create_task(self._read(names), name="revocations read")
-        _leave(reading)
-        done, _ = await asyncio.wait({reading}, timeout=patience_seconds)
+    async def find_many(self, names: Collection[str], timeout_seconds: float) -> Mapping[str, int]:
+        """`find` many names with a query of their own."""
+        query = asyncio.create_task(self._query(names), name="revocations query")
+        _retrieve_exception(query)
+        done, _ = await asyncio.wait({query}, timeout=timeout_seconds)
         if not done:
-            reading.cancel()  # the connection may take longer to give up, and nobody waits for that
+            query.cancel()  # not awaited: the connection may take longer to give up
             raise SessionsUnavailable
-        return reading.result()
+        return query.result()
 
-    async def _read(self, names: Collection[str]) -> Mapping[str, int]:
-        with _database_needed():
+    async def _query(self, names: Collection[str]) -> Mapping[str, int]:
+        with _translated_errors():
             async with self._database.service_reader() as connection:
                 return await revocations.find(connection, names)
 
 
-def _leave(task: asyncio.Task[Mapping[str, int]]) -> None:
-    """Let a task end although nobody may be waiting for it any more."""
+def _retrieve_exception(task: asyncio.Task[Mapping[str, int]]) -> None:
+    """Keep asyncio from reporting an exception as never retrieved when nobody waits any more."""
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def _moment(seconds: float) -> datetime:
+def _utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
 @contextmanager
-def _database_needed() -> Iterator[None]:
-    """Turns a database that cannot be asked into SessionsUnavailable."""
+def _translated_errors() -> Iterator[None]:
+    """Turns the errors of a database that is away into SessionsUnavailable."""
     try:
         yield
     except (DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady) as error:

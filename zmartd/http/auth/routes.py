@@ -1,4 +1,4 @@
-"""/api/auth: a nonce to sign, a session for it, a newer token, and the end of one session or of all."""
+"""The routes of /api/auth: nonces, sign-in, renewal, sign-out."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from zmartd.store import users
 from zmartd.store.postgres.rls import Caller
 
 MAX_BODY_BYTES = 16_384
-PROFILE_PATIENCE_SECONDS = 1.0
-"""For so long a session waits for the wallet's profile."""
+PROFILE_TIMEOUT_SECONDS = 1.0
+"""How long a sign-in waits for the update of the wallet's profile."""
 
 log = get_logger(__name__)
 
@@ -40,7 +40,7 @@ SignatureText = Annotated[
     str, Meta(min_length=1, max_length=128, description="64 bytes in base58 (or base64): the signature")
 ]
 Signer = Annotated[Wallet | None, Meta(description="the base58 address of a wallet")]
-Domain = Annotated[str | None, Meta(description="the domain to sign in on, with its port if any")]
+Domain = Annotated[str | None, Meta(description="the domain to sign in to, with its port if any")]
 
 
 class NonceQuery(Struct, frozen=True):
@@ -49,20 +49,20 @@ class NonceQuery(Struct, frozen=True):
 
 
 class NonceBody(Struct, frozen=True, kw_only=True):
-    """`message` is there when the wallet was given: sign its UTF-8 bytes as they are."""
+    """`message` is present if the query has a wallet: sign its UTF-8 bytes unchanged."""
 
     nonce: str
-    """Goes into the message to sign, and is good for one sign-in."""
+    """The nonce for the message to sign, valid for one sign-in."""
     domain: str
-    """The domain to name in the message."""
+    """The domain for the message."""
     domains: tuple[str, ...]
-    """All domains that a message may name."""
+    """All domains that are accepted in a message."""
     chain_id: str
-    """The Chain ID that a message may name: the cluster that the daemon serves."""
+    """The Chain ID that is accepted in a message: the daemon's cluster."""
     expires_at: Time
-    """When the nonce stops being accepted."""
+    """The time when the nonce expires."""
     message: str | UnsetType = UNSET
-    """The whole message to sign; left out where no wallet was given."""
+    """The whole message to sign; left out if the query has no wallet."""
 
 
 class LoginRequest(Struct, frozen=True):
@@ -74,33 +74,36 @@ class LoginRequest(Struct, frozen=True):
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):
-    """A session: send `token` as `Authorization: Bearer <token>`, for `expiresIn` seconds."""
+    """A session. Send `token` as `Authorization: Bearer <token>`; it is valid for `expiresIn` seconds."""
 
     success: bool = True
-    """Always true: a refusal is an error."""
+    """Always true: a failure is an error."""
     token: str
     """The session's JWT."""
     wallet: str
-    """The address of the wallet that has signed in."""
+    """The wallet that has signed in."""
     wallet_address: str = field(name="walletAddress")
-    """The same as wallet, under the frontend's name for it."""
+    """The same as wallet, under the name that the frontend uses."""
     expires_in: int = field(name="expiresIn")
-    """The seconds from the token's issue to its end."""
+    """The token's lifetime in seconds."""
     expires_at: Time = field(name="expiresAt")
-    """When the token stops being accepted."""
+    """The time when the token expires."""
     message: str
-    """What was done, in words."""
+    """What was done, for people."""
 
 
 class LogoutBody(Struct, frozen=True):
     success: bool
-    """Always true: a refusal is an error."""
+    """Always true: a failure is an error."""
     message: str
-    """What was done, in words."""
+    """What was done, for people."""
 
 
 async def nonce(call: Call[NonceQuery]) -> NonceBody:
-    """What to put into a sign-in message, and the message itself for ?wallet=."""
+    """Get a nonce for a sign-in message; with `wallet` also the whole message to sign.
+
+    Sign it, then send it to POST /api/auth/login.
+    """
     query = call.input
     service = call.app[SIGN_IN]
     challenge = service.challenge(query.wallet, query.domain)
@@ -115,44 +118,46 @@ async def nonce(call: Call[NonceQuery]) -> NonceBody:
 
 
 async def login(call: Call[LoginRequest]) -> SessionBody:
-    """A session for a signed sign-in message."""
+    """Exchange a signed message for a session. Get the message from GET /api/auth/nonce."""
     body = call.input
     if body.wallet is None:
         _require_address(body.message)
     wallet = await call.app[SIGN_IN].verify(
         body.message, body.signature, body.wallet, client_of(call.request)
     )
-    await _remember(call, wallet, users.sign_in)
+    await _update_profile(call, wallet, users.sign_in)
     return _session_body(*await call.app[SESSIONS].begin(wallet), "Signed in.")
 
 
 async def refresh(call: Call[None]) -> SessionBody:
-    """A new token in exchange for the one sent, which is revoked.
+    """Get a new token. The one that was sent is revoked.
 
-    A session cannot be renewed beyond its greatest age: then its wallet has to sign in again.
+    A session that has reached its maximum age cannot be renewed: sign in again.
     """
     token, session = await call.app[SESSIONS].renew(call.session)
-    await _remember(call, session.wallet, users.touch)
+    await _update_profile(call, session.wallet, users.touch)
     return _session_body(token, session, "Session renewed.")
 
 
 async def logout(call: Call[None]) -> LogoutBody:
-    """The session is over, for every daemon and every open WebSocket."""
+    """End the session at once, on all daemons and all open WebSockets."""
     await call.app[SESSIONS].end(call.session)
     return LogoutBody(success=True, message="Signed out.")
 
 
 async def logout_everywhere(call: Call[None]) -> LogoutBody:
-    """All sessions of the wallet are over, whichever device began them."""
+    """End all sessions of the wallet, on all devices."""
     await call.app[SESSIONS].end_all(call.session)
     return LogoutBody(success=True, message="Signed out everywhere.")
 
 
-async def _remember(call: Call[Any], wallet: str, write: Callable[[Connection, str], Awaitable[Any]]) -> None:
-    """Write into the wallet's profile that it was here. Nobody is kept out for what cannot be written."""
+async def _update_profile(
+    call: Call[Any], wallet: str, write: Callable[[Connection, str], Awaitable[Any]]
+) -> None:
+    """Record the visit in the wallet's profile. A failure is logged and does not prevent the sign-in."""
     try:
         async with (
-            asyncio.timeout(PROFILE_PATIENCE_SECONDS),
+            asyncio.timeout(PROFILE_TIMEOUT_SECONDS),
             call.app[keys.DATABASE].caller(Caller(wallet)) as connection,
         ):
             await write(connection, wallet)
@@ -161,11 +166,11 @@ async def _remember(call: Call[Any], wallet: str, write: Callable[[Connection, s
 
 
 def _require_address(message: str) -> None:
-    """Without `wallet` the message has to say who signs in."""
+    """Raises InvalidRequest unless the message names a wallet: the request does not."""
     try:
-        sign_in.read(message)
+        sign_in.parse_message(message)
     except BadMessage as error:
-        raise InvalidRequest(Problem("message", f"does not say whose it is: {error.message}")) from error
+        raise InvalidRequest(Problem("message", f"must name the wallet: {error.message}")) from error
 
 
 def _session_body(token: str, session: Session, message: str) -> SessionBody:
@@ -184,7 +189,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/auth/nonce",
         handler=nonce,
-        summary="What to put into a sign-in message",
+        summary="Get a nonce to sign in with",
         tag="auth",
         query=NonceQuery,
         answers={200: NonceBody},
@@ -206,7 +211,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/auth/refresh",
         handler=refresh,
-        summary="Exchange a session for a newer one",
+        summary="Renew a session",
         tag="auth",
         answers={200: SessionBody},
         access=Access.SESSION,
@@ -216,7 +221,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/auth/logout",
         handler=logout,
-        summary="End a session",
+        summary="Sign out",
         tag="auth",
         answers={200: LogoutBody},
         access=Access.SESSION,
@@ -226,7 +231,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/auth/logout-everywhere",
         handler=logout_everywhere,
-        summary="End all sessions of a wallet",
+        summary="Sign out everywhere",
         tag="auth",
         answers={200: LogoutBody},
         access=Access.SESSION,

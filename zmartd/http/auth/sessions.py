@@ -1,7 +1,7 @@
-"""Who is signed in: a token that is valid and has not been revoked.
+"""Sessions: who is signed in, with which token.
 
-A session begins with a sign-in and goes on through renewals, each of which replaces its token. It ends when
-it is signed out, when all sessions of its wallet are, when its token expires, or at its greatest age.
+A session begins with a sign-in. Each renewal replaces its token. It ends when it is signed out, when all
+sessions of its wallet are, when its token expires, or when it reaches the maximum age.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zmartd.store.revocations import EVERYTHING
 class Sessions:
     """Opens, recognises, renews and ends sessions.
 
-    What is a coroutine raises SessionsUnavailable when nobody can tell what was revoked.
+    Every coroutine raises SessionsUnavailable while revocations cannot be read or stored.
     """
 
     def __init__(self, tokens: Tokens, revocations: Revocations, clock: Clock) -> None:
@@ -32,22 +32,22 @@ class Sessions:
         self._clock = clock
 
     async def begin(self, wallet: str) -> tuple[str, Session]:
-        """A session for a wallet that has just proved itself, and its token.
+        """The token and session of a wallet that has just signed in.
 
-        It begins after every sign-out of that wallet, whatever the clocks of the daemons say.
+        It begins after the last sign-out of that wallet, also where the clocks of the daemons differ.
         """
-        signed_out = await self._revocations.of(_of_wallet(wallet))
+        signed_out = await self._revocations.find(_of_wallet(wallet))
         return self.open(wallet, signed_out.get(_of_wallet(wallet), 0))
 
     def open(self, wallet: str, not_before: int = 0) -> tuple[str, Session]:
-        """A session that begins now, or at `not_before` if that is later."""
+        """The token and session that begin now, or at `not_before` if that is later."""
         return self._tokens.issue(wallet, max(int(self._clock.time()), not_before))
 
     async def recognise(self, token: str) -> Session:
         """The session of a token. Raises BadToken, AuthExpired."""
         session = self._tokens.read(token)
         of_session, of_wallet = _of_session(session), _of_wallet(session.wallet)
-        revoked = await self._revocations.of(of_session, of_wallet)
+        revoked = await self._revocations.find(of_session, of_wallet)
         if revoked and (
             session.renewals < revoked.get(of_session, 0) or session.began_at < revoked.get(of_wallet, 0)
         ):
@@ -55,18 +55,18 @@ class Sessions:
         return session
 
     async def recognise_signer(self, wallet: str, signed_at: float) -> None:
-        """Make sure that a header of the earlier frontend was signed after all of its wallet's sign-outs.
+        """Raises BadToken for a legacy header that was signed before its wallet last signed out everywhere.
 
-        Raises BadToken. The wallet's clock may have been ahead, so the time that counts is that much earlier.
+        The wallet's clock may have been ahead, so the earliest possible time counts.
         """
-        revoked = await self._revocations.of(_of_wallet(wallet))
+        revoked = await self._revocations.find(_of_wallet(wallet))
         if signed_at - legacy_header.MAX_AHEAD_SECONDS < revoked.get(_of_wallet(wallet), 0):
             raise _ended()
 
     async def renew(self, session: Session) -> tuple[str, Session]:
-        """The next token of `session`; that before it is refused from now on.
+        """The next token of `session`, which revokes the one before it.
 
-        Of two renewals at once one raises BadToken. Raises SessionOver.
+        Of two concurrent renewals one raises BadToken. Raises SessionOver at the maximum age.
         """
         token, renewed = self._tokens.renew(session)
         if not await self._revocations.revoke(_of_session(session), renewed.renewals, renewed.expires_at):
@@ -74,12 +74,12 @@ class Sessions:
         return token, renewed
 
     async def end(self, session: Session) -> None:
-        """End `session`, with whatever token."""
+        """End `session`, whichever of its tokens is the valid one."""
         until = self._clock.time() + self._tokens.lifetime_seconds
         await self._revocations.revoke(_of_session(session), EVERYTHING, until)
 
     async def end_all(self, session: Session) -> None:
-        """End every session that the wallet of `session` has begun, also on daemons whose clock is ahead."""
+        """End every session of the wallet of `session`, also those begun on daemons whose clock is ahead."""
         now = self._clock.time()
         before = max(int(now) + LEEWAY_SECONDS, session.began_at) + 1
         until = before + max(
@@ -88,16 +88,16 @@ class Sessions:
         await self._revocations.revoke(_of_wallet(session.wallet), before, until)
 
     def expired(self, sessions: Collection[Session]) -> dict[Session, Unauthorized]:
-        """Those of `sessions` whose time is over, and why."""
+        """Those of `sessions` that have expired, with the error that says why."""
         now = self._clock.time()
-        return {one: self._tokens.expiry(one) for one in sessions if one.expires_at <= now}
+        return {one: self._tokens.expiry_error(one) for one in sessions if one.expires_at <= now}
 
     async def signed_out(
-        self, sessions: Collection[Session], patience_seconds: float
+        self, sessions: Collection[Session], timeout_seconds: float
     ) -> dict[Session, Unauthorized]:
-        """Those of `sessions` that were ended, found with one question; a renewed session goes on."""
+        """Those of `sessions` that were ended, read with one query. A renewed session has not ended."""
         names = {name for one in sessions for name in (_of_session(one), _of_wallet(one.wallet))}
-        revoked = await self._revocations.read(names, patience_seconds)
+        revoked = await self._revocations.find_many(names, timeout_seconds)
         if not revoked:
             return {}
         return {

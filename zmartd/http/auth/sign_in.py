@@ -1,4 +1,4 @@
-"""Sign-in: a challenge that a wallet signs, and what makes a signed one good enough."""
+"""Sign-in: the challenge that a wallet signs, and the verification of the signed message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from zmartd.clock import Clock
 from zmartd.config import Auth
 from zmartd.http.auth import siws
-from zmartd.http.auth.attempt_limiter import Attempts
+from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.signatures import decode_signature, require_signature
 from zmartd.http.auth.siws import MalformedMessage, SignInMessage
@@ -20,17 +20,17 @@ from zmartd.http.errors.requests import InvalidRequest, Problem
 
 STATEMENT = "Sign in to ZMART. This costs nothing and sends no transaction."
 CLOCK_SKEW = timedelta(seconds=60)
-"""By how much a wallet's clock may be ahead of ours or behind it."""
+"""How far the clock of a wallet may differ from that of the daemon."""
 
 ADDRESS_ATTEMPTS = 100
 WALLET_ATTEMPTS = 10
-"""In a minute. Many people may share an address, and a wallet needs one session at a time."""
+"""By minute. Many people may share an address; a wallet needs one session at a time."""
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class Challenge(Struct, frozen=True):
-    """What to sign. `message` is ready to be signed, when it is known who will."""
+    """The parts of a message to sign. `message` is the whole text where the wallet is known."""
 
     nonce: str
     domain: str
@@ -39,10 +39,10 @@ class Challenge(Struct, frozen=True):
 
 
 class SignIn:
-    """The rules of signing in, with what they need to be checked."""
+    """Issues challenges and verifies signed messages."""
 
     def __init__(
-        self, settings: Auth, cluster: str, nonces: Nonces, attempts: Attempts, clock: Clock
+        self, settings: Auth, cluster: str, nonces: Nonces, attempts: AttemptLimiter, clock: Clock
     ) -> None:
         self._domains = tuple(domain.lower() for domain in settings.domains)
         self._cluster = cluster
@@ -62,7 +62,7 @@ class SignIn:
         return self._cluster
 
     def challenge(self, wallet: str | None, domain: str | None) -> Challenge:
-        """A fresh nonce, for our first domain if none is named. Raises InvalidRequest for a foreign one."""
+        """A challenge for `domain`, or for the first of the settings. Raises InvalidRequest for others."""
         domain = domain.lower() if domain else self._domains[0]
         if domain not in self._domains:
             raise InvalidRequest(Problem("domain", f"must be one of {', '.join(self._domains)}"))
@@ -87,40 +87,42 @@ class SignIn:
     async def verify(self, text: str, signature: str, wallet: str | None, address: str) -> str:
         """The wallet that signed `text`. The caller claims to be `wallet` and calls from `address`.
 
-        Nothing that the text says counts before its signature is verified, and only a message that was never
-        used counts against its wallet: who holds no key can use up neither its attempts nor its nonce.
+        The nonce is consumed, and an attempt of the wallet counted, only after the signature is verified:
+        nobody without the wallet's key can exhaust its attempts.
         Raises BadMessage, BadSignature, AuthExpired, TooManyAttempts, SessionsUnavailable.
         """
         await self._attempts.count("address", address, ADDRESS_ATTEMPTS)
-        message = read(text)
+        message = parse_message(text)
         if wallet is not None and wallet != message.address:
-            raise BadSignature("The message is for another wallet than the one that signs in.")
+            raise BadSignature("The message names another wallet than the request.")
         require_signature(message.address, text.encode(), decode_signature(signature))
         self._check(message)
         assert message.nonce is not None
-        if not await self._nonces.spend(message.nonce, message.address):
+        if not await self._nonces.consume(message.nonce, message.address):
             raise AuthExpired("The nonce is unknown, used or expired; get a new one.")
         await self._attempts.count("wallet", message.address, WALLET_ATTEMPTS)
         return message.address
 
     def _check(self, message: SignInMessage) -> None:
         if message.domain.lower() not in self._domains:
-            raise BadMessage(f"The message is for {message.domain}, which is not one of {self._domains}.")
+            raise BadMessage(
+                f"The message is for {message.domain}; sign one for {' or '.join(self._domains)}."
+            )
         if message.cluster not in {None, self._cluster}:
-            raise BadMessage(f"Chain ID has to be {self._cluster}.")
+            raise BadMessage(f"The Chain ID of the message has to be {self._cluster}.")
         if message.nonce is None:
-            raise BadMessage("Nonce is missing.")
+            raise BadMessage("The message has no Nonce; get one from GET /api/auth/nonce.")
         if message.issued_at is None:
-            raise BadMessage("Issued At is missing.")
+            raise BadMessage("The message has no Issued At.")
         now = self._now()
         if message.issued_at > now + CLOCK_SKEW:
-            raise AuthExpired("Issued At is in the future; is the wallet's clock right?")
+            raise AuthExpired("Issued At is in the future; check the clock of the wallet's device.")
         if message.issued_at < now - self._lifetime - CLOCK_SKEW:
-            raise AuthExpired("Issued At is too long ago.")
+            raise AuthExpired("Issued At is too long ago; get a new nonce and sign again.")
         if message.expiration_time is not None and message.expiration_time <= now:
-            raise AuthExpired("Expiration Time has passed.")
+            raise AuthExpired("The Expiration Time has passed; get a new nonce and sign again.")
         if message.not_before is not None and message.not_before > now:
-            raise AuthExpired("Not Before has not come yet.")
+            raise AuthExpired("The Not Before has not come yet; sign in later.")
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
@@ -129,8 +131,8 @@ class SignIn:
 SIGN_IN: Final[web.AppKey[SignIn]] = web.AppKey("sign_in")
 
 
-def read(text: str) -> SignInMessage:
-    """What a sign-in message says. Raises BadMessage."""
+def parse_message(text: str) -> SignInMessage:
+    """The fields of a sign-in message. Raises BadMessage."""
     try:
         return siws.parse(text)
     except MalformedMessage as error:

@@ -1,4 +1,4 @@
-"""Ed25519 signatures of texts, as wallets give them."""
+"""Verifies ed25519 signatures of messages by wallets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BASE64_LENGTH = 88
 def decode_signature(text: str) -> bytes:
     """The 64 bytes of a signature in base58, or in padded base64. Raises BadSignature.
 
-    The two cannot be confused: base64 of 64 bytes ends in `==`, which base58 does not have.
+    Base64 of 64 bytes ends in `==`, which base58 cannot contain.
     """
     if len(text) > _LONGEST_BASE58:
         raise BadSignature
@@ -40,7 +40,7 @@ def decode_signature(text: str) -> bytes:
 def require_signature(wallet: str, message: bytes, signature: bytes) -> None:
     """Raises BadSignature unless `wallet` (a base58 address) signed exactly these bytes.
 
-    An address off the curve, such as a program-derived one, can sign nothing.
+    An address off the curve, such as a PDA, cannot sign.
     """
     try:
         VerifyKey(base58_decode(wallet)).verify(message, signature)

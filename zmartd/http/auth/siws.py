@@ -1,4 +1,4 @@
-"""The text of Sign In With Solana (SIWS), by its ABNF. Pure: what a message says, not whether to believe it.
+"""Parses and writes the message of Sign In With Solana (SIWS) by its ABNF. It does not verify anything.
 
     {domain} wants you to sign in with your Solana account:
     {address}
@@ -16,8 +16,8 @@
     Resources:
     - {uri}
 
-Everything after the address is optional, and comes in this order. Without a statement its line and the line
-after it are left out, or only its line is, as in EIP-4361 where the format comes from.
+Everything after the address is optional, in this order. Without a statement, either its line and the empty
+line after it are missing, or only its line, as in EIP-4361, where the format comes from.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ _TIME = re.compile(
 
 
 class MalformedMessage(ValueError):
-    """Says which part of a text is not as the format has it."""
+    """The text is not in the format. The message says which part."""
 
 
 class SignInMessage(Struct, frozen=True, kw_only=True):
-    """What a wallet is asked to sign. Times are aware, to the microsecond."""
+    """The fields of a message. Times have a time zone, and microseconds."""
 
     domain: str
     address: str
@@ -84,7 +84,7 @@ class SignInMessage(Struct, frozen=True, kw_only=True):
         return None if self.chain_id is None else self.chain_id.removeprefix("solana:")
 
     def text(self) -> str:
-        """The message as it is signed."""
+        """The text to sign."""
         lines = [f"{self.domain}{_GREETING}", self.address]
         if self.statement is not None:
             lines += ["", self.statement]
@@ -107,7 +107,7 @@ class SignInMessage(Struct, frozen=True, kw_only=True):
 
 
 def parse(text: str) -> SignInMessage:
-    """What a text says. Raises MalformedMessage for every text that the format does not allow."""
+    """The fields of a text. Raises MalformedMessage where it is not in the format."""
     if len(text) > MAX_LENGTH:
         raise MalformedMessage(f"the message is longer than {MAX_LENGTH} characters")
     lines = text.split("\n")
@@ -141,18 +141,18 @@ def _split(rest: list[str]) -> tuple[str | None, list[str]]:
     if not rest:
         return None, []
     if rest[0] or len(rest) == 1:
-        raise MalformedMessage("an empty line and more has to follow the address")
+        raise MalformedMessage("an empty line and at least one more have to follow the address")
     body = rest[1:]
     if body[0] == "":
-        return None, _some(body[1:])
+        return None, _require_fields(body[1:])
     if body[1:2] == [""]:
-        return _statement(body[0]), _some(body[2:])
+        return _statement(body[0]), _require_fields(body[2:])
     if len(body) == 1 and not _is_field(body[0]):
         return _statement(body[0]), []
     return None, body
 
 
-def _some(fields: list[str]) -> list[str]:
+def _require_fields(fields: list[str]) -> list[str]:
     if not fields:
         raise MalformedMessage("an empty line is at the end")
     return fields
@@ -169,7 +169,7 @@ def _is_field(line: str) -> bool:
 
 
 class _FieldReader:
-    """Takes labelled lines one after the other; a field that is not next is absent."""
+    """Reads labelled lines in order. A field that is not on the next line is absent."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
@@ -190,7 +190,7 @@ class _FieldReader:
         if value is None:
             return None
         try:
-            return _moment(value)
+            return _parse_time(value)
         except (ValueError, OverflowError) as error:
             raise MalformedMessage(f"{label} is not a time") from error
 
@@ -210,7 +210,7 @@ class _FieldReader:
             )
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     found = _TIME.fullmatch(text)
     assert found is not None
     date, time, fraction, offset = found.groups()
@@ -219,8 +219,8 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(f"{date}T{time}.{microseconds}{zone}").astimezone(UTC)
 
 
-def _rfc3339(moment: datetime | None) -> str | None:
-    if moment is None:
+def _rfc3339(time: datetime | None) -> str | None:
+    if time is None:
         return None
-    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return moment.astimezone(UTC).isoformat(timespec=precision).removesuffix("+00:00") + "Z"
+    precision = "microseconds" if time.microsecond % 1000 else "milliseconds"
+    return time.astimezone(UTC).isoformat(timespec=precision).removesuffix("+00:00") + "Z"

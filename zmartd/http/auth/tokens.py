@@ -1,4 +1,4 @@
-"""Session tokens: JSON Web Tokens, signed with HMAC-SHA256 and nothing else."""
+"""Session tokens: JSON Web Tokens (RFC 7519), signed with HMAC-SHA256 only."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from zmartd.market.ids import is_address
 
 ALGORITHM = "HS256"
 MAX_TOKEN_LENGTH = 2_048
-_REMEMBERED = 8_192
+_CACHE_SIZE = 8_192
 LEEWAY_SECONDS = 5
-"""By how much the clocks of two daemons may differ."""
+"""How far the clocks of two daemons may differ."""
 
 
 class Tokens:
-    """Issues tokens with the present secret; reads those of the present and the previous one.
+    """Signs tokens with the first secret, and reads tokens signed with any of them.
 
-    Only tokens for `audience` are read. Raises ConfigError as `signing_secrets` does.
+    Tokens for another `audience` are refused. Raises ConfigError as `signing_secrets` does.
     """
 
     def __init__(
@@ -37,33 +37,33 @@ class Tokens:
         self._session_seconds = settings.session_seconds
         self._clock = clock
         self._new_session_id = new_session_id
-        # Only what was verified is remembered: who sends nonsense finds no room there.
-        self._said = lru_cache(maxsize=_REMEMBERED)(self._verified)
+        # Exceptions are not cached: invalid tokens take no room.
+        self._cached_verify = lru_cache(maxsize=_CACHE_SIZE)(self._verify)
 
     def issue(self, wallet: str, began_at: int) -> tuple[str, Session]:
-        """The first token of a new session of `wallet`, and what it says."""
+        """The first token of a new session of `wallet`, and the session."""
         return self._token(wallet, self._new_session_id(), began_at, 0)
 
     def renew(self, session: Session) -> tuple[str, Session]:
-        """The next token of `session`, and what it says. Raises SessionOver."""
+        """The next token of `session`, and the renewed session. Raises SessionOver."""
         if self._clock.time() >= session.began_at + self._session_seconds:
             raise SessionOver
         return self._token(session.wallet, session.session_id, session.began_at, session.renewals + 1)
 
     def read(self, token: str) -> Session:
-        """What a token says. Raises BadToken, AuthExpired."""
+        """The session of a token, whether or not it was revoked. Raises BadToken, AuthExpired."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise BadToken
-        session = self._said(token)
+        session = self._cached_verify(token)
         now = self._clock.time()
         if session.issued_at > now + LEEWAY_SECONDS:
             raise BadToken
         if session.expires_at <= now - LEEWAY_SECONDS:
-            raise self.expiry(session)
+            raise self.expiry_error(session)
         return session
 
-    def expiry(self, session: Session) -> AuthExpired:
-        """Why a token is over: it was not renewed in time, or the session is as old as it may become."""
+    def expiry_error(self, session: Session) -> AuthExpired:
+        """SessionOver for an expired session at its maximum age; otherwise its token was not renewed."""
         if session.expires_at >= session.began_at + self._session_seconds:
             return SessionOver()
         return AuthExpired("The session token has expired; sign in again.")
@@ -87,7 +87,7 @@ class Tokens:
     def _end(self, issued_at: int, began_at: int) -> int:
         return min(issued_at + self.lifetime_seconds, began_at + self._session_seconds)
 
-    def _verified(self, token: str) -> Session:
+    def _verify(self, token: str) -> Session:
         for secret in self._secrets:
             try:
                 claims = jwt.decode(
@@ -95,7 +95,7 @@ class Tokens:
                     secret,
                     algorithms=[ALGORITHM],
                     audience=self._audience,
-                    # Times are compared in `read`, with the clock that was passed in.
+                    # `read` compares times, with the clock that was passed in.
                     options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
                 )
                 return self._session(claims)
@@ -120,7 +120,7 @@ class Tokens:
             and type(issued_at) is int
             and type(expires_at) is int
         ):
-            # A setting that was lowered holds for tokens from before, too: revocations are kept no longer.
+            # Lowering the settings shortens older tokens too, because revocations are not kept any longer.
             expires_at = min(expires_at, self._end(issued_at, began_at))
             return Session(wallet, session_id, began_at, renewals, issued_at, expires_at)
         raise BadToken

@@ -18,7 +18,7 @@ from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
 from zmartd.config import Auth, Server, SharedSecret
 from zmartd.http.auth import routes as auth_routes
-from zmartd.http.auth.attempt_limiter import Attempts
+from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
@@ -73,7 +73,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         nonces = Nonces(settings, AUDIENCE, revocations, clock, new_id)
         app[keys.DATABASE] = database
         app[SESSIONS] = sessions
-        app[SIGN_IN] = SignIn(settings, "devnet", nonces, Attempts(redis), clock)
+        app[SIGN_IN] = SignIn(settings, "devnet", nonces, AttemptLimiter(redis), clock)
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app[keys.SERVER] = Server()
         for operation in auth_routes.OPERATIONS:

@@ -172,10 +172,10 @@ async def test_a_nonce_is_nothing_to_another_cluster_or_after_its_secret_is_gone
         return Nonces(settings, audience, Revocations(database, clock), clock, lambda: "random")
 
     nonce = nonces("a").issue(ALICE.address)
-    assert not await nonces("a", audience="zmartd:mainnet:program").spend(nonce, ALICE.address)
-    assert not await nonces("b").spend(nonce, ALICE.address)
-    assert await nonces("b", previous="a").spend(nonce, ALICE.address)
-    assert not await nonces("a").spend(nonce, ALICE.address)
+    assert not await nonces("a", audience="zmartd:mainnet:program").consume(nonce, ALICE.address)
+    assert not await nonces("b").consume(nonce, ALICE.address)
+    assert await nonces("b", previous="a").consume(nonce, ALICE.address)
+    assert not await nonces("a").consume(nonce, ALICE.address)
 
 
 async def test_only_a_sign_in_leaves_something_behind(

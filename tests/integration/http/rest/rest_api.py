@@ -39,7 +39,7 @@ from zmartd.config import (
 )
 from zmartd.daemon import MAX_API_RPC_REQUESTS
 from zmartd.http.app import setup
-from zmartd.http.auth.attempt_limiter import Attempts
+from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import SESSIONS, Sessions
@@ -248,7 +248,7 @@ async def running_api(
             patience_seconds=patience_seconds,
         )
         app[SESSIONS] = sessions
-        app[SIGN_IN] = SignIn(auth, "localnet", nonces, Attempts(redis), clock)
+        app[SIGN_IN] = SignIn(auth, "localnet", nonces, AttemptLimiter(redis), clock)
         app[WEBSOCKET] = WebSocketEndpoint(hub, sessions, Realtime(), clock, lambda: "client")
         app[HEALTH] = Health(
             {"database": Dependency(_probe(database), essential=True), "rpc": Dependency(_asks(rpc), False)},
