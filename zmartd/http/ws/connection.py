@@ -1,8 +1,9 @@
-"""The conversation with one WebSocket client: what it may say, and what it is answered."""
+"""One WebSocket connection: reads the client's messages and acts on them, and writes frames to it."""
 
 from __future__ import annotations
 
 import asyncio
+from asyncio import Transport
 from datetime import UTC, datetime
 
 import msgspec
@@ -22,19 +23,21 @@ from zmartd.http.errors.websocket import (
     UnknownAction,
 )
 from zmartd.http.kit.identity import Session
-from zmartd.http.ws.session_monitor import SignedIn
+from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.market.ids import is_market_id
 from zmartd.realtime import frames
 from zmartd.realtime.client import Client
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
 
-MAX_NAME_LENGTH = 128
+MAX_MARKET_NAME_LENGTH = 128
+CLOSE_SECONDS = 3.0
+"""How long a client may take to answer a close frame."""
 POLICY_VIOLATION = 1008
 
 
 class ClientMessage(Struct, frozen=True):
-    """What a client may send. Which fields it needs depends on the action."""
+    """A client's message. The action determines which other fields it needs."""
 
     action: str
     market_id: str | None = None
@@ -44,8 +47,40 @@ class ClientMessage(Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(ClientMessage)
 
 
-class Connection:
-    """Reads a client's messages one after the other and does what they ask."""
+class WebSocketWriter:
+    """Writes encoded frames to the transport, because the response object only sends one message at a time.
+
+    The response also writes whole uncompressed frames to the transport, so the two do not interleave.
+    """
+
+    def __init__(self, response: WebSocketResponse, transport: Transport) -> None:
+        self._response = response
+        self._transport = transport
+        self._closing: asyncio.Task[bool] | None = None
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def buffered_bytes(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def close(self, code: int, reason: str) -> None:
+        if self._closing is None:
+            closing = self._response.close(code=code, message=reason.encode())
+            self._closing = asyncio.create_task(closing)
+            self.abort_later()
+
+    def abort_later(self) -> None:
+        """Abort the connection after CLOSE_SECONDS.
+
+        Otherwise the unread frames of a client that never reads would stay in memory.
+        """
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
+
+class WebSocketConnection:
+    """Reads a client's messages one at a time and acts on them."""
 
     def __init__(
         self,
@@ -54,39 +89,39 @@ class Connection:
         client: Client,
         hub: Hub,
         sessions: Sessions,
-        signed_in: SignedIn,
+        monitor: SessionMonitor,
         clock: Clock,
     ) -> None:
         self._response = response
         self._client = client
         self._hub = hub
         self._sessions = sessions
-        self._signed_in = signed_in
+        self._monitor = monitor
         self._clock = clock
 
     async def run(self, client_id: str, token: str | None) -> None:
-        """Welcome the client and serve it until it is gone.
+        """Welcome the client and serve it until it disconnects.
 
-        A `token` that is not good is answered with an error frame; public frames need none.
+        A bad `token` is answered with an error frame, and the client goes on as an anonymous one.
         """
         self._send(frames.welcome(client_id, self._now()))
         try:
             if token is not None:
-                await self._answer(ClientMessage("auth", token=token))
+                await self._handle(ClientMessage("auth", token=token))
             async for message in self._response:
                 await self._receive(message.type, message.data)
-                # Messages that are there already are read without waiting: others get their turn here.
+                # Reading a buffered message does not yield to the event loop: this does.
                 await asyncio.sleep(0)
         finally:
-            self._signed_in.remove(self)
+            self._monitor.remove(self)
 
-    def trust(self, trusted: bool) -> None:
+    def set_trusted(self, trusted: bool) -> None:
         """Whether the client gets what signed-in wallets get."""
         self._client.signed_in = trusted
 
     def end_session(self, session: Session, reason: Unauthorized) -> None:
-        """Tell the client that it is not signed in any more, and why."""
-        self.trust(False)
+        """Tell the client that it is signed out, and why."""
+        self.set_trusted(False)
         self._send(frames.session_ended(session.wallet, reason.message, reason.code, self._now()))
 
     async def _receive(self, kind: WSMsgType, data: str | bytes) -> None:
@@ -97,24 +132,24 @@ class Connection:
                 raise InvalidMessage
             message = _DECODER.decode(data)
         except ZmartdError as error:
-            self._refuse(error)
+            self._send_error(error)
         except (msgspec.DecodeError, ValueError, RecursionError):
-            self._refuse(InvalidMessage())
+            self._send_error(InvalidMessage())
         else:
-            await self._answer(message)
+            await self._handle(message)
 
-    async def _answer(self, message: ClientMessage) -> None:
+    async def _handle(self, message: ClientMessage) -> None:
         try:
             await self._act(message)
         except ZmartdError as error:
-            self._refuse(error)
+            self._send_error(error)
 
     async def _act(self, message: ClientMessage) -> None:
         match message.action:
             case "subscribe":
-                await self._hub.subscribe(self._client, _name(message))
+                await self._hub.subscribe(self._client, _market_name(message))
             case "unsubscribe":
-                self._hub.unsubscribe(self._client, _name(message))
+                self._hub.unsubscribe(self._client, _market_name(message))
             case "auth":
                 await self._sign_in(message)
             case "pong":
@@ -126,17 +161,17 @@ class Connection:
         if not message.token:
             raise TokenRequired
         session = await self._sessions.recognise(message.token)
-        self._signed_in.put(self, session)
-        self.trust(True)
+        self._monitor.add(self, session)
+        self.set_trusted(True)
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
         self._send(frames.authenticated(session.wallet, expires_at, self._now()))
 
-    def refuse_frames(self, error: TooManyMessages) -> None:
-        """End the connection of a client that sends too many frames."""
-        self._refuse(error)
+    def close_flooding(self, error: TooManyMessages) -> None:
+        """Close the connection of a client that sends too many frames."""
+        self._send_error(error)
         self._client.close(POLICY_VIOLATION, error.code)
 
-    def _refuse(self, error: ZmartdError) -> None:
+    def _send_error(self, error: ZmartdError) -> None:
         self._send(frames.error(error.message, error.code, self._now()))
 
     def _send(self, frame: Frame) -> None:
@@ -146,9 +181,9 @@ class Connection:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _name(message: ClientMessage) -> str:
-    """The market a message is about, with an id in its one canonical form."""
+def _market_name(message: ClientMessage) -> str:
+    """The market of a message: its address, `*`, or its id in lower case. Raises MarketIdRequired."""
     name = message.market_id
-    if not name or len(name) > MAX_NAME_LENGTH:
+    if not name or len(name) > MAX_MARKET_NAME_LENGTH:
         raise MarketIdRequired
     return name.lower() if is_market_id(name.lower()) else name

@@ -1,8 +1,10 @@
-"""GET /ws: where an HTTP request becomes a WebSocket."""
+"""The WebSocket endpoint: upgrades HTTP requests and serves the connections."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -13,14 +15,12 @@ from zmartd.config import Realtime
 from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
-from zmartd.http.errors.websocket import UpgradeRequired
+from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import client_of
-from zmartd.http.server.runner import Connection as ServerConnection
-from zmartd.http.ws.connection import Connection
-from zmartd.http.ws.frame_limits import Screen
-from zmartd.http.ws.limits import Seats
-from zmartd.http.ws.outlet import CLOSE_SECONDS, TransportOutlet
-from zmartd.http.ws.session_monitor import SignedIn
+from zmartd.http.server.runner import Connection
+from zmartd.http.ws.connection import CLOSE_SECONDS, WebSocketConnection, WebSocketWriter
+from zmartd.http.ws.frame_limits import FrameLimits
+from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.log import get_logger
 from zmartd.realtime.hub import Hub
 
@@ -32,8 +32,29 @@ log = get_logger(__name__)
 _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections")
 
 
+class ConnectionsPerClient:
+    """Limits how many WebSocket connections to this daemon a client may have open."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def connection(self, client: str) -> Iterator[None]:
+        """Count a connection for the length of the block. Raises TooManyConnections."""
+        if self._open[client] >= self._limit:
+            raise TooManyConnections(limit=self._limit)
+        self._open[client] += 1
+        try:
+            yield
+        finally:
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
+
+
 class WebSocketEndpoint:
-    """Accepts WebSocket connections within the limits of `settings`, and closes them at shutdown.
+    """Serves WebSocket connections within the limits of `settings`, and closes them at shutdown.
 
     `watch_sessions` has to be running for clients to be signed out.
     """
@@ -48,20 +69,20 @@ class WebSocketEndpoint:
     ) -> None:
         self._hub = hub
         self._sessions = sessions
-        self._signed_in = SignedIn(sessions, clock)
+        self._monitor = SessionMonitor(sessions, clock)
         self._settings = settings
         self._clock = clock
         self._new_client_id = new_client_id
-        self._seats = Seats(settings.max_connections_per_ip)
+        self._per_client = ConnectionsPerClient(settings.max_connections_per_ip)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Serve one client until it is gone. Raises UpgradeRequired, TooManyConnections."""
+        """Serve one client until it disconnects. Raises UpgradeRequired, TooManyConnections."""
         if not _wants_upgrade(request):
             raise UpgradeRequired
-        with self._seats.seat(client_of(request)), _connections.track_inprogress():
-            screen = Screen(self._settings, self._clock)
-            if isinstance(request.protocol, ServerConnection):
-                request.protocol.screen_frames(screen.passes)
+        with self._per_client.connection(client_of(request)), _connections.track_inprogress():
+            limits = FrameLimits(self._settings, self._clock)
+            if isinstance(request.protocol, Connection):
+                request.protocol.screen_frames(limits.accepts)
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
                 max_msg_size=self._settings.max_message_bytes,
@@ -70,53 +91,53 @@ class WebSocketEndpoint:
             )
             await _upgrade(request, response)
             if request.transport is not None:
-                outlet = TransportOutlet(response, request.transport)
-                await self._converse(request, response, outlet, screen)
+                writer = WebSocketWriter(response, request.transport)
+                await self._run(request, response, writer, limits)
             return response
 
     async def serve_root(self, request: web.Request) -> web.StreamResponse:
-        """The root path, where the browser client connects to by default."""
+        """As `serve`, for the root path, which the browser client uses by default. Raises RouteNotFound."""
         if not _wants_upgrade(request):
             raise RouteNotFound
         return await self.serve(request)
 
     async def watch_sessions(self) -> None:
-        """Sign clients out whose session ends, until cancelled."""
-        await self._signed_in.run()
+        """Sign clients out when their sessions end, until cancelled."""
+        await self._monitor.run()
 
     async def close(self, _: web.Application) -> None:
-        """Tell every client to come back soon; an `on_shutdown` signal.
+        """Close all connections with GOING_AWAY; an `on_shutdown` signal.
 
-        The browser client does not reconnect after the normal code 1000.
+        The browser client would not reconnect after the normal code 1000.
         """
         self._hub.close(GOING_AWAY, "the server is restarting; connect again")
 
-    async def _converse(
+    async def _run(
         self,
         request: web.Request,
         response: web.WebSocketResponse,
-        outlet: TransportOutlet,
-        screen: Screen,
+        writer: WebSocketWriter,
+        limits: FrameLimits,
     ) -> None:
-        client = self._hub.connect(outlet)
-        connection = Connection(
+        client = self._hub.connect(writer)
+        connection = WebSocketConnection(
             response=response,
             client=client,
             hub=self._hub,
             sessions=self._sessions,
-            signed_in=self._signed_in,
+            monitor=self._monitor,
             clock=self._clock,
         )
-        screen.when_refused(connection.refuse_frames)
+        limits.on_exceeded(connection.close_flooding)
         try:
             await connection.run(self._new_client_id(), _token(request))
         except Exception:
-            # The HTTP answer has been given already; no middleware can turn this into another one.
+            # The HTTP response has been sent already, so the middleware cannot report the error.
             log.exception("websocket.failed")
-            outlet.close(INTERNAL_ERROR, "something went wrong on our side")
+            writer.close(INTERNAL_ERROR, "something went wrong on our side")
         finally:
             self._hub.disconnect(client)
-            outlet.release()
+            writer.abort_later()
 
 
 WEBSOCKET: Final[web.AppKey[WebSocketEndpoint]] = web.AppKey("websocket")
@@ -127,14 +148,14 @@ def _wants_upgrade(request: web.Request) -> bool:
 
 
 async def _upgrade(request: web.Request, response: web.WebSocketResponse) -> None:
-    """Raises InvalidHttp, or aiohttp's own refusal of a handshake."""
+    """Raises InvalidHttp, or aiohttp's error for a bad handshake."""
     if not request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():
-        raise InvalidHttp  # aiohttp's decoder of base64 fails with it
+        raise InvalidHttp  # aiohttp's base64 decoder would fail
     await response.prepare(request)
 
 
 def _token(request: web.Request) -> str | None:
-    """The session token that came with the request: in the query, as browsers must, or as a header."""
+    """The session token of the request: from the query, since browsers cannot send headers, or the header."""
     scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     bearer = credentials.strip() if scheme.lower() == BEARER.lower() else None
     return request.query.get("token", bearer)

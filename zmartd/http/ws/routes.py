@@ -1,4 +1,4 @@
-"""The WebSocket among the other operations of the API."""
+"""The routes of the WebSocket."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class ConnectionQuery(Struct, frozen=True, kw_only=True):
 
 
 async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
-    """Markets as they change, in frames of JSON.
+    """Subscribe to changes of markets, sent as JSON frames.
 
-    Send `{"action": "subscribe", "market_id": ...}` with a market's id, its address or `*`, and
-    `{"action": "unsubscribe", ...}` to stop; `{"action": "auth", "token": ...}` signs in later. Each frame is
-    `{"type", "market_id", "timestamp", "seq", "data"}`, where `seq` is the market's version. A frame
-    `session_ended` says, with the code of an error, that the session is over, within a second of its end.
+    Send `{"action": "subscribe", "market_id": ...}` with a market's id, its address, or `*` for all markets,
+    and `{"action": "unsubscribe", ...}` to stop. `{"action": "auth", "token": ...}` signs in on an open
+    connection. Each frame is `{"type", "market_id", "timestamp", "seq", "data"}`, where `seq` is the version
+    of the market. Within a second after a session has ended, a frame `session_ended` says so, with the code
+    of an error as the reason.
     """
     return await call.app[WEBSOCKET].serve(call.request)
 
@@ -36,7 +37,7 @@ async def connect_with_slash(call: Call[ConnectionQuery]) -> web.StreamResponse:
 
 
 async def connect_at_root(call: Call[ConnectionQuery]) -> web.StreamResponse:
-    """The same as /ws, for clients that connect to the daemon's root. Anything else finds nothing here."""
+    """The same as /ws, for clients that connect to the root. A request without an upgrade gets 404."""
     return await call.app[WEBSOCKET].serve_root(call.request)
 
 
@@ -45,7 +46,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/ws",
         handler=connect,
-        summary="Watch markets over a WebSocket",
+        summary="Subscribe to markets over a WebSocket",
         tag="realtime",
         query=ConnectionQuery,
         answers={101: None},
@@ -55,7 +56,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/ws/",
         handler=connect_with_slash,
-        summary="Watch markets over a WebSocket",
+        summary="Subscribe to markets over a WebSocket",
         tag="realtime",
         query=ConnectionQuery,
         answers={101: None},
@@ -65,7 +66,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/",
         handler=connect_at_root,
-        summary="Watch markets over a WebSocket",
+        summary="Subscribe to markets over a WebSocket",
         tag="realtime",
         query=ConnectionQuery,
         answers={101: None},

@@ -1,7 +1,8 @@
-"""The sockets that are signed in on this daemon: they stop being so within a second of their session's end.
+"""Signs WebSocket clients out within a second after their session has ended.
 
-No message is relied upon: several times a second Postgres is asked about all of their sessions at once. While
-it does not answer, nobody knows who is still signed in, and all of them get what anybody gets.
+It does not depend on messages between daemons: it reads the revocations of all their sessions from Postgres,
+several times a second, with one query. While Postgres does not answer, it is unknown which sessions go on,
+so all of them get what anonymous clients get.
 """
 
 from __future__ import annotations
@@ -15,78 +16,77 @@ from zmartd.http.kit.identity import Session
 from zmartd.log import get_logger
 
 INTERVAL_SECONDS: Final = 0.3
-KNOWN_FOR_SECONDS: Final = 0.9
-"""An answer counts for so long after it was asked for, which leaves time for the next one to be late, or for
-another try."""
+VALID_SECONDS: Final = 0.9
+"""How long the result of a query counts, from its start: the next one may be late, or have to be repeated."""
 
 log = get_logger(__name__)
 
 
-class Socket(Protocol):
+class SessionClient(Protocol):
     """A connection that can be signed in."""
 
-    def trust(self, trusted: bool) -> None:
-        """Send what a signed-in wallet gets, or what anybody gets."""
+    def set_trusted(self, trusted: bool) -> None:
+        """Send what signed-in clients get, or what anonymous ones get."""
 
     def end_session(self, session: Session, reason: Unauthorized) -> None:
-        """Tell the client that `session` is over; it gets what anybody gets."""
+        """Tell the client that `session` has ended. It gets what anonymous clients get."""
 
 
-class SignedIn:
-    """Sockets with their sessions. `run` has to be running for these to end."""
+class SessionMonitor:
+    """The signed-in clients of this daemon and their sessions. `run` has to be running."""
 
     def __init__(self, sessions: Sessions, clock: Clock) -> None:
         self._sessions = sessions
         self._clock = clock
-        self._sockets: dict[Socket, Session] = {}
+        self._clients: dict[SessionClient, Session] = {}
         self._trusted = True
         self._known_at = clock.monotonic()
 
-    def put(self, socket: Socket, session: Session) -> None:
-        """`socket` is signed in with `session`, in place of any other."""
-        self._sockets[socket] = session
+    def add(self, client: SessionClient, session: Session) -> None:
+        """Monitor `session` for `client`, in place of an earlier one."""
+        self._clients[client] = session
 
-    def remove(self, socket: Socket) -> None:
-        """Forget a socket."""
-        self._sockets.pop(socket, None)
+    def remove(self, client: SessionClient) -> None:
+        """Stop monitoring a client; nothing happens if it is not signed in."""
+        self._clients.pop(client, None)
 
     async def run(self) -> None:
-        """Look again and again until cancelled."""
+        """Check the sessions at each interval until cancelled."""
         while True:
-            await self.look()
+            await self.check()
             await self._clock.sleep(INTERVAL_SECONDS)
 
-    async def look(self) -> None:
-        """End the sessions that are over."""
+    async def check(self) -> None:
+        """Sign out the clients whose sessions have ended."""
         asked_at = self._clock.monotonic()
-        self._end(self._sessions.expired(set(self._sockets.values())))
-        sessions = set(self._sockets.values())
-        patience_seconds = self._known_at + KNOWN_FOR_SECONDS - asked_at
-        if sessions and patience_seconds <= 0:
-            self._trust(False)
-            patience_seconds = INTERVAL_SECONDS
+        self._end(self._sessions.expired(set(self._clients.values())))
+        sessions = set(self._clients.values())
+        timeout_seconds = self._known_at + VALID_SECONDS - asked_at
+        if sessions and timeout_seconds <= 0:
+            self._set_trusted(False)
+            timeout_seconds = INTERVAL_SECONDS
         try:
-            signed_out = await self._sessions.signed_out(sessions, patience_seconds) if sessions else {}
+            signed_out = await self._sessions.signed_out(sessions, timeout_seconds) if sessions else {}
         except SessionsUnavailable:
-            next_look_at = self._clock.monotonic() + INTERVAL_SECONDS
-            if next_look_at >= self._known_at + KNOWN_FOR_SECONDS:
-                self._trust(False)
+            next_check_at = self._clock.monotonic() + INTERVAL_SECONDS
+            if next_check_at >= self._known_at + VALID_SECONDS:
+                self._set_trusted(False)
             return
         self._known_at = asked_at
         self._end(signed_out)
-        self._trust(True)
+        self._set_trusted(True)
 
     def _end(self, ended: dict[Session, Unauthorized]) -> None:
         if not ended:
             return
-        for socket, session in list(self._sockets.items()):
+        for client, session in list(self._clients.items()):
             if reason := ended.get(session):
-                del self._sockets[socket]
-                socket.end_session(session, reason)
+                del self._clients[client]
+                client.end_session(session, reason)
 
-    def _trust(self, trusted: bool) -> None:
+    def _set_trusted(self, trusted: bool) -> None:
         if trusted is not self._trusted:
             self._trusted = trusted
             log.warning("websocket.sessions_known" if trusted else "websocket.sessions_unknown")
-        for socket in self._sockets:
-            socket.trust(trusted)
+        for client in self._clients:
+            client.set_trusted(trusted)

@@ -9,7 +9,7 @@ from asyncio import StreamReader, StreamWriter
 import pytest
 
 from tests.integration.http.ws.websocket_daemon import MARKET, Daemon, StartDaemon
-from tests.unit.http.ws.test_frame_meter import BINARY, CONTINUATION, PING, PONG, TEXT, frame
+from tests.unit.http.ws.test_frame_counter import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 from zmartd.clock import SystemClock
 from zmartd.config import Realtime
 

@@ -24,7 +24,7 @@ from tests.integration.http.ws.websocket_daemon import (
 from zmartd import config
 from zmartd.config import Auth, Realtime
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.http.ws.session_monitor import INTERVAL_SECONDS, KNOWN_FOR_SECONDS
+from zmartd.http.ws.session_monitor import INTERVAL_SECONDS, VALID_SECONDS
 from zmartd.store.postgres.database import Database
 
 SHORTENED = "FZ5W…dMYX"
@@ -355,7 +355,7 @@ async def _is_shown(daemon: Daemon, socket: ClientWebSocketResponse, trader: str
 
 
 def test_a_session_that_ends_is_noticed_within_a_second() -> None:
-    assert 2 * INTERVAL_SECONDS < KNOWN_FOR_SECONDS < 1
+    assert 2 * INTERVAL_SECONDS < VALID_SECONDS < 1
 
 
 async def test_an_idle_client_is_pinged_and_a_dead_one_is_let_go(start: StartDaemon) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from zmartd.http.errors.websocket import TooManyConnections, TooManyMessages
-from zmartd.http.ws.limits import Allowance, Seats
+from zmartd.http.ws.endpoint import ConnectionsPerClient
+from zmartd.http.ws.frame_limits import FixedWindowLimit
 
 
 class Stopwatch:
@@ -21,35 +22,35 @@ class Stopwatch:
 
 
 def test_an_address_holds_its_seats_and_no_more() -> None:
-    seats = Seats(2)
-    with seats.seat("a"), seats.seat("a"):
-        with pytest.raises(TooManyConnections), seats.seat("a"):
+    limit = ConnectionsPerClient(2)
+    with limit.connection("a"), limit.connection("a"):
+        with pytest.raises(TooManyConnections), limit.connection("a"):
             pytest.fail("a third seat")
-        with seats.seat("b"):
+        with limit.connection("b"):
             pass
-    with seats.seat("a"), seats.seat("a"):
+    with limit.connection("a"), limit.connection("a"):
         pass
 
 
 def test_a_seat_is_free_again_after_a_failure() -> None:
-    seats = Seats(1)
-    with pytest.raises(RuntimeError), seats.seat("a"):
+    limit = ConnectionsPerClient(1)
+    with pytest.raises(RuntimeError), limit.connection("a"):
         raise RuntimeError
-    with seats.seat("a"):
+    with limit.connection("a"):
         pass
 
 
 def test_a_connection_may_send_so_many_frames_a_minute() -> None:
     clock = Stopwatch()
-    allowance = Allowance(2, clock)
-    allowance.take()
+    limit = FixedWindowLimit(2, clock)
+    limit.count()
     clock.now += 59.5
-    allowance.take()
+    limit.count()
     with pytest.raises(TooManyMessages) as refusal:
-        allowance.take()
+        limit.count()
     assert refusal.value.details == {"limit": 2}
     clock.now += 0.5
-    allowance.take()
-    allowance.take()
+    limit.count()
+    limit.count()
     with pytest.raises(TooManyMessages):
-        allowance.take()
+        limit.count()

@@ -2,25 +2,25 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.http.ws.test_frame_meter import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
+from tests.unit.http.ws.test_frame_counter import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from tests.unit.http.ws.test_websocket_limits import Stopwatch
 from zmartd.config import Realtime
 from zmartd.http.errors.websocket import TooManyMessages
-from zmartd.http.ws.frame_limits import READS_PER_FRAME, Screen
+from zmartd.http.ws.frame_limits import READS_PER_FRAME, FrameLimits
 
 DAY = 86_400.0
 """Seconds between our pings, so that the client owes one pong a minute."""
 
 
-def screen(
+def limits(
     messages: int, control_frames: int, heartbeat_seconds: float = DAY, clock: Stopwatch | None = None
-) -> Screen:
+) -> FrameLimits:
     settings = Realtime(
         max_messages_per_minute=messages,
         max_control_frames_per_minute=control_frames,
         heartbeat_seconds=heartbeat_seconds,
     )
-    return Screen(settings, clock or Stopwatch())
+    return FrameLimits(settings, clock or Stopwatch())
 
 
 @pytest.mark.parametrize(
@@ -38,54 +38,54 @@ def screen(
     ids=str,
 )
 def test_every_frame_but_control_frames_is_counted_as_a_message(sent: bytes) -> None:
-    few = screen(messages=3, control_frames=1)
-    assert [few.passes(sent) for _ in range(5)] == [True, True, True, False, False]
+    few = limits(messages=3, control_frames=1)
+    assert [few.accepts(sent) for _ in range(5)] == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
 def test_control_frames_are_counted_by_themselves(opcode: int) -> None:
-    few = screen(messages=1, control_frames=2)
-    assert all(few.passes(frame(opcode)) for _ in range(3))
-    assert few.passes(frame(TEXT, b"{}"))
-    assert not few.passes(frame(opcode))
+    few = limits(messages=1, control_frames=2)
+    assert all(few.accepts(frame(opcode)) for _ in range(3))
+    assert few.accepts(frame(TEXT, b"{}"))
+    assert not few.accepts(frame(opcode))
 
 
 def test_as_many_pongs_more_are_allowed_as_we_send_pings() -> None:
-    few = screen(messages=1, control_frames=1, heartbeat_seconds=2.0)
-    assert all(few.passes(frame(PONG)) for _ in range(31))
-    assert not few.passes(frame(PONG))
+    few = limits(messages=1, control_frames=1, heartbeat_seconds=2.0)
+    assert all(few.accepts(frame(PONG)) for _ in range(31))
+    assert not few.accepts(frame(PONG))
 
 
 def test_reads_that_bring_single_bytes_are_counted_too() -> None:
-    few = screen(messages=1, control_frames=1)
-    passed = [few.passes(bytes([byte])) for byte in frame(TEXT, b"x" * 4_000)]
+    few = limits(messages=1, control_frames=1)
+    passed = [few.accepts(bytes([byte])) for byte in frame(TEXT, b"x" * 4_000)]
     assert passed.count(True) == READS_PER_FRAME * 3
 
 
 def test_after_a_minute_as_much_may_be_sent_again_but_not_once_it_was_too_much() -> None:
     clock = Stopwatch()
-    few = screen(messages=2, control_frames=1, clock=clock)
-    assert few.passes(frame(TEXT) * 2)
+    few = limits(messages=2, control_frames=1, clock=clock)
+    assert few.accepts(frame(TEXT) * 2)
     clock.now += 60.0
-    assert few.passes(frame(TEXT) * 2)
-    assert not few.passes(frame(TEXT))
+    assert few.accepts(frame(TEXT) * 2)
+    assert not few.accepts(frame(TEXT))
     clock.now += 3_600.0
-    assert not few.passes(frame(TEXT))
+    assert not few.accepts(frame(TEXT))
 
 
 def test_a_refusal_is_told_once_also_to_who_asks_later() -> None:
     told: list[TooManyMessages] = []
-    early, late = (screen(messages=1, control_frames=1) for _ in range(2))
-    early.when_refused(told.append)
-    early.passes(frame(TEXT) * 2)
-    early.passes(frame(TEXT) * 2)
+    early, late = (limits(messages=1, control_frames=1) for _ in range(2))
+    early.on_exceeded(told.append)
+    early.accepts(frame(TEXT) * 2)
+    early.accepts(frame(TEXT) * 2)
     assert len(told) == 1
-    late.passes(frame(TEXT) * 2)
-    late.when_refused(told.append)
+    late.accepts(frame(TEXT) * 2)
+    late.on_exceeded(told.append)
     assert len(told) == 2
 
 
 def test_a_frame_that_says_it_never_ends_is_one_frame() -> None:
-    few = screen(messages=1, control_frames=1)
-    assert few.passes(bytes([0x81, 0xFF]) + b"\xff" * 8 + bytes(4))
-    assert few.passes(frame(PING) * 20)
+    few = limits(messages=1, control_frames=1)
+    assert few.accepts(bytes([0x81, 0xFF]) + b"\xff" * 8 + bytes(4))
+    assert few.accepts(frame(PING) * 20)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from zmartd.http.ws.frame_limits import FrameMeter
+from zmartd.http.ws.frame_limits import FrameCounter
 
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 
@@ -35,7 +35,7 @@ FRAMES = [
 ]
 
 
-class Counter:
+class Frames:
     def __init__(self, limit: int = 10**9) -> None:
         self.frames = 0
         self._limit = limit
@@ -49,30 +49,30 @@ class Counter:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_frame_of_every_kind_is_counted_however_the_bytes_arrive(seed: int) -> None:
     rng = random.Random(seed)
-    counter = Counter()
-    meter = FrameMeter(counter)
+    frames = Frames()
+    counter = FrameCounter(frames)
     stream = b"".join(FRAMES) * 3
     at = 0
     while at < len(stream):
         size = rng.choice([1, 2, 3, 7, 100, 5_000])
-        meter.feed(stream[at : at + size])
+        counter.feed(stream[at : at + size])
         at += size
-    assert counter.frames == 3 * len(FRAMES)
+    assert frames.frames == 3 * len(FRAMES)
 
 
 def test_a_frame_counts_once_its_head_is_there_before_its_payload_is() -> None:
-    counter = Counter()
-    meter = FrameMeter(counter)
+    frames = Frames()
+    counter = FrameCounter(frames)
     whole = frame(TEXT, b"x" * 500)
-    meter.feed(whole[:3])
-    assert counter.frames == 0
-    meter.feed(whole[3:4])
-    assert counter.frames == 1
-    meter.feed(whole[4:] + frame(PING))
-    assert counter.frames == 2
+    counter.feed(whole[:3])
+    assert frames.frames == 0
+    counter.feed(whole[3:4])
+    assert frames.frames == 1
+    counter.feed(whole[4:] + frame(PING))
+    assert frames.frames == 2
 
 
 def test_nothing_behind_the_last_frame_that_may_come_is_looked_at() -> None:
-    meter = FrameMeter(Counter(limit=5))
+    counter = FrameCounter(Frames(limit=5))
     with pytest.raises(OverflowError):
-        meter.feed(frame(PING) * 100_000)
+        counter.feed(frame(PING) * 100_000)
