@@ -26,7 +26,7 @@ def setup(app: web.Application) -> None:
     """
     clock = app[keys.CLOCK]
     app[RESPONSE_CACHE] = ResponseCache(clock)
-    app[keys.BUS].add_observer(app[RESPONSE_CACHE].heard)
+    app[keys.BUS].add_observer(app[RESPONSE_CACHE].invalidate)
     limits = app[keys.RATE_LIMITS]
     limiter = RateLimiter(app[keys.REDIS], clock) if limits.enabled else None
     refusals = Refusals(limiter, limits.refused_deliveries_per_minute)

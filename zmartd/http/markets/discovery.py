@@ -12,7 +12,7 @@ from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.kit.pagination import Limit
 from zmartd.http.kit.path_variables import MARKET, PathVariable
 from zmartd.http.markets.lookup import find_market
-from zmartd.http.response_cache.policies import ManyMarkets
+from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.store import discovery
 from zmartd.store.discovery import CategoryTotals, Trending, change_points
 from zmartd.store.markets import MarketNotFound
@@ -195,7 +195,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="markets",
         query=TrendingQuery,
         answers={200: TrendingList},
-        cache=ManyMarkets("limit"),
+        cache=CacheForAllMarkets("limit"),
     ),
     Operation(
         method="GET",
@@ -204,7 +204,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="All categories with their number of markets and trend",
         tag="markets",
         answers={200: CategoryList},
-        cache=ManyMarkets(),
+        cache=CacheForAllMarkets(),
     ),
     Operation(
         method="GET",

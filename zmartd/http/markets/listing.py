@@ -18,7 +18,7 @@ from zmartd.http.kit.fields import (
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.kit.pagination import Cursor, Limit, NextPage, Offset, cursor_of, foreign_cursor, place_of
 from zmartd.http.markets.schemas import MarketBody, market_body
-from zmartd.http.response_cache.policies import ManyMarkets
+from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list
 from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPageKey, Order, Sort
@@ -136,6 +136,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="markets",
         query=MarketsQuery,
         answers={200: MarketList},
-        cache=ManyMarkets("state", "category", "limit", "sort"),
+        cache=CacheForAllMarkets("state", "category", "limit", "sort"),
     ),
 )

@@ -17,7 +17,7 @@ from zmartd.http.markets.schemas import (
     market_detail_24h,
     pending_market_body,
 )
-from zmartd.http.response_cache.policies import OneMarket
+from zmartd.http.response_cache.policies import CacheByMarket
 from zmartd.store import discovery, markets, metadata
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.reader import Reads
@@ -99,7 +99,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="One market",
         tag="markets",
         answers={200: MarketDetail24h},
-        cache=OneMarket(),
+        cache=CacheByMarket(),
         errors=(MarketNotFound,),
     ),
     Operation(

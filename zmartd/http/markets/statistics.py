@@ -10,7 +10,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Time, amount
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.markets.lookup import find_market
-from zmartd.http.response_cache.policies import ManyMarkets
+from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import platform, trades
@@ -137,6 +137,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Statistics of all markets",
         tag="markets",
         answers={200: PlatformBody},
-        cache=ManyMarkets(),
+        cache=CacheForAllMarkets(),
     ),
 )

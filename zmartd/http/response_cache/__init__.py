@@ -1,10 +1,10 @@
-"""Answers that are asked for all the time, served from memory.
+"""Responses to frequent requests, served from memory.
 
-`answers` keeps them and knows when they stop being true, `reads` says how a handler's answer is kept, and
-`operations` which handlers' are.
+`cache` stores them and invalidates them. `policies` decides what is cached and under which key; an operation
+declares its policy as `cache`.
 
-What a caller can rely on: a change that this daemon made itself is in the next answer. One that another
-daemon made is in it as soon as that daemon's message arrives over the bus, and within MAX_AGE_SECONDS when
-the bus is away or the change was not announced. A request with `Cache-Control: no-cache` is answered from
-the database whatever is kept, on every daemon.
+What a client can rely on: a change that this daemon made is in its next response. A change that another
+daemon made is in it as soon as that daemon's message arrives over the bus; without a message, or while the
+bus is away, within MAX_AGE_SECONDS. A request with `Cache-Control: no-cache` is always answered from the
+database.
 """

@@ -1,10 +1,9 @@
-"""Encoded answers in memory: read once by many, dropped by the news that makes them untrue."""
+"""A cache of response bodies with single-flight loading, invalidated by messages about markets."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,50 +12,47 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.http.kit.etags import TaggedAnswer
+from zmartd.http.kit.operation import Read
 from zmartd.metrics import Counter
 from zmartd.realtime.messages import Gap, Message
 
 MAX_AGE_SECONDS = 2.0
-"""After this an answer is read anew whether or not anything was heard."""
+"""An older response is loaded again even if nothing has invalidated it."""
 MAX_BYTES = 32 * 2**20
 EVERY_MARKET = "*"
 
 _OVERHEAD_BYTES = 1_024
 _answers = Counter("zmartd_hot_answers", "Answers that may be served from memory, by where from", ["source"])
-_FROM_MEMORY, _READ, _SHARED = (_answers.labels(source) for source in ("memory", "database", "flight"))
+_HITS, _LOADS, _SHARED_LOADS = (_answers.labels(source) for source in ("memory", "database", "flight"))
 
 
-class Key(Struct, frozen=True):
-    """Which answer. It is dropped by news of `market`: an id, or EVERY_MARKET for those of any."""
+class CacheKey(Struct, frozen=True):
+    """A message about `market` invalidates the response: an id, or EVERY_MARKET for messages about any."""
 
     market: str
-    question: str
-
-
-Read = Callable[[], Awaitable[bytes]]
-"""Gives an answer's body as the database has it now; its errors reach everybody who waits for it."""
+    request: str
 
 
 @dataclass(slots=True)
-class _Flight:
-    """A reading under way. `outdated`: news came since, so that what it brings may be kept by nobody."""
+class _Load:
+    """A load in progress. `stale`: it was invalidated after it began, so its result is not stored."""
 
     number: int
     task: asyncio.Task[TaggedAnswer]
-    outdated: bool = False
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    answer: TaggedAnswer
-    until: float
+class _Entry:
+    response: TaggedAnswer
+    expires_at: float
 
 
 class ResponseCache:
-    """At most `max_bytes` of answers, the least recently asked for given up first.
+    """Holds at most `max_bytes` of responses; the least recently used are evicted first.
 
-    For each key there is at most one reading at a time. Nobody is given one that began before the last news
-    that this daemon had when it asked.
+    At most one load for each key is in progress. No caller gets the result of a load that began before the
+    last invalidation that preceded its call.
     """
 
     def __init__(
@@ -66,95 +62,95 @@ class ResponseCache:
         self._max_age_seconds = max_age_seconds
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
-        self._flights: dict[Key, _Flight] = {}
-        self._begun = 0
-        self._keys: defaultdict[str, set[Key]] = defaultdict(set)
-        """Those kept or being read, by what drops them."""
+        self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
+        self._loads: dict[CacheKey, _Load] = {}
+        self._loads_begun = 0
+        self._keys: defaultdict[str, set[CacheKey]] = defaultdict(set)
+        """The keys of entries and loads, by market."""
 
-    def kept(self, key: Key) -> TaggedAnswer | None:
-        """The answer as it was at the last news, if it is in memory."""
-        kept = self._kept.get(key)
-        if kept is None or self._clock.monotonic() >= kept.until:
+    def peek(self, key: CacheKey) -> TaggedAnswer | None:
+        """The cached response, if it is valid."""
+        entry = self._entries.get(key)
+        if entry is None or self._clock.monotonic() >= entry.expires_at:
             return None
-        self._kept.move_to_end(key)
-        _FROM_MEMORY.inc()
-        return kept.answer
+        self._entries.move_to_end(key)
+        _HITS.inc()
+        return entry.response
 
-    async def get(self, key: Key, read: Read) -> TaggedAnswer:
-        """The answer as it was at the last news, from memory where it is there. Raises what `read` raises."""
-        kept = self.kept(key)
-        if kept is not None:
-            return kept
-        flight = self._flights.get(key)
-        if flight is not None and not flight.outdated:
-            _SHARED.inc()
-            return await asyncio.shield(flight.task)
-        return await self.anew(key, read)
+    async def get(self, key: CacheKey, load: Read) -> TaggedAnswer:
+        """The cached response, or that of a load. Raises what `load` raises."""
+        cached = self.peek(key)
+        if cached is not None:
+            return cached
+        current = self._loads.get(key)
+        if current is not None and not current.stale:
+            _SHARED_LOADS.inc()
+            return await asyncio.shield(current.task)
+        return await self.refresh(key, load)
 
-    async def anew(self, key: Key, read: Read) -> TaggedAnswer:
-        """The answer as a reading finds it that begins after this call. Raises what `read` raises."""
-        latest = self._begun
-        while (flight := self._flights.get(key)) is not None and flight.number <= latest:
-            await asyncio.wait([flight.task])
-        if flight is None:
-            flight = self._begin(key, read)
+    async def refresh(self, key: CacheKey, load: Read) -> TaggedAnswer:
+        """The response of a load that begins after this call. Raises what `load` raises."""
+        latest = self._loads_begun
+        while (current := self._loads.get(key)) is not None and current.number <= latest:
+            await asyncio.wait([current.task])
+        if current is None:
+            current = self._begin_load(key, load)
         else:
-            _SHARED.inc()
-        return await asyncio.shield(flight.task)
+            _SHARED_LOADS.inc()
+        return await asyncio.shield(current.task)
 
-    def heard(self, news: Message | Gap) -> None:
-        """Drop what is no longer true: after a gap everything."""
-        if isinstance(news, Gap):
+    def invalidate(self, message: Message | Gap) -> None:
+        """Drop the responses that a message makes stale: all of them after a gap."""
+        if isinstance(message, Gap):
             for market in list(self._keys):
-                self._drop(market)
+                self._invalidate_market(market)
             return
-        self._drop(news.market_id)
-        self._drop(EVERY_MARKET)
+        self._invalidate_market(message.market_id)
+        self._invalidate_market(EVERY_MARKET)
 
-    def _drop(self, market: str) -> None:
+    def _invalidate_market(self, market: str) -> None:
         keys = self._keys.get(market)
         if not keys:
             return
         for key in list(keys):
-            self._forget(key)
-            flight = self._flights.get(key)
-            if flight is not None:
-                flight.outdated = True
+            self._remove(key)
+            current = self._loads.get(key)
+            if current is not None:
+                current.stale = True
 
-    def _begin(self, key: Key, read: Read) -> _Flight:
-        _READ.inc()
-        self._begun += 1
+    def _begin_load(self, key: CacheKey, load: Read) -> _Load:
+        _LOADS.inc()
+        self._loads_begun += 1
         self._keys[key.market].add(key)
-        task = asyncio.create_task(self._fly(key, read), name="hot read")
-        # Whoever waited may be gone: an error is theirs, and nobody else has to look at it.
+        task = asyncio.create_task(self._run_load(key, load), name="response cache load")
+        # If nobody waits any more, asyncio must not report an error as never retrieved.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        flight = self._flights[key] = _Flight(self._begun, task)
-        return flight
+        current = self._loads[key] = _Load(self._loads_begun, task)
+        return current
 
-    async def _fly(self, key: Key, read: Read) -> TaggedAnswer:
-        until = self._clock.monotonic() + self._max_age_seconds
+    async def _run_load(self, key: CacheKey, load: Read) -> TaggedAnswer:
+        expires_at = self._clock.monotonic() + self._max_age_seconds
         try:
-            found = TaggedAnswer.of(await read())
+            response = TaggedAnswer.of(await load())
         finally:
-            outdated = self._flights.pop(key).outdated
-            self._forget(key)
-        if not outdated:
-            self._keep(key, _Kept(found, until))
-        return found
+            stale = self._loads.pop(key).stale
+            self._remove(key)
+        if not stale:
+            self._store(key, _Entry(response, expires_at))
+        return response
 
-    def _keep(self, key: Key, kept: _Kept) -> None:
-        self._kept[key] = kept
+    def _store(self, key: CacheKey, entry: _Entry) -> None:
+        self._entries[key] = entry
         self._keys[key.market].add(key)
-        self._bytes += _size(kept)
+        self._bytes += _size(entry)
         while self._bytes > self._max_bytes:
-            self._forget(next(iter(self._kept)))
+            self._remove(next(iter(self._entries)))
 
-    def _forget(self, key: Key) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self._bytes -= _size(kept)
-        if key in self._flights:
+    def _remove(self, key: CacheKey) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= _size(entry)
+        if key in self._loads:
             return
         keys = self._keys[key.market]
         keys.discard(key)
@@ -165,5 +161,5 @@ class ResponseCache:
 RESPONSE_CACHE: Final[web.AppKey[ResponseCache]] = web.AppKey("response_cache")
 
 
-def _size(kept: _Kept) -> int:
-    return len(kept.answer.body) + _OVERHEAD_BYTES
+def _size(entry: _Entry) -> int:
+    return len(entry.response.body) + _OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""How the answers of an operation are remembered: under which key, and for which requests."""
+"""Cache policies of operations: which responses are cached, and under which key."""
 
 from __future__ import annotations
 
@@ -12,91 +12,87 @@ from msgspec import Struct
 from zmartd.http.kit.etags import TaggedAnswer
 from zmartd.http.kit.operation import AnswerCache, Read
 from zmartd.http.kit.path_variables import MARKET
-from zmartd.http.response_cache.cache import EVERY_MARKET, RESPONSE_CACHE, Key
+from zmartd.http.response_cache.cache import EVERY_MARKET, RESPONSE_CACHE, CacheKey
 from zmartd.market.ids import is_market_id
 
 _NO_CACHE = "no-cache"
-_MAX_QUERY = 200
-"""Longer queries are remembered nowhere, neither as the key of an answer nor to recognize them."""
+_MAX_QUERY_LENGTH = 200
+"""Responses to longer queries are not cached. It bounds the keys, and the memory of `has_only`."""
 _MAX_ADDRESSES = 65_536
 
 
-class _Named(Struct):
-    """The id of the market that an answer is about."""
+class _MarketId(Struct):
+    """What is read of a market's JSON."""
 
     id: str
 
 
-_decoder = msgspec.json.Decoder(_Named)
+_decoder = msgspec.json.Decoder(_MarketId)
 
 
-class ManyMarkets(AnswerCache):
-    """Remembers what is said about the markets together, for queries of `parameters` alone.
+class CacheForAllMarkets(AnswerCache):
+    """Caches responses about many markets, by query, for queries with no parameters but these.
 
-    What names anything else, a place deep in the list or words to search for, is asked for once or twice and
-    is not remembered.
+    Queries with others, such as a cursor or a search text, are too various to be worth it.
     """
 
     def __init__(self, *parameters: str) -> None:
         self._parameters = frozenset(parameters)
 
-    async def answer(self, request: web.Request, read: Read) -> web.Response | None:
+    async def answer(self, request: web.Request, load: Read) -> web.Response | None:
         query = request.rel_url.raw_query_string
-        if len(query) > _MAX_QUERY or not is_plain(query, self._parameters):
+        if len(query) > _MAX_QUERY_LENGTH or not has_only(self._parameters, query):
             return None
-        return await _remembered(request, Key(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}"), read)
+        return await _respond(request, CacheKey(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}"), load)
 
 
-class OneMarket(AnswerCache):
-    """Remembers what is said about the one market in the path, named by its id or its address.
+class CacheByMarket(AnswerCache):
+    """Caches responses about the market that the path names, by its id.
 
-    An address is remembered as the id that its first answer showed.
+    The id of an address is taken from the first response to it.
     """
 
     def __init__(self) -> None:
-        self._ids = _Aliases(_MAX_ADDRESSES)
+        self._ids = _IdsByAddress(_MAX_ADDRESSES)
 
-    async def answer(self, request: web.Request, read: Read) -> web.Response | None:
+    async def answer(self, request: web.Request, load: Read) -> web.Response | None:
         market_id: str | None = request.match_info["id"]
         if not is_market_id(request.match_info["id"]):
             reference = MARKET.read("id", request.match_info["id"])
             market_id = reference if is_market_id(reference) else self._ids.get(reference)
         if market_id is None:
-            body = await read()
-            self._ids.learn(reference, _decoder.decode(body).id)
+            body = await load()
+            self._ids.add(reference, _decoder.decode(body).id)
             return TaggedAnswer.of(body).to(request)
-        return await _remembered(request, Key(market_id, "market"), read)
+        return await _respond(request, CacheKey(market_id, "market"), load)
 
 
-class _Aliases:
-    """What addresses stand for, at most `most` of them: it never changes, so nothing but room limits it."""
+class _IdsByAddress:
+    """The ids of at most `max_addresses` addresses. They never change, so entries do not expire."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_addresses: int) -> None:
+        self._max_addresses = max_addresses
         self._ids: dict[str, str] = {}
 
     def get(self, address: str) -> str | None:
         return self._ids.get(address)
 
-    def learn(self, address: str, market_id: str) -> None:
-        if len(self._ids) >= self._most:
+    def add(self, address: str, market_id: str) -> None:
+        if len(self._ids) >= self._max_addresses:
             del self._ids[next(iter(self._ids))]
         self._ids[address] = market_id
 
 
-async def _remembered(request: web.Request, key: Key, read: Read) -> web.Response:
-    """The answer from memory, or the one that a reading brings.
-
-    Who asks for a new one is given that of a reading which begins now, who does not also one that has begun.
-    """
+async def _respond(request: web.Request, key: CacheKey, load: Read) -> web.Response:
+    """The cached response, or for `Cache-Control: no-cache` that of a load that begins now."""
     cache = request.app[RESPONSE_CACHE]
     if _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
-        return (await cache.anew(key, read)).to(request)
-    return (cache.kept(key) or await cache.get(key, read)).to(request)
+        return (await cache.refresh(key, load)).to(request)
+    return (cache.peek(key) or await cache.get(key, load)).to(request)
 
 
 @lru_cache(maxsize=4_096)
-def is_plain(query: str, names: frozenset[str]) -> bool:
-    """Whether a query names nothing but `names`. It is remembered, so it has to be short."""
-    said = parse_qsl(query, keep_blank_values=True)
-    return all(name in names or (name, value) == ("offset", "0") for name, value in said)
+def has_only(parameters: frozenset[str], query: str) -> bool:
+    """Whether a query has no parameters but these; `offset=0` counts as none. Results are cached."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return all(name in parameters or (name, value) == ("offset", "0") for name, value in pairs)

@@ -13,7 +13,7 @@ from tests.integration.http.rest.rest_api import Answer, Api, running_api
 from tests.integration.http.rest.rest_stage import SOL, Stage
 from tests.integration.store.rows import insert_market, market_id, wallet
 from zmartd import config
-from zmartd.http.response_cache.policies import is_plain
+from zmartd.http.response_cache.policies import has_only
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, Message
 from zmartd.store.postgres.database import Database
@@ -161,12 +161,12 @@ async def test_what_is_asked_for_once_is_not_kept(api: Api, database: Database, 
 
 
 async def test_a_long_query_is_kept_nowhere(api: Api, market: str) -> None:
-    kept = is_plain.cache_info().currsize
+    kept = has_only.cache_info().currsize
     for number in range(3):
         assert (await get(api, f"/api/markets?category={number:0300}")).status in {200, 400}
-    assert is_plain.cache_info().currsize == kept
+    assert has_only.cache_info().currsize == kept
     assert (await get(api, "/api/markets?limit=17")).status == 200
-    assert is_plain.cache_info().currsize == kept + 1
+    assert has_only.cache_info().currsize == kept + 1
 
 
 async def test_lists_of_different_states_are_different_answers(

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from zmartd.http.kit.etags import TaggedAnswer
-from zmartd.http.response_cache.cache import EVERY_MARKET, Key, ResponseCache
+from zmartd.http.response_cache.cache import EVERY_MARKET, CacheKey, ResponseCache
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Gap, Message, VoteCast
 
 A, B = "a" * 64, "b" * 64
-MARKET, OTHER, LIST = Key(A, "market"), Key(B, "market"), Key(EVERY_MARKET, "/api/markets?")
+MARKET, OTHER, LIST = CacheKey(A, "market"), CacheKey(B, "market"), CacheKey(EVERY_MARKET, "/api/markets?")
 
 
 class StoppedClock:
@@ -107,13 +107,13 @@ async def test_news_of_its_market_make_it_be_read_again(
 ) -> None:
     await answers.get(MARKET, database.read)
     database.truth = b"new"
-    answers.heard(heard)
+    answers.invalidate(heard)
     assert (await answers.get(MARKET, database.read)).body == b"new"
 
 
 async def test_news_of_another_market_leave_it_alone(answers: ResponseCache, database: Database) -> None:
     await answers.get(MARKET, database.read)
-    answers.heard(news(B))
+    answers.invalidate(news(B))
     await answers.get(MARKET, database.read)
     assert database.readings == 1
 
@@ -122,7 +122,7 @@ async def test_news_of_any_market_make_lists_be_read_again(
     answers: ResponseCache, database: Database
 ) -> None:
     await answers.get(LIST, database.read)
-    answers.heard(news(B))
+    answers.invalidate(news(B))
     await answers.get(LIST, database.read)
     assert database.readings == 2
 
@@ -170,7 +170,7 @@ async def test_who_asks_after_the_news_is_not_given_what_was_read_before_them(
         before = asyncio.create_task(answers.get(MARKET, database.read))
         await database.asked(1)
         database.truth = b"new"
-        answers.heard(news(A))
+        answers.invalidate(news(A))
         after = [asyncio.create_task(answers.get(MARKET, database.read)) for _ in range(10)]
         await asyncio.sleep(0)
         assert database.readings == 1, "one at a time"
@@ -188,12 +188,12 @@ async def test_news_during_every_reading_hold_nobody_up_for_more_than_two(
     async with database.held_up() as let_go:
         first = asyncio.create_task(answers.get(MARKET, database.read))
         await database.asked(1)
-        answers.heard(news(A))
+        answers.invalidate(news(A))
         waiting = [asyncio.create_task(answers.get(MARKET, database.read)) for _ in range(5)]
         await asyncio.sleep(0)
         let_go()
         await database.asked(2)
-        answers.heard(news(A))
+        answers.invalidate(news(A))
         let_go()
         assert len(await bodies(first, *waiting)) == 6
     assert database.readings == 2
@@ -204,7 +204,7 @@ async def test_what_is_asked_for_anew_is_read_although_it_is_there(
 ) -> None:
     await answers.get(MARKET, database.read)
     database.truth = b"unannounced"
-    assert (await answers.anew(MARKET, database.read)).body == b"unannounced"
+    assert (await answers.refresh(MARKET, database.read)).body == b"unannounced"
     assert (await answers.get(MARKET, database.read)).body == b"unannounced"
     assert database.readings == 2
 
@@ -261,8 +261,8 @@ async def test_the_tag_tells_bodies_apart_and_stays_the_same_for_the_same_body(
     answers: ResponseCache, database: Database
 ) -> None:
     first = await answers.get(MARKET, database.read)
-    answers.heard(Gap())
+    answers.invalidate(Gap())
     assert (await answers.get(MARKET, database.read)).etag == first.etag
-    answers.heard(Gap())
+    answers.invalidate(Gap())
     database.truth = b"new"
     assert (await answers.get(MARKET, database.read)).etag != first.etag
