@@ -28,10 +28,8 @@ from zmartd.http.markets import (
 )
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.cors import BrowserHeaders
-from zmartd.http.openapi import endpoint as openapi
-from zmartd.http.openapi import routes as docs
-from zmartd.http.openapi.endpoint import OPENAPI, Published
-from zmartd.http.openapi.routes import DOCS
+from zmartd.http.openapi import routes as openapi
+from zmartd.http.openapi.routes import DOCS, OPENAPI, OpenApiDocument
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
 from zmartd.http.voting import finalization, vote_transactions, votes
 from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
@@ -70,7 +68,7 @@ BROWSERS: tuple[Operation[Any], ...] = by_path(_HANDLED)
 """What pages of other origins may call, too."""
 
 OPERATIONS: tuple[Operation[Any], ...] = (
-    BROWSERS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + docs.OPERATIONS
+    BROWSERS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + openapi.DOCS_OPERATIONS
 )
 """Everything there is."""
 
@@ -85,8 +83,8 @@ class Routes(NamedTuple):
 
 def setup_routes(app: web.Application) -> Routes:
     """Add every route. Needs the keys SERVER and IDL."""
-    app[OPENAPI] = Published(OPERATIONS, app[keys.IDL])
-    app[DOCS] = docs.read_files()
+    app[OPENAPI] = OpenApiDocument(OPERATIONS, app[keys.IDL])
+    app[DOCS] = openapi.read_files()
     added = [(operation, add_operation(app, operation)) for operation in OPERATIONS]
     for_browsers = [route for _, routes in added[: len(BROWSERS)] for route in routes]
     browser_headers = cors.install(app, for_browsers, app[keys.SERVER].cors_origins)

@@ -1,4 +1,4 @@
-"""What an operation may answer when it does not do what it was asked: by status, each error with its code."""
+"""The errors that each operation may respond with, and their schemas."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from zmartd.http.kit.operation import (
 from zmartd.http.openapi.schemas import Json, reference
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
-_ALWAYS = (InvalidHttp, Unexpected)
-_OF_THE_DATABASE = (DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)
-_OF_BODIES = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
-_OF_IDEMPOTENCY_KEYS = (InvalidRequest, BodyTooLarge, IdempotencyConflict, StillUnderWay)
-_OF_WALLETS = (Unauthorized, SessionsUnavailable)
+_ANY_OPERATION = (InvalidHttp, Unexpected)
+_DATABASE = (DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)
+_BODY = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
+_IDEMPOTENCY_KEY = (InvalidRequest, BodyTooLarge, IdempotencyConflict, StillUnderWay)
+_WALLET = (Unauthorized, SessionsUnavailable)
 
 
-def refusals(operation: Operation[Any]) -> dict[int, list[type[ZmartdError]]]:
-    """The errors that `operation` may answer, by status, and by code within one."""
-    kinds = {one for kind in _declared(operation) for one in _family(kind)}
+def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdError]]]:
+    """The errors that `operation` may respond with, by status, each list sorted by code."""
+    kinds = {one for kind in _error_kinds(operation) for one in _with_subclasses(kind)}
     by_status: dict[int, list[type[ZmartdError]]] = {}
     for kind in sorted(kinds, key=lambda kind: (_status(kind), kind.code)):
         by_status.setdefault(_status(kind), []).append(kind)
@@ -50,36 +50,36 @@ def refusals(operation: Operation[Any]) -> dict[int, list[type[ZmartdError]]]:
 
 
 def error_schemas(idl: Idl) -> Json:
-    """A schema for each error there is, under the name of its class."""
-    kinds = {one for kind in STATUS for one in _family(kind)}
+    """A schema for each error, under the name of its class."""
+    kinds = {one for kind in STATUS for one in _with_subclasses(kind)}
     return {kind.__name__: _schema(kind, idl) for kind in sorted(kinds, key=lambda kind: kind.__name__)}
 
 
-def _declared(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
-    yield from _ALWAYS
+def _error_kinds(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
+    yield from _ANY_OPERATION
     if operation.tag != MACHINES_TAG:
         yield RateLimited
     if any(is_json(kind) for kind in operation.answers.values()):
-        yield from _OF_THE_DATABASE
+        yield from _DATABASE
     yield from operation.errors
     if operation.query is not None or operation.json_body is not None or "{" in operation.path:
         yield InvalidRequest
     if operation.body is not None or operation.has_empty_body:
-        yield from _OF_BODIES
+        yield from _BODY
     if operation.takes_idempotency_key:
-        yield from _OF_IDEMPOTENCY_KEYS
+        yield from _IDEMPOTENCY_KEY
     if operation.needs_wallet:
-        yield from _OF_WALLETS
+        yield from _WALLET
     if operation.access is Access.OWNER:
         yield NotYours
 
 
-def _family(kind: type[ZmartdError]) -> Iterator[type[ZmartdError]]:
-    """`kind` and what is derived from it, as long as that has no status of its own."""
+def _with_subclasses(kind: type[ZmartdError]) -> Iterator[type[ZmartdError]]:
+    """`kind` and its subclasses, except those with a status of their own."""
     yield kind
     for child in kind.__subclasses__():
         if child not in STATUS:
-            yield from _family(child)
+            yield from _with_subclasses(child)
 
 
 def _status(kind: type[ZmartdError]) -> int:
@@ -87,26 +87,26 @@ def _status(kind: type[ZmartdError]) -> int:
 
 
 def _schema(kind: type[ZmartdError], idl: Idl) -> Json:
-    particulars: Json = {
+    properties: Json = {
         "error": {"const": kind.__name__},
         "code": {"const": kind.code},
         "status": {"const": _status(kind)},
     }
     if issubclass(kind, ProgramRefused):
         names = _program_errors(idl)
-        particulars["error"] = {"type": "string", "examples": names}
-        particulars["code"] = {
+        properties["error"] = {"type": "string", "examples": names}
+        properties["code"] = {
             "type": "string",
             "pattern": "^[a-z][a-z0-9_]*$",
-            "description": "the name of the program's, or the chain's, error in snake_case",
+            "description": "the name of the error of the program or the chain, in snake_case",
             "examples": [snake_case(name) for name in names],
         }
     if issubclass(kind, InvalidRequest):
-        particulars["details"] = {"type": "array", "items": reference(Problem.__name__), "minItems": 1}
+        properties["details"] = {"type": "array", "items": reference(Problem.__name__), "minItems": 1}
     return {
         "title": kind.__name__,
         "description": kind.meaning(),
-        "allOf": [reference(ErrorBody.__name__), {"properties": particulars}],
+        "allOf": [reference(ErrorBody.__name__), {"properties": properties}],
     }
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: everything that the operations say about themselves, in one standard form."""
+"""Makes the OpenAPI 3.1 document from the declarations of the operations."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.statuses import ErrorBody
 from zmartd.http.kit.operation import Access, Operation, Raw, is_json
-from zmartd.http.kit.path_variables import path_template
-from zmartd.http.openapi import headers, parameters
-from zmartd.http.openapi.declared_errors import error_schemas, refusals
-from zmartd.http.openapi.schemas import Json, Schemas, reference
+from zmartd.http.kit.path_variables import PathVariable, path_template
+from zmartd.http.openapi import headers
+from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
+from zmartd.http.openapi.schemas import Json, Schemas, query_fields, reference
 
 _JSON = "application/json"
 
 _DESCRIPTION = """\
-The off-chain half of a prediction market on Solana: what its markets are and were, what wallets hold in them,
+The off-chain half of a prediction market on Solana: its markets and their history, what wallets hold in them,
 and the transactions that wallets sign to take part.
 
 * Amounts are decimal strings: lamports, or shares with nine decimals. Prices are numbers from 0 to 1, in SOL
   a share. Times are ISO 8601, UTC, with milliseconds.
-* A market is named by its id, 64 hexadecimal digits, or by its address on the chain.
-* What happened on the chain is `confirmed`, and `finalized` once no fork can take it back. What was sent and
-  has not landed is `submitted` and in no list yet; `GET /api/transactions/{signature}` tells what becomes of
-  it.
-* Every error has the one shape `ErrorBody` and a stable `code`. Besides those that each operation lists, a
-  path that does not exist answers 404 `route_not_found`, a method that a path does not have 405
+* Name a market by its id, 64 hexadecimal digits, or by its address on the chain.
+* A transaction that was sent is `submitted`, and in no list yet. It is `confirmed` when a supermajority of
+  the stake has voted for its block, and `finalized` when no fork can remove it any more.
+  `GET /api/transactions/{signature}` returns its state.
+* Every error has the form of `ErrorBody` and a stable `code`. Besides the errors that each operation lists, a
+  path that does not exist gets 404 `route_not_found`, a method that a path does not have 405
   `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.
-* Reads answer HEAD as well as GET.
-* Who has not signed in sees the wallets of those who trade, vote, hold or comment shortened to their ends.
-  Those who propose, approve, resolve, dispute or cancel a market are named: they are part of it.
-* Nothing is capped silently: a limit that is too high is an error.
+* Every GET operation also accepts HEAD.
+* Anonymous callers see the wallets of traders, voters, holders and commenters shortened to the first 4
+  characters, an ellipsis and the last 4. Wallets that propose, approve, resolve, dispute or cancel a market
+  are always shown whole.
+* A limit that is too high is an error: the API never lowers it silently.
 """
 
 _TAGS = {
-    "auth": "Sign In With Solana, and the sessions it gives.",
-    "markets": "Markets: reading them, making them, moving them along.",
-    "trades": "Quotes, and the transactions that carry them out.",
-    "transactions": "Relaying what wallets have signed.",
+    "auth": "Sign In With Solana, and sessions.",
+    "markets": "Read, create and advance markets.",
+    "trades": "Quotes, and the transactions to trade with.",
+    "transactions": "Relay signed transactions.",
     "votes": "Votes on proposed markets and on disputed outcomes.",
-    "users": "What a wallet holds and who it is.",
+    "users": "Positions and profiles of wallets.",
     "discussions": "Comments on markets.",
     "realtime": "The WebSocket.",
-    "machines": "For load balancers and Helius.",
+    "machines": "For load balancers, and for Helius.",
     "documentation": "This document.",
 }
 
@@ -66,14 +67,14 @@ _SECURITY_SCHEMES: Json = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "The token of a session: POST /api/auth/login.",
+        "description": "The token of a session, from POST /api/auth/login.",
     },
     "walletSignature": {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "`Signature ...` of the earlier frontend. Accepted only where "
-        "auth.legacy_signature_header is set, and never for what moves money.",
+        "description": "The `Signature ...` header of the earlier frontend. Accepted only where the setting "
+        "auth.legacy_signature_header is on, and never for what moves money.",
     },
     "heliusAuthorization": {
         "type": "apiKey",
@@ -89,11 +90,29 @@ _SECURITY_SCHEMES: Json = {
     },
 }
 
+_REQUEST_ID: Json = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "an id for this request of the client's own, which the daemon logs as well",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{8,128}$"},
+}
+
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "a key of the client's own for this write: within a day, the same request with the same "
+    "key gets the same response, with the header Idempotency-Replayed",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+
+_PARAMETERS: Json = {"requestId": _REQUEST_ID, "idempotencyKey": _IDEMPOTENCY_KEY}
+"""Parameters of many operations."""
+
 
 def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
-    """The document about `operations`; `idl` tells the errors of the program.
+    """The document about `operations`. The errors of the program are those of `idl`.
 
-    Raises ValueError where two types have one name.
+    Raises ValueError where two types have the same name.
     """
     schemas = Schemas(
         [one.json_body for one in operations if one.json_body is not None],
@@ -123,7 +142,7 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
         "paths": paths,
         "components": {
             "schemas": schemas.components | error_schemas(idl),
-            "parameters": parameters.COMPONENTS,
+            "parameters": _PARAMETERS,
             "headers": headers.COMPONENTS,
             "securitySchemes": _SECURITY_SCHEMES,
         },
@@ -132,10 +151,10 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
 
 def _operation(operation: Operation[Any], schemas: Schemas) -> Json:
     entry: Json = {
-        "operationId": _name(operation),
+        "operationId": _operation_id(operation),
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": parameters.parameters(operation),
+        "parameters": _parameters(operation),
         "security": _SECURITY[operation.access],
         "responses": _responses(operation, schemas),
     }
@@ -149,8 +168,42 @@ def _operation(operation: Operation[Any], schemas: Schemas) -> Json:
     return entry
 
 
-def _name(operation: Operation[Any]) -> str:
-    """`getMarketsIdTrades`: the method and the path, which no other operation has together."""
+def _parameters(operation: Operation[Any]) -> list[Json]:
+    return [
+        *(_path_parameter(name, variable) for name, variable in operation.path_variables.items()),
+        *_query_parameters(operation),
+        {"$ref": "#/components/parameters/requestId"},
+        *([{"$ref": "#/components/parameters/idempotencyKey"}] if operation.takes_idempotency_key else []),
+    ]
+
+
+def _path_parameter(name: str, variable: PathVariable) -> Json:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": variable.rule,
+        "schema": variable.kind.schema,
+    }
+
+
+def _query_parameters(operation: Operation[Any]) -> list[Json]:
+    if operation.query is None:
+        return []
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": required,
+            "description": schema.pop("description"),
+            "schema": schema,
+        }
+        for name, required, schema in query_fields(operation.query)
+    ]
+
+
+def _operation_id(operation: Operation[Any]) -> str:
+    """The operationId, made from the method and the path, such as `getMarketsIdTrades`."""
     path = path_template(operation.path).removeprefix("/api")
     words = re.findall(r"[a-zA-Z0-9]+", path) or ["root"]
     if path != "/" and path.endswith("/"):
@@ -159,7 +212,7 @@ def _name(operation: Operation[Any]) -> str:
 
 
 def _responses(operation: Operation[Any], schemas: Schemas) -> Json:
-    errors = refusals(operation)
+    errors = declared_errors(operation)
     return {
         str(status): _response(operation, status, errors.get(status, []), schemas)
         for status in sorted({*operation.answers, *errors})

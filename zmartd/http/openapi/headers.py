@@ -1,4 +1,4 @@
-"""The headers that answers carry besides those of any HTTP answer."""
+"""The headers of responses, besides those that every HTTP response has."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from zmartd.http.openapi.schemas import Json
 
 COMPONENTS: Json = {
     "X-Request-Id": {
-        "description": "the name under which the daemon logged this request",
+        "description": "the id under which the daemon logged this request",
         "required": True,
         "schema": {"type": "string"},
     },
     "Retry-After": {
-        "description": "seconds after which to try again",
+        "description": "seconds to wait before trying again",
         "required": True,
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "WWW-Authenticate": {"description": "how to sign in", "required": True, "schema": {"type": "string"}},
     "Location": {
-        "description": "where to ask for the end of it",
+        "description": "the path that returns the outcome",
         "required": True,
         "schema": {"type": "string"},
     },
     "Upgrade": {"description": "what to upgrade to", "required": True, "schema": {"type": "string"}},
     "RateLimit-Limit": {
-        "description": "requests in the window that the caller has least left of; also as X-RateLimit-Limit",
+        "description": "the limit of the window with the fewest requests left; also as X-RateLimit-Limit",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "RateLimit-Remaining": {
-        "description": "requests that are left of it; also as X-RateLimit-Remaining",
+        "description": "the requests left in that window; also as X-RateLimit-Remaining",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "RateLimit-Reset": {
-        "description": "seconds until the next window; also as X-RateLimit-Reset",
+        "description": "seconds until that window ends; also as X-RateLimit-Reset",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "RateLimit-Policy": {
-        "description": "all windows of the caller, each as requests;w=seconds",
+        "description": "the limits of all windows of the caller, each as requests;w=seconds",
         "schema": {"type": "string"},
     },
     "Idempotency-Replayed": {
-        "description": "`true`: the answer that an earlier request with this Idempotency-Key got",
+        "description": "`true`: this is the stored response to an earlier request with this Idempotency-Key",
         "schema": {"const": "true"},
     },
     "ETag": {
-        "description": "names this answer: send it as If-None-Match, to be told whether it has changed",
+        "description": "the entity tag: send it as If-None-Match to get 304 while the response is unchanged",
         "schema": {"type": "string"},
     },
     "Link": {
-        "description": 'the next page of the array, as RFC 8288 writes it: `<?...>; rel="next"`, relative to '
-        "the path that was asked for; absent where the array ends",
+        "description": 'the next page of the array, in the form of RFC 8288: `<?...>; rel="next"`, relative '
+        "to the path of the request; absent on the last page",
         "schema": {"type": "string"},
     },
     "X-Next-Cursor": {
-        "description": "the `cursor` of the array's next page; absent where it ends",
+        "description": "the `cursor` of the next page of the array; absent on the last page",
         "schema": Cursor.schema,
     },
 }
@@ -71,7 +71,7 @@ _BY_STATUS = {
 
 
 def of(operation: Operation[Any], status: int) -> Json:
-    """The headers of an answer with `status`."""
+    """The headers of the response to `operation` with `status`."""
     if status == HTTPStatus.SWITCHING_PROTOCOLS:
         return {}
     names = ["X-Request-Id", *_BY_STATUS.get(status, ())]
@@ -89,6 +89,6 @@ def of(operation: Operation[Any], status: int) -> Json:
 
 
 def _is_paged_array(operation: Operation[Any]) -> bool:
-    """Whether the answer is an array, without an object around it that could say where the next page is."""
+    """Whether the response is a page as a bare array, whose cursor is in headers."""
     is_array = get_origin(operation.answers[HTTPStatus.OK]) is tuple
     return is_array and operation.query is not None and "cursor" in operation.query.__struct_fields__

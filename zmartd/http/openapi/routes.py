@@ -1,25 +1,33 @@
-"""/docs: the API for people. The pages' parts come from this daemon alone, so they need no network."""
+"""The routes of the documentation: the OpenAPI document, and Swagger UI at /docs.
+
+The daemon serves every file of the pages itself, so they need no other host.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from zmartd.chain.idl import Idl
 from zmartd.http.kit.etags import TaggedAnswer
 from zmartd.http.kit.operation import Call, Operation, Raw
+from zmartd.http.openapi.document import openapi
+from zmartd.http.openapi.schemas import Json
 
 SWAGGER_UI = Path(__file__).with_name("swagger_ui")
-"""Files of npm's swagger-ui-dist, unchanged, with the VERSION and the SHA256SUMS they came with."""
+"""Files of the npm package swagger-ui-dist, unchanged, with their VERSION and SHA256SUMS."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing from elsewhere and nothing inline. The style sheet's icons are data: URLs."""
+"""Allows only this origin, and nothing inline. The icons of the style sheet are data: URLs."""
 
 _PAGE = b"""\
 <!doctype html>
@@ -50,7 +58,25 @@ SwaggerUIBundle({
 """
 
 
-class Document(Struct, frozen=True):
+class OpenApiDocument:
+    """The OpenAPI document about `operations`, encoded when it is first requested."""
+
+    def __init__(self, operations: Sequence[Operation[Any]], idl: Idl) -> None:
+        self._operations = operations
+        self._idl = idl
+        self._response: TaggedAnswer | None = None
+
+    async def response(self) -> TaggedAnswer:
+        """Encodes in a thread: it takes a tenth of a second, which would block other requests."""
+        if self._response is None:
+            self._response = await asyncio.to_thread(self._encode)
+        return self._response
+
+    def _encode(self) -> TaggedAnswer:
+        return TaggedAnswer.of(msgspec.json.encode(openapi(self._operations, self._idl)))
+
+
+class DocsFile(Struct, frozen=True):
     """One file of the pages."""
 
     path: str
@@ -60,22 +86,22 @@ class Document(Struct, frozen=True):
 
 
 def _bundled(name: str) -> bytes:
-    """A file of Swagger UI's own build, as scripts/fetch-swagger-ui put it there."""
+    """The content of a file that scripts/fetch-swagger-ui downloaded."""
     return (SWAGGER_UI / name).read_bytes()
 
 
-_DOCUMENTS = (
-    Document("/docs", "The API's documentation for people", "text/html", lambda: _PAGE),
-    Document("/docs/start.js", "What shows the document on that page", "text/javascript", lambda: _START),
-    Document(
+_FILES = (
+    DocsFile("/docs", "Read the API's documentation", "text/html", lambda: _PAGE),
+    DocsFile("/docs/start.js", "Get the script that starts Swagger UI", "text/javascript", lambda: _START),
+    DocsFile(
         "/docs/swagger-ui-bundle.js",
-        "Swagger UI's script",
+        "Get Swagger UI's script",
         "text/javascript",
         lambda: _bundled("swagger-ui-bundle.js"),
     ),
-    Document(
+    DocsFile(
         "/docs/swagger-ui.css",
-        "Swagger UI's style sheet",
+        "Get Swagger UI's style sheet",
         "text/css",
         lambda: _bundled("swagger-ui.css"),
     ),
@@ -83,14 +109,18 @@ _DOCUMENTS = (
 
 
 def read_files() -> Mapping[str, TaggedAnswer]:
-    """What /docs serves, by path."""
-    return {
-        document.path: TaggedAnswer.of(document.read(), f"{document.media_type}; charset=utf-8")
-        for document in _DOCUMENTS
-    }
+    """The responses of the pages by path."""
+    return {file.path: TaggedAnswer.of(file.read(), f"{file.media_type}; charset=utf-8") for file in _FILES}
 
 
+OPENAPI: Final[web.AppKey[OpenApiDocument]] = web.AppKey("openapi")
 DOCS: Final[web.AppKey[Mapping[str, TaggedAnswer]]] = web.AppKey("docs")
+
+
+async def openapi_document(call: Call[None]) -> web.Response:
+    """Get this document."""
+    response = await call.app[OPENAPI].response()
+    return response.to(call.request)
 
 
 async def docs(call: Call[None]) -> web.Response:
@@ -99,14 +129,26 @@ async def docs(call: Call[None]) -> web.Response:
     return response
 
 
-OPERATIONS: tuple[Operation[Any], ...] = tuple(
+OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
-        path=document.path,
-        handler=docs,
-        summary=document.summary,
+        path="/api/openapi.json",
+        handler=openapi_document,
+        summary="Get the API's OpenAPI 3.1 document",
         tag="documentation",
-        answers={200: Raw(document.media_type), 304: None},
-    )
-    for document in _DOCUMENTS
+        answers={200: Json, 304: None},
+    ),
 )
+
+DOCS_OPERATIONS: tuple[Operation[Any], ...] = tuple(
+    Operation(
+        method="GET",
+        path=file.path,
+        handler=docs,
+        summary=file.summary,
+        tag="documentation",
+        answers={200: Raw(file.media_type), 304: None},
+    )
+    for file in _FILES
+)
+"""For pages of the daemon's own origin only."""

@@ -1,8 +1,16 @@
-"""The JSON schemas of request and response types, as OpenAPI 3.1 has them among its components."""
+"""The JSON schemas of request and response types, for the components of the OpenAPI 3.1 document.
+
+Descriptions of fields come from the docstrings under the fields in the source.
+"""
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from inspect import getsource
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -10,38 +18,38 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from zmartd.http.kit.fields import Field
 from zmartd.http.kit.validation import spellings
-from zmartd.http.openapi.field_docs import field_docs
 
 Json = dict[str, Any]
+FieldDocs = dict[str, str]
 
 _TEMPLATE = "#/components/schemas/{name}"
 _NULL = {"type": "null"}
 
 
 class Schemas:
-    """The schemas of every type that requests and answers are made of."""
+    """The schemas of the types in requests and responses."""
 
-    def __init__(self, requests: Sequence[Any], answers: Sequence[Any]) -> None:
-        """Raises ValueError where two types have one name, TypeError for a type without a schema."""
-        types = list(dict.fromkeys([*requests, *answers]))
+    def __init__(self, requests: Sequence[Any], responses: Sequence[Any]) -> None:
+        """Raises ValueError where two types have the same name, TypeError for a type without a schema."""
+        types = list(dict.fromkeys([*requests, *responses]))
         schemas, components = msgspec.json.schema_components(
             types, schema_hook=_field_schema, ref_template=_TEMPLATE
         )
         self._schemas = dict(zip(types, schemas, strict=True))
         self.components: Json = components
         for kind in _structs(requests):
-            _name_aliases(kind.cls, self._component(kind.cls))
-        for kind in _structs(answers):
-            _require_what_is_sent(kind, self._component(kind.cls))
-            _describe(kind, self._component(kind.cls))
+            _add_aliases(kind.cls, self._component(kind.cls))
+        for kind in _structs(responses):
+            _require_sent_fields(kind, self._component(kind.cls))
+            _add_descriptions(kind, self._component(kind.cls))
 
     def of(self, kind: Any) -> Json:
-        """The schema of one of the types: a reference, where it is a component."""
+        """The schema of one of the types: a reference if it is a component."""
         return dict(self._schemas[kind])
 
     def _component(self, kind: type[Struct]) -> Json:
         if kind.__name__ not in self.components:
-            raise ValueError(f"two types of the API are called {kind.__name__}: {kind.__module__} has one")
+            raise ValueError(f"two types of the API are named {kind.__name__}; one is in {kind.__module__}")
         component: Json = self.components[kind.__name__]
         return component
 
@@ -52,10 +60,10 @@ def reference(name: str) -> Json:
 
 
 def query_fields(query: type[Struct]) -> list[tuple[str, bool, Json]]:
-    """Name, whether it is required, and schema of each field of a query string."""
+    """The name of each field of a query, whether it is required, and its schema."""
     _, components = msgspec.json.schema_components([query], schema_hook=_field_schema, ref_template=_TEMPLATE)
     schema = components[query.__name__]
-    _name_aliases(query, schema)
+    _add_aliases(query, schema)
     required = set(schema["required"])
     return [(name, name in required, _without_null(field)) for name, field in schema["properties"].items()]
 
@@ -67,7 +75,7 @@ def _field_schema(kind: type) -> Json:
 
 
 def _without_null(field: Json) -> Json:
-    """A query string says nothing by leaving a name out."""
+    """The schema without null, which a query cannot contain."""
     field = {name: value for name, value in field.items() if (name, value) != ("default", None)}
     choices = [choice for choice in field.pop("anyOf", []) if choice != _NULL]
     if len(choices) == 1:
@@ -76,8 +84,8 @@ def _without_null(field: Json) -> Json:
     return field | {"anyOf": choices} if choices else field
 
 
-def _name_aliases(kind: type[Struct], schema: Json) -> None:
-    """Other spellings of a field are properties of their own; where one is required, any of them will do."""
+def _add_aliases(kind: type[Struct], schema: Json) -> None:
+    """Add each alias as a property; of a required field, any of its names satisfies the schema."""
     aliases = spellings(kind)
     properties, required = schema["properties"], schema["required"]
     for alias, name in aliases.items():
@@ -95,8 +103,8 @@ def _name_aliases(kind: type[Struct], schema: Json) -> None:
         schema["allOf"] = choices
 
 
-def _require_what_is_sent(kind: inspect.StructType, schema: Json) -> None:
-    """An answer has all of its fields, also those with defaults, unless it is made to leave some out."""
+def _require_sent_fields(kind: inspect.StructType, schema: Json) -> None:
+    """A response has all of its fields, also those with defaults, unless its type omits defaults."""
     if kind.cls.__struct_config__.omit_defaults:
         return
     schema["required"] = [field.encode_name for field in kind.fields if _is_always_sent(field)]
@@ -104,8 +112,8 @@ def _require_what_is_sent(kind: inspect.StructType, schema: Json) -> None:
         field.pop("default", None)
 
 
-def _describe(kind: inspect.StructType, schema: Json) -> None:
-    """What is written under a field says more than its type, which it may share with many."""
+def _add_descriptions(kind: inspect.StructType, schema: Json) -> None:
+    """The docstring of a field takes precedence over the description of its type."""
     docs = field_docs(kind.cls)
     for field in kind.fields:
         if field.name in docs:
@@ -113,12 +121,12 @@ def _describe(kind: inspect.StructType, schema: Json) -> None:
 
 
 def _is_always_sent(field: inspect.Field) -> bool:
-    """Whether encoders write it: all but fields that are UNSET unless said otherwise have a value."""
+    """Whether the encoder always writes the field: it has a value unless its default is UNSET."""
     return field.required or (field.default, field.default_factory) != (NODEFAULT, NODEFAULT)
 
 
 def _structs(types: Iterable[Any]) -> Iterator[inspect.StructType]:
-    """Every struct that `types` are made of, once."""
+    """Every struct in `types`, nested ones as well, once."""
     waiting: list[inspect.Type] = list(inspect.multi_type_info(types))
     known: set[type] = set()
     while waiting:
@@ -133,3 +141,32 @@ def _structs(types: Iterable[Any]) -> Iterator[inspect.StructType]:
             part = getattr(node, name)
             parts = part if isinstance(part, tuple) else (part,)
             waiting.extend(one for one in parts if isinstance(one, inspect.Type))
+
+
+def field_docs(kind: type[Struct]) -> FieldDocs:
+    """The docstrings of the fields of `kind` and its bases, each on one line. Empty without source code."""
+    docs: FieldDocs = {}
+    for base in reversed(kind.__mro__):
+        docs |= _module_docs(base.__module__).get(base.__qualname__, {})
+    return docs
+
+
+@cache
+def _module_docs(name: str) -> dict[str, FieldDocs]:
+    """The field docs of each top-level class of a module, by its name."""
+    try:
+        source = getsource(sys.modules[name])
+    except (KeyError, OSError, TypeError):
+        return {}
+    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    return {node.name: dict(_class_docs(node)) for node in classes}
+
+
+def _class_docs(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, below in pairwise(node.body):
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str() as text)),
+            ):
+                yield name, " ".join(text.split())

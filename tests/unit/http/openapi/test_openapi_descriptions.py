@@ -8,8 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from zmartd.chain.idl import default_idl
 from zmartd.http.openapi.document import openapi
-from zmartd.http.openapi.field_docs import field_docs
-from zmartd.http.openapi.schemas import Json, Schemas, reference
+from zmartd.http.openapi.schemas import Json, Schemas, field_docs, reference
 from zmartd.http.routes import OPERATIONS
 
 

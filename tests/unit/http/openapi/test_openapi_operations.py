@@ -15,7 +15,7 @@ from zmartd.http.errors.statuses import ErrorBody, body_of
 from zmartd.http.kit.fields import Wallet
 from zmartd.http.kit.operation import Access, Operation, Raw, by_path
 from zmartd.http.kit.path_variables import PATH_VARIABLES
-from zmartd.http.openapi.declared_errors import error_schemas, refusals
+from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
 from zmartd.http.openapi.document import openapi
 
 
@@ -50,7 +50,7 @@ def entry(one: Operation[Any]) -> Any:
 
 
 def codes(one: Operation[Any]) -> dict[int, set[str]]:
-    return {status: {kind.code for kind in kinds} for status, kinds in refusals(one).items()}
+    return {status: {kind.code for kind in kinds} for status, kinds in declared_errors(one).items()}
 
 
 def test_an_operation_is_named_for_its_method_and_path() -> None:
@@ -110,11 +110,11 @@ def test_a_body_brings_the_errors_of_bodies() -> None:
 
 
 def test_an_error_stands_for_those_derived_from_it() -> None:
-    found = refusals(operation(access=Access.WALLET))
+    found = declared_errors(operation(access=Access.WALLET))
     assert {Unauthorized, BadToken} <= set(found[401])
     assert "auth_unavailable" in codes(operation(access=Access.WALLET))[503]
-    assert 401 not in refusals(operation())
-    assert refusals(operation(errors=(NotYours,)))[403] == [NotYours]
+    assert 401 not in declared_errors(operation())
+    assert declared_errors(operation(errors=(NotYours,)))[403] == [NotYours]
 
 
 @pytest.mark.parametrize("kind", [NotYours, BadToken])

@@ -87,5 +87,5 @@ def test_a_query_string_has_no_null() -> None:
 
 def test_two_types_with_one_name_are_refused() -> None:
     double = defstruct("Part", [("other", int)], module="elsewhere")
-    with pytest.raises(ValueError, match="two types of the API are called Part"):
+    with pytest.raises(ValueError, match="two types of the API are named Part"):
         Schemas([], [Answered, double])
