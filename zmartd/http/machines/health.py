@@ -1,4 +1,4 @@
-"""How the daemon and what it depends on are doing. Strangers learn whether it can serve, and no more."""
+"""Health checks of the daemon and its dependencies. The public one says only whether it can serve."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from zmartd.log import get_logger
 log = get_logger(__name__)
 
 Probe = Callable[[], Awaitable[None]]
-"""Returns when what it looks at works; raises otherwise."""
+"""Checks one dependency: returns if it works, raises otherwise."""
 
-_PATIENCE_SECONDS = 0.08
-_FRESH_SECONDS = 2.0
+_PROBE_WAIT_SECONDS = 0.08
+_PROBE_INTERVAL_SECONDS = 2.0
 
 
 class Dependency(Struct, frozen=True):
-    """Something the daemon needs. Without an `essential` one it can answer nothing useful."""
+    """Something that the daemon needs. Without an `essential` one it cannot serve."""
 
     probe: Probe
     essential: bool
 
 
 class Check(Struct, frozen=True, omit_defaults=True):
-    """What the last probe of one dependency said."""
+    """The result of the last probe of a dependency."""
 
     status: Literal["ok", "error", "unknown"]
     """`unknown` until the first probe has ended."""
     message: str = ""
-    """What is wrong; left out where nothing is known to be."""
+    """What is wrong; left out unless something is."""
 
 
 class HealthBody(Struct, frozen=True):
     """Whether the daemon can serve."""
 
     status: Literal["ok", "error"]
-    """`error` while something is away without which nothing useful can be answered."""
+    """`error` while an essential dependency is away."""
 
 
 HEALTH: Final[web.AppKey[Health]] = web.AppKey("health")
 
 
 class Health:
-    """The dependencies, essential ones and others. Only asking for all of them probes the others."""
+    """The health of all dependencies. Those that are not essential are probed only for `checks`."""
 
     def __init__(self, dependencies: Mapping[str, Dependency], clock: Clock) -> None:
         self._clock = clock
@@ -65,12 +65,12 @@ class Health:
     def uptime_seconds(self) -> float:
         return self._clock.monotonic() - self._started
 
-    async def serves(self) -> bool:
-        """Whether nothing essential is known to be away."""
+    async def is_serving(self) -> bool:
+        """Whether no essential dependency is known to be away."""
         return not _failing(await self._essential.checks())
 
     async def checks(self) -> dict[str, Check]:
-        """The state of every dependency, at most a few seconds old."""
+        """The result of every dependency's probe, at most a few seconds old."""
         essential, others = await asyncio.gather(self._essential.checks(), self._others.checks())
         found = {**essential, **others}
         return {name: found[name] for name in self._names}
@@ -81,15 +81,15 @@ class Health:
         return "unhealthy" if failing & self._essential.names else "degraded"
 
     async def close(self) -> None:
-        """Stop a probe that is still running."""
+        """Cancel probes that are still running."""
         await self._essential.close()
         await self._others.close()
 
 
 class _Probes:
-    """Probes dependencies when somebody asks, at most once in two seconds, and keeps nobody waiting.
+    """Probes dependencies on demand, at most every two seconds.
 
-    A probe that takes longer than a health check may goes on behind the answer, which tells the last result.
+    A health check waits for a probe only briefly: then it returns the last result, and the probe goes on.
     """
 
     def __init__(self, probes: Mapping[str, Probe], clock: Clock) -> None:
@@ -104,10 +104,10 @@ class _Probes:
         return frozenset(self._probes)
 
     async def checks(self) -> dict[str, Check]:
-        if self._running is None and self._clock.monotonic() - self._probed >= _FRESH_SECONDS:
+        if self._running is None and self._clock.monotonic() - self._probed >= _PROBE_INTERVAL_SECONDS:
             self._running = asyncio.create_task(self._probe_all())
         if self._running is not None:
-            await asyncio.wait([self._running], timeout=_PATIENCE_SECONDS)
+            await asyncio.wait([self._running], timeout=_PROBE_WAIT_SECONDS)
         return dict(self._checks)
 
     async def close(self) -> None:
@@ -127,7 +127,7 @@ class _Probes:
     async def _probe(self, name: str, probe: Probe) -> None:
         try:
             await probe()
-        except Exception as error:  # whatever a dependency raises is what is wrong with it
+        except Exception as error:  # whatever a probe raises, the dependency failed
             message = error.message if isinstance(error, ZmartdError) else f"{name} does not answer."
             self._checks[name] = Check("error", message)
             log.warning("health.failing", dependency=name, error=str(error))
@@ -140,8 +140,8 @@ def _failing(checks: Mapping[str, Check]) -> set[str]:
 
 
 async def health(call: Call[None]) -> HealthBody | Answer:
-    """200 while the daemon can serve, 503 when something essential is away."""
-    if await call.app[HEALTH].serves():
+    """200 while the daemon can serve, 503 while an essential dependency is away."""
+    if await call.app[HEALTH].is_serving():
         return HealthBody("ok")
     return Answer(HealthBody("error"), 503)
 

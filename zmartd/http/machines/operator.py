@@ -1,7 +1,7 @@
-"""The operator's listener: what the daemon measures, and what it knows of its dependencies.
+"""The operator's listener: metrics, and the health of each dependency.
 
-It is no part of the API. It asks for no credential, so no stranger may reach it. It counts no requests, so
-whatever the API's callers have used up, it answers.
+It is not part of the API. It needs no credentials, so it must not be reachable from outside, and it has no
+rate limits.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from zmartd.market.iso_time import iso_time
 
 class HealthReport(Struct, frozen=True, kw_only=True):
     status: Literal["healthy", "degraded", "unhealthy"]
-    """`unhealthy` without something essential, `degraded` without anything else."""
+    """`unhealthy` while an essential dependency is away, `degraded` while another one is."""
     timestamp: Time
-    """When this was answered."""
+    """The time of the response."""
     uptime: float
     """Seconds since the daemon started."""
     environment: str
-    """What the daemon's configuration calls the place it runs in."""
+    """The setting server.environment."""
     version: str
-    """The daemon's version."""
+    """The version of zmartd."""
     checks: dict[str, Check]
-    """What the last probe of each dependency said, by its name."""
+    """The result of the last probe of each dependency, by its name."""
 
 
 def operator_application(health: Health, server: Server, host: str, clock: Clock) -> web.Application:
-    """GET /health and GET /metrics, for a listener on `host`.
+    """The application with GET /health and GET /metrics, for a listener on `host`.
 
-    On a loopback address it answers to this machine's names alone, so that no web page can be led here.
+    On a loopback address it refuses requests to other hosts, which prevents DNS rebinding by web pages.
     """
     app = web.Application()
     app[HEALTH], app[keys.SERVER] = health, server
@@ -60,7 +60,7 @@ def operator_application(health: Health, server: Server, host: str, clock: Clock
 
 
 async def health_report(request: web.Request) -> web.Response:
-    """200 while the daemon can serve, 503 when something essential is away."""
+    """200 while the daemon can serve, 503 while an essential dependency is away."""
     health = request.app[HEALTH]
     checks = await health.checks()
     status = health.verdict(checks)
@@ -76,7 +76,7 @@ async def health_report(request: web.Request) -> web.Response:
 
 
 async def metrics(_: web.Request) -> web.Response:
-    """Everything that is counted, in Prometheus' text format."""
+    """All metrics in Prometheus' text format."""
     response = web.Response(body=prometheus_client.generate_latest())
     response.headers["Content-Type"] = prometheus_client.CONTENT_TYPE_LATEST
     return response

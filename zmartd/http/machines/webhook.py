@@ -1,4 +1,4 @@
-"""POST /helius/webhook: transactions that Helius delivers, committed before they are acknowledged."""
+"""POST /helius/webhook: stores the transactions that Helius delivers before it acknowledges them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from zmartd.http.errors.requests import (
 )
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import MACHINES_TAG, Access, Call, Operation, Quota
-from zmartd.http.machines.webhook_verification import DELIVERIES
+from zmartd.http.machines.webhook_verification import DELIVERY_VERIFIER
 from zmartd.indexer.inbox import MalformedDelivery
 
 Delivery = dict[str, Any] | list[dict[str, Any]]
-"""One transaction or several, raw: as `getTransaction` of a node shows them."""
+"""One raw transaction, as the RPC method `getTransaction` returns it, or a list of them."""
 
 
 class Received(Struct, frozen=True):
-    """The acknowledgement: the delivery is committed and will be applied, whatever happens to this daemon."""
+    """The acknowledgement: the delivery is stored, and will be applied even if this daemon stops."""
 
     received: bool
-    """Always true: what is not kept is answered with an error."""
+    """Always true: a delivery that is not stored gets an error."""
     transactions: int
-    """How many transactions the delivery held."""
+    """The number of transactions in the delivery."""
 
 
 async def webhook(call: Call[bytes]) -> Received:
@@ -38,8 +38,8 @@ async def webhook(call: Call[bytes]) -> Received:
     return Received(received=True, transactions=transactions)
 
 
-async def _verified_body(request: web.Request) -> bytes:
-    return await request.app[DELIVERIES].body_of(request)
+async def _read_verified(request: web.Request) -> bytes:
+    return await request.app[DELIVERY_VERIFIER].read_verified(request)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -47,10 +47,10 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/helius/webhook",
         handler=webhook,
-        summary="Transactions that Helius delivers",
+        summary="Receive transactions from Helius",
         tag=MACHINES_TAG,
         quota=Quota.NOTHING,
-        proof=_verified_body,
+        proof=_read_verified,
         proof_body=Delivery,
         answers={200: Received},
         errors=(

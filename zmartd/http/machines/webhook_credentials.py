@@ -1,4 +1,4 @@
-"""How a webhook delivery proves that it comes from where the webhook was registered."""
+"""The credentials of webhook deliveries: the registered Authorization value, or an HMAC of the body."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zmartd.config import ConfigError, Helius, Secret, Settings
 SIGNATURE_HEADER = "x-helius-signature"
 
 
-class Credentials:
-    """What a delivery may prove its origin with; during a rotation the previous value counts as well."""
+class WebhookCredentials:
+    """Checks credentials against the settings; during a rotation also against the previous values."""
 
     def __init__(self, settings: Helius) -> None:
         self._authorizations = _revealed(settings.authorization, settings.authorization_previous)
@@ -23,12 +23,12 @@ class Credentials:
         return bool(self._authorizations or self._hmac_keys)
 
     @property
-    def signed(self) -> bool:
-        """Whether a delivery may prove its origin with an HMAC."""
+    def accepts_hmac(self) -> bool:
+        """Whether an HMAC key is configured."""
         return bool(self._hmac_keys)
 
     def authorize(self, header: str) -> bool:
-        """Whether the Authorization header is the value that the webhook was registered with."""
+        """Whether `header`, the Authorization, is the value that the webhook was registered with."""
         given = header.encode("utf-8", "surrogateescape")
         found = False
         for known in self._accepted:
@@ -36,24 +36,23 @@ class Credentials:
         return found
 
     def verify(self, header: str, body: bytes) -> bool:
-        """Whether the signature header is the hexadecimal HMAC-SHA256 of exactly these bytes."""
+        """Whether `header`, the x-helius-signature, is the hexadecimal HMAC-SHA256 of exactly these bytes."""
         given = header.strip().removeprefix("sha256=").lower().encode("utf-8", "surrogateescape")
         expected = [hmac.new(key, body, hashlib.sha256).hexdigest().encode() for key in self._hmac_keys]
         return any(hmac.compare_digest(given, value) for value in expected)
 
 
 def require_webhook_secret(settings: Settings) -> None:
-    """Refuse to start where anybody could write into the inbox.
+    """Raises ConfigError where no credential is configured, so that anybody could write into the inbox.
 
-    Without a secret the webhook is open, which only a development daemon on the loopback address may be.
-    Raises ConfigError.
+    Only a daemon that serves this machine alone may go without.
     """
-    if not settings.server.is_for_this_machine and not Credentials(settings.helius).configured:
+    if not settings.server.is_for_this_machine and not WebhookCredentials(settings.helius).configured:
         raise ConfigError(
             [
                 "helius.authorization: set it to the Authorization value that the webhook was registered "
                 "with at Helius (or helius.hmac_secret for a relay that signs); without either, anybody "
-                "could tell this daemon what happened on the chain"
+                "could send this daemon false transactions"
             ]
         )
 

@@ -1,65 +1,140 @@
-"""Which webhook deliveries are let into the inbox, and what those that are not may cost."""
+"""Verifies that webhook deliveries come from Helius, and limits what those that do not can cost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections import Counter
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from zmartd.config import ConfigError, Helius
 from zmartd.errors import ZmartdError
-from zmartd.http.errors.requests import WebhookRefusedTooOften, WebhookTooSlow, WebhookUnauthorized
+from zmartd.http.errors.requests import (
+    WebhookBusy,
+    WebhookRefusedTooOften,
+    WebhookTooSlow,
+    WebhookUnauthorized,
+)
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.kit.codec import decompressed, read_body, read_raw
-from zmartd.http.machines.body_memory import LARGEST_SHARE, BodyMemory
-from zmartd.http.machines.webhook_credentials import SIGNATURE_HEADER, Credentials
+from zmartd.http.machines.webhook_credentials import SIGNATURE_HEADER, WebhookCredentials
 from zmartd.http.middleware.rate_limiter import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates
 
+CLIENT_FRACTION = 2
+"""One client may use one part in so many of the memory for unverified bodies: half."""
+UNCOUNTED_BYTES = 65_536
+"""The start of each body does not count towards the memory: other routes read as much from anybody. Usual
+deliveries are shorter, so they are read even when the memory is full."""
 
-class Refusals:
-    """Counts the deliveries of each address that proved nothing, and refuses more than so many in a minute.
 
-    Without a limiter nothing is counted.
-    """
+class RefusedDeliveryLimit:
+    """Limits by address how many deliveries a minute may be refused. Without a limiter there is no limit."""
 
     def __init__(self, limiter: RateLimiter | None, per_minute: int) -> None:
         self._limiter = limiter
-        # The hour is never what refuses.
-        self._rates = Rates(per_minute, per_minute * HOUR_SECONDS // MINUTE_SECONDS)
+        # High enough that the hour never refuses.
+        self._limits = Rates(per_minute, per_minute * HOUR_SECONDS // MINUTE_SECONDS)
 
-    def used_up(self, caller: str) -> bool:
+    def is_exhausted(self, client: str) -> bool:
         """Whether one more would be too many."""
-        return self._limiter is not None and self._limiter.is_used_up(_account(caller))
+        return self._limiter is not None and self._limiter.is_used_up(_bucket_key(client))
 
-    async def count(self, caller: str) -> None:
-        """Count one more. Raises WebhookRefusedTooOften."""
+    async def count(self, client: str) -> None:
+        """Count a refused delivery. Raises WebhookRefusedTooOften."""
         if self._limiter is None:
             return
-        standing = await self._limiter.count([(_account(caller), self._rates)])
-        if not standing.admitted:
-            raise WebhookRefusedTooOften(standing.reset_seconds)
+        limit = await self._limiter.count([(_bucket_key(client), self._limits)])
+        if not limit.admitted:
+            raise WebhookRefusedTooOften(limit.reset_seconds)
 
 
-class Deliveries:
-    """Tells deliveries that prove their origin from those that do not.
+class UnverifiedBodies:
+    """Counts the bytes in memory of bodies that are not verified yet, beyond UNCOUNTED_BYTES of each.
 
-    Comparing an Authorization value costs nothing, so a delivery with the right one is accepted however many
-    of its address were refused, and one without is refused before any of its body is read. For an HMAC the
-    whole body is needed: it is read within a share of memory and time, and not at all for an address of which
-    too many were refused. A delivery that only others left no room for counts as no refusal of its address.
+    Memory is bounded by UNCOUNTED_BYTES for each open connection, and `capacity_bytes` for all together.
     """
 
-    def __init__(self, settings: Helius, refusals: Refusals) -> None:
-        """Raises ConfigError where one address' share of the memory is less than the largest delivery."""
-        self._credentials = Credentials(settings)
-        self._refusals = refusals
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity = capacity_bytes
+        self._client_capacity = capacity_bytes // CLIENT_FRACTION
+        self._by_client: Counter[str] = Counter()
+        self.counted_bytes = 0
+        self.total_bytes = 0
+        """Including what is not counted."""
+
+    @contextmanager
+    def reservation(self, client: str) -> Iterator[BodyReservation]:
+        """Memory for one body of `client`, released at the end of the block."""
+        body = BodyReservation(self, client)
+        try:
+            yield body
+        finally:
+            self.add(client, total=-body.reserved_bytes, counted=-_counted(body.reserved_bytes))
+
+    def fits(self, more: int) -> bool:
+        return self.counted_bytes + more <= self._capacity
+
+    def fits_client(self, client: str, more: int) -> bool:
+        return self._by_client[client] + more <= self._client_capacity
+
+    def add(self, client: str, *, total: int, counted: int) -> None:
+        self.total_bytes += total
+        self.counted_bytes += counted
+        self._by_client[client] += counted
+        if not self._by_client[client]:
+            del self._by_client[client]
+
+
+class BodyReservation:
+    """The memory reserved for one body while it is read."""
+
+    def __init__(self, bodies: UnverifiedBodies, client: str) -> None:
+        self._bodies = bodies
+        self._client = client
+        self.reserved_bytes = 0
+        """Keeps its value after the reservation is released."""
+        self.blocked_by_others = False
+        """Whether it did not fit because of the bodies of other clients."""
+
+    def reserve(self, more: int) -> None:
+        """Reserve so many more bytes. Raises WebhookBusy."""
+        counted = _counted(self.reserved_bytes + more) - _counted(self.reserved_bytes)
+        if counted:
+            if not self._bodies.fits_client(self._client, counted):
+                raise WebhookBusy
+            if not self._bodies.fits(counted):
+                self.blocked_by_others = True
+                raise WebhookBusy
+        self._bodies.add(self._client, total=more, counted=counted)
+        self.reserved_bytes += more
+
+
+def _counted(length: int) -> int:
+    """How many of a body's first `length` bytes count."""
+    return max(0, length - UNCOUNTED_BYTES)
+
+
+class DeliveryVerifier:
+    """Reads the bodies of deliveries that prove their origin, and refuses others.
+
+    Comparing an Authorization value is cheap. So a delivery with the right one is accepted however many from
+    its address were refused, and one without is refused before its body is read. An HMAC needs the whole
+    body: it is read within limits of memory and time, and not at all once too many from its address were
+    refused. A delivery that did not fit only because of others does not count as refused.
+    """
+
+    def __init__(self, settings: Helius, refused: RefusedDeliveryLimit) -> None:
+        """Raises ConfigError where one client's part of the memory is smaller than the largest delivery."""
+        self._credentials = WebhookCredentials(settings)
+        self._refused = refused
         self._max_body_bytes = settings.max_body_bytes
-        self._unproven_seconds = settings.unproven_seconds
-        self.memory = BodyMemory(settings.unproven_bytes)
-        needed = LARGEST_SHARE * settings.max_body_bytes
-        if self._credentials.signed and settings.unproven_bytes < needed:
+        self._timeout_seconds = settings.unproven_seconds
+        self.unverified = UnverifiedBodies(settings.unproven_bytes)
+        needed = CLIENT_FRACTION * settings.max_body_bytes
+        if self._credentials.accepts_hmac and settings.unproven_bytes < needed:
             raise ConfigError(
                 [
                     "helius.unproven_bytes: half of it, the share of one address, is less than the largest "
@@ -67,8 +142,8 @@ class Deliveries:
                 ]
             )
 
-    async def body_of(self, request: web.Request) -> bytes:
-        """The body of a delivery that proved its origin.
+    async def read_verified(self, request: web.Request) -> bytes:
+        """The decompressed body of a delivery that proves its origin.
 
         Raises WebhookUnauthorized, WebhookRefusedTooOften, WebhookBusy, WebhookTooSlow, BodyTooLarge,
         UnsupportedMediaType, InvalidHttp.
@@ -76,40 +151,40 @@ class Deliveries:
         credentials, headers = self._credentials, request.headers
         if not credentials.configured or credentials.authorize(headers.get(hdrs.AUTHORIZATION, "")):
             return await read_body(request, self._max_body_bytes)
-        caller = client_of(request)
+        client = client_of(request)
         signature = headers.get(SIGNATURE_HEADER)
-        if credentials.signed and signature is not None and not self._refusals.used_up(caller):
-            signed = await self._signed_body(request, caller, signature)
-            if signed is not None:
-                return decompressed(request, signed, self._max_body_bytes)
-        await self._refusals.count(caller)
+        if credentials.accepts_hmac and signature is not None and not self._refused.is_exhausted(client):
+            raw = await self._read_signed(request, client, signature)
+            if raw is not None:
+                return decompressed(request, raw, self._max_body_bytes)
+        await self._refused.count(client)
         raise WebhookUnauthorized
 
-    async def _signed_body(self, request: web.Request, caller: str, signature: str) -> bytes | None:
-        """The body as it was sent if `signature` is right, else None.
+    async def _read_signed(self, request: web.Request, client: str, signature: str) -> bytes | None:
+        """The body as it was sent; None if `signature` is not its HMAC.
 
-        Raises WebhookBusy, or what is wrong with the body; counts as refused where memory was taken, unless
-        others hold what it needed.
+        Raises WebhookBusy, or the error of the body. Counts it as refused if memory was reserved, unless it
+        was blocked by others.
         """
         try:
-            with self.memory.body(caller) as body:
-                raw = await self._in_time(read_raw(request, self._max_body_bytes, body.take))
+            with self.unverified.reservation(client) as body:
+                raw = await self._in_time(read_raw(request, self._max_body_bytes, body.reserve))
                 return raw if self._credentials.verify(signature, raw) else None
         except ZmartdError:
-            if body.taken_bytes and not body.crowded_out:
-                await self._refusals.count(caller)
+            if body.reserved_bytes and not body.blocked_by_others:
+                await self._refused.count(client)
             raise
 
     async def _in_time(self, reading: Awaitable[bytes]) -> bytes:
         try:
-            async with asyncio.timeout(self._unproven_seconds):
+            async with asyncio.timeout(self._timeout_seconds):
                 return await reading
         except TimeoutError as error:
             raise WebhookTooSlow from error
 
 
-DELIVERIES: Final[web.AppKey[Deliveries]] = web.AppKey("deliveries")
+DELIVERY_VERIFIER: Final[web.AppKey[DeliveryVerifier]] = web.AppKey("delivery_verifier")
 
 
-def _account(caller: str) -> str:
-    return f"refused-delivery:{caller}"
+def _bucket_key(client: str) -> str:
+    return f"refused-delivery:{client}"

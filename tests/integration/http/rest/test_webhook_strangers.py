@@ -15,12 +15,16 @@ import pytest
 from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, running_api
 from zmartd.config import ConfigError, Helius, RateLimits, SharedSecret
 from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
-from zmartd.http.machines.body_memory import FREE_BYTES
-from zmartd.http.machines.webhook_verification import DELIVERIES, Deliveries, Refusals
+from zmartd.http.machines.webhook_verification import (
+    DELIVERY_VERIFIER,
+    UNCOUNTED_BYTES,
+    DeliveryVerifier,
+    RefusedDeliveryLimit,
+)
 from zmartd.store.postgres.database import Database
 
 PER_MINUTE = 4
-LARGEST = 4 * FREE_BYTES
+LARGEST = 4 * UNCOUNTED_BYTES
 SETTINGS = Helius(
     authorization=SharedSecret(AUTHORIZATION),
     hmac_secret=SharedSecret(HMAC_KEY),
@@ -90,11 +94,11 @@ async def deliver(api: Api, body: bytes, address: str = "192.0.2.1", **headers: 
     return (await api.client.post("/helius/webhook", data=body, headers=given)).status
 
 
-async def held(api: Api, held_bytes: int) -> None:
+async def held(api: Api, total_bytes: int) -> None:
     """Return when the daemon holds so much of unproven bodies."""
-    memory = api.client.app[DELIVERIES].memory
+    memory = api.client.app[DELIVERY_VERIFIER].unverified
     async with asyncio.timeout(ANSWER_SECONDS):
-        while memory.held_bytes != held_bytes:  # noqa: ASYNC110 - it is a number in the daemon
+        while memory.total_bytes != total_bytes:  # noqa: ASYNC110 - it is a number in the daemon
             await asyncio.sleep(0)
 
 
@@ -171,7 +175,7 @@ async def test_an_address_that_was_refused_too_often_is_not_read_from(api: Api) 
 
 
 async def test_ten_strangers_with_large_bodies_fill_no_more_than_the_memory_for_them(api: Api) -> None:
-    memory = api.client.app[DELIVERIES].memory
+    memory = api.client.app[DELIVERY_VERIFIER].unverified
     most, most_counted = 0, 0
     senders = [Sender(api, f"192.0.2.{number}") for number in range(10)]
     for sender in senders:
@@ -180,11 +184,11 @@ async def test_ten_strangers_with_large_bodies_fill_no_more_than_the_memory_for_
     waiting = {asyncio.create_task(sender.status()) for sender in senders}
     async with asyncio.timeout(ANSWER_SECONDS):
         while len(waiting) > 2:
-            most, most_counted = max(most, memory.held_bytes), max(most_counted, memory.counted_bytes)
+            most, most_counted = max(most, memory.total_bytes), max(most_counted, memory.counted_bytes)
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             assert {task.result() for task in done} == {503}
     assert memory.counted_bytes <= most_counted <= 2 * LARGEST
-    assert memory.held_bytes <= most <= 2 * LARGEST + len(senders) * FREE_BYTES
+    assert memory.total_bytes <= most <= 2 * LARGEST + len(senders) * UNCOUNTED_BYTES
     for task in waiting:
         task.cancel()
     for sender in senders:
@@ -197,7 +201,7 @@ async def test_one_address_gets_half_of_the_memory_and_another_is_accepted_meanw
     async with Sender(api) as slow, Sender(api) as more:
         await slow.begin(LARGEST, b"x" * (LARGEST - 1), x_helius_signature=signature_of(body))
         await held(api, LARGEST - 1)
-        await more.begin(LARGEST, b"x" * (2 * FREE_BYTES + 2), x_helius_signature=signature_of(body))
+        await more.begin(LARGEST, b"x" * (2 * UNCOUNTED_BYTES + 2), x_helius_signature=signature_of(body))
         assert await more.status() == 503
         assert await deliver(api, body, "192.0.2.2", x_helius_signature=signature_of(body)) == 200
         assert await deliver(api, body, Authorization=AUTHORIZATION) == 200
@@ -207,10 +211,13 @@ async def test_one_address_gets_half_of_the_memory_and_another_is_accepted_meanw
 
 
 async def test_a_usual_delivery_is_accepted_while_strangers_hold_all_the_memory(api: Api) -> None:
-    usual = b"[" + b" " * (FREE_BYTES - 2) + b"]"
+    usual = b"[" + b" " * (UNCOUNTED_BYTES - 2) + b"]"
     large = b"[" + b" " * (LARGEST - 2) + b"]"
-    memory = api.client.app[DELIVERIES].memory
-    parts = [LARGEST - 1, 2 * FREE_BYTES + 1]  # together a caller's share, without what each body has free
+    memory = api.client.app[DELIVERY_VERIFIER].unverified
+    parts = [
+        LARGEST - 1,
+        2 * UNCOUNTED_BYTES + 1,
+    ]  # together a client's share of counted bytes
     async with AsyncExitStack() as strangers:
         for address in ("192.0.2.1", "192.0.2.2"):
             for part in parts:
@@ -235,7 +242,7 @@ async def test_who_declares_a_body_and_sends_none_takes_no_memory(api: Api) -> N
         for sender in (one, another, third):
             await sender.begin(LARGEST, x_helius_signature=signature_of(b"[]"))
         assert await deliver(api, b"[]", x_helius_signature=signature_of(b"[]")) == 200
-        assert api.client.app[DELIVERIES].memory.held_bytes == 0
+        assert api.client.app[DELIVERY_VERIFIER].unverified.total_bytes == 0
 
 
 async def test_a_body_that_comes_too_slowly_is_given_up_and_counts_as_refused(
@@ -278,7 +285,7 @@ async def test_what_is_too_large_counts_as_refused_once_memory_was_taken(api: Ap
 
 
 async def test_who_overflows_the_memory_on_purpose_is_counted_as_refused(api: Api) -> None:
-    half = LARGEST // 2 + FREE_BYTES
+    half = LARGEST // 2 + UNCOUNTED_BYTES
     for _ in range(PER_MINUTE // 2):
         async with Sender(api) as one, Sender(api) as another:
             await one.begin(LARGEST, b"x" * half, x_helius_signature=signature_of(b"[]"))
@@ -307,9 +314,11 @@ async def test_a_signed_body_is_verified_as_it_was_sent_and_decompressed_only_th
 
 
 def test_memory_that_the_largest_delivery_does_not_fit_into_is_refused_at_start() -> None:
-    nothing_counted = Refusals(None, 1)
+    nothing_counted = RefusedDeliveryLimit(None, 1)
     signed, plain = SharedSecret(HMAC_KEY), SharedSecret(AUTHORIZATION)
     with pytest.raises(ConfigError, match=r"helius\.unproven_bytes: .* set it to 2000 or more"):
-        Deliveries(Helius(hmac_secret=signed, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted)
-    Deliveries(Helius(authorization=plain, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted)
-    Deliveries(Helius(hmac_secret=signed), nothing_counted)
+        DeliveryVerifier(
+            Helius(hmac_secret=signed, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted
+        )
+    DeliveryVerifier(Helius(authorization=plain, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted)
+    DeliveryVerifier(Helius(hmac_secret=signed), nothing_counted)

@@ -40,10 +40,10 @@ async def test_strangers_have_only_what_is_essential_probed_and_that_once_in_two
         {"rpc": Dependency(rpc.probe, False), "database": Dependency(database.probe, True)}, clock
     )
     for _ in range(50):
-        assert await health.serves()
+        assert await health.is_serving()
     assert (database.times, rpc.times) == (1, 0)
     clock.now += 2
-    assert all(await asyncio.gather(*(health.serves() for _ in range(50))))
+    assert all(await asyncio.gather(*(health.is_serving() for _ in range(50))))
     assert (database.times, rpc.times) == (2, 0)
 
 
@@ -55,11 +55,11 @@ async def test_what_is_essential_decides_whether_the_daemon_serves() -> None:
     rpc.away = True
     checks = await health.checks()
     assert [(name, check.status) for name, check in checks.items()] == [("rpc", "error"), ("database", "ok")]
-    assert (health.verdict(checks), await health.serves()) == ("degraded", True)
+    assert (health.verdict(checks), await health.is_serving()) == ("degraded", True)
     clock.now += 2
     database.away = True
     checks = await health.checks()
-    assert (health.verdict(checks), await health.serves()) == ("unhealthy", False)
+    assert (health.verdict(checks), await health.is_serving()) == ("unhealthy", False)
 
 
 async def test_a_probe_that_hangs_keeps_nobody_waiting_and_decides_nothing() -> None:
@@ -67,6 +67,6 @@ async def test_a_probe_that_hangs_keeps_nobody_waiting_and_decides_nothing() -> 
         await asyncio.Event().wait()
 
     health = Health({"database": Dependency(hangs, True)}, Clock())
-    assert await health.serves()
+    assert await health.is_serving()
     assert (await health.checks())["database"].status == "unknown"
     await health.close()

@@ -7,7 +7,7 @@ import pytest
 
 from tests.shared_secrets import shared_secret
 from zmartd.config import ConfigError, Helius, Server, Settings, SharedSecret
-from zmartd.http.machines.webhook_credentials import Credentials, require_webhook_secret
+from zmartd.http.machines.webhook_credentials import WebhookCredentials, require_webhook_secret
 
 NEW, OLD = shared_secret("new"), shared_secret("old")
 NEW_KEY, OLD_KEY = shared_secret("new key"), shared_secret("old key")
@@ -19,7 +19,7 @@ def signature(key: str, body: bytes = BODY) -> str:
 
 
 def test_the_registered_value_authorizes_with_or_without_bearer() -> None:
-    credentials = Credentials(Helius(authorization=SharedSecret(NEW)))
+    credentials = WebhookCredentials(Helius(authorization=SharedSecret(NEW)))
     assert credentials.authorize(NEW)
     assert credentials.authorize(f"Bearer {NEW}")
     for header in ("", OLD, f"{NEW[:-1]}x", f"{NEW} ", "Bearer", f"bearer {NEW}", "\udc80", f"{NEW}2"):
@@ -27,7 +27,7 @@ def test_the_registered_value_authorizes_with_or_without_bearer() -> None:
 
 
 def test_both_values_count_during_a_rotation() -> None:
-    credentials = Credentials(
+    credentials = WebhookCredentials(
         Helius(
             authorization=SharedSecret(NEW),
             authorization_previous=SharedSecret(OLD),
@@ -42,7 +42,7 @@ def test_both_values_count_during_a_rotation() -> None:
 
 
 def test_the_hmac_is_over_the_raw_bytes() -> None:
-    credentials = Credentials(Helius(hmac_secret=SharedSecret(NEW_KEY)))
+    credentials = WebhookCredentials(Helius(hmac_secret=SharedSecret(NEW_KEY)))
     good = signature(NEW_KEY)
     for header in (good, f"sha256={good}", good.upper(), f" {good} "):
         assert credentials.verify(header, BODY)
@@ -52,7 +52,7 @@ def test_the_hmac_is_over_the_raw_bytes() -> None:
 
 
 def test_an_empty_value_authorizes_nobody() -> None:
-    credentials = Credentials(Helius())
+    credentials = WebhookCredentials(Helius())
     assert not credentials.configured
     assert not credentials.authorize("")
     assert not credentials.verify(signature(""), BODY)
