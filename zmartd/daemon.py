@@ -34,9 +34,9 @@ from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.http.server import file_descriptors
-from zmartd.http.server.connection_limits import ConnectionLimits, raise_descriptor_limit
+from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.runner import Runner
-from zmartd.http.server.timeouts import Deadlines
+from zmartd.http.server.timeouts import ConnectionTimeouts
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
@@ -231,8 +231,8 @@ def runner_of(app: web.Application, settings: Server) -> Runner:
     proxies = TrustedProxies(settings.trusted_proxies)
     return Runner(
         app,
-        ConnectionLimits(settings, proxies, clock, raise_descriptor_limit()),
-        Deadlines(settings, clock),
+        ConnectionLimits(settings, proxies, clock, file_descriptors.raise_limit()),
+        ConnectionTimeouts(settings, clock),
         clock,
         access_log=None,
         shutdown_timeout=settings.shutdown_seconds,

@@ -13,7 +13,7 @@ from zmartd.clock import Clock, SystemClock
 from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.runner import Runner
-from zmartd.http.server.timeouts import Deadlines
+from zmartd.http.server.timeouts import ConnectionTimeouts
 
 Client = TestClient[web.Request, Any]
 """A client of one of them."""
@@ -54,4 +54,4 @@ def served_by(
     """What runs an application, within the limits of `settings`."""
     clock = clock or SystemClock()
     limits = ConnectionLimits(settings, TrustedProxies(settings.trusted_proxies), clock, 4_096)
-    return Runner(app, limits, Deadlines(settings, clock), clock, **options)
+    return Runner(app, limits, ConnectionTimeouts(settings, clock), clock, **options)

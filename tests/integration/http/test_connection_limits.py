@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from tests.integration.http.served import served_by
 from zmartd import config
 from zmartd.http.kit.codec import json_response
-from zmartd.http.server.runner import SWEEP_SECONDS, connection_of
+from zmartd.http.server.connection import connection_of
+from zmartd.http.server.runner import SWEEP_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = config.Server(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
@@ -37,8 +38,8 @@ async def never(_: web.Request) -> web.Response:
     raise AssertionError
 
 
-async def screened(request: web.Request) -> web.StreamResponse:
-    connection_of(request).screen_frames(lambda _: True)
+async def filtered(request: web.Request) -> web.StreamResponse:
+    connection_of(request).filter_websocket_input(lambda _: True)
     response = web.WebSocketResponse()
     await response.prepare(request)
     return response
@@ -47,7 +48,7 @@ async def screened(request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def server(settings: config.Server) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
-    app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/screened", screened)])
+    app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/filtered", filtered)])
     app.add_routes([web.get("/large", large), web.get("/never", never)])
     runner = served_by(app, settings, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
@@ -169,7 +170,7 @@ async def test_a_websocket_that_was_refused_is_a_connection_like_others() -> Non
     async with server(QUICK) as port:
         reader, writer = await connect(port)
         writer.write(
-            b"GET /screened HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            b"GET /filtered HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         )
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{")

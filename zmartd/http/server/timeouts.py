@@ -1,7 +1,7 @@
-"""How long a peer may take for each step of a request: one look at all connections now and then.
+"""Timeouts for each phase of a request, checked by a sweep over all connections.
 
-aiohttp lets a connection wait an hour for the head of a request and for ever for its body. A timer for each
-request would cost each request; a look at what every connection waits for costs none.
+aiohttp waits an hour for the head of a request, and forever for its body. A timer for each request would cost
+each request something; a sweep costs none of them anything.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from zmartd.log import get_logger
 from zmartd.metrics import Counter
 
 LOG_SECONDS = 60.0
-"""How often it is logged, at most, that peers were too slow."""
+"""The shortest time between two log lines about slow peers."""
 
 log = get_logger(__name__)
 
 
-class Step(Enum):
+class Phase(Enum):
     """What a connection waits for its peer to do."""
 
     HEAD = "head"
-    """Send the head of a first request, or the rest of a later one's."""
+    """Send the head of the first request, or the rest of a later one."""
     BODY = "body"
     """Send the body of a request."""
-    ANSWER = "answer"
-    """Take what was written."""
+    RESPONSE = "answer"
+    """Read the response."""
     IDLE = "idle"
-    """Send a further request."""
+    """Send another request."""
     NONE = "none"
+    """Nothing: the connection waits for the daemon, or is a WebSocket."""
 
 
 _EXPIRED = Counter(
@@ -41,58 +42,61 @@ _EXPIRED = Counter(
 )
 
 
-class Waiting(Protocol):
-    """A connection, as this module sees it."""
+class TimedConnection(Protocol):
+    """What `ConnectionTimeouts` needs of a connection."""
 
-    waits: tuple[Step, int, float]
-    """What it was seen waiting for, in which of its requests, and since when by the monotonic clock."""
+    phase_since: tuple[Phase, int, float]
+    """The phase and request that the last sweep found, and the monotonic time of the first one to find it."""
 
     @property
-    def step(self) -> tuple[Step, int]: ...
+    def phase(self) -> tuple[Phase, int]:
+        """The phase, and the number of the request that it belongs to."""
 
     @property
     def body_bytes(self) -> int:
-        """How much of the body has come that it waits for."""
+        """The bytes received of the body that it waits for."""
 
-    def expire(self, step: Step) -> None: ...
+    def expire(self, phase: Phase) -> None:
+        """Close the connection."""
 
 
-class Deadlines:
-    """Lets go of connections whose peers take too long for a step.
+class ConnectionTimeouts:
+    """Closes connections that stay in one phase for too long.
 
-    Keep-alive is aiohttp's own: `keepalive_seconds` from one answer to the next request's head.
+    A body may take longer the more of it has arrived. aiohttp itself handles the keep-alive timeout:
+    `keepalive_seconds` from one response to the head of the next request.
     """
 
     def __init__(self, settings: Server, clock: Clock) -> None:
         self.keepalive_seconds = settings.keepalive_seconds
         self._seconds = {
-            Step.HEAD: settings.head_seconds,
-            Step.BODY: settings.body_seconds,
-            Step.ANSWER: settings.answer_seconds,
-            Step.IDLE: math.inf,
-            Step.NONE: math.inf,
+            Phase.HEAD: settings.head_seconds,
+            Phase.BODY: settings.body_seconds,
+            Phase.RESPONSE: settings.answer_seconds,
+            Phase.IDLE: math.inf,
+            Phase.NONE: math.inf,
         }
         self._body_bytes_per_second = settings.min_body_bytes_per_second
         self._clock = clock
-        self._log_from = 0.0
+        self._next_log_at = 0.0
 
-    def look(self, connections: Sequence[Waiting]) -> None:
-        """Let go of those that have waited too long for the same step of the same request."""
+    def sweep(self, connections: Sequence[TimedConnection]) -> None:
+        """Close the connections whose time in the present phase of their request is over."""
         now = self._clock.monotonic()
         expired = 0
         for connection in connections:
-            step, request = connection.step
-            waits, of_request, since = connection.waits
-            if (step, request) != (waits, of_request):
-                connection.waits = step, request, now
-            elif now - since >= self._allowed_seconds(connection, step):
-                _EXPIRED.labels(step.value).inc()
+            phase, request = connection.phase
+            seen_phase, seen_request, since = connection.phase_since
+            if (phase, request) != (seen_phase, seen_request):
+                connection.phase_since = phase, request, now
+            elif now - since >= self._timeout_seconds(connection, phase):
+                _EXPIRED.labels(phase.value).inc()
                 expired += 1
-                connection.expire(step)
-        if expired and now >= self._log_from:
-            self._log_from = now + LOG_SECONDS
+                connection.expire(phase)
+        if expired and now >= self._next_log_at:
+            self._next_log_at = now + LOG_SECONDS
             log.warning("http.peers_too_slow", connections=expired)
 
-    def _allowed_seconds(self, connection: Waiting, step: Step) -> float:
-        earned = connection.body_bytes / self._body_bytes_per_second if step is Step.BODY else 0.0
-        return self._seconds[step] + earned
+    def _timeout_seconds(self, connection: TimedConnection, phase: Phase) -> float:
+        extra = connection.body_bytes / self._body_bytes_per_second if phase is Phase.BODY else 0.0
+        return self._seconds[phase] + extra

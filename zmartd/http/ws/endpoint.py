@@ -17,7 +17,7 @@ from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import client_of
-from zmartd.http.server.runner import Connection
+from zmartd.http.server.connection import HttpConnection
 from zmartd.http.ws.connection import CLOSE_SECONDS, WebSocketConnection, WebSocketWriter
 from zmartd.http.ws.frame_limits import FrameLimits
 from zmartd.http.ws.session_monitor import SessionMonitor
@@ -81,8 +81,8 @@ class WebSocketEndpoint:
             raise UpgradeRequired
         with self._per_client.connection(client_of(request)), _connections.track_inprogress():
             limits = FrameLimits(self._settings, self._clock)
-            if isinstance(request.protocol, Connection):
-                request.protocol.screen_frames(limits.accepts)
+            if isinstance(request.protocol, HttpConnection):
+                request.protocol.filter_websocket_input(limits.accepts)
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
                 max_msg_size=self._settings.max_message_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp_cors
 from aiohttp import web
 
-from zmartd.http.server.runner import Connection
+from zmartd.http.server.connection import HttpConnection
 
 
 def names_of(kind: type) -> set[str]:
@@ -13,9 +13,9 @@ def names_of(kind: type) -> set[str]:
     return {name for base in kind.__mro__ for name in (*vars(base), *getattr(base, "__slots__", ()))}
 
 
-def test_a_connection_has_what_its_screen_and_deadlines_look_at() -> None:
+def test_a_connection_has_what_filters_and_timeouts_read() -> None:
     used = {"_close", "_current_request", "_force_close", "_message_tail", "_parser", "_request_count"}
-    assert used | {"set_parser"} <= names_of(Connection.__bases__[0])
+    assert used | {"set_parser"} <= names_of(HttpConnection.__bases__[0])
 
 
 async def test_a_runner_makes_its_server_as_ours_does() -> None:

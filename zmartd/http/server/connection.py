@@ -1,0 +1,214 @@
+"""One connection of the HTTP server, and the server that makes them.
+
+The server itself answers what does not reach the application, in the API's form: requests that are not HTTP,
+connections over the limit, bodies that arrive too slowly.
+"""
+
+from __future__ import annotations
+
+from asyncio import BaseTransport, Transport
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, cast
+
+from aiohttp import hdrs, web
+from aiohttp.http import WebSocketReader
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_parser import HttpParser
+from multidict import CIMultiDict
+
+from zmartd.errors import ZmartdError
+from zmartd.http.errors.requests import (
+    RETRY_AFTER_SECONDS,
+    InvalidHttp,
+    RequestTooSlow,
+    ServerFull,
+    Unexpected,
+)
+from zmartd.http.errors.statuses import body_of
+from zmartd.http.kit.codec import encoded, json_response
+from zmartd.http.kit.log_rate_limit import Sparing
+from zmartd.http.middleware import access_log
+from zmartd.http.middleware.security_headers import secure
+from zmartd.http.server.connection_limits import ConnectionLimits
+from zmartd.http.server.request_head import MAX_HEAD_BYTES, HeadLimitParser, HeadTooLong
+from zmartd.http.server.timeouts import Phase
+from zmartd.log import get_logger
+
+_CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError)
+
+log = get_logger(__name__)
+
+
+class HttpConnection(web.RequestHandler):
+    """One connection. Malformed requests get an error of the API, and are not logged as errors."""
+
+    __slots__ = ("_input_filter", "_is_websocket", "_server", "has_received", "peer_transport", "phase_since")
+
+    new_request_id = staticmethod(access_log.numbered())
+
+    def __init__(self, server: HttpServer, **options: Any) -> None:
+        super().__init__(server, **options)
+        assert self._parser is not None, "aiohttp makes it"
+        self._parser = cast("HttpParser[Any]", HeadLimitParser(self._parser))
+        self._server = server
+        self._input_filter: Callable[[bytes], bool] | None = None
+        self._is_websocket = False
+        self.has_received = False
+        """Whether bytes have arrived since the last request ended."""
+        self.phase_since = (Phase.NONE, 0, 0.0)
+        self.peer_transport: Transport | None = None
+        """The transport until it is closed. aiohttp's own is None as soon as closing begins."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        self.peer_transport = cast("Transport", transport)
+        if self._server.limits.admit(self.peer_transport):
+            super().connection_made(transport)
+            return
+        self.peer_transport.write(_error_bytes(ServerFull(), self.new_request_id()))
+        self.force_close()
+        self.peer_transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.peer_transport is not None:
+            self._server.limits.release(self.peer_transport)
+            self.peer_transport = None
+
+    def data_received(self, data: bytes) -> None:
+        self.has_received = True
+        if not self._is_websocket or self._accepts(data):
+            super().data_received(data)
+
+    def filter_websocket_input(self, accepts: Callable[[bytes], bool]) -> None:
+        """Pass all input to `accepts` once this is a WebSocket. When it returns False, reading stops."""
+        self._input_filter = accepts
+
+    def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """aiohttp calls this when the connection becomes a WebSocket; what follows is frames."""
+        self._is_websocket = True
+        if self._message_tail and not self._accepts(self._message_tail):
+            self._message_tail = b""
+        super().set_parser(parser, data_received_cb)
+
+    def _accepts(self, data: bytes) -> bool:
+        if not self._close and (self._input_filter is None or self._input_filter(data)):
+            return True
+        if self.peer_transport is not None:
+            self.peer_transport.pause_reading()
+        return False
+
+    @property
+    def phase(self) -> tuple[Phase, int]:
+        """The phase, and the number of the request that it belongs to."""
+        phase = self._phase()
+        # One timeout for all responses that are not read: pipelining more requests gains a peer no time.
+        return phase, 0 if phase is Phase.RESPONSE else self._request_count
+
+    def _phase(self) -> Phase:
+        if self._is_websocket:
+            return Phase.NONE  # it has its own heartbeat
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            return Phase.BODY
+        if self.peer_transport is not None and self.peer_transport.get_write_buffer_size():
+            return Phase.RESPONSE
+        if request is not None:
+            return Phase.NONE
+        return Phase.HEAD if self.has_received or self._request_count == 0 else Phase.IDLE
+
+    @property
+    def body_bytes(self) -> int:
+        """The bytes received of the body of the current request."""
+        return 0 if self._current_request is None else self._current_request.content.total_bytes
+
+    def expire(self, phase: Phase) -> None:
+        """Close the connection; send RequestTooSlow first where a body is late and no response has begun."""
+        if self.peer_transport is None:
+            return
+        request = self._current_request
+        is_unanswered = request is not None and request.writer.output_size == 0 and not self._force_close
+        if phase is Phase.BODY and is_unanswered:
+            self.peer_transport.write(_error_bytes(RequestTooSlow(), self.new_request_id()))
+            self.force_close()
+        else:
+            self.peer_transport.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The response to a request that the parser refuses."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the response has begun, so it cannot become an error")
+        request_id = self.new_request_id()
+        if isinstance(exc, _CLIENT_ERRORS):
+            malformed = self._server.malformed
+            if malformed.admits():
+                reason, suppressed = type(exc).__name__, malformed.left_out()
+                log.info("http.malformed", reason=reason, request_id=request_id, not_logged=suppressed)
+            error = body_of(InvalidHttp(_message_for(exc)), request_id)
+        else:
+            log.error("http.failed", exc_info=exc, request_id=request_id)
+            error = body_of(Unexpected(), request_id)
+        response = json_response(error, error.status)
+        response.headers[access_log.HEADER] = request_id
+        secure(response.headers)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log no error of the client: its response names it."""
+        if not isinstance(kw.get("exc_info"), _CLIENT_ERRORS):
+            super().log_exception(*args, **kw)
+
+
+class HttpServer(web.Server):
+    """Makes the connections."""
+
+    limits: ConnectionLimits
+    malformed: Sparing
+    """Limits the log lines about malformed requests."""
+
+    def __call__(self) -> HttpConnection:
+        return HttpConnection(self, loop=self._loop, **self._kwargs)
+
+
+def connection_of(request: web.BaseRequest) -> HttpConnection:
+    """The connection of a request."""
+    connection = request.protocol
+    assert isinstance(connection, HttpConnection), "HttpServer makes no others"
+    return connection
+
+
+def _message_for(error: BaseException) -> str:
+    if isinstance(error, HeadTooLong):
+        return f"The request line and the headers are too long: send at most {MAX_HEAD_BYTES} bytes of them."
+    if isinstance(error, LineTooLong):
+        return "The request line or a header is too long: send at most 8190 bytes a line."
+    if isinstance(error, BadHttpMethod):
+        return "The request's method is not one of HTTP."
+    return "The request is not HTTP/1.1."
+
+
+def _error_bytes(error: ZmartdError, request_id: str) -> bytes:
+    """A whole HTTP/1.1 response, for a connection without a request. The connection is closed after it."""
+    body = body_of(error, request_id)
+    content = encoded(body)
+    headers: CIMultiDict[str] = CIMultiDict(
+        {
+            hdrs.CONTENT_TYPE: "application/json",
+            hdrs.CONTENT_LENGTH: str(len(content)),
+            hdrs.CONNECTION: "close",
+            access_log.HEADER: request_id,
+        }
+    )
+    if body.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS)
+    secure(headers)
+    lines = [f"HTTP/1.1 {body.status} {HTTPStatus(body.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + content
