@@ -16,9 +16,9 @@ from zmartd.clock import SystemClock
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TRUSTED_PROXIES
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.rate_limiter import RateLimiter
-from zmartd.http.middleware.request_buckets import RateLimit, tell
-from zmartd.http.middleware.security_headers import secure
+from zmartd.http.middleware.rate_limiter import RateLimiter, add_rate_limit_headers
+from zmartd.http.middleware.request_buckets import RequestBuckets
+from zmartd.http.middleware.security_headers import add_security_headers
 
 _ROUNDS = 7
 _CALLS = 1_000
@@ -53,16 +53,17 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     clock = SystemClock()
     log = AccessLog(clock)
     limiter = RateLimiter(app[keys.REDIS], clock)
-    limit = RateLimit(limiter, app[keys.RATE_LIMITS], app[TRUSTED_PROXIES], {})
+    request_buckets = RequestBuckets(limiter, app[keys.RATE_LIMITS], app[TRUSTED_PROXIES], {})
     headers: CIMultiDict[str] = CIMultiDict()
 
     def logged() -> None:
-        log.note(request, log.name(request.headers), 200, 0.001)
+        log.record(request, log.request_id_for(request.headers), 200, 0.001)
 
     async def counted() -> None:
-        accounts = limit.accounts_of(request)
+        buckets = request_buckets.of(request)
         now = clock.monotonic()
-        tell(headers, limiter.count_leased(accounts, now) or await limiter.count(accounts))
+        limit = limiter.count_leased(buckets, now) or await limiter.count(buckets)
+        add_rate_limit_headers(headers, limit)
 
     async def handler(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"{}")
@@ -74,7 +75,11 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     steps = [
         ("access log", await _microseconds(partial(_at_once, logged)), "with writing its line"),
         ("rate limits", await _microseconds(counted), "with the headers that tell of them"),
-        ("security headers", await _microseconds(partial(_at_once, partial(secure, headers))), ""),
+        (
+            "security headers",
+            await _microseconds(partial(_at_once, partial(add_security_headers, headers))),
+            "",
+        ),
         ("all steps", together, "also authentication of nobody, errors, CORS, keys of writes"),
         ("handler, from memory", kept, "key, look-up, response"),
     ]

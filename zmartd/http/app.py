@@ -1,4 +1,4 @@
-"""The HTTP side of the daemon, put onto an application that already has everything the handlers need."""
+"""Installs the API on an application."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from zmartd.http.machines.webhook_verification import (
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import middleware
 from zmartd.http.middleware.rate_limiter import RateLimiter
-from zmartd.http.middleware.request_buckets import RateLimit
+from zmartd.http.middleware.request_buckets import RequestBuckets
 from zmartd.http.response_cache.cache import RESPONSE_CACHE, ResponseCache
 from zmartd.http.routes import setup_routes
 
 
 def setup(app: web.Application) -> None:
-    """Install the routes, and around them what `zmartd.http.middleware` explains.
+    """Install the routes and the middleware (`zmartd.http.middleware` lists its steps).
 
-    Every key of `zmartd.http.kit.keys` has to be set but RESPONSE_CACHE, DELIVERY_VERIFIER, OPENAPI and DOCS,
-    which this sets.
-    Raises ConfigError where the webhook's settings do not fit each other.
+    All keys of `zmartd.http.kit.keys` but BODIES_STAY_COMPRESSED have to be set, and SESSIONS, SIGN_IN,
+    TRUSTED_PROXIES, HEALTH and WEBSOCKET. This sets RESPONSE_CACHE, DELIVERY_VERIFIER, OPENAPI and DOCS.
+    Raises ConfigError where settings of the webhook contradict each other.
     """
     clock = app[keys.CLOCK]
     app[RESPONSE_CACHE] = ResponseCache(clock)
@@ -36,16 +36,18 @@ def setup(app: web.Application) -> None:
     refused = RefusedDeliveryLimit(limiter, limits.refused_deliveries_per_minute)
     app[DELIVERY_VERIFIER] = DeliveryVerifier(app[keys.HELIUS], refused)
     authenticator = Authenticator(app[SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
-    operations, browser_headers = setup_routes(app)
-    log = AccessLog(clock, quiet=frozenset(one.path for one in operations.values() if one.is_for_machines))
+    operations, add_cors_headers = setup_routes(app)
+    log = AccessLog(
+        clock, quiet_routes=frozenset(one.path for one in operations.values() if one.is_for_machines)
+    )
     app.middlewares.append(
         middleware(
             clock,
             log,
             authenticator,
-            RateLimit(limiter, limits, app[TRUSTED_PROXIES], operations) if limiter else None,
-            browser_headers,
-            for_own_host=app[keys.SERVER].is_for_this_machine,
+            RequestBuckets(limiter, limits, app[TRUSTED_PROXIES], operations) if limiter else None,
+            add_cors_headers,
+            local_only=app[keys.SERVER].is_for_this_machine,
         )
     )
     app.on_cleanup.append(log.close)

@@ -1,4 +1,4 @@
-"""The table of contents of the API: every module of handlers, and the routes that they make together."""
+"""Every operation of the API, and the routes for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from zmartd.http.markets import (
     statistics,
 )
 from zmartd.http.middleware import cors, unmatched
-from zmartd.http.middleware.cors import BrowserHeaders
+from zmartd.http.middleware.cors import AddCorsHeaders
 from zmartd.http.openapi import routes as openapi
 from zmartd.http.openapi.routes import DOCS, OPENAPI, OpenApiDocument
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
@@ -35,7 +35,7 @@ from zmartd.http.voting import finalization, vote_transactions, votes
 from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
 from zmartd.http.ws import routes as websocket
 
-_HANDLED: tuple[Operation[Any], ...] = (
+CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     auth.OPERATIONS
     + listing.OPERATIONS
     + lookup.OPERATIONS
@@ -63,31 +63,28 @@ _HANDLED: tuple[Operation[Any], ...] = (
     + comments.OPERATIONS
     + openapi.OPERATIONS
 )
-
-BROWSERS: tuple[Operation[Any], ...] = by_path(_HANDLED)
-"""What pages of other origins may call, too."""
+"""What pages of other origins may call."""
 
 OPERATIONS: tuple[Operation[Any], ...] = (
-    BROWSERS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + openapi.DOCS_OPERATIONS
+    CORS_OPERATIONS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + openapi.DOCS_OPERATIONS
 )
-"""Everything there is."""
 
 
 class Routes(NamedTuple):
-    """What the application's routes lead to."""
+    """What the middleware needs to know of the routes."""
 
     operations: Mapping[Handler, Operation[Any]]
-    """The operation of each handler."""
-    browser_headers: BrowserHeaders
+    """By the handlers of their routes."""
+    add_cors_headers: AddCorsHeaders
 
 
 def setup_routes(app: web.Application) -> Routes:
-    """Add every route. Needs the keys SERVER and IDL."""
+    """Add the routes of all operations to `app`. The keys SERVER and IDL have to be set."""
     app[OPENAPI] = OpenApiDocument(OPERATIONS, app[keys.IDL])
     app[DOCS] = openapi.read_files()
     added = [(operation, add_operation(app, operation)) for operation in OPERATIONS]
-    for_browsers = [route for _, routes in added[: len(BROWSERS)] for route in routes]
-    browser_headers = cors.install(app, for_browsers, app[keys.SERVER].cors_origins)
+    cors_routes = [route for _, routes in added[: len(CORS_OPERATIONS)] for route in routes]
+    add_cors_headers = cors.install(app, cors_routes, app[keys.SERVER].cors_origins)
     unmatched.install(app)
     operations = {route.handler: operation for operation, routes in added for route in routes}
-    return Routes(operations, browser_headers)
+    return Routes(operations, add_cors_headers)

@@ -9,9 +9,15 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from zmartd.http.middleware.rate_limiter import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates, Standing
+from zmartd.http.middleware.rate_limiter import (
+    HOUR_SECONDS,
+    MINUTE_SECONDS,
+    RateLimiter,
+    RateLimitResult,
+    WindowLimits,
+)
 
-RATES = Rates(per_minute=100, per_hour=1_000)
+RATES = WindowLimits(per_minute=100, per_hour=1_000)
 LEASE = 10
 CALLER = "ip:192.0.2.1"
 
@@ -44,12 +50,12 @@ def clock() -> Clock:
     return Clock()
 
 
-async def send(limiter: RateLimiter, times: int, rates: Rates = RATES) -> list[Standing]:
+async def send(limiter: RateLimiter, times: int, rates: WindowLimits = RATES) -> list[RateLimitResult]:
     return [await limiter.count([(CALLER, rates)]) for _ in range(times)]
 
 
-def admitted(standings: list[Standing]) -> int:
-    return sum(standing.admitted for standing in standings)
+def admitted(standings: list[RateLimitResult]) -> int:
+    return sum(standing.allowed for standing in standings)
 
 
 async def a_minute_passes(redis: Redis, clock: Clock) -> None:
@@ -59,7 +65,7 @@ async def a_minute_passes(redis: Redis, clock: Clock) -> None:
 
 async def test_as_many_requests_are_let_through_as_the_limit_says(redis: Redis, clock: Clock) -> None:
     standings = await send(RateLimiter(redis, clock), 103)
-    assert [standing.admitted for standing in standings] == [True] * 100 + [False] * 3
+    assert [standing.allowed for standing in standings] == [True] * 100 + [False] * 3
     assert [standing.remaining for standing in standings] == [*range(99, -1, -1), 0, 0, 0]
     assert {standing.limit for standing in standings} == {100}
     assert all(0 < standing.reset_seconds <= MINUTE_SECONDS for standing in standings)
@@ -88,14 +94,14 @@ async def test_what_was_not_used_in_a_minute_is_not_missing_from_the_hour(redis:
 
 
 async def test_daemons_that_die_take_little_of_an_hour_with_them(redis: Redis, clock: Clock) -> None:
-    rates = Rates(per_minute=100_000, per_hour=1_000)
+    rates = WindowLimits(per_minute=100_000, per_hour=1_000)
     for _ in range(20):
         await RateLimiter(redis, clock).count([(CALLER, rates)])
     assert (await RateLimiter(redis, clock).count([(CALLER, rates)])).remaining == 1_000 - 20 * LEASE - 1
 
 
 async def test_an_hour_that_is_used_up_refuses_in_a_minute_that_is_not(redis: Redis, clock: Clock) -> None:
-    limiter, rates = RateLimiter(redis, clock), Rates(per_minute=100, per_hour=150)
+    limiter, rates = RateLimiter(redis, clock), WindowLimits(per_minute=100, per_hour=150)
     assert admitted(await send(limiter, 100, rates)) == 100
     await a_minute_passes(redis, clock)
     standings = await send(limiter, 60, rates)
@@ -123,26 +129,26 @@ async def test_without_a_server_each_daemon_keeps_the_limit_by_itself(clock: Clo
     nowhere = Redis(host="127.0.0.1", port=1)
     limiter = RateLimiter(nowhere, clock)
     standings = await send(limiter, 101)
-    assert [standing.admitted for standing in standings] == [True] * 100 + [False]
+    assert [standing.allowed for standing in standings] == [True] * 100 + [False]
     clock.ahead += MINUTE_SECONDS
-    assert (await limiter.count([(CALLER, RATES)])).admitted
+    assert (await limiter.count([(CALLER, RATES)])).allowed
     await nowhere.aclose()
 
 
 async def test_without_a_server_the_hour_goes_on_from_what_was_known_of_it(
     redis: Redis, clock: Clock
 ) -> None:
-    limiter, rates = RateLimiter(redis, clock), Rates(per_minute=100, per_hour=150)
+    limiter, rates = RateLimiter(redis, clock), WindowLimits(per_minute=100, per_hour=150)
     assert admitted(await send(limiter, 60, rates)) == 60
     limiter.redis = Redis(host="127.0.0.1", port=1)
     clock.ahead += MINUTE_SECONDS
     assert admitted(await send(limiter, 120, rates)) == 90
     clock.ahead += MINUTE_SECONDS
     refused = await limiter.count([(CALLER, rates)])
-    assert (refused.admitted, refused.limit) == (False, 150)
+    assert (refused.allowed, refused.limit) == (False, 150)
     assert refused.reset_seconds > MINUTE_SECONDS
     clock.ahead += HOUR_SECONDS
-    assert (await limiter.count([(CALLER, rates)])).admitted
+    assert (await limiter.count([(CALLER, rates)])).allowed
     await limiter.redis.aclose()
 
 
@@ -158,27 +164,27 @@ async def test_what_was_granted_without_a_server_is_not_given_back_to_it(redis: 
 
 
 async def test_memory_is_bounded_and_who_was_forgotten_is_still_counted(redis: Redis, clock: Clock) -> None:
-    limiter = RateLimiter(redis, clock, max_callers=2)
+    limiter = RateLimiter(redis, clock, max_leases=2)
     await send(limiter, 100)
     for other in range(3):
         await limiter.count([(f"ip:198.51.100.{other}", RATES)])
-    assert not (await limiter.count([(CALLER, RATES)])).admitted
+    assert not (await limiter.count([(CALLER, RATES)])).allowed
 
 
 async def test_a_request_on_two_accounts_needs_room_on_both_and_else_counts_on_neither(
     redis: Redis, clock: Clock
 ) -> None:
-    limiter, few = RateLimiter(redis, clock), Rates(per_minute=5, per_hour=1_000)
+    limiter, few = RateLimiter(redis, clock), WindowLimits(per_minute=5, per_hour=1_000)
     wallet, address = ("wallet:one", few), (CALLER, RATES)
     standings = [await limiter.count([wallet, address]) for _ in range(8)]
-    assert [standing.admitted for standing in standings] == [True] * 5 + [False] * 3
+    assert [standing.allowed for standing in standings] == [True] * 5 + [False] * 3
     assert {standing.limit for standing in standings} == {5}
     assert standings[-1].policy == "5;w=60, 1000;w=3600, 100;w=60, 1000;w=3600"
     assert (await limiter.count([address])).remaining == 100 - 5 - 1
 
 
 async def test_wallets_of_one_address_share_what_it_may_send(redis: Redis, clock: Clock) -> None:
-    limiter, many = RateLimiter(redis, clock), Rates(per_minute=80, per_hour=1_000)
+    limiter, many = RateLimiter(redis, clock), WindowLimits(per_minute=80, per_hour=1_000)
     accounts = [[(f"wallet:{number}", many), (CALLER, RATES)] for number in range(4)]
     standings = [await limiter.count(of_one) for of_one in accounts for _ in range(40)]
     assert admitted(standings) == 100
@@ -200,15 +206,15 @@ async def test_who_began_before_a_lease_was_used_up_gets_the_next(redis: Redis, 
     clock.ahead += 1
     assert admitted(await send(limiter, LEASE - 1)) == LEASE - 1
     assert limiter.count_leased(account, began) is None
-    assert (await limiter.count(account)).admitted
+    assert (await limiter.count(account)).allowed
 
 
 async def test_an_account_is_known_to_be_used_up_until_its_minute_is_over(redis: Redis, clock: Clock) -> None:
     limiter = RateLimiter(redis, clock)
-    assert not limiter.is_used_up(CALLER)
+    assert not limiter.is_exhausted(CALLER)
     await send(limiter, 99)
-    assert not limiter.is_used_up(CALLER)
+    assert not limiter.is_exhausted(CALLER)
     await send(limiter, 1)
-    assert limiter.is_used_up(CALLER)
+    assert limiter.is_exhausted(CALLER)
     clock.ahead += MINUTE_SECONDS
-    assert not limiter.is_used_up(CALLER)
+    assert not limiter.is_exhausted(CALLER)

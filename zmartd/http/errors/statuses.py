@@ -1,4 +1,4 @@
-"""The HTTP status and the JSON body of every error that a caller can see, decided here alone."""
+"""The HTTP status and the JSON body of every error that a caller can get."""
 
 from __future__ import annotations
 
@@ -124,35 +124,35 @@ STATUS: Mapping[type[ZmartdError], int] = {
     LookupsExhausted: 503,
     WebhookBusy: 503,
 }
-"""A subclass has the status of its nearest ancestor here. A class without one is a bug and answers 500."""
+"""By class; a subclass has the status of its nearest ancestor here. An error without one gets 500: a bug."""
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
-    """The one shape of every error: flat, with a stable machine-readable `code`."""
+    """The form of every error: flat, with a stable `code` for programs."""
 
     error: str
-    """The error's name; for a failure on the chain the name that the program or the chain has for it."""
+    """The name of the error; for a failure on the chain, the name that the program or the chain gives it."""
     code: str
-    """A stable name in snake_case, for programs to tell errors by."""
+    """A stable name in snake_case, for programs."""
     message: str
-    """What is wrong and what to do, in words that may change."""
+    """What is wrong and what to do, for people. The wording may change."""
     status: int
     """The HTTP status."""
     details: tuple[Problem, ...] | dict[str, Any] | UnsetType = UNSET
-    """Each problem of an invalid request, else particulars by their names; left out where there are none."""
+    """Every problem of an invalid request; details of other errors by name. Left out if there are none."""
     request_id: str
-    """The name under which the daemon logged the request, as in X-Request-Id."""
+    """The id under which the daemon logged the request, as in X-Request-Id."""
 
 
 def status_of(error: ZmartdError) -> int:
-    """The HTTP status of `error`; 500 for a class that the table does not know."""
+    """The HTTP status of `error`; 500 for a class that is not in STATUS."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
-def body_of(error: ZmartdError, request_id: str) -> ErrorBody:
-    """What the caller is told: of an error of ours, or of what we depend on, nothing about our insides."""
+def error_body(error: ZmartdError, request_id: str) -> ErrorBody:
+    """The body for the caller. A 500 or 503 has no details of the daemon or of what it depends on."""
     status = status_of(error)
     if status == 500:
         error = Unexpected()
@@ -172,5 +172,5 @@ def _details(error: ZmartdError) -> tuple[Problem, ...] | dict[str, Any] | Unset
 
 
 def snake_case(name: str) -> str:
-    """`SlippageExceeded` as `slippage_exceeded`: the program's error names as stable codes."""
+    """The code for an error name of the program, such as `slippage_exceeded` for `SlippageExceeded`."""
     return _WORD_START.sub("_", name).lower()

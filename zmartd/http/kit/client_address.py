@@ -1,7 +1,6 @@
-"""Who sends a request, for everything that is counted per caller: one address, or one IPv6 /64.
+"""The client of a request, for everything that is counted per client: an IPv4 address or an IPv6 /64.
 
-Whoever has one address of an IPv6 /64 has all 2^64 of them, so the network stands for its addresses. Proxies
-of our own may stand in between.
+Whoever has one address of an IPv6 /64 has all 2^64 of them, so a client is the whole network.
 """
 
 from __future__ import annotations
@@ -16,29 +15,30 @@ from aiohttp import hdrs, web
 UNKNOWN = "unknown"
 IPV6_NETWORK_BITS = 64
 IPV6_SITE_BITS = 48
-"""The largest network that providers give to one customer (RFC 6177)."""
+"""The largest network that providers give to one site (RFC 6177)."""
 
-_REMEMBERED = 4_096
-_LONG = 200
-"""Characters: what is longer was made up to fill memory."""
+_CACHE_SIZE = 4_096
+_MAX_CACHED_LENGTH = 200
+"""Characters of an X-Forwarded-For: longer ones are made up, and would fill memory."""
 
 
 class TrustedProxies:
-    """The addresses and networks whose word on where a request comes from is taken."""
+    """The addresses and networks whose X-Forwarded-For is believed."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks = [ip_network(network, strict=False) for network in networks]
-        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._client_of)
+        self._cached_client_of = lru_cache(maxsize=_CACHE_SIZE)(self._client_of)
 
     def client_of(self, peer: str | None, forwarded_for: str) -> str:
-        """The last address on the way that is not a proxy of ours; of an IPv6 one its /64 network.
+        """The nearest address that is not a trusted proxy; of an IPv6 address its /64 network.
 
-        `peer` is the other end of the connection; `forwarded_for` lists, from far to near, whom each proxy
-        got the request from. Whatever stands before a foreign address is that foreigner's claim.
+        `peer` is the other end of the connection. `forwarded_for` is the X-Forwarded-For: the address that
+        each proxy had the request from, the nearest proxy's last. What stands before the first untrusted
+        address is not believed.
         """
-        if len(forwarded_for) > _LONG:
+        if len(forwarded_for) > _MAX_CACHED_LENGTH:
             return self._client_of(peer, forwarded_for)
-        return self._remembered(peer, forwarded_for)
+        return self._cached_client_of(peer, forwarded_for)
 
     def _client_of(self, peer: str | None, forwarded_for: str) -> str:
         address = _address(peer or "")
@@ -54,7 +54,7 @@ class TrustedProxies:
         return _network(address) if isinstance(address, IPv6Address) else str(address)
 
     def trusts(self, peer: str | None) -> bool:
-        """Whether the other end of a connection is a proxy of ours."""
+        """Whether the other end of a connection is a trusted proxy."""
         address = _address(peer or "")
         return address is not None and self._trusts(address)
 
@@ -66,12 +66,12 @@ TRUSTED_PROXIES: Final[web.AppKey[TrustedProxies]] = web.AppKey("trusted_proxies
 
 
 def client_of(request: web.Request) -> str:
-    """Whoever sent `request`, as text. Rate limits, seats and attempts are all counted under this name."""
+    """The client that sent `request`: the key for rate limits, connection limits and attempts."""
     return request.app[TRUSTED_PROXIES].client_of(request.remote, forwarded_for(request))
 
 
 def forwarded_for(request: web.Request) -> str:
-    """Whom the proxies on the way say they got `request` from, as `client_of` takes it."""
+    """The X-Forwarded-For of `request`, as `TrustedProxies.client_of` takes it; empty without one."""
     headers = request.headers
     if hdrs.X_FORWARDED_FOR not in headers:
         return ""
@@ -79,7 +79,7 @@ def forwarded_for(request: web.Request) -> str:
 
 
 def site_of(peer: str | None) -> str:
-    """The network of the one who owns `peer`: its IPv4 address, or its IPv6 /48."""
+    """The site of `peer`: its IPv4 address, or its IPv6 /48."""
     address = _address(peer or "")
     if address is None:
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""Bytes in and out: request bodies and queries into their types, response types into JSON."""
+"""Decodes request bodies and query strings into their types, and encodes response types as JSON."""
 
 from __future__ import annotations
 
@@ -15,39 +15,41 @@ from zmartd.http.kit import keys, validation
 
 RequestType = TypeVar("RequestType", bound=Struct)
 
-_AS_IT_IS = "identity"
+_IDENTITY = "identity"
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-"""How zlib is told which format to expect."""
-_MISNAMED = "The body is not in the encoding that its headers name."
+"""zlib's parameter for each format."""
+_WRONG_ENCODING = "The body is not in the encoding that its Content-Encoding names."
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder()
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """`body` (structs, or lists of them) as a JSON answer."""
-    return web.Response(body=encoded(body), status=status, headers=headers, content_type="application/json")
+    """A response with `body` (a struct, or a sequence of structs) as JSON."""
+    return web.Response(
+        body=encode_body(body), status=status, headers=headers, content_type="application/json"
+    )
 
 
-def encoded(body: Any) -> bytes:
-    """`body` (structs, or lists of them) as JSON."""
+def encode_body(body: Any) -> bytes:
+    """`body` (a struct, or a sequence of structs) as JSON."""
     return _ENCODER.encode(body)
 
 
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:
-    """The body without its compression, never holding more than `limit_bytes` of it.
+    """The decompressed body, with never more than `limit_bytes` of it in memory.
 
     Raises BodyTooLarge, UnsupportedMediaType, InvalidHttp.
     """
-    return decompressed(request, await read_raw(request, limit_bytes), limit_bytes)
+    return decompress(request, await read_raw(request, limit_bytes), limit_bytes)
 
 
 async def read_raw(
-    request: web.Request, limit_bytes: int, take: Callable[[int], None] | None = None
+    request: web.Request, limit_bytes: int, reserve: Callable[[int], None] | None = None
 ) -> bytes:
-    """The body as it was sent, never holding more than `limit_bytes` of it.
+    """The body as it was sent, with never more than `limit_bytes` of it in memory.
 
-    `take` is told of the bytes that are going to be held besides those before, and may raise to hold no more.
+    Before each part is kept, `reserve` gets its length in bytes, and may raise to stop reading.
     Raises BodyTooLarge, InvalidHttp.
     """
     if (request.content_length or 0) > limit_bytes:
@@ -58,40 +60,42 @@ async def read_raw(
             part = await content.readany()
             if len(body) + len(part) > limit_bytes:
                 raise BodyTooLarge(limit_bytes=limit_bytes)
-            if take is not None:
-                take(len(part))
+            if reserve is not None:
+                reserve(len(part))
             if not body and content.at_eof():
-                return part  # a short body is there at once
+                return part  # a short body arrives as one part
             body += part
             if content.at_eof():
                 return bytes(body)
     except (web.RequestPayloadError, ConnectionError) as error:
-        raise InvalidHttp("The body broke off, or is not framed as its headers say.") from error
+        raise InvalidHttp("The body ended early, or is not framed as its headers say.") from error
     finally:
-        del body  # what an error's traceback refers to would stay in memory until the error has been answered
+        del body  # otherwise the traceback of an error keeps it in memory until the response is sent
 
 
-def decompressed(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:
-    """What `raw`, the body of `request`, says without the compression that its headers name.
+def decompress(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:
+    """`raw`, the body of `request`, without the compression that its Content-Encoding names.
 
-    Raises BodyTooLarge where that is more than `limit_bytes`, UnsupportedMediaType, InvalidHttp.
+    Raises BodyTooLarge for more than `limit_bytes`, UnsupportedMediaType, InvalidHttp.
     """
-    if hdrs.CONTENT_ENCODING not in request.headers or not request.app.get(keys.BODIES_AS_SENT, False):
+    if hdrs.CONTENT_ENCODING not in request.headers or not request.app.get(
+        keys.BODIES_STAY_COMPRESSED, False
+    ):
         return raw
     encoding = request.headers[hdrs.CONTENT_ENCODING].strip().lower()
-    if encoding == _AS_IT_IS:
+    if encoding == _IDENTITY:
         return raw
     if encoding not in _WINDOW_BITS:
-        raise UnsupportedMediaType("The body has to come without Content-Encoding, or with gzip or deflate.")
+        raise UnsupportedMediaType("Send the body without Content-Encoding, or with gzip or deflate.")
     decompressor = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         body = decompressor.decompress(raw, limit_bytes + 1)
     except zlib.error as error:
-        raise InvalidHttp(_MISNAMED) from error
+        raise InvalidHttp(_WRONG_ENCODING) from error
     if len(body) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
     if not decompressor.eof or decompressor.unused_data:
-        raise InvalidHttp(_MISNAMED)
+        raise InvalidHttp(_WRONG_ENCODING)
     return body
 
 
@@ -101,22 +105,22 @@ def decode_body(body: bytes, kind: type[RequestType]) -> RequestType:
 
 
 def require_json(request: web.Request) -> None:
-    """Raises UnsupportedMediaType."""
+    """Raises UnsupportedMediaType unless the body is JSON."""
     if request.content_type != "application/json":
         raise UnsupportedMediaType
 
 
 def decode_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object that a body is. Raises InvalidJson."""
+    """A body as the JSON object that it has to be. Raises InvalidJson."""
     try:
         values = _DECODER.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidJson from error
     if not isinstance(values, dict):
-        raise InvalidJson("The body has to be one JSON object.")
+        raise InvalidJson("The body has to be a JSON object.")
     return values
 
 
 def decode_query(request: web.Request, kind: type[RequestType]) -> RequestType:
-    """The query string as a `kind`; of a name given twice the first counts. Raises InvalidRequest."""
+    """The query string as a `kind`; of a repeated name the first counts. Raises InvalidRequest."""
     return validation.from_text(kind, {name: request.query[name] for name in request.query})

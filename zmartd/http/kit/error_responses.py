@@ -1,4 +1,4 @@
-"""Whatever goes wrong becomes one shape of JSON with the status of `zmartd.http.errors.statuses`."""
+"""Turns every error into a JSON response, with the status of `zmartd.http.errors.statuses`."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from zmartd.http.errors.requests import (
     MethodNotAllowed,
     Unexpected,
 )
-from zmartd.http.errors.statuses import body_of
+from zmartd.http.errors.statuses import error_body
 from zmartd.http.kit.codec import json_response
 from zmartd.log import CURRENT_REQUEST_ID, get_logger
 
 log = get_logger(__name__)
 
 
-def answer_to(request: web.Request, error: Exception) -> web.Response:
-    """The answer to a request whose handler raised `error`. Raises it where it is an answer already."""
+def response_to(request: web.Request, error: Exception) -> web.Response:
+    """The response to a request whose handler raised `error`. Raises `error` if it is not a failure."""
     if isinstance(error, ZmartdError):
         return error_response(request, error)
     if isinstance(error, web.HTTPException):
         if error.status < 400:
             raise error
-        return _refused(request, error)
+        return _from_aiohttp(request, error)
     log.error("http.failed", path=request.path, exc_info=error)
     return error_response(request, Unexpected())
 
 
 def error_response(request: web.Request, error: ZmartdError) -> web.Response:
-    """`error` as the caller sees it."""
-    body = body_of(error, CURRENT_REQUEST_ID.get())
+    """The response that tells the caller of `error`."""
+    body = error_body(error, CURRENT_REQUEST_ID.get())
     if body.status == 500 and not isinstance(error, Unexpected):
         log.error("http.failed", path=request.path, exc_info=error)
     if body.status == 503:
@@ -51,12 +51,12 @@ def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     return response
 
 
-def _refused(request: web.Request, refusal: web.HTTPException) -> web.Response:
-    """What aiohttp and its CORS refuse: a broken handshake of a WebSocket, a preflight of an unknown origin.
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
+    """The response to what aiohttp refuses, such as a bad WebSocket handshake or a preflight (aiohttp_cors).
 
-    OPTIONS without an origin is no preflight: it asks what there is.
+    OPTIONS without an Origin is no preflight: it asks for the methods of the path.
     """
-    if refusal.status == 403 and hdrs.ORIGIN not in request.headers:
+    if error.status == 403 and hdrs.ORIGIN not in request.headers:
         methods = {route.method for route in request.match_info.route.resource or ()}
         return web.Response(status=204, headers={hdrs.ALLOW: ",".join(sorted(methods))})
-    return error_response(request, CorsRefused() if refusal.status == 403 else InvalidHttp())
+    return error_response(request, CorsRefused() if error.status == 403 else InvalidHttp())

@@ -1,4 +1,4 @@
-"""Answers with an entity tag: a client that has one already is told so with 304 (RFC 9110, section 13)."""
+"""Responses with an entity tag, and 304 for clients that have them already (RFC 9110, section 13)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from msgspec import Struct
 from multidict import CIMultiDict
 
 _CACHE_CONTROL = "public, no-cache"
-"""Kept by browsers and proxies, but only used after asking whether it has changed."""
+"""Browsers and proxies may store the response, and have to revalidate it before each use."""
 
 
-class TaggedAnswer(Struct, frozen=True):
-    """A body, its strong entity tag, and the headers that go with it."""
+class TaggedResponse(Struct, frozen=True):
+    """A body, its strong entity tag, and the headers of the response."""
 
     body: bytes
     etag: str
@@ -26,14 +26,14 @@ class TaggedAnswer(Struct, frozen=True):
         headers = {hdrs.CONTENT_TYPE: content_type, hdrs.ETAG: etag, hdrs.CACHE_CONTROL: _CACHE_CONTROL}
         return cls(body, etag, CIMultiDict(headers))
 
-    def to(self, request: web.Request) -> web.Response:
-        """200 with the body, or 304 where the request names the tag."""
+    def respond_to(self, request: web.Request) -> web.Response:
+        """200 with the body, or 304 where the request has the tag in If-None-Match."""
         known = request.headers.get(hdrs.IF_NONE_MATCH)
-        if known is not None and _names(known, self.etag):
+        if known is not None and _matches(known, self.etag):
             return web.Response(status=304, headers=self.headers)
         return web.Response(body=self.body, headers=self.headers)
 
 
-def _names(known: str, etag: str) -> bool:
-    """Whether `If-None-Match` names the tag, by the weak comparison of section 13.1.2."""
+def _matches(known: str, etag: str) -> bool:
+    """Whether `known`, an If-None-Match, has the tag, by the weak comparison of section 13.1.2."""
     return known.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in known.split(","))

@@ -1,7 +1,7 @@
-"""The scalar types of requests and responses: what each looks like in JSON and what it is inside.
+"""The scalar types of requests and responses, with their JSON schemas.
 
-A request type is a class with `parse`, which gives the value or raises ValueError. A response type is an
-annotation over what JSON carries, with a function that makes it.
+A request type is a class with `parse`, which returns the value or raises ValueError. A response type is an
+annotation of a JSON type, some with a function that makes the value.
 """
 
 from __future__ import annotations
@@ -46,29 +46,29 @@ Commitment = Annotated[
 
 
 def amount(units: int) -> str:
-    """Lamports or shares as decimal digits: JavaScript's numbers cannot hold 64 bits."""
+    """Lamports or shares as decimal digits, since a number in JavaScript cannot hold 64 bits."""
     return str(units)
 
 
 def price(fixed_point: int) -> float:
-    """A price of the program (`lmsr.SCALE` = 1.0) as the nearest number from 0 to 1."""
+    """A fixed-point price (`lmsr.SCALE` = 1.0) as a float from 0 to 1."""
     return fixed_point / SCALE
 
 
 class Field:
-    """How a request carries a value: a class over the plain type that handlers get."""
+    """The base of request types. Handlers get the plain type that a subclass also derives from."""
 
     schema: ClassVar[dict[str, Any]]
     """Its JSON schema."""
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
-        """The value that `raw` (decoded JSON, or a query's text) stands for. Raises ValueError."""
+        """The value of `raw`: decoded JSON, or text of a query. Raises ValueError."""
         raise NotImplementedError
 
 
 class U64(Field, int):
-    """A whole number of lamports or share units from `minimum` to `maximum`, as number or decimal string."""
+    """A whole number of lamports or share units from `minimum` to `maximum`, a number or decimal string."""
 
     minimum: ClassVar[int] = 0
     maximum: ClassVar[int] = U64_MAX
@@ -97,7 +97,7 @@ class U64(Field, int):
 
 
 class Text(Field, str):
-    """A text for people: trimmed, from `shortest` to `longest` characters, without control characters."""
+    """Text for people: trimmed, `shortest` to `longest` characters, no control characters."""
 
     shortest: ClassVar[int] = 0
     longest: ClassVar[int]
@@ -117,7 +117,7 @@ class Text(Field, str):
 
 
 class MarketRef(Field, str):
-    """What callers may name a market by: its id (64 hexadecimal digits) or its address."""
+    """A market's id (64 hexadecimal digits) or its address."""
 
     schema: ClassVar[dict[str, Any]] = {
         "type": "string",
@@ -144,7 +144,7 @@ class MarketId(Field, str):
 
 
 class Wallet(Field, str):
-    """A wallet's address: base58 of 32 bytes."""
+    """A wallet's address, base58 of 32 bytes."""
 
     schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[1-9A-HJ-NP-Za-km-z]{32,44}$"}
 
@@ -156,7 +156,7 @@ class Wallet(Field, str):
 
 
 class Signature(Field, str):
-    """A transaction's signature: base58 of 64 bytes."""
+    """A transaction's signature, base58 of 64 bytes."""
 
     schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[1-9A-HJ-NP-Za-km-z]{64,88}$"}
 
@@ -168,7 +168,7 @@ class Signature(Field, str):
 
 
 class ContentId(Field, str):
-    """An IPFS content id of version 0, the only form that fits the program's 46 bytes."""
+    """An IPFS content id of version 0, the only version that fits the program's 46 bytes."""
 
     schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^Qm[1-9A-HJ-NP-Za-km-z]{44}$"}
 

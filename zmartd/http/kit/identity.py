@@ -1,4 +1,4 @@
-"""Who a caller is, as far as it has proved it: found out before anything else is done with its request."""
+"""The identity of a caller, as far as it has proved one. The middleware sets it on every request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from zmartd.store.postgres.rls import ANYBODY, Caller
 
 
 class Session(Struct, frozen=True):
-    """What a valid token says: this wallet signed in at `began_at`, and is until `expires_at` (unix seconds).
+    """The claims of a valid token: the wallet signed in at `began_at`; the token ends at `expires_at`.
 
-    A session has one token at a time; each renewal gives the next one, `renewals` counts them.
+    A session has one valid token at a time. Each renewal issues the next one; `renewals` counts them. Times
+    are unix seconds.
     """
 
     wallet: str
@@ -26,7 +27,7 @@ class Session(Struct, frozen=True):
 
 
 class Credential(Enum):
-    """What a caller proved its identity with, which decides how far it is trusted."""
+    """What a caller proved its identity with. Operations differ in what they accept."""
 
     NONE = "none"
     LEGACY = "legacy"
@@ -34,27 +35,27 @@ class Credential(Enum):
 
 
 class Identity(Struct, frozen=True):
-    """Who a caller is. `refused` says why its credential was not accepted, if it sent one that was not."""
+    """Who a caller is. `refused`: why its credential was not accepted, if it sent a bad one."""
 
     caller: Caller = ANYBODY
-    """On whose behalf to read: the wallet that has signed in, or anybody. A bad credential counts as none."""
+    """The wallet that has signed in, or an anonymous caller; also for a bad credential."""
     credential: Credential = Credential.NONE
     session: Session | None = None
     refused: Unauthorized | SessionsUnavailable | None = None
 
     def require_wallet(self) -> str:
-        """The caller's wallet, for what only it may read or say. Not enough for what moves money.
+        """The caller's wallet, proved by any credential: not enough for what moves money.
 
-        Raises AuthMissing, or why the credential was refused.
+        Raises AuthMissing, or `refused`.
         """
         if self.caller.wallet is None:
             raise self.refused or AuthMissing()
         return self.caller.wallet
 
     def require_session(self) -> Session:
-        """The caller's session, for what moves money or changes the session itself.
+        """The caller's session, as needed for what moves money or changes the session.
 
-        Raises SessionRequired for a credential that anybody can replay, otherwise as `require_wallet`.
+        Raises SessionRequired for a legacy header, which can be replayed; otherwise as `require_wallet`.
         """
         self.require_wallet()
         if self.session is None:
@@ -63,5 +64,5 @@ class Identity(Struct, frozen=True):
 
 
 IDENTITY = web.RequestKey("identity", Identity)
-"""Set for every request by the middleware, which refuses nobody: each operation declares whom it needs."""
+"""The middleware sets it and refuses nobody: each operation declares whom it lets in."""
 ANONYMOUS = Identity()

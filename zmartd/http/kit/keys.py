@@ -1,4 +1,7 @@
-"""Everything a handler may need from the application, under typed keys. The daemon puts it there."""
+"""The application's keys for what handlers need. The daemon sets them.
+
+Classes of http have their keys beside them.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 
 CLOCK: Final[AppKey[Clock]] = AppKey("clock")
 
-BODIES_AS_SENT: Final[AppKey[bool]] = AppKey("bodies_as_sent")
-"""Whether compressed bodies are left as they are by what runs the application: aiohttp decompresses them."""
+BODIES_STAY_COMPRESSED: Final[AppKey[bool]] = AppKey("bodies_stay_compressed")
+"""Set by a runner that turns aiohttp's decompression off; `codec` then decompresses bodies itself."""
 
 SERVER: Final[AppKey[config.Server]] = AppKey("settings.server")
 AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")

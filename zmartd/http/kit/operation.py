@@ -1,7 +1,7 @@
-"""What the API can do, said once: routes, access, validation, limits and the OpenAPI document all follow it.
+"""Declarations of the API's operations: the route, access, validation, limits and OpenAPI entry of each.
 
-Each module of handlers lists its operations as `OPERATIONS`; `zmartd.http.routes` collects them, and
-`zmartd.http.kit.dispatch` does for each request what its operation declares.
+Each module of handlers lists its operations as `OPERATIONS`. `zmartd.http.routes` collects them, and
+`zmartd.http.kit.dispatch` enforces for each request what its operation declares.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ class Access(Enum):
     """Who may call an operation."""
 
     PUBLIC = "public"
-    """Anybody; a session, when there is one, may show more."""
+    """Anybody. A caller who has signed in may see more."""
     WALLET = "wallet"
-    """Only a wallet that has signed in, or signed a header where those are accepted."""
+    """A wallet with a session, or with a legacy header where the settings allow those."""
     OWNER = "owner"
-    """Only the wallet that the path names."""
+    """The wallet that the path names, and no other."""
     SESSION = "session"
-    """Only a wallet with a session: what moves money, or changes the session."""
+    """A wallet with a session: for what moves money or changes the session."""
     HELIUS = "helius"
-    """Only Helius, with what its webhook was registered with."""
+    """Helius, with the credentials of its webhook."""
 
 
 class Quota(Enum):
-    """Which of its limits a caller uses up."""
+    """The rate limits that an operation counts towards."""
 
     REQUESTS = auto()
-    """Those of its address, or of its wallet and all wallets at its address once it has signed in."""
+    """Those of the address; after sign-in those of the wallet, and of all wallets at the address."""
     SIGN_INS = auto()
-    """Those of its address, whatever token it sends: one free key must not pay for the next."""
+    """Those of the address, also after sign-in: otherwise one free key would pay for the next."""
     COMMENTS = auto()
-    """Besides its requests, comments: they stay."""
-    NOTHING = auto()
-    """None: for load balancers and Helius."""
+    """REQUESTS, and those of comments, which are stored."""
+    NONE = auto()
+    """None, for load balancers and Helius."""
 
 
-class Raw(Struct, frozen=True):
-    """An answer that is not JSON."""
+class NonJson(Struct, frozen=True):
+    """A body of this media type, for `Operation.answers`."""
 
     media_type: str
 
 
 class Answer(Struct, frozen=True):
-    """What a handler gives to answer with another status than the operation's first, or with headers."""
+    """What a handler returns to respond with another status than the default one, or with headers."""
 
     body: Any
     status: int
@@ -68,55 +68,54 @@ class Answer(Struct, frozen=True):
 
 
 class Call(Generic[Input]):
-    """A request whose operation lets its caller through, with what the operation says it carries."""
+    """A request that has passed all checks of its operation, with its decoded input."""
 
     __slots__ = ("identity", "input", "path", "request")
 
     def __init__(
-        self, request: web.Request, given: Input, path: Mapping[str, str], identity: Identity
+        self, request: web.Request, value: Input, path: Mapping[str, str], identity: Identity
     ) -> None:
         self.request = request
-        self.input = given
-        """The query or the body as the type that the operation declares; None where it declares neither."""
+        self.input = value
+        """The query or body, decoded as the operation declares; None where it declares neither."""
         self.path = path
         """The variables of the path."""
         self.identity = identity
 
     @property
     def app(self) -> web.Application:
-        """The application, with what `zmartd.http.kit.keys` lists."""
+        """The application, with the keys of `zmartd.http.kit.keys`."""
         return self.request.app
 
     @property
     def caller(self) -> Caller:
-        """On whose behalf to read."""
+        """The role and wallet that database access runs as."""
         return self.identity.caller
 
     @property
     def wallet(self) -> str:
-        """The caller's wallet, where the operation is for one."""
+        """The caller's wallet, where the operation requires one."""
         return self.identity.require_wallet()
 
     @property
     def session(self) -> Session:
-        """The caller's session, where the operation needs one."""
+        """The caller's session, where the operation requires one."""
         return self.identity.require_session()
 
 
 Result = Struct | Sequence[Struct] | Answer | web.StreamResponse
-"""What a handler gives: a body, to be answered as JSON with the operation's first status, or an answer."""
+"""What a handler returns: a body, sent as JSON with the operation's default status, or a response."""
 Handler = Callable[[Call[Input]], Awaitable[Result]]
 
+LoadBody = Callable[[], Awaitable[bytes]]
+"""Returns the JSON that an anonymous caller gets. Whoever waits for it gets its errors."""
 
-Read = Callable[[], Awaitable[bytes]]
-"""Gives the JSON that anybody is shown; its errors reach everybody who waits for it."""
 
+class CachePolicy(Protocol):
+    """Decides which responses of an operation are cached, and under which key."""
 
-class AnswerCache(Protocol):
-    """Remembers answers of one operation."""
-
-    async def answer(self, request: web.Request, read: Read) -> web.Response | None:
-        """The answer to `request`, from memory or by `read`; None where it is not one to be remembered."""
+    async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
+        """The response to `request`, cached or made with `load`; None where it must not be cached."""
         ...
 
 
@@ -125,57 +124,57 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
 
     method: str
     path: str
-    """As aiohttp writes it. `{id}`, `{wallet}` and the like have one meaning wherever they stand."""
+    """In aiohttp's notation. `path_variables` says what `{id}`, `{wallet}` and the like mean."""
     handler: Handler[Input]
     summary: str
-    """A sentence without a full stop; the handler's docstring, if any, says more."""
+    """A sentence without a full stop. The handler's docstring, if any, is the description."""
     tag: str
     variables: Mapping[str, PathVariable] = {}
-    """Those of the path that have another meaning here than elsewhere."""
+    """Variables of the path that mean something else than in `PATH_VARIABLES`."""
     query: type[Input] | None = None
-    """What the handler gets of the query string."""
+    """The type of the query string."""
     body: type[Input] | None = None
-    """What the handler gets of the JSON body."""
+    """The type of the JSON body."""
     max_body_bytes: int | None = None
-    """The longest body; server.max_body_bytes without it."""
-    proof: Callable[[web.Request], Awaitable[Input]] | None = None
-    """For Access.HELIUS: what the handler gets of a request that proves its origin. Refuses others."""
-    proof_body: Any = None
-    """The JSON that is the body of such a request."""
+    """server.max_body_bytes if None."""
+    verify: Callable[[web.Request], Awaitable[Input]] | None = None
+    """For Access.HELIUS: returns the handler's input; raises for a request that does not prove its origin."""
+    verified_body: Any = None
+    """The type of the JSON that `verify` reads."""
     answers: Mapping[int, Any]
-    """The type of each successful answer's JSON, by status; None where there is no body. The first status is
-    that of a handler that gives a body alone."""
+    """The JSON type of each successful response by status; None for one without a body. The first status is
+    the default one."""
     errors: tuple[type[ZmartdError], ...] = ()
-    """Those that are special to this operation: what every operation may answer is not repeated."""
+    """The operation's own errors, besides those that follow from the rest of the declaration."""
     access: Access = Access.PUBLIC
     quota: Quota = Quota.REQUESTS
     is_secret: bool = False
-    """Whether the answer is a credential: then it is written down nowhere, and takes no Idempotency-Key."""
-    cache: AnswerCache | None = None
-    """Remembers what anybody is shown."""
+    """Whether the response is a credential. It is never stored, so there is no Idempotency-Key."""
+    cache: CachePolicy | None = None
+    """For a public operation whose body is the same for every caller."""
 
     def __post_init__(self) -> None:
-        if sum(one is not None for one in (self.query, self.body, self.proof)) > 1:
-            raise TypeError(f"{self.method} {self.path}: a handler takes one of query, body and proof")
-        if (self.access is Access.HELIUS) != (self.proof is not None):
-            raise TypeError(f"{self.method} {self.path}: what is for Helius, and that alone, needs a proof")
+        if sum(one is not None for one in (self.query, self.body, self.verify)) > 1:
+            raise TypeError(f"{self.method} {self.path}: a handler takes one of query, body and verify")
+        if (self.access is Access.HELIUS) != (self.verify is not None):
+            raise TypeError(f"{self.method} {self.path}: Access.HELIUS goes with verify")
         if self.cache is not None:
             msgspec.structs.force_setattr(self, "answers", {**self.answers, 304: None})
 
     @property
     def json_body(self) -> Any:
-        """The type of the JSON body, whoever reads it; None where there is none."""
-        return self.body if self.proof is None else self.proof_body
+        """The type of the JSON body, read by the dispatcher or by `verify`; None where there is none."""
+        return self.body if self.verify is None else self.verified_body
 
     @property
-    def status(self) -> int:
-        """The status of a handler that gives a body alone."""
+    def default_status(self) -> int:
+        """The status where the handler returns a body."""
         first: int = next(iter(self.answers))
         return first
 
     @property
     def path_variables(self) -> dict[str, PathVariable]:
-        """What each variable of the path stands for."""
+        """The variables of the path by name."""
         return variables_of(self.path, self.variables)
 
     @property
@@ -188,27 +187,27 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
 
     @property
     def takes_idempotency_key(self) -> bool:
-        """Whether the same request with the same key is answered the same."""
+        """Whether clients may send an Idempotency-Key."""
         return self.needs_wallet and self.writes and not self.is_secret
 
     @property
-    def has_empty_body(self) -> bool:
-        """Whether it writes, and its path says all that there is to say."""
-        return self.writes and self.body is None and self.proof is None
+    def expects_no_body(self) -> bool:
+        """Whether it is a write without input. Clients may send an empty object as its body."""
+        return self.writes and self.body is None and self.verify is None
 
     @property
     def is_for_machines(self) -> bool:
-        """Whether it is called all the time, so that successes are not worth a line in the log."""
+        """Whether machines call it all the time, so that successes are logged at level debug."""
         return self.tag == MACHINES_TAG
 
 
 def is_json(answer: Any) -> bool:
-    """Whether one of the `answers` of an operation is the type of a JSON answer."""
-    return answer is not None and not isinstance(answer, Raw)
+    """Whether a value of `Operation.answers` is the type of a JSON body."""
+    return answer is not None and not isinstance(answer, NonJson)
 
 
 def by_path(operations: tuple[Operation[Any], ...]) -> tuple[Operation[Any], ...]:
-    """`operations` in the order for a table of routes: those on one path together, literals first."""
+    """`operations` in the order of a routing table: those on one path together, literals before variables."""
     return tuple(sorted(operations, key=lambda operation: _precedence(operation.path)))
 
 

@@ -1,6 +1,6 @@
-"""Pages of lists: what callers say about the page they want, and the cursors that lead from one to the next.
+"""Pagination: the parameters of a page, and the cursors that lead from one page to the next.
 
-A cursor is a text that only the daemon reads: the place in the list where the next page begins.
+A cursor is opaque to clients. It encodes the key after which the next page begins.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ from zmartd.http.kit.fields import Field
 from zmartd.http.kit.operation import Answer
 
 Place = TypeVar("Place", bound=Struct)
-NextPage = Annotated[
-    str | None, Meta(description="the `cursor` that leads to the next page; null where the list ends")
-]
-PageLength = Annotated[int, Meta(description="how many there are on this page")]
+NextPage = Annotated[str | None, Meta(description="the `cursor` of the next page; null on the last page")]
+PageLength = Annotated[int, Meta(description="the number of items on this page")]
 
 _RULE = "must be a next_cursor of this list"
 
 
 class Cursor(Field, str):
-    """Where a page begins. Not secret: it says only what the page before it showed."""
+    """An opaque text. It contains nothing that the page before did not show."""
 
     FORM: ClassVar[re.Pattern[str]] = re.compile("[A-Za-z0-9_-]{1,600}", re.ASCII)
     schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,600}$"}

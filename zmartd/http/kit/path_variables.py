@@ -1,4 +1,4 @@
-"""What the variables in the paths of operations stand for."""
+"""The variables in the paths of operations: their types and rules."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from zmartd.store.markets import MarketNotFound
 
 
 class PathVariable(Struct, frozen=True):
-    """One meaning of a variable, wherever it stands in a path."""
+    """The type and rule of a path variable."""
 
     kind: type[Field]
     rule: str
-    """What it must be: a sentence goes on with it after "must be"."""
+    """What it must be, worded to follow "must be"."""
     not_found: Callable[[], ZmartdError] | None = None
-    """The refusal of a text that cannot name what is looked for; without it InvalidRequest names the rule."""
+    """The error for invalid text; InvalidRequest with the rule if None."""
 
     def read(self, name: str, text: str) -> str:
-        """The value that `text` stands for. Raises InvalidRequest, or what `not_found` makes."""
+        """The value of `text`. Raises InvalidRequest, or what `not_found` returns."""
         try:
             return str(self.kind.parse(text))
         except ValueError as error:
-            refusal = self.not_found
-            raise (
-                InvalidRequest(Problem(name, f"must be {self.rule}")) if refusal is None else refusal()
-            ) from error
+            if self.not_found is not None:
+                raise self.not_found() from error
+            raise InvalidRequest(Problem(name, f"must be {self.rule}")) from error
 
 
 def _no_market() -> ZmartdError:
@@ -47,16 +46,16 @@ PATH_VARIABLES: Final[Mapping[str, PathVariable]] = {
     "wallet": PathVariable(Wallet, "a wallet's address, base58 of 32 bytes"),
     "signature": PathVariable(Signature, "a transaction's signature, base58 of 64 bytes"),
 }
-"""Those that mean the same in every path but where an operation says otherwise."""
+"""The meaning of each name, unless an operation declares another one."""
 
 _NAME = re.compile(r"\{([^}:]+)(?::[^}]*)?\}")
 
 
-def variables_of(path: str, special: Mapping[str, PathVariable]) -> dict[str, PathVariable]:
-    """The variables in `path` by name, as `special` says or as they mean elsewhere. Raises KeyError."""
-    return {name: special.get(name) or PATH_VARIABLES[name] for name in _NAME.findall(path)}
+def variables_of(path: str, overrides: Mapping[str, PathVariable]) -> dict[str, PathVariable]:
+    """The variables in `path` by name, from `overrides` or PATH_VARIABLES. Raises KeyError."""
+    return {name: overrides.get(name) or PATH_VARIABLES[name] for name in _NAME.findall(path)}
 
 
 def path_template(path: str) -> str:
-    """aiohttp's path as OpenAPI writes it."""
+    """A path of aiohttp in OpenAPI's notation, without patterns."""
     return _NAME.sub(r"{\1}", path)

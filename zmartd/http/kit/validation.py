@@ -1,7 +1,7 @@
-"""Requests against their types: every field that breaks its rule is named, not only the first.
+"""Converts requests into their types, and reports every invalid field, not only the first.
 
-A field's rule is the description in its annotation, written so that "must be <rule>" is a sentence; the same
-words go into the API's schema.
+A field's rule is the description in its annotation, worded so that "must be <rule>" is a sentence. The
+OpenAPI document shows the same description.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RequestType = TypeVar("RequestType", bound=Struct)
 class _Rule(Struct, frozen=True):
     name: str
     attribute: str
-    """The name in Python, where the other one is a keyword."""
+    """The field's name in Python, where `name` is a keyword."""
     type: Any
     text: str
     required: bool
@@ -31,7 +31,7 @@ class _Rule(Struct, frozen=True):
 def from_json(kind: type[RequestType], values: Mapping[str, Any]) -> RequestType:
     """`values` (a decoded JSON object) as a `kind`. Unknown names are ignored; null means absent.
 
-    Of several `spellings` of a field its own name wins. Raises InvalidRequest with all problems.
+    A field's own name takes precedence over its aliases. Raises InvalidRequest with all problems.
     """
     return _convert(kind, values, strict=True)
 
@@ -42,11 +42,11 @@ def from_text(kind: type[RequestType], values: Mapping[str, str]) -> RequestType
 
 
 @cache
-def spellings(kind: type[Struct]) -> Mapping[str, str]:
-    """The other names that fields of `kind` go by, and whose each is.
+def aliases_of(kind: type[Struct]) -> Mapping[str, str]:
+    """The field's name for each alias of a field of `kind`.
 
-    Each field also goes by its name in camelCase, so that a limit like `maxCost` is never taken for an
-    unknown field. A class attribute `ALIASES` of `kind` gives further names.
+    The camelCase of a name is an alias, so that a limit such as `maxCost` is never ignored as an unknown
+    field. The class attribute `ALIASES` of `kind` adds others.
     """
     names = [field.encode_name for field in msgspec.structs.fields(kind)]
     camel = {_camel(name): name for name in names if _camel(name) not in names}
@@ -59,7 +59,7 @@ def _camel(name: str) -> str:
 
 
 def _convert(kind: type[RequestType], values: Mapping[str, Any], *, strict: bool) -> RequestType:
-    aliases = spellings(kind)
+    aliases = aliases_of(kind)
     named = {aliases[name]: value for name, value in values.items() if name in aliases}
     named.update((name, value) for name, value in values.items() if name not in aliases)
     given: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def _convert(kind: type[RequestType], values: Mapping[str, Any], *, strict: bool
                 problems.append(Problem(rule.name, f"is required: {rule.text}"))
             continue
         try:
-            given[rule.attribute] = _plain(msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse))
+            given[rule.attribute] = _unwrap(msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse))
         except (msgspec.ValidationError, RecursionError):
             problems.append(Problem(rule.name, f"must be {rule.text}"))
     if problems:
@@ -85,10 +85,10 @@ def _parse(kind: type, raw: Any) -> Any:
     raise NotImplementedError(kind)
 
 
-def _plain(value: Any) -> Any:
-    """A field type says how a value is read. What was read is a plain text or number, as encoders want it."""
+def _unwrap(value: Any) -> Any:
+    """The plain text or number in a Field, as encoders and the database need it."""
     if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
+        return tuple(_unwrap(item) for item in value)
     if isinstance(value, Field):
         if isinstance(value, str):
             return str(value)
@@ -117,4 +117,4 @@ def _description(annotation: Any) -> str:
         for meta in get_args(annotation)[1:]:
             if isinstance(meta, Meta) and meta.description:
                 return meta.description
-    raise TypeError(f"{annotation} says no rule: annotate the field with Meta(description=...)")
+    raise TypeError(f"{annotation} has no rule: annotate the field with Meta(description=...)")

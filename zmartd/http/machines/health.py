@@ -153,7 +153,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=health,
         summary="Whether the daemon can serve",
         tag=MACHINES_TAG,
-        quota=Quota.NOTHING,
+        quota=Quota.NONE,
         answers={200: HealthBody, 503: HealthBody},
     ),
 )

@@ -19,7 +19,7 @@ from zmartd.config import Server
 from zmartd.endpoint import is_loopback
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response
-from zmartd.http.kit.expectations import accept_expectation
+from zmartd.http.kit.expectations import send_continue
 from zmartd.http.kit.fields import Time
 from zmartd.http.machines.health import HEALTH, Check, Health
 from zmartd.http.middleware import unmatched
@@ -50,11 +50,11 @@ def operator_application(health: Health, server: Server, host: str, clock: Clock
     """
     app = web.Application()
     app[HEALTH], app[keys.SERVER] = health, server
-    app.router.add_get("/health", health_report, expect_handler=accept_expectation)
-    app.router.add_get("/metrics", metrics, expect_handler=accept_expectation)
+    app.router.add_get("/health", health_report, expect_handler=send_continue)
+    app.router.add_get("/metrics", metrics, expect_handler=send_continue)
     unmatched.install(app)
-    log = AccessLog(clock, quiet={"/health", "/metrics"})
-    app.middlewares.append(middleware(clock, log, for_own_host=is_loopback(host)))
+    log = AccessLog(clock, quiet_routes={"/health", "/metrics"})
+    app.middlewares.append(middleware(clock, log, local_only=is_loopback(host)))
     app.on_cleanup.append(log.close)
     return app
 

@@ -49,9 +49,9 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=webhook,
         summary="Receive transactions from Helius",
         tag=MACHINES_TAG,
-        quota=Quota.NOTHING,
-        proof=_read_verified,
-        proof_body=Delivery,
+        quota=Quota.NONE,
+        verify=_read_verified,
+        verified_body=Delivery,
         answers={200: Received},
         errors=(
             WebhookUnauthorized,

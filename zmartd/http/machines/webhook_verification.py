@@ -19,9 +19,9 @@ from zmartd.http.errors.requests import (
     WebhookUnauthorized,
 )
 from zmartd.http.kit.client_address import client_of
-from zmartd.http.kit.codec import decompressed, read_body, read_raw
+from zmartd.http.kit.codec import decompress, read_body, read_raw
 from zmartd.http.machines.webhook_credentials import SIGNATURE_HEADER, WebhookCredentials
-from zmartd.http.middleware.rate_limiter import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, Rates
+from zmartd.http.middleware.rate_limiter import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, WindowLimits
 
 CLIENT_FRACTION = 2
 """One client may use one part in so many of the memory for unverified bodies: half."""
@@ -36,18 +36,18 @@ class RefusedDeliveryLimit:
     def __init__(self, limiter: RateLimiter | None, per_minute: int) -> None:
         self._limiter = limiter
         # High enough that the hour never refuses.
-        self._limits = Rates(per_minute, per_minute * HOUR_SECONDS // MINUTE_SECONDS)
+        self._limits = WindowLimits(per_minute, per_minute * HOUR_SECONDS // MINUTE_SECONDS)
 
     def is_exhausted(self, client: str) -> bool:
         """Whether one more would be too many."""
-        return self._limiter is not None and self._limiter.is_used_up(_bucket_key(client))
+        return self._limiter is not None and self._limiter.is_exhausted(_bucket_key(client))
 
     async def count(self, client: str) -> None:
         """Count a refused delivery. Raises WebhookRefusedTooOften."""
         if self._limiter is None:
             return
         limit = await self._limiter.count([(_bucket_key(client), self._limits)])
-        if not limit.admitted:
+        if not limit.allowed:
             raise WebhookRefusedTooOften(limit.reset_seconds)
 
 
@@ -156,7 +156,7 @@ class DeliveryVerifier:
         if credentials.accepts_hmac and signature is not None and not self._refused.is_exhausted(client):
             raw = await self._read_signed(request, client, signature)
             if raw is not None:
-                return decompressed(request, raw, self._max_body_bytes)
+                return decompress(request, raw, self._max_body_bytes)
         await self._refused.count(client)
         raise WebhookUnauthorized
 

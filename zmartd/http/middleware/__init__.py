@@ -1,16 +1,17 @@
-"""What happens around every handler, in the order in which a request passes it.
+"""The steps around every handler, in the order in which a request passes through them.
 
-| | step | where |
+| | step | module |
 |---|---|---|
 | 1 | access log, request id, timing | `access_log` |
 | 2 | security headers | `security_headers` |
-| 3 | CORS: headers for browsers; preflights are routes of their own | `cors` |
+| 3 | CORS headers for browsers; preflights have routes of their own | `cors` |
 | 4 | errors become JSON | `zmartd.http.kit.error_responses` |
-| 5 | authentication: who is calling, if anybody; it refuses nobody | `zmartd.http.auth.authenticator` |
-| 6 | rate limits: of an address, and of a wallet that has signed in | `rate_limit` |
-| 7 | what the operation declares, and its handler | `zmartd.http.kit.dispatch` |
+| 5 | authentication: finds out who is calling, and refuses nobody | `zmartd.http.auth.authenticator` |
+| 6 | rate limits of an address, and of a wallet that has signed in | `request_buckets`, `rate_limiter` |
+| 7 | everything that the operation declares, then its handler | `zmartd.http.kit.dispatch` |
 
-`chain` makes one aiohttp middleware of steps 1 to 6. Requests that no route takes pass it, too: `unmatched`.
+`chain` makes one aiohttp middleware of steps 1 to 6. Requests that match no route pass through it as well:
+see `unmatched`.
 
-Who is calling is found out before requests are counted, because signed-in wallets have higher limits.
+Authentication comes before the rate limits because a signed-in wallet has higher ones.
 """

@@ -1,4 +1,4 @@
-"""One log line and one measurement for each request, under an id that every other line of it carries."""
+"""One log line and one measurement for each request, and the request id that all its other lines carry."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from msgspec import Struct
 from multidict import istr
 
 from zmartd.clock import Clock
-from zmartd.http.kit.log_rate_limit import Sparing
+from zmartd.http.kit.log_rate_limit import LogRateLimit
 from zmartd.http.middleware import unmatched
 from zmartd.log import get_logger, write_lines
 from zmartd.metrics import Histogram
 
-HEADER = istr("X-Request-Id")
-HELD_SECONDS = 0.05
-HELD_LINES = 512
-LONGEST_PATH = 200
-"""Characters of a path that are logged: longer than any of the API's."""
+REQUEST_ID = istr("X-Request-Id")
+FLUSH_SECONDS = 0.05
+MAX_BUFFERED_LINES = 512
+MAX_PATH_LENGTH = 200
+"""Characters of a path that are logged: more than any path of the API has."""
 
-_SANE = re.compile(r"[A-Za-z0-9._:-]{8,128}")
+_VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 _UNMATCHED = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -40,14 +40,14 @@ _durations = Histogram(
 )
 
 
-def numbered() -> Callable[[], str]:
-    """Ids that no other process gives, in the order in which requests came."""
+def request_id_source() -> Callable[[], str]:
+    """A function that returns a new request id: unique among processes, and rising within this one."""
     process, number = secrets.token_hex(6), count()
     return lambda: f"{process}-{next(number):08x}"
 
 
-class Over(Struct, frozen=True, gc=False):
-    """A request that is over."""
+class FinishedRequest(Struct, frozen=True, gc=False):
+    """A request that has ended, until its line is written. `at` is a unix time."""
 
     at: float
     request_id: str
@@ -58,8 +58,8 @@ class Over(Struct, frozen=True, gc=False):
     seconds: float
 
 
-class Served(Struct, frozen=True, kw_only=True):
-    """The line that tells of it."""
+class AccessLogLine(Struct, frozen=True, kw_only=True):
+    """The log line about a finished request."""
 
     action: str = "http.request"
     method: str
@@ -74,81 +74,81 @@ class Served(Struct, frozen=True, kw_only=True):
 
 
 class AccessLog:
-    """Whatever becomes of a request, this tells it.
+    """Logs and measures every request.
 
-    A caller's own `X-Request-Id` is kept when it is sane, so that a trace goes on through us. Successes on
-    `quiet` routes, which machines call all the time, are measured as all are, but logged at level debug.
+    A client's own `X-Request-Id` is kept if it is valid, so that a trace can be followed through the daemon.
+    Successes on `quiet_routes`, which machines call all the time, are logged at level debug.
 
-    Refusals and preflights can be had without any limit, so no more of them are logged than of a `Sparing`
-    kind of lines, and no more of a path than LONGEST_PATH.
+    Clients can cause 4xx responses and preflights without limit: no more of these are logged than a
+    `LogRateLimit` allows, and no more of a path than MAX_PATH_LENGTH.
 
-    Lines are kept for a moment and written together: one by one they would cost as much as an answer from
-    memory. A daemon that is killed takes those of its last HELD_SECONDS with it.
+    Lines are buffered and written together, because writing each one costs as much as a cached response. A
+    daemon that is killed loses the lines of its last FLUSH_SECONDS.
     """
 
     def __init__(
         self,
         clock: Clock,
         new_request_id: Callable[[], str] | None = None,
-        quiet: Collection[str] = (),
+        quiet_routes: Collection[str] = (),
     ) -> None:
         self._clock = clock
-        self._new_request_id = new_request_id or numbered()
-        self._quiet = quiet
-        self._held: list[Over] = []
-        self._refusals = Sparing(clock)
+        self._new_request_id = new_request_id or request_id_source()
+        self._quiet_routes = quiet_routes
+        self._buffer: list[FinishedRequest] = []
+        self._refusals = LogRateLimit(clock)
 
-    def name(self, headers: Mapping[str, str]) -> str:
-        """The id of the request with these headers: it has to be CURRENT_REQUEST_ID while it is answered."""
-        given = headers.get(HEADER)
-        return given if given and _SANE.fullmatch(given) else self._new_request_id()
+    def request_id_for(self, headers: Mapping[str, str]) -> str:
+        """The id of the request with these headers. The caller sets CURRENT_REQUEST_ID to it."""
+        given = headers.get(REQUEST_ID)
+        return given if given and _VALID_REQUEST_ID.fullmatch(given) else self._new_request_id()
 
-    def note(self, request: web.Request, request_id: str, status: int, seconds: float) -> None:
-        """Tell how it went and how long it took; `status` is 0 where nobody was left to be answered."""
-        method, route = request.method, _template(request)
+    def record(self, request: web.Request, request_id: str, status: int, seconds: float) -> None:
+        """Log and measure a request that has ended. `status` is 0 where the client was gone."""
+        method, route = request.method, _route_template(request)
         if status != HTTPStatus.SWITCHING_PROTOCOLS:  # a WebSocket lasts as long as its client likes
             _durations.labels(method if method in _METHODS else "other", route, str(status)).observe(seconds)
-        if route in self._quiet and 200 <= status < 300:
+        if route in self._quiet_routes and 200 <= status < 300:
             log.debug("http.request", method=method, route=route, path=request.path, status=status)
             return
         if 400 <= status < 500 or method == hdrs.METH_OPTIONS:
-            if not self._refusals.admits():
+            if not self._refusals.allow():
                 return
-            if others := self._refusals.left_out():
-                log.warning("http.requests_not_logged", requests=others)
-        if not self._held:
-            asyncio.get_running_loop().call_later(HELD_SECONDS, self.flush)
+            if suppressed := self._refusals.take_suppressed():
+                log.warning("http.requests_not_logged", requests=suppressed)
+        if not self._buffer:
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
         at = self._clock.time()
-        path = request.path[:LONGEST_PATH]
-        self._held.append(Over(at, request_id, method, route, path, status, seconds))
-        if len(self._held) >= HELD_LINES:
+        path = request.path[:MAX_PATH_LENGTH]
+        self._buffer.append(FinishedRequest(at, request_id, method, route, path, status, seconds))
+        if len(self._buffer) >= MAX_BUFFERED_LINES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is kept."""
-        held, self._held = self._held, []
-        if held:
-            write_lines(__name__, [_line(one) for one in held])
+        """Write the buffered lines."""
+        finished, self._buffer = self._buffer, []
+        if finished:
+            write_lines(__name__, [_line(request) for request in finished])
 
     async def close(self, _app: web.Application) -> None:
-        """Write what is kept, at the end of an application."""
+        """Write the buffered lines; an `on_cleanup` signal."""
         self.flush()
 
 
-def _line(over: Over) -> Served:
-    return Served(
-        method=over.method,
-        route=over.route,
-        path=over.path,
-        status=over.status,
-        milliseconds=int(over.seconds * 100_000) / 100,
-        request_id=over.request_id,
-        timestamp=datetime.fromtimestamp(over.at, UTC),
+def _line(request: FinishedRequest) -> AccessLogLine:
+    return AccessLogLine(
+        method=request.method,
+        route=request.route,
+        path=request.path,
+        status=request.status,
+        milliseconds=int(request.seconds * 100_000) / 100,
+        request_id=request.request_id,
+        timestamp=datetime.fromtimestamp(request.at, UTC),
     )
 
 
-def _template(request: web.Request) -> str:
-    """The route as it is written in the table: a label with few values, whatever callers ask for."""
+def _route_template(request: web.Request) -> str:
+    """The route with its variables unfilled: a label with few values, whatever clients ask for."""
     resource = request.match_info.route.resource
     if resource is None or resource.canonical == unmatched.PATH:
         return _UNMATCHED

@@ -1,4 +1,4 @@
-"""Which browser origins may call the API, from the settings."""
+"""CORS: the browser origins that may call the API, from the settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import aiohttp_cors
 from aiohttp import web
 
-_OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no annotations there
+_OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # it has no annotations
     allow_credentials=True,
     allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"),
     expose_headers=(
@@ -26,20 +26,19 @@ _OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # no 
     max_age=600,
 )
 
-
-BrowserHeaders = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
-"""Adds to an answer what the origin of a request is allowed."""
+AddCorsHeaders = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
+"""Adds the CORS headers to the response to a request that has an Origin."""
 
 
 def install(
     app: web.Application, routes: Iterable[web.AbstractRoute], origins: Sequence[str]
-) -> BrowserHeaders:
-    """Let browsers of `origins` call `routes`; answers their preflights, and refuses those of any other.
+) -> AddCorsHeaders:
+    """Let pages of `origins` call `routes`: add routes that answer their preflights and refuse all others.
 
-    What this gives has to be called for every answer to a request with an Origin.
+    The caller has to call the returned function for every response to a request that has an Origin.
     """
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, _OPTIONS))
     for route in routes:
         cors.add(route)
-    # A signal is awaited for every answer, and few requests have an origin.
+    # A signal would be awaited for every response, and few requests have an Origin.
     return app.on_response_prepare.pop()

@@ -1,4 +1,4 @@
-"""Lets a caller through as often as its limit says, and tells it with each answer where it stands."""
+"""Which rate limits a request counts towards."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from multidict import CIMultiDict, istr
 
 from zmartd.config import RateLimits
 from zmartd.http.kit import idempotency
 from zmartd.http.kit.client_address import TrustedProxies, forwarded_for
 from zmartd.http.kit.identity import IDENTITY, Credential
 from zmartd.http.kit.operation import Operation, Quota
-from zmartd.http.middleware.rate_limiter import Account, RateLimiter, Rates, Standing
+from zmartd.http.middleware.rate_limiter import Bucket, RateLimiter, WindowLimits
 
-_LIMIT, _EARLIER_LIMIT = istr("RateLimit-Limit"), istr("X-RateLimit-Limit")
-_REMAINING, _EARLIER_REMAINING = istr("RateLimit-Remaining"), istr("X-RateLimit-Remaining")
-_RESET, _EARLIER_RESET = istr("RateLimit-Reset"), istr("X-RateLimit-Reset")
-_POLICY = istr("RateLimit-Policy")
-
-_FREE: Sequence[Account] = ()
+_NONE: Sequence[Bucket] = ()
 
 
-class RateLimit:
-    """Which accounts a request counts on.
+class RequestBuckets:
+    """Chooses the buckets that a request counts in.
 
-    A signed-in wallet has an account of its own, and shares one with all the wallets that sign in from its
-    address: keys cost nothing, addresses do. What leaves something behind, a comment or a kept answer,
-    counts on accounts of the address as well, comments on one of the wallet, too. All others count on the
-    account of anonymous callers of their address, and so does signing in, with whatever token: one free key
-    must not pay for the next. Preflights are the browser's, not the caller's.
+    - A request with a session counts in the bucket of its wallet, and in one that all signed-in wallets at
+      its address share: keys cost nothing, addresses do.
+    - Any other request, and every sign-in whatever token it carries, counts in the bucket of its address for
+      anonymous callers. Otherwise one free key would pay for the next.
+    - A comment or an Idempotency-Key, which store something, count in further buckets of the address;
+      comments also in one of the wallet.
+    - Preflights count nowhere: the browser sends them, not the caller.
     """
 
     def __init__(
@@ -41,45 +37,39 @@ class RateLimit:
         proxies: TrustedProxies,
         operations: Mapping[Handler, Operation[Any]],
     ) -> None:
-        """`operations` are those of the handlers of routes."""
+        """`operations`: by the handlers of their routes."""
         self.limiter = limiter
-        self._of_anonymous = Rates(settings.ip_per_minute, settings.ip_per_hour)
-        self._of_wallet = Rates(settings.wallet_per_minute, settings.wallet_per_hour)
-        self._of_signed_in = Rates(settings.signed_in_ip_per_minute, settings.signed_in_ip_per_hour)
-        self._of_comments = Rates(settings.comments_per_hour, settings.comments_per_hour)
-        self._of_kept_answers = Rates(settings.kept_answers_per_hour, settings.kept_answers_per_hour)
+        self._anonymous = WindowLimits(settings.ip_per_minute, settings.ip_per_hour)
+        self._wallet = WindowLimits(settings.wallet_per_minute, settings.wallet_per_hour)
+        self._signed_in_address = WindowLimits(
+            settings.signed_in_ip_per_minute, settings.signed_in_ip_per_hour
+        )
+        self._comments = WindowLimits(settings.comments_per_hour, settings.comments_per_hour)
+        self._stored_responses = WindowLimits(settings.kept_answers_per_hour, settings.kept_answers_per_hour)
         self._proxies = proxies
         self._quotas = {handler: operation.quota for handler, operation in operations.items()}
 
-    def accounts_of(self, request: web.Request) -> Sequence[Account]:
-        """The accounts that `request`, whose identity is known, counts on. None of them: it is free."""
+    def of(self, request: web.Request) -> Sequence[Bucket]:
+        """The buckets of `request`, whose IDENTITY has to be set. Empty if the request is not limited."""
         quota = self._quotas.get(request.match_info.handler, Quota.REQUESTS)
-        if quota is Quota.NOTHING or request.method == hdrs.METH_OPTIONS:
-            return _FREE
+        if quota is Quota.NONE or request.method == hdrs.METH_OPTIONS:
+            return _NONE
         client = self._proxies.client_of(request.remote, forwarded_for(request))
         identity = request[IDENTITY]
         if identity.credential is not Credential.SESSION or quota is Quota.SIGN_INS:
-            accounts: Sequence[Account] = ((f"ip:{client}", self._of_anonymous),)
+            buckets: Sequence[Bucket] = ((f"ip:{client}", self._anonymous),)
         else:
-            accounts = (
-                (f"wallet:{identity.caller.wallet}", self._of_wallet),
-                (f"signed-in-ip:{client}", self._of_signed_in),
+            buckets = (
+                (f"wallet:{identity.caller.wallet}", self._wallet),
+                (f"signed-in-ip:{client}", self._signed_in_address),
             )
         if request.method == hdrs.METH_GET or identity.credential is Credential.NONE:
-            return accounts
-        return (*accounts, *self._of_what_stays(request, client, quota))
+            return buckets
+        return (*buckets, *self._storage_buckets(request, client, quota))
 
-    def _of_what_stays(self, request: web.Request, client: str, quota: Quota) -> Iterator[Account]:
+    def _storage_buckets(self, request: web.Request, client: str, quota: Quota) -> Iterator[Bucket]:
         if idempotency.HEADER in request.headers:
-            yield f"kept-answers:{client}", self._of_kept_answers
+            yield f"kept-answers:{client}", self._stored_responses
         if quota is Quota.COMMENTS:
-            yield f"comments:{client}", self._of_comments
-            yield f"comments:{request[IDENTITY].caller.wallet}", self._of_comments
-
-
-def tell(headers: CIMultiDict[str], standing: Standing) -> None:
-    """Say where the caller stands, under the standard's names and those that came before it."""
-    headers[_LIMIT] = headers[_EARLIER_LIMIT] = str(standing.limit)
-    headers[_REMAINING] = headers[_EARLIER_REMAINING] = str(standing.remaining)
-    headers[_RESET] = headers[_EARLIER_RESET] = str(standing.reset_seconds)
-    headers[_POLICY] = standing.policy
+            yield f"comments:{client}", self._comments
+            yield f"comments:{request[IDENTITY].caller.wallet}", self._comments

@@ -1,4 +1,4 @@
-"""The headers that tell a browser what it must not do with an answer of ours."""
+"""The headers that restrict what a browser does with a response."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
     "X-Permitted-Cross-Domain-Policies": "none",
     "X-XSS-Protection": "0",
-    # Who is asking changes the answer, and which origin asks changes its CORS headers.
+    # The response depends on the caller, its CORS headers on the origin.
     "Vary": "Origin, Authorization",
     "Cache-Control": "no-store",
     "Server": "zmartd",
 }
-"""Helmet's set for an API that serves no pages, and no caching. A handler's own header wins."""
+"""The set of Helmet (Node.js) for an API without pages, and no caching. A handler's own header wins."""
+
+_HEADERS = CIMultiDict({istr(name): value for name, value in HEADERS.items()})
 
 
-_BLOCK = CIMultiDict({istr(name): value for name, value in HEADERS.items()})
-
-
-def secure(headers: CIMultiDict[str]) -> None:
+def add_security_headers(headers: CIMultiDict[str]) -> None:
     """Add those that `headers` lack."""
-    headers.merge(_BLOCK)
+    headers.merge(_HEADERS)

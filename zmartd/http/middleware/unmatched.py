@@ -1,19 +1,19 @@
-"""Requests for what the table of routes does not have: 404, or 405 for a path with other methods."""
+"""Requests that match no route: 404, or 405 where the path has other methods."""
 
 from __future__ import annotations
 
 from aiohttp import hdrs, web
 
 from zmartd.http.errors.requests import MethodNotAllowed, RouteNotFound
-from zmartd.http.kit.expectations import accept_expectation
+from zmartd.http.kit.expectations import send_continue
 
 PATH = "/{unmatched}"
-"""The path of these requests, as the router names it."""
+"""The canonical path of the route that takes these requests."""
 
 
 def install(app: web.Application) -> None:
-    """Add the route that takes what no other one does: the last one of `app`."""
-    app.router.add_route(hdrs.METH_ANY, "/{unmatched:.*}", _refuse, expect_handler=accept_expectation)
+    """Add the route that takes what no other one does. It has to be the last one of `app`."""
+    app.router.add_route(hdrs.METH_ANY, "/{unmatched:.*}", _refuse, expect_handler=send_continue)
 
 
 async def _refuse(request: web.Request) -> web.StreamResponse:

@@ -64,7 +64,7 @@ def _error_kinds(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
     yield from operation.errors
     if operation.query is not None or operation.json_body is not None or "{" in operation.path:
         yield InvalidRequest
-    if operation.body is not None or operation.has_empty_body:
+    if operation.body is not None or operation.expects_no_body:
         yield from _BODY
     if operation.takes_idempotency_key:
         yield from _IDEMPOTENCY_KEY

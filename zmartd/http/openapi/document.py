@@ -12,7 +12,7 @@ from zmartd import __version__
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.statuses import ErrorBody
-from zmartd.http.kit.operation import Access, Operation, Raw, is_json
+from zmartd.http.kit.operation import Access, NonJson, Operation, is_json
 from zmartd.http.kit.path_variables import PathVariable, path_template
 from zmartd.http.openapi import headers
 from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
@@ -229,7 +229,7 @@ def _response(
     content: Json = {}
     if choices:
         content[_JSON] = {"schema": choices[0] if len(choices) == 1 else {"anyOf": choices}}
-    if isinstance(answer, Raw):
+    if isinstance(answer, NonJson):
         content[answer.media_type] = {"schema": {"type": "string"}}
     response: Json = {
         "description": _description(status, errors),

@@ -15,8 +15,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.chain.idl import Idl
-from zmartd.http.kit.etags import TaggedAnswer
-from zmartd.http.kit.operation import Call, Operation, Raw
+from zmartd.http.kit.etags import TaggedResponse
+from zmartd.http.kit.operation import Call, NonJson, Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
 
@@ -64,16 +64,16 @@ class OpenApiDocument:
     def __init__(self, operations: Sequence[Operation[Any]], idl: Idl) -> None:
         self._operations = operations
         self._idl = idl
-        self._response: TaggedAnswer | None = None
+        self._response: TaggedResponse | None = None
 
-    async def response(self) -> TaggedAnswer:
+    async def response(self) -> TaggedResponse:
         """Encodes in a thread: it takes a tenth of a second, which would block other requests."""
         if self._response is None:
             self._response = await asyncio.to_thread(self._encode)
         return self._response
 
-    def _encode(self) -> TaggedAnswer:
-        return TaggedAnswer.of(msgspec.json.encode(openapi(self._operations, self._idl)))
+    def _encode(self) -> TaggedResponse:
+        return TaggedResponse.of(msgspec.json.encode(openapi(self._operations, self._idl)))
 
 
 class DocsFile(Struct, frozen=True):
@@ -108,23 +108,23 @@ _FILES = (
 )
 
 
-def read_files() -> Mapping[str, TaggedAnswer]:
+def read_files() -> Mapping[str, TaggedResponse]:
     """The responses of the pages by path."""
-    return {file.path: TaggedAnswer.of(file.read(), f"{file.media_type}; charset=utf-8") for file in _FILES}
+    return {file.path: TaggedResponse.of(file.read(), f"{file.media_type}; charset=utf-8") for file in _FILES}
 
 
 OPENAPI: Final[web.AppKey[OpenApiDocument]] = web.AppKey("openapi")
-DOCS: Final[web.AppKey[Mapping[str, TaggedAnswer]]] = web.AppKey("docs")
+DOCS: Final[web.AppKey[Mapping[str, TaggedResponse]]] = web.AppKey("docs")
 
 
 async def openapi_document(call: Call[None]) -> web.Response:
     """Get this document."""
     response = await call.app[OPENAPI].response()
-    return response.to(call.request)
+    return response.respond_to(call.request)
 
 
 async def docs(call: Call[None]) -> web.Response:
-    response = call.app[DOCS][call.request.path].to(call.request)
+    response = call.app[DOCS][call.request.path].respond_to(call.request)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 
@@ -147,7 +147,7 @@ DOCS_OPERATIONS: tuple[Operation[Any], ...] = tuple(
         handler=docs,
         summary=file.summary,
         tag="documentation",
-        answers={200: Raw(file.media_type), 304: None},
+        answers={200: NonJson(file.media_type), 304: None},
     )
     for file in _FILES
 )

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from zmartd.http.kit.fields import Field
-from zmartd.http.kit.validation import spellings
+from zmartd.http.kit.validation import aliases_of
 
 Json = dict[str, Any]
 FieldDocs = dict[str, str]
@@ -86,7 +86,7 @@ def _without_null(field: Json) -> Json:
 
 def _add_aliases(kind: type[Struct], schema: Json) -> None:
     """Add each alias as a property; of a required field, any of its names satisfies the schema."""
-    aliases = spellings(kind)
+    aliases = aliases_of(kind)
     properties, required = schema["properties"], schema["required"]
     for alias, name in aliases.items():
         properties[alias] = properties[name] | {"description": f"the same as {name}", "deprecated": True}

@@ -11,8 +11,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.clock import Clock
-from zmartd.http.kit.etags import TaggedAnswer
-from zmartd.http.kit.operation import Read
+from zmartd.http.kit.etags import TaggedResponse
+from zmartd.http.kit.operation import LoadBody
 from zmartd.metrics import Counter
 from zmartd.realtime.messages import Gap, Message
 
@@ -38,13 +38,13 @@ class _Load:
     """A load in progress. `stale`: it was invalidated after it began, so its result is not stored."""
 
     number: int
-    task: asyncio.Task[TaggedAnswer]
+    task: asyncio.Task[TaggedResponse]
     stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    response: TaggedAnswer
+    response: TaggedResponse
     expires_at: float
 
 
@@ -68,7 +68,7 @@ class ResponseCache:
         self._keys: defaultdict[str, set[CacheKey]] = defaultdict(set)
         """The keys of entries and loads, by market."""
 
-    def peek(self, key: CacheKey) -> TaggedAnswer | None:
+    def peek(self, key: CacheKey) -> TaggedResponse | None:
         """The cached response, if it is valid."""
         entry = self._entries.get(key)
         if entry is None or self._clock.monotonic() >= entry.expires_at:
@@ -77,7 +77,7 @@ class ResponseCache:
         _HITS.inc()
         return entry.response
 
-    async def get(self, key: CacheKey, load: Read) -> TaggedAnswer:
+    async def get(self, key: CacheKey, load: LoadBody) -> TaggedResponse:
         """The cached response, or that of a load. Raises what `load` raises."""
         cached = self.peek(key)
         if cached is not None:
@@ -88,7 +88,7 @@ class ResponseCache:
             return await asyncio.shield(current.task)
         return await self.refresh(key, load)
 
-    async def refresh(self, key: CacheKey, load: Read) -> TaggedAnswer:
+    async def refresh(self, key: CacheKey, load: LoadBody) -> TaggedResponse:
         """The response of a load that begins after this call. Raises what `load` raises."""
         latest = self._loads_begun
         while (current := self._loads.get(key)) is not None and current.number <= latest:
@@ -118,7 +118,7 @@ class ResponseCache:
             if current is not None:
                 current.stale = True
 
-    def _begin_load(self, key: CacheKey, load: Read) -> _Load:
+    def _begin_load(self, key: CacheKey, load: LoadBody) -> _Load:
         _LOADS.inc()
         self._loads_begun += 1
         self._keys[key.market].add(key)
@@ -128,10 +128,10 @@ class ResponseCache:
         current = self._loads[key] = _Load(self._loads_begun, task)
         return current
 
-    async def _run_load(self, key: CacheKey, load: Read) -> TaggedAnswer:
+    async def _run_load(self, key: CacheKey, load: LoadBody) -> TaggedResponse:
         expires_at = self._clock.monotonic() + self._max_age_seconds
         try:
-            response = TaggedAnswer.of(await load())
+            response = TaggedResponse.of(await load())
         finally:
             stale = self._loads.pop(key).stale
             self._remove(key)

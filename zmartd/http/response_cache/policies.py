@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
-from zmartd.http.kit.etags import TaggedAnswer
-from zmartd.http.kit.operation import AnswerCache, Read
+from zmartd.http.kit.etags import TaggedResponse
+from zmartd.http.kit.operation import CachePolicy, LoadBody
 from zmartd.http.kit.path_variables import MARKET
 from zmartd.http.response_cache.cache import EVERY_MARKET, RESPONSE_CACHE, CacheKey
 from zmartd.market.ids import is_market_id
@@ -30,7 +30,7 @@ class _MarketId(Struct):
 _decoder = msgspec.json.Decoder(_MarketId)
 
 
-class CacheForAllMarkets(AnswerCache):
+class CacheForAllMarkets(CachePolicy):
     """Caches responses about many markets, by query, for queries with no parameters but these.
 
     Queries with others, such as a cursor or a search text, are too various to be worth it.
@@ -39,14 +39,14 @@ class CacheForAllMarkets(AnswerCache):
     def __init__(self, *parameters: str) -> None:
         self._parameters = frozenset(parameters)
 
-    async def answer(self, request: web.Request, load: Read) -> web.Response | None:
+    async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
         query = request.rel_url.raw_query_string
         if len(query) > _MAX_QUERY_LENGTH or not has_only(self._parameters, query):
             return None
         return await _respond(request, CacheKey(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}"), load)
 
 
-class CacheByMarket(AnswerCache):
+class CacheByMarket(CachePolicy):
     """Caches responses about the market that the path names, by its id.
 
     The id of an address is taken from the first response to it.
@@ -55,7 +55,7 @@ class CacheByMarket(AnswerCache):
     def __init__(self) -> None:
         self._ids = _IdsByAddress(_MAX_ADDRESSES)
 
-    async def answer(self, request: web.Request, load: Read) -> web.Response | None:
+    async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
         market_id: str | None = request.match_info["id"]
         if not is_market_id(request.match_info["id"]):
             reference = MARKET.read("id", request.match_info["id"])
@@ -63,7 +63,7 @@ class CacheByMarket(AnswerCache):
         if market_id is None:
             body = await load()
             self._ids.add(reference, _decoder.decode(body).id)
-            return TaggedAnswer.of(body).to(request)
+            return TaggedResponse.of(body).respond_to(request)
         return await _respond(request, CacheKey(market_id, "market"), load)
 
 
@@ -83,12 +83,12 @@ class _IdsByAddress:
         self._ids[address] = market_id
 
 
-async def _respond(request: web.Request, key: CacheKey, load: Read) -> web.Response:
+async def _respond(request: web.Request, key: CacheKey, load: LoadBody) -> web.Response:
     """The cached response, or for `Cache-Control: no-cache` that of a load that begins now."""
     cache = request.app[RESPONSE_CACHE]
     if _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
-        return (await cache.refresh(key, load)).to(request)
-    return (cache.peek(key) or await cache.get(key, load)).to(request)
+        return (await cache.refresh(key, load)).respond_to(request)
+    return (cache.peek(key) or await cache.get(key, load)).respond_to(request)
 
 
 @lru_cache(maxsize=4_096)

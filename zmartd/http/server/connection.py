@@ -25,11 +25,11 @@ from zmartd.http.errors.requests import (
     ServerFull,
     Unexpected,
 )
-from zmartd.http.errors.statuses import body_of
-from zmartd.http.kit.codec import encoded, json_response
-from zmartd.http.kit.log_rate_limit import Sparing
+from zmartd.http.errors.statuses import error_body
+from zmartd.http.kit.codec import encode_body, json_response
+from zmartd.http.kit.log_rate_limit import LogRateLimit
 from zmartd.http.middleware import access_log
-from zmartd.http.middleware.security_headers import secure
+from zmartd.http.middleware.security_headers import add_security_headers
 from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.request_head import MAX_HEAD_BYTES, HeadLimitParser, HeadTooLong
 from zmartd.http.server.timeouts import Phase
@@ -45,7 +45,7 @@ class HttpConnection(web.RequestHandler):
 
     __slots__ = ("_input_filter", "_is_websocket", "_server", "has_received", "peer_transport", "phase_since")
 
-    new_request_id = staticmethod(access_log.numbered())
+    new_request_id = staticmethod(access_log.request_id_source())
 
     def __init__(self, server: HttpServer, **options: Any) -> None:
         super().__init__(server, **options)
@@ -147,16 +147,16 @@ class HttpConnection(web.RequestHandler):
         request_id = self.new_request_id()
         if isinstance(exc, _CLIENT_ERRORS):
             malformed = self._server.malformed
-            if malformed.admits():
-                reason, suppressed = type(exc).__name__, malformed.left_out()
+            if malformed.allow():
+                reason, suppressed = type(exc).__name__, malformed.take_suppressed()
                 log.info("http.malformed", reason=reason, request_id=request_id, not_logged=suppressed)
-            error = body_of(InvalidHttp(_message_for(exc)), request_id)
+            error = error_body(InvalidHttp(_message_for(exc)), request_id)
         else:
             log.error("http.failed", exc_info=exc, request_id=request_id)
-            error = body_of(Unexpected(), request_id)
+            error = error_body(Unexpected(), request_id)
         response = json_response(error, error.status)
-        response.headers[access_log.HEADER] = request_id
-        secure(response.headers)
+        response.headers[access_log.REQUEST_ID] = request_id
+        add_security_headers(response.headers)
         response.force_close()
         return response
 
@@ -170,7 +170,7 @@ class HttpServer(web.Server):
     """Makes the connections."""
 
     limits: ConnectionLimits
-    malformed: Sparing
+    malformed: LogRateLimit
     """Limits the log lines about malformed requests."""
 
     def __call__(self) -> HttpConnection:
@@ -196,19 +196,19 @@ def _message_for(error: BaseException) -> str:
 
 def _error_bytes(error: ZmartdError, request_id: str) -> bytes:
     """A whole HTTP/1.1 response, for a connection without a request. The connection is closed after it."""
-    body = body_of(error, request_id)
-    content = encoded(body)
+    body = error_body(error, request_id)
+    content = encode_body(body)
     headers: CIMultiDict[str] = CIMultiDict(
         {
             hdrs.CONTENT_TYPE: "application/json",
             hdrs.CONTENT_LENGTH: str(len(content)),
             hdrs.CONNECTION: "close",
-            access_log.HEADER: request_id,
+            access_log.REQUEST_ID: request_id,
         }
     )
     if body.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS)
-    secure(headers)
+    add_security_headers(headers)
     lines = [f"HTTP/1.1 {body.status} {HTTPStatus(body.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + content

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from zmartd.clock import Clock
 from zmartd.http.kit import keys
-from zmartd.http.kit.log_rate_limit import Sparing
+from zmartd.http.kit.log_rate_limit import LogRateLimit
 from zmartd.http.server.connection import HttpConnection, HttpServer, connection_of
 from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.request_head import MAX_HEADERS
@@ -40,7 +40,7 @@ class Runner(web.AppRunner):
         clock: Clock,
         **options: Any,
     ) -> None:
-        app[keys.BODIES_AS_SENT] = True
+        app[keys.BODIES_STAY_COMPRESSED] = True
         super().__init__(
             app,
             auto_decompress=False,
@@ -50,7 +50,7 @@ class Runner(web.AppRunner):
         )
         self._limits = limits
         self._clock = clock
-        self._malformed = Sparing(clock)
+        self._malformed = LogRateLimit(clock)
         self._timeouts = timeouts
         self._sweeping: asyncio.Task[None] | None = None
 

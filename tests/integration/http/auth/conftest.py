@@ -79,10 +79,12 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         for operation in auth_routes.OPERATIONS:
             add_operation(app, operation)
         routes = [route for operation in OPERATIONS for route in add_operation(app, operation)]
-        browsers = cors.install(app, routes, [])
+        add_cors_headers = cors.install(app, routes, [])
         unmatched.install(app)
         authenticator = Authenticator(sessions, legacy, clock)
-        app.middlewares.append(middleware(clock, AccessLog(clock), authenticator, browsers=browsers))
+        app.middlewares.append(
+            middleware(clock, AccessLog(clock), authenticator, add_cors_headers=add_cors_headers)
+        )
         hold_to_contract(app)
         return Served(app)
 

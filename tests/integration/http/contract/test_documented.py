@@ -16,7 +16,7 @@ from tests.integration.http.contract.response_contract import Contract, contract
 from tests.integration.http.rest.rest_api import Api
 from zmartd.chain.idl import default_idl
 from zmartd.http.errors.requests import MarketPending
-from zmartd.http.errors.statuses import STATUS, body_of
+from zmartd.http.errors.statuses import STATUS, error_body
 from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.path_variables import path_template
 from zmartd.http.openapi.document import openapi
@@ -87,15 +87,15 @@ def test_what_requests_must_be_is_what_the_schema_says() -> None:
 
 def test_an_undocumented_field_status_code_or_header_is_a_breach() -> None:
     market = "/api/markets/{id}"
-    good = json_response(body_of(MarketNotFound(), "request-1"), 404)
+    good = json_response(error_body(MarketNotFound(), "request-1"), 404)
     good.headers["X-Request-Id"] = "request-1"
     assert contract().breaches("GET", market, good) == []
 
-    undocumented_code = json_response(body_of(MarketPending(), "request-1"), 404)
+    undocumented_code = json_response(error_body(MarketPending(), "request-1"), 404)
     undocumented_code.headers["X-Request-Id"] = "request-1"
     assert contract().breaches("GET", market, undocumented_code)
     assert contract().breaches("GET", market, web.Response(status=418)) == ["status 418 is not documented"]
-    bare = json_response(body_of(MarketNotFound(), "request-1"), 404)
+    bare = json_response(error_body(MarketNotFound(), "request-1"), 404)
     assert contract().breaches("GET", market, bare) == ["the header X-Request-Id is missing"]
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.http.rest.rest_api import Api
-from zmartd.http.routes import BROWSERS
+from zmartd.http.routes import CORS_OPERATIONS
 
 MARKET = "ab" * 32
 COMMENT = "00000000-0000-4000-8000-000000000007"
-OPERATIONS = [operation for operation in BROWSERS if operation.has_empty_body]
+OPERATIONS = [operation for operation in CORS_OPERATIONS if operation.expects_no_body]
 
 
 @pytest.mark.parametrize(

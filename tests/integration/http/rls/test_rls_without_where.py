@@ -1,4 +1,4 @@
-"""The BROWSERS with the WHEREs of its queries removed: what callers see is then up to the policies alone."""
+"""The API with the WHEREs of its queries removed: what callers see is then up to the policies alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.http.rest.rest_api import Api, Caller, running_api
 from tests.integration.http.rls.careless_database import CarelessDatabase, UnprotectedDatabase
 from tests.integration.http.sample_bodies import BODIES
 from tests.integration.store.rows import NOON, insert, insert_market, insert_position
-from zmartd.http.routes import BROWSERS
+from zmartd.http.routes import CORS_OPERATIONS
 from zmartd.market.ids import masked
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
@@ -62,7 +62,7 @@ async def market(database: Database) -> str:
 
 @pytest.fixture
 async def careless(database: Database, redis_url: str, market: str) -> AsyncIterator[Api]:
-    """The BROWSERS on a database that forgets WHEREs."""
+    """The CORS_OPERATIONS on a database that forgets WHEREs."""
     forgetful = CarelessDatabase(database)
     async with running_api(forgetful, redis_url) as api:
         yield api
@@ -71,13 +71,13 @@ async def careless(database: Database, redis_url: str, market: str) -> AsyncIter
 
 @pytest.fixture
 async def unprotected(database: Database, redis_url: str, market: str) -> AsyncIterator[Api]:
-    """The BROWSERS on a database that forgets WHEREs and roles."""
+    """The CORS_OPERATIONS on a database that forgets WHEREs and roles."""
     async with running_api(UnprotectedDatabase(database), redis_url) as api:
         yield api
 
 
 def readable_paths(api: Api) -> list[str]:
-    """The paths of the BROWSERS that answer GET, as the table of routes has them."""
+    """The paths of the CORS_OPERATIONS that answer GET, as the table of routes has them."""
     resources = api.client.app.router.resources()
     return sorted(
         {
@@ -165,7 +165,9 @@ async def test_rls_alone_keeps_every_path_that_writes_from_touching_what_is_anot
     owner = str(OWNER.pubkey())
     async with database.service() as connection:
         comment = await connection.fetchval("select id from discussions where user_wallet = $1", owner)
-    writes = [operation for operation in BROWSERS if operation.writes and "/auth/" not in operation.path]
+    writes = [
+        operation for operation in CORS_OPERATIONS if operation.writes and "/auth/" not in operation.path
+    ]
     soon = (datetime.now(UTC) + timedelta(days=30)).isoformat()
     before, touched = await rows_naming(database, owner), []
     lines = [f"{'write without WHERE':52}{'anon':>6}{'other':>6}"]

@@ -111,10 +111,12 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
     app[WEBSOCKET] = endpoint
     routes = [route for one in OPERATIONS for route in add_operation(app, one)]
-    browsers = cors.install(app, routes, [])
+    add_cors_headers = cors.install(app, routes, [])
     unmatched.install(app)
     app.middlewares.append(
-        middleware(clock, AccessLog(clock), Authenticator(sessions, False, clock), browsers=browsers)
+        middleware(
+            clock, AccessLog(clock), Authenticator(sessions, False, clock), add_cors_headers=add_cors_headers
+        )
     )
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)

@@ -10,7 +10,7 @@ from zmartd.chain.failures import ProgramFailure, ProgramRefused
 from zmartd.errors import ZmartdError
 from zmartd.http.errors import statuses
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.http.errors.statuses import STATUS, body_of, snake_case
+from zmartd.http.errors.statuses import STATUS, error_body, snake_case
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.errors import DatabaseUnavailable
 
@@ -78,25 +78,27 @@ def test_a_refusal_of_the_program_carries_its_name_and_number() -> None:
     refused = ProgramRefused(
         ProgramFailure(6018, "TradeTooSmall", "At least 10000 lamports.", 1), signature="s"
     )
-    body = body_of(refused, "id")
+    body = error_body(refused, "id")
     assert (body.error, body.code, body.status) == ("TradeTooSmall", "trade_too_small", 422)
     assert body.details == {"program_error": 6018, "signature": "s"}
 
 
 def test_an_outage_tells_nothing_about_where_things_are() -> None:
-    body = body_of(DatabaseUnavailable("Postgres at db.internal:5432 is down", database="db.internal"), "id")
+    body = error_body(
+        DatabaseUnavailable("Postgres at db.internal:5432 is down", database="db.internal"), "id"
+    )
     assert (body.status, body.message) == (503, "The database cannot be reached.")
     assert "internal:" not in str(body)
 
 
 def test_an_error_without_a_status_is_ours_to_repair() -> None:
-    body = body_of(ZmartdError("secret", detail="secret"), "id")
+    body = error_body(ZmartdError("secret", detail="secret"), "id")
     assert (body.error, body.code, body.status) == ("Unexpected", "internal_error", 500)
     assert "secret" not in str(body)
 
 
 def test_failing_fields_are_the_details_of_an_invalid_request() -> None:
-    body = body_of(
+    body = error_body(
         InvalidRequest(Problem("limit", "must be small"), Problem("offset", "must be whole")), "id"
     )
     assert body.message == "limit must be small; offset must be whole."

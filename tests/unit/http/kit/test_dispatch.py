@@ -79,7 +79,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=shout,
         summary="",
         tag="",
-        proof=proof,
+        verify=proof,
         answers={200: Said},
         access=Access.HELIUS,
     ),
@@ -149,7 +149,7 @@ async def test_a_body_that_waits_to_be_asked_for_is_asked_for(client: Client) ->
     [
         {"query": Words, "body": Words},
         {"access": Access.HELIUS},
-        {"proof": proof},
+        {"verify": proof},
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declared: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from zmartd.http.kit.codec import decode_body, json_response, read_body, require
 from zmartd.http.kit.fields import U64
 from zmartd.http.kit.log_rate_limit import LINES_PER_SECOND
 from zmartd.http.middleware import cors, unmatched
-from zmartd.http.middleware.access_log import HELD_LINES, HELD_SECONDS, LONGEST_PATH, AccessLog
+from zmartd.http.middleware.access_log import FLUSH_SECONDS, MAX_BUFFERED_LINES, MAX_PATH_LENGTH, AccessLog
 from zmartd.http.middleware.chain import middleware
 from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
@@ -81,7 +81,7 @@ async def broken(_: web.Request) -> web.Response:
 
 @pytest.fixture
 def access_log() -> AccessLog:
-    return AccessLog(SystemClock(), lambda: "generated-id", quiet={"/probe"})
+    return AccessLog(SystemClock(), lambda: "generated-id", quiet_routes={"/probe"})
 
 
 @pytest.fixture
@@ -103,10 +103,12 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
     pool = ConnectionPool(partial(asyncpg.connect, NOWHERE), 1, 1.0, clock.monotonic)  # nobody signs in
     database = Database(pool, NOWHERE)
     sessions = Sessions(Tokens(AUTH, "unit tests", clock, str), Revocations(database, clock), clock)
-    browsers = cors.install(app, routes, ["https://app.example"])
+    add_cors_headers = cors.install(app, routes, ["https://app.example"])
     unmatched.install(app)
     app.middlewares.append(
-        middleware(clock, access_log, Authenticator(sessions, False, clock), browsers=browsers)
+        middleware(
+            clock, access_log, Authenticator(sessions, False, clock), add_cors_headers=add_cors_headers
+        )
     )
     return await aiohttp_client(Served(app))
 
@@ -282,7 +284,7 @@ async def test_lines_that_are_kept_are_written_after_a_moment(client: Client) ->
         await client.get("/missing")
         async with asyncio.timeout(10):
             while not lines:  # noqa: ASYNC110 - a list has no event
-                await asyncio.sleep(HELD_SECONDS / 5)
+                await asyncio.sleep(FLUSH_SECONDS / 5)
     assert [line["event"] for line in lines] == ["http.request"]
 
 
@@ -291,11 +293,13 @@ async def test_as_many_lines_are_kept_as_fit_and_the_rest_when_the_application_e
 ) -> None:
     request = make_mocked_request("GET", "/missing", app=client.app)
     with capture_logs() as lines:
-        for number in range(HELD_LINES + 1):
-            access_log.note(request, f"request-{number}", 200, 0.001)
-        assert len(lines) == HELD_LINES
+        for number in range(MAX_BUFFERED_LINES + 1):
+            access_log.record(request, f"request-{number}", 200, 0.001)
+        assert len(lines) == MAX_BUFFERED_LINES
         await access_log.close(client.app)
-    assert [line["request_id"] for line in lines] == [f"request-{number}" for number in range(HELD_LINES + 1)]
+    assert [line["request_id"] for line in lines] == [
+        f"request-{number}" for number in range(MAX_BUFFERED_LINES + 1)
+    ]
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
@@ -306,11 +310,11 @@ async def test_refusals_without_number_fill_no_log(client: Client, method: str) 
     request = make_mocked_request(method, "/" + "x" * 8_000, app=client.app)
     with capture_logs() as lines:
         for _ in range(LINES_PER_SECOND + 50):
-            access_log.note(request, "id", status, 0.1)
+            access_log.record(request, "id", status, 0.1)
         clock.seconds += 1
-        access_log.note(request, "id", status, 0.1)
+        access_log.record(request, "id", status, 0.1)
         access_log.flush()
     told = [line for line in lines if line["event"] == "http.request"]
     assert len(told) == LINES_PER_SECOND + 1
-    assert {len(line["path"]) for line in told} == {LONGEST_PATH}
+    assert {len(line["path"]) for line in told} == {MAX_PATH_LENGTH}
     assert [line["requests"] for line in lines if line["event"] == "http.requests_not_logged"] == [50]

@@ -11,9 +11,9 @@ from zmartd.chain.idl import default_idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import BadToken, Unauthorized
 from zmartd.http.errors.requests import NotYours, Problem
-from zmartd.http.errors.statuses import ErrorBody, body_of
+from zmartd.http.errors.statuses import ErrorBody, error_body
 from zmartd.http.kit.fields import Wallet
-from zmartd.http.kit.operation import Access, Operation, Raw, by_path
+from zmartd.http.kit.operation import Access, NonJson, Operation, by_path
 from zmartd.http.kit.path_variables import PATH_VARIABLES
 from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
 from zmartd.http.openapi.document import openapi
@@ -91,7 +91,7 @@ def test_who_may_call_decides_which_credentials_do() -> None:
     assert schemes(Access.WALLET) == ["bearer", "walletSignature"]
     assert schemes(Access.SESSION) == ["bearer"]
     assert schemes(Access.OWNER) == schemes(Access.WALLET)
-    for_helius = operation(access=Access.HELIUS, proof=proof, proof_body=Said)
+    for_helius = operation(access=Access.HELIUS, verify=proof, verified_body=Said)
     assert [name for one in entry(for_helius)["security"] for name in one] == [
         "heliusAuthorization",
         "heliusSignature",
@@ -119,7 +119,7 @@ def test_an_error_stands_for_those_derived_from_it() -> None:
 
 @pytest.mark.parametrize("kind", [NotYours, BadToken])
 def test_an_errors_schema_names_it_as_its_body_does(kind: type[ZmartdError]) -> None:
-    body = body_of(kind(), "request-1")
+    body = error_body(kind(), "request-1")
     shape, particulars = error_schemas(default_idl())[kind.__name__]["allOf"]
     assert shape == {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
     assert particulars["properties"] == {
@@ -138,7 +138,7 @@ def test_the_programs_errors_are_named() -> None:
 
 
 def test_an_answer_that_is_not_json_has_its_own_media_type() -> None:
-    response = entry(operation(answers={200: Raw("text/html"), 304: None}))["responses"]
+    response = entry(operation(answers={200: NonJson("text/html"), 304: None}))["responses"]
     assert response["200"]["content"] == {"text/html": {"schema": {"type": "string"}}}
     assert "content" not in response["304"]
     assert "503" not in response  # files need no database

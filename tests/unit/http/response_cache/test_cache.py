@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from zmartd.http.kit.etags import TaggedAnswer
+from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.response_cache.cache import EVERY_MARKET, CacheKey, ResponseCache
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Gap, Message, VoteCast
@@ -89,7 +89,7 @@ def database() -> Database:
     return Database()
 
 
-async def bodies(*waiting: asyncio.Task[TaggedAnswer]) -> list[bytes]:
+async def bodies(*waiting: asyncio.Task[TaggedResponse]) -> list[bytes]:
     return [answer.body for answer in await asyncio.gather(*waiting)]
 
 
