@@ -27,7 +27,7 @@ from zmartd.http.discussions.schemas import (
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Answer, Call, Operation, Quota
-from zmartd.http.kit.pagination import array_answer, beginning, cursor_of, foreign_cursor
+from zmartd.http.kit.pagination import array_response, encode_cursor, invalid_cursor, start_key
 from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.log import get_logger
 from zmartd.realtime.bus import BusUnavailable
@@ -54,13 +54,13 @@ MAX_THREAD_REPLIES = 500
 async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     """All comments of a market, or the replies to one. Deleted comments are shown while they have replies."""
     query = call.input
-    after = beginning(query, CommentPageKey)
+    after = start_key(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
         market = await find_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, query.parent_id)
         if after is not None and not where.has(after):
-            raise foreign_cursor()
+            raise invalid_cursor()
         page = await discussions.page(
             connection, caller, where, query.limit, offset=query.offset, after=after
         )
@@ -68,7 +68,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
         discussions=tuple(comment_body(comment) for comment in page.rows),
         count=len(page.rows),
         market_id=market.id,
-        next_cursor=cursor_of(page.next_key),
+        next_cursor=encode_cursor(page.next_key),
     )
 
 
@@ -78,20 +78,20 @@ async def list_threads(call: Call[ThreadsQuery]) -> Answer:
     The threads together have at most 500 replies. `repliesCursor` leads to the replies that are left out.
     """
     query = call.input
-    after = beginning(query, CommentPageKey)
+    after = start_key(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
         market = await find_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, THREADS)
         if after is not None and not where.has(after):
-            raise foreign_cursor()
+            raise invalid_cursor()
         roots = await discussions.page(
             connection, caller, where, query.limit, offset=query.offset, after=after
         )
         ids = [comment.id for comment in roots.rows]
         found = await discussions.below(connection, caller, ids, MAX_THREAD_REPLIES + 1)
     replies = _replies(found)
-    return array_answer(
+    return array_response(
         call.request, [thread_body(comment, replies) for comment in roots.rows], roots.next_key
     )
 

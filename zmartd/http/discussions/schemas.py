@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Text, Time
-from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, cursor_of
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, encode_cursor
 from zmartd.http.kit.path_variables import PathVariable
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentNotFound, CommentPageKey
@@ -241,7 +241,7 @@ def _replies_cursor(comment: Comment, replies: Sequence[ThreadBody], last: Comme
     if last is None or sum(map(_count_comments, replies)) >= comment.replies:
         return None
     key = CommentPageKey(comment.market_id, str(comment.id), to_micros(last.created_at), last.id)
-    return cursor_of(key)
+    return encode_cursor(key)
 
 
 def _count_comments(thread: ThreadBody) -> int:

@@ -20,7 +20,7 @@ from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.fields import Field
 from zmartd.http.kit.operation import Answer
 
-Place = TypeVar("Place", bound=Struct)
+Key = TypeVar("Key", bound=Struct)
 NextPage = Annotated[str | None, Meta(description="the `cursor` of the next page; null on the last page")]
 PageLength = Annotated[int, Meta(description="the number of items on this page")]
 
@@ -40,23 +40,23 @@ class Cursor(Field, str):
         return cls(raw)
 
 
-def cursor_of(place: Struct | None) -> str | None:
-    """`place` as the `next_cursor` of an answer; None where the list ends."""
-    return None if place is None else urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+def encode_cursor(key: Struct | None) -> str | None:
+    """The `next_cursor` for the key after which the next page begins; None on the last page."""
+    return None if key is None else urlsafe_b64encode(msgspec.json.encode(key)).rstrip(b"=").decode()
 
 
-def place_of(cursor: str | None, kind: type[Place]) -> Place | None:
-    """The place that a caller's cursor stands for. Raises InvalidRequest for one of another list."""
+def decode_cursor(cursor: str | None, kind: type[Key]) -> Key | None:
+    """The key in a `cursor`. Raises InvalidRequest for a cursor of another list."""
     if cursor is None:
         return None
     try:
         return msgspec.json.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
     except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise foreign_cursor() from error
+        raise invalid_cursor() from error
 
 
-def foreign_cursor() -> InvalidRequest:
-    """The refusal of a cursor that belongs to another list, or to the same in another order."""
+def invalid_cursor() -> InvalidRequest:
+    """The error for a cursor of another list, or of the same list in another order."""
     return InvalidRequest(Problem("cursor", _RULE))
 
 
@@ -65,11 +65,11 @@ LongLimit = Annotated[int, Meta(ge=0, le=200, description="a whole number from 0
 NEXT_CURSOR = "X-Next-Cursor"
 Offset = Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number from 0 to 1000000")]
 NextCursor = Annotated[Cursor | None, Meta(description="a next_cursor of this list")]
-"""A query's `cursor`."""
+"""The type of a query's `cursor`."""
 
 
 class PageQuery(Protocol):
-    """A query for a page that begins at a count of rows, or better after a place."""
+    """A query for a page that begins after a key, or after a number of rows."""
 
     @property
     def offset(self) -> int: ...
@@ -77,21 +77,21 @@ class PageQuery(Protocol):
     def cursor(self) -> Cursor | None: ...
 
 
-def beginning(query: PageQuery, kind: type[Place]) -> Place | None:
-    """The place after which the page begins. Raises InvalidRequest: another list's, or with an offset too."""
-    after = place_of(query.cursor, kind)
+def start_key(query: PageQuery, kind: type[Key]) -> Key | None:
+    """The key after which the page begins. Raises InvalidRequest also for a cursor with an offset."""
+    after = decode_cursor(query.cursor, kind)
     if after is not None and query.offset:
         raise InvalidRequest(Problem("cursor", "must be the only one of cursor and offset"))
     return after
 
 
-def array_answer(request: web.Request, rows: Sequence[Struct], following: Struct | None) -> Answer:
-    """`rows` as a bare JSON array, which has no room for a cursor: headers say where the next page begins.
+def array_response(request: web.Request, rows: Sequence[Struct], next_key: Struct | None) -> Answer:
+    """A page as a bare JSON array, with the cursor of the next page in headers.
 
-    `X-Next-Cursor` is the cursor, and `Link` (RFC 8288) the same query with it. The link is relative to
-    wherever the caller sent the request, whatever proxies are in between.
+    `X-Next-Cursor` is the cursor. `Link` (RFC 8288) is the query with it, relative to the path of the
+    request, so that it is right behind any proxy.
     """
-    cursor = cursor_of(following)
+    cursor = encode_cursor(next_key)
     if cursor is None:
         return Answer(rows, HTTPStatus.OK)
     query = request.rel_url.without_query_params("offset").update_query(cursor=cursor)

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import MarketKey, Time
 from zmartd.http.kit.operation import Call, Operation
-from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.markets.schemas import outcome_label
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
@@ -61,13 +61,13 @@ class ActivityList(Struct, frozen=True, kw_only=True):
 async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
     """Trades, created markets and markets with a new final outcome, in one list."""
     query = call.input
-    after = place_of(query.cursor, FeedPageKey)
+    after = decode_cursor(query.cursor, FeedPageKey)
     types = FEED_ITEM_TYPES if query.type is None else (query.type,)
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
         page = await feed.newest(connection, caller, types, query.limit, after)
     bodies = tuple(_body(one) for one in page.rows)
-    return ActivityList(activities=bodies, count=len(bodies), next_cursor=cursor_of(page.next_key))
+    return ActivityList(activities=bodies, count=len(bodies), next_cursor=encode_cursor(page.next_key))
 
 
 def _body(item: FeedItem) -> ActivityBody:

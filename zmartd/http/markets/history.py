@@ -20,9 +20,9 @@ from zmartd.http.kit.pagination import (
     NextPage,
     Offset,
     PageLength,
-    beginning,
-    cursor_of,
-    place_of,
+    decode_cursor,
+    encode_cursor,
+    start_key,
 )
 from zmartd.http.markets.lookup import find_market
 from zmartd.market.iso_time import iso_time, iso_time_or_none
@@ -106,19 +106,19 @@ class EventList(Struct, frozen=True):
 
 async def get_price_history(call: Call[PriceHistoryQuery]) -> PriceHistory:
     query = call.input
-    before = place_of(query.cursor, PricePageKey)
+    before = decode_cursor(query.cursor, PricePageKey)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         page = await trades.price_history(connection, market.id, query.limit, before)
     points = [_percentages(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
         points.insert(0, _percentages(market.created_at, SCALE // 2))
-    return PriceHistory(market.id, tuple(points), len(points), cursor_of(page.next_key))
+    return PriceHistory(market.id, tuple(points), len(points), encode_cursor(page.next_key))
 
 
 async def list_events(call: Call[EventsQuery]) -> EventList:
     query = call.input
-    after = beginning(query, EventPageKey)
+    after = start_key(query, EventPageKey)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await find_market(connection, call.path["id"])
         page = await events.page(connection, market.id, query.limit, offset=query.offset, after=after)
@@ -135,7 +135,7 @@ async def list_events(call: Call[EventsQuery]) -> EventList:
         )
         for event in page.rows
     )
-    return EventList(market.id, bodies, len(bodies), cursor_of(page.next_key))
+    return EventList(market.id, bodies, len(bodies), encode_cursor(page.next_key))
 
 
 def _percentages(timestamp: str, price_yes: int) -> PricePercent:

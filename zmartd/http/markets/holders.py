@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, amount
 from zmartd.http.kit.operation import Call, Operation
-from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.store import holders
@@ -51,7 +51,7 @@ class HolderList(Struct, frozen=True, kw_only=True):
 async def list_holders(call: Call[HoldersQuery]) -> HolderList:
     """The holders of one outcome, or of both in one list."""
     query = call.input
-    after = place_of(query.cursor, HolderPageKey)
+    after = decode_cursor(query.cursor, HolderPageKey)
     outcome = None if query.outcome is None else query.outcome == "YES"
     caller, database = call.caller, call.app[keys.DATABASE]
     async with database.reader(caller) as connection:
@@ -64,7 +64,7 @@ async def list_holders(call: Call[HoldersQuery]) -> HolderList:
         market_id=market.id,
         holders=tuple(_body(one) for one in page.rows),
         count=len(page.rows),
-        next_cursor=cursor_of(page.next_key),
+        next_cursor=encode_cursor(page.next_key),
     )
 
 

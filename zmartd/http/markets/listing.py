@@ -16,7 +16,15 @@ from zmartd.http.kit.fields import (
     Wallet,
 )
 from zmartd.http.kit.operation import Call, Operation
-from zmartd.http.kit.pagination import Cursor, Limit, NextPage, Offset, cursor_of, foreign_cursor, place_of
+from zmartd.http.kit.pagination import (
+    Cursor,
+    Limit,
+    NextPage,
+    Offset,
+    decode_cursor,
+    encode_cursor,
+    invalid_cursor,
+)
 from zmartd.http.markets.schemas import MarketBody, market_body
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.lifecycle import MarketState
@@ -108,16 +116,16 @@ async def list_markets(call: Call[MarketsQuery]) -> MarketList:
         words=query.q,
     )
     order = _order(query)
-    after = place_of(query.cursor, MarketPageKey)
+    after = decode_cursor(query.cursor, MarketPageKey)
     if after is not None and after.order != order:
-        raise foreign_cursor()
+        raise invalid_cursor()
     if after is not None and (query.offset or query.page):
         raise InvalidRequest(Problem("cursor", "must be the only one of cursor, offset and page"))
     offset = query.offset if query.page is None else (query.page - 1) * query.limit
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
     bodies = tuple(market_body(market) for market in page.markets)
-    return MarketList(bodies, page.total, offset, query.limit, cursor_of(page.next_key))
+    return MarketList(bodies, page.total, offset, query.limit, encode_cursor(page.next_key))
 
 
 def _order(query: MarketsQuery) -> Order:

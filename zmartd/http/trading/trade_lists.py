@@ -20,8 +20,8 @@ from zmartd.http.kit.pagination import (
     NextPage,
     Offset,
     PageLength,
-    beginning,
-    cursor_of,
+    encode_cursor,
+    start_key,
 )
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.trading.schemas import TradeBody, trade_body
@@ -49,9 +49,9 @@ class TradePage(Struct, frozen=True):
 
 async def read_trades(connection: Reads, caller: Caller, where: TradeFilter, query: TradesQuery) -> TradePage:
     """The page that `query` requests. `connection` acts for `caller`. Raises InvalidRequest."""
-    after = beginning(query, TradePageKey)
+    after = start_key(query, TradePageKey)
     page = await trades.page(connection, caller, where, query.limit, offset=query.offset, after=after)
-    return TradePage(tuple(trade_body(trade) for trade in page.rows), cursor_of(page.next_key))
+    return TradePage(tuple(trade_body(trade) for trade in page.rows), encode_cursor(page.next_key))
 
 
 class TradeList(Struct, frozen=True):

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, SignedAmount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, cursor_of, place_of
+from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.http.trading.schemas import TradeBody
 from zmartd.http.trading.trade_lists import TradesQuery, read_trades
@@ -88,7 +88,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     """The caller's own votes, cast through the API or on the chain."""
     query = call.input
     wallet = call.wallet
-    after = place_of(query.cursor, VotePageKey)
+    after = decode_cursor(query.cursor, VotePageKey)
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         page = await wallet_activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
         counts = await wallet_activity.counts(connection, wallet)
@@ -98,7 +98,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
         proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
         dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
         total=sum(of_kind[kind] for kind in _KINDS[query.type]),
-        next_cursor=cursor_of(page.next_key),
+        next_cursor=encode_cursor(page.next_key),
     )
 
 

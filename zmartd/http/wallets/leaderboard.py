@@ -14,9 +14,9 @@ from zmartd.http.kit.pagination import (
     NextCursor,
     NextPage,
     PageLength,
-    cursor_of,
-    foreign_cursor,
-    place_of,
+    decode_cursor,
+    encode_cursor,
+    invalid_cursor,
 )
 from zmartd.market.iso_time import iso_time
 from zmartd.store import leaderboard
@@ -70,9 +70,9 @@ class LeaderboardBody(Struct, frozen=True, kw_only=True):
 async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
     """The wallets with the most profit, volume or trades in a period. Only realized profit counts."""
     query = call.input
-    after = place_of(query.cursor, LeaderboardPageKey)
+    after = decode_cursor(query.cursor, LeaderboardPageKey)
     if after is not None and (after.period, after.ranking) != (query.period, query.by):
-        raise foreign_cursor()
+        raise invalid_cursor()
     caller = call.caller
     found: Page[RankedWallet, LeaderboardPageKey] = Page((), None)
     async with call.app[keys.DATABASE].reader(caller) as connection:
@@ -86,7 +86,7 @@ async def get_leaderboard(call: Call[LeaderboardQuery]) -> LeaderboardBody:
         entries=tuple(_entry(one) for one in found.rows),
         count=len(found.rows),
         as_of=None if edition is None else iso_time(edition.as_of),
-        next_cursor=cursor_of(found.next_key),
+        next_cursor=encode_cursor(found.next_key),
     )
 
 

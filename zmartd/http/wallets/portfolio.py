@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, SignedAmount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.kit.pagination import NextPage, cursor_of, place_of
+from zmartd.http.kit.pagination import NextPage, decode_cursor, encode_cursor
 from zmartd.http.trading.position_valuation import (
     PositionsQuery,
     ValuedPosition,
@@ -157,7 +157,7 @@ async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
     """Positions are private: only the wallet itself may read its own."""
     query = call.input
     wallet = call.wallet
-    after = place_of(query.cursor, PositionPageKey)
+    after = decode_cursor(query.cursor, PositionPageKey)
     database = call.app[keys.DATABASE]
     found = await read_positions(database, wallet, after)
     valued = {one.position.market.id: one for one in await value_positions(database, found.positions)}
@@ -167,7 +167,7 @@ async def get_portfolio(call: Call[PositionsQuery]) -> Portfolio:
         cost_basis_method="average",
         positions=tuple(_position(valued[position.market.id]) for position in page.rows),
         totals=_totals(valued.values()),
-        next_cursor=cursor_of(page.next_key),
+        next_cursor=encode_cursor(page.next_key),
     )
 
 

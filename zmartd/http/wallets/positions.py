@@ -10,7 +10,7 @@ from zmartd.http.errors.requests import PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
-from zmartd.http.kit.pagination import Limit, NextCursor, array_answer, place_of
+from zmartd.http.kit.pagination import Limit, NextCursor, array_response, decode_cursor
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.market.iso_time import iso_time, iso_time_or_none
@@ -109,7 +109,7 @@ async def list_positions(call: Call[ArrayQuery]) -> Answer:
     query = call.input
     page = await _page(call, call.wallet, query)
     valued = await value_positions(call.app[keys.DATABASE], page.rows)
-    return array_answer(call.request, [_body(one) for one in valued], page.next_key)
+    return array_response(call.request, [_body(one) for one in valued], page.next_key)
 
 
 async def get_position(call: Call[None]) -> PositionBody:
@@ -129,11 +129,11 @@ async def list_position_rows(call: Call[ArrayQuery]) -> Answer:
     """A bare array of shares, last traded first. Headers have the cursor of the next page."""
     query = call.input
     page = await _page(call, call.wallet, query)
-    return array_answer(call.request, [_row(position) for position in page.rows], page.next_key)
+    return array_response(call.request, [_row(position) for position in page.rows], page.next_key)
 
 
 async def _page(call: Call[Any], wallet: str, query: ArrayQuery) -> Page[Position, PositionPageKey]:
-    after = place_of(query.cursor, PositionPageKey)
+    after = decode_cursor(query.cursor, PositionPageKey)
     found = await read_positions(call.app[keys.DATABASE], wallet, after)
     return found.page(len(found.positions) if query.limit is None else query.limit, after)
 

@@ -8,7 +8,7 @@ from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import Api, Caller
 from tests.integration.indexer.story import GENESIS_TIME, Story
-from zmartd.http.kit.pagination import cursor_of
+from zmartd.http.kit.pagination import encode_cursor
 from zmartd.market.ids import masked
 from zmartd.store import leaderboard
 from zmartd.store.leaderboard import LeaderboardPageKey
@@ -104,10 +104,10 @@ async def test_a_period_ends_at_the_chain_s_time(api: Api) -> None:
         ("cursor", "1"),
         ("cursor", "1-2; drop table leaderboard"),
         ("cursor", "a" * 601),
-        ("cursor", cursor_of(LeaderboardPageKey(1, "24h", "profit", 1))),
-        ("cursor", cursor_of(LeaderboardPageKey(1, "all", "volume", 1))),
-        ("cursor", cursor_of(LeaderboardPageKey(2**63, "all", "profit", 1))),
-        ("cursor", cursor_of(LeaderboardPageKey(1, "all", "profit", 0))),
+        ("cursor", encode_cursor(LeaderboardPageKey(1, "24h", "profit", 1))),
+        ("cursor", encode_cursor(LeaderboardPageKey(1, "all", "volume", 1))),
+        ("cursor", encode_cursor(LeaderboardPageKey(2**63, "all", "profit", 1))),
+        ("cursor", encode_cursor(LeaderboardPageKey(1, "all", "profit", 0))),
     ],
 )
 async def test_bad_queries_of_the_leaderboard_are_refused_by_name(api: Api, field: str, value: str) -> None:
