@@ -21,8 +21,8 @@ from zmartd.store.keyset import to_micros
 class CommentText(Text):
     """The text of a comment, with at least one visible character."""
 
-    shortest: ClassVar[int] = 1
-    longest: ClassVar[int] = 1_000
+    min_length: ClassVar[int] = 1
+    max_length: ClassVar[int] = 1_000
 
     @classmethod
     def parse(cls, raw: Any) -> Self:

@@ -97,19 +97,19 @@ class U64(Field, int):
 
 
 class Text(Field, str):
-    """Text for people: trimmed, `shortest` to `longest` characters, no control characters."""
+    """Text for people: trimmed, `min_length` to `max_length` characters, no control characters."""
 
-    shortest: ClassVar[int] = 0
-    longest: ClassVar[int]
+    min_length: ClassVar[int] = 0
+    max_length: ClassVar[int]
     schema: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
-        cls.schema = {"type": "string", "minLength": cls.shortest, "maxLength": cls.longest}
+        cls.schema = {"type": "string", "minLength": cls.min_length, "maxLength": cls.max_length}
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
         text = raw.strip() if isinstance(raw, str) else None
-        if text is None or not cls.shortest <= len(text) <= cls.longest:
+        if text is None or not cls.min_length <= len(text) <= cls.max_length:
             raise ValueError("not a text of that length")
         if any(unicodedata.category(one) in _UNPRINTABLE and one not in _LINE_BREAKS for one in text):
             raise ValueError("with control characters")
@@ -220,7 +220,7 @@ class Category(Field, str):
         return cls(name)
 
 
-class Moment(Field, datetime):
+class DateTime(Field, datetime):
     """A time with its offset from UTC, ISO 8601."""
 
     schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "date-time"}
@@ -229,10 +229,10 @@ class Moment(Field, datetime):
     def parse(cls, raw: Any) -> Self:
         if not isinstance(raw, str) or len(raw) > 40:
             raise ValueError("not a time")
-        moment = cls.fromisoformat(raw)
-        if moment.tzinfo is None:
+        time = cls.fromisoformat(raw)
+        if time.tzinfo is None:
             raise ValueError("without an offset")
         try:
-            return moment.astimezone(UTC)
+            return time.astimezone(UTC)
         except OverflowError as error:
             raise ValueError("out of range") from error

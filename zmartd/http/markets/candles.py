@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, MarketKey, Moment, Price, Time, amount, price
+from zmartd.http.kit.fields import Amount, DateTime, MarketKey, Price, Time, amount, price
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.markets.schemas import OutcomeLabel
@@ -30,7 +30,7 @@ PERIODS: Final[dict[Interval, timedelta]] = {
 _DEFAULT_CANDLES = 100
 
 
-class ChartTime(Moment):
+class ChartTime(DateTime):
     """A time from 1971 to 9000."""
 
     @classmethod

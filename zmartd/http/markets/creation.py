@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.program_accounts import find_market
 from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import U64, Amount, Category, MarketId, Moment, Text, amount
+from zmartd.http.kit.fields import U64, Amount, Category, DateTime, MarketId, Text, amount
 from zmartd.http.kit.operation import Access, Answer, Call, Operation
 from zmartd.http.markets.schemas import MarketDetail, market_body, market_detail, pending_market_body
 from zmartd.market import ids
@@ -25,17 +25,17 @@ MAX_LIFE_SECONDS = 365 * 86_400
 
 
 class Question(Text):
-    shortest: ClassVar[int] = 10
-    longest: ClassVar[int] = 200
+    min_length: ClassVar[int] = 10
+    max_length: ClassVar[int] = 200
 
 
 class Description(Text):
-    longest: ClassVar[int] = 2_000
+    max_length: ClassVar[int] = 2_000
 
 
 class Tag(Text):
-    shortest: ClassVar[int] = 1
-    longest: ClassVar[int] = 30
+    min_length: ClassVar[int] = 1
+    max_length: ClassVar[int] = 30
 
 
 class Liquidity(U64):
@@ -56,7 +56,7 @@ class CreateMarketRequest(Struct, frozen=True, kw_only=True):
     tags: Annotated[
         tuple[Tag, ...], Meta(max_length=10, description="at most 10 texts of 1 to 30 characters")
     ] = ()
-    end_date: Annotated[Moment, Meta(description="a time with its offset from UTC, ISO 8601")]
+    end_date: Annotated[DateTime, Meta(description="a time with its offset from UTC, ISO 8601")]
     initial_liquidity: Annotated[Liquidity, Meta(description="100000000 to 100000000000 lamports")]
     b_parameter: Annotated[
         LiquidityParameter | None,

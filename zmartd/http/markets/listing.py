@@ -50,15 +50,15 @@ class States(Field, tuple[State, ...]):
 class SearchWords(Text):
     """Words to search for."""
 
-    shortest = 1
-    longest = 200
+    min_length = 1
+    max_length = 200
 
 
 class TagText(Text):
     """A market's tag."""
 
-    shortest = 1
-    longest = 30
+    min_length = 1
+    max_length = 30
 
 
 class MarketsQuery(Struct, frozen=True, kw_only=True):

@@ -45,8 +45,8 @@ class Petition(Struct, frozen=True):
 class DecisionReason(Text):
     """An admin's reason, which is public."""
 
-    shortest: ClassVar[int] = 10
-    longest: ClassVar[int] = 2_000
+    min_length: ClassVar[int] = 10
+    max_length: ClassVar[int] = 2_000
 
 
 class DecisionRequest(Struct, frozen=True, kw_only=True):

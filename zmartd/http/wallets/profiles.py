@@ -25,7 +25,7 @@ another name."""
 class DisplayName(Text):
     """A name on one line, without invisible characters."""
 
-    longest: ClassVar[int] = 50
+    max_length: ClassVar[int] = 50
     schema: ClassVar[dict[str, Any]] = {"type": "string", "maxLength": 50}
 
     @classmethod
@@ -42,7 +42,7 @@ class DisplayName(Text):
 class Biography(Text):
     """A text about oneself."""
 
-    longest: ClassVar[int] = 500
+    max_length: ClassVar[int] = 500
     schema: ClassVar[dict[str, Any]] = {"type": "string", "maxLength": 500}
 
 

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import validation
-from zmartd.http.kit.fields import U64, Category, MarketRef, Moment, State, Wallet, price
+from zmartd.http.kit.fields import U64, Category, DateTime, MarketRef, State, Wallet, price
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 
@@ -107,8 +107,8 @@ def test_tech_is_technology() -> None:
 
 
 def test_a_moment_needs_its_offset() -> None:
-    assert Moment.parse("2027-01-31T13:00:00+01:00") == datetime(2027, 1, 31, 12, tzinfo=UTC)
-    assert Moment.parse("2027-01-31T12:00:00.000Z") == datetime(2027, 1, 31, 12, tzinfo=UTC)
+    assert DateTime.parse("2027-01-31T13:00:00+01:00") == datetime(2027, 1, 31, 12, tzinfo=UTC)
+    assert DateTime.parse("2027-01-31T12:00:00.000Z") == datetime(2027, 1, 31, 12, tzinfo=UTC)
     for text in (
         "2027-01-31T12:00:00",
         "tomorrow",
@@ -117,7 +117,7 @@ def test_a_moment_needs_its_offset() -> None:
         "0001-01-01T00:00:00+14:00",
     ):
         with pytest.raises((ValueError, OverflowError)):
-            Moment.parse(text)
+            DateTime.parse(text)
 
 
 def test_a_wallet_is_32_bytes_of_base58() -> None:

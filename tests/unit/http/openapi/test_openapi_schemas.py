@@ -15,8 +15,8 @@ class Shares(U64):
 
 
 class Words(Text):
-    shortest: ClassVar[int] = 3
-    longest: ClassVar[int] = 5
+    min_length: ClassVar[int] = 3
+    max_length: ClassVar[int] = 5
 
 
 class Order(Struct, kw_only=True):
