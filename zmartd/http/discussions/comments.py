@@ -26,7 +26,7 @@ from zmartd.http.discussions.schemas import (
 )
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
-from zmartd.http.kit.operation import Access, Answer, Call, Operation, Quota
+from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation, Quota
 from zmartd.http.kit.pagination import array_response, encode_cursor, invalid_cursor, start_key
 from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.log import get_logger
@@ -72,7 +72,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     )
 
 
-async def list_threads(call: Call[ThreadsQuery]) -> Answer:
+async def list_threads(call: Call[ThreadsQuery]) -> JsonResponse:
     """A bare array of a market's threads, newest first. Headers have the cursor of the next page.
 
     The threads together have at most 500 replies. `repliesCursor` leads to the replies that are left out.
@@ -104,25 +104,25 @@ def _replies(found: Sequence[Comment]) -> Replies:
     return Replies(by_parent, shown[-1] if len(found) > len(shown) else None)
 
 
-async def post_comment(call: Call[NewMarketComment]) -> Answer:
+async def post_comment(call: Call[NewMarketComment]) -> JsonResponse:
     """Comment on the market that the body names. 200 for the same text sent again within a minute."""
     body = call.input
     return await _post(call, body.market_id, body)
 
 
-async def post_comment_on(call: Call[NewComment]) -> Answer:
+async def post_comment_on(call: Call[NewComment]) -> JsonResponse:
     """Comment on the market in the path. 200 for the same text sent again within a minute."""
     body = call.input
     return await _post(call, call.path["id"], body)
 
 
-async def post_thread(call: Call[NewComment]) -> Answer:
+async def post_thread(call: Call[NewComment]) -> JsonResponse:
     """Comment on a market. The answer has the frontend's names. 200 for the same text sent again within a
     minute.
     """
     body = call.input
     comment, status = await _write(call, call.path["id"], body)
-    return Answer(thread_body(comment, NO_REPLIES), status)
+    return JsonResponse(thread_body(comment, NO_REPLIES), status)
 
 
 async def edit_comment(call: Call[EditedComment]) -> CommentResult:
@@ -146,9 +146,9 @@ async def delete_comment(call: Call[None]) -> CommentDeleted:
     return CommentDeleted("Comment deleted")
 
 
-async def _post(call: Call[Any], reference: str, body: NewComment) -> Answer:
+async def _post(call: Call[Any], reference: str, body: NewComment) -> JsonResponse:
     comment, status = await _write(call, reference, body)
-    return Answer(CommentResult("Comment posted", comment_body(comment)), status)
+    return JsonResponse(CommentResult("Comment posted", comment_body(comment)), status)
 
 
 async def _write(call: Call[Any], reference: str, body: NewComment) -> tuple[Comment, int]:
@@ -199,7 +199,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The comments on a market",
         tag="discussions",
         query=CommentsQuery,
-        answers={200: CommentList},
+        responses={200: CommentList},
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -209,7 +209,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Comment on a market",
         tag="discussions",
         body=NewComment,
-        answers={201: CommentResult, 200: CommentResult},
+        responses={201: CommentResult, 200: CommentResult},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
         quota=Quota.COMMENTS,
@@ -222,7 +222,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="discussions",
         variables={"id": COMMENT},
         body=EditedComment,
-        answers={200: CommentResult},
+        responses={200: CommentResult},
         errors=(CommentNotFound, NotTheAuthor, EditWindowClosed),
         access=Access.WALLET,
     ),
@@ -233,7 +233,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Delete the caller's own comment",
         tag="discussions",
         variables={"id": COMMENT},
-        answers={200: CommentDeleted},
+        responses={200: CommentDeleted},
         errors=(CommentNotFound, NotTheAuthor),
         access=Access.WALLET,
     ),
@@ -244,7 +244,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Comment on a market that the body names",
         tag="discussions",
         body=NewMarketComment,
-        answers={201: CommentResult, 200: CommentResult},
+        responses={201: CommentResult, 200: CommentResult},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
         quota=Quota.COMMENTS,
@@ -256,7 +256,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The threads of a market, as a bare array",
         tag="discussions",
         query=ThreadsQuery,
-        answers={200: tuple[ThreadBody, ...]},
+        responses={200: tuple[ThreadBody, ...]},
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -266,7 +266,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Comment on a market, answered under the frontend's names",
         tag="discussions",
         body=NewComment,
-        answers={201: ThreadBody, 200: ThreadBody},
+        responses={201: ThreadBody, 200: ThreadBody},
         errors=(MarketNotFound, MarketPending, ParentNotFound, ThreadTooDeep),
         access=Access.WALLET,
         quota=Quota.COMMENTS,

@@ -32,7 +32,7 @@ from zmartd.http.kit.codec import (
 )
 from zmartd.http.kit.expectations import send_continue
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY, Identity
-from zmartd.http.kit.operation import Access, Answer, CachePolicy, Call, Operation, Result
+from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Result
 
 
 def add_operation(app: web.Application, operation: Operation[Any]) -> list[web.AbstractRoute]:
@@ -96,14 +96,14 @@ class _Dispatcher:
         result = await self._call_handler(request, identity, body)
         if isinstance(result, web.StreamResponse):
             return result
-        if isinstance(result, Answer):
+        if isinstance(result, JsonResponse):
             return json_response(result.body, result.status, result.headers)
         return json_response(result, self._operation.default_status)
 
     async def public_body(self, request: web.Request) -> bytes:
         """The JSON that an anonymous caller gets. Raises TypeError if the handler returns a response."""
         result = await self._call_handler(request, ANONYMOUS, None)
-        if isinstance(result, (web.StreamResponse, Answer)):
+        if isinstance(result, (web.StreamResponse, JsonResponse)):
             raise TypeError(f"{self._operation.path}: only a body can be cached, not a response")
         return encode_body(result)
 

@@ -54,12 +54,12 @@ class Quota(Enum):
 
 
 class NonJson(Struct, frozen=True):
-    """A body of this media type, for `Operation.answers`."""
+    """A body of this media type, for `Operation.responses`."""
 
     media_type: str
 
 
-class Answer(Struct, frozen=True):
+class JsonResponse(Struct, frozen=True):
     """What a handler returns to respond with another status than the default one, or with headers."""
 
     body: Any
@@ -103,7 +103,7 @@ class Call(Generic[Input]):
         return self.identity.require_session()
 
 
-Result = Struct | Sequence[Struct] | Answer | web.StreamResponse
+Result = Struct | Sequence[Struct] | JsonResponse | web.StreamResponse
 """What a handler returns: a body, sent as JSON with the operation's default status, or a response."""
 Handler = Callable[[Call[Input]], Awaitable[Result]]
 
@@ -141,7 +141,7 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     """For Access.HELIUS: returns the handler's input; raises for a request that does not prove its origin."""
     verified_body: Any = None
     """The type of the JSON that `verify` reads."""
-    answers: Mapping[int, Any]
+    responses: Mapping[int, Any]
     """The JSON type of each successful response by status; None for one without a body. The first status is
     the default one."""
     errors: tuple[type[ZmartdError], ...] = ()
@@ -159,7 +159,7 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
         if (self.access is Access.HELIUS) != (self.verify is not None):
             raise TypeError(f"{self.method} {self.path}: Access.HELIUS goes with verify")
         if self.cache is not None:
-            msgspec.structs.force_setattr(self, "answers", {**self.answers, 304: None})
+            msgspec.structs.force_setattr(self, "responses", {**self.responses, 304: None})
 
     @property
     def json_body(self) -> Any:
@@ -169,7 +169,7 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     @property
     def default_status(self) -> int:
         """The status where the handler returns a body."""
-        first: int = next(iter(self.answers))
+        first: int = next(iter(self.responses))
         return first
 
     @property
@@ -201,9 +201,9 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
         return self.tag == MACHINES_TAG
 
 
-def is_json(answer: Any) -> bool:
-    """Whether a value of `Operation.answers` is the type of a JSON body."""
-    return answer is not None and not isinstance(answer, NonJson)
+def is_json(body: Any) -> bool:
+    """Whether a value of `Operation.responses` is the type of a JSON body."""
+    return body is not None and not isinstance(body, NonJson)
 
 
 def by_path(operations: tuple[Operation[Any], ...]) -> tuple[Operation[Any], ...]:

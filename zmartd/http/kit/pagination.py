@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.fields import Field
-from zmartd.http.kit.operation import Answer
+from zmartd.http.kit.operation import JsonResponse
 
 Key = TypeVar("Key", bound=Struct)
 NextPage = Annotated[str | None, Meta(description="the `cursor` of the next page; null on the last page")]
@@ -85,7 +85,7 @@ def start_key(query: PageQuery, kind: type[Key]) -> Key | None:
     return after
 
 
-def array_response(request: web.Request, rows: Sequence[Struct], next_key: Struct | None) -> Answer:
+def array_response(request: web.Request, rows: Sequence[Struct], next_key: Struct | None) -> JsonResponse:
     """A page as a bare JSON array, with the cursor of the next page in headers.
 
     `X-Next-Cursor` is the cursor. `Link` (RFC 8288) is the query with it, relative to the path of the
@@ -93,9 +93,9 @@ def array_response(request: web.Request, rows: Sequence[Struct], next_key: Struc
     """
     cursor = encode_cursor(next_key)
     if cursor is None:
-        return Answer(rows, HTTPStatus.OK)
+        return JsonResponse(rows, HTTPStatus.OK)
     query = request.rel_url.without_query_params("offset").update_query(cursor=cursor)
-    return Answer(
+    return JsonResponse(
         rows,
         HTTPStatus.OK,
         {NEXT_CURSOR: cursor, hdrs.LINK: f'<?{query.raw_query_string}>; rel="next"'},

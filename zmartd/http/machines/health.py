@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
-from zmartd.http.kit.operation import MACHINES_TAG, Answer, Call, Operation, Quota
+from zmartd.http.kit.operation import MACHINES_TAG, Call, JsonResponse, Operation, Quota
 from zmartd.log import get_logger
 
 log = get_logger(__name__)
@@ -139,11 +139,11 @@ def _failing(checks: Mapping[str, Check]) -> set[str]:
     return {name for name, check in checks.items() if check.status == "error"}
 
 
-async def health(call: Call[None]) -> HealthBody | Answer:
+async def health(call: Call[None]) -> HealthBody | JsonResponse:
     """200 while the daemon can serve, 503 while an essential dependency is away."""
     if await call.app[HEALTH].is_serving():
         return HealthBody("ok")
-    return Answer(HealthBody("error"), 503)
+    return JsonResponse(HealthBody("error"), 503)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -154,6 +154,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Whether the daemon can serve",
         tag=MACHINES_TAG,
         quota=Quota.NONE,
-        answers={200: HealthBody, 503: HealthBody},
+        responses={200: HealthBody, 503: HealthBody},
     ),
 )

@@ -52,7 +52,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         quota=Quota.NONE,
         verify=_read_verified,
         verified_body=Delivery,
-        answers={200: Received},
+        responses={200: Received},
         errors=(
             WebhookUnauthorized,
             WebhookRefusedTooOften,

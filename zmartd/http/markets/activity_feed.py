@@ -109,6 +109,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Recent trades, creations and resolutions of all markets",
         tag="markets",
         query=ActivityQuery,
-        answers={200: ActivityList},
+        responses={200: ActivityList},
     ),
 )

@@ -134,7 +134,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The candles of a market's price chart",
         tag="markets",
         query=CandlesQuery,
-        answers={200: CandleList},
+        responses={200: CandleList},
         errors=(MarketNotFound,),
     ),
 )

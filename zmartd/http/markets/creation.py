@@ -11,7 +11,7 @@ from zmartd.chain.program_accounts import find_market
 from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Category, DateTime, MarketId, Text, amount
-from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.schemas import MarketDetail, market_body, market_detail, pending_market_body
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, SEARCH_SPAN_IN_B, U64_MAX
@@ -104,7 +104,7 @@ class CreateMarketBody(Struct, frozen=True, kw_only=True):
     """The result of simulating the transaction; null without a transaction."""
 
 
-async def create_market(call: Call[CreateMarketRequest]) -> Answer:
+async def create_market(call: Call[CreateMarketRequest]) -> JsonResponse:
     """201 for a new registration, 200 for a repeated one."""
     body = call.input
     wallet = call.session.wallet
@@ -123,7 +123,7 @@ async def create_market(call: Call[CreateMarketRequest]) -> Answer:
         blockhash=unsigned.blockhash if unsigned else None,
         simulated=unsigned.simulated if unsigned else None,
     )
-    return Answer(answer, 201 if registration.is_new else 200)
+    return JsonResponse(answer, 201 if registration.is_new else 200)
 
 
 async def _check_end_date(call: Call[Any], body: CreateMarketRequest) -> None:
@@ -229,7 +229,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Register a market, and get the transaction that creates it",
         tag="markets",
         body=CreateMarketRequest,
-        answers={201: CreateMarketBody, 200: CreateMarketBody},
+        responses={201: CreateMarketBody, 200: CreateMarketBody},
         errors=(MarketIdTaken, TooManyPendingMarkets, *unsigned.ERRORS),
         access=Access.SESSION,
     ),

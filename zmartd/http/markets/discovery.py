@@ -194,7 +194,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Active markets with the most trading",
         tag="markets",
         query=TrendingQuery,
-        answers={200: TrendingList},
+        responses={200: TrendingList},
         cache=CacheForAllMarkets("limit"),
     ),
     Operation(
@@ -203,7 +203,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_categories,
         summary="All categories with their number of markets and trend",
         tag="markets",
-        answers={200: CategoryList},
+        responses={200: CategoryList},
         cache=CacheForAllMarkets(),
     ),
     Operation(
@@ -214,6 +214,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Active markets related to a market: the same category first",
         tag="markets",
         query=RelatedQuery,
-        answers={200: RelatedList},
+        responses={200: RelatedList},
     ),
 )

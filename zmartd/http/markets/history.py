@@ -150,7 +150,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The prices of a market after its newest trades",
         tag="markets",
         query=PriceHistoryQuery,
-        answers={200: PriceHistory},
+        responses={200: PriceHistory},
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -160,7 +160,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The audit trail of a market, newest first",
         tag="markets",
         query=EventsQuery,
-        answers={200: EventList},
+        responses={200: EventList},
         errors=(MarketNotFound,),
     ),
 )

@@ -86,7 +86,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The largest holders of a market",
         tag="markets",
         query=HoldersQuery,
-        answers={200: HolderList},
+        responses={200: HolderList},
         errors=(MarketNotFound,),
     ),
 )

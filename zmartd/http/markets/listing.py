@@ -143,7 +143,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="List markets: filter, search and sort",
         tag="markets",
         query=MarketsQuery,
-        answers={200: MarketList},
+        responses={200: MarketList},
         cache=CacheForAllMarkets("state", "category", "limit", "sort"),
     ),
 )

@@ -98,7 +98,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_market,
         summary="One market",
         tag="markets",
-        answers={200: MarketDetail24h},
+        responses={200: MarketDetail24h},
         cache=CacheByMarket(),
         errors=(MarketNotFound,),
     ),
@@ -108,7 +108,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_prices,
         summary="The current prices of a market",
         tag="markets",
-        answers={200: Prices},
+        responses={200: Prices},
         errors=(MarketNotFound,),
     ),
 )

@@ -127,7 +127,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_market_statistics,
         summary="Trading statistics of a market",
         tag="markets",
-        answers={200: MarketStatistics},
+        responses={200: MarketStatistics},
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -136,7 +136,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_platform_statistics,
         summary="Statistics of all markets",
         tag="markets",
-        answers={200: PlatformBody},
+        responses={200: PlatformBody},
         cache=CacheForAllMarkets(),
     ),
 )

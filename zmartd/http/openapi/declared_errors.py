@@ -59,7 +59,7 @@ def _error_kinds(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
     yield from _ANY_OPERATION
     if operation.tag != MACHINES_TAG:
         yield RateLimited
-    if any(is_json(kind) for kind in operation.answers.values()):
+    if any(is_json(kind) for kind in operation.responses.values()):
         yield from _DATABASE
     yield from operation.errors
     if operation.query is not None or operation.json_body is not None or "{" in operation.path:

@@ -117,7 +117,7 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
     schemas = Schemas(
         [one.json_body for one in operations if one.json_body is not None],
         [
-            *(kind for one in operations for kind in one.answers.values() if is_json(kind)),
+            *(kind for one in operations for kind in one.responses.values() if is_json(kind)),
             ErrorBody,
         ],
     )
@@ -215,22 +215,22 @@ def _responses(operation: Operation[Any], schemas: Schemas) -> Json:
     errors = declared_errors(operation)
     return {
         str(status): _response(operation, status, errors.get(status, []), schemas)
-        for status in sorted({*operation.answers, *errors})
+        for status in sorted({*operation.responses, *errors})
     }
 
 
 def _response(
     operation: Operation[Any], status: int, errors: Sequence[type[ZmartdError]], schemas: Schemas
 ) -> Json:
-    answer = operation.answers.get(status)
+    body = operation.responses.get(status)
     choices = [reference(kind.__name__) for kind in errors]
-    if answer is not None and is_json(answer):
-        choices.insert(0, schemas.of(answer))
+    if is_json(body):
+        choices.insert(0, schemas.of(body))
     content: Json = {}
     if choices:
         content[_JSON] = {"schema": choices[0] if len(choices) == 1 else {"anyOf": choices}}
-    if isinstance(answer, NonJson):
-        content[answer.media_type] = {"schema": {"type": "string"}}
+    if isinstance(body, NonJson):
+        content[body.media_type] = {"schema": {"type": "string"}}
     response: Json = {
         "description": _description(status, errors),
         "headers": headers.of(operation, status),

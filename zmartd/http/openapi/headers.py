@@ -77,11 +77,11 @@ def of(operation: Operation[Any], status: int) -> Json:
     names = ["X-Request-Id", *_BY_STATUS.get(status, ())]
     if operation.tag != MACHINES_TAG:
         names += ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
-    if status == 503 and status not in operation.answers:
+    if status == 503 and status not in operation.responses:
         names.append("Retry-After")
     if operation.takes_idempotency_key:
         names.append("Idempotency-Replayed")
-    if 304 in operation.answers and status in {200, 304}:
+    if 304 in operation.responses and status in {200, 304}:
         names.append("ETag")
     if status == HTTPStatus.OK and _is_paged_array(operation):
         names += ("Link", "X-Next-Cursor")
@@ -90,5 +90,5 @@ def of(operation: Operation[Any], status: int) -> Json:
 
 def _is_paged_array(operation: Operation[Any]) -> bool:
     """Whether the response is a page as a bare array, whose cursor is in headers."""
-    is_array = get_origin(operation.answers[HTTPStatus.OK]) is tuple
+    is_array = get_origin(operation.responses[HTTPStatus.OK]) is tuple
     return is_array and operation.query is not None and "cursor" in operation.query.__struct_fields__

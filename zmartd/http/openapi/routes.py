@@ -136,7 +136,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=openapi_document,
         summary="Get the API's OpenAPI 3.1 document",
         tag="documentation",
-        answers={200: Json, 304: None},
+        responses={200: Json, 304: None},
     ),
 )
 
@@ -147,7 +147,7 @@ DOCS_OPERATIONS: tuple[Operation[Any], ...] = tuple(
         handler=docs,
         summary=file.summary,
         tag="documentation",
-        answers={200: NonJson(file.media_type), 304: None},
+        responses={200: NonJson(file.media_type), 304: None},
     )
     for file in _FILES
 )

@@ -127,7 +127,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Estimate a trade",
         tag="trades",
         query=EstimateQuery,
-        answers={200: Estimate},
+        responses={200: Estimate},
         errors=(MarketNotFound, MarketPending, ProgramRefused),
     ),
 )

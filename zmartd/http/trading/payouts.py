@@ -136,7 +136,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_resolution,
         summary="The final outcome and the pool of a market",
         tag="markets",
-        answers={200: ResolutionBody},
+        responses={200: ResolutionBody},
         errors=(MarketNotFound, MarketPending),
     ),
     Operation(
@@ -145,7 +145,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_fees,
         summary="The fees charged on a market's trades",
         tag="markets",
-        answers={200: CollectedFeesBody},
+        responses={200: CollectedFeesBody},
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -154,7 +154,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_position_claim,
         summary="The caller's own shares in a market and what they pay",
         tag="markets",
-        answers={200: PositionClaimBody},
+        responses={200: PositionClaimBody},
         errors=(MarketNotFound, PositionNotFound),
         access=Access.OWNER,
     ),

@@ -140,7 +140,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="A market's trades, newest first",
         tag="markets",
         query=TradesQuery,
-        answers={200: TradeList},
+        responses={200: TradeList},
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -150,7 +150,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Trades in all markets, newest first",
         tag="trades",
         query=AllTradesQuery,
-        answers={200: Trades},
+        responses={200: Trades},
         errors=(MarketNotFound, AuthMissing),
     ),
     Operation(
@@ -160,7 +160,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The caller's own trades, newest first",
         tag="trades",
         query=FilteredTradesQuery,
-        answers={200: Trades},
+        responses={200: Trades},
         errors=(MarketNotFound,),
         access=Access.WALLET,
     ),

@@ -17,7 +17,7 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import MarketPending, NotTheCreator
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Time
-from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.indexer.events.payloads import event_from_payload, payload
 from zmartd.indexer.events.rows import utc_from_unix
@@ -70,7 +70,7 @@ class Submitted(Struct, frozen=True):
     """Always `submitted`, unlike `confirmed`: the result is not known."""
 
 
-async def relay(call: Call[RelayRequest]) -> Confirmed | Answer:
+async def relay(call: Call[RelayRequest]) -> Confirmed | JsonResponse:
     """200 once the transaction is confirmed and indexed, 202 when that takes longer."""
     body = call.input
     session = call.session
@@ -95,7 +95,7 @@ async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[st
                 raise NotTheCreator(market_id=market.id)
 
 
-async def get_transaction(call: Call[None]) -> Confirmed | Answer:
+async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:
     """The transaction may have been sent by anybody. The answers are those of relaying it."""
     signature = call.path["signature"]
     async with call.app[keys.DATABASE].service() as connection:
@@ -121,9 +121,11 @@ def _as_told(signature: str, known: IndexedTransaction, caller: Caller) -> Confi
     )
 
 
-async def _answer(call: Call[Any], signature: str, outcome: ChainTransaction | None) -> Confirmed | Answer:
+async def _answer(
+    call: Call[Any], signature: str, outcome: ChainTransaction | None
+) -> Confirmed | JsonResponse:
     if outcome is None:
-        return Answer(Submitted(signature), 202, {hdrs.LOCATION: f"/api/transactions/{signature}"})
+        return JsonResponse(Submitted(signature), 202, {hdrs.LOCATION: f"/api/transactions/{signature}"})
     return Confirmed(
         signature=signature,
         commitment=await _commitment(call, outcome),
@@ -161,7 +163,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Send a signed transaction",
         tag="transactions",
         body=RelayRequest,
-        answers={200: Confirmed, 202: Submitted},
+        responses={200: Confirmed, 202: Submitted},
         errors=(
             TransactionRefused,
             NotTheCreator,
@@ -183,7 +185,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_transaction,
         summary="The result of a transaction",
         tag="transactions",
-        answers={200: Confirmed, 202: Submitted},
+        responses={200: Confirmed, 202: Submitted},
         errors=(
             TransactionNotFound,
             LookupsExhausted,

@@ -12,7 +12,7 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, StateName, Text, Time, amount
-from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time, iso_time_or_none
@@ -121,7 +121,7 @@ class SettlementBody(Struct, frozen=True, kw_only=True):
     """The admins' decisions about this market, oldest first."""
 
 
-async def request_dispute(call: Call[None]) -> Answer:
+async def request_dispute(call: Call[None]) -> JsonResponse:
     """201 for a holder's first request, 200 for a repeated one.
 
     When enough holders have requested it, the backend opens the dispute.
@@ -134,7 +134,7 @@ async def request_dispute(call: Call[None]) -> Answer:
     async with database.service_reader() as connection:
         min_stake = call.app[keys.VOTING].min_stake_lamports
         counts = await dispute_requests.counts(connection, market.id, min_stake)
-    return Answer(Petition(market.id, counts.requests, counts.holders), 201 if is_new else 200)
+    return JsonResponse(Petition(market.id, counts.requests, counts.holders), 201 if is_new else 200)
 
 
 async def get_settlement(call: Call[None]) -> SettlementBody:
@@ -207,7 +207,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_settlement,
         summary="How a market gets its final outcome",
         tag="markets",
-        answers={200: SettlementBody},
+        responses={200: SettlementBody},
         errors=(MarketNotFound, MarketPending),
     ),
     Operation(
@@ -216,7 +216,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=request_dispute,
         summary="Request, as a holder, a dispute of the proposed outcome",
         tag="markets",
-        answers={201: Petition, 200: Petition},
+        responses={201: Petition, 200: Petition},
         errors=(MarketNotFound, MarketPending, DisputeRequestRefused),
         access=Access.WALLET,
     ),
@@ -227,7 +227,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Decide, as the admin, the outcome of a resolved or disputed market",
         tag="markets",
         body=DecisionRequest,
-        answers={201: DecisionBody},
+        responses={201: DecisionBody},
         errors=(
             MarketNotFound,
             NotTheAdmin,

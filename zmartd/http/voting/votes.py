@@ -238,7 +238,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Vote on a proposed market",
         tag="votes",
         body=VoteRequest,
-        answers={201: VoteBody},
+        responses={201: VoteBody},
         errors=(
             MarketNotFound,
             MarketPending,
@@ -257,7 +257,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Vote on a disputed outcome",
         tag="votes",
         body=VoteRequest,
-        answers={201: VoteBody},
+        responses={201: VoteBody},
         errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, VotingClosed),
         access=Access.WALLET,
     ),
@@ -268,7 +268,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The current votes of one kind on a market, and the caller's own",
         tag="votes",
         query=VotesQuery,
-        answers={200: MarketVotes},
+        responses={200: MarketVotes},
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -277,7 +277,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_vote_overview,
         summary="The current votes of both kinds on a market",
         tag="votes",
-        answers={200: VoteOverview},
+        responses={200: VoteOverview},
         errors=(MarketNotFound,),
     ),
 )

@@ -163,7 +163,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="A wallet's trades",
         tag="users",
         query=TradesQuery,
-        answers={200: WalletTrades},
+        responses={200: WalletTrades},
         access=Access.WALLET,
     ),
     Operation(
@@ -173,7 +173,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The caller's own votes",
         tag="users",
         query=OwnVotesQuery,
-        answers={200: OwnVotes},
+        responses={200: OwnVotes},
         access=Access.OWNER,
     ),
     Operation(
@@ -182,7 +182,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_statistics,
         summary="The caller's own trading statistics",
         tag="users",
-        answers={200: TradingStatistics},
+        responses={200: TradingStatistics},
         access=Access.OWNER,
     ),
 )

@@ -108,6 +108,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The wallets with the most profit, volume or trades",
         tag="users",
         query=LeaderboardQuery,
-        answers={200: LeaderboardBody},
+        responses={200: LeaderboardBody},
     ),
 )

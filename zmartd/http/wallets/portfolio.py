@@ -248,7 +248,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The caller's own portfolio with cost basis, value and profit",
         tag="users",
         query=PositionsQuery,
-        answers={200: Portfolio},
+        responses={200: Portfolio},
         access=Access.OWNER,
     ),
 )

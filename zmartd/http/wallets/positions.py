@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from zmartd.http.errors.requests import PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
-from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, array_response, decode_cursor
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
@@ -104,7 +104,7 @@ class PositionRow(Struct, frozen=True, kw_only=True):
     """When the index last changed the position."""
 
 
-async def list_positions(call: Call[ArrayQuery]) -> Answer:
+async def list_positions(call: Call[ArrayQuery]) -> JsonResponse:
     """A bare array, last traded first. Headers have the cursor of the next page."""
     query = call.input
     page = await _page(call, call.wallet, query)
@@ -125,7 +125,7 @@ async def get_position(call: Call[None]) -> PositionBody:
     return _body(valued)
 
 
-async def list_position_rows(call: Call[ArrayQuery]) -> Answer:
+async def list_position_rows(call: Call[ArrayQuery]) -> JsonResponse:
     """A bare array of shares, last traded first. Headers have the cursor of the next page."""
     query = call.input
     page = await _page(call, call.wallet, query)
@@ -195,7 +195,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The caller's own positions",
         tag="users",
         query=ArrayQuery,
-        answers={200: tuple[PositionBody, ...]},
+        responses={200: tuple[PositionBody, ...]},
         access=Access.OWNER,
     ),
     Operation(
@@ -204,7 +204,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_position,
         summary="The caller's own position in one market",
         tag="users",
-        answers={200: PositionBody},
+        responses={200: PositionBody},
         errors=(MarketNotFound, PositionNotFound),
         access=Access.OWNER,
     ),
@@ -215,7 +215,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The caller's own shares, as a bare array",
         tag="users",
         query=ArrayQuery,
-        answers={200: tuple[PositionRow, ...]},
+        responses={200: tuple[PositionRow, ...]},
         access=Access.OWNER,
     ),
 )

@@ -226,7 +226,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_own_profile,
         summary="The caller's own profile",
         tag="users",
-        answers={200: Profile},
+        responses={200: Profile},
         access=Access.WALLET,
     ),
     Operation(
@@ -236,7 +236,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Change the caller's own profile",
         tag="users",
         body=ProfileChanges,
-        answers={200: Profile},
+        responses={200: Profile},
         access=Access.WALLET,
     ),
     Operation(
@@ -245,6 +245,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_public_profile,
         summary="The public profile of a wallet",
         tag="users",
-        answers={200: PublicProfile},
+        responses={200: PublicProfile},
     ),
 )

@@ -49,7 +49,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Subscribe to markets over a WebSocket",
         tag="realtime",
         query=ConnectionQuery,
-        answers={101: None},
+        responses={101: None},
         errors=(UpgradeRequired, TooManyConnections),
     ),
     Operation(
@@ -59,7 +59,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Subscribe to markets over a WebSocket",
         tag="realtime",
         query=ConnectionQuery,
-        answers={101: None},
+        responses={101: None},
         errors=(UpgradeRequired, TooManyConnections),
     ),
     Operation(
@@ -69,7 +69,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Subscribe to markets over a WebSocket",
         tag="realtime",
         query=ConnectionQuery,
-        answers={101: None},
+        responses={101: None},
         errors=(RouteNotFound, TooManyConnections),
     ),
 )

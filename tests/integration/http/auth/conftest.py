@@ -116,7 +116,7 @@ async def money(call: Call[None]) -> Whose:
 
 OPERATIONS: tuple[Operation[Any], ...] = tuple(
     Operation(
-        method=method, path=path, handler=handler, summary="", tag="", answers={200: Whose}, access=access
+        method=method, path=path, handler=handler, summary="", tag="", responses={200: Whose}, access=access
     )
     for method, path, handler, access in (
         ("GET", "/public", public, Access.PUBLIC),

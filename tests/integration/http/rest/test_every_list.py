@@ -46,8 +46,8 @@ def arrays(kind: inspect.Type, seen: tuple[type, ...] = ()) -> Iterator[inspect.
 LISTS = [
     operation
     for operation in OPERATIONS
-    if operation.method == "GET" and is_json(operation.answers.get(200))
-    if any(arrays(inspect.type_info(operation.answers[200])))
+    if operation.method == "GET" and is_json(operation.responses.get(200))
+    if any(arrays(inspect.type_info(operation.responses[200])))
 ]
 LIMITED = [one for one in LISTS if one.query is not None and "limit" in one.query.__struct_fields__]
 

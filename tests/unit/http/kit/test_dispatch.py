@@ -14,7 +14,7 @@ from zmartd.clock import SystemClock
 from zmartd.config import Server
 from zmartd.http.kit import keys
 from zmartd.http.kit.dispatch import add_operation
-from zmartd.http.kit.operation import Access, Answer, Call, Operation
+from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.middleware import unmatched
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import middleware
@@ -35,8 +35,8 @@ async def say(call: Call[Words]) -> Said:
     return Said(call.input.text)
 
 
-async def repeat(call: Call[None]) -> Answer:
-    return Answer(Said(call.path["id"]), 202, {"X-Said": "twice"})
+async def repeat(call: Call[None]) -> JsonResponse:
+    return JsonResponse(Said(call.path["id"]), 202, {"X-Said": "twice"})
 
 
 async def whisper(call: Call[None]) -> Said:
@@ -52,7 +52,9 @@ async def proof(_: web.Request) -> bytes:
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
-    Operation(method="GET", path="/said", handler=say, summary="", tag="", query=Words, answers={200: Said}),
+    Operation(
+        method="GET", path="/said", handler=say, summary="", tag="", query=Words, responses={200: Said}
+    ),
     Operation(
         method="POST",
         path="/say",
@@ -61,16 +63,16 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="",
         body=Words,
         max_body_bytes=40,
-        answers={201: Said, 200: Said},
+        responses={201: Said, 200: Said},
     ),
-    Operation(method="POST", path="/repeat/{id}", handler=repeat, summary="", tag="", answers={202: Said}),
+    Operation(method="POST", path="/repeat/{id}", handler=repeat, summary="", tag="", responses={202: Said}),
     Operation(
         method="GET",
         path="/whisper/{wallet}",
         handler=whisper,
         summary="",
         tag="",
-        answers={200: Said},
+        responses={200: Said},
         access=Access.OWNER,
     ),
     Operation(
@@ -80,7 +82,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="",
         tag="",
         verify=proof,
-        answers={200: Said},
+        responses={200: Said},
         access=Access.HELIUS,
     ),
 )
@@ -155,5 +157,5 @@ async def test_a_body_that_waits_to_be_asked_for_is_asked_for(client: Client) ->
 def test_a_declaration_that_contradicts_itself_is_refused(declared: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="POST /say"):
         Operation(
-            method="POST", path="/say", handler=say, summary="", tag="", answers={200: Said}, **declared
+            method="POST", path="/say", handler=say, summary="", tag="", responses={200: Said}, **declared
         )

@@ -39,7 +39,7 @@ def operation(**changes: Any) -> Operation[Any]:
         "handler": speak,
         "summary": "Speak",
         "tag": "users",
-        "answers": {200: Said},
+        "responses": {200: Said},
     }
     return Operation(**(given | changes))
 
@@ -138,7 +138,7 @@ def test_the_programs_errors_are_named() -> None:
 
 
 def test_an_answer_that_is_not_json_has_its_own_media_type() -> None:
-    response = entry(operation(answers={200: NonJson("text/html"), 304: None}))["responses"]
+    response = entry(operation(responses={200: NonJson("text/html"), 304: None}))["responses"]
     assert response["200"]["content"] == {"text/html": {"schema": {"type": "string"}}}
     assert "content" not in response["304"]
     assert "503" not in response  # files need no database
