@@ -354,7 +354,7 @@ async def _is_shown(daemon: Daemon, socket: ClientWebSocketResponse, trader: str
     return await trader_shown(daemon, socket) == trader
 
 
-def test_a_session_that_ends_is_noticed_within_a_second() -> None:
+def test_the_end_of_a_session_is_noticed_within_a_second() -> None:
     assert 2 * INTERVAL_SECONDS < VALID_SECONDS < 1
 
 

@@ -34,7 +34,7 @@ def test_its_parts_may_come_in_any_order() -> None:
     assert legacy_header.verify("&".join(reversed(parts)), NOW) == (WALLET.address, NOW)
 
 
-def test_it_is_good_for_an_hour_and_no_earlier_than_clocks_differ() -> None:
+def test_the_header_is_valid_for_an_hour_and_five_minutes_ahead() -> None:
     assert legacy_header.verify(at(-3_600_000), NOW) == (WALLET.address, NOW - 3_600)
     assert legacy_header.verify(at(300_000), NOW) == (WALLET.address, NOW + 300)
     for wrong in (at(-3_600_001), at(300_001)):

@@ -28,7 +28,7 @@ def test_a_signature_of_another_length_is_refused(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "==", "0OIl", "é" * 88, "\ud800" * 88, " " + "1" * 63, "1" * 100_000])
-def test_what_is_no_signature_is_refused(text: str) -> None:
+def test_text_that_is_not_a_signature_is_refused(text: str) -> None:
     with pytest.raises(BadSignature):
         decode_signature(text)
 

@@ -153,7 +153,7 @@ def test_a_statement_cannot_pass_for_a_field() -> None:
         ("\n", "\r\n"),
     ],
 )
-def test_what_the_format_does_not_allow_is_refused(before: str, after: str) -> None:
+def test_text_outside_the_format_is_refused(before: str, after: str) -> None:
     assert before in FULL_TEXT
     changed = FULL_TEXT.replace(before, after, 1)
     with pytest.raises(MalformedMessage):

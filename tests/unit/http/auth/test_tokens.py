@@ -107,7 +107,7 @@ def test_a_renewal_goes_on_with_the_session(clock: FixedClock) -> None:
     assert issuer.read(token) == second
 
 
-def test_no_token_outlives_the_greatest_age_of_its_session(clock: FixedClock) -> None:
+def test_no_token_outlives_the_maximum_age_of_its_session(clock: FixedClock) -> None:
     issuer = tokens(clock)
     token, session = issued(issuer, clock)
     ends_at = session.began_at + 30 * DAY
@@ -125,7 +125,7 @@ def test_no_token_outlives_the_greatest_age_of_its_session(clock: FixedClock) ->
     assert refused.value.code == "auth_session_over"
 
 
-def test_a_lowered_setting_holds_for_tokens_from_before(clock: FixedClock) -> None:
+def test_a_lowered_setting_shortens_earlier_tokens(clock: FixedClock) -> None:
     token, _ = issued(tokens(clock), clock)
     clock.now += 600
     with pytest.raises(AuthExpired):
@@ -135,13 +135,15 @@ def test_a_lowered_setting_holds_for_tokens_from_before(clock: FixedClock) -> No
 
 
 @pytest.mark.parametrize("other", ["zmartd:mainnet:program", "zmartd:devnet:another program"])
-def test_a_token_is_nothing_to_another_cluster_with_the_same_secret(clock: FixedClock, other: str) -> None:
+def test_a_token_for_another_cluster_is_refused_despite_the_same_secret(
+    clock: FixedClock, other: str
+) -> None:
     token, _ = issued(tokens(clock), clock)
     with pytest.raises(BadToken):
         tokens(clock, audience=other).read(token)
 
 
-def test_tokens_of_the_previous_secret_stay_good_during_a_rotation(clock: FixedClock) -> None:
+def test_tokens_of_the_previous_secret_are_valid_during_a_rotation(clock: FixedClock) -> None:
     token, session = issued(tokens(clock, OLD_SECRET), clock)
     assert tokens(clock, SECRET, previous=OLD_SECRET).read(token) == session
     with pytest.raises(BadToken):
@@ -201,7 +203,7 @@ def test_a_token_without_the_claims_it_needs_is_refused(clock: FixedClock, chang
 @pytest.mark.parametrize(
     "text", ["", ".", "a.b.c", "é.é.é", "\ud800", "x" * 100_000, "eyJhbGciOiJIUzI1NiJ9.."]
 )
-def test_what_is_no_token_is_refused(clock: FixedClock, text: str) -> None:
+def test_text_that_is_not_a_token_is_refused(clock: FixedClock, text: str) -> None:
     with pytest.raises(BadToken):
         tokens(clock).read(text)
 

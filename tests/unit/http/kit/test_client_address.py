@@ -24,11 +24,11 @@ from zmartd.http.kit.client_address import UNKNOWN, TrustedProxies, site_of
         (None, "198.51.100.1", "unknown"),
     ],
 )
-def test_only_our_own_proxies_are_believed(peer: str | None, forwarded_for: str, client: str) -> None:
+def test_only_trusted_proxies_are_believed(peer: str | None, forwarded_for: str, client: str) -> None:
     assert TrustedProxies(["127.0.0.1", "10.0.0.0/8"]).client_of(peer, forwarded_for) == client
 
 
-def test_without_proxies_nobody_is_believed() -> None:
+def test_without_trusted_proxies_nobody_is_believed() -> None:
     assert TrustedProxies([]).client_of("127.0.0.1", "198.51.100.1") == "127.0.0.1"
 
 
@@ -42,5 +42,5 @@ def test_without_proxies_nobody_is_believed() -> None:
         (None, UNKNOWN),
     ],
 )
-def test_a_site_is_what_one_customer_has(peer: str | None, site: str) -> None:
+def test_a_site_is_an_ipv4_address_or_an_ipv6_48(peer: str | None, site: str) -> None:
     assert site_of(peer) == site

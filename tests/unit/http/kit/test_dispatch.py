@@ -133,7 +133,7 @@ async def test_a_handler_gets_nothing_else(client: Client) -> None:
     assert await asked(client, "GET", "/whisper/11111111111111111111111111111111") == (401, "auth_missing")
 
 
-async def test_what_no_route_has_is_refused_like_anything_else(client: Client) -> None:
+async def test_an_unknown_path_or_method_gets_an_error_of_the_api(client: Client) -> None:
     assert await asked(client, "GET", "/nowhere") == (404, "route_not_found")
     assert await asked(client, "PUT", "/say") == (405, "method_not_allowed")
     assert (await client.put("/say")).headers["Allow"] == "POST"
@@ -142,7 +142,7 @@ async def test_what_no_route_has_is_refused_like_anything_else(client: Client) -
         assert await asked(client, "GET", path, headers={"Expect": "a miracle"}) == (400, "invalid_http")
 
 
-async def test_a_body_that_waits_to_be_asked_for_is_asked_for(client: Client) -> None:
+async def test_a_body_behind_expect_100_continue_is_asked_for(client: Client) -> None:
     assert await asked(client, "POST", "/say", json={"text": "so"}, expect100=True) == (201, {"text": "so"})
 
 

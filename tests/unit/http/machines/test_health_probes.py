@@ -34,7 +34,7 @@ class Probed:
             raise ConnectionError
 
 
-async def test_strangers_have_only_what_is_essential_probed_and_that_once_in_two_seconds() -> None:
+async def test_the_public_check_probes_essential_dependencies_every_two_seconds() -> None:
     clock, database, rpc = Clock(), Probed(), Probed()
     health = Health(
         {"rpc": Dependency(rpc.probe, False), "database": Dependency(database.probe, True)}, clock
@@ -47,7 +47,7 @@ async def test_strangers_have_only_what_is_essential_probed_and_that_once_in_two
     assert (database.times, rpc.times) == (2, 0)
 
 
-async def test_what_is_essential_decides_whether_the_daemon_serves() -> None:
+async def test_essential_dependencies_decide_whether_the_daemon_serves() -> None:
     clock, database, rpc = Clock(), Probed(), Probed()
     health = Health(
         {"rpc": Dependency(rpc.probe, False), "database": Dependency(database.probe, True)}, clock
@@ -62,7 +62,7 @@ async def test_what_is_essential_decides_whether_the_daemon_serves() -> None:
     assert (health.verdict(checks), await health.is_serving()) == ("unhealthy", False)
 
 
-async def test_a_probe_that_hangs_keeps_nobody_waiting_and_decides_nothing() -> None:
+async def test_a_hanging_probe_delays_nobody_and_decides_nothing() -> None:
     async def hangs() -> None:
         await asyncio.Event().wait()
 

@@ -133,7 +133,7 @@ async def test_an_error_is_flat_and_carries_the_request_id(client: Client) -> No
 
 
 @pytest.mark.parametrize("request_id", ["short", "x" * 129, "in jected", "<script>alert</script>"])
-async def test_an_odd_request_id_is_replaced(client: Client, request_id: str) -> None:
+async def test_an_invalid_request_id_is_replaced(client: Client, request_id: str) -> None:
     response = await client.get("/missing", headers={"X-Request-Id": request_id})
     assert response.headers["X-Request-Id"] == "generated-id"
 
@@ -150,7 +150,7 @@ async def test_an_unexpected_failure_is_logged_and_tells_the_caller_nothing(
     assert [line["event"] for line in lines] == ["http.failed", "http.request"]
 
 
-async def test_an_unknown_path_and_a_wrong_method_are_told_apart(client: Client) -> None:
+async def test_an_unknown_path_is_404_and_an_unknown_method_405(client: Client) -> None:
     assert await error_of(await client.get("/nowhere")) == (404, "RouteNotFound", "route_not_found")
     response = await client.delete("/echo")
     assert await error_of(response) == (405, "MethodNotAllowed", "method_not_allowed")
@@ -158,12 +158,12 @@ async def test_an_unknown_path_and_a_wrong_method_are_told_apart(client: Client)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 4_000, b"NaN", b"[1]", b'"x"', b"9" * 4_096])
-async def test_what_is_not_a_json_object_is_a_bad_request(client: Client, body: bytes) -> None:
+async def test_a_body_that_is_not_a_json_object_is_a_bad_request(client: Client, body: bytes) -> None:
     response = await client.post("/echo", data=body, headers={"Content-Type": "application/json"})
     assert await error_of(response) == (400, "InvalidJson", "invalid_json")
 
 
-async def test_failing_fields_are_listed(client: Client) -> None:
+async def test_invalid_fields_are_listed(client: Client) -> None:
     response = await client.post("/echo", json={"amount": "ten"})
     assert await error_of(response) == (400, "InvalidRequest", "invalid_request")
     body = await response.json()
@@ -176,13 +176,15 @@ async def test_a_body_of_another_type_is_not_read(client: Client) -> None:
     assert await error_of(response) == (415, "UnsupportedMediaType", "unsupported_media_type")
 
 
-async def test_a_body_that_lies_about_its_compression_is_a_bad_request(client: Client) -> None:
+async def test_a_body_with_a_wrong_content_encoding_is_a_bad_request(client: Client) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     response = await client.post("/echo", data=b"not gzip at all", headers=headers)
     assert await error_of(response) == (400, "InvalidHttp", "invalid_http")
 
 
-async def test_a_body_that_breaks_off_is_no_error_of_ours(client: Client, access_log: AccessLog) -> None:
+async def test_a_body_that_ends_early_is_not_logged_as_an_error(
+    client: Client, access_log: AccessLog
+) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", client.port)
     with capture_logs() as lines:
         async with asyncio.timeout(10):
@@ -195,7 +197,7 @@ async def test_a_body_that_breaks_off_is_no_error_of_ours(client: Client, access
     assert [(line["event"], line["status"]) for line in lines] == [("http.request", 400)]
 
 
-async def test_a_large_body_is_refused_whether_or_not_it_says_so(client: Client) -> None:
+async def test_a_large_body_is_refused_with_and_without_content_length(client: Client) -> None:
     async def chunks() -> Any:
         for _ in range(8):
             yield b" " * 1_024
@@ -205,7 +207,7 @@ async def test_a_large_body_is_refused_whether_or_not_it_says_so(client: Client)
         assert await error_of(response) == (413, "BodyTooLarge", "body_too_large")
 
 
-async def test_every_answer_carries_the_security_headers(client: Client) -> None:
+async def test_every_response_has_the_security_headers(client: Client) -> None:
     for response in (await client.get("/missing"), await client.get("/nowhere")):
         for name, value in HEADERS.items():
             assert response.headers[name] == value
@@ -236,7 +238,7 @@ async def test_browsers_of_other_origins_may_not(client: Client) -> None:
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_options_without_an_origin_tell_what_there_is(client: Client) -> None:
+async def test_options_without_an_origin_lists_the_methods(client: Client) -> None:
     response = await client.options("/missing")
     assert (response.status, response.headers["Allow"]) == (204, "GET,HEAD,OPTIONS")
 
@@ -250,7 +252,7 @@ async def test_the_access_log_names_the_route_and_its_status(client: Client, acc
     assert "secret" not in str(lines)
 
 
-async def test_what_machines_ask_all_the_time_is_logged_at_info_only_when_it_fails(
+async def test_quiet_routes_are_logged_at_info_only_when_they_fail(
     client: Client, access_log: AccessLog
 ) -> None:
     with capture_logs() as lines:
@@ -279,7 +281,7 @@ async def test_every_line_of_a_request_carries_its_id(client: Client, access_log
     ]
 
 
-async def test_lines_that_are_kept_are_written_after_a_moment(client: Client) -> None:
+async def test_buffered_lines_are_written_after_a_moment(client: Client) -> None:
     with capture_logs() as lines:
         await client.get("/missing")
         async with asyncio.timeout(10):
@@ -288,7 +290,7 @@ async def test_lines_that_are_kept_are_written_after_a_moment(client: Client) ->
     assert [line["event"] for line in lines] == ["http.request"]
 
 
-async def test_as_many_lines_are_kept_as_fit_and_the_rest_when_the_application_ends(
+async def test_a_full_buffer_is_written_and_the_rest_at_shutdown(
     client: Client, access_log: AccessLog
 ) -> None:
     request = make_mocked_request("GET", "/missing", app=client.app)
@@ -303,7 +305,7 @@ async def test_as_many_lines_are_kept_as_fit_and_the_rest_when_the_application_e
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
-async def test_refusals_without_number_fill_no_log(client: Client, method: str) -> None:
+async def test_log_lines_about_refusals_are_limited(client: Client, method: str) -> None:
     clock = StandingClock()
     access_log = AccessLog(clock)
     status = 429 if method == "GET" else 204

@@ -33,7 +33,7 @@ class Letter(Parcel):
     """What the postman wrote on it."""
 
 
-def test_the_text_under_a_field_describes_it_before_its_type_does() -> None:
+def test_the_docstring_of_a_field_precedes_the_description_of_its_type() -> None:
     properties = Schemas([], [Parcel]).components["Parcel"]["properties"]
     assert properties["netWeight"]["description"] == "Without what it is packed in."
     assert properties["sentFrom"] == reference("Origin") | {"description": "Where it was handed in."}
@@ -49,7 +49,7 @@ def test_a_rule_of_a_request_is_not_overwritten() -> None:
     assert Schemas([Parcel], []).components["Parcel"]["properties"]["netWeight"]["description"] == "grams"
 
 
-def test_whatever_the_api_takes_or_sends_is_described() -> None:
+def test_every_field_of_the_api_is_described() -> None:
     silent = list(_without_words(openapi(OPERATIONS, default_idl())))
     assert not silent, "\n".join(silent)
 

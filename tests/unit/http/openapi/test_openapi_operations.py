@@ -83,7 +83,7 @@ def test_a_variable_without_a_meaning_is_refused() -> None:
         openapi([operation(path="/api/{planet}")], default_idl())
 
 
-def test_who_may_call_decides_which_credentials_do() -> None:
+def test_access_determines_the_accepted_credentials() -> None:
     def schemes(access: Access) -> list[str]:
         return [name for one in entry(operation(access=access))["security"] for name in one or ("none",)]
 
@@ -98,7 +98,7 @@ def test_who_may_call_decides_which_credentials_do() -> None:
     ]
 
 
-def test_a_body_brings_the_errors_of_bodies() -> None:
+def test_an_operation_with_a_body_has_the_errors_of_bodies() -> None:
     without = codes(operation(method="GET", path="/api/things"))
     assert without[400] == {"invalid_http"}
     assert 413 not in without
@@ -109,7 +109,7 @@ def test_a_body_brings_the_errors_of_bodies() -> None:
     assert (unasked[413], unasked[415]) == ({"body_too_large"}, {"unsupported_media_type"})
 
 
-def test_an_error_stands_for_those_derived_from_it() -> None:
+def test_a_declared_error_includes_its_subclasses() -> None:
     found = declared_errors(operation(access=Access.WALLET))
     assert {Unauthorized, BadToken} <= set(found[401])
     assert "auth_unavailable" in codes(operation(access=Access.WALLET))[503]
@@ -137,7 +137,7 @@ def test_the_programs_errors_are_named() -> None:
     assert problems["items"] == {"$ref": f"#/components/schemas/{Problem.__name__}"}
 
 
-def test_an_answer_that_is_not_json_has_its_own_media_type() -> None:
+def test_a_response_that_is_not_json_has_its_media_type() -> None:
     response = entry(operation(responses={200: NonJson("text/html"), 304: None}))["responses"]
     assert response["200"]["content"] == {"text/html": {"schema": {"type": "string"}}}
     assert "content" not in response["304"]

@@ -49,18 +49,18 @@ def test_a_struct_is_a_component_and_an_array_of_it_is_not() -> None:
     assert set(schemas.components) == {"Order", "Answered", "Part"}
 
 
-def test_an_answer_has_every_field_but_those_it_may_leave_unset() -> None:
+def test_a_response_requires_every_field_but_those_that_may_be_unset() -> None:
     schemas = Schemas([], [Answered])
     assert schemas.components["Answered"]["required"] == ["whole", "parts"]
     assert schemas.components["Part"]["required"] == ["name"]
     assert "default" not in schemas.components["Answered"]["properties"]["whole"]
 
 
-def test_an_answer_that_omits_defaults_requires_only_what_has_none() -> None:
+def test_a_response_that_omits_defaults_requires_fields_without_one() -> None:
     assert Schemas([], [Sparse]).components["Sparse"]["required"] == ["here"]
 
 
-def test_a_request_accepts_any_spelling_of_a_required_field() -> None:
+def test_a_request_accepts_any_alias_of_a_required_field() -> None:
     order = Schemas([Order], []).components["Order"]
     assert order["required"] == ["shares"]
     assert order["allOf"] == [{"anyOf": [{"required": ["market_id"]}, {"required": ["marketId"]}]}]

@@ -31,23 +31,23 @@ class StoppedClock:
 
 
 class Database:
-    """What is true, and how often it was asked; a reading takes until it is let go."""
+    """A database that counts its reads, and can hold them up."""
 
     def __init__(self) -> None:
-        self.truth = b"old"
-        self.readings = 0
+        self.value = b"old"
+        self.reads = 0
         self.failing = False
-        self._let_go: list[asyncio.Event] = []
+        self._events: list[asyncio.Event] = []
         self._slow = False
         self._asked: asyncio.Queue[int] = asyncio.Queue()
 
     async def read(self) -> bytes:
-        self.readings += 1
-        self._asked.put_nowait(self.readings)
-        found = self.truth
+        self.reads += 1
+        self._asked.put_nowait(self.reads)
+        found = self.value
         if self._slow:
-            self._let_go.append(asyncio.Event())
-            await self._let_go[-1].wait()
+            self._events.append(asyncio.Event())
+            await self._events[-1].wait()
         if self.failing:
             raise LookupError
         return found
@@ -55,13 +55,13 @@ class Database:
     @asynccontextmanager
     async def held_up(self) -> AsyncIterator[Callable[[], None]]:
         self._slow = True
-        yield self.let_go
-        self.let_go()
+        yield self.release
+        self.release()
 
-    def let_go(self) -> None:
-        for event in self._let_go:
+    def release(self) -> None:
+        for event in self._events:
             event.set()
-        self._let_go.clear()
+        self._events.clear()
 
     async def asked(self, times: int) -> None:
         async with asyncio.timeout(5):
@@ -69,9 +69,9 @@ class Database:
                 pass
 
 
-def news(market: str) -> Message:
-    cast = VoteCast(vote_type=VoteKind.PROPOSAL)
-    return Message(market, 1, cast, datetime(2026, 1, 1, tzinfo=UTC))
+def message_about(market: str) -> Message:
+    vote = VoteCast(vote_type=VoteKind.PROPOSAL)
+    return Message(market, 1, vote, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def clock() -> StoppedClock:
 
 
 @pytest.fixture
-def answers(clock: StoppedClock) -> ResponseCache:
+def cache(clock: StoppedClock) -> ResponseCache:
     return ResponseCache(clock, max_age_seconds=2.0, max_bytes=10_000)
 
 
@@ -90,179 +90,175 @@ def database() -> Database:
 
 
 async def bodies(*waiting: asyncio.Task[TaggedResponse]) -> list[bytes]:
-    return [answer.body for answer in await asyncio.gather(*waiting)]
+    return [response.body for response in await asyncio.gather(*waiting)]
 
 
-async def test_an_answer_is_read_once_and_then_comes_from_memory(
-    answers: ResponseCache, database: Database
+async def test_a_response_is_loaded_once_and_then_comes_from_memory(
+    cache: ResponseCache, database: Database
 ) -> None:
-    first = await answers.get(MARKET, database.read)
-    assert await answers.get(MARKET, database.read) is first
-    assert database.readings == 1
+    first = await cache.get(MARKET, database.read)
+    assert await cache.get(MARKET, database.read) is first
+    assert database.reads == 1
 
 
-@pytest.mark.parametrize("heard", [news(A), Gap()])
-async def test_news_of_its_market_make_it_be_read_again(
-    answers: ResponseCache, database: Database, heard: Message | Gap
+@pytest.mark.parametrize("message", [message_about(A), Gap()])
+async def test_a_message_about_its_market_invalidates_a_response(
+    cache: ResponseCache, database: Database, message: Message | Gap
 ) -> None:
-    await answers.get(MARKET, database.read)
-    database.truth = b"new"
-    answers.invalidate(heard)
-    assert (await answers.get(MARKET, database.read)).body == b"new"
+    await cache.get(MARKET, database.read)
+    database.value = b"new"
+    cache.invalidate(message)
+    assert (await cache.get(MARKET, database.read)).body == b"new"
 
 
-async def test_news_of_another_market_leave_it_alone(answers: ResponseCache, database: Database) -> None:
-    await answers.get(MARKET, database.read)
-    answers.invalidate(news(B))
-    await answers.get(MARKET, database.read)
-    assert database.readings == 1
-
-
-async def test_news_of_any_market_make_lists_be_read_again(
-    answers: ResponseCache, database: Database
+async def test_a_message_about_another_market_leaves_it_cached(
+    cache: ResponseCache, database: Database
 ) -> None:
-    await answers.get(LIST, database.read)
-    answers.invalidate(news(B))
-    await answers.get(LIST, database.read)
-    assert database.readings == 2
+    await cache.get(MARKET, database.read)
+    cache.invalidate(message_about(B))
+    await cache.get(MARKET, database.read)
+    assert database.reads == 1
 
 
-async def test_without_any_news_it_lasts_two_seconds(
-    answers: ResponseCache, database: Database, clock: StoppedClock
+async def test_a_message_about_any_market_invalidates_lists(cache: ResponseCache, database: Database) -> None:
+    await cache.get(LIST, database.read)
+    cache.invalidate(message_about(B))
+    await cache.get(LIST, database.read)
+    assert database.reads == 2
+
+
+async def test_without_messages_a_response_expires_after_two_seconds(
+    cache: ResponseCache, database: Database, clock: StoppedClock
 ) -> None:
-    await answers.get(MARKET, database.read)
+    await cache.get(MARKET, database.read)
     clock.now += 1.99
-    await answers.get(MARKET, database.read)
-    assert database.readings == 1
+    await cache.get(MARKET, database.read)
+    assert database.reads == 1
     clock.now += 0.02
-    await answers.get(MARKET, database.read)
-    assert database.readings == 2
+    await cache.get(MARKET, database.read)
+    assert database.reads == 2
 
 
-async def test_an_answer_is_as_old_as_the_beginning_of_its_reading(
-    answers: ResponseCache, database: Database, clock: StoppedClock
+async def test_the_age_of_a_response_counts_from_the_start_of_its_load(
+    cache: ResponseCache, database: Database, clock: StoppedClock
 ) -> None:
-    async with database.held_up() as let_go:
-        first = asyncio.create_task(answers.get(MARKET, database.read))
+    async with database.held_up() as release:
+        first = asyncio.create_task(cache.get(MARKET, database.read))
         await database.asked(1)
         clock.now += 2.01
-        let_go()
+        release()
         await first
-        again = asyncio.create_task(answers.get(MARKET, database.read))
+        again = asyncio.create_task(cache.get(MARKET, database.read))
         await database.asked(2)
-        let_go()
+        release()
         await again
 
 
-async def test_many_who_ask_at_once_cause_one_reading(answers: ResponseCache, database: Database) -> None:
-    async with database.held_up() as let_go:
-        waiting = [asyncio.create_task(answers.get(MARKET, database.read)) for _ in range(100)]
+async def test_concurrent_callers_share_one_load(cache: ResponseCache, database: Database) -> None:
+    async with database.held_up() as release:
+        waiting = [asyncio.create_task(cache.get(MARKET, database.read)) for _ in range(100)]
         await database.asked(1)
-        let_go()
+        release()
         assert await bodies(*waiting) == [b"old"] * 100
-    assert database.readings == 1
+    assert database.reads == 1
 
 
-async def test_who_asks_after_the_news_is_not_given_what_was_read_before_them(
-    answers: ResponseCache, database: Database
+async def test_a_caller_after_a_message_does_not_get_an_earlier_load(
+    cache: ResponseCache, database: Database
 ) -> None:
-    async with database.held_up() as let_go:
-        before = asyncio.create_task(answers.get(MARKET, database.read))
+    async with database.held_up() as release:
+        before = asyncio.create_task(cache.get(MARKET, database.read))
         await database.asked(1)
-        database.truth = b"new"
-        answers.invalidate(news(A))
-        after = [asyncio.create_task(answers.get(MARKET, database.read)) for _ in range(10)]
+        database.value = b"new"
+        cache.invalidate(message_about(A))
+        after = [asyncio.create_task(cache.get(MARKET, database.read)) for _ in range(10)]
         await asyncio.sleep(0)
-        assert database.readings == 1, "one at a time"
-        let_go()
+        assert database.reads == 1, "one at a time"
+        release()
         await database.asked(2)
-        let_go()
+        release()
         assert await bodies(before, *after) == [b"old"] + [b"new"] * 10
-    assert (await answers.get(MARKET, database.read)).body == b"new"
-    assert database.readings == 2
+    assert (await cache.get(MARKET, database.read)).body == b"new"
+    assert database.reads == 2
 
 
-async def test_news_during_every_reading_hold_nobody_up_for_more_than_two(
-    answers: ResponseCache, database: Database
+async def test_messages_during_every_load_delay_a_caller_by_two_loads_at_most(
+    cache: ResponseCache, database: Database
 ) -> None:
-    async with database.held_up() as let_go:
-        first = asyncio.create_task(answers.get(MARKET, database.read))
+    async with database.held_up() as release:
+        first = asyncio.create_task(cache.get(MARKET, database.read))
         await database.asked(1)
-        answers.invalidate(news(A))
-        waiting = [asyncio.create_task(answers.get(MARKET, database.read)) for _ in range(5)]
+        cache.invalidate(message_about(A))
+        waiting = [asyncio.create_task(cache.get(MARKET, database.read)) for _ in range(5)]
         await asyncio.sleep(0)
-        let_go()
+        release()
         await database.asked(2)
-        answers.invalidate(news(A))
-        let_go()
+        cache.invalidate(message_about(A))
+        release()
         assert len(await bodies(first, *waiting)) == 6
-    assert database.readings == 2
+    assert database.reads == 2
 
 
-async def test_what_is_asked_for_anew_is_read_although_it_is_there(
-    answers: ResponseCache, database: Database
+async def test_a_refresh_loads_although_a_response_is_cached(
+    cache: ResponseCache, database: Database
 ) -> None:
-    await answers.get(MARKET, database.read)
-    database.truth = b"unannounced"
-    assert (await answers.refresh(MARKET, database.read)).body == b"unannounced"
-    assert (await answers.get(MARKET, database.read)).body == b"unannounced"
-    assert database.readings == 2
+    await cache.get(MARKET, database.read)
+    database.value = b"unannounced"
+    assert (await cache.refresh(MARKET, database.read)).body == b"unannounced"
+    assert (await cache.get(MARKET, database.read)).body == b"unannounced"
+    assert database.reads == 2
 
 
-async def test_who_gives_up_waiting_leaves_the_reading_to_the_others(
-    answers: ResponseCache, database: Database
-) -> None:
-    async with database.held_up() as let_go:
-        impatient = asyncio.create_task(answers.get(MARKET, database.read))
-        patient = asyncio.create_task(answers.get(MARKET, database.read))
+async def test_a_cancelled_caller_does_not_cancel_the_load(cache: ResponseCache, database: Database) -> None:
+    async with database.held_up() as release:
+        impatient = asyncio.create_task(cache.get(MARKET, database.read))
+        patient = asyncio.create_task(cache.get(MARKET, database.read))
         await database.asked(1)
         impatient.cancel()
         await asyncio.wait([impatient])
-        let_go()
+        release()
         assert await bodies(patient) == [b"old"]
-    assert database.readings == 1
+    assert database.reads == 1
 
 
-async def test_a_failure_reaches_everybody_who_waited_and_is_not_kept(
-    answers: ResponseCache, database: Database
+async def test_an_error_reaches_every_caller_and_is_not_cached(
+    cache: ResponseCache, database: Database
 ) -> None:
     database.failing = True
     results = await asyncio.gather(
-        *(answers.get(MARKET, database.read) for _ in range(3)), return_exceptions=True
+        *(cache.get(MARKET, database.read) for _ in range(3)), return_exceptions=True
     )
     assert [type(result) for result in results] == [LookupError] * 3
     database.failing = False
-    assert (await answers.get(MARKET, database.read)).body == b"old"
+    assert (await cache.get(MARKET, database.read)).body == b"old"
 
 
-async def test_the_least_recently_asked_for_goes_when_there_is_no_room(
-    answers: ResponseCache, database: Database
-) -> None:
-    database.truth = b"x" * 2_500
+async def test_the_least_recently_used_is_evicted(cache: ResponseCache, database: Database) -> None:
+    database.value = b"x" * 2_500
     for key in (MARKET, OTHER, MARKET, LIST):
-        await answers.get(key, database.read)
-    assert database.readings == 3
-    await answers.get(MARKET, database.read)
-    assert database.readings == 3
-    await answers.get(OTHER, database.read)
-    assert database.readings == 4
+        await cache.get(key, database.read)
+    assert database.reads == 3
+    await cache.get(MARKET, database.read)
+    assert database.reads == 3
+    await cache.get(OTHER, database.read)
+    assert database.reads == 4
 
 
-async def test_what_is_larger_than_all_the_room_is_answered_and_not_kept(
-    answers: ResponseCache, database: Database
+async def test_a_response_larger_than_the_cache_is_not_cached(
+    cache: ResponseCache, database: Database
 ) -> None:
-    database.truth = b"x" * 10_001
-    assert len((await answers.get(MARKET, database.read)).body) == 10_001
-    await answers.get(MARKET, database.read)
-    assert database.readings == 2
+    database.value = b"x" * 10_001
+    assert len((await cache.get(MARKET, database.read)).body) == 10_001
+    await cache.get(MARKET, database.read)
+    assert database.reads == 2
 
 
-async def test_the_tag_tells_bodies_apart_and_stays_the_same_for_the_same_body(
-    answers: ResponseCache, database: Database
+async def test_equal_bodies_have_equal_entity_tags_and_others_do_not(
+    cache: ResponseCache, database: Database
 ) -> None:
-    first = await answers.get(MARKET, database.read)
-    answers.invalidate(Gap())
-    assert (await answers.get(MARKET, database.read)).etag == first.etag
-    answers.invalidate(Gap())
-    database.truth = b"new"
-    assert (await answers.get(MARKET, database.read)).etag != first.etag
+    first = await cache.get(MARKET, database.read)
+    cache.invalidate(Gap())
+    assert (await cache.get(MARKET, database.read)).etag == first.etag
+    cache.invalidate(Gap())
+    database.value = b"new"
+    assert (await cache.get(MARKET, database.read)).etag != first.etag

@@ -28,7 +28,7 @@ def feed(parser: HeadLimitParser, sent: bytes, piece_bytes: int) -> list[str]:
 
 
 @pytest.mark.parametrize("piece_bytes", [1_000, MAX_HEAD_BYTES + 1, BODY_BYTES // 2 + 30, BODY_BYTES])
-async def test_bodies_are_no_heads(parser: HeadLimitParser, piece_bytes: int) -> None:
+async def test_bodies_do_not_count_as_heads(parser: HeadLimitParser, piece_bytes: int) -> None:
     assert feed(parser, (POST + b"a" * BODY_BYTES + GET) * 3, piece_bytes) == ["POST", "GET"] * 3
 
 
@@ -36,7 +36,9 @@ async def test_bodies_are_no_heads(parser: HeadLimitParser, piece_bytes: int) ->
 @pytest.mark.parametrize(
     "before", [b"", GET, POST + b"a" * BODY_BYTES], ids=["first", "after GET", "after POST"]
 )
-async def test_a_head_ends_or_is_refused(parser: HeadLimitParser, before: bytes, piece_bytes: int) -> None:
+async def test_a_head_that_does_not_end_is_refused(
+    parser: HeadLimitParser, before: bytes, piece_bytes: int
+) -> None:
     if before:
         parser.feed_data(before)
     endless = GET[:-2] + b"".join(b"X-%d: %s\r\n" % (number, b"a" * 3_000) for number in range(6))

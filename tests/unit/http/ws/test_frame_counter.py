@@ -72,7 +72,7 @@ def test_a_frame_counts_once_its_head_is_there_before_its_payload_is() -> None:
     assert frames.frames == 2
 
 
-def test_nothing_behind_the_last_frame_that_may_come_is_looked_at() -> None:
+def test_nothing_is_parsed_after_the_last_allowed_frame() -> None:
     counter = FrameCounter(Frames(limit=5))
     with pytest.raises(OverflowError):
         counter.feed(frame(PING) * 100_000)

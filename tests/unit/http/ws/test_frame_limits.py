@@ -50,7 +50,7 @@ def test_control_frames_are_counted_by_themselves(opcode: int) -> None:
     assert not few.accepts(frame(opcode))
 
 
-def test_as_many_pongs_more_are_allowed_as_we_send_pings() -> None:
+def test_the_limit_of_control_frames_grows_with_our_pings() -> None:
     few = limits(messages=1, control_frames=1, heartbeat_seconds=2.0)
     assert all(few.accepts(frame(PONG)) for _ in range(31))
     assert not few.accepts(frame(PONG))
@@ -62,7 +62,7 @@ def test_reads_that_bring_single_bytes_are_counted_too() -> None:
     assert passed.count(True) == READS_PER_FRAME * 3
 
 
-def test_after_a_minute_as_much_may_be_sent_again_but_not_once_it_was_too_much() -> None:
+def test_a_limit_starts_over_each_minute_but_not_once_it_was_exceeded() -> None:
     clock = Stopwatch()
     few = limits(messages=2, control_frames=1, clock=clock)
     assert few.accepts(frame(TEXT) * 2)
@@ -73,7 +73,7 @@ def test_after_a_minute_as_much_may_be_sent_again_but_not_once_it_was_too_much()
     assert not few.accepts(frame(TEXT))
 
 
-def test_a_refusal_is_told_once_also_to_who_asks_later() -> None:
+def test_exceeding_a_limit_is_reported_once_also_to_a_late_callback() -> None:
     told: list[TooManyMessages] = []
     early, late = (limits(messages=1, control_frames=1) for _ in range(2))
     early.on_exceeded(told.append)
@@ -85,7 +85,7 @@ def test_a_refusal_is_told_once_also_to_who_asks_later() -> None:
     assert len(told) == 2
 
 
-def test_a_frame_that_says_it_never_ends_is_one_frame() -> None:
+def test_a_frame_of_the_largest_length_is_one_frame() -> None:
     few = limits(messages=1, control_frames=1)
     assert few.accepts(bytes([0x81, 0xFF]) + b"\xff" * 8 + bytes(4))
     assert few.accepts(frame(PING) * 20)

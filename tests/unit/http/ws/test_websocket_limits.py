@@ -21,7 +21,7 @@ class Stopwatch:
         self.now += seconds
 
 
-def test_an_address_holds_its_seats_and_no_more() -> None:
+def test_a_client_may_have_so_many_connections_and_no_more() -> None:
     limit = ConnectionsPerClient(2)
     with limit.connection("a"), limit.connection("a"):
         with pytest.raises(TooManyConnections), limit.connection("a"):
@@ -32,7 +32,7 @@ def test_an_address_holds_its_seats_and_no_more() -> None:
         pass
 
 
-def test_a_seat_is_free_again_after_a_failure() -> None:
+def test_a_connection_is_released_after_a_failure() -> None:
     limit = ConnectionsPerClient(1)
     with pytest.raises(RuntimeError), limit.connection("a"):
         raise RuntimeError
