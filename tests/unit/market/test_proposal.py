@@ -38,7 +38,7 @@ def test_little_liquidity_gets_the_smallest_b_that_the_program_accepts() -> None
 
 
 class Line(Text):
-    shortest, longest = 2, 5
+    min_length, max_length = 2, 5
 
 
 def test_a_text_is_trimmed_and_measured_in_characters() -> None:
