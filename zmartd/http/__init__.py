@@ -1,0 +1,1 @@
+"""REST, WebSocket and webhook. See docs/architecture.md for its rooms."""

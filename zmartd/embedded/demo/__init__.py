@@ -1,0 +1,1 @@
+"""`zmartd demo`: four markets from proposal to payout, compared with the chain."""

@@ -1,0 +1,1 @@
+"""Sign-in with a wallet, sessions and their tokens, and how both end."""

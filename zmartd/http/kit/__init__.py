@@ -1,0 +1,1 @@
+"""What every room of the API uses: operations and the dispatcher, codecs, fields, pages, identity."""

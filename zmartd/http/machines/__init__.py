@@ -1,0 +1,1 @@
+"""What load balancers, Helius and the operator call."""

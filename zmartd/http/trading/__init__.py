@@ -1,0 +1,1 @@
+"""Estimates, quotes with their transactions, relayed transactions, trades and payouts."""

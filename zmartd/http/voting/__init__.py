@@ -1,0 +1,1 @@
+"""Votes on proposals and disputes, and how a market becomes final."""

@@ -1,0 +1,1 @@
+"""What belongs to a wallet: profile, positions, portfolio, activity, rank."""

@@ -1,0 +1,1 @@
+"""WebSocket connections: their limits, frames of clients, and sessions that end."""

@@ -1,0 +1,69 @@
+"""What the documents name is there, and what a reader should find is named."""
+
+from __future__ import annotations
+
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENTS = [
+    path
+    for path in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"))
+    if path.name != "CHANGELOG.md"
+]
+ARCHITECTURE = (REPOSITORY / "docs" / "architecture.md").read_text()
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
+ROOMS = ("zmartd", "zmartd/http")
+
+_PATH = re.compile(r"`((?:zmartd|tests|bench|sql|programs|systemd|scripts|docs|\.ci)/[\w./-]*)`")
+_LINK = re.compile(r"\]\(([^)#:]+)\)")
+_MODULE = re.compile(r"python -m ((?:bench|tests|zmartd)[\w.]*)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text()
+    missing = [path for path in _PATH.findall(text) if not (REPOSITORY / path).exists()]
+    missing += [link for link in _LINK.findall(text) if not (document.parent / link).exists()]
+    for module in _MODULE.findall(text):
+        path = REPOSITORY / module.replace(".", "/")
+        if not (path.is_dir() or path.with_suffix(".py").exists()):
+            missing.append(module)
+    assert missing == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_architecture_names_every_room(room: str) -> None:
+    packages = {path.parent for path in (REPOSITORY / room).glob("*/__init__.py")}
+    assert packages
+    assert [one.name for one in packages if f"`{room}/{one.name}/`" not in ARCHITECTURE] == []
+
+
+def test_the_architecture_names_what_the_layers_do() -> None:
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    layers = re.findall(r"\w+", setup["importlinter:contract:rooms"]["layers"])
+    small = {"__main__", "plaintext", "endpoint", "private_file"}
+    unnamed = [
+        layer
+        for layer in layers
+        if layer not in small and not re.search(rf"`zmartd/{layer}(\.py|/)`", ARCHITECTURE)
+    ]
+    assert unnamed == []
+
+
+def test_the_glossary_has_each_word_once_in_order() -> None:
+    glossary = ARCHITECTURE[ARCHITECTURE.index("## Glossary") :]
+    words = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[1:]
+    assert words[0] == "account"
+    assert words == sorted(set(words))
+
+
+def test_what_is_installed_to_contribute_exists() -> None:
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    (extras,) = re.findall(r'pip install -e "\.\[([\w,]+)\]"', CONTRIBUTING)
+    assert set(extras.split(",")) <= set(setup["options.extras_require"])
