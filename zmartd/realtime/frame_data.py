@@ -6,26 +6,13 @@ from collections.abc import Sequence
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from zmartd.realtime.market_summary import MarketSummary
 
-class MarketData(Struct, frozen=True, kw_only=True):
+
+class MarketData(MarketSummary, frozen=True, kw_only=True):
     """A market with the names and formats of the REST API."""
 
     market_id: str
-    on_chain_address: str
-    state: str
-    state_code: int
-    price_yes: float
-    price_no: float
-    shares_yes: str
-    shares_no: str
-    b_parameter: str
-    total_volume: str
-    current_liquidity: str
-    proposed_outcome: bool | None
-    final_outcome: bool | None
-    awaiting_decision: bool
-    settles_at: str | None
-    slot: int | None
 
 
 class MarketStateData(Struct, frozen=True, kw_only=True):

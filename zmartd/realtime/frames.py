@@ -34,6 +34,7 @@ from zmartd.realtime.frame_data import (
     VoteData,
     WelcomeData,
 )
+from zmartd.realtime.market_summary import market_summary, prices
 from zmartd.realtime.messages import (
     DiscussionChange,
     MarketUpdate,
@@ -194,40 +195,23 @@ def error(text: str, code: str, now: datetime) -> Frame:
 
 
 def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
-    price_yes, price_no = _prices(update.price_yes)
+    summary = market_summary(update)
     moved = update.old_state is not None and update.old_state is not update.state
     return MarketStateData(
         action=update.action,
         old_state=_name(update.old_state) if moved else UNSET,
         new_state=update.state.name if moved else UNSET,
-        state=update.state.name,
-        price_yes=price_yes,
-        price_no=price_no,
+        state=summary.state,
+        price_yes=summary.price_yes,
+        price_no=summary.price_no,
         total_shares=str(update.shares_yes + update.shares_no),
-        b_parameter=str(update.b_parameter),
-        market=MarketData(
-            market_id=market_id,
-            on_chain_address=update.on_chain_address,
-            state=update.state.name,
-            state_code=update.state.value,
-            price_yes=price_yes,
-            price_no=price_no,
-            shares_yes=str(update.shares_yes),
-            shares_no=str(update.shares_no),
-            b_parameter=str(update.b_parameter),
-            total_volume=str(update.total_volume_lamports),
-            current_liquidity=str(update.current_liquidity_lamports),
-            proposed_outcome=update.proposed_outcome,
-            final_outcome=update.final_outcome,
-            awaiting_decision=update.awaiting_decision,
-            settles_at=None if update.settles_at is None else iso_time(update.settles_at),
-            slot=update.slot,
-        ),
+        b_parameter=summary.b_parameter,
+        market=MarketData(market_id=market_id, **msgspec.structs.asdict(summary)),
     )
 
 
 def _price(update: PriceUpdate) -> PriceData:
-    price_yes, price_no = _prices(update.price_yes)
+    price_yes, price_no = prices(update.price_yes)
     return PriceData(
         price_yes=price_yes,
         price_no=price_no,
@@ -284,10 +268,6 @@ def _discussion(change: DiscussionChange, wallet: str, at: str) -> DiscussionDat
         content=change.content,
         parent_id=change.parent_id,
     )
-
-
-def _prices(price_yes: int) -> tuple[float, float]:
-    return price_yes / SCALE, (SCALE - price_yes) / SCALE
 
 
 def _name(state: MarketState | None) -> str | None:

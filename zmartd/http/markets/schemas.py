@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount, price
+from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.lmsr import SCALE
+from zmartd.realtime.market_summary import market_summary
+from zmartd.realtime.snapshots import market_update
 from zmartd.store.discovery import MarketDay
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
@@ -167,35 +168,25 @@ class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
 
 def market_body(market: MarketRow) -> MarketBody:
     """The JSON of a market on the chain."""
+    shared = msgspec.structs.asdict(market_summary(market_update(market)))
+    # A frame says "0" where a market's creation is not indexed.
+    shared["b_parameter"] = _amount(market.b_parameter)
     return MarketBody(
+        **shared,
         id=market.id,
-        on_chain_address=market.on_chain_address,
         question=market.question,
         description=market.description,
         category=market.category,
         tags=market.tags,
         creator_wallet=market.creator_wallet,
         resolver_wallet=market.resolver_wallet,
-        state=market.state.name,
         status=market.state.name,
-        state_code=market.state.value,
-        price_yes=price(market.price_yes),
-        price_no=price(SCALE - market.price_yes),
-        shares_yes=amount(market.shares_yes),
-        shares_no=amount(market.shares_no),
-        b_parameter=_amount(market.b_parameter),
         initial_liquidity=_amount(market.initial_liquidity),
-        current_liquidity=amount(market.current_liquidity),
-        total_volume=amount(market.total_volume),
         trades_count=market.trades_count,
         resolver_is_creator=_resolver_is_creator(market),
-        proposed_outcome=market.proposed_outcome,
         proposed_outcome_label=_label(market.proposed_outcome),
-        final_outcome=market.final_outcome,
         final_outcome_label=_label(market.final_outcome),
         was_disputed=market.was_disputed,
-        awaiting_decision=market.awaiting_decision,
-        settles_at=iso_time_or_none(market.settles_at),
         proposal_likes=market.proposal_likes,
         proposal_dislikes=market.proposal_dislikes,
         proposal_total_votes=market.proposal_total_votes,
@@ -216,7 +207,6 @@ def market_body(market: MarketRow) -> MarketBody:
         expires_at=iso_time_or_none(market.end_date),
         chain_confirmed=market.chain_confirmed,
         commitment=market.commitment,
-        slot=market.slot,
         version=market.version,
     )
 
