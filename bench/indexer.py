@@ -263,19 +263,23 @@ async def second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.
 def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
     """The settings of a daemon without periodic tasks."""
     return config.Settings(
-        server=config.Server(environment="development", max_connections_per_ip=SINGLE_CONCURRENCY + 16),
-        database=config.Database(url=config.PostgresUrl(dsn)),
-        redis=config.Redis(url=config.RedisUrl(redis_url)),
-        solana=config.Solana(rpc_url=config.RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
-        helius=config.Helius(authorization=config.SharedSecret(AUTHORIZATION)),
-        auth=config.Auth(jwt_secret=config.SharedSecret(secrets.token_hex(32))),
-        tasks=config.Tasks(
-            vote_aggregator=config.VoteAggregator(enabled=False),
-            market_monitor=config.MarketMonitor(enabled=False),
-            reconciler=config.Reconciler(enabled=False),
-            leaderboard=config.Leaderboard(enabled=False),
+        server=config.ServerSettings(
+            environment="development", max_connections_per_ip=SINGLE_CONCURRENCY + 16
         ),
-        rate_limits=config.RateLimits(
+        database=config.DatabaseSettings(url=config.PostgresUrl(dsn)),
+        redis=config.RedisSettings(url=config.RedisUrl(redis_url)),
+        solana=config.SolanaSettings(
+            rpc_url=config.RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"
+        ),
+        helius=config.HeliusSettings(authorization=config.SharedSecret(AUTHORIZATION)),
+        auth=config.AuthSettings(jwt_secret=config.SharedSecret(secrets.token_hex(32))),
+        tasks=config.TaskSettings(
+            vote_aggregator=config.VoteAggregatorSettings(enabled=False),
+            market_monitor=config.MarketMonitorSettings(enabled=False),
+            reconciler=config.ReconcilerSettings(enabled=False),
+            leaderboard=config.LeaderboardSettings(enabled=False),
+        ),
+        rate_limits=config.RateLimitSettings(
             ip_per_minute=1_000_000,
             ip_per_hour=1_000_000,
             wallet_per_minute=1_000_000,
@@ -285,7 +289,7 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
             comments_per_hour=1_000_000,
             kept_answers_per_hour=1_000_000,
         ),
-        log=config.Log(level="warning"),
+        log=config.LogSettings(level="warning"),
     )
 
 

@@ -72,7 +72,9 @@ def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on this test's database."""
-    opened = await Database.connect(config.Database(url=config.PostgresUrl(database_url), pool_size=5))
+    opened = await Database.connect(
+        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=5)
+    )
     yield opened
     await opened.close()
 

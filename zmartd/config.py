@@ -167,7 +167,7 @@ def _is_domain(text: str) -> bool:
     return [str(address) for address in addresses] == [text]
 
 
-class Server(Struct, frozen=True, kw_only=True):
+class ServerSettings(Struct, frozen=True, kw_only=True):
     host: Annotated[str, _is("the address to listen on; 0.0.0.0 only behind a proxy or firewall")] = (
         "127.0.0.1"
     )
@@ -214,7 +214,7 @@ class Server(Struct, frozen=True, kw_only=True):
         return self.environment == "development" and endpoint.is_loopback(self.host)
 
 
-class Operator(Struct, frozen=True, kw_only=True):
+class OperatorSettings(Struct, frozen=True, kw_only=True):
     host: Annotated[
         str,
         _is("the address of /metrics and of /health with details, which only the operator can reach"),
@@ -226,7 +226,7 @@ class Operator(Struct, frozen=True, kw_only=True):
     ] = 4001
 
 
-class Database(Struct, frozen=True, kw_only=True):
+class DatabaseSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[PostgresUrl, _is("the URL of Postgres: postgresql://user:password@host:port/database")] = (
         PostgresUrl("postgresql://localhost:5432/zmartd")
     )
@@ -236,13 +236,13 @@ class Database(Struct, frozen=True, kw_only=True):
     statement_timeout_seconds: Annotated[Seconds, _is("a query that takes longer is cancelled")] = 10.0
 
 
-class Redis(Struct, frozen=True, kw_only=True):
+class RedisSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[RedisUrl, _is("the URL of Redis or Valkey: redis://host:port/0 or unix:///path")] = (
         RedisUrl("redis://localhost:6379/0")
     )
 
 
-class Solana(Struct, frozen=True, kw_only=True):
+class SolanaSettings(Struct, frozen=True, kw_only=True):
     rpc_url: Annotated[RpcUrl, _is("the Solana JSON-RPC endpoint; may carry an API key")] = RpcUrl(
         "http://127.0.0.1:8899"
     )
@@ -263,7 +263,7 @@ class Solana(Struct, frozen=True, kw_only=True):
     timeout_seconds: Annotated[Seconds, _is("how long one RPC call may take")] = 15.0
 
 
-class Helius(Struct, frozen=True, kw_only=True):
+class HeliusSettings(Struct, frozen=True, kw_only=True):
     authorization: Annotated[
         SharedSecret, _is("the Authorization header value that was set when the webhook was registered")
     ] = SharedSecret()
@@ -286,7 +286,7 @@ class Helius(Struct, frozen=True, kw_only=True):
     unproven_seconds: Annotated[Seconds, _is("how long such a delivery may take to arrive")] = 5.0
 
 
-class Auth(Struct, frozen=True, kw_only=True):
+class AuthSettings(Struct, frozen=True, kw_only=True):
     jwt_secret: Annotated[SharedSecret, _is("the key that signs session tokens")] = SharedSecret()
     jwt_secret_previous: Annotated[
         SharedSecret, _is("the key before a rotation; its tokens stay valid until they expire")
@@ -308,7 +308,7 @@ class Auth(Struct, frozen=True, kw_only=True):
     ] = False
 
 
-class RateLimits(Struct, frozen=True, kw_only=True):
+class RateLimitSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether clients that send too many requests are refused")] = True
     ip_per_minute: Annotated[
         Count, _is("the most anonymous requests of one address, or IPv6 /64, in a minute")
@@ -333,7 +333,7 @@ class RateLimits(Struct, frozen=True, kw_only=True):
     ] = 10
 
 
-class Realtime(Struct, frozen=True, kw_only=True):
+class RealtimeSettings(Struct, frozen=True, kw_only=True):
     max_connections_per_ip: Annotated[Count, _is("the most WebSocket connections of one address")] = 10
     max_messages_per_minute: Annotated[
         Count, _is("the most messages, or fragments of one, that a WebSocket client sends in a minute")
@@ -351,7 +351,7 @@ class Realtime(Struct, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[Seconds, _is("how often an idle WebSocket client is pinged")] = 30.0
 
 
-class Voting(Struct, frozen=True, kw_only=True):
+class VotingSettings(Struct, frozen=True, kw_only=True):
     min_proposal_votes: Annotated[Count, _is("the least number of votes that approve a proposal")] = 10
     proposal_min_balance_lamports: Annotated[
         Lamports,
@@ -375,7 +375,7 @@ class Voting(Struct, frozen=True, kw_only=True):
     ] = 86_400
 
 
-class Markets(Struct, frozen=True, kw_only=True):
+class MarketSettings(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
         Count, _is("the most markets that one wallet may have registered and that are not on the chain yet")
     ] = 20
@@ -386,7 +386,7 @@ class Markets(Struct, frozen=True, kw_only=True):
     ] = 30
 
 
-class Transactions(Struct, frozen=True, kw_only=True):
+class TransactionSettings(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
         Count,
         _is("the most relayed transactions of one wallet that may be in progress, on all daemons together"),
@@ -396,12 +396,12 @@ class Transactions(Struct, frozen=True, kw_only=True):
     ] = 30
 
 
-class VoteAggregator(Struct, frozen=True, kw_only=True):
+class VoteAggregatorSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon counts votes and approves or settles markets")] = True
     interval_seconds: Annotated[Seconds, _is("how often votes are counted")] = 300.0
 
 
-class MarketMonitor(Struct, frozen=True, kw_only=True):
+class MarketMonitorSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon finalizes markets whose dispute window has passed")] = (
         True
     )
@@ -416,7 +416,7 @@ class MarketMonitor(Struct, frozen=True, kw_only=True):
     ] = 604_800
 
 
-class Reconciler(Struct, frozen=True, kw_only=True):
+class ReconcilerSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon looks for transactions that no webhook brought")] = True
     interval_seconds: Annotated[Seconds, _is("how often the index is compared with the chain's history")] = (
         30.0
@@ -429,19 +429,19 @@ class Reconciler(Struct, frozen=True, kw_only=True):
     ] = 3_000
 
 
-class Leaderboard(Struct, frozen=True, kw_only=True):
+class LeaderboardSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, _is("whether this daemon computes the leaderboard")] = True
     interval_seconds: Annotated[Seconds, _is("how often it is computed, if anything has changed")] = 30.0
 
 
-class Tasks(Struct, frozen=True, kw_only=True):
-    vote_aggregator: VoteAggregator = VoteAggregator()
-    market_monitor: MarketMonitor = MarketMonitor()
-    reconciler: Reconciler = Reconciler()
-    leaderboard: Leaderboard = Leaderboard()
+class TaskSettings(Struct, frozen=True, kw_only=True):
+    vote_aggregator: VoteAggregatorSettings = VoteAggregatorSettings()
+    market_monitor: MarketMonitorSettings = MarketMonitorSettings()
+    reconciler: ReconcilerSettings = ReconcilerSettings()
+    leaderboard: LeaderboardSettings = LeaderboardSettings()
 
 
-class Log(Struct, frozen=True, kw_only=True):
+class LogSettings(Struct, frozen=True, kw_only=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"], _is("the least severe lines that are written")
     ] = "info"
@@ -451,17 +451,17 @@ class Log(Struct, frozen=True, kw_only=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """The whole configuration. Packages get the sections that they need."""
 
-    server: Server = Server()
-    operator: Operator = Operator()
-    database: Database = Database()
-    redis: Redis = Redis()
-    solana: Solana = Solana()
-    helius: Helius = Helius()
-    auth: Auth = Auth()
-    rate_limits: RateLimits = RateLimits()
-    realtime: Realtime = Realtime()
-    voting: Voting = Voting()
-    markets: Markets = Markets()
-    transactions: Transactions = Transactions()
-    tasks: Tasks = Tasks()
-    log: Log = Log()
+    server: ServerSettings = ServerSettings()
+    operator: OperatorSettings = OperatorSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    solana: SolanaSettings = SolanaSettings()
+    helius: HeliusSettings = HeliusSettings()
+    auth: AuthSettings = AuthSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
+    voting: VotingSettings = VotingSettings()
+    markets: MarketSettings = MarketSettings()
+    transactions: TransactionSettings = TransactionSettings()
+    tasks: TaskSettings = TaskSettings()
+    log: LogSettings = LogSettings()

@@ -17,7 +17,7 @@ from aiohttp import web
 from zmartd.chain.program import Program
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
-from zmartd.config import Server, Settings
+from zmartd.config import ServerSettings, Settings
 from zmartd.core import Core, admin_decisions, open_core
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
@@ -225,7 +225,7 @@ async def _listening(
         await runner.cleanup()
 
 
-def runner_of(app: web.Application, settings: Server) -> Runner:
+def runner_of(app: web.Application, settings: ServerSettings) -> Runner:
     """The runner of one of the daemon's applications, with its own limits."""
     clock = SystemClock()
     proxies = TrustedProxies(settings.trusted_proxies)

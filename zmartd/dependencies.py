@@ -35,14 +35,14 @@ class WrongProgram(ZmartdError):
     code = "wrong_program"
 
 
-def idl_of(settings: config.Solana) -> Idl:
+def idl_of(settings: config.SolanaSettings) -> Idl:
     """The IDL for the configured program. Raises IdlError when it is inconsistent."""
     if settings.idl_path:
         return load_idl(Path(settings.idl_path), settings.program_id)
     return default_idl(settings.program_id)
 
 
-def authority_of(settings: config.Solana) -> Keypair | None:
+def authority_of(settings: config.SolanaSettings) -> Keypair | None:
     """The backend authority's key, or None.
 
     Raises ConfigError when it cannot be read, or when other users can read it.
@@ -92,7 +92,7 @@ def require_private_tls_keys(settings: Settings) -> None:
         raise ConfigError(problems)
 
 
-async def connect_redis(settings: config.Redis) -> Redis:
+async def connect_redis(settings: config.RedisSettings) -> Redis:
     """A connected client. Raises ConfigError or RedisUnavailable, which say what to do.
 
     Neither quotes the client library's message, which may contain a part of the password.

@@ -74,7 +74,7 @@ class Ledger:
         Raises RpcUnavailable, DatabaseUnavailable and the like: the system has to be whole.
         """
         events = await self._events()
-        database = await Database.connect(config.Database(url=config.PostgresUrl(dsn), pool_size=3))
+        database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(dsn), pool_size=3))
         try:
             async with database.service() as connection:
                 indexed = await _places(connection, _EVENTS)

@@ -259,27 +259,27 @@ class System:
     def _settings(self, reconciling: bool) -> config.Settings:
         """Short intervals and short patience, so that a fault is met often and soon over."""
         return config.Settings(
-            server=config.Server(port=self._port, environment="development", shutdown_seconds=3.0),
-            operator=config.Operator(port=0),
-            database=config.Database(
+            server=config.ServerSettings(port=self._port, environment="development", shutdown_seconds=3.0),
+            operator=config.OperatorSettings(port=0),
+            database=config.DatabaseSettings(
                 url=config.PostgresUrl(
                     f"postgresql://zmartd@127.0.0.1:{self.database_door.port}/zmartd?sslmode=disable"
                 ),
                 statement_timeout_seconds=3.0,
             ),
-            redis=config.Redis(url=config.RedisUrl(f"redis://127.0.0.1:{self.redis_door.port}/0")),
-            solana=config.Solana(
+            redis=config.RedisSettings(url=config.RedisUrl(f"redis://127.0.0.1:{self.redis_door.port}/0")),
+            solana=config.SolanaSettings(
                 rpc_url=config.RpcUrl(self.rpc_url),
                 cluster="localnet",
                 authority_keypair_path=str(self.directory / "authority.json"),
                 timeout_seconds=4.0,
             ),
-            helius=config.Helius(authorization=config.SharedSecret(_SECRET)),
-            auth=config.Auth(
+            helius=config.HeliusSettings(authorization=config.SharedSecret(_SECRET)),
+            auth=config.AuthSettings(
                 jwt_secret=config.SharedSecret("the session key of the stress rig, 32 and more"),
                 domains=(f"127.0.0.1:{self._port}",),
             ),
-            rate_limits=config.RateLimits(
+            rate_limits=config.RateLimitSettings(
                 ip_per_minute=100_000,
                 ip_per_hour=1_000_000,
                 wallet_per_minute=100_000,
@@ -289,13 +289,15 @@ class System:
                 comments_per_hour=1_000_000,
                 kept_answers_per_hour=1_000_000,
             ),
-            voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
-            tasks=config.Tasks(
-                vote_aggregator=config.VoteAggregator(interval_seconds=0.5),
-                market_monitor=config.MarketMonitor(interval_seconds=1.0),
-                reconciler=config.Reconciler(enabled=reconciling, interval_seconds=1.0),
+            voting=config.VotingSettings(
+                min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0
             ),
-            log=config.Log(level="warning", format="console"),
+            tasks=config.TaskSettings(
+                vote_aggregator=config.VoteAggregatorSettings(interval_seconds=0.5),
+                market_monitor=config.MarketMonitorSettings(interval_seconds=1.0),
+                reconciler=config.ReconcilerSettings(enabled=reconciling, interval_seconds=1.0),
+            ),
+            log=config.LogSettings(level="warning", format="console"),
         )
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from zmartd.config import (
-    Auth,
+    AuthSettings,
     ConfigError,
-    Reconciler,
+    ReconcilerSettings,
     Secret,
-    Server,
+    ServerSettings,
     Settings,
     SharedSecret,
-    Tasks,
+    TaskSettings,
 )
 from zmartd.config_file import load, settings_table, to_toml
 
@@ -192,11 +192,11 @@ def test_a_file_that_is_named_but_missing_is_an_error(tmp_path: Path) -> None:
 
 def test_settings_written_as_toml_are_read_back_the_same(tmp_path: Path) -> None:
     settings = Settings(
-        server=Server(port=4321, cors_origins=("http://a", "http://b")),
-        auth=Auth(
+        server=ServerSettings(port=4321, cors_origins=("http://a", "http://b")),
+        auth=AuthSettings(
             jwt_secret=SharedSecret('a long one with "quotes" and \\ in it'), legacy_signature_header=True
         ),
-        tasks=Tasks(reconciler=Reconciler(interval_seconds=1.5)),
+        tasks=TaskSettings(reconciler=ReconcilerSettings(interval_seconds=1.5)),
     )
     text = to_toml(settings)
     assert "[database]" not in text

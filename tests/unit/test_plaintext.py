@@ -2,15 +2,23 @@ from __future__ import annotations
 
 import pytest
 
-from zmartd.config import Database, PostgresUrl, Redis, RedisUrl, RpcUrl, Settings, Solana
+from zmartd.config import (
+    DatabaseSettings,
+    PostgresUrl,
+    RedisSettings,
+    RedisUrl,
+    RpcUrl,
+    Settings,
+    SolanaSettings,
+)
 from zmartd.plaintext import unencrypted_connections
 
 
 def settings(database: str = "", redis: str = "", rpc: str = "") -> Settings:
     return Settings(
-        database=Database(url=PostgresUrl(database or "postgresql://localhost/zmart")),
-        redis=Redis(url=RedisUrl(redis or "unix:///run/valkey.sock")),
-        solana=Solana(rpc_url=RpcUrl(rpc or "http://127.0.0.1:8899")),
+        database=DatabaseSettings(url=PostgresUrl(database or "postgresql://localhost/zmart")),
+        redis=RedisSettings(url=RedisUrl(redis or "unix:///run/valkey.sock")),
+        solana=SolanaSettings(rpc_url=RpcUrl(rpc or "http://127.0.0.1:8899")),
     )
 
 

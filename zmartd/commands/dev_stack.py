@@ -81,8 +81,8 @@ async def running(options: StackOptions, progress: Callable[[str], None]) -> Asy
         await _start_together(stack, postgres, valkey, chain)
         settings = msgspec.structs.replace(
             _settings(directory, port, operator_port, chain.endpoints.rpc_url, webhook_secret),
-            database=config.Database(url=config.PostgresUrl(postgres.dsn)),
-            redis=config.Redis(url=config.RedisUrl(valkey.url)),
+            database=config.DatabaseSettings(url=config.PostgresUrl(postgres.dsn)),
+            redis=config.RedisSettings(url=config.RedisUrl(valkey.url)),
         )
         progress("bringing the database up to date")
         await migrate(postgres.dsn)
@@ -134,7 +134,7 @@ def _claim(directory: Path) -> Path:
 
 def sign_in_domains(port: int) -> tuple[str, ...]:
     """The default domains and the API's names on this machine, each once."""
-    return tuple(dict.fromkeys((*config.Auth().domains, f"127.0.0.1:{port}", f"localhost:{port}")))
+    return tuple(dict.fromkeys((*config.AuthSettings().domains, f"127.0.0.1:{port}", f"localhost:{port}")))
 
 
 def _settings(
@@ -142,19 +142,19 @@ def _settings(
 ) -> config.Settings:
     """The defaults, with short intervals and large limits for one machine."""
     return config.Settings(
-        server=config.Server(port=port, environment="development", max_connections_per_ip=10_000),
-        operator=config.Operator(port=operator_port),
-        solana=config.Solana(
+        server=config.ServerSettings(port=port, environment="development", max_connections_per_ip=10_000),
+        operator=config.OperatorSettings(port=operator_port),
+        solana=config.SolanaSettings(
             rpc_url=config.RpcUrl(rpc_url),
             cluster="localnet",
             authority_keypair_path=str(directory / "authority.json"),
         ),
-        helius=config.Helius(authorization=config.SharedSecret(webhook_secret)),
-        auth=config.Auth(
+        helius=config.HeliusSettings(authorization=config.SharedSecret(webhook_secret)),
+        auth=config.AuthSettings(
             jwt_secret=config.SharedSecret(_secret(directory / "jwt-secret")),
             domains=sign_in_domains(port),
         ),
-        rate_limits=config.RateLimits(
+        rate_limits=config.RateLimitSettings(
             ip_per_minute=100_000,
             ip_per_hour=1_000_000,
             wallet_per_minute=100_000,
@@ -164,15 +164,15 @@ def _settings(
             comments_per_hour=1_000_000,
             kept_answers_per_hour=1_000_000,
         ),
-        realtime=config.Realtime(max_connections_per_ip=1_000),
-        voting=config.Voting(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
-        tasks=config.Tasks(
-            vote_aggregator=config.VoteAggregator(interval_seconds=1.5),
-            market_monitor=config.MarketMonitor(interval_seconds=1.5),
-            reconciler=config.Reconciler(interval_seconds=10.0),
-            leaderboard=config.Leaderboard(interval_seconds=2.0),
+        realtime=config.RealtimeSettings(max_connections_per_ip=1_000),
+        voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
+        tasks=config.TaskSettings(
+            vote_aggregator=config.VoteAggregatorSettings(interval_seconds=1.5),
+            market_monitor=config.MarketMonitorSettings(interval_seconds=1.5),
+            reconciler=config.ReconcilerSettings(interval_seconds=10.0),
+            leaderboard=config.LeaderboardSettings(interval_seconds=2.0),
         ),
-        log=config.Log(level="warning", format="console"),
+        log=config.LogSettings(level="warning", format="console"),
     )
 
 

@@ -16,7 +16,7 @@ from zmartd import config
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
 from zmartd.embedded.server_process import ServerProcess
 
-PROGRAM_ID = config.Solana().program_id
+PROGRAM_ID = config.SolanaSettings().program_id
 PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0

@@ -48,7 +48,7 @@ class Hub:
         bus: Bus,
         snapshot: SnapshotReader,
         address_of: Callable[[str], str],
-        settings: config.Realtime,
+        settings: config.RealtimeSettings,
         clock: Clock,
     ) -> None:
         self._bus = bus

@@ -103,7 +103,7 @@ class DatabaseOutbox:
     Raises DatabaseUnavailable and the like.
     """
 
-    def __init__(self, database: Database, settings: config.Transactions) -> None:
+    def __init__(self, database: Database, settings: config.TransactionSettings) -> None:
         self._database = database
         self._max_pending_per_wallet = settings.max_pending_per_wallet
         self._keep_days = settings.keep_days

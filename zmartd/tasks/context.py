@@ -21,8 +21,8 @@ from zmartd.transactions.submission import Submitter
 class TaskContext:
     """The daemon's own resources. A task does not open or close any of them."""
 
-    settings: config.Tasks
-    voting: config.Voting
+    settings: config.TaskSettings
+    voting: config.VotingSettings
     database: Database
     redis: Redis
     bus: Bus

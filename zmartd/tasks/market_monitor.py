@@ -36,7 +36,7 @@ class MarketMonitor:
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
-        self._settings: config.MarketMonitor = context.settings.market_monitor
+        self._settings: config.MarketMonitorSettings = context.settings.market_monitor
         self._database = context.database
         self._program = context.program
         self._trusted = context.voting.trusted_resolvers

@@ -33,7 +33,7 @@ _MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED}
 
 
 async def find_stuck_markets(
-    database: Database, settings: config.MarketMonitor, protocol: ProtocolState
+    database: Database, settings: config.MarketMonitorSettings, protocol: ProtocolState
 ) -> list[TaskAction]:
     """One action for each state that has stuck markets; it is ok where users, not the daemon, have to act."""
     period_seconds = protocol.config.dispute_period

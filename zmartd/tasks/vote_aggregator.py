@@ -27,7 +27,7 @@ class VoteAggregator:
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
-        self._settings: config.VoteAggregator = context.settings.vote_aggregator
+        self._settings: config.VoteAggregatorSettings = context.settings.vote_aggregator
         self.enabled = self._settings.enabled
         self.interval_seconds = self._settings.interval_seconds
 

@@ -29,7 +29,7 @@ from zmartd.chain.sender import Sender
 from zmartd.chain.signed_transactions import TransactionFailed
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config import Transactions
+from zmartd.config import TransactionSettings
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState, VoteKind
@@ -99,7 +99,7 @@ async def stage(tmp_path: Path, database: Database) -> AsyncIterator[Stage]:
             node_before(endpoints.rpc_url) as node,
             Rpc(node.address, clock=SystemClock()) as rpc,
             Sender(
-                rpc, DatabaseOutbox(database, Transactions()), SystemClock(), IDL, poll_seconds=0.02
+                rpc, DatabaseOutbox(database, TransactionSettings()), SystemClock(), IDL, poll_seconds=0.02
             ) as sender,
         ):
             yield Stage(rpc, sender, node)

@@ -22,7 +22,7 @@ from zmartd.chain.sender import JITTER, POLL_SECONDS, Sender, SenderUnavailable
 from zmartd.chain.signed_transactions import Fate, SignedTransaction, TransactionExpired, TransactionFailed
 from zmartd.chain.terms import OWN, RELAYED, Rebroadcasts, Terms
 from zmartd.clock import SystemClock
-from zmartd.config import Transactions
+from zmartd.config import TransactionSettings
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
 from zmartd.store.outbox import DatabaseOutbox
@@ -41,7 +41,7 @@ async def deadline() -> AsyncIterator[None]:
 
 @pytest.fixture
 def outbox(database: Database) -> DatabaseOutbox:
-    return DatabaseOutbox(database, Transactions())
+    return DatabaseOutbox(database, TransactionSettings())
 
 
 EAGER = Terms(places=1_000, rebroadcasts=Rebroadcasts(0.05, 0.05, times=1_000))
@@ -151,7 +151,7 @@ async def test_nothing_is_sent_before_it_is_recorded(
     database: Database, rpc: Rpc, node: Node, pay: Pay
 ) -> None:
     payment = await pay()
-    async with new_sender(rpc, AbsentOutbox(database, Transactions())) as sender:
+    async with new_sender(rpc, AbsentOutbox(database, TransactionSettings())) as sender:
         with pytest.raises(ZmartdError, match="the database is away"):
             await sender.send(payment)
         assert sender.pending == 0
@@ -163,7 +163,7 @@ async def test_what_is_recorded_already_is_sent_without_being_recorded_again(
 ) -> None:
     payment = await pay()
     await outbox.record(payment)
-    async with new_sender(rpc, AbsentOutbox(database, Transactions())) as sender:
+    async with new_sender(rpc, AbsentOutbox(database, TransactionSettings())) as sender:
         at_once = [await sender.begin_recorded(payment) for _ in range(2)]
         assert at_once[0] is at_once[1]
         landed = await at_once[0].landed()
@@ -321,7 +321,7 @@ class StumblingOutbox(DatabaseOutbox):
 
 
 async def test_an_end_is_told_only_once_it_is_kept(database: Database, rpc: Rpc, pay: Pay) -> None:
-    outbox = StumblingOutbox(database, Transactions())
+    outbox = StumblingOutbox(database, TransactionSettings())
     payment = await pay()
     async with new_sender(rpc, outbox) as sender:
         await sender.send(payment)

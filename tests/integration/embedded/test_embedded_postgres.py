@@ -140,7 +140,7 @@ async def test_the_durable_profile_waits_for_the_disk_and_the_ephemeral_one_does
 async def test_a_database_without_the_schema_is_reported_with_the_command_to_run(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         with pytest.raises(DatabaseNotReady, match="zmartd migrate"):
-            await Database.connect(config.Database(url=config.PostgresUrl(server.dsn)))
+            await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(server.dsn)))
 
 
 @needs_root

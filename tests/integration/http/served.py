@@ -18,7 +18,7 @@ from zmartd.http.server.timeouts import ConnectionTimeouts
 Client = TestClient[web.Request, Any]
 """A client of one of them."""
 
-PLENTY = config.Server(max_connections=3_000, max_connections_per_ip=3_000)
+PLENTY = config.ServerSettings(max_connections=3_000, max_connections_per_ip=3_000)
 
 
 class StandingClock(SystemClock):
@@ -33,7 +33,9 @@ class StandingClock(SystemClock):
 class Served(TestServer):
     """A server of an application, as the daemon runs it."""
 
-    def __init__(self, app: web.Application, settings: config.Server = PLENTY, **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, settings: config.ServerSettings = PLENTY, **options: Any
+    ) -> None:
         super().__init__(app, **options)
         self._settings = settings
 
@@ -47,7 +49,7 @@ Serve = Callable[[Served], Awaitable[Client]]
 
 def served_by(
     app: web.Application,
-    settings: config.Server = PLENTY,
+    settings: config.ServerSettings = PLENTY,
     clock: Clock | None = None,
     **options: Any,
 ) -> Runner:

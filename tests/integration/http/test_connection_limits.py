@@ -20,7 +20,7 @@ from zmartd.http.server.connection import connection_of
 from zmartd.http.server.runner import SWEEP_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-QUICK = config.Server(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
+QUICK = config.ServerSettings(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
 PATIENT_SECONDS = 20
 LARGE = "x" * 20_000_000
 
@@ -46,7 +46,7 @@ async def filtered(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def server(settings: config.Server) -> AsyncIterator[int]:
+async def server(settings: config.ServerSettings) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
     app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/filtered", filtered)])
     app.add_routes([web.get("/large", large), web.get("/never", never)])
@@ -139,7 +139,7 @@ async def test_an_answer_that_nobody_takes_is_given_up() -> None:
 
 
 async def test_half_a_head_on_a_connection_that_had_a_request_is_not_waited_for() -> None:
-    async with server(config.Server(head_seconds=0.5, keepalive_seconds=600)) as port:
+    async with server(config.ServerSettings(head_seconds=0.5, keepalive_seconds=600)) as port:
         reader, writer = await connect(port)
         writer.write(GET)
         await reader.readuntil(b'{"body":0}')
@@ -149,7 +149,7 @@ async def test_half_a_head_on_a_connection_that_had_a_request_is_not_waited_for(
 
 
 async def test_who_asks_for_more_and_takes_nothing_gets_no_more_time() -> None:
-    async with server(config.Server(answer_seconds=2)) as port:
+    async with server(config.ServerSettings(answer_seconds=2)) as port:
         before = expired("answer")
         _, writer = await connect(port)
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -179,7 +179,7 @@ async def test_a_websocket_that_was_refused_is_a_connection_like_others() -> Non
 
 
 async def test_a_large_body_may_take_longer_if_it_comes_steadily() -> None:
-    settings = config.Server(body_seconds=2, min_body_bytes_per_second=2_000)
+    settings = config.ServerSettings(body_seconds=2, min_body_bytes_per_second=2_000)
     async with server(settings) as port:
         reader, writer = await connect(port)
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n")
@@ -192,7 +192,7 @@ async def test_a_large_body_may_take_longer_if_it_comes_steadily() -> None:
 
 
 async def test_whoever_keeps_the_deadlines_is_served_for_longer_than_each_of_them() -> None:
-    async with server(config.Server(head_seconds=2, body_seconds=2, keepalive_seconds=2)) as port:
+    async with server(config.ServerSettings(head_seconds=2, body_seconds=2, keepalive_seconds=2)) as port:
         reader, writer = await connect(port)
         for _ in range(4):
             writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
@@ -207,7 +207,7 @@ async def test_whoever_keeps_the_deadlines_is_served_for_longer_than_each_of_the
 
 async def test_connections_are_limited_in_all_and_the_next_is_told_to_come_back() -> None:
     with capture_logs() as logs:
-        async with server(config.Server(max_connections=20)) as port, AsyncExitStack() as held:
+        async with server(config.ServerSettings(max_connections=20)) as port, AsyncExitStack() as held:
             for number in range(20):
                 _, writer = await connect(port, f"127.0.1.{number}")
                 held.callback(writer.close)
@@ -238,7 +238,7 @@ async def answer_to(port: int, source: str) -> bytes:
 
 
 async def test_one_caller_holds_so_many_connections_and_others_are_served_all_the_same() -> None:
-    async with server(config.Server(max_connections_per_ip=10)) as port, AsyncExitStack() as held:
+    async with server(config.ServerSettings(max_connections_per_ip=10)) as port, AsyncExitStack() as held:
         for _ in range(10):
             _, writer = await connect(port, "127.0.3.3")
             held.callback(writer.close)
@@ -247,7 +247,7 @@ async def test_one_caller_holds_so_many_connections_and_others_are_served_all_th
 
 
 async def test_a_proxy_of_ours_may_hold_as_many_as_there_are() -> None:
-    settings = config.Server(max_connections_per_ip=5, trusted_proxies=("127.0.3.3",))
+    settings = config.ServerSettings(max_connections_per_ip=5, trusted_proxies=("127.0.3.3",))
     async with server(settings) as port, AsyncExitStack() as held:
         for _ in range(20):
             _, writer = await connect(port, "127.0.3.3")
@@ -259,7 +259,7 @@ async def test_a_proxy_of_ours_may_hold_as_many_as_there_are() -> None:
     "sent", [b"", b"GET / HTTP/1.1\r\nX-Half: ", GET], ids=["says nothing", "half a head", "keeps alive"]
 )
 async def test_connections_that_wait_make_room_and_who_holds_most_begins(sent: bytes) -> None:
-    settings = config.Server(max_connections=20, head_seconds=3_600, keepalive_seconds=3_600)
+    settings = config.ServerSettings(max_connections=20, head_seconds=3_600, keepalive_seconds=3_600)
     async with server(settings) as port, AsyncExitStack() as held:
 
         async def hold(source: str, count: int) -> list[StreamReader]:
@@ -283,7 +283,9 @@ async def test_connections_that_wait_make_room_and_who_holds_most_begins(sent: b
 
 
 async def test_a_request_that_is_served_and_a_proxy_s_connection_make_no_room() -> None:
-    settings = config.Server(max_connections=20, trusted_proxies=("127.0.3.3",), keepalive_seconds=3_600)
+    settings = config.ServerSettings(
+        max_connections=20, trusted_proxies=("127.0.3.3",), keepalive_seconds=3_600
+    )
     async with server(settings) as port, AsyncExitStack() as held:
         readers = []
         for number in range(20):

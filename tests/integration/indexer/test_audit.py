@@ -187,7 +187,7 @@ class ArrivingLate:
 
 
 async def replayed(world: World, database_url: str) -> ReplayReport:
-    settings = config.Database(url=config.PostgresUrl(database_url))
+    settings = config.DatabaseSettings(url=config.PostgresUrl(database_url))
     parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
     return await replay(world.database, settings, rpc=world.own.rpc, program_id=PROGRAM_ID, parse=parse)
 

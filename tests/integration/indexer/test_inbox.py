@@ -239,7 +239,7 @@ async def test_a_delivery_that_cannot_be_committed_is_not_acknowledged(
 ) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
         await migrate(server.dsn)
-        database = await Database.connect(config.Database(url=config.PostgresUrl(server.dsn)))
+        database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(server.dsn)))
     inbox = Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
     with pytest.raises(DatabaseUnavailable):
         await inbox.accept(delivery(0))

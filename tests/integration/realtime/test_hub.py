@@ -25,7 +25,7 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import EVERY_MARKET, Hub, TooManySubscriptions
 from zmartd.realtime.messages import PriceUpdate, VoteCast
 
-SETTINGS = config.Realtime(max_subscriptions=3, max_buffered_bytes=4_096)
+SETTINGS = config.RealtimeSettings(max_subscriptions=3, max_buffered_bytes=4_096)
 
 
 @pytest.fixture

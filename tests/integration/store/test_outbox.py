@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.store.rows import insert_market, signature, wallet
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
-from zmartd.config import Transactions
+from zmartd.config import TransactionSettings
 from zmartd.store.outbox import DatabaseOutbox, TooManyPending, claim
 from zmartd.store.postgres.database import Database
 
@@ -17,7 +17,7 @@ def transaction(name: str) -> SignedTransaction:
 
 
 async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(database: Database) -> None:
-    outbox = DatabaseOutbox(database, Transactions())
+    outbox = DatabaseOutbox(database, TransactionSettings())
     for name in ("first", "second", "third"):
         await outbox.record(transaction(name))
     await outbox.record_fate(signature("second"), Fate.LANDED, 77, None)
@@ -30,7 +30,7 @@ async def test_recorded_transactions_wait_in_order_until_their_fate_is_known(dat
 
 
 async def test_recording_again_changes_nothing(database: Database) -> None:
-    outbox = DatabaseOutbox(database, Transactions())
+    outbox = DatabaseOutbox(database, TransactionSettings())
     await outbox.record(transaction("t"))
     await outbox.record_fate(signature("t"), Fate.FAILED, 5, "SlippageExceeded")
 
@@ -51,7 +51,7 @@ def relayed(name: str, of: str) -> SignedTransaction:
 async def test_daemons_that_record_at_once_keep_no_more_of_a_wallet_than_it_may_have(
     database: Database,
 ) -> None:
-    daemons = [DatabaseOutbox(database, Transactions(max_pending_per_wallet=3)) for _ in range(4)]
+    daemons = [DatabaseOutbox(database, TransactionSettings(max_pending_per_wallet=3)) for _ in range(4)]
 
     async def record(number: int) -> bool:
         try:
@@ -68,7 +68,7 @@ async def test_daemons_that_record_at_once_keep_no_more_of_a_wallet_than_it_may_
 async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_ended(
     database: Database,
 ) -> None:
-    outbox = DatabaseOutbox(database, Transactions(max_pending_per_wallet=1))
+    outbox = DatabaseOutbox(database, TransactionSettings(max_pending_per_wallet=1))
     await outbox.record(relayed("first", "alice"))
     await outbox.record(relayed("hers", "bob"))
     await outbox.record(transaction("the daemon's own"))
@@ -100,7 +100,7 @@ async def left(database: Database) -> set[str]:
 
 
 async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database: Database) -> None:
-    outbox = DatabaseOutbox(database, Transactions(keep_days=30))
+    outbox = DatabaseOutbox(database, TransactionSettings(keep_days=30))
     for name, fate in {"landed": Fate.LANDED, "failed": Fate.FAILED, "expired": Fate.EXPIRED}.items():
         await outbox.record(relayed(name, "alice"))
         await outbox.record_fate(signature(name), fate, 7, None)
@@ -116,7 +116,7 @@ async def test_what_has_ended_is_forgotten_after_the_days_it_is_kept(database: D
 
 
 async def test_forgetting_goes_in_small_steps(database: Database) -> None:
-    outbox = DatabaseOutbox(database, Transactions())
+    outbox = DatabaseOutbox(database, TransactionSettings())
     async with database.service() as connection:
         await connection.execute(
             "insert into outbox_transactions"
@@ -133,7 +133,7 @@ async def test_forgetting_goes_in_small_steps(database: Database) -> None:
 
 async def test_a_decision_that_the_index_has_not_caught_up_with_is_not_forgotten(database: Database) -> None:
     """Otherwise a task that decides from a node that is as far behind would do it again."""
-    outbox = DatabaseOutbox(database, Transactions())
+    outbox = DatabaseOutbox(database, TransactionSettings())
     async with database.service() as connection:
         market = await insert_market(connection, "m")
         await connection.execute("update markets set slot = 99")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
-from zmartd.config import Transactions
+from zmartd.config import TransactionSettings
 from zmartd.market.ids import base58_encode
 from zmartd.store.outbox import DatabaseOutbox, OutboxClaim, claim
 from zmartd.store.postgres.database import Database
@@ -31,7 +31,9 @@ async def test_what_is_claimed_first_is_what_everybody_goes_on_with(database: Da
     proposals = [transaction(number) for number in range(1, 6)]
     claims = await asyncio.gather(*(claimed(database, proposed) for proposed in proposals))
     (winner,) = {each.transaction.signature for each in claims}
-    assert [sent.signature for sent in await DatabaseOutbox(database, Transactions()).pending()] == [winner]
+    assert [sent.signature for sent in await DatabaseOutbox(database, TransactionSettings()).pending()] == [
+        winner
+    ]
 
 
 async def test_another_market_or_another_purpose_is_another_claim(database: Database) -> None:
@@ -43,24 +45,24 @@ async def test_another_market_or_another_purpose_is_another_claim(database: Data
 @pytest.mark.parametrize("fate", [Fate.FAILED, Fate.EXPIRED])
 async def test_what_came_to_nothing_makes_way_for_a_new_one(database: Database, fate: Fate) -> None:
     await claimed(database, FIRST)
-    await DatabaseOutbox(database, Transactions()).record_fate(FIRST.signature, fate, None, None)
+    await DatabaseOutbox(database, TransactionSettings()).record_fate(FIRST.signature, fate, None, None)
     assert await claimed(database, SECOND) == OutboxClaim(SECOND, None)
 
 
 async def test_a_landing_that_the_decision_did_not_see_is_the_one_to_go_on_with(database: Database) -> None:
     await claimed(database, FIRST)
-    await DatabaseOutbox(database, Transactions()).record_fate(FIRST.signature, Fate.LANDED, 101, None)
+    await DatabaseOutbox(database, TransactionSettings()).record_fate(FIRST.signature, Fate.LANDED, 101, None)
     assert await claimed(database, SECOND, read_at_slot=100) == OutboxClaim(FIRST, 101)
 
 
 async def test_a_landing_that_the_decision_saw_does_not_stand_in_the_way(database: Database) -> None:
     await claimed(database, FIRST)
-    await DatabaseOutbox(database, Transactions()).record_fate(FIRST.signature, Fate.LANDED, 100, None)
+    await DatabaseOutbox(database, TransactionSettings()).record_fate(FIRST.signature, Fate.LANDED, 100, None)
     assert await claimed(database, SECOND, read_at_slot=100) == OutboxClaim(SECOND, None)
 
 
 async def test_the_same_bytes_proposed_again_after_a_failure_are_pending_again(database: Database) -> None:
-    outbox = DatabaseOutbox(database, Transactions())
+    outbox = DatabaseOutbox(database, TransactionSettings())
     await claimed(database, FIRST)
     await outbox.record_fate(FIRST.signature, Fate.FAILED, None, "AccountNotFound")
     assert await claimed(database, FIRST) == OutboxClaim(FIRST, None)

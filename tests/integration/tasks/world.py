@@ -89,11 +89,11 @@ class Daemon:
             )
 
         return TaskContext(
-            settings=config.Tasks(
-                vote_aggregator=section(config.VoteAggregator()),
-                market_monitor=section(config.MarketMonitor()),
+            settings=config.TaskSettings(
+                vote_aggregator=section(config.VoteAggregatorSettings()),
+                market_monitor=section(config.MarketMonitorSettings()),
             ),
-            voting=section(config.Voting(min_proposal_votes=MIN_PROPOSAL_VOTES, veto_seconds=0)),
+            voting=section(config.VotingSettings(min_proposal_votes=MIN_PROPOSAL_VOTES, veto_seconds=0)),
             database=self._world.database,
             redis=self._world.redis,
             bus=self._world.bus,
@@ -115,7 +115,7 @@ class World:
         self.database = database
         self.redis = redis
         self.bus = Bus(redis, SystemClock())
-        self._outbox = DatabaseOutbox(database, config.Transactions())
+        self._outbox = DatabaseOutbox(database, config.TransactionSettings())
         self.idl = default_idl(str(PROGRAM_ID))
         self.program = Program(self.idl, PROGRAM_ID)
         self.rpc_url = rpc_url

@@ -14,7 +14,7 @@ from zmartd.chain.idl import default_idl
 from zmartd.chain.program_accounts import read_config
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.config import MarketMonitor
+from zmartd.config import MarketMonitorSettings
 from zmartd.embedded.demo.audit import Auditor
 from zmartd.embedded.demo.localnet_client import LocalnetClient
 from zmartd.embedded.demo.participants import DemoMarket, Participants, PlannedVotes
@@ -178,7 +178,7 @@ async def _vote_down(demo: Demo, market: DemoMarket) -> None:
 
 async def _let_deadlines_pass(demo: Demo) -> None:
     """Move the chain's clock once for all markets, beyond the dispute period and the monitor's own delay."""
-    delay_seconds = MarketMonitor().finalization_delay_seconds
+    delay_seconds = MarketMonitorSettings().finalization_delay_seconds
     now = (await demo.rpc.chain_time()).unix_timestamp
     seconds = max(demo.config.dispute_period, delay_seconds) + SPARE_SECONDS
     await demo.chain.travel(now + seconds)

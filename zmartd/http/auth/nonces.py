@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 
 from zmartd.clock import Clock
-from zmartd.config import Auth
+from zmartd.config import AuthSettings
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.store.revocations import EVERYTHING
@@ -28,7 +28,7 @@ class Nonces:
 
     def __init__(
         self,
-        settings: Auth,
+        settings: AuthSettings,
         audience: str,
         revocations: Revocations,
         clock: Clock,

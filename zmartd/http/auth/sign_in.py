@@ -9,7 +9,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.clock import Clock
-from zmartd.config import Auth
+from zmartd.config import AuthSettings
 from zmartd.http.auth import siws
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.nonces import Nonces
@@ -42,7 +42,7 @@ class SignIn:
     """Issues challenges and verifies signed messages."""
 
     def __init__(
-        self, settings: Auth, cluster: str, nonces: Nonces, attempts: AttemptLimiter, clock: Clock
+        self, settings: AuthSettings, cluster: str, nonces: Nonces, attempts: AttemptLimiter, clock: Clock
     ) -> None:
         self._domains = tuple(domain.lower() for domain in settings.domains)
         self._cluster = cluster

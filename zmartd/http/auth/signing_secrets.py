@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from zmartd.config import Auth, ConfigError
+from zmartd.config import AuthSettings, ConfigError
 
 
-def signing_secrets(settings: Auth) -> tuple[str, ...]:
+def signing_secrets(settings: AuthSettings) -> tuple[str, ...]:
     """The secret to sign with, then, during a rotation, the previous one. Raises ConfigError without any."""
     if not settings.jwt_secret:
         raise ConfigError(["auth.jwt_secret: sessions need a key; `openssl rand -hex 32` makes one"])

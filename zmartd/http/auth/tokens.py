@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 
 from zmartd.clock import Clock
-from zmartd.config import Auth
+from zmartd.config import AuthSettings
 from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
 from zmartd.http.kit.identity import Session
@@ -29,7 +29,7 @@ class Tokens:
     """
 
     def __init__(
-        self, settings: Auth, audience: str, clock: Clock, new_session_id: Callable[[], str]
+        self, settings: AuthSettings, audience: str, clock: Clock, new_session_id: Callable[[], str]
     ) -> None:
         self._secrets = signing_secrets(settings)
         self._audience = audience

@@ -31,12 +31,12 @@ CLOCK: Final[AppKey[Clock]] = AppKey("clock")
 BODIES_STAY_COMPRESSED: Final[AppKey[bool]] = AppKey("bodies_stay_compressed")
 """Set by a runner that turns aiohttp's decompression off; `codec` then decompresses bodies itself."""
 
-SERVER: Final[AppKey[config.Server]] = AppKey("settings.server")
-AUTH: Final[AppKey[config.Auth]] = AppKey("settings.auth")
-RATE_LIMITS: Final[AppKey[config.RateLimits]] = AppKey("settings.rate_limits")
-VOTING: Final[AppKey[config.Voting]] = AppKey("settings.voting")
-MARKETS: Final[AppKey[config.Markets]] = AppKey("settings.markets")
-HELIUS: Final[AppKey[config.Helius]] = AppKey("settings.helius")
+SERVER: Final[AppKey[config.ServerSettings]] = AppKey("settings.server")
+AUTH: Final[AppKey[config.AuthSettings]] = AppKey("settings.auth")
+RATE_LIMITS: Final[AppKey[config.RateLimitSettings]] = AppKey("settings.rate_limits")
+VOTING: Final[AppKey[config.VotingSettings]] = AppKey("settings.voting")
+MARKETS: Final[AppKey[config.MarketSettings]] = AppKey("settings.markets")
+HELIUS: Final[AppKey[config.HeliusSettings]] = AppKey("settings.helius")
 
 DATABASE: Final[AppKey[Database]] = AppKey("database")
 REDIS: Final[AppKey[Redis]] = AppKey("redis")

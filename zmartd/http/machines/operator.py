@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from zmartd import __version__
 from zmartd.clock import Clock
-from zmartd.config import Server
+from zmartd.config import ServerSettings
 from zmartd.endpoint import is_loopback
 from zmartd.http.kit import keys
 from zmartd.http.kit.codec import json_response
@@ -43,7 +43,7 @@ class HealthReport(Struct, frozen=True, kw_only=True):
     """The result of the last probe of each dependency, by its name."""
 
 
-def operator_application(health: Health, server: Server, host: str, clock: Clock) -> web.Application:
+def operator_application(health: Health, server: ServerSettings, host: str, clock: Clock) -> web.Application:
     """The application with GET /health and GET /metrics, for a listener on `host`.
 
     On a loopback address it refuses requests to other hosts, which prevents DNS rebinding by web pages.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from zmartd.config import ConfigError, Helius, Secret, Settings
+from zmartd.config import ConfigError, HeliusSettings, Secret, Settings
 
 SIGNATURE_HEADER = "x-helius-signature"
 
@@ -13,7 +13,7 @@ SIGNATURE_HEADER = "x-helius-signature"
 class WebhookCredentials:
     """Checks credentials against the settings; during a rotation also against the previous values."""
 
-    def __init__(self, settings: Helius) -> None:
+    def __init__(self, settings: HeliusSettings) -> None:
         self._authorizations = _revealed(settings.authorization, settings.authorization_previous)
         self._accepted = [prefix + known for known in self._authorizations for prefix in (b"", b"Bearer ")]
         self._hmac_keys = _revealed(settings.hmac_secret, settings.hmac_secret_previous)

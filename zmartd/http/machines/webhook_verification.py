@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from zmartd.config import ConfigError, Helius
+from zmartd.config import ConfigError, HeliusSettings
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.requests import (
     WebhookBusy,
@@ -126,7 +126,7 @@ class DeliveryVerifier:
     refused. A delivery that did not fit only because of others does not count as refused.
     """
 
-    def __init__(self, settings: Helius, refused: RefusedDeliveryLimit) -> None:
+    def __init__(self, settings: HeliusSettings, refused: RefusedDeliveryLimit) -> None:
         """Raises ConfigError where one client's part of the memory is smaller than the largest delivery."""
         self._credentials = WebhookCredentials(settings)
         self._refused = refused

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from zmartd.config import RateLimits
+from zmartd.config import RateLimitSettings
 from zmartd.http.kit import idempotency
 from zmartd.http.kit.client_address import TrustedProxies, forwarded_for
 from zmartd.http.kit.identity import IDENTITY, Credential
@@ -33,7 +33,7 @@ class RequestBuckets:
     def __init__(
         self,
         limiter: RateLimiter,
-        settings: RateLimits,
+        settings: RateLimitSettings,
         proxies: TrustedProxies,
         operations: Mapping[Handler, Operation[Any]],
     ) -> None:

@@ -16,7 +16,7 @@ import prometheus_client
 
 from zmartd import metrics
 from zmartd.clock import Clock
-from zmartd.config import Server
+from zmartd.config import ServerSettings
 from zmartd.http.kit.client_address import TrustedProxies, site_of
 from zmartd.log import get_logger
 
@@ -50,7 +50,9 @@ class Owner(NamedTuple):
 class ConnectionLimits:
     """Counts open connections. A trusted proxy is limited only by the total, which its clients share."""
 
-    def __init__(self, settings: Server, proxies: TrustedProxies, clock: Clock, descriptors: int) -> None:
+    def __init__(
+        self, settings: ServerSettings, proxies: TrustedProxies, clock: Clock, descriptors: int
+    ) -> None:
         """`descriptors`: how many the process may open; they can lower the limit of the settings."""
         self._max_open = max(1, min(settings.max_connections, descriptors - RESERVED_DESCRIPTORS))
         if self._max_open < settings.max_connections:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from zmartd.clock import Clock
-from zmartd.config import Server
+from zmartd.config import ServerSettings
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 
@@ -67,7 +67,7 @@ class ConnectionTimeouts:
     `keepalive_seconds` from one response to the head of the next request.
     """
 
-    def __init__(self, settings: Server, clock: Clock) -> None:
+    def __init__(self, settings: ServerSettings, clock: Clock) -> None:
         self.keepalive_seconds = settings.keepalive_seconds
         self._seconds = {
             Phase.HEAD: settings.head_seconds,

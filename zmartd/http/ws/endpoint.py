@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from prometheus_client import Gauge
 
 from zmartd.clock import Clock
-from zmartd.config import Realtime
+from zmartd.config import RealtimeSettings
 from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
@@ -63,7 +63,7 @@ class WebSocketEndpoint:
         self,
         hub: Hub,
         sessions: Sessions,
-        settings: Realtime,
+        settings: RealtimeSettings,
         clock: Clock,
         new_client_id: Callable[[], str],
     ) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from zmartd.clock import Clock
-from zmartd.config import Realtime
+from zmartd.config import RealtimeSettings
 from zmartd.http.errors.websocket import TooManyMessages
 
 WINDOW_SECONDS = 60.0
@@ -94,7 +94,7 @@ class FrameLimits:
     not count as messages.
     """
 
-    def __init__(self, settings: Realtime, clock: Clock) -> None:
+    def __init__(self, settings: RealtimeSettings, clock: Clock) -> None:
         our_pings = math.ceil(WINDOW_SECONDS / settings.heartbeat_seconds)
         control_frames = settings.max_control_frames_per_minute + our_pings
         reads = READS_PER_FRAME * (settings.max_messages_per_minute + control_frames)

@@ -26,7 +26,7 @@ from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
 from zmartd.store.postgres.database import Database
 
-_MAX_FETCHED = config.Reconciler().max_fetched_per_run
+_MAX_FETCHED = config.ReconcilerSettings().max_fetched_per_run
 
 log = get_logger(__name__)
 

@@ -77,7 +77,7 @@ class SilentBus(Bus):
 
 async def replay(
     database: Database,
-    settings: config.Database,
+    settings: config.DatabaseSettings,
     *,
     rpc: Rpc,
     program_id: Pubkey,
@@ -111,10 +111,10 @@ async def _compare(database: Database, replayed: Database) -> tuple[TableHash, .
 
 
 @asynccontextmanager
-async def _empty_database(settings: config.Database) -> AsyncIterator[Database]:
+async def _empty_database(settings: config.DatabaseSettings) -> AsyncIterator[Database]:
     name = f"zmartd_replay_{secrets.token_hex(6)}"
     url = settings.url.reveal()
-    own = config.Database(
+    own = config.DatabaseSettings(
         url=config.PostgresUrl(_url_of(url, name)),
         pool_size=2,
         statement_timeout_seconds=settings.statement_timeout_seconds,

@@ -51,7 +51,7 @@ class Database:
         self._dsn = dsn
 
     @classmethod
-    async def connect(cls, settings: config.Database) -> Self:
+    async def connect(cls, settings: config.DatabaseSettings) -> Self:
         """Open the pool and check that it can be used.
 
         Raises DatabaseUnavailable or DatabaseNotReady, which name the database and say what to do.

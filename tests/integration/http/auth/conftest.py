@@ -16,7 +16,7 @@ from tests.integration.http.served import Client, Serve, Served
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
-from zmartd.config import Auth, Server, SharedSecret
+from zmartd.config import AuthSettings, ServerSettings, SharedSecret
 from zmartd.http.auth import routes as auth_routes
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.authenticator import Authenticator
@@ -35,7 +35,7 @@ from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import middleware
 from zmartd.store.postgres.database import Database
 
-SETTINGS = Auth(
+SETTINGS = AuthSettings(
     jwt_secret=SharedSecret(shared_secret("sessions")), domains=("zmart.example", "localhost:3000")
 )
 AUDIENCE = audience_of("devnet", "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
@@ -64,7 +64,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         clock: Clock = clock,
         *,
         legacy: bool = False,
-        settings: Auth = SETTINGS,
+        settings: AuthSettings = SETTINGS,
         database: Database = database,
     ) -> Served:
         revocations = Revocations(database, clock)
@@ -75,7 +75,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(settings, "devnet", nonces, AttemptLimiter(redis), clock)
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
-        app[keys.SERVER] = Server()
+        app[keys.SERVER] = ServerSettings()
         for operation in auth_routes.OPERATIONS:
             add_operation(app, operation)
         routes = [route for operation in OPERATIONS for route in add_operation(app, operation)]

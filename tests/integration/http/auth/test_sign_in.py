@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from tests.integration.http.served import Client, Serve, Served
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
-from zmartd.config import Auth, SharedSecret
+from zmartd.config import AuthSettings, SharedSecret
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.siws import SignInMessage, parse
@@ -165,7 +165,7 @@ async def test_a_nonce_is_nothing_to_another_cluster_or_after_its_secret_is_gone
     database: Database, clock: FixedClock
 ) -> None:
     def nonces(secret: str, previous: str = "", audience: str = "zmartd:devnet:program") -> Nonces:
-        settings = Auth(
+        settings = AuthSettings(
             jwt_secret=SharedSecret(shared_secret(secret)),
             jwt_secret_previous=SharedSecret(previous and shared_secret(previous)),
         )

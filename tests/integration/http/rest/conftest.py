@@ -36,7 +36,7 @@ async def cable(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 async def severable_api(cable: Cable, redis_url: str) -> AsyncIterator[Api]:
     """The API without a chain, at the other end of `cable`."""
-    database = await Database.connect(config.Database(url=config.PostgresUrl(cable.url), pool_size=2))
+    database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(cable.url), pool_size=2))
     async with running_api(database, redis_url) as api:
         yield api
     await database.close()

@@ -27,15 +27,15 @@ from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.config import (
-    Auth,
-    Helius,
-    Markets,
-    RateLimits,
-    Realtime,
-    Server,
+    AuthSettings,
+    HeliusSettings,
+    MarketSettings,
+    RateLimitSettings,
+    RealtimeSettings,
+    ServerSettings,
     SharedSecret,
-    Transactions,
-    Voting,
+    TransactionSettings,
+    VotingSettings,
 )
 from zmartd.daemon import MAX_API_RPC_REQUESTS
 from zmartd.http.app import setup
@@ -73,7 +73,7 @@ CODEC = Codec(IDL)
 AUDIENCE = audience_of("localnet", str(IDL.program_id))
 NOWHERE = "http://127.0.0.1:9"
 """An RPC endpoint at which nobody answers."""
-PLENTY = RateLimits(
+PLENTY = RateLimitSettings(
     ip_per_minute=100_000,
     ip_per_hour=10**6,
     wallet_per_minute=100_000,
@@ -85,11 +85,11 @@ PLENTY = RateLimits(
     refused_deliveries_per_minute=100_000,
 )
 
-FREE_VOTES = Voting(proposal_min_balance_lamports=0)
+FREE_VOTES = VotingSettings(proposal_min_balance_lamports=0)
 """Votes on proposals that need no balance, so no chain either."""
 
 AUTHORIZATION, HMAC_KEY = shared_secret("authorization"), shared_secret("hmac key")
-WEBHOOK = Helius(
+WEBHOOK = HeliusSettings(
     authorization=SharedSecret(AUTHORIZATION), hmac_secret=SharedSecret(HMAC_KEY), max_body_bytes=200_000
 )
 
@@ -183,9 +183,9 @@ async def running_api(
     redis_url: str,
     rpc_url: str = NOWHERE,
     patience_seconds: float = 10.0,
-    rate_limits: RateLimits = PLENTY,
-    voting: Voting = FREE_VOTES,
-    helius: Helius = WEBHOOK,
+    rate_limits: RateLimitSettings = PLENTY,
+    voting: VotingSettings = FREE_VOTES,
+    helius: HeliusSettings = WEBHOOK,
     *,
     legacy: bool = False,
     on_any_server: bool = False,
@@ -193,7 +193,7 @@ async def running_api(
     """`on_any_server`: on one of aiohttp's own instead of the daemon's."""
     clock = SystemClock()
     redis = Redis.from_url(redis_url)
-    outbox = DatabaseOutbox(database, Transactions())
+    outbox = DatabaseOutbox(database, TransactionSettings())
     parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
     async with (
         Rpc(rpc_url, clock=clock, timeout_seconds=0.2 if rpc_url == NOWHERE else 5.0) as rpc,
@@ -204,7 +204,7 @@ async def running_api(
         plausibility = Plausibility(rpc.chain_time, clock)
         fetcher = Fetcher(rpc, indexer, parse, plausibility)
         inbox = Inbox(database, indexer, parse, clock, plausibility)
-        auth = Auth(
+        auth = AuthSettings(
             jwt_secret=SharedSecret(shared_secret("sessions")),
             domains=("localhost:4000",),
             legacy_signature_header=legacy,
@@ -212,20 +212,20 @@ async def running_api(
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)
-        hub = Hub(bus, _no_snapshot, str, Realtime(), clock)
+        hub = Hub(bus, _no_snapshot, str, RealtimeSettings(), clock)
 
         shared = rpc.share(MAX_API_RPC_REQUESTS)
         shared_fetcher = Fetcher(shared, indexer, parse, plausibility)
         app = web.Application(client_max_size=1_024)
         app[keys.CLOCK] = clock
-        app[keys.SERVER] = Server(environment="development", cors_origins=("https://app.example",))
+        app[keys.SERVER] = ServerSettings(environment="development", cors_origins=("https://app.example",))
         app[keys.AUTH] = auth
         app[keys.RATE_LIMITS] = rate_limits
         app[keys.VOTING] = voting
         app[keys.ADMIN_DECISIONS] = AdminDecisions(
             database, shared, PROGRAM, Announcements(database, bus), voting.trusted_resolvers
         )
-        app[keys.MARKETS] = Markets(max_pending_per_wallet=MAX_PENDING_MARKETS)
+        app[keys.MARKETS] = MarketSettings(max_pending_per_wallet=MAX_PENDING_MARKETS)
         app[keys.HELIUS] = helius
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app[keys.DATABASE] = database
@@ -249,7 +249,7 @@ async def running_api(
         )
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(auth, "localnet", nonces, AttemptLimiter(redis), clock)
-        app[WEBSOCKET] = WebSocketEndpoint(hub, sessions, Realtime(), clock, lambda: "client")
+        app[WEBSOCKET] = WebSocketEndpoint(hub, sessions, RealtimeSettings(), clock, lambda: "client")
         app[HEALTH] = Health(
             {"database": Dependency(_probe(database), essential=True), "rpc": Dependency(_asks(rpc), False)},
             clock,

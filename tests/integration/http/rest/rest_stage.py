@@ -25,7 +25,7 @@ from tests.integration.http.rest.rest_api import (
 )
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.assemble import compute_budget, sign
-from zmartd.config import Voting
+from zmartd.config import VotingSettings
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.store.postgres.database import Database
 
@@ -150,7 +150,7 @@ class Stage(Struct, frozen=True):
 
 @asynccontextmanager
 async def running_stage(
-    database: Database, redis_url: str, directory: Path, voting: Voting = FREE_VOTES
+    database: Database, redis_url: str, directory: Path, voting: VotingSettings = FREE_VOTES
 ) -> AsyncIterator[Stage]:
     program = resources.files("zmartd.embedded") / "programs" / "zmart_core.so"
     settings = LocalnetSettings(

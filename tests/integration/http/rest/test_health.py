@@ -6,7 +6,7 @@ from tests.integration.http.rest.database_cable import Cable
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.http.rest.rest_stage import Stage
 from zmartd import __version__
-from zmartd.config import RateLimits
+from zmartd.config import RateLimitSettings
 from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.store.postgres.database import Database
 
@@ -60,7 +60,7 @@ async def test_a_stranger_learns_whether_the_daemon_serves_and_nothing_else(api:
 async def test_the_operator_is_answered_when_the_public_side_refuses_everybody(
     database: Database, redis_url: str
 ) -> None:
-    async with running_api(database, redis_url, rate_limits=RateLimits(ip_per_minute=1)) as api:
+    async with running_api(database, redis_url, rate_limits=RateLimitSettings(ip_per_minute=1)) as api:
         statuses = [(await api.anybody.get("/api/markets")).status for _ in range(3)]
         assert statuses == [200, 429, 429]
         for _ in range(5):

@@ -6,7 +6,7 @@ import pytest
 from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import AUTHORIZATION, Api, Caller, running_api
-from zmartd.config import RateLimits
+from zmartd.config import RateLimitSettings
 from zmartd.http.auth import routes as auth
 from zmartd.http.discussions import comments
 from zmartd.http.kit.operation import Access, Quota
@@ -15,7 +15,7 @@ from zmartd.store.postgres.database import Database
 
 PER_MINUTE = 5
 PER_MINUTE_SIGNED_IN = 12
-FEW = RateLimits(
+FEW = RateLimitSettings(
     ip_per_minute=PER_MINUTE,
     ip_per_hour=100,
     wallet_per_minute=8,
@@ -118,12 +118,12 @@ async def test_wallets_in_one_ipv6_network_or_behind_forged_addresses_are_of_one
 async def test_eight_keys_on_one_address_get_no_further_than_the_default_limit(
     database: Database, redis_url: str
 ) -> None:
-    async with running_api(database, redis_url, rate_limits=RateLimits()) as api:
+    async with running_api(database, redis_url, rate_limits=RateLimitSettings()) as api:
         statuses = [
             (await wallet.get("/api/markets")).status for wallet in wallets(api, 8) for _ in range(100)
         ]
-    assert statuses.count(200) == RateLimits().signed_in_ip_per_minute
-    assert statuses.count(429) == 800 - RateLimits().signed_in_ip_per_minute
+    assert statuses.count(200) == RateLimitSettings().signed_in_ip_per_minute
+    assert statuses.count(429) == 800 - RateLimitSettings().signed_in_ip_per_minute
 
 
 async def test_addresses_behind_our_proxy_are_told_apart_and_ipv6_is_counted_by_network(limited: Api) -> None:

@@ -12,7 +12,7 @@ from tests.integration.http.rest.rest_api import PROGRAM
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATOR, SOL, Stage, running_stage
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.chain.program_accounts import find_config
-from zmartd.config import Voting
+from zmartd.config import VotingSettings
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
 
@@ -87,7 +87,7 @@ async def test_only_the_creator_resolves_through_the_api(stage: Stage) -> None:
 async def test_a_strangers_resolution_is_not_relayed(
     database: Database, redis_url: str, tmp_path: Path
 ) -> None:
-    trusted = Voting(trusted_resolvers=(str(BOB.pubkey()),))
+    trusted = VotingSettings(trusted_resolvers=(str(BOB.pubkey()),))
     async with running_stage(database, redis_url, tmp_path, trusted) as stage:
         market_id = await stage.active_market()
         await stage.travel(DAY)

@@ -18,7 +18,7 @@ from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, Stage
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
 from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
-from zmartd.config import Transactions
+from zmartd.config import TransactionSettings
 from zmartd.daemon import MAX_API_RPC_REQUESTS
 from zmartd.indexer.reconcile.reorgs import ReorgCheck
 from zmartd.market.ids import masked
@@ -253,7 +253,7 @@ async def test_what_the_lists_have_is_confirmed_though_its_sender_does_not_know_
     market_id = await stage.active_market()
     transaction, signature = await signed_buy(stage, market_id)
     wire = base64.b64decode(transaction)
-    outbox = DatabaseOutbox(stage.api.database, Transactions())
+    outbox = DatabaseOutbox(stage.api.database, TransactionSettings())
     await outbox.record(SignedTransaction(signature, wire, last_valid_block_height=2**40, purpose="test"))
     assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 202
     await stage.api.rpc.send(wire)
@@ -299,7 +299,7 @@ async def test_a_wallet_has_so_many_transactions_under_way_whichever_daemons_it_
 ) -> None:
     market_id = await stage.active_market()
     await lost(stage, 1_000)
-    limit = Transactions().max_pending_per_wallet
+    limit = TransactionSettings().max_pending_per_wallet
     async with (
         running_api(database, redis_url, stage.rpc_url, patience_seconds=0.0) as one,
         running_api(database, redis_url, stage.rpc_url, patience_seconds=0.0) as other,

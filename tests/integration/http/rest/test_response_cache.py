@@ -54,7 +54,9 @@ class Ear:
 @pytest.fixture
 async def other(stage: Stage, database_url: str, redis_url: str) -> AsyncIterator[Api]:
     """A second daemon's API on the same Postgres, Redis and chain."""
-    database = await Database.connect(config.Database(url=config.PostgresUrl(database_url), pool_size=2))
+    database = await Database.connect(
+        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=2)
+    )
     async with running_api(database, redis_url, stage.rpc_url) as api:
         yield api
     await database.close()

@@ -11,7 +11,7 @@ from tests.integration.http.rest.rest_api import Api
 from tests.integration.http.rest.rest_stage import ALICE, POOR, Stage, running_stage
 from tests.integration.indexer.story import Story
 from zmartd.chain.events import SharesBought
-from zmartd.config import Voting
+from zmartd.config import VotingSettings
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store.postgres.database import Database
@@ -157,7 +157,7 @@ async def test_wallets_without_shares_when_the_outcome_was_proposed_do_not_vote_
 async def test_a_fresh_wallet_without_lamports_does_not_vote_on_proposals(
     database: Database, redis_url: str, tmp_path: Path
 ) -> None:
-    async with running_stage(database, redis_url, tmp_path, Voting()) as stage:
+    async with running_stage(database, redis_url, tmp_path, VotingSettings()) as stage:
         market_id = await stage.proposed_market()
         order = {"market_id": market_id, "vote": True}
         for path in ("/api/votes/proposal", "/api/votes/proposal/transaction"):

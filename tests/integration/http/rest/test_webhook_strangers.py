@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, running_api
-from zmartd.config import ConfigError, Helius, RateLimits, SharedSecret
+from zmartd.config import ConfigError, HeliusSettings, RateLimitSettings, SharedSecret
 from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
 from zmartd.http.machines.webhook_verification import (
     DELIVERY_VERIFIER,
@@ -25,15 +25,15 @@ from zmartd.store.postgres.database import Database
 
 PER_MINUTE = 4
 LARGEST = 4 * UNCOUNTED_BYTES
-SETTINGS = Helius(
+SETTINGS = HeliusSettings(
     authorization=SharedSecret(AUTHORIZATION),
     hmac_secret=SharedSecret(HMAC_KEY),
     max_body_bytes=LARGEST,
     unproven_bytes=2 * LARGEST,
     unproven_seconds=60.0,
 )
-PLAIN = Helius(authorization=SharedSecret(AUTHORIZATION), max_body_bytes=LARGEST)
-LIMITS = RateLimits(refused_deliveries_per_minute=PER_MINUTE)
+PLAIN = HeliusSettings(authorization=SharedSecret(AUTHORIZATION), max_body_bytes=LARGEST)
+LIMITS = RateLimitSettings(refused_deliveries_per_minute=PER_MINUTE)
 ANSWER_SECONDS = 30
 """Far more than an answer takes, far less than a body of SETTINGS may."""
 
@@ -43,7 +43,7 @@ def signature_of(body: bytes) -> str:
 
 
 @asynccontextmanager
-async def running(database: Database, redis_url: str, helius: Helius) -> AsyncIterator[Api]:
+async def running(database: Database, redis_url: str, helius: HeliusSettings) -> AsyncIterator[Api]:
     async with running_api(database, redis_url, rate_limits=LIMITS, helius=helius) as api:
         yield api
 
@@ -103,12 +103,12 @@ async def held(api: Api, total_bytes: int) -> None:
 
 
 async def test_of_150_guesses_few_are_told_that_they_are_wrong(database: Database, redis_url: str) -> None:
-    async with running_api(database, redis_url, rate_limits=RateLimits()) as api:
+    async with running_api(database, redis_url, rate_limits=RateLimitSettings()) as api:
         answers = [
             await api.client.post("/helius/webhook", data=b"[]", headers={"Authorization": f"guess {number}"})
             for number in range(150)
         ]
-        few = RateLimits().refused_deliveries_per_minute
+        few = RateLimitSettings().refused_deliveries_per_minute
         assert [answer.status for answer in answers] == [401] * few + [429] * (150 - few)
         refused = answers[-1]
         assert 0 < int(refused.headers["Retry-After"]) <= 60
@@ -248,7 +248,7 @@ async def test_who_declares_a_body_and_sends_none_takes_no_memory(api: Api) -> N
 async def test_a_body_that_comes_too_slowly_is_given_up_and_counts_as_refused(
     database: Database, redis_url: str
 ) -> None:
-    quick = Helius(hmac_secret=SharedSecret(HMAC_KEY), max_body_bytes=LARGEST, unproven_seconds=0.05)
+    quick = HeliusSettings(hmac_secret=SharedSecret(HMAC_KEY), max_body_bytes=LARGEST, unproven_seconds=0.05)
     async with running(database, redis_url, quick) as api:
         statuses = []
         for _ in range(PER_MINUTE + 2):
@@ -318,7 +318,9 @@ def test_memory_that_the_largest_delivery_does_not_fit_into_is_refused_at_start(
     signed, plain = SharedSecret(HMAC_KEY), SharedSecret(AUTHORIZATION)
     with pytest.raises(ConfigError, match=r"helius\.unproven_bytes: .* set it to 2000 or more"):
         DeliveryVerifier(
-            Helius(hmac_secret=signed, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted
+            HeliusSettings(hmac_secret=signed, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted
         )
-    DeliveryVerifier(Helius(authorization=plain, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted)
-    DeliveryVerifier(Helius(hmac_secret=signed), nothing_counted)
+    DeliveryVerifier(
+        HeliusSettings(authorization=plain, max_body_bytes=1_000, unproven_bytes=1_999), nothing_counted
+    )
+    DeliveryVerifier(HeliusSettings(hmac_secret=signed), nothing_counted)

@@ -11,10 +11,10 @@ import pytest
 from tests.integration.http.ws.websocket_daemon import MARKET, Daemon, StartDaemon
 from tests.unit.http.ws.test_frame_counter import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 from zmartd.clock import SystemClock
-from zmartd.config import Realtime
+from zmartd.config import RealtimeSettings
 
 ALLOWED = 20
-FEW = Realtime(max_messages_per_minute=ALLOWED)
+FEW = RealtimeSettings(max_messages_per_minute=ALLOWED)
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
@@ -65,7 +65,7 @@ async def test_a_client_that_sends_more_frames_than_it_may_is_closed(
 
 
 async def test_answers_to_our_pings_take_nothing_from_the_messages(start: StartDaemon) -> None:
-    daemon = await start(Realtime(max_messages_per_minute=2, heartbeat_seconds=0.05))
+    daemon = await start(RealtimeSettings(max_messages_per_minute=2, heartbeat_seconds=0.05))
     reader, writer = await opened(daemon)
     await reader.readuntil(b"\r\n\r\n")
     for _ in range(30):
@@ -110,7 +110,7 @@ async def test_others_have_their_turn_between_messages_that_came_together(start:
 
 async def test_bytes_that_are_sent_one_by_one_close_the_connection(start: StartDaemon) -> None:
     """Each makes the event loop turn once: more than a frame costs, at a byte."""
-    daemon = await start(Realtime(max_messages_per_minute=1))
+    daemon = await start(RealtimeSettings(max_messages_per_minute=1))
     reader, writer = await opened(daemon)
     await reader.readuntil(b"\r\n\r\n")
 

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from tests.integration.http.served import Client
 from tests.integration.http.ws.websocket_daemon import MARKET, StartDaemon, eventually, trade
-from zmartd.config import Realtime
+from zmartd.config import RealtimeSettings
 
 NOTE = "x" * 50_000
 
@@ -41,7 +41,7 @@ async def raw_websocket(client: Client) -> socket.socket:
 async def test_a_client_that_does_not_read_is_disconnected_while_others_get_everything(
     start: StartDaemon,
 ) -> None:
-    daemon = await start(Realtime(max_buffered_bytes=262_144))
+    daemon = await start(RealtimeSettings(max_buffered_bytes=262_144))
     dropped = _count("zmartd_websocket_dropped_clients_total")
     stuck = await raw_websocket(daemon.client)
     quick = await daemon.client.ws_connect("/ws")
@@ -62,7 +62,7 @@ async def test_a_client_that_does_not_read_is_disconnected_while_others_get_ever
 
 
 async def test_a_client_that_never_reads_does_not_keep_its_connection(start: StartDaemon) -> None:
-    daemon = await start(Realtime(max_buffered_bytes=65_536))
+    daemon = await start(RealtimeSettings(max_buffered_bytes=65_536))
     stuck = await raw_websocket(daemon.client)
     connected = _count("zmartd_websocket_connections")
     versions = count(1)

@@ -22,7 +22,7 @@ from tests.integration.http.ws.websocket_daemon import (
     trade,
 )
 from zmartd import config
-from zmartd.config import Auth, Realtime
+from zmartd.config import AuthSettings, RealtimeSettings
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.ws.session_monitor import INTERVAL_SECONDS, VALID_SECONDS
 from zmartd.store.postgres.database import Database
@@ -162,13 +162,13 @@ async def test_a_pong_is_not_answered(daemon: Daemon) -> None:
 
 
 async def test_a_message_that_is_too_large_ends_the_connection(start: StartDaemon) -> None:
-    socket = await connect(await start(Realtime(max_message_bytes=256)))
+    socket = await connect(await start(RealtimeSettings(max_message_bytes=256)))
     await socket.send_str("x" * 257)
     assert (await until_closed(socket))[0] == 1009
 
 
 async def test_a_client_that_sends_too_many_messages_is_told_so_and_closed(start: StartDaemon) -> None:
-    socket = await connect(await start(Realtime(max_messages_per_minute=2)))
+    socket = await connect(await start(RealtimeSettings(max_messages_per_minute=2)))
     for _ in range(2):
         assert (await subscribe(socket))["type"] == "market_state"
     answer = await subscribe(socket, "*")
@@ -184,7 +184,7 @@ async def test_who_subscribes_too_often_is_told_so(daemon: Daemon) -> None:
 
 
 async def test_an_address_may_hold_so_many_connections(start: StartDaemon) -> None:
-    daemon = await start(Realtime(max_connections_per_ip=2))
+    daemon = await start(RealtimeSettings(max_connections_per_ip=2))
     sockets = [await connect(daemon) for _ in range(2)]
     with pytest.raises(WSServerHandshakeError) as refused:
         await connect(daemon)
@@ -253,7 +253,7 @@ async def test_a_bad_token_does_not_cost_the_public_frames(daemon: Daemon) -> No
 async def test_when_its_time_is_over_a_session_ends_on_open_sockets(
     start: StartDaemon, seconds: dict[str, Any], code: str
 ) -> None:
-    daemon = await start(auth=Auth(jwt_secret=AUTH.jwt_secret, **seconds))
+    daemon = await start(auth=AuthSettings(jwt_secret=AUTH.jwt_secret, **seconds))
     token, _ = daemon.sessions.open(TRADER)
     socket = await connect(daemon, f"/ws?token={token}")
     await socket.send_json({"action": "subscribe", "market_id": MARKET})
@@ -339,7 +339,9 @@ async def test_while_nobody_knows_who_is_signed_in_wallets_are_shortened(
     start: StartDaemon, database_url: str, tmp_path: Path
 ) -> None:
     async with laid_cable(database_url, tmp_path) as cable:
-        reached = await Database.connect(config.Database(url=config.PostgresUrl(cable.url), pool_size=3))
+        reached = await Database.connect(
+            config.DatabaseSettings(url=config.PostgresUrl(cable.url), pool_size=3)
+        )
         daemon = await start(database=reached)
         socket = await signed_in(daemon, daemon.sessions.open(TRADER)[0])
         assert await trader_shown(daemon, socket) == TRADER
@@ -359,7 +361,7 @@ def test_the_end_of_a_session_is_noticed_within_a_second() -> None:
 
 
 async def test_an_idle_client_is_pinged_and_a_dead_one_is_let_go(start: StartDaemon) -> None:
-    daemon = await start(Realtime(heartbeat_seconds=0.1, max_connections_per_ip=1))
+    daemon = await start(RealtimeSettings(heartbeat_seconds=0.1, max_connections_per_ip=1))
     dead = await connect(daemon, autoping=False)
     assert (await dead.receive(timeout=10)).type is WSMsgType.PING
     await eventually(lambda: _accepted(daemon))

@@ -18,7 +18,7 @@ from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Client, Served
 from tests.shared_secrets import shared_secret
 from zmartd.clock import Clock, SystemClock
-from zmartd.config import Auth, Realtime, SharedSecret
+from zmartd.config import AuthSettings, RealtimeSettings, SharedSecret
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
@@ -41,8 +41,8 @@ ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
 TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-LIMITS = Realtime(max_connections_per_ip=20, max_subscriptions=3)
-AUTH = Auth(jwt_secret=SharedSecret(shared_secret("sessions")))
+LIMITS = RealtimeSettings(max_connections_per_ip=20, max_subscriptions=3)
+AUTH = AuthSettings(jwt_secret=SharedSecret(shared_secret("sessions")))
 SYSTEM_CLOCK = SystemClock()
 
 
@@ -61,8 +61,8 @@ StartDaemon = Callable[..., Awaitable[Daemon]]
 async def running_daemon(
     redis_url: str,
     database: Database,
-    settings: Realtime = LIMITS,
-    auth: Auth = AUTH,
+    settings: RealtimeSettings = LIMITS,
+    auth: AuthSettings = AUTH,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[Daemon]:
     redis = Redis.from_url(redis_url)

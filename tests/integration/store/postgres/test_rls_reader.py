@@ -25,7 +25,9 @@ HELD = "select user_wallet from user_positions order by user_wallet"
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool whose reads and transactions all follow each other on the same connection."""
-    opened = await Database.connect(config.Database(url=config.PostgresUrl(database_url), pool_size=1))
+    opened = await Database.connect(
+        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=1)
+    )
     yield opened
     await opened.close()
 
@@ -238,7 +240,7 @@ async def test_rls_reading_works_for_a_login_that_inherits_nothing_of_the_roles_
     database_url: str, authenticator: str, holders: None
 ) -> None:
     url = database_url.replace("zmartd@", f"{authenticator}@", 1)
-    database = await Database.connect(config.Database(url=config.PostgresUrl(url), pool_size=1))
+    database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(url), pool_size=1))
     for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon")):
         assert await reader_is(database, caller) == (role, caller.wallet)
     async with database.reader(ALICE) as connection:

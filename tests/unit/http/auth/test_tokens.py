@@ -10,7 +10,7 @@ import pytest
 
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
-from zmartd.config import Auth, ConfigError, SharedSecret
+from zmartd.config import AuthSettings, ConfigError, SharedSecret
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
 from zmartd.http.kit.identity import Session
@@ -34,7 +34,9 @@ def tokens(
     **settings: Any,
 ) -> Tokens:
     numbers = count(1)
-    auth = Auth(jwt_secret=SharedSecret(secret), jwt_secret_previous=SharedSecret(previous), **settings)
+    auth = AuthSettings(
+        jwt_secret=SharedSecret(secret), jwt_secret_previous=SharedSecret(previous), **settings
+    )
     return Tokens(auth, audience, clock, lambda: f"session-{next(numbers)}")
 
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from pytest_aiohttp.plugin import AiohttpClient
 
 from zmartd.clock import SystemClock
-from zmartd.config import Server
+from zmartd.config import ServerSettings
 from zmartd.http.kit import keys
 from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
@@ -91,7 +91,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient) -> Client:
     app = web.Application()
-    app[keys.SERVER] = Server()
+    app[keys.SERVER] = ServerSettings()
     for operation in OPERATIONS:
         add_operation(app, operation)
     unmatched.install(app)

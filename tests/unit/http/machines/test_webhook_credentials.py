@@ -6,7 +6,7 @@ import hmac
 import pytest
 
 from tests.shared_secrets import shared_secret
-from zmartd.config import ConfigError, Helius, Server, Settings, SharedSecret
+from zmartd.config import ConfigError, HeliusSettings, ServerSettings, Settings, SharedSecret
 from zmartd.http.machines.webhook_credentials import WebhookCredentials, require_webhook_secret
 
 NEW, OLD = shared_secret("new"), shared_secret("old")
@@ -19,7 +19,7 @@ def signature(key: str, body: bytes = BODY) -> str:
 
 
 def test_the_registered_value_authorizes_with_or_without_bearer() -> None:
-    credentials = WebhookCredentials(Helius(authorization=SharedSecret(NEW)))
+    credentials = WebhookCredentials(HeliusSettings(authorization=SharedSecret(NEW)))
     assert credentials.authorize(NEW)
     assert credentials.authorize(f"Bearer {NEW}")
     for header in ("", OLD, f"{NEW[:-1]}x", f"{NEW} ", "Bearer", f"bearer {NEW}", "\udc80", f"{NEW}2"):
@@ -28,7 +28,7 @@ def test_the_registered_value_authorizes_with_or_without_bearer() -> None:
 
 def test_both_values_count_during_a_rotation() -> None:
     credentials = WebhookCredentials(
-        Helius(
+        HeliusSettings(
             authorization=SharedSecret(NEW),
             authorization_previous=SharedSecret(OLD),
             hmac_secret=SharedSecret(NEW_KEY),
@@ -42,7 +42,7 @@ def test_both_values_count_during_a_rotation() -> None:
 
 
 def test_the_hmac_is_over_the_raw_bytes() -> None:
-    credentials = WebhookCredentials(Helius(hmac_secret=SharedSecret(NEW_KEY)))
+    credentials = WebhookCredentials(HeliusSettings(hmac_secret=SharedSecret(NEW_KEY)))
     good = signature(NEW_KEY)
     for header in (good, f"sha256={good}", good.upper(), f" {good} "):
         assert credentials.verify(header, BODY)
@@ -52,16 +52,16 @@ def test_the_hmac_is_over_the_raw_bytes() -> None:
 
 
 def test_an_empty_value_authorizes_nobody() -> None:
-    credentials = WebhookCredentials(Helius())
+    credentials = WebhookCredentials(HeliusSettings())
     assert not credentials.configured
     assert not credentials.authorize("")
     assert not credentials.verify(signature(""), BODY)
 
 
 def test_only_a_development_daemon_on_the_loopback_address_may_have_an_open_webhook() -> None:
-    require_webhook_secret(Settings(server=Server(environment="development")))
-    require_webhook_secret(Settings(helius=Helius(authorization=SharedSecret(NEW))))
-    require_webhook_secret(Settings(helius=Helius(hmac_secret=SharedSecret(NEW_KEY))))
-    for server in (Server(), Server(environment="development", host="0.0.0.0")):
+    require_webhook_secret(Settings(server=ServerSettings(environment="development")))
+    require_webhook_secret(Settings(helius=HeliusSettings(authorization=SharedSecret(NEW))))
+    require_webhook_secret(Settings(helius=HeliusSettings(hmac_secret=SharedSecret(NEW_KEY))))
+    for server in (ServerSettings(), ServerSettings(environment="development", host="0.0.0.0")):
         with pytest.raises(ConfigError, match=r"helius\.authorization: set it"):
             require_webhook_secret(Settings(server=server))

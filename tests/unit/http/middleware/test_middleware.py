@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.http.served import Client, Served, StandingClock
 from zmartd.clock import SystemClock
-from zmartd.config import Auth, Server, SharedSecret
+from zmartd.config import AuthSettings, ServerSettings, SharedSecret
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations
@@ -34,7 +34,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.pool import ConnectionPool
 
 NOWHERE = "postgresql://127.0.0.1:9/nowhere"
-AUTH = Auth(jwt_secret=SharedSecret("unit-tests-sign-nothing-with-this-"))
+AUTH = AuthSettings(jwt_secret=SharedSecret("unit-tests-sign-nothing-with-this-"))
 
 UPLOADING = web.AppKey("uploading", asyncio.Event)
 """Set when a body begins to be read."""
@@ -87,7 +87,7 @@ def access_log() -> AccessLog:
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client:
     app = web.Application()
-    app[keys.SERVER] = Server(max_body_bytes=4_096)
+    app[keys.SERVER] = ServerSettings(max_body_bytes=4_096)
     app[UPLOADING] = asyncio.Event()
     routes = app.add_routes(
         [

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.http.ws.test_frame_counter import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from tests.unit.http.ws.test_websocket_limits import Stopwatch
-from zmartd.config import Realtime
+from zmartd.config import RealtimeSettings
 from zmartd.http.errors.websocket import TooManyMessages
 from zmartd.http.ws.frame_limits import READS_PER_FRAME, FrameLimits
 
@@ -15,7 +15,7 @@ DAY = 86_400.0
 def limits(
     messages: int, control_frames: int, heartbeat_seconds: float = DAY, clock: Stopwatch | None = None
 ) -> FrameLimits:
-    settings = Realtime(
+    settings = RealtimeSettings(
         max_messages_per_minute=messages,
         max_control_frames_per_minute=control_frames,
         heartbeat_seconds=heartbeat_seconds,
