@@ -21,3 +21,9 @@ class ZmartdError(Exception):
     def meaning(cls) -> str:
         """The class docstring as one line."""
         return " ".join((cls.__doc__ or cls.__name__).split())
+
+
+class OutcomeUnknown(ZmartdError):
+    """It is not known whether this was done: the connection was lost before the answer came."""
+
+    code = "outcome_unknown"

@@ -18,7 +18,7 @@ from zmartd.chain.signed_transactions import Fate, Landed, SignedTransaction
 from zmartd.chain.terms import OWN, RELAYED, Terms
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.clock import Clock
-from zmartd.errors import ZmartdError
+from zmartd.errors import OutcomeUnknown, ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
@@ -26,6 +26,8 @@ from zmartd.metrics import Counter
 POLL_SECONDS = 0.5
 POLLS_PER_POSITION = 4
 """The finalized block height is read once in so many polls at most, however many transactions may expire."""
+POLLS_PER_RECHECK = 4
+"""Whether the outbox has a transaction whose recording was cut off is asked once in so many polls."""
 JITTER = 0.25
 """The pause before a rebroadcast varies by up to this part of it, so that rebroadcasts spread."""
 
@@ -83,6 +85,8 @@ class Sender:
         self._rng = rng or random.Random()  # noqa: S311 - it spreads rebroadcasts and keeps no secret
         self._pending: dict[str, Sending] = {}
         self._followed: dict[str, Sending] = {}
+        self._unconfirmed: dict[str, SignedTransaction] = {}
+        """Those whose recording was cut off, so that the outbox may have them or not."""
         self._finalized: tuple[float, ChainPosition] | None = None
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,7 +125,7 @@ class Sender:
         have passed `Rpc.preflight` already.
 
         Cancelling the caller stops nothing that has begun. Raises SenderUnavailable, and the outbox's error
-        when the transaction cannot be recorded; then nothing was sent.
+        when the transaction cannot be recorded; then nothing was sent, but see `recheck`.
         """
         sending = self._pending.get(transaction.signature)
         if sending is None:
@@ -139,6 +143,15 @@ class Sender:
             self._start(self._send_first(sending))
         await sending.until_recorded()
         return sending
+
+    def recheck(self, transaction: SignedTransaction) -> None:
+        """Send a transaction after all whose recording was cut off, if the outbox turns out to have it.
+
+        A commit whose answer is lost may have happened: the transaction would stay pending, sent by nobody.
+        """
+        if not self._unconfirmed:
+            self._start(self._recheck())
+        self._unconfirmed[transaction.signature] = transaction
 
     async def resume(self) -> int:
         """Follow the transactions that an earlier process left pending, and return how many there are."""
@@ -176,11 +189,30 @@ class Sender:
             await self._outbox.record(sending.transaction)
         except Exception as error:  # `begin` raises it, whatever it is
             del self._pending[sending.signature]
+            if isinstance(error, OutcomeUnknown):
+                self.recheck(sending.transaction)
             sending.recorded.set_result(error)
             sending.ended.set_result(error)
             return
         sending.recorded.set_result(None)
         await self._send_first(sending)
+
+    async def _recheck(self) -> None:
+        while self._unconfirmed:
+            await self._clock.sleep(POLLS_PER_RECHECK * self._poll_seconds)
+            try:
+                recorded = {one.signature for one in await self._outbox.pending()}
+            except Exception as error:
+                log.warning("sender.outbox_away", reason=str(error), unconfirmed=len(self._unconfirmed))
+                continue
+            for signature, transaction in list(self._unconfirmed.items()):
+                if signature in recorded and signature not in self._pending:
+                    if self._is_full_for(transaction):
+                        continue
+                    sending = self._take_place(transaction)
+                    sending.recorded.set_result(None)
+                    self._start(self._send_first(sending))
+                del self._unconfirmed[signature]
 
     async def _send_first(self, sending: Sending) -> None:
         """Send a recorded transaction for the first time, and follow it unless the node refuses it."""

@@ -10,6 +10,7 @@ from zmartd.chain.sender import Sender
 from zmartd.chain.sending import Sending
 from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.errors import OutcomeUnknown
 from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import Fetcher
 from zmartd.store import outbox
@@ -85,11 +86,15 @@ class Submitter:
         See `outbox.claim`. The claim and what `recording` writes are one database transaction: when
         `recording` raises, nothing is recorded and nothing is sent.
         """
-        async with self._database.service() as connection:
-            claim = await outbox.claim(connection, market_id, proposed, read_at_slot)
-            if recording is not None:
-                await recording(connection, claim.transaction.signature)
-            await reached(Point.AUTHORITY_CLAIMED)
+        try:
+            async with self._database.service() as connection:
+                claim = await outbox.claim(connection, market_id, proposed, read_at_slot)
+                if recording is not None:
+                    await recording(connection, claim.transaction.signature)
+                await reached(Point.AUTHORITY_CLAIMED)
+        except OutcomeUnknown:
+            self._sender.recheck(proposed)
+            raise
         await reached(Point.AUTHORITY_RECORDED)
         if claim.landed_slot is not None:
             return self._submission(claim.transaction, None)

@@ -27,6 +27,7 @@ from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseUnavailable
 
 NOBODY = Pubkey([77] * 32)
 AMOUNT = 5_000_000
@@ -156,6 +157,33 @@ async def test_nothing_is_sent_before_it_is_recorded(
             await sender.send(payment)
         assert sender.pending == 0
     assert node.requests["sendTransaction"] == 0
+
+
+class CutOffOutbox(DatabaseOutbox):
+    """The connection is lost while something is recorded: the first time before the commit, then after it."""
+
+    attempts = 0
+
+    async def record(self, transaction: SignedTransaction) -> None:
+        self.attempts += 1
+        if self.attempts > 1:
+            await super().record(transaction)
+        raise DatabaseUnavailable
+
+
+async def test_what_was_recorded_though_its_answer_was_lost_is_sent_after_all(
+    database: Database, rpc: Rpc, pay: Pay
+) -> None:
+    outbox = CutOffOutbox(database, TransactionSettings())
+    lost, recorded = await pay(), await pay(AMOUNT + 1)
+    async with new_sender(rpc, outbox) as sender:
+        for payment in (lost, recorded):
+            with pytest.raises(DatabaseUnavailable):
+                await sender.begin(payment)
+        await eventually(lambda: _settled(outbox, recorded.signature))
+        assert await outbox.find(lost.signature) is None
+        assert await received(rpc) == AMOUNT + 1
+        assert sender.pending == 0
 
 
 async def test_what_is_recorded_already_is_sent_without_being_recorded_again(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncpg
 
 from zmartd import endpoint
-from zmartd.errors import ZmartdError
+from zmartd.errors import OutcomeUnknown, ZmartdError
 
 
-class DatabaseUnavailable(ZmartdError):
+class DatabaseUnavailable(OutcomeUnknown):
     """The database cannot be reached."""
 
     code = "database_unavailable"
 
 
-class DatabaseTimeout(ZmartdError):
+class DatabaseTimeout(OutcomeUnknown):
     """The database took too long to answer, so the query was cancelled; try again."""
 
     code = "database_timeout"
