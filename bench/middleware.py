@@ -15,7 +15,9 @@ from bench.figures import Figure
 from zmartd.clock import SystemClock
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TRUSTED_PROXIES
+from zmartd.http.kit.operation import Quota
 from zmartd.http.middleware.access_log import AccessLog
+from zmartd.http.middleware.chain import PIPELINE
 from zmartd.http.middleware.rate_limiter import RateLimiter, add_rate_limit_headers
 from zmartd.http.middleware.request_buckets import RequestBuckets
 from zmartd.http.middleware.security_headers import add_security_headers
@@ -53,14 +55,14 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     clock = SystemClock()
     log = AccessLog(clock)
     limiter = RateLimiter(app[keys.REDIS], clock)
-    request_buckets = RequestBuckets(limiter, app[keys.RATE_LIMITS], app[TRUSTED_PROXIES], {})
+    request_buckets = RequestBuckets(limiter, app[keys.RATE_LIMITS], app[TRUSTED_PROXIES])
     headers: CIMultiDict[str] = CIMultiDict()
 
     def logged() -> None:
         log.record(request, log.request_id_for(request.headers), 200, 0.001)
 
     async def counted() -> None:
-        buckets = request_buckets.of(request)
+        buckets = request_buckets.of(request, Quota.REQUESTS)
         now = clock.monotonic()
         limit = limiter.count_leased(buckets, now) or await limiter.count(buckets)
         add_rate_limit_headers(headers, limit)
@@ -68,9 +70,9 @@ async def measure(app: web.Application, request: web.Request) -> list[Figure]:
     async def handler(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"{}")
 
-    (around,) = app.middlewares
+    wrapped = app[PIPELINE].wrap(handler)
     alone = await _microseconds(partial(handler, request))
-    together = await _microseconds(partial(around, request, handler)) - alone
+    together = await _microseconds(partial(wrapped, request)) - alone
     kept = await _microseconds(partial(request.match_info.route.handler, request))
     steps = [
         ("access log", await _microseconds(partial(_at_once, logged)), "with writing its line"),

@@ -14,11 +14,11 @@ from zmartd.http.machines.webhook_verification import (
     RefusedDeliveryLimit,
 )
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import middleware
+from zmartd.http.middleware.chain import PIPELINE, Pipeline
 from zmartd.http.middleware.rate_limiter import RateLimiter
 from zmartd.http.middleware.request_buckets import RequestBuckets
 from zmartd.http.response_cache.cache import RESPONSE_CACHE, ResponseCache
-from zmartd.http.routes import setup_routes
+from zmartd.http.routes import OPERATIONS, setup_routes
 
 
 def setup(app: web.Application) -> None:
@@ -36,18 +36,13 @@ def setup(app: web.Application) -> None:
     refused = RefusedDeliveryLimit(limiter, limits.refused_deliveries_per_minute)
     app[DELIVERY_VERIFIER] = DeliveryVerifier(app[keys.HELIUS], refused)
     authenticator = Authenticator(app[SESSIONS], app[keys.AUTH].legacy_signature_header, clock)
-    operations, add_cors_headers = setup_routes(app)
-    log = AccessLog(
-        clock, quiet_routes=frozenset(one.path for one in operations.values() if one.is_for_machines)
+    log = AccessLog(clock, quiet_routes=frozenset(one.path for one in OPERATIONS if one.is_for_machines))
+    app[PIPELINE] = Pipeline(
+        clock,
+        log,
+        authenticator,
+        RequestBuckets(limiter, limits, app[TRUSTED_PROXIES]) if limiter else None,
+        local_only=app[keys.SERVER].is_for_this_machine,
     )
-    app.middlewares.append(
-        middleware(
-            clock,
-            log,
-            authenticator,
-            RequestBuckets(limiter, limits, app[TRUSTED_PROXIES], operations) if limiter else None,
-            add_cors_headers,
-            local_only=app[keys.SERVER].is_for_this_machine,
-        )
-    )
+    setup_routes(app, app[PIPELINE])
     app.on_cleanup.append(log.close)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from zmartd.http.auth import routes as auth
 from zmartd.http.discussions import comments
@@ -27,7 +25,7 @@ from zmartd.http.markets import (
     statistics,
 )
 from zmartd.http.middleware import cors, unmatched
-from zmartd.http.middleware.cors import AddCorsHeaders
+from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.openapi import routes as openapi
 from zmartd.http.openapi.routes import DOCS, OPENAPI, OpenApiDocument
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
@@ -70,21 +68,15 @@ OPERATIONS: tuple[Operation[Any], ...] = (
 )
 
 
-class Routes(NamedTuple):
-    """What the middleware needs to know of the routes."""
+def setup_routes(app: web.Application, pipeline: Pipeline) -> None:
+    """Add the routes of all operations to `app`, and what refuses all other requests.
 
-    operations: Mapping[Handler, Operation[Any]]
-    """By the handlers of their routes."""
-    add_cors_headers: AddCorsHeaders
-
-
-def setup_routes(app: web.Application) -> Routes:
-    """Add the routes of all operations to `app`. The keys SERVER and IDL have to be set."""
+    The keys SERVER and IDL have to be set.
+    """
     app[OPENAPI] = OpenApiDocument(OPERATIONS, app[keys.IDL])
     app[DOCS] = openapi.read_files()
-    added = [(operation, add_operation(app, operation)) for operation in OPERATIONS]
+    added = [(operation, add_operation(app, operation, pipeline.wrap)) for operation in OPERATIONS]
     cors_routes = [route for _, routes in added[: len(CORS_OPERATIONS)] for route in routes]
-    add_cors_headers = cors.install(app, cors_routes, app[keys.SERVER].cors_origins)
-    unmatched.install(app)
-    operations = {route.handler: operation for operation, routes in added for route in routes}
-    return Routes(operations, add_cors_headers)
+    origins = app[keys.SERVER].cors_origins
+    pipeline.add_cors_headers = cors.install(app, cors_routes, origins, pipeline.wrap)
+    unmatched.install(app, pipeline.wrap)

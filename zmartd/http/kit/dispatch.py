@@ -12,7 +12,7 @@ The steps, each of which may refuse the request with an error:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,12 +32,17 @@ from zmartd.http.kit.codec import (
 )
 from zmartd.http.kit.expectations import send_continue
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY, Identity
-from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Result
+from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Quota, Result
+
+Wrap = Callable[[Handler, Quota], Handler]
 
 
-def add_operation(app: web.Application, operation: Operation[Any]) -> list[web.AbstractRoute]:
-    """Add the routes of `operation`: one for its method, and HEAD along with GET."""
-    handler = request_handler(operation)
+def add_operation(app: web.Application, operation: Operation[Any], wrap: Wrap) -> list[web.AbstractRoute]:
+    """Add the routes of `operation`: one for its method, and HEAD along with GET.
+
+    `wrap` puts around its handler what happens to every request.
+    """
+    handler = wrap(request_handler(operation), operation.quota)
     if operation.method == "GET":
         return app.add_routes([web.get(operation.path, handler, expect_handler=send_continue)])
     return app.add_routes(
@@ -61,10 +66,12 @@ def request_handler(operation: Operation[Any]) -> Handler:
 
 def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        cached = await cache.respond(request, partial(dispatcher.public_body, request))
-        if cached is None:
+        response = cache.peek(request)
+        if response is None:
+            response = await cache.respond(request, partial(dispatcher.public_body, request))
+        if response is None:
             return await dispatcher.respond(request, request[IDENTITY])
-        return cached
+        return response
 
     return handle
 

@@ -114,8 +114,12 @@ LoadBody = Callable[[], Awaitable[bytes]]
 class CachePolicy(Protocol):
     """Decides which responses of an operation are cached, and under which key."""
 
+    def peek(self, request: web.Request) -> web.Response | None:
+        """The cached response to `request`; None where there is none, or a new one is asked for."""
+        ...
+
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
-        """The response to `request`, cached or made with `load`; None where it must not be cached."""
+        """The response to `request`, made with `load`; None where it must not be cached."""
         ...
 
 

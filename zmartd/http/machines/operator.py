@@ -24,7 +24,7 @@ from zmartd.http.kit.fields import Time
 from zmartd.http.machines.health import HEALTH, Check, Health
 from zmartd.http.middleware import unmatched
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import middleware
+from zmartd.http.middleware.chain import Pipeline
 from zmartd.market.iso_time import iso_time
 
 
@@ -50,11 +50,11 @@ def operator_application(health: Health, server: ServerSettings, host: str, cloc
     """
     app = web.Application()
     app[HEALTH], app[keys.SERVER] = health, server
-    app.router.add_get("/health", health_report, expect_handler=send_continue)
-    app.router.add_get("/metrics", metrics, expect_handler=send_continue)
-    unmatched.install(app)
     log = AccessLog(clock, quiet_routes={"/health", "/metrics"})
-    app.middlewares.append(middleware(clock, log, local_only=is_loopback(host)))
+    wrap = Pipeline(clock, log, local_only=is_loopback(host)).wrap
+    app.router.add_get("/health", wrap(health_report), expect_handler=send_continue)
+    app.router.add_get("/metrics", wrap(metrics), expect_handler=send_continue)
+    unmatched.install(app, wrap)
     app.on_cleanup.append(log.close)
     return app
 

@@ -10,8 +10,8 @@
 | 6 | rate limits of an address, and of a wallet that has signed in | `request_buckets`, `rate_limiter` |
 | 7 | everything that the operation declares, then its handler | `zmartd.http.kit.dispatch` |
 
-`chain` makes one aiohttp middleware of steps 1 to 6. Requests that match no route pass through it as well:
-see `unmatched`.
+`chain` puts steps 1 to 6 around each handler when its route is added. Requests that no route takes pass them,
+too: see `unmatched`.
 
 Authentication comes before the rate limits because a signed-in wallet has higher ones.
 """

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
 
 from zmartd.config import RateLimitSettings
 from zmartd.http.kit import idempotency
 from zmartd.http.kit.client_address import TrustedProxies, forwarded_for
 from zmartd.http.kit.identity import IDENTITY, Credential
-from zmartd.http.kit.operation import Operation, Quota
+from zmartd.http.kit.operation import Quota
 from zmartd.http.middleware.rate_limiter import Bucket, RateLimiter, WindowLimits
 
 _NONE: Sequence[Bucket] = ()
@@ -35,9 +33,7 @@ class RequestBuckets:
         limiter: RateLimiter,
         settings: RateLimitSettings,
         proxies: TrustedProxies,
-        operations: Mapping[Handler, Operation[Any]],
     ) -> None:
-        """`operations`: by the handlers of their routes."""
         self.limiter = limiter
         self._anonymous = WindowLimits(settings.ip_per_minute, settings.ip_per_hour)
         self._wallet = WindowLimits(settings.wallet_per_minute, settings.wallet_per_hour)
@@ -47,11 +43,9 @@ class RequestBuckets:
         self._comments = WindowLimits(settings.comments_per_hour, settings.comments_per_hour)
         self._stored_responses = WindowLimits(settings.kept_answers_per_hour, settings.kept_answers_per_hour)
         self._proxies = proxies
-        self._quotas = {handler: operation.quota for handler, operation in operations.items()}
 
-    def of(self, request: web.Request) -> Sequence[Bucket]:
+    def of(self, request: web.Request, quota: Quota) -> Sequence[Bucket]:
         """The buckets of `request`, whose IDENTITY has to be set. Empty if the request is not limited."""
-        quota = self._quotas.get(request.match_info.handler, Quota.REQUESTS)
         if quota is Quota.NONE or request.method == hdrs.METH_OPTIONS:
             return _NONE
         client = self._proxies.client_of(request.remote, forwarded_for(request))

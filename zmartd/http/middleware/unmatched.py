@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from zmartd.http.errors.requests import MethodNotAllowed, RouteNotFound
 from zmartd.http.kit.expectations import send_continue
@@ -11,9 +14,9 @@ PATH = "/{unmatched}"
 """The canonical path of the route that takes these requests."""
 
 
-def install(app: web.Application) -> None:
+def install(app: web.Application, wrap: Callable[[Handler], Handler]) -> None:
     """Add the route that takes what no other one does. It has to be the last one of `app`."""
-    app.router.add_route(hdrs.METH_ANY, "/{unmatched:.*}", _refuse, expect_handler=send_continue)
+    app.router.add_route(hdrs.METH_ANY, "/{unmatched:.*}", wrap(_refuse), expect_handler=send_continue)
 
 
 async def _refuse(request: web.Request) -> web.StreamResponse:

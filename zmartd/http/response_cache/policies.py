@@ -39,11 +39,18 @@ class CacheForAllMarkets(CachePolicy):
     def __init__(self, *parameters: str) -> None:
         self._parameters = frozenset(parameters)
 
+    def peek(self, request: web.Request) -> web.Response | None:
+        return _peek(request, self._key(request))
+
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
+        key = self._key(request)
+        return None if key is None else await _respond(request, key, load)
+
+    def _key(self, request: web.Request) -> CacheKey | None:
         query = request.rel_url.raw_query_string
         if len(query) > _MAX_QUERY_LENGTH or not has_only(self._parameters, query):
             return None
-        return await _respond(request, CacheKey(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}"), load)
+        return CacheKey(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}")
 
 
 class CacheByMarket(CachePolicy):
@@ -55,11 +62,14 @@ class CacheByMarket(CachePolicy):
     def __init__(self) -> None:
         self._ids = _IdsByAddress(_MAX_ADDRESSES)
 
+    def peek(self, request: web.Request) -> web.Response | None:
+        name = request.match_info["id"]
+        market_id = name if is_market_id(name) else self._ids.get(name)
+        return None if market_id is None else _peek(request, CacheKey(market_id, "market"))
+
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
-        market_id: str | None = request.match_info["id"]
-        if not is_market_id(request.match_info["id"]):
-            reference = MARKET.read("id", request.match_info["id"])
-            market_id = reference if is_market_id(reference) else self._ids.get(reference)
+        reference = MARKET.read("id", request.match_info["id"])
+        market_id = reference if is_market_id(reference) else self._ids.get(reference)
         if market_id is None:
             body = await load()
             self._ids.add(reference, _decoder.decode(body).id)
@@ -83,12 +93,18 @@ class _IdsByAddress:
         self._ids[address] = market_id
 
 
+def _peek(request: web.Request, key: CacheKey | None) -> web.Response | None:
+    if key is None or _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
+        return None
+    cached = request.app[RESPONSE_CACHE].peek(key)
+    return None if cached is None else cached.respond_to(request)
+
+
 async def _respond(request: web.Request, key: CacheKey, load: LoadBody) -> web.Response:
-    """The cached response, or for `Cache-Control: no-cache` that of a load that begins now."""
+    """The response of a load, for `Cache-Control: no-cache` one that begins now."""
     cache = request.app[RESPONSE_CACHE]
-    if _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
-        return (await cache.refresh(key, load)).respond_to(request)
-    return (cache.peek(key) or await cache.get(key, load)).respond_to(request)
+    is_new = _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, "")
+    return (await (cache.refresh if is_new else cache.get)(key, load)).respond_to(request)
 
 
 @lru_cache(maxsize=4_096)

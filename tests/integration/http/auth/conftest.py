@@ -32,7 +32,7 @@ from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import middleware
+from zmartd.http.middleware.chain import Pipeline
 from zmartd.store.postgres.database import Database
 
 SETTINGS = AuthSettings(
@@ -76,15 +76,12 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         app[SIGN_IN] = SignIn(settings, "devnet", nonces, AttemptLimiter(redis), clock)
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
         app[keys.SERVER] = ServerSettings()
+        pipeline = Pipeline(clock, AccessLog(clock), Authenticator(sessions, legacy, clock))
         for operation in auth_routes.OPERATIONS:
-            add_operation(app, operation)
-        routes = [route for operation in OPERATIONS for route in add_operation(app, operation)]
-        add_cors_headers = cors.install(app, routes, [])
-        unmatched.install(app)
-        authenticator = Authenticator(sessions, legacy, clock)
-        app.middlewares.append(
-            middleware(clock, AccessLog(clock), authenticator, add_cors_headers=add_cors_headers)
-        )
+            add_operation(app, operation, pipeline.wrap)
+        routes = [route for one in OPERATIONS for route in add_operation(app, one, pipeline.wrap)]
+        pipeline.add_cors_headers = cors.install(app, routes, [], pipeline.wrap)
+        unmatched.install(app, pipeline.wrap)
         hold_to_contract(app)
         return Served(app)
 

@@ -27,7 +27,7 @@ from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import middleware
+from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.http.ws.routes import OPERATIONS
 from zmartd.market.lifecycle import MarketState
@@ -110,14 +110,10 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     app = web.Application()
     app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
     app[WEBSOCKET] = endpoint
-    routes = [route for one in OPERATIONS for route in add_operation(app, one)]
-    add_cors_headers = cors.install(app, routes, [])
-    unmatched.install(app)
-    app.middlewares.append(
-        middleware(
-            clock, AccessLog(clock), Authenticator(sessions, False, clock), add_cors_headers=add_cors_headers
-        )
-    )
+    pipeline = Pipeline(clock, AccessLog(clock), Authenticator(sessions, False, clock))
+    routes = [route for one in OPERATIONS for route in add_operation(app, one, pipeline.wrap)]
+    pipeline.add_cors_headers = cors.install(app, routes, [], pipeline.wrap)
+    unmatched.install(app, pipeline.wrap)
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)
     return app

@@ -17,7 +17,7 @@ from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.middleware import unmatched
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.chain import middleware
+from zmartd.http.middleware.chain import Pipeline
 
 MARKET = "AB" * 32
 Client = TestClient[web.Request, Any]
@@ -90,13 +90,13 @@ OPERATIONS: tuple[Operation[Any], ...] = (
 
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient) -> Client:
+    clock = SystemClock()
+    pipeline = Pipeline(clock, AccessLog(clock))
     app = web.Application()
     app[keys.SERVER] = ServerSettings()
     for operation in OPERATIONS:
-        add_operation(app, operation)
-    unmatched.install(app)
-    clock = SystemClock()
-    app.middlewares.append(middleware(clock, AccessLog(clock)))
+        add_operation(app, operation, pipeline.wrap)
+    unmatched.install(app, pipeline.wrap)
     return await aiohttp_client(app)
 
 

@@ -26,7 +26,7 @@ from zmartd.http.kit.fields import U64
 from zmartd.http.kit.log_rate_limit import LINES_PER_SECOND
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.access_log import FLUSH_SECONDS, MAX_BUFFERED_LINES, MAX_PATH_LENGTH, AccessLog
-from zmartd.http.middleware.chain import middleware
+from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
 from zmartd.store.markets import MarketNotFound
@@ -89,27 +89,24 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
     app = web.Application()
     app[keys.SERVER] = ServerSettings(max_body_bytes=4_096)
     app[UPLOADING] = asyncio.Event()
-    routes = app.add_routes(
-        [
-            web.post("/echo", echo),
-            web.post("/upload", upload),
-            web.get("/missing", missing),
-            web.get("/probe", probe),
-            web.get("/forgotten", forgotten),
-            web.get("/broken", broken),
-        ]
-    )
     clock = SystemClock()
     pool = ConnectionPool(partial(asyncpg.connect, NOWHERE), 1, 1.0, clock.monotonic)  # nobody signs in
     database = Database(pool, NOWHERE)
     sessions = Sessions(Tokens(AUTH, "unit tests", clock, str), Revocations(database, clock), clock)
-    add_cors_headers = cors.install(app, routes, ["https://app.example"])
-    unmatched.install(app)
-    app.middlewares.append(
-        middleware(
-            clock, access_log, Authenticator(sessions, False, clock), add_cors_headers=add_cors_headers
-        )
+    pipeline = Pipeline(clock, access_log, Authenticator(sessions, False, clock))
+    wrap = pipeline.wrap
+    routes = app.add_routes(
+        [
+            web.post("/echo", wrap(echo)),
+            web.post("/upload", wrap(upload)),
+            web.get("/missing", wrap(missing)),
+            web.get("/probe", wrap(probe)),
+            web.get("/forgotten", wrap(forgotten)),
+            web.get("/broken", wrap(broken)),
+        ]
     )
+    pipeline.add_cors_headers = cors.install(app, routes, ["https://app.example"], wrap)
+    unmatched.install(app, wrap)
     return await aiohttp_client(Served(app))
 
 
