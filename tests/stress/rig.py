@@ -75,6 +75,12 @@ class Rig:
             await until(self._nothing_is_under_way, RECOVERY_SECONDS, "the outbox is not empty")
             await asyncio.sleep(AFTERTHOUGHT_SECONDS)
             verdict = await self.verdict()
+            # A market that moved while it was compared says nothing: it is compared again once it is still.
+            while verdict.notes and all(note.startswith("moving ") for note in verdict.notes):
+                if time.monotonic() - began > 2 * RECOVERY_SECONDS:
+                    break
+                await asyncio.sleep(0.2)
+                verdict = await self.verdict()
         return verdict, seconds
 
     async def _nothing_is_under_way(self) -> bool:

@@ -166,14 +166,15 @@ class DeliveryVerifier:
         Raises WebhookBusy, or the error of the body. Counts it as refused if memory was reserved, unless it
         was blocked by others.
         """
-        try:
-            with self.unverified.reservation(client) as body:
+        with self.unverified.reservation(client) as body:
+            try:
                 raw = await self._in_time(read_raw(request, self._max_body_bytes, body.reserve))
                 return raw if self._credentials.verify(signature, raw) else None
-        except ZmartdError:
-            if body.reserved_bytes and not body.blocked_by_others:
-                await self._refused.count(client)
-            raise
+            except ZmartdError:
+                # Before the memory is free again: it is not to be had anew without having been counted.
+                if body.reserved_bytes and not body.blocked_by_others:
+                    await self._refused.count(client)
+                raise
 
     async def _in_time(self, reading: Awaitable[bytes]) -> bytes:
         try:
