@@ -28,8 +28,8 @@ PROGRAM = IDL.address
 INITIAL_LIQUIDITY = 10 * lmsr.SCALE
 B = 500 * lmsr.SCALE
 
-_GENESIS_TIME = 1_760_000_000
-_GENESIS_SLOT = 300_000_000
+GENESIS_TIME = 1_760_000_000
+GENESIS_SLOT = 300_000_000
 _TRANSACTIONS_PER_SLOT = 25
 _RATES = (300, 200, 500)
 _FEE_LAMPORTS = 5_000
@@ -93,7 +93,7 @@ class SyntheticHistory:
 
     @property
     def _now(self) -> int:
-        return _GENESIS_TIME + self._count // (3 * _TRANSACTIONS_PER_SLOT)
+        return GENESIS_TIME + self._count // (3 * _TRANSACTIONS_PER_SLOT)
 
     def _wallet(self) -> Pubkey:
         return Pubkey.from_bytes(self._random.randbytes(32))
@@ -138,7 +138,7 @@ class SyntheticHistory:
             "blockTime": self._now,
             "indexWithinBlock": position % _TRANSACTIONS_PER_SLOT,
             "meta": self._meta(event),
-            "slot": _GENESIS_SLOT + position // _TRANSACTIONS_PER_SLOT,
+            "slot": GENESIS_SLOT + position // _TRANSACTIONS_PER_SLOT,
             "transaction": {
                 "message": {
                     "accountKeys": [
