@@ -11,7 +11,7 @@ from redis import Redis
 
 from tests.event_loop import run
 from zmartd import config
-from zmartd.embedded.postgres import EmbeddedPostgres, Profile
+from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
@@ -40,7 +40,7 @@ $$
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A running Postgres."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), Profile.EPHEMERAL)
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), Durability.EPHEMERAL)
     run(server.start())
     yield server
     run(server.stop())

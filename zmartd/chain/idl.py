@@ -39,7 +39,7 @@ class Named(Struct, frozen=True):
     discriminator: tuple[Annotated[int, Meta(ge=0, le=255)], ...]
 
 
-class Field(Struct, frozen=True):
+class IdlField(Struct, frozen=True):
     name: Name
     type: WireType
 
@@ -55,7 +55,7 @@ class InstructionAccount(Struct, frozen=True):
 
 class Instruction(Named, frozen=True):
     accounts: tuple[InstructionAccount, ...]
-    args: tuple[Field, ...]
+    args: tuple[IdlField, ...]
 
 
 class Variant(Struct, frozen=True):
@@ -66,7 +66,7 @@ class Definition(Struct, frozen=True):
     """The body of a type: `fields` of a struct or `variants` of an enum without payload."""
 
     kind: Literal["struct", "enum"]
-    fields: tuple[Field, ...] = ()
+    fields: tuple[IdlField, ...] = ()
     variants: tuple[Variant, ...] = ()
 
 

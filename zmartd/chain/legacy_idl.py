@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from zmartd.chain.idl import Field, Idl, TypeDefinition, WireType
+from zmartd.chain.idl import Idl, IdlField, TypeDefinition, WireType
 
 
 def legacy_idl(idl: Idl) -> str:
@@ -48,7 +48,7 @@ def camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def _field(field: Field) -> dict[str, Any]:
+def _field(field: IdlField) -> dict[str, Any]:
     return {"name": camel(field.name), "type": _kind(field.type)}
 
 

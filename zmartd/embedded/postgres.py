@@ -51,7 +51,7 @@ _SETTINGS = {
 }
 
 
-class Profile(Enum):
+class Durability(Enum):
     """The server's durability when the machine crashes."""
 
     DURABLE = "durable"
@@ -61,7 +61,7 @@ class Profile(Enum):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        if self is Profile.DURABLE:
+        if self is Durability.DURABLE:
             return _SETTINGS
         return _SETTINGS | {
             "fsync": "off",
@@ -80,10 +80,10 @@ class EmbeddedPostgres:
     killed, so start it from the main thread. Since Postgres refuses to run as root, it then runs as nobody.
     """
 
-    def __init__(self, directory: Path, profile: Profile = Profile.DURABLE) -> None:
+    def __init__(self, directory: Path, durability: Durability = Durability.DURABLE) -> None:
         self._directory = directory.resolve()
-        self._settings = profile.settings
-        self._account = _Account.of_the_server()
+        self._settings = durability.settings
+        self._account = _SystemUser.of_the_server()
         self._server = ServerProcess("Postgres", self._directory / "postgres.log")
         self._sockets: Path | None = None
 
@@ -189,7 +189,7 @@ class EmbeddedPostgres:
             await connection.close()
 
 
-class _Account(Struct, frozen=True):
+class _SystemUser(Struct, frozen=True):
     """The user that the server runs as."""
 
     uid: int
@@ -197,7 +197,7 @@ class _Account(Struct, frozen=True):
     is_another: bool
 
     @classmethod
-    def of_the_server(cls) -> _Account:
+    def of_the_server(cls) -> _SystemUser:
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), is_another=False)
         try:

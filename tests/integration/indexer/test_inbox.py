@@ -16,7 +16,7 @@ from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
-from zmartd.embedded.postgres import EmbeddedPostgres, Profile
+from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.inbox import RETENTION, Inbox, MalformedDelivery
 from zmartd.indexer.plausibility import Plausibility
@@ -237,7 +237,7 @@ async def test_what_is_no_delivery_is_refused(inbox: Inbox, body: bytes) -> None
 async def test_a_delivery_that_cannot_be_committed_is_not_acknowledged(
     indexer: Indexer, story: Story, tmp_path: Path
 ) -> None:
-    async with EmbeddedPostgres(tmp_path / "postgres", Profile.EPHEMERAL) as server:
+    async with EmbeddedPostgres(tmp_path / "postgres", Durability.EPHEMERAL) as server:
         await migrate(server.dsn)
         database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(server.dsn)))
     inbox = Inbox(database, indexer, Transcript(story), SystemClock(), as_told())
