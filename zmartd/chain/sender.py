@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 POLLS_PER_POSITION = 4
 """The finalized block height is read once in so many polls at most, however many transactions may expire."""
 POLLS_PER_RECHECK = 4
-"""Whether the outbox has a transaction whose recording was cut off is asked once in so many polls."""
+"""Whether the outbox has a transaction that is to be rechecked is asked once in so many polls."""
 JITTER = 0.25
 """The pause before a rebroadcast varies by up to this part of it, so that rebroadcasts spread."""
 
@@ -86,7 +86,7 @@ class Sender:
         self._pending: dict[str, Sending] = {}
         self._followed: dict[str, Sending] = {}
         self._unconfirmed: dict[str, SignedTransaction] = {}
-        """Those whose recording was cut off, so that the outbox may have them or not."""
+        """Those which the outbox may have as pending or not."""
         self._finalized: tuple[float, ChainPosition] | None = None
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,13 +141,16 @@ class Sender:
             sending = self._take_place(transaction)
             sending.recorded.set_result(None)
             self._start(self._send_first(sending))
+        elif sending.end is not None:
+            # The outbox may have got it again after its end was recorded.
+            self.recheck(transaction)
         await sending.until_recorded()
         return sending
 
     def recheck(self, transaction: SignedTransaction) -> None:
-        """Send a transaction after all whose recording was cut off, if the outbox turns out to have it.
+        """Send a transaction after all if the outbox turns out to have it, and nobody else sends it.
 
-        A commit whose answer is lost may have happened: the transaction would stay pending, sent by nobody.
+        After a commit whose answer is lost, for one: the transaction would stay pending.
         """
         if not self._unconfirmed:
             self._start(self._recheck())

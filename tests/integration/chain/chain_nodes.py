@@ -20,6 +20,16 @@ def unauthorized() -> web.Response:
     return web.Response(status=401)
 
 
+def refused_by_simulation() -> web.Response:
+    """A node whose simulation of a transaction fails."""
+    error = {
+        "code": -32002,
+        "message": "Transaction simulation failed",
+        "data": {"err": "AccountNotFound", "logs": []},
+    }
+    return web.json_response({"jsonrpc": "2.0", "id": 1, "error": error})
+
+
 LOST = object()
 """The node takes a transaction, answers with its signature, and loses it."""
 

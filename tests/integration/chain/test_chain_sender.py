@@ -13,7 +13,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
-from tests.integration.chain.chain_nodes import LOST, Node, unauthorized
+from tests.integration.chain.chain_nodes import LOST, Node, refused_by_simulation, unauthorized
 from tests.integration.tasks.manual_clock import ManualClock
 from zmartd.chain.assemble import sign
 from zmartd.chain.idl import default_idl
@@ -25,11 +25,13 @@ from zmartd.clock import SystemClock
 from zmartd.config import TransactionSettings
 from zmartd.embedded.localnet import Endpoints
 from zmartd.errors import ZmartdError
-from zmartd.store.outbox import DatabaseOutbox
+from zmartd.faults import Point, watching
+from zmartd.store.outbox import DatabaseOutbox, claim
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
 
 NOBODY = Pubkey([77] * 32)
+MARKET = "ab" * 32
 AMOUNT = 5_000_000
 DEADLINE_SECONDS = 60
 
@@ -184,6 +186,28 @@ async def test_what_was_recorded_though_its_answer_was_lost_is_sent_after_all(
         assert await outbox.find(lost.signature) is None
         assert await received(rpc) == AMOUNT + 1
         assert sender.pending == 0
+
+
+async def test_what_is_claimed_again_while_its_failure_is_recorded_is_sent_again(
+    sender: Sender, outbox: DatabaseOutbox, database: Database, pay: Pay, rpc: Rpc, node: Node
+) -> None:
+    payment = await pay()
+    failures = 0
+
+    async def claim_again(point: Point) -> None:
+        nonlocal failures
+        if point is Point.SENDER_SETTLED and not failures:
+            failures += 1
+            async with database.service() as connection:
+                claimed = await claim(connection, MARKET, payment, read_at_slot=0)
+            await sender.begin_recorded(claimed.transaction)
+
+    node.instead("sendTransaction", refused_by_simulation)
+    with watching(claim_again), pytest.raises(TransactionFailed):
+        await sender.send(payment)
+    assert failures == 1
+    await eventually(lambda: _settled(outbox, payment.signature))
+    assert await received(rpc) == AMOUNT
 
 
 async def test_what_is_recorded_already_is_sent_without_being_recorded_again(
