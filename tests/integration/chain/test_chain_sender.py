@@ -33,13 +33,6 @@ from zmartd.store.postgres.errors import DatabaseUnavailable
 NOBODY = Pubkey([77] * 32)
 MARKET = "ab" * 32
 AMOUNT = 5_000_000
-DEADLINE_SECONDS = 60
-
-
-@pytest.fixture(autouse=True)
-async def deadline() -> AsyncIterator[None]:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        yield
 
 
 @pytest.fixture
