@@ -49,7 +49,7 @@ class PricePercent(Struct, frozen=True):
     no: Percent
 
 
-class PriceHistory(Struct, frozen=True):
+class MarketPriceHistory(Struct, frozen=True):
     """The prices after the newest trades, oldest first.
 
     `next_cursor` leads to the prices before them. The last page begins with the market's initial prices, 50 %
@@ -104,7 +104,7 @@ class EventList(Struct, frozen=True):
     next_cursor: NextPage
 
 
-async def get_price_history(call: Call[PriceHistoryQuery]) -> PriceHistory:
+async def get_price_history(call: Call[PriceHistoryQuery]) -> MarketPriceHistory:
     query = call.input
     before = decode_cursor(query.cursor, PricePageKey)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
@@ -113,7 +113,7 @@ async def get_price_history(call: Call[PriceHistoryQuery]) -> PriceHistory:
     points = [_percentages(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
         points.insert(0, _percentages(market.created_at, SCALE // 2))
-    return PriceHistory(market.id, tuple(points), len(points), encode_cursor(page.next_key))
+    return MarketPriceHistory(market.id, tuple(points), len(points), encode_cursor(page.next_key))
 
 
 async def list_events(call: Call[EventsQuery]) -> EventList:
@@ -150,7 +150,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The prices of a market after its newest trades",
         tag="markets",
         query=PriceHistoryQuery,
-        responses={200: PriceHistory},
+        responses={200: MarketPriceHistory},
         errors=(MarketNotFound,),
     ),
     Operation(

@@ -23,7 +23,7 @@ from zmartd.http.errors.requests import (
     Unexpected,
     UnsupportedMediaType,
 )
-from zmartd.http.errors.statuses import STATUS, ErrorBody, snake_case
+from zmartd.http.errors.statuses import STATUS, snake_case
 from zmartd.http.kit.operation import (
     MACHINES_TAG,
     Access,
@@ -39,6 +39,18 @@ _BODY = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
 _IDEMPOTENCY_KEY = (InvalidRequest, BodyTooLarge, IdempotencyConflict, StillUnderWay)
 _WALLET = (Unauthorized, SessionsUnavailable)
 
+_DETAILS: Json = {
+    "type": "object",
+    "additionalProperties": True,
+    "description": "What the error is about, by name. Left out if there is nothing to add.",
+}
+_PROBLEMS: Json = {
+    "type": "array",
+    "items": reference(Problem.__name__),
+    "minItems": 1,
+    "description": "Every invalid field of the request.",
+}
+
 
 def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdError]]]:
     """The errors that `operation` may respond with, by status, each list sorted by code."""
@@ -49,10 +61,12 @@ def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdErro
     return by_status
 
 
-def error_schemas(idl: Idl) -> Json:
-    """A schema for each error, under the name of its class."""
+def error_schemas(idl: Idl, shape: Json) -> Json:
+    """A schema for each error, under the name of its class. `shape` is the schema of every error."""
     kinds = {one for kind in STATUS for one in _with_subclasses(kind)}
-    return {kind.__name__: _schema(kind, idl) for kind in sorted(kinds, key=lambda kind: kind.__name__)}
+    return {
+        kind.__name__: _schema(kind, idl, shape) for kind in sorted(kinds, key=lambda kind: kind.__name__)
+    }
 
 
 def _error_kinds(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
@@ -86,27 +100,34 @@ def _status(kind: type[ZmartdError]) -> int:
     return next(STATUS[parent] for parent in kind.__mro__ if parent in STATUS)
 
 
-def _schema(kind: type[ZmartdError], idl: Idl) -> Json:
-    properties: Json = {
-        "error": {"const": kind.__name__},
-        "code": {"const": kind.code},
-        "status": {"const": _status(kind)},
-    }
+def _schema(kind: type[ZmartdError], idl: Idl, shape: Json) -> Json:
+    """`shape` narrowed to one error, whole, because generators cannot combine two schemas of a field."""
+    narrowed: Json = {"status": {"const": _status(kind)}, "details": _DETAILS}
+    required = list(shape["required"])
     if issubclass(kind, ProgramRefused):
         names = _program_errors(idl)
-        properties["error"] = {"type": "string", "examples": names}
-        properties["code"] = {
+        narrowed["error"] = {"type": "string", "examples": names}
+        narrowed["code"] = {
             "type": "string",
             "pattern": "^[a-z][a-z0-9_]*$",
-            "description": "the name of the error of the program or the chain, in snake_case",
             "examples": [snake_case(name) for name in names],
+            "description": "The name of the error of the program or the chain, in snake_case.",
         }
+    else:
+        narrowed |= {"error": {"const": kind.__name__}, "code": {"const": kind.code}}
     if issubclass(kind, InvalidRequest):
-        properties["details"] = {"type": "array", "items": reference(Problem.__name__), "minItems": 1}
+        narrowed["details"] = _PROBLEMS
+        required.append("details")
+    described = {
+        name: {"description": field["description"]} | narrowed.get(name, field)
+        for name, field in shape["properties"].items()
+    }
     return {
         "title": kind.__name__,
         "description": kind.meaning(),
-        "allOf": [reference(ErrorBody.__name__), {"properties": properties}],
+        "type": "object",
+        "properties": described,
+        "required": required,
     }
 
 

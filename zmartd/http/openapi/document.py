@@ -30,6 +30,7 @@ and the transactions that wallets sign to take part.
 * A transaction that was sent is `submitted`, and in no list yet. It is `confirmed` when a supermajority of
   the stake has voted for its block, and `finalized` when no fork can remove it any more.
   `GET /api/transactions/{signature}` returns its state.
+* Each field of a request also goes by its name in camelCase. The names in this document take precedence.
 * Every error has the form of `ErrorBody` and a stable `code`. Besides the errors that each operation lists, a
   path that does not exist gets 404 `route_not_found`, a method that a path does not have 405
   `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.
@@ -141,7 +142,7 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
         ],
         "paths": paths,
         "components": {
-            "schemas": schemas.components | error_schemas(idl),
+            "schemas": schemas.components | error_schemas(idl, schemas.components[ErrorBody.__name__]),
             "parameters": _PARAMETERS,
             "headers": headers.COMPONENTS,
             "securitySchemes": _SECURITY_SCHEMES,

@@ -1,6 +1,7 @@
 """The JSON schemas of request and response types, for the components of the OpenAPI 3.1 document.
 
-Descriptions of fields come from the docstrings under the fields in the source.
+Descriptions of fields come from the docstrings under the fields in the source. Where JSON Schema has several
+ways to say a thing, the document uses the one that generators of clients understand.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from functools import cache
-from inspect import getsource
+from inspect import cleandoc, getsource
 from itertools import pairwise
 from typing import Any
 
@@ -35,10 +37,13 @@ class Schemas:
         schemas, components = msgspec.json.schema_components(
             types, schema_hook=_field_schema, ref_template=_TEMPLATE
         )
+        for schema in (*schemas, *components.values()):
+            _tidy(schema)
         self._schemas = dict(zip(types, schemas, strict=True))
         self.components: Json = components
         for kind in _structs(requests):
-            _add_aliases(kind.cls, self._component(kind.cls))
+            _describe_aliases(kind.cls, self._component(kind.cls))
+            _drop_defaults(self._component(kind.cls))
         for kind in _structs(responses):
             _require_sent_fields(kind, self._component(kind.cls))
             _add_descriptions(kind, self._component(kind.cls))
@@ -63,14 +68,15 @@ def query_fields(query: type[Struct]) -> list[tuple[str, bool, Json]]:
     """The name of each field of a query, whether it is required, and its schema."""
     _, components = msgspec.json.schema_components([query], schema_hook=_field_schema, ref_template=_TEMPLATE)
     schema = components[query.__name__]
-    _add_aliases(query, schema)
+    _tidy(schema)
+    _describe_aliases(query, schema)
     required = set(schema["required"])
     return [(name, name in required, _without_null(field)) for name, field in schema["properties"].items()]
 
 
 def _field_schema(kind: type) -> Json:
     if issubclass(kind, Field):
-        return dict(kind.schema)
+        return deepcopy(kind.schema)
     raise TypeError(f"{kind} has no JSON schema")
 
 
@@ -84,23 +90,44 @@ def _without_null(field: Json) -> Json:
     return field | {"anyOf": choices} if choices else field
 
 
-def _add_aliases(kind: type[Struct], schema: Json) -> None:
-    """Add each alias as a property; of a required field, any of its names satisfies the schema."""
-    aliases = aliases_of(kind)
-    properties, required = schema["properties"], schema["required"]
-    for alias, name in aliases.items():
-        properties[alias] = properties[name] | {"description": f"the same as {name}", "deprecated": True}
-    names = {name: [name, *(alias for alias, of in aliases.items() if of == name)] for name in required}
-    for name, known in names.items():
-        if len(known) > 1:
-            meaning = properties[name].get("description", "")
-            properties[name] |= {"description": f"{meaning}; required, as {' or '.join(known)}"}
-    schema["required"] = [name for name, known in names.items() if len(known) == 1]
-    choices = [
-        {"anyOf": [{"required": [one]} for one in known]} for known in names.values() if len(known) > 1
-    ]
-    if choices:
-        schema["allOf"] = choices
+def _tidy(schema: Json) -> None:
+    """Say what msgspec says in the form that generators take.
+
+    They drop an `enum` of one value that is no text, and read an object of which nothing more is known as one
+    that must be empty.
+    """
+    for node in _nodes(schema):
+        if isinstance(node.get("description"), str):
+            node["description"] = cleandoc(node["description"])
+        values = node.get("enum", ())
+        if len(values) == 1:
+            (node["const"],) = node.pop("enum")
+        elif values and all(isinstance(value, str) for value in values):
+            node["type"] = "string"
+        if node.get("type") == "object" and "properties" not in node:
+            node.setdefault("additionalProperties", True)
+
+
+def _nodes(schema: Any) -> Iterator[Json]:
+    """`schema` and every schema in it."""
+    if isinstance(schema, dict):
+        yield schema
+    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    for part in parts:
+        yield from _nodes(part)
+
+
+def _describe_aliases(kind: type[Struct], schema: Json) -> None:
+    """Name the aliases of each field in its description. As properties they would be fields of a client."""
+    for name, field in schema["properties"].items():
+        if aliases := [alias for alias, of in aliases_of(kind).items() if of == name]:
+            field["description"] = f"{field['description']}; also accepted as {' or '.join(aliases)}"
+
+
+def _drop_defaults(schema: Json) -> None:
+    """What may be left out is what `required` leaves out: generators require a field with a default."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
 
 
 def _require_sent_fields(kind: inspect.StructType, schema: Json) -> None:
@@ -108,8 +135,7 @@ def _require_sent_fields(kind: inspect.StructType, schema: Json) -> None:
     if kind.cls.__struct_config__.omit_defaults:
         return
     schema["required"] = [field.encode_name for field in kind.fields if _is_always_sent(field)]
-    for field in schema["properties"].values():
-        field.pop("default", None)
+    _drop_defaults(schema)
 
 
 def _add_descriptions(kind: inspect.StructType, schema: Json) -> None:

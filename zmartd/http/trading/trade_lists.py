@@ -78,7 +78,7 @@ class AllTradesQuery(FilteredTradesQuery, frozen=True, kw_only=True):
     wallet: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
 
 
-class Trades(Struct, frozen=True, kw_only=True):
+class FilteredTrades(Struct, frozen=True, kw_only=True):
     """Trades, newest first; `count` is the length of this page."""
 
     trades: tuple[TradeBody, ...]
@@ -100,7 +100,7 @@ async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
     return TradeList(page.trades, len(page.trades), market.id, page.next_cursor)
 
 
-async def list_all_trades(call: Call[AllTradesQuery]) -> Trades:
+async def list_all_trades(call: Call[AllTradesQuery]) -> FilteredTrades:
     """Wallets are shortened for anonymous callers."""
     query = call.input
     if query.wallet is not None:
@@ -108,18 +108,18 @@ async def list_all_trades(call: Call[AllTradesQuery]) -> Trades:
     return await _list(call, query, query.wallet)
 
 
-async def list_own_trades(call: Call[FilteredTradesQuery]) -> Trades:
+async def list_own_trades(call: Call[FilteredTradesQuery]) -> FilteredTrades:
     """The trades of the wallet that is signed in."""
     return await _list(call, call.input, call.wallet)
 
 
-async def _list(call: Call[Any], query: FilteredTradesQuery, wallet: str | None) -> Trades:
+async def _list(call: Call[Any], query: FilteredTradesQuery, wallet: str | None) -> FilteredTrades:
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
         market_id = await _market_id(connection, query.market_id)
         where = TradeFilter(market_id, wallet, query.outcome, query.type)
         page = await read_trades(connection, caller, where, query)
-    return Trades(
+    return FilteredTrades(
         trades=page.trades,
         count=len(page.trades),
         offset=query.offset,
@@ -150,7 +150,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Trades in all markets, newest first",
         tag="trades",
         query=AllTradesQuery,
-        responses={200: Trades},
+        responses={200: FilteredTrades},
         errors=(MarketNotFound, AuthMissing),
     ),
     Operation(
@@ -160,7 +160,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="The caller's own trades, newest first",
         tag="trades",
         query=FilteredTradesQuery,
-        responses={200: Trades},
+        responses={200: FilteredTrades},
         errors=(MarketNotFound,),
         access=Access.WALLET,
     ),

@@ -70,7 +70,7 @@ def test_a_description_names_the_fields_as_they_are_sent() -> None:
 def _without_words(document: Json) -> Iterator[str]:
     components: Json = document["components"]
     for name, schema in components["schemas"].items():
-        yield from (f"{name}.{field}" for field in _silent_fields(schema, components["schemas"]))
+        yield from (f"{name}.{field}" for field in _silent_fields(schema))
     for part in ("parameters", "headers"):
         yield from (f"{part}/{name}" for name, one in components[part].items() if _is_silent(one))
     for path, methods in document["paths"].items():
@@ -88,17 +88,8 @@ def _parts(entry: Json) -> Iterator[tuple[str, Json]]:
             yield f"{status} {name}", header
 
 
-def _silent_fields(schema: Json, schemas: Json) -> Iterator[str]:
-    """Of an error also what it narrows, unless the shape that it is an instance of describes that."""
-    parts = schema.get("allOf", [])
-    described: set[str] = set()
-    for part in parts:
-        shape = schemas[part["$ref"].rpartition("/")[2]] if "$ref" in part else {}
-        described |= {name for name, field in shape.get("properties", {}).items() if not _is_silent(field)}
-    for one in (schema, *parts):
-        for name, field in one.get("properties", {}).items():
-            if _is_silent(field) and name not in described:
-                yield name
+def _silent_fields(schema: Json) -> Iterator[str]:
+    yield from (name for name, field in schema.get("properties", {}).items() if _is_silent(field))
 
 
 def _is_silent(part: Any) -> bool:

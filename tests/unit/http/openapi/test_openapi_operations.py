@@ -11,11 +11,11 @@ from zmartd.chain.idl import default_idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import BadToken, Unauthorized
 from zmartd.http.errors.requests import NotYours, Problem
-from zmartd.http.errors.statuses import ErrorBody, error_body
+from zmartd.http.errors.statuses import error_body
 from zmartd.http.kit.fields import Wallet
 from zmartd.http.kit.operation import Access, NonJson, Operation, by_path
 from zmartd.http.kit.path_variables import PATH_VARIABLES
-from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
+from zmartd.http.openapi.declared_errors import declared_errors
 from zmartd.http.openapi.document import openapi
 
 
@@ -47,6 +47,10 @@ def operation(**changes: Any) -> Operation[Any]:
 def entry(one: Operation[Any]) -> Any:
     ((_, item),) = openapi([one], default_idl())["paths"].items()
     return item[one.method.lower()]
+
+
+def schemas_of_errors() -> Any:
+    return openapi([operation()], default_idl())["components"]["schemas"]
 
 
 def codes(one: Operation[Any]) -> dict[int, set[str]]:
@@ -120,21 +124,20 @@ def test_a_declared_error_includes_its_subclasses() -> None:
 @pytest.mark.parametrize("kind", [NotYours, BadToken])
 def test_an_errors_schema_names_it_as_its_body_does(kind: type[ZmartdError]) -> None:
     body = error_body(kind(), "request-1")
-    shape, particulars = error_schemas(default_idl())[kind.__name__]["allOf"]
-    assert shape == {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
-    assert particulars["properties"] == {
-        "error": {"const": body.error},
-        "code": {"const": body.code},
-        "status": {"const": body.status},
-    }
+    schema = schemas_of_errors()[kind.__name__]
+    named = {name: schema["properties"][name]["const"] for name in ("error", "code", "status")}
+    assert named == {"error": body.error, "code": body.code, "status": body.status}
+    assert schema["required"] == ["error", "code", "message", "status", "request_id"]
+    assert "allOf" not in schema
 
 
 def test_the_programs_errors_are_named() -> None:
-    schemas = error_schemas(default_idl())
-    names = schemas[ProgramRefused.__name__]["allOf"][1]["properties"]["code"]["examples"]
+    schemas = schemas_of_errors()
+    names = schemas[ProgramRefused.__name__]["properties"]["code"]["examples"]
     assert {"slippage_exceeded", "result_with_negative_lamports"} <= set(names)
-    problems = schemas["InvalidRequest"]["allOf"][1]["properties"]["details"]
-    assert problems["items"] == {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    invalid = schemas["InvalidRequest"]
+    assert invalid["properties"]["details"]["items"] == {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    assert "details" in invalid["required"]
 
 
 def test_a_response_that_is_not_json_has_its_media_type() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
@@ -19,8 +19,20 @@ class Words(Text):
     max_length: ClassVar[int] = 5
 
 
+class Fixed(Struct):
+    """Cannot vary.
+
+    Ever.
+    """
+
+    zero: Literal[0]
+    never: Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
+    side: Literal["buy", "sell"]
+    more: dict[str, Any]
+
+
 class Order(Struct, kw_only=True):
-    ALIASES: ClassVar[dict[str, str]] = {"marketId": "market_id"}
+    ALIASES: ClassVar[dict[str, str]] = {"market": "market_id"}
 
     market_id: Annotated[MarketRef, Meta(description="a market")]
     shares: Annotated[Shares, Meta(description="shares")]
@@ -60,13 +72,33 @@ def test_a_response_that_omits_defaults_requires_fields_without_one() -> None:
     assert Schemas([], [Sparse]).components["Sparse"]["required"] == ["here"]
 
 
-def test_a_request_accepts_any_alias_of_a_required_field() -> None:
+def test_a_request_names_the_aliases_of_a_field_in_words() -> None:
     order = Schemas([Order], []).components["Order"]
-    assert order["required"] == ["shares"]
-    assert order["allOf"] == [{"anyOf": [{"required": ["market_id"]}, {"required": ["marketId"]}]}]
-    alias = order["properties"]["marketId"]
-    assert (alias["description"], alias["deprecated"]) == ("the same as market_id", True)
-    assert alias["pattern"] == MarketRef.schema["pattern"]
+    assert order["required"] == ["market_id", "shares"]
+    assert list(order["properties"]) == ["market_id", "shares", "words"]
+    market = order["properties"]["market_id"]
+    assert market["description"] == "a market; also accepted as marketId or market"
+
+
+def test_a_request_leaves_out_what_it_does_not_have_to_say() -> None:
+    assert "default" not in Schemas([Order], []).components["Order"]["properties"]["words"]
+
+
+def test_an_enumeration_says_its_type_and_a_single_value_is_a_constant() -> None:
+    fields = Schemas([], [Fixed]).components["Fixed"]["properties"]
+    assert fields["zero"] == {"const": 0}
+    assert fields["never"] == {"type": "boolean", "const": False}
+    assert fields["side"] == {"type": "string", "enum": ["buy", "sell"]}
+
+
+def test_an_object_of_which_nothing_is_known_may_have_anything() -> None:
+    anything = {"type": "object", "additionalProperties": True}
+    assert Schemas([], [Fixed]).components["Fixed"]["properties"]["more"] == anything
+    assert Schemas([], [dict[str, Any]]).of(dict[str, Any]) == anything
+
+
+def test_a_description_is_without_the_indentation_of_the_source() -> None:
+    assert Schemas([], [Fixed]).components["Fixed"]["description"] == "Cannot vary.\n\nEver."
 
 
 def test_amounts_and_texts_say_their_bounds() -> None:
@@ -76,13 +108,11 @@ def test_amounts_and_texts_say_their_bounds() -> None:
 
 
 def test_a_query_string_has_no_null() -> None:
-    market, shares, words, alias = query_fields(Order)
-    # Either spelling will do, which a query string has no way of saying but in words.
-    assert (market[0], market[1]) == ("market_id", False)
-    assert market[2]["description"] == "a market; required, as market_id or marketId"
+    market, shares, words = query_fields(Order)
+    assert (market[0], market[1]) == ("market_id", True)
+    assert market[2]["description"] == "a market; also accepted as marketId or market"
     assert (shares[0], shares[1]) == ("shares", True)
     assert words == ("words", False, Words.schema | {"description": "words"})
-    assert (alias[0], alias[1]) == ("marketId", False)
 
 
 def test_two_types_with_one_name_are_refused() -> None:
