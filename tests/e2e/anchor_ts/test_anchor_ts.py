@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed
 from solders.pubkey import Pubkey
 
+from tests.e2e.npm import installed_packages, needs_node
 from zmartd.chain.accounts import MarketAccount
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.market.lifecycle import MarketState
@@ -25,29 +22,14 @@ ROOT = HERE.parents[2]
 PROGRAM_FILE = ROOT / "zmartd/embedded/programs/zmart_core.so"
 IDL_FILE = ROOT / "zmartd/chain/idl/zmart_core.json"
 PROGRAM_ID = json.loads(IDL_FILE.read_bytes())["address"]
-INSTALL_SECONDS, SCRIPT_SECONDS = 180, 60
+SCRIPT_SECONDS = 60
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or shutil.which("npm") is None, reason="node and npm are not installed"
-)
+pytestmark = needs_node
 
 
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
-    """The packages of package-lock.json, installed once for each lock file."""
-    lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    target = Path(tempfile.gettempdir()) / f"zmartd-anchor-ts-{lock[:16]}-{os.getuid()}"
-    if not target.exists():
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{target.name}-"))
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, unfinished)
-        install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-        subprocess.run(install, cwd=unfinished, check=True, timeout=INSTALL_SECONDS)
-        try:
-            unfinished.rename(target)
-        except OSError:  # another run was faster
-            shutil.rmtree(unfinished)
-    return target / "node_modules"
+    return installed_packages(HERE)
 
 
 async def run_node(*arguments: str) -> bytes:

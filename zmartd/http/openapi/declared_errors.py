@@ -40,9 +40,10 @@ _IDEMPOTENCY_KEY = (InvalidRequest, BodyTooLarge, IdempotencyConflict, StillUnde
 _WALLET = (Unauthorized, SessionsUnavailable)
 
 _DETAILS: Json = {
+    "title": "ErrorDetails",
+    "description": "What an error is about, by name.",
     "type": "object",
     "additionalProperties": True,
-    "description": "What the error is about, by name. Left out if there is nothing to add.",
 }
 _PROBLEMS: Json = {
     "type": "array",
@@ -63,9 +64,10 @@ def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdErro
 
 def error_schemas(idl: Idl, shape: Json) -> Json:
     """A schema for each error, under the name of its class. `shape` is the schema of every error."""
-    kinds = {one for kind in STATUS for one in _with_subclasses(kind)}
+    kinds = sorted({one for kind in STATUS for one in _with_subclasses(kind)}, key=lambda kind: kind.__name__)
     return {
-        kind.__name__: _schema(kind, idl, shape) for kind in sorted(kinds, key=lambda kind: kind.__name__)
+        _DETAILS["title"]: _DETAILS,
+        **{kind.__name__: _schema(kind, idl, shape) for kind in kinds},
     }
 
 
@@ -102,7 +104,7 @@ def _status(kind: type[ZmartdError]) -> int:
 
 def _schema(kind: type[ZmartdError], idl: Idl, shape: Json) -> Json:
     """`shape` narrowed to one error, whole, because generators cannot combine two schemas of a field."""
-    narrowed: Json = {"status": {"const": _status(kind)}, "details": _DETAILS}
+    narrowed: Json = {"status": {"const": _status(kind)}, "details": reference(_DETAILS["title"])}
     required = list(shape["required"])
     if issubclass(kind, ProgramRefused):
         names = _program_errors(idl)

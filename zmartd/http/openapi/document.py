@@ -56,8 +56,9 @@ _TAGS = {
 
 _BEARER: Json = {"bearer": []}
 _SIGNATURE: Json = {"walletSignature": []}
+_OPTIONAL: list[Json] = [{}, _BEARER, _SIGNATURE]
+"""Of public operations, as the document's default: on an operation, openapi-python-client would demand it."""
 _SECURITY: dict[Access, list[Json]] = {
-    Access.PUBLIC: [{}, _BEARER, _SIGNATURE],
     Access.WALLET: [_BEARER, _SIGNATURE],
     Access.OWNER: [_BEARER, _SIGNATURE],
     Access.SESSION: [_BEARER],
@@ -135,6 +136,7 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
+        "security": _OPTIONAL,
         "tags": [
             {"name": name, "description": text}
             for name, text in _TAGS.items()
@@ -156,9 +158,10 @@ def _operation(operation: Operation[Any], schemas: Schemas) -> Json:
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": _parameters(operation),
-        "security": _SECURITY[operation.access],
         "responses": _responses(operation, schemas),
     }
+    if operation.access is not Access.PUBLIC:
+        entry["security"] = _SECURITY[operation.access]
     if operation.handler.__doc__:
         entry["description"] = inspect.cleandoc(operation.handler.__doc__)
     if operation.json_body is not None:

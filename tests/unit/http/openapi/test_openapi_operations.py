@@ -89,9 +89,11 @@ def test_a_variable_without_a_meaning_is_refused() -> None:
 
 def test_access_determines_the_accepted_credentials() -> None:
     def schemes(access: Access) -> list[str]:
-        return [name for one in entry(operation(access=access))["security"] for name in one or ("none",)]
+        return [name for one in entry(operation(access=access))["security"] for name in one]
 
-    assert schemes(Access.PUBLIC) == ["none", "bearer", "walletSignature"]
+    public = openapi([operation(access=Access.PUBLIC)], default_idl())
+    assert public["security"] == [{}, {"bearer": []}, {"walletSignature": []}]
+    assert "security" not in entry(operation(access=Access.PUBLIC))
     assert schemes(Access.WALLET) == ["bearer", "walletSignature"]
     assert schemes(Access.SESSION) == ["bearer"]
     assert schemes(Access.OWNER) == schemes(Access.WALLET)

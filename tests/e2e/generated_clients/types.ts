@@ -1,0 +1,65 @@
+// What openapi-typescript makes of central shapes of the document. This file is compiled, and never runs.
+import type { components, operations, paths } from "./api.js";
+
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false;
+type Schemas = components["schemas"];
+type Json<Responses, Status extends keyof Responses> = Responses[Status] extends {
+  content: { "application/json": infer Body };
+}
+  ? Body
+  : never;
+
+function is<_ extends true>(): void {}
+
+// A purchase needs a market and an outcome; the rest may be left out, and no field is there under two names.
+is<
+  Equal<
+    Schemas["BuyRequest"],
+    {
+      market_id: string;
+      outcome: boolean;
+      target_cost?: number | string | null;
+      shares?: number | string | null;
+      max_cost?: number | string | null;
+    }
+  >
+>();
+export const purchases: Schemas["BuyRequest"][] = [
+  { market_id: "m", outcome: true, target_cost: "1000000000" },
+  { market_id: "m", outcome: false, shares: 5, max_cost: null },
+  // @ts-expect-error: without a market
+  { outcome: true, target_cost: "1" },
+];
+type Buy = paths["/api/trades/buy"]["post"];
+is<Equal<Buy["requestBody"]["content"]["application/json"], Schemas["BuyRequest"]>>();
+is<Equal<Json<Buy["responses"], 200>, Schemas["BuyBody"]>>();
+
+// Every field of an answer is there; amounts are text, prices are numbers, and a state is one of seven names.
+type Market = Schemas["MarketBody"];
+is<Equal<Market, Required<Market>>>();
+is<Equal<Market["total_volume"], string>>();
+is<Equal<Market["price_yes"], number>>();
+is<Equal<Market["final_outcome"], boolean | null>>();
+is<
+  Equal<
+    Market["state"],
+    "PROPOSED" | "APPROVED" | "ACTIVE" | "RESOLVING" | "DISPUTED" | "FINALIZED" | "CANCELLED"
+  >
+>();
+is<Equal<Schemas["ThreadBody"]["replies"], Schemas["ThreadBody"][]>>();
+is<Equal<Schemas["EventBody"]["data"], { [name: string]: unknown }>>();
+
+// A query's parameters are optional unless they are required, be there a default or not.
+type TradesQuery = NonNullable<operations["getMarketsIdTrades"]["parameters"]["query"]>;
+is<Equal<TradesQuery["limit"], number | undefined>>();
+is<Equal<operations["getTradesEstimate"]["parameters"]["query"]["market_id"], string>>();
+
+// The code says which error it is, and so which details it has.
+type Refusal = Json<Buy["responses"], 400> | Json<Buy["responses"], 404>;
+is<Equal<Refusal["code"], "invalid_http" | "invalid_json" | "invalid_request" | "market_not_found">>();
+is<Equal<Schemas["MarketNotFound"]["status"], 404>>();
+is<Equal<Schemas["MarketNotFound"]["details"], { [name: string]: unknown } | undefined>>();
+export function firstProblem(refusal: Refusal): string {
+  return refusal.code === "invalid_request" ? refusal.details[0]!.field : refusal.message;
+}
