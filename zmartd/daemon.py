@@ -124,10 +124,12 @@ def application(core: Core) -> web.Application:
 
 async def _background(core: Core, app: web.Application) -> AsyncIterator[None]:
     """Run the background work: the hub, the inbox, transactions that were sent and have not ended, WebSockets
-    whose session ends, the check of file descriptors, and the periodic tasks.
+    whose session ends, the check of file descriptors, and the periodic tasks. Clients of all daemons are told
+    that they may have missed something.
     """
     loops: dict[str, Callable[[], Awaitable[object]]] = {
         "hub": app[keys.HUB].run,
+        "gap": core.bus.report_gap,
         "inbox": app[keys.INBOX].run,
         "resume": core.sender.resume,
         "sockets": app[WEBSOCKET].watch_sessions,

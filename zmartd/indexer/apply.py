@@ -15,6 +15,7 @@ import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.errors import ZmartdError
@@ -22,7 +23,12 @@ from zmartd.faults import Point, reached
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.market_messages import batch_messages
+from zmartd.indexer.effects.market_messages import (
+    batch_messages,
+    market_promotion_messages,
+    promotion_messages,
+)
+from zmartd.indexer.events.commitment import promote, promote_markets
 from zmartd.indexer.events.incomplete import (
     quarantine_lines,
     record_truncated,
@@ -31,7 +37,7 @@ from zmartd.indexer.events.incomplete import (
 )
 from zmartd.indexer.events.recording import TransactionInSlot, record_eventless, record_events
 from zmartd.indexer.events.rows import EventRow, event_row, stored_row
-from zmartd.indexer.rebuild.event_diff import EventDiff
+from zmartd.indexer.rebuild.event_diff import EventDiff, differing_signatures
 from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_events
 from zmartd.indexer.rebuild.rollback import Rollback, roll_back
 from zmartd.log import get_logger
@@ -71,6 +77,13 @@ class Applied(Struct, frozen=True):
     messages: tuple[Message, ...]
 
 
+class PromotionReport(Struct, frozen=True):
+    """How many transactions became final, and the signatures of those that differ from the chain."""
+
+    promoted: int
+    differing: frozenset[str]
+
+
 _Prepare = Callable[[Connection], Awaitable[list[Message]]]
 """What runs first in a batch's database transaction. Returns messages to publish with those of the batch."""
 
@@ -83,7 +96,9 @@ class Indexer:
         self._bus = bus
         self._pdas = pdas
 
-    async def apply(self, transactions: Sequence[ChainTransaction], commitment: str = "confirmed") -> Applied:
+    async def apply(
+        self, transactions: Sequence[ChainTransaction], commitment: Commitment = "confirmed"
+    ) -> Applied:
         """Apply transactions, in any order and any number of times.
 
         Returns once it is committed. Raises DatabaseUnavailable or DatabaseTimeout, having changed nothing.
@@ -108,7 +123,7 @@ class Indexer:
         self,
         lost: Sequence[TransactionInSlot],
         instead: Sequence[ChainTransaction] = (),
-        commitment: str = "confirmed",
+        commitment: Commitment = "confirmed",
     ) -> Rollback:
         """Roll back transactions that are not on the chain, or not in these slots.
 
@@ -152,12 +167,37 @@ class Indexer:
 
         await self._publish(await self._commit(work))
 
+    async def promote(
+        self, final: Sequence[TransactionInSlot], transactions: Sequence[ChainTransaction]
+    ) -> PromotionReport:
+        """Mark those of `final` as finalized whose rows equal `transactions`, as the node has them.
+
+        Raises what `apply` raises.
+        """
+        fetched = {tx.signature for tx in transactions}
+
+        async def work(connection: Connection) -> tuple[PromotionReport, list[Message]]:
+            differing = frozenset(await differing_signatures(connection, transactions, self._pdas))
+            equal = [one for one in final if one.signature in fetched - differing]
+            promoted = await promote(connection, equal)
+            messages = promotion_messages(promoted.events, promoted.markets)
+            return PromotionReport(promoted.transactions, differing), messages
+
+        report, messages = await self._commit(work)
+        await self._publish(messages)
+        return report
+
+    async def promote_markets(self, finalized_slot: int) -> None:
+        """Mark the markets as finalized whose events all are. Raises what `apply` raises."""
+        promoted = await self._commit(lambda connection: promote_markets(connection, finalized_slot))
+        await self._publish(market_promotion_messages(promoted))
+
     async def rebuild_configuration(self, at: datetime) -> None:
         """Rebuild the program's configuration from its event rows. Raises what `apply` raises."""
         await self._publish(await self._commit(lambda connection: rebuild_configuration(connection, at)))
 
     async def _apply_batch(
-        self, transactions: Sequence[ChainTransaction], commitment: str, prepare: _Prepare | None
+        self, transactions: Sequence[ChainTransaction], commitment: Commitment, prepare: _Prepare | None
     ) -> Applied:
         succeeded = {tx.signature: tx for tx in transactions if tx.succeeded}
         rows = sorted(
@@ -199,7 +239,7 @@ class Indexer:
         raise AssertionError("unreachable")
 
     async def _apply_rows(
-        self, connection: Connection, rows: Sequence[EventRow], commitment: str
+        self, connection: Connection, rows: Sequence[EventRow], commitment: Commitment
     ) -> tuple[list[EventRow], list[Message]]:
         addresses = await markets.known_addresses(connection, rows)
         market_ids = [row.market_id or addresses.get(row.market_address or "") for row in rows]

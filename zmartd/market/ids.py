@@ -1,4 +1,4 @@
-"""Identifiers as text: market and trade ids, addresses and IPFS content ids."""
+"""Identifiers as text: ids of markets, trades and votes, addresses and IPFS content ids."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def is_market_id(text: str) -> bool:
 def trade_id(signature: str, event_index: int) -> str:
     """The id of a trade: its transaction's signature and the position of its event there, from 0."""
     return f"{signature}:{event_index}"
+
+
+def vote_id(kind: str, signature: str, market_id: str, wallet: str) -> str:
+    """The id of a vote on the chain: what it is made of cannot be read off it, unlike a trade's."""
+    return hashlib.sha256(f"{kind}\n{signature}\n{market_id}\n{wallet}".encode()).hexdigest()
 
 
 def is_address(text: str) -> bool:

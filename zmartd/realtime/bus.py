@@ -82,6 +82,21 @@ class Bus:
         pairs: list[str | bytes] = [_GAP, b""] if self._publishing_failed else []
         for message in messages:
             pairs += channel_name(message), msgspec.json.encode(message)
+        await self._send(pairs)
+        await reached(Point.PUBLISH_DONE)
+
+    async def report_gap(self) -> None:
+        """Tell the listeners of all daemons that messages may have been lost.
+
+        A daemon does so when it starts: what it had committed when it was killed, it may not have published.
+        Without Redis the next messages that are published say it.
+        """
+        try:
+            await self._send([_GAP, b""])
+        except BusUnavailable as error:
+            log.warning("bus.gap_unpublished", reason=error.message)
+
+    async def _send(self, pairs: Sequence[str | bytes]) -> None:
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._publish(args=pairs)
@@ -89,7 +104,6 @@ class Bus:
             self._publishing_failed = True
             raise BusUnavailable(reason=str(error) or type(error).__name__) from error
         self._publishing_failed = False
-        await reached(Point.PUBLISH_DONE)
 
     async def listen(self) -> AsyncGenerator[Message | Gap]:
         """Every message from now on, in the order in which Redis got them. It does not end.

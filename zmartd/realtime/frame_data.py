@@ -61,6 +61,7 @@ class TradeData(Struct, frozen=True, kw_only=True):
 
 
 class VoteData(Struct, frozen=True, kw_only=True):
+    id: str | UnsetType = UNSET
     vote_type: str
     created_at: str
 
@@ -84,6 +85,18 @@ class DiscussionData(Struct, frozen=True, kw_only=True):
     user: str
     content: str | None
     parent_id: str | None = field(name="parentId")
+
+
+class RetractedData(Struct, frozen=True, kw_only=True):
+    kind: str
+    id: str
+    slot: int
+
+
+class CommitmentData(Struct, frozen=True):
+    market: bool
+    trades: Sequence[str]
+    votes: Sequence[str]
 
 
 class WelcomeData(Struct, frozen=True, kw_only=True):
@@ -117,6 +130,8 @@ Data = (
     | TradeData
     | VoteData
     | DiscussionData
+    | RetractedData
+    | CommitmentData
     | WelcomeData
     | AuthenticatedData
     | SessionEndedData

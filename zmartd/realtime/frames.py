@@ -1,6 +1,7 @@
 """The WebSocket frames that the server sends. Each is encoded once, however many clients get it.
 
-Every frame is `{type, market_id?, timestamp, seq?, data}`; `seq` is the version of the market's row.
+Every frame is `{type, market_id?, timestamp, seq?, commitment?, data}`; `seq` is the version of the market's
+row. A frame has a commitment if and only if it tells what the chain says.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from zmartd.chain.commitment import Commitment
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.frame_data import (
     AuthenticatedData,
+    CommitmentData,
     Data,
     DiscussionData,
     ErrorData,
@@ -29,6 +32,7 @@ from zmartd.realtime.frame_data import (
     Post,
     PriceData,
     ResyncData,
+    RetractedData,
     SessionEndedData,
     TradeData,
     VoteData,
@@ -40,6 +44,8 @@ from zmartd.realtime.messages import (
     MarketUpdate,
     Message,
     PriceUpdate,
+    Promotion,
+    Retraction,
     Snapshot,
     TradeExecuted,
     VoteCast,
@@ -54,12 +60,14 @@ FrameType = Literal[
     "trade",
     "vote",
     "discussion",
+    "retracted",
+    "commitment",
     "resync",
     "error",
 ]
 
 _FINAL_TEXT = 0x81
-_NO_ROW = sys.maxsize
+_IN_NO_SNAPSHOT = sys.maxsize
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -69,6 +77,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     market_id: str | UnsetType = UNSET
     timestamp: str
     seq: int | UnsetType = UNSET
+    commitment: Commitment | UnsetType = UNSET
     data: Data
 
     def encode(self) -> bytes:
@@ -86,11 +95,11 @@ class Broadcast:
     """The frames of a message for clients that subscribed to its market as `name`, encoded on first use.
 
     Anonymous clients get shortened wallets. A client that has the market at `version` or later has the
-    message already; a message that changes no row, such as a vote, is later than all versions.
+    message already, if a snapshot tells it; what none tells, such as a vote, is later than all versions.
     """
 
     def __init__(self, message: Message, name: str) -> None:
-        self.version = message.version if message.changes_row else _NO_ROW
+        self.version = message.version if message.is_in_snapshot else _IN_NO_SNAPSHOT
         self._message = message
         self._name = name
 
@@ -125,7 +134,18 @@ def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> 
             kind, body = "vote", _vote(data, at)
         case DiscussionChange():
             kind, body = "discussion", _discussion(data, wallet(data.user_wallet), at)
-    return Frame(type=kind, market_id=name, timestamp=at, seq=message.version, data=body)
+        case Retraction():
+            kind, body = "retracted", RetractedData(kind=data.kind, id=data.record_id, slot=data.slot)
+        case Promotion():
+            kind, body = "commitment", CommitmentData(data.market, data.trades, data.votes)
+    return Frame(
+        type=kind,
+        market_id=name,
+        timestamp=at,
+        seq=message.version,
+        commitment=message.commitment or UNSET,
+        data=body,
+    )
 
 
 def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
@@ -135,6 +155,7 @@ def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
         market_id=name,
         timestamp=iso_time(snapshot.occurred_at),
         seq=snapshot.version,
+        commitment=snapshot.commitment,
         data=_market_changed(snapshot.market_id, snapshot.data),
     )
 
@@ -145,13 +166,15 @@ def subscribed(name: str, subscriptions: Sequence[str], snapshot: Snapshot | Non
     if snapshot is None:
         data = MarketStateData(message=message, subscriptions=subscriptions, known=False)
         return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
-    state = _market_changed(snapshot.market_id, snapshot.data)
+    state = snapshot_frame(snapshot, name)
     data = msgspec.structs.replace(
-        state, action="snapshot", message=message, subscriptions=subscriptions, known=True
+        _market_changed(snapshot.market_id, snapshot.data),
+        action="snapshot",
+        message=message,
+        subscriptions=subscriptions,
+        known=True,
     )
-    return Frame(
-        type="market_state", market_id=name, timestamp=iso_time(now), seq=snapshot.version, data=data
-    )
+    return msgspec.structs.replace(state, timestamp=iso_time(now), data=data)
 
 
 def subscribed_to_all(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:
@@ -248,7 +271,7 @@ def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData
 
 
 def _vote(vote: VoteCast, at: str) -> VoteData:
-    return VoteData(vote_type=vote.vote_type.value, created_at=at)
+    return VoteData(id=vote.vote_id or UNSET, vote_type=vote.vote_type.value, created_at=at)
 
 
 _POST_TIME = {"created": "created_at", "updated": "updated_at", "deleted": "deleted_at"}

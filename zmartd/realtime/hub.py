@@ -15,14 +15,24 @@ from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client, FrameWriter
 from zmartd.realtime.frames import Broadcast, Frame
-from zmartd.realtime.messages import Channel, Message, Snapshot
+from zmartd.realtime.messages import (
+    Channel,
+    MarketUpdate,
+    Message,
+    PriceUpdate,
+    Retraction,
+    Snapshot,
+    TradeExecuted,
+    VoteCast,
+)
 from zmartd.realtime.topic import Topic
 
 EVERY_MARKET = "*"
 REMEMBERED_MARKETS = 100_000
 """For how many markets the newest version is kept; beyond that, the longest unchanged are dropped."""
 _NO_VERSION = -1
-_STATE_CHANNELS = frozenset({Channel.UPDATE, Channel.PRICE})
+REMEMBERED_RECORDS = 10_000
+"""For how many trades and votes it is kept; messages overtake each other by milliseconds."""
 
 SnapshotReader = Callable[[str], Awaitable[Snapshot | None]]
 """Reads the market with this id or address from the database; None if there is none."""
@@ -147,15 +157,15 @@ class Hub:
             topic.publish(by_id, sent_to=topics)
 
     async def _resync(self, names: list[str]) -> None:
-        """Send the subscribers of `names` the present state, after messages may have been lost."""
+        """Tell the subscribers of `names` that messages may have been lost, and send the present state."""
         for name in names:
             snapshot = None if name == EVERY_MARKET else await self._read(name)
             topic = self._topics.get(name)
             if topic is None:
                 continue
-            if snapshot is None:
-                _send(topic, frames.resync(name, self._now()))
-            elif snapshot.version >= self._newest.of_update(snapshot.market_id):
+            # A state that is newer by one version would not tell that trades or retractions are missing.
+            _send(topic, frames.resync(name, self._now()))
+            if snapshot and snapshot.version >= self._newest.of_update(snapshot.market_id):
                 _send(topic, frames.snapshot_frame(snapshot, name))
                 topic.refresh(snapshot.version)
 
@@ -172,28 +182,52 @@ class Hub:
 
 
 class _NewestVersions:
-    """The newest version of each market's state and price that was forwarded.
+    """The newest version of each market's state and price, and of each trade and vote, that was forwarded.
 
-    Two daemons may publish two changes of a market in another order than they committed them.
+    Two daemons may publish two changes of a market in another order than they committed them: a state after a
+    newer one, or a trade that has landed again before it was retracted from its first slot.
     """
 
     def __init__(self) -> None:
-        self._versions: dict[tuple[str, Channel], int] = {}
+        self._states = _BoundedVersions(2 * REMEMBERED_MARKETS)
+        self._records = _BoundedVersions(REMEMBERED_RECORDS)
 
     def of_update(self, market_id: str) -> int:
         """The version of the newest state of a market, or -1."""
-        return self._versions.get((market_id, Channel.UPDATE), _NO_VERSION)
+        return self._states.get((market_id, Channel.UPDATE))
 
     def is_outdated(self, message: Message) -> bool:
-        """Whether a newer state or price than `message` was forwarded; if not, it is now the newest."""
-        if message.channel not in _STATE_CHANNELS:
-            return False
-        key = message.market_id, message.channel
-        newest = self._versions.pop(key, _NO_VERSION)
-        self._versions[key] = max(newest, message.version)
-        if len(self._versions) > REMEMBERED_MARKETS * len(_STATE_CHANNELS):
+        """Whether a newer message about the same was forwarded; if not, it is now the newest."""
+        match message.data:
+            case MarketUpdate() | PriceUpdate():
+                return self._states.raise_to((message.market_id, message.channel), message.version)
+            case (
+                TradeExecuted(trade_id=record_id)
+                | VoteCast(vote_id=str(record_id))
+                | Retraction(record_id=record_id)
+            ):
+                return self._records.raise_to((message.market_id, record_id), message.version)
+            case _:
+                return False
+
+
+class _BoundedVersions:
+    """Versions by key; beyond `limit` keys, those that were set longest ago are dropped."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._versions: dict[tuple[str, str], int] = {}
+
+    def get(self, key: tuple[str, str]) -> int:
+        return self._versions.get(key, _NO_VERSION)
+
+    def raise_to(self, key: tuple[str, str], version: int) -> bool:
+        """Remember the higher of `version` and the known one. Returns whether the known one was higher."""
+        known = self._versions.pop(key, _NO_VERSION)
+        self._versions[key] = max(known, version)
+        if len(self._versions) > self._limit:
             del self._versions[next(iter(self._versions))]
-        return message.version < newest
+        return version < known
 
 
 def _send(topic: Topic, frame: Frame) -> None:

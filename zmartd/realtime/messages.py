@@ -12,16 +12,18 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.market.lifecycle import MarketState, VoteKind
 
 
 class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
     """The present state of a market's row. Snapshots contain it as well.
 
-    `old_state` is the state before, if this change moved the market to another one.
+    `old_state` is the state before, if this change moved the market to another one. `deleted`: the market is
+    not on the chain after all.
     """
 
-    action: Literal["created", "updated"] = "updated"
+    action: Literal["created", "updated", "deleted"] = "updated"
     old_state: MarketState | None = None
     state: MarketState
     on_chain_address: str
@@ -61,9 +63,13 @@ class TradeExecuted(Struct, frozen=True, kw_only=True, tag="trade"):
 
 
 class VoteCast(Struct, frozen=True, kw_only=True, tag="vote"):
-    """One vote, on the chain or through the API. Wallet and choice are private, so they are left out."""
+    """One vote, on the chain or through the API. Wallet and choice are private, so they are left out.
+
+    Only a vote on the chain has an id: no fork removes the others.
+    """
 
     vote_type: VoteKind
+    vote_id: str | None = None
 
 
 class DiscussionChange(Struct, frozen=True, kw_only=True, tag="discussion"):
@@ -76,7 +82,23 @@ class DiscussionChange(Struct, frozen=True, kw_only=True, tag="discussion"):
     parent_id: str | None = None
 
 
-Change = MarketUpdate | PriceUpdate | TradeExecuted | VoteCast | DiscussionChange
+class Retraction(Struct, frozen=True, kw_only=True, tag="retraction"):
+    """A trade or vote that was announced is not on the chain, or not in this slot, or not like that."""
+
+    kind: Literal["trade", "vote"]
+    record_id: str
+    slot: int
+
+
+class Promotion(Struct, frozen=True, kw_only=True, tag="promotion"):
+    """Trades and votes by id that have become final; `market`: so has the market's row of that version."""
+
+    trades: tuple[str, ...] = ()
+    votes: tuple[str, ...] = ()
+    market: bool = False
+
+
+Change = MarketUpdate | PriceUpdate | TradeExecuted | VoteCast | DiscussionChange | Retraction | Promotion
 
 
 class Channel(StrEnum):
@@ -87,6 +109,8 @@ class Channel(StrEnum):
     TRADE = "trade"
     VOTE = "vote"
     DISCUSSION = "discussion"
+    RETRACTION = "retraction"
+    PROMOTION = "promotion"
 
 
 _CHANNELS: dict[type[Change], Channel] = {
@@ -95,31 +119,40 @@ _CHANNELS: dict[type[Change], Channel] = {
     TradeExecuted: Channel.TRADE,
     VoteCast: Channel.VOTE,
     DiscussionChange: Channel.DISCUSSION,
+    Retraction: Channel.RETRACTION,
+    Promotion: Channel.PROMOTION,
 }
-
-_CHANGES_ROW = frozenset({Channel.UPDATE, Channel.PRICE, Channel.TRADE})
 
 
 class Message(Struct, frozen=True):
     """A change of the market `market_id` (64 hex digits) at `occurred_at`.
 
-    `version` is the version of the market's row that contains the change; it only grows. Votes and
-    discussions do not change the row, and have the version that they found.
+    `version` is the version of the market's row that contains the change; it only grows. Discussions,
+    promotions and votes through the API do not change the row, and have the version that they found.
+    `commitment` is that of what the chain says; None for what only the API knows.
     """
 
     market_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     version: Annotated[int, Meta(ge=0)]
     data: Change
     occurred_at: Annotated[datetime, Meta(tz=True)]
+    commitment: Commitment | None = None
 
     @property
     def channel(self) -> Channel:
         return _CHANNELS[type(self.data)]
 
     @property
-    def changes_row(self) -> bool:
-        """Whether the market's row changed with it, so that a snapshot of `version` contains it."""
-        return self.channel in _CHANGES_ROW
+    def is_in_snapshot(self) -> bool:
+        """Whether a snapshot of `version`, and lists that are read after it, tell it as well.
+
+        Of votes they tell nothing: a vote through the API has the version that it found.
+        """
+        match self.data:
+            case MarketUpdate() | PriceUpdate() | TradeExecuted() | Retraction(kind="trade"):
+                return True
+            case _:
+                return False
 
 
 class Gap(Struct, frozen=True):
@@ -133,3 +166,4 @@ class Snapshot(Struct, frozen=True):
     version: int
     data: MarketUpdate
     occurred_at: datetime
+    commitment: Commitment

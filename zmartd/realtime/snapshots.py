@@ -5,7 +5,7 @@ from __future__ import annotations
 from zmartd.market.ids import is_address, is_market_id
 from zmartd.realtime.messages import MarketUpdate, Snapshot
 from zmartd.store import markets
-from zmartd.store.markets import MarketRow
+from zmartd.store.markets import MarketVersion
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY
 
@@ -27,10 +27,12 @@ class MarketSnapshots:
             market = await markets.find(connection, name)
         if market is None:
             return None
-        return Snapshot(market.id, market.version, market_update(market), market.updated_at)
+        return Snapshot(
+            market.id, market.version, market_update(market), market.updated_at, market.commitment
+        )
 
 
-def market_update(market: MarketRow) -> MarketUpdate:
+def market_update(market: MarketVersion) -> MarketUpdate:
     """The state of a market's row as messages have it."""
     return MarketUpdate(
         state=market.state,

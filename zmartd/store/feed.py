@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.store.keyset import Page, from_micros, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
@@ -20,7 +21,7 @@ FEED_ITEM_TYPES: Final[tuple[FeedItemType, ...]] = ("trade", "resolution", "crea
 _WHOLE_WALLETS = """
 with traded as (
     select 'trade' as type, (tx_signature || ':' || event_index) collate "C" as place, user_wallet as wallet,
-           market_id, block_time as at, trade_type, outcome, shares, cost
+           market_id, block_time as at, commitment, trade_type, outcome, shares, cost
       from trades
      where 'trade' = any($1::text[]) and block_time <= coalesce($2::timestamptz, 'infinity')
        and ($2 is null
@@ -28,7 +29,7 @@ with traded as (
      order by at desc, place desc limit $4
 ), created as (
     select 'creation' as type, ('creation-' || id) collate "C" as place, creator_wallet as wallet,
-           id as market_id, created_at as at
+           id as market_id, created_at as at, commitment
       from markets
      where 'creation' = any($1) and not orphaned and chain_confirmed
        and created_at <= coalesce($2, 'infinity')
@@ -36,21 +37,22 @@ with traded as (
      order by at desc, place desc limit $4
 ), resolved as (
     select 'resolution' as type, ('resolution-' || id) collate "C" as place, resolver_wallet as wallet,
-           id as market_id, finalized_at as at, final_outcome as outcome
+           id as market_id, finalized_at as at, commitment, final_outcome as outcome
       from markets
      where 'resolution' = any($1) and not orphaned and state = 'FINALIZED'
        and finalized_at <= coalesce($2, 'infinity')
        and ($2 is null or (finalized_at, ('resolution-' || id) collate "C") < ($2, $3 collate "C"))
      order by at desc, place desc limit $4
 ), newest as (
-    select type, place, wallet, market_id, at, trade_type, outcome, shares, cost from traded
+    select type, place, wallet, market_id, at, commitment, trade_type, outcome, shares, cost from traded
     union all
-    select type, place, wallet, market_id, at, null, null, null, null from created
+    select type, place, wallet, market_id, at, commitment, null, null, null, null from created
     union all
-    select type, place, wallet, market_id, at, null, outcome, null, null from resolved
+    select type, place, wallet, market_id, at, commitment, null, outcome, null, null from resolved
      order by at desc, place desc limit $4
 )
-select newest.type, place as id, wallet, newest.market_id, question, at, trade_type, outcome, shares, cost
+select newest.type, place as id, wallet, newest.market_id, question, at, newest.commitment, trade_type,
+       outcome, shares, cost
   from newest join markets on markets.id = newest.market_id
  order by at desc, place desc
 """
@@ -71,6 +73,8 @@ class FeedItem(Struct, frozen=True):
     market_id: str
     question: str
     at: datetime
+    commitment: Commitment
+    """The trade's; of the others the market's."""
     trade_type: Literal["buy", "sell"] | None
     outcome: bool | None
     """The traded outcome, or the final one."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.store.postgres.reader import Reads
-
-Commitment = Literal["confirmed", "finalized"]
 
 _KEPT = """
 from (
@@ -22,6 +21,7 @@ from (
 """
 _COMMITMENT = f"select bool_and(commitment = 'finalized') {_KEPT} where slot = $2"
 _EXISTS = f"select exists (select 1 {_KEPT})"
+_RETRACTED_SLOT = "select max(slot) from orphaned_events where tx_signature = $1"
 _EVENTS = """
 select event_type, event_index, slot, block_time, payload, commitment from program_events
  where tx_signature = $1
@@ -67,6 +67,12 @@ async def find(connection: Reads, signature: str) -> IndexedTransaction | None:
 async def exists(connection: Reads, signature: str) -> bool:
     """Whether the index has anything of a transaction, be it only in quarantine."""
     found: bool = await connection.fetchval(_EXISTS, signature)
+    return found
+
+
+async def retracted_slot(connection: Reads, signature: str) -> int | None:
+    """The last slot in which the index had something of a transaction and took it back; None without any."""
+    found: int | None = await connection.fetchval(_RETRACTED_SLOT, signature)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from asyncpg import Connection, Record
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.errors import ZmartdError
 from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
@@ -48,15 +49,36 @@ class MarketNotFound(ZmartdError):
     code = "market_not_found"
 
 
-class MarketRow(Struct, frozen=True):
-    """One market, true at `slot`. Amounts are lamports; shares, `b_parameter` and prices have nine decimals.
+class MarketVersion(Struct, frozen=True, kw_only=True):
+    """What subscribers are told of a market, true at `slot`.
 
-    While `chain_confirmed` is false its creation is not indexed yet, and neither the creator nor
-    `b_parameter` is known.
+    Amounts are lamports; shares, `b_parameter` and prices have nine decimals. `b_parameter` is None while the
+    market's creation is not indexed.
     """
 
     id: str
     on_chain_address: str
+    state: MarketState
+    b_parameter: int | None
+    current_liquidity: int
+    shares_yes: int
+    shares_no: int
+    price_yes: int
+    total_volume: int
+    proposed_outcome: bool | None
+    final_outcome: bool | None
+    awaiting_decision: bool
+    """Whether its outcome becomes final only when an admin decides."""
+    settles_at: datetime | None
+    """When its dispute will be settled by the votes, unless an admin decides before then."""
+    commitment: Commitment
+    slot: int
+    version: int
+
+
+class MarketRow(MarketVersion, frozen=True, kw_only=True):
+    """One market. While `chain_confirmed` is false its creation is not indexed yet, nor its creator known."""
+
     question: str
     description: str
     category: str
@@ -69,16 +91,9 @@ class MarketRow(Struct, frozen=True):
     creator_wallet: str | None
     resolver_wallet: str | None
     dispute_initiator: str | None
-    state: MarketState
     state_slot: int
     state_changed_at: datetime | None
-    b_parameter: int | None
     initial_liquidity: int | None
-    current_liquidity: int
-    shares_yes: int
-    shares_no: int
-    price_yes: int
-    total_volume: int
     trades_count: int
     accumulated_protocol_fees: int
     accumulated_resolver_fees: int
@@ -87,8 +102,6 @@ class MarketRow(Struct, frozen=True):
     claimed_total: int
     claims_count: int
     liquidity_withdrawn: int | None
-    proposed_outcome: bool | None
-    final_outcome: bool | None
     was_disputed: bool
     proposal_likes: int
     proposal_dislikes: int
@@ -105,14 +118,7 @@ class MarketRow(Struct, frozen=True):
     cancelled_at: datetime | None
     updated_at: datetime
     chain_confirmed: bool
-    commitment: str
-    slot: int
-    version: int
     discussion_snapshot_cid: str | None
-    awaiting_decision: bool
-    """Whether its outcome becomes final only when an admin decides."""
-    settles_at: datetime | None
-    """When its dispute will be settled by the votes, unless an admin decides before then."""
 
 
 class MarketPricing(Struct, frozen=True, kw_only=True):

@@ -53,7 +53,9 @@ class Announcements:
 
     async def publish(self, market: MarketRow) -> None:
         """Publish a market's present state to its subscribers."""
-        message = Message(market.id, market.version, market_update(market), market.updated_at)
+        message = Message(
+            market.id, market.version, market_update(market), market.updated_at, market.commitment
+        )
         try:
             await self._bus.publish([message])
         except BusUnavailable as error:

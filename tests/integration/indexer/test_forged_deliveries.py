@@ -37,6 +37,7 @@ from tests.unit.chain.chain_logs import OURS, data_line, event_line, frame, raw
 from zmartd.chain import events
 from zmartd.chain.assemble import sign
 from zmartd.chain.codec import Codec
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.idl import default_idl
 from zmartd.chain.pdas import Pdas
@@ -515,7 +516,7 @@ async def test_a_transaction_that_the_node_puts_into_the_future_is_not_there_yet
 
 @pytest.mark.parametrize("commitment", ["confirmed", "finalized"])
 async def test_a_repair_removes_what_an_earlier_version_took_from_the_future(
-    world: World, database_url: str, commitment: str
+    world: World, database_url: str, commitment: Commitment
 ) -> None:
     market_id = await active(world)
     repairer = Repairer(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID)

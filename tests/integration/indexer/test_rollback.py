@@ -197,7 +197,7 @@ async def test_a_rollback_publishes_the_state_without_the_transactions(indexer: 
     before = story._price()
     story.trade(1)
     *_, last = (await indexer.apply(story.transactions)).messages
-    price, market = (await indexer.roll_back(recorded(story.transactions[-1:]))).messages
+    *_, price, market = (await indexer.roll_back(recorded(story.transactions[-1:]))).messages
     assert isinstance(price.data, PriceUpdate)
     assert isinstance(market.data, MarketUpdate)
     assert price.data.price_yes == before == SCALE // 2

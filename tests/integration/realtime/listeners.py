@@ -83,7 +83,7 @@ class Markets:
             return None
         version = self.versions[name]
         await self.free.wait()
-        return Snapshot(MARKET, version, state(version), AT)
+        return Snapshot(MARKET, version, state(version), AT, "confirmed")
 
 
 class RecordingWriter:

@@ -11,12 +11,20 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
-from tests.integration.realtime.listeners import MARKET, Reader, eventually, message, state, trade
+from tests.integration.realtime.listeners import AT, MARKET, Reader, eventually, message, state, trade
 from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus, BusUnavailable
-from zmartd.realtime.messages import DiscussionChange, Gap, PriceUpdate, VoteCast
+from zmartd.realtime.messages import (
+    DiscussionChange,
+    Gap,
+    Message,
+    PriceUpdate,
+    Promotion,
+    Retraction,
+    VoteCast,
+)
 
 
 async def test_every_kind_of_message_arrives_as_it_was_sent_and_in_order(bus: Bus) -> None:
@@ -28,6 +36,8 @@ async def test_every_kind_of_message_arrives_as_it_was_sent_and_in_order(bus: Bu
         message(7, state(3)),
         message(7, VoteCast(vote_type=VoteKind.DISPUTE)),
         message(7, DiscussionChange(action="deleted", discussion_id="d", user_wallet="w")),
+        message(8, Retraction(kind="trade", record_id="t", slot=5)),
+        Message(MARKET, 8, Promotion(trades=("t",), votes=("v",), market=True), AT, "finalized"),
     ]
     await bus.publish(sent)
     assert [await reader.next() for _ in sent] == sent
@@ -107,6 +117,23 @@ async def test_listeners_are_told_of_messages_that_redis_did_not_take(own_valkey
         assert [await reader.next(), await reader.next()] == [Gap(), message(2)]
         await bus.publish([message(3)])
         assert await reader.next() == message(3)
+        await reader.close()
+    await impatient.aclose()
+
+
+async def test_a_gap_that_redis_did_not_take_is_told_with_the_next_messages(
+    own_valkey: EmbeddedValkey,
+) -> None:
+    impatient = Redis.from_url(own_valkey.url, retry=Retry(NoBackoff(), 0))
+    bus = Bus(impatient, SystemClock())
+    await own_valkey.stop()
+    await bus.report_gap()
+    await own_valkey.start()
+    async with Redis.from_url(own_valkey.url) as other:
+        reader = Reader(Bus(other, SystemClock()))
+        await reader.ready()
+        await bus.publish([message(1)])
+        assert [await reader.next(), await reader.next()] == [Gap(), message(1)]
         await reader.close()
     await impatient.aclose()
 

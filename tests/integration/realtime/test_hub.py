@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 from redis.asyncio import Redis
@@ -16,6 +17,7 @@ from tests.integration.realtime.listeners import (
     address_of,
     message,
     state,
+    trade,
 )
 from zmartd import config
 from zmartd.clock import SystemClock
@@ -23,7 +25,7 @@ from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import EVERY_MARKET, Hub, TooManySubscriptions
-from zmartd.realtime.messages import PriceUpdate, VoteCast
+from zmartd.realtime.messages import Message, PriceUpdate, Promotion, Retraction, VoteCast
 
 SETTINGS = config.RealtimeSettings(max_subscriptions=3, max_buffered_bytes=4_096)
 
@@ -163,6 +165,81 @@ async def test_a_late_state_or_price_does_not_move_a_client_backwards(hub: Hub, 
     await writer.until(lambda out: out.seqs("trade") == [1])
     assert writer.seqs("market_state") == [0, 2]
     assert writer.seqs("price_update") == [2]
+
+
+def retraction(version: int, record_id: str = "t", kind: Literal["trade", "vote"] = "trade") -> Message:
+    return message(version, Retraction(kind=kind, record_id=record_id, slot=1))
+
+
+async def test_a_retraction_reaches_every_subscriber_before_the_record_is_announced_again(
+    hub: Hub, bus: Bus
+) -> None:
+    writers = [await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)]
+    await bus.publish([message(1, trade()), retraction(2), message(3, trade())])
+    for writer in writers:
+        await writer.until(lambda out: out.seqs("trade") == [1, 3])
+        kinds = [frame["type"] for frame in writer.frames if frame["type"] != "market_state"]
+        assert kinds == ["trade", "retracted", "trade"]
+        assert [frame["data"]["id"] for frame in writer.frames if frame["type"] == "retracted"] == ["t"]
+
+
+async def test_a_late_retraction_does_not_take_what_has_landed_again(hub: Hub, bus: Bus) -> None:
+    writer = await subscriber(hub, MARKET)
+    await bus.publish([message(1, trade()), message(3, trade()), retraction(2), message(4, trade("u"))])
+    await writer.until(lambda out: out.seqs("trade") == [1, 3, 4])
+    assert writer.seqs("retracted") == []
+
+
+async def test_a_late_announcement_does_not_bring_back_what_was_retracted(hub: Hub, bus: Bus) -> None:
+    writer = await subscriber(hub, MARKET)
+    await bus.publish([retraction(2), message(1, trade()), message(3, trade("u"))])
+    await writer.until(lambda out: out.seqs("trade") == [3])
+    assert writer.seqs("retracted") == [2]
+
+
+async def test_who_joins_gets_the_retractions_after_his_snapshot_and_those_of_all_votes(
+    hub: Hub, bus: Bus, markets: Markets
+) -> None:
+    witness = await subscriber(hub, EVERY_MARKET)
+    markets.versions[MARKET] = 5
+    markets.free.clear()
+    writer = RecordingWriter()
+    joining = asyncio.create_task(hub.subscribe(hub.connect(writer), MARKET))
+    await markets.reading.wait()
+    vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote_id="v")
+    await bus.publish([message(4, vote), retraction(5, "v", "vote"), retraction(5, "t"), retraction(6, "u")])
+    await witness.until(lambda out: out.seqs("retracted") == [5, 5, 6])
+    markets.free.set()
+    await joining
+    await writer.until(lambda out: out.seqs("retracted")[-1:] == [6])
+    assert [(frame["type"], frame["data"]["id"]) for frame in writer.frames[1:]] == [
+        ("vote", "v"),
+        ("retracted", "v"),
+        ("retracted", "u"),
+    ]
+
+
+async def test_what_has_become_final_is_told_to_who_has_the_market_of_that_version(
+    hub: Hub, bus: Bus, markets: Markets
+) -> None:
+    markets.versions[MARKET] = 5
+    writer = await subscriber(hub, MARKET)
+    await bus.publish([message(5, Promotion(trades=("t",), market=True))])
+    await writer.until(lambda out: out.seqs("commitment") == [5])
+    assert writer.frames[-1]["data"] == {"market": True, "trades": ["t"], "votes": []}
+
+
+async def test_a_daemon_that_starts_tells_the_clients_of_all_daemons_that_they_may_lack_something(
+    hub: Hub, bus: Bus, markets: Markets, redis_url: str
+) -> None:
+    """Another daemon was killed after its commit of version 1, and before it published that."""
+    watcher, everything = await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)
+    markets.versions[MARKET] = 1
+    async with Redis.from_url(redis_url) as redis:
+        await Bus(redis, SystemClock()).report_gap()
+    await watcher.until(lambda out: out.seqs("market_state") == [0, 1])
+    await everything.until(lambda out: out.frames[-1]["type"] == "resync")
+    assert [frame["type"] for frame in watcher.frames] == ["market_state", "resync", "market_state"]
 
 
 async def test_a_client_that_stops_reading_is_dropped_and_the_others_lose_nothing(hub: Hub, bus: Bus) -> None:

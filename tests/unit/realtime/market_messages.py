@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from zmartd.chain.commitment import Commitment
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.messages import (
     Change,
@@ -14,6 +15,8 @@ from zmartd.realtime.messages import (
     MarketUpdate,
     Message,
     PriceUpdate,
+    Promotion,
+    Retraction,
     Snapshot,
     TradeExecuted,
     VoteCast,
@@ -37,6 +40,9 @@ TRADE = TradeExecuted(
 )
 PRICE = PriceUpdate(price_yes=512_500_000, shares_yes=2_100_000_000, shares_no=100_000_000)
 VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
+CHAIN_VOTE = VoteCast(vote_type=VoteKind.DISPUTE, vote_id="0f" * 32)
+RETRACTION = Retraction(kind="trade", record_id="4tx:0", slot=77)
+PROMOTION = Promotion(trades=("4tx:0",), votes=("0f" * 32,))
 POST = DiscussionChange(action="created", discussion_id="d1", user_wallet=TRADER, content="Why <so> sure?")
 
 
@@ -55,9 +61,11 @@ def market(**changes: Any) -> MarketUpdate:
     return replace(usual, **changes)
 
 
-def message(data: Change, version: int = 1, market_id: str = MARKET) -> Message:
-    return Message(market_id, version, data, AT)
+def message(
+    data: Change, version: int = 1, market_id: str = MARKET, commitment: Commitment | None = "confirmed"
+) -> Message:
+    return Message(market_id, version, data, AT, commitment)
 
 
 def snapshot(version: int, market_id: str = MARKET) -> Snapshot:
-    return Snapshot(market_id, version, market(), AT)
+    return Snapshot(market_id, version, market(), AT, "confirmed")

@@ -5,13 +5,17 @@ import struct
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.realtime.market_messages import (
     ADDRESS,
+    CHAIN_VOTE,
     MARKET,
     POST,
     PRICE,
+    PROMOTION,
+    RETRACTION,
     TRADE,
     TRADER,
     VOTE,
@@ -19,10 +23,11 @@ from tests.unit.realtime.market_messages import (
     message,
     snapshot,
 )
+from zmartd.chain.commitment import Commitment
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime import frames
 from zmartd.realtime.frames import Broadcast
-from zmartd.realtime.messages import DiscussionChange, TradeExecuted
+from zmartd.realtime.messages import Change, DiscussionChange, Retraction, TradeExecuted
 
 NOW = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
 SHORT = "FZ5W…dMYX"
@@ -46,6 +51,7 @@ def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client(
         "market_id": MARKET,
         "timestamp": "2026-03-01T12:00:00.123Z",
         "seq": 9,
+        "commitment": "confirmed",
         "data": {
             "id": "4tx:0",
             "tradeId": "4tx:0",
@@ -140,6 +146,48 @@ def test_a_votes_frame_tells_neither_the_wallet_nor_what_it_voted() -> None:
         "vote_type": "proposal",
         "created_at": "2026-03-01T12:00:00.123Z",
     }
+
+
+def test_a_vote_on_the_chain_has_an_id_by_which_it_can_be_retracted() -> None:
+    vote = payload(Broadcast(message(CHAIN_VOTE), MARKET).public)
+    gone = payload(Broadcast(message(Retraction(kind="vote", record_id="0f" * 32, slot=77)), MARKET).public)
+    assert vote["data"]["id"] == gone["data"]["id"] == "0f" * 32
+
+
+def test_a_retraction_names_the_record_and_the_slot_that_it_is_not_in() -> None:
+    assert payload(Broadcast(message(RETRACTION, 10), ADDRESS).public) == {
+        "type": "retracted",
+        "market_id": ADDRESS,
+        "timestamp": "2026-03-01T12:00:00.123Z",
+        "seq": 10,
+        "commitment": "confirmed",
+        "data": {"kind": "trade", "id": "4tx:0", "slot": 77},
+    }
+
+
+def test_a_commitment_frame_lists_what_has_become_final() -> None:
+    frame = payload(Broadcast(message(PROMOTION, 10, commitment="finalized"), MARKET).public)
+    assert (frame["type"], frame["seq"], frame["commitment"]) == ("commitment", 10, "finalized")
+    assert frame["data"] == {"market": False, "trades": ["4tx:0"], "votes": ["0f" * 32]}
+
+
+@pytest.mark.parametrize("commitment", ["confirmed", "finalized"])
+@pytest.mark.parametrize("data", [TRADE, PRICE, CHAIN_VOTE, RETRACTION, PROMOTION, market()])
+def test_a_frame_about_the_chain_has_its_commitment(data: Change, commitment: Commitment) -> None:
+    broadcast = Broadcast(message(data, commitment=commitment), MARKET)
+    assert {payload(wire)["commitment"] for wire in (broadcast.public, broadcast.signed_in)} == {commitment}
+
+
+@pytest.mark.parametrize("data", [POST, VOTE])
+def test_a_frame_about_what_only_the_api_knows_has_none(data: Change) -> None:
+    assert "commitment" not in payload(Broadcast(message(data, commitment=None), MARKET).public)
+
+
+def test_a_snapshot_has_the_commitment_of_the_market() -> None:
+    final = msgspec.structs.replace(snapshot(6), commitment="finalized")
+    for frame in (frames.snapshot_frame(final, MARKET), frames.subscribed(MARKET, [], final, NOW)):
+        assert payload(frame.encode())["commitment"] == "finalized"
+    assert "commitment" not in payload(frames.subscribed("nope", [], None, NOW).encode())
 
 
 def test_a_post_is_there_flat_and_nested() -> None:

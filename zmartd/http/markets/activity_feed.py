@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import MarketKey, Time
+from zmartd.http.kit.fields import Commitment, MarketKey, Time
 from zmartd.http.kit.operation import Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.markets.schemas import outcome_label
@@ -43,6 +43,8 @@ class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
     market_id: MarketKey
     time: Time
     """When it happened, by the chain's clock."""
+    commitment: Commitment
+    """The commitment of the trade; for other entries, that of the market."""
     amount: Annotated[
         str | None,
         Meta(description="what a trade cost or returned, as SOL with the unit; null for other entries"),
@@ -80,6 +82,7 @@ def _body(item: FeedItem) -> ActivityBody:
         market=item.question,
         market_id=item.market_id,
         time=iso_time(item.at),
+        commitment=item.commitment,
         amount=None if cost is None else f"{_rounded(cost)} SOL",
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import hdrs
 from msgspec import Meta, Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.sender import SenderUnavailable
@@ -26,7 +27,7 @@ from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
 from zmartd.store import indexed_transactions
-from zmartd.store.indexed_transactions import Commitment, IndexedTransaction
+from zmartd.store.indexed_transactions import IndexedTransaction
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
@@ -41,6 +42,14 @@ class RelayRequest(Struct, frozen=True):
     transaction: Annotated[
         str, Meta(min_length=1, description="the base64 of a signed transaction of at most 1232 bytes")
     ]
+
+
+class TransactionRetracted(TransactionNotFound):
+    """This transaction was indexed, and is not on the chain: a fork took its block, or it never was in one.
+    It may land again while its blockhash is valid.
+    """
+
+    code = "transaction_retracted"
 
 
 class Confirmed(Struct, frozen=True, kw_only=True):
@@ -101,11 +110,17 @@ async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:
     async with call.app[keys.DATABASE].service() as connection:
         known = await indexed_transactions.find(connection, signature)
         is_indexed = known is not None or await indexed_transactions.exists(connection, signature)
+        lost_slot = None if is_indexed else await indexed_transactions.retracted_slot(connection, signature)
     if known is not None:
         return _as_told(signature, known, call.caller)
     relayed = call.app[keys.RELAY]
-    find = relayed.fetch_indexed if is_indexed else relayed.look_up
-    return await _answer(call, signature, await find(signature))
+    if is_indexed or lost_slot is not None:
+        outcome = await relayed.fetch_indexed(signature)
+    else:
+        outcome = await relayed.look_up(signature)
+    if outcome is None and lost_slot is not None:
+        raise TransactionRetracted(signature=signature, slot=lost_slot)
+    return await _answer(call, signature, outcome)
 
 
 def _as_told(signature: str, known: IndexedTransaction, caller: Caller) -> Confirmed:

@@ -14,6 +14,7 @@ from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market, find_market
 from zmartd.log import get_logger
+from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts, share_bps
@@ -69,6 +70,8 @@ class VotesQuery(Struct, frozen=True, kw_only=True):
 class VoteBody(Struct, frozen=True, kw_only=True):
     """One wallet's vote."""
 
+    id: str | None
+    """The id that WebSocket frames have for a vote on the chain; null for one through the API."""
     market_id: MarketKey
     vote_type: Literal["proposal", "dispute"]
     """`proposal` for a vote on a proposed market, `dispute` for one on the dispute of an outcome."""
@@ -155,7 +158,9 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
             own = await votes.find(connection, kind, market.id, caller.wallet)
     async with database.service_reader() as connection:
         current = (await votes.current(connection, market.id))[kind]
-    own_body = None if own is None or caller.wallet is None else _body(market.id, kind, caller.wallet, own)
+    own_body = (
+        None if own is None or caller.wallet is None else vote_body(market.id, kind, caller.wallet, own)
+    )
     stats = _statistics(current.counts)
     return MarketVotes(market.id, query.type, stats, current.not_counted, own_body)
 
@@ -184,7 +189,7 @@ async def _cast(call: Call[VoteRequest], kind: VoteKind) -> VoteBody:
         vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
     message = Message(market.id, market.version, VoteCast(vote_type=kind), vote.voted_at)
     await _publish(call.app[keys.BUS], message)
-    return _body(market.id, kind, wallet, vote)
+    return vote_body(market.id, kind, wallet, vote)
 
 
 async def require_proposal_voter(call: Call[Any], wallet: str) -> None:
@@ -212,15 +217,17 @@ async def _publish(bus: Bus, message: Message) -> None:
         log.warning("votes.unpublished", market_id=message.market_id, reason=error.message)
 
 
-def _body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBody:
+def vote_body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBody:
+    signature = vote.tx_signature
     return VoteBody(
+        id=None if signature is None else vote_id(kind, signature, market_id, wallet),
         market_id=market_id,
         vote_type=kind.value,
         vote=vote.vote,
         user_wallet=wallet,
         voted_at=iso_time(vote.voted_at),
         source=vote.source,
-        tx_signature=vote.tx_signature,
+        tx_signature=signature,
     )
 
 

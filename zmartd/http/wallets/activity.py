@@ -14,8 +14,7 @@ from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, 
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.http.trading.schemas import TradeBody
 from zmartd.http.trading.trade_lists import TradesQuery, read_trades
-from zmartd.http.voting.votes import VoteBody
-from zmartd.market.iso_time import iso_time
+from zmartd.http.voting.votes import VoteBody, vote_body
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import wallet_activity
 from zmartd.store.trades import TradeFilter
@@ -140,19 +139,7 @@ def _is_active(valued: ValuedPosition) -> bool:
 
 
 def _votes(wallet: str, kind: VoteKind, found: Sequence[OwnVote]) -> tuple[VoteBody, ...]:
-    return tuple(
-        VoteBody(
-            market_id=one.market_id,
-            vote_type=kind.value,
-            vote=one.vote.vote,
-            user_wallet=wallet,
-            voted_at=iso_time(one.vote.voted_at),
-            source=one.vote.source,
-            tx_signature=one.vote.tx_signature,
-        )
-        for one in found
-        if one.kind is kind
-    )
+    return tuple(vote_body(one.market_id, kind, wallet, one.vote) for one in found if one.kind is kind)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

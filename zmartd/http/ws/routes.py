@@ -22,11 +22,16 @@ class ConnectionQuery(Struct, frozen=True, kw_only=True):
 async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
     """Subscribe to changes of markets, sent as JSON frames.
 
-    Send `{"action": "subscribe", "market_id": ...}` with a market's id, its address, or `*` for all markets,
-    and `{"action": "unsubscribe", ...}` to stop. `{"action": "auth", "token": ...}` signs in on an open
-    connection. Each frame is `{"type", "market_id", "timestamp", "seq", "data"}`, where `seq` is the version
-    of the market. Within a second after a session has ended, a frame `session_ended` says so, with the code
-    of an error as the reason.
+    Send `{"action": "subscribe", "market_id": ...}` with a market's id, its address, or `*` for all
+    markets, and `{"action": "unsubscribe", ...}` to stop. `{"action": "auth", "token": ...}` signs in on an
+    open connection. Within a second after a session has ended, a frame `session_ended` says so, with the
+    code of an error as the reason.
+
+    Each frame is `{"type", "market_id", "timestamp", "seq", "commitment", "data"}`. `seq` is the version of
+    the market: where it jumps by more than one, and after a frame `resync`, read the lists again. A frame
+    `retracted` takes back a trade or vote that a fork has taken, by its id; it may be announced again. A
+    frame `commitment` names trades and votes that no fork can take any more. Frames about comments, and
+    about votes through the API, have no commitment: no fork takes these.
     """
     return await call.app[WEBSOCKET].serve(call.request)
 

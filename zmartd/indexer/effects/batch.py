@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.indexer.events.rows import EventRow
 
 
@@ -14,7 +15,7 @@ class Batch(Struct, frozen=True):
 
     rows: Sequence[EventRow]
     addresses: Mapping[str, str]
-    commitment: str
+    commitment: Commitment
 
     def market_of(self, row: EventRow) -> str | None:
         """The id of the event's market; None if it has no market, or one whose address is not known."""

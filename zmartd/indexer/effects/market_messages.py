@@ -3,54 +3,113 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
-from asyncpg import Record
+import msgspec
 
 from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted, SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.markets import LockedMarket
+from zmartd.indexer.effects.markets import ChangedMarket, LockedMarket
+from zmartd.indexer.events.commitment import PublishedVersion
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import ids
-from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
+from zmartd.market.lifecycle import VoteKind
+from zmartd.realtime.messages import (
+    Change,
+    Message,
+    PriceUpdate,
+    Promotion,
+    Retraction,
+    TradeExecuted,
+    VoteCast,
+)
+from zmartd.realtime.snapshots import market_update
+
+MAX_PROMOTED = 300
+"""Ids in one message; an id has up to 100 characters, and a message of the bus 64 KiB."""
 
 
 def batch_messages(
-    batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[Record]
+    batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[ChangedMarket]
 ) -> list[Message]:
     """Messages of a batch. For each market of `after`: its trades and votes in order, its price, its row."""
-    of_market: dict[str, list[EventRow]] = defaultdict(list)
-    for row in sorted(batch.rows, key=lambda row: (row.slot, row.index_in_block or 0, row.key)):
-        of_market[batch.market_of(row) or ""].append(row)
+    of_market = _by_market(batch.rows, batch.market_of)
     messages: list[Message] = []
     for market in after:
-        market_id, version = market["id"], market["version"]
-        events = of_market.get(market_id, [])
+        events = of_market.get(market.id, [])
         at = max(row.occurred_at for row in events or batch.rows)
-        changes: list[tuple[Change, datetime]] = [
-            (change, row.occurred_at) for row in events if (change := _of_event(row)) is not None
+        messages += [
+            Message(market.id, market.version, change, row.occurred_at, batch.commitment)
+            for row in events
+            if (change := _announcement(row)) is not None
         ]
         if any(row.is_trade for row in events):
-            changes.append((_price(market), at))
-        changes.append((_market(market, before.get(market_id)), at))
-        messages.extend(Message(market_id, version, change, moment) for change, moment in changes)
+            messages.append(Message(market.id, market.version, _price(market), at, market.commitment))
+        messages.append(_state(market, before.get(market.id), at))
     return messages
 
 
-def state_messages(
-    before: Mapping[str, LockedMarket], after: Sequence[Record], at: datetime
+def rebuild_messages(
+    before: Mapping[str, LockedMarket],
+    after: Sequence[ChangedMarket],
+    at: datetime,
+    removed: Sequence[EventRow] = (),
+    recorded: Sequence[EventRow] = (),
 ) -> list[Message]:
-    """Messages of a rebuild: the price and the row of each market."""
+    """Messages of a rebuild. For each market: retractions, announcements, its price, its row.
+
+    `removed` and `recorded` are the events that the markets lost and got.
+    """
+    retractions = _by_market(removed, lambda row: row.market_id)
+    announcements = _by_market(recorded, lambda row: row.market_id)
+    messages: list[Message] = []
+    for market in after:
+        changes: list[Change | None] = [
+            *map(_retraction, retractions.get(market.id, ())),
+            *map(_announcement, announcements.get(market.id, ())),
+            _price(market),
+        ]
+        messages += [
+            Message(market.id, market.version, change, at, market.commitment)
+            for change in changes
+            if change is not None
+        ]
+        messages.append(_state(market, before.get(market.id), at))
+    return messages
+
+
+def promotion_messages(rows: Sequence[EventRow], published: Mapping[str, PublishedVersion]) -> list[Message]:
+    """Messages about trades and votes that became final. `published` are their markets by id."""
+    found = [row for row in rows if row.market_id in published and _retraction(row) is not None]
     return [
-        Message(market["id"], market["version"], change, at)
-        for market in after
-        for change in (_price(market), _market(market, before.get(market["id"])))
+        Message(market_id, market.version, _promotion(part), market.at, "finalized")
+        for market_id, events in _by_market(found, lambda row: row.market_id).items()
+        for market in (published[market_id],)
+        for part in (events[start : start + MAX_PROMOTED] for start in range(0, len(events), MAX_PROMOTED))
     ]
 
 
-def _of_event(row: EventRow) -> Change | None:
+def market_promotion_messages(published: Mapping[str, PublishedVersion]) -> list[Message]:
+    """Messages about markets all of whose events became final."""
+    return [
+        Message(market_id, market.version, Promotion(market=True), market.at, "finalized")
+        for market_id, market in published.items()
+    ]
+
+
+def _by_market(
+    rows: Iterable[EventRow], market_of: Callable[[EventRow], str | None]
+) -> dict[str, list[EventRow]]:
+    """The events of each market in the order of the chain."""
+    of_market: dict[str, list[EventRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row.slot, row.index_in_block or 0, row.key)):
+        of_market[market_of(row) or ""].append(row)
+    return of_market
+
+
+def _announcement(row: EventRow) -> Change | None:
     match row.event:
         case SharesBought() | SharesSold() as trade:
             buys = isinstance(trade, SharesBought)
@@ -66,36 +125,50 @@ def _of_event(row: EventRow) -> Change | None:
                 slot=row.slot,
             )
         case ProposalVoteSubmitted():
-            return VoteCast(vote_type=VoteKind.PROPOSAL)
+            return VoteCast(vote_type=VoteKind.PROPOSAL, vote_id=_vote_id(row, VoteKind.PROPOSAL))
         case DisputeVoteSubmitted():
-            return VoteCast(vote_type=VoteKind.DISPUTE)
+            return VoteCast(vote_type=VoteKind.DISPUTE, vote_id=_vote_id(row, VoteKind.DISPUTE))
         case _:
             return None
 
 
-def _price(market: Record) -> PriceUpdate:
-    return PriceUpdate(
-        price_yes=market["price_yes"], shares_yes=market["shares_yes"], shares_no=market["shares_no"]
+def _retraction(row: EventRow) -> Retraction | None:
+    """What takes back the announcement of an event; None for an event that is not announced."""
+    match _announcement(row):
+        case TradeExecuted(trade_id=record_id):
+            return Retraction(kind="trade", record_id=record_id, slot=row.slot)
+        case VoteCast(vote_id=str(record_id)):
+            return Retraction(kind="vote", record_id=record_id, slot=row.slot)
+        case _:
+            return None
+
+
+def _promotion(rows: Sequence[EventRow]) -> Promotion:
+    found = [one for row in rows if (one := _retraction(row)) is not None]
+    return Promotion(
+        trades=tuple(one.record_id for one in found if one.kind == "trade"),
+        votes=tuple(one.record_id for one in found if one.kind == "vote"),
     )
 
 
-def _market(market: Record, before: LockedMarket | None) -> MarketUpdate:
-    state = MarketState[market["state"]]
-    moved = before is not None and before.state is not state
-    return MarketUpdate(
-        action="created" if before is not None and before.version == 0 else "updated",
-        old_state=before.state if before is not None and moved else None,
-        state=state,
-        on_chain_address=market["on_chain_address"],
-        price_yes=market["price_yes"],
-        shares_yes=market["shares_yes"],
-        shares_no=market["shares_no"],
-        b_parameter=market["b_parameter"] or 0,
-        total_volume_lamports=market["total_volume"],
-        current_liquidity_lamports=market["current_liquidity"],
-        proposed_outcome=market["proposed_outcome"],
-        final_outcome=market["final_outcome"],
-        awaiting_decision=market["awaiting_decision"],
-        settles_at=market["settles_at"],
-        slot=market["slot"],
+def _vote_id(row: EventRow, kind: VoteKind) -> str:
+    return ids.vote_id(kind, row.signature, row.market_id or "", row.actor or "")
+
+
+def _price(market: ChangedMarket) -> PriceUpdate:
+    return PriceUpdate(price_yes=market.price_yes, shares_yes=market.shares_yes, shares_no=market.shares_no)
+
+
+def _state(market: ChangedMarket, before: LockedMarket | None, at: datetime) -> Message:
+    update = msgspec.structs.replace(
+        market_update(market),
+        action=_action(market, before),
+        old_state=None if before is None or before.state is market.state else before.state,
     )
+    return Message(market.id, market.version, update, at, market.commitment)
+
+
+def _action(market: ChangedMarket, before: LockedMarket | None) -> Literal["created", "updated", "deleted"]:
+    if market.orphaned:
+        return "deleted"
+    return "updated" if before is None or before.is_known else "created"

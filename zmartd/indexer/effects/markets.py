@@ -8,12 +8,14 @@ from datetime import datetime
 from asyncpg import Connection, Record
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import MarketCreated
 from zmartd.indexer.effects.trades import StoredCurve
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import lmsr
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.markets import MarketVersion
 
 _BY_ADDRESS = "select on_chain_address, id from markets where on_chain_address = any($1::text[])"
 _LOCK_ADDRESSES = """
@@ -28,7 +30,7 @@ on conflict do nothing
 returning id, on_chain_address
 """
 _LOCK = """
-select id, shares_yes, shares_no, b_parameter, state, version
+select id, shares_yes, shares_no, b_parameter, state, version, orphaned
   from markets where id = any($1::text[]) order by id for update
 """
 _WAITING = """
@@ -55,7 +57,7 @@ update markets
  where markets.id = advanced.id
 returning markets.id, on_chain_address, state, shares_yes, shares_no, b_parameter, total_volume,
           current_liquidity, proposed_outcome, final_outcome, awaiting_decision, settles_at, markets.slot,
-          version,
+          version, commitment, orphaned,
           (current_price_yes * 1000000000)::bigint as price_yes
 """
 
@@ -66,6 +68,18 @@ class LockedMarket(Struct, frozen=True):
     curve: StoredCurve
     state: MarketState
     version: int
+    orphaned: bool
+
+    @property
+    def is_known(self) -> bool:
+        """Whether subscribers know of it: it has been published, and its creation not taken back since."""
+        return self.version > 0 and not self.orphaned
+
+
+class ChangedMarket(MarketVersion, frozen=True, kw_only=True):
+    """A market's row as a batch leaves it. `orphaned`: nothing of it is on the chain any more."""
+
+    orphaned: bool
 
 
 async def known_addresses(connection: Connection, rows: Sequence[EventRow]) -> dict[str, str]:
@@ -110,7 +124,10 @@ async def lock_markets(connection: Connection, market_ids: Iterable[str]) -> dic
     """Lock market rows in the order of their ids, so that two batches never deadlock."""
     order = sorted(market_ids)
     rows = await connection.fetch(_LOCK, order) if order else []
-    return {row["id"]: LockedMarket(_curve(row), MarketState[row["state"]], row["version"]) for row in rows}
+    return {
+        row["id"]: LockedMarket(_curve(row), MarketState[row["state"]], row["version"], row["orphaned"])
+        for row in rows
+    }
 
 
 async def adopt_metadata(connection: Connection, rows: Sequence[EventRow]) -> None:
@@ -147,7 +164,9 @@ async def curves_after_creations(
     return curves | await _curves(connection, created) if created else curves
 
 
-async def advance_markets(connection: Connection, slots: Mapping[str, int], commitment: str) -> list[Record]:
+async def advance_markets(
+    connection: Connection, slots: Mapping[str, int], commitment: Commitment
+) -> list[ChangedMarket]:
     """Write the price, the slot and the next version of changed markets. Returns their rows.
 
     `slots` maps market ids to the slot of the last change, or to 0 where only trades were repriced.
@@ -155,11 +174,10 @@ async def advance_markets(connection: Connection, slots: Mapping[str, int], comm
     """
     now = await _curves(connection, slots)
     order = sorted(now)
-    return list(
-        await connection.fetch(
-            _ADVANCE, order, [_price(now[key]) for key in order], [slots[key] for key in order], commitment
-        )
+    rows = await connection.fetch(
+        _ADVANCE, order, [_price(now[key]) for key in order], [slots[key] for key in order], commitment
     )
+    return [ChangedMarket(**{**dict(row), "state": MarketState[row["state"]]}) for row in rows]
 
 
 async def _curves(connection: Connection, market_ids: Iterable[str]) -> dict[str, StoredCurve]:

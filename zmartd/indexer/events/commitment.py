@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from asyncpg import Connection
+from asyncpg import Connection, Record
+from msgspec import Struct
 
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import EVENT_TABLES, for_each_table
+from zmartd.indexer.events.rows import EVENT_TABLES, EventRow, for_each_table, stored_row
 
-_OF_TRANSACTIONS = (*EVENT_TABLES, "quarantined_events", "truncated_transactions")
-"""The tables that say what a transaction did. Rows of the derived ones follow them."""
+_UNREADABLE = ("quarantined_events", "truncated_transactions")
 _DERIVED = ("trades", "protocol_config_history")
+"""Tables whose rows follow those of what the transaction did."""
 
 _UPDATE = """
 {table}_promoted as (
     update {table} as kept set commitment = 'finalized' from final
      where kept.tx_signature = final.tx_signature and kept.slot = final.slot and commitment = 'confirmed'
-    returning kept.tx_signature
+    returning kept.*
 )"""
+_PROMOTED = """
+select tx_signature, event_index, slot, index_in_block, block_time, market_id, event_type, payload
+  from {table}_promoted
+"""
+_PROMOTED_UNREADABLE = "select tx_signature, null, slot, null, null, null, null, null from {table}_promoted"
 _PROMOTE = f"""
 with final as (select * from unnest($1::text[], $2::bigint[]) as final (tx_signature, slot)),
-{for_each_table(_UPDATE, tables=(*_OF_TRANSACTIONS, *_DERIVED))}
-select count(*) from (
-    {for_each_table("select * from {table}_promoted", " union ", tables=_OF_TRANSACTIONS)}
-) as promoted
+{for_each_table(_UPDATE, tables=(*EVENT_TABLES, *_UNREADABLE, *_DERIVED))}
+{for_each_table(_PROMOTED, " union all ")}
+union all
+{for_each_table(_PROMOTED_UNREADABLE, " union all ", tables=_UNREADABLE)}
 """  # noqa: S608 - constants
 _OPEN_MARKETS = """
 select id from markets
@@ -38,7 +45,9 @@ _PROMOTE_MARKETS = """
 update markets set commitment = 'finalized'
  where id = any($1::text[])
    and not exists (select from program_events where market_id = markets.id and commitment = 'confirmed')
+returning id, version, now() as at
 """
+_VERSIONS = "select id, version, now() as at from markets where id = any($1::text[]) and not orphaned"
 _NOT_FINALIZED = """
 select tx_signature, slot from (
     select tx_signature, slot from program_events
@@ -56,28 +65,41 @@ select tx_signature, slot from (
 """
 
 
-async def promote(connection: Connection, final: Sequence[TransactionInSlot]) -> int:
-    """Mark the rows of these transactions in these slots as finalized. Returns how many transactions changed.
+class PublishedVersion(Struct, frozen=True):
+    """The version of a market's row, and the present time."""
 
-    Takes a service transaction.
-    """
+    version: int
+    at: datetime
+
+
+class Promoted(Struct, frozen=True):
+    """How many transactions became final, their events, and the markets of these by id."""
+
+    transactions: int
+    events: Sequence[EventRow]
+    markets: dict[str, PublishedVersion]
+
+
+async def promote(connection: Connection, final: Sequence[TransactionInSlot]) -> Promoted:
+    """Mark the rows of these transactions in these slots as finalized. Takes a service transaction."""
     order = sorted(final)
-    promoted: int = await connection.fetchval(
-        _PROMOTE, [one.signature for one in order], [one.slot for one in order]
+    rows = await connection.fetch(_PROMOTE, [one.signature for one in order], [one.slot for one in order])
+    ids = sorted({row["market_id"] for row in rows if row["market_id"] is not None})
+    return Promoted(
+        transactions=len({row["tx_signature"] for row in rows}),
+        events=[stored_row(row) for row in rows if row["event_type"] is not None],
+        markets=_published(await connection.fetch(_VERSIONS, ids)),
     )
-    return promoted
 
 
-async def promote_markets(connection: Connection, finalized_slot: int) -> int:
-    """Mark the markets as finalized whose events all are. Returns how many changed.
+async def promote_markets(connection: Connection, finalized_slot: int) -> dict[str, PublishedVersion]:
+    """Mark the markets as finalized whose events all are. Returns these by id.
 
     A transaction that is being applied to such a market holds the lock of its row, and makes it `confirmed`
     again. Takes a service transaction.
     """
     ids = [row["id"] for row in await connection.fetch(_OPEN_MARKETS, finalized_slot)]
-    if not ids:
-        return 0
-    return int((await connection.execute(_PROMOTE_MARKETS, ids)).split()[-1])
+    return _published(await connection.fetch(_PROMOTE_MARKETS, ids)) if ids else {}
 
 
 async def not_finalized(
@@ -91,3 +113,7 @@ async def not_finalized(
         _NOT_FINALIZED, after.slot, after.signature, finalized_slot, impossible_slot, limit
     )
     return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]
+
+
+def _published(rows: Sequence[Record]) -> dict[str, PublishedVersion]:
+    return {row["id"]: PublishedVersion(row["version"], row["at"]) for row in rows}

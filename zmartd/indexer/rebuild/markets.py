@@ -18,7 +18,7 @@ from asyncpg import Connection, Record
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.market_messages import state_messages
+from zmartd.indexer.effects.market_messages import rebuild_messages
 from zmartd.indexer.events.rows import EventRow, stored_row
 from zmartd.realtime.messages import Message
 
@@ -67,10 +67,14 @@ async def rebuild_markets(
     market_ids: set[str],
     at: datetime,
     rates_from: int | None = None,
+    *,
+    removed: Sequence[EventRow],
+    recorded: Sequence[EventRow] = (),
 ) -> list[Message]:
     """Rebuild markets, and reprice the trades of all markets from the slot `rates_from` on, if it is given.
 
-    Returns messages with the time `at` for the markets that this changed. Takes a service transaction.
+    `removed` and `recorded` are the events that the markets have lost and got. Returns messages with the time
+    `at` for the markets that this changed. Takes a service transaction.
     """
     before = await markets.lock_markets(connection, market_ids)
     ids = sorted(market_ids)
@@ -81,7 +85,8 @@ async def rebuild_markets(
     if trades:
         await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(5)))
     slots = dict.fromkeys(repriced | market_ids, 0) | batch.slots
-    return state_messages(before, await markets.advance_markets(connection, slots, batch.commitment), at)
+    after = await markets.advance_markets(connection, slots, batch.commitment)
+    return rebuild_messages(before, after, at, removed, recorded)
 
 
 async def _reset(connection: Connection, market_ids: Sequence[str]) -> list[Record]:

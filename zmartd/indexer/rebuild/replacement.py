@@ -69,7 +69,14 @@ async def replace_events(
     touched |= {row["market_id"] for row in strays}
     types = {row["event_type"] for row in removed} | {row.event_type for row in to_record}
     rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
-    messages = await rebuild_markets(connection, touched, at, rates_from)
+    messages = await rebuild_markets(
+        connection,
+        touched,
+        at,
+        rates_from,
+        removed=[stored_row(row) for row in removed],
+        recorded=to_record,
+    )
     await connection.execute(_COPY_TRADE_COMMITMENT, sorted(touched))
     return messages
 
@@ -79,7 +86,7 @@ async def rebuild_configuration(connection: Connection, at: datetime) -> list[Me
 
     Messages bear the time `at`. Takes a service transaction.
     """
-    return await rebuild_markets(connection, set(), at, await _rebuild_configuration(connection))
+    return await rebuild_markets(connection, set(), at, await _rebuild_configuration(connection), removed=())
 
 
 async def _rebuild_configuration(connection: Connection) -> int | None:

@@ -16,7 +16,7 @@ from zmartd.realtime.messages import Message
 
 
 class Rollback(Struct, frozen=True):
-    """How many events were removed, and the messages about the markets without them."""
+    """How many events were removed, and the messages about them and the markets without them."""
 
     events: int
     messages: tuple[Message, ...]
@@ -31,5 +31,7 @@ async def roll_back(connection: Connection, lost: Sequence[TransactionInSlot]) -
     if any(row["source"] == ADMIN_EVENTS for row in removed):
         rates_from = await remove_configuration(connection, lost)
     market_ids = {row["market_id"] for row in removed if row["market_id"] is not None}
-    at = max(stored_row(row).occurred_at for row in removed)
-    return Rollback(len(removed), tuple(await rebuild_markets(connection, market_ids, at, rates_from)))
+    events = [stored_row(row) for row in removed]
+    at = max(row.occurred_at for row in events)
+    messages = await rebuild_markets(connection, market_ids, at, rates_from, removed=events)
+    return Rollback(len(removed), tuple(messages))

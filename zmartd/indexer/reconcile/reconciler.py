@@ -10,7 +10,6 @@ from solders.pubkey import Pubkey
 
 from zmartd import config
 from zmartd.chain.answers import SignatureInfo
-from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.faults import Point, reached
 from zmartd.indexer.events.recording import TransactionInSlot, indexed_slots
@@ -77,7 +76,7 @@ class IndexReconciler:
         self._database = database
         self._program_id = program_id
         self._walk = CheckpointedWalk(rpc, database, program_id)
-        self._reorgs = ReorgCheck(rpc, fetcher, database, Pdas(program_id), max_fetched)
+        self._reorgs = ReorgCheck(rpc, fetcher, database, max_fetched)
         self._verification = Verification(rpc, fetcher, database)
         self._recovery = TruncationRecovery(rpc, fetcher, database, program_id)
 

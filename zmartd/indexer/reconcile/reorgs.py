@@ -20,14 +20,12 @@ from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
 
 from zmartd.chain.answers import SignatureStatus
-from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import STATUSES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction, is_signature
-from zmartd.indexer.events.commitment import not_finalized, promote, promote_markets
+from zmartd.indexer.events.commitment import not_finalized
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
-from zmartd.indexer.rebuild.event_diff import differing_signatures
 from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
 
@@ -59,12 +57,11 @@ class _Lookup(Struct):
 class ReorgCheck:
     """Looks up what is not finalized in the index, oldest first."""
 
-    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, pdas: Pdas, max_fetched: int) -> None:
+    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, max_fetched: int) -> None:
         """A run stops after the batch in which it has fetched `max_fetched` transactions."""
         self._rpc = rpc
         self._fetcher = fetcher
         self._database = database
-        self._pdas = pdas
         self._max_fetched = max_fetched
 
     async def run(self) -> ReorgReport:
@@ -89,8 +86,7 @@ class ReorgCheck:
             report = await self._verify(found.final)
             promoted += report.promoted
             rolled_back += report.rolled_back
-        async with self._database.service() as connection:
-            await promote_markets(connection, finalized_slot)
+        await self._fetcher.indexer.promote_markets(finalized_slot)
         return ReorgReport(promoted, rolled_back)
 
     async def _not_finalized(
@@ -142,13 +138,10 @@ class ReorgCheck:
             return ReorgReport()
         fetched = await self._fetcher.fetch([one.signature for one in final])
         transactions = {tx.signature: tx for tx in fetched.transactions}
-        async with self._database.service() as connection:
-            differing = await differing_signatures(connection, fetched.transactions, self._pdas)
-            equal = [one for one in final if one.signature in transactions and one.signature not in differing]
-            promoted = await promote(connection, equal)
-        lost = [one for one in final if one.signature in differing]
+        report = await self._fetcher.indexer.promote(final, fetched.transactions)
+        lost = [one for one in final if one.signature in report.differing]
         return ReorgReport(
-            promoted, await self._roll_back(lost, [transactions[one.signature] for one in lost])
+            report.promoted, await self._roll_back(lost, [transactions[one.signature] for one in lost])
         )
 
     async def _roll_back_lost(self, found: _Lookup) -> int:

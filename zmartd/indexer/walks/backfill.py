@@ -8,6 +8,7 @@ from contextlib import aclosing
 from msgspec import Struct
 
 from zmartd.chain.answers import SignatureInfo
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import known_signatures
@@ -90,8 +91,9 @@ async def apply_listed(
 
 def _by_commitment(
     transactions: Sequence[ChainTransaction], final: Container[str]
-) -> Iterator[tuple[str, list[ChainTransaction]]]:
-    for commitment in ("finalized", "confirmed"):
+) -> Iterator[tuple[Commitment, list[ChainTransaction]]]:
+    commitments: tuple[Commitment, ...] = ("finalized", "confirmed")
+    for commitment in commitments:
         part = [tx for tx in transactions if (tx.signature in final) == (commitment == "finalized")]
         if part:
             yield commitment, part

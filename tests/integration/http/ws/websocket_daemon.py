@@ -132,4 +132,4 @@ async def snapshot(name: str) -> Snapshot | None:
         total_volume_lamports=0,
         current_liquidity_lamports=0,
     )
-    return Snapshot(MARKET, 0, update, AT)
+    return Snapshot(MARKET, 0, update, AT, "confirmed")
