@@ -67,7 +67,11 @@ async def table_checksums(connection: Connection) -> dict[str, str]:
 
 
 async def _checksum(connection: Connection, query: str, left_out: tuple[str, ...]) -> str:
+    """The cursor is SQL's, because asyncpg's gives its statement a name, also behind a transaction pooler."""
     digest = hashlib.sha256()
-    async for row in connection.cursor(query, list(left_out), prefetch=1_000):
-        digest.update(row["fact"].encode() + b"\n")
+    await connection.execute(f"declare facts no scroll cursor for {query}", list(left_out))
+    while rows := await connection.fetch("fetch 1000 from facts"):
+        for row in rows:
+            digest.update(row["fact"].encode() + b"\n")
+    await connection.execute("close facts")
     return digest.hexdigest()
