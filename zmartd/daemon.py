@@ -243,8 +243,8 @@ def runner_of(app: web.Application, settings: ServerSettings) -> Runner:
 
 def _health(core: Core) -> Health:
     async def database() -> None:
-        async with core.database.service() as connection:
-            await connection.execute("select 1")
+        async with core.database.service_reader() as connection:
+            await connection.fetchval("select 1")
 
     async def redis() -> None:
         await core.redis.ping()
