@@ -10,13 +10,21 @@ import pytest
 from redis import Redis
 
 from tests.event_loop import run
+from tests.pgbouncer import NoPgBouncer, PgBouncer
 from zmartd import config
-from zmartd.embedded.postgres import Durability, EmbeddedPostgres
+from zmartd.embedded.postgres import DATABASE, Durability, EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 
 _numbers = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pooled", action="store_true", help="lead every database_url through PgBouncer in transaction mode"
+    )
+
 
 DISCONNECT = """
 select pg_terminate_backend(pid, 5000) from pg_stat_activity
@@ -54,10 +62,25 @@ def migrated_database_url(postgres_server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-def database_url(migrated_database_url: str) -> Iterator[str]:
+def database_url(migrated_database_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a migrated database with nothing in it. Its schema is not a test's to change."""
-    yield migrated_database_url
+    pooled = request.config.getoption("pooled")
+    yield request.getfixturevalue("pooler").url_of(DATABASE) if pooled else migrated_database_url
     run(execute(migrated_database_url, DISCONNECT, EMPTY))
+
+
+@pytest.fixture
+def pooler(
+    postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PgBouncer]:
+    """A transaction pooler in front of Postgres, with fewer connections to it than a test opens."""
+    try:
+        started = PgBouncer(tmp_path_factory.mktemp("pgbouncer"), postgres_server, default_pool_size="3")
+    except NoPgBouncer as error:
+        pytest.skip(str(error))
+    run(started.start())
+    yield started
+    run(started.stop())
 
 
 @pytest.fixture

@@ -226,6 +226,9 @@ class OperatorSettings(Struct, frozen=True, kw_only=True):
     ] = 4001
 
 
+Pooled = Literal["auto", "yes", "no"]
+
+
 class DatabaseSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[PostgresUrl, _is("the URL of Postgres: postgresql://user:password@host:port/database")] = (
         PostgresUrl("postgresql://localhost:5432/zmartd")
@@ -234,6 +237,13 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=3, le=1_000), _is("the most connections that this daemon opens; at least three")
     ] = 10
     statement_timeout_seconds: Annotated[Seconds, _is("a query that takes longer is cancelled")] = 10.0
+    pooled: Annotated[
+        Pooled,
+        _is(
+            "whether other programs may use a connection between transactions, as behind Supabase's port "
+            "6543 or PgBouncer in transaction mode: auto finds it out; no is faster in session mode"
+        ),
+    ] = "auto"
 
 
 class RedisSettings(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from zmartd import config_file, plaintext
 from zmartd.chain.idl import Idl
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
-from zmartd.config import Settings
+from zmartd.config import Pooled, Settings
 from zmartd.dependencies import (
     authority_of,
     connect_redis,
@@ -29,6 +29,7 @@ from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import pending
+from zmartd.store.postgres.pooling import Pooling, find_pooling
 
 _MIN_LAMPORTS = 10_000_000
 """Enough for two thousand transactions; the check fails below this."""
@@ -38,6 +39,12 @@ _ACCOUNT_OVERHEAD_BYTES = 128
 """An account is exempt from rent with two years' rent of its data and of this overhead."""
 
 _NO_EVICTION = "noeviction"
+
+_WAYS = {
+    Pooling.NONE: "connected directly",
+    Pooling.SESSION: "through a session pooler, where each connection takes up one to Postgres",
+    Pooling.TRANSACTION: "through a transaction pooler",
+}
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -111,7 +118,16 @@ async def _database(settings: Settings) -> str:
         raise ZmartdError(f"{len(waiting)} migrations are not applied: run `zmartd migrate`")
     database = await Database.connect(settings.database)
     await database.close()
-    return "up to date"
+    pooling = await find_pooling(settings.database.url.reveal())
+    return f"up to date, {_WAYS[pooling]}{_consequence(pooling, settings.database.pooled)}"
+
+
+def _consequence(pooling: Pooling, pooled: Pooled) -> str:
+    """What it means that nothing may be left on a connection, where this is so."""
+    if pooled == "no" or (pooled == "auto" and pooling is Pooling.NONE):
+        return ""
+    remedy = "" if pooling is Pooling.TRANSACTION else ", which database.pooled = no spares"
+    return f": each transaction brings its settings along, and a read takes two round trips{remedy}"
 
 
 async def _redis(settings: Settings) -> str:

@@ -118,6 +118,7 @@ async def _empty_database(settings: config.DatabaseSettings) -> AsyncIterator[Da
         url=config.PostgresUrl(_url_of(url, name)),
         pool_size=2,
         statement_timeout_seconds=settings.statement_timeout_seconds,
+        pooled=settings.pooled,
     )
     try:
         await _execute(url, f"create database {name} template template0")

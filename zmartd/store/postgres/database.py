@@ -5,31 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from decimal import Decimal
-from functools import partial
 from typing import Self
 
 import asyncpg
 from asyncpg import Connection
 
 from zmartd import config
-from zmartd.store.postgres.connection import connect
+from zmartd.log import get_logger
+from zmartd.store.postgres import pooler
+from zmartd.store.postgres.backend import Backend, OwnBackend, SharedBackend
 from zmartd.store.postgres.errors import (
     SERVER_ERRORS,
     DatabaseNotReady,
     DatabaseTimeout,
+    backend_is_shared,
     location,
     unavailable,
 )
 from zmartd.store.postgres.pool import ConnectionPool, PooledConnection
-from zmartd.store.postgres.reader import ACT_AS_SERVICE, PREPARE_ACTS, Reader, Reads, act_as
-from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, SERVICE, Caller, begin_as
+from zmartd.store.postgres.pooling import Pooling, find_pooling, is_direct
+from zmartd.store.postgres.reader import Reader, Reads
+from zmartd.store.postgres.rls import SERVICE, Caller
+
+log = get_logger(__name__)
 
 _ACQUIRE_SECONDS = 5.0
-_IDLE_SECONDS = 60.0
-"""How long a transaction may be idle before Postgres ends it."""
-_NETWORK_SECONDS = 5.0
-"""How much longer than the server's statement timeout the client waits, in case the server is gone."""
+_ANOTHER_BACKEND = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
+"""What Postgres says when a backend is not the one on which a statement was prepared."""
 
 
 class Database:
@@ -37,7 +39,7 @@ class Database:
 
     `service` and `caller` open a transaction: it is committed at the end of the block, and rolled back when
     the block raises. `service_reader` and `reader` run single reads, each a transaction of its own that takes
-    one round trip instead of three: use them for a block of one statement, or of reads that need no common
+    fewer round trips: use them for a block of one statement, or of reads that need no common
     snapshot.
 
     Role and claims are local to the transaction, so the next user of the connection starts without them. A
@@ -46,9 +48,13 @@ class Database:
     statement that Postgres refused.
     """
 
-    def __init__(self, pool: ConnectionPool, dsn: str) -> None:
-        self._pool = pool
-        self._dsn = dsn
+    def __init__(self, settings: config.DatabaseSettings) -> None:
+        self._dsn = settings.url.reveal()
+        self._pooled = settings.pooled
+        self._own = OwnBackend(settings.statement_timeout_seconds)
+        self._shared = SharedBackend(settings.statement_timeout_seconds)
+        self._backend: Backend = self._shared if self._pooled == "yes" else self._own
+        self._pool = ConnectionPool(self._open, settings.pool_size, _ACQUIRE_SECONDS, time.monotonic)
 
     @classmethod
     async def connect(cls, settings: config.DatabaseSettings) -> Self:
@@ -56,26 +62,13 @@ class Database:
 
         Raises DatabaseUnavailable or DatabaseNotReady, which name the database and say what to do.
         """
-        dsn = settings.url.reveal()
-        timeout_ms = str(int(settings.statement_timeout_seconds * 1000))
-        open_connection = partial(
-            _connect,
-            dsn,
-            command_timeout=settings.statement_timeout_seconds + _NETWORK_SECONDS,
-            server_settings={
-                "application_name": "zmartd",
-                "statement_timeout": timeout_ms,
-                "idle_in_transaction_session_timeout": str(int(_IDLE_SECONDS * 1000)),
-                "timezone": "UTC",
-            },
-        )
-        pool = ConnectionPool(open_connection, settings.pool_size, _ACQUIRE_SECONDS, time.monotonic)
-        database = cls(pool, dsn)
+        database = cls(settings)
         try:
+            await database._refuse_shared_backends()
             async with database.service():
                 return database
         except BaseException:
-            pool.terminate()
+            database._pool.terminate()
             raise
 
     async def close(self) -> None:
@@ -84,37 +77,59 @@ class Database:
 
     def service(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction of the daemon itself: row level security hides nothing from it."""
-        return self._transaction(SERVICE, BEGIN_AS_SERVICE)
+        return self._transaction(None)
 
     def caller(self, caller: Caller) -> AbstractAsyncContextManager[Connection]:
         """A transaction of a caller: row level security decides what it reads and writes."""
-        return self._transaction(caller.role, begin_as(caller))
+        return self._transaction(caller)
 
     def service_reader(self) -> AbstractAsyncContextManager[Reads]:
         """Single reads of the daemon itself, with the rights that `service` has."""
-        return self._reads(SERVICE, ACT_AS_SERVICE)
+        return self._reads(None)
 
     def reader(self, caller: Caller) -> AbstractAsyncContextManager[Reads]:
         """Single reads of a caller, with the rights that `caller` has."""
-        return self._reads(caller.role, act_as(caller))
+        return self._reads(caller)
+
+    async def _open(self) -> Connection:
+        """A connection for the pool. Once one is pooled, all are treated as if they were."""
+        if self._backend is self._shared:
+            return await self._shared.connect(self._dsn)
+        connection = await self._own.connect(self._dsn)
+        try:
+            if self._pooled == "no" or await is_direct(connection):
+                await self._own.set_up(connection)
+                return connection
+        except BaseException:
+            connection.terminate()
+            raise
+        await connection.close()
+        if self._backend is self._own:
+            log.info("database.pooler", database=location(self._dsn))
+            self._backend = self._shared
+        return await self._shared.connect(self._dsn)
+
+    async def _refuse_shared_backends(self) -> None:
+        if self._pooled == "no" and await find_pooling(self._dsn) is Pooling.TRANSACTION:
+            raise backend_is_shared(self._dsn)
 
     @asynccontextmanager
-    async def _reads(self, role: str, act: bytes) -> AsyncIterator[Reads]:
-        async with self._acquired(role) as pooled:
-            yield Reader(pooled.connection, act, pooled.statements)
+    async def _reads(self, caller: Caller | None) -> AsyncIterator[Reads]:
+        async with self._acquired(caller) as pooled:
+            yield Reader(pooled.connection, self._backend, caller, pooled.statements)
 
     @asynccontextmanager
-    async def _transaction(self, role: str, begin: str) -> AsyncIterator[Connection]:
-        async with self._acquired(role) as pooled:
-            await self._begin(pooled.connection, begin)
+    async def _transaction(self, caller: Caller | None) -> AsyncIterator[Connection]:
+        async with self._acquired(caller) as pooled:
+            await self._begin(pooled.connection, self._backend.begin(caller))
             yield pooled.connection
             await pooled.connection.execute("COMMIT")
 
     @asynccontextmanager
-    async def _acquired(self, role: str) -> AsyncIterator[PooledConnection]:
+    async def _acquired(self, caller: Caller | None) -> AsyncIterator[PooledConnection]:
         """A connection of the pool. An exception rolls back the transaction that is open on it."""
         try:
-            pooled = await self._pool.acquire(role)
+            pooled = await self._pool.acquire(SERVICE if caller is None else caller.role)
             try:
                 yield pooled
             except BaseException as error:
@@ -127,6 +142,12 @@ class Database:
                 self._pool.release(pooled)
         except SERVER_ERRORS as error:
             raise unavailable(self._dsn, error) from error
+        except _ANOTHER_BACKEND as error:
+            raise backend_is_shared(self._dsn) from error
+        except asyncpg.InternalServerError as error:
+            if pooler.shortage(error):
+                raise unavailable(self._dsn, error) from error
+            raise
         except (asyncpg.QueryCanceledError, TimeoutError) as error:
             raise DatabaseTimeout from error
         except OSError as error:
@@ -146,28 +167,9 @@ class Database:
             ) from error
 
 
-async def _connect(dsn: str, *, command_timeout: float, server_settings: dict[str, str]) -> Connection:
-    connection = await connect(
-        dsn,
-        timeout_seconds=_ACQUIRE_SECONDS,
-        command_timeout=command_timeout,
-        server_settings=server_settings,
-    )
-    await connection.set_type_codec(
-        "numeric", schema="pg_catalog", encoder=str, decoder=_decoded_numeric, format="text"
-    )
-    await connection.execute(PREPARE_ACTS)
-    return connection
-
-
 async def _roll_back(connection: Connection) -> None:
     try:
         await connection.execute("ROLLBACK")
     except BaseException:
         connection.terminate()  # its state is unknown
         raise
-
-
-def _decoded_numeric(text: str) -> int | Decimal:
-    """A NUMERIC without decimals (lamports, shares) as int, one with decimals (prices) as Decimal."""
-    return Decimal(text) if "." in text else int(text)

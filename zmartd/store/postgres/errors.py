@@ -6,6 +6,7 @@ import asyncpg
 
 from zmartd import endpoint
 from zmartd.errors import OutcomeUnknown, ZmartdError
+from zmartd.store.postgres import pooler
 
 
 class DatabaseUnavailable(OutcomeUnknown):
@@ -54,10 +55,19 @@ def location(dsn: str) -> str:
 
 def unavailable(dsn: str, error: BaseException) -> DatabaseUnavailable:
     """The error to raise when Postgres at `dsn` does not answer."""
-    return DatabaseUnavailable(
-        f"Postgres at {location(dsn)} cannot be used ({endpoint.reason(error)}): "
-        "check that it is running and that database.url is right",
-        database=location(dsn),
+    why = pooler.shortage(error) or (
+        f"{endpoint.reason(error)}): check that it is running and that database.url is right"
+    )
+    return DatabaseUnavailable(f"Postgres at {location(dsn)} cannot be used ({why}", database=location(dsn))
+
+
+def backend_is_shared(dsn: str) -> DatabaseNotReady:
+    """The error to raise when a connection does not keep its backend."""
+    where = location(dsn)
+    return DatabaseNotReady(
+        f"{where} is behind a transaction pooler, where other programs use a connection between "
+        "transactions: set database.pooled to auto or yes, or let database.url lead to Postgres itself",
+        database=where,
     )
 
 
@@ -67,9 +77,13 @@ def connection_error(dsn: str, error: BaseException) -> ZmartdError:
     It quotes neither the URL nor what Postgres or asyncpg said about it: the password may be what broke the
     URL, or may stand where the user's name belongs.
     """
+    where = location(dsn)
+    if pooler.shortage(error):
+        return unavailable(dsn, error)
+    if mistake := pooler.mistake(error):
+        return DatabaseNotReady(f"the pooler at {where} {mistake}", database=where)
     if isinstance(error, (OSError, *SERVER_ERRORS)):
         return unavailable(dsn, error)
-    where = location(dsn)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         what = f"there is no such database as {where}: check the database name in database.url"
     elif isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.store.postgres.connection import connect
-from zmartd.store.postgres.errors import location
+from zmartd.store.postgres.errors import SERVER_ERRORS, location, unavailable
 
 SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql"
 """The migrations are package data; in a checkout this is a link to the top-level `sql/`."""
@@ -136,8 +136,11 @@ async def _apply(connection: Connection, migration: Migration, where: str) -> No
 
 @asynccontextmanager
 async def _connected(dsn: str) -> AsyncIterator[Connection]:
-    connection = await connect(dsn, timeout_seconds=_CONNECT_SECONDS)
+    """A connection that gives its statements no names, because a transaction pooler may be in between."""
+    connection = await connect(dsn, timeout_seconds=_CONNECT_SECONDS, statement_cache_size=0)
     try:
         yield connection
+    except SERVER_ERRORS as error:
+        raise unavailable(dsn, error) from error
     finally:
         await connection.close()

@@ -18,10 +18,10 @@ from asyncpg import Connection
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from zmartd.store.postgres.reader import Statement
+    from zmartd.store.postgres.backend import Statement
 
 MAX_AGE_SECONDS: Final = 3_600.0
-"""A connection older than this is replaced. Its server process caches plans and catalog entries and never
+"""A connection older than this is replaced. Its backend caches plans and catalog entries and never
 frees them, and it stays with one server after a failover or a change of DNS.
 """
 MAX_PASSED_OVER: Final = 50

@@ -39,9 +39,12 @@ class Caller(Struct, frozen=True):
 
 ANYBODY = Caller()
 
-BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL plan_cache_mode = force_custom_plan"
+_SERVICE_PLANS = "force_custom_plan"
 """Each statement is planned for its arguments and for the present size of the tables. A plan that was cached
 when a table was empty took seconds where a new one takes a tenth of a second."""
+
+BEGIN_AS_SERVICE = f"BEGIN; SET LOCAL ROLE {SERVICE}; SET LOCAL plan_cache_mode = {_SERVICE_PLANS}"
+"""The statements that open a transaction as the daemon itself, for one message."""
 
 
 def begin_as(caller: Caller) -> str:
@@ -51,3 +54,10 @@ def begin_as(caller: Caller) -> str:
     one of two constants, and `Caller` accepts only base58.
     """
     return f"BEGIN; SET LOCAL ROLE {caller.role}; SET LOCAL request.jwt.claims = '{caller.claims}'"
+
+
+def settings_of(caller: Caller | None) -> tuple[tuple[str, str], ...]:
+    """The settings, role first, by which a statement is run as `caller`, or as the daemon itself for None."""
+    if caller is None:
+        return (("role", SERVICE), ("plan_cache_mode", _SERVICE_PLANS))
+    return (("role", caller.role), ("request.jwt.claims", caller.claims))

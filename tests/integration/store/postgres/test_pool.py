@@ -37,8 +37,8 @@ class Server:
 
 
 @pytest.fixture
-def server(database_url: str) -> Server:
-    return Server(database_url)
+def server(migrated_database_url: str) -> Server:
+    return Server(migrated_database_url)
 
 
 def pool_of(server: Server, size: int, acquire_seconds: float = ACQUIRE_SECONDS) -> ConnectionPool:

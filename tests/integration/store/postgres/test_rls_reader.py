@@ -12,9 +12,10 @@ from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, insert_position, wallet
 from zmartd import config
 from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.store.postgres.backend import OwnBackend, SharedBackend
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
-from zmartd.store.postgres.reader import PREPARE_ACTS, Reader, act_as
+from zmartd.store.postgres.reader import Reader
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
 ALICE, BOB = Caller(wallet("alice")), Caller(wallet("bob"))
@@ -129,13 +130,13 @@ async def test_rls_reading_goes_on_after_a_statement_that_was_never_sent(databas
 
 
 async def test_rls_reading_leaves_nothing_behind_when_it_is_cancelled(
-    database: Database, database_url: str
+    database: Database, migrated_database_url: str
 ) -> None:
     async def wait_long() -> None:
         async with database.reader(ALICE) as connection:
             await connection.fetchval("select pg_sleep(60)")
 
-    watcher = await asyncpg.connect(database_url)
+    watcher = await asyncpg.connect(migrated_database_url)
     task = asyncio.create_task(wait_long())
     async with asyncio.timeout(10):
         while not await watcher.fetchval(
@@ -174,9 +175,9 @@ async def test_rls_reading_takes_turns_with_transactions_of_every_role(
 
 
 async def test_rls_reading_survives_a_change_of_what_a_statement_gives(
-    database: Database, database_url: str
+    database: Database, migrated_database_url: str
 ) -> None:
-    other = await asyncpg.connect(database_url)
+    other = await asyncpg.connect(migrated_database_url)
     await other.execute("create table public.changing (a int); grant select on public.changing to anon")
     try:
         async with database.reader(ANYBODY) as connection:
@@ -192,9 +193,12 @@ async def test_rls_reading_survives_a_change_of_what_a_statement_gives(
 
 
 async def test_rls_reading_over_a_lost_connection_is_reported_and_the_next_gets_a_new_one(
-    database: Database, database_url: str
+    migrated_database_url: str,
 ) -> None:
-    other = await asyncpg.connect(database_url)
+    database = await Database.connect(
+        config.DatabaseSettings(url=config.PostgresUrl(migrated_database_url), pool_size=1)
+    )
+    other = await asyncpg.connect(migrated_database_url)
 
     async def read_on() -> None:
         async with database.reader(ALICE) as connection:
@@ -206,18 +210,23 @@ async def test_rls_reading_over_a_lost_connection_is_reported_and_the_next_gets_
         await read_on()
     await other.close()
     assert await reader_is(database, ALICE) == ("authenticated", ALICE.wallet)
+    await database.close()
 
 
+@pytest.mark.parametrize("backend", [OwnBackend(10), SharedBackend(10)])
 async def test_rls_reading_does_not_happen_when_the_login_may_not_act_for_the_caller(
-    database_url: str, outsider: str, holders: None
+    migrated_database_url: str, outsider: str, backend: OwnBackend | SharedBackend
 ) -> None:
-    connection = await asyncpg.connect(database_url.replace("zmartd@", f"{outsider}@", 1))
-    await connection.execute(PREPARE_ACTS)
-    reader = Reader(connection, act_as(ALICE), {})
+    connection = await backend.connect(migrated_database_url.replace("zmartd@", f"{outsider}@", 1))
+    if isinstance(backend, OwnBackend):
+        await backend.set_up(connection)
+    reader = Reader(connection, backend, ALICE, {})
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
         await reader.fetchval("select count(*) from markets")
+    await connection.execute("rollback")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="authenticated"):
         await reader.fetchval("select pg_advisory_lock(4711)")
+    await connection.execute("rollback")
     assert await connection.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0
     await connection.close()
 

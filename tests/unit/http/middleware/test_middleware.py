@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Annotated, Any
 
-import asyncpg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
@@ -14,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.http.served import Client, Served, StandingClock
 from zmartd.clock import SystemClock
-from zmartd.config import AuthSettings, ServerSettings, SharedSecret
+from zmartd.config import AuthSettings, DatabaseSettings, PostgresUrl, ServerSettings, SharedSecret
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations
@@ -31,7 +29,6 @@ from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.pool import ConnectionPool
 
 NOWHERE = "postgresql://127.0.0.1:9/nowhere"
 AUTH = AuthSettings(jwt_secret=SharedSecret("unit-tests-sign-nothing-with-this-"))
@@ -90,8 +87,7 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
     app[keys.SERVER] = ServerSettings(max_body_bytes=4_096)
     app[UPLOADING] = asyncio.Event()
     clock = SystemClock()
-    pool = ConnectionPool(partial(asyncpg.connect, NOWHERE), 1, 1.0, clock.monotonic)  # nobody signs in
-    database = Database(pool, NOWHERE)
+    database = Database(DatabaseSettings(url=PostgresUrl(NOWHERE)))  # nobody signs in
     sessions = Sessions(Tokens(AUTH, "unit tests", clock, str), Revocations(database, clock), clock)
     pipeline = Pipeline(clock, access_log, Authenticator(sessions, False, clock))
     wrap = pipeline.wrap

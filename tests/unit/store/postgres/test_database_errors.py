@@ -51,3 +51,43 @@ def test_why_a_connection_was_not_opened_is_said_without_the_library_s_words(
     assert type(refused) is kind
     assert said in refused.message
     assert "hunter2" not in refused.message
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (
+            asyncpg.ProtocolViolationError("server login has been failing, try again later"),
+            DatabaseUnavailable,
+            "its pooler cannot log in to Postgres): check that Postgres is running",
+        ),
+        (
+            asyncpg.InternalServerError("(EMAXCLIENTSESSION) max clients reached in session mode - hunter2"),
+            DatabaseUnavailable,
+            "lower database.pool_size",
+        ),
+        (
+            asyncpg.InternalServerError("(ECHECKOUTTIMEOUT) Pool checkout timeout. hunter2"),
+            DatabaseUnavailable,
+            "raise the pooler's pool size",
+        ),
+        (
+            asyncpg.InternalServerError("(ENOTFOUND) tenant/user postgres.hunter2 not found"),
+            DatabaseNotReady,
+            "at Supabase the user in database.url is postgres.<project reference>",
+        ),
+        (
+            asyncpg.ProtocolViolationError("unsupported startup parameter: hunter2"),
+            DatabaseNotReady,
+            "ignore_startup_parameters",
+        ),
+        (asyncpg.InternalServerError("cache lookup failed: hunter2"), DatabaseNotReady, "Postgres' log"),
+    ],
+)
+def test_what_a_pooler_refuses_is_explained_in_words_of_our_own(
+    error: Exception, kind: type[Exception], said: str
+) -> None:
+    refused = connection_error("postgresql://zmartd@db/zmart", error)
+    assert type(refused) is kind
+    assert said in refused.message
+    assert "hunter2" not in refused.message
