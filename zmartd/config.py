@@ -178,8 +178,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     ] = "production"
     trusted_proxies: Annotated[
         tuple[str, ...],
-        _are("addresses or networks whose X-Forwarded-For header is trusted", _require_network),
+        _are("addresses or networks of proxies that are believed about their clients", _require_network),
     ] = ()
+    forwarded_header: Annotated[
+        Literal["X-Forwarded-For", "Forwarded"],
+        _is("the header in which those proxies name their client; the other one is not read"),
+    ] = "X-Forwarded-For"
     cors_origins: Annotated[
         tuple[str, ...], _are("browser origins that may call the API", _require_origin)
     ] = (

@@ -89,7 +89,7 @@ def application(core: Core) -> web.Application:
     app[keys.VOTING] = settings.voting
     app[keys.MARKETS] = settings.markets
     app[keys.HELIUS] = settings.helius
-    app[TRUSTED_PROXIES] = TrustedProxies(settings.server.trusted_proxies)
+    app[TRUSTED_PROXIES] = trusted_proxies(settings.server, clock)
     app[keys.DATABASE] = core.database
     app[keys.REDIS] = core.redis
     app[keys.IDL] = core.idl
@@ -230,15 +230,19 @@ async def _listening(
 def runner_of(app: web.Application, settings: ServerSettings) -> Runner:
     """The runner of one of the daemon's applications, with its own limits."""
     clock = SystemClock()
-    proxies = TrustedProxies(settings.trusted_proxies)
     return Runner(
         app,
-        ConnectionLimits(settings, proxies, clock, file_descriptors.raise_limit()),
+        ConnectionLimits(settings, trusted_proxies(settings, clock), clock, file_descriptors.raise_limit()),
         ConnectionTimeouts(settings, clock),
         clock,
         access_log=None,
         shutdown_timeout=settings.shutdown_seconds,
     )
+
+
+def trusted_proxies(settings: ServerSettings, clock: Clock) -> TrustedProxies:
+    """The proxies of the settings, with the header that they write."""
+    return TrustedProxies(settings.trusted_proxies, clock, settings.forwarded_header)
 
 
 def _health(core: Core) -> Health:

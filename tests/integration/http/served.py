@@ -55,5 +55,5 @@ def served_by(
 ) -> Runner:
     """What runs an application, within the limits of `settings`."""
     clock = clock or SystemClock()
-    limits = ConnectionLimits(settings, TrustedProxies(settings.trusted_proxies), clock, 4_096)
+    limits = ConnectionLimits(settings, TrustedProxies(settings.trusted_proxies, clock), clock, 4_096)
     return Runner(app, limits, ConnectionTimeouts(settings, clock), clock, **options)

@@ -7,59 +7,113 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final
+from ipaddress import IPv6Address, ip_network
+from typing import Final, Literal, NamedTuple
 
 from aiohttp import hdrs, web
+
+from zmartd.clock import Clock
+from zmartd.http.kit.forwarded_header import Address, address_of, forwarded, x_forwarded_for
+from zmartd.log import get_logger
 
 UNKNOWN = "unknown"
 IPV6_NETWORK_BITS = 64
 IPV6_SITE_BITS = 48
 """The largest network that providers give to one site (RFC 6177)."""
+LOG_SECONDS = 60.0
+"""The shortest time between two log lines about headers that name no address."""
 
 _CACHE_SIZE = 4_096
 _MAX_CACHED_LENGTH = 200
-"""Characters of an X-Forwarded-For: longer ones are made up, and would fill memory."""
+"""Characters of a header: longer ones are made up, and would fill memory."""
+_MAX_LOGGED_LENGTH = 100
+_NODES = {hdrs.X_FORWARDED_FOR: x_forwarded_for, hdrs.FORWARDED: forwarded}
+
+log = get_logger(__name__)
+
+
+class _Reading(NamedTuple):
+    client: str
+    unreadable: str | None = None
+    """What a trusted proxy wrote instead of an address: the client is then that proxy."""
 
 
 class TrustedProxies:
-    """The addresses and networks whose X-Forwarded-For is believed."""
+    """The addresses and networks whose word is believed about whom they had a request from.
 
-    def __init__(self, networks: Sequence[str]) -> None:
+    They give it in `header` and in no other: a client could send the one that they do not write.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[str],
+        clock: Clock,
+        header: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For",
+    ) -> None:
         self._networks = [ip_network(network, strict=False) for network in networks]
-        self._cached_client_of = lru_cache(maxsize=_CACHE_SIZE)(self._client_of)
+        self._clock = clock
+        self._header = hdrs.FORWARDED if header == "Forwarded" else hdrs.X_FORWARDED_FOR
+        self._nodes = _NODES[self._header]
+        self._cached_read = lru_cache(maxsize=_CACHE_SIZE)(self._read)
+        self._unreadable = 0
+        self._next_log_at = 0.0
 
-    def client_of(self, peer: str | None, forwarded_for: str) -> str:
+    def client_of_request(self, request: web.BaseRequest) -> str:
+        """The client that sent `request`, as `client_of` has it."""
+        headers = request.headers
+        if self._header not in headers:
+            return self.client_of(request.remote, "")
+        return self.client_of(request.remote, ",".join(headers.getall(self._header)))
+
+    def client_of(self, peer: str | None, header: str) -> str:
         """The nearest address that is not a trusted proxy; of an IPv6 address its /64 network.
 
-        `peer` is the other end of the connection. `forwarded_for` is the X-Forwarded-For: the address that
-        each proxy had the request from, the nearest proxy's last. What stands before the first untrusted
-        address is not believed.
+        `peer` is the other end of the connection. `header` says whom each proxy had the request from, the
+        nearest one's word last; empty if there is none. What stands before the first untrusted address is not
+        believed. A proxy whose word names no address is itself the client.
         """
-        if len(forwarded_for) > _MAX_CACHED_LENGTH:
-            return self._client_of(peer, forwarded_for)
-        return self._cached_client_of(peer, forwarded_for)
+        read = self._read if len(header) > _MAX_CACHED_LENGTH else self._cached_read
+        reading = read(peer, header)
+        if reading.unreadable is not None:
+            self._report(reading)
+        return reading.client
 
-    def _client_of(self, peer: str | None, forwarded_for: str) -> str:
-        address = _address(peer or "")
+    def _read(self, peer: str | None, header: str) -> _Reading:
+        address = address_of(peer or "")
         if address is None:
-            return UNKNOWN
-        for claim in reversed(forwarded_for.split(",")):
-            if not self._trusts(address):
-                break
-            claimed = _address(claim.strip())
-            if claimed is None:
-                break
-            address = claimed
-        return _network(address) if isinstance(address, IPv6Address) else str(address)
+            return _Reading(UNKNOWN)
+        if header:
+            for node in self._nodes(header):
+                if not self._trusts(address):
+                    break
+                claimed = address_of(node)
+                if claimed is None:
+                    return _Reading(_network(address), node)
+                address = claimed
+        return _Reading(_network(address))
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the other end of a connection is a trusted proxy."""
-        address = _address(peer or "")
+        address = address_of(peer or "")
         return address is not None and self._trusts(address)
 
-    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+    def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
+
+    def _report(self, reading: _Reading) -> None:
+        self._unreadable += 1
+        now = self._clock.monotonic()
+        if now < self._next_log_at:
+            return
+        self._next_log_at = now + LOG_SECONDS
+        log.warning(
+            "http.client_unreadable",
+            header=str(self._header),
+            value=(reading.unreadable or "")[:_MAX_LOGGED_LENGTH],
+            counted_as=reading.client,
+            requests=self._unreadable,
+        )
+        self._unreadable = 0
 
 
 TRUSTED_PROXIES: Final[web.AppKey[TrustedProxies]] = web.AppKey("trusted_proxies")
@@ -67,32 +121,16 @@ TRUSTED_PROXIES: Final[web.AppKey[TrustedProxies]] = web.AppKey("trusted_proxies
 
 def client_of(request: web.Request) -> str:
     """The client that sent `request`: the key for rate limits, connection limits and attempts."""
-    return request.app[TRUSTED_PROXIES].client_of(request.remote, forwarded_for(request))
-
-
-def forwarded_for(request: web.Request) -> str:
-    """The X-Forwarded-For of `request`, as `TrustedProxies.client_of` takes it; empty without one."""
-    headers = request.headers
-    if hdrs.X_FORWARDED_FOR not in headers:
-        return ""
-    return ",".join(headers.getall(hdrs.X_FORWARDED_FOR))
+    return request.app[TRUSTED_PROXIES].client_of_request(request)
 
 
 def site_of(peer: str | None) -> str:
     """The site of `peer`: its IPv4 address, or its IPv6 /48."""
-    address = _address(peer or "")
-    if address is None:
-        return UNKNOWN
-    return _network(address, IPV6_SITE_BITS) if isinstance(address, IPv6Address) else str(address)
+    address = address_of(peer or "")
+    return UNKNOWN if address is None else _network(address, IPV6_SITE_BITS)
 
 
-def _network(address: IPv6Address, bits: int = IPV6_NETWORK_BITS) -> str:
-    return str(ip_network((address, bits), strict=False))
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+def _network(address: Address, bits: int = IPV6_NETWORK_BITS) -> str:
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, bits), strict=False))
+    return str(address)

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from zmartd.config import RateLimitSettings
 from zmartd.http.kit import idempotency
-from zmartd.http.kit.client_address import TrustedProxies, forwarded_for
+from zmartd.http.kit.client_address import TrustedProxies
 from zmartd.http.kit.identity import IDENTITY, Credential
 from zmartd.http.kit.operation import Quota
 from zmartd.http.middleware.rate_limiter import Bucket, RateLimiter, WindowLimits
@@ -48,7 +48,7 @@ class RequestBuckets:
         """The buckets of `request`, whose IDENTITY has to be set. Empty if the request is not limited."""
         if quota is Quota.NONE or request.method == hdrs.METH_OPTIONS:
             return _NONE
-        client = self._proxies.client_of(request.remote, forwarded_for(request))
+        client = self._proxies.client_of_request(request)
         identity = request[IDENTITY]
         if identity.credential is not Credential.SESSION or quota is Quota.SIGN_INS:
             buckets: Sequence[Bucket] = ((f"ip:{client}", self._anonymous),)

@@ -74,7 +74,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         app[keys.DATABASE] = database
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(settings, "devnet", nonces, AttemptLimiter(redis), clock)
-        app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+        app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
         app[keys.SERVER] = ServerSettings()
         pipeline = Pipeline(clock, AccessLog(clock), Authenticator(sessions, legacy, clock))
         for operation in auth_routes.OPERATIONS:

@@ -227,7 +227,7 @@ async def running_api(
         )
         app[keys.MARKETS] = MarketSettings(max_pending_per_wallet=MAX_PENDING_MARKETS)
         app[keys.HELIUS] = helius
-        app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+        app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
         app[keys.DATABASE] = database
         app[keys.BUS] = bus
         app[keys.REDIS] = redis

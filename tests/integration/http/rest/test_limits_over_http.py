@@ -57,6 +57,14 @@ async def test_each_answer_says_where_the_caller_stands(limited: Api) -> None:
     assert answer.headers["RateLimit-Remaining"] == answer.headers["X-RateLimit-Remaining"] == "2"
 
 
+async def test_clients_behind_a_proxy_that_adds_their_ports_are_told_apart(limited: Api) -> None:
+    for port in range(PER_MINUTE):
+        assert await status_from(limited, f"203.0.113.7:{50_000 + port}") == 200
+    assert await status_from(limited, "203.0.113.7:51234") == 429
+    assert await status_from(limited, "203.0.113.8:51234") == 200
+    assert await status_from(limited, "[2001:db8::1]:443") == 200
+
+
 async def test_too_many_requests_are_refused_with_the_time_to_wait(limited: Api) -> None:
     for _ in range(PER_MINUTE):
         assert (await limited.anybody.get("/api/markets")).status == 200

@@ -108,7 +108,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], timeout_seconds: 
 def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Application:
     clock = SystemClock()
     app = web.Application()
-    app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"])
+    app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
     app[WEBSOCKET] = endpoint
     pipeline = Pipeline(clock, AccessLog(clock), Authenticator(sessions, False, clock))
     routes = [route for one in OPERATIONS for route in add_operation(app, one, pipeline.wrap)]
