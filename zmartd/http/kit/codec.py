@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from zmartd.http.errors.requests import BodyTooLarge, InvalidHttp, InvalidJson, UnsupportedMediaType
 from zmartd.http.kit import keys, validation
+from zmartd.http.kit.parameters import read_parameters
 
 RequestType = TypeVar("RequestType", bound=Struct)
 
@@ -122,5 +123,6 @@ def decode_object(raw: bytes) -> dict[str, Any]:
 
 
 def decode_query(request: web.Request, kind: type[RequestType]) -> RequestType:
-    """The query string as a `kind`; of a repeated name the first counts. Raises InvalidRequest."""
-    return validation.from_text(kind, {name: request.query[name] for name in request.query})
+    """The query string as a `kind`. Raises InvalidRequest, also for unknown and repeated parameters."""
+    values, problems = read_parameters(kind, request.query.items())
+    return validation.from_text(kind, values, problems)

@@ -2,12 +2,13 @@
 
 The steps, each of which may refuse the request with an error:
 
-1. A cached response is returned (`cache`), or the stored one of an earlier request with the same
+1. A query is refused where the operation takes none.
+2. A cached response is returned (`cache`), or the stored one of an earlier request with the same
    Idempotency-Key (`zmartd.http.kit.idempotency`).
-2. The query or the body, then the variables of the path, are decoded. Malformed input is reported to every
+3. The query or the body, then the variables of the path, are decoded. Malformed input is reported to every
    caller, whether or not it has access.
-3. The caller's access is checked.
-4. The handler is called, and its result becomes the response.
+4. The caller's access is checked.
+5. The handler is called, and its result becomes the response.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from zmartd.http.kit.codec import (
 from zmartd.http.kit.expectations import send_continue
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY, Identity
 from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Quota, Result
+from zmartd.http.kit.parameters import NoParameters
 
 Wrap = Callable[[Handler, Quota], Handler]
 
@@ -59,6 +61,7 @@ def request_handler(operation: Operation[Any]) -> Handler:
         return _idempotent(dispatcher)
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        dispatcher.check_query(request)
         return await dispatcher.respond(request, request[IDENTITY])
 
     return handle
@@ -66,6 +69,7 @@ def request_handler(operation: Operation[Any]) -> Handler:
 
 def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
+        dispatcher.check_query(request)
         response = cache.peek(request)
         if response is None:
             response = await cache.respond(request, partial(dispatcher.public_body, request))
@@ -78,6 +82,7 @@ def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
 
 def _idempotent(dispatcher: _Dispatcher) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
+        dispatcher.check_query(request)
         identity, key = request[IDENTITY], request.headers.get(idempotency.HEADER)
         if key is None or identity.caller.wallet is None:
             return await dispatcher.respond(request, identity)
@@ -113,6 +118,11 @@ class _Dispatcher:
         if isinstance(result, (web.StreamResponse, JsonResponse)):
             raise TypeError(f"{self._operation.path}: only a body can be cached, not a response")
         return encode_body(result)
+
+    def check_query(self, request: web.Request) -> None:
+        """Raises InvalidRequest for a query where the operation takes none."""
+        if self._operation.query is None and request.rel_url.raw_query_string:
+            decode_query(request, NoParameters)
 
     def check_access(self, request: web.Request, identity: Identity) -> None:
         """Raises the error of a caller that may not call the operation."""

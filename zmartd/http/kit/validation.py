@@ -6,7 +6,7 @@ OpenAPI document shows the same description.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -33,12 +33,20 @@ def from_json(kind: type[RequestType], values: Mapping[str, Any]) -> RequestType
 
     A field's own name takes precedence over its aliases. Raises InvalidRequest with all problems.
     """
-    return _convert(kind, values, strict=True)
+    aliases = aliases_of(kind)
+    named = {aliases[name]: value for name, value in values.items() if name in aliases}
+    named.update((name, value) for name, value in values.items() if name not in aliases)
+    return _convert(kind, named, (), strict=True)
 
 
-def from_text(kind: type[RequestType], values: Mapping[str, str]) -> RequestType:
-    """`values` (a query string or path parameters) as a `kind`. Raises InvalidRequest with all problems."""
-    return _convert(kind, values, strict=False)
+def from_text(
+    kind: type[RequestType], values: Mapping[str, str], problems: Sequence[Problem] = ()
+) -> RequestType:
+    """`values` (the text of each field) as a `kind`.
+
+    Raises InvalidRequest with all problems: `problems`, which the caller has found, and those of the values.
+    """
+    return _convert(kind, values, problems, strict=False)
 
 
 @cache
@@ -58,12 +66,11 @@ def _camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def _convert(kind: type[RequestType], values: Mapping[str, Any], *, strict: bool) -> RequestType:
-    aliases = aliases_of(kind)
-    named = {aliases[name]: value for name, value in values.items() if name in aliases}
-    named.update((name, value) for name, value in values.items() if name not in aliases)
+def _convert(
+    kind: type[RequestType], named: Mapping[str, Any], found: Sequence[Problem], *, strict: bool
+) -> RequestType:
     given: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems = list(found)
     for rule in _rules(kind):
         value = named.get(rule.name)
         if value is None:

@@ -33,10 +33,10 @@ from zmartd.http.kit.operation import (
 from zmartd.http.openapi.schemas import Json, reference
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
-_ANY_OPERATION = (InvalidHttp, Unexpected)
+_ANY_OPERATION = (InvalidHttp, InvalidRequest, Unexpected)
 _DATABASE = (DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady)
 _BODY = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
-_IDEMPOTENCY_KEY = (InvalidRequest, BodyTooLarge, IdempotencyConflict, StillUnderWay)
+_IDEMPOTENCY_KEY = (BodyTooLarge, IdempotencyConflict, StillUnderWay)
 _WALLET = (Unauthorized, SessionsUnavailable)
 
 _DETAILS: Json = {
@@ -78,8 +78,6 @@ def _error_kinds(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
     if any(is_json(kind) for kind in operation.responses.values()):
         yield from _DATABASE
     yield from operation.errors
-    if operation.query is not None or operation.json_body is not None or "{" in operation.path:
-        yield InvalidRequest
     if operation.body is not None or operation.expects_no_body:
         yield from _BODY
     if operation.takes_idempotency_key:

@@ -38,7 +38,8 @@ and the transactions that wallets sign to take part.
 * Anonymous callers see the wallets of traders, voters, holders and commenters shortened to the first 4
   characters, an ellipsis and the last 4. Wallets that propose, approve, resolve, dispute or cancel a market
   are always shown whole.
-* A limit that is too high is an error: the API never lowers it silently.
+* A limit that is too high is an error: the API never lowers it silently. So is a query parameter that an
+  operation does not have, or that is given twice.
 """
 
 _TAGS = {

@@ -96,11 +96,10 @@ async def test_without_a_limit_all_positions_are_on_one_page(held: Api, path: st
     assert "link" not in answer.headers
 
 
-async def test_an_offset_is_not_carried_into_the_link_and_nothing_of_a_caller_s_can_end_it(held: Api) -> None:
-    answer = await held.anybody.get(THREADS, limit=1, offset=2, more='>; rel="prev"\r\nX-Evil: 1')
+async def test_an_offset_is_not_carried_into_the_link(held: Api) -> None:
+    answer = await held.anybody.get(THREADS, limit=1, offset=2)
     cursor = answer.headers["X-Next-Cursor"]
-    more = "%3E%3B+rel%3D%22prev%22%0D%0AX-Evil:+1"
-    assert answer.headers[hdrs.LINK] == f'<?limit=1&more={more}&cursor={cursor}>; rel="next"'
+    assert answer.headers[hdrs.LINK] == f'<?limit=1&cursor={cursor}>; rel="next"'
     both = await held.anybody.get(THREADS, offset=2, cursor=cursor)
     assert (both.status, both.body["details"][0]["field"]) == (400, "cursor")
 

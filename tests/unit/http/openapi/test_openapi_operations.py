@@ -106,7 +106,7 @@ def test_access_determines_the_accepted_credentials() -> None:
 
 def test_an_operation_with_a_body_has_the_errors_of_bodies() -> None:
     without = codes(operation(method="GET", path="/api/things"))
-    assert without[400] == {"invalid_http"}
+    assert without[400] == {"invalid_http", "invalid_request"}
     assert 413 not in without
     with_body = codes(operation(body=Said))
     assert with_body[400] == {"invalid_http", "invalid_json", "invalid_request"}
