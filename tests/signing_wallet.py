@@ -12,10 +12,14 @@ class SigningWallet:
         self._key = SigningKey(bytes([seed]) * 32)
         self.address = base58_encode(bytes(self._key.verify_key))
 
-    def sign(self, text: str) -> bytes:
-        return self._key.sign(text.encode()).signature
+    @property
+    def public_key(self) -> bytes:
+        return bytes(self._key.verify_key)
 
-    def sign_base58(self, text: str) -> str:
+    def sign(self, text: str | bytes) -> bytes:
+        return self._key.sign(text.encode() if isinstance(text, str) else text).signature
+
+    def sign_base58(self, text: str | bytes) -> str:
         return base58_encode(self.sign(text))
 
 

@@ -12,14 +12,15 @@ from asyncpg import Connection
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from zmartd.errors import ZmartdError
-from zmartd.http.auth import sign_in
+from zmartd.http.auth import sign_in, siws
+from zmartd.http.auth.offchain_message import MAX_PREAMBLE_BYTES
 from zmartd.http.auth.sessions import SESSIONS
 from zmartd.http.auth.sign_in import SIGN_IN
 from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import client_of
-from zmartd.http.kit.fields import Time, Wallet
+from zmartd.http.kit.fields import Base64, Time, Wallet
 from zmartd.http.kit.identity import Session
 from zmartd.http.kit.operation import Access, Call, Operation, Quota
 from zmartd.log import get_logger
@@ -33,9 +34,12 @@ PROFILE_TIMEOUT_SECONDS = 1.0
 
 log = get_logger(__name__)
 
-SignedText = Annotated[
-    str, Meta(min_length=1, max_length=4_096, description="the text that was signed, 1 to 4096 characters")
-]
+
+class SignedBytes(Base64):
+    max_bytes = siws.MAX_LENGTH + MAX_PREAMBLE_BYTES
+
+
+SignedText = Annotated[str, Meta(min_length=1, max_length=siws.MAX_LENGTH)]
 SignatureText = Annotated[
     str, Meta(min_length=1, max_length=128, description="64 bytes in base58 (or base64): the signature")
 ]
@@ -68,8 +72,18 @@ class NonceBody(Struct, frozen=True, kw_only=True):
 class LoginRequest(Struct, frozen=True):
     ALIASES: ClassVar[dict[str, str]] = {"publicKey": "wallet", "walletAddress": "wallet"}
 
-    message: SignedText
     signature: SignatureText
+    message: Annotated[
+        SignedText | None,
+        Meta(description="the text that was signed, 1 to 4096 characters; without it, send signed_message"),
+    ] = None
+    signed_message: Annotated[
+        SignedBytes | None,
+        Meta(
+            description="the bytes that were signed, in base64: the text, or an off-chain message of Solana "
+            "with the text in it; message is not read then"
+        ),
+    ] = None
     wallet: Signer = None
 
 
@@ -118,13 +132,15 @@ async def nonce(call: Call[NonceQuery]) -> NonceBody:
 
 
 async def login(call: Call[LoginRequest]) -> SessionBody:
-    """Exchange a signed message for a session. Get the message from GET /api/auth/nonce."""
+    """Exchange a signed message for a session. Get the message from GET /api/auth/nonce.
+
+    A wallet may sign other bytes than the text: Ledger's sign an off-chain message of Solana, version 0 or 1,
+    that contains it, and `solana:signIn` of the Wallet Standard writes a text of its own. Send those bytes,
+    its `signedMessage`, in base64 as `signed_message`. The text in them is held to the same rules.
+    """
     body = call.input
-    if body.wallet is None:
-        _require_address(body.message)
-    wallet = await call.app[SIGN_IN].verify(
-        body.message, body.signature, body.wallet, client_of(call.request)
-    )
+    signed = _signed_bytes(body)
+    wallet = await call.app[SIGN_IN].verify(signed, body.signature, body.wallet, client_of(call.request))
     await _update_profile(call, wallet, users.sign_in)
     return _session_body(*await call.app[SESSIONS].begin(wallet), "Signed in.")
 
@@ -165,12 +181,20 @@ async def _update_profile(
         log.warning("auth.unremembered", wallet=wallet, reason=repr(error))
 
 
-def _require_address(message: str) -> None:
-    """Raises InvalidRequest unless the message names a wallet: the request does not."""
-    try:
-        sign_in.parse_message(message)
-    except BadMessage as error:
-        raise InvalidRequest(Problem("message", f"must name the wallet: {error.message}")) from error
+def _signed_bytes(body: LoginRequest) -> bytes:
+    """What was signed. Raises InvalidRequest where it is missing, or where nothing names a wallet."""
+    if body.signed_message is not None:
+        field, signed = "signed_message", bytes(body.signed_message)
+    elif body.message is not None:
+        field, signed = "message", body.message.encode()
+    else:
+        raise InvalidRequest(Problem("message", "is required: the text that was signed, or signed_message"))
+    if body.wallet is None:
+        try:
+            sign_in.parse_message(signed)
+        except BadMessage as error:
+            raise InvalidRequest(Problem(field, f"must name the wallet: {error.message}")) from error
+    return signed
 
 
 def _session_body(token: str, session: Session, message: str) -> SessionBody:

@@ -13,10 +13,12 @@ from zmartd.config import AuthSettings
 from zmartd.http.auth import siws
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.nonces import Nonces
+from zmartd.http.auth.offchain_message import MalformedEnvelope, read_signed_text
 from zmartd.http.auth.signatures import decode_signature, require_signature
 from zmartd.http.auth.siws import MalformedMessage, SignInMessage
 from zmartd.http.errors.auth import AuthExpired, BadMessage, BadSignature
 from zmartd.http.errors.requests import InvalidRequest, Problem
+from zmartd.market.ids import base58_decode
 
 STATEMENT = "Sign in to ZMART. This costs nothing and sends no transaction."
 CLOCK_SKEW = timedelta(seconds=60)
@@ -84,18 +86,18 @@ class SignIn:
         )
         return Challenge(nonce, domain, expires_at, message.text())
 
-    async def verify(self, text: str, signature: str, wallet: str | None, address: str) -> str:
-        """The wallet that signed `text`. The caller claims to be `wallet` and calls from `address`.
+    async def verify(self, signed: bytes, signature: str, wallet: str | None, address: str) -> str:
+        """The wallet that signed `signed`: a message, or an envelope with one in it.
 
-        The nonce is consumed, and an attempt of the wallet counted, only after the signature is verified:
-        nobody without the wallet's key can exhaust its attempts.
-        Raises BadMessage, BadSignature, AuthExpired, TooManyAttempts, SessionsUnavailable.
+        The caller claims to be `wallet` and calls from `address`. The nonce is consumed, and an attempt of
+        the wallet counted, only after the signature is verified: nobody without the wallet's key can exhaust
+        its attempts. Raises BadMessage, BadSignature, AuthExpired, TooManyAttempts, SessionsUnavailable.
         """
         await self._attempts.count("address", address, ADDRESS_ATTEMPTS)
-        message = parse_message(text)
+        message = parse_message(signed)
         if wallet is not None and wallet != message.address:
             raise BadSignature("The message names another wallet than the request.")
-        require_signature(message.address, text.encode(), decode_signature(signature))
+        require_signature(message.address, signed, decode_signature(signature))
         self._check(message)
         assert message.nonce is not None
         if not await self._nonces.consume(message.nonce, message.address):
@@ -131,12 +133,16 @@ class SignIn:
 SIGN_IN: Final[web.AppKey[SignIn]] = web.AppKey("sign_in")
 
 
-def parse_message(text: str) -> SignInMessage:
-    """The fields of a sign-in message. Raises BadMessage."""
+def parse_message(signed: bytes) -> SignInMessage:
+    """The fields of the sign-in message in the bytes that were signed. Raises BadMessage."""
     try:
-        return siws.parse(text)
-    except MalformedMessage as error:
+        found = read_signed_text(signed)
+        message = siws.parse(found.text)
+    except (MalformedEnvelope, MalformedMessage) as error:
         raise BadMessage(f"This is not a Sign In With Solana message: {error}.") from error
+    if found.signer is not None and found.signer != base58_decode(message.address):
+        raise BadMessage("The envelope names another signer than the wallet that the message is about.")
+    return message
 
 
 def _origin(domain: str) -> str:

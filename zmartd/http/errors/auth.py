@@ -18,7 +18,9 @@ class AuthMissing(Unauthorized):
 
 
 class BadSignature(Unauthorized):
-    """The signature is not the wallet's ed25519 signature of this message: sign its exact UTF-8 bytes."""
+    """The signature is not the wallet's ed25519 signature of this message: sign its exact UTF-8 bytes, or
+    send the bytes that the wallet signed as signed_message.
+    """
 
     code = "auth_bad_signature"
 

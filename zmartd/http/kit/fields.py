@@ -6,6 +6,7 @@ annotation of a JSON type, some with a function that makes the value.
 
 from __future__ import annotations
 
+import base64
 import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
@@ -114,6 +115,32 @@ class Text(Field, str):
         if any(unicodedata.category(one) in _UNPRINTABLE and one not in _LINE_BREAKS for one in text):
             raise ValueError("with control characters")
         return cls(text)
+
+
+class Base64(Field, bytes):
+    """1 to `max_bytes` bytes, in base64 with padding (RFC 4648, section 4)."""
+
+    max_bytes: ClassVar[int]
+    schema: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        cls.schema = {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9+/]+={0,2}$",
+            "minLength": 4,
+            "maxLength": cls._max_length(),
+            "contentEncoding": "base64",
+        }
+
+    @classmethod
+    def _max_length(cls) -> int:
+        return (cls.max_bytes + 2) // 3 * 4
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or not 4 <= len(raw) <= cls._max_length():
+            raise ValueError("not a text of that length")
+        return cls(base64.b64decode(raw, validate=True))
 
 
 class MarketRef(Field, str):
