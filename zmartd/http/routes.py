@@ -61,7 +61,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + comments.OPERATIONS
     + openapi.OPERATIONS
 )
-"""What pages of other origins may call."""
+"""What pages of other origins may call; any other operation says no more than its response does."""
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     CORS_OPERATIONS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + openapi.DOCS_OPERATIONS
@@ -78,5 +78,5 @@ def setup_routes(app: web.Application, pipeline: Pipeline) -> None:
     added = [(operation, add_operation(app, operation, pipeline.wrap)) for operation in OPERATIONS]
     cors_routes = [route for _, routes in added[: len(CORS_OPERATIONS)] for route in routes]
     origins = app[keys.SERVER].cors_origins
-    pipeline.add_cors_headers = cors.install(app, cors_routes, origins, pipeline.wrap)
-    unmatched.install(app, pipeline.wrap)
+    preflight = cors.install(app, cors_routes, origins, pipeline.wrap)
+    unmatched.install(app, pipeline.wrap, preflight)

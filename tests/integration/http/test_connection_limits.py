@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from tests.integration.http.served import served_by
 from zmartd import config
 from zmartd.http.kit.codec import json_response
+from zmartd.http.middleware.cors import CORS, CorsHeaders
 from zmartd.http.server.connection import connection_of
 from zmartd.http.server.runner import SWEEP_SECONDS
 
@@ -50,6 +51,7 @@ async def server(settings: config.ServerSettings) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
     app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/filtered", filtered)])
     app.add_routes([web.get("/large", large), web.get("/never", never)])
+    app[CORS] = CorsHeaders(["https://app.example"])
     runner = served_by(app, settings, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -118,6 +120,23 @@ async def test_a_body_that_does_not_arrive_is_answered_and_the_connection_let_go
         assert json.loads(body)["code"] == "request_too_slow"
         assert expired("body") == before + 1
         writer.close()
+
+
+@pytest.mark.parametrize("origin", ["https://app.example", "https://evil.example"])
+async def test_pages_can_read_the_refusals_that_the_application_does_not_see(origin: str) -> None:
+    slow = f"POST / HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\nContent-Length: 9\r\n\r\n"
+    filler = "".join(f"X-{number}: {'a' * 6_000}\r\n" for number in range(3))
+    long = f"GET / HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n{filler}\r\n"
+    for request, status in ((slow, b"408"), (long, b"400")):
+        async with server(QUICK) as port:
+            reader, writer = await connect(port)
+            writer.write(request.encode())
+            head = (await ends(reader)).partition(b"\r\n\r\n")[0]
+            writer.close()
+        assert head.split()[1] == status
+        allowed = b"Access-Control-Allow-Origin: https://app.example\r\n" in head
+        assert allowed == (origin == "https://app.example")
+        assert b"Vary: Origin" in head
 
 
 async def test_a_connection_is_let_go_when_no_further_request_comes() -> None:

@@ -21,7 +21,7 @@ from zmartd.http.kit.identity import ANONYMOUS, IDENTITY
 from zmartd.http.kit.operation import Quota
 from zmartd.http.middleware import access_log
 from zmartd.http.middleware.access_log import AccessLog
-from zmartd.http.middleware.cors import AddCorsHeaders
+from zmartd.http.middleware.cors import CORS
 from zmartd.http.middleware.rate_limiter import add_rate_limit_headers
 from zmartd.http.middleware.request_buckets import RequestBuckets
 from zmartd.http.middleware.security_headers import add_security_headers
@@ -49,8 +49,6 @@ class Pipeline:
         self._authenticator = authenticator
         self._buckets = buckets
         self._local_only = local_only
-        self.add_cors_headers: AddCorsHeaders | None = None
-        """Set by whoever lets browsers of other origins call."""
 
     def wrap(self, handler: Handler, quota: Quota = Quota.REQUESTS) -> Handler:
         """`handler` with the steps around it. Its requests count towards `quota`."""
@@ -91,8 +89,8 @@ class Pipeline:
                 if limit is not None:
                     add_rate_limit_headers(headers, limit)
                 add_security_headers(headers)
-                if self.add_cors_headers is not None and hdrs.ORIGIN in request_headers:
-                    await self.add_cors_headers(request, response)
+                if hdrs.ORIGIN in request_headers and (cors := request.app.get(CORS)) is not None:
+                    cors.add(headers, request_headers[hdrs.ORIGIN])
                 return response
             finally:
                 log.record(request, request_id, status, now() - started)

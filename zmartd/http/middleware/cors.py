@@ -1,36 +1,82 @@
-"""CORS: the browser origins that may call the API, from the settings."""
+"""CORS: the browser origins that may call the API, from the settings.
+
+Every response lets an allowed origin read it, errors too: a page that cannot read a refusal cannot say what
+to do. Preflights say which methods and headers an allowed origin may send. They are granted for paths and
+methods that do not exist as well, so that the 404 or 405 can be read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import aiohttp_cors
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from aiohttp_cors.urldispatcher_router_adapter import ResourcesUrlDispatcherRouterAdapter
+from multidict import CIMultiDict
 
-_OPTIONS = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # it has no annotations
-    allow_credentials=True,
-    allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"),
-    expose_headers=(
-        "X-Request-Id",
-        "Retry-After",
-        "Location",
-        "ETag",
-        "Link",
-        "X-Next-Cursor",
-        "Idempotency-Replayed",
-        "RateLimit-Limit",
-        "RateLimit-Remaining",
-        "RateLimit-Reset",
-        "RateLimit-Policy",
-    ),
-    max_age=600,
+REQUEST_HEADERS = (
+    "Accept",
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Pragma",
+    "X-Request-Id",
+    "X-Requested-With",
+    # What tracing adds to requests: W3C Trace Context and Baggage, and Sentry's own.
+    "baggage",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
 )
+"""What pages may send."""
+RESPONSE_HEADERS = (
+    "Allow",
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Policy",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Next-Cursor",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-Id",
+)
+"""What pages may read, besides the headers that any page may."""
 
-AddCorsHeaders = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
-"""Adds the CORS headers to the response to a request that has an Origin."""
+_PREFLIGHT = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # it has no annotations
+    allow_credentials=True, allow_headers=REQUEST_HEADERS, max_age=600
+)
+_KNOWN = frozenset(name.lower() for name in REQUEST_HEADERS)
+
+
+class CorsHeaders:
+    """Adds to responses what lets pages of `origins` read them."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._origins = frozenset(origins)
+        self._headers = {
+            hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS: "true",
+            hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: ",".join(RESPONSE_HEADERS),
+        }
+
+    def add(self, headers: CIMultiDict[str], origin: str | None) -> None:
+        """Add to the headers of the response to a request from `origin`; nothing for other origins."""
+        if origin in self._origins:
+            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = str(origin)
+            headers.update(self._headers)
+
+
+CORS: Final[web.AppKey[CorsHeaders]] = web.AppKey("cors")
 
 
 class _Preflights(ResourcesUrlDispatcherRouterAdapter):
@@ -39,9 +85,17 @@ class _Preflights(ResourcesUrlDispatcherRouterAdapter):
     def __init__(self, router: web.UrlDispatcher, defaults: Any, wrap: Callable[[Handler], Handler]) -> None:
         super().__init__(router, defaults)
         self._wrap = wrap
+        self.handler: Handler | None = None
+        """The handler of every preflight; None before the first route is added."""
 
     def add_preflight_handler(self, routing_entity: Any, handler: Handler, webview: bool = False) -> None:
-        super().add_preflight_handler(routing_entity, self._wrap(handler))
+        self.handler = _leaving_out_unknown_headers(handler)
+        super().add_preflight_handler(routing_entity, self._wrap(self.handler))
+
+    async def get_preflight_request_config(
+        self, preflight_request: web.Request, origin: str, requested_method: str
+    ) -> Any:
+        return self._default_config
 
 
 def install(
@@ -49,15 +103,36 @@ def install(
     routes: Iterable[web.AbstractRoute],
     origins: Sequence[str],
     wrap: Callable[[Handler], Handler],
-) -> AddCorsHeaders:
-    """Let pages of `origins` call `routes`: add routes that answer their preflights and refuse all others.
+) -> Handler | None:
+    """Let pages of `origins` call `routes`: add routes that answer their preflights, and set CORS.
 
-    The caller has to call the returned function for every response to a request that has an Origin.
+    Returns the handler for preflights of all other paths.
     """
-    defaults = dict.fromkeys(origins, _OPTIONS)
+    app[CORS] = CorsHeaders(origins)
+    defaults = dict.fromkeys(origins, _PREFLIGHT)
     preflights = _Preflights(app.router, defaults, wrap)
-    cors = aiohttp_cors.CorsConfig(app, defaults=defaults, router_adapter=preflights)
+    config = aiohttp_cors.CorsConfig(app, defaults=defaults, router_adapter=preflights)
     for route in routes:
-        cors.add(route)
-    # A signal would be awaited for every response, and few requests have an Origin.
-    return app.on_response_prepare.pop()
+        config.add(route)
+    # Its headers for other responses lack those of requests that no route takes.
+    app.on_response_prepare.pop()
+    return preflights.handler
+
+
+def _leaving_out_unknown_headers(preflight: Handler) -> Handler:
+    """`preflight`, which refuses a request that names an unknown header.
+
+    A browser says of a refused preflight no more than that it failed. Where the header is merely not among
+    the allowed ones, it names the header.
+    """
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
+        if asked is not None:
+            known = [name for name in asked.split(",") if name.strip().lower() in _KNOWN]
+            headers = CIMultiDict(request.headers)
+            headers[hdrs.ACCESS_CONTROL_REQUEST_HEADERS] = ",".join(known)
+            request = request.clone(headers=headers)
+        return await preflight(request)
+
+    return handle

@@ -1,4 +1,7 @@
-"""Requests that match no route: 404, or 405 where the path has other methods."""
+"""Requests that match no route: 404, or 405 where the path has other methods.
+
+Preflights of such requests are answered, so that pages may read the refusal.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,21 @@ PATH = "/{unmatched}"
 """The canonical path of the route that takes these requests."""
 
 
-def install(app: web.Application, wrap: Callable[[Handler], Handler]) -> None:
-    """Add the route that takes what no other one does. It has to be the last one of `app`."""
-    app.router.add_route(hdrs.METH_ANY, "/{unmatched:.*}", wrap(_refuse), expect_handler=send_continue)
+def install(
+    app: web.Application, wrap: Callable[[Handler], Handler], preflight: Handler | None = None
+) -> None:
+    """Add the route that takes what no other one does. It has to be the last one of `app`.
+
+    `preflight` answers preflights; they are refused as all else if it is None.
+    """
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        is_preflight = request.method == hdrs.METH_OPTIONS and hdrs.ORIGIN in request.headers
+        if preflight is not None and is_preflight:
+            return await preflight(request)
+        return await _refuse(request)
+
+    app.router.add_route(hdrs.METH_ANY, "/{unmatched:.*}", wrap(handle), expect_handler=send_continue)
 
 
 async def _refuse(request: web.Request) -> web.StreamResponse:

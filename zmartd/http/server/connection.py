@@ -7,7 +7,7 @@ connections over the limit, bodies that arrive too slowly.
 from __future__ import annotations
 
 from asyncio import BaseTransport, Transport
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from zmartd.http.errors.statuses import error_body
 from zmartd.http.kit.codec import encode_body, json_response
 from zmartd.http.kit.log_rate_limit import LogRateLimit
 from zmartd.http.middleware import access_log
+from zmartd.http.middleware.cors import CorsHeaders
 from zmartd.http.middleware.security_headers import add_security_headers
 from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.request_head import MAX_HEAD_BYTES, HeadLimitParser, HeadTooLong
@@ -128,11 +129,18 @@ class HttpConnection(web.RequestHandler):
             return
         request = self._current_request
         is_unanswered = request is not None and request.writer.output_size == 0 and not self._force_close
-        if phase is Phase.BODY and is_unanswered:
-            self.peer_transport.write(_error_bytes(RequestTooSlow(), self.new_request_id()))
+        if phase is Phase.BODY and request is not None and is_unanswered:
+            cors = self._cors_headers(request.headers.get(hdrs.ORIGIN))
+            self.peer_transport.write(_error_bytes(RequestTooSlow(), self.new_request_id(), cors))
             self.force_close()
         else:
             self.peer_transport.abort()
+
+    def _cors_headers(self, origin: str | None) -> CIMultiDict[str]:
+        headers: CIMultiDict[str] = CIMultiDict()
+        if self._server.cors is not None:
+            self._server.cors.add(headers, origin)
+        return headers
 
     def handle_error(
         self,
@@ -157,6 +165,8 @@ class HttpConnection(web.RequestHandler):
         response = json_response(error, error.status)
         response.headers[access_log.REQUEST_ID] = request_id
         add_security_headers(response.headers)
+        if isinstance(exc, HeadTooLong):  # of no other malformed request the headers are known
+            response.headers.update(self._cors_headers(exc.origin))
         response.force_close()
         return response
 
@@ -172,6 +182,7 @@ class HttpServer(web.Server):
     limits: ConnectionLimits
     malformed: LogRateLimit
     """Limits the log lines about malformed requests."""
+    cors: CorsHeaders | None
 
     def __call__(self) -> HttpConnection:
         return HttpConnection(self, loop=self._loop, **self._kwargs)
@@ -194,8 +205,8 @@ def _message_for(error: BaseException) -> str:
     return "The request is not HTTP/1.1."
 
 
-def _error_bytes(error: ZmartdError, request_id: str) -> bytes:
-    """A whole HTTP/1.1 response, for a connection without a request. The connection is closed after it."""
+def _error_bytes(error: ZmartdError, request_id: str, more_headers: Mapping[str, str] | None = None) -> bytes:
+    """A whole HTTP/1.1 response, written past the application. The connection is closed after it."""
     body = error_body(error, request_id)
     content = encode_body(body)
     headers: CIMultiDict[str] = CIMultiDict(
@@ -204,6 +215,7 @@ def _error_bytes(error: ZmartdError, request_id: str) -> bytes:
             hdrs.CONTENT_LENGTH: str(len(content)),
             hdrs.CONNECTION: "close",
             access_log.REQUEST_ID: request_id,
+            **(more_headers or {}),
         }
     )
     if body.status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import hdrs
 from aiohttp.http_exceptions import BadHttpMessage
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ MAX_HEADERS = 64
 
 
 class HeadTooLong(BadHttpMessage):
-    """The head is longer than MAX_HEAD_BYTES."""
+    """The head is longer than MAX_HEAD_BYTES. `origin`: its Origin, if it was complete and has one."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str | None = None) -> None:
         super().__init__(f"a head of more than {MAX_HEAD_BYTES} bytes")
+        self.origin = origin
 
 
 class HeadLimitParser:
@@ -56,7 +58,7 @@ class HeadLimitParser:
             longest = self._unfinished_bytes = self._unfinished_bytes + len(data)
         if longest > MAX_HEAD_BYTES:
             self._has_refused = True
-            raise HeadTooLong
+            raise HeadTooLong(requests[0][0].headers.get(hdrs.ORIGIN) if requests else None)
         return parsed
 
     def __getattr__(self, name: str) -> Any:

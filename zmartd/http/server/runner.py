@@ -11,6 +11,7 @@ from aiohttp import web
 from zmartd.clock import Clock
 from zmartd.http.kit import keys
 from zmartd.http.kit.log_rate_limit import LogRateLimit
+from zmartd.http.middleware.cors import CORS
 from zmartd.http.server.connection import HttpConnection, HttpServer, connection_of
 from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.request_head import MAX_HEADERS
@@ -59,6 +60,7 @@ class Runner(web.AppRunner):
         handler = _resetting_has_received(made.request_handler)
         server = HttpServer(handler, request_factory=made.request_factory, **made._kwargs)
         server.limits, server.malformed = self._limits, self._malformed
+        server.cors = self.app.get(CORS)
         self._sweeping = asyncio.create_task(self._sweep(server), name="sweep of connections")
         return server
 

@@ -80,8 +80,7 @@ def application(clock: FixedClock, database: Database) -> Callable[..., Served]:
         for operation in auth_routes.OPERATIONS:
             add_operation(app, operation, pipeline.wrap)
         routes = [route for one in OPERATIONS for route in add_operation(app, one, pipeline.wrap)]
-        pipeline.add_cors_headers = cors.install(app, routes, [], pipeline.wrap)
-        unmatched.install(app, pipeline.wrap)
+        unmatched.install(app, pipeline.wrap, cors.install(app, routes, [], pipeline.wrap))
         hold_to_contract(app)
         return Served(app)
 

@@ -172,6 +172,16 @@ async def test_comments_count_as_such() -> None:
     assert {one.path for one in OPERATIONS if one.quota is Quota.COMMENTS} == posting
 
 
+async def test_a_page_can_read_that_it_is_limited_and_for_how_long(limited: Api) -> None:
+    origin = {"Origin": "https://app.example"}
+    for _ in range(PER_MINUTE):
+        await limited.client.get("/api/markets", headers=origin)
+    refused = await limited.client.get("/api/markets", headers=origin)
+    assert refused.status == 429
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "Retry-After" in refused.headers["Access-Control-Expose-Headers"].split(",")
+
+
 async def test_a_preflight_costs_nothing(limited: Api) -> None:
     for _ in range(PER_MINUTE + 1):
         preflight = await limited.client.options(

@@ -112,8 +112,7 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     app[WEBSOCKET] = endpoint
     pipeline = Pipeline(clock, AccessLog(clock), Authenticator(sessions, False, clock))
     routes = [route for one in OPERATIONS for route in add_operation(app, one, pipeline.wrap)]
-    pipeline.add_cors_headers = cors.install(app, routes, [], pipeline.wrap)
-    unmatched.install(app, pipeline.wrap)
+    unmatched.install(app, pipeline.wrap, cors.install(app, routes, [], pipeline.wrap))
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)
     return app

@@ -101,8 +101,7 @@ async def client(aiohttp_client: AiohttpClient, access_log: AccessLog) -> Client
             web.get("/broken", wrap(broken)),
         ]
     )
-    pipeline.add_cors_headers = cors.install(app, routes, ["https://app.example"], wrap)
-    unmatched.install(app, wrap)
+    unmatched.install(app, wrap, cors.install(app, routes, ["https://app.example"], wrap))
     return await aiohttp_client(Served(app))
 
 
@@ -229,6 +228,71 @@ async def test_browsers_of_other_origins_may_not(client: Client) -> None:
     assert await error_of(response) == (403, "CorsRefused", "cors_refused")
     response = await client.get("/missing", headers={"Origin": "https://evil.example"})
     assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("POST", "/nowhere", 404),
+        ("DELETE", "/echo", 405),
+        ("POST", "/upload", 413),
+        ("GET", "/missing", 404),
+        ("GET", "/broken", 500),
+        ("GET", "/probe", 200),
+    ],
+)
+async def test_every_answer_can_be_read_by_pages_that_may_call(
+    client: Client, method: str, path: str, status: int
+) -> None:
+    for origin, allowed in (("https://app.example", True), ("https://evil.example", False)):
+        answer = await client.request(method, path, data=b"x" * 5_000, headers={"Origin": origin})
+        assert answer.status == status
+        assert ("Access-Control-Allow-Origin" in answer.headers) == allowed
+        if allowed:
+            assert answer.headers["Access-Control-Allow-Origin"] == origin
+            assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+            exposed = set(answer.headers["Access-Control-Expose-Headers"].split(","))
+            assert {"X-Request-Id", "ETag", "Retry-After", "Allow", "RateLimit-Reset"} <= exposed
+        assert "Origin" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/echo"), ("POST", "/nowhere"), ("GET", "/probe")])
+async def test_a_preflight_lets_a_refusal_be_read(client: Client, method: str, path: str) -> None:
+    for origin, status in (("https://app.example", 200), ("https://evil.example", 403)):
+        asked = {"Origin": origin, "Access-Control-Request-Method": method}
+        preflight = await client.options(path, headers=asked)
+        assert preflight.status == status
+        if status == 200:
+            assert preflight.headers["Access-Control-Allow-Origin"] == origin
+            assert preflight.headers["Access-Control-Allow-Methods"] == method
+
+
+async def test_pages_may_send_what_tracing_and_caching_add(client: Client) -> None:
+    names = (
+        "authorization,baggage,content-type,idempotency-key,if-none-match,sentry-trace,traceparent,tracestate"
+    )
+    for asked in (names, "Traceparent, X-Request-ID", "x-requested-with , cache-control"):
+        assert await allowed_of(client, asked) == {name.strip().lower() for name in asked.split(",")}
+
+
+async def test_a_header_that_pages_may_not_send_is_left_out_and_the_rest_allowed(client: Client) -> None:
+    assert await allowed_of(client, "x-evil,authorization") == {"authorization"}
+    assert await allowed_of(client, "x-evil") == set()
+    assert await allowed_of(client, ",,;\t,authorization;x") == set()
+
+
+async def allowed_of(client: Client, asked: str) -> set[str]:
+    """The headers that a preflight allows of those that it asks for."""
+    headers = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": asked,
+    }
+    preflight = await client.options("/echo", headers=headers)
+    assert preflight.status == 200
+    allowed = preflight.headers.get("Access-Control-Allow-Headers", "")
+    return {name.lower() for name in allowed.split(",") if name}
 
 
 async def test_options_without_an_origin_lists_the_methods(client: Client) -> None:
