@@ -79,7 +79,14 @@ def application(core: Core) -> web.Application:
         settings.realtime,
         clock,
     )
-    websocket = WebSocketEndpoint(hub, sessions, settings.realtime, clock, _random_id)
+    websocket = WebSocketEndpoint(
+        hub,
+        sessions,
+        settings.realtime,
+        clock,
+        new_client_id=_random_id,
+        newest_slot=core.fetcher.plausibility.newest_slot,
+    )
     nonces = Nonces(settings.auth, audience, revocations, clock, _random_id)
 
     app[keys.CLOCK] = clock

@@ -119,6 +119,11 @@ class ResyncData(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class PongData(Struct, frozen=True, kw_only=True):
+    slot: int
+    time: str
+
+
 class ErrorData(Struct, frozen=True, kw_only=True):
     error: str
     code: str
@@ -136,5 +141,6 @@ Data = (
     | AuthenticatedData
     | SessionEndedData
     | ResyncData
+    | PongData
     | ErrorData
 )

@@ -29,6 +29,7 @@ from zmartd.realtime.frame_data import (
     ErrorData,
     MarketData,
     MarketStateData,
+    PongData,
     Post,
     PriceData,
     ResyncData,
@@ -63,6 +64,7 @@ FrameType = Literal[
     "retracted",
     "commitment",
     "resync",
+    "pong",
     "error",
 ]
 
@@ -211,6 +213,12 @@ def resync(name: str, now: datetime) -> Frame:
     """Tells a client that it may have missed frames about `name` and must read its state again."""
     data = ResyncData(message="Some updates may have been missed: read the current state over the REST API.")
     return Frame(type="resync", market_id=name, timestamp=iso_time(now), data=data)
+
+
+def pong(slot: int, now: datetime) -> Frame:
+    """The answer to a client's ping: the chain's newest slot that the daemon knows, and its own time."""
+    at = iso_time(now)
+    return Frame(type="pong", timestamp=at, data=PongData(slot=slot, time=at))
 
 
 def error(text: str, code: str, now: datetime) -> Frame:

@@ -139,3 +139,20 @@ async def test_a_wrong_answer_is_gone_with_the_next(
         clock.advance(2)
         await plausibility.refresh_if_needed([pause()])
         assert plausibility.doubt(pause()) is None
+
+
+async def test_the_newest_slot_is_asked_for_again_when_the_last_answer_is_stale(
+    plausibility: Plausibility, node: Node, clock: ManualClock
+) -> None:
+    node.now = ChainTime(SLOT + 7, TIME)
+    assert [await plausibility.newest_slot() for _ in range(3)] == [SLOT] * 3
+    assert node.asked == 1
+    clock.advance(31)
+    assert await asyncio.gather(*(plausibility.newest_slot() for _ in range(3))) == [SLOT + 7, SLOT, SLOT]
+    assert node.asked == 2
+
+    node.away = True
+    node.now = ChainTime(SLOT + 8, TIME)
+    clock.advance(31)
+    assert [await plausibility.newest_slot() for _ in range(3)] == [SLOT + 7] * 3
+    assert node.asked == 3

@@ -24,7 +24,7 @@ class InvalidMessage(ZmartdError):
 
 
 class UnknownAction(ZmartdError):
-    """Unknown action; send subscribe, unsubscribe, auth or pong."""
+    """Unknown action; send subscribe, unsubscribe, auth, ping or pong."""
 
     code = "unknown_action"
 

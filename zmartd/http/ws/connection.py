@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Transport
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -43,6 +44,11 @@ class ClientMessage(Struct, frozen=True):
     market_id: str | None = None
     token: str | None = None
 
+
+NewestSlot = Callable[[], Awaitable[int]]
+"""Returns the chain's newest slot that the daemon knows."""
+_PING_TEXT = "PING"
+"""What clients send that were written for exchanges."""
 
 _DECODER = msgspec.json.Decoder(ClientMessage)
 
@@ -91,6 +97,7 @@ class WebSocketConnection:
         sessions: Sessions,
         monitor: SessionMonitor,
         clock: Clock,
+        newest_slot: NewestSlot,
     ) -> None:
         self._response = response
         self._client = client
@@ -98,6 +105,7 @@ class WebSocketConnection:
         self._sessions = sessions
         self._monitor = monitor
         self._clock = clock
+        self._newest_slot = newest_slot
 
     async def run(self, client_id: str, token: str | None) -> None:
         """Welcome the client and serve it until it disconnects.
@@ -130,7 +138,7 @@ class WebSocketConnection:
         try:
             if kind is WSMsgType.BINARY:
                 raise InvalidMessage
-            message = _DECODER.decode(data)
+            message = ClientMessage("ping") if data == _PING_TEXT else _DECODER.decode(data)
         except ZmartdError as error:
             self._send_error(error)
         except (msgspec.DecodeError, ValueError, RecursionError):
@@ -152,6 +160,8 @@ class WebSocketConnection:
                 self._hub.unsubscribe(self._client, _market_name(message))
             case "auth":
                 await self._sign_in(message)
+            case "ping":
+                self._send(frames.pong(await self._newest_slot(), self._now()))
             case "pong":
                 pass
             case _:

@@ -18,7 +18,7 @@ from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.server.connection import HttpConnection
-from zmartd.http.ws.connection import CLOSE_SECONDS, WebSocketConnection, WebSocketWriter
+from zmartd.http.ws.connection import CLOSE_SECONDS, NewestSlot, WebSocketConnection, WebSocketWriter
 from zmartd.http.ws.frame_limits import FrameLimits
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.log import get_logger
@@ -65,7 +65,9 @@ class WebSocketEndpoint:
         sessions: Sessions,
         settings: RealtimeSettings,
         clock: Clock,
+        *,
         new_client_id: Callable[[], str],
+        newest_slot: NewestSlot,
     ) -> None:
         self._hub = hub
         self._sessions = sessions
@@ -73,6 +75,7 @@ class WebSocketEndpoint:
         self._settings = settings
         self._clock = clock
         self._new_client_id = new_client_id
+        self._newest_slot = newest_slot
         self._per_client = ConnectionsPerClient(settings.max_connections_per_ip)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -127,6 +130,7 @@ class WebSocketEndpoint:
             sessions=self._sessions,
             monitor=self._monitor,
             clock=self._clock,
+            newest_slot=self._newest_slot,
         )
         limits.on_exceeded(connection.close_flooding)
         try:

@@ -249,7 +249,14 @@ async def running_api(
         )
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(auth, "localnet", nonces, AttemptLimiter(redis), clock)
-        app[WEBSOCKET] = WebSocketEndpoint(hub, sessions, RealtimeSettings(), clock, lambda: "client")
+        app[WEBSOCKET] = WebSocketEndpoint(
+            hub,
+            sessions,
+            RealtimeSettings(),
+            clock,
+            new_client_id=lambda: "client",
+            newest_slot=plausibility.newest_slot,
+        )
         app[HEALTH] = Health(
             {"database": Dependency(_probe(database), essential=True), "rpc": Dependency(_asks(rpc), False)},
             clock,

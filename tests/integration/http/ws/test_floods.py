@@ -24,6 +24,8 @@ FLOODS = {
     "pings": frame(PING, b"{}") * 1_000,
     "pongs": frame(PONG) * 1_000,
     "texts": frame(TEXT, b"{}") * 1_000,
+    "texts of pings": frame(TEXT, b"PING") * 1_000,
+    "actions of pings": frame(TEXT, b'{"action":"ping"}') * 1_000,
     "empty texts": frame(TEXT) * 1_000,
     "bytes": frame(BINARY, b"{}") * 1_000,
     "fragments that never end": ENDLESS,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.integration.http.ws.websocket_daemon import (
     ADDRESS,
     AUTH,
     MARKET,
+    NEWEST_SLOT,
     TRADER,
     Daemon,
     StartDaemon,
@@ -159,6 +161,27 @@ async def test_a_pong_is_not_answered(daemon: Daemon) -> None:
     socket = await connect(daemon)
     await socket.send_json({"action": "pong"})
     assert (await subscribe(socket))["type"] == "market_state"
+
+
+@pytest.mark.parametrize("text", ['{"action":"ping"}', '{"action":"ping","market_id":null,"id":7}', "PING"])
+async def test_a_ping_is_answered_with_the_newest_slot_and_the_time(daemon: Daemon, text: str) -> None:
+    socket = await connect(daemon)
+    before = datetime.now(UTC)
+    await socket.send_str(text)
+    answer = await frame(socket)
+    assert answer == {
+        "type": "pong",
+        "timestamp": answer["timestamp"],
+        "data": {"slot": NEWEST_SLOT, "time": answer["timestamp"]},
+    }
+    assert timedelta(0) <= datetime.fromisoformat(answer["timestamp"]) - before + timedelta(milliseconds=1)
+
+
+async def test_pings_count_as_messages(start: StartDaemon) -> None:
+    socket = await connect(await start(RealtimeSettings(max_messages_per_minute=2)))
+    for text, kind in (("PING", "pong"), ('{"action":"ping"}', "pong"), ("PING", "error")):
+        await socket.send_str(text)
+        assert (await frame(socket))["type"] == kind
 
 
 async def test_a_message_that_is_too_large_ends_the_connection(start: StartDaemon) -> None:

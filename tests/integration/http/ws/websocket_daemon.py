@@ -39,6 +39,7 @@ from zmartd.store.postgres.database import Database
 MARKET = "5a" * 32
 ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
 TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
+NEWEST_SLOT = 321_000_001
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 LIMITS = RealtimeSettings(max_connections_per_ip=20, max_subscriptions=3)
@@ -71,7 +72,9 @@ async def running_daemon(
     tokens = Tokens(auth, "zmartd:localnet:test", clock, lambda: secrets.token_hex(16))
     sessions = Sessions(tokens, Revocations(database, clock), clock)
     names = count(1)
-    endpoint = WebSocketEndpoint(hub, sessions, settings, clock, lambda: f"client_{next(names)}")
+    endpoint = WebSocketEndpoint(
+        hub, sessions, settings, clock, new_client_id=lambda: f"client_{next(names)}", newest_slot=newest_slot
+    )
     work = [asyncio.create_task(hub.run()), asyncio.create_task(endpoint.watch_sessions())]
     async with asyncio.timeout(10):
         await hub.listening()
@@ -96,6 +99,10 @@ def trade(version: int, note: str = "") -> Message:
         slot=1,
     )
     return Message(MARKET, version, trade, AT)
+
+
+async def newest_slot() -> int:
+    return NEWEST_SLOT
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = 15) -> None:
