@@ -61,7 +61,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + comments.OPERATIONS
     + openapi.OPERATIONS
 )
-"""What pages of other origins may call; any other operation says no more than its response does."""
+"""What pages of other origins call. `unmatched` answers the preflights of all other requests."""
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     CORS_OPERATIONS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + openapi.DOCS_OPERATIONS

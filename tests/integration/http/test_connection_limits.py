@@ -128,7 +128,7 @@ async def test_pages_can_read_the_refusals_that_the_application_does_not_see(ori
     filler = "".join(f"X-{number}: {'a' * 6_000}\r\n" for number in range(3))
     long = f"GET / HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n{filler}\r\n"
     for request, status in ((slow, b"408"), (long, b"400")):
-        async with server(QUICK) as port:
+        async with server(config.ServerSettings(body_seconds=0.5)) as port:
             reader, writer = await connect(port)
             writer.write(request.encode())
             head = (await ends(reader)).partition(b"\r\n\r\n")[0]

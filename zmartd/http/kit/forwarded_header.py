@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 Address = IPv4Address | IPv6Address
 
 MAX_HOPS = 32
-"""Elements that are read of one header. Real requests pass a handful of proxies."""
+"""How many proxies are followed. Real requests pass a handful; what stands before is read as one element."""
 
 _PORT = r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)"
 _NODE = re.compile(rf"(?:\[([^\[\]]*)\]|([0-9.]+))(?:{_PORT})?", re.ASCII)
