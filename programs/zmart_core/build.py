@@ -1,7 +1,7 @@
-"""Builds the program: `python programs/zmart_core/build.py [--check]`.
+"""Builds the programs: `python programs/zmart_core/build.py [--check]`.
 
 Generates the interface header from the IDL, compiles the C sources with zig's clang and links them. The same
-sources give the same bytes on every machine; `--check` compares with the committed program instead.
+sources give the same bytes on every machine; `--check` compares with the committed programs instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 SOURCES = HERE / "src"
 IDL = REPOSITORY / "zmartd" / "chain" / "idl" / "zmart_core.json"
-PROGRAM = REPOSITORY / "zmartd" / "embedded" / "programs" / "zmart_core.so"
+FORWARDER = REPOSITORY / "programs" / "forwarder"
+PROGRAMS = {
+    SOURCES / "program.c": REPOSITORY / "zmartd" / "embedded" / "programs" / "zmart_core.so",
+    FORWARDER / "forwarder.c": FORWARDER / "forwarder.so",
+}
+"""The sources of each program, one translation unit, and where it is committed."""
 
 ZIG = "0.15.2"
 FLAGS = (
@@ -37,13 +42,13 @@ class BuildError(Exception):
     """The program could not be built; the message says what to do."""
 
 
-def build() -> bytes:
-    """The program's ELF. Raises BuildError."""
+def build(source: Path) -> bytes:
+    """A program's ELF. Raises BuildError."""
     _require_compiler()
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "interface.h").write_text(_interface())
         compiled = Path(directory) / "program.o"
-        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-I.", "-I", directory, "-c", "program.c"]
+        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-I.", "-I", directory, "-c", str(source)]
         finished = subprocess.run(
             [*command, "-o", str(compiled)],
             cwd=SOURCES,
@@ -80,30 +85,36 @@ def _require_compiler() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Build the embedded program from its C sources.")
+    parser = argparse.ArgumentParser(description="Build the programs from their C sources.")
     parser.add_argument(
-        "--check", action="store_true", help="compare with the committed program instead of writing it"
+        "--check", action="store_true", help="compare with the committed programs instead of writing them"
     )
     check = parser.parse_args().check
     try:
-        built = build()
+        built = {program: build(source) for source, program in PROGRAMS.items()}
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    name = PROGRAM.relative_to(REPOSITORY)
-    if not check:
-        PROGRAM.parent.mkdir(exist_ok=True)
-        PROGRAM.write_bytes(built)
-        print(f"{name}: {len(built)} bytes")
-        return 0
-    if not PROGRAM.exists() or PROGRAM.read_bytes() != built:
-        print(
-            f"{name} is not what its sources build: run python programs/zmart_core/build.py and commit it",
-            file=sys.stderr,
-        )
-        return 1
-    print(f"{name} is what its sources build: {len(built)} bytes")
+    return max(_check(*one) if check else _write(*one) for one in built.items())
+
+
+def _write(program: Path, built: bytes) -> int:
+    program.parent.mkdir(exist_ok=True)
+    program.write_bytes(built)
+    print(f"{program.relative_to(REPOSITORY)}: {len(built)} bytes")
     return 0
+
+
+def _check(program: Path, built: bytes) -> int:
+    name = program.relative_to(REPOSITORY)
+    if program.exists() and program.read_bytes() == built:
+        print(f"{name} is what its sources build: {len(built)} bytes")
+        return 0
+    print(
+        f"{name} is not what its sources build: run python programs/zmart_core/build.py and commit it",
+        file=sys.stderr,
+    )
+    return 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
 
 REPOSITORY = Path(__file__).parents[2]
 BUILD = Path("programs/zmart_core/build.py")
+FORWARDER = Path("programs/forwarder")
 PROGRAM_C = Path("programs/zmart_core/src/program.c")
 IDL = Path("zmartd/chain/idl/zmart_core.json")
 PROGRAM = Path("zmartd/embedded/programs/zmart_core.so")
@@ -30,7 +31,8 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root = root
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / BUILD.parent, root / BUILD.parent, ignore=ignored)
+        for directory in (BUILD.parent, FORWARDER):
+            shutil.copytree(REPOSITORY / directory, root / directory, ignore=ignored)
         for file in (IDL, PROGRAM):
             (root / file).parent.mkdir(parents=True)
             shutil.copy(REPOSITORY / file, root / file)

@@ -9,8 +9,9 @@ from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
+from zmartd.chain.interface import CreateMarket, FinalizeMarket
 from zmartd.chain.raw import RawInstruction
-from zmartd.chain.wire import U32, U64, Bytes32, Bytes46, Layout, UndecodableData
+from zmartd.chain.wire import Layout, UndecodableData
 from zmartd.errors import ZmartdError
 from zmartd.market import ids
 
@@ -53,23 +54,11 @@ class MalformedTransaction(ZmartdError):
     code = "malformed_transaction"
 
 
-class _CreateMarket(Struct, frozen=True, gc=False):
-    market_id: Bytes32
-    b_parameter: U64
-    initial_liquidity: U64
-    ipfs_question_hash: Bytes46
-
-
-class _FinalizeMarket(Struct, frozen=True, gc=False):
-    dispute_agree: U32 | None
-    dispute_disagree: U32 | None
-
-
 _CREATE_MARKET = discriminator("global", "create_market")
-_CREATE_MARKET_LAYOUT = Layout(_CreateMarket)
+_CREATE_MARKET_LAYOUT = Layout(CreateMarket)
 _CREATE_MARKET_BYTES = 102
 _FINALIZE_MARKET = discriminator("global", "finalize_market")
-_FINALIZE_MARKET_LAYOUT = Layout(_FinalizeMarket)
+_FINALIZE_MARKET_LAYOUT = Layout(FinalizeMarket)
 _FINALIZE_MARKET_BYTES = range(DISCRIMINATOR_BYTES, 19)
 
 

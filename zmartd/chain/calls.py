@@ -6,64 +6,34 @@ call among the program's calls is the ordinal of its event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
-from zmartd.chain.interface import INTERFACE
+from zmartd.chain.interface import INTERFACE, Instruction
 from zmartd.chain.raw import RawInstruction, RawTransaction
-from zmartd.chain.wire import U64, Layout, UndecodableData
+from zmartd.chain.wire import Layout, UndecodableData
 from zmartd.market import ids
-from zmartd.market.lifecycle import VoteKind
 
 
-class TradeCall(Struct, frozen=True):
-    """A purchase for at most `amount` lamports, fees included, or a sale of `amount` shares."""
+class Call(Struct, frozen=True):
+    """One instruction that the program ran, with its accounts by the names of the interface.
 
-    ordinal: int
-    market: Pubkey
-    user: Pubkey
-    buys: bool
-    outcome: bool
-    amount: int
-
-
-class VoteCall(Struct, frozen=True):
-    ordinal: int
-    market: Pubkey
-    user: Pubkey
-    kind: VoteKind
-    vote: bool
-
-
-class OtherCall(Struct, frozen=True):
-    """Any other instruction, by its name; `unknown` where it has none here, or cannot be read."""
+    `instruction` is None where it has no name here, or cannot be read.
+    """
 
     ordinal: int
     name: str
+    instruction: Instruction | None
+    accounts: Mapping[str, Pubkey]
 
 
-Call = TradeCall | VoteCall | OtherCall
-
-
-class _Buy(Struct, frozen=True):
-    outcome: bool
-    target_cost: U64
-
-
-class _Sell(Struct, frozen=True):
-    outcome: bool
-    shares: U64
-
-
-class _Vote(Struct, frozen=True):
-    vote: bool
-
-
-_NAMES = {discriminator("global", name): name for name in INTERFACE}
-_BUY, _SELL, _VOTE = Layout(_Buy), Layout(_Sell), Layout(_Vote)
+_FORMS = {
+    discriminator("global", name): (name, form.accounts, Layout(form.arguments))
+    for name, form in INTERFACE.items()
+}
 _UNKNOWN = "unknown"
 
 
@@ -75,7 +45,7 @@ def read_calls(transaction: RawTransaction, program: str) -> tuple[Call, ...] | 
     if transaction.meta.inner_instructions is None:
         return None
     keys = transaction.keys()
-    own = (one for one in _executed(transaction) if _program(one, keys) == program)
+    own = (one for one in _executed(transaction) if one.program(keys) == program)
     return tuple(_call(ordinal, instruction, keys) for ordinal, instruction in enumerate(own))
 
 
@@ -89,32 +59,12 @@ def _executed(transaction: RawTransaction) -> Iterator[RawInstruction]:
                 yield from group.instructions
 
 
-def _program(instruction: RawInstruction, keys: list[str]) -> str | None:
-    index = instruction.program_id_index
-    return instruction.program_id if index is None or index >= len(keys) else keys[index]
-
-
 def _call(ordinal: int, instruction: RawInstruction, keys: list[str]) -> Call:
     try:
         data = ids.base58_decode(instruction.data)
-        name = _NAMES.get(data[:DISCRIMINATOR_BYTES], _UNKNOWN)
-        accounts = dict(zip(INTERFACE[name].accounts, instruction.addresses(keys), strict=False))
-        match name:
-            case "buy_shares":
-                buy, _ = _BUY.unpack(data, DISCRIMINATOR_BYTES)
-                return TradeCall(ordinal, *_market_and_user(accounts), True, buy.outcome, buy.target_cost)
-            case "sell_shares":
-                sale, _ = _SELL.unpack(data, DISCRIMINATOR_BYTES)
-                return TradeCall(ordinal, *_market_and_user(accounts), False, sale.outcome, sale.shares)
-            case "submit_proposal_vote" | "submit_dispute_vote":
-                kind = VoteKind.PROPOSAL if name == "submit_proposal_vote" else VoteKind.DISPUTE
-                cast, _ = _VOTE.unpack(data, DISCRIMINATOR_BYTES)
-                return VoteCall(ordinal, *_market_and_user(accounts), kind, cast.vote)
-            case _:
-                return OtherCall(ordinal, name)
+        name, names, layout = _FORMS[data[:DISCRIMINATOR_BYTES]]
+        arguments, _ = layout.unpack(data, DISCRIMINATOR_BYTES)
+        addresses = [Pubkey.from_string(address) for address in instruction.addresses(keys)]
+        return Call(ordinal, name, arguments, dict(zip(names, addresses[: len(names)], strict=True)))
     except (ValueError, KeyError, UndecodableData):
-        return OtherCall(ordinal, _UNKNOWN)
-
-
-def _market_and_user(accounts: dict[str, str]) -> tuple[Pubkey, Pubkey]:
-    return Pubkey.from_string(accounts["market"]), Pubkey.from_string(accounts["user"])
+        return Call(ordinal, _UNKNOWN, None, {})

@@ -1,78 +1,144 @@
-"""The instructions that zmartd sends: the accounts and arguments it passes, to be compared with an IDL."""
+"""The instructions that zmartd sends and reads: their arguments and accounts, to be compared with an IDL."""
 
 from __future__ import annotations
 
 from msgspec import Struct
+from solders.pubkey import Pubkey
 
 from zmartd.chain.idl import Idl, IdlError
+from zmartd.chain.wire import I64, U16, U32, U64, Bytes32, Bytes46, Layout
+
+
+class Instruction(Struct, frozen=True, gc=False):
+    """The arguments of one instruction, with the IDL's names and order."""
+
+
+class ActivateMarket(Instruction, frozen=True, gc=False):
+    pass
+
+
+class AggregateDisputeVotes(Instruction, frozen=True, gc=False):
+    final_agrees: U32
+    final_disagrees: U32
+
+
+class AggregateProposalVotes(Instruction, frozen=True, gc=False):
+    final_likes: U32
+    final_dislikes: U32
+
+
+class ApproveProposal(Instruction, frozen=True, gc=False):
+    pass
+
+
+class BuyShares(Instruction, frozen=True, gc=False):
+    """A purchase for at most `target_cost` lamports, fees included."""
+
+    outcome: bool
+    target_cost: U64
+
+
+class CancelMarket(Instruction, frozen=True, gc=False):
+    pass
+
+
+class ClaimWinnings(Instruction, frozen=True, gc=False):
+    pass
+
+
+class CreateMarket(Instruction, frozen=True, gc=False):
+    market_id: Bytes32
+    b_parameter: U64
+    initial_liquidity: U64
+    ipfs_question_hash: Bytes46
+
+
+class EmergencyPause(Instruction, frozen=True, gc=False):
+    pass
+
+
+class FinalizeMarket(Instruction, frozen=True, gc=False):
+    dispute_agree: U32 | None
+    dispute_disagree: U32 | None
+
+
+class InitializeGlobalConfig(Instruction, frozen=True, gc=False):
+    backend_authority: Pubkey
+
+
+class InitiateDispute(Instruction, frozen=True, gc=False):
+    pass
+
+
+class ResolveMarket(Instruction, frozen=True, gc=False):
+    proposed_outcome: bool
+    ipfs_evidence_hash: Bytes46
+
+
+class SellShares(Instruction, frozen=True, gc=False):
+    outcome: bool
+    shares_to_sell: U64
+    min_proceeds: U64
+
+
+class SubmitDisputeVote(Instruction, frozen=True, gc=False):
+    vote: bool
+
+
+class SubmitProposalVote(Instruction, frozen=True, gc=False):
+    vote: bool
+
+
+class UpdateGlobalConfig(Instruction, frozen=True, gc=False):
+    """A time that is None stays as it is."""
+
+    protocol_fee_bps: U16
+    resolver_reward_bps: U16
+    liquidity_provider_fee_bps: U16
+    proposal_approval_threshold: U16
+    dispute_success_threshold: U16
+    min_resolution_delay: I64 | None
+    dispute_period: I64 | None
+
+
+class WithdrawLiquidity(Instruction, frozen=True, gc=False):
+    pass
 
 
 class Form(Struct, frozen=True):
-    """One instruction: the names of its accounts in order, and its arguments with their wire types."""
+    """One instruction: the type of its arguments, and the names of its accounts in order."""
 
+    arguments: type[Instruction]
     accounts: tuple[str, ...]
-    arguments: dict[str, str] = {}
 
+
+_TRADE = ("global_config", "market", "position", "user", "protocol_fee_wallet", "system_program")
+_VOTE = ("market", "vote_record", "user", "system_program")
+_COUNT = ("market", "global_config", "backend_authority")
 
 INTERFACE: dict[str, Form] = {
-    "activate_market": Form(("authority", "market", "global_config")),
-    "aggregate_dispute_votes": Form(
-        ("market", "global_config", "backend_authority"),
-        {"final_agrees": "u32", "final_disagrees": "u32"},
+    "activate_market": Form(ActivateMarket, ("authority", "market", "global_config")),
+    "aggregate_dispute_votes": Form(AggregateDisputeVotes, _COUNT),
+    "aggregate_proposal_votes": Form(AggregateProposalVotes, _COUNT),
+    "approve_proposal": Form(ApproveProposal, ("admin", "market", "global_config")),
+    "buy_shares": Form(BuyShares, _TRADE),
+    "cancel_market": Form(CancelMarket, ("admin", "market", "global_config")),
+    "claim_winnings": Form(
+        ClaimWinnings, ("global_config", "market", "position", "user", "resolver", "system_program")
     ),
-    "aggregate_proposal_votes": Form(
-        ("market", "global_config", "backend_authority"),
-        {"final_likes": "u32", "final_dislikes": "u32"},
-    ),
-    "approve_proposal": Form(("admin", "market", "global_config")),
-    "buy_shares": Form(
-        ("global_config", "market", "position", "user", "protocol_fee_wallet", "system_program"),
-        {"outcome": "bool", "target_cost": "u64"},
-    ),
-    "cancel_market": Form(("admin", "market", "global_config")),
-    "claim_winnings": Form(("global_config", "market", "position", "user", "resolver", "system_program")),
-    "create_market": Form(
-        ("creator", "market", "global_config", "system_program"),
-        {
-            "market_id": "[u8; 32]",
-            "b_parameter": "u64",
-            "initial_liquidity": "u64",
-            "ipfs_question_hash": "[u8; 46]",
-        },
-    ),
-    "emergency_pause": Form(("admin", "global_config")),
-    "finalize_market": Form(
-        ("global_config", "market", "backend_authority"),
-        {"dispute_agree": "option<u32>", "dispute_disagree": "option<u32>"},
-    ),
+    "create_market": Form(CreateMarket, ("creator", "market", "global_config", "system_program")),
+    "emergency_pause": Form(EmergencyPause, ("admin", "global_config")),
+    "finalize_market": Form(FinalizeMarket, ("global_config", "market", "backend_authority")),
     "initialize_global_config": Form(
-        ("admin", "global_config", "protocol_fee_wallet", "system_program"),
-        {"backend_authority": "pubkey"},
+        InitializeGlobalConfig, ("admin", "global_config", "protocol_fee_wallet", "system_program")
     ),
-    "initiate_dispute": Form(("global_config", "market", "initiator")),
-    "resolve_market": Form(
-        ("global_config", "market", "resolver"),
-        {"proposed_outcome": "bool", "ipfs_evidence_hash": "[u8; 46]"},
-    ),
-    "sell_shares": Form(
-        ("global_config", "market", "position", "user", "protocol_fee_wallet", "system_program"),
-        {"outcome": "bool", "shares_to_sell": "u64", "min_proceeds": "u64"},
-    ),
-    "submit_dispute_vote": Form(("market", "vote_record", "user", "system_program"), {"vote": "bool"}),
-    "submit_proposal_vote": Form(("market", "vote_record", "user", "system_program"), {"vote": "bool"}),
-    "update_global_config": Form(
-        ("admin", "global_config"),
-        {
-            "protocol_fee_bps": "u16",
-            "resolver_reward_bps": "u16",
-            "liquidity_provider_fee_bps": "u16",
-            "proposal_approval_threshold": "u16",
-            "dispute_success_threshold": "u16",
-            "min_resolution_delay": "option<i64>",
-            "dispute_period": "option<i64>",
-        },
-    ),
-    "withdraw_liquidity": Form(("market", "creator")),
+    "initiate_dispute": Form(InitiateDispute, ("global_config", "market", "initiator")),
+    "resolve_market": Form(ResolveMarket, ("global_config", "market", "resolver")),
+    "sell_shares": Form(SellShares, _TRADE),
+    "submit_dispute_vote": Form(SubmitDisputeVote, _VOTE),
+    "submit_proposal_vote": Form(SubmitProposalVote, _VOTE),
+    "update_global_config": Form(UpdateGlobalConfig, ("admin", "global_config")),
+    "withdraw_liquidity": Form(WithdrawLiquidity, ("market", "creator")),
 }
 
 
@@ -90,10 +156,10 @@ def check_interface(idl: Idl) -> None:
                 f"the IDL has {', '.join(accounts)}"
             )
         arguments = [(argument.name, idl.words(argument.type)) for argument in instruction.args]
-        if arguments != list(form.arguments.items()):
+        expected = list(Layout(form.arguments).types.items())
+        if arguments != expected:
             raise IdlError(
-                f"instructions.{name}.args: must be {_listed(list(form.arguments.items()))}; "
-                f"the IDL has {_listed(arguments)}"
+                f"instructions.{name}.args: must be {_listed(expected)}; the IDL has {_listed(arguments)}"
             )
 
 

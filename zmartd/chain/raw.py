@@ -40,6 +40,11 @@ class RawInstruction(Struct, gc=False, rename="camel"):
         except IndexError as error:
             raise ValueError("an account index points past the transaction's keys") from error
 
+    def program(self, keys: list[str]) -> str | None:
+        """The address of its program; None where it names none."""
+        index = self.program_id_index
+        return self.program_id if index is None or index >= len(keys) else keys[index]
+
 
 Balances = Annotated[list[Unsigned63], Meta(max_length=MAX_ACCOUNT_KEYS)]
 Instructions = Annotated[list[RawInstruction], Meta(max_length=MAX_INSTRUCTIONS)]
@@ -76,6 +81,8 @@ class RawMeta(Struct, gc=False, rename="camel"):
     log_messages: list[str] | None = None
     inner_instructions: Annotated[list[RawInner], Meta(max_length=MAX_INSTRUCTIONS)] | None = None
     loaded_addresses: RawLoaded | None = None
+    fee: Unsigned63 = 0
+    """Lamports that the first account paid for the transaction."""
     pre_balances: Balances = []
     post_balances: Balances = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from zmartd.chain.calls import Call, read_calls
 from zmartd.chain.codec import Codec
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.failures import ProgramFailure, explain_failure
+from zmartd.chain.flows import Flow, read_flows
 from zmartd.chain.logs import LogReading, read_logs
 from zmartd.chain.payments import ResolverPayment, resolver_payments
 from zmartd.chain.raw import RawInstruction, RawTransaction
@@ -34,6 +36,7 @@ MAX_QUARANTINED_BYTES = 16_384
 RawJson = Mapping[str, Any] | msgspec.Raw
 """A JSON object, decoded or not: what is not decoded before is never built where nobody reads it."""
 
+NO_FLOWS: Mapping[str, Flow] = MappingProxyType({})
 _DECODER = msgspec.json.Decoder(RawTransaction)
 
 
@@ -59,7 +62,7 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     """What one transaction did. A failed one has an `error` and nothing else: no events, no creations.
 
     `logs_truncated` says that events may be missing; then `calls` is what it asked of the program, None where
-    the node does not know.
+    the node does not know, and `flows` are the lamports of all its accounts, by address.
     """
 
     signature: str
@@ -75,6 +78,18 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     logs_truncated: bool
     resolver_payments: tuple[ResolverPayment, ...] = ()
     calls: tuple[Call, ...] | None = None
+    flows: Mapping[str, Flow] = NO_FLOWS
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The addresses of the markets, or of the configuration, that its calls change.
+
+        All its accounts where the calls are not known.
+        """
+        if self.calls is None or any(call.instruction is None for call in self.calls):
+            return tuple(sorted(self.flows))
+        changed = (call.accounts.get("market") or call.accounts["global_config"] for call in self.calls)
+        return tuple(sorted({str(address) for address in changed}))
 
 
 def parse_transaction(raw: RawJson, program_id: Pubkey, codec: Codec) -> ChainTransaction:
@@ -92,21 +107,22 @@ def parse_transaction(raw: RawJson, program_id: Pubkey, codec: Codec) -> ChainTr
     own = _own_instructions(transaction, keys, program)
     reading, complete = _trusted(transaction, own, program)
     events, quarantined = _decoded(reading, codec)
+    arguments = read_arguments(own, keys)
+    if not complete:
+        return _transaction(
+            transaction,
+            events,
+            quarantined,
+            arguments,
+            logs_truncated=True,
+            calls=read_calls(transaction, program),
+            flows=read_flows(transaction),
+        )
     meta = transaction.meta
     payments = resolver_payments(
         [record.event for record in events], keys, meta.pre_balances, meta.post_balances
     )
-    arguments = read_arguments(own, keys)
-    calls = None if complete else read_calls(transaction, program)
-    return _transaction(
-        transaction,
-        events,
-        quarantined,
-        arguments,
-        logs_truncated=not complete,
-        payments=payments,
-        calls=calls,
-    )
+    return _transaction(transaction, events, quarantined, arguments, payments=payments)
 
 
 def _read(raw: RawJson) -> RawTransaction:
@@ -146,6 +162,7 @@ def _transaction(
     logs_truncated: bool = False,
     payments: tuple[ResolverPayment, ...] = (),
     calls: tuple[Call, ...] | None = None,
+    flows: Mapping[str, Flow] = NO_FLOWS,
 ) -> ChainTransaction:
     return ChainTransaction(
         transaction.transaction.signatures[0],
@@ -161,6 +178,7 @@ def _transaction(
         logs_truncated,
         payments,
         calls,
+        flows,
     )
 
 

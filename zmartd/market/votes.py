@@ -23,6 +23,11 @@ def share_bps(yes: int, total: int) -> int:
     return yes * BPS // total if total else 0
 
 
+def percentage(yes: int, total: int) -> int:
+    """`yes` in percent of `total`, truncated; 0 when nobody voted."""
+    return yes * 100 // total if total else 0
+
+
 def passes(yes: int, no: int, threshold_bps: int, minimum_votes: int = 1) -> bool:
     """Whether at least `minimum_votes` were cast, and at least `threshold_bps` of them are yes."""
     total = yes + no

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -49,6 +49,8 @@ from zmartd.transactions.submission import Submitter
 
 PROGRAM_ID = Pubkey.from_string("7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS")
 PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so"))
+FORWARDER_ID = Pubkey.from_string("Forwarder1111111111111111111111111111111111")
+FORWARDER_FILE = Path(__file__).parents[3] / "programs" / "forwarder" / "forwarder.so"
 SLOT_MILLISECONDS = 20
 DISPUTE_PERIOD_SECONDS = 259_200
 MIN_PROPOSAL_VOTES = 3
@@ -68,6 +70,10 @@ AUTHORITY, ADMIN, CREATOR, RESOLVER = map(keypair, ("authority", "admin", "creat
 HOLDERS = [keypair(f"holder {number}") for number in range(6)]
 TREASURY = keypair("treasury")
 RICH = (AUTHORITY, ADMIN, CREATOR, RESOLVER, TREASURY, *HOLDERS)
+
+
+Disguise = Callable[[Sequence[Instruction]], Sequence[Instruction]]
+"""Gives what a wallet sends instead of instructions that has the same effect."""
 
 
 class Daemon:
@@ -122,6 +128,7 @@ class World:
         self._session = session
         self._numbers = count(1)
         self._wallets = count(1)
+        self.disguise: Disguise = tuple
         self.own: Daemon
 
     @asynccontextmanager
@@ -144,7 +151,7 @@ class World:
         """What a user does on the chain; indexed unless the webhook got lost."""
         latest = await self.own.rpc.latest_blockhash()
         transaction = sign(
-            instructions,
+            self.disguise(instructions),
             signer,
             latest.blockhash,
             latest.last_valid_block_height,
@@ -417,18 +424,23 @@ async def killed_once(
 
 @asynccontextmanager
 async def a_world(
-    directory: Path, database: Database, redis: Redis, admin: Keypair = AUTHORITY
+    directory: Path,
+    database: Database,
+    redis: Redis,
+    admin: Keypair = AUTHORITY,
+    disguise: Disguise = tuple,
 ) -> AsyncIterator[World]:
     """A fresh chain whose program has `admin` for its admin and AUTHORITY for its backend authority."""
     settings = LocalnetSettings(
         directory,
         rpc_port=0,
         slot_milliseconds=SLOT_MILLISECONDS,
-        programs={str(PROGRAM_ID): PROGRAM_FILE},
+        programs={str(PROGRAM_ID): PROGRAM_FILE, str(FORWARDER_ID): FORWARDER_FILE},
         genesis_accounts={str(rich.pubkey()): 10**13 for rich in RICH},
     )
     async with running(settings) as endpoints, aiohttp.ClientSession() as session:
         world = World(endpoints.rpc_url, database, redis, session)
+        world.disguise = disguise
         async with world.daemon() as world.own:
             initialize = world.program.initialize_global_config(
                 admin=admin.pubkey(),

@@ -39,7 +39,9 @@ async def read_accounts(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
     markets = await _all(rpc, program_id, MarketAccount, {})
     positions = await _all(rpc, program_id, UserPosition, {})
     votes = await _all(rpc, program_id, VoteRecord, {})
-    return _facts(markets, positions.values(), votes.values(), await _configuration(rpc, program_id))
+    return _facts(
+        markets, positions.values(), votes.values(), await read_configuration_account(rpc, program_id)
+    )
 
 
 async def read_market_accounts(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> ProgramFacts:
@@ -77,7 +79,8 @@ async def _all(
     return {one.address: kind.decode(one.data) for one in found}
 
 
-async def _configuration(rpc: Rpc, program_id: Pubkey) -> ConfigurationFacts:
+async def read_configuration_account(rpc: Rpc, program_id: Pubkey) -> ConfigurationFacts:
+    """The configuration. Raises what `read_accounts` raises."""
     configuration = await find_config(rpc, program_id)
     if configuration is None:
         return ConfigurationFacts()

@@ -15,9 +15,19 @@ from solders.pubkey import Pubkey
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock, SystemClock
-from zmartd.indexer.audit.account_facts import read_accounts, read_market_accounts
+from zmartd.indexer.audit.account_facts import (
+    read_accounts,
+    read_configuration_account,
+    read_market_accounts,
+)
 from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
-from zmartd.indexer.audit.indexed_facts import IndexedFacts, read_index, read_indexed_market
+from zmartd.indexer.audit.indexed_facts import (
+    IndexedFacts,
+    read_index,
+    read_indexed_configuration,
+    read_indexed_market,
+)
+from zmartd.indexer.events.incomplete import IncompleteTransaction, incomplete_transactions
 from zmartd.indexer.walks.backfill import missing_transactions
 from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store.postgres.database import Database
@@ -40,6 +50,8 @@ class AuditReport(Struct, frozen=True):
     positions: int
     differences: tuple[Difference, ...]
     moving: tuple[str, ...] = ()
+    incomplete: tuple[IncompleteTransaction, ...] = ()
+    """Transactions with truncated logs of which events are missing: what they did may be a difference."""
 
     @property
     def ok(self) -> bool:
@@ -94,6 +106,14 @@ async def compare_market(
     return MarketComparison(differences, changed_meanwhile=changed, missing=missing)
 
 
+async def compare_configuration(database: Database, rpc: Rpc, program_id: Pubkey) -> tuple[Difference, ...]:
+    """Compare the configuration with its account. Raises what `audit` raises."""
+    async with database.service() as connection:
+        indexed = await read_indexed_configuration(connection)
+    on_chain = await read_configuration_account(rpc, program_id)
+    return compare(ProgramFacts({}, {}, indexed), ProgramFacts({}, {}, on_chain))
+
+
 async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> tuple[SignatureInfo, ...]:
     """The successful transactions that mention `address` and have no event in the index, oldest first.
 
@@ -132,8 +152,15 @@ class _Auditor:
                 differences += comparison.differences
             else:
                 moving.append(market)
+        async with self._database.service() as connection:
+            incomplete = await incomplete_transactions(connection)
         return AuditReport(
-            slot, len(on_chain.markets), len(on_chain.positions), tuple(differences), tuple(moving)
+            slot,
+            len(on_chain.markets),
+            len(on_chain.positions),
+            tuple(differences),
+            tuple(moving),
+            tuple(incomplete),
         )
 
     async def _read_all(self) -> tuple[ProgramFacts, ProgramFacts]:
@@ -141,9 +168,9 @@ class _Auditor:
             indexed = await read_index(connection)
         return indexed.facts, await read_accounts(self._rpc, self._program_id)
 
-    async def _compare_configuration(self, deadline: float) -> list[Difference]:
+    async def _compare_configuration(self, deadline: float) -> tuple[Difference, ...]:
         while True:
-            found = [one for one in compare(*await self._read_all()) if one.market is None]
+            found = await compare_configuration(self._database, self._rpc, self._program_id)
             if not found or self._clock.monotonic() >= deadline:
                 return found
             await self._clock.sleep(_PAUSE_SECONDS)

@@ -69,8 +69,13 @@ class IndexedFacts(Struct, frozen=True):
 
 async def read_index(connection: Connection) -> IndexedFacts:
     """The whole index. Takes a service transaction."""
+    return await _read(connection, None, await read_indexed_configuration(connection))
+
+
+async def read_indexed_configuration(connection: Connection) -> ConfigurationFacts:
+    """The configuration. Takes a service transaction."""
     (configuration,) = await connection.fetch(_CONFIGURATION)
-    return await _read(connection, None, ConfigurationFacts(**dict(configuration)))
+    return ConfigurationFacts(**dict(configuration))
 
 
 async def read_indexed_market(connection: Connection, address: str) -> IndexedFacts:

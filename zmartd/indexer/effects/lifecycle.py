@@ -88,7 +88,7 @@ _LIFECYCLE_EVENTS = frozenset(
         MarketCancelled,
     }
 )
-_RANK: dict[type[Any], int] = {
+STATE_RANK: dict[type[Any], int] = {
     MarketCreated: 0,
     ProposalApproved: 1,
     MarketActivated: 2,
@@ -109,7 +109,7 @@ async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
     for row in sorted(events, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
         for statement, arguments in _facts(row):
             statements.setdefault(statement, []).append(arguments)
-        if (rank := _RANK.get(type(row.event))) is not None and row.market_id is not None:
+        if (rank := STATE_RANK.get(type(row.event))) is not None and row.market_id is not None:
             known = moves.get(row.market_id)
             if known is None or (row.slot, rank) >= known[:2]:
                 moves[row.market_id] = (row.slot, rank, row)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from asyncpg import Connection
+from msgspec import Struct
 
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.events.rows import utc_from_unix
@@ -21,20 +23,52 @@ update quarantined_events as line set resolved_at = now()
  where line.tx_signature = read.tx_signature and line.event_index = read.event_index and resolved_at is null
 """
 _RECORD_TRUNCATED = """
-insert into truncated_transactions (tx_signature, slot, index_in_block, block_time, events_read)
-select * from unnest($1::text[], $2::bigint[], $3::int[], $4::timestamptz[], $5::int[])
+insert into truncated_transactions (tx_signature, slot, index_in_block, block_time, events_read, changes)
+select signature, slot, index_in_block, block_time, events_read,
+       array(select jsonb_array_elements_text(changes))
+  from unnest($1::text[], $2::bigint[], $3::int[], $4::timestamptz[], $5::int[], $6::jsonb[])
+       as given (signature, slot, index_in_block, block_time, events_read, changes)
 on conflict do nothing
 """
 _UNRESOLVED = """
-select tx_signature from truncated_transactions
- where resolved_at is null and slot <= $1 order by slot, index_in_block, tx_signature limit $2
+select tx_signature from (
+    select tx_signature, slot, index_in_block from truncated_transactions
+     where resolved_at is null and slot <= $1
+     order by attempts, slot, index_in_block, tx_signature limit $2
+) as due
+ order by slot, index_in_block, tx_signature
 """
-_SET_REASON = """
+_RECORD_ATTEMPT = """
 update truncated_transactions
-   set reason = $2, resolved_at = case when $2::text is null then now() end
+   set reason = $2, complete = $3, changes = $4, attempts = attempts + 1
  where tx_signature = $1
 """
-_REOPEN = "update truncated_transactions set resolved_at = null where tx_signature = any($1::text[])"
+_RESOLVE_TRUNCATED = "update truncated_transactions set resolved_at = now() where tx_signature = $1"
+_SET_REASON = "update truncated_transactions set reason = $2 where tx_signature = $1"
+_REOPEN = """
+update truncated_transactions set resolved_at = null, complete = false where tx_signature = any($1::text[])
+"""
+_OPEN = """
+select tx_signature as signature, slot, reason from truncated_transactions
+ where resolved_at is null and reason is not null order by slot, tx_signature
+"""
+_IS_INCOMPLETE = """
+select exists (
+    select from truncated_transactions
+     where resolved_at is null and not complete and changes @> array[$1::text])
+"""
+_ACCEPT = """
+update truncated_transactions set resolved_at = now()
+ where resolved_at is null and reason is not null and slot <= $1 and not changes && $2::text[]
+"""
+
+
+class IncompleteTransaction(Struct, frozen=True):
+    """A transaction with truncated logs of which not all events are known, and why."""
+
+    signature: str
+    slot: int
+    reason: str
 
 
 async def quarantine_lines(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
@@ -72,6 +106,7 @@ async def record_truncated(connection: Connection, transactions: Sequence[ChainT
             [tx.index_in_block for tx in truncated],
             [None if tx.block_time is None else utc_from_unix(tx.block_time) for tx in truncated],
             [len(tx.events) for tx in truncated],
+            [msgspec.json.encode(tx.changes).decode() for tx in truncated],
         )
     return len(truncated)
 
@@ -82,10 +117,50 @@ async def reopen_truncated(connection: Connection, signatures: Sequence[str]) ->
 
 
 async def unresolved_truncated(connection: Connection, until_slot: int, limit: int) -> list[str]:
-    """The unresolved truncated transactions up to a slot, oldest first. Takes a service transaction."""
+    """Unresolved truncated transactions up to a slot, oldest first. Takes a service transaction.
+
+    Where there are more than `limit`, those that were tried least often: one that stays unresolved keeps no
+    other waiting.
+    """
     return [row["tx_signature"] for row in await connection.fetch(_UNRESOLVED, until_slot, limit)]
 
 
-async def set_truncated_reason(connection: Connection, signature: str, reason: str | None) -> None:
-    """Record why a transaction is not resolved; None resolves it. Takes a service transaction."""
+async def record_attempt(
+    connection: Connection, transaction: ChainTransaction, reason: str | None, *, complete: bool
+) -> None:
+    """Record whether all events of a truncated transaction are known now, else why not.
+
+    Takes a service transaction.
+    """
+    await connection.execute(
+        _RECORD_ATTEMPT, transaction.signature, reason, complete, list(transaction.changes)
+    )
+
+
+async def resolve_truncated(connection: Connection, signature: str) -> None:
+    """Record that the accounts equal the events of a transaction. Takes a service transaction."""
+    await connection.execute(_RESOLVE_TRUNCATED, signature)
+
+
+async def set_truncated_reason(connection: Connection, signature: str, reason: str) -> None:
+    """Record how the accounts contradict a transaction's events. Takes a service transaction."""
     await connection.execute(_SET_REASON, signature, reason)
+
+
+async def incomplete_transactions(connection: Connection) -> list[IncompleteTransaction]:
+    """The transactions of which an operator has to know, oldest first. Takes a service transaction."""
+    return [IncompleteTransaction(**dict(row)) for row in await connection.fetch(_OPEN)]
+
+
+async def is_incomplete(connection: Connection, address: str) -> bool:
+    """Whether events are missing of a transaction that changes `address`. Takes a service transaction."""
+    found: bool = await connection.fetchval(_IS_INCOMPLETE, address)
+    return found
+
+
+async def accept_incomplete(connection: Connection, until_slot: int, differing: Sequence[str]) -> None:
+    """Resolve incomplete transactions up to a slot, where the accounts show that nothing is missing any more.
+
+    `differing` are the addresses of which that is not so. Takes a service transaction.
+    """
+    await connection.execute(_ACCEPT, until_slot, differing)

@@ -1,106 +1,123 @@
 """Infers the events that truncated logs lack from the instructions of their transaction.
 
-A trade of the program is a function of its instruction and of the market's curve, so the trades of a
-transaction follow one from another, given the curve before the first of them. Inferred trades are compared
-with those that were logged, which detects a wrong starting curve. The event of a vote repeats its
-instruction. Other instructions (creations, claims, decisions) cannot be inferred.
+What an instruction says is a function of its arguments, its accounts, and what the program had in its
+accounts before, which the events before it tell. So a transaction is gone through call after call, each event
+moving on what is known. Logged events are compared with inferred ones, which detects a wrong starting point.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
-from solders.pubkey import Pubkey
 
-from zmartd.chain.calls import Call, OtherCall, TradeCall, VoteCall
-from zmartd.chain.events import (
-    DisputeVoteSubmitted,
-    ProgramEvent,
-    ProposalVoteSubmitted,
-    SharesBought,
-    SharesSold,
-)
+from zmartd.chain.calls import Call
+from zmartd.chain.events import MarketCreated, ProgramEvent, SharesSold, WinningsClaimed
+from zmartd.chain.flows import Flow
+from zmartd.chain.interface import CreateMarket, Instruction, WithdrawLiquidity
+from zmartd.chain.payments import ResolverPayment
 from zmartd.chain.transactions import EventRecord
-from zmartd.market import quotes
+from zmartd.indexer.truncation import configuration, outcomes, payouts, proposals, trading
+from zmartd.indexer.truncation.known import Known, KnownConfiguration, created
+from zmartd.indexer.truncation.step import Contradiction, Infer, NotKnown, Step
 from zmartd.market.errors import MarketMathError
-from zmartd.market.lifecycle import VoteKind
-from zmartd.market.quotes import Pool
 
-
-class MarketBefore(Struct, frozen=True):
-    """A market just before a transaction. `pool` has the fee rates in force in the transaction's slot."""
-
-    market_id: bytes
-    pool: Pool
+INFERENCES: Mapping[type[Instruction], Infer] = {
+    **configuration.INFERENCES,
+    **proposals.INFERENCES,
+    **trading.INFERENCES,
+    **outcomes.INFERENCES,
+    **payouts.INFERENCES,
+}
+"""For each instruction of the program, how its event is inferred."""
 
 
 class Inference(Struct, frozen=True):
-    """All known events of a transaction, logged or inferred.
+    """All known events of a transaction, logged or inferred, and what its claims paid to resolvers.
 
     `reason` says why some are missing; None if none is.
     """
 
     events: tuple[EventRecord, ...]
+    payments: tuple[ResolverPayment, ...] = ()
     reason: str | None = None
 
 
 def infer_events(
     calls: Sequence[Call],
     logged: Sequence[EventRecord],
-    markets: Mapping[Pubkey, MarketBefore],
+    known: Known,
+    flows: Mapping[str, Flow],
     unix_timestamp: int,
 ) -> Inference:
-    """Infer the events of `calls`. `markets` are the known markets, `unix_timestamp` is the block's time.
+    """Infer the events of `calls`. `known` is what is known before them and is moved on; `unix_timestamp` is
+    the block's time.
 
-    If a logged trade differs from the inferred one, nothing is inferred and only `logged` is returned.
+    Where a call contradicts what is known, or was logged otherwise, nothing is inferred and only `logged` is
+    returned.
     """
-    events = {record.ordinal: record.event for record in logged}
-    pools = {address: market.pool for address, market in markets.items()}
+    said = {record.ordinal: record.event for record in logged}
+    events: dict[int, ProgramEvent] = dict(said)
+    payments: list[ResolverPayment] = []
     reasons: list[str] = []
-    for call in calls:
-        event = events.get(call.ordinal)
-        if isinstance(call, OtherCall):
-            if event is None:
-                reasons.append(f"{call.name}, call {call.ordinal}, was not logged")
-            continue
-        market = markets.get(call.market)
-        if market is None:
-            if event is None:
-                reasons.append(f"the market {call.market} of call {call.ordinal} is not known")
-            continue
-        if isinstance(call, VoteCall):
-            events[call.ordinal] = event or _vote(call, market.market_id, unix_timestamp)
-            continue
+    # A withdrawal takes what all others leave, and changes nothing that they depend on.
+    for call in sorted(calls, key=lambda call: isinstance(call.instruction, WithdrawLiquidity)):
+        step = Step(call, calls, unix_timestamp, known, flows)
         try:
-            trade, pools[call.market] = _trade(call, market.market_id, pools[call.market], unix_timestamp)
-        except MarketMathError as error:
-            return Inference(tuple(logged), f"call {call.ordinal} cannot have succeeded: {error.code}")
-        if event not in (None, trade):
-            return Inference(tuple(logged), f"call {call.ordinal} was logged otherwise")
-        events[call.ordinal] = trade
+            event = _infer(step)
+        except NotKnown as error:
+            if call.ordinal not in said:
+                reasons.append(f"call {call.ordinal} ({call.name}): {error}")
+                _forget(known, call)
+                continue
+            event = said[call.ordinal]
+        except (Contradiction, MarketMathError) as error:
+            detail = error.code if isinstance(error, MarketMathError) else str(error)
+            return Inference(
+                tuple(logged), reason=f"call {call.ordinal} ({call.name}) cannot have succeeded: {detail}"
+            )
+        if said.get(call.ordinal, event) != event:
+            return Inference(tuple(logged), reason=f"call {call.ordinal} ({call.name}) was logged otherwise")
+        events[call.ordinal] = event
+        payments += _advance(step, event)
     records = tuple(EventRecord(ordinal, events[ordinal]) for ordinal in sorted(events))
-    return Inference(records, "; ".join(reasons) or None)
+    return Inference(records, tuple(payments), "; ".join(reasons) or None)
 
 
-def _vote(call: VoteCall, market_id: bytes, at: int) -> ProgramEvent:
-    if call.kind is VoteKind.PROPOSAL:
-        return ProposalVoteSubmitted(market_id, call.user, call.vote, at)
-    return DisputeVoteSubmitted(market_id, call.user, call.vote, at)
+def _infer(step: Step) -> ProgramEvent:
+    if step.call.instruction is None:
+        raise NotKnown("this version of zmartd does not know the instruction")
+    return INFERENCES[type(step.call.instruction)](step, step.call.instruction)
 
 
-def _trade(call: TradeCall, market_id: bytes, pool: Pool, at: int) -> tuple[ProgramEvent, Pool]:
-    """The event of a trade, and the pool after it. Raises MarketMathError."""
-    outcome = call.outcome
-    if call.buys:
-        buy = quotes.buy_for_cost(pool, outcome, call.amount)
-        bought = SharesBought(
-            market_id, call.user, outcome, buy.shares, buy.total_lamports, buy.price_yes_after, at
-        )
-        return bought, pool.moved(outcome, buy.shares)
-    # The seller's own limit is not known here; that the transaction succeeded shows that it was met.
-    sale = quotes.sell(pool, outcome, call.amount, min_proceeds_lamports=0)
-    sold = SharesSold(
-        market_id, call.user, outcome, sale.shares, sale.total_lamports, sale.price_yes_after, at
-    )
-    return sold, pool.moved(outcome, -sale.shares)
+def _forget(known: Known, call: Call) -> None:
+    """After an event that is not known, its market or the configuration is not known either."""
+    market = call.accounts.get("market")
+    if market is None:
+        known.configuration = KnownConfiguration()
+    elif known.markets.pop(market, None) is not None:
+        known.missing[market] = f"call {call.ordinal} is not known"
+
+
+def _advance(step: Step, event: ProgramEvent) -> list[ResolverPayment]:
+    """Move on what is known by an event. Returns what it paid to a resolver."""
+    known, address = step.known, step.call.accounts.get("market")
+    known.configuration = known.configuration.after(event)
+    if isinstance(event, MarketCreated) and isinstance(step.call.instruction, CreateMarket):
+        known.markets[step.key("market")] = created(event, step.call.instruction.initial_liquidity)
+    if address is None or address not in known.markets:
+        return []
+    payment = None
+    match event:
+        case SharesSold():
+            known.pay(address, event.user, event.proceeds)
+        case WinningsClaimed():
+            known.pay(address, event.user, event.amount)
+            payment = payouts.resolver_payment(step)
+    market = known.markets[address].after(event)
+    if payment is not None:
+        known.pay(address, step.key("resolver"), payment.lamports)
+        market = msgspec.structs.replace(market, unpaid_resolver_fees=0)
+    known.markets[address] = market
+    return [] if payment is None else [payment]

@@ -2,10 +2,10 @@
 
 Once everything before such a transaction is indexed, the events that its logs lack are inferred from its
 instructions and applied under its signature, like any other event; a replay that does the same therefore
-writes the same rows. The transaction counts as resolved when the accounts of its markets, read afterwards,
-equal the index. Until then its row in `truncated_transactions` says why not, and it is tried again in each
-run. Events that cannot be inferred stay missing, and an audit reports the difference: nothing is copied from
-accounts over sums of events.
+writes the same rows. The transaction counts as resolved when the accounts that it changed, read afterwards,
+equal the index. Until then it is tried again. Where an event cannot be inferred, or the accounts contradict
+it, its row in `truncated_transactions` says why; what follows it in the same market waits, and an operator is
+told.
 """
 
 from __future__ import annotations
@@ -13,46 +13,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from asyncpg import Connection
 from msgspec import Struct
+from prometheus_client import Gauge
 from solders.pubkey import Pubkey
 
-from zmartd.chain.calls import OtherCall
+from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
-from zmartd.indexer.audit.audit import compare_market
-from zmartd.indexer.effects.configuration import rate_history
-from zmartd.indexer.effects.lifecycle import SEED_SHARES_DIVISOR
-from zmartd.indexer.events.incomplete import set_truncated_reason, unresolved_truncated
+from zmartd.indexer.audit.audit import compare_configuration, compare_market
+from zmartd.indexer.effects.markets import known_addresses
+from zmartd.indexer.events.incomplete import (
+    IncompleteTransaction,
+    incomplete_transactions,
+    is_incomplete,
+    record_attempt,
+    resolve_truncated,
+    set_truncated_reason,
+    unresolved_truncated,
+)
+from zmartd.indexer.events.rows import event_row, utc_from_unix
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.truncation.inference import MarketBefore, infer_events
+from zmartd.indexer.rebuild.event_diff import diff_events
+from zmartd.indexer.truncation.history import History
+from zmartd.indexer.truncation.inference import Inference, infer_events
 from zmartd.log import get_logger
-from zmartd.market.lmsr import Curve
-from zmartd.market.quotes import Pool
 from zmartd.store.postgres.database import Database
 
 _MAX_PER_RUN = 50
-_MARKET_BEFORE = """
-select market.id, b_parameter, coalesce(sum(trades.shares * case trade_type when 'buy' then 1 else -1 end)
-           filter (where outcome), 0)::numeric as yes,
-       coalesce(sum(trades.shares * case trade_type when 'buy' then 1 else -1 end)
-           filter (where not outcome), 0)::numeric as no
-  from markets as market
-  left join trades on trades.market_id = market.id and tx_signature <> $2
-        and (trades.slot < $3 or tx_signature = any($4::text[]))
- where on_chain_address = $1 and b_parameter is not null
- group by market.id, b_parameter
-"""
+_INCOMPLETE = Gauge(
+    "zmartd_incomplete_transactions",
+    "Transactions with truncated logs whose events cannot be inferred, or contradict the accounts",
+)
 
 log = get_logger(__name__)
 
 
 class RecoveryReport(Struct, frozen=True):
-    """How many truncated transactions were tried, how many are resolved, and how many events that added."""
+    """How many truncated transactions were tried, how many are resolved, and how many events that added.
+
+    `incomplete` are those, of this run or an earlier one, of which an operator has to know.
+    """
 
     transactions: int = 0
     resolved: int = 0
     new_events: int = 0
+    incomplete: tuple[IncompleteTransaction, ...] = ()
 
 
 class TruncationRecovery:
@@ -63,72 +68,103 @@ class TruncationRecovery:
         self._fetcher = fetcher
         self._database = database
         self._program_id = program_id
+        self._pdas = Pdas(program_id)
+        self._history = History(database, rpc, self._pdas)
 
     async def run(self, complete_slot: int) -> RecoveryReport:
-        """Try the oldest unresolved transactions up to `complete_slot`, up to which the index is complete.
+        """Try unresolved transactions up to `complete_slot`, up to which the index is complete.
 
         Raises RpcUnavailable, RpcRejected, UndecodableData, DatabaseUnavailable.
         """
         async with self._database.service() as connection:
             signatures = await unresolved_truncated(connection, complete_slot, _MAX_PER_RUN)
-        resolved = new_events = 0
         fetched = await self._fetcher.fetch(signatures)
+        new_events = 0
+        inferred: list[ChainTransaction] = []
         for transaction in fetched.transactions:
-            applied, reason = await self._recover(transaction)
-            new_events += applied
-            resolved += reason is None
-            if reason is not None:
+            if not transaction.succeeded:
+                continue
+            added, reason = await self._infer(transaction)
+            new_events += added
+            if reason is None:
+                inferred.append(transaction)
+            else:
                 log.warning("truncated.open", signature=transaction.signature, reason=reason)
-            async with self._database.service() as connection:
-                await set_truncated_reason(connection, transaction.signature, reason)
-        return RecoveryReport(len(signatures), resolved, new_events)
-
-    async def _recover(self, transaction: ChainTransaction) -> tuple[int, str | None]:
-        """How many events were added, and why the transaction stays unresolved; None if it is resolved."""
-        if transaction.calls is None:
-            return 0, "the node has not kept the inner instructions"
-        if transaction.block_time is None:
-            return 0, "the node does not know the time of its block"
-        called = {call.market for call in transaction.calls if not isinstance(call, OtherCall)}
-        markets: dict[Pubkey, MarketBefore] = {}
-        for address in sorted(called, key=str):
-            market = await self._market_before(address, transaction)
-            if market is not None:
-                markets[address] = market
-        inferred = infer_events(transaction.calls, transaction.events, markets, transaction.block_time)
-        complete = msgspec.structs.replace(transaction, events=inferred.events, logs_truncated=False)
-        applied = await self._fetcher.indexer.apply([complete], "finalized")
-        return applied.new_events, inferred.reason or await self._verify(sorted(markets, key=str))
-
-    async def _market_before(self, address: Pubkey, transaction: ChainTransaction) -> MarketBefore | None:
-        """The market just before a transaction; None where its creation is not indexed."""
-        earlier = await self._rpc.signatures_for_address(address, before=transaction.signature)
-        in_slot = [one.signature for one in earlier if one.slot == transaction.slot]
+        resolved = await self._verify(inferred)
         async with self._database.service() as connection:
-            return await _market_before(connection, address, transaction, in_slot)
+            incomplete = await incomplete_transactions(connection)
+        _INCOMPLETE.set(len(incomplete))
+        return RecoveryReport(len(signatures), resolved, new_events, tuple(incomplete))
 
-    async def _verify(self, markets: Sequence[Pubkey]) -> str | None:
-        """Compare markets with their accounts. Returns what differs, None if nothing does."""
-        for market in markets:
-            comparison = await compare_market(self._database, self._rpc, self._program_id, market)
-            if not comparison.is_conclusive():
-                return f"the market {market} goes on, and cannot be compared yet"
-            if comparison.differences:
-                fields = ", ".join(sorted({one.field for one in comparison.differences}))
-                return f"the accounts of the market {market} differ in {fields}"
-        return None
+    async def _infer(self, transaction: ChainTransaction) -> tuple[int, str | None]:
+        """Infer and apply. How many events were added, and why some are missing; None if none is."""
+        inference = await self._inference(transaction)
+        complete = inference.reason is None
+        added = await self._apply(transaction, inference)
+        async with self._database.service() as connection:
+            await record_attempt(connection, transaction, inference.reason, complete=complete)
+        return added, inference.reason
 
+    async def _inference(self, transaction: ChainTransaction) -> Inference:
+        calls, block_time = transaction.calls, transaction.block_time
+        if calls is None:
+            return Inference(transaction.events, reason="the node has not kept the inner instructions")
+        if block_time is None:
+            return Inference(transaction.events, reason="the node does not know the time of its block")
+        if transaction.quarantined:
+            return Inference(transaction.events, reason="a line of its logs cannot be decoded")
+        known = await self._history.before(transaction)
+        return infer_events(calls, transaction.events, known, transaction.flows, block_time)
 
-async def _market_before(
-    connection: Connection, address: Pubkey, transaction: ChainTransaction, earlier_in_slot: Sequence[str]
-) -> MarketBefore | None:
-    row = await connection.fetchrow(
-        _MARKET_BEFORE, str(address), transaction.signature, transaction.slot, earlier_in_slot
-    )
-    if row is None:
-        return None
-    b = int(row["b_parameter"])
-    seed = b // SEED_SHARES_DIVISOR
-    curve = Curve(seed + int(row["yes"]), seed + int(row["no"]), b)
-    rates = (await rate_history(connection)).at(transaction.slot)
-    return MarketBefore(bytes.fromhex(row["id"]), Pool(curve, rates))
+    async def _apply(self, transaction: ChainTransaction, inference: Inference) -> int:
+        """Make the rows of a transaction those of its known events. Returns how many were written."""
+        whole = msgspec.structs.replace(
+            transaction,
+            events=inference.events,
+            resolver_payments=inference.payments,
+            logs_truncated=inference.reason is not None,
+        )
+        rows = [event_row(whole, record, self._pdas) for record in whole.events]
+        signature = transaction.signature
+        partial = () if inference.reason is None else (signature,)
+        async with self._database.service() as connection:
+            addresses = await known_addresses(connection, rows)
+            diff = await diff_events(connection, rows, [signature], partial, addresses)
+        if not diff.to_remove:
+            return (await self._fetcher.indexer.apply([whole], "finalized")).new_events
+        at = max((row.occurred_at for row in rows), default=utc_from_unix(transaction.block_time or 0))
+        await self._fetcher.indexer.replace_events(diff, {}, (), at)
+        return len(diff.to_record)
+
+    async def _verify(self, inferred: Sequence[ChainTransaction]) -> int:
+        """Compare what transactions changed with the accounts. Returns how many are resolved."""
+        changed = sorted({address for transaction in inferred for address in transaction.changes})
+        verdicts = {address: await self._compare(Pubkey.from_string(address)) for address in changed}
+        resolved = 0
+        for transaction in inferred:
+            wrong = [
+                f"the account {address} differs in {', '.join(fields)}"
+                for address in transaction.changes
+                if (fields := verdicts[address])
+            ]
+            async with self._database.service() as connection:
+                if wrong:
+                    await set_truncated_reason(connection, transaction.signature, "; ".join(wrong))
+                elif None not in (verdicts[address] for address in transaction.changes):
+                    await resolve_truncated(connection, transaction.signature)
+                    resolved += 1
+        return resolved
+
+    async def _compare(self, address: Pubkey) -> tuple[str, ...] | None:
+        """The fields in which an account differs from the index; None where that cannot be told yet."""
+        if address == self._pdas.global_config():
+            differences = await compare_configuration(self._database, self._rpc, self._program_id)
+            conclusive = True
+        else:
+            comparison = await compare_market(self._database, self._rpc, self._program_id, address)
+            differences, conclusive = comparison.differences, comparison.is_conclusive()
+        if not differences:
+            return ()
+        async with self._database.service() as connection:
+            waiting = await is_incomplete(connection, str(address))
+        return tuple(sorted({one.field for one in differences})) if conclusive and not waiting else None

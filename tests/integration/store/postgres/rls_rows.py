@@ -206,6 +206,11 @@ def tables(of: str) -> dict[str, Table]:
         "truncated_transactions": Table(
             {"tx_signature": signature(name), "slot": 1, "events_read": 0}, by_signature, "slot = 2"
         ),
+        "market_corrections": Table(
+            {"market_id": market_id(name), "slot": 1, "differences": "[]"},
+            f"market_id = '{market_id(name)}'",
+            "slot = 2",
+        ),
         "eventless_transactions": Table(
             {"tx_signature": signature(name), "slot": 1}, by_signature, "slot = 2"
         ),

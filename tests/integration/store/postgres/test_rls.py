@@ -54,6 +54,7 @@ idempotency_keys            ----  ----  ----   SIUD
 task_runs                   ----  ----  ----   SIUD
 orphaned_events             ----  ----  ----   SIUD
 truncated_transactions      ----  ----  ----   SIUD
+market_corrections          ----  ----  ----   SIUD
 eventless_transactions      ----  ----  ----   SIUD
 unverified_transactions     ----  ----  ----   SIUD
 history_bookmarks           ----  ----  ----   SIUD

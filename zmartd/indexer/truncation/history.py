@@ -1,0 +1,196 @@
+"""Reads from the index what the program had in its accounts just before a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from asyncpg import Connection, Record
+from msgspec import Struct
+from solders.pubkey import Pubkey
+
+from zmartd.chain.events import MarketCreated
+from zmartd.chain.interface import ClaimWinnings
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.rpc import Rpc
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS
+from zmartd.indexer.effects.lifecycle import STATE_RANK
+from zmartd.indexer.events.rows import EventRow, stored_row
+from zmartd.indexer.truncation.known import Holding, Known, KnownConfiguration, KnownMarket, created
+from zmartd.market.lifecycle import MarketState
+from zmartd.store.postgres.database import Database
+
+_BLOCKING = """
+select tx_signature from truncated_transactions
+ where resolved_at is null and not complete and changes @> array[$1::text]
+   and (slot < $2 or tx_signature = any($3::text[]))
+ order by slot limit 1
+"""
+_MARKET = """
+select id, initial_liquidity, resolver_fees_earned,
+       exists (select from market_corrections where market_id = markets.id) as corrected
+  from markets where on_chain_address = $1 and b_parameter is not null
+"""
+_EVENTS = """
+select * from (
+    select * from market_events where market_id = $1
+    union all
+    select * from vote_events where market_id = $1 and event_type = 'DisputeAggregated'
+    union all
+    select * from admin_events where market_id = $1
+) as event
+ where slot < $2 or tx_signature = any($3::text[])
+"""
+_TRADED = """
+select coalesce(sum(change) filter (where outcome), 0), coalesce(sum(change) filter (where not outcome), 0),
+       coalesce(sum(paid), 0)
+  from (
+      select outcome, case trade_type when 'buy' then shares::numeric else -shares::numeric end as change,
+             case trade_type when 'buy' then amount else -amount end as paid
+        from trades where market_id = $1 and (slot < $2 or tx_signature = any($3::text[]))
+  ) as trade
+"""
+_RESOLVER_PAID = """
+select exists (
+    select from trade_events
+     where market_id = $1 and event_type = 'WinningsClaimed' and payload ? 'resolver_fee'
+       and (slot < $2 or tx_signature = any($3::text[])))
+"""
+_POSITIONS = """
+select user_wallet, shares_yes, shares_no, total_invested, total_returned
+  from user_positions where market_id = $1 and user_wallet = any($2::text[])
+"""
+_REFUNDABLE = """
+select coalesce(sum(greatest(total_invested - total_returned, 0)), 0)::numeric
+  from user_positions where market_id = $1
+"""
+_CONFIGURED = "select exists (select from admin_events where event_type = any($1::text[]) and slot = $2)"
+_CONFIGURATION = """
+select * from admin_events
+ where event_type = any($1::text[]) and (slot < $2 or tx_signature = any($3::text[]))
+ order by slot, index_in_block nulls first, event_index
+"""
+
+
+class _Place(Struct, frozen=True):
+    """A place in the history of one address: after all slots before `slot`, and after `earlier` in it."""
+
+    slot: int
+    earlier: Sequence[str]
+
+
+class History:
+    """The index as it was before a transaction that is final."""
+
+    def __init__(self, database: Database, rpc: Rpc, pdas: Pdas) -> None:
+        self._database = database
+        self._rpc = rpc
+        self._configuration = pdas.global_config()
+
+    async def before(self, transaction: ChainTransaction) -> Known:
+        """What is known before a transaction whose calls are known.
+
+        Raises RpcUnavailable, RpcRejected, UnreadableRow, DatabaseUnavailable.
+        """
+        known = Known(await self._configuration_before(transaction))
+        calls = [call for call in transaction.calls or () if "market" in call.accounts]
+        for address in sorted({call.accounts["market"] for call in calls}, key=str):
+            claimants = {
+                call.accounts["user"]
+                for call in calls
+                if isinstance(call.instruction, ClaimWinnings) and call.accounts["market"] == address
+            }
+            place = await self._place(address, transaction)
+            async with self._database.service() as connection:
+                blocking = await connection.fetchval(_BLOCKING, str(address), place.slot, place.earlier)
+                if blocking is not None:
+                    known.missing[address] = f"{blocking} comes before"
+                    continue
+                await _read_market(connection, known, address, place, claimants)
+        return known
+
+    async def _place(self, address: Pubkey, transaction: ChainTransaction) -> _Place:
+        before = await self._rpc.signatures_for_address(address, before=transaction.signature)
+        earlier = [one.signature for one in before if one.slot == transaction.slot]
+        return _Place(transaction.slot, earlier[::-1])
+
+    async def _configuration_before(self, transaction: ChainTransaction) -> KnownConfiguration:
+        kinds, slot = sorted(CONFIGURATION_EVENTS), transaction.slot
+        async with self._database.service() as connection:
+            in_slot = await connection.fetchval(_CONFIGURED, kinds, slot)
+        place = await self._place(self._configuration, transaction) if in_slot else _Place(slot, ())
+        configuration = KnownConfiguration()
+        async with self._database.service() as connection:
+            blocking = await connection.fetchval(_BLOCKING, str(self._configuration), slot, place.earlier)
+            if blocking is not None:
+                return configuration
+            for row in await connection.fetch(_CONFIGURATION, kinds, slot, place.earlier):
+                configuration = configuration.after(stored_row(row).event)
+        return configuration
+
+
+async def _read_market(
+    connection: Connection, known: Known, address: Pubkey, place: _Place, claimants: set[Pubkey]
+) -> None:
+    row = await connection.fetchrow(_MARKET, str(address))
+    if row is None:
+        return
+    if row["corrected"]:
+        known.missing[address] = "it was corrected from its account"
+        return
+    market = await _market(connection, row, place)
+    if market is None:
+        return
+    known.markets[address] = market
+    if claimants:
+        known.holdings = {
+            **known.holdings,
+            **await _holdings(connection, row["id"], market, address, claimants),
+        }
+
+
+async def _market(connection: Connection, row: Record, place: _Place) -> KnownMarket | None:
+    """None where its creation is not known, or later."""
+    market_id = row["id"]
+    found = await connection.fetch(_EVENTS, market_id, place.slot, place.earlier)
+    market: KnownMarket | None = None
+    for event in sorted(map(stored_row, found), key=lambda event: _order(event, place)):
+        if isinstance(event.event, MarketCreated):
+            market = created(event.event, int(row["initial_liquidity"] or 0))
+        elif market is not None:
+            market = market.after(event.event)
+    if market is None:
+        return None
+    ((yes, no, liquidity),) = await connection.fetch(_TRADED, market_id, place.slot, place.earlier)
+    paid = await connection.fetchval(_RESOLVER_PAID, market_id, place.slot, place.earlier)
+    curve = market.curve.moved(True, int(yes)).moved(False, int(no))
+    return msgspec.structs.replace(
+        market,
+        curve=curve,
+        liquidity=market.liquidity + int(liquidity),
+        unpaid_resolver_fees=0 if paid else int(row["resolver_fees_earned"]),
+    )
+
+
+def _order(event: EventRow, place: _Place) -> tuple[int, int, int, int]:
+    """The order on the chain; of transactions of one earlier slot, the only one that is possible."""
+    if event.slot == place.slot:
+        return (event.slot, place.earlier.index(event.signature), 0, event.ordinal)
+    rank = STATE_RANK.get(type(event.event), 0)
+    return (event.slot, event.index_in_block or 0, rank, event.ordinal)
+
+
+async def _holdings(
+    connection: Connection, market_id: str, market: KnownMarket, address: Pubkey, wallets: set[Pubkey]
+) -> dict[tuple[Pubkey, Pubkey], Holding]:
+    """Holdings do not change any more once something can be claimed."""
+    rows = await connection.fetch(_POSITIONS, market_id, sorted(map(str, wallets)))
+    needed = market.state is MarketState.FINALIZED and market.final_outcome is None
+    refundable = int(await connection.fetchval(_REFUNDABLE, market_id)) if needed else 0
+    return {
+        (address, Pubkey.from_string(wallet)): Holding(
+            int(yes), int(no), int(invested), int(returned), refundable
+        )
+        for wallet, yes, no, invested, returned in rows
+    }
