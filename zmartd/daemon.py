@@ -38,6 +38,7 @@ from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.runner import Runner
 from zmartd.http.server.timeouts import ConnectionTimeouts
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
+from zmartd.indexer.events.incomplete import incomplete_transactions
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.log import get_logger
@@ -214,6 +215,12 @@ class TasksFailing(ZmartdError):
     code = "tasks_failing"
 
 
+class IndexIncomplete(ZmartdError):
+    """Events are missing of transactions with truncated logs: run `zmartd audit --repair`."""
+
+    code = "index_incomplete"
+
+
 @asynccontextmanager
 async def _listening(
     app: web.Application, section: str, host: str, port: int, settings: Settings
@@ -269,12 +276,22 @@ def _health(core: Core) -> Health:
         if failing:
             raise TasksFailing(f"the last run failed of: {', '.join(failing)}; the log says why")
 
+    async def index() -> None:
+        async with core.database.service() as connection:
+            incomplete = await incomplete_transactions(connection)
+        if incomplete:
+            raise IndexIncomplete(
+                f"events are missing of {len(incomplete)} transactions, the first of them "
+                f"{incomplete[0].signature} ({incomplete[0].reason}): run `zmartd audit --repair`"
+            )
+
     return Health(
         {
             "database": Dependency(database, essential=True),
             "redis": Dependency(redis, essential=False),
             "rpc": Dependency(rpc, essential=False),
             "tasks": Dependency(tasks, essential=False),
+            "index": Dependency(index, essential=False),
         },
         core.clock,
     )

@@ -35,6 +35,7 @@ def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
         "redis": "ok",
         "rpc": "ok",
         "tasks": "ok",
+        "index": "ok",
     }
     checked = dev.run("check", "--json")
     assert checked.returncode == 0, checked.stdout

@@ -41,9 +41,9 @@ _SHORT_HASH: Final = 16
 def audit(repair: bool, everything: bool, replay: bool, config_path: Path | None, as_json: bool) -> None:
     """Compare the index with the chain's accounts: every market, position, vote count and fee.
 
-    The exit status is 0 when everything is the same, else 1. A repair copies nothing from accounts: it
-    fetches the transactions that are missing, or all of a market where rows were altered, and builds the
-    market again from them.
+    The exit status is 0 when everything is the same, else 1. A repair fetches the transactions that are
+    missing, or all of a market where rows were altered, and builds the market again from them. It takes
+    values from accounts only where a transaction cannot be read.
     """
     if repair and replay:
         raise click.UsageError("--repair and --replay are two different things: give one of them")
@@ -159,6 +159,7 @@ def _audit_text(report: AuditReport) -> str:
     differences = table(map(_row, report.differences), header=("MARKET", "WALLET", "FIELD", "INDEX", "CHAIN"))
     lines = [differences] if differences else []
     lines += [f"moving, look again: {market}" for market in report.moving]
+    lines += [f"events are missing: {one.signature}: {one.reason}" for one in report.incomplete]
     count = len(report.differences)
     verdict = f"{count} difference{'' if count == 1 else 's'}"
     lines.append(
@@ -186,7 +187,8 @@ def _repair_text(repaired: RepairReport) -> str:
     summary = (
         f"{done.transactions} transactions fetched, {done.written} events written, {done.removed} taken away"
     )
-    return "\n".join((summary, *_not_found(done.not_found), _audit_text(repaired.report)))
+    corrected = (f"corrected from its account: {address}" for address in repaired.corrected)
+    return "\n".join((summary, *_not_found(done.not_found), *corrected, _audit_text(repaired.report)))
 
 
 def _replay_text(report: ReplayReport) -> str:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
+from solders.pubkey import Pubkey
 
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.pdas import Pdas
@@ -23,6 +24,7 @@ from zmartd.faults import Point, reached
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
+from zmartd.indexer.effects.configuration import set_configuration
 from zmartd.indexer.effects.market_messages import (
     batch_messages,
     market_promotion_messages,
@@ -37,7 +39,9 @@ from zmartd.indexer.events.incomplete import (
 )
 from zmartd.indexer.events.recording import TransactionInSlot, record_eventless, record_events
 from zmartd.indexer.events.rows import EventRow, event_row, stored_row
+from zmartd.indexer.rebuild.corrections import Correction, drop_corrections, put_correction
 from zmartd.indexer.rebuild.event_diff import EventDiff, differing_signatures
+from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_events
 from zmartd.indexer.rebuild.rollback import Rollback, roll_back
 from zmartd.log import get_logger
@@ -196,6 +200,20 @@ class Indexer:
         """Rebuild the program's configuration from its event rows. Raises what `apply` raises."""
         await self._publish(await self._commit(lambda connection: rebuild_configuration(connection, at)))
 
+    async def correct(self, correction: Correction, address: Pubkey) -> None:
+        """Correct the market at `address` from its accounts. Raises what `apply` raises."""
+
+        async def work(connection: Connection) -> list[Message]:
+            await markets.ensure_markets(connection, {correction.market_id: (str(address), correction.at)})
+            await put_correction(connection, correction)
+            return await rebuild_markets(connection, {correction.market_id}, correction.at)
+
+        await self._publish(await self._commit(work))
+
+    async def correct_configuration(self, facts: Mapping[str, object]) -> None:
+        """Set fields of the configuration to what its account has. Raises what `apply` raises."""
+        await self._commit(lambda connection: set_configuration(connection, facts))
+
     async def _apply_batch(
         self, transactions: Sequence[ChainTransaction], commitment: Commitment, prepare: _Prepare | None
     ) -> Applied:
@@ -258,7 +276,7 @@ class Indexer:
         slots = dict.fromkeys(repriced, 0) | batch.slots
         after = await markets.advance_markets(connection, slots, commitment)
         await reached(Point.APPLY_SETTLED)
-        return new, batch_messages(batch, before, after)
+        return new, batch_messages(batch, before, after) + await _end_corrections(connection, batch, before)
 
     async def _ensure_markets(
         self, connection: Connection, rows: Sequence[EventRow], addresses: dict[str, str]
@@ -280,6 +298,23 @@ class Indexer:
         except BusUnavailable as error:
             # The batch is committed: clients see the gap in the versions, and read the market again.
             log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
+
+
+async def _end_corrections(
+    connection: Connection, batch: Batch, before: Mapping[str, markets.LockedMarket]
+) -> list[Message]:
+    """Rebuild the markets whose correction had to do without one of these events. Returns messages."""
+    late = {
+        market_id
+        for row in batch.rows
+        if (market_id := batch.market_of(row)) is not None
+        and (corrected_slot := before[market_id].corrected_slot) is not None
+        and row.slot <= corrected_slot
+    }
+    if not late:
+        return []
+    await drop_corrections(connection, late)
+    return await rebuild_markets(connection, late, max(row.occurred_at for row in batch.rows))
 
 
 async def _record_incomplete(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:

@@ -26,7 +26,7 @@ _EVENTS = """
 select event_type, event_index, slot, block_time, payload, commitment from program_events
  where tx_signature = $1
    and not exists (select from quarantined_events where tx_signature = $1)
-   and not exists (select from truncated_transactions where tx_signature = $1)
+   and not exists (select from truncated_transactions where tx_signature = $1 and not complete)
  order by event_index
 """
 

@@ -6,6 +6,8 @@ from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
 
+_MOST_NAMED = 10
+
 
 class Reconciler:
     """A `PeriodicTask`; see zmartd.tasks.base. It needs no key."""
@@ -40,4 +42,12 @@ class Reconciler:
         if report.recovered:
             detail = f"{report.recovered} transactions with truncated logs were completed"
             actions.append(TaskAction(None, "restore", ok=True, detail=detail))
+        for one in report.incomplete[:_MOST_NAMED]:
+            detail = f"{one.reason}: `zmartd audit --repair` reads the accounts instead"
+            actions.append(TaskAction(None, "infer", ok=False, detail=detail, signature=one.signature))
+        if len(report.incomplete) > _MOST_NAMED:
+            detail = (
+                f"{len(report.incomplete) - _MOST_NAMED} more transactions have events that are not known"
+            )
+            actions.append(TaskAction(None, "infer", ok=False, detail=detail))
         return actions

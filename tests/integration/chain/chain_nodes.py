@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Any
@@ -42,6 +42,8 @@ class Node:
         self.requests: Counter[str] = Counter()
         self.down: int | None = None
         """An HTTP status with which everything is answered."""
+        self.changes: dict[str, Callable[[Any], Any]] = {}
+        """What becomes of the results of these methods that are passed on."""
         self._url = url
         self._session = session
         self._instead: dict[str, list[Any]] = {}
@@ -73,7 +75,11 @@ class Node:
         return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": answer})
 
     async def _passed_on(self, body: dict[str, Any]) -> web.Response:
+        change = self.changes.get(body["method"])
         async with self._session.post(self._url, json=body) as response:
+            if change is not None:
+                answer = await response.json()
+                return web.json_response(answer | {"result": change(answer["result"])})
             return web.Response(body=await response.read(), content_type="application/json")
 
     def _signature(self, body: dict[str, Any]) -> str:

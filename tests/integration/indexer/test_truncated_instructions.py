@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,30 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from tests.integration.chain.chain_nodes import node_before
 from tests.integration.indexer.market_lives import behind_memos, every_instruction, forwarded_behind_memos
-from tests.integration.indexer.test_reconcile import assert_true_to_the_chain, settled
-from tests.integration.tasks.world import PROGRAM_ID, Disguise, World, a_world
+from tests.integration.indexer.test_reconcile import (
+    assert_true_to_the_chain,
+    finalized,
+    reconciled,
+    settled,
+)
+from tests.integration.indexer.test_rollback import facts
+from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, Daemon, Disguise, World, a_world
+from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.interface import INTERFACE
+from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
+from zmartd.clock import SystemClock
+from zmartd.indexer.audit.audit import audit
+from zmartd.indexer.repair.repair import Repairer
+from zmartd.indexer.replay.replay import replay
 from zmartd.indexer.truncation.history import History
 from zmartd.indexer.truncation.inference import INFERENCES, infer_events
+from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
+from zmartd.tasks.reconciler import Reconciler
 
 
 @pytest.fixture
@@ -86,3 +103,81 @@ async def test_the_index_equals_the_chain_although_no_log_has_an_event(
         assert await world.fetch(states) == [("CANCELLED", 1), ("FINALIZED", 3)]
         assert await world.fetch("select user_wallet from user_positions where has_claimed") != []
         assert (await settled(world)).new_events == 0
+
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def without_inner_instructions(raw: dict[str, Any]) -> dict[str, Any]:
+    return raw | {"meta": raw["meta"] | {"innerInstructions": None}}
+
+
+def without_time(raw: dict[str, Any]) -> dict[str, Any]:
+    return raw | {"blockTime": None}
+
+
+def with_a_line_of_another_version(raw: dict[str, Any]) -> dict[str, Any]:
+    line = f"Program data: {base64.b64encode(b'an event of later').decode()}"
+    logs = [f"Program {PROGRAM_ID} invoke [1]", line, "Log truncated"]
+    return raw | {"meta": raw["meta"] | {"logMessages": logs}}
+
+
+UNREADABLE: dict[str, tuple[Change, str]] = {
+    "no inner instructions": (without_inner_instructions, "the node has not kept the inner instructions"),
+    "no time": (without_time, "the node does not know the time of its block"),
+    "an unknown event": (with_a_line_of_another_version, "a line of its logs cannot be decoded"),
+}
+
+
+@asynccontextmanager
+async def unreadable(world: World, change: Change) -> AsyncIterator[Daemon]:
+    """A daemon whose node has lost something of every transaction with truncated logs."""
+    async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+
+        def changed(raw: Any) -> Any:
+            truncated = raw is not None and "Log truncated" in raw["meta"]["logMessages"]
+            return change(raw) if truncated else raw
+
+        node.changes["getTransaction"] = changed
+        yield Daemon(world, rpc, world.own.sender, world.fetcher(rpc))
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+async def test_where_no_event_can_be_inferred_it_is_an_alert_until_a_repair_reads_the_accounts(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis, what: str
+) -> None:
+    change, reason = UNREADABLE[what]
+    async with a_world(tmp_path / "chain", database, redis) as world, unreadable(world, change) as daemon:
+        market_id = await world.active()
+        await world.buy(market_id, HOLDERS[0], 10**8)
+        await finalized(world)
+        await reconciled(world)
+        before = await facts(database)
+        world.disguise = behind_memos
+        await world.buy(market_id, HOLDERS[1], 10**8)
+        await world.resolve(market_id)
+        world.disguise = tuple
+        await finalized(world)
+        task = Reconciler(daemon.context())
+        actions = [action for action in await task.run() if not action.ok]
+        assert len(actions) == 2
+        assert reason in actions[0].detail
+        assert await facts(database) == before
+        repairer = Repairer(daemon.rpc, daemon.fetcher, database, PROGRAM_ID)
+        found = await audit(database, daemon.rpc, PROGRAM_ID, patience_seconds=0.0)
+        assert [one.signature for one in found.incomplete] == [action.signature for action in actions]
+        assert found.differences != ()
+        repaired = await repairer.repair()
+        assert (repaired.report.differences, repaired.report.incomplete) == ((), ())
+        assert repaired.corrected == (str(world.address(market_id)),)
+        assert (await world.states(market_id))[1] is MarketState.RESOLVING
+        assert [action for action in await task.run() if not action.ok] == []
+        parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+        settings = config.DatabaseSettings(url=config.PostgresUrl(database_url))
+        replayed = await replay(database, settings, rpc=daemon.rpc, program_id=PROGRAM_ID, parse=parse)
+        assert [one.table for one in replayed.tables if not one.ok] == []
+        # A node that has kept everything makes the correction unnecessary.
+        repairer = Repairer(world.own.rpc, world.own.fetcher, database, PROGRAM_ID)
+        assert (await repairer.repair_everything()).ok
+        assert await world.fetch("select * from market_corrections") == []
+        await assert_true_to_the_chain(world, database_url)

@@ -107,5 +107,5 @@ async def test_what_cannot_be_right_is_left_open_and_says_why(world: World) -> N
     assert (await settled(world)).recovered == 0
     assert await events_of(world, signature) == logged
     assert await world.fetch("select reason, resolved_at from truncated_transactions") == [
-        ("call 0 (buy_shares) was logged otherwise", None)
+        ("call 0 (buy_shares): it was logged otherwise", None)
     ]

@@ -97,12 +97,12 @@ async def compare_market(
     Reads the rows, then the accounts, then the signatures, then the rows again: rows that did not change and
     hold every transaction hold all that the accounts can show.
     """
-    before = await _indexed_market(database, market)
+    before = await read_one_market(database, market)
     differences = compare(before.facts, await read_market_accounts(rpc, program_id, market))
     if not differences:
         return MarketComparison(())
     missing = await missing_signatures(database, rpc, market)
-    changed = await _indexed_market(database, market) != before
+    changed = await read_one_market(database, market) != before
     return MarketComparison(differences, changed_meanwhile=changed, missing=missing)
 
 
@@ -124,7 +124,8 @@ async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> t
         return tuple([one async for page in pages for one in await missing_transactions(database, page)])
 
 
-async def _indexed_market(database: Database, market: Pubkey) -> IndexedFacts:
+async def read_one_market(database: Database, market: Pubkey) -> IndexedFacts:
+    """The facts of one market in the index."""
     async with database.service() as connection:
         return await read_indexed_market(connection, str(market))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.indexer.audit.comparison import ConfigurationFacts, MarketFacts, PositionFacts, ProgramFacts
+from zmartd.indexer.rebuild.corrections import Correction, all_corrections
 
 _MARKETS = """
 select market.on_chain_address, market.version, creator_wallet as creator, state, b_parameter,
@@ -60,6 +62,10 @@ select is_paused, admin, backend_authority, protocol_fee_bps, resolver_reward_bp
 """
 
 
+_UNCOUNTED = ("trades", "trades_volume", "trades_protocol_fees", "proposal_votes", "dispute_votes")
+"""Facts that are no columns, but counts of rows: a correction says how many more the chain has."""
+
+
 class IndexedFacts(Struct, frozen=True):
     """The facts, and each market's version by address. A change of a market gives it a new version."""
 
@@ -87,10 +93,11 @@ async def _read(
     connection: Connection, address: str | None, configuration: ConfigurationFacts
 ) -> IndexedFacts:
     markets = await connection.fetch(_MARKETS, address)
+    corrections = await all_corrections(connection)
     positions = await connection.fetch(_POSITIONS, address)
     return IndexedFacts(
         ProgramFacts(
-            {row["on_chain_address"]: MarketFacts(**_fields(row, MarketFacts)) for row in markets},
+            {row["on_chain_address"]: _market(row, corrections) for row in markets},
             {
                 (row["on_chain_address"], row["user_wallet"]): PositionFacts(**_fields(row, PositionFacts))
                 for row in positions
@@ -99,6 +106,19 @@ async def _read(
         ),
         {row["on_chain_address"]: row["version"] for row in markets},
     )
+
+
+def _market(row: Record, corrections: Mapping[str, Correction]) -> MarketFacts:
+    facts = MarketFacts(**_fields(row, MarketFacts))
+    correction = corrections.get(row["on_chain_address"])
+    if correction is None:
+        return facts
+    more = {
+        fact.field: getattr(facts, fact.field) + int(fact.on_chain or 0) - int(fact.indexed or 0)
+        for fact in correction.facts
+        if fact.wallet is None and fact.field in _UNCOUNTED
+    }
+    return msgspec.structs.replace(facts, **more)
 
 
 def _fields(row: Record, kind: type[MarketFacts] | type[PositionFacts]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncpg import Connection
@@ -67,6 +67,18 @@ update protocol
        proposal_approval_threshold = default, dispute_success_threshold = default,
        min_resolution_delay = default, dispute_period = default, is_paused = default, slot = default
 """
+_SET = {
+    **dict.fromkeys(("is_paused",), "update protocol set {} = $1::boolean"),
+    **dict.fromkeys(("admin", "backend_authority"), "update protocol set {} = $1::text"),
+    **dict.fromkeys(
+        (
+            *("protocol_fee_bps", "resolver_reward_bps", "liquidity_provider_fee_bps"),
+            *("proposal_approval_threshold", "dispute_success_threshold"),
+            *("min_resolution_delay", "dispute_period"),
+        ),
+        "update protocol set {} = $1::bigint",
+    ),
+}
 _RATES = """
 select slot, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
   from protocol_config_history
@@ -134,6 +146,13 @@ async def clear_configuration(connection: Connection) -> None:
     """Reset the configuration and its history. Takes a service transaction."""
     await connection.execute("delete from protocol_config_history")
     await connection.execute(_RESET_CURRENT)
+
+
+async def set_configuration(connection: Connection, facts: Mapping[str, object]) -> None:
+    """Set fields of the configuration, until an event sets them again. Takes a service transaction."""
+    for field, value in sorted(facts.items()):
+        await connection.execute(_SET[field].format(field), value)
+    await connection.execute("update protocol set version = version + 1")
 
 
 async def rate_history(connection: Connection) -> RateHistory:

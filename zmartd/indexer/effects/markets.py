@@ -30,7 +30,8 @@ on conflict do nothing
 returning id, on_chain_address
 """
 _LOCK = """
-select id, shares_yes, shares_no, b_parameter, state, version, orphaned
+select id, shares_yes, shares_no, b_parameter, state, version, orphaned,
+       (select slot from market_corrections where market_id = markets.id) as corrected_slot
   from markets where id = any($1::text[]) order by id for update
 """
 _WAITING = """
@@ -69,6 +70,8 @@ class LockedMarket(Struct, frozen=True):
     state: MarketState
     version: int
     orphaned: bool
+    corrected_slot: int | None
+    """The slot at which it was corrected from its accounts, if it was."""
 
     @property
     def is_known(self) -> bool:
@@ -125,7 +128,9 @@ async def lock_markets(connection: Connection, market_ids: Iterable[str]) -> dic
     order = sorted(market_ids)
     rows = await connection.fetch(_LOCK, order) if order else []
     return {
-        row["id"]: LockedMarket(_curve(row), MarketState[row["state"]], row["version"], row["orphaned"])
+        row["id"]: LockedMarket(
+            _curve(row), MarketState[row["state"]], row["version"], row["orphaned"], row["corrected_slot"]
+        )
         for row in rows
     }
 

@@ -4,13 +4,15 @@ Effects have no inverse: a late event may have won over an earlier one, and a vo
 another did not. So everything that derives from the chain is reset, and all events of the market are applied
 again as one batch. That takes memory and time in proportion to the market's events.
 
+A market that was corrected from its accounts is corrected again, between its events before and after that.
+
 What the chain does not decide stays: votes through the API, registered texts, discussions, and the ids of
 trades. A market's version keeps growing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from asyncpg import Connection, Record
@@ -20,6 +22,7 @@ from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.market_messages import rebuild_messages
 from zmartd.indexer.events.rows import EventRow, stored_row
+from zmartd.indexer.rebuild.corrections import Correction, apply_corrections, find_corrections
 from zmartd.realtime.messages import Message
 
 _DELETE_VOTES = (
@@ -80,13 +83,35 @@ async def rebuild_markets(
     ids = sorted(market_ids)
     trades = await _reset(connection, ids)
     batch = Batch(await _events_of(connection, ids), await _addresses(connection, ids), "confirmed")
-    emptied = await markets.lock_markets(connection, market_ids)
-    repriced = await apply_effects(connection, batch, emptied, rates_from)
+    corrections = {one.market_id: one for one in await find_corrections(connection, ids)}
+    early, late = _parted(batch, corrections)
+    repriced = await apply_effects(
+        connection, early, await markets.lock_markets(connection, market_ids), rates_from
+    )
+    if corrections:
+        await apply_corrections(connection, list(corrections.values()))
+        repriced |= await apply_effects(connection, late, await markets.lock_markets(connection, market_ids))
     if trades:
         await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(5)))
     slots = dict.fromkeys(repriced | market_ids, 0) | batch.slots
+    for market_id, correction in corrections.items():
+        slots[market_id] = max(slots[market_id], correction.slot)
     after = await markets.advance_markets(connection, slots, batch.commitment)
     return rebuild_messages(before, after, at, removed, recorded)
+
+
+def _parted(batch: Batch, corrections: Mapping[str, Correction]) -> tuple[Batch, Batch]:
+    """The events up to the corrections of their markets, and those after them."""
+    late = {
+        row.key
+        for row in batch.rows
+        if (correction := corrections.get(batch.market_of(row) or "")) and row.slot > correction.slot
+    }
+    early, rest = (
+        Batch([row for row in batch.rows if (row.key in late) is which], batch.addresses, batch.commitment)
+        for which in (False, True)
+    )
+    return early, rest
 
 
 async def _reset(connection: Connection, market_ids: Sequence[str]) -> list[Record]:

@@ -16,6 +16,7 @@ from zmartd.indexer.effects.configuration import (
 from zmartd.indexer.events.recording import record_events
 from zmartd.indexer.events.removal import remove_events
 from zmartd.indexer.events.rows import EventRow, stored_row
+from zmartd.indexer.rebuild.corrections import drop_corrections
 from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
@@ -67,6 +68,7 @@ async def replace_events(
     touched = {*market_addresses, *(row["market_id"] for row in removed if row["market_id"] is not None)}
     strays = await connection.fetch(_STRAY_TRADES, sorted(touched))
     touched |= {row["market_id"] for row in strays}
+    await drop_corrections(connection, touched)
     types = {row["event_type"] for row in removed} | {row.event_type for row in to_record}
     rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
     messages = await rebuild_markets(

@@ -12,6 +12,7 @@ from zmartd import config
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.faults import Point, reached
+from zmartd.indexer.events.incomplete import IncompleteTransaction
 from zmartd.indexer.events.recording import TransactionInSlot, indexed_slots
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
@@ -44,6 +45,8 @@ class ReconcileReport(Struct, frozen=True):
     """Transactions with truncated logs whose events are complete."""
     slot: int | None
     """The checkpoint's: up to this slot nothing is missing. None before there is a checkpoint."""
+    incomplete: tuple[IncompleteTransaction, ...] = ()
+    """Transactions with truncated logs of which an operator has to know."""
 
 
 class _BatchDiff(Struct, frozen=True):
@@ -118,6 +121,7 @@ class IndexReconciler:
             rolled_back + reorgs.rolled_back,
             recovery.resolved,
             checkpoint.slot if checkpoint else None,
+            recovery.incomplete,
         )
 
     async def _reset_impossible_checkpoint(self) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
+from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.indexer.audit.account_facts import read_accounts
 from zmartd.indexer.audit.audit import PATIENCE_SECONDS, AuditReport, audit
+from zmartd.indexer.events.incomplete import accept_incomplete, incomplete_transactions
 from zmartd.indexer.events.rows import UnreadableRow
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.repair.correction import Corrector
 from zmartd.indexer.repair.resync import Resync, ResyncReport
 from zmartd.indexer.truncation.recovery import TruncationRecovery
 from zmartd.indexer.walks.backfill import Progress, no_progress
@@ -25,6 +29,8 @@ class RepairReport(Struct, frozen=True):
 
     done: ResyncReport
     report: AuditReport
+    corrected: tuple[str, ...] = ()
+    """The addresses of the accounts that the index was corrected from, for want of events."""
 
     @property
     def ok(self) -> bool:
@@ -39,6 +45,7 @@ class Repairer:
         self._database = database
         self._program_id = program_id
         self._resync = Resync(rpc, fetcher, database, program_id)
+        self._corrector = Corrector(rpc, fetcher, database, program_id)
         self._recovery = TruncationRecovery(rpc, fetcher, database, program_id)
 
     async def repair(self, progress: Progress = no_progress) -> RepairReport:
@@ -58,7 +65,7 @@ class Repairer:
         altered.update(_markets(report))
         if altered or not report.ok:
             done += await self._resync_markets(sorted(altered, key=str), progress)
-        return RepairReport(done, await self._audit())
+        return await self._corrected(done)
 
     async def repair_everything(self, progress: Progress = no_progress) -> RepairReport:
         """Resync the configuration and every market, also where no account shows a difference."""
@@ -67,7 +74,23 @@ class Repairer:
             indexed = [row["on_chain_address"] for row in await connection.fetch(_ADDRESSES)]
         markets = sorted({*on_chain.markets, *indexed})
         done = await self._resync_markets([Pubkey.from_string(market) for market in markets], progress)
-        return RepairReport(done, await self._audit())
+        return await self._corrected(done)
+
+    async def _corrected(self, done: ResyncReport) -> RepairReport:
+        """Correct from accounts what transactions that cannot be read have changed, and audit everything.
+
+        Where nothing differs any more, nothing is missing of these transactions.
+        """
+        report = await self._audit()
+        corrected = await self._corrector.correct(report)
+        if corrected:
+            report = await self._audit()
+        configuration = str(Pdas(self._program_id).global_config())
+        differing = {*report.moving, *(one.market or configuration for one in report.differences)}
+        async with self._database.service() as connection:
+            await accept_incomplete(connection, report.slot, sorted(differing))
+            incomplete = tuple(await incomplete_transactions(connection))
+        return RepairReport(done, msgspec.structs.replace(report, incomplete=incomplete), corrected)
 
     async def _add_missing(self, market: Pubkey) -> ResyncReport:
         try:

@@ -21,6 +21,7 @@ from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import Plausibility
+from zmartd.indexer.rebuild.corrections import all_corrections
 from zmartd.indexer.replay.checksums import table_checksums
 from zmartd.indexer.truncation.recovery import TruncationRecovery
 from zmartd.indexer.walks.backfill import Progress, backfill, no_progress
@@ -98,10 +99,21 @@ async def replay(
             finalized_slot = await rpc.slot(CommitmentLevel.Finalized)
             walk = await RangeWalk(rpc, program_id).count()
             done = await backfill(replayed, fetcher, walk, progress)
-            await TruncationRecovery(rpc, fetcher, replayed, program_id).run(finalized_slot)
+            recovery = TruncationRecovery(rpc, fetcher, replayed, program_id)
+            while (await recovery.run(finalized_slot)).resolved:
+                pass
+            await _copy_corrections(database, fetcher.indexer)
             report = ReplayReport(done.transactions, await _compare(database, replayed))
             if report.ok or attempt == _ATTEMPTS:
                 return report
+
+
+async def _copy_corrections(database: Database, indexer: Indexer) -> None:
+    """What was corrected from accounts is in no transaction: the replay takes it from the index."""
+    async with database.service() as connection:
+        corrections = await all_corrections(connection)
+    for address, correction in corrections.items():
+        await indexer.correct(correction, Pubkey.from_string(address))
 
 
 async def _compare(database: Database, replayed: Database) -> tuple[TableHash, ...]:

@@ -65,24 +65,31 @@ def infer_events(
     for call in sorted(calls, key=lambda call: isinstance(call.instruction, WithdrawLiquidity)):
         step = Step(call, calls, unix_timestamp, known, flows)
         try:
-            event = _infer(step)
+            event = _event(step, said.get(call.ordinal))
+            payments += _advance(step, event)
         except NotKnown as error:
-            if call.ordinal not in said:
-                reasons.append(f"call {call.ordinal} ({call.name}): {error}")
-                _forget(known, call)
-                continue
-            event = said[call.ordinal]
+            reasons.append(f"call {call.ordinal} ({call.name}): {error}")
+            _forget(known, call)
         except (Contradiction, MarketMathError) as error:
             detail = error.code if isinstance(error, MarketMathError) else str(error)
-            return Inference(
-                tuple(logged), reason=f"call {call.ordinal} ({call.name}) cannot have succeeded: {detail}"
-            )
-        if said.get(call.ordinal, event) != event:
-            return Inference(tuple(logged), reason=f"call {call.ordinal} ({call.name}) was logged otherwise")
-        events[call.ordinal] = event
-        payments += _advance(step, event)
+            return Inference(tuple(logged), reason=f"call {call.ordinal} ({call.name}): {detail}")
+        else:
+            events[call.ordinal] = event
     records = tuple(EventRecord(ordinal, events[ordinal]) for ordinal in sorted(events))
     return Inference(records, tuple(payments), "; ".join(reasons) or None)
+
+
+def _event(step: Step, said: ProgramEvent | None) -> ProgramEvent:
+    """The event of a call; where it cannot be inferred, the one that was logged."""
+    try:
+        event = _infer(step)
+    except NotKnown:
+        if said is None:
+            raise
+        return said
+    if said not in (None, event):
+        raise Contradiction("it was logged otherwise")
+    return event
 
 
 def _infer(step: Step) -> ProgramEvent:
