@@ -38,7 +38,7 @@ from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.runner import Runner
 from zmartd.http.server.timeouts import ConnectionTimeouts
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
-from zmartd.indexer.events.incomplete import incomplete_transactions
+from zmartd.indexer.events.incomplete import require_complete
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.log import get_logger
@@ -215,12 +215,6 @@ class TasksFailing(ZmartdError):
     code = "tasks_failing"
 
 
-class IndexIncomplete(ZmartdError):
-    """Events are missing of transactions with truncated logs: run `zmartd audit --repair`."""
-
-    code = "index_incomplete"
-
-
 @asynccontextmanager
 async def _listening(
     app: web.Application, section: str, host: str, port: int, settings: Settings
@@ -278,12 +272,7 @@ def _health(core: Core) -> Health:
 
     async def index() -> None:
         async with core.database.service() as connection:
-            incomplete = await incomplete_transactions(connection)
-        if incomplete:
-            raise IndexIncomplete(
-                f"events are missing of {len(incomplete)} transactions, the first of them "
-                f"{incomplete[0].signature} ({incomplete[0].reason}): run `zmartd audit --repair`"
-            )
+            await require_complete(connection)
 
     return Health(
         {

@@ -39,8 +39,9 @@ class Flow(Struct, frozen=True, gc=False):
 
 
 def read_flows(transaction: RawTransaction) -> Mapping[str, Flow]:
-    """The flows of all accounts by address; empty where the node has not kept the balances."""
+    """The flows of all writable accounts by address; empty where the node has not kept the balances."""
     keys, meta = transaction.keys(), transaction.meta
+    writable = transaction.writable()
     if not keys or len(keys) != len(meta.pre_balances) or len(keys) != len(meta.post_balances):
         return {}
     sent: dict[str, int] = defaultdict(int, {keys[0]: meta.fee})
@@ -49,7 +50,11 @@ def read_flows(transaction: RawTransaction) -> Mapping[str, Flow]:
         if instruction.program(keys) == _SYSTEM_PROGRAM:
             _count(instruction, keys, sent, received)
     balances = zip(keys, meta.pre_balances, meta.post_balances, strict=True)
-    return {key: Flow(before, after, sent[key], received[key]) for key, before, after in balances}
+    return {
+        key: Flow(before, after, sent[key], received[key])
+        for key, before, after in balances
+        if key in writable
+    }
 
 
 def _count(

@@ -57,9 +57,18 @@ class RawInner(Struct, gc=False):
     index: Annotated[int, Meta(ge=0, lt=MAX_INSTRUCTIONS)] = 0
 
 
+class RawHeader(Struct, gc=False, rename="camel"):
+    """How many of the message's own keys sign, and how many of those, and of the others, are read-only."""
+
+    num_required_signatures: KeyIndex
+    num_readonly_signed_accounts: KeyIndex
+    num_readonly_unsigned_accounts: KeyIndex
+
+
 class RawMessage(Struct, gc=False, rename="camel"):
     account_keys: Annotated[list[Address | RawKey], Meta(max_length=MAX_ACCOUNT_KEYS)]
     instructions: Instructions
+    header: RawHeader | None = None
 
 
 class RawSigned(Struct, gc=False):
@@ -107,6 +116,20 @@ class RawTransaction(Struct, gc=False, rename="camel"):
         if loaded is not None and (loaded.writable or loaded.readonly):
             keys += loaded.writable + loaded.readonly
         return keys
+
+    def writable(self) -> set[str]:
+        """The keys of accounts that the transaction may change; all keys where it does not say."""
+        keys, header = self.keys(), self.transaction.message.header
+        if header is None:
+            return set(keys)
+        own, signing = len(self.transaction.message.account_keys), header.num_required_signatures
+        read_only = {
+            *range(signing - header.num_readonly_signed_accounts, signing),
+            *range(own - header.num_readonly_unsigned_accounts, own),
+        }
+        loaded = self.meta.loaded_addresses
+        changed = {key for place, key in enumerate(keys[:own]) if place not in read_only}
+        return changed if loaded is None else changed | set(loaded.writable)
 
     def instructions(self) -> list[RawInstruction]:
         """The message's instructions, then those that programs called."""

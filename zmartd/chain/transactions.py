@@ -62,7 +62,7 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     """What one transaction did. A failed one has an `error` and nothing else: no events, no creations.
 
     `logs_truncated` says that events may be missing; then `calls` is what it asked of the program, None where
-    the node does not know, and `flows` are the lamports of all its accounts, by address.
+    the node does not know, and `flows` are the lamports of all its writable accounts, by address.
     """
 
     signature: str
@@ -84,7 +84,7 @@ class ChainTransaction(Struct, frozen=True, gc=False):
     def changes(self) -> tuple[str, ...]:
         """The addresses of the markets, or of the configuration, that its calls change.
 
-        All its accounts where the calls are not known.
+        All its writable accounts where the calls are not known.
         """
         if self.calls is None or any(call.instruction is None for call in self.calls):
             return tuple(sorted(self.flows))

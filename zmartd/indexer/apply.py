@@ -152,12 +152,14 @@ class Indexer:
         market_addresses: Mapping[str, str],
         incomplete: Sequence[ChainTransaction],
         at: datetime,
+        commitment: str = "confirmed",
     ) -> None:
         """Replace event rows that differ from the chain, and rebuild what is derived from them.
 
         `market_addresses` are the markets to rebuild (ids to addresses), whether or not one of their rows is
         replaced. `incomplete` are the transactions with undecodable lines or truncated logs; the events that
-        the latter lack will be inferred again. Messages bear the time `at`. Raises what `apply` raises.
+        the latter lack will be inferred again. Rows are recorded with `commitment`, messages bear the time
+        `at`. Raises what `apply` raises.
         """
         addresses = dict(market_addresses)
         for row in diff.to_record:
@@ -167,7 +169,7 @@ class Indexer:
         async def work(connection: Connection) -> list[Message]:
             await _record_incomplete(connection, incomplete)
             await reopen_truncated(connection, [tx.signature for tx in incomplete if tx.logs_truncated])
-            return await replace_events(connection, diff, addresses, at)
+            return await replace_events(connection, diff, addresses, at, commitment)
 
         await self._publish(await self._commit(work))
 

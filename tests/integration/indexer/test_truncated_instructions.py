@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.message import MessageV0
+from solders.transaction import VersionedTransaction
 
 from tests.integration.chain.chain_nodes import node_before
-from tests.integration.indexer.market_lives import behind_memos, every_instruction, forwarded_behind_memos
+from tests.integration.indexer.market_lives import (
+    behind_memos,
+    every_instruction,
+    finalize,
+    forwarded_behind_memos,
+)
 from tests.integration.indexer.test_reconcile import (
     assert_true_to_the_chain,
     finalized,
+    purchase,
     reconciled,
     settled,
 )
 from tests.integration.indexer.test_rollback import facts
-from tests.integration.tasks.world import HOLDERS, PROGRAM_ID, Daemon, Disguise, World, a_world
+from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, Daemon, Disguise, World, a_world
 from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.interface import INTERFACE
@@ -29,6 +40,8 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.audit import audit
+from zmartd.indexer.events.incomplete import IndexIncomplete, require_complete, unresolved_truncated
+from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.replay.replay import replay
 from zmartd.indexer.truncation.history import History
@@ -130,13 +143,17 @@ UNREADABLE: dict[str, tuple[Change, str]] = {
 
 
 @asynccontextmanager
-async def unreadable(world: World, change: Change) -> AsyncIterator[Daemon]:
-    """A daemon whose node has lost something of every transaction with truncated logs."""
+async def unreadable(
+    world: World, change: Change, signatures: Collection[str] | None = None
+) -> AsyncIterator[Daemon]:
+    """A daemon whose node has lost something of transactions with truncated logs: of these, or of all."""
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
 
         def changed(raw: Any) -> Any:
-            truncated = raw is not None and "Log truncated" in raw["meta"]["logMessages"]
-            return change(raw) if truncated else raw
+            if raw is None or "Log truncated" not in raw["meta"]["logMessages"]:
+                return raw
+            spared = signatures is not None and raw["transaction"]["signatures"][0] not in signatures
+            return raw if spared else change(raw)
 
         node.changes["getTransaction"] = changed
         yield Daemon(world, rpc, world.own.sender, world.fetcher(rpc))
@@ -181,3 +198,137 @@ async def test_where_no_event_can_be_inferred_it_is_an_alert_until_a_repair_read
         assert (await repairer.repair_everything()).ok
         assert await world.fetch("select * from market_corrections") == []
         await assert_true_to_the_chain(world, database_url)
+
+
+async def test_what_comes_after_a_gap_in_a_market_waits_until_it_is_closed(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id, other = await world.active(), await world.active()
+        world.disguise = behind_memos
+        first = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+        second = await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+        third = await world.act(HOLDERS[2], purchase(world, other, HOLDERS[2]))
+        await finalized(world)
+        async with unreadable(world, without_inner_instructions, {first}) as daemon:
+            reconciler = IndexReconciler(daemon.rpc, daemon.fetcher, database, PROGRAM_ID)
+            report = await reconciler.run()
+            assert report.recovered == 1
+            assert {one.signature: one.reason for one in report.incomplete} == {
+                first: "the node has not kept the inner instructions",
+                second: f"call 0 (buy_shares): the market {world.address(market_id)} is not known: "
+                f"{first} comes before",
+            }
+            assert await world.fetch("select tx_signature from trades") == [(third,)]
+        assert (await reconciled(world)).recovered == 2
+        await assert_true_to_the_chain(world, database_url)
+
+
+async def test_logs_that_come_whole_after_a_correction_take_its_place(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        world.disguise = behind_memos
+        await world.buy(market_id, HOLDERS[0], 10**8)
+        world.disguise = tuple
+        await finalized(world)
+        whole = [await as_logged(world, raw) for raw in await whole_history(world)]
+        async with unreadable(world, without_time) as daemon:
+            await IndexReconciler(daemon.rpc, daemon.fetcher, database, PROGRAM_ID).run()
+            repaired = await Repairer(daemon.rpc, daemon.fetcher, database, PROGRAM_ID).repair()
+            assert repaired.corrected == (str(world.address(market_id)),)
+        # Later events are counted beside the correction.
+        await world.buy(market_id, HOLDERS[1], 10**8)
+        found = await audit(database, world.own.rpc, PROGRAM_ID, patience_seconds=0.0)
+        assert found.differences == ()
+        assert await world.fetch("select count(*) from market_corrections") == [(1,)]
+        for _ in range(2):
+            await world.own.fetcher.indexer.apply(whole)
+        assert await world.fetch("select * from market_corrections") == []
+        await settled(world)
+        await assert_true_to_the_chain(world, database_url)
+
+
+async def as_logged(world: World, raw: dict[str, Any]) -> ChainTransaction:
+    """A transaction with the events that the program said, whether or not the logs have them."""
+    parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+    transaction = parse(raw)
+    if transaction.calls is None or transaction.block_time is None:
+        return transaction
+    known = await History(world.database, world.own.rpc, world.program.pdas).before(transaction)
+    inference = infer_events(transaction.calls, (), known, transaction.flows, transaction.block_time)
+    return msgspec.structs.replace(transaction, events=inference.events, logs_truncated=False)
+
+
+async def test_the_resolver_is_paid_once_although_only_some_claims_of_a_transaction_are_logged(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        for holder in HOLDERS[:2]:
+            await world.buy(market_id, holder, 10**8, outcome=True)
+        await world.resolve(market_id)
+        await world.travel(4 * 86_400)
+        await finalize(world, market_id)
+        claims = [
+            world.program.claim_winnings(
+                user=holder.pubkey(), market=world.address(market_id), resolver=CREATOR.pubkey()
+            )
+            for holder in HOLDERS[:2]
+        ]
+        memos = behind_memos(())
+        signature = await act_together(world, HOLDERS[:2], [claims[0], *memos, claims[1]])
+        logged = "select payload ->> 'resolver_fee' is not null from trade_events where tx_signature = $1"
+        assert await world.fetch(logged, signature) == [(False,)]
+        await settled(world)
+        assert await world.fetch(logged + " order by event_index", signature) == [(True,), (False,)]
+        await assert_true_to_the_chain(world, database_url)
+        assert (await settled(world)).rolled_back == 0
+
+
+async def act_together(world: World, signers: Sequence[Keypair], instructions: Sequence[Instruction]) -> str:
+    """Send a transaction of several wallets, and index it."""
+    latest = await world.own.rpc.latest_blockhash()
+    message = MessageV0.try_compile(signers[0].pubkey(), list(instructions), [], latest.blockhash)
+    signature = await world.own.rpc.send(bytes(VersionedTransaction(message, list(signers))))
+
+    async def landed() -> bool:
+        return await world.own.rpc.transaction(signature) is not None
+
+    await world.until(landed)
+    await world.own.fetcher.apply_signature(signature)
+    return signature
+
+
+async def test_a_transaction_that_stays_unresolved_keeps_no_other_waiting(database: Database) -> None:
+    insert = "insert into truncated_transactions (tx_signature, slot, events_read) values ($1, $2, 0)"
+    signatures = [str(Keypair().sign_message(b"")) for _ in range(5)]
+    async with database.service() as connection:
+        for slot, signature in enumerate(signatures):
+            await connection.execute(insert, signature, slot)
+        seen: set[str] = set()
+        for _ in range(3):
+            due = await unresolved_truncated(connection, 10, 2)
+            assert due == sorted(due, key=signatures.index)
+            seen.update(due)
+            await connection.execute(
+                "update truncated_transactions set attempts = attempts + 1 where tx_signature = any($1)", due
+            )
+        assert seen == set(signatures)
+
+
+async def test_an_operator_is_told_of_what_is_missing(database: Database) -> None:
+    async with database.service() as connection:
+        await require_complete(connection)
+        await connection.execute(
+            "insert into truncated_transactions (tx_signature, slot, events_read, reason)"
+            " values ($1, 7, 0, 'the node has forgotten it')",
+            signature := str(Keypair().sign_message(b"")),
+        )
+        with pytest.raises(IndexIncomplete) as raised:
+            await require_complete(connection)
+    assert raised.value.message == (
+        f"events are missing of 1 transactions, the first of them {signature} (the node has forgotten it): "
+        "run `zmartd audit --repair`"
+    )

@@ -9,6 +9,7 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.errors import ZmartdError
 from zmartd.indexer.events.rows import utc_from_unix
 
 _QUARANTINE = """
@@ -61,6 +62,12 @@ _ACCEPT = """
 update truncated_transactions set resolved_at = now()
  where resolved_at is null and reason is not null and slot <= $1 and not changes && $2::text[]
 """
+
+
+class IndexIncomplete(ZmartdError):
+    """Events are missing of transactions with truncated logs: run `zmartd audit --repair`."""
+
+    code = "index_incomplete"
 
 
 class IncompleteTransaction(Struct, frozen=True):
@@ -150,6 +157,17 @@ async def set_truncated_reason(connection: Connection, signature: str, reason: s
 async def incomplete_transactions(connection: Connection) -> list[IncompleteTransaction]:
     """The transactions of which an operator has to know, oldest first. Takes a service transaction."""
     return [IncompleteTransaction(**dict(row)) for row in await connection.fetch(_OPEN)]
+
+
+async def require_complete(connection: Connection) -> None:
+    """Raise IndexIncomplete if there are incomplete transactions. Takes a service transaction."""
+    incomplete = await incomplete_transactions(connection)
+    if incomplete:
+        first = incomplete[0]
+        raise IndexIncomplete(
+            f"events are missing of {len(incomplete)} transactions, the first of them {first.signature} "
+            f"({first.reason}): run `zmartd audit --repair`"
+        )
 
 
 async def is_incomplete(connection: Connection, address: str) -> bool:

@@ -133,7 +133,7 @@ class TruncationRecovery:
         if not diff.to_remove:
             return (await self._fetcher.indexer.apply([whole], "finalized")).new_events
         at = max((row.occurred_at for row in rows), default=utc_from_unix(transaction.block_time or 0))
-        await self._fetcher.indexer.replace_events(diff, {}, (), at)
+        await self._fetcher.indexer.replace_events(diff, {}, (), at, "finalized")
         return len(diff.to_record)
 
     async def _verify(self, inferred: Sequence[ChainTransaction]) -> int:
