@@ -208,7 +208,7 @@ class Indexer:
         async def work(connection: Connection) -> list[Message]:
             await markets.ensure_markets(connection, {correction.market_id: (str(address), correction.at)})
             await put_correction(connection, correction)
-            return await rebuild_markets(connection, {correction.market_id}, correction.at)
+            return await rebuild_markets(connection, {correction.market_id}, correction.at, removed=())
 
         await self._publish(await self._commit(work))
 
@@ -316,7 +316,7 @@ async def _end_corrections(
     if not late:
         return []
     await drop_corrections(connection, late)
-    return await rebuild_markets(connection, late, max(row.occurred_at for row in batch.rows))
+    return await rebuild_markets(connection, late, max(row.occurred_at for row in batch.rows), removed=())
 
 
 async def _record_incomplete(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
