@@ -6,6 +6,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+NEWEST_VERSION = 1
+"""The newest version of transactions that there is (SIMD-0385). As JSON it differs from version 0 only in
+`transactionConfig`, which nothing here needs, and in having no lookup tables."""
+
 MAX_ACCOUNT_KEYS = 256
 MAX_INSTRUCTIONS = 1_024
 MAX_INSTRUCTION_TEXT = 20_000
@@ -101,6 +105,8 @@ class RawTransaction(Struct, gc=False, rename="camel"):
     meta: RawMeta
     transaction: RawSigned
     block_time: Signed64 | None = None
+    version: int | str | None = None
+    """`legacy`, a number, or nothing at all from who does not say it."""
     index_within_block: Unsigned31 | None = None
     transaction_index: Unsigned31 | None = None
 

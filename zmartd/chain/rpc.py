@@ -39,7 +39,8 @@ from zmartd.chain.answers import (
     VersionAnswer,
     WithContext,
 )
-from zmartd.chain.transport import RpcUnavailable, Share, Transport
+from zmartd.chain.raw import NEWEST_VERSION
+from zmartd.chain.transport import INVALID_PARAMS, RpcRejected, RpcUnavailable, Share, Transport
 from zmartd.clock import Clock
 from zmartd.market import ids
 
@@ -231,8 +232,20 @@ class Rpc:
         return SignatureStatuses(min(slots, default=0), statuses)
 
     async def transaction(self, signature: str) -> dict[str, Any] | None:
-        """A confirmed transaction as raw JSON, for `parse_transaction`; None where the node has none."""
-        config = configs.RpcTransactionConfig(UiTransactionEncoding.Json, _CONFIRMED, 0)
+        """A confirmed transaction as raw JSON, for `parse_transaction`; None where the node has none.
+
+        Also raises RpcUnusable, or RpcRejected, where the node answers and yet does not give this one.
+        """
+        try:
+            return await self._transaction(signature, NEWEST_VERSION)
+        except RpcRejected as error:
+            if error.rpc_code != INVALID_PARAMS:
+                raise
+            # A node that does not know the newest version may refuse to hear of it.
+            return await self._transaction(signature, NEWEST_VERSION - 1)
+
+    async def _transaction(self, signature: str, newest_version: int) -> dict[str, Any] | None:
+        config = configs.RpcTransactionConfig(UiTransactionEncoding.Json, _CONFIRMED, newest_version)
         body = requests.GetTransaction(Signature.from_string(signature), config)
         return await self._transport.call(body, dict[str, Any] | None)  # type: ignore[arg-type]  # a union
 

@@ -28,7 +28,7 @@ from zmartd.chain.failures import ProgramFailure, explain_failure
 from zmartd.chain.flows import Flow, read_flows
 from zmartd.chain.logs import LogReading, read_logs
 from zmartd.chain.payments import ResolverPayment, resolver_payments
-from zmartd.chain.raw import RawInstruction, RawTransaction
+from zmartd.chain.raw import NEWEST_VERSION, RawInstruction, RawTransaction
 from zmartd.chain.wire import UndecodableData
 
 MAX_QUARANTINED_BYTES = 16_384
@@ -135,6 +135,10 @@ def _read(raw: RawJson) -> RawTransaction:
         raise MalformedTransaction(f"this is not a transaction: {error}") from error
     if not is_signature(transaction.transaction.signatures[0]):
         raise MalformedTransaction("this is not a transaction: its first signature is not of 64 bytes")
+    if isinstance(transaction.version, int) and transaction.version > NEWEST_VERSION:
+        raise MalformedTransaction(
+            f"its version is {transaction.version}: zmartd reads versions up to {NEWEST_VERSION}"
+        )
     return transaction
 
 

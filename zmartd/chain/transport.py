@@ -28,11 +28,13 @@ LONGEST_PAUSE_SECONDS = 5.0
 LONGEST_RETRY_AFTER_SECONDS = 30.0
 MAX_MESSAGE_LENGTH = 300
 
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
 TRANSIENT_RPC_CODES = frozenset(
     {
         429,  # some providers send the HTTP status as a JSON-RPC code
         -32429,
-        -32603,  # internal error
+        INTERNAL_ERROR,
         -32004,  # block not available yet
         -32005,  # node is behind
         -32014,  # block status not available yet
@@ -56,6 +58,13 @@ class RpcUnavailable(ZmartdError):
     """The Solana RPC node does not answer."""
 
     code = "rpc_unavailable"
+
+
+class RpcUnusable(RpcUnavailable):
+    """The Solana RPC node answers this request with nothing that can be used."""
+
+    # An internal error each time, a strange HTTP status, or what is not the method's result: whether that is
+    # the node's trouble, or that of what it was asked for, only another request tells.
 
 
 class RpcRejected(ZmartdError):
@@ -83,12 +92,21 @@ class _Answer(Struct, frozen=True):
 
 
 class _TransientError(Exception):
-    """Worth another attempt: `reason` in a few words, and for how long the node asked to be left alone."""
+    """Worth another attempt: `reason` in a few words, and for how long the node asked to be left alone.
 
-    def __init__(self, reason: str, retry_after_seconds: float = 0.0) -> None:
+    `ends_as` is what is raised when no other attempt is made.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        retry_after_seconds: float = 0.0,
+        ends_as: type[RpcUnavailable] = RpcUnavailable,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
+        self.ends_as = ends_as
 
 
 class Transport:
@@ -113,7 +131,8 @@ class Transport:
     async def call(self, body: Body, result: type[T], turns: asyncio.Semaphore | None = None) -> T:
         """The answer to `body` as a `result`. Each attempt takes one of `turns` as well, where there are any.
 
-        Raises RpcRejected when the node refuses the request, RpcUnavailable when it stays unanswered.
+        Raises RpcRejected when the node refuses the request, RpcUnavailable when it stays unanswered, and of
+        these RpcUnusable when it was answered with nothing that can be used.
         """
         method = _method(body)
         last = _TransientError(f"no answer within {self._timeout_seconds:g} seconds")
@@ -129,7 +148,7 @@ class Transport:
                         last = error
         except TimeoutError:
             pass
-        raise self._unavailable(method, last.reason)
+        raise self._unavailable(method, last.reason, last.ends_as)
 
     async def _attempt(self, method: str, body: Body, result: type[T], turns: asyncio.Semaphore | None) -> T:
         async with turns or nullcontext(), self._turns:
@@ -139,10 +158,12 @@ class Transport:
             answer = self._decoder.decode(text)
             if answer.error is None:
                 return msgspec.json.decode(answer.result, type=result)
-        except (msgspec.DecodeError, UnicodeError) as error:
-            raise self._unavailable(method, f"its answer is not what {method} gives: {error}") from error
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            reason = f"its answer is not what {method} gives: {error}"
+            raise self._unavailable(method, reason, RpcUnusable) from error
         if answer.error.code in TRANSIENT_RPC_CODES:
-            raise _TransientError(f"error {answer.error.code}")
+            ends_as = RpcUnusable if answer.error.code == INTERNAL_ERROR else RpcUnavailable
+            raise _TransientError(f"error {answer.error.code}", ends_as=ends_as)
         message = answer.error.message[:MAX_MESSAGE_LENGTH]
         raise RpcRejected(method, answer.error.code, message, answer.error.data)
 
@@ -158,16 +179,19 @@ class Transport:
             raise _TransientError(type(error).__name__) from None
         status = response.status_code
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _TransientError(f"HTTP {status}", _retry_after_seconds(response)) from None
-        raise self._unavailable(method, f"HTTP {status}") from None
+            ends_as = RpcUnusable if status == httpx.codes.INTERNAL_SERVER_ERROR else RpcUnavailable
+            raise _TransientError(f"HTTP {status}", _retry_after_seconds(response), ends_as) from None
+        raise self._unavailable(method, f"HTTP {status}", RpcUnusable) from None
 
     def _pause_seconds(self, attempt: int, last: _TransientError) -> float:
         """Exponential, with jitter so that daemons that failed together do not return together."""
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1))
         return max(longest * self._rng.uniform(0.5, 1.0), last.retry_after_seconds)
 
-    def _unavailable(self, method: str, reason: str) -> RpcUnavailable:
-        return RpcUnavailable(
+    def _unavailable(
+        self, method: str, reason: str, kind: type[RpcUnavailable] = RpcUnavailable
+    ) -> RpcUnavailable:
+        return kind(
             f"the Solana RPC at {self.endpoint} did not answer {method}: {reason}. "
             "Check that solana.rpc_url is right and the node is up",
             endpoint=self.endpoint,

@@ -34,6 +34,12 @@ LOST = object()
 """The node takes a transaction, answers with its signature, and loses it."""
 
 
+def refused(code: int, message: str = "no") -> Callable[[], web.Response]:
+    """An answer with a JSON-RPC error."""
+    body = {"jsonrpc": "2.0", "id": 0, "error": {"code": code, "message": message}}
+    return lambda: web.json_response(body)
+
+
 class Node:
     """Passes requests on to `url`, except where a test wants something else. Counts requests by method."""
 
@@ -47,6 +53,13 @@ class Node:
         self._url = url
         self._session = session
         self._instead: dict[str, list[Any]] = {}
+        self._of_signature: dict[str, Any] = {}
+        self.versions: Counter[int | None] = Counter()
+        """How often which maxSupportedTransactionVersion was asked for."""
+
+    def always(self, signature: str, answer: Any) -> None:
+        """Answer getTransaction of that signature with this, as `instead` does, until it behaves."""
+        self._of_signature[signature] = answer
 
     def instead(self, method: str, *answers: Any) -> None:
         """Answer the next calls of `method` with these: a result, what makes a web.Response, or LOST."""
@@ -55,6 +68,7 @@ class Node:
     def behave(self) -> None:
         """Pass everything on from now on."""
         self._instead.clear()
+        self._of_signature.clear()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -63,9 +77,14 @@ class Node:
         if self.down is not None:
             return web.Response(status=self.down)
         answers = self._instead.get(method)
-        if not answers:
+        if method == "getTransaction":
+            self.versions[body["params"][1].get("maxSupportedTransactionVersion")] += 1
+        if answers:
+            answer = answers.pop(0)
+        elif method == "getTransaction" and body["params"][0] in self._of_signature:
+            answer = self._of_signature[body["params"][0]]
+        else:
             return await self._passed_on(body)
-        answer = answers.pop(0)
         if callable(answer):
             made = answer()
             response: web.Response = await made if isawaitable(made) else made

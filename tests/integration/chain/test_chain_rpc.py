@@ -8,13 +8,14 @@ from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 from solders.system_program import TransferParams, transfer
 
-from tests.integration.chain.chain_nodes import Node
+from tests.integration.chain.chain_nodes import Node, refused
 from zmartd.chain.assemble import build_transaction, sign
 from zmartd.chain.rpc import CLOCK_SYSVAR, Rpc
 from zmartd.chain.signed_transactions import SignedTransaction
 from zmartd.chain.transport import RpcRejected
 
 NOBODY = Pubkey([77] * 32)
+NOBODYS_SIGNATURE = "1" * 64
 
 
 async def payment(rpc: Rpc, payer: Keypair, lamports: int) -> SignedTransaction:
@@ -60,6 +61,22 @@ async def test_accounts_come_in_the_order_asked_for_however_many_they_are(
 
 async def test_an_account_that_does_not_exist_is_none(rpc: Rpc) -> None:
     assert await rpc.account(NOBODY) is None
+
+
+async def test_transactions_of_the_newest_version_are_asked_for(rpc: Rpc, node: Node) -> None:
+    assert await rpc.transaction(NOBODYS_SIGNATURE) is None
+    assert node.versions == {1: 1}
+
+
+async def test_a_node_that_does_not_know_the_newest_version_is_asked_for_the_one_before(
+    rpc: Rpc, node: Node
+) -> None:
+    node.instead("getTransaction", refused(-32602, "Invalid params: maxSupportedTransactionVersion"))
+    assert await rpc.transaction(NOBODYS_SIGNATURE) is None
+    assert node.versions == {1: 1, 0: 1}
+    node.instead("getTransaction", refused(-32602), refused(-32602))
+    with pytest.raises(RpcRejected):
+        await rpc.transaction(NOBODYS_SIGNATURE)
 
 
 async def test_no_program_accounts_are_an_empty_list(rpc: Rpc) -> None:

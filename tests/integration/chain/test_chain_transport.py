@@ -11,7 +11,7 @@ from solders.pubkey import Pubkey
 
 from tests.integration.chain.chain_nodes import Node, node_before
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.transport import RpcRejected, RpcUnavailable, endpoint_name
+from zmartd.chain.transport import RpcRejected, RpcUnavailable, RpcUnusable, endpoint_name
 
 ANSWER_SECONDS = 4
 
@@ -158,6 +158,25 @@ async def test_an_answer_of_another_shape_is_no_answer(answer: Any, lonely: Node
     lonely.instead("getSlot", answer)
     with pytest.raises(RpcUnavailable, match="not what getSlot gives"):
         await impatient.slot()
+
+
+@pytest.mark.parametrize(("answer", "is_unusable"), [
+    pytest.param(lambda: error(-32603, "Internal error"), True, id="internal error"),
+    pytest.param(lambda: web.Response(status=500), True, id="500"),
+    pytest.param(lambda: web.Response(status=413), True, id="413"),
+    pytest.param(lambda: web.Response(text="[" * 100_000), True, id="no end of brackets"),
+    pytest.param(lambda: web.Response(text='{"result": ' + "[" * 100_000), True, id="in the result"),
+    pytest.param(lambda: web.Response(status=503), False, id="503"),
+    pytest.param(lambda: web.Response(status=429), False, id="429"),
+    pytest.param(lambda: error(-32005, "Node is behind by 42 slots"), False, id="behind"),
+])  # fmt: skip
+async def test_a_node_that_answers_and_gives_nothing_is_told_from_one_that_is_away(
+    answer: Any, is_unusable: bool, lonely: Node, impatient: Rpc
+) -> None:
+    lonely.instead("getSlot", *[answer] * 6)
+    with pytest.raises(RpcUnavailable) as caught:
+        await impatient.slot()
+    assert isinstance(caught.value, RpcUnusable) is is_unusable
 
 
 @pytest.mark.parametrize(("url", "shown"), [

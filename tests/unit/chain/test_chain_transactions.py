@@ -274,6 +274,22 @@ def test_instructions_may_name_programs_and_accounts_by_address() -> None:
     assert not transaction.logs_truncated
 
 
+def test_a_transaction_of_version_1_is_read_like_any_other() -> None:
+    """Its message has the limits that other versions put into instructions, its top instructions a height."""
+    element = raw(LOG_OF_A_TRADE, version=1)
+    message = element["transaction"]["message"]
+    message["transactionConfig"] = {
+        "computeUnitLimit": 30_000,
+        "heapSize": None,
+        "loadedAccountsDataSizeLimit": 200_000,
+        "priorityFee": None,
+    }
+    message["instructions"] = [one | {"stackHeight": 1} for one in message["instructions"]]
+    del element["meta"]["loadedAddresses"]
+    for form in (element, encoded(element)):
+        assert parse_transaction(form, IDL.program_id, CODEC) == parsed(LOG_OF_A_TRADE)
+
+
 def encoded(element: dict[str, Any]) -> msgspec.Raw:
     return msgspec.Raw(json.dumps(element).encode())
 
@@ -316,6 +332,9 @@ def replaced(path: str, value: object, *, delete: bool = False) -> dict[str, Any
     (replaced("transaction.signatures.0", "5" * 88 + "\n"), "signatures"),
     (replaced("transaction.signatures.0", "2" * 64), "64 bytes"),
     (replaced("indexWithinBlock", 2**31), "indexWithinBlock"),
+    (replaced("version", 2), "version is 2: zmartd reads versions up to 1"),
+    (replaced("version", 2**70), "version"),
+    (replaced("version", [0]), "version"),
     (replaced("transaction.message.accountKeys", [SYSTEM] * 257), "accountKeys"),
     (replaced("transaction.message.accountKeys.0", 5), "accountKeys"),
     (replaced("transaction.message.instructions.0.programIdIndex", 256), "programIdIndex"),
