@@ -38,7 +38,7 @@ from zmartd.clock import SystemClock
 from zmartd.core import Core, open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.indexer.inbox import transactions_of
+from zmartd.indexer.deliveries import transactions_of
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.store import inbox
 from zmartd.store.postgres.migrations import migrate

@@ -44,6 +44,7 @@ from zmartd.indexer.inbox import Inbox
 from zmartd.log import get_logger
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.snapshots import MarketSnapshots
+from zmartd.store import parked
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay
@@ -209,6 +210,12 @@ class PortUnavailable(ZmartdError):
     code = "port_unavailable"
 
 
+class TransactionsParked(ZmartdError):
+    """Transactions on the chain could not be read or applied."""
+
+    code = "transactions_parked"
+
+
 class TasksFailing(ZmartdError):
     """A periodic task fails."""
 
@@ -263,6 +270,14 @@ def _health(core: Core) -> Health:
 
     async def rpc() -> None:
         await core.rpc.slot()
+
+    async def index() -> None:
+        async with core.database.service() as connection:
+            number = sum((await parked.counts(connection)).values())
+        if number:
+            raise TransactionsParked(
+                f"{number} transactions could not be read or applied yet; `zmartd inbox parked` lists them"
+            )
 
     async def tasks() -> None:
         failing = [report.task for report in core.scheduler.reports().values() if report.failure]

@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["zmartd.chain", "zmartd.indexer.inbox"]
     from zmartd.chain.events import SharesBought
     from zmartd.chain.transactions import parse_transaction
     from zmartd.chain.wire import UndecodableData
-    from zmartd.indexer.inbox import MalformedDelivery, transactions_of
+    from zmartd.indexer.deliveries import MalformedDelivery, transactions_of
 
 from solders.pubkey import Pubkey
 

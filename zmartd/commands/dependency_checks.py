@@ -27,6 +27,7 @@ from zmartd.dependencies import (
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
+from zmartd.store import inbox, parked
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import pending
 from zmartd.store.postgres.pooling import Pooling, find_pooling
@@ -84,6 +85,8 @@ async def check_dependencies(config_path: Path | None) -> list[Finding]:
         Finding(name, "warning", detail) for name, detail in plaintext.unencrypted_connections(settings)
     ]
     findings.append(await _finding("database", lambda: _database(settings)))
+    if findings[-1].ok:
+        findings.append(await _finding("index", lambda: _index(settings)))
     findings.append(await _finding("redis", lambda: _redis(settings)))
     async with Rpc(
         settings.solana.rpc_url.reveal(), clock=SystemClock(), timeout_seconds=settings.solana.timeout_seconds
@@ -128,6 +131,26 @@ def _consequence(pooling: Pooling, pooled: Pooled) -> str:
         return ""
     remedy = "" if pooling is Pooling.TRANSACTION else ", which database.pooled = no spares"
     return f": each transaction brings its settings along, and a read takes two round trips{remedy}"
+
+
+async def _index(settings: Settings) -> str:
+    database = await Database.connect(settings.database)
+    try:
+        async with database.service() as connection:
+            transactions = sum((await parked.counts(connection)).values())
+            deliveries = (await inbox.depth(connection)).parked
+    finally:
+        await database.close()
+    found = []
+    if transactions:
+        found.append(
+            f"{transactions} transactions could not be read or applied yet: `zmartd inbox parked` lists them"
+        )
+    if deliveries:
+        found.append(f"{deliveries} deliveries are parked: `zmartd inbox list` lists them")
+    if found:
+        raise _Warning("; ".join(found))
+    return "nothing is parked"
 
 
 async def _redis(settings: Settings) -> str:

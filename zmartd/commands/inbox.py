@@ -1,4 +1,4 @@
-"""`zmartd inbox`: webhook deliveries that need an operator."""
+"""`zmartd inbox`: webhook deliveries and transactions that need an operator."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import click
 
 from zmartd.commands.options import config_option, json_option, operator_settings
 from zmartd.commands.output import print_result, table
-from zmartd.commands.running import run_with_database
+from zmartd.commands.running import run_with_core, run_with_database
 from zmartd.market.iso_time import iso_time
 
 if TYPE_CHECKING:
+    from asyncpg import Connection
+
+    from zmartd.core import Core
+    from zmartd.indexer.retry import RetryReport
     from zmartd.store.inbox import ParkedDelivery
+    from zmartd.store.parked import ParkedTransaction
     from zmartd.store.unverified import UnverifiedTransaction
 
 _MOST_LISTED: Final = 1_000
@@ -23,7 +28,8 @@ _MOST_LISTED: Final = 1_000
 
 @click.group()
 def inbox() -> None:
-    """List webhook deliveries that were parked or not verified, or put parked ones back in the queue."""
+    """List the webhook deliveries and transactions that were parked or not verified, or try parked ones
+    again."""
 
 
 @inbox.command("list")
@@ -53,6 +59,57 @@ def list_unverified(config_path: Path | None, as_json: bool) -> None:
         operator_settings(config_path), lambda connection: unverified.listed(connection, _MOST_LISTED)
     )
     print_result(as_json, transactions, _unverified_text(transactions))
+
+
+@inbox.command("parked")
+@config_option
+@json_option
+def list_parked_transactions(config_path: Path | None, as_json: bool) -> None:
+    """Print the transactions on the chain that could not be read or applied, each with the reason.
+
+    The index goes on without them. The reconciler tries them again, ever less often.
+    """
+    transactions = run_with_database(operator_settings(config_path), _parked_transactions)
+    print_result(as_json, transactions, _parked_transactions_text(transactions) or "nothing is parked")
+
+
+@inbox.command("retry")
+@click.argument("signatures", metavar="[SIGNATURE]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every parked transaction.")
+@config_option
+@json_option
+def retry(signatures: tuple[str, ...], every: bool, config_path: Path | None, as_json: bool) -> None:
+    """Fetch parked transactions again, and apply those that can be now.
+
+    The exit status is 1 when one of them stays parked, or one of the SIGNATUREs is not parked.
+    """
+    from zmartd.indexer.retry import ParkedRetry
+
+    if every == bool(signatures):
+        raise click.UsageError("give the signatures of transactions, or --all")
+
+    async def try_again(core: Core) -> tuple[RetryReport, tuple[ParkedTransaction, ...]]:
+        retrying = ParkedRetry(core.rpc, core.fetcher, core.database)
+        report = await retrying.retry_now(None if every else signatures)
+        async with core.database.service() as connection:
+            return report, await _parked_transactions(connection)
+
+    report, left = run_with_core(operator_settings(config_path), try_again)
+    unknown = sorted(set(signatures) - {*report.applied, *report.gone, *report.parked})
+    still = [one for one in left if one.signature in report.parked]
+    text = [f"applied: {one}" for one in report.applied]
+    text += [f"failed, or not on the chain any more: {one}" for one in report.gone]
+    text += [f"not parked: {one}" for one in unknown]
+    text += [_parked_transactions_text(still)] if still else []
+    result = {"applied": report.applied, "gone": report.gone, "parked": still, "not_parked": unknown}
+    print_result(as_json, result, "\n".join(text) or "nothing is parked")
+    sys.exit(1 if report.parked or unknown else 0)
+
+
+async def _parked_transactions(connection: Connection) -> tuple[ParkedTransaction, ...]:
+    from zmartd.store import parked
+
+    return await parked.listed(connection, _MOST_LISTED)
 
 
 @inbox.command("replay")
@@ -92,6 +149,23 @@ def _parked_text(deliveries: Sequence[ParkedDelivery]) -> str:
     )
     header = ("ID", "TRANSACTIONS", "ATTEMPTS", "PARKED", "ERROR")
     return table(rows, header=header, right={0, 1, 2}) or "nothing is parked"
+
+
+def _parked_transactions_text(transactions: Sequence[ParkedTransaction]) -> str:
+    rows = (
+        (
+            one.signature,
+            str(one.slot),
+            one.reason,
+            str(one.attempts),
+            iso_time(one.parked_at),
+            iso_time(one.next_attempt_at),
+            one.detail.splitlines()[0] if one.detail else "",
+        )
+        for one in transactions
+    )
+    header = ("SIGNATURE", "SLOT", "REASON", "ATTEMPTS", "PARKED", "NEXT ATTEMPT", "DETAIL")
+    return table(rows, header=header, right={1, 3})
 
 
 def _unverified_text(transactions: Sequence[UnverifiedTransaction]) -> str:

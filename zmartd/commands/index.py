@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zmartd.indexer.repair.repair import RepairReport
     from zmartd.indexer.replay.replay import ReplayReport
     from zmartd.indexer.walks.backfill import BackfillReport
+    from zmartd.store.parked import Unapplied
 
 _SHORTEST_SIGNATURE: Final = 64
 """The fewest characters of 64 bytes in base58."""
@@ -112,8 +113,8 @@ def backfill(
 ) -> None:
     """Apply what the index lacks of the program's history, from its beginning; safe to stop and repeat.
 
-    The exit status is 1 when the RPC node does not give a transaction that its history names, or when lines
-    stay in quarantine.
+    The exit status is 1 when the RPC node does not give a transaction that its history names, when one cannot
+    be read or applied and is parked, or when lines stay in quarantine.
     """
     if quarantine and (from_slot or until):
         raise click.UsageError("--quarantine reads every quarantined line: give no part of the history")
@@ -188,7 +189,9 @@ def _repair_text(repaired: RepairReport) -> str:
         f"{done.transactions} transactions fetched, {done.written} events written, {done.removed} taken away"
     )
     corrected = (f"corrected from its account: {address}" for address in repaired.corrected)
-    return "\n".join((summary, *_not_found(done.not_found), *corrected, _audit_text(repaired.report)))
+    failed = (f"not resynced: {one.market}: {one.error}" for one in repaired.failed)
+    lines = (summary, *_not_found(done.not_found), *_parked(done.parked), *failed, *corrected)
+    return "\n".join((*lines, _audit_text(repaired.report)))
 
 
 def _replay_text(report: ReplayReport) -> str:
@@ -204,12 +207,17 @@ def _backfill_text(done: BackfillReport) -> str:
     summary = (
         f"{done.transactions} transactions, {done.applied} of them missing, {done.new_events} new events"
     )
-    return "\n".join((summary, *_not_found(done.not_found)))
+    return "\n".join((summary, *_not_found(done.not_found), *_parked(done.parked)))
 
 
 def _quarantine_text(done: QuarantineReport) -> str:
     summary = f"{done.applied} quarantined lines applied, {done.remaining} cannot be read yet"
     return "\n".join((summary, *_not_found(done.not_found)))
+
+
+def _parked(unapplied: Sequence[Unapplied]) -> list[str]:
+    """A line for each transaction that could not be read or applied."""
+    return [f"parked: {one.signature}: {one.detail}" for one in unapplied]
 
 
 def _not_found(signatures: Sequence[str]) -> list[str]:

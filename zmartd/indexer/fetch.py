@@ -1,29 +1,36 @@
-"""Fetches transactions by their signatures and applies them."""
+"""Fetches transactions by their signatures."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 
+from zmartd.chain.answers import SignatureStatus
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.transactions import MAX_QUARANTINED_BYTES, ChainTransaction, Quarantined
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.chain.transport import RpcRejected, RpcUnusable
 from zmartd.errors import ZmartdError
-from zmartd.indexer.apply import Applied, Indexer
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.parking import apply_each
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
+from zmartd.store.parked import Reason, Unapplied
+
+NOBODYS_SIGNATURE = "1" * 64
+"""64 zero bytes in base58: no transaction has this signature."""
 
 _CONCURRENCY = 8
-_MAX_SLOT = 2**63 - 1
 
 _FUTURE = Counter(
     "zmartd_fetched_future_total", "Fetched transactions with a slot after the node's newest, not applied"
 )
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -34,15 +41,47 @@ class TransactionNotFound(ZmartdError):
     code = "transaction_not_found"
 
 
-class Fetched(Struct, frozen=True):
-    """Transactions in the order of the given signatures, and the signatures that the node does not know."""
+class TransactionUnread(ZmartdError):
+    """The transaction is on the chain, and what it did cannot be read."""
 
-    transactions: tuple[ChainTransaction, ...]
-    not_found: tuple[str, ...]
+    code = "transaction_unread"
+
+    def __init__(self, signature: str, status: SignatureStatus) -> None:
+        super().__init__(signature=signature, slot=status.slot)
+        self.signature = signature
+        self.status = status
+        """Where it is, and whether it failed."""
+
+
+class Unread(Struct, frozen=True):
+    """A transaction that the node does not give, though it gives others, or that is not what zmartd can
+    read."""
+
+    signature: str
+    reason: Reason
+    detail: str
+
+    def at(self, slot: int) -> Unapplied:
+        """To be parked, in the slot that the node lists."""
+        return Unapplied(self.signature, slot, self.reason, self.detail)
+
+
+class Fetched(Struct, frozen=True):
+    """Transactions in the order of the given signatures, the signatures that the node does not know, and
+    those of which nothing else is known.
+    """
+
+    transactions: tuple[ChainTransaction, ...] = ()
+    not_found: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
+
+    def unapplied(self, slots: Mapping[str, int]) -> list[Unapplied]:
+        """The unread transactions, to be parked in their slots."""
+        return [one.at(slots[one.signature]) for one in self.unread]
 
 
 class Fetcher:
-    """Fetches confirmed transactions and applies them."""
+    """Fetches confirmed transactions."""
 
     def __init__(
         self,
@@ -68,56 +107,72 @@ class Fetcher:
         return self._plausibility
 
     async def apply_signature(self, signature: str) -> ChainTransaction:
-        """Fetch one transaction, apply it, and return it, also if it failed.
+        """Fetch one transaction, apply it, and return it, also if it failed on the chain or could not be
+        applied.
 
-        Does not wait for a bulk fetch. Raises TransactionNotFound, MalformedTransaction, RpcUnavailable,
-        DatabaseUnavailable.
+        Does not wait for a bulk fetch. Raises TransactionNotFound, TransactionUnread, RpcUnavailable,
+        RpcRejected, DatabaseUnavailable.
         """
-        raw = await self._rpc.transaction(signature)
-        if raw is None:
+        found = await self._fetch(signature)
+        if found is None:
             raise TransactionNotFound(signature=signature)
-        transaction = self._parse(raw)
-        if await self._is_future(transaction):
-            raise TransactionNotFound(signature=signature)
-        await self._indexer.apply([transaction])
-        return transaction
-
-    async def apply_signatures(self, signatures: Sequence[str]) -> tuple[Applied, tuple[str, ...]]:
-        """Fetch transactions and apply them in one batch. Returns also the signatures that were not found.
-
-        Raises RpcUnavailable, DatabaseUnavailable.
-        """
-        fetched = await self.fetch(signatures)
-        return await self._indexer.apply(fetched.transactions), fetched.not_found
+        if isinstance(found, Unread):
+            raise await self._told_by_status(found)
+        await apply_each(self._indexer, [found])
+        return found
 
     async def fetch(self, signatures: Sequence[str]) -> Fetched:
-        """Fetch transactions, a few at a time. One that cannot be parsed has its whole JSON in quarantine.
+        """Fetch transactions, a few at a time. One that cannot be had or read holds up no other.
 
-        Raises RpcUnavailable or RpcRejected as soon as one request fails.
+        Raises RpcUnavailable or RpcRejected as soon as the node fails with more than one transaction.
         """
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._fetch(signature)) for signature in signatures]
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        found = [task.result() for task in tasks]
-        missing = (signature for signature, one in zip(signatures, found, strict=True) if one is None)
-        return Fetched(tuple(one for one in found if one is not None), tuple(missing))
+        found = await _all(self._fetch_in_turn, signatures)
+        return Fetched(
+            tuple(one for one in found.values() if isinstance(one, ChainTransaction)),
+            tuple(signature for signature, one in found.items() if one is None),
+            tuple(one for one in found.values() if isinstance(one, Unread)),
+        )
 
-    async def _fetch(self, signature: str) -> ChainTransaction | None:
+    async def absent(self, signatures: Sequence[str]) -> set[str]:
+        """Those of these signatures of which the node has no transaction at all. Raises what `fetch`
+        raises."""
+        found = await _all(self._raw_in_turn, signatures)
+        return {signature for signature, raw in found.items() if raw is None}
+
+    async def _fetch_in_turn(self, signature: str) -> ChainTransaction | Unread | None:
+        return await self._read(signature, await self._raw_in_turn(signature))
+
+    async def _fetch(self, signature: str) -> ChainTransaction | Unread | None:
+        return await self._read(signature, await self._raw(signature))
+
+    async def _raw_in_turn(self, signature: str) -> Mapping[str, Any] | Unread | None:
         async with self._slots:
-            raw = await self._rpc.transaction(signature)
-        if raw is None:
-            return None
-        transaction = self._read(signature, raw)
-        return None if transaction is None or await self._is_future(transaction) else transaction
+            return await self._raw(signature)
 
-    def _read(self, signature: str, raw: Mapping[str, Any]) -> ChainTransaction | None:
+    async def _raw(self, signature: str) -> Mapping[str, Any] | Unread | None:
         try:
-            return self._parse(raw)
+            return await self._rpc.transaction(signature)
+        except (RpcRejected, RpcUnusable) as error:
+            # A node that answers about nobody's transaction has its trouble with this one alone.
+            await self._rpc.transaction(NOBODYS_SIGNATURE)
+            return Unread(signature, "refused", error.message)
+
+    async def _read(
+        self, signature: str, raw: Mapping[str, Any] | Unread | None
+    ) -> ChainTransaction | Unread | None:
+        """None for a transaction that the node does not have, or has in the future."""
+        if raw is None or isinstance(raw, Unread):
+            return raw
+        try:
+            transaction = self._parse(raw)
         except MalformedTransaction as error:
-            log.error("fetch.malformed", signature=signature, reason=error.message)  # noqa: TRY400
-            return _unreadable(signature, raw, error.message)
+            return Unread(signature, "unreadable", error.message)
+        except Exception as error:
+            log.exception("fetch.unreadable", signature=signature)
+            return Unread(signature, "unreadable", f"{type(error).__name__}: {error}")
+        if transaction.signature != signature:
+            return Unread(signature, "unreadable", f"the node gives {transaction.signature} in its place")
+        return None if await self._is_future(transaction) else transaction
 
     async def _is_future(self, transaction: ChainTransaction) -> bool:
         """Whether the node gives a slot after its own newest one. Such a transaction counts as not found."""
@@ -128,22 +183,21 @@ class Fetcher:
         _FUTURE.inc()
         return True
 
+    async def _told_by_status(self, unread: Unread) -> ZmartdError:
+        """What to raise for an unread transaction: that it is on the chain, if its status says so."""
+        statuses = await self._rpc.signature_statuses([unread.signature], search_history=True)
+        status = statuses.by_signature[unread.signature]
+        log.warning("fetch.unread", signature=unread.signature, reason=unread.reason, detail=unread.detail)
+        if status is None or not status.is_confirmed:
+            return TransactionNotFound(signature=unread.signature)
+        return TransactionUnread(unread.signature, status)
 
-def _unreadable(signature: str, raw: Mapping[str, Any], reason: str) -> ChainTransaction | None:
-    """A transaction of which only the slot is known, with its JSON in quarantine. None without a slot."""
-    slot = raw.get("slot")
-    if not isinstance(slot, int) or not 0 <= slot <= _MAX_SLOT:
-        return None
-    return ChainTransaction(
-        signature=signature,
-        slot=slot,
-        block_time=None,
-        index_in_block=None,
-        succeeded=True,
-        error=None,
-        events=(),
-        quarantined=(Quarantined(0, msgspec.json.encode(raw)[:MAX_QUARANTINED_BYTES], reason),),
-        creations=(),
-        dispute_counts=(),
-        logs_truncated=False,
-    )
+
+async def _all(step: Callable[[str], Coroutine[Any, Any, T]], signatures: Sequence[str]) -> dict[str, T]:
+    """The result of `step` for each signature, in their order. The first error cancels what is left."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {signature: group.create_task(step(signature)) for signature in dict.fromkeys(signatures)}
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return {signature: task.result() for signature, task in tasks.items()}

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, TypeVar
+from typing import Final, get_args
 
 import msgspec
 from asyncpg import Connection
-from msgspec import Meta
 from prometheus_client import Gauge
 
-from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import Clock
-from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.indexer.apply import Indexer
+from zmartd.indexer.deliveries import DeliveryContent, count_transactions, read_delivery
 from zmartd.indexer.group_commit import GroupCommit
+from zmartd.indexer.parking import apply_each
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.indexer.verification import set_aside
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
-from zmartd.store import inbox
+from zmartd.store import inbox, parked
 from zmartd.store.inbox import Delivery
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
-
-MAX_TRANSACTIONS = 1_000
-"""Per delivery; Helius usually sends one."""
+from zmartd.store.unverified import Claim
 
 RETENTION: Final = timedelta(days=7)
 """How long applied deliveries are kept, to look up what they said."""
@@ -53,19 +50,14 @@ _DELIVERIES = Counter("zmartd_inbox_deliveries_total", "Webhook deliveries by ou
 _WAITING = Gauge(
     "zmartd_inbox_waiting", "Webhook deliveries in the queue, or parked for an operator", ["status"]
 )
+_TRANSACTIONS_PARKED = Gauge(
+    "zmartd_parked_transactions",
+    "Transactions on the chain that could not be read or applied yet",
+    ["reason"],
+)
 _ACCEPTED = _DELIVERIES.labels("accepted")
 
-Decoded = TypeVar("Decoded")
-_Parsed = tuple[Delivery, list[ChainTransaction]]
-_Doubt = tuple[ChainTransaction, str]
-
 log = get_logger(__name__)
-
-
-class MalformedDelivery(ZmartdError):
-    """A delivery must be a JSON object or an array of at most 1000: transactions in Helius' raw form."""
-
-    code = "malformed_delivery"
 
 
 class Inbox:
@@ -104,7 +96,7 @@ class Inbox:
 
         Raises MalformedDelivery, or DatabaseUnavailable if it could not be committed and must be sent again.
         """
-        count = _count(body)
+        count = count_transactions(body)
         if count:
             await reached(Point.INBOX_READ)
             await self._commit.add((body, count))
@@ -139,8 +131,11 @@ class Inbox:
         self._measure_from = now + MEASURE_SECONDS
         async with self._database.service() as connection:
             depth = await inbox.depth(connection)
+            transactions = await parked.counts(connection)
         _WAITING.labels("pending").set(depth.pending)
         _WAITING.labels("parked").set(depth.parked)
+        for reason in get_args(parked.Reason):
+            _TRANSACTIONS_PARKED.labels(reason).set(transactions.get(reason, 0))
 
     async def apply_batch(self) -> int:
         """Apply one batch of waiting deliveries. Returns how many there were.
@@ -172,100 +167,78 @@ class Inbox:
         await reached(Point.INBOX_COMMITTED)
 
     async def _apply(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
-        readable: list[_Parsed] = []
-        for delivery in deliveries:
-            try:
-                parsed = [self._parse(raw) for raw in transactions_of(delivery.body)]
-            except (MalformedTransaction, MalformedDelivery) as error:
-                await self._park(connection, delivery, error.message)
-            else:
-                readable.append((delivery, parsed))
-        readable, doubts = await self._separate_implausible(readable)
-        await set_aside(connection, doubts)
+        read = [read_delivery(delivery, self._parse) for delivery in deliveries]
+        await self._plausibility.refresh_if_needed(tx for one in read for tx in one.transactions)
+        plausible = [self._without_implausible(one) for one in read]
+        await set_aside(connection, (claim for one in plausible for claim in one.claims))
         try:
-            await self._indexer.apply([tx for _, parsed in readable for tx in parsed])
+            await self._indexer.apply([tx for one in plausible for tx in one.transactions])
         except (DatabaseUnavailable, DatabaseTimeout):
             raise
         except Exception:
-            log.exception("inbox.batch_failed", deliveries=len(readable))
-            await self._apply_one_by_one(connection, readable, now)
+            log.exception("inbox.batch_failed", deliveries=len(plausible))
+            await self._apply_one_by_one(connection, plausible, now)
         else:
             await reached(Point.INBOX_APPLIED)
-            await inbox.finish(connection, [delivery.id for delivery, _ in readable])
+            await self._finish(connection, plausible)
             await reached(Point.INBOX_FINISHED)
-            _DELIVERIES.labels("applied").inc(len(readable))
 
-    async def _separate_implausible(
-        self, deliveries: Sequence[_Parsed]
-    ) -> tuple[list[_Parsed], list[_Doubt]]:
-        """The deliveries without their implausible transactions, and these with their doubts."""
-        await self._plausibility.refresh_if_needed(tx for _, parsed in deliveries for tx in parsed)
-        plausible: list[_Parsed] = []
-        doubts: list[_Doubt] = []
-        for delivery, parsed in deliveries:
-            checked = [(tx, self._plausibility.doubt(tx)) for tx in parsed]
-            plausible.append((delivery, [tx for tx, doubt in checked if doubt is None]))
-            doubts += [(tx, doubt) for tx, doubt in checked if doubt is not None]
-        return plausible, doubts
+    def _without_implausible(self, read: DeliveryContent) -> DeliveryContent:
+        checked = [(tx, self._plausibility.doubt(tx)) for tx in read.transactions]
+        doubted = (Claim(tx.signature, tx.slot, doubt) for tx, doubt in checked if doubt is not None)
+        return DeliveryContent(
+            read.delivery,
+            tuple(tx for tx, doubt in checked if doubt is None),
+            (*read.claims, *doubted),
+            read.garbage,
+        )
+
+    async def _finish(self, connection: Connection, applied: Iterable[DeliveryContent]) -> None:
+        """Settle deliveries whose transactions are applied: what holds garbage is parked with its reason."""
+        good = [one.delivery.id for one in applied if one.garbage is None]
+        await inbox.finish(connection, good)
+        _DELIVERIES.labels("applied").inc(len(good))
+        await self._park(
+            connection, [(one.delivery, one.garbage) for one in applied if one.garbage], unreadable=True
+        )
 
     async def _apply_one_by_one(
-        self,
-        connection: Connection,
-        deliveries: Sequence[_Parsed],
-        now: datetime,
+        self, connection: Connection, batch: Sequence[DeliveryContent], now: datetime
     ) -> None:
-        """Apply the deliveries of a failed batch separately, so that one that fails holds up no other."""
-        for delivery, parsed in deliveries:
+        """Apply the deliveries of a failed batch separately, so that one that fails holds up no other; nor
+        does one of its transactions hold up the others in it.
+        """
+        for one in batch:
             try:
-                await self._indexer.apply(parsed)
+                done = await apply_each(self._indexer, one.transactions)
             except (DatabaseUnavailable, DatabaseTimeout):
                 raise
             except Exception as error:
-                await self._fail(connection, delivery, f"{type(error).__name__}: {error}", now)
+                await self._fail(connection, one.delivery, f"{type(error).__name__}: {error}", now)
             else:
-                await inbox.finish(connection, [delivery.id])
-                _DELIVERIES.labels("applied").inc()
+                if done.failed:
+                    first = done.failed[0]
+                    await self._fail(connection, one.delivery, f"{first.signature}: {first.detail}", now)
+                else:
+                    await self._finish(connection, [one])
 
     async def _fail(self, connection: Connection, delivery: Delivery, error: str, now: datetime) -> None:
         if delivery.attempts + 1 >= _MAX_ATTEMPTS:
-            await self._park(connection, delivery, error)
+            await self._park(connection, [(delivery, error)], unreadable=False)
             return
         pause = timedelta(seconds=_RETRY_SECONDS[delivery.attempts])
         await inbox.postpone(connection, delivery.id, error, now + pause)
 
-    async def _park(self, connection: Connection, delivery: Delivery, error: str) -> None:
-        log.error("inbox.parked", delivery=delivery.id, attempts=delivery.attempts + 1, reason=error)
-        _DELIVERIES.labels("parked").inc()
-        await inbox.park(connection, delivery.id, error)
-
-
-class _Object(msgspec.Struct, gc=False):
-    """Any JSON object; its members are skipped."""
-
-
-_AtMost = Meta(max_length=MAX_TRANSACTIONS)
-_OBJECTS = msgspec.json.Decoder(_Object | Annotated[list[_Object], _AtMost])
-_ELEMENTS = msgspec.json.Decoder(Annotated[list[msgspec.Raw], _AtMost])
-
-
-def transactions_of(body: bytes) -> list[msgspec.Raw]:
-    """The JSON of each transaction of a delivery, which is an object or an array of objects.
-
-    Raises MalformedDelivery. Does not check whether an element is a transaction.
-    """
-    if body.lstrip().startswith(b"["):
-        return _decoded(body, _ELEMENTS)
-    return [msgspec.Raw(body)]
-
-
-def _count(body: bytes) -> int:
-    """The number of transactions in a delivery, without parsing them. Raises MalformedDelivery."""
-    objects = _decoded(body, _OBJECTS)
-    return len(objects) if isinstance(objects, list) else 1
-
-
-def _decoded(body: bytes, decoder: msgspec.json.Decoder[Decoded]) -> Decoded:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedDelivery(f"{MalformedDelivery.meaning()} {error}.") from error
+    async def _park(
+        self, connection: Connection, deliveries: Sequence[tuple[Delivery, str]], *, unreadable: bool
+    ) -> None:
+        if not deliveries:
+            return
+        for delivery, error in deliveries:
+            log.error("inbox.parked", delivery=delivery.id, attempts=delivery.attempts + 1, reason=error)
+            await inbox.park(connection, delivery.id, error, unreadable=unreadable)
+        _DELIVERIES.labels("parked").inc(len(deliveries))
+        dropped = await inbox.trim_parked(connection)
+        if dropped:
+            log.warning("inbox.dropped", deliveries=dropped, most=inbox.MOST_PARKED)
+            _DELIVERIES.labels("dropped").inc(dropped)

@@ -99,6 +99,10 @@ class Plausibility:
             return True
         return seconds is not None and seconds > self._newest.unix_timestamp + MARGIN_SECONDS + elapsed
 
+    def is_past(self, slot: int) -> bool:
+        """Whether a slot is long before the chain's newest."""
+        return slot < self._newest.slot - PAST_SLOTS
+
     async def is_certainly_future(self, slot: int, seconds: int | None = None) -> bool:
         """The same after asking the node again. Raises RpcUnavailable, RpcRejected."""
         if not self.is_future(slot, seconds):
@@ -117,7 +121,7 @@ class Plausibility:
         if any(self.is_future(slot, seconds) for seconds in (None, *times)):
             return f"slot {slot} is after the present slot {self._newest.slot}, or its time in the future"
         oldest = self._newest.unix_timestamp - PAST_SECONDS
-        if slot < self._newest.slot - PAST_SLOTS or any(seconds < oldest for seconds in times):
+        if self.is_past(slot) or any(seconds < oldest for seconds in times):
             return f"slot {slot} is long before the present slot {self._newest.slot}, or its time is"
         return None
 

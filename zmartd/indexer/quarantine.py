@@ -1,14 +1,13 @@
 """Retries quarantined lines with the present IDL, and applies those that can be decoded.
 
 Most lines are all that is needed. The transactions of a few events are fetched again: those whose context is
-in the transaction (see `event_context`), and those that could not be parsed, of whose JSON only the beginning
-was kept.
+in the transaction (see `event_context`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from asyncpg import Record
 from msgspec import Struct
@@ -16,8 +15,11 @@ from msgspec import Struct
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, EventRecord, Quarantined
 from zmartd.chain.wire import UndecodableData
+from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.event_context import EVENTS_WITH_CONTEXT
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.parking import is_of_one_transaction
+from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
 
 _BATCH = 500
@@ -25,8 +27,7 @@ _OPEN = """
 select id, tx_signature, event_index, slot, index_in_block, block_time, data
   from quarantined_events where resolved_at is null and id > $1 order by id limit $2
 """
-_JSON = b"{"
-"""The beginning of a line that holds the JSON of a transaction, because it could not be parsed."""
+log = get_logger(__name__)
 
 Key = tuple[str, int]
 """A line's signature and ordinal."""
@@ -35,7 +36,7 @@ Key = tuple[str, int]
 class QuarantineReport(Struct, frozen=True):
     """How many quarantined lines were applied, and how many remain.
 
-    `not_found` are transactions that some of the latter need and that the RPC node does not know.
+    `not_found` are transactions that some of the latter need and that the RPC node does not give.
     """
 
     applied: int
@@ -57,15 +58,15 @@ async def retry_quarantined(database: Database, fetcher: Fetcher, codec: Codec) 
         for row in rows:
             lines[row["tx_signature"]].append(row)
         decoded = {signature: _decode(of_one, codec) for signature, of_one in lines.items()}
-        fetched = await fetcher.fetch([key for key, tx in decoded.items() if _is_partial(tx, lines[key])])
+        fetched = await fetcher.fetch([key for key, tx in decoded.items() if _is_partial(tx)])
+        missing = (*fetched.not_found, *(one.signature for one in fetched.unread))
         transactions = decoded | {tx.signature: tx for tx in fetched.transactions}
-        for signature in fetched.not_found:
+        for signature in missing:
             del transactions[signature]
-        resolved = [key for signature, tx in transactions.items() for key in _resolved(tx, lines[signature])]
-        await fetcher.indexer.apply_quarantined([tx for tx in transactions.values() if tx.events], resolved)
-        applied += len(resolved)
-        remaining += len(rows) - len(resolved)
-        not_found += fetched.not_found
+        resolved = await _apply(fetcher.indexer, list(transactions.values()), lines)
+        applied += resolved
+        remaining += len(rows) - resolved
+        not_found += missing
     return QuarantineReport(applied, remaining, tuple(not_found))
 
 
@@ -74,11 +75,26 @@ async def _open_lines(database: Database, after: int) -> Sequence[Record]:
         return list(await connection.fetch(_OPEN, after, _BATCH))
 
 
-def _is_partial(transaction: ChainTransaction, lines: Sequence[Record]) -> bool:
+async def _apply(
+    indexer: Indexer, transactions: Sequence[ChainTransaction], lines: Mapping[str, Sequence[Record]]
+) -> int:
+    """Apply transactions, one by one where one of them fails. Returns how many lines that resolves."""
+    resolved = [key for tx in transactions for key in _resolved(tx, lines[tx.signature])]
+    try:
+        await indexer.apply_quarantined([tx for tx in transactions if tx.events], resolved)
+    except Exception as error:
+        if not is_of_one_transaction(error):
+            raise
+        if len(transactions) > 1:
+            return sum([await _apply(indexer, [transaction], lines) for transaction in transactions])
+        log.warning("quarantine.not_applied", signature=transactions[0].signature, exc_info=error)
+        return 0
+    return len(resolved)
+
+
+def _is_partial(transaction: ChainTransaction) -> bool:
     """Whether the transaction says more than its quarantined lines."""
-    return any(type(record.event) in EVENTS_WITH_CONTEXT for record in transaction.events) or any(
-        line["data"].startswith(_JSON) for line in lines
-    )
+    return any(type(record.event) in EVENTS_WITH_CONTEXT for record in transaction.events)
 
 
 def _resolved(transaction: ChainTransaction, lines: Sequence[Record]) -> Iterator[Key]:

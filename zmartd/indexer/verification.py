@@ -1,4 +1,5 @@
-"""Verifies implausible deliveries: looks their transactions up by signature, and applies what the node has.
+"""Verifies deliveries that are implausible or cannot be read: looks their transactions up by signature, and
+applies what the node has.
 
 What the delivery said is never applied. Forged signatures cost one request per run, however many there are,
 since only transactions that are on the chain are fetched.
@@ -6,19 +7,20 @@ since only transactions that are on the chain are fetched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.events.recording import known_signatures
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.parking import apply_each
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.store import unverified
 from zmartd.store.postgres.database import Database
+from zmartd.store.unverified import Claim
 
 MAX_PER_RUN = 100
 """How many are looked up in a run."""
@@ -26,11 +28,11 @@ MAX_ATTEMPTS = 10
 """Delivered transactions are confirmed, so a node knows them within seconds. With a run every 30 seconds, a
 node that is behind has five minutes to catch up. A run in which the node does not answer does not count."""
 
-_UNKNOWN = f"no RPC node knew it in {MAX_ATTEMPTS} attempts"
+_UNKNOWN = f"no RPC node gave it in {MAX_ATTEMPTS} attempts"
 
 _OUTCOMES = Counter(
     "zmartd_unverified_transactions_total",
-    "Implausible deliveries of transactions, by what became of them",
+    "Delivered transactions that are implausible or cannot be read, by what became of them",
     ["outcome"],
 )
 
@@ -44,18 +46,18 @@ class VerificationReport(Struct, frozen=True):
     given_up: int = 0
 
 
-async def set_aside(connection: Connection, doubts: Sequence[tuple[ChainTransaction, str]]) -> None:
-    """Set transactions aside for verification, each with its doubt. Takes a service transaction."""
-    if not doubts:
+async def set_aside(connection: Connection, doubted: Iterable[Claim]) -> None:
+    """Set transactions aside for verification. Takes a service transaction."""
+    claims = sorted(set(doubted))
+    if not claims:
         return
-    claims = sorted({(tx.signature, tx.slot, doubt) for tx, doubt in doubts})
     dropped = await unverified.add(connection, claims)
     log.warning(
         "inbox.set_aside",
         transactions=len(claims),
         dropped=dropped,
-        signature=claims[0][0],
-        doubt=claims[0][2],
+        signature=claims[0].signature,
+        doubt=claims[0].doubt,
     )
     _OUTCOMES.labels("set_aside").inc(len(claims))
     _OUTCOMES.labels("dropped").inc(dropped)
@@ -84,9 +86,12 @@ class Verification:
             if status is not None and status.is_confirmed
         }
         fetched = await self._fetcher.fetch([one for one, status in landed.items() if status.err is None])
-        await self._fetcher.indexer.apply(fetched.transactions)
-        settled = [*known, *(signature for signature in landed if signature not in fetched.not_found)]
+        done = await apply_each(self._fetcher.indexer, fetched.transactions)
+        still_open = {*fetched.not_found, *(one.signature for one in fetched.unread)}
+        still_open.update(one.signature for one in done.failed)
+        settled = [*known, *(signature for signature in landed if signature not in still_open)]
         missed = [signature for signature in unknown if signature not in settled]
+        # What the node has and nobody can read is parked where the program's history lists it.
         async with self._database.service() as connection:
             await unverified.remove(connection, settled)
             given_up = await unverified.record_misses(connection, missed, MAX_ATTEMPTS, _UNKNOWN)

@@ -9,6 +9,9 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.text import storable
+
+_MAX_ERROR_LENGTH = 1_000
 
 _ADD = """
 insert into webhook_inbox (body, transactions)
@@ -36,9 +39,31 @@ update webhook_inbox set attempts = attempts + 1, error = $2, next_attempt_at = 
  where id = $1 and status = 'pending'
 """
 _PARK = """
-update webhook_inbox set attempts = attempts + 1, error = $2, status = 'parked', settled_at = now()
+update webhook_inbox
+   set attempts = attempts + 1, error = $2, unreadable = $3, status = 'parked', settled_at = now()
  where id = $1 and status = 'pending'
 """
+_TRIM = """
+with ranked as (
+    select id,
+           row_number() over newer as place,
+           sum(octet_length(body)) over newer as bytes
+      from webhook_inbox where status = 'parked'
+    window newer as (partition by unreadable order by id desc)
+), free as materialized (
+    select id from webhook_inbox
+     where id in (select id from ranked where place > $1 or bytes > $2) and status = 'parked'
+       for update skip locked
+)
+delete from webhook_inbox as gone using free where gone.id = free.id
+"""
+MOST_PARKED = 1_000
+"""The most deliveries that are kept parked because they cannot be read, and again as many that cannot be
+applied, so that nobody can fill the table. The oldest are deleted first; reconciliation finds what was
+genuine in them."""
+MOST_PARKED_BYTES = 64 * 1024 * 1024
+"""The same for the sum of their bodies."""
+
 _PARKED = """
 select id, transactions, attempts, received_at, settled_at as parked_at, error
   from webhook_inbox where status = 'parked' order by id limit $1
@@ -118,12 +143,20 @@ async def finish(connection: Connection, ids: Sequence[int]) -> None:
 
 async def postpone(connection: Connection, delivery: int, error: str, until: datetime) -> None:
     """Record a failed attempt; the next one is due at `until`."""
-    await connection.execute(_POSTPONE, delivery, error, until)
+    await connection.execute(_POSTPONE, delivery, storable(error, _MAX_ERROR_LENGTH), until)
 
 
-async def park(connection: Connection, delivery: int, error: str) -> None:
-    """Record the last failed attempt. The delivery stays until an operator replays it."""
-    await connection.execute(_PARK, delivery, error)
+async def park(connection: Connection, delivery: int, error: str, *, unreadable: bool = False) -> None:
+    """Record the last failed attempt. The delivery stays until an operator replays it, or newer ones take its
+    place."""
+    await connection.execute(_PARK, delivery, storable(error, _MAX_ERROR_LENGTH), unreadable)
+
+
+async def trim_parked(
+    connection: Connection, most: int = MOST_PARKED, most_bytes: int = MOST_PARKED_BYTES
+) -> int:
+    """Delete the oldest parked deliveries beyond the bounds, of each kind. Returns how many."""
+    return int((await connection.execute(_TRIM, most, most_bytes)).split()[-1])
 
 
 async def parked(connection: Reads, limit: int) -> tuple[ParkedDelivery, ...]:

@@ -9,21 +9,28 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.text import storable
+
+_MAX_DOUBT_LENGTH = 500
 
 MOST = 1_000
-"""The most rows that are kept, so that nobody can fill the table. Given-up ones are deleted first, then the
-oldest; reconciliation finds the genuine ones among them in the program's history."""
+"""The most rows that are kept of what is implausible, and again as many of what cannot be read, so that
+nobody can fill the table. Given-up ones are deleted first, then the oldest; reconciliation finds the genuine
+ones among them in the program's history."""
 
 _ADD = """
-insert into unverified_transactions (tx_signature, slot, doubt)
-select * from unnest($1::text[], $2::bigint[], $3::text[])
+insert into unverified_transactions (tx_signature, slot, doubt, unreadable)
+select * from unnest($1::text[], $2::bigint[], $3::text[], $4::boolean[])
 on conflict do nothing
 """
 _TRIM = """
-with surplus as (
-    select id from unverified_transactions order by given_up_at is null desc, id desc offset $1
+with ranked as (
+    select id,
+           row_number() over (partition by unreadable order by given_up_at is null desc, id desc) as place
+      from unverified_transactions
 ), free as materialized (
-    select id from unverified_transactions where id in (select id from surplus) for update skip locked
+    select id from unverified_transactions where id in (select id from ranked where place > $1)
+       for update skip locked
 )
 delete from unverified_transactions as gone using free where gone.id = free.id
 """
@@ -45,6 +52,17 @@ select tx_signature as signature, slot, doubt, received_at, attempts, given_up_a
 """
 
 
+class Claim(Struct, frozen=True, order=True):
+    """A delivered transaction with the slot that the delivery gives, and why it is not applied: it is
+    implausible, or cannot be read.
+    """
+
+    signature: str
+    slot: int
+    doubt: str
+    unreadable: bool = False
+
+
 class UnverifiedTransaction(Struct, frozen=True):
     """A delivered transaction. `doubt` is why it was not applied, `reason` why it was given up."""
 
@@ -57,12 +75,18 @@ class UnverifiedTransaction(Struct, frozen=True):
     reason: str | None
 
 
-async def add(connection: Connection, claims: Sequence[tuple[str, int, str]]) -> int:
-    """Add signatures with the slots of their deliveries and the doubts; returns how many rows were deleted.
+async def add(connection: Connection, claims: Sequence[Claim]) -> int:
+    """Add claims; returns how many rows were deleted.
 
     `claims` must be sorted, so that two daemons that add the same ones cannot deadlock.
     """
-    await connection.execute(_ADD, *([claim[column] for claim in claims] for column in range(3)))
+    await connection.execute(
+        _ADD,
+        [claim.signature for claim in claims],
+        [claim.slot for claim in claims],
+        [storable(claim.doubt, _MAX_DOUBT_LENGTH) for claim in claims],
+        [claim.unreadable for claim in claims],
+    )
     return int((await connection.execute(_TRIM, MOST)).split()[-1])
 
 

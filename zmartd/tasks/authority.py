@@ -16,7 +16,7 @@ from zmartd.chain.program_accounts import ChainMarket, decode_market, read_confi
 from zmartd.chain.wire import UndecodableData
 from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
-from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.indexer.fetch import TransactionNotFound, TransactionUnread
 from zmartd.log import get_logger
 from zmartd.tasks.base import TaskSkipped
 from zmartd.tasks.context import TaskContext
@@ -133,7 +133,7 @@ class Authority:
         await submission.landed()
         try:
             await submission.indexed()
-        except TransactionNotFound:
-            # Confirmed, but not yet at the node that answers: a webhook or the next run brings it.
+        except (TransactionNotFound, TransactionUnread):
+            # Confirmed, but the node that answers does not give it: a webhook or the reconciler brings it.
             log.warning("task.not_indexed_yet", market_id=market.id, signature=submission.signature)
         return submission.signature

@@ -6,7 +6,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.program_accounts import ChainMarket
 from zmartd.errors import ZmartdError
-from zmartd.indexer.events.recording import known_signatures
+from zmartd.indexer.walks.backfill import fill, missing_transactions
 from zmartd.store import markets
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.context import TaskContext
@@ -46,13 +46,10 @@ async def _apply_missing(context: TaskContext, market: Pubkey) -> int:
     before: str | None = None
     for _ in range(_MAX_PAGES):
         page = await context.rpc.signatures_for_address(market, before=before, limit=_PAGE)
-        succeeded = [info.signature for info in page if info.err is None]
-        async with context.database.service() as connection:
-            known = await known_signatures(connection, succeeded)
-        missing = [signature for signature in succeeded if signature not in known]
+        succeeded = [info for info in page if info.err is None]
+        missing = await missing_transactions(context.database, succeeded)
         if missing:
-            await context.fetcher.apply_signatures(missing)
-            applied += len(missing)
+            applied += (await fill(context.database, context.fetcher, missing)).applied
         if not missing or len(page) < _PAGE:
             break
         before = page[-1].signature

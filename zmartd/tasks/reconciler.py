@@ -50,4 +50,7 @@ class Reconciler:
                 f"{len(report.incomplete) - _MOST_NAMED} more transactions have events that are not known"
             )
             actions.append(TaskAction(None, "infer", ok=False, detail=detail))
+        if report.parked:
+            detail = f"{report.parked} transactions could not be read or applied: see `zmartd inbox parked`"
+            actions.append(TaskAction(None, "park", ok=False, detail=detail, awaits_admin=True))
         return actions

@@ -9,7 +9,8 @@ from zmartd.errors import ZmartdError
 from zmartd.indexer.fetch import TransactionNotFound
 
 LOOKUPS_PER_MINUTE = 120
-"""For all callers of one daemon together. A lookup takes two paid RPC calls at most. The program's own
+"""For all callers of one daemon together. A lookup takes two paid RPC calls at most,
+four for a transaction that the node does not give. The program's own
 transactions are indexed within seconds and need no lookup after that, so a flood of lookups only delays the
 answers about them."""
 NOT_FOUND_SECONDS = 2.0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from zmartd.chain.answers import SignatureStatus
 from zmartd.chain.failures import (
     ProgramFailure,
     ProgramRefused,
@@ -20,7 +21,7 @@ from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock
 from zmartd.faults import Point, reached
-from zmartd.indexer.fetch import Fetcher, TransactionNotFound
+from zmartd.indexer.fetch import Fetcher, TransactionNotFound, TransactionUnread
 from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
 from zmartd.transactions.admission import AdmittedTransaction
 from zmartd.transactions.lookup_limit import LookupLimit
@@ -106,7 +107,7 @@ class Relay:
         """Fetch a transaction that was not submitted here, within the limit of lookups."""
         self._lookups.take(signature)
         try:
-            return _succeeded(await self._fetcher.apply_signature(signature))
+            return await self._read(partial(self._fetcher.apply_signature, signature))
         except TransactionNotFound:
             self._lookups.note_not_found(signature)
             raise
@@ -166,7 +167,7 @@ class Relay:
     async def _executed_after_all(self, signature: str, error: str) -> ChainTransaction:
         """A transaction that failed in a simulation can still have been sent by somebody else."""
         try:
-            return _succeeded(await self._fetcher.apply_signature(signature))
+            return await self._read(partial(self._fetcher.apply_signature, signature))
         except TransactionNotFound as missing:
             raise self._refused(signature, error) from missing
 
@@ -179,10 +180,41 @@ class Relay:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return _succeeded(await fetch())
+                return await self._read(fetch)
             except TransactionNotFound:
                 await self._clock.sleep(pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
+
+    async def _read(self, fetch: Callable[[], Awaitable[ChainTransaction]]) -> ChainTransaction:
+        """What `fetch` gives. Where that cannot be read, what the status says: where it is, and that it
+        succeeded.
+
+        Raises ProgramRefused for one that failed, and TransactionNotFound.
+        """
+        try:
+            transaction = await fetch()
+        except TransactionUnread as unread:
+            transaction = self._by_status(unread.signature, unread.status)
+        if transaction.error is not None:
+            raise ProgramRefused(transaction.error, signature=transaction.signature)
+        return transaction
+
+    def _by_status(self, signature: str, status: SignatureStatus) -> ChainTransaction:
+        """A transaction of which nothing else is known: it may have any events."""
+        error = None if status.err is None else explain_failure(status.err, None, self._idl)
+        return ChainTransaction(
+            signature=signature,
+            slot=status.slot,
+            block_time=None,
+            index_in_block=None,
+            succeeded=error is None,
+            error=error,
+            events=(),
+            quarantined=(),
+            creations=(),
+            dispute_counts=(),
+            logs_truncated=error is None,
+        )
 
     async def _within_patience(self, answer: Awaitable[ChainTransaction]) -> ChainTransaction | None:
         try:
@@ -193,10 +225,3 @@ class Relay:
 
     def _refused(self, signature: str, name: str) -> ProgramRefused:
         return ProgramRefused(failure_named(name, self._idl), signature=signature)
-
-
-def _succeeded(transaction: ChainTransaction) -> ChainTransaction:
-    """Raises ProgramRefused when it failed."""
-    if transaction.error is not None:
-        raise ProgramRefused(transaction.error, signature=transaction.signature)
-    return transaction

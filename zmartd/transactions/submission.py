@@ -44,8 +44,8 @@ class Submission:
     async def indexed(self) -> ChainTransaction:
         """Fetch the transaction, which a block holds, and index it.
 
-        Raises TransactionNotFound while the node does not show it yet, and what else `apply_signature`
-        raises. It can be called again.
+        Raises TransactionNotFound while the node does not show it yet, TransactionUnread where what it shows
+        cannot be read, and what else `apply_signature` raises. It can be called again.
         """
         is_relayed = self._transaction.relayed_for is not None
         await reached(Point.RELAY_LANDED if is_relayed else Point.AUTHORITY_LANDED)

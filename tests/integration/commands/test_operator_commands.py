@@ -28,6 +28,7 @@ from tests.integration.tasks.world import (
 )
 from zmartd.store import decisions, inbox, unverified
 from zmartd.store.postgres.database import Database
+from zmartd.store.unverified import Claim
 
 Zmartd = Callable[..., Awaitable[tuple[int, str]]]
 
@@ -199,7 +200,7 @@ async def test_transactions_that_were_not_believed_are_listed(world: World, zmar
     assert await zmartd("inbox", "unverified") == (0, "nothing is unverified\n")
     signatures = ["3" * 88, "4" * 88]
     async with world.database.service() as connection:
-        await unverified.add(connection, [(one, 2**62, "too early") for one in signatures])
+        await unverified.add(connection, [Claim(one, 2**62, "too early") for one in signatures])
         await unverified.record_misses(connection, signatures[:1], most_attempts=1, reason="nobody knew it")
     status, printed = await zmartd("inbox", "unverified", "--json")
     given_up, waiting = json.loads(printed)

@@ -23,6 +23,7 @@ from zmartd.chain.transactions import parse_transaction
 from zmartd.indexer.audit.audit import AuditReport, audit, missing_signatures
 from zmartd.indexer.audit.comparison import Difference
 from zmartd.indexer.replay.replay import ReplayReport, replay
+from zmartd.indexer.walks.backfill import fill
 from zmartd.store.postgres.database import Database
 
 
@@ -183,7 +184,7 @@ class ArrivingLate:
         self.slept = True
         world = self._world
         missing = await missing_signatures(world.database, world.own.rpc, self._market)
-        await world.own.fetcher.apply_signatures([one.signature for one in missing])
+        await fill(world.database, world.own.fetcher, missing)
 
 
 async def replayed(world: World, database_url: str) -> ReplayReport:

@@ -18,7 +18,8 @@ from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.indexer.apply import Indexer
-from zmartd.indexer.inbox import RETENTION, Inbox, MalformedDelivery
+from zmartd.indexer.deliveries import MalformedDelivery
+from zmartd.indexer.inbox import RETENTION, Inbox
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.store import inbox as deliveries
@@ -134,7 +135,7 @@ async def test_a_poisonous_delivery_is_parked_and_holds_up_no_other(inbox: Inbox
     assert await depth(database) == (0, 1)
     async with database.service() as connection:
         [parked] = await deliveries.parked(connection, limit=10)
-        assert parked.error == "there is no position"
+        assert parked.error == "transaction 1 of 1: there is no position"
         assert await connection.fetchval("select count(*) from vote_events") == 1
 
 

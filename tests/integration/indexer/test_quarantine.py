@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.chain.chain_nodes import node_before
-from tests.integration.indexer.test_reconcile import active, assert_true_to_the_chain, purchase
+from tests.integration.indexer.test_reconcile import assert_true_to_the_chain, purchase
 from tests.integration.indexer.test_rollback import facts
 from tests.integration.tasks.world import AUTHORITY, CREATOR, HOLDERS, PROGRAM_ID, RESOLVER, World, a_world
 from zmartd.chain.codec import Codec
@@ -150,19 +150,5 @@ async def test_a_creation_waits_for_a_node_that_gives_its_arguments(world: World
             0, 1, (strange.signature,)
         )
         assert await world.fetch("select id from markets") == []
-        assert await retry_quarantined(world.database, fetcher, CODEC) == QuarantineReport(1, 0)
-    await assert_true_to_the_chain(world, database_url)
-
-
-async def test_a_transaction_that_nobody_could_read_is_fetched_again(world: World, database_url: str) -> None:
-    await active(world)
-    await world.proposal(indexed=False)
-    (newest, *_) = await world.own.rpc.signatures_for_address(PROGRAM_ID)
-    nonsense = {"slot": newest.slot, "meta": "nonsense"}
-    async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
-        node.instead("getTransaction", nonsense, nonsense)
-        fetcher = world.fetcher(rpc)
-        await fetcher.apply_signatures([newest.signature])
-        assert await retry_quarantined(world.database, fetcher, CODEC) == QuarantineReport(0, 1)
         assert await retry_quarantined(world.database, fetcher, CODEC) == QuarantineReport(1, 0)
     await assert_true_to_the_chain(world, database_url)

@@ -230,27 +230,6 @@ async def test_the_cursor_waits_for_a_transaction_that_the_node_does_not_give(
     await assert_true_to_the_chain(world, database_url)
 
 
-async def test_a_transaction_that_nobody_can_read_is_kept_and_holds_nothing_up(world: World) -> None:
-    await settled(world)
-    await world.proposal(indexed=False)
-    await finalized(world)
-    async with (
-        node_before(world.rpc_url) as node,
-        Rpc(node.address, clock=SystemClock()) as rpc,
-    ):
-        newest, *_ = await rpc.signatures_for_address(PROGRAM_ID)
-        nonsense = {"slot": newest.slot, "meta": "nonsense"}
-        node.instead("getTransaction", nonsense, nonsense)
-        reconciler = IndexReconciler(rpc, world.fetcher(rpc), world.database, PROGRAM_ID)
-        assert (await reconciler.run()).slot == newest.slot
-        await reconciler.run()
-    ((signature, commitment, reason),) = await world.fetch(
-        "select tx_signature, commitment, reason from quarantined_events"
-    )
-    assert (signature, commitment) == (newest.signature, "finalized")
-    assert reason.startswith("this is not a transaction")
-
-
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_forks_do_the_index_becomes_what_the_chain_is(
     world: World, database_url: str, seed: int

@@ -43,8 +43,8 @@ from zmartd.http.errors.requests import (
     WebhookUnauthorized,
 )
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.indexer.deliveries import MalformedDelivery
 from zmartd.indexer.fetch import TransactionNotFound
-from zmartd.indexer.inbox import MalformedDelivery
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.discussions import (
     CommentNotFound,

@@ -129,8 +129,10 @@ class _Probes:
             await probe()
         except Exception as error:  # whatever a probe raises, the dependency failed
             message = error.message if isinstance(error, ZmartdError) else f"{name} does not answer."
-            self._checks[name] = Check("error", message)
-            log.warning("health.failing", dependency=name, error=str(error))
+            failed = Check("error", message)
+            if self._checks[name] != failed:
+                log.warning("health.failing", dependency=name, error=str(error))
+            self._checks[name] = failed
         else:
             self._checks[name] = Check("ok")
 

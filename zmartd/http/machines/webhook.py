@@ -18,7 +18,7 @@ from zmartd.http.errors.requests import (
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import MACHINES_TAG, Access, Call, Operation, Quota
 from zmartd.http.machines.webhook_verification import DELIVERY_VERIFIER
-from zmartd.indexer.inbox import MalformedDelivery
+from zmartd.indexer.deliveries import MalformedDelivery
 
 Delivery = dict[str, Any] | list[dict[str, Any]]
 """One raw transaction, as the RPC method `getTransaction` returns it, or a list of them."""

@@ -68,6 +68,9 @@ class Confirmed(Struct, frozen=True, kw_only=True):
     events: tuple[dict[str, Any], ...]
     """The program's events in the transaction, in order. Each has its `name` beside its own fields: addresses
     in base58, bytes in hexadecimal, 64-bit integers as decimal strings."""
+    events_complete: bool
+    """False while the transaction could not be read, or not to its end: it may have more events than these.
+    What the chain's node does not show yet is read again by itself."""
 
 
 class Submitted(Struct, frozen=True):
@@ -133,6 +136,7 @@ def _as_told(signature: str, known: IndexedTransaction, caller: Caller) -> Confi
         events=tuple(
             _event(event_from_payload(each.event_type, each.payload), caller) for each in known.events
         ),
+        events_complete=True,
     )
 
 
@@ -147,6 +151,7 @@ async def _answer(
         slot=outcome.slot,
         block_time=None if outcome.block_time is None else iso_time(utc_from_unix(outcome.block_time)),
         events=tuple(_event(record.event, call.caller) for record in outcome.events),
+        events_complete=not (outcome.logs_truncated or outcome.quarantined),
     )
 
 

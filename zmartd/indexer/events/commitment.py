@@ -60,6 +60,8 @@ select tx_signature, slot from (
      where commitment = 'confirmed' and slot >= $1 and (slot <= $3 or slot > $4)
 ) as confirmed
  where (slot, tx_signature) > ($1, $2)
+   and not exists (select from parked_transactions as parked where parked.tx_signature =
+   confirmed.tx_signature)
  order by slot, tx_signature
  limit $5
 """
@@ -107,7 +109,8 @@ async def not_finalized(
 ) -> list[TransactionInSlot]:
     """The next transactions after `after` that should be finalized and are not marked so, ordered by slot.
 
-    Includes those above `impossible_slot`, which can never become final. Takes a service transaction.
+    Includes those above `impossible_slot`, which can never become final, and leaves out what is parked: it
+    cannot be compared with the chain yet, and would hold up the others. Takes a service transaction.
     """
     rows = await connection.fetch(
         _NOT_FINALIZED, after.slot, after.signature, finalized_slot, impossible_slot, limit

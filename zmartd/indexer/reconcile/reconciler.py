@@ -14,16 +14,19 @@ from zmartd.chain.rpc import Rpc
 from zmartd.faults import Point, reached
 from zmartd.indexer.events.incomplete import IncompleteTransaction
 from zmartd.indexer.events.recording import TransactionInSlot, indexed_slots
-from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.fetch import Fetched, Fetcher
+from zmartd.indexer.parking import park
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
 from zmartd.indexer.reconcile.reorgs import ReorgCheck
+from zmartd.indexer.retry import ParkedRetry
 from zmartd.indexer.truncation.recovery import RecoveryReport, TruncationRecovery
 from zmartd.indexer.verification import Verification
 from zmartd.indexer.walks.backfill import apply_listed, batches
 from zmartd.indexer.walks.checkpointed import CheckpointedWalk
 from zmartd.log import get_logger
-from zmartd.store import checkpoints
+from zmartd.store import checkpoints, parked
 from zmartd.store.checkpoints import Checkpoint
+from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
 
 _MAX_FETCHED = config.ReconcilerSettings().max_fetched_per_run
@@ -43,8 +46,10 @@ class ReconcileReport(Struct, frozen=True):
     """Transactions that the chain does not have, or has otherwise than the index had them."""
     recovered: int
     """Transactions with truncated logs whose events are complete."""
+    parked: int
+    """Transactions that could not be read or applied so far, of this run and of those before."""
     slot: int | None
-    """The checkpoint's: up to this slot nothing is missing. None before there is a checkpoint."""
+    """The checkpoint's: up to this slot nothing is missing but what is parked. None before there is one."""
     incomplete: tuple[IncompleteTransaction, ...] = ()
     """Transactions with truncated logs of which an operator has to know."""
 
@@ -81,10 +86,12 @@ class IndexReconciler:
         self._walk = CheckpointedWalk(rpc, database, program_id)
         self._reorgs = ReorgCheck(rpc, fetcher, database, max_fetched)
         self._verification = Verification(rpc, fetcher, database)
+        self._retry = ParkedRetry(rpc, fetcher, database)
         self._recovery = TruncationRecovery(rpc, fetcher, database, program_id)
 
     async def run(self) -> ReconcileReport:
-        """Check finality and reorgs, apply missing transactions, verify implausible ones, recover truncated.
+        """Check finality and reorgs, apply missing transactions, retry parked ones, verify implausible ones,
+        recover truncated.
 
         The checkpoint stops at finalized transactions: those that can still disappear are checked again in
         the next run. A run that is stopped loses only the work since its last batch. Daemons that run this at
@@ -109,9 +116,11 @@ class IndexReconciler:
                         await self._advance(batch)
                 if not complete:
                     break
+        new_events += (await self._retry.run()).new_events
         await self._verification.run()
         async with self._database.service() as connection:
             checkpoint = await checkpoints.find(connection, str(self._program_id))
+            parked_now = sum((await parked.counts(connection)).values())
         recovery = await self._recovery.run(checkpoint.slot) if checkpoint else RecoveryReport()
         return ReconcileReport(
             signatures,
@@ -120,6 +129,7 @@ class IndexReconciler:
             reorgs.promoted,
             rolled_back + reorgs.rolled_back,
             recovery.resolved,
+            parked_now,
             checkpoint.slot if checkpoint else None,
             recovery.incomplete,
         )
@@ -139,24 +149,38 @@ class IndexReconciler:
             await checkpoints.reset(connection, str(self._program_id))
 
     async def _reconcile(self, batch: Sequence[SignatureInfo]) -> _BatchReport:
-        """Make the index have the transactions of a batch as the chain has them."""
+        """Make the index have the transactions of a batch as the chain has them.
+
+        What cannot be read or applied is parked. The checkpoint may pass it because it is.
+        """
         diff = await self._diff(batch)
         fetched = await self._fetcher.fetch([info.signature for info in diff.wanted])
+        await park(self._database, fetched.unapplied({info.signature: info.slot for info in batch}))
         not_found = set(fetched.not_found)
         lost = [one for one in diff.lost if one.signature not in not_found]
         moved = {one.signature for one in lost}
-        indexer = self._fetcher.indexer
-        if lost:
-            await indexer.roll_back(lost, [tx for tx in fetched.transactions if tx.signature in moved])
+        await self._reorgs.roll_back(lost, [tx for tx in fetched.transactions if tx.signature in moved])
         missing = [tx for tx in fetched.transactions if tx.signature not in moved]
+        done = await apply_listed(self._fetcher.indexer, missing, batch)
+        withheld = self._withheld(fetched, diff.wanted)
+        await park(self._database, (*done.failed, *withheld))
         return _BatchReport(
-            missing=len(missing),
-            new_events=await apply_listed(indexer, missing, batch),
+            missing=len(missing) - len(done.failed),
+            new_events=done.new_events,
             rolled_back=len(lost),
-            complete=not not_found
+            complete=not_found == {one.signature for one in withheld}
             # A checkpoint that followed a node into the future would stay there.
             and not await self._fetcher.plausibility.is_certainly_future(max(info.slot for info in batch)),
         )
+
+    def _withheld(self, fetched: Fetched, wanted: Sequence[SignatureInfo]) -> list[Unapplied]:
+        """Transactions that the node lists, and of which it still has nothing an hour later."""
+        not_found = set(fetched.not_found)
+        return [
+            Unapplied(info.signature, info.slot, "withheld", "the node lists it and does not have it")
+            for info in wanted
+            if info.signature in not_found and self._fetcher.plausibility.is_past(info.slot)
+        ]
 
     async def _diff(self, batch: Sequence[SignatureInfo]) -> _BatchDiff:
         async with self._database.service() as connection:

@@ -13,7 +13,6 @@ So no false delivery of a webhook outlasts the finality of its slot.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -25,8 +24,10 @@ from zmartd.chain.transactions import ChainTransaction, is_signature
 from zmartd.indexer.events.commitment import not_finalized
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.parking import apply_each, is_of_one_transaction, park
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
 from zmartd.log import get_logger
+from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
 
 _BEFORE_EVERYTHING = TransactionInSlot(-1, "")
@@ -50,8 +51,8 @@ class _Lookup(Struct):
     """Without a status."""
     lost: list[TransactionInSlot]
     """Not on the chain, or not like this."""
-    elsewhere: list[str]
-    """The signatures of the lost ones that succeeded in another slot."""
+    elsewhere: dict[str, int]
+    """The signatures of the lost ones that succeeded in another slot, with that slot."""
 
 
 class ReorgCheck:
@@ -106,7 +107,7 @@ class ReorgCheck:
         if possible and statuses.slot < finalized_slot:
             log.warning("finality.node_behind", slot=statuses.slot, finalized_slot=finalized_slot)
             return None
-        found = _Lookup([], [], [one for one in batch if one not in possible], [])
+        found = _Lookup([], [], [one for one in batch if one not in possible], {})
         for one in possible:
             status = statuses.by_signature[one.signature]
             if status is None:
@@ -114,7 +115,7 @@ class ReorgCheck:
             elif _is_elsewhere(one, status):
                 found.lost.append(one)
                 if status.err is None:
-                    found.elsewhere.append(one.signature)
+                    found.elsewhere[one.signature] = status.slot
             elif status.confirmation_status == "finalized":
                 found.final.append(one)
         found.lost += await self._vanished(found.unknown)
@@ -126,38 +127,71 @@ class ReorgCheck:
             return []
         kept_from = await self._rpc.first_available_block()
         kept = [one for one in unknown if one.slot >= kept_from]
-        found = await asyncio.gather(*(self._rpc.transaction(one.signature) for one in kept))
-        vanished = [one for one, transaction in zip(kept, found, strict=True) if transaction is None]
+        absent = await self._fetcher.absent([one.signature for one in kept])
+        vanished = [one for one in kept if one.signature in absent]
         if len(vanished) < len(unknown):
             log.warning("finality.unknown", transactions=len(unknown) - len(vanished), kept_from=kept_from)
         return vanished
 
     async def _verify(self, final: Sequence[TransactionInSlot]) -> ReorgReport:
-        """Promote those whose rows equal what the node says, and replace the others by that."""
+        """Promote those whose rows equal what the node says, and replace the others by that.
+
+        Those that cannot be read are parked, and compared once they can be.
+        """
         if not final:
             return ReorgReport()
         fetched = await self._fetcher.fetch([one.signature for one in final])
+        await park(self._database, fetched.unapplied({one.signature: one.slot for one in final}))
         transactions = {tx.signature: tx for tx in fetched.transactions}
         report = await self._fetcher.indexer.promote(final, fetched.transactions)
         lost = [one for one in final if one.signature in report.differing]
         return ReorgReport(
-            report.promoted, await self._roll_back(lost, [transactions[one.signature] for one in lost])
+            report.promoted, await self.roll_back(lost, [transactions[one.signature] for one in lost])
         )
 
     async def _roll_back_lost(self, found: _Lookup) -> int:
-        fetched = await self._fetcher.fetch(found.elsewhere)
+        fetched = await self._fetcher.fetch(list(found.elsewhere))
+        await park(self._database, fetched.unapplied(found.elsewhere))
         # Rolled back before the node gives it, a transaction that landed elsewhere would be missing.
         not_found = set(fetched.not_found)
         lost = [one for one in found.lost if one.signature not in not_found]
-        return await self._roll_back(lost, fetched.transactions)
+        return await self.roll_back(lost, fetched.transactions)
 
-    async def _roll_back(self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]) -> int:
+    async def roll_back(self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]) -> int:
+        """Roll transactions back and apply `instead`. Returns how many were rolled back.
+
+        Where that fails because of one of them, it is done one by one, and those that still fail are parked.
+        """
         if not lost:
             return 0
+        try:
+            await self._fetcher.indexer.roll_back(lost, instead)
+        except Exception as error:
+            if not is_of_one_transaction(error):
+                raise
+            log.warning("finality.not_undone", transactions=len(lost), exc_info=error)
+            return await self._roll_back_each(lost, instead)
         for one in lost:
             log.warning("finality.undone", signature=one.signature, slot=one.slot)
-        await self._fetcher.indexer.roll_back(lost, instead)
         return len(lost)
+
+    async def _roll_back_each(
+        self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]
+    ) -> int:
+        failed: list[Unapplied] = []
+        for one in lost:
+            try:
+                await self._fetcher.indexer.roll_back([one])
+            except Exception as error:
+                if not is_of_one_transaction(error):
+                    raise
+                detail = f"it cannot be rolled back: {type(error).__name__}: {error}"
+                failed.append(Unapplied(one.signature, one.slot, "failed", detail))
+            else:
+                log.warning("finality.undone", signature=one.signature, slot=one.slot)
+        done = await apply_each(self._fetcher.indexer, instead)
+        await park(self._database, (*failed, *done.failed))
+        return len(lost) - len(failed)
 
 
 def _is_elsewhere(indexed: TransactionInSlot, status: SignatureStatus) -> bool:

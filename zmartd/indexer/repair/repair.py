@@ -9,32 +9,44 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.indexer.audit.account_facts import read_accounts
 from zmartd.indexer.audit.audit import PATIENCE_SECONDS, AuditReport, audit
 from zmartd.indexer.events.incomplete import accept_incomplete, incomplete_transactions
-from zmartd.indexer.events.rows import UnreadableRow
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.parking import is_of_one_transaction
 from zmartd.indexer.repair.correction import Corrector
 from zmartd.indexer.repair.resync import Resync, ResyncReport
 from zmartd.indexer.truncation.recovery import TruncationRecovery
 from zmartd.indexer.walks.backfill import Progress, no_progress
+from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
+
+log = get_logger(__name__)
 
 _NO_PATIENCE = 0.0
 _ADDRESSES = "select on_chain_address from markets where not orphaned"
 
 
+class FailedMarket(Struct, frozen=True):
+    """A market, by its address, that could not be resynced. It is as it was."""
+
+    market: str
+    error: str
+
+
 class RepairReport(Struct, frozen=True):
-    """What was done, and the audit after it."""
+    """What was done, the audit after it, and the markets that could not be resynced."""
 
     done: ResyncReport
     report: AuditReport
     corrected: tuple[str, ...] = ()
     """The addresses of the accounts that the index was corrected from, for want of events."""
+    failed: tuple[FailedMarket, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return self.report.ok and not self.done.not_found
+        return self.report.ok and not (self.done.not_found or self.done.parked or self.failed)
 
 
 class Repairer:
@@ -63,9 +75,11 @@ class Repairer:
                 altered.add(market)
         report = await self._audit(_NO_PATIENCE)
         altered.update(_markets(report))
+        failed: tuple[FailedMarket, ...] = ()
         if altered or not report.ok:
-            done += await self._resync_markets(sorted(altered, key=str), progress)
-        return await self._corrected(done)
+            resynced, failed = await self._resync_markets(sorted(altered, key=str), progress)
+            done += resynced
+        return await self._corrected(done, failed)
 
     async def repair_everything(self, progress: Progress = no_progress) -> RepairReport:
         """Resync the configuration and every market, also where no account shows a difference."""
@@ -73,10 +87,10 @@ class Repairer:
         async with self._database.service() as connection:
             indexed = [row["on_chain_address"] for row in await connection.fetch(_ADDRESSES)]
         markets = sorted({*on_chain.markets, *indexed})
-        done = await self._resync_markets([Pubkey.from_string(market) for market in markets], progress)
-        return await self._corrected(done)
+        addresses = [Pubkey.from_string(market) for market in markets]
+        return await self._corrected(*await self._resync_markets(addresses, progress))
 
-    async def _corrected(self, done: ResyncReport) -> RepairReport:
+    async def _corrected(self, done: ResyncReport, failed: tuple[FailedMarket, ...]) -> RepairReport:
         """Correct from accounts what transactions that cannot be read have changed, and audit everything.
 
         Where nothing differs any more, nothing is missing of these transactions.
@@ -90,27 +104,45 @@ class Repairer:
         async with self._database.service() as connection:
             await accept_incomplete(connection, report.slot, sorted(differing))
             incomplete = tuple(await incomplete_transactions(connection))
-        return RepairReport(done, msgspec.structs.replace(report, incomplete=incomplete), corrected)
+        return RepairReport(done, msgspec.structs.replace(report, incomplete=incomplete), corrected, failed)
 
     async def _add_missing(self, market: Pubkey) -> ResyncReport:
+        """Nothing is added to a market of which not even the rows can be read: it will be resynced."""
         try:
             return await self._resync.add_missing(market)
-        except UnreadableRow:
+        except Exception as error:
+            if not _is_of_one_market(error):
+                raise
+            log.warning("repair.not_added", market=str(market), exc_info=error)
             return ResyncReport()
 
-    async def _resync_markets(self, markets: list[Pubkey], progress: Progress) -> ResyncReport:
+    async def _resync_markets(
+        self, markets: list[Pubkey], progress: Progress
+    ) -> tuple[ResyncReport, tuple[FailedMarket, ...]]:
+        """Resync markets. One that fails holds up no other, and is returned with its error."""
         done = await self._resync.resync_configuration()
+        failed: list[FailedMarket] = []
         progress(0, len(markets))
         for number, market in enumerate(markets, start=1):
-            done += await self._resync.resync(market)
+            try:
+                done += await self._resync.resync(market)
+            except Exception as error:
+                if not _is_of_one_market(error):
+                    raise
+                log.warning("repair.not_resynced", market=str(market), exc_info=error)
+                failed.append(FailedMarket(str(market), f"{type(error).__name__}: {error}"))
             progress(number, len(markets))
         final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         while (await self._recovery.run(final_slot)).resolved:
             pass
-        return done
+        return done, tuple(failed)
 
     async def _audit(self, patience_seconds: float = PATIENCE_SECONDS) -> AuditReport:
         return await audit(self._database, self._rpc, self._program_id, patience_seconds=patience_seconds)
+
+
+def _is_of_one_market(error: Exception) -> bool:
+    return is_of_one_transaction(error) and not isinstance(error, (RpcUnavailable, RpcRejected))
 
 
 def _markets(report: AuditReport) -> list[Pubkey]:

@@ -15,18 +15,21 @@ from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
+from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.program_accounts import find_market
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, is_signature
 from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS
 from zmartd.indexer.effects.markets import known_addresses
-from zmartd.indexer.events.recording import TransactionInSlot, known_signatures
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import event_row, utc_from_unix
-from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.fetch import Fetched, Fetcher
+from zmartd.indexer.parking import park
 from zmartd.indexer.rebuild.event_diff import EventDiff, diff_events
-from zmartd.indexer.walks.backfill import batches
+from zmartd.indexer.walks.backfill import batches, missing_transactions
 from zmartd.indexer.walks.ranged import RangeWalk
+from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
 
 _BATCH = 100
@@ -36,12 +39,15 @@ _ID = "select id from markets where on_chain_address = $1"
 
 
 class ResyncReport(Struct, frozen=True):
-    """How many transactions were fetched, how many event rows removed and written, and what was not found."""
+    """How many transactions were fetched, how many event rows removed and written, what was not found, and
+    what was parked because it could not be read.
+    """
 
     transactions: int = 0
     removed: int = 0
     written: int = 0
     not_found: tuple[str, ...] = ()
+    parked: tuple[Unapplied, ...] = ()
 
     def __add__(self, other: ResyncReport) -> ResyncReport:
         return ResyncReport(
@@ -49,6 +55,7 @@ class ResyncReport(Struct, frozen=True):
             self.removed + other.removed,
             self.written + other.written,
             self.not_found + other.not_found,
+            self.parked + other.parked,
         )
 
 
@@ -59,10 +66,15 @@ class _Findings(Struct):
     diff: EventDiff = EventDiff()
     incomplete: tuple[ChainTransaction, ...] = ()
     not_found: tuple[str, ...] = ()
+    parked: tuple[Unapplied, ...] = ()
 
     def report(self) -> ResyncReport:
         return ResyncReport(
-            self.transactions, len(self.diff.to_remove), len(self.diff.to_record), self.not_found
+            self.transactions,
+            len(self.diff.to_remove),
+            len(self.diff.to_record),
+            self.not_found,
+            self.parked,
         )
 
 
@@ -83,8 +95,8 @@ class Resync:
     async def add_missing(self, market: Pubkey) -> ResyncReport:
         """Write the events of a market that are missing, and rebuild it if there are any."""
         findings, identity = _Findings(), await self._identity(market)
-        async for signatures in self._signatures(market):
-            await self._compare_listed(findings, await self._unknown(signatures), identity)
+        async for batch in self._listed(market):
+            await self._compare_listed(findings, await missing_transactions(self._database, batch), identity)
         if not findings.diff and not findings.incomplete:
             return findings.report()
         return await self._replace(findings, identity)
@@ -93,9 +105,9 @@ class Resync:
         """Fetch all transactions of a market, replace the event rows that differ, and rebuild it."""
         findings, identity = _Findings(), await self._identity(market)
         listed: set[str] = set()
-        async for signatures in self._signatures(market):
-            listed.update(signatures)
-            await self._compare_listed(findings, signatures, identity)
+        async for batch in self._listed(market):
+            listed.update(one.signature for one in batch)
+            await self._compare_listed(findings, batch, identity)
         for market_id in identity.values():
             stored = await self._stored(_OF_MARKET, market_id)
             await self._compare_unlisted(findings, stored, listed, identity)
@@ -104,20 +116,21 @@ class Resync:
     async def resync_configuration(self) -> ResyncReport:
         """The same for the program's configuration. Fetches what configured it, and what the index lacks."""
         findings = _Findings()
-        async for signatures in self._signatures(self._pdas.global_config()):
-            await self._compare_listed(findings, await self._unknown(signatures), {})
+        async for batch in self._listed(self._pdas.global_config()):
+            await self._compare_listed(findings, await missing_transactions(self._database, batch), {})
         stored = await self._stored(_OF_CONFIGURATION, sorted(CONFIGURATION_EVENTS))
         await self._compare_unlisted(findings, stored, (), {})
         report = await self._replace(findings, {})
         await self._fetcher.indexer.rebuild_configuration(await self._chain_time())
         return report
 
-    async def _signatures(self, address: Pubkey) -> AsyncIterator[list[str]]:
+    async def _listed(self, address: Pubkey) -> AsyncIterator[Sequence[SignatureInfo]]:
+        """What the node lists for an address, in batches."""
         walk = await RangeWalk(self._rpc, address).count()
         async with aclosing(walk.pages()) as pages:
             async for page in pages:
                 for batch in batches(page):
-                    yield [one.signature for one in batch]
+                    yield batch
 
     async def _identity(self, market: Pubkey) -> dict[str, str]:
         """The market's address with its id: from its account, or from the index if it has no account."""
@@ -128,21 +141,20 @@ class Resync:
             market_id = await connection.fetchval(_ID, str(market))
         return {} if market_id is None else {str(market): market_id}
 
-    async def _unknown(self, signatures: Sequence[str]) -> list[str]:
-        async with self._database.service() as connection:
-            known = await known_signatures(connection, signatures)
-        return [signature for signature in signatures if signature not in known]
-
     async def _stored(self, query: str, argument: object) -> list[TransactionInSlot]:
         async with self._database.service() as connection:
             rows = await connection.fetch(query, argument)
         return sorted({TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows})
 
     async def _compare_listed(
-        self, findings: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
+        self, findings: _Findings, listed: Sequence[SignatureInfo], identity: Mapping[str, str]
     ) -> None:
-        """Compare transactions that the node lists with their rows."""
-        findings.not_found += await self._compare(findings, signatures, identity)
+        """Compare transactions that the node lists with their rows. Those that cannot be read keep theirs."""
+        fetched = await self._compare(findings, [one.signature for one in listed], identity)
+        unapplied = fetched.unapplied({one.signature: one.slot for one in listed})
+        await park(self._database, unapplied)
+        findings.not_found += fetched.not_found
+        findings.parked += tuple(unapplied)
 
     async def _compare_unlisted(
         self,
@@ -159,17 +171,17 @@ class Resync:
         for start in range(0, len(unlisted), _BATCH):
             batch = unlisted[start : start + _BATCH]
             possible = [one.signature for one in batch if is_signature(one.signature)]
-            found = set(possible).difference(await self._compare(findings, possible, identity))
+            found = set(possible).difference((await self._compare(findings, possible, identity)).not_found)
             gone = [one.signature for one in batch if one.signature not in found and one.slot >= kept_from]
             async with self._database.service() as connection:
                 findings.diff += await diff_events(connection, (), gone, (), {})
 
     async def _compare(
         self, findings: _Findings, signatures: Sequence[str], identity: Mapping[str, str]
-    ) -> tuple[str, ...]:
-        """Fetch transactions and compare them with their rows. Returns the signatures that were not found."""
+    ) -> Fetched:
+        """Fetch transactions and compare them with their rows."""
         if not signatures:
-            return ()
+            return Fetched()
         final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         fetched = await self._fetcher.fetch(signatures)
         succeeded = [tx for tx in fetched.transactions if tx.succeeded]
@@ -184,7 +196,7 @@ class Resync:
             )
         findings.transactions += len(fetched.transactions)
         findings.incomplete += tuple(tx for tx in succeeded if tx.logs_truncated or tx.quarantined)
-        return fetched.not_found
+        return fetched
 
     async def _replace(self, findings: _Findings, identity: Mapping[str, str]) -> ResyncReport:
         market_addresses = {market_id: address for address, market_id in identity.items()}

@@ -257,10 +257,10 @@ async def test_what_the_lists_have_is_confirmed_though_its_sender_does_not_know_
     await outbox.record(SignedTransaction(signature, wire, last_valid_block_height=2**40, purpose="test"))
     assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 202
     await stage.api.rpc.send(wire)
-    fetcher = stage.api.fetcher
     async with asyncio.timeout(PATIENT_SECONDS):
-        while not (await fetcher.apply_signatures([signature]))[0].new_events:  # noqa: ASYNC110 - the node shows it when it likes
+        while (await stage.api.fetcher.fetch([signature])).not_found:  # noqa: ASYNC110 - the node shows it when it likes
             await asyncio.sleep(0.02)
+    await stage.api.fetcher.apply_signature(signature)
     assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 200
 
 

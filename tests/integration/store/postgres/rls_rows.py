@@ -217,6 +217,17 @@ def tables(of: str) -> dict[str, Table]:
         "unverified_transactions": Table(
             {"tx_signature": signature(name), "slot": 1, "doubt": "early"}, by_signature, "slot = 2"
         ),
+        "parked_transactions": Table(
+            {
+                "tx_signature": signature(name),
+                "slot": 1,
+                "reason": "refused",
+                "detail": "no",
+                "next_attempt_at": NOON,
+            },
+            by_signature,
+            "slot = 2",
+        ),
         "history_bookmarks": Table(
             {"program_id": of, "signature": signature(name), "slot": 1}, f"program_id = '{of}'", "slot = 2"
         ),

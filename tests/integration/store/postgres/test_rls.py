@@ -57,6 +57,7 @@ truncated_transactions      ----  ----  ----   SIUD
 market_corrections          ----  ----  ----   SIUD
 eventless_transactions      ----  ----  ----   SIUD
 unverified_transactions     ----  ----  ----   SIUD
+parked_transactions         ----  ----  ----   SIUD
 history_bookmarks           ----  ----  ----   SIUD
 revocations                 ----  ----  ----   SIUD
 """

@@ -1,0 +1,106 @@
+"""Parks the transactions that cannot be read or applied, so that nothing ends with one of them.
+
+Only what the node lists in the history of the program or of a market is parked, so each row has cost a fee on
+the chain. `zmartd.indexer.retry` takes them out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+from msgspec import Struct
+
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.indexer.apply import IndexAltered, Indexer
+from zmartd.log import get_logger
+from zmartd.metrics import Counter
+from zmartd.store import parked
+from zmartd.store.parked import Unapplied
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
+
+_PARKED = Counter(
+    "zmartd_transactions_parked_total",
+    "Transactions that could not be read or applied, each once",
+    ["reason"],
+)
+
+log = get_logger(__name__)
+
+
+class AppliedEach(Struct, frozen=True):
+    """How many new events a batch had, and the transactions in it that could not be applied."""
+
+    new_events: int = 0
+    failed: tuple[Unapplied, ...] = ()
+
+
+async def apply_each(
+    indexer: Indexer, transactions: Sequence[ChainTransaction], commitment: str = "confirmed"
+) -> AppliedEach:
+    """Apply transactions in one batch, or one by one where that fails because of what one of them says.
+
+    Raises what is the trouble of the database or of the daemon: DatabaseUnavailable, DatabaseTimeout and the
+    like.
+    """
+    try:
+        return AppliedEach((await indexer.apply(transactions, commitment)).new_events)
+    except Exception as error:
+        if not is_of_one_transaction(error):
+            raise
+        if len(transactions) == 1:
+            return AppliedEach(failed=(_failed(transactions[0], error),))
+    new_events = 0
+    failed: list[Unapplied] = []
+    for transaction in transactions:
+        alone = await apply_each(indexer, [transaction], commitment)
+        new_events += alone.new_events
+        failed += alone.failed
+    return AppliedEach(new_events, tuple(failed))
+
+
+def is_of_one_transaction(error: Exception) -> bool:
+    """Whether an error comes from what was to be applied, and others can be applied all the same.
+
+    Of what Postgres says only that the data is wrong: a missing right or column would fail with all of them.
+    """
+    if isinstance(error, (IndexAltered, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
+        return True
+    return not isinstance(
+        error,
+        (
+            DatabaseUnavailable,
+            DatabaseTimeout,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            OSError,
+            MemoryError,
+        ),
+    )
+
+
+async def park(database: Database, unapplied: Sequence[Unapplied]) -> None:
+    """Park transactions durably. Each that was not parked before is logged and counted. Raises
+    DatabaseUnavailable."""
+    if not unapplied:
+        return
+    async with database.service() as connection:
+        new = await parked.add(connection, unapplied)
+    for one in unapplied:
+        if one.signature in new:
+            log.warning(
+                "transaction.parked",
+                signature=one.signature,
+                slot=one.slot,
+                reason=one.reason,
+                detail=one.detail,
+                action="it is tried again by itself; `zmartd inbox parked` lists what is parked",
+            )
+            _PARKED.labels(one.reason).inc()
+
+
+def _failed(transaction: ChainTransaction, error: Exception) -> Unapplied:
+    log.warning("indexer.not_applied", signature=transaction.signature, slot=transaction.slot, exc_info=error)
+    detail = f"{type(error).__name__}: {error}"
+    return Unapplied(transaction.signature, transaction.slot, "failed", detail)
