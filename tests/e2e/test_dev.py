@@ -42,6 +42,7 @@ def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
     assert [finding["check"] for finding in json.loads(checked.stdout)] == [
         "configuration",
         "database",
+        "index",
         "redis",
         "rpc",
         "program",

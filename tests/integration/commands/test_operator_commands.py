@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.integration.indexer.test_quarantine import indexed_by_an_older_version, kind_of
-from tests.integration.indexer.test_reconcile import active, purchase
+from tests.integration.indexer.test_reconcile import active, purchase, settled
 from tests.integration.indexer.test_repair import alter
 from tests.integration.tasks.world import (
     AUTHORITY,
@@ -26,7 +26,9 @@ from tests.integration.tasks.world import (
     World,
     a_world,
 )
+from zmartd.indexer.parking import park
 from zmartd.store import decisions, inbox, unverified
+from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
 from zmartd.store.unverified import Claim
 
@@ -117,7 +119,13 @@ async def test_every_form_of_a_backfill_applies_its_part_of_the_history(world: W
         assert await zmartd("backfill", *form) == (0, expected + "\n"), form
     status, printed = await zmartd("backfill", "--until", history[2].signature, "--json")
     assert status == 0
-    assert json.loads(printed) == {"transactions": 3, "applied": 0, "new_events": 0, "not_found": []}
+    assert json.loads(printed) == {
+        "transactions": 3,
+        "applied": 0,
+        "new_events": 0,
+        "not_found": [],
+        "parked": [],
+    }
     status, printed = await zmartd("backfill", "--until", "1" * 64)
     assert status == 1
     assert "no such transaction" in printed
@@ -208,6 +216,40 @@ async def test_transactions_that_were_not_believed_are_listed(world: World, zmar
     assert (waiting["slot"], waiting["doubt"], waiting["given_up_at"]) == (2**62, "too early", None)
     _, table = await zmartd("inbox", "unverified")
     assert [line.split()[4:6] for line in table.splitlines()[1:]] == [["given", "up"], ["waiting", "too"]]
+
+
+async def test_parked_transactions_are_shown_everywhere_and_tried_again(world: World, zmartd: Zmartd) -> None:
+    market_id = await active(world)
+    await settled(world)
+    signature = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]), indexed=False)
+    nobodys = "3" * 87
+    assert await zmartd("inbox", "parked") == (0, "nothing is parked\n")
+    await park(
+        world.database,
+        [
+            Unapplied(signature, 5, "unreadable", "its version is 2"),
+            Unapplied(nobodys, 2**40, "refused", "the RPC node refused getTransaction"),
+        ],
+    )
+    status, printed = await zmartd("inbox", "parked", "--json")
+    first, second = json.loads(printed)
+    assert (status, first["signature"], first["reason"], first["slot"]) == (0, signature, "unreadable", 5)
+    assert (second["detail"], second["attempts"]) == ("the RPC node refused getTransaction", 0)
+    _, printed = await zmartd("check", "--json")
+    (finding,) = (one for one in json.loads(printed) if one["check"] == "index")
+    assert (finding["verdict"], finding["ok"]) == ("warning", True)
+    assert finding["detail"].startswith("2 transactions could not be read or applied yet")
+    status, printed = await zmartd("tick", "reconciler")
+    assert status == 1
+    assert "2 transactions could not be read or applied: see `zmartd inbox parked`" in printed
+
+    assert (await zmartd("inbox", "retry"))[0] == 2
+    assert await zmartd("inbox", "retry", signature) == (0, f"applied: {signature}\n")
+    assert await world.fetch("select tx_signature from trades") == [(signature,)]
+    assert await zmartd("inbox", "retry", signature) == (1, f"not parked: {signature}\n")
+    status, printed = await zmartd("inbox", "retry", "--all", "--json")
+    (still,) = json.loads(printed)["parked"]
+    assert (status, still["signature"], still["attempts"]) == (1, nobodys, 1)
 
 
 async def test_a_replay_of_no_delivery_in_particular_is_refused(zmartd: Zmartd) -> None:

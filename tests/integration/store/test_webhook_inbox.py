@@ -71,3 +71,24 @@ async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Dat
         assert [
             row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")
         ] == ids[1:]
+
+
+async def parked_bodies(database: Database) -> list[bytes]:
+    async with database.service() as connection:
+        rows = await connection.fetch("select body from webhook_inbox where status = 'parked' order by id")
+    return [row["body"] for row in rows]
+
+
+async def test_parked_deliveries_are_bounded_by_number_and_bytes_and_kind(database: Database) -> None:
+    async with database.service() as connection:
+        await inbox.add(connection, [(bytes([number]) * 10, 1) for number in range(8)])
+        ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
+        for number, one in enumerate(ids[:7]):
+            await inbox.park(connection, one, "\0 no \ud800", unreadable=number % 2 == 0)
+        assert await inbox.trim_parked(connection) == 0
+        assert await inbox.trim_parked(connection, most=3) == 1
+    assert await parked_bodies(database) == [bytes([number]) * 10 for number in range(1, 7)]
+    async with database.service() as connection:
+        assert await inbox.trim_parked(connection, most_bytes=20) == 2
+        assert (await inbox.depth(connection)) == Depth(pending=1, parked=4)
+    assert await parked_bodies(database) == [bytes([number]) * 10 for number in range(3, 7)]

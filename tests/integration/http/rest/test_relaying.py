@@ -12,7 +12,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
-from tests.integration.chain.chain_nodes import node_before
+from tests.integration.chain.chain_nodes import node_before, refused
 from tests.integration.http.rest.rest_api import PROGRAM, Answer, running_api
 from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, Stage
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
@@ -262,6 +262,42 @@ async def test_what_the_lists_have_is_confirmed_though_its_sender_does_not_know_
             await asyncio.sleep(0.02)
     await stage.api.fetcher.apply_signature(signature)
     assert (await stage.api.anybody.get(f"/api/transactions/{signature}")).status == 200
+
+
+async def test_a_transaction_that_the_node_does_not_give_is_told_by_its_status(
+    stage: Stage, database: Database, redis_url: str
+) -> None:
+    market_id = await stage.active_market()
+    landed, failed, unknown = [await signed_buy(stage, market_id, cost) for cost in (SOL, 9_999, 2 * SOL)]
+    for transaction, _ in (landed, failed):
+        await stage.api.rpc.broadcast(base64.b64decode(transaction))
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while (await stage.api.fetcher.fetch([landed[1], failed[1]])).not_found:  # noqa: ASYNC110 - the node shows them when it likes
+            await asyncio.sleep(0.02)
+    async with (
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address) as api,
+    ):
+        for _, signature in (landed, failed, unknown):
+            node.always(signature, refused(-32015, "Transaction version (2) is not supported"))
+        for caller in (api.anybody, api.as_wallet(ALICE)):
+            answer = await caller.get(f"/api/transactions/{landed[1]}")
+            assert (answer.status, answer.body["status"], answer.body["events"]) == (200, "confirmed", [])
+            assert answer.body["events_complete"] is False
+            assert (answer.body["slot"] > 0, answer.body["block_time"]) == (True, None)
+        answer = await api.anybody.get(f"/api/transactions/{failed[1]}")
+        assert (answer.status, answer.body["code"]) == (422, "trade_too_small")
+        answer = await api.anybody.get(f"/api/transactions/{unknown[1]}")
+        assert (answer.status, answer.body["code"]) == (404, "transaction_not_found")
+        node.instead("getTransaction", *[refused(-32011, "Transaction history is not available")] * 2)
+        answer = await api.anybody.get(f"/api/transactions/{landed[1]}")
+        assert (answer.status, answer.body["code"]) == (503, "rpc_rejected")
+        node.behave()
+        answer = await api.anybody.get(f"/api/transactions/{landed[1]}")
+        assert [event["name"] for event in answer.body["events"]] == ["SharesBought"]
+        assert answer.body["events_complete"] is True
+    async with database.service() as connection:
+        assert await connection.fetchval("select count(*) from parked_transactions") == 0, "anybody can ask"
 
 
 async def test_a_caller_who_has_waited_long_enough_is_told_to_ask_again(
