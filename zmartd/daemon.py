@@ -273,6 +273,7 @@ def _health(core: Core) -> Health:
 
     async def index() -> None:
         async with core.database.service() as connection:
+            await require_complete(connection)
             number = sum((await parked.counts(connection)).values())
         if number:
             raise TransactionsParked(
@@ -284,10 +285,6 @@ def _health(core: Core) -> Health:
         failing += [plugin.name for plugin in core.broken_tasks]
         if failing:
             raise TasksFailing(f"the last run failed of: {', '.join(failing)}; the log says why")
-
-    async def index() -> None:
-        async with core.database.service() as connection:
-            await require_complete(connection)
 
     return Health(
         {

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import asyncpg
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.indexer.apply import IndexAltered, Indexer
 from zmartd.log import get_logger
@@ -37,7 +38,7 @@ class AppliedEach(Struct, frozen=True):
 
 
 async def apply_each(
-    indexer: Indexer, transactions: Sequence[ChainTransaction], commitment: str = "confirmed"
+    indexer: Indexer, transactions: Sequence[ChainTransaction], commitment: Commitment = "confirmed"
 ) -> AppliedEach:
     """Apply transactions in one batch, or one by one where that fails because of what one of them says.
 
