@@ -10,7 +10,11 @@ from tests.integration.chain.chain_nodes import Node, node_before
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import Endpoints, LocalnetSettings, running
+from zmartd.embedded.localnet.chain.blocks import blockhash_blocks
 
+SLOT_MILLISECONDS = 20
+EXPIRY_SLOTS = blockhash_blocks(SLOT_MILLISECONDS) + 50
+"""After so many slots it is final that a blockhash has ended."""
 RICH = Keypair.from_seed(bytes([42] * 32))
 """Holds a million SOL from genesis on."""
 
@@ -21,7 +25,7 @@ async def localnet(tmp_path: Path) -> AsyncIterator[Endpoints]:
     settings = LocalnetSettings(
         tmp_path / "chain",
         rpc_port=0,
-        slot_milliseconds=20,
+        slot_milliseconds=SLOT_MILLISECONDS,
         genesis_accounts={str(RICH.pubkey()): 10**15},
     )
     async with running(settings) as endpoints:

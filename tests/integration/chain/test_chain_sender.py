@@ -14,6 +14,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from tests.integration.chain.chain_nodes import LOST, Node, refused_by_simulation, unauthorized
+from tests.integration.chain.conftest import EXPIRY_SLOTS
 from tests.integration.tasks.manual_clock import ManualClock
 from zmartd.chain.assemble import sign
 from zmartd.chain.idl import default_idl
@@ -287,7 +288,7 @@ async def test_a_transaction_that_no_block_took_in_time_is_proven_expired(
     waiting = asyncio.create_task(sender.send(payment))
     await eventually(lambda: _asked(node, "sendTransaction", 3))
     assert not waiting.done()
-    await advance(200)
+    await advance(EXPIRY_SLOTS)
     with pytest.raises(TransactionExpired):
         await waiting
     sent = await outbox.find(payment.signature)

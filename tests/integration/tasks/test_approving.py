@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from tests.integration.tasks.world import ADMIN, AUTHORITY, CREATOR, World, a_world, killed_once
+from tests.integration.tasks.world import ADMIN, AUTHORITY, CREATOR, EXPIRY_SLOTS, World, a_world, killed_once
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import tallies
 from zmartd.store.postgres.database import Database
@@ -134,7 +134,7 @@ async def test_an_expired_transaction_opens_the_votes_again_and_the_next_run_sen
     await world.misbehave(loseNext=1_000)
     run = asyncio.create_task(VoteAggregator(world.own.context()).run())
     await world.until(lambda: world.outbox(market_id))
-    await world.cheat("zmartd_advanceSlots", {"slots": 250})
+    await world.cheat("zmartd_advanceSlots", {"slots": EXPIRY_SLOTS})
     (expired,) = await run
     await world.misbehave()
 

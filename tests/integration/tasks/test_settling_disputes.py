@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from tests.integration.tasks.world import (
     AUTHORITY,
     DISPUTE_PERIOD_SECONDS,
+    EXPIRY_SLOTS,
     HOLDERS,
     MIN_BALANCE_LAMPORTS,
     World,
@@ -400,7 +401,7 @@ async def test_an_expired_settlement_is_sent_again_with_the_same_count(world: Wo
     await world.misbehave(loseNext=1_000)
     settling = asyncio.create_task(VoteAggregator(world.own.context()).run())
     await world.until(lambda: world.outbox(market_id))
-    await world.cheat("zmartd_advanceSlots", {"slots": 250})
+    await world.cheat("zmartd_advanceSlots", {"slots": EXPIRY_SLOTS})
     (expired,) = await settling
     await world.misbehave()
 

@@ -32,6 +32,7 @@ from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import ChainTransaction, EventRecord, parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.embedded.localnet import LocalnetSettings, running
+from zmartd.embedded.localnet.chain.blocks import blockhash_blocks
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher
@@ -52,6 +53,8 @@ PROGRAM_FILE = Path(str(files("zmartd.embedded") / "programs" / "zmart_core.so")
 FORWARDER_ID = Pubkey.from_string("Forwarder1111111111111111111111111111111111")
 FORWARDER_FILE = Path(__file__).parents[3] / "programs" / "forwarder" / "forwarder.so"
 SLOT_MILLISECONDS = 20
+EXPIRY_SLOTS = blockhash_blocks(SLOT_MILLISECONDS) + 100
+"""After so many slots it is final that a blockhash has ended."""
 DISPUTE_PERIOD_SECONDS = 259_200
 MIN_PROPOSAL_VOTES = 3
 MIN_BALANCE_LAMPORTS = 50_000_000

@@ -5,7 +5,8 @@
 - A transaction executes when it is sent, in the open slot: it is then *processed*, and in the ledger. It is
   *confirmed* when its slot is complete, *finalized* 31 blocks later. Accounts, slots and blockhashes are read
   at the requested commitment (after a restart, what was confirmed counts as finalized).
-- A blockhash is valid for 150 blocks. Clock and block time do not change within a slot.
+- A blockhash is valid for 150 blocks, and no shorter than a minute where slots are shorter. Clock
+  and block time do not change within a slot.
 - Fees (signatures and priority) and rent exemption are those of a cluster. A transaction that cannot be
   loaded (no such program) does not land, where a cluster would charge its fee.
 - Preflight and simulation run on the open slot, whatever commitment is requested.

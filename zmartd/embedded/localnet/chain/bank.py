@@ -20,7 +20,12 @@ from solders.transaction import VersionedTransaction
 from zmartd.clock import Clock
 from zmartd.embedded.localnet.chain import messages
 from zmartd.embedded.localnet.chain.accounts import Accounts
-from zmartd.embedded.localnet.chain.blocks import FINALITY_DEPTH, RETAINED_BLOCKS, RecentBlocks
+from zmartd.embedded.localnet.chain.blocks import (
+    FINALITY_DEPTH,
+    RecentBlocks,
+    blockhash_blocks,
+    retained_blocks,
+)
 from zmartd.embedded.localnet.chain.clock import ChainClock
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.fees import fee_lamports
@@ -68,7 +73,8 @@ class Bank:
         self._observers: list[Observer] = []
         self._runtime = Runtime(programs)
         self.genesis = ledger.genesis() or create_genesis(ledger, int(clock.time()), genesis_accounts)
-        complete = ledger.latest_blocks(RETAINED_BLOCKS)
+        valid_blocks = blockhash_blocks(slot_milliseconds)
+        complete = ledger.latest_blocks(retained_blocks(valid_blocks))
         self._clock = ChainClock(clock, ledger.clock_offset_seconds(), complete[-1].unix_time)
         opened = Block(
             slot=max(complete[-1].slot + 1, ledger.next_slot() or 0),
@@ -76,7 +82,7 @@ class Bank:
             unix_time=self._clock.read(),
             blockhash=None,
         )
-        self.blocks = RecentBlocks(complete, opened)
+        self.blocks = RecentBlocks(complete, opened, valid_blocks)
         self.accounts = Accounts(self._runtime.svm, opened.slot)
         self._transactions: list[LandedTransaction] = ledger.transactions_in(opened.slot)
         self._changed: set[Pubkey] = set()

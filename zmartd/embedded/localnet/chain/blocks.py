@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 from solders.hash import Hash
 
@@ -12,17 +13,36 @@ from zmartd.embedded.localnet.chain.records import Block
 
 MAX_BLOCKHASH_AGE = 150
 """For how many blocks a blockhash is valid (Solana's MAX_PROCESSING_AGE)."""
+CLUSTER_SLOT_MILLISECONDS = 400
 FINALITY_DEPTH = 31
 """The number of complete blocks after a finalized one."""
-RETAINED_BLOCKS = 512
-"""As many as the SlotHashes sysvar has, which is more than any other use needs."""
+SLOT_HASHES = 512
+"""The number of blocks in the SlotHashes sysvar."""
+
+
+def blockhash_blocks(slot_milliseconds: int) -> int:
+    """For how many blocks a blockhash is valid where slots have this length.
+
+    A client has as long to sign and send as on a cluster: shorter slots do not hurry it.
+    """
+    return max(MAX_BLOCKHASH_AGE, MAX_BLOCKHASH_AGE * CLUSTER_SLOT_MILLISECONDS // slot_milliseconds)
+
+
+def retained_blocks(valid_blocks: int) -> int:
+    """How many complete blocks are needed: those of the sysvar, and all whose hash a final view knows."""
+    return max(SLOT_HASHES, valid_blocks + FINALITY_DEPTH + 2)
 
 
 class RecentBlocks:
     """The newest complete blocks and the open one."""
 
-    def __init__(self, complete: Iterable[Block], opened: Block) -> None:
-        self._complete: deque[Block] = deque(complete, maxlen=RETAINED_BLOCKS)
+    def __init__(
+        self, complete: Iterable[Block], opened: Block, valid_blocks: int = MAX_BLOCKHASH_AGE
+    ) -> None:
+        """A blockhash is valid for `valid_blocks`."""
+        self.valid_blocks = valid_blocks
+        self._retained = retained_blocks(valid_blocks)
+        self._complete: deque[Block] = deque(complete, maxlen=self._retained)
         assert self._complete, "a chain begins with a complete genesis block"
         self._by_hash = {block.blockhash: block for block in self._complete}
         self.opened = opened
@@ -53,7 +73,7 @@ class RecentBlocks:
         """Complete the open block with its hash, open `following`, and return the completed block."""
         opened = self.opened
         block = Block(opened.slot, opened.height, opened.unix_time, blockhash)
-        if len(self._complete) == RETAINED_BLOCKS:
+        if len(self._complete) == self._retained:
             del self._by_hash[self._complete[0].blockhash]
         self._complete.append(block)
         self._by_hash[blockhash] = block
@@ -64,14 +84,15 @@ class RecentBlocks:
         """The blockhash to sign with, and the last block height at which it is valid."""
         block = self.finalized if commitment is Commitment.FINALIZED else self.newest
         assert block.blockhash is not None
-        return block.blockhash, block.height + MAX_BLOCKHASH_AGE
+        return block.blockhash, block.height + self.valid_blocks
 
     def is_alive(self, blockhash: Hash, commitment: Commitment = Commitment.PROCESSED) -> bool:
         """Whether the blockhash is valid at the newest block with that commitment."""
         block = self._by_hash.get(blockhash)
         tip = self.at(commitment)
-        return block is not None and block.slot <= tip.slot and tip.height - block.height <= MAX_BLOCKHASH_AGE
+        return block is not None and block.slot <= tip.slot and tip.height - block.height <= self.valid_blocks
 
     def slot_hashes(self) -> list[tuple[int, Hash]]:
         """Newest first, as the SlotHashes sysvar has them."""
-        return [(block.slot, block.blockhash) for block in reversed(self._complete) if block.blockhash]
+        newest = islice(reversed(self._complete), SLOT_HASHES)
+        return [(block.slot, block.blockhash) for block in newest if block.blockhash]

@@ -29,7 +29,7 @@ from zmartd.embedded.localnet.webhooks import Webhooks
 CHEATCODE_PREFIXES = ("surfnet_", "zmartd_")
 MAX_UNIX_MILLISECONDS = 253_402_300_799_000
 """The end of the year 9999, the last that all clients can show."""
-MAX_ADVANCE_SLOTS = 1_000
+MAX_ADVANCE_SLOTS = 10_000
 
 
 class Destination(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

@@ -16,7 +16,6 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
 from zmartd.embedded.localnet.chain.bank import Bank, NotLanded
-from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.records import LandedTransaction
 from zmartd.embedded.localnet.chain.runtime import Outcome
@@ -204,7 +203,7 @@ class TransactionMethods:
         if landed is None:
             return None
         blocks = self._bank.blocks
-        is_recent = landed.slot >= blocks.opened.slot - 2 * MAX_BLOCKHASH_AGE
+        is_recent = landed.slot >= blocks.opened.slot - 2 * blocks.valid_blocks
         if not (is_recent or config.search_transaction_history):
             return None
         commitment = blocks.commitment_of(landed.slot)
