@@ -22,6 +22,12 @@ function programOf(wallet) {
   return new Program(idl, new AnchorProvider(connection, new Wallet(wallet), { commitment: "confirmed" }));
 }
 
+// Subscriptions are sent in their order on one connection: once a slot is told, those before it stand.
+const listening = () =>
+  new Promise((resolve) => {
+    const number = connection.onSlotChange(() => resolve(number));
+  }).then((number) => connection.removeSlotChangeListener(number));
+
 const creator = await walletWithMoney();
 const voter = await walletWithMoney();
 const program = programOf(creator);
@@ -38,6 +44,7 @@ const heard = new Promise((resolve) => {
 const marketId = Keypair.generate().publicKey.toBytes();
 const [market] = PublicKey.findProgramAddressSync([Buffer.from("market"), marketId], program.programId);
 const changed = new Promise((resolve) => connection.onAccountChange(market, (account) => resolve(account.data.length)));
+await listening();
 
 const question = Buffer.from("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG");
 const created = await program.methods

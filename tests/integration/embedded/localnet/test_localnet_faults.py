@@ -78,7 +78,7 @@ async def test_faults_end_when_they_are_set_to_nothing(chain: Chain) -> None:
 
 
 async def test_a_request_that_hangs_does_not_keep_the_localnet_from_stopping(still: LocalnetSettings) -> None:
-    async with asyncio.timeout(10), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(120), aiohttp.ClientSession() as session:
         async with running(still) as endpoints:
             chain = Chain(endpoints, session)
             await chain.call("zmartd_setFaults", {"rpc": {"failNext": 1, "status": "timeout"}})

@@ -234,7 +234,7 @@ async def transfer_until_refused(chain: Chain, wallet: Keypair, friend: Pubkey) 
 
 async def until_gone(chain: Chain) -> None:
     """Wait until the localnet does not answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while True:
             try:
                 await chain.answer("getHealth")
@@ -245,7 +245,7 @@ async def until_gone(chain: Chain) -> None:
 async def test_serving_ends_when_it_is_told_to(still: LocalnetSettings) -> None:
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(still, ready=ready.set_result, stop=stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         endpoints: Endpoints = await ready
         async with aiohttp.ClientSession() as session, session.ws_connect(endpoints.ws_url) as socket:
             stop.set()

@@ -37,7 +37,7 @@ IDL = default_idl()
 PROGRAM = Program(IDL, IDL.program_id)
 MARKET_ID = hashlib.sha256(b"Will it rain?").digest()
 MARKET = PROGRAM.pdas.market(MARKET_ID)
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 120
 
 
 def settings(directory: Path) -> LocalnetSettings:

@@ -8,7 +8,7 @@ from solders.signature import Signature
 
 from tests.integration.embedded.localnet.localnet_client import SOL, Chain
 
-DEADLINE_SECONDS = 5
+DEADLINE_SECONDS = 120
 
 
 class Socket:

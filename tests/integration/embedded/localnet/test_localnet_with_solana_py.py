@@ -20,7 +20,7 @@ from tests.integration.embedded.localnet.localnet_client import SOL, pay
 from tests.integration.embedded.localnet.notifications import received
 from zmartd.embedded.localnet import Endpoints
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 120
 
 
 async def signed_transfer(
@@ -132,7 +132,8 @@ async def test_every_reading_method_parses(living: Endpoints) -> None:
         assert (await client.get_version()).value.solana_core
         assert (await client.get_identity()).value.identity
         assert (await client.get_genesis_hash()).value
-        assert (await client.get_block_height()).value <= slot + 1
+        height = (await client.get_block_height()).value
+        assert slot <= height <= (await client.get_slot()).value
         assert (await client.get_block_time(slot)).value
         assert (await client.get_epoch_info()).value.slots_in_epoch == 432_000
         assert (await client.get_epoch_schedule()).value.slots_per_epoch == 432_000

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 120
 
 
 class WebhookListener:
