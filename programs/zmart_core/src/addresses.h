@@ -3,15 +3,6 @@
 #include "context.h"
 #include "fixed.h"
 
-#define MOST_SEEDS 5
-
-/* What an address is derived from. The last is the bump, once it is known. */
-typedef struct {
-    Slice slices[MOST_SEEDS];
-    u64 count;
-    u8 bump;
-} Seeds;
-
 #define LITERAL_SEED(literal) {literal, sizeof(literal) - 1}
 #define KEY_SEED(key) {(key)->words, sizeof(Pubkey)}
 
@@ -32,6 +23,17 @@ static Error require_address(Context *c, u8 role, Seeds *seeds, u8 bump) {
     add_bump(seeds, bump);
     if (sol_create_program_address(seeds->slices, seeds->count, c->program, &expected))
         return blame(c, role, E_ConstraintSeeds);
+    return require_key(c, role, &expected, E_ConstraintSeeds);
+}
+
+/* An account that the instruction makes must be at the address that its seeds find. */
+static Error require_new_address(Context *c, u8 role) {
+    Seeds *seeds = &c->made;
+    Pubkey expected;
+    u8 bump;
+    if (sol_try_find_program_address(seeds->slices, seeds->count, c->program, &expected, &bump))
+        return blame(c, role, E_ConstraintSeeds);
+    add_bump(seeds, bump);
     return require_key(c, role, &expected, E_ConstraintSeeds);
 }
 

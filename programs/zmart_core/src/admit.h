@@ -1,7 +1,7 @@
 /* What Anchor checks before an instruction runs: every account it is given, one by one.
  *
  * First that all are there and are what their names say, in the order of the IDL; then that they are writable where
- * they must be, and at the addresses that their contents give. */
+ * they must be, and at the addresses that their contents give, or, of an account that is yet to be made, its seeds. */
 #pragma once
 #include "system.h"
 
@@ -62,8 +62,23 @@ static Error check_address(Context *c, u8 role) {
     return OK;
 }
 
-/* `created` is the account that the instruction itself makes, if any: nothing is there to be checked. */
-static Error admit(Context *c, const Rule *rules, u64 count, u8 created) {
+/* Tells the seeds of the account that an instruction makes. */
+typedef void (*SeedsOf)(const Context *, Seeds *);
+
+/* Whether there is a position already: purchases after the first make none. */
+static bool has_position(const Context *c) { return same_key(account(c, ROLE_position)->owner, c->program); }
+
+static Error admit_created(Context *c, u8 role, SeedsOf seeds_of) {
+    if (role == ROLE_position && has_position(c)) {
+        TRY(load(c, role));
+        return check_address(c, role);
+    }
+    seeds_of(c, &c->made);
+    return require_new_address(c, role);
+}
+
+/* `created` is the account that the instruction itself makes, if any: its contents are not there to be checked. */
+static Error admit(Context *c, const Rule *rules, u64 count, u8 created, SeedsOf seeds_of) {
     for (u64 i = 0; i < count; i++) {
         const Rule *rule = &rules[i];
         if (i >= c->given_count) return blame(c, rule->role, E_AccountNotEnoughKeys);
@@ -76,7 +91,7 @@ static Error admit(Context *c, const Rule *rules, u64 count, u8 created) {
     for (u64 i = 0; i < count; i++) {
         const Rule *rule = &rules[i];
         if (rule->writable && !c->given[i].is_writable) return blame(c, rule->role, E_ConstraintMut);
-        if (rule->role != created) TRY(check_address(c, rule->role));
+        TRY(rule->role == created ? admit_created(c, rule->role, seeds_of) : check_address(c, rule->role));
     }
     return OK;
 }

@@ -8,9 +8,13 @@ static Error require_backend_authority(Context *c) {
     return require_key(c, ROLE_backend_authority, &c->config.backend_authority, E_Unauthorized);
 }
 
+static void seeds_of_config(const Context *c, Seeds *out) {
+    (void)c;
+    *out = *CONFIG_SEEDS();
+}
+
 static Error initialize_global_config(Context *c) {
-    Seeds *seeds = CONFIG_SEEDS();
-    TRY(create_account(c, ROLE_admin, ROLE_global_config, seeds, CONFIG_BYTES));
+    TRY(create_account(c, ROLE_admin, ROLE_global_config, CONFIG_BYTES));
     c->config = (GlobalConfig){
         .admin = *key_of(c, ROLE_admin),
         .backend_authority = c->arguments.initialize_global_config.backend_authority,
@@ -23,7 +27,7 @@ static Error initialize_global_config(Context *c) {
         .min_resolution_delay = 86400,
         .dispute_period = 259200,
         .min_resolver_reputation = 8000,
-        .bump = seeds->bump,
+        .bump = c->made.bump,
     };
     save_config(c);
     emit_GlobalConfigInitialized(&(GlobalConfigInitialized){

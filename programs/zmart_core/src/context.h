@@ -4,6 +4,15 @@
 
 #define NOBODY ROLE_COUNT
 
+#define MOST_SEEDS 5
+
+/* What an address is derived from. The last is the bump, once it is known. */
+typedef struct {
+    Slice slices[MOST_SEEDS];
+    u64 count;
+    u8 bump;
+} Seeds;
+
 typedef struct {
     const Pubkey *program;
     Account given[MOST_ACCOUNTS];
@@ -15,6 +24,7 @@ typedef struct {
     GlobalConfig config;
     MarketAccount market;
     UserPosition position;
+    Seeds made; /* of the account that the instruction makes */
 
     /* For the log line of an error. */
     u8 blamed;

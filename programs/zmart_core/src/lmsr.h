@@ -90,7 +90,6 @@ static Error quote_sale(const Curve *at, bool outcome, u64 shares, u64 *proceeds
     u64 before, after_sale;
     Curve after = *at;
     u64 *side = outcome ? &after.yes : &after.no;
-    REQUIRE(at->b >= SMALLEST_B, E_InvalidBParameter);
     REQUIRE(shares <= *side, E_InsufficientShares);
     *side -= shares;
     TRY(curve_cost(at, &before));

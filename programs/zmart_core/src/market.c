@@ -3,14 +3,17 @@
 #include "pool.h"
 #include "tally.h"
 
+static void seeds_of_new_market(const Context *c, Seeds *out) {
+    *out = *MARKET_SEEDS(&c->arguments.create_market.market_id);
+}
+
 /* The outcomes of a new market start with so many shares each that nobody owns, so that its price is one half. */
 static Error create_market(Context *c) {
     const create_market_arguments *wanted = &c->arguments.create_market;
-    Seeds *seeds = MARKET_SEEDS(&wanted->market_id);
     REQUIRE(!c->config.is_paused, E_ProtocolPaused);
     REQUIRE(wanted->b_parameter, E_InvalidBParameter);
     REQUIRE(wanted->initial_liquidity, E_InvalidLiquidity);
-    TRY(create_account(c, ROLE_creator, ROLE_market, seeds, MARKET_BYTES));
+    TRY(create_account(c, ROLE_creator, ROLE_market, MARKET_BYTES));
     TRY(transfer(c, ROLE_creator, ROLE_market, wanted->initial_liquidity));
     c->market = (MarketAccount){
         .market_id = wanted->market_id,
@@ -23,7 +26,7 @@ static Error create_market(Context *c) {
         .shares_no = seed_shares(wanted->b_parameter),
         .created_at = c->now,
         .ipfs_evidence_hash = wanted->ipfs_question_hash,
-        .bump = seeds->bump,
+        .bump = c->made.bump,
     };
     save_market(c);
     emit_MarketCreated(&(MarketCreated){

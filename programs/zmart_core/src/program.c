@@ -12,32 +12,34 @@ typedef struct {
     const Rule *rules;
     u64 rule_count;
     u8 created; /* the account that it makes */
+    SeedsOf seeds_of;
     bool (*parse)(Reader *, Arguments *);
     Error (*run)(Context *);
 } Instruction;
 
-#define INSTRUCTION(name, created)                                                                                     \
-    {DISCRIMINATOR_##name, LOG_##name, RULES_##name, COUNT(RULES_##name), created, parse_##name, name}
+#define CREATING(name, created, seeds_of)                                                                              \
+    {DISCRIMINATOR_##name, LOG_##name, RULES_##name, COUNT(RULES_##name), created, seeds_of, parse_##name, name}
+#define INSTRUCTION(name) CREATING(name, NOBODY, 0)
 
 static const Instruction INSTRUCTIONS[] = {
-    INSTRUCTION(initialize_global_config, ROLE_global_config),
-    INSTRUCTION(update_global_config, NOBODY),
-    INSTRUCTION(emergency_pause, NOBODY),
-    INSTRUCTION(create_market, ROLE_market),
-    INSTRUCTION(submit_proposal_vote, ROLE_vote_record),
-    INSTRUCTION(aggregate_proposal_votes, NOBODY),
-    INSTRUCTION(approve_proposal, NOBODY),
-    INSTRUCTION(activate_market, NOBODY),
-    INSTRUCTION(buy_shares, ROLE_position),
-    INSTRUCTION(sell_shares, NOBODY),
-    INSTRUCTION(resolve_market, NOBODY),
-    INSTRUCTION(initiate_dispute, NOBODY),
-    INSTRUCTION(submit_dispute_vote, ROLE_vote_record),
-    INSTRUCTION(aggregate_dispute_votes, NOBODY),
-    INSTRUCTION(finalize_market, NOBODY),
-    INSTRUCTION(claim_winnings, NOBODY),
-    INSTRUCTION(withdraw_liquidity, NOBODY),
-    INSTRUCTION(cancel_market, NOBODY),
+    CREATING(initialize_global_config, ROLE_global_config, seeds_of_config),
+    INSTRUCTION(update_global_config),
+    INSTRUCTION(emergency_pause),
+    CREATING(create_market, ROLE_market, seeds_of_new_market),
+    CREATING(submit_proposal_vote, ROLE_vote_record, seeds_of_proposal_vote),
+    INSTRUCTION(aggregate_proposal_votes),
+    INSTRUCTION(approve_proposal),
+    INSTRUCTION(activate_market),
+    CREATING(buy_shares, ROLE_position, seeds_of_position),
+    INSTRUCTION(sell_shares),
+    INSTRUCTION(resolve_market),
+    INSTRUCTION(initiate_dispute),
+    CREATING(submit_dispute_vote, ROLE_vote_record, seeds_of_dispute_vote),
+    INSTRUCTION(aggregate_dispute_votes),
+    INSTRUCTION(finalize_market),
+    INSTRUCTION(claim_winnings),
+    INSTRUCTION(withdraw_liquidity),
+    INSTRUCTION(cancel_market),
 };
 
 static const Instruction *find_instruction(Reader *data) {
@@ -53,7 +55,7 @@ static Error dispatch(Context *c, Reader *data) {
     if (!instruction) return E_InstructionFallbackNotFound;
     sol_log_(instruction->log.chars, instruction->log.length);
     if (!instruction->parse(data, &c->arguments)) return E_InstructionDidNotDeserialize;
-    TRY(admit(c, instruction->rules, instruction->rule_count, instruction->created));
+    TRY(admit(c, instruction->rules, instruction->rule_count, instruction->created, instruction->seeds_of));
     Clock clock;
     sol_get_clock_sysvar(&clock);
     c->now = clock.unix_timestamp;

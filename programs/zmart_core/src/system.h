@@ -71,18 +71,12 @@ static Error assign_to_program(const Context *c, u8 role, const Slice *signer) {
     return run_system_call(c, &call);
 }
 
-/* Makes a rent-exempt account of `bytes` at the address of the seeds, which are given their bump.
+/* Makes the instruction's new account: rent-exempt, of `bytes`, at the address that has been checked.
  *
  * Anybody may have sent lamports to the address before, which create_account refuses: the payer then adds what is
  * missing. An account that exists makes the system program fail with "already in use". */
-static Error create_account(Context *c, u8 payer, u8 role, Seeds *seeds, u64 bytes) {
-    Pubkey address;
-    u8 bump;
-    if (sol_try_find_program_address(seeds->slices, seeds->count, c->program, &address, &bump))
-        return blame(c, role, E_ConstraintSeeds);
-    TRY(require_key(c, role, &address, E_ConstraintSeeds));
-    add_bump(seeds, bump);
-    Slice signer = {seeds->slices, seeds->count};
+static Error create_account(const Context *c, u8 payer, u8 role, u64 bytes) {
+    Slice signer = {c->made.slices, c->made.count};
     u64 held = *account(c, role)->lamports;
     if (!held) return create_empty(c, payer, role, bytes, &signer);
     u64 rent = rent_minimum(bytes);

@@ -9,8 +9,8 @@
 
 static Error require_trading(Context *c) {
     TRY(require_key(c, ROLE_protocol_fee_wallet, &c->config.protocol_fee_wallet, E_ConstraintAddress));
-    REQUIRE(!c->config.is_paused, E_ProtocolPaused);
     REQUIRE(c->market.state == MarketState_Active, E_InvalidMarketState);
+    REQUIRE(!c->config.is_paused, E_ProtocolPaused);
     return OK;
 }
 
@@ -42,15 +42,18 @@ static Error count_trade(Context *c, u64 refundable_before) {
     return OK;
 }
 
+static void seeds_of_position(const Context *c, Seeds *out) {
+    *out = *POSITION_SEEDS(key_of(c, ROLE_market), key_of(c, ROLE_user));
+}
+
 static Error ensure_position(Context *c) {
-    const Pubkey *market = key_of(c, ROLE_market), *user = key_of(c, ROLE_user);
-    if (same_key(account(c, ROLE_position)->owner, c->program)) {
-        TRY(load(c, ROLE_position));
-        return check_address(c, ROLE_position);
-    }
-    Seeds *seeds = POSITION_SEEDS(market, user);
-    TRY(create_account(c, ROLE_user, ROLE_position, seeds, POSITION_BYTES));
-    c->position = (UserPosition){.market = *market, .user = *user, .bump = seeds->bump};
+    if (has_position(c)) return OK;
+    TRY(create_account(c, ROLE_user, ROLE_position, POSITION_BYTES));
+    c->position = (UserPosition){
+        .market = *key_of(c, ROLE_market),
+        .user = *key_of(c, ROLE_user),
+        .bump = c->made.bump,
+    };
     return OK;
 }
 
@@ -61,7 +64,6 @@ static Error buy_shares(Context *c) {
     Purchase bought;
     Fees fees;
     u64 budget, total, price;
-    TRY(ensure_position(c));
     TRY(require_trading(c));
     REQUIRE(order->target_cost >= SMALLEST_TRADE_LAMPORTS, E_TradeTooSmall);
 
@@ -71,6 +73,7 @@ static Error buy_shares(Context *c) {
     TRY(fees_on(c, bought.amount, &fees));
     TRY(sum(bought.amount, fees.total, &total));
     REQUIRE(total <= order->target_cost, E_SlippageExceeded);
+    TRY(ensure_position(c));
     TRY(transfer(c, ROLE_user, ROLE_protocol_fee_wallet, fees.protocol));
     TRY(transfer(c, ROLE_user, ROLE_market, total - fees.protocol));
 

@@ -3,12 +3,21 @@
 #include "pool.h"
 #include "tally.h"
 
+static const VoteType PROPOSAL = VoteType_Proposal, DISPUTE = VoteType_Dispute;
+
+static void seeds_of_proposal_vote(const Context *c, Seeds *out) {
+    *out = *VOTE_SEEDS(key_of(c, ROLE_market), key_of(c, ROLE_user), &PROPOSAL);
+}
+
+static void seeds_of_dispute_vote(const Context *c, Seeds *out) {
+    *out = *VOTE_SEEDS(key_of(c, ROLE_market), key_of(c, ROLE_user), &DISPUTE);
+}
+
 static Error cast_vote(Context *c, VoteType type, MarketState open_state, bool vote) {
     const Pubkey *market = key_of(c, ROLE_market), *user = key_of(c, ROLE_user);
-    Seeds *seeds = VOTE_SEEDS(market, user, &type);
     REQUIRE(c->market.state == open_state, E_InvalidStateForVoting);
-    TRY(create_account(c, ROLE_user, ROLE_vote_record, seeds, VOTE_BYTES));
-    VoteRecord record = {*market, *user, type, vote, c->now, seeds->bump};
+    TRY(create_account(c, ROLE_user, ROLE_vote_record, VOTE_BYTES));
+    VoteRecord record = {*market, *user, type, vote, c->now, c->made.bump};
     Writer out = {account(c, ROLE_vote_record)->data};
     write_u64(&out, &(u64){DISCRIMINATOR_VoteRecord});
     write_VoteRecord(&out, &record);
@@ -17,7 +26,7 @@ static Error cast_vote(Context *c, VoteType type, MarketState open_state, bool v
 
 static Error submit_proposal_vote(Context *c) {
     bool vote = c->arguments.submit_proposal_vote.vote;
-    TRY(cast_vote(c, VoteType_Proposal, MarketState_Proposed, vote));
+    TRY(cast_vote(c, PROPOSAL, MarketState_Proposed, vote));
     emit_ProposalVoteSubmitted(&(ProposalVoteSubmitted){
         .market_id = c->market.market_id,
         .user = *key_of(c, ROLE_user),
@@ -29,7 +38,7 @@ static Error submit_proposal_vote(Context *c) {
 
 static Error submit_dispute_vote(Context *c) {
     bool vote = c->arguments.submit_dispute_vote.vote;
-    TRY(cast_vote(c, VoteType_Dispute, MarketState_Disputed, vote));
+    TRY(cast_vote(c, DISPUTE, MarketState_Disputed, vote));
     emit_DisputeVoteSubmitted(&(DisputeVoteSubmitted){
         .market_id = c->market.market_id,
         .user = *key_of(c, ROLE_user),
