@@ -108,9 +108,9 @@ def quote_sell(q_yes: int, q_no: int, b: int, outcome: bool, shares: int) -> int
     Raises MarketMathError: InsufficientShares (more than are outstanding), InvalidBParameter, OverflowError,
     ExponentTooLarge, UnderflowError.
     """
-    _check_b(b)
     if shares > (q_yes if outcome else q_no):
         raise MarketMathError("InsufficientShares")
+    _check_b(b)
     before = _cost(q_yes, q_no, b)
     after = _cost(q_yes - shares, q_no, b) if outcome else _cost(q_yes, q_no - shares, b)
     return _minus(before, after)

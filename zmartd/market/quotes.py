@@ -11,6 +11,7 @@ from msgspec import Struct
 from zmartd.market import fees, lmsr
 from zmartd.market.errors import MarketMathError
 from zmartd.market.fees import BPS, FeeRates, TradeFees
+from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import Curve
 
 MIN_TRADE_LAMPORTS = 10_000
@@ -57,6 +58,17 @@ class BuyQuote(Quote, frozen=True, kw_only=True):
 class SellQuote(Quote, frozen=True, kw_only=True):
     min_proceeds_lamports: int
     """The argument of sell_shares: the least that the seller receives."""
+
+
+def require_trading(state: MarketState, *, is_paused: bool) -> None:
+    """The program's first checks of a trade, before those of a quote.
+
+    Raises MarketMathError: InvalidMarketState, ProtocolPaused.
+    """
+    if state is not MarketState.ACTIVE:
+        raise MarketMathError("InvalidMarketState")
+    if is_paused:
+        raise MarketMathError("ProtocolPaused")
 
 
 def buy_for_cost(pool: Pool, outcome: bool, target_cost_lamports: int) -> BuyQuote:

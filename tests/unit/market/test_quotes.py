@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from zmartd.market import fees, lmsr, quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.fees import FeeRates
+from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE, Curve
 from zmartd.market.quotes import Pool
 
@@ -76,6 +77,29 @@ def test_nobody_can_sell_more_than_is_outstanding() -> None:
     with pytest.raises(MarketMathError) as refused:
         quotes.sell(FRESH, False, SCALE + 1, 0)
     assert refused.value.code == "InsufficientShares"
+
+
+def test_a_sale_of_too_many_shares_is_one_whatever_b_is() -> None:
+    pool = Pool(Curve(SCALE, SCALE, b=1), FRESH.rates)
+    for shares, code in ((SCALE + 1, "InsufficientShares"), (SCALE, "InvalidBParameter")):
+        with pytest.raises(MarketMathError) as refused:
+            quotes.sell(pool, True, shares)
+        assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("state", "is_paused", "code"),
+    [
+        (MarketState.RESOLVING, True, "InvalidMarketState"),
+        (MarketState.PROPOSED, False, "InvalidMarketState"),
+        (MarketState.ACTIVE, True, "ProtocolPaused"),
+    ],
+)
+def test_trading_asks_for_the_state_before_the_pause(state: MarketState, is_paused: bool, code: str) -> None:
+    with pytest.raises(MarketMathError) as refused:
+        quotes.require_trading(state, is_paused=is_paused)
+    assert refused.value.code == code
+    quotes.require_trading(MarketState.ACTIVE, is_paused=False)
 
 
 def test_more_shares_than_the_programs_search_can_reach_are_not_for_sale() -> None:

@@ -16,7 +16,6 @@ from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading.schemas import MarketParameter, OutcomeParameter, QuoteBody, ShareUnits, quote_body
 from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
-from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.market.quotes import BuyQuote, Pool, Quote
 from zmartd.store import markets
@@ -92,10 +91,7 @@ def _quote(found: MarketPricing, query: EstimateQuery) -> Quote:
     """Raises MarketMathError for the first check of the program that fails, in the program's order."""
     if found.curve is None:
         raise MarketPending(market=found.market_id)
-    if found.is_paused:
-        raise MarketMathError("ProtocolPaused")
-    if found.state is not MarketState.ACTIVE:
-        raise MarketMathError("InvalidMarketState")
+    quotes.require_trading(found.state, is_paused=found.is_paused)
     pool = Pool(found.curve, found.rates)
     if query.target_cost is not None:
         return quotes.buy_for_cost(pool, query.outcome, query.target_cost)

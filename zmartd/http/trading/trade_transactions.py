@@ -97,7 +97,7 @@ async def buy(call: Call[BuyRequest]) -> BuyBody:
     _check_amounts(body)
     wallet = call.session.wallet
     market_id, live = await _live_market(call, body.market_id)
-    quote = _quoted(call, lambda: _buy_quote(live, body))
+    quote = _quoted(call, live, lambda: _buy_quote(live, body))
     if body.max_cost is not None and quote.target_cost_lamports > body.max_cost:
         failure = failure_named("SlippageExceeded", call.app[keys.IDL])
         raise ProgramRefused(failure, target_cost=amount(quote.target_cost_lamports))
@@ -122,7 +122,7 @@ async def sell(call: Call[SellRequest]) -> SellBody:
     body = call.input
     wallet = call.session.wallet
     market_id, live = await _live_market(call, body.market_id)
-    quote = _quoted(call, lambda: quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
+    quote = _quoted(call, live, lambda: quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
     instruction = call.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,
@@ -160,9 +160,10 @@ def _buy_quote(live: LiveMarket, body: BuyRequest) -> BuyQuote:
     return quotes.buy_for_shares(live.pool, body.outcome, body.shares)
 
 
-def _quoted(call: Call[Any], make_quote: Callable[[], QuoteType]) -> QuoteType:
+def _quoted(call: Call[Any], live: LiveMarket, make_quote: Callable[[], QuoteType]) -> QuoteType:
     """The quote. Raises ProgramRefused with the error that the program would give."""
     try:
+        quotes.require_trading(live.account.state, is_paused=live.config.is_paused)
         return make_quote()
     except MarketMathError as error:
         raise ProgramRefused(failure_named(error.code, call.app[keys.IDL])) from error

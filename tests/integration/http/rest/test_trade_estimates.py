@@ -137,6 +137,9 @@ async def test_only_an_active_market_of_a_running_protocol_has_estimates(api: Ap
     assert (await api.anybody.get(PATH, **query)).body["error"] == "InvalidMarketState"
     async with api.database.service() as connection:
         await connection.execute("update protocol set is_paused = true")
+    assert (await api.anybody.get(PATH, **query)).body["error"] == "InvalidMarketState"
+    async with api.database.service() as connection:
+        await connection.execute("update markets set state = 'ACTIVE'")
     assert (await api.anybody.get(PATH, **query)).body["error"] == "ProtocolPaused"
 
 

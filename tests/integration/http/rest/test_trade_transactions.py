@@ -145,10 +145,15 @@ async def test_a_trade_that_would_fail_is_refused_with_the_program_s_error(
 
 async def test_a_market_that_is_not_active_is_not_traded(stage: Stage) -> None:
     market_id = await stage.proposed_market()
-    refused = await stage.alice.post(
-        "/api/trades/buy", {"market_id": market_id, "outcome": True, "target_cost": SOL}
-    )
-    assert (refused.status, refused.body["error"]) == (422, "InvalidMarketState")
+    for path, order in (
+        ("buy", {"target_cost": SOL}),
+        ("buy", {"target_cost": 9_999}),  # too small as well, which the program would look at later
+        ("sell", {"shares": 200 * SOL}),  # more than there are
+    ):
+        refused = await stage.alice.post(
+            f"/api/trades/{path}", {"market_id": market_id, "outcome": True, **order}
+        )
+        assert (refused.status, refused.body["error"]) == (422, "InvalidMarketState")
 
 
 async def test_a_paused_protocol_is_not_traded_on(stage: Stage) -> None:
