@@ -22,8 +22,8 @@ ROOT = HERE.parents[2]
 PROGRAM_FILE = ROOT / "zmartd/embedded/programs/zmart_core.so"
 IDL_FILE = ROOT / "zmartd/chain/idl/zmart_core.json"
 PROGRAM_ID = json.loads(IDL_FILE.read_bytes())["address"]
-INSTALL_SECONDS, SCRIPT_SECONDS = 900, 600
-"""Upper bounds for a machine that is many times slower; the usual is 15 and 4."""
+SCRIPT_SECONDS = 600
+"""For a machine that is many times slower; the usual is 4."""
 
 pytestmark = needs_node
 

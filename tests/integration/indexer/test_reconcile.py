@@ -43,6 +43,7 @@ async def reconciled(world: World) -> ReconcileReport:
 
 async def finalized(world: World) -> None:
     """Finalize everything that is on the chain."""
+    await world.cheat("zmartd_holdFinality", {"hold": False})
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
 
 
@@ -64,9 +65,17 @@ async def active(world: World) -> str:
     return market_id
 
 
-async def roll_back(world: World, slots: int) -> set[str]:
-    """Remove that many blocks from the chain. Returns the signatures of their transactions."""
-    return set(await world.cheat("zmartd_rollback", {"slots": slots}))
+async def open_slot(world: World) -> int:
+    """The slot from which `roll_back` removes what follows. Nothing of that becomes final before `finalized`,
+    however slow the machine is.
+    """
+    await world.cheat("zmartd_holdFinality", {"hold": True})
+    return int(await world.cheat("getSlot", {"commitment": "processed"}))
+
+
+async def roll_back(world: World, first_slot: int) -> set[str]:
+    """Remove the blocks from that slot on. Returns the signatures of their transactions."""
+    return set(await world.cheat("zmartd_rollback", {"fromSlot": first_slot}))
 
 
 async def settled(world: World) -> ReconcileReport:
@@ -119,9 +128,10 @@ async def test_transactions_of_a_lost_fork_are_rolled_back(world: World, databas
     market_id = await active(world)
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
     await finalized(world)
+    fork = await open_slot(world)
     await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0], target_cost=3 * 10**8))
-    lost = await roll_back(world, 20)
+    lost = await roll_back(world, fork)
     assert len(lost) == 2
     await world.act(HOLDERS[2], purchase(world, market_id, HOLDERS[2]))
     assert (await reconciled(world)).rolled_back == 0, "its slot is not final yet"
@@ -135,8 +145,9 @@ async def test_what_a_lost_fork_created_is_hidden_until_it_is_created_again(
     world: World, database_url: str
 ) -> None:
     await finalized(world)
+    fork = await open_slot(world)
     await active(world)
-    assert len(await roll_back(world, 20)) == 3
+    assert len(await roll_back(world, fork)) == 3
     assert (await settled(world)).rolled_back == 3
     await assert_true_to_the_chain(world, database_url)
     assert await world.fetch("select orphaned, state from markets") == [(True, "PROPOSED")]
@@ -147,7 +158,7 @@ async def test_a_transaction_that_landed_again_elsewhere_is_indexed_as_it_is_the
 ) -> None:
     market_id = await active(world)
     await finalized(world)
-    rpc = world.own.rpc
+    rpc, fork = world.own.rpc, await open_slot(world)
     latest = await rpc.latest_blockhash()
     wire = sign(
         [purchase(world, market_id, HOLDERS[0])],
@@ -158,7 +169,7 @@ async def test_a_transaction_that_landed_again_elsewhere_is_indexed_as_it_is_the
     )
     await world.own.sender.send(wire)
     first = await world.own.fetcher.apply_signature(wire.signature)
-    assert await roll_back(world, 10) == {wire.signature}
+    assert await roll_back(world, fork) == {wire.signature}
     await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
     await rpc.broadcast(wire.wire)
 
@@ -186,8 +197,9 @@ async def reconciler_before_a_node(world: World) -> AsyncIterator[tuple[IndexRec
 async def test_a_node_that_keeps_no_old_transactions_proves_nothing(world: World) -> None:
     market_id = await active(world)
     await finalized(world)
+    fork = await open_slot(world)
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
-    await roll_back(world, 10)
+    await roll_back(world, fork)
     await finalized(world)
     async with reconciler_before_a_node(world) as (reconciler, node):
         node.instead("getFirstAvailableBlock", 10_000)
@@ -198,8 +210,9 @@ async def test_a_node_that_keeps_no_old_transactions_proves_nothing(world: World
 async def test_a_node_that_is_behind_proves_nothing(world: World) -> None:
     market_id = await active(world)
     await settled(world)
+    fork = await open_slot(world)
     await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
-    await roll_back(world, 10)
+    await roll_back(world, fork)
     await finalized(world)
     async with reconciler_before_a_node(world) as (reconciler, node):
         node.instead("getSignatureStatuses", {"context": {"slot": 1}, "value": [None]})
@@ -245,7 +258,7 @@ async def test_whatever_forks_do_the_index_becomes_what_the_chain_is(
         if rng.random() < 0.5:
             await world.proposal(indexed=rng.random() < 0.5)
         if rng.random() < 0.6:
-            await roll_back(world, rng.randint(0, 12))
+            await world.cheat("zmartd_rollback", {"slots": rng.randint(0, 12)})
         if rng.random() < 0.5:
             await reconciled(world)
         if rng.random() < 0.3:
@@ -260,7 +273,7 @@ async def test_daemons_that_reconcile_at_once_do_no_harm(world: World, database_
     await finalized(world)
     for holder in HOLDERS:
         await world.act(holder, purchase(world, market_id, holder), indexed=holder is HOLDERS[0])
-    await roll_back(world, 3)
+    await world.cheat("zmartd_rollback", {"slots": 3})
     await finalized(world)
     async with world.daemon() as other:
         rivals = [

@@ -13,6 +13,7 @@ from tests.integration.indexer.test_reconcile import (
     active,
     assert_true_to_the_chain,
     finalized,
+    open_slot,
     purchase,
     reconciled,
     roll_back,
@@ -89,8 +90,9 @@ async def test_a_truncated_transaction_that_left_the_chain_leaves_the_index(
 ) -> None:
     market_id = await active(world)
     await finalized(world)
+    fork = await open_slot(world)
     signature = await trade_a_lot(world, market_id, HOLDERS[0])
-    assert signature in await roll_back(world, 30)
+    assert signature in await roll_back(world, fork)
     await settled(world)
     assert await world.fetch("select * from truncated_transactions") == []
     await assert_true_to_the_chain(world, database_url)

@@ -37,8 +37,11 @@ async def test_the_reconciler_applies_what_no_webhook_brought_and_then_finds_not
 async def test_the_reconciler_tells_what_it_took_back(world: World) -> None:
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
     await Reconciler(world.own.context()).run()
+    await world.cheat("zmartd_holdFinality", {"hold": True})
+    fork = await world.cheat("getSlot", {"commitment": "processed"})
     await world.proposal()
-    await world.cheat("zmartd_rollback", {"slots": 10})
+    assert len(await world.cheat("zmartd_rollback", {"fromSlot": fork})) == 1
+    await world.cheat("zmartd_holdFinality", {"hold": False})
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
     assert await Reconciler(world.own.context()).run() == [
         TaskAction(None, "undo", ok=True, detail="1 transactions are not on the chain, and were rolled back")

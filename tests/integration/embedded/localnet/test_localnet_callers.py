@@ -22,6 +22,7 @@ CHEATS: dict[str, list[Any]] = {
     "surfnet_setAccount": [str(Keypair().pubkey()), {"lamports": SOL}],
     "zmartd_advanceSlots": [{"slots": 3}],
     "zmartd_rollback": [{}],
+    "zmartd_holdFinality": [{}],
     "zmartd_setFaults": [{"rpc": {"failNext": 9}}],
     "zmartd_addWebhook": [{"url": "http://127.0.0.1:1/", "accounts": []}],
     "zmartd_removeWebhook": [{"url": "http://127.0.0.1:1/"}],

@@ -109,3 +109,65 @@ async def test_a_rolled_back_transaction_is_as_if_it_had_never_been(chain: Chain
     assert [one["signature"] for one in found] == [kept]
     assert await chain.send(transaction) == lost[0]
     assert await chain.balance(friend) == 2 * SOL + 1
+
+
+async def test_more_blocks_than_there_are_cannot_be_rolled_back(chain: Chain) -> None:
+    """Neither all of them nor some: the caller is told how many there are."""
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    sent = [await chain.send(await chain.transfer(wallet, friend, SOL))]
+    await chain.advance()
+    for slots in (3, 31):
+        error = await chain.error("zmartd_rollback", {"slots": slots})
+        assert error["code"] == -32602
+        assert "2 are complete and not final" in error["message"]
+    assert await chain.balance(friend) == SOL
+    rolled_back = await chain.call("zmartd_rollback", {"slots": 2})
+    assert rolled_back[1:] == sent
+    assert len(rolled_back) == 2, "the wallet's money went with the older of the two blocks"
+    await chain.advance(40)
+    assert await chain.call("zmartd_rollback", {"slots": 31}) == []
+    assert (await chain.error("zmartd_rollback", {"slots": 32}))["code"] == -32602
+
+
+async def test_a_fork_begins_at_a_slot(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    await chain.send(await chain.transfer(wallet, friend, SOL))
+    await chain.advance()
+    since = await chain.call("getSlot", {"commitment": "processed"})
+    lost = []
+    for number in range(3):
+        lost.append(await chain.send(await chain.transfer(wallet, friend, SOL + number)))
+        await chain.advance(number + 1)
+    assert (await chain.error("zmartd_rollback", {"fromSlot": since, "slots": 1}))["code"] == -32602
+    assert await chain.call("zmartd_rollback", {"fromSlot": since}) == lost
+    assert await chain.balance(friend) == SOL
+    assert await chain.call("zmartd_rollback", {"fromSlot": since + 1_000}) == [], "the open slot was empty"
+    assert (await chain.error("zmartd_rollback", {"fromSlot": 0}))["code"] == -32602
+
+
+async def test_while_finality_is_held_everything_later_can_be_rolled_back(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    await chain.advance(40)
+    finalized = await chain.call("getSlot")
+    assert await chain.call("zmartd_holdFinality", {"hold": True}) is True
+    since = await chain.call("getSlot", {"commitment": "processed"})
+    signature = await chain.send(await chain.transfer(wallet, friend, SOL))
+    await chain.advance(100)
+    assert await chain.call("getSlot") == finalized
+    assert (await chain.status(signature))["confirmationStatus"] == "confirmed"
+    assert await chain.balance(friend, "finalized") == 0
+    assert await chain.call("zmartd_rollback", {"fromSlot": since}) == [signature]
+    kept = await chain.send(await chain.transfer(wallet, friend, 2 * SOL))
+    await chain.advance(40)
+    assert await chain.call("zmartd_holdFinality", {"hold": False}) is False
+    assert (await chain.status(kept))["confirmationStatus"] == "finalized"
+    assert await chain.balance(friend, "finalized") == 2 * SOL
+    assert (await chain.error("zmartd_rollback", {"slots": 32}))["code"] == -32602
+
+
+async def test_finality_is_not_held_for_longer_than_a_blockhash_lives(chain: Chain) -> None:
+    await chain.call("zmartd_holdFinality", {"hold": True})
+    await chain.advance(151)
+    assert await chain.call("getSlot") == 1
+    assert (await chain.error("zmartd_rollback", {"slots": 151}))["code"] == -32602
+    assert await chain.call("zmartd_rollback", {"slots": 150}) == []

@@ -399,24 +399,90 @@ async def test_a_simulation_charges_nothing(chain: Chain) -> None:
     assert await chain.balance(wallet.pubkey()) == SOL
 
 
-async def test_a_durable_nonce_outlives_every_blockhash_and_is_good_once(chain: Chain) -> None:
-    wallet, nonce, friend = await chain.wallet(), Keypair(), Keypair().pubkey()
+async def nonce_of(chain: Chain, account: Pubkey) -> Hash:
+    config = {"commitment": "processed", "encoding": "base64"}
+    value = (await chain.call("getAccountInfo", str(account), config))["value"]
+    return Hash(base64.b64decode(value["data"][0])[40:72])
+
+
+async def with_nonce(chain: Chain, wallet: Keypair) -> tuple[Keypair, Instruction]:
+    """A nonce account of the wallet's, older than every blockhash, and the instruction that advances it."""
+    nonce = Keypair()
     rent = await chain.call("getMinimumBalanceForRentExemption", 80)
     setup = create_nonce_account(wallet.pubkey(), nonce.pubkey(), wallet.pubkey(), rent)
     message = MessageV0.try_compile(wallet.pubkey(), list(setup), [], await chain.blockhash())
     await chain.send(VersionedTransaction(message, [wallet, nonce]))
     await chain.advance(400)
-    config = {"commitment": "confirmed", "encoding": "base64"}
-    account = (await chain.call("getAccountInfo", str(nonce.pubkey()), config))["value"]
-    waiting = Hash(base64.b64decode(account["data"][0])[40:72])
-    advance = advance_nonce_account(
+    return nonce, advance_nonce_account(
         AdvanceNonceAccountParams(nonce_pubkey=nonce.pubkey(), authorized_pubkey=wallet.pubkey())
     )
+
+
+async def test_a_durable_nonce_outlives_every_blockhash_and_is_good_once(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    nonce, advance = await with_nonce(chain, wallet)
+    waiting = await nonce_of(chain, nonce.pubkey())
     first = await chain.signed(wallet, [advance, pay(wallet, friend, SOL)], waiting)
     second = await chain.signed(wallet, [advance, pay(wallet, friend, 2 * SOL)], waiting)
     await chain.send(first)
     assert (await chain.send_error(second))["data"]["err"] == "BlockhashNotFound"
     assert await chain.balance(friend) == SOL
+
+
+async def test_a_failed_transaction_uses_its_durable_nonce_up(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(SOL), Keypair().pubkey()
+    nonce, advance = await with_nonce(chain, wallet)
+    waiting = await nonce_of(chain, nonce.pubkey())
+    before = await chain.balance(wallet.pubkey())
+    failing = await chain.signed(wallet, [advance, pay(wallet, friend, 2 * SOL)], waiting)
+    signature = await chain.send(failing, skipPreflight=True)
+    await chain.advance()
+    assert (await chain.status(signature))["err"] == {"InstructionError": [1, {"Custom": 1}]}
+    assert await chain.balance(wallet.pubkey()) == before - 5_000
+    following = await nonce_of(chain, nonce.pubkey())
+    assert following != waiting
+    late = await chain.signed(wallet, [advance, pay(wallet, friend, SOL // 10)], waiting)
+    assert (await chain.send_error(late))["data"]["err"] == "BlockhashNotFound"
+    await chain.send(await chain.signed(wallet, [advance, pay(wallet, friend, SOL // 10)], following))
+    assert await chain.balance(friend) == SOL // 10
+    await chain.advance()
+    history = await chain.call("getSignaturesForAddress", str(nonce.pubkey()), {"commitment": "confirmed"})
+    assert [one["err"] is None for one in history] == [True, False, True]
+
+
+async def test_a_failure_leaves_the_nonce_that_a_success_would(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    nonce, advance = await with_nonce(chain, wallet)
+    waiting = await nonce_of(chain, nonce.pubkey())
+    await chain.send(await chain.signed(wallet, [advance], waiting))
+    following = await nonce_of(chain, nonce.pubkey())
+    await chain.call("zmartd_rollback", {"slots": 0})
+    assert await nonce_of(chain, nonce.pubkey()) == waiting
+    too_dear = [advance, pay(wallet, Keypair().pubkey(), 2 * SOL)]
+    await chain.send(await chain.signed(wallet, too_dear, waiting), skipPreflight=True)
+    assert await nonce_of(chain, nonce.pubkey()) == following
+
+
+async def test_a_failed_transaction_with_a_blockhash_leaves_the_nonce_alone(chain: Chain) -> None:
+    wallet = await chain.wallet(SOL)
+    nonce, advance = await with_nonce(chain, wallet)
+    waiting = await nonce_of(chain, nonce.pubkey())
+    failing = await chain.signed(wallet, [advance, pay(wallet, Keypair().pubkey(), 2 * SOL)])
+    await chain.send(failing, skipPreflight=True)
+    assert await nonce_of(chain, nonce.pubkey()) == waiting
+
+
+async def test_a_nonce_is_lent_to_its_authority_only(chain: Chain) -> None:
+    wallet, stranger = await chain.wallet(), await chain.wallet()
+    nonce, _ = await with_nonce(chain, wallet)
+    advance = advance_nonce_account(
+        AdvanceNonceAccountParams(nonce_pubkey=nonce.pubkey(), authorized_pubkey=stranger.pubkey())
+    )
+    waiting = await nonce_of(chain, nonce.pubkey())
+    theft = await chain.signed(stranger, [advance], waiting)
+    assert (await chain.send_error(theft))["data"]["err"] == "BlockhashNotFound"
+    await chain.send(theft, skipPreflight=True)
+    assert await nonce_of(chain, nonce.pubkey()) == waiting
 
 
 async def test_a_lookup_table_lends_its_addresses(chain: Chain) -> None:

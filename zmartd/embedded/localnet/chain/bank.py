@@ -21,7 +21,6 @@ from zmartd.clock import Clock
 from zmartd.embedded.localnet.chain import messages
 from zmartd.embedded.localnet.chain.accounts import Accounts
 from zmartd.embedded.localnet.chain.blocks import (
-    FINALITY_DEPTH,
     RecentBlocks,
     blockhash_blocks,
     retained_blocks,
@@ -51,6 +50,16 @@ class NotLanded(ZmartdError):
         super().__init__()
         self.error = error
         self.outcome = outcome
+
+
+class BlocksAreFinal(ZmartdError):
+    """More blocks were to be rolled back than can be."""
+
+    code = "localnet_blocks_are_final"
+
+    def __init__(self, at_most: int) -> None:
+        super().__init__()
+        self.at_most = at_most
 
 
 class Bank:
@@ -136,8 +145,9 @@ class Bank:
 
     def refusal(self, transaction: VersionedTransaction) -> str | None:
         """Solana's name of the error that keeps the transaction from being executed, or None."""
-        blockhash = transaction.message.recent_blockhash
-        if not self.blocks.is_alive(blockhash) and not self._is_durable(transaction, blockhash):
+        if not self.blocks.is_alive(transaction.message.recent_blockhash) and not self._is_durable(
+            transaction
+        ):
             return "BlockhashNotFound"
         if self._ledger.has_transaction(transaction.signatures[0]):
             return "AlreadyProcessed"
@@ -149,6 +159,8 @@ class Bank:
         refusal = self.refusal(transaction)
         if refusal is not None:
             raise NotLanded(refusal)
+        is_durable = not self.blocks.is_alive(transaction.message.recent_blockhash)
+        nonce = messages.nonce_account(transaction) if is_durable else None
         own_keys = transaction.message.account_keys
         loaded = messages.loaded_addresses(transaction, self.accounts.current)
         keys = (*own_keys, *loaded.writable, *loaded.readonly)
@@ -161,6 +173,8 @@ class Bank:
         outcome, has_landed = self._runtime.execute(transaction, keys, before)
         if not has_landed:
             raise NotLanded(outcome.error, outcome)
+        if outcome.error is not None and nonce is not None:
+            self._runtime.advance_nonce(nonce)
         landed = LandedTransaction(
             signature=transaction.signatures[0],
             slot=self.blocks.opened.slot,
@@ -202,13 +216,27 @@ class Bank:
         target = self.blocks.opened.slot + max(1, slots)
         self._complete_slot(target)
 
+    def hold_finality(self, *, hold: bool) -> None:
+        """As `RecentBlocks.hold_finality`; what becomes final when it ends is told at once."""
+        self.blocks.hold_finality(hold=hold)
+        self._tell_of_finality()
+
+    def blocks_from(self, slot: int) -> int:
+        """How many complete blocks there are from `slot` on that are not final. Raises BlocksAreFinal."""
+        if slot <= self.blocks.finalized.slot:
+            raise BlocksAreFinal(len(self._unfinalized))
+        return sum(completed.block.slot >= slot for completed in self._unfinalized)
+
     def roll_back(self, blocks: int) -> list[Signature]:
         """Roll back the open slot and the newest `blocks` complete ones, like an abandoned fork.
 
-        Only blocks that are not final can be rolled back; their slots stay, without transactions. Returns the
-        signatures of the removed transactions.
+        Their slots stay, without transactions. Returns the signatures of the removed transactions. Raises
+        BlocksAreFinal, and nothing is rolled back, when not so many are there that are not final.
         """
-        undone = list(self._unfinalized)[len(self._unfinalized) - blocks :] if blocks else []
+        at_most = len(self._unfinalized)
+        if blocks > at_most:
+            raise BlocksAreFinal(at_most)
+        undone = list(self._unfinalized)[at_most - blocks :]
         first_slot = undone[0].block.slot if undone else self.blocks.opened.slot
         lost = [landed.signature for completed in undone for landed in completed.transactions]
         lost += [landed.signature for landed in self._transactions]
@@ -246,7 +274,10 @@ class Bank:
         self._unfinalized.append(completed)
         for observer in self._observers:
             observer.confirmed(completed)
-        if len(self._unfinalized) > FINALITY_DEPTH:
+        self._tell_of_finality()
+
+    def _tell_of_finality(self) -> None:
+        while len(self._unfinalized) > self.blocks.finality_depth:
             final = self._unfinalized.popleft()
             for observer in self._observers:
                 observer.finalized(final)
@@ -299,9 +330,9 @@ class Bank:
         for observer in self._observers:
             observer.accounts_written(addresses)
 
-    def _is_durable(self, transaction: VersionedTransaction, nonce: Hash) -> bool:
+    def _is_durable(self, transaction: VersionedTransaction) -> bool:
         address = messages.nonce_account(transaction)
-        return address is not None and messages.holds_nonce(self.accounts.current(address), nonce)
+        return address is not None and messages.lends_nonce(self.accounts.current(address), transaction)
 
     def _keys(self, transaction: VersionedTransaction) -> tuple[Pubkey, ...]:
         loaded = messages.loaded_addresses(transaction, self.accounts.current)

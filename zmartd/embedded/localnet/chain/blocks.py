@@ -41,6 +41,9 @@ class RecentBlocks:
     ) -> None:
         """A blockhash is valid for `valid_blocks`."""
         self.valid_blocks = valid_blocks
+        self.finality_depth = FINALITY_DEPTH
+        """The number of complete blocks after a finalized one; more while finality is held."""
+        self._holds_finality = False
         self._retained = retained_blocks(valid_blocks)
         self._complete: deque[Block] = deque(complete, maxlen=self._retained)
         assert self._complete, "a chain begins with a complete genesis block"
@@ -55,7 +58,7 @@ class RecentBlocks:
     @property
     def finalized(self) -> Block:
         """The newest finalized block, or the oldest known block of a new chain."""
-        return self._complete[max(0, len(self._complete) - 1 - FINALITY_DEPTH)]
+        return self._complete[max(0, len(self._complete) - 1 - self.finality_depth)]
 
     def at(self, commitment: Commitment) -> Block:
         """The newest block with that commitment."""
@@ -69,6 +72,12 @@ class RecentBlocks:
             return Commitment.FINALIZED
         return Commitment.CONFIRMED if slot <= self.newest.slot else Commitment.PROCESSED
 
+    def hold_finality(self, *, hold: bool) -> None:
+        """Let no more blocks become final until told otherwise, or for as long as a blockhash is valid."""
+        self._holds_finality = hold
+        if not hold:
+            self.finality_depth = FINALITY_DEPTH
+
     def complete(self, blockhash: Hash, following: Block) -> Block:
         """Complete the open block with its hash, open `following`, and return the completed block."""
         opened = self.opened
@@ -78,6 +87,8 @@ class RecentBlocks:
         self._complete.append(block)
         self._by_hash[blockhash] = block
         self.opened = following
+        if self._holds_finality and self.finality_depth < self.valid_blocks:
+            self.finality_depth += 1
         return block
 
     def latest_blockhash(self, commitment: Commitment) -> tuple[Hash, int]:

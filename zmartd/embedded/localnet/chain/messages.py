@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from solders.account import Account
-from solders.hash import Hash
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
@@ -15,7 +15,7 @@ from zmartd.embedded.localnet.chain.records import LoadedAddresses
 _SYSTEM_PROGRAM = Pubkey.default()
 _LOOKUP_TABLE_HEADER_BYTES = 56
 _NONCE_ACCOUNT_BYTES = 80
-_NONCE_STATE, _NONCE = slice(4, 8), slice(40, 72)
+_NONCE_STATE, _NONCE_AUTHORITY, _NONCE = slice(4, 8), slice(8, 40), slice(40, 72)
 _INITIALIZED = (1).to_bytes(4, "little")
 _MEMO_PROGRAMS = frozenset(
     Pubkey.from_string(program)
@@ -57,19 +57,39 @@ def loaded_addresses(
 
 
 def nonce_account(transaction: VersionedTransaction) -> Pubkey | None:
-    """The nonce account of a durable transaction: its first instruction advances the nonce."""
+    """The nonce account of a durable transaction, whose first instruction advances the nonce."""
     if not transaction.uses_durable_nonce():
         return None
     accounts = bytes(transaction.message.instructions[0].accounts)
     keys = transaction.message.account_keys
-    return keys[accounts[0]] if accounts and accounts[0] < len(keys) else None
+    if not accounts or accounts[0] >= len(keys) or not is_writable(transaction, accounts[0]):
+        return None
+    return keys[accounts[0]]
 
 
-def holds_nonce(account: Account | None, nonce: Hash) -> bool:
-    """Whether this is a nonce account with this nonce."""
+def lends_nonce(account: Account | None, transaction: VersionedTransaction) -> bool:
+    """Whether this is a nonce account with the transaction's nonce, and its authority signs the advance."""
     if account is None or account.owner != _SYSTEM_PROGRAM or len(account.data) != _NONCE_ACCOUNT_BYTES:
         return False
-    return account.data[_NONCE_STATE] == _INITIALIZED and account.data[_NONCE] == bytes(nonce)
+    message = transaction.message
+    signers = message.account_keys[: message.header.num_required_signatures]
+    advancing = bytes(message.instructions[0].accounts)
+    return (
+        account.data[_NONCE_STATE] == _INITIALIZED
+        and account.data[_NONCE] == bytes(message.recent_blockhash)
+        and any(
+            bytes(signer) == account.data[_NONCE_AUTHORITY]
+            for index, signer in enumerate(signers)
+            if index in advancing
+        )
+    )
+
+
+def with_next_nonce(account: Account) -> Account:
+    """The nonce account as the system program leaves it on LiteSVM, which makes a nonce of the one before."""
+    nonce = hashlib.sha256(b"DURABLE_NONCE" + account.data[_NONCE]).digest()
+    data = account.data[: _NONCE.start] + nonce + account.data[_NONCE.stop :]
+    return Account(account.lamports, data, account.owner, account.executable, account.rent_epoch)
 
 
 def memo(transaction: VersionedTransaction) -> str | None:

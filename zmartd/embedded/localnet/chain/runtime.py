@@ -20,6 +20,7 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
+from zmartd.embedded.localnet.chain import messages
 from zmartd.embedded.localnet.chain.fees import fee_lamports, priority_lamports
 from zmartd.embedded.localnet.chain.records import CompiledInstruction, InnerInstructions, ReturnData
 from zmartd.errors import ZmartdError
@@ -129,6 +130,12 @@ class Runtime:
         self._restore(before)
         self._debit(payer, fee_lamports(transaction.message))
         return _below_rent(outcome, keys.index(poor)), True
+
+    def advance_nonce(self, address: Pubkey) -> None:
+        """Advance the nonce of a transaction that has failed: it is used up like a fee."""
+        account = self.svm.get_account(address)
+        assert account is not None, "the transaction has been admitted by it"
+        self.svm.set_account(address, messages.with_next_nonce(account))
 
     def _debit_priority(self, transaction: VersionedTransaction) -> bool:
         """Charge the priority fee; False, and nothing is charged, when the payer cannot pay the whole fee."""

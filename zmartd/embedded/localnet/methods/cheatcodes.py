@@ -13,8 +13,7 @@ from msgspec import Meta, Struct
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from zmartd.embedded.localnet.chain.bank import Bank
-from zmartd.embedded.localnet.chain.blocks import FINALITY_DEPTH
+from zmartd.embedded.localnet.chain.bank import Bank, BlocksAreFinal
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.runtime import SLOTS_PER_EPOCH
 from zmartd.embedded.localnet.errors import InvalidParams
@@ -56,9 +55,17 @@ class Advance(Struct, frozen=True, forbid_unknown_fields=True):
     slots: Annotated[int, Meta(ge=1, le=MAX_ADVANCE_SLOTS)] = 1
 
 
-class Rollback(Struct, frozen=True, forbid_unknown_fields=True):
-    slots: Annotated[int, Meta(ge=0, le=FINALITY_DEPTH)] = 0
-    """How many complete blocks to roll back besides the open slot; none of them is final."""
+class Hold(Struct, frozen=True, forbid_unknown_fields=True):
+    hold: bool = True
+
+
+class Rollback(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """How many complete blocks to roll back besides the open slot, or from which slot on. All of them must be
+    there, and none final: after a start or a restart there are none at first.
+    """
+
+    slots: Annotated[int, Meta(ge=0)] | None = None
+    from_slot: Slot | None = None
 
 
 class WebhookUrl(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +84,7 @@ class CheatcodeMethods:
             "surfnet_setAccount": self.set_account,
             "zmartd_advanceSlots": self.advance_slots,
             "zmartd_rollback": self.rollback,
+            "zmartd_holdFinality": self.hold_finality,
             "zmartd_setFaults": self.set_faults,
             "zmartd_addWebhook": self.add_webhook,
             "zmartd_removeWebhook": self.remove_webhook,
@@ -117,7 +125,23 @@ class CheatcodeMethods:
 
     def rollback(self, rollback: Rollback) -> Any:
         """The signatures of the transactions that were rolled back."""
-        return [str(signature) for signature in self._bank.roll_back(rollback.slots)]
+        if rollback.slots is not None and rollback.from_slot is not None:
+            raise InvalidParams("Invalid params: rollback: give one of slots, fromSlot.")
+        try:
+            if rollback.from_slot is not None:
+                blocks = self._bank.blocks_from(rollback.from_slot)
+            else:
+                blocks = rollback.slots or 0
+            return [str(signature) for signature in self._bank.roll_back(blocks)]
+        except BlocksAreFinal as error:
+            raise InvalidParams(
+                f"Invalid params: rollback: too many blocks: {error.at_most} are complete and not final."
+            ) from None
+
+    def hold_finality(self, hold: Hold) -> Any:
+        """Whether finality is held from now on."""
+        self._bank.hold_finality(hold=hold.hold)
+        return hold.hold
 
     def set_faults(self, faults: Faults) -> Any:
         """Replace all faults; an empty object ends them. The result is the faults in force."""
