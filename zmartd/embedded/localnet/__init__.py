@@ -9,6 +9,9 @@
   and block time do not change within a slot.
 - Fees (signatures and priority) and rent exemption are those of a cluster. A transaction that cannot be
   loaded (no such program) does not land, where a cluster would charge its fee.
+- Transactions are legacy or version 0. Others are refused by their version.
+- This node is the whole cluster and leads every slot. There are no votes, stakes, inflation, rewards or
+  snapshots: methods about them answer so.
 - Preflight and simulation run on the open slot, whatever commitment is requested.
 - `jsonParsed` has no parser for any program: instructions are partially decoded, account data is base64.
   Token balances in `meta` are empty. `base64+zstd` is not supported.

@@ -18,8 +18,6 @@ from zmartd.embedded.localnet.chain.records import CompiledInstruction, LandedTr
 from zmartd.embedded.localnet.errors import InvalidParams, InvalidRequest, UnsupportedTransactionVersion
 from zmartd.embedded.localnet.params import AccountEncoding, DataSlice, TransactionEncoding
 
-MAX_TRANSACTION_BYTES = 1232
-"""The most bytes of one packet."""
 MAX_BASE58_BYTES = 128
 """Base58 takes quadratic time, so nodes do not encode longer data with it."""
 
@@ -63,9 +61,7 @@ def transaction_json(
     Raises UnsupportedTransactionVersion when the client does not say that it supports the transaction's
     version.
     """
-    version = landed.transaction.version()
-    if isinstance(version, int) and (max_supported_version is None or version > max_supported_version):
-        raise UnsupportedTransactionVersion(version)
+    require_supported(landed.transaction, max_supported_version)
     result = {
         "slot": landed.slot,
         "transaction": _encoded(landed, encoding),
@@ -75,6 +71,13 @@ def transaction_json(
     if max_supported_version is not None:
         result["version"] = version_json(landed.transaction)
     return result
+
+
+def require_supported(transaction: VersionedTransaction, max_supported_version: int | None) -> None:
+    """Raises UnsupportedTransactionVersion."""
+    version = transaction.version()
+    if isinstance(version, int) and (max_supported_version is None or version > max_supported_version):
+        raise UnsupportedTransactionVersion(version)
 
 
 def version_json(transaction: VersionedTransaction) -> int | str:
@@ -129,6 +132,26 @@ def raw_transaction_json(transaction: VersionedTransaction) -> dict[str, Any]:
     return {"signatures": _texts(transaction.signatures), "message": result}
 
 
+def account_keys_json(landed: LandedTransaction) -> list[dict[str, Any]]:
+    """All addresses of a transaction, and what it may do with them."""
+    transaction = landed.transaction
+    own = len(transaction.message.account_keys)
+    signers = transaction.message.header.num_required_signatures
+    return [
+        {
+            "pubkey": str(key),
+            "signer": index < signers,
+            "writable": (
+                messages.is_writable(transaction, index)
+                if index < own
+                else index < own + len(landed.loaded.writable)
+            ),
+            "source": "transaction" if index < own else "lookupTable",
+        }
+        for index, key in enumerate(landed.keys)
+    ]
+
+
 def _encoded(landed: LandedTransaction, encoding: TransactionEncoding) -> Any:
     wire = bytes(landed.transaction)
     match encoding:
@@ -147,22 +170,8 @@ def _parsed(landed: LandedTransaction) -> dict[str, Any]:
     transaction = landed.transaction
     message = transaction.message
     keys = landed.keys
-    own = len(message.account_keys)
-    signers = message.header.num_required_signatures
     result: dict[str, Any] = {
-        "accountKeys": [
-            {
-                "pubkey": str(key),
-                "signer": index < signers,
-                "writable": (
-                    messages.is_writable(transaction, index)
-                    if index < own
-                    else index < own + len(landed.loaded.writable)
-                ),
-                "source": "transaction" if index < own else "lookupTable",
-            }
-            for index, key in enumerate(keys)
-        ],
+        "accountKeys": account_keys_json(landed),
         "recentBlockhash": str(message.recent_blockhash),
         "instructions": [
             _parsed_instruction(

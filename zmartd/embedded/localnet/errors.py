@@ -87,12 +87,19 @@ class SlotSkipped(RpcError):
         return cls(f"Slot {slot} was skipped, or missing due to ledger jump to recent snapshot")
 
 
+class NoSnapshot(RpcError):
+    """No snapshot"""
+
+    rpc_code = -32008
+
+
 class UnsupportedTransactionVersion(RpcError):
     """Transaction version is not supported by the requesting client"""
 
     rpc_code = -32015
 
     def __init__(self, version: int) -> None:
+        self.version = version
         super().__init__(
             f"Transaction version ({version}) is not supported by the requesting client. "
             "Please try the request again with the following configuration parameter: "

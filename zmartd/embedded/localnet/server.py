@@ -19,7 +19,9 @@ from zmartd.embedded.localnet.http import HttpHandler
 from zmartd.embedded.localnet.methods.accounts import AccountMethods
 from zmartd.embedded.localnet.methods.blocks import BlockMethods
 from zmartd.embedded.localnet.methods.cheatcodes import CheatcodeMethods
+from zmartd.embedded.localnet.methods.cluster import ClusterMethods
 from zmartd.embedded.localnet.methods.node import NodeMethods
+from zmartd.embedded.localnet.methods.supply import SupplyMethods
 from zmartd.embedded.localnet.methods.transactions import TransactionMethods
 from zmartd.embedded.localnet.settings import Endpoints, LocalnetSettings
 from zmartd.embedded.localnet.subscriptions import Subscriptions
@@ -97,11 +99,13 @@ async def _started(
         methods = {
             **AccountMethods(bank).table(),
             **BlockMethods(bank).table(),
+            **ClusterMethods(bank, endpoints).table(),
             **NodeMethods(bank).table(),
+            **SupplyMethods(bank).table(),
             **TransactionMethods(bank, faults).table(),
             **CheatcodeMethods(bank, faults, webhooks).table(),
         }
-        websockets = WebSocketHandler(subscriptions)
+        websockets = WebSocketHandler(subscriptions, ledger)
         http = HttpHandler(methods, faults, websockets)
         stack.push_async_callback(await _listen(http.application(), rpc_socket))
         stack.push_async_callback(await _listen(websockets.application(), ws_socket))

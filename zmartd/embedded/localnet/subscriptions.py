@@ -17,13 +17,15 @@ from zmartd.embedded.localnet.account_filter import AccountFilter
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.observer import CompletedBlock
-from zmartd.embedded.localnet.chain.records import LandedTransaction
+from zmartd.embedded.localnet.chain.records import Block, LandedTransaction
 from zmartd.embedded.localnet.encoding import account_json
 from zmartd.embedded.localnet.errors import InvalidRequest, RpcError
 from zmartd.embedded.localnet.params import AccountConfig
 from zmartd.embedded.localnet.response_context import context
 
 MAX_PER_CLIENT = 1_000
+BlockView = Callable[[CompletedBlock], Any]
+"""What a subscriber is shown of a block, or None."""
 EVERY_TRANSACTION = "all"
 _PLAIN = AccountConfig()
 
@@ -52,6 +54,7 @@ class Subscription(Struct, frozen=True, eq=False):
     accounts: AccountConfig
     """The encoding of accounts."""
     matches: AccountFilter
+    show_block: BlockView
 
 
 class Subscriptions:
@@ -71,12 +74,13 @@ class Subscriptions:
         topic: Topic,
         accounts: AccountConfig = _PLAIN,
         matches: AccountFilter = lambda _: True,
+        show_block: BlockView = lambda _: None,
     ) -> int:
         """Add a subscription; its number. Raises InvalidRequest when the client has too many."""
         if len(self._by_client[client]) >= MAX_PER_CLIENT:
             raise InvalidRequest(f"a connection has at most {MAX_PER_CLIENT} subscriptions")
         number = next(self._numbers)
-        subscription = Subscription(number, client, topic, accounts, matches)
+        subscription = Subscription(number, client, topic, accounts, matches, show_block)
         self._by_topic[topic][number] = subscription
         self._by_client[client][number] = subscription
         if isinstance(topic.key, Signature):
@@ -113,10 +117,21 @@ class Subscriptions:
         blocks = self._bank.blocks
         slots = {"parent": completed.block.slot, "slot": blocks.opened.slot, "root": blocks.finalized.slot}
         self._notify(self._followers("slotNotification", None, Commitment.PROCESSED), slots)
+        failed = sum(transaction.meta.err is not None for transaction in completed.transactions)
+        stats = {
+            "numTransactionEntries": len(completed.transactions),
+            "numSuccessfulTransactions": len(completed.transactions) - failed,
+            "numFailedTransactions": failed,
+            "maxTransactionsPerEntry": min(1, len(completed.transactions)),
+        }
+        self._notify_of_slot(completed.block, "frozen", stats=stats)
+        self._notify_of_slot(completed.block, "optimisticConfirmation")
+        self._notify_of_slot(blocks.opened, "createdBank", parent=completed.block.slot)
 
     def finalized(self, completed: CompletedBlock) -> None:
         self._notify_of_block(completed, Commitment.FINALIZED)
         self._notify(self._followers("rootNotification", None, Commitment.PROCESSED), completed.block.slot)
+        self._notify_of_slot(completed.block, "root")
 
     # Notifications
 
@@ -124,6 +139,14 @@ class Subscriptions:
         for transaction in completed.transactions:
             self._notify_of_transaction(transaction, commitment)
         self._notify_of_accounts(completed.changed, commitment, completed.block.slot)
+        for subscription in self._followers("blockNotification", None, commitment):
+            value = subscription.show_block(completed)
+            if value is not None:
+                self._notify((subscription,), {"context": context(completed.block.slot), "value": value})
+
+    def _notify_of_slot(self, block: Block, update: str, **details: Any) -> None:
+        result = {"slot": block.slot, "timestamp": block.unix_time * 1000, "type": update, **details}
+        self._notify(self._followers("slotsUpdatesNotification", None, Commitment.PROCESSED), result)
 
     def _notify_of_transaction(self, transaction: LandedTransaction, commitment: Commitment) -> None:
         self._notify_of_signature(transaction, commitment)

@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import WSMsgType, web
 
 from zmartd.embedded.localnet.callers import this_machine_only
+from zmartd.embedded.localnet.chain.ledger import Ledger
 from zmartd.embedded.localnet.dispatch import Dispatcher
 from zmartd.embedded.localnet.methods.subscribing import SubscriptionMethods
 from zmartd.embedded.localnet.subscriptions import Subscriptions
@@ -23,8 +24,9 @@ log = get_logger(__name__)
 class WebSocketHandler:
     """Serves WebSocket connections until it is closed."""
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscriptions: Subscriptions, ledger: Ledger) -> None:
         self._subscriptions = subscriptions
+        self._ledger = ledger
         self._sockets: set[web.WebSocketResponse] = set()
 
     def application(self) -> web.Application:
@@ -38,7 +40,7 @@ class WebSocketHandler:
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=MAX_MESSAGE_BYTES)
         await socket.prepare(request)
         client = _Client(socket)
-        dispatcher = Dispatcher(SubscriptionMethods(self._subscriptions, client).table())
+        dispatcher = Dispatcher(SubscriptionMethods(self._subscriptions, client, self._ledger).table())
         writer = asyncio.create_task(client.write(), name="localnet-websocket-writer")
         self._sockets.add(socket)
         try:

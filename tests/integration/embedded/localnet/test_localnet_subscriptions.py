@@ -187,3 +187,61 @@ async def test_a_client_has_at_most_a_thousand_subscriptions(chain: Chain) -> No
 async def test_the_rpc_port_takes_websockets_too(chain: Chain) -> None:
     async with chain.session.ws_connect(chain.endpoints.rpc_url) as connection:
         assert isinstance(await Socket(connection).call("slotSubscribe"), int)
+
+
+async def test_blocks_are_told_with_the_transactions_asked_for(chain: Chain) -> None:
+    wallet, friend = await chain.wallet(), Keypair().pubkey()
+    config = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0, "showRewards": False}
+    async with chain.session.ws_connect(chain.endpoints.ws_url) as connection:
+        socket = Socket(connection)
+        mentioning = {"mentionsAccountOrProgram": str(friend)}
+        first = await socket.call("blockSubscribe", mentioning, config)
+        await chain.advance()
+        assert await socket.told_nothing(), "no transaction of the block mentions it"
+        await chain.send(await chain.transfer(wallet, Keypair().pubkey(), SOL))
+        signature = await chain.send(await chain.transfer(wallet, friend, SOL))
+        await chain.advance()
+        told = await socket.told()
+        assert told["method"] == "blockNotification"
+        value = told["result"]["value"]
+        assert (value["slot"], value["err"]) == (3, None)
+        (shown,) = value["block"]["transactions"]
+        assert shown["transaction"]["signatures"] == [signature]
+        assert "rewards" not in value["block"]
+        whole = await chain.call("getBlock", 3, config | {"rewards": False})
+        assert value["block"] == whole | {"transactions": [shown]}
+        assert await socket.call("blockUnsubscribe", first) is True
+
+        await socket.call("blockSubscribe", "all", {"commitment": "confirmed"})
+        await chain.send(await chain.transfer(wallet, friend, SOL))
+        await chain.advance()
+        value = (await socket.told())["result"]["value"]
+        assert value == {"slot": 4, "block": None, "err": {"UnsupportedTransactionVersion": 0}}
+        error = await socket.call("blockSubscribe", "all", {"commitment": "processed"})
+        assert error["code"] == -32602
+
+
+async def test_the_stages_of_each_slot_are_told(chain: Chain) -> None:
+    await chain.advance(31)
+    async with chain.session.ws_connect(chain.endpoints.ws_url) as connection:
+        socket = Socket(connection)
+        await socket.call("slotsUpdatesSubscribe")
+        wallet = await chain.wallet()
+        told = [(await socket.told())["result"] for _ in range(4)]
+        assert [(one["type"], one["slot"]) for one in told] == [
+            ("frozen", 32),
+            ("optimisticConfirmation", 32),
+            ("createdBank", 33),
+            ("root", 1),
+        ]
+        assert told[0]["stats"]["numSuccessfulTransactions"] == 1
+        assert told[2]["parent"] == 32
+        assert told[0]["timestamp"] == 1_000 * await chain.call("getBlockTime", 32)
+        assert wallet
+
+
+async def test_there_are_no_votes_to_be_told(chain: Chain) -> None:
+    async with chain.session.ws_connect(chain.endpoints.ws_url) as connection:
+        error = await Socket(connection).call("voteSubscribe")
+    assert error["code"] == -32601
+    assert "nobody votes on this localnet" in error["message"]

@@ -55,6 +55,14 @@ class Accounts:
             if account is not None and account.owner == owner:
                 yield address, account
 
+    def all(self, slot: int) -> Iterator[tuple[Pubkey, Account]]:
+        """All accounts at the end of `slot` that the ledger or a change has brought."""
+        addresses = set[Pubkey]().union(*self._owned.values(), *(layer.before for layer in self._layers))
+        for address in addresses:
+            account = self.at(address, slot)
+            if account is not None:
+                yield address, account
+
     def load(self, address: Pubkey, account: Account) -> None:
         """Load an account from the ledger."""
         self._svm.set_account(address, account)

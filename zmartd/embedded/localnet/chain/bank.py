@@ -131,6 +131,9 @@ class Bank:
     def owned_by(self, owner: Pubkey, commitment: Commitment) -> Sequence[tuple[Pubkey, Account]]:
         return list(self.accounts.owned_by(owner, self.blocks.at(commitment).slot))
 
+    def all_accounts(self, commitment: Commitment) -> Sequence[tuple[Pubkey, Account]]:
+        return list(self.accounts.all(self.blocks.at(commitment).slot))
+
     def rent_exempt_lamports(self, data_bytes: int) -> int:
         return self._runtime.rent_exempt_lamports(data_bytes)
 

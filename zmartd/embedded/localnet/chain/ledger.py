@@ -23,6 +23,7 @@ from zmartd.embedded.localnet.chain.records import (
     Genesis,
     LandedTransaction,
     LoadedAddresses,
+    PerformanceSample,
     TransactionMeta,
 )
 from zmartd.errors import ZmartdError
@@ -168,12 +169,31 @@ class Ledger:
         ).fetchone()
         return None if row is None else _block(row)
 
-    def slots_between(self, first_slot: int, last_slot: int) -> list[int]:
-        """The slots with a block, ascending."""
+    def slots_between(self, first_slot: int, last_slot: int, limit: int = -1) -> list[int]:
+        """The slots with a block, ascending, at most `limit`; -1 for no limit."""
         rows = self._connection.execute(
-            "SELECT slot FROM blocks WHERE slot BETWEEN ? AND ? ORDER BY slot", (first_slot, last_slot)
+            "SELECT slot FROM blocks WHERE slot BETWEEN ? AND ? ORDER BY slot LIMIT ?",
+            (first_slot, last_slot, limit),
         )
         return [slot for (slot,) in rows]
+
+    def samples(self, period_seconds: int, before_unix_time: int, limit: int) -> list[PerformanceSample]:
+        """What happened in each of the last `limit` periods of time before that one, newest first."""
+        since = before_unix_time - limit * period_seconds
+        rows = self._connection.execute(
+            "SELECT max(slot), count(*), sum((SELECT count(*) FROM transactions"
+            " WHERE position BETWEEN blocks.slot * ? AND (blocks.slot + 1) * ? - 1))"
+            " FROM blocks WHERE unix_time >= ? AND unix_time < ?"
+            " GROUP BY unix_time / ? ORDER BY 1 DESC",
+            (
+                MAX_TRANSACTIONS_PER_SLOT,
+                MAX_TRANSACTIONS_PER_SLOT,
+                since,
+                before_unix_time,
+                period_seconds,
+            ),
+        )
+        return [PerformanceSample(*row) for row in rows]
 
     def delete_empty_blocks_below(self, height: int) -> None:
         """Delete old blocks without transactions, so that an idle chain does not fill the disk."""

@@ -23,6 +23,14 @@ class Block(Struct, frozen=True):
     """None while the slot is open."""
 
 
+class PerformanceSample(Struct, frozen=True):
+    """What the blocks of a period of time did."""
+
+    last_slot: int
+    blocks: int
+    transactions: int
+
+
 class Genesis(Struct, frozen=True):
     """The constants of a chain."""
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 from solders.hash import Hash
-from solders.message import Message, MessageV0, from_bytes_versioned
 from solders.pubkey import Pubkey
 
+from zmartd.embedded.localnet.block_encoding import BlockConfig, block_json
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
 from zmartd.embedded.localnet.chain.fees import fee_lamports
-from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, transaction_json
 from zmartd.embedded.localnet.errors import BlockNotAvailable, InvalidParams, SlotSkipped
-from zmartd.embedded.localnet.params import CommitmentConfig, Slot, TransactionConfig, decode_bytes
+from zmartd.embedded.localnet.params import U64, CommitmentConfig, Slot, TransactionEncoding
 from zmartd.embedded.localnet.response_context import require_confirmed, require_slot, with_context
+from zmartd.embedded.localnet.wire import read_message
 
 MAX_BLOCK_RANGE = 500_000
-
-
-class BlockConfig(TransactionConfig, frozen=True, rename="camel", kw_only=True):
-    transaction_details: Literal["full", "signatures", "none"] = "full"
-    rewards: bool = False
-    """Accepted; there are no rewards."""
+MAX_SAMPLES = 720
+SAMPLE_SECONDS = 60
+_AS_JSON = BlockConfig()
 
 
 class BlockMethods:
@@ -38,11 +35,13 @@ class BlockMethods:
             "getBlock": self.block,
             "getBlockTime": self.block_time,
             "getBlocks": self.block_slots,
+            "getBlocksWithLimit": self.block_slots_with_limit,
             "getFirstAvailableBlock": self.first_available_block,
             "minimumLedgerSlot": self.first_available_block,
             "getLatestBlockhash": self.latest_blockhash,
             "isBlockhashValid": self.is_blockhash_valid,
             "getFeeForMessage": self.fee_for_message,
+            "getRecentPerformanceSamples": self.recent_performance_samples,
             "getRecentPrioritizationFees": self.recent_prioritization_fees,
         }
 
@@ -54,33 +53,16 @@ class BlockMethods:
         require_slot(self._bank, config.level, config.min_context_slot)
         return self._bank.blocks.at(config.level).height
 
-    def block(self, slot: Slot, config: BlockConfig) -> Any:
+    def block(self, slot: Slot, config: BlockConfig | TransactionEncoding = _AS_JSON) -> Any:
+        if not isinstance(config, BlockConfig):
+            config = BlockConfig(encoding=config)
         require_confirmed(config.level)
         if slot > self._bank.blocks.at(config.level).slot:
             raise BlockNotAvailable(f"Block not available for slot {slot}")
         block = self._bank.ledger.block(slot)
         if block is None:
             raise SlotSkipped.of(slot)
-        parent = self._bank.ledger.block_before(slot) or block
-        result = {
-            "blockhash": str(block.blockhash),
-            "previousBlockhash": str(parent.blockhash),
-            "parentSlot": parent.slot,
-            "blockHeight": block.height,
-            "blockTime": block.unix_time,
-            "rewards": [],
-        }
-        if config.transaction_details == "none":
-            return result
-        landed = self._bank.ledger.transactions_in(slot)
-        if config.transaction_details == "signatures":
-            return result | {"signatures": [str(one.signature) for one in landed]}
-        shown = [
-            transaction_json(one, config.encoding, config.max_supported_transaction_version) for one in landed
-        ]
-        for one in shown:
-            del one["slot"], one["blockTime"]
-        return result | {"transactions": shown}
+        return block_json(self._bank.ledger, block, self._bank.ledger.transactions_in(slot), config)
 
     def block_time(self, slot: Slot) -> Any:
         opened = self._bank.blocks.opened
@@ -105,6 +87,29 @@ class BlockMethods:
             raise InvalidParams(f"Slot range too large; max {MAX_BLOCK_RANGE}")
         return self._bank.ledger.slots_between(first_slot, last_slot)
 
+    def block_slots_with_limit(self, first_slot: Slot, limit: U64, config: CommitmentConfig) -> Any:
+        require_confirmed(config.level)
+        if limit > MAX_BLOCK_RANGE:
+            raise InvalidParams(f"Limit too large; max {MAX_BLOCK_RANGE}")
+        newest = self._bank.blocks.at(config.level).slot
+        return self._bank.ledger.slots_between(first_slot, newest, limit)
+
+    def recent_performance_samples(self, limit: U64 = MAX_SAMPLES) -> Any:
+        """A sample for each full minute of chain time, newest first."""
+        if limit > MAX_SAMPLES:
+            raise InvalidParams(f"Invalid limit; max {MAX_SAMPLES}")
+        now = self._bank.blocks.opened.unix_time
+        return [
+            {
+                "slot": sample.last_slot,
+                "numSlots": sample.blocks,
+                "numTransactions": sample.transactions,
+                "numNonVoteTransactions": sample.transactions,
+                "samplePeriodSecs": SAMPLE_SECONDS,
+            }
+            for sample in self._bank.ledger.samples(SAMPLE_SECONDS, now - now % SAMPLE_SECONDS, limit)
+        ]
+
     def first_available_block(self) -> Any:
         return 0
 
@@ -122,7 +127,7 @@ class BlockMethods:
     def fee_for_message(self, message: str, config: CommitmentConfig) -> Any:
         """None when the message's blockhash has expired."""
         require_slot(self._bank, config.level, config.min_context_slot)
-        parsed = _message(decode_bytes("message", message, "base64", MAX_TRANSACTION_BYTES))
+        parsed = read_message(message)
         alive = self._bank.blocks.is_alive(parsed.recent_blockhash, config.level)
         return with_context(self._bank, config.level, fee_lamports(parsed) if alive else None)
 
@@ -132,10 +137,3 @@ class BlockMethods:
         """Always 0: these blocks have room."""
         slots = [slot for slot, _ in self._bank.blocks.slot_hashes()[:MAX_BLOCKHASH_AGE]]
         return [{"slot": slot, "prioritizationFee": 0} for slot in reversed(slots)]
-
-
-def _message(data: bytes) -> Message | MessageV0:
-    try:
-        return from_bytes_versioned(data)
-    except ValueError as error:
-        raise InvalidParams(f"failed to deserialize message: {error}") from None

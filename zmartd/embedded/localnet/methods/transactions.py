@@ -19,7 +19,7 @@ from zmartd.embedded.localnet.chain.bank import Bank, NotLanded
 from zmartd.embedded.localnet.chain.commitment import Commitment
 from zmartd.embedded.localnet.chain.records import LandedTransaction
 from zmartd.embedded.localnet.chain.runtime import Outcome
-from zmartd.embedded.localnet.encoding import MAX_TRANSACTION_BYTES, account_json, transaction_json
+from zmartd.embedded.localnet.encoding import account_json, transaction_json
 from zmartd.embedded.localnet.error_text import describe
 from zmartd.embedded.localnet.errors import (
     InvalidParams,
@@ -35,10 +35,9 @@ from zmartd.embedded.localnet.params import (
     StatusConfig,
     TransactionConfig,
     TransactionEncoding,
-    WireEncoding,
-    decode_bytes,
 )
 from zmartd.embedded.localnet.response_context import require_confirmed, require_slot, with_context
+from zmartd.embedded.localnet.wire import read_transaction
 
 MAX_STATUSES = 256
 MAX_AIRDROP_LAMPORTS = 10_000_000 * 10**9
@@ -68,7 +67,7 @@ class TransactionMethods:
         Without preflight, a transaction that cannot land is dropped and answered with its signature, as by a
         real node. Preflight runs on the open slot, whatever its commitment.
         """
-        parsed = _transaction(transaction, config.encoding)
+        parsed = read_transaction(transaction, config.encoding)
         require_slot(self._bank, Commitment.of(config.preflight_commitment), config.min_context_slot)
         signed = _signatures_are_valid(parsed)
         if not config.skip_preflight:
@@ -85,7 +84,7 @@ class TransactionMethods:
 
     def simulate(self, transaction: str, config: SimulateConfig) -> Any:
         require_slot(self._bank, config.level, config.min_context_slot)
-        parsed = _transaction(transaction, config.encoding)
+        parsed = read_transaction(transaction, config.encoding)
         if config.sig_verify and config.replace_recent_blockhash:
             raise InvalidParams("sigVerify may not be used with replaceRecentBlockhash")
         if config.sig_verify and not _signatures_are_valid(parsed):
@@ -219,19 +218,6 @@ class TransactionMethods:
         """The number of complete blocks from the transaction's block on."""
         slot_hashes = self._bank.blocks.slot_hashes()
         return sum(slot >= landed.slot for slot, _ in slot_hashes)
-
-
-def _transaction(text: str, encoding: WireEncoding) -> VersionedTransaction:
-    data = decode_bytes("transaction", text, encoding, MAX_TRANSACTION_BYTES)
-    try:
-        transaction = VersionedTransaction.from_bytes(data)
-    except ValueError as error:
-        raise InvalidParams(f"failed to deserialize transaction: {error}") from None
-    try:
-        transaction.sanitize()
-    except Exception as error:  # solders raises its own SanitizeError, which is not exported as a type
-        raise InvalidParams(f"invalid transaction: {error}") from None
-    return transaction
 
 
 def _signatures_are_valid(transaction: VersionedTransaction) -> bool:
