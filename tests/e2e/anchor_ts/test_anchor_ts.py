@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed
 from solders.pubkey import Pubkey
 
-from tests.e2e.npm import installed_packages, needs_node
+from tests.e2e.typescript import needs_node, node_modules_of, run_node
 from zmartd.chain.accounts import MarketAccount
 from zmartd.embedded.localnet import LocalnetSettings, running
 from zmartd.market.lifecycle import MarketState
@@ -22,30 +21,13 @@ ROOT = HERE.parents[2]
 PROGRAM_FILE = ROOT / "zmartd/embedded/programs/zmart_core.so"
 IDL_FILE = ROOT / "zmartd/chain/idl/zmart_core.json"
 PROGRAM_ID = json.loads(IDL_FILE.read_bytes())["address"]
-SCRIPT_SECONDS = 600
-"""For a machine that is many times slower; the usual is 4."""
 
 pytestmark = needs_node
 
 
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
-    return installed_packages(HERE)
-
-
-async def run_node(*arguments: str) -> bytes:
-    """What the script prints. Fails the test, showing what it said, when it does not end well."""
-    process = await asyncio.create_subprocess_exec(
-        "node", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), SCRIPT_SECONDS)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, errors.decode()
-    return output
+    return node_modules_of(HERE)
 
 
 async def test_anchor_creates_a_market_votes_and_reads_both_back(tmp_path: Path, node_modules: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.generated_clients.commands import run
-from tests.e2e.npm import installed_packages, needs_node
+from tests.e2e.typescript import needs_node, node_modules_of
 from tests.integration.http.rest.rest_stage import SOL, Stage
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ pytestmark = needs_node
 def client(document: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the generated types and the sources that use them, compiled."""
     directory = tmp_path_factory.mktemp("typescript")
-    (directory / "node_modules").symlink_to(installed_packages(HERE))
+    (directory / "node_modules").symlink_to(node_modules_of(HERE))
     for name in ("package.json", "types.ts", "customer.ts"):
         shutil.copy(HERE / name, directory)
     said = run(directory, "node_modules/.bin/openapi-typescript", document, "--output", "api.ts")
