@@ -399,6 +399,29 @@ async def test_a_simulation_charges_nothing(chain: Chain) -> None:
     assert await chain.balance(wallet.pubkey()) == SOL
 
 
+@pytest.mark.parametrize("paid", [SOL // 2, 2 * SOL])
+async def test_a_simulation_says_what_the_transaction_does_to_each_balance(chain: Chain, paid: int) -> None:
+    wallet, friend = await chain.wallet(SOL), Keypair().pubkey()
+    budget = [set_compute_unit_price(1_000_000), set_compute_unit_limit(50_000)]
+    transaction = await chain.signed(wallet, [*budget, pay(wallet, friend, paid)])
+    value = (await chain.call("simulateTransaction", wire(transaction), {"encoding": "base64"}))["value"]
+    assert value["fee"] == 55_000
+    signature = await chain.send(transaction, skipPreflight=True)
+    await chain.advance()
+    landed = await chain.call(
+        "getTransaction", signature, {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+    )
+    for field in ("err", "fee", "preBalances", "postBalances", "preTokenBalances", "postTokenBalances"):
+        assert value[field] == landed["meta"][field]
+
+
+async def test_a_simulation_of_what_cannot_be_executed_says_no_balances(chain: Chain) -> None:
+    transaction = await chain.transfer(Keypair(), Keypair().pubkey(), 1)
+    value = (await chain.call("simulateTransaction", wire(transaction), {"encoding": "base64"}))["value"]
+    assert value["err"] == "AccountNotFound"
+    assert "preBalances" not in value
+
+
 async def nonce_of(chain: Chain, account: Pubkey) -> Hash:
     config = {"commitment": "processed", "encoding": "base64"}
     value = (await chain.call("getAccountInfo", str(account), config))["value"]

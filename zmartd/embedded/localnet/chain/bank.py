@@ -140,11 +140,20 @@ class Bank:
     def transaction(self, signature: Signature) -> LandedTransaction | None:
         return self._ledger.transaction_by_signature(signature)
 
+    def keys(self, transaction: VersionedTransaction) -> tuple[Pubkey, ...]:
+        """All addresses of a transaction, including those from lookup tables."""
+        loaded = messages.loaded_addresses(transaction, self.accounts.current)
+        return (*transaction.message.account_keys, *loaded.writable, *loaded.readonly)
+
+    def lamports(self, address: Pubkey) -> int:
+        """The balance in the open slot."""
+        return self._runtime.svm.get_balance(address) or 0
+
     # Executing
 
     def simulate(self, transaction: VersionedTransaction) -> tuple[Outcome, dict[Pubkey, Account]]:
         """Execute without effect, whatever the blockhash and signatures."""
-        return self._runtime.simulate(transaction, self._keys(transaction))
+        return self._runtime.simulate(transaction, self.keys(transaction))
 
     def refusal(self, transaction: VersionedTransaction) -> str | None:
         """Solana's name of the error that keeps the transaction from being executed, or None."""
@@ -172,7 +181,7 @@ class Bank:
             for index, address in enumerate(own_keys)
             if messages.is_writable(transaction, index)
         } | {address: self.accounts.current(address) for address in loaded.writable}
-        pre_balances = [self._lamports(address) for address in keys]
+        pre_balances = [self.lamports(address) for address in keys]
         outcome, has_landed = self._runtime.execute(transaction, keys, before)
         if not has_landed:
             raise NotLanded(outcome.error, outcome)
@@ -188,7 +197,7 @@ class Bank:
                 err=outcome.error,
                 fee=fee_lamports(transaction.message),
                 pre_balances=pre_balances,
-                post_balances=[self._lamports(address) for address in keys],
+                post_balances=[self.lamports(address) for address in keys],
                 log_messages=outcome.logs,
                 inner_instructions=outcome.inner_instructions,
                 compute_units_consumed=outcome.compute_units_consumed,
@@ -336,10 +345,3 @@ class Bank:
     def _is_durable(self, transaction: VersionedTransaction) -> bool:
         address = messages.nonce_account(transaction)
         return address is not None and messages.lends_nonce(self.accounts.current(address), transaction)
-
-    def _keys(self, transaction: VersionedTransaction) -> tuple[Pubkey, ...]:
-        loaded = messages.loaded_addresses(transaction, self.accounts.current)
-        return (*transaction.message.account_keys, *loaded.writable, *loaded.readonly)
-
-    def _lamports(self, address: Pubkey) -> int:
-        return self._runtime.svm.get_balance(address) or 0

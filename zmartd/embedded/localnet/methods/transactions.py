@@ -17,6 +17,7 @@ from solders.transaction import VersionedTransaction
 
 from zmartd.embedded.localnet.chain.bank import Bank, NotLanded
 from zmartd.embedded.localnet.chain.commitment import Commitment
+from zmartd.embedded.localnet.chain.fees import fee_lamports
 from zmartd.embedded.localnet.chain.records import LandedTransaction
 from zmartd.embedded.localnet.chain.runtime import Outcome
 from zmartd.embedded.localnet.encoding import account_json, transaction_json
@@ -100,6 +101,7 @@ class TransactionMethods:
         value = _simulation(outcome.error, outcome) | {
             "accounts": self._accounts_after(config, after, failed=outcome.error is not None),
             "replacementBlockhash": replacement,
+            **self._balances(parsed, outcome, after),
         }
         if config.inner_instructions:
             value["innerInstructions"] = msgspec.to_builtins(outcome.inner_instructions)
@@ -196,6 +198,32 @@ class TransactionMethods:
             shown = None if failed or account is None or account.lamports == 0 else account
             accounts.append(None if shown is None else account_json(shown, encoding, None))
         return accounts
+
+    def _balances(
+        self, transaction: VersionedTransaction, outcome: Outcome, after: Mapping[Pubkey, Account]
+    ) -> dict[str, Any]:
+        """The fee and the balances before and after, as Agave gives them from version 3.0 on.
+
+        Nothing for a transaction that cannot be executed; one that is executed and fails pays its fee.
+        """
+        if isinstance(outcome.error, str):
+            return {}
+        keys = self._bank.keys(transaction)
+        fee = fee_lamports(transaction.message)
+        before = [self._bank.lamports(address) for address in keys]
+        balances = [
+            after[address].lamports if address in after else lamports
+            for address, lamports in zip(keys, before, strict=True)
+        ]
+        if outcome.error is not None:
+            balances[0] -= fee
+        return {
+            "fee": fee,
+            "preBalances": before,
+            "postBalances": balances,
+            "preTokenBalances": [],
+            "postTokenBalances": [],
+        }
 
     def _status(self, signature: Signature, config: StatusConfig) -> dict[str, Any] | None:
         landed = self._bank.transaction(signature)
