@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
-from zmartd import endpoint
+from zmartd import endpoint, instruction_pattern
 from zmartd.errors import ZmartdError
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -128,9 +128,20 @@ def _is(description: str) -> Meta:
     return Meta(description=description)
 
 
-def _are(description: str, require_member: Callable[[str], object], *, min_length: int | None = None) -> Meta:
+def _are(
+    description: str,
+    require_member: Callable[[str], object],
+    *,
+    min_length: int | None = None,
+    max_length: int | None = None,
+) -> Meta:
     """The Meta of a list. `require_member` raises ValueError with what is expected."""
-    return Meta(description=description, min_length=min_length, extra={REQUIRE_MEMBER: require_member})
+    return Meta(
+        description=description,
+        min_length=min_length,
+        max_length=max_length,
+        extra={REQUIRE_MEMBER: require_member},
+    )
 
 
 def _require_network(text: str) -> None:
@@ -400,6 +411,26 @@ class MarketSettings(Struct, frozen=True, kw_only=True):
     ] = 30
 
 
+COMPANIONS = (
+    "ComputeBudget111111111111111111111111111111:01-04",
+    "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
+    "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
+    "L2TExMFKdjpN9kozasaurPirfHy9P8sbXoAN1qA3S95:02-11",
+    "L2TExMFKdjpN9kozasaurPirfHy9P8sbXoAN1qA3S95:none",
+    "L1TEVtgA75k273wWz1s6XMmDhQY5i3MwcvKb4VbZzfK:02-10",
+    "L1TEVtgA75k273wWz1s6XMmDhQY5i3MwcvKb4VbZzfK:none",
+)
+"""What wallets add, and what cannot move anything of theirs.
+
+- The compute budget: heap, units, price and size of the accounts; 0 is not in use any more.
+- Memo, of both versions, whose data is the text.
+- Lighthouse, with which Phantom and Solflare guard transactions, at its present and its earlier address. One
+  byte says which instruction it is. 0 and 1 write and close an account that the wallet pays for; all above
+  assert, up to 17 at present and 16 earlier (`LighthouseInstruction` in github.com/Jac0xb/lighthouse). It
+  refuses one without data.
+"""
+
+
 class TransactionSettings(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
         Count,
@@ -408,6 +439,19 @@ class TransactionSettings(Struct, frozen=True, kw_only=True):
     keep_days: Annotated[
         int, Meta(ge=1, le=3_650), _is("how long a transaction that was sent is kept after its end")
     ] = 30
+    companions: Annotated[
+        tuple[str, ...],
+        _are(
+            "instructions of other programs that may stand beside the market's in a relayed transaction: "
+            "those of a PROGRAM, or of those the ones whose data begins with the bytes of PROGRAM:HEX or "
+            "PROGRAM:HEX-HEX, or that have none, PROGRAM:none",
+            instruction_pattern.read,
+            max_length=100,
+        ),
+    ] = COMPANIONS
+    max_fee_lamports: Annotated[
+        Lamports, _is("the most that a relayed transaction pays the network, priority fee included")
+    ] = 50_000_000
 
 
 class VoteAggregatorSettings(Struct, frozen=True, kw_only=True):

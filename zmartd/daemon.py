@@ -108,7 +108,7 @@ def application(core: Core) -> web.Application:
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub
     app[keys.TRANSACTIONS] = TransactionBuilder(rpc, core.idl)
-    app[keys.ADMISSION] = Admission(core.idl.program_id)
+    app[keys.ADMISSION] = Admission(core.idl.program_id, settings.transactions.companions)
     app[keys.RELAY] = Relay(
         outbox=core.outbox,
         submitter=Submitter(core.database, core.sender, fetcher),
@@ -118,6 +118,7 @@ def application(core: Core) -> web.Application:
         clock=clock,
         lookups=LookupLimit(clock),
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
+        max_fee_lamports=settings.transactions.max_fee_lamports,
     )
     app[keys.ADMIN_DECISIONS] = admin_decisions(core, rpc)
     app[SESSIONS] = sessions

@@ -151,6 +151,15 @@ WALLET = "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS"
         ("server.cors_origins", "*", "write scheme://host or scheme://host:port"),
         ("server.trusted_proxies", "foo", "write an IP address, or a network"),
         ("server.trusted_proxies", "127.0.0.1,10.0.0.0/33", "write an IP address, or a network"),
+        ("transactions.companions", "Memo", "write PROGRAM, PROGRAM:HEX, PROGRAM:HEX-HEX or PROGRAM:none"),
+        ("transactions.companions", f"{WALLET}:", "write PROGRAM, PROGRAM:HEX"),
+        ("transactions.companions", f"{WALLET}:2", "write PROGRAM, PROGRAM:HEX"),
+        ("transactions.companions", f"{WALLET}:0A", "write PROGRAM, PROGRAM:HEX"),
+        ("transactions.companions", f"{WALLET}:" + "00" * 9, "write PROGRAM, PROGRAM:HEX"),
+        ("transactions.companions", f"{WALLET}:02-1", "write PROGRAM, PROGRAM:HEX"),
+        ("transactions.companions", f"{WALLET}:02-0111", "the second HEX of a range is as long as the first"),
+        ("transactions.companions", f"{WALLET}:11-02", "and not below it"),
+        ("transactions.companions", ",".join([WALLET] * 101), "length <= 100"),
     ],
 )
 def test_a_list_with_a_member_that_does_not_fit_is_refused_where_it_is_read(
@@ -177,8 +186,10 @@ def test_lists_whose_members_fit_are_taken() -> None:
             "ZMARTD_AUTH_DOMAINS": "app.example, localhost:4000, [::1]:4000",
             "ZMARTD_SERVER_CORS_ORIGINS": "https://app.example, http://[::1]:3000",
             "ZMARTD_SERVER_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8, fd00::/8",
+            "ZMARTD_TRANSACTIONS_COMPANIONS": f"{WALLET}, {WALLET}:02-11, {WALLET}:none",
         },
     )
+    assert settings.transactions.companions == (WALLET, f"{WALLET}:02-11", f"{WALLET}:none")
     assert settings.voting.trusted_resolvers == (WALLET,)
     assert settings.auth.domains == ("app.example", "localhost:4000", "[::1]:4000")
     assert settings.server.cors_origins == ("https://app.example", "http://[::1]:3000")

@@ -74,11 +74,28 @@ class SignatureInfo(Struct, frozen=True, rename="camel"):
 
 
 class SimulationResult(Struct, frozen=True, rename="camel"):
-    """`err` is None where the transaction would succeed; `explain_failure` puts it into words."""
+    """`err` is None where the transaction would succeed; `explain_failure` puts it into words.
+
+    `fee` and the balances, in the order of the transaction's accounts, are lamports. Nodes tell them from
+    Agave 3.0 on, of transactions that can be executed.
+    """
 
     err: Any = None
     logs: tuple[str, ...] | None = ()
     units_consumed: int = 0
+    fee: int | None = None
+    pre_balances: tuple[int, ...] | None = None
+    post_balances: tuple[int, ...] | None = None
+
+    @property
+    def taken_from_payer(self) -> int | None:
+        """What the transaction takes from its fee payer besides the fee, below zero where it gives.
+
+        None where the node does not tell.
+        """
+        if self.fee is None or not self.pre_balances or not self.post_balances:
+            return None
+        return self.pre_balances[0] - self.post_balances[0] - self.fee
 
 
 class Context(Struct, frozen=True):

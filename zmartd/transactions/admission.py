@@ -1,25 +1,42 @@
-"""Which signed transactions the daemon relays: those signed by the caller alone, for our program only."""
+"""Which signed transactions the daemon relays: those for our program that the caller alone signed.
+
+Wallets add companions, instructions of other programs: guards that fail the transaction when something is not
+as they expect, the compute budget, memos. Two rules keep these from moving what is the wallet's:
+
+- Each is on the configured list, by its program and by how its data begins.
+- An account that it can write to is the fee payer, or one that an instruction of ours asks for. Of these, all
+  but the wallet's own lamports are in the hands of our program.
+
+`zmartd.transactions.spending` limits what leaves the wallet, by what the node says that the transaction does.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
+from zmartd import instruction_pattern
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
-from zmartd.chain.discriminators import discriminator
+from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.interface import INTERFACE
+from zmartd.chain.outlays import most_lamports_taken
 from zmartd.errors import ZmartdError
+
+COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
 
 _RESOLVE = discriminator("global", "resolve_market")
 _RESOLVED_MARKET = INTERFACE["resolve_market"].accounts.index("market")
-COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
-
+_ACCOUNTS_ASKED_FOR = {discriminator("global", name): len(form.accounts) for name, form in INTERFACE.items()}
 _MAX_BASE64_CHARACTERS = (MAX_TRANSACTION_BYTES + 2) // 3 * 4
+_FEE_PAYER = 0
+_REMEDY = "leave the instruction out, or send this transaction to the network yourself"
 
 
 class TransactionRefused(ZmartdError):
@@ -39,13 +56,19 @@ class AdmittedTransaction(Struct, frozen=True):
     wallet: str
     wire: bytes
     resolved_markets: tuple[str, ...]
+    most_lamports_taken: int
+    """The most that its instructions of our program take from the wallet, beside the network's fee."""
+    calls_other_programs: bool
+    """Whether it calls other programs than ours and the compute budget, which only sets the fee."""
 
 
 class Admission:
     """Decides which transactions for the program `program_id` are relayed."""
 
-    def __init__(self, program_id: Pubkey) -> None:
+    def __init__(self, program_id: Pubkey, companions: Iterable[str]) -> None:
+        """`companions` are patterns of `zmartd.instruction_pattern`."""
         self._program_id = program_id
+        self._companions = tuple(instruction_pattern.read(text) for text in companions)
 
     def admit(self, encoded: str, wallet: str) -> AdmittedTransaction:
         """Decode a transaction from base64 and check that `wallet` pays for it and is its only signer.
@@ -59,40 +82,100 @@ class Admission:
             raise TransactionRefused(
                 "The transaction must need exactly one signature, that of its fee payer."
             )
-        if message.account_keys[0] != Pubkey.from_string(wallet):
+        if message.account_keys[_FEE_PAYER] != Pubkey.from_string(wallet):
             raise TransactionRefused(
-                f"The fee payer must be the signed-in wallet, {wallet}, not {message.account_keys[0]}."
+                f"The fee payer must be the signed-in wallet, {wallet}, not "
+                f"{message.account_keys[_FEE_PAYER]}."
             )
         if isinstance(message, MessageV0) and message.address_table_lookups:
-            raise TransactionRefused("The transaction must name its accounts itself, without lookup tables.")
-        self._check_programs(message.account_keys, [ix.program_id_index for ix in message.instructions])
+            raise TransactionRefused(
+                "The transaction must name its accounts itself, without lookup tables; build it so, or send "
+                "this transaction to the network yourself."
+            )
+        own = self._own_instructions(message)
+        self._check_companions(message, own)
         if not all(transaction.verify_with_results()):
             raise TransactionRefused("The signature is not that of the fee payer over these bytes.")
+        programs = {message.account_keys[one.program_id_index] for one in message.instructions}
         return AdmittedTransaction(
-            str(transaction.signatures[0]), wallet, wire, self._resolved_markets(message)
+            signature=str(transaction.signatures[0]),
+            wallet=wallet,
+            wire=wire,
+            resolved_markets=_resolved_markets(message, own),
+            most_lamports_taken=sum(most_lamports_taken(bytes(one.data)) for one in own),
+            calls_other_programs=not programs <= {self._program_id, COMPUTE_BUDGET},
         )
 
-    def _resolved_markets(self, message: Message | MessageV0) -> tuple[str, ...]:
-        """The markets in its resolve_market instructions. One that names no market fails on the chain."""
-        accounts = message.account_keys
-        return tuple(
-            str(accounts[instruction.accounts[_RESOLVED_MARKET]])
-            for instruction in message.instructions
-            if accounts[instruction.program_id_index] == self._program_id
-            and bytes(instruction.data).startswith(_RESOLVE)
-            and len(instruction.accounts) > _RESOLVED_MARKET
-        )
-
-    def _check_programs(self, accounts: list[Pubkey], program_indexes: list[int]) -> None:
-        programs = {accounts[index] for index in program_indexes}
-        if self._program_id not in programs:
+    def _own_instructions(self, message: Message | MessageV0) -> list[CompiledInstruction]:
+        keys = message.account_keys
+        own = [one for one in message.instructions if keys[one.program_id_index] == self._program_id]
+        if not own:
             raise TransactionRefused(f"The transaction must have an instruction for {self._program_id}.")
-        foreign = programs - {self._program_id, COMPUTE_BUDGET}
-        if foreign:
-            raise TransactionRefused(
-                f"Only instructions for {self._program_id} and the compute budget are passed on, "
-                f"not for {min(map(str, foreign))}; send this transaction to the network yourself."
-            )
+        return own
+
+    def _check_companions(self, message: Message | MessageV0, own: Sequence[CompiledInstruction]) -> None:
+        keys = message.account_keys
+        shared = {_FEE_PAYER}.union(*map(_accounts_asked_for, own))
+        for index, instruction in enumerate(message.instructions):
+            program, data = keys[instruction.program_id_index], bytes(instruction.data)
+            if program == self._program_id:
+                continue
+            if not any(pattern.matches(program, data) for pattern in self._companions):
+                raise self._not_listed(index, program, data)
+            for account in instruction.accounts:
+                if account not in shared and _is_writable(message, account):
+                    raise _companion_refused(
+                        index,
+                        program,
+                        data,
+                        f"can write to {keys[account]}, which no instruction for {self._program_id} asks "
+                        f"for; make this account read-only, {_REMEDY}.",
+                    )
+
+    def _not_listed(self, index: int, program: Pubkey, data: bytes) -> TransactionRefused:
+        listed = [pattern.text for pattern in self._companions if pattern.program == program]
+        rule = f"of its program only {', '.join(listed)} may" if listed else "none of its program may"
+        return _companion_refused(
+            index,
+            program,
+            data,
+            f"may not stand beside one for {self._program_id}: {rule}; {_REMEDY}.",
+        )
+
+
+def _companion_refused(index: int, program: Pubkey, data: bytes, rule: str) -> TransactionRefused:
+    beginning = data[:DISCRIMINATOR_BYTES].hex()
+    return TransactionRefused(
+        f"The instruction at index {index}, for {program} and "
+        f"{f'with data that begins with {beginning}' if beginning else 'without data'}, {rule}",
+        instruction_index=index,
+        program=str(program),
+        discriminator=beginning,
+    )
+
+
+def _accounts_asked_for(instruction: CompiledInstruction) -> bytes:
+    """The indexes of the accounts that our program looks at. It ignores those after the last."""
+    name = bytes(instruction.data)[:DISCRIMINATOR_BYTES]
+    return bytes(instruction.accounts)[: _ACCOUNTS_ASKED_FOR.get(name, 0)]
+
+
+def _is_writable(message: Message | MessageV0, account: int) -> bool:
+    """Whether the message lets any instruction write to it. Writable accounts precede readonly ones, among
+    those that sign and among the others."""
+    header, count = message.header, len(message.account_keys)
+    if account < header.num_required_signatures:
+        return account < header.num_required_signatures - header.num_readonly_signed_accounts
+    return account < count - header.num_readonly_unsigned_accounts
+
+
+def _resolved_markets(message: Message | MessageV0, own: Iterable[CompiledInstruction]) -> tuple[str, ...]:
+    """The markets in its resolve_market instructions. One that names no market fails on the chain."""
+    return tuple(
+        str(message.account_keys[instruction.accounts[_RESOLVED_MARKET]])
+        for instruction in own
+        if bytes(instruction.data).startswith(_RESOLVE) and len(instruction.accounts) > _RESOLVED_MARKET
+    )
 
 
 def _decode(encoded: str) -> bytes:

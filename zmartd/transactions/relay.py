@@ -25,6 +25,7 @@ from zmartd.indexer.fetch import Fetcher, TransactionNotFound, TransactionUnread
 from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
 from zmartd.transactions.admission import AdmittedTransaction
 from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.spending import check_spending
 from zmartd.transactions.submission import Submission, Submitter
 
 _SPARE_BLOCKS = 32
@@ -48,6 +49,7 @@ class Relay:
         clock: Clock,
         lookups: LookupLimit,
         patience_seconds: float,
+        max_fee_lamports: int,
     ) -> None:
         """`patience_seconds`: how long a caller waits for the confirmation before it has to ask again."""
         self._outbox = outbox
@@ -58,14 +60,16 @@ class Relay:
         self._clock = clock
         self._lookups = lookups
         self._patience_seconds = patience_seconds
+        self._max_fee_lamports = max_fee_lamports
 
     async def submit(self, transaction: AdmittedTransaction) -> ChainTransaction | None:
         """Submit a transaction and return what it did once it is indexed; None while that takes longer.
 
-        A transaction that would fail on the newest state is not recorded. A recorded one is followed to its
-        end, whatever happens to this request or this daemon.
+        A transaction that would fail on the newest state, or take more than it may, is not recorded. A
+        recorded one is followed to its end, whatever happens to this request or this daemon.
 
-        Raises ProgramRefused when it failed or would fail, TransactionExpired when it can never land,
+        Raises ProgramRefused when it failed or would fail, TransactionRefused when it would take more from
+        the wallet than it may, TransactionExpired when it can never land,
         TooManyPending, LookupsExhausted, SenderUnavailable, RpcUnavailable, DatabaseUnavailable.
         """
         sent = await self._outbox.find(transaction.signature)
@@ -117,7 +121,10 @@ class Relay:
             result = await self._rpc.preflight(transaction.wire)
         except RpcRejected as error:
             return node_refused(error.rpc_message)
-        return None if result.err is None else explain_failure(result.err, result.logs, self._idl)
+        if result.err is not None:
+            return explain_failure(result.err, result.logs, self._idl)
+        check_spending(transaction, result, self._max_fee_lamports)
+        return None
 
     async def _not_submitted(self, signature: str, refused: ProgramFailure) -> ChainTransaction | None:
         """The answer for a transaction that failed preflight, which it also does when it is on the chain."""

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from solders.compute_budget import set_compute_unit_limit
 from solders.instruction import Instruction
 from solders.keypair import Keypair
+from solders.pubkey import Pubkey
 
 from tests.integration.indexer.test_reconcile import (
     active,
@@ -22,6 +23,7 @@ from tests.integration.indexer.test_reconcile import (
 from tests.integration.tasks.world import HOLDERS, TREASURY, World, a_world
 from zmartd.store.postgres.database import Database
 
+MEMO = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 TRADES = 20
 """In one transaction: so many that the runtime truncates its logs."""
 
@@ -73,6 +75,19 @@ async def test_trades_that_the_logs_lack_are_inferred_to_the_unit(
     ]
     assert await world.fetch("select distinct exact from trades") == [(True,)]
     assert (await reconciled(world)).recovered == 0
+
+
+async def test_a_trade_among_so_many_memos_that_its_log_is_gone_is_inferred(
+    world: World, database_url: str
+) -> None:
+    market_id = await active(world)
+    before, after = [Instruction(MEMO, b"", [])] * 51, [Instruction(MEMO, b"to the moon", [])] * 3
+    signature = await world.act(HOLDERS[0], *before, purchase(world, market_id, HOLDERS[0]), *after)
+    assert await events_of(world, signature) == 0
+    await finalized(world)
+    await settled(world)
+    assert await events_of(world, signature) == 1
+    await assert_true_to_the_chain(world, database_url)
 
 
 async def test_truncated_transactions_of_one_market_are_made_whole_one_after_the_other(

@@ -186,6 +186,7 @@ async def running_api(
     rate_limits: RateLimitSettings = PLENTY,
     voting: VotingSettings = FREE_VOTES,
     helius: HeliusSettings = WEBHOOK,
+    transactions: TransactionSettings = TransactionSettings(),  # noqa: B008 - it is frozen
     *,
     legacy: bool = False,
     on_any_server: bool = False,
@@ -193,7 +194,7 @@ async def running_api(
     """`on_any_server`: on one of aiohttp's own instead of the daemon's."""
     clock = SystemClock()
     redis = Redis.from_url(redis_url)
-    outbox = DatabaseOutbox(database, TransactionSettings())
+    outbox = DatabaseOutbox(database, transactions)
     parse = partial(parse_transaction, program_id=IDL.program_id, codec=CODEC)
     async with (
         Rpc(rpc_url, clock=clock, timeout_seconds=0.2 if rpc_url == NOWHERE else 5.0) as rpc,
@@ -236,7 +237,7 @@ async def running_api(
         app[keys.IDL] = IDL
         app[keys.PROGRAM] = PROGRAM
         app[keys.TRANSACTIONS] = TransactionBuilder(shared, IDL)
-        app[keys.ADMISSION] = Admission(IDL.program_id)
+        app[keys.ADMISSION] = Admission(IDL.program_id, transactions.companions)
         app[keys.RELAY] = Relay(
             outbox=outbox,
             submitter=Submitter(database, sender, shared_fetcher),
@@ -246,6 +247,7 @@ async def running_api(
             clock=clock,
             lookups=LookupLimit(clock),
             patience_seconds=patience_seconds,
+            max_fee_lamports=transactions.max_fee_lamports,
         )
         app[SESSIONS] = sessions
         app[SIGN_IN] = SignIn(auth, "localnet", nonces, AttemptLimiter(redis), clock)

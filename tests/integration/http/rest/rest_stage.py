@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -150,14 +150,19 @@ class Stage(Struct, frozen=True):
 
 @asynccontextmanager
 async def running_stage(
-    database: Database, redis_url: str, directory: Path, voting: VotingSettings = FREE_VOTES
+    database: Database,
+    redis_url: str,
+    directory: Path,
+    voting: VotingSettings = FREE_VOTES,
+    programs: Mapping[str, Path] = {},
 ) -> AsyncIterator[Stage]:
+    """`programs` are on the chain beside ours, by their address."""
     program = resources.files("zmartd.embedded") / "programs" / "zmart_core.so"
     settings = LocalnetSettings(
         directory / "chain",
         rpc_port=0,
         slot_milliseconds=20,
-        programs={str(IDL.program_id): Path(str(program))},
+        programs={str(IDL.program_id): Path(str(program)), **programs},
         genesis_accounts={str(wallet.pubkey()): 1_000 * SOL for wallet in (AUTHORITY, CREATOR, ALICE, BOB)}
         | {str(POOR.pubkey()): SOL // 100, str(TREASURY): SOL},
     )

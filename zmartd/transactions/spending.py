@@ -1,0 +1,39 @@
+"""What a relayed transaction takes from its wallet, by the node's simulation, held to what it may take."""
+
+from __future__ import annotations
+
+from zmartd.chain.answers import SimulationResult
+from zmartd.transactions.admission import AdmittedTransaction, TransactionRefused
+
+
+def check_spending(
+    transaction: AdmittedTransaction, simulated: SimulationResult, max_fee_lamports: int
+) -> None:
+    """Raise TransactionRefused where it takes more than our instructions may, and a bounded fee.
+
+    A program may do otherwise on the chain than in a simulation. Safety comes from the admission, which lets
+    listed instructions through and no others; this is a second lock. Nodes before Agave 3.0 do not tell
+    balances: by way of such a node, no instructions of other programs are relayed.
+    """
+    fee, taken = simulated.fee, simulated.taken_from_payer
+    if fee is None or taken is None:
+        if transaction.calls_other_programs:
+            raise TransactionRefused(
+                "This daemon's Solana node does not tell what a transaction takes from its wallet. Leave out "
+                "the instructions of other programs, or send this transaction to the network yourself."
+            )
+        return
+    if fee > max_fee_lamports:
+        raise TransactionRefused(
+            f"The network's fee would be {fee} lamports, and at most {max_fee_lamports} are passed on: set a "
+            "lower compute unit price, or send this transaction to the network yourself.",
+            fee_lamports=fee,
+        )
+    if taken > transaction.most_lamports_taken:
+        raise TransactionRefused(
+            f"The transaction would take {taken} lamports from {transaction.wallet} besides the network's "
+            f"fee, and what it asks of the program takes at most {transaction.most_lamports_taken}. An "
+            "instruction of another program takes the rest: do not send it, and sign a new one instead.",
+            taken_lamports=taken,
+            most_lamports_taken=transaction.most_lamports_taken,
+        )
