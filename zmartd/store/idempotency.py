@@ -1,6 +1,7 @@
 """Answers to requests with an idempotency key, kept so that a repeated request gets the same answer.
 
-All of these take a service transaction.
+A key is claimed while its request is being answered. Then it holds the answer, or is open: the same request
+may claim it again, and no other. All of these take a service transaction.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from msgspec import Struct
 KEPT = timedelta(hours=24)
 """How long an answer is kept."""
 ANSWERED_WITHIN = timedelta(seconds=60)
-"""A request without an answer after this time is taken for lost, and its key can be used again."""
+"""A request without an answer after this time is taken for lost, and may claim its key again."""
 
 _PURGE = """
 delete from idempotency_keys where (subject, key) in (
@@ -25,12 +26,24 @@ values ($1, $2, $3, now() + $4)
 on conflict (subject, key) do update
    set request_hash = excluded.request_hash, status = null, body = null, location = null,
        created_at = now(), expires_at = excluded.expires_at
- where held.expires_at < now() or (held.status is null and held.created_at < now() - $5::interval)
+ where held.expires_at < now()
+    or (held.request_hash = excluded.request_hash and held.status is null
+        and held.created_at < now() - $5::interval)
 returning true
 """
 _FIND = "select request_hash, status, body, location from idempotency_keys where subject = $1 and key = $2"
+_CLAIM_AGAIN = """
+update idempotency_keys
+   set status = null, body = null, location = null, created_at = now(), expires_at = now() + $5
+ where subject = $1 and key = $2 and request_hash = $3 and body = $4
+returning true
+"""
 _KEEP = """
 update idempotency_keys set status = $4, body = $5, location = $6
+ where subject = $1 and key = $2 and request_hash = $3 and status is null
+"""
+_OPEN = """
+update idempotency_keys set created_at = '-infinity'
  where subject = $1 and key = $2 and request_hash = $3 and status is null
 """
 _RELEASE = """
@@ -56,7 +69,7 @@ class KeptAnswer(Struct, frozen=True):
 
 
 async def claim(connection: Connection, claimed: ClaimedKey) -> KeptAnswer | None:
-    """Claim a key for a request. None if it was free, otherwise what it was used for.
+    """Claim a key for a request. None if it was free or open, otherwise what it was used for.
 
     Takes a transaction of its own: the claim holds when that is committed.
     """
@@ -71,6 +84,15 @@ async def claim(connection: Connection, claimed: ClaimedKey) -> KeptAnswer | Non
     return KeptAnswer(claimed.request_hash, None, None, None) if row is None else KeptAnswer(*row)
 
 
+async def claim_again(connection: Connection, claimed: ClaimedKey, void: bytes) -> bool:
+    """Claim the key whose answer, `void`, does not count any more. False if somebody else has."""
+    return bool(
+        await connection.fetchval(
+            _CLAIM_AGAIN, claimed.subject, claimed.key, claimed.request_hash, void, KEPT
+        )
+    )
+
+
 async def keep(
     connection: Connection, claimed: ClaimedKey, status: int, body: bytes, location: str | None
 ) -> None:
@@ -80,6 +102,11 @@ async def keep(
     )
 
 
+async def leave_open(connection: Connection, claimed: ClaimedKey) -> None:
+    """Let the same request claim the key again at once."""
+    await connection.execute(_OPEN, claimed.subject, claimed.key, claimed.request_hash)
+
+
 async def release(connection: Connection, claimed: ClaimedKey) -> None:
-    """Free the key of a request that changed nothing."""
+    """Free the key of a request that was not tried."""
     await connection.execute(_RELEASE, claimed.subject, claimed.key, claimed.request_hash)

@@ -58,7 +58,7 @@ def request_handler(operation: Operation[Any]) -> Handler:
     if operation.cache is not None:
         return _cached(dispatcher, operation.cache)
     if operation.takes_idempotency_key:
-        return _idempotent(dispatcher)
+        return _idempotent(dispatcher, operation)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         dispatcher.check_query(request)
@@ -80,7 +80,7 @@ def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
     return handle
 
 
-def _idempotent(dispatcher: _Dispatcher) -> Handler:
+def _idempotent(dispatcher: _Dispatcher, operation: Operation[Any]) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         dispatcher.check_query(request)
         identity, key = request[IDENTITY], request.headers.get(idempotency.HEADER)
@@ -89,7 +89,8 @@ def _idempotent(dispatcher: _Dispatcher) -> Handler:
         dispatcher.check_access(request, identity)
         body = await dispatcher.read_body(request)
         respond = partial(dispatcher.respond, request, identity, body)
-        return await idempotency.respond_once(request, identity, key, body, respond)
+        write = idempotency.Write(operation, request, identity, body)
+        return await idempotency.respond_once(write, key, respond)
 
     return handle
 

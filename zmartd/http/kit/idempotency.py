@@ -1,10 +1,16 @@
 """Idempotency keys: a write that is sent again gets the response of the first time.
 
-A client chooses a key for each write. The key is claimed before the handler runs, and the response is stored
-under it for a day: the same request gets the same response, a different one is refused. A 5xx is not stored,
-nor the response to a request that was malformed, unauthenticated or rate-limited, so that the client can try
-again. If a daemon dies in between, the key is free again after a minute. The request then runs again, which
-is safe: every write of the API is idempotent by itself.
+A client chooses a key for each write. The key is claimed before the handler runs, and is that request's for a
+day: a different one is refused. What cannot change is stored under it, the response to what was done, and the
+same request gets it again. Everything else is made anew:
+
+- Refusals, which may be of the moment: a market is pending, a price has moved, a node is away.
+- A response with a transaction to sign, once the chain is above its `last_valid_block_height`.
+- The responses of an operation that tells of something that goes on (`Operation.keeps_answer`).
+
+A request that was malformed, unauthenticated or rate-limited was not tried: its key is free again, so that
+the client can correct it. If a daemon dies, the request can be sent again after a minute. Running it again is
+safe: every write of the API is idempotent by itself.
 
 A key belongs to a wallet and to the kind of its credential, so that a replayed legacy header never gets the
 response to a session. A stored response is only returned to a caller who may call the operation.
@@ -17,13 +23,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeGuard
 
+import msgspec
 from aiohttp import hdrs, web
+from msgspec import Struct
 
 from zmartd.http.errors.requests import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
 from zmartd.http.kit import keys
 from zmartd.http.kit.error_responses import response_to
 from zmartd.http.kit.identity import Identity
+from zmartd.http.kit.operation import Operation
 from zmartd.log import get_logger
 from zmartd.store import idempotency
 from zmartd.store.idempotency import ClaimedKey, KeptAnswer
@@ -38,54 +48,98 @@ MAX_STORED_BYTES = 32_768
 Respond = Callable[[], Awaitable[web.StreamResponse]]
 
 _VALID_KEY = re.compile(rf"[\x21-\x7e]{{1,{MAX_LENGTH}}}")
-_NOT_STORED = frozenset({400, 401, 413, 415, 429})
+_NOT_TRIED = frozenset({400, 401, 413, 415, 429})
 
 log = get_logger(__name__)
 
 
-async def respond_once(
-    request: web.Request, identity: Identity, key: str, body: bytes, respond: Respond
-) -> web.StreamResponse:
-    """The response of `respond`, or the stored one if the caller has sent `request` with this key before.
+class _Transaction(Struct):
+    """Of the body of a response: until when the transaction in it can land."""
 
-    Raises InvalidRequest, IdempotencyConflict, StillUnderWay, DatabaseUnavailable, DatabaseTimeout.
+    last_valid_block_height: int | None = None
+
+
+class Write(Struct, frozen=True):
+    """A request that carries an idempotency key."""
+
+    operation: Operation[Any]
+    request: web.Request
+    identity: Identity
+    body: bytes
+
+    def hash(self) -> bytes:
+        """A hash of the method, the path with its query, and the body."""
+        digest = hashlib.sha256(f"{self.request.method} {self.request.path_qs}\n".encode())
+        digest.update(self.body)
+        return digest.digest()
+
+
+async def respond_once(write: Write, key: str, respond: Respond) -> web.StreamResponse:
+    """The response of `respond`, or the stored one if the caller has sent the same with this key before.
+
+    Raises InvalidRequest, IdempotencyConflict, StillUnderWay, DatabaseUnavailable, DatabaseTimeout, and
+    RpcUnavailable where the node has to say whether the transaction in a stored response can still land.
     """
     if not _VALID_KEY.fullmatch(key):
         raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
+    app, identity = write.request.app, write.identity
     subject = f"{identity.credential.value}:{identity.caller.wallet}"
-    claimed = ClaimedKey(subject, key, _hash(request, body))
-    async with request.app[keys.DATABASE].service() as connection:
+    claimed = ClaimedKey(subject, key, write.hash())
+    async with app[keys.DATABASE].service() as connection:
         earlier = await idempotency.claim(connection, claimed)
     if earlier is not None:
-        return _replay(claimed, earlier)
-    return await _run(request, claimed, respond)
+        stored = _stored(claimed, earlier)
+        if not await _is_void(write, stored):
+            return stored
+        async with app[keys.DATABASE].service() as connection:
+            if not await idempotency.claim_again(connection, claimed, _body(stored)):
+                raise StillUnderWay
+    return await _run(write, claimed, respond)
 
 
-async def _run(request: web.Request, claimed: ClaimedKey, respond: Respond) -> web.StreamResponse:
+async def _is_void(write: Write, stored: web.Response) -> bool:
+    """Whether the response has a transaction that cannot land any more. Raises RpcUnavailable."""
+    if not write.operation.carries_transaction:
+        return False
+    last = msgspec.json.decode(_body(stored), type=_Transaction).last_valid_block_height
+    return last is not None and await write.request.app[keys.RPC].block_height() > last
+
+
+async def _run(write: Write, claimed: ClaimedKey, respond: Respond) -> web.StreamResponse:
     # If this is cancelled, the outcome is unknown: the key stays claimed until the claim expires.
     try:
         response = await respond()
     except Exception as error:
-        response = response_to(request, error)  # a 4xx is stored as well
-    body = response.body if isinstance(response, web.Response) else None
+        response = response_to(write.request, error)
     try:
-        async with request.app[keys.DATABASE].service() as connection:
-            if isinstance(body, bytes) and _is_storable(response.status, body):
+        async with write.request.app[keys.DATABASE].service() as connection:
+            if write.operation.keeps_answer and 200 <= response.status < 300 and _is_storable(response):
                 location = response.headers.get(hdrs.LOCATION)
-                await idempotency.keep(connection, claimed, response.status, body, location)
-            else:
+                await idempotency.keep(connection, claimed, response.status, _body(response), location)
+            elif response.status in _NOT_TRIED:
                 await idempotency.release(connection, claimed)
+            else:
+                await idempotency.leave_open(connection, claimed)
     except (DatabaseUnavailable, DatabaseTimeout) as error:
         # The write has been done, so the caller gets its response.
-        log.warning("idempotency.not_kept", path=request.path, reason=error.message)
+        log.warning("idempotency.not_kept", path=write.request.path, reason=error.message)
     return response
 
 
-def _is_storable(status: int, body: bytes) -> bool:
-    return status < 500 and status not in _NOT_STORED and len(body) <= MAX_STORED_BYTES
+def _is_storable(response: web.StreamResponse) -> TypeGuard[web.Response]:
+    return (
+        isinstance(response, web.Response)
+        and isinstance(response.body, bytes)
+        and len(response.body) <= MAX_STORED_BYTES
+    )
 
 
-def _replay(claimed: ClaimedKey, earlier: KeptAnswer) -> web.Response:
+def _body(response: web.Response) -> bytes:
+    assert isinstance(response.body, bytes), "a stored response has a body of bytes"
+    return response.body
+
+
+def _stored(claimed: ClaimedKey, earlier: KeptAnswer) -> web.Response:
     """The stored response. Raises IdempotencyConflict, StillUnderWay."""
     if earlier.request_hash != claimed.request_hash:
         raise IdempotencyConflict
@@ -97,10 +151,3 @@ def _replay(claimed: ClaimedKey, earlier: KeptAnswer) -> web.Response:
     if earlier.location is not None:
         response.headers[hdrs.LOCATION] = earlier.location
     return response
-
-
-def _hash(request: web.Request, body: bytes) -> bytes:
-    """A hash of the method, the path with its query, and the body."""
-    digest = hashlib.sha256(f"{request.method} {request.path_qs}\n".encode())
-    digest.update(body)
-    return digest.digest()

@@ -154,6 +154,9 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     quota: Quota = Quota.REQUESTS
     is_secret: bool = False
     """Whether the response is a credential. It is never stored, so there is no Idempotency-Key."""
+    keeps_answer: bool = True
+    """Whether a successful answer is given again under the same Idempotency-Key. False where it tells of
+    something that goes on; the request does nothing twice by itself."""
     cache: CachePolicy | None = None
     """For a public operation whose body is the same for every caller."""
 
@@ -193,6 +196,14 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     def takes_idempotency_key(self) -> bool:
         """Whether clients may send an Idempotency-Key."""
         return self.needs_wallet and self.writes and not self.is_secret
+
+    @property
+    def carries_transaction(self) -> bool:
+        """Whether an answer has a transaction to sign, which is void after its `last_valid_block_height`."""
+        return any(
+            "last_valid_block_height" in getattr(body, "__struct_fields__", ())
+            for body in self.responses.values()
+        )
 
     @property
     def expects_no_body(self) -> bool:

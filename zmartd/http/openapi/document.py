@@ -103,8 +103,9 @@ _REQUEST_ID: Json = {
 _IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "a key of the client's own for this write: within a day, the same request with the same "
-    "key gets the same response, with the header Idempotency-Replayed",
+    "description": "a key of the client's own for this write: what was done gets the same response when the "
+    "same request is sent again within a day, with the header Idempotency-Replayed. A refusal is made anew, "
+    "and so is a transaction to sign once the chain is above its last_valid_block_height",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 

@@ -198,6 +198,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             TooManyPending,
         ),
         access=Access.SESSION,
+        keeps_answer=False,
     ),
     Operation(
         method="GET",

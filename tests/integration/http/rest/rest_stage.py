@@ -86,6 +86,11 @@ class Stage(Struct, frozen=True):
     async def active_market(self) -> str:
         """The id of a market that is traded."""
         market_id = await self.proposed_market()
+        await self.activate(market_id)
+        return market_id
+
+    async def activate(self, market_id: str) -> None:
+        """Have a market of CREATOR's that is on the chain approved, and open it."""
         market = PROGRAM.pdas.market(bytes.fromhex(market_id))
         await self.as_authority(
             PROGRAM.aggregate_proposal_votes(
@@ -95,7 +100,6 @@ class Stage(Struct, frozen=True):
         )
         activated = await self.creator.carry_out(f"/api/markets/{market_id}/activate")
         assert activated.status == 200, activated.body
-        return market_id
 
     async def as_authority(self, *instructions: Instruction) -> Answer:
         """Have the backend authority's transaction relayed."""
@@ -155,13 +159,14 @@ async def running_stage(
     directory: Path,
     voting: VotingSettings = FREE_VOTES,
     programs: Mapping[str, Path] = {},
+    slot_milliseconds: int = 20,
 ) -> AsyncIterator[Stage]:
-    """`programs` are on the chain beside ours, by their address."""
+    """`programs` are on the chain beside ours, by their address. A blockhash lives for 150 slots."""
     program = resources.files("zmartd.embedded") / "programs" / "zmart_core.so"
     settings = LocalnetSettings(
         directory / "chain",
         rpc_port=0,
-        slot_milliseconds=20,
+        slot_milliseconds=slot_milliseconds,
         programs={str(IDL.program_id): Path(str(program)), **programs},
         genesis_accounts={str(wallet.pubkey()): 1_000 * SOL for wallet in (AUTHORITY, CREATOR, ALICE, BOB)}
         | {str(POOR.pubkey()): SOL // 100, str(TREASURY): SOL},

@@ -76,11 +76,21 @@ async def test_what_was_not_tried_can_be_sent_again(api: Api, market_id: str) ->
     assert (await say(api, market_id, "good question", "a-key"))[0] == 201
 
 
-async def test_a_refusal_is_an_answer_too(api: Api, market_id: str) -> None:
-    first = await say(api, "ab" * 32, "good question", "a-key")
-    again = await say(api, "ab" * 32, "good question", "a-key")
-    assert (first[0], again[0], again[2]) == (404, 404, True)
-    assert again[1] == first[1]
+async def test_a_refusal_is_made_anew_and_the_key_stays_that_request_s(api: Api) -> None:
+    story = Story(1)
+    market_id = story.market_id.hex()
+    for _ in range(2):
+        status, body, replayed = await say(api, market_id, "good question", "a-key")
+        assert (status, body["code"], replayed) == (404, "market_not_found", False)
+    status, body, _ = await say(api, market_id, "bad question", "a-key")
+    assert (status, body["code"]) == (409, "idempotency_conflict")
+    story.create()
+    await api.indexer.apply(story.transactions)
+    answers = await asyncio.gather(*(say(api, market_id, "good question", "a-key") for _ in range(6)))
+    assert sum(status == 201 and not replayed for status, _, replayed in answers) == 1
+    assert {status for status, _, _ in answers} <= {201, 409}
+    assert (await say(api, market_id, "good question", "a-key"))[::2] == (201, True)
+    assert await comments(api) == 1
 
 
 async def test_a_key_whose_daemon_died_is_free_again_after_a_minute(api: Api, market_id: str) -> None:
@@ -91,6 +101,8 @@ async def test_a_key_whose_daemon_died_is_free_again_after_a_minute(api: Api, ma
     assert (status, body["code"]) == (409, "still_under_way")
     async with api.database.service() as connection:
         await connection.execute("update idempotency_keys set created_at = now() - interval '61 seconds'")
+    status, body, _ = await say(api, market_id, "bad question", "a-key")
+    assert (status, body["code"]) == (409, "idempotency_conflict")
     status, _, replayed = await say(api, market_id, "good question", "a-key")
     assert (status, replayed) == (200, False)  # the same words again: the comment that there is
     assert await comments(api) == 1

@@ -57,7 +57,9 @@ def lighthouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def stage(lighthouse: Path, database: Database, redis_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
     """The API with a chain that has Lighthouse at both of its addresses."""
     programs = {str(LIGHTHOUSE): lighthouse, str(EARLIER_LIGHTHOUSE): lighthouse}
-    async with running_stage(database, redis_url, tmp_path, programs=programs) as stage:
+    async with running_stage(
+        database, redis_url, tmp_path, programs=programs, slot_milliseconds=200
+    ) as stage:
         yield stage
 
 
