@@ -21,7 +21,7 @@ ASSERTION_FAILED = 6_400
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _TOOLS = Path(__file__).parents[4] / "programs" / "zmart_core"
-_HOLDS, _DOES_NOT_HOLD, _BETRAYS = b"", b"\x01", b"\x02"
+_HOLDS, _DOES_NOT_HOLD, _BETRAYS, _IS_LONG = b"", b"\x01", b"\x02", b"\x03"
 
 
 def built_lighthouse(directory: Path) -> Path:
@@ -48,6 +48,12 @@ def guard(
     """An assertion about these accounts."""
     data = bytes([name, FAILED_PLAINTEXT_MESSAGE]) + (_HOLDS if holds else _DOES_NOT_HOLD)
     return Instruction(program, data, [AccountMeta(account, False, False) for account in accounts])
+
+
+def long_guard(*accounts: Pubkey) -> Instruction:
+    """An assertion that takes as many compute units as one has on mainnet, about 6,500."""
+    data = bytes([ACCOUNT_INFO_MULTI, FAILED_PLAINTEXT_MESSAGE]) + _IS_LONG
+    return Instruction(LIGHTHOUSE, data, [AccountMeta(account, False, False) for account in accounts])
 
 
 def treacherous_guard(wallet: Pubkey, payee: Pubkey, lamports: int) -> Instruction:

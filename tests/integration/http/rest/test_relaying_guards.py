@@ -28,6 +28,7 @@ from tests.integration.http.rest.lighthouse import (
     SYSVAR_CLOCK,
     built_lighthouse,
     guard,
+    long_guard,
     treacherous_guard,
 )
 from tests.integration.http.rest.rest_api import IDL, PROGRAM, Answer, running_api
@@ -83,8 +84,8 @@ def instructions_of(message: Message) -> list[Instruction]:
     return [instruction(compiled) for compiled in message.instructions]
 
 
-class Purchase:
-    """A buy of ALICE's for at most a SOL, as the API built it."""
+class Unsigned:
+    """A transaction of ALICE's in a market, as the API built it."""
 
     def __init__(self, market_id: str, transaction: str) -> None:
         message = Transaction.from_bytes(base64.b64decode(transaction)).message
@@ -116,12 +117,12 @@ def encoded(transaction: VersionedTransaction) -> str:
     return base64.b64encode(bytes(transaction)).decode()
 
 
-async def purchase(stage: Stage) -> Purchase:
+async def purchase(stage: Stage) -> Unsigned:
     market_id = await stage.active_market()
     body = {"market_id": market_id, "outcome": True, "target_cost": str(SOL)}
     answer = await stage.alice.post("/api/trades/buy", body)
     assert answer.status == 200, answer.body
-    return Purchase(market_id, answer.body["transaction"])
+    return Unsigned(market_id, answer.body["transaction"])
 
 
 async def trades(stage: Stage, market_id: str) -> int:
@@ -152,6 +153,16 @@ async def test_a_purchase_with_guards_around_it_is_relayed_and_indexed(
     assert [event["name"] for event in relayed.body["events"]] == ["SharesBought"]
     assert await trades(stage, buy.market_id) == 1
     assert (await stage.position_account(buy.market_id, ALICE)).trades_count == 1
+
+
+async def test_the_compute_limit_leaves_room_for_the_guards_of_a_wallet(stage: Stage) -> None:
+    market_id = await stage.proposed_market()
+    answer = await stage.alice.post("/api/votes/proposal/transaction", {"market_id": market_id, "vote": True})
+    vote = Unsigned(market_id, answer.body["transaction"])
+    relayed = await stage.alice.relay(
+        vote.between([long_guard(WALLET)] * 3, [long_guard(WALLET, vote.market)])
+    )
+    assert relayed.status == 200, relayed.body
 
 
 @pytest.mark.parametrize("program", [LIGHTHOUSE, EARLIER_LIGHTHOUSE])
@@ -202,7 +213,7 @@ async def test_a_guard_may_write_to_nothing_but_what_our_instruction_asks_for(st
     foreign = BOB.pubkey()
     writing = guard(foreign)
     writing.accounts = [AccountMeta(foreign, False, True)]
-    buy_with_more = Purchase(buy.market_id, buy.unsigned)
+    buy_with_more = Unsigned(buy.market_id, buy.unsigned)
     *budget, ours = buy_with_more.instructions
     ours.accounts = [*ours.accounts, AccountMeta(foreign, False, True)]
     buy_with_more.instructions = [*budget, ours]
