@@ -167,6 +167,7 @@ async def test_a_final_transaction_without_an_event_is_fetched_once(world: World
     await mention(world, 5_000_000)
     market_id = await world.proposal(indexed=False)
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
+    await world.cheat("zmartd_holdFinality", {"hold": True})
     late = await mention(world, 6_000_000)
     async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
         fetcher = world.fetcher(rpc)
@@ -178,6 +179,7 @@ async def test_a_final_transaction_without_an_event_is_fetched_once(world: World
 
         assert await fetched() == 3
         assert await fetched() == 1, "the late one may still land elsewhere"
+        await world.cheat("zmartd_holdFinality", {"hold": False})
         await world.cheat("zmartd_advanceSlots", {"slots": 33})
         assert await fetched() == 1
         assert await fetched() == 0
