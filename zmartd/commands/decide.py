@@ -47,8 +47,7 @@ def decide(
         flags = " and ".join(f"--{decision}" for decision in given)
         raise click.UsageError(f"{flags} exclude each other: give one")
     [decision] = given
-    if not 10 <= len(because.strip()) <= 2_000:
-        raise click.UsageError("--because has to be a text of 10 to 2000 characters")
+    reason = _reason(because)
     if as_json and not yes:
         raise click.UsageError("--json asks for no confirmation: give --yes, too")
     if not yes and not sys.stdin.isatty():
@@ -62,10 +61,23 @@ def decide(
     made = run_with_core(
         settings,
         lambda core: admin_decisions(core, core.rpc).decide(
-            pending.market_id, decision, because.strip(), None, shown=pending
+            pending.market_id, decision, reason, None, shown=pending
         ),
     )
     print_result(as_json, made, _decision_text(made))
+
+
+def _reason(because: str) -> str:
+    from zmartd.text.readable import Unreadable, readable
+
+    rule = "--because has to be a text of 10 to 2000 characters"
+    try:
+        reason = readable(because)
+    except Unreadable as error:
+        raise click.UsageError(f"{rule}: {error}") from error
+    if not 10 <= len(reason) <= 2_000:
+        raise click.UsageError(rule)
+    return reason
 
 
 def pending_text(pending: PendingDecision, decision: Decision) -> str:

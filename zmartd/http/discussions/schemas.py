@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
@@ -19,17 +18,10 @@ from zmartd.store.keyset import to_micros
 
 
 class CommentText(Text):
-    """The text of a comment, with at least one visible character."""
+    """The text of a comment."""
 
     min_length: ClassVar[int] = 1
     max_length: ClassVar[int] = 1_000
-
-    @classmethod
-    def parse(cls, raw: Any) -> Self:
-        text = super().parse(raw)
-        if all(unicodedata.category(one)[0] in "CZ" for one in text):
-            raise ValueError("nothing to be seen")
-        return text
 
 
 class CommentId(Field, str):

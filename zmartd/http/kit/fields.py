@@ -7,7 +7,6 @@ annotation of a JSON type, some with a function that makes the value.
 from __future__ import annotations
 
 import base64
-import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -16,9 +15,11 @@ from msgspec import Meta
 from zmartd.market import ids
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE, U64_MAX
+from zmartd.text.readable import readable
 
-_UNPRINTABLE = frozenset({"Cc", "Cs"})
-_LINE_BREAKS = frozenset("\n\r\t")
+_RAW_CHARACTERS = 16
+"""A text may come this many times longer than it may be: white space and what cannot be seen is left out, and
+letters are composed."""
 
 Amount = Annotated[str, Meta(pattern="^[0-9]+$", description="a whole number of units, in decimal digits")]
 SignedAmount = Annotated[
@@ -98,7 +99,7 @@ class U64(Field, int):
 
 
 class Text(Field, str):
-    """Text for people: trimmed, `min_length` to `max_length` characters, no control characters."""
+    """Text for people, made `readable`: `min_length` to `max_length` characters."""
 
     min_length: ClassVar[int] = 0
     max_length: ClassVar[int]
@@ -109,11 +110,11 @@ class Text(Field, str):
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
-        text = raw.strip() if isinstance(raw, str) else None
-        if text is None or not cls.min_length <= len(text) <= cls.max_length:
+        if not isinstance(raw, str) or len(raw) > _RAW_CHARACTERS * cls.max_length:
             raise ValueError("not a text of that length")
-        if any(unicodedata.category(one) in _UNPRINTABLE and one not in _LINE_BREAKS for one in text):
-            raise ValueError("with control characters")
+        text = readable(raw)
+        if not cls.min_length <= len(text) <= cls.max_length:
+            raise ValueError("not a text of that length")
         return cls(text)
 
 

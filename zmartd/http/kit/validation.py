@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.fields import Field
+from zmartd.text.readable import Unreadable
 
 RequestType = TypeVar("RequestType", bound=Struct)
 
@@ -79,11 +80,16 @@ def _convert(
             continue
         try:
             given[rule.attribute] = _unwrap(msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse))
-        except (msgspec.ValidationError, RecursionError):
-            problems.append(Problem(rule.name, f"must be {rule.text}"))
+        except (msgspec.ValidationError, RecursionError) as error:
+            problems.append(Problem(rule.name, f"must be {rule.text}{_reason(error)}"))
     if problems:
         raise InvalidRequest(*problems)
     return kind(**given)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a text that is as long as its rule says."""
+    return f": {error.__cause__}" if isinstance(error.__cause__, Unreadable) else ""
 
 
 def _parse(kind: type, raw: Any) -> Any:

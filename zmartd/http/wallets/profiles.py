@@ -17,26 +17,19 @@ from zmartd.store import users, wallet_activity
 from zmartd.store.users import Changes, User
 from zmartd.store.wallet_activity import WalletRecord
 
-_JOINER = "\u200d"
-"""ZERO WIDTH JOINER, which joins the parts of many emoji. Other invisible characters only serve to imitate
-another name."""
-
 
 class DisplayName(Text):
-    """A name on one line, without invisible characters."""
+    """A name on one line, without what `readable` leaves out: that only serves to imitate another name."""
 
     max_length: ClassVar[int] = 50
     schema: ClassVar[dict[str, Any]] = {"type": "string", "maxLength": 50}
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
-        text = super().parse(raw)
-        kinds = [unicodedata.category(one) for one in text if one != _JOINER]
-        if any(kind[0] == "C" or kind in {"Zl", "Zp"} for kind in kinds):
-            raise ValueError("with invisible characters")
-        if text and all(kind == "Zs" for kind in kinds):
-            raise ValueError("nothing to be seen")
-        return text
+        name = super().parse(raw)
+        if len(name.splitlines()) > 1 or name != unicodedata.normalize("NFC", raw).strip():
+            raise ValueError("with line breaks or invisible characters")
+        return name
 
 
 class Biography(Text):
