@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.store.postgres.reader import Reads
+from zmartd.text.likeness import likeness
 
 _COLUMNS = """
 select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
@@ -22,10 +23,35 @@ select (select count(*) from market_metadata where creator_wallet = $1 and appea
 """
 _REGISTER = """
 insert into market_metadata (market_id, creator_wallet, on_chain_address, question, description, category,
-                             tags, end_date, cid, document, b_parameter, initial_liquidity)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                             tags, end_date, cid, document, b_parameter, initial_liquidity, likeness)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 on conflict (market_id, creator_wallet) do nothing
 returning true
+"""
+_LOCK_QUESTIONS = "select pg_advisory_xact_lock(hashtextextended('questions', 9))"
+# What counts is what somebody can still bet on, or soon will; the texts of another than a market's creator
+# do not. One that is on the chain is named before those that are only registered.
+_SIMILAR = """
+select registered.market_id, registered.question, coalesce(market.state, 'PROPOSED') as state
+  from market_metadata as registered
+  left join markets as market on market.id = registered.market_id and not market.orphaned
+ where registered.likeness && $3::bytea[]
+   and (registered.market_id, registered.creator_wallet) <> ($1, $2)
+   and registered.end_date > zmartd.newest_time()
+   and (market.id is null
+        or market.creator_wallet = registered.creator_wallet
+           and market.state not in ('FINALIZED', 'CANCELLED'))
+ order by market.id is null, registered.created_at, registered.market_id
+ limit 1
+"""
+_WITHOUT_LIKENESS = """
+select market_id, creator_wallet, question from market_metadata where likeness is null limit 1000
+"""
+_SET_LIKENESS = """
+update market_metadata as registered set likeness = array[told.written, told.in_any_case]
+  from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[])
+       as told (market_id, creator_wallet, written, in_any_case)
+ where (registered.market_id, registered.creator_wallet) = (told.market_id, told.creator_wallet)
 """
 _OWN = _COLUMNS + "where market_id = $1 and creator_wallet = $2"
 _FIND = _COLUMNS + "where market_id = $1 or on_chain_address = $1 order by created_at limit 1"
@@ -42,6 +68,12 @@ class TooManyPendingMarkets(ZmartdError):
     """This wallet has registered as many markets as it may that are not on the chain: create one of them."""
 
     code = "too_many_pending_markets"
+
+
+class SimilarMarketExists(ZmartdError):
+    """Another open market asks the same question; join it, or set allow_similar to true to register yours."""
+
+    code = "similar_market_exists"
 
 
 class MarketMetadata(Struct, frozen=True):
@@ -72,13 +104,20 @@ class Registration(Struct, frozen=True):
     is_new: bool
 
 
-async def register(connection: Connection, metadata: MarketMetadata, max_pending: int | None) -> Registration:
+async def register(
+    connection: Connection, metadata: MarketMetadata, max_pending: int | None, *, allow_similar: bool = True
+) -> Registration:
     """Register metadata, unless this creator has registered metadata for this market; then that stays.
 
     Compare `cid` to see whether it is the same document. `max_pending` is None for a market that is on the
     chain. Takes a transaction of the creator. Raises TooManyPendingMarkets when `max_pending` other markets
-    of this creator are not on the chain.
+    of this creator are not on the chain, and, unless `allow_similar`, SimilarMarketExists when an open market
+    asks the same. Of registrations at the same time that ask the same, one is the first.
     """
+    own = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
+    if own is not None:
+        return Registration(_metadata(own), own["created_at"], is_new=False)
+    alike = likeness(metadata.question)
     if max_pending is not None:
         # A statement of its own: the next one must see what the last holder of the lock wrote.
         await connection.execute(_LOCK_CREATOR, metadata.creator_wallet)
@@ -87,6 +126,11 @@ async def register(connection: Connection, metadata: MarketMetadata, max_pending
         )
         if not has_place:
             raise TooManyPendingMarkets(limit=max_pending)
+    if not allow_similar:
+        await connection.execute(_LOCK_QUESTIONS)
+        similar = await connection.fetchrow(_SIMILAR, metadata.market_id, metadata.creator_wallet, alike)
+        if similar is not None:
+            raise SimilarMarketExists(**similar)
     is_new = await connection.fetchval(
         _REGISTER,
         metadata.market_id,
@@ -101,6 +145,7 @@ async def register(connection: Connection, metadata: MarketMetadata, max_pending
         metadata.document,
         metadata.b_parameter,
         metadata.initial_liquidity,
+        alike,
     )
     row = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
     assert row is not None, "a row that was just inserted or was there before"
@@ -119,6 +164,23 @@ async def purge_pending(connection: Connection, keep_days: int) -> None:
     Takes a service transaction.
     """
     await connection.execute(_PURGE_PENDING, keep_days)
+
+
+async def add_likenesses(connection: Connection) -> bool:
+    """Compute what up to a thousand registrations of earlier versions lack. False when nothing was left.
+
+    Takes a service transaction.
+    """
+    rows = await connection.fetch(_WITHOUT_LIKENESS)
+    alike = [likeness(row["question"]) for row in rows]
+    await connection.execute(
+        _SET_LIKENESS,
+        [row["market_id"] for row in rows],
+        [row["creator_wallet"] for row in rows],
+        [written for written, _ in alike],
+        [in_any_case for _, in_any_case in alike],
+    )
+    return bool(rows)
 
 
 async def adopt(connection: Connection, market_id: str) -> bool:

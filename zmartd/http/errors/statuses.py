@@ -55,7 +55,7 @@ from zmartd.store.discussions import (
 )
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.metadata import TooManyPendingMarkets
+from zmartd.store.metadata import SimilarMarketExists, TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
@@ -91,6 +91,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     MarketPending: 409,
     MarketIdTaken: 409,
     TooManyPendingMarkets: 409,
+    SimilarMarketExists: 409,
     AlreadyVoted: 409,
     VotingClosed: 409,
     AlreadyDecided: 409,

@@ -17,7 +17,12 @@ from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, SEARCH_SPAN_IN_B, U64_MAX
 from zmartd.market.proposal import Proposal, largest_covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
-from zmartd.store.metadata import MarketMetadata, Registration, TooManyPendingMarkets
+from zmartd.store.metadata import (
+    MarketMetadata,
+    Registration,
+    SimilarMarketExists,
+    TooManyPendingMarkets,
+)
 from zmartd.transactions import unsigned
 from zmartd.transactions.unsigned import Simulated, UnsignedTransaction
 
@@ -63,6 +68,10 @@ class CreateMarketRequest(Struct, frozen=True, kw_only=True):
         Meta(description="a whole number from 100000000000 (100.0) to 922337203685477580"),
     ] = None
     market_id: Annotated[MarketId | None, Meta(description="64 hexadecimal digits")] = None
+    allow_similar: Annotated[bool, Meta(description="true or false")] = False
+    """Whether to register the market although an open one asks the same question: with letters that look the
+    same, in another case, or with other spaces or punctuation.
+    """
 
 
 class LiquidityTerms(Struct, frozen=True, kw_only=True):
@@ -112,7 +121,7 @@ async def create_market(call: Call[CreateMarketRequest]) -> JsonResponse:
     wanted = _metadata(call, body, wallet)
     on_chain = await _is_on_chain(call, wanted)
     unsigned = None if on_chain else await _transaction(call, wanted)
-    registration = await _register(call, wanted, on_chain)
+    registration = await _register(call, wanted, on_chain, allow_similar=on_chain or body.allow_similar)
     answer = CreateMarketBody(
         market=await _market(call, registration, on_chain),
         cid=wanted.cid,
@@ -183,19 +192,21 @@ async def _transaction(call: Call[Any], wanted: MarketMetadata) -> UnsignedTrans
     return await call.app[keys.TRANSACTIONS].build(wanted.creator_wallet, instruction)
 
 
-async def _register(call: Call[Any], wanted: MarketMetadata, on_chain: bool) -> Registration:
+async def _register(
+    call: Call[Any], wanted: MarketMetadata, on_chain: bool, *, allow_similar: bool
+) -> Registration:
     """Register the market. A new registration also deletes old ones whose markets were never created."""
     database, settings = call.app[keys.DATABASE], call.app[keys.MARKETS]
     async with database.caller(call.caller) as connection:
         max_pending = None if on_chain else settings.max_pending_per_wallet
-        registration = await metadata.register(connection, wanted, max_pending)
+        registration = await metadata.register(connection, wanted, max_pending, allow_similar=allow_similar)
     if registration.is_new:
         async with database.service() as connection:
             await metadata.purge_pending(connection, settings.keep_pending_days)
     if registration.metadata != wanted:
         raise MarketIdTaken(
             "You have registered this market with other texts or terms; give a market_id of your own "
-            "to register another one.",
+            "and set allow_similar to true to register another one.",
             market_id=wanted.market_id,
         )
     return registration
@@ -230,7 +241,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="markets",
         body=CreateMarketRequest,
         responses={201: CreateMarketBody, 200: CreateMarketBody},
-        errors=(MarketIdTaken, TooManyPendingMarkets, *unsigned.ERRORS),
+        errors=(MarketIdTaken, SimilarMarketExists, TooManyPendingMarkets, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
 )

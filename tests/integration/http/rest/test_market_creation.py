@@ -85,7 +85,9 @@ async def test_other_terms_for_a_registered_market_are_a_conflict(stage: Stage) 
     await stage.propose(end_date=end_date)
     conflict = await stage.propose(end_date=end_date, initial_liquidity=2 * SOL)
     assert (conflict.status, conflict.body["code"]) == (409, "market_id_taken")
-    another = await stage.propose(end_date=end_date, initial_liquidity=2 * SOL, market_id="AB" * 32)
+    another = await stage.propose(
+        end_date=end_date, initial_liquidity=2 * SOL, market_id="AB" * 32, allow_similar=True
+    )
     assert (another.status, another.body["market"]["id"]) == (201, "ab" * 32)
 
 
