@@ -40,10 +40,10 @@ def check(config_path: Path | None, as_json: bool) -> None:
 @config_option
 def migrate(config_path: Path | None) -> None:
     """Bring the database's tables up to date."""
-    from zmartd.store.postgres import migrations
+    from zmartd.store import schema
 
     settings = config_file.load(config_path)
-    applied = run(lambda: migrations.migrate(settings.database.url.reveal()))
+    applied = run(lambda: schema.bring_up_to_date(settings.database.url.reveal()))
     for migration in applied:
         click.echo(f"applied {migration.name}")
     if not applied:

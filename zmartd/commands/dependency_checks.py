@@ -31,6 +31,7 @@ from zmartd.store import inbox, parked
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import pending
 from zmartd.store.postgres.pooling import Pooling, find_pooling
+from zmartd.store.schema import finds_small_mistakes
 
 _MIN_LAMPORTS = 10_000_000
 """Enough for two thousand transactions; the check fails below this."""
@@ -87,6 +88,7 @@ async def check_dependencies(config_path: Path | None) -> list[Finding]:
     findings.append(await _finding("database", lambda: _database(settings)))
     if findings[-1].ok:
         findings.append(await _finding("index", lambda: _index(settings)))
+        findings.append(await _finding("search", lambda: _search(settings)))
     findings.append(await _finding("redis", lambda: _redis(settings)))
     async with Rpc(
         settings.solana.rpc_url.reveal(), clock=SystemClock(), timeout_seconds=settings.solana.timeout_seconds
@@ -151,6 +153,15 @@ async def _index(settings: Settings) -> str:
     if found:
         raise _Warning("; ".join(found))
     return "nothing is parked"
+
+
+async def _search(settings: Settings) -> str:
+    if not await finds_small_mistakes(settings.database.url.reveal()):
+        raise _Warning(
+            "finds nothing for words with a letter wrong, because this database does not have pg_trgm: as an "
+            "administrator run CREATE EXTENSION pg_trgm in it, and then `zmartd migrate`"
+        )
+    return "finds words with small mistakes, too"
 
 
 async def _redis(settings: Settings) -> str:

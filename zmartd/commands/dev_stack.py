@@ -24,7 +24,7 @@ from zmartd.embedded.stack import Stack
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.errors import ZmartdError
 from zmartd.private_file import write_private
-from zmartd.store.postgres.migrations import migrate
+from zmartd.store.schema import bring_up_to_date
 
 AUTHORITY_LAMPORTS = 1_000 * 10**9
 TREASURY_LAMPORTS = 10**9
@@ -85,7 +85,7 @@ async def running(options: StackOptions, progress: Callable[[str], None]) -> Asy
             redis=config.RedisSettings(url=config.RedisUrl(valkey.url)),
         )
         progress("bringing the database up to date")
-        await migrate(postgres.dsn)
+        await bring_up_to_date(postgres.dsn)
         progress("looking for the program's configuration")
         await initialize_program(
             chain.endpoints.rpc_url, Pubkey.from_string(PROGRAM_ID), authority, treasury.pubkey()

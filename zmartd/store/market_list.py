@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -25,19 +26,26 @@ DIRECTIONS: Final[dict[Sort, Direction]] = {
 }
 """The default direction of each order."""
 
+FEW: Final = 10
+"""A search with fewer exact matches than this also finds near ones, and lists them after these."""
+
 _COUNT = "select count(*) from markets "
+_IS_WORDS = "select numnode(zmartd.sought($1::text)) > 0"
+_SIMILAR = "select * from zmartd.similar_markets($1::text)"
+_HAS_WORDS = "search @@ zmartd.sought({words})"
 # Stop words are in no index, but a question can be searched for by its first words.
-_MATCHES = """
-(search @@ zmartd.sought({words})
- or numnode(zmartd.sought({words})) = 0 and position(lower({words}) in lower(question)) > 0)
-"""
+_HAS_TEXT = "position(zmartd.folded({words}) in search_text) > 0"
 _TIMES = frozenset({"newest", "ending_soon"})
 _KEYS: dict[Sort, str] = {
     "newest": "created_at",
     "volume": "total_volume",
     "ending_soon": "end_date",
     "trending": "zmartd.trending_score(day.volume, day.traders)",
-    "relevance": "(ts_rank_cd(search, zmartd.sought({words})) * 1000000)::numeric(30, 0)",
+    "relevance": """
+case when search @@ zmartd.sought({words})
+     then 1000000000 + least(ts_rank_cd(search, zmartd.sought({words})) * 1000000, 999999999)
+     else zmartd.nearness({words}, search_text) * 1000000
+ end::numeric(30, 0)""",
 }
 _COMPARED = {"asc": ">", "desc": "<"}
 _HIGHEST = 10**30
@@ -51,7 +59,11 @@ class MarketFilter(Struct, frozen=True):
     creator: str | None = None
     tag: str | None = None
     words: str | None = None
-    """Words to search for in question, tags and description. The last one may be the beginning of a word."""
+    """Words to search for in question, tags and description. The last one may be the beginning of a word.
+
+    Where few markets have them, those with similar words in question and tags are listed after these; for
+    that Postgres needs pg_trgm.
+    """
 
 
 class Order(Struct, frozen=True):
@@ -104,8 +116,13 @@ async def page(
 
     `relevance` needs words. A market whose key changes between two pages can be on both or on neither.
     """
-    query = _Query(where, order)
+    is_words = where.words is None or await connection.fetchval(_IS_WORDS, where.words)
+    query = _Query(where, order, is_words=is_words)
     total = await connection.fetchval(_COUNT + query.where, *query.arguments)
+    if where.words is not None and total < (FEW if order.sort == "relevance" else 1):
+        near = [row[0] for row in await connection.fetch(_SIMILAR, where.words)]
+        query = _Query(where, order, is_words=is_words, near=near)
+        total = await connection.fetchval(_COUNT + query.where, *query.arguments)
     rows = await connection.fetch(query.page(after, limit, offset), *query.arguments)
     found = tuple(markets.from_row(row) for row in rows[:limit])
     next_key = None
@@ -121,7 +138,12 @@ class _Query:
     It contains only conditions that restrict, so that the planner sees which index fits.
     """
 
-    def __init__(self, where: MarketFilter, order: Order) -> None:
+    def __init__(
+        self, where: MarketFilter, order: Order, *, is_words: bool, near: Sequence[str] = ()
+    ) -> None:
+        """`is_words` says whether the filter's words are in the index; `near` are markets that have similar
+        ones.
+        """
         self.arguments: list[Any] = []
         self._order = order
         self._key = _KEYS[order.sort]
@@ -137,7 +159,8 @@ class _Query:
             conditions.append(f"tags @> array[{self._argument(where.tag)}::text]")
         if where.words is not None:
             words = f"{self._argument(where.words)}::text"
-            conditions.append(_MATCHES.format(words=words))
+            match = (_HAS_WORDS if is_words else _HAS_TEXT).format(words=words)
+            conditions.append(f"({match} or id = any({self._argument(near)}::text[]))" if near else match)
             self._key = self._key.format(words=words)
         if order.sort == "ending_soon":
             conditions.append("end_date > zmartd.newest_time()")

@@ -15,7 +15,10 @@ from click.testing import CliRunner
 from redis import Redis
 from solders.keypair import Keypair
 
+from tests.conftest import execute
+from tests.event_loop import run
 from zmartd.cli import main
+from zmartd.store import schema
 
 Environment = dict[str, str | None]
 SHARED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -106,6 +109,22 @@ def guest(environment: Environment, redis: Redis, *forbidden: str) -> str:
 def test_a_wrong_redis_password_is_said_to_be_wrong(environment: Environment, redis: Redis) -> None:
     environment["ZMARTD_REDIS_URL"] = guest(environment, redis) + "x"
     assert "refuses the user or the password in redis.url" in finding(environment, "redis", "failed")
+
+
+def test_a_search_without_trigrams_is_a_warning_that_says_what_is_lost(
+    environment: Environment, empty_database_url: str
+) -> None:
+    assert finding(environment, "search", "ok") == "finds words with small mistakes, too"
+
+    async def lose_trigrams() -> None:
+        await schema.bring_up_to_date(empty_database_url)
+        await execute(empty_database_url, "drop index markets_by_trigrams")
+
+    run(lose_trigrams())
+    environment["ZMARTD_DATABASE_URL"] = empty_database_url
+    detail = finding(environment, "search", "warning")
+    assert detail.startswith("finds nothing for words with a letter wrong")
+    assert "CREATE EXTENSION pg_trgm" in detail
 
 
 def test_plaintext_to_another_machine_is_named_and_fails_nothing(environment: Environment) -> None:

@@ -69,7 +69,8 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
         Meta(description="a text of 1 to 200 characters"),
     ] = None
     """Searches question, tags and description with the syntax of search engines: `"a phrase"`, `-without`,
-    `this or that`. The last word may be incomplete.
+    `this or that`. The last word may be incomplete. Accents, case and width do not matter. Where few markets
+    match, those with similar words follow, so that a mistyped name is found.
     """
     state: Annotated[
         States | None, Meta(description="market states, by name or number, with commas between them")

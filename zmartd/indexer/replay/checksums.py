@@ -26,7 +26,7 @@ _NOT_FROM_CHAIN: Final = (
 )
 _TEXTS: Final = (
     *("question", "description", "category", "tags", "end_date", "metadata_verified"),
-    *("discussion_snapshot_cid", "search"),
+    *("discussion_snapshot_cid", "search", "search_text"),
 )
 _EVENT_ROWS: Final = (
     "select to_jsonb(kept) - $1::text[] as fact from {} as kept order by tx_signature, event_index"

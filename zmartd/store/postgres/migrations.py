@@ -79,7 +79,7 @@ async def migrate(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration,
     """
     wanted = all_migrations(directory)
     applied: list[Migration] = []
-    async with _connected(dsn) as connection:
+    async with connected(dsn) as connection:
         while True:
             async with connection.transaction():
                 await connection.execute(_LOCK)
@@ -94,7 +94,7 @@ async def migrate(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration,
 async def pending(dsn: str, directory: Path = SQL_DIRECTORY) -> tuple[Migration, ...]:
     """The migrations that `migrate` would apply. Raises what `migrate` raises."""
     wanted = all_migrations(directory)
-    async with _connected(dsn) as connection:
+    async with connected(dsn) as connection:
         known = await connection.fetchval("SELECT to_regclass('zmartd.schema_migrations') IS NOT NULL")
         return _missing(wanted, await _ledger(connection) if known else {}, location(dsn))
 
@@ -135,8 +135,11 @@ async def _apply(connection: Connection, migration: Migration, where: str) -> No
 
 
 @asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[Connection]:
-    """A connection that gives its statements no names, because a transaction pooler may be in between."""
+async def connected(dsn: str) -> AsyncIterator[Connection]:
+    """A connection of its own. It gives its statements no names, because a transaction pooler may be in between.
+
+    Raises DatabaseUnavailable or DatabaseNotReady.
+    """
     connection = await connect(dsn, timeout_seconds=_CONNECT_SECONDS, statement_cache_size=0)
     try:
         yield connection

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from zmartd.cli import main
 from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.store import schema
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable
 from zmartd.store.postgres.migrations import (
     SQL_DIRECTORY,
@@ -22,6 +23,7 @@ from zmartd.store.postgres.migrations import (
     pending,
 )
 from zmartd.store.postgres.rls import BEGIN_AS_SERVICE
+from zmartd.text.likeness import likeness
 
 
 @pytest.fixture
@@ -131,6 +133,58 @@ async def test_texts_of_markets_that_the_index_has_already_are_kept(
     await connection.execute(BEGIN_AS_SERVICE)
     rows = await connection.fetch("select market_id from market_metadata where appeared_at is not null")
     assert [row["market_id"] for row in rows] == [market_id("made")]
+
+
+async def test_texts_that_are_there_already_are_found_and_have_a_likeness(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    (first,) = SQL_DIRECTORY.glob("*_likeness.sql")
+    for file in SQL_DIRECTORY.glob("*.sql"):
+        if file.name < first.name:
+            (tmp_path / file.name).write_text(file.read_text())
+    await migrate(empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    await insert_market(connection, "old", question="谁将赢得2028年美国总统选举?", updated_at=NOON)
+    await insert(
+        connection,
+        "market_metadata",
+        market_id=market_id("old"),
+        creator_wallet=wallet("creator"),
+        on_chain_address=wallet("old"),
+        question="谁将赢得2028年美国总统选举?",
+        category="other",
+        end_date=NOON,
+        cid=cid("old"),
+        document=b"{}",
+        b_parameter=1,
+        initial_liquidity=1,
+    )
+    await connection.execute("commit")
+
+    await schema.bring_up_to_date(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    market = await connection.fetchrow("select * from markets where search @@ zmartd.sought('2028 选举')")
+    assert market is not None
+    assert (market["id"], market["updated_at"]) == (market_id("old"), NOON)
+    alike = await connection.fetchval("select likeness from market_metadata")
+    assert tuple(alike) == likeness("谁将赢得 2028 年美国总统选举")
+
+
+async def test_a_trade_does_not_parse_the_texts_of_its_market_again(
+    empty_database_url: str, connection: Connection
+) -> None:
+    await migrate(empty_database_url)
+    await connection.execute(BEGIN_AS_SERVICE)
+    await insert_market(connection, "m", question="Will it rain?")
+    await connection.execute(
+        "reset role; create or replace function zmartd.indexed(words text)"
+        " returns tsvector language plpgsql immutable as $$ begin raise 'parsed'; end $$"
+    )
+    await connection.execute("set local role service_role")
+    await connection.execute("update markets set total_volume = 1")
+    with pytest.raises(asyncpg.RaiseError, match="parsed"):
+        await connection.execute("update markets set question = 'Will it snow?'")
 
 
 async def test_a_failing_file_leaves_nothing_of_itself_and_keeps_those_before(

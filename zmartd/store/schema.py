@@ -1,0 +1,37 @@
+"""Brings a database up to date: its migrations, and what they need beyond their SQL."""
+
+from __future__ import annotations
+
+from asyncpg import Connection
+
+from zmartd.store import metadata
+from zmartd.store.postgres.migrations import Migration, connected, migrate
+from zmartd.store.postgres.rls import SERVICE
+
+_USE_TRIGRAMS = "select zmartd.use_trigrams()"
+_HAS_TRIGRAMS = "select to_regclass('public.markets_by_trigrams') is not null"
+
+
+async def bring_up_to_date(dsn: str) -> tuple[Migration, ...]:
+    """Apply the missing migrations and return them, complete older rows, and use pg_trgm if that is possible.
+
+    Raises what `migrate` raises.
+    """
+    applied = await migrate(dsn)
+    async with connected(dsn) as connection:
+        await connection.execute(_USE_TRIGRAMS)
+        while await _add_likenesses(connection):
+            pass
+    return applied
+
+
+async def finds_small_mistakes(dsn: str) -> bool:
+    """Whether search in this database finds words with small mistakes, for which it needs pg_trgm."""
+    async with connected(dsn) as connection:
+        return bool(await connection.fetchval(_HAS_TRIGRAMS))
+
+
+async def _add_likenesses(connection: Connection) -> bool:
+    async with connection.transaction():
+        await connection.execute(f"set local role {SERVICE}")
+        return await metadata.add_likenesses(connection)
