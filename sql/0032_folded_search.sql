@@ -138,7 +138,7 @@ create function zmartd.similar_markets(words text) returns setof text
 comment on function zmartd.similar_markets(text) is
     'Up to a hundred markets with words like these, the nearest first; none where a quote or a minus is typed.';
 
-create function zmartd.nearness(words text, texts text) returns double precision
+create function zmartd.nearness(folded text, texts text) returns double precision
     language sql immutable strict parallel safe
     return 0;
 comment on function zmartd.nearness(text, text) is 'From 0 to 1: how much the most similar words of a text are like these.';
@@ -172,9 +172,9 @@ create function zmartd.use_trigrams() returns boolean
         );
         execute format(
             $$
-            create or replace function zmartd.nearness(words text, texts text) returns double precision
+            create or replace function zmartd.nearness(folded text, texts text) returns double precision
                 language sql immutable strict parallel safe
-                return %s.word_similarity(zmartd.folded(words), texts)
+                return %s.word_similarity(folded, texts)
             $$,
             place
         );
@@ -206,13 +206,18 @@ create function zmartd.use_trigrams() returns boolean
                     if guessed is null then
                         return;
                     end if;
+                    -- Of a common word any thousand candidates will do: each costs a comparison.
                     return query
-                        select id::text from public.markets
-                        where guessed[1] operator(%1$s.<%%) search_text
-                            and search_text operator(%1$s.%%>) all (guessed)
-                            and (numnode(exact) = 0 or search @@ exact)
-                            and not orphaned
-                        order by %1$s.word_similarity(guessed[1], search_text) desc, id
+                        select id::text
+                        from (
+                            select id, %1$s.word_similarity(guessed[1], search_text) as nearness from public.markets
+                            where guessed[1] operator(%1$s.<%%) search_text
+                                and (cardinality(guessed) = 1 or search_text operator(%1$s.%%>) all (guessed[2:]))
+                                and (numnode(exact) = 0 or search @@ exact)
+                                and not orphaned
+                            limit 1000
+                        ) as candidate
+                        order by nearness desc, id
                         limit 100;
                 end
                 $body$

@@ -30,11 +30,11 @@ FEW: Final = 10
 """A search with fewer exact matches than this also finds near ones, and lists them after these."""
 
 _COUNT = "select count(*) from markets "
-_IS_WORDS = "select numnode(zmartd.sought($1::text)) > 0"
+_TYPED = "select zmartd.sought($1::text) as query, zmartd.folded($1::text) as folded"
 _SIMILAR = "select * from zmartd.similar_markets($1::text)"
-_HAS_WORDS = "search @@ zmartd.sought({words})"
+_HAS_WORDS = "search @@ {}::tsquery"
 # Stop words are in no index, but a question can be searched for by its first words.
-_HAS_TEXT = "position(zmartd.folded({words}) in search_text) > 0"
+_HAS_TEXT = "position({}::text in search_text) > 0"
 _TIMES = frozenset({"newest", "ending_soon"})
 _KEYS: dict[Sort, str] = {
     "newest": "created_at",
@@ -42,9 +42,9 @@ _KEYS: dict[Sort, str] = {
     "ending_soon": "end_date",
     "trending": "zmartd.trending_score(day.volume, day.traders)",
     "relevance": """
-case when search @@ zmartd.sought({words})
-     then 1000000000 + least(ts_rank_cd(search, zmartd.sought({words})) * 1000000, 999999999)
-     else zmartd.nearness({words}, search_text) * 1000000
+case when search @@ {query}::tsquery
+     then 1000000000 + least(ts_rank_cd(search, {query}::tsquery) * 1000000, 999999999)
+     else zmartd.nearness({folded}::text, search_text) * 1000000
  end::numeric(30, 0)""",
 }
 _COMPARED = {"asc": ">", "desc": "<"}
@@ -116,12 +116,12 @@ async def page(
 
     `relevance` needs words. A market whose key changes between two pages can be on both or on neither.
     """
-    is_words = where.words is None or await connection.fetchval(_IS_WORDS, where.words)
-    query = _Query(where, order, is_words=is_words)
+    typed = None if where.words is None else await _typed(connection, where.words)
+    query = _Query(where, order, typed)
     total = await connection.fetchval(_COUNT + query.where, *query.arguments)
-    if where.words is not None and total < (FEW if order.sort == "relevance" else 1):
+    if typed is not None and total < (FEW if order.sort == "relevance" else 1):
         near = [row[0] for row in await connection.fetch(_SIMILAR, where.words)]
-        query = _Query(where, order, is_words=is_words, near=near)
+        query = _Query(where, order, typed, near)
         total = await connection.fetchval(_COUNT + query.where, *query.arguments)
     rows = await connection.fetch(query.page(after, limit, offset), *query.arguments)
     found = tuple(markets.from_row(row) for row in rows[:limit])
@@ -132,6 +132,20 @@ async def page(
     return MarketPage(found, total, next_key)
 
 
+class _Typed(Struct, frozen=True):
+    """What was typed to be searched for, as the database compares it."""
+
+    query: str
+    """A tsquery; empty when no word of it is in the index."""
+    folded: str
+
+
+async def _typed(connection: Reads, words: str) -> _Typed:
+    row = await connection.fetchrow(_TYPED, words)
+    assert row is not None, "a row of constants"
+    return _Typed(row["query"], row["folded"])
+
+
 class _Query:
     """The SQL of a list, built from constants, and its arguments.
 
@@ -139,14 +153,12 @@ class _Query:
     """
 
     def __init__(
-        self, where: MarketFilter, order: Order, *, is_words: bool, near: Sequence[str] = ()
+        self, where: MarketFilter, order: Order, typed: _Typed | None, near: Sequence[str] = ()
     ) -> None:
-        """`is_words` says whether the filter's words are in the index; `near` are markets that have similar
-        ones.
-        """
+        """`typed` is the filter's words; `near` are the ids of markets that have similar ones."""
         self.arguments: list[Any] = []
         self._order = order
-        self._key = _KEYS[order.sort]
+        self._typed = typed
         conditions = ["not orphaned"]
         if where.states:
             states = [state.name for state in where.states]
@@ -157,11 +169,13 @@ class _Query:
             conditions.append(f"creator_wallet = {self._argument(where.creator)}")
         if where.tag is not None:
             conditions.append(f"tags @> array[{self._argument(where.tag)}::text]")
-        if where.words is not None:
-            words = f"{self._argument(where.words)}::text"
-            match = (_HAS_WORDS if is_words else _HAS_TEXT).format(words=words)
+        if typed is not None:
+            match = (
+                _HAS_WORDS.format(self._argument(typed.query))
+                if typed.query
+                else _HAS_TEXT.format(self._argument(typed.folded))
+            )
             conditions.append(f"({match} or id = any({self._argument(near)}::text[]))" if near else match)
-            self._key = self._key.format(words=words)
         if order.sort == "ending_soon":
             conditions.append("end_date > zmartd.newest_time()")
         self.where = "where " + " and ".join(conditions)
@@ -169,22 +183,29 @@ class _Query:
     def page(self, after: MarketPageKey | None, limit: int, offset: int) -> str:
         """The statement that reads a page and one market more."""
         direction = self._order.direction
-        where = self.where
+        where, sort_key = self.where, self._sort_key()
         if after is not None:
             is_time = self._order.sort in _TIMES
             kind = "timestamptz" if is_time else "numeric"
             key = self._argument(from_micros(after.key) if is_time else after.key)
             where += (
-                f" and ({self._key}, id) {_COMPARED[direction]}"
+                f" and ({sort_key}, id) {_COMPARED[direction]}"
                 f" ({key}::{kind}, {self._argument(after.market_id)}::text)"
             )
         trending = self._order.sort == "trending"
         joined = "left join zmartd.last_day() as day on day.market_id = markets.id" if trending else ""
         return f"""
-            {markets.SELECTED}, {self._key} as sort_key from markets {joined} {where}
-            order by {self._key} {direction}, id {direction}
+            {markets.SELECTED}, {sort_key} as sort_key from markets {joined} {where}
+            order by {sort_key} {direction}, id {direction}
             limit {self._argument(limit + 1)} offset {self._argument(offset)}
         """
+
+    def _sort_key(self) -> str:
+        if self._order.sort != "relevance":
+            return _KEYS[self._order.sort]
+        assert self._typed is not None, "relevance needs words"
+        query, folded = self._argument(self._typed.query), self._argument(self._typed.folded)
+        return _KEYS["relevance"].format(query=query, folded=folded)
 
     def _argument(self, value: Any) -> str:
         self.arguments.append(value)
