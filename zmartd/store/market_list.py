@@ -47,6 +47,7 @@ case when search @@ {query}::tsquery
      else zmartd.nearness({folded}::text, search_text) * 1000000
  end::numeric(30, 0)""",
 }
+_NO_RELEVANCE = "0::numeric(30, 0)"
 _COMPARED = {"asc": ">", "desc": "<"}
 _HIGHEST = 10**30
 
@@ -204,6 +205,8 @@ class _Query:
         if self._order.sort != "relevance":
             return _KEYS[self._order.sort]
         assert self._typed is not None, "relevance needs words"
+        if not self._typed.query:
+            return _NO_RELEVANCE
         query, folded = self._argument(self._typed.query), self._argument(self._typed.folded)
         return _KEYS["relevance"].format(query=query, folded=folded)
 
