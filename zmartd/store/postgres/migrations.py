@@ -136,7 +136,7 @@ async def _apply(connection: Connection, migration: Migration, where: str) -> No
 
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Connection]:
-    """A connection of its own. It gives its statements no names, because a transaction pooler may be in between.
+    """A connection of its own. Statements get no names, because a transaction pooler may be in between.
 
     Raises DatabaseUnavailable or DatabaseNotReady.
     """
