@@ -143,6 +143,17 @@ create function zmartd.nearness(folded text, texts text) returns double precisio
     return 0;
 comment on function zmartd.nearness(text, text) is 'From 0 to 1: how much the most similar words of a text are like these.';
 
+create function zmartd.may_all_use(place text) returns boolean
+    language sql stable strict
+    as $$
+    select bool_and(has_schema_privilege(caller, namespace.oid, 'usage'))
+    from pg_namespace as namespace,
+        unnest(array['anon', 'authenticated', 'service_role', current_user]) as caller
+    where nspname = place
+    $$;
+comment on function zmartd.may_all_use(text) is
+    'Whether every role of the daemon may use what is in a schema; null where there is no such schema.';
+
 create function zmartd.use_trigrams() returns boolean
     language plpgsql
     as $_$
@@ -153,7 +164,7 @@ create function zmartd.use_trigrams() returns boolean
             return true;
         end if;
         begin
-            if to_regnamespace('extensions') is not null then
+            if zmartd.may_all_use('extensions') then
                 create extension if not exists pg_trgm schema extensions;
             else
                 create extension if not exists pg_trgm schema zmartd;
@@ -165,7 +176,10 @@ create function zmartd.use_trigrams() returns boolean
         end;
         select quote_ident(nspname) into place
         from pg_extension as extension join pg_namespace as home on home.oid = extension.extnamespace
-        where extname = 'pg_trgm';
+        where extname = 'pg_trgm' and zmartd.may_all_use(nspname);
+        if place is null then
+            return false;
+        end if;
         execute format(
             'create index if not exists markets_by_trigrams on public.markets using gin (search_text %s.gin_trgm_ops)',
             place

@@ -158,8 +158,9 @@ async def _index(settings: Settings) -> str:
 async def _search(settings: Settings) -> str:
     if not await finds_small_mistakes(settings.database.url.reveal()):
         raise _Warning(
-            "finds nothing for words with a letter wrong, because this database does not have pg_trgm: as an "
-            "administrator run CREATE EXTENSION pg_trgm in it, and then `zmartd migrate`"
+            "finds nothing for words with a letter wrong, because it cannot use pg_trgm: as an administrator "
+            "run CREATE EXTENSION pg_trgm in this database, grant USAGE on its schema to anon, authenticated "
+            "and service_role, and then run `zmartd migrate`"
         )
     return "finds words with small mistakes, too"
 

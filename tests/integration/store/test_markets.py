@@ -207,7 +207,5 @@ async def test_markets_are_found_by_words_of_their_question(database: Database) 
         await insert_market(connection, "m", question="Will it rain in Århus tomorrow?")
         await insert(connection, "markets", id=market_id("other"), on_chain_address=wallet("other"))
         for words in ("raining", "århus", "Århus tomorrow"):
-            found = await connection.fetch(
-                "select id from markets where search @@ websearch_to_tsquery('english', $1)", words
-            )
+            found = await connection.fetch("select id from markets where search @@ zmartd.sought($1)", words)
             assert [row["id"] for row in found] == [market_id("m")]

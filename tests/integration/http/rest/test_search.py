@@ -195,3 +195,15 @@ async def test_an_administrator_can_give_the_database_what_it_lacks(limited_url:
     async with serving(limited_url, redis_url) as api:
         await seed(api)
         assert await found(api, "Macrun") == ["president"]
+
+
+async def test_an_extension_where_callers_may_not_go_is_left_alone(
+    empty_database_url: str, redis_url: str
+) -> None:
+    await execute(empty_database_url, "create schema private", "create extension pg_trgm schema private")
+    await schema.bring_up_to_date(empty_database_url)
+    assert not await schema.finds_small_mistakes(empty_database_url)
+    async with serving(empty_database_url, redis_url) as api:
+        await seed(api)
+        assert await found(api, "Macrun") == []
+        assert await found(api, "选举") == ["chinese"]
