@@ -186,7 +186,7 @@ class Indexer:
             differing = frozenset(await differing_signatures(connection, transactions, self._pdas))
             equal = [one for one in final if one.signature in fetched - differing]
             promoted = await promote(connection, equal)
-            messages = promotion_messages(promoted.events, promoted.markets)
+            messages = promotion_messages(promoted)
             return PromotionReport(promoted.transactions, differing), messages
 
         report, messages = await self._commit(work)

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
+from asyncpg import Record
 
 from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted, SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.markets import ChangedMarket, LockedMarket
-from zmartd.indexer.events.commitment import PublishedVersion
+from zmartd.indexer.events.commitment import Promoted, PublishedVersion
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import ids
 from zmartd.market.lifecycle import VoteKind
@@ -27,6 +28,11 @@ from zmartd.realtime.messages import (
 )
 from zmartd.realtime.snapshots import market_update
 
+_TRADES = frozenset({SharesBought.__name__, SharesSold.__name__})
+_VOTES = {
+    ProposalVoteSubmitted.__name__: VoteKind.PROPOSAL,
+    DisputeVoteSubmitted.__name__: VoteKind.DISPUTE,
+}
 MAX_PROMOTED = 300
 """Ids in one message; an id has up to 100 characters, and a message of the bus 64 KiB."""
 
@@ -55,19 +61,19 @@ def rebuild_messages(
     before: Mapping[str, LockedMarket],
     after: Sequence[ChangedMarket],
     at: datetime,
-    removed: Sequence[EventRow] = (),
+    removed: Sequence[Record] = (),
     recorded: Sequence[EventRow] = (),
 ) -> list[Message]:
     """Messages of a rebuild. For each market: retractions, announcements, its price, its row.
 
-    `removed` and `recorded` are the events that the markets lost and got.
+    `removed` and `recorded` are the events that the markets lost, as they were stored, and got.
     """
-    retractions = _by_market(removed, lambda row: row.market_id)
+    retractions = _retractions(removed)
     announcements = _by_market(recorded, lambda row: row.market_id)
     messages: list[Message] = []
     for market in after:
         changes: list[Change | None] = [
-            *map(_retraction, retractions.get(market.id, ())),
+            *retractions.get(market.id, ()),
             *map(_announcement, announcements.get(market.id, ())),
             _price(market),
         ]
@@ -80,14 +86,13 @@ def rebuild_messages(
     return messages
 
 
-def promotion_messages(rows: Sequence[EventRow], published: Mapping[str, PublishedVersion]) -> list[Message]:
-    """Messages about trades and votes that became final. `published` are their markets by id."""
-    found = [row for row in rows if row.market_id in published and _retraction(row) is not None]
+def promotion_messages(promoted: Promoted) -> list[Message]:
+    """Messages about trades and votes that became final."""
     return [
         Message(market_id, market.version, _promotion(part), market.at, "finalized")
-        for market_id, events in _by_market(found, lambda row: row.market_id).items()
-        for market in (published[market_id],)
-        for part in (events[start : start + MAX_PROMOTED] for start in range(0, len(events), MAX_PROMOTED))
+        for market_id, records in _retractions(promoted.events).items()
+        if (market := promoted.markets.get(market_id)) is not None
+        for part in (records[start : start + MAX_PROMOTED] for start in range(0, len(records), MAX_PROMOTED))
     ]
 
 
@@ -124,35 +129,45 @@ def _announcement(row: EventRow) -> Change | None:
                 signature=row.signature,
                 slot=row.slot,
             )
-        case ProposalVoteSubmitted():
-            return VoteCast(vote_type=VoteKind.PROPOSAL, vote_id=_vote_id(row, VoteKind.PROPOSAL))
-        case DisputeVoteSubmitted():
-            return VoteCast(vote_type=VoteKind.DISPUTE, vote_id=_vote_id(row, VoteKind.DISPUTE))
+        case ProposalVoteSubmitted() | DisputeVoteSubmitted():
+            kind = _VOTES[row.event_type]
+            vote_id = ids.vote_id(kind, row.signature, row.market_id or "", row.actor or "")
+            return VoteCast(vote_type=kind, vote_id=vote_id)
         case _:
             return None
 
 
-def _retraction(row: EventRow) -> Retraction | None:
-    """What takes back the announcement of an event; None for an event that is not announced."""
-    match _announcement(row):
-        case TradeExecuted(trade_id=record_id):
-            return Retraction(kind="trade", record_id=record_id, slot=row.slot)
-        case VoteCast(vote_id=str(record_id)):
-            return Retraction(kind="vote", record_id=record_id, slot=row.slot)
-        case _:
-            return None
+def _retraction(record: Record) -> Retraction | None:
+    """What takes back the announcement of a stored event; None for an event that is not announced.
+
+    Its payload need not be readable.
+    """
+    event_type, slot = record["event_type"], record["slot"]
+    if event_type in _TRADES:
+        record_id = ids.trade_id(record["tx_signature"], record["event_index"])
+        return Retraction(kind="trade", record_id=record_id, slot=slot)
+    kind = _VOTES.get(event_type)
+    if kind is None:
+        return None
+    record_id = ids.vote_id(kind, record["tx_signature"], record["market_id"], record["actor"] or "")
+    return Retraction(kind="vote", record_id=record_id, slot=slot)
 
 
-def _promotion(rows: Sequence[EventRow]) -> Promotion:
-    found = [one for row in rows if (one := _retraction(row)) is not None]
+def _retractions(records: Iterable[Record]) -> dict[str, list[Retraction]]:
+    """What takes back the announcements of stored events, by market and in the order of the chain."""
+    of_market: dict[str, list[Retraction]] = defaultdict(list)
+    place = ("slot", "index_in_block", "tx_signature", "event_index")
+    for record in sorted(records, key=lambda record: [record[column] or 0 for column in place]):
+        if record["market_id"] is not None and (found := _retraction(record)) is not None:
+            of_market[record["market_id"]].append(found)
+    return of_market
+
+
+def _promotion(records: Sequence[Retraction]) -> Promotion:
     return Promotion(
-        trades=tuple(one.record_id for one in found if one.kind == "trade"),
-        votes=tuple(one.record_id for one in found if one.kind == "vote"),
+        trades=tuple(one.record_id for one in records if one.kind == "trade"),
+        votes=tuple(one.record_id for one in records if one.kind == "vote"),
     )
-
-
-def _vote_id(row: EventRow, kind: VoteKind) -> str:
-    return ids.vote_id(kind, row.signature, row.market_id or "", row.actor or "")
 
 
 def _price(market: ChangedMarket) -> PriceUpdate:

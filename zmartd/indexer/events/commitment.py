@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import EVENT_TABLES, EventRow, for_each_table, stored_row
+from zmartd.indexer.events.rows import EVENT_TABLES, for_each_table
 
 _UNREADABLE = ("quarantined_events", "truncated_transactions")
 _DERIVED = ("trades", "protocol_config_history")
@@ -22,10 +22,9 @@ _UPDATE = """
     returning kept.*
 )"""
 _PROMOTED = """
-select tx_signature, event_index, slot, index_in_block, block_time, market_id, event_type, payload
-  from {table}_promoted
+select event_type, tx_signature, event_index, slot, index_in_block, market_id, actor from {table}_promoted
 """
-_PROMOTED_UNREADABLE = "select tx_signature, null, slot, null, null, null, null, null from {table}_promoted"
+_PROMOTED_UNREADABLE = "select null, tx_signature, null, null, null, null, null from {table}_promoted"
 _PROMOTE = f"""
 with final as (select * from unnest($1::text[], $2::bigint[]) as final (tx_signature, slot)),
 {for_each_table(_UPDATE, tables=(*EVENT_TABLES, *_UNREADABLE, *_DERIVED))}
@@ -75,10 +74,10 @@ class PublishedVersion(Struct, frozen=True):
 
 
 class Promoted(Struct, frozen=True):
-    """How many transactions became final, their events, and the markets of these by id."""
+    """How many transactions became final, the rows of their events, and the markets of these by id."""
 
     transactions: int
-    events: Sequence[EventRow]
+    events: Sequence[Record]
     markets: dict[str, PublishedVersion]
 
 
@@ -89,7 +88,7 @@ async def promote(connection: Connection, final: Sequence[TransactionInSlot]) ->
     ids = sorted({row["market_id"] for row in rows if row["market_id"] is not None})
     return Promoted(
         transactions=len({row["tx_signature"] for row in rows}),
-        events=[stored_row(row) for row in rows if row["event_type"] is not None],
+        events=[row for row in rows if row["event_type"] is not None],
         markets=_published(await connection.fetch(_VERSIONS, ids)),
     )
 

@@ -71,13 +71,13 @@ async def rebuild_markets(
     at: datetime,
     rates_from: int | None = None,
     *,
-    removed: Sequence[EventRow],
+    removed: Sequence[Record],
     recorded: Sequence[EventRow] = (),
 ) -> list[Message]:
     """Rebuild markets, and reprice the trades of all markets from the slot `rates_from` on, if it is given.
 
-    `removed` and `recorded` are the events that the markets have lost and got. Returns messages with the time
-    `at` for the markets that this changed. Takes a service transaction.
+    `removed` and `recorded` are the events that the markets have lost, as they were stored, and got. Returns
+    messages with the time `at` for the markets that this changed. Takes a service transaction.
     """
     before = await markets.lock_markets(connection, market_ids)
     ids = sorted(market_ids)

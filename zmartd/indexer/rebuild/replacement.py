@@ -73,14 +73,7 @@ async def replace_events(
     await drop_corrections(connection, touched)
     types = {row["event_type"] for row in removed} | {row.event_type for row in to_record}
     rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
-    messages = await rebuild_markets(
-        connection,
-        touched,
-        at,
-        rates_from,
-        removed=[stored_row(row) for row in removed],
-        recorded=to_record,
-    )
+    messages = await rebuild_markets(connection, touched, at, rates_from, removed=removed, recorded=to_record)
     await connection.execute(_COPY_TRADE_COMMITMENT, sorted(touched))
     return messages
 

@@ -33,7 +33,6 @@ async def roll_back(connection: Connection, lost: Sequence[TransactionInSlot]) -
         rates_from = await remove_configuration(connection, lost)
     market_ids = {row["market_id"] for row in removed if row["market_id"] is not None}
     await drop_corrections(connection, market_ids)
-    events = [stored_row(row) for row in removed]
-    at = max(row.occurred_at for row in events)
-    messages = await rebuild_markets(connection, market_ids, at, rates_from, removed=events)
+    at = max(stored_row(row).occurred_at for row in removed)
+    messages = await rebuild_markets(connection, market_ids, at, rates_from, removed=removed)
     return Rollback(len(removed), tuple(messages))

@@ -226,6 +226,7 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
         "market": "Will it rain?",
         "marketId": market_id("m"),
         "time": (NOW - timedelta(hours=1)).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "commitment": "confirmed",
         "amount": None,
     }
     assert (sale["id"], sale["type"], sale["user"], sale["action"], sale["amount"]) == (

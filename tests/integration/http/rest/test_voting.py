@@ -47,6 +47,7 @@ async def test_a_vote_is_counted_once(api: Api) -> None:
     cast = await voter.post("/api/votes/proposal", {"market_id": market_id, "vote": True})
     assert cast.status == 201
     assert cast.body == {
+        "id": None,
         "market_id": market_id,
         "vote_type": "proposal",
         "vote": True,
