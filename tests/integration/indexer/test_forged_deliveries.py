@@ -207,7 +207,7 @@ async def test_what_comes_from_the_future_changes_nothing_and_is_given_up(
         await reconciled(world)
     given_up = await set_aside(world)
     assert len(given_up) == len(FORGED_EVENTS)
-    assert all("no RPC node knew it" in reason for *_, reason in given_up)
+    assert all("no RPC node gave it" in reason for *_, reason in given_up)
     await settled(world)
     await assert_true_to_the_chain(world, database_url)
 

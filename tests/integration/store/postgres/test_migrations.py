@@ -9,7 +9,7 @@ import pytest
 from asyncpg import Connection
 from click.testing import CliRunner
 
-from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
+from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, signature, wallet
 from zmartd.cli import main
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store import schema
@@ -185,6 +185,38 @@ async def test_a_trade_does_not_parse_the_texts_of_its_market_again(
     await connection.execute("update markets set total_volume = 1")
     with pytest.raises(asyncpg.RaiseError, match="parsed"):
         await connection.execute("update markets set question = 'Will it snow?'")
+
+
+async def test_transactions_that_nobody_could_read_are_parked(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    (parking,) = SQL_DIRECTORY.glob("*_parked_transactions.sql")
+    for file in SQL_DIRECTORY.glob("*.sql"):
+        if file.name < parking.name:
+            (tmp_path / file.name).write_text(file.read_text())
+    await migrate(empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    for name, data in (("a transaction", b'{"slot":7,"meta":"nonsense"}'), ("a line", b"{2345678")):
+        await insert(
+            connection,
+            "quarantined_events",
+            tx_signature=signature(name),
+            event_index=0,
+            slot=7,
+            data=data,
+            reason="nobody can read it",
+        )
+    await connection.execute("commit")
+
+    await migrate(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    parked = await connection.fetch("select tx_signature, slot, reason, detail from parked_transactions")
+    assert [tuple(row) for row in parked] == [
+        (signature("a transaction"), 7, "unreadable", "nobody can read it")
+    ]
+    kept = await connection.fetch("select tx_signature from quarantined_events")
+    assert [row["tx_signature"] for row in kept] == [signature("a line")]
 
 
 async def test_a_failing_file_leaves_nothing_of_itself_and_keeps_those_before(
