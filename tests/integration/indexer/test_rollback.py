@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
+from zmartd.indexer.rebuild.markets import RESET_MARKETS
 from zmartd.indexer.replay.checksums import CHECKED_TABLES
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.bus import Bus
@@ -241,3 +243,20 @@ async def test_a_line_in_quarantine_leaves_with_its_transaction(indexer: Indexer
         ("market_events",),
         ("quarantined_events",),
     ]
+
+
+async def test_a_column_of_a_market_is_derived_again_or_kept_on_purpose(database: Database) -> None:
+    """A column of another kind has to be named here, and left out by `zmartd.indexer.replay.checksums`."""
+    kept = {
+        *("id", "on_chain_address", "discussion_snapshot_cid", "created_at", "updated_at", "version"),
+        *("search", "search_text"),  # a trigger sets them
+        *("current_price_yes", "current_price_no"),  # follow from the shares
+    }
+    async with database.service() as connection:
+        columns = await connection.fetch(
+            "select attname from pg_attribute where attrelid = 'markets'::regclass"
+            " and attnum > 0 and not attisdropped and attgenerated = ''"
+        )
+    derived = set(re.findall(r"(\w+) = (?:default|true)", RESET_MARKETS))
+    assert derived | kept == {row["attname"] for row in columns} | kept
+    assert not derived & kept

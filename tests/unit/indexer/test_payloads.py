@@ -11,6 +11,7 @@ from zmartd.chain.events import MarketCreated, ProgramEvent
 from zmartd.chain.wire import Layout
 from zmartd.indexer.events.event_context import EventContext
 from zmartd.indexer.events.payloads import context_from_payload, event_from_payload, payload_json
+from zmartd.indexer.events.rows import TABLE
 
 KINDS = get_args(ProgramEvent)
 
@@ -35,6 +36,10 @@ def some_event(rng: random.Random, kind: type[Any], *, options: bool) -> Program
     ]
     event: ProgramEvent = kind(*values)
     return event
+
+
+def test_every_event_has_a_table() -> None:
+    assert set(TABLE) == set(KINDS)
 
 
 @pytest.mark.parametrize("options", [True, False])

@@ -22,6 +22,7 @@ from zmartd.store.postgres.rls import Caller
 Input = TypeVar("Input")
 
 MACHINES_TAG = "machines"
+_READ = "GET"
 _WRITES = frozenset({"POST", "PATCH", "DELETE"})
 
 
@@ -150,7 +151,7 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     the default one."""
     errors: tuple[type[ZmartdError], ...] = ()
     """The operation's own errors, besides those that follow from the rest of the declaration."""
-    access: Access = Access.PUBLIC
+    access: Access
     quota: Quota = Quota.REQUESTS
     is_secret: bool = False
     """Whether the response is a credential. It is never stored, so there is no Idempotency-Key."""
@@ -161,10 +162,30 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     """For a public operation whose body is the same for every caller."""
 
     def __post_init__(self) -> None:
-        if sum(one is not None for one in (self.query, self.body, self.verify)) > 1:
-            raise TypeError(f"{self.method} {self.path}: a handler takes one of query, body and verify")
-        if (self.access is Access.HELIUS) != (self.verify is not None):
-            raise TypeError(f"{self.method} {self.path}: Access.HELIUS goes with verify")
+        """Raises TypeError where parts of the declaration contradict each other."""
+        for is_contradiction, rule in (
+            (self.method not in _WRITES | {_READ}, f"the method is GET, {', '.join(sorted(_WRITES))}"),
+            (
+                sum(one is not None for one in (self.query, self.body, self.verify)) > 1,
+                "a handler takes one of query, body and verify",
+            ),
+            (self.method == _READ and self.json_body is not None, "GET has no body"),
+            ((self.access is Access.HELIUS) != (self.verify is not None), "Access.HELIUS goes with verify"),
+            (
+                self.access is Access.OWNER and "wallet" not in self.path_variables,
+                "Access.OWNER needs {wallet} in the path",
+            ),
+            (
+                self.access is Access.PUBLIC and self.writes and self.quota is not Quota.SIGN_INS,
+                "what anybody may write counts towards Quota.SIGN_INS",
+            ),
+            (
+                self.cache is not None and (self.access is not Access.PUBLIC or self.writes),
+                "a cached response is a public one to GET",
+            ),
+        ):
+            if is_contradiction:
+                raise TypeError(f"{self.method} {self.path}: {rule}")
         if self.cache is not None:
             msgspec.structs.force_setattr(self, "responses", {**self.responses, 304: None})
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
-from zmartd.http.kit.operation import MACHINES_TAG, Call, JsonResponse, Operation, Quota
+from zmartd.http.kit.operation import MACHINES_TAG, Access, Call, JsonResponse, Operation, Quota
 from zmartd.log import get_logger
 
 log = get_logger(__name__)
@@ -155,6 +155,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=health,
         summary="Whether the daemon can serve",
         tag=MACHINES_TAG,
+        access=Access.PUBLIC,
         quota=Quota.NONE,
         responses={200: HealthBody, 503: HealthBody},
     ),

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Commitment, MarketKey, Time
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.markets.schemas import outcome_label
 from zmartd.market.iso_time import iso_time
@@ -111,6 +111,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_activity,
         summary="Recent trades, creations and resolutions of all markets",
         tag="markets",
+        access=Access.PUBLIC,
         query=ActivityQuery,
         responses={200: ActivityList},
     ),

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, DateTime, MarketKey, Price, Time, amount, price
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.markets.schemas import OutcomeLabel
 from zmartd.market.iso_time import iso_time
@@ -133,6 +133,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_candles,
         summary="The candles of a market's price chart",
         tag="markets",
+        access=Access.PUBLIC,
         query=CandlesQuery,
         responses={200: CandleList},
         errors=(MarketNotFound,),

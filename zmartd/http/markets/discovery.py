@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Category, MarketKey, MarketRef, Price, price
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit
 from zmartd.http.kit.path_variables import MARKET, PathVariable
 from zmartd.http.markets.lookup import find_market
@@ -193,6 +193,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_trending,
         summary="Active markets with the most trading",
         tag="markets",
+        access=Access.PUBLIC,
         query=TrendingQuery,
         responses={200: TrendingList},
         cache=CacheForAllMarkets("limit"),
@@ -203,6 +204,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_categories,
         summary="All categories with their number of markets and trend",
         tag="markets",
+        access=Access.PUBLIC,
         responses={200: CategoryList},
         cache=CacheForAllMarkets(),
     ),
@@ -213,6 +215,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_related,
         summary="Active markets related to a market: the same category first",
         tag="markets",
+        access=Access.PUBLIC,
         query=RelatedQuery,
         responses={200: RelatedList},
     ),

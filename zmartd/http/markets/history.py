@@ -12,7 +12,7 @@ from zmartd.http.kit.fields import (
     MarketKey,
     Time,
 )
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import (
     Limit,
     LongLimit,
@@ -149,6 +149,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_price_history,
         summary="The prices of a market after its newest trades",
         tag="markets",
+        access=Access.PUBLIC,
         query=PriceHistoryQuery,
         responses={200: MarketPriceHistory},
         errors=(MarketNotFound,),
@@ -159,6 +160,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_events,
         summary="The audit trail of a market, newest first",
         tag="markets",
+        access=Access.PUBLIC,
         query=EventsQuery,
         responses={200: EventList},
         errors=(MarketNotFound,),

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, amount
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
@@ -85,6 +85,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_holders,
         summary="The largest holders of a market",
         tag="markets",
+        access=Access.PUBLIC,
         query=HoldersQuery,
         responses={200: HolderList},
         errors=(MarketNotFound,),

@@ -15,7 +15,7 @@ from zmartd.http.kit.fields import (
     Text,
     Wallet,
 )
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import (
     Cursor,
     Limit,
@@ -143,6 +143,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=list_markets,
         summary="List markets: filter, search and sort",
         tag="markets",
+        access=Access.PUBLIC,
         query=MarketsQuery,
         responses={200: MarketList},
         cache=CacheForAllMarkets("state", "category", "limit", "sort"),

@@ -9,7 +9,7 @@ from msgspec import Struct
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, amount
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.schemas import (
     MarketBody,
     MarketDetail24h,
@@ -98,6 +98,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_market,
         summary="One market",
         tag="markets",
+        access=Access.PUBLIC,
         responses={200: MarketDetail24h},
         cache=CacheByMarket(),
         errors=(MarketNotFound,),
@@ -108,6 +109,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_prices,
         summary="The current prices of a market",
         tag="markets",
+        access=Access.PUBLIC,
         responses={200: Prices},
         errors=(MarketNotFound,),
     ),

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Time, amount
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import find_market
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.iso_time import iso_time
@@ -127,6 +127,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_market_statistics,
         summary="Trading statistics of a market",
         tag="markets",
+        access=Access.PUBLIC,
         responses={200: MarketStatistics},
         errors=(MarketNotFound,),
     ),
@@ -136,6 +137,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_platform_statistics,
         summary="Statistics of all markets",
         tag="markets",
+        access=Access.PUBLIC,
         responses={200: PlatformBody},
         cache=CacheForAllMarkets(),
     ),

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from zmartd.chain.idl import Idl
 from zmartd.http.kit.etags import TaggedResponse
-from zmartd.http.kit.operation import Call, NonJson, Operation
+from zmartd.http.kit.operation import Access, Call, NonJson, Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
 
@@ -136,6 +136,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=openapi_document,
         summary="Get the API's OpenAPI 3.1 document",
         tag="documentation",
+        access=Access.PUBLIC,
         responses={200: Json, 304: None},
     ),
 )
@@ -147,6 +148,7 @@ DOCS_OPERATIONS: tuple[Operation[Any], ...] = tuple(
         handler=docs,
         summary=file.summary,
         tag="documentation",
+        access=Access.PUBLIC,
         responses={200: NonJson(file.media_type), 304: None},
     )
     for file in _FILES

@@ -11,7 +11,7 @@ from zmartd.chain.failures import ProgramRefused, failure_named
 from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.trading.schemas import MarketParameter, OutcomeParameter, QuoteBody, ShareUnits, quote_body
 from zmartd.market import quotes
@@ -122,6 +122,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_estimate,
         summary="Estimate a trade",
         tag="trades",
+        access=Access.PUBLIC,
         query=EstimateQuery,
         responses={200: Estimate},
         errors=(MarketNotFound, MarketPending, ProgramRefused),

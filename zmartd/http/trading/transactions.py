@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from aiohttp import hdrs
 from msgspec import Meta, Struct
+from solders.pubkey import Pubkey
 
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import ProgramEvent
@@ -34,8 +35,13 @@ from zmartd.store.postgres.rls import Caller
 from zmartd.transactions.admission import TransactionRefused
 from zmartd.transactions.lookup_limit import LookupsExhausted
 
-_WHOSE = ("user", "from", "to")
-"""Fields of events that say who traded or voted."""
+_PUBLIC_ADDRESSES = frozenset(
+    {
+        *("market", "creator", "resolver", "initiator"),
+        *("approved_by", "cancelled_by", "paused_by", "admin", "backend_authority"),
+    }
+)
+"""Fields of events whose addresses anybody sees. All others say who traded or voted."""
 
 
 class RelayRequest(Struct, frozen=True):
@@ -158,7 +164,10 @@ async def _answer(
 def _event(event: ProgramEvent, caller: Caller) -> dict[str, Any]:
     fields = payload(event)
     if caller.wallet is None:
-        fields |= {name: masked(fields[name]) for name in _WHOSE if name in fields}
+        for name in event.__struct_fields__:
+            value = getattr(event, name)
+            if isinstance(value, Pubkey) and name not in _PUBLIC_ADDRESSES:
+                fields[name.removesuffix("_")] = masked(str(value))
     return {"name": type(event).__name__, **fields}
 
 
@@ -206,6 +215,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_transaction,
         summary="The result of a transaction",
         tag="transactions",
+        access=Access.PUBLIC,
         responses={200: Confirmed, 202: Submitted},
         errors=(
             TransactionNotFound,

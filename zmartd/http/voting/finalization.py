@@ -207,6 +207,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_settlement,
         summary="How a market gets its final outcome",
         tag="markets",
+        access=Access.PUBLIC,
         responses={200: SettlementBody},
         errors=(MarketNotFound, MarketPending),
     ),

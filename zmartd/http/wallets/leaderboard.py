@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, SignedAmount, Time, amount
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import (
     Limit,
     NextCursor,
@@ -107,6 +107,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_leaderboard,
         summary="The wallets with the most profit, volume or trades",
         tag="users",
+        access=Access.PUBLIC,
         query=LeaderboardQuery,
         responses={200: LeaderboardBody},
     ),

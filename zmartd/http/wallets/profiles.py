@@ -238,6 +238,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=get_public_profile,
         summary="The public profile of a wallet",
         tag="users",
+        access=Access.PUBLIC,
         responses={200: PublicProfile},
     ),
 )

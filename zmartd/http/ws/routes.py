@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
-from zmartd.http.kit.operation import Call, Operation
+from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.ws.endpoint import WEBSOCKET
 
 
@@ -54,6 +54,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=connect,
         summary="Subscribe to markets over a WebSocket",
         tag="realtime",
+        access=Access.PUBLIC,
         query=ConnectionQuery,
         responses={101: None},
         errors=(UpgradeRequired, TooManyConnections),
@@ -64,6 +65,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=connect_with_slash,
         summary="Subscribe to markets over a WebSocket",
         tag="realtime",
+        access=Access.PUBLIC,
         query=ConnectionQuery,
         responses={101: None},
         errors=(UpgradeRequired, TooManyConnections),
@@ -74,6 +76,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=connect_at_root,
         summary="Subscribe to markets over a WebSocket",
         tag="realtime",
+        access=Access.PUBLIC,
         query=ConnectionQuery,
         responses={101: None},
         errors=(RouteNotFound, TooManyConnections),

@@ -41,7 +41,7 @@ update trades set id = known.id, commitment = known.commitment, created_at = kno
        as known (id, tx_signature, event_index, commitment, created_at)
  where trades.tx_signature = known.tx_signature and trades.event_index = known.event_index
 """
-_RESET_MARKETS = """
+RESET_MARKETS = """
 update markets
    set question = default, description = default, category = default, tags = default, end_date = default,
        metadata_verified = default, ipfs_question_hash = default, ipfs_evidence_hash = default,
@@ -61,6 +61,7 @@ update markets
        orphaned = true
  where id = any($1::text[])
 """
+"""Resets all columns that derive from events."""
 _EVENTS = "select * from program_events where market_id = any($1::text[])"
 _ADDRESSES = "select on_chain_address, id from markets where id = any($1::text[])"
 
@@ -116,7 +117,7 @@ def _parted(batch: Batch, corrections: Mapping[str, Correction]) -> tuple[Batch,
 
 async def _reset(connection: Connection, market_ids: Sequence[str]) -> list[Record]:
     """Reset what derives from the chain. Returns the ids and commitments of the trades, to be restored."""
-    for statement in (*_DELETE_VOTES, _DELETE_ELECTORATE, _DELETE_POSITIONS, _RESET_MARKETS):
+    for statement in (*_DELETE_VOTES, _DELETE_ELECTORATE, _DELETE_POSITIONS, RESET_MARKETS):
         await connection.execute(statement, market_ids)
     return list(await connection.fetch(_DELETE_TRADES, market_ids))
 

@@ -14,10 +14,11 @@ from zmartd.clock import SystemClock
 from zmartd.config import ServerSettings
 from zmartd.http.kit import keys
 from zmartd.http.kit.dispatch import add_operation
-from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
+from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation, Quota
 from zmartd.http.middleware import unmatched
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import Pipeline
+from zmartd.http.response_cache.policies import CacheForAllMarkets
 
 MARKET = "AB" * 32
 Client = TestClient[web.Request, Any]
@@ -53,7 +54,14 @@ async def proof(_: web.Request) -> bytes:
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
-        method="GET", path="/said", handler=say, summary="", tag="", query=Words, responses={200: Said}
+        method="GET",
+        path="/said",
+        handler=say,
+        summary="",
+        tag="",
+        access=Access.PUBLIC,
+        query=Words,
+        responses={200: Said},
     ),
     Operation(
         method="POST",
@@ -61,11 +69,22 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         handler=say,
         summary="",
         tag="",
+        access=Access.PUBLIC,
+        quota=Quota.SIGN_INS,
         body=Words,
         max_body_bytes=40,
         responses={201: Said, 200: Said},
     ),
-    Operation(method="POST", path="/repeat/{id}", handler=repeat, summary="", tag="", responses={202: Said}),
+    Operation(
+        method="POST",
+        path="/repeat/{id}",
+        handler=repeat,
+        summary="",
+        tag="",
+        access=Access.PUBLIC,
+        quota=Quota.SIGN_INS,
+        responses={202: Said},
+    ),
     Operation(
         method="GET",
         path="/whisper/{wallet}",
@@ -152,10 +171,31 @@ async def test_a_body_behind_expect_100_continue_is_asked_for(client: Client) ->
         {"query": Words, "body": Words},
         {"access": Access.HELIUS},
         {"verify": proof},
+        {"access": Access.PUBLIC},
+        {"access": Access.OWNER},
+        {"method": "PUT"},
+        {"method": "GET", "body": Words},
+        {"cache": CacheForAllMarkets()},
+        {"access": Access.PUBLIC, "quota": Quota.SIGN_INS, "cache": CacheForAllMarkets()},
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declared: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="POST /say"):
-        Operation(
-            method="POST", path="/say", handler=say, summary="", tag="", responses={200: Said}, **declared
+    whole: dict[str, Any] = {
+        "method": "POST",
+        "path": "/say",
+        "handler": say,
+        "summary": "",
+        "tag": "",
+        "access": Access.SESSION,
+        "responses": {200: Said},
+    }
+    Operation(**whole)
+    with pytest.raises(TypeError, match="/say"):
+        Operation(**(whole | declared))
+
+
+def test_who_may_call_an_operation_is_always_said() -> None:
+    with pytest.raises(TypeError, match="access"):
+        Operation(  # type: ignore[call-arg]  # that is what is tested
+            method="GET", path="/say", handler=say, summary="", tag="", responses={200: Said}
         )

@@ -13,7 +13,7 @@ from zmartd.http.errors.auth import BadToken, Unauthorized
 from zmartd.http.errors.requests import NotYours, Problem
 from zmartd.http.errors.statuses import error_body
 from zmartd.http.kit.fields import Wallet
-from zmartd.http.kit.operation import Access, NonJson, Operation, by_path
+from zmartd.http.kit.operation import Access, NonJson, Operation, Quota, by_path
 from zmartd.http.kit.path_variables import PATH_VARIABLES
 from zmartd.http.openapi.declared_errors import declared_errors
 from zmartd.http.openapi.document import openapi
@@ -39,6 +39,8 @@ def operation(**changes: Any) -> Operation[Any]:
         "handler": speak,
         "summary": "Speak",
         "tag": "users",
+        "access": Access.PUBLIC,
+        "quota": Quota.SIGN_INS,
         "responses": {200: Said},
     }
     return Operation(**(given | changes))
