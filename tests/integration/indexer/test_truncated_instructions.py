@@ -40,13 +40,14 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.audit import audit
-from zmartd.indexer.events.incomplete import IndexIncomplete, require_complete, unresolved_truncated
+from zmartd.indexer.events.incomplete import IndexIncomplete, require_complete, take_unresolved
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.replay.replay import replay
 from zmartd.indexer.truncation.history import History
 from zmartd.indexer.truncation.inference import INFERENCES, infer_events
 from zmartd.market.lifecycle import MarketState
+from zmartd.store import indexed_transactions
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.reconciler import Reconciler
 
@@ -111,6 +112,9 @@ async def test_the_index_equals_the_chain_although_no_log_has_an_event(
         assert await world.fetch("select * from program_events") == []
         report = await settled(world)
         assert report.recovered == len(transactions)
+        async with database.service() as connection:
+            found = [await indexed_transactions.find(connection, one.signature) for one in transactions]
+        assert all(one is not None and one.events for one in found)
         await assert_true_to_the_chain(world, database_url)
         states = "select state, count(*) from markets group by state order by state::text"
         assert await world.fetch(states) == [("CANCELLED", 1), ("FINALIZED", 3)]
@@ -118,7 +122,11 @@ async def test_the_index_equals_the_chain_although_no_log_has_an_event(
         assert (await settled(world)).new_events == 0
 
 
-Change = Callable[[dict[str, Any]], dict[str, Any]]
+Change = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+def forgotten(_: dict[str, Any]) -> None:
+    return None
 
 
 def without_inner_instructions(raw: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def with_a_line_of_another_version(raw: dict[str, Any]) -> dict[str, Any]:
 UNREADABLE: dict[str, tuple[Change, str]] = {
     "no inner instructions": (without_inner_instructions, "the node has not kept the inner instructions"),
     "no time": (without_time, "the node does not know the time of its block"),
+    "nothing": (forgotten, "the node does not give the transaction"),
     "an unknown event": (with_a_line_of_another_version, "a line of its logs cannot be decoded"),
 }
 
@@ -309,12 +318,9 @@ async def test_a_transaction_that_stays_unresolved_keeps_no_other_waiting(databa
             await connection.execute(insert, signature, slot)
         seen: set[str] = set()
         for _ in range(3):
-            due = await unresolved_truncated(connection, 10, 2)
+            due = await take_unresolved(connection, 10, 2)
             assert due == sorted(due, key=signatures.index)
             seen.update(due)
-            await connection.execute(
-                "update truncated_transactions set attempts = attempts + 1 where tx_signature = any($1)", due
-            )
         assert seen == set(signatures)
 
 

@@ -31,17 +31,19 @@ select signature, slot, index_in_block, block_time, events_read,
        as given (signature, slot, index_in_block, block_time, events_read, changes)
 on conflict do nothing
 """
-_UNRESOLVED = """
-select tx_signature from (
-    select tx_signature, slot, index_in_block from truncated_transactions
-     where resolved_at is null and slot <= $1
-     order by attempts, slot, index_in_block, tx_signature limit $2
-) as due
- order by slot, index_in_block, tx_signature
+_TAKE = """
+with due as (
+    update truncated_transactions set attempts = attempts + 1
+     where tx_signature in (
+         select tx_signature from truncated_transactions where resolved_at is null and slot <= $1
+          order by attempts, slot, index_in_block, tx_signature limit $2)
+    returning tx_signature, slot, index_in_block
+)
+select tx_signature from due order by slot, index_in_block, tx_signature
 """
-_RECORD_ATTEMPT = """
+_SET_COMPLETE = """
 update truncated_transactions
-   set reason = $2, complete = $3, changes = $4, attempts = attempts + 1
+   set reason = null, complete = $2, changes = $3
  where tx_signature = $1
 """
 _RESOLVE_TRUNCATED = "update truncated_transactions set resolved_at = now() where tx_signature = $1"
@@ -123,25 +125,18 @@ async def reopen_truncated(connection: Connection, signatures: Sequence[str]) ->
     await connection.execute(_REOPEN, signatures)
 
 
-async def unresolved_truncated(connection: Connection, until_slot: int, limit: int) -> list[str]:
-    """Unresolved truncated transactions up to a slot, oldest first. Takes a service transaction.
+async def take_unresolved(connection: Connection, until_slot: int, limit: int) -> list[str]:
+    """Take unresolved truncated transactions up to a slot for an attempt, and return them oldest first.
 
     Where there are more than `limit`, those that were tried least often: one that stays unresolved keeps no
-    other waiting.
+    other waiting. Takes a service transaction.
     """
-    return [row["tx_signature"] for row in await connection.fetch(_UNRESOLVED, until_slot, limit)]
+    return [row["tx_signature"] for row in await connection.fetch(_TAKE, until_slot, limit)]
 
 
-async def record_attempt(
-    connection: Connection, transaction: ChainTransaction, reason: str | None, *, complete: bool
-) -> None:
-    """Record whether all events of a truncated transaction are known now, else why not.
-
-    Takes a service transaction.
-    """
-    await connection.execute(
-        _RECORD_ATTEMPT, transaction.signature, reason, complete, list(transaction.changes)
-    )
+async def set_complete(connection: Connection, transaction: ChainTransaction, *, complete: bool) -> None:
+    """Record whether all events of a truncated transaction are known now. Takes a service transaction."""
+    await connection.execute(_SET_COMPLETE, transaction.signature, complete, list(transaction.changes))
 
 
 async def resolve_truncated(connection: Connection, signature: str) -> None:
@@ -150,7 +145,10 @@ async def resolve_truncated(connection: Connection, signature: str) -> None:
 
 
 async def set_truncated_reason(connection: Connection, signature: str, reason: str) -> None:
-    """Record how the accounts contradict a transaction's events. Takes a service transaction."""
+    """Record why events are missing of a transaction, or how accounts contradict them.
+
+    Takes a service transaction.
+    """
     await connection.execute(_SET_REASON, signature, reason)
 
 

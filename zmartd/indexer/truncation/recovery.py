@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from asyncpg import Connection
 from msgspec import Struct
 from prometheus_client import Gauge
 from solders.pubkey import Pubkey
@@ -26,10 +27,10 @@ from zmartd.indexer.events.incomplete import (
     IncompleteTransaction,
     incomplete_transactions,
     is_incomplete,
-    record_attempt,
     resolve_truncated,
+    set_complete,
     set_truncated_reason,
-    unresolved_truncated,
+    take_unresolved,
 )
 from zmartd.indexer.events.rows import event_row, utc_from_unix
 from zmartd.indexer.fetch import Fetcher
@@ -77,7 +78,7 @@ class TruncationRecovery:
         Raises RpcUnavailable, RpcRejected, UndecodableData, DatabaseUnavailable.
         """
         async with self._database.service() as connection:
-            signatures = await unresolved_truncated(connection, complete_slot, _MAX_PER_RUN)
+            signatures = await take_unresolved(connection, complete_slot, _MAX_PER_RUN)
         fetched = await self._fetcher.fetch(signatures)
         new_events = 0
         inferred: list[ChainTransaction] = []
@@ -88,10 +89,10 @@ class TruncationRecovery:
             new_events += added
             if reason is None:
                 inferred.append(transaction)
-            else:
-                log.warning("truncated.open", signature=transaction.signature, reason=reason)
         resolved = await self._verify(inferred)
         async with self._database.service() as connection:
+            for signature in fetched.not_found:
+                await self._leave_open(connection, signature, "the node does not give the transaction")
             incomplete = await incomplete_transactions(connection)
         _INCOMPLETE.set(len(incomplete))
         return RecoveryReport(len(signatures), resolved, new_events, tuple(incomplete))
@@ -99,11 +100,16 @@ class TruncationRecovery:
     async def _infer(self, transaction: ChainTransaction) -> tuple[int, str | None]:
         """Infer and apply. How many events were added, and why some are missing; None if none is."""
         inference = await self._inference(transaction)
-        complete = inference.reason is None
         added = await self._apply(transaction, inference)
         async with self._database.service() as connection:
-            await record_attempt(connection, transaction, inference.reason, complete=complete)
+            await set_complete(connection, transaction, complete=inference.reason is None)
+            if inference.reason is not None:
+                await self._leave_open(connection, transaction.signature, inference.reason)
         return added, inference.reason
+
+    async def _leave_open(self, connection: Connection, signature: str, reason: str) -> None:
+        log.warning("truncated.open", signature=signature, reason=reason)
+        await set_truncated_reason(connection, signature, reason)
 
     async def _inference(self, transaction: ChainTransaction) -> Inference:
         calls, block_time = transaction.calls, transaction.block_time
@@ -130,6 +136,8 @@ class TruncationRecovery:
         async with self._database.service() as connection:
             addresses = await known_addresses(connection, rows)
             diff = await diff_events(connection, rows, [signature], partial, addresses)
+        if not diff and inference.reason is not None:
+            return 0
         if not diff.to_remove:
             return (await self._fetcher.indexer.apply([whole], "finalized")).new_events
         at = max((row.occurred_at for row in rows), default=utc_from_unix(transaction.block_time or 0))
@@ -149,7 +157,7 @@ class TruncationRecovery:
             ]
             async with self._database.service() as connection:
                 if wrong:
-                    await set_truncated_reason(connection, transaction.signature, "; ".join(wrong))
+                    await self._leave_open(connection, transaction.signature, "; ".join(wrong))
                 elif None not in (verdicts[address] for address in transaction.changes):
                     await resolve_truncated(connection, transaction.signature)
                     resolved += 1
