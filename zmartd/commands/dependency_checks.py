@@ -27,6 +27,7 @@ from zmartd.dependencies import (
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.signing_secrets import signing_secrets
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
+from zmartd.http.machines.webhook_verification import require_room_for_bodies
 from zmartd.store import inbox, parked
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import pending
@@ -113,6 +114,7 @@ async def _finding(name: str, look: Callable[[], Awaitable[str]]) -> Finding:
 
 async def _configuration(settings: Settings) -> str:
     require_webhook_secret(settings)
+    require_room_for_bodies(settings.helius)
     signing_secrets(settings.auth)
     return f"environment {settings.server.environment}"
 

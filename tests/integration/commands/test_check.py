@@ -182,6 +182,19 @@ def test_a_secret_without_which_nothing_starts_is_missed_before_the_start(
     assert finding(environment, "configuration", "failed").startswith(f"{setting}: ")
 
 
+def test_too_little_memory_for_signed_deliveries_is_noticed_before_the_start(
+    environment: Environment,
+) -> None:
+    environment |= {
+        "ZMARTD_HELIUS_HMAC_SECRET": SHARED[1:] + "1",
+        "ZMARTD_HELIUS_UNPROVEN_BYTES": "1000000",
+    }
+    detail = finding(environment, "configuration", "failed")
+    assert detail.startswith("helius.unproven_bytes: ")
+    environment["ZMARTD_HELIUS_HMAC_SECRET"] = None
+    assert finding(environment, "configuration", "ok") == "environment production"
+
+
 def test_a_configuration_with_secrets_that_others_can_read_is_named(
     environment: Environment, tmp_path: Path
 ) -> None:

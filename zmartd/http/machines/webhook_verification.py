@@ -117,6 +117,21 @@ def _counted(length: int) -> int:
     return max(0, length - UNCOUNTED_BYTES)
 
 
+def require_room_for_bodies(settings: HeliusSettings) -> None:
+    """Raises ConfigError where one client's part of the memory is smaller than the largest delivery.
+
+    Only deliveries with an HMAC are read before they are verified.
+    """
+    needed = CLIENT_FRACTION * settings.max_body_bytes
+    if WebhookCredentials(settings).accepts_hmac and settings.unproven_bytes < needed:
+        raise ConfigError(
+            [
+                "helius.unproven_bytes: half of it, the share of one address, is less than the largest "
+                f"delivery; set it to {needed} or more, or lower helius.max_body_bytes"
+            ]
+        )
+
+
 class DeliveryVerifier:
     """Reads the bodies of deliveries that prove their origin, and refuses others.
 
@@ -127,20 +142,13 @@ class DeliveryVerifier:
     """
 
     def __init__(self, settings: HeliusSettings, refused: RefusedDeliveryLimit) -> None:
-        """Raises ConfigError where one client's part of the memory is smaller than the largest delivery."""
+        """Raises ConfigError as `require_room_for_bodies` does."""
+        require_room_for_bodies(settings)
         self._credentials = WebhookCredentials(settings)
         self._refused = refused
         self._max_body_bytes = settings.max_body_bytes
         self._timeout_seconds = settings.unproven_seconds
         self.unverified = UnverifiedBodies(settings.unproven_bytes)
-        needed = CLIENT_FRACTION * settings.max_body_bytes
-        if self._credentials.accepts_hmac and settings.unproven_bytes < needed:
-            raise ConfigError(
-                [
-                    "helius.unproven_bytes: half of it, the share of one address, is less than the largest "
-                    f"delivery; set it to {needed} or more, or lower helius.max_body_bytes"
-                ]
-            )
 
     async def read_verified(self, request: web.Request) -> bytes:
         """The decompressed body of a delivery that proves its origin.
