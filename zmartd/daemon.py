@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -45,6 +45,8 @@ from zmartd.log import get_logger
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store import parked
+from zmartd.tasks.base import RunReport
+from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
 from zmartd.transactions.lookup_limit import LookupLimit
 from zmartd.transactions.relay import Relay
@@ -218,7 +220,7 @@ class TransactionsParked(ZmartdError):
 
 
 class TasksFailing(ZmartdError):
-    """A periodic task fails."""
+    """A periodic task fails, or its plugin cannot be loaded."""
 
     code = "tasks_failing"
 
@@ -282,10 +284,7 @@ def _health(core: Core) -> Health:
             )
 
     async def tasks() -> None:
-        failing = [report.task for report in core.scheduler.reports().values() if report.failure]
-        failing += [plugin.name for plugin in core.broken_tasks]
-        if failing:
-            raise TasksFailing(f"the last run failed of: {', '.join(failing)}; the log says why")
+        require_working_tasks(core.scheduler.reports().values(), core.broken_tasks)
 
     return Health(
         {
@@ -297,6 +296,19 @@ def _health(core: Core) -> Health:
         },
         core.clock,
     )
+
+
+def require_working_tasks(reports: Iterable[RunReport], broken: Iterable[BrokenPlugin]) -> None:
+    """Raises TasksFailing where the last run of a task failed, or a plugin could not be loaded."""
+    failed = [report.task for report in reports if report.failure]
+    unloaded = [f"{plugin.name} ({plugin.problem})" for plugin in broken]
+    problems = []
+    if failed:
+        problems.append(f"the last run failed of: {', '.join(failed)}")
+    if unloaded:
+        problems.append(f"cannot be loaded: {', '.join(unloaded)}")
+    if problems:
+        raise TasksFailing(f"{'; '.join(problems)}; the log says more")
 
 
 def _address(program: Program, market_id: str) -> str:

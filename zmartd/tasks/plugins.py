@@ -2,6 +2,9 @@
 
 An entry point names a factory that is called with the daemon's `TaskContext`, and returns a `PeriodicTask`
 with the entry point's name.
+
+A plugin of another package brings its own configuration: a setting that is not in `zmartd.config` stops the
+daemon, be it in zmartd.toml or in a variable that begins with ZMARTD_.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 
 import pytest
 
-from zmartd.tasks.base import TaskAction
+from zmartd.daemon import TasksFailing, require_working_tasks
+from zmartd.tasks.base import RunReport, TaskAction
 from zmartd.tasks.plugins import GROUP, Discovered, discover
 
 
@@ -92,3 +94,22 @@ def test_an_entry_point_that_is_listed_twice_is_one_plugin() -> None:
     found = discovered(plugin("sweep", "Sweep"), plugin("sweep", "Sweep"))
     assert len(found.tasks) == 1
     assert found.broken == ()
+
+
+def test_a_plugin_that_cannot_be_loaded_is_not_said_to_have_run() -> None:
+    broken = discovered(plugin("pulse", "crashing")).broken
+    with pytest.raises(TasksFailing) as alone:
+        require_working_tasks([report("sweep")], broken)
+    assert alone.value.message == "cannot be loaded: pulse (RuntimeError: no such disk); the log says more"
+    with pytest.raises(TasksFailing) as both:
+        require_working_tasks([report("sweep", failure="no such disk"), report("sweep_twice")], broken)
+    assert both.value.message == (
+        "the last run failed of: sweep; cannot be loaded: pulse (RuntimeError: no such disk); "
+        "the log says more"
+    )
+    require_working_tasks([report("sweep")], ())
+
+
+def report(task: str, failure: str | None = None) -> RunReport:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return RunReport(task, at, at, failure=failure)
