@@ -192,7 +192,7 @@ def _is_secret(setting: Setting) -> bool:
 def _unknown(name: str, known: Mapping[str, Setting]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if not close:
-        return "there is no such setting; zmartd.toml in the documentation lists all of them"
+        return "there is no such setting; zmartd.toml in the root of the repository lists all of them"
     return f"there is no such setting; did you mean {close[0]}? It is {known[close[0]].description}."
 
 

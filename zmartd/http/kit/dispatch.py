@@ -3,12 +3,15 @@
 The steps, each of which may refuse the request with an error:
 
 1. A query is refused where the operation takes none.
-2. A cached response is returned (`cache`), or the stored one of an earlier request with the same
-   Idempotency-Key (`zmartd.http.kit.idempotency`).
+2. A cached response is returned (`cache`).
 3. The query or the body, then the variables of the path, are decoded. Malformed input is reported to every
    caller, whether or not it has access.
 4. The caller's access is checked.
 5. The handler is called, and its result becomes the response.
+
+For a wallet's request with an Idempotency-Key, the variables of the path are decoded and access is checked
+before the body is read. Then the stored response of an earlier request with the same key is returned
+(`zmartd.http.kit.idempotency`), or steps 3 to 5 make it.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class _Entry:
 
 
 class ResponseCache:
-    """Holds at most `max_bytes` of responses; the least recently used are evicted first.
+    """Holds at most `max_bytes` of responses; the least recently used are dropped first.
 
     At most one load for each key is in progress. No caller gets the result of a load that began before the
     last invalidation that preceded its call.

@@ -233,7 +233,7 @@ async def test_an_error_reaches_every_caller_and_is_not_cached(
     assert (await cache.get(MARKET, database.read)).body == b"old"
 
 
-async def test_the_least_recently_used_is_evicted(cache: ResponseCache, database: Database) -> None:
+async def test_the_least_recently_used_is_dropped(cache: ResponseCache, database: Database) -> None:
     database.value = b"x" * 2_500
     for key in (MARKET, OTHER, MARKET, LIST):
         await cache.get(key, database.read)
