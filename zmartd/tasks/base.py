@@ -22,7 +22,7 @@ class TaskAction(Struct, frozen=True):
 
     market_id: str | None
     action: str
-    """What was done, in the task's own words: approve_proposal, finalize_market, reconcile, ..."""
+    """What was done, in the task's own words: approve_proposal, finalize_market, catch_up, ..."""
     ok: bool
     detail: str = ""
     signature: str | None = None

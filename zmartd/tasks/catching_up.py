@@ -15,29 +15,29 @@ _PAGE = 100
 _MAX_PAGES = 10
 
 
-class NotReconciled(ZmartdError):
+class NotCaughtUp(ZmartdError):
     """The index still has the market in another state than the chain, though it lacks no transaction."""
 
-    code = "not_reconciled"
+    code = "not_caught_up"
 
 
 async def catch_up(context: TaskContext, market: ChainMarket) -> TaskAction:
     """Index the transactions of `market` that the index lacks, until both have it in the same state.
 
-    Raises NotReconciled.
+    Raises NotCaughtUp.
     """
     applied = await _apply_missing(context, market.address)
     async with context.database.service_reader() as connection:
         indexed = await markets.get(connection, market.id)
     state = market.account.state
     if indexed.state is not state:
-        raise NotReconciled(
+        raise NotCaughtUp(
             f"the market is {state.name} on the chain and {indexed.state.name} in the index, "
             f"though the last of its transactions are indexed ({applied} just now)",
             market_id=market.id,
         )
     detail = f"already {state.name} on the chain; {applied} missing transactions applied"
-    return TaskAction(market.id, "reconcile", ok=True, detail=detail)
+    return TaskAction(market.id, "catch_up", ok=True, detail=detail)
 
 
 async def _apply_missing(context: TaskContext, market: Pubkey) -> int:

@@ -15,7 +15,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets, finalization_errors
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
-from zmartd.tasks.catching_up import NotReconciled, catch_up
+from zmartd.tasks.catching_up import NotCaughtUp, catch_up
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
 from zmartd.tasks.stuck_markets import find_stuck_markets
@@ -103,7 +103,7 @@ class MarketMonitor:
     async def _caught_up(self, market: ChainMarket, protocol: ProtocolState) -> TaskAction:
         try:
             return await catch_up(self._context, market)
-        except NotReconciled as error:
+        except NotCaughtUp as error:
             return await self._problem(market.id, error, protocol)
 
     async def _problem(self, market_id: str, error: ZmartdError, protocol: ProtocolState) -> TaskAction:

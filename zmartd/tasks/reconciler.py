@@ -35,21 +35,21 @@ class Reconciler:
                 f"{report.missing} of {report.signatures} transactions were missing, "
                 f"with {report.new_events} new events"
             )
-            actions.append(TaskAction(None, "repair", ok=True, detail=detail))
+            actions.append(TaskAction(None, "apply_missing", ok=True, detail=detail))
         if report.rolled_back:
             detail = f"{report.rolled_back} transactions are not on the chain, and were rolled back"
-            actions.append(TaskAction(None, "undo", ok=True, detail=detail))
+            actions.append(TaskAction(None, "roll_back", ok=True, detail=detail))
         if report.recovered:
             detail = f"{report.recovered} transactions with truncated logs were completed"
-            actions.append(TaskAction(None, "restore", ok=True, detail=detail))
+            actions.append(TaskAction(None, "recover", ok=True, detail=detail))
         for one in report.incomplete[:_MOST_NAMED]:
             detail = f"{one.reason}: `zmartd audit --repair` reads the accounts instead"
-            actions.append(TaskAction(None, "infer", ok=False, detail=detail, signature=one.signature))
+            actions.append(TaskAction(None, "recover", ok=False, detail=detail, signature=one.signature))
         if len(report.incomplete) > _MOST_NAMED:
             detail = (
                 f"{len(report.incomplete) - _MOST_NAMED} more transactions have events that are not known"
             )
-            actions.append(TaskAction(None, "infer", ok=False, detail=detail))
+            actions.append(TaskAction(None, "recover", ok=False, detail=detail))
         if report.parked:
             detail = f"{report.parked} transactions could not be read or applied: see `zmartd inbox parked`"
             actions.append(TaskAction(None, "park", ok=False, detail=detail, awaits_admin=True))

@@ -104,7 +104,7 @@ class VoteCounting:
         self, market: ChainMarket, tally: Tally, decide: Decide, protocol: ProtocolState
     ) -> TaskAction | None:
         if market.account.state is not self._kind.open_state:
-            return await self._reconcile(market, protocol)
+            return await self._catch_up(market, protocol)
         decision = await decide(market, tally)
         if decision is None:
             await self._reopen(market.id)
@@ -132,7 +132,7 @@ class VoteCounting:
         await self._finish(market.id, protocol)
         return TaskAction(market.id, planned.purpose, ok=True, detail=planned.detail, signature=signature)
 
-    async def _reconcile(self, market: ChainMarket, protocol: ProtocolState) -> TaskAction:
+    async def _catch_up(self, market: ChainMarket, protocol: ProtocolState) -> TaskAction:
         """Index what another daemon, or this one before it was killed, has done."""
         action = await catch_up(self._context, market)
         await self._finish(market.id, protocol)
@@ -143,7 +143,7 @@ class VoteCounting:
     ) -> TaskAction:
         market = await self._authority.market(market_id)
         if market.account.state is not self._kind.open_state:
-            return await self._reconcile(market, protocol)
+            return await self._catch_up(market, protocol)
         await self._unrecord(market_id)
         async with self._database.service() as connection:
             problem = await finalization_errors.record(

@@ -94,7 +94,7 @@ async def test_a_run_that_was_killed_after_its_transaction_landed_is_only_indexe
 
     (action,) = await VoteAggregator(world.own.context()).run()
 
-    assert (action.action, action.ok) == ("reconcile", True)
+    assert (action.action, action.ok) == ("catch_up", True)
     assert await world.states(market_id) == (APPROVED, APPROVED)
     assert await world.outbox(market_id) == [("approve_proposal", "landed")]
     assert await world.closed_votes(market_id) == []
@@ -199,7 +199,7 @@ async def test_without_the_admins_key_the_counts_are_recorded_once_and_the_appro
         approve = world.program.approve_proposal(admin=ADMIN.pubkey(), market=world.address(market_id))
         await world.act(ADMIN, approve)
         (noticed,) = await VoteAggregator(world.own.context()).run()
-        assert noticed.action == "reconcile"
+        assert noticed.action == "catch_up"
         assert await world.closed_votes(market_id) == []
 
 

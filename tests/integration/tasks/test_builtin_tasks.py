@@ -27,7 +27,7 @@ async def test_the_reconciler_applies_what_no_webhook_brought_and_then_finds_not
     (repaired,) = await Reconciler(world.own.context(authority=None)).run()
 
     assert repaired == TaskAction(
-        None, "repair", ok=True, detail="1 of 2 transactions were missing, with 1 new events"
+        None, "apply_missing", ok=True, detail="1 of 2 transactions were missing, with 1 new events"
     )
     assert await world.states(market_id) == (MarketState.PROPOSED, MarketState.PROPOSED)
     await world.vote_on_proposal(market_id, yes=1)
@@ -44,7 +44,9 @@ async def test_the_reconciler_tells_what_it_took_back(world: World) -> None:
     await world.cheat("zmartd_holdFinality", {"hold": False})
     await world.cheat("zmartd_advanceSlots", {"slots": 33})
     assert await Reconciler(world.own.context()).run() == [
-        TaskAction(None, "undo", ok=True, detail="1 transactions are not on the chain, and were rolled back")
+        TaskAction(
+            None, "roll_back", ok=True, detail="1 transactions are not on the chain, and were rolled back"
+        )
     ]
 
 

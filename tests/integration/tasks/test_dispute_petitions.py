@@ -56,6 +56,6 @@ async def test_a_dispute_that_a_wallet_opened_first_is_only_indexed(world: World
     await world.travel(60)
     await world.dispute(market_id, indexed=False)
     (action,) = await VoteAggregator(world.own.context()).run()
-    assert (action.action, action.ok) == ("reconcile", True)
+    assert (action.action, action.ok) == ("catch_up", True)
     assert await world.states(market_id) == (DISPUTED, DISPUTED)
     assert await world.outbox(market_id) == []

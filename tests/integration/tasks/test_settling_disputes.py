@@ -421,7 +421,7 @@ async def test_a_dispute_that_was_settled_before_the_run_was_killed_is_only_inde
 
     (action,) = await run(world)
 
-    assert (action.action, action.ok) == ("reconcile", True)
+    assert (action.action, action.ok) == ("catch_up", True)
     assert await world.outbox(market_id) == [("finalize_market", "landed")]
     assert await world.closed_votes(market_id) == []
 
@@ -436,7 +436,7 @@ async def test_a_silent_dispute_that_an_operator_settled_is_only_indexed(world: 
     )
     await world.act(AUTHORITY, finalize, indexed=False)
     (action,) = await run(world)
-    assert (action.action, action.ok) == ("reconcile", True)
+    assert (action.action, action.ok) == ("catch_up", True)
     assert await world.states(market_id) == (FINALIZED, FINALIZED)
 
 
