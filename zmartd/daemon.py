@@ -98,7 +98,7 @@ def application(core: Core) -> web.Application:
     app[keys.AUTH] = settings.auth
     app[keys.RATE_LIMITS] = settings.rate_limits
     app[keys.VOTING] = settings.voting
-    app[keys.MARKETS] = settings.markets
+    app[keys.MARKET_SETTINGS] = settings.markets
     app[keys.HELIUS] = settings.helius
     app[TRUSTED_PROXIES] = trusted_proxies(settings.server, clock)
     app[keys.DATABASE] = core.database
@@ -109,7 +109,7 @@ def application(core: Core) -> web.Application:
     app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.plausibility)
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub
-    app[keys.TRANSACTIONS] = TransactionBuilder(rpc, core.idl)
+    app[keys.TRANSACTION_BUILDER] = TransactionBuilder(rpc, core.idl)
     app[keys.ADMISSION] = Admission(core.idl.program_id, settings.transactions.companions)
     app[keys.RELAY] = Relay(
         outbox=core.outbox,

@@ -83,7 +83,7 @@ class DiscussionChange(Struct, frozen=True, kw_only=True, tag="discussion"):
 
 
 class Retraction(Struct, frozen=True, kw_only=True, tag="retraction"):
-    """A trade or vote that was announced is not on the chain, or not in this slot, or not like that."""
+    """A trade or vote that was published is not on the chain, or not in this slot, or not like that."""
 
     kind: Literal["trade", "vote"]
     record_id: str

@@ -28,7 +28,7 @@ from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation, Quota
 from zmartd.http.kit.pagination import array_response, encode_cursor, invalid_cursor, start_key
-from zmartd.http.markets.lookup import chain_market, find_market
+from zmartd.http.markets.lookup import any_market, chain_market
 from zmartd.log import get_logger
 from zmartd.realtime.bus import BusUnavailable
 from zmartd.realtime.messages import DiscussionChange, Message
@@ -57,7 +57,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
     after = start_key(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, query.parent_id)
         if after is not None and not where.has(after):
             raise invalid_cursor()
@@ -81,7 +81,7 @@ async def list_threads(call: Call[ThreadsQuery]) -> JsonResponse:
     after = start_key(query, CommentPageKey)
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         where = discussions.CommentFilter(market.id, THREADS)
         if after is not None and not where.has(after):
             raise invalid_cursor()

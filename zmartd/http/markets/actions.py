@@ -121,7 +121,7 @@ async def _action(
         Pubkey.from_string(wallet),
         Pubkey.from_string(market.on_chain_address),
     )
-    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 

@@ -11,7 +11,7 @@ from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, DateTime, MarketKey, Price, Time, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.lookup import any_market
 from zmartd.http.markets.schemas import OutcomeLabel
 from zmartd.market.iso_time import iso_time
 from zmartd.store import candles, discovery
@@ -92,7 +92,7 @@ async def list_candles(call: Call[CandlesQuery]) -> CandleList:
     query = call.input
     period = PERIODS[query.interval]
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         until = query.to or await discovery.newest_time(connection) + timedelta.resolution
         since = query.from_ or until - _DEFAULT_CANDLES * period
         _check(since, until, period)

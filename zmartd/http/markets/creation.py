@@ -189,14 +189,14 @@ async def _transaction(call: Call[Any], wanted: MarketMetadata) -> UnsignedTrans
         initial_liquidity=wanted.initial_liquidity,
         ipfs_question_hash=wanted.cid,
     )
-    return await call.app[keys.TRANSACTIONS].build(wanted.creator_wallet, instruction)
+    return await call.app[keys.TRANSACTION_BUILDER].build(wanted.creator_wallet, instruction)
 
 
 async def _register(
     call: Call[Any], wanted: MarketMetadata, on_chain: bool, *, allow_similar: bool
 ) -> Registration:
     """Register the market. A new registration also deletes old ones whose markets were never created."""
-    database, settings = call.app[keys.DATABASE], call.app[keys.MARKETS]
+    database, settings = call.app[keys.DATABASE], call.app[keys.MARKET_SETTINGS]
     async with database.caller(call.caller) as connection:
         max_pending = None if on_chain else settings.max_pending_per_wallet
         registration = await metadata.register(connection, wanted, max_pending, allow_similar=allow_similar)

@@ -11,7 +11,7 @@ from zmartd.http.kit.fields import Category, MarketKey, MarketRef, Price, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit
 from zmartd.http.kit.path_variables import MARKET, PathVariable
-from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.lookup import any_market
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.store import discovery
 from zmartd.store.discovery import CategoryTotals, Trending, change_points
@@ -144,7 +144,7 @@ async def list_related(call: Call[RelatedQuery]) -> RelatedList:
 
 async def _related(connection: Reads, call: Call[Any], limit: int) -> tuple[RelatedMarket, ...]:
     try:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
     except MarketNotFound:
         return ()
     found = await discovery.related(connection, market.id, market.category, limit)

@@ -24,7 +24,7 @@ from zmartd.http.kit.pagination import (
     encode_cursor,
     start_key,
 )
-from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.lookup import any_market
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE
 from zmartd.store import events, trades
@@ -108,7 +108,7 @@ async def get_price_history(call: Call[PriceHistoryQuery]) -> MarketPriceHistory
     query = call.input
     before = decode_cursor(query.cursor, PricePageKey)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         page = await trades.price_history(connection, market.id, query.limit, before)
     points = [_percentages(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
@@ -120,7 +120,7 @@ async def list_events(call: Call[EventsQuery]) -> EventList:
     query = call.input
     after = start_key(query, EventPageKey)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         page = await events.page(connection, market.id, query.limit, offset=query.offset, after=after)
     bodies = tuple(
         EventBody(

@@ -10,7 +10,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
-from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.lookup import any_market
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.store import holders
 from zmartd.store.holders import Holder, HolderPageKey
@@ -55,7 +55,7 @@ async def list_holders(call: Call[HoldersQuery]) -> HolderList:
     outcome = None if query.outcome is None else query.outcome == "YES"
     caller, database = call.caller, call.app[keys.DATABASE]
     async with database.reader(caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
     async with database.service_reader() as connection:
         page = await holders.of_market(
             connection, caller, market.id, outcome=outcome, limit=query.limit, after=after

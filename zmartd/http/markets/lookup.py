@@ -23,7 +23,7 @@ from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.postgres.reader import Reads
 
 
-async def find_market(connection: Reads, reference: str) -> MarketBody:
+async def any_market(connection: Reads, reference: str) -> MarketBody:
     """The market with this id or address, on the chain or pending. Raises MarketNotFound."""
     market = await markets.find(connection, reference)
     if market is not None:
@@ -47,7 +47,7 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
 async def get_market(call: Call[None]) -> MarketDetail24h:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        body = await find_market(connection, call.path["id"])
+        body = await any_market(connection, call.path["id"])
     async with database.service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
     return market_detail_24h(body, day)
@@ -77,7 +77,7 @@ class Prices(Struct, frozen=True, kw_only=True):
 
 async def get_prices(call: Call[None]) -> Prices:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
     return Prices(
         market_id=market.id,
         price_yes=market.price_yes,

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.lookup import any_market
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
@@ -82,7 +82,7 @@ class PlatformBody(Struct, frozen=True, kw_only=True):
 async def get_market_statistics(call: Call[None]) -> MarketStatistics:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
     async with database.service_reader() as connection:
         sums = await trades.statistics(connection, market.id)
     stats = Statistics(

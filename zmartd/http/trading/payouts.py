@@ -10,7 +10,7 @@ from zmartd.http.errors.requests import MarketPending, PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.lookup import chain_market, find_market
+from zmartd.http.markets.lookup import any_market, chain_market
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
@@ -84,7 +84,7 @@ async def get_resolution(call: Call[None]) -> ResolutionBody:
 
 async def get_fees(call: Call[None]) -> CollectedFeesBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         fees = await platform.fees_of(connection, market.id) or ChargedFees(0, 0, 0)
     return CollectedFeesBody(
         CollectedFees(
@@ -100,7 +100,7 @@ async def get_position_claim(call: Call[None]) -> PositionClaimBody:
     """Positions are private: only the wallet itself may read its own."""
     wallet, database = call.wallet, call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)

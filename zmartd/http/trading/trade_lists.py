@@ -23,7 +23,7 @@ from zmartd.http.kit.pagination import (
     encode_cursor,
     start_key,
 )
-from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.lookup import any_market
 from zmartd.http.trading.schemas import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
@@ -95,7 +95,7 @@ async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
     query = call.input
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         page = await read_trades(connection, caller, TradeFilter(market_id=market.id), query)
     return TradeList(page.trades, len(page.trades), market.id, page.next_cursor)
 
@@ -129,7 +129,7 @@ async def _list(call: Call[Any], query: FilteredTradesQuery, wallet: str | None)
 
 
 async def _market_id(connection: Reads, reference: str | None) -> str | None:
-    return None if reference is None else (await find_market(connection, reference)).id
+    return None if reference is None else (await any_market(connection, reference)).id
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

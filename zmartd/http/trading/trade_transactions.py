@@ -108,7 +108,7 @@ async def buy(call: Call[BuyRequest]) -> BuyBody:
         outcome=body.outcome,
         target_cost=quote.target_cost_lamports,
     )
-    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return BuyBody(
         **msgspec.structs.asdict(unsigned),
         market_id=market_id,
@@ -131,7 +131,7 @@ async def sell(call: Call[SellRequest]) -> SellBody:
         shares_to_sell=quote.shares,
         min_proceeds=quote.min_proceeds_lamports,
     )
-    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return SellBody(
         **msgspec.structs.asdict(unsigned),
         market_id=market_id,

@@ -45,7 +45,7 @@ async def _build(call: Call[Any], kind: VoteKind) -> ActionBody:
         Pubkey.from_string(market.on_chain_address),
         bool(body.vote),
     )
-    unsigned = await call.app[keys.TRANSACTIONS].build(wallet, instruction)
+    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 

@@ -12,7 +12,7 @@ from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.lookup import chain_market, find_market
+from zmartd.http.markets.lookup import any_market, chain_market
 from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
@@ -153,7 +153,7 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
     database = call.app[keys.DATABASE]
     own: Vote | None = None
     async with database.reader(caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         if caller.wallet is not None:
             own = await votes.find(connection, kind, market.id, caller.wallet)
     async with database.service_reader() as connection:
@@ -168,7 +168,7 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
 async def get_vote_overview(call: Call[None]) -> VoteOverview:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
     async with database.service_reader() as connection:
         current = await votes.current(connection, market.id)
     proposal, dispute = current[VoteKind.PROPOSAL].counts, current[VoteKind.DISPUTE].counts

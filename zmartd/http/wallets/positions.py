@@ -11,7 +11,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, array_response, decode_cursor
-from zmartd.http.markets.lookup import find_market
+from zmartd.http.markets.lookup import any_market
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE
@@ -117,7 +117,7 @@ async def get_position(call: Call[None]) -> PositionBody:
     wallet = call.wallet
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        market = await find_market(connection, call.path["id"])
+        market = await any_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
         raise PositionNotFound(market_id=market.id)

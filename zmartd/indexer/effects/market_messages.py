@@ -49,7 +49,7 @@ def batch_messages(
         messages += [
             Message(market.id, market.version, change, row.occurred_at, batch.commitment)
             for row in events
-            if (change := _announcement(row)) is not None
+            if (change := _change(row)) is not None
         ]
         if any(row.is_trade for row in events):
             messages.append(Message(market.id, market.version, _price(market), at, market.commitment))
@@ -64,17 +64,17 @@ def rebuild_messages(
     removed: Sequence[Record] = (),
     recorded: Sequence[EventRow] = (),
 ) -> list[Message]:
-    """Messages of a rebuild. For each market: retractions, announcements, its price, its row.
+    """Messages of a rebuild. For each market: retractions, recorded events, its price, its row.
 
     `removed` and `recorded` are the events that the markets lost, as they were stored, and got.
     """
     retractions = _retractions(removed)
-    announcements = _by_market(recorded, lambda row: row.market_id)
+    additions = _by_market(recorded, lambda row: row.market_id)
     messages: list[Message] = []
     for market in after:
         changes: list[Change | None] = [
             *retractions.get(market.id, ()),
-            *map(_announcement, announcements.get(market.id, ())),
+            *map(_change, additions.get(market.id, ())),
             _price(market),
         ]
         messages += [
@@ -114,7 +114,7 @@ def _by_market(
     return of_market
 
 
-def _announcement(row: EventRow) -> Change | None:
+def _change(row: EventRow) -> Change | None:
     match row.event:
         case SharesBought() | SharesSold() as trade:
             buys = isinstance(trade, SharesBought)
@@ -138,7 +138,7 @@ def _announcement(row: EventRow) -> Change | None:
 
 
 def _retraction(record: Record) -> Retraction | None:
-    """What takes back the announcement of a stored event; None for an event that is not announced.
+    """What takes back the message about a stored event; None for an event that has none.
 
     Its payload need not be readable.
     """
@@ -154,7 +154,7 @@ def _retraction(record: Record) -> Retraction | None:
 
 
 def _retractions(records: Iterable[Record]) -> dict[str, list[Retraction]]:
-    """What takes back the announcements of stored events, by market and in the order of the chain."""
+    """What takes back the messages about stored events, by market and in the order of the chain."""
     of_market: dict[str, list[Retraction]] = defaultdict(list)
     place = ("slot", "index_in_block", "tx_signature", "event_index")
     for record in sorted(records, key=lambda record: [record[column] or 0 for column in place]):

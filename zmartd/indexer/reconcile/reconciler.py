@@ -145,7 +145,9 @@ class IndexReconciler:
                 checkpoint.slot - IMPOSSIBLE_SLOTS
             ):
                 return
-            log.warning("reconciler.impossible_cursor", slot=checkpoint.slot, signature=checkpoint.signature)
+            log.warning(
+                "reconciler.impossible_checkpoint", slot=checkpoint.slot, signature=checkpoint.signature
+            )
             await checkpoints.reset(connection, str(self._program_id))
 
     async def _reconcile(self, batch: Sequence[SignatureInfo]) -> _BatchReport:

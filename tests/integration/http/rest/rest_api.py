@@ -226,7 +226,7 @@ async def running_api(
         app[keys.ADMIN_DECISIONS] = AdminDecisions(
             database, shared, PROGRAM, Announcements(database, bus), voting.trusted_resolvers
         )
-        app[keys.MARKETS] = MarketSettings(max_pending_per_wallet=MAX_PENDING_MARKETS)
+        app[keys.MARKET_SETTINGS] = MarketSettings(max_pending_per_wallet=MAX_PENDING_MARKETS)
         app[keys.HELIUS] = helius
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
         app[keys.DATABASE] = database
@@ -236,7 +236,7 @@ async def running_api(
         app[keys.RPC] = shared
         app[keys.IDL] = IDL
         app[keys.PROGRAM] = PROGRAM
-        app[keys.TRANSACTIONS] = TransactionBuilder(shared, IDL)
+        app[keys.TRANSACTION_BUILDER] = TransactionBuilder(shared, IDL)
         app[keys.ADMISSION] = Admission(IDL.program_id, transactions.companions)
         app[keys.RELAY] = Relay(
             outbox=outbox,
