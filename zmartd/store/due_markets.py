@@ -47,7 +47,7 @@ select market.id
  order by market.dispute_initiated_at, market.id
 """
 _UNDISPUTED = """
-select market.id, market.on_chain_address, market.resolution_proposed_at,
+select market.id,
        exists (select from market_decisions as decided
                 where decided.market_id = market.id and decided.state = 'RESOLVING'
                   and decided.decision = 'keep') as kept
@@ -71,7 +71,7 @@ select id
  order by resolution_proposed_at, id
 """
 _PETITIONS = """
-select market.id, market.on_chain_address, market.resolution_proposed_at, petition.*
+select market.id, market.resolution_proposed_at, petition.*
   from markets as market
  cross join lateral (
      select count(*) filter (where held.stake >= $1 and asked.user_wallet is not null) as requests,
@@ -106,8 +106,6 @@ class UndisputedMarket(Struct, frozen=True):
     """A market whose proposed outcome nobody has disputed."""
 
     id: str
-    on_chain_address: str
-    resolution_proposed_at: datetime
     kept: bool
     """Whether an admin decided to keep the outcome, whoever proposed it."""
 
@@ -119,7 +117,6 @@ class PetitionedMarket(Struct, frozen=True):
     """
 
     id: str
-    on_chain_address: str
     resolution_proposed_at: datetime
     requests: int
     holders: int

@@ -17,15 +17,13 @@ from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """
 select id, on_chain_address, question, description, category, tags, end_date, metadata_verified,
-       ipfs_question_hash, ipfs_evidence_hash, creator_wallet, resolver_wallet, dispute_initiator,
-       state, state_slot, state_changed_at, b_parameter, initial_liquidity, current_liquidity, shares_yes,
-       shares_no, (current_price_yes * 1000000000)::bigint as price_yes, total_volume, trades_count,
-       accumulated_protocol_fees, accumulated_resolver_fees, accumulated_lp_fees, resolver_paid,
-       claimed_total, claims_count, liquidity_withdrawn, proposed_outcome, final_outcome, was_disputed,
-       proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree, dispute_disagree,
-       dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
+       ipfs_question_hash, ipfs_evidence_hash, creator_wallet, resolver_wallet, state, b_parameter,
+       initial_liquidity, current_liquidity, shares_yes, shares_no,
+       (current_price_yes * 1000000000)::bigint as price_yes, total_volume, trades_count, proposed_outcome,
+       final_outcome, was_disputed, proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree,
+       dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
-       version, discussion_snapshot_cid, awaiting_decision, settles_at
+       version, awaiting_decision, settles_at
 """
 """Selects the columns that `from_row` needs; the FROM clause follows."""
 _FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
@@ -90,18 +88,8 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     ipfs_evidence_hash: str | None
     creator_wallet: str | None
     resolver_wallet: str | None
-    dispute_initiator: str | None
-    state_slot: int
-    state_changed_at: datetime | None
     initial_liquidity: int | None
     trades_count: int
-    accumulated_protocol_fees: int
-    accumulated_resolver_fees: int
-    accumulated_lp_fees: int
-    resolver_paid: bool
-    claimed_total: int
-    claims_count: int
-    liquidity_withdrawn: int | None
     was_disputed: bool
     proposal_likes: int
     proposal_dislikes: int
@@ -118,7 +106,6 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     cancelled_at: datetime | None
     updated_at: datetime
     chain_confirmed: bool
-    discussion_snapshot_cid: str | None
 
 
 class MarketPricing(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,6 @@ from zmartd.market.ids import base58_decode
 
 SIGNATURE_BYTES = 64
 _LONGEST_BASE58 = 88
-_BASE64_LENGTH = 88
 
 
 def decode_signature(text: str) -> bytes:

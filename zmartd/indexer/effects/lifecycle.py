@@ -101,8 +101,8 @@ STATE_RANK: dict[type[Any], int] = {
 """The order in which state changes of one slot must have happened."""
 
 
-async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
-    """Apply life-cycle events to existing market rows. Returns the ids of the markets that they touched."""
+async def apply_lifecycle(connection: Connection, batch: Batch) -> None:
+    """Apply life-cycle events to existing market rows."""
     statements: dict[str, list[tuple[Any, ...]]] = {}
     moves: dict[str, tuple[int, int, EventRow]] = {}
     events = [row for row in batch.rows if type(row.event) in _LIFECYCLE_EVENTS]
@@ -125,7 +125,6 @@ async def apply_lifecycle(connection: Connection, batch: Batch) -> set[str]:
             [moves[market_id][1] for market_id in order],
             [moves[market_id][2].occurred_at for market_id in order],
         )
-    return {arguments[0] for rows in statements.values() for arguments in rows}
 
 
 def _facts(row: EventRow) -> list[_Fact]:

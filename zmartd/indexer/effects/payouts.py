@@ -37,8 +37,8 @@ _PAYING = frozenset({LiquidityWithdrawn, SharesTransferred, WinningsClaimed})
 
 async def apply_payouts(
     connection: Connection, rows: Sequence[EventRow], market_ids: Mapping[str, str]
-) -> set[str]:
-    """Apply claims, withdrawals and transfers. Returns the ids of the markets that they touched.
+) -> None:
+    """Apply claims, withdrawals and transfers.
 
     `market_ids` maps addresses of known markets to ids. Events of other markets are applied once the market
     is known.
@@ -50,7 +50,6 @@ async def apply_payouts(
             statements.setdefault(statement, []).append(arguments)
     for statement, batch in sorted(statements.items()):
         await connection.executemany(statement, sorted(batch))
-    return {arguments[0] for batch in statements.values() for arguments in batch}
 
 
 def _effects(row: EventRow, market_ids: Mapping[str, str]) -> list[tuple[str, tuple[Any, ...]]]:

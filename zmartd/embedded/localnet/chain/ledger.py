@@ -289,10 +289,6 @@ class Ledger:
         )
         return [_landed(row) for row in rows]
 
-    def latest_slot_with_transactions(self) -> int | None:
-        position = self._connection.execute("SELECT max(position) FROM transactions").fetchone()[0]
-        return None if position is None else int(position) // MAX_TRANSACTIONS_PER_SLOT
-
     def transaction_count(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM transactions").fetchone()[0])
 
