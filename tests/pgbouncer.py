@@ -24,7 +24,7 @@ from zmartd.embedded.postgres import UNPRIVILEGED_USER, USER, EmbeddedPostgres
 from zmartd.embedded.server_process import ServerProcess
 from zmartd.embedded.sockets import socket_directory
 
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
 _DOWNLOAD_SECONDS = 300
 _LIBRARY = re.compile(r"^\s*Depends: (lib(?!c6$)\S+)$", re.MULTILINE)

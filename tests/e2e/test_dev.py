@@ -79,7 +79,7 @@ def test_killed_it_leaves_no_process_and_goes_on_with_the_same_data(data: Path) 
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     command = [sys.executable, "-m", "zmartd", "dev", "--reset", "--data-dir", str(tmp_path)]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert result.returncode == 1
     assert "give --data-dir an empty or new directory" in result.stderr
     assert (tmp_path / "thesis.txt").read_text() == "years of work"

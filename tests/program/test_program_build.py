@@ -44,7 +44,7 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=600,
         )
 
     def refusal(self) -> str:
@@ -66,7 +66,7 @@ def test_the_committed_program_is_what_its_sources_build(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.startswith(f"{PROGRAM} is what its sources build: ")

@@ -94,7 +94,7 @@ async def stage(tmp_path: Path, database: Database) -> AsyncIterator[Stage]:
             genesis_accounts={str(AUTHORITY.pubkey()): 10**15},
         )
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             running(settings) as endpoints,
             node_before(endpoints.rpc_url) as node,
             Rpc(node.address, clock=SystemClock()) as rpc,

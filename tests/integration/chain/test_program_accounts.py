@@ -51,7 +51,7 @@ async def put(localnet: Endpoints, rpc: Rpc, address: Pubkey, data: bytes, owner
     body = {"jsonrpc": "2.0", "id": 1, "method": "surfnet_setAccount", "params": [str(address), update]}
     async with aiohttp.ClientSession() as session, session.post(localnet.rpc_url, json=body) as response:
         assert "error" not in await response.json()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while (found := await rpc.account(address)) is None or found.data != data:  # noqa: ASYNC110 - it is polled
             await asyncio.sleep(0.01)
 

@@ -66,7 +66,7 @@ def zmartd(environment: dict[str, str], tmp_path: Path) -> Zmartd:
             env=environment,
             cwd=tmp_path,
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             output, errors = await process.communicate()
         assert process.returncode is not None
         if arguments[0] != "tick":  # which logs what it does
@@ -146,7 +146,7 @@ async def test_a_backfill_on_a_terminal_shows_how_far_it_is(
         cwd=tmp_path,
     )
     os.close(terminal)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         output, _ = await process.communicate()
     shown = os.read(ours, 65_536).decode()
     os.close(ours)
@@ -314,7 +314,7 @@ async def test_the_operator_sees_what_is_decided_and_confirms_it(
             env=environment,
             cwd=tmp_path,
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             output, _ = await process.communicate()
         os.close(terminal)
         os.close(operator)

@@ -51,8 +51,8 @@ async def test_messages_reach_subscribers(tmp_path: Path) -> None:
     async with EmbeddedValkey(tmp_path) as server, Redis.from_url(server.url) as client:
         async with client.pubsub() as subscription:
             await subscription.subscribe("market:x:trade")
-            await subscription.get_message(timeout=5)
+            await subscription.get_message(timeout=120)
             await client.publish("market:x:trade", "sold")
-            message = await subscription.get_message(timeout=5)
+            message = await subscription.get_message(timeout=120)
         assert message is not None
         assert message["data"] == b"sold"

@@ -22,7 +22,7 @@ from zmartd.http.server.runner import SWEEP_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = config.ServerSettings(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
-PATIENT_SECONDS = 20
+PATIENT_SECONDS = 120
 LARGE = "x" * 20_000_000
 
 

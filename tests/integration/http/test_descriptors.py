@@ -22,7 +22,7 @@ async def test_a_daemon_without_descriptors_says_so_and_goes_on_when_it_has_some
     assert server.stdout is not None
     assert server.stderr is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             port = int(await server.stdout.readline())
             held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(LIMIT + 20)]
             while b"daemon.no_descriptors" not in await server.stderr.readline():

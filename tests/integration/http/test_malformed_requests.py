@@ -44,7 +44,7 @@ async def port(clock: StandingClock) -> AsyncIterator[int]:
 
 async def send(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to these bytes."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)
         answered = await reader.read()

@@ -126,7 +126,7 @@ class Reader:
         self._items = bus.listen()
 
     async def next(self) -> Message | Gap:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             return await anext(self._items)
 
     async def ready(self) -> None:

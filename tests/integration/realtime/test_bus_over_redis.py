@@ -47,7 +47,7 @@ async def test_every_kind_of_message_arrives_as_it_was_sent_and_in_order(bus: Bu
 async def test_each_kind_has_the_channel_that_other_programs_know(bus: Bus, redis: Redis) -> None:
     async with redis.pubsub() as pubsub:
         await pubsub.psubscribe("*")
-        assert (await pubsub.get_message(timeout=5))["type"] == "psubscribe"
+        assert (await pubsub.get_message(timeout=120))["type"] == "psubscribe"
         await bus.publish(
             [
                 message(1, state()),
@@ -57,7 +57,7 @@ async def test_each_kind_has_the_channel_that_other_programs_know(bus: Bus, redi
                 message(1, DiscussionChange(action="created", discussion_id="d", user_wallet="w")),
             ]
         )
-        channels = [(await pubsub.get_message(timeout=5))["channel"].decode() for _ in range(5)]
+        channels = [(await pubsub.get_message(timeout=120))["channel"].decode() for _ in range(5)]
     assert channels == [
         f"market:{MARKET}:update",
         f"market:{MARKET}:price",

@@ -44,7 +44,7 @@ async def hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
 async def running_hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
     hub = Hub(bus, markets.read, address_of, SETTINGS, SystemClock())
     task = asyncio.create_task(hub.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await hub.listening()
     yield hub
     task.cancel()

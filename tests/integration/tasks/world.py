@@ -402,7 +402,7 @@ class World:
     async def has_landed(self, market_id: str) -> bool:
         return "landed" in {status for _, status in await self.outbox(market_id)}
 
-    async def until(self, condition: Callable[[], Awaitable[object]], timeout_seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Awaitable[object]], timeout_seconds: float = 120.0) -> None:
         """Wait until `condition` is true."""
         async with asyncio.timeout(timeout_seconds):
             while not await condition():  # noqa: ASYNC110 - conditions are of many kinds, none of them events

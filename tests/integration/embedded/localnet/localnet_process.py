@@ -15,7 +15,7 @@ import msgspec
 
 from zmartd.embedded.localnet import Endpoints
 
-START_SECONDS = 20
+START_SECONDS = 120
 _PROGRAM = """
 import asyncio, pathlib, sys
 import msgspec

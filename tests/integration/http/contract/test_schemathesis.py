@@ -35,7 +35,7 @@ DOCUMENT = "/api/openapi.json"
 END_OF_SESSIONS = {"/api/auth/logout", "/api/auth/logout-everywhere", "/api/auth/refresh"}
 ALIASES = {"/ws/", "/"}
 """Paths where something is that has another path, too."""
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 800
 
 
 class Known(Struct, frozen=True):

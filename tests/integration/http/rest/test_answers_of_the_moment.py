@@ -20,7 +20,7 @@ from zmartd.http.routes import OPERATIONS
 from zmartd.store.postgres.database import Database
 
 BLOCKHASH_LIVES_FOR_BLOCKS = 150
-PATIENT_SECONDS = 30
+PATIENT_SECONDS = 120
 
 
 @pytest.fixture

@@ -291,7 +291,7 @@ async def test_comments_are_published(api: Api) -> None:
     market_id = await market(api)
     author = api.as_wallet(AUTHOR)
     heard: list[DiscussionChange] = []
-    async with asyncio.timeout(10), aclosing(api.bus.listen()) as news:
+    async with asyncio.timeout(120), aclosing(api.bus.listen()) as news:
         await anext(news)
         root = await say(author, market_id, "root")
         reply = await say(author, market_id, "reply", root["id"])

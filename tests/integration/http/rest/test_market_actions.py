@@ -232,7 +232,7 @@ async def test_without_a_configuration_neither_trades_nor_decisions_are_taken(st
     market_id = await stage.active_market()
     config = str(PROGRAM.pdas.global_config())
     await stage.cheat("surfnet_setAccount", config, {"owner": str(SYSTEM_PROGRAM_ID)})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while await find_config(stage.api.rpc, PROGRAM.program_id) is not None:  # noqa: ASYNC110 - it is polled
             await asyncio.sleep(0.01)
     order = {"market_id": market_id, "outcome": True, "target_cost": SOL}

@@ -26,7 +26,7 @@ from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.transactions.lookup_limit import LOOKUPS_PER_MINUTE
 
-PATIENT_SECONDS = 10
+PATIENT_SECONDS = 120
 
 
 def buy(market_id: str, wallet: Keypair, target_cost: int = SOL) -> list[Instruction]:

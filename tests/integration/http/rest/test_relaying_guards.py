@@ -46,7 +46,7 @@ WALLET = ALICE.pubkey()
 SIGNATURE_FEE = 5_000
 POSITION_RENT = 2_157_600
 """What an account of 182 bytes holds to be exempt from rent."""
-PATIENT_SECONDS = 10
+PATIENT_SECONDS = 120
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, Message
 from zmartd.store.postgres.database import Database
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 120
 
 
 class Ear:

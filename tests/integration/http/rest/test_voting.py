@@ -180,7 +180,7 @@ async def test_a_fresh_wallet_without_lamports_does_not_vote_on_proposals(
 
 async def test_a_vote_is_published(api: Api) -> None:
     market_id = await proposed_market(api)
-    async with asyncio.timeout(10), aclosing(api.bus.listen()) as news:
+    async with asyncio.timeout(120), aclosing(api.bus.listen()) as news:
         await anext(news)
         await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": market_id, "vote": True})
         message = await anext(news)

@@ -34,7 +34,7 @@ SETTINGS = HeliusSettings(
 )
 PLAIN = HeliusSettings(authorization=SharedSecret(AUTHORIZATION), max_body_bytes=LARGEST)
 LIMITS = RateLimitSettings(refused_deliveries_per_minute=PER_MINUTE)
-ANSWER_SECONDS = 30
+ANSWER_SECONDS = 120
 """Far more than an answer takes, far less than a body of SETTINGS may."""
 
 

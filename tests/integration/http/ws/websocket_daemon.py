@@ -76,7 +76,7 @@ async def running_daemon(
         hub, sessions, settings, clock, new_client_id=lambda: f"client_{next(names)}", newest_slot=newest_slot
     )
     work = [asyncio.create_task(hub.run()), asyncio.create_task(endpoint.watch_sessions())]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         await hub.listening()
     async with TestClient(Served(_application(endpoint, sessions))) as client:
         yield Daemon(client, bus, sessions)

@@ -138,7 +138,7 @@ async def test_rls_reading_leaves_nothing_behind_when_it_is_cancelled(
 
     watcher = await asyncpg.connect(migrated_database_url)
     task = asyncio.create_task(wait_long())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not await watcher.fetchval(
             "select exists (select from pg_stat_activity where query = 'select pg_sleep(60)'"
             " and state = 'active')"

@@ -117,6 +117,6 @@ async def test_trades_that_never_come_are_named_after_the_time_out() -> None:
 
 async def test_a_market_s_life_is_all_of_its_states_and_no_others() -> None:
     recorder = told(frame(1, update(MarketState.PROPOSED)), frame(2, update(MarketState.CANCELLED)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         assert await recorder.wait_for_states(MARKET, ["PROPOSED", "CANCELLED"], timeout_seconds=0)
         assert not await recorder.wait_for_states(MARKET, ["PROPOSED"], timeout_seconds=0)

@@ -64,7 +64,7 @@ class Database:
         self._events.clear()
 
     async def asked(self, times: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while await self._asked.get() < times:
                 pass
 
