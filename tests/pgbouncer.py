@@ -24,6 +24,8 @@ from zmartd.embedded.postgres import UNPRIVILEGED_USER, USER, EmbeddedPostgres
 from zmartd.embedded.server_process import ServerProcess
 from zmartd.embedded.sockets import socket_directory
 
+_PORT = 5432
+"""Postgres' own, so that a directory is all that is to be known of either's socket."""
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
 _DOWNLOAD_SECONDS = 300
@@ -45,8 +47,7 @@ class PgBouncer:
         self._program, self._libraries = _program()
         self._directory = directory
         self._server = server
-        self._settings = {"pool_mode": "transaction", "listen_port": "6432"} | settings
-        self._port = self._settings["listen_port"]
+        self._settings = {"pool_mode": "transaction"} | settings
         self._process = ServerProcess("PgBouncer", directory / "pgbouncer.log")
         self._sockets: Path | None = None
 
@@ -61,8 +62,7 @@ class PgBouncer:
 
     def url_of(self, database: str, user: str = USER) -> str:
         """The connection URL of a database of the server, through the pooler."""
-        parameters = urlencode({"host": str(self._sockets), "port": self._port})
-        return f"postgresql://{user}@/{quote(database)}?{parameters}"
+        return f"postgresql://{user}@/{quote(database)}?{urlencode({'host': str(self._sockets)})}"
 
     async def start(self) -> None:
         """Start it. Raises EmbeddedServerError."""
@@ -93,6 +93,7 @@ class PgBouncer:
         users.write_text(f'"{USER}" ""\n')
         settings = {
             "unix_socket_dir": str(sockets),
+            "listen_port": str(_PORT),
             "auth_type": "trust",
             "auth_file": str(users),
             "auth_user": USER,
@@ -105,9 +106,7 @@ class PgBouncer:
 
     async def _listens(self) -> bool:
         try:
-            _, writer = await asyncio.open_unix_connection(
-                f"{self._sockets}/.s.PGSQL.{self._settings['listen_port']}"
-            )
+            _, writer = await asyncio.open_unix_connection(f"{self._sockets}/.s.PGSQL.{_PORT}")
         except OSError:
             return False
         writer.close()

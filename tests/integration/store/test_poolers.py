@@ -175,7 +175,7 @@ async def test_a_lost_session_is_explained_to_those_who_ask_for_the_daemon_s_hea
 async def test_a_pooler_that_comes_in_between_later_is_noticed(
     database_url: str, postgres_server: EmbeddedPostgres, pgbouncer: Starting, tmp_path: Path
 ) -> None:
-    pooler = await pgbouncer(listen_port="5432")
+    pooler = await pgbouncer()
     link = tmp_path / "sockets"
     link.symlink_to(_sockets(postgres_server.dsn))
     url = f"postgresql://zmartd@/{DATABASE}?host={link}"
