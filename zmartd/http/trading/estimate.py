@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.chain.failures import ProgramRefused, failure_named
+from zmartd.chain.failures import ProgramRefused
 from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.trading.quoting import quote_purchase, refusing_as_the_program, require_one_amount
 from zmartd.http.trading.schemas import MarketParameter, OutcomeParameter, QuoteBody, ShareUnits, quote_body
 from zmartd.market import quotes
-from zmartd.market.errors import MarketMathError
 from zmartd.market.lmsr import SCALE
 from zmartd.market.quotes import BuyQuote, Pool, Quote
 from zmartd.store import markets
@@ -63,16 +63,13 @@ async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
     query = call.input
     _check_amounts(query)
     found = await _find_curve(call, query.market_id)
-    try:
+    with refusing_as_the_program(call.app[keys.IDL]):
         quote = _quote(found, query)
-    except MarketMathError as error:
-        raise ProgramRefused(failure_named(error.code, call.app[keys.IDL])) from error
     return _estimate(found, query, quote)
 
 
 def _check_amounts(query: EstimateQuery) -> None:
-    if (query.target_cost is None) == (query.shares is None):
-        raise InvalidRequest(Problem("target_cost", "or else shares has to be given, and not both"))
+    require_one_amount(query.target_cost, query.shares)
     if query.trade_type == "sell" and query.shares is None:
         raise InvalidRequest(Problem("shares", "is required for a sale"))
 
@@ -93,11 +90,9 @@ def _quote(found: MarketPricing, query: EstimateQuery) -> Quote:
         raise MarketPending(market=found.market_id)
     quotes.require_trading(found.state, is_paused=found.is_paused)
     pool = Pool(found.curve, found.rates)
-    if query.target_cost is not None:
-        return quotes.buy_for_cost(pool, query.outcome, query.target_cost)
-    assert query.shares is not None, "checked by _check_amounts"
     if query.trade_type == "buy":
-        return quotes.buy_for_shares(pool, query.outcome, query.shares)
+        return quote_purchase(pool, query.outcome, query.target_cost, query.shares)
+    assert query.shares is not None, "checked by _check_amounts"
     return quotes.sell(pool, query.outcome, query.shares)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -11,11 +10,12 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.failures import ProgramRefused, failure_named
 from zmartd.chain.program_accounts import ProtocolNotInitialized
-from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
+from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.trading.quoting import quote_purchase, refusing_as_the_program, require_one_amount
 from zmartd.http.trading.schemas import (
     MarketParameter,
     OutcomeParameter,
@@ -24,14 +24,11 @@ from zmartd.http.trading.schemas import (
     quote_body,
 )
 from zmartd.market import quotes
-from zmartd.market.errors import MarketMathError
-from zmartd.market.quotes import DEFAULT_MIN_PROCEEDS_BPS, BuyQuote, Quote
+from zmartd.market.quotes import DEFAULT_MIN_PROCEEDS_BPS
 from zmartd.store.markets import MarketNotFound
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import LiveMarket, read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
-
-QuoteType = TypeVar("QuoteType", bound=Quote)
 
 
 class BuyRequest(Struct, frozen=True, kw_only=True):
@@ -94,10 +91,12 @@ class SellBody(UnsignedTransaction, frozen=True, kw_only=True):
 async def buy(call: Call[BuyRequest]) -> BuyBody:
     """The quote is for the market as it is on the chain now."""
     body = call.input
-    _check_amounts(body)
+    require_one_amount(body.target_cost, body.shares)
     wallet = call.session.wallet
     market_id, live = await _live_market(call, body.market_id)
-    quote = _quoted(call, live, lambda: _buy_quote(live, body))
+    with refusing_as_the_program(call.app[keys.IDL]):
+        _require_trading(live)
+        quote = quote_purchase(live.pool, body.outcome, body.target_cost, body.shares)
     if body.max_cost is not None and quote.target_cost_lamports > body.max_cost:
         failure = failure_named("SlippageExceeded", call.app[keys.IDL])
         raise ProgramRefused(failure, target_cost=amount(quote.target_cost_lamports))
@@ -122,7 +121,9 @@ async def sell(call: Call[SellRequest]) -> SellBody:
     body = call.input
     wallet = call.session.wallet
     market_id, live = await _live_market(call, body.market_id)
-    quote = _quoted(call, live, lambda: quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds))
+    with refusing_as_the_program(call.app[keys.IDL]):
+        _require_trading(live)
+        quote = quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds)
     instruction = call.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,
@@ -140,11 +141,6 @@ async def sell(call: Call[SellRequest]) -> SellBody:
     )
 
 
-def _check_amounts(body: BuyRequest) -> None:
-    if (body.target_cost is None) == (body.shares is None):
-        raise InvalidRequest(Problem("target_cost", "or else shares has to be given, and not both"))
-
-
 async def _live_market(call: Call[Any], reference: str) -> tuple[str, LiveMarket]:
     """The id of a market, and its state on the chain."""
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
@@ -153,20 +149,9 @@ async def _live_market(call: Call[Any], reference: str) -> tuple[str, LiveMarket
     return market.id, live
 
 
-def _buy_quote(live: LiveMarket, body: BuyRequest) -> BuyQuote:
-    if body.target_cost is not None:
-        return quotes.buy_for_cost(live.pool, body.outcome, body.target_cost)
-    assert body.shares is not None, "checked by _check_amounts"
-    return quotes.buy_for_shares(live.pool, body.outcome, body.shares)
-
-
-def _quoted(call: Call[Any], live: LiveMarket, make_quote: Callable[[], QuoteType]) -> QuoteType:
-    """The quote. Raises ProgramRefused with the error that the program would give."""
-    try:
-        quotes.require_trading(live.account.state, is_paused=live.config.is_paused)
-        return make_quote()
-    except MarketMathError as error:
-        raise ProgramRefused(failure_named(error.code, call.app[keys.IDL])) from error
+def _require_trading(live: LiveMarket) -> None:
+    """Raises MarketMathError where the market, or the whole protocol, takes no trades."""
+    quotes.require_trading(live.account.state, is_paused=live.config.is_paused)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
