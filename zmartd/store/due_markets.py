@@ -13,7 +13,11 @@ from msgspec import Struct
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.reader import Reads
 
-_VOTED_PROPOSALS = """
+_WAITS = """exists (select from market_finalization_errors as failed
+                     where failed.market_id = market.id and failed.resolved_at is null
+                       and failed.next_attempt_at > $1)"""
+"""Whether `market` waits for another attempt at $1, after a failure."""
+_VOTED_PROPOSALS = f"""
 with voted as (
     select vote.market_id, vote.vote,
            exists (select from user_positions as held
@@ -28,41 +32,35 @@ with voted as (
 select market.id
   from markets as market join best on best.market_id = market.id
  where market.chain_confirmed
-   and best.yes + best.no >= $1 and best.yes * 10000 / greatest(best.yes + best.no, 1) >= $2
-   and not exists (select from market_finalization_errors as failed
-                    where failed.market_id = market.id and failed.resolved_at is null
-                      and failed.next_attempt_at > $3)
+   and best.yes + best.no >= $2 and best.yes * 10000 / greatest(best.yes + best.no, 1) >= $3
+   and not {_WAITS}
  order by market.created_at, market.id
-"""
-_ENDED_DISPUTES = """
+"""  # noqa: S608 - constants
+_ENDED_DISPUTES = f"""
 select market.id
   from markets as market
  where market.state = 'DISPUTED'
-   and (market.dispute_initiated_at <= $1
+   and (market.dispute_initiated_at <= $2
         or exists (select from market_decisions as decided
                     where decided.market_id = market.id and decided.state = 'DISPUTED'))
-   and not exists (select from market_finalization_errors as failed
-                    where failed.market_id = market.id and failed.resolved_at is null
-                      and failed.next_attempt_at > $2)
+   and not {_WAITS}
  order by market.dispute_initiated_at, market.id
-"""
-_UNDISPUTED = """
+"""  # noqa: S608 - constants
+_UNDISPUTED = f"""
 select market.id,
        exists (select from market_decisions as decided
                 where decided.market_id = market.id and decided.state = 'RESOLVING'
                   and decided.decision = 'keep') as kept
   from markets as market
- where market.state = 'RESOLVING' and market.resolution_proposed_at <= $1
+ where market.state = 'RESOLVING' and market.resolution_proposed_at <= $2
    and (market.resolver_wallet = market.creator_wallet or market.resolver_wallet = any($4::text[])
         or exists (select from market_decisions as decided
                     where decided.market_id = market.id and decided.state = 'RESOLVING'
                       and decided.decision = 'keep'))
-   and not exists (select from market_finalization_errors as failed
-                    where failed.market_id = market.id and failed.resolved_at is null
-                      and failed.next_attempt_at > $2)
+   and not {_WAITS}
  order by market.resolution_proposed_at, market.id
  limit $3
-"""
+"""  # noqa: S608 - constants
 _STRANGERS_RESOLUTIONS = """
 select id
   from markets
@@ -152,7 +150,7 @@ async def voted_proposals(
 
     Leaves out those that wait for another attempt after a failure.
     """
-    rows = await connection.fetch(_VOTED_PROPOSALS, minimum_votes, threshold_bps, now)
+    rows = await connection.fetch(_VOTED_PROPOSALS, now, minimum_votes, threshold_bps)
     return tuple(row["id"] for row in rows)
 
 
@@ -161,7 +159,7 @@ async def ended_disputes(connection: Reads, initiated_until: datetime, now: date
 
     Leaves out those that wait for another attempt after a failure.
     """
-    rows = await connection.fetch(_ENDED_DISPUTES, initiated_until, now)
+    rows = await connection.fetch(_ENDED_DISPUTES, now, initiated_until)
     return tuple(row["id"] for row in rows)
 
 
@@ -173,7 +171,7 @@ async def undisputed(
     Only where their creator or a `trusted` wallet proposed it, or an admin decided to keep it. Leaves out
     those that wait for another attempt after a failure.
     """
-    rows = await connection.fetch(_UNDISPUTED, proposed_until, now, limit, list(trusted))
+    rows = await connection.fetch(_UNDISPUTED, now, proposed_until, limit, list(trusted))
     return tuple(UndisputedMarket(**dict(row)) for row in rows)
 
 

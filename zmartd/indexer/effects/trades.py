@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -249,9 +249,7 @@ async def _write(
     commitment: str,
 ) -> None:
     if inserted:
-        await connection.execute(
-            _INSERT, *_columns([_trade_values(*one) for one in inserted], 17), commitment
-        )
+        await connection.execute(_INSERT, *_columns([_trade_values(*one) for one in inserted]), commitment)
         positions = _positions(row_and_priced for row_and_priced in inserted)
         await connection.execute(
             _POSITION_SUMS,
@@ -270,15 +268,14 @@ async def _write(
                         p.slot,
                     )
                     for (market, wallet), p in sorted(positions.items(), key=lambda item: item[0])
-                ],
-                10,
+                ]
             ),
         )
     if repriced:
         await connection.execute(
             _REPRICE,
             *_columns(
-                [(one.trade.signature, one.trade.ordinal, *_amounts(one), one.exact) for one in repriced], 7
+                [(one.trade.signature, one.trade.ordinal, *_amounts(one), one.exact) for one in repriced]
             ),
         )
     changed = {market_id: added for market_id, added in sums.items() if added != _MarketSums()}
@@ -289,8 +286,7 @@ async def _write(
                 [
                     (market_id, *(getattr(added, name) for name in _MarketSums.__struct_fields__))
                     for market_id, added in changed.items()
-                ],
-                9,
+                ]
             ),
         )
 
@@ -333,6 +329,6 @@ def _amounts(priced: PricedTrade) -> tuple[int, int, int, int]:
     )
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """The columns of rows, as UNNEST takes them."""
-    return [[row[column] for row in rows] for column in range(width)]
+def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The columns of rows, as UNNEST takes them; there is at least one row."""
+    return zip(*rows, strict=True)
