@@ -20,18 +20,25 @@ from zmartd.http.markets.schemas import (
 from zmartd.http.response_cache.policies import CacheByMarket
 from zmartd.store import discovery, markets, metadata
 from zmartd.store.markets import MarketNotFound, MarketRow
+from zmartd.store.metadata import Registration
 from zmartd.store.postgres.reader import Reads
 
 
 async def any_market(connection: Reads, reference: str) -> MarketBody:
     """The market with this id or address, on the chain or pending. Raises MarketNotFound."""
-    market = await markets.find(connection, reference)
-    if market is not None:
-        return market_body(market)
-    registration = await metadata.find(connection, reference)
-    if registration is not None:
-        return pending_market_body(registration)
-    raise MarketNotFound(market=reference)
+    return _body(await _find(connection, reference))
+
+
+async def _find(connection: Reads, reference: str) -> MarketRow | Registration:
+    """Raises MarketNotFound."""
+    found = await markets.find(connection, reference) or await metadata.find(connection, reference)
+    if found is None:
+        raise MarketNotFound(market=reference)
+    return found
+
+
+def _body(found: MarketRow | Registration) -> MarketBody:
+    return market_body(found) if isinstance(found, MarketRow) else pending_market_body(found)
 
 
 async def chain_market(connection: Reads, reference: str) -> MarketRow:
@@ -77,14 +84,16 @@ class Prices(Struct, frozen=True, kw_only=True):
 
 async def get_prices(call: Call[None]) -> Prices:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market = await any_market(connection, call.path["id"])
+        found = await _find(connection, call.path["id"])
+    market = _body(found)
+    total_shares = found.shares_yes + found.shares_no if isinstance(found, MarketRow) else 0
     return Prices(
         market_id=market.id,
         price_yes=market.price_yes,
         price_no=market.price_no,
         shares_yes=market.shares_yes,
         shares_no=market.shares_no,
-        total_shares=amount(int(market.shares_yes) + int(market.shares_no)),
+        total_shares=amount(total_shares),
         b_parameter=market.b_parameter,
         slot=market.slot,
         commitment=market.commitment,
