@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.message import MessageV0
+from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
 from tests.integration.chain.chain_nodes import node_before
@@ -32,7 +33,16 @@ from tests.integration.indexer.test_reconcile import (
     settled,
 )
 from tests.integration.indexer.test_rollback import facts
-from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, Daemon, Disguise, World, a_world
+from tests.integration.tasks.world import (
+    CREATOR,
+    HOLDERS,
+    PROGRAM_ID,
+    RESOLVER,
+    Daemon,
+    Disguise,
+    World,
+    a_world,
+)
 from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.interface import INTERFACE
@@ -294,6 +304,36 @@ async def test_the_resolver_is_paid_once_although_only_some_claims_of_a_transact
         assert await world.fetch(logged + " order by event_index", signature) == [(True,), (False,)]
         await assert_true_to_the_chain(world, database_url)
         assert (await settled(world)).rolled_back == 0
+
+
+async def test_accounts_that_contradict_inferred_events_are_an_alert_until_a_repair_believes_them(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        market = world.address(market_id)
+        await world.buy(market_id, HOLDERS[0], 10**7, outcome=True)
+        await world.resolve(market_id, RESOLVER)
+        await world.travel(4 * 86_400)
+        await finalize(world, market_id)
+        await world.give(RESOLVER, 0)
+        claim = world.program.claim_winnings(
+            user=HOLDERS[0].pubkey(), market=market, resolver=RESOLVER.pubkey()
+        )
+        # The claim cannot pay the resolver, whose wallet is empty; afterwards nobody sees that it was.
+        gift = transfer(
+            TransferParams(from_pubkey=HOLDERS[0].pubkey(), to_pubkey=RESOLVER.pubkey(), lamports=10**9)
+        )
+        await world.act(HOLDERS[0], *behind_memos([claim, gift]))
+        report = await settled(world)
+        assert report.recovered == 0
+        assert [one.reason for one in report.incomplete] == [
+            f"the account {market} differs in accumulated_resolver_fees"
+        ]
+        repaired = await Repairer(world.own.rpc, world.own.fetcher, database, PROGRAM_ID).repair()
+        assert (repaired.report.differences, repaired.report.incomplete) == ((), ())
+        assert repaired.corrected == (str(market),)
+        await assert_true_to_the_chain(world, database_url)
 
 
 async def act_together(world: World, signers: Sequence[Keypair], instructions: Sequence[Instruction]) -> str:

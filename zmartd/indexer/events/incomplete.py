@@ -46,13 +46,15 @@ update truncated_transactions
    set reason = null, complete = $2, changes = $3
  where tx_signature = $1
 """
-_RESOLVE_TRUNCATED = "update truncated_transactions set resolved_at = now() where tx_signature = $1"
+_RESOLVE_TRUNCATED = """
+update truncated_transactions set resolved_at = now() where tx_signature = any($1::text[])
+"""
 _SET_REASON = "update truncated_transactions set reason = $2 where tx_signature = $1"
 _REOPEN = """
 update truncated_transactions set resolved_at = null, complete = false where tx_signature = any($1::text[])
 """
 _OPEN = """
-select tx_signature as signature, slot, reason from truncated_transactions
+select tx_signature as signature, slot, reason, changes from truncated_transactions
  where resolved_at is null and reason is not null order by slot, tx_signature
 """
 _IS_INCOMPLETE = """
@@ -73,11 +75,15 @@ class IndexIncomplete(ZmartdError):
 
 
 class IncompleteTransaction(Struct, frozen=True):
-    """A transaction with truncated logs of which not all events are known, and why."""
+    """A transaction with truncated logs whose events are not all known, or contradict the accounts.
+
+    `changes` are the addresses of the markets, or of the configuration, that it changes.
+    """
 
     signature: str
     slot: int
     reason: str
+    changes: Sequence[str]
 
 
 async def quarantine_lines(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
@@ -139,9 +145,9 @@ async def set_complete(connection: Connection, transaction: ChainTransaction, *,
     await connection.execute(_SET_COMPLETE, transaction.signature, complete, list(transaction.changes))
 
 
-async def resolve_truncated(connection: Connection, signature: str) -> None:
-    """Record that the accounts equal the events of a transaction. Takes a service transaction."""
-    await connection.execute(_RESOLVE_TRUNCATED, signature)
+async def resolve_truncated(connection: Connection, signatures: Sequence[str]) -> None:
+    """Record that the accounts equal the events of transactions. Takes a service transaction."""
+    await connection.execute(_RESOLVE_TRUNCATED, signatures)
 
 
 async def set_truncated_reason(connection: Connection, signature: str, reason: str) -> None:

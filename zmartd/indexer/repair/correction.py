@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +19,6 @@ from zmartd.indexer.audit.audit import (
     read_one_market,
 )
 from zmartd.indexer.audit.comparison import MarketFacts, PositionFacts, ProgramFacts
-from zmartd.indexer.events.incomplete import incomplete_transactions, is_incomplete
 from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.rebuild.corrections import CorrectedFact, Correction
@@ -43,8 +42,8 @@ _ALWAYS = frozenset({"content_id"})
 class Corrector:
     """Makes the rows of markets, and of the configuration, equal to their accounts.
 
-    Only of those that a transaction changes whose events are not all known: any other difference is not
-    understood, and stays visible.
+    Only of those that an incomplete transaction changes: any other difference is not understood, and stays
+    visible.
     """
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
@@ -56,15 +55,14 @@ class Corrector:
     async def correct(self, report: AuditReport) -> tuple[str, ...]:
         """Correct what differs. Returns the addresses of the accounts. Raises what `audit` raises."""
         configuration = str(Pdas(self._program_id).global_config())
-        differing = sorted({one.market or configuration for one in report.differences})
+        differing = {one.market or configuration for one in report.differences}
+        explained = {address for one in report.incomplete for address in one.changes}
+        known = {one.signature for one in report.incomplete}
         corrected = []
-        for address in differing:
-            async with self._database.service() as connection:
-                if not await is_incomplete(connection, address):
-                    continue
+        for address in sorted(differing & explained):
             if address == configuration:
                 await self._correct_configuration()
-            elif not await self._correct_market(Pubkey.from_string(address)):
+            elif not await self._correct_market(Pubkey.from_string(address), known):
                 continue
             corrected.append(address)
         return tuple(corrected)
@@ -74,8 +72,9 @@ class Corrector:
         facts = {one.field: one.on_chain for one in differences}
         await self._fetcher.indexer.correct_configuration(facts)
 
-    async def _correct_market(self, address: Pubkey) -> bool:
-        """Whether it was corrected. It is not while it moves, or another transaction of it is missing."""
+    async def _correct_market(self, address: Pubkey, incomplete: Container[str]) -> bool:
+        """Whether it was corrected. It is not while it moves, or a transaction of it is missing that is not
+        among the `incomplete` ones."""
         found = await find_market(self._rpc, self._program_id, address)
         if found is None:
             return False
@@ -83,8 +82,6 @@ class Corrector:
         on_chain = await read_market_accounts(self._rpc, self._program_id, address)
         time = await self._rpc.chain_time()
         missing = await missing_signatures(self._database, self._rpc, address)
-        async with self._database.service() as connection:
-            incomplete = {one.signature for one in await incomplete_transactions(connection)}
         moved = await read_one_market(self._database, address) != before
         if moved or any(one.signature not in incomplete for one in missing):
             return False

@@ -148,20 +148,22 @@ class TruncationRecovery:
         """Compare what transactions changed with the accounts. Returns how many are resolved."""
         changed = sorted({address for transaction in inferred for address in transaction.changes})
         verdicts = {address: await self._compare(Pubkey.from_string(address)) for address in changed}
-        resolved = 0
-        for transaction in inferred:
-            wrong = [
-                f"the account {address} differs in {', '.join(fields)}"
-                for address in transaction.changes
-                if (fields := verdicts[address])
-            ]
-            async with self._database.service() as connection:
+        resolved = [
+            transaction.signature
+            for transaction in inferred
+            if all(verdicts[address] == () for address in transaction.changes)
+        ]
+        async with self._database.service() as connection:
+            await resolve_truncated(connection, resolved)
+            for transaction in inferred:
+                wrong = [
+                    f"the account {address} differs in {', '.join(fields)}"
+                    for address in transaction.changes
+                    if (fields := verdicts[address])
+                ]
                 if wrong:
                     await self._leave_open(connection, transaction.signature, "; ".join(wrong))
-                elif None not in (verdicts[address] for address in transaction.changes):
-                    await resolve_truncated(connection, transaction.signature)
-                    resolved += 1
-        return resolved
+        return len(resolved)
 
     async def _compare(self, address: Pubkey) -> tuple[str, ...] | None:
         """The fields in which an account differs from the index; None where that cannot be told yet."""
