@@ -29,7 +29,7 @@ from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.openapi import routes as openapi
 from zmartd.http.openapi.routes import DOCS, OPENAPI, OpenApiDocument
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
-from zmartd.http.voting import finalization, vote_transactions, votes
+from zmartd.http.voting import disputes, vote_transactions, votes
 from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
 from zmartd.http.ws import routes as websocket
 
@@ -43,7 +43,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + candles.OPERATIONS
     + holders.OPERATIONS
     + payouts.OPERATIONS
-    + finalization.OPERATIONS
+    + disputes.OPERATIONS
     + statistics.OPERATIONS
     + creation.OPERATIONS
     + actions.OPERATIONS
