@@ -44,6 +44,7 @@ def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
         "configuration",
         "database",
         "index",
+        "search",
         "redis",
         "rpc",
         "program",
