@@ -207,8 +207,8 @@ def tables(of: str) -> dict[str, Table]:
             {"tx_signature": signature(name), "slot": 1, "events_read": 0}, by_signature, "slot = 2"
         ),
         "market_corrections": Table(
-            {"market_id": market_id(name), "slot": 1, "differences": "[]"},
-            f"market_id = '{market_id(name)}'",
+            {"market_id": proposed, "slot": 1, "differences": "[]"},
+            by_market,
             "slot = 2",
         ),
         "eventless_transactions": Table(
