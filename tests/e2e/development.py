@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-GONE_SECONDS = 20
+GONE_SECONDS = 120
 
 
 class Development:
@@ -29,7 +30,7 @@ class Development:
         self.directory = directory
 
     def get(self, door: str, path: str) -> Any:
-        with urllib.request.urlopen(self.doors[door] + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.doors[door] + path, timeout=120) as answer:
             return json.load(answer)
 
     def rpc(self, method: str, *params: Any) -> Any:
@@ -37,7 +38,7 @@ class Development:
         request = urllib.request.Request(
             self.doors["rpc"], data=body, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)["result"]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +48,7 @@ class Development:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
 
     def stop(self, number: signal.Signals) -> str:
@@ -56,9 +57,9 @@ class Development:
         return errors
 
 
-def processes_of(directory: Path) -> list[str]:
-    """The command lines of processes that name the data directory."""
-    found = []
+def processes_of(directory: Path) -> dict[int, str]:
+    """The command lines of processes that name the data directory, by process id."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
@@ -66,12 +67,16 @@ def processes_of(directory: Path) -> list[str]:
             except OSError:
                 continue
             if str(directory) in line:
-                found.append(line)
+                found[int(entry.name)] = line
     return found
 
 
 def wait_until_gone(directory: Path) -> list[str]:
+    """The command lines of processes that do not end. They are killed, so that they disturb no other test."""
     deadline = time.monotonic() + GONE_SECONDS
     while (left := processes_of(directory)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return left
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return list(left.values())
