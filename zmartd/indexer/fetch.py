@@ -54,8 +54,8 @@ class TransactionUnread(ZmartdError):
 
 
 class Unread(Struct, frozen=True):
-    """A transaction that the node does not give, though it gives others, or that is not what zmartd can
-    read."""
+    """A transaction that the node does not give, though it gives others, or gives in no form that is
+    known."""
 
     signature: str
     reason: Reason
@@ -107,8 +107,7 @@ class Fetcher:
         return self._plausibility
 
     async def apply_signature(self, signature: str) -> ChainTransaction:
-        """Fetch one transaction, apply it, and return it, also if it failed on the chain or could not be
-        applied.
+        """Fetch one transaction, apply it, and return it, also if it failed, or could not be applied.
 
         Does not wait for a bulk fetch. Raises TransactionNotFound, TransactionUnread, RpcUnavailable,
         RpcRejected, DatabaseUnavailable.
@@ -134,8 +133,7 @@ class Fetcher:
         )
 
     async def absent(self, signatures: Sequence[str]) -> set[str]:
-        """Those of these signatures of which the node has no transaction at all. Raises what `fetch`
-        raises."""
+        """The signatures of which the node has no transaction at all. Raises what `fetch` raises."""
         found = await _all(self._raw_in_turn, signatures)
         return {signature for signature, raw in found.items() if raw is None}
 

@@ -236,7 +236,8 @@ class Inbox:
             return
         for delivery, error in deliveries:
             log.error("inbox.parked", delivery=delivery.id, attempts=delivery.attempts + 1, reason=error)
-            await inbox.park(connection, delivery.id, error, unreadable=unreadable)
+        errors = {delivery.id: error for delivery, error in deliveries}
+        await inbox.park(connection, errors, unreadable=unreadable)
         _DELIVERIES.labels("parked").inc(len(deliveries))
         dropped = await inbox.trim_parked(connection)
         if dropped:

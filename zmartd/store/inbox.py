@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from asyncpg import Connection
@@ -40,8 +40,9 @@ update webhook_inbox set attempts = attempts + 1, error = $2, next_attempt_at = 
 """
 _PARK = """
 update webhook_inbox
-   set attempts = attempts + 1, error = $2, unreadable = $3, status = 'parked', settled_at = now()
- where id = $1 and status = 'pending'
+   set attempts = attempts + 1, error = given.reason, unreadable = $3, status = 'parked', settled_at = now()
+  from unnest($1::bigint[], $2::text[]) as given (delivery, reason)
+ where id = given.delivery and status = 'pending'
 """
 _TRIM = """
 with ranked as (
@@ -146,10 +147,12 @@ async def postpone(connection: Connection, delivery: int, error: str, until: dat
     await connection.execute(_POSTPONE, delivery, storable(error, _MAX_ERROR_LENGTH), until)
 
 
-async def park(connection: Connection, delivery: int, error: str, *, unreadable: bool = False) -> None:
-    """Record the last failed attempt. The delivery stays until an operator replays it, or newer ones take its
-    place."""
-    await connection.execute(_PARK, delivery, storable(error, _MAX_ERROR_LENGTH), unreadable)
+async def park(connection: Connection, errors: Mapping[int, str], *, unreadable: bool = False) -> None:
+    """Record the last failed attempt of deliveries, by their ids. They stay until an operator replays them,
+    or newer ones take their place.
+    """
+    reasons = [storable(error, _MAX_ERROR_LENGTH) for error in errors.values()]
+    await connection.execute(_PARK, list(errors), reasons, unreadable)
 
 
 async def trim_parked(

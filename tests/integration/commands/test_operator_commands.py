@@ -195,7 +195,7 @@ async def test_parked_deliveries_are_listed_and_queued_again(world: World, zmart
     async with world.database.service() as connection:
         await inbox.add(connection, [(b"[{}]", 1)])
         delivery = await connection.fetchval("select id from webhook_inbox")
-        await inbox.park(connection, delivery, "this is not a transaction")
+        await inbox.park(connection, {delivery: "this is not a transaction"})
     status, printed = await zmartd("inbox", "list", "--json")
     (parked,) = json.loads(printed)
     assert (status, parked["id"], parked["error"]) == (0, delivery, "this is not a transaction")

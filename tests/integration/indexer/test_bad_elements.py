@@ -117,7 +117,7 @@ async def test_garbage_fills_nothing_and_takes_no_place_of_what_failed_to_apply(
     async with world.database.service() as connection:
         await deliveries.add(connection, [(b"[]", 1)])
         ((failed,),) = [tuple(row) for row in await connection.fetch("select id from webhook_inbox")]
-        await deliveries.park(connection, failed, "it cannot be applied")
+        await deliveries.park(connection, {failed: "it cannot be applied"})
     for _ in range(3):
         for _ in range(deliveries.MOST_PARKED // 2):
             await inbox.accept(b'{"no": "transaction"}')

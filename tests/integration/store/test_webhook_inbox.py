@@ -45,7 +45,7 @@ async def test_a_delivery_that_fails_waits_and_is_parked_in_the_end(database: Da
         assert again.attempts == 1
         assert await inbox.depth(connection) == Depth(pending=1, parked=0)
 
-        await inbox.park(connection, delivery.id, "still no such market")
+        await inbox.park(connection, {delivery.id: "still no such market"})
         (parked,) = await inbox.parked(connection, limit=9)
         assert (parked.id, parked.transactions, parked.attempts, parked.error) == (
             delivery.id,
@@ -65,7 +65,7 @@ async def test_only_deliveries_that_are_in_the_index_are_forgotten(database: Dat
         await inbox.add(connection, [(b"done", 1), (b"waiting", 1), (b"parked", 1)])
         ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
         await inbox.finish(connection, ids[:1])
-        await inbox.park(connection, ids[2], "bad")
+        await inbox.park(connection, {ids[2]: "bad"})
         await inbox.purge(connection, datetime.now(UTC) + timedelta(days=1))
 
         assert [
@@ -83,8 +83,8 @@ async def test_parked_deliveries_are_bounded_by_number_and_bytes_and_kind(databa
     async with database.service() as connection:
         await inbox.add(connection, [(bytes([number]) * 10, 1) for number in range(8)])
         ids = [row["id"] for row in await connection.fetch("select id from webhook_inbox order by id")]
-        for number, one in enumerate(ids[:7]):
-            await inbox.park(connection, one, "\0 no \ud800", unreadable=number % 2 == 0)
+        await inbox.park(connection, dict.fromkeys(ids[:7:2], "\0 no \ud800"), unreadable=True)
+        await inbox.park(connection, dict.fromkeys(ids[1:7:2], "no"))
         assert await inbox.trim_parked(connection) == 0
         assert await inbox.trim_parked(connection, most=3) == 1
     assert await parked_bodies(database) == [bytes([number]) * 10 for number in range(1, 7)]
