@@ -412,7 +412,6 @@ class MarketSettings(Struct, frozen=True, kw_only=True):
 
 
 COMPANIONS = (
-    "ComputeBudget111111111111111111111111111111:01-04",
     "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr",
     "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
     "L2TExMFKdjpN9kozasaurPirfHy9P8sbXoAN1qA3S95:02-11",
@@ -422,7 +421,6 @@ COMPANIONS = (
 )
 """What wallets add, and what cannot move anything of theirs.
 
-- The compute budget: heap, units, price and size of the accounts; 0 is not in use any more.
 - Memo, of both versions, whose data is the text.
 - Lighthouse, with which Phantom and Solflare guard transactions, at its present and its earlier address. One
   byte says which instruction it is. 0 and 1 write and close an account that the wallet pays for; all above
@@ -442,9 +440,10 @@ class TransactionSettings(Struct, frozen=True, kw_only=True):
     companions: Annotated[
         tuple[str, ...],
         _are(
-            "instructions of other programs that may stand beside the market's in a relayed transaction: "
-            "those of a PROGRAM, or of those the ones whose data begins with the bytes of PROGRAM:HEX or "
-            "PROGRAM:HEX-HEX, or that have none, PROGRAM:none",
+            "instructions of other programs that may stand beside the market's in a relayed transaction, "
+            "besides those of the compute budget, which always may: those of a PROGRAM, or of those the ones "
+            "whose data begins with the bytes of PROGRAM:HEX or PROGRAM:HEX-HEX, or that have none, "
+            "PROGRAM:none",
             instruction_pattern.read,
             max_length=100,
         ),

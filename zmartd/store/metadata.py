@@ -126,8 +126,9 @@ async def register(
         )
         if not has_place:
             raise TooManyPendingMarkets(limit=max_pending)
+    # Also taken by who insists, so that whoever comes next sees this question.
+    await connection.execute(_LOCK_QUESTIONS)
     if not allow_similar:
-        await connection.execute(_LOCK_QUESTIONS)
         similar = await connection.fetchrow(_SIMILAR, metadata.market_id, metadata.creator_wallet, alike)
         if similar is not None:
             raise SimilarMarketExists(**similar)

@@ -19,7 +19,7 @@ TABLE: Final = "confusables.txt"
 
 _THOUSANDS = re.compile(r"(?<=\d)[,'\u2019\u066c](?=\d{3}(?!\d))")
 _FRACTION = re.compile(r"(?<=\d)[.,\u066b](?=\d)")
-_SIGN = re.compile(r"(?<!\S)[-\u2010-\u2013\u2212](?=\d)")
+_SIGN = re.compile(r"(?<!\S)[-\u2010-\u2013\u2212](?=[$\u00a2-\u00a5\u20a0-\u20c0]?\d)")
 _POINT, _MINUS = "\ue000", "\ue001"
 """What stands for a decimal point and a minus sign until punctuation is gone: `readable` refuses both."""
 _SPACE_BESIDE_NO_DIGITS = re.compile(r"(?<!\d) | (?!\d)")

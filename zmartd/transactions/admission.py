@@ -3,9 +3,9 @@
 Wallets add companions, instructions of other programs: guards that fail the transaction when something is not
 as they expect, the compute budget, memos. Two rules keep these from moving what is the wallet's:
 
-- Each is on the configured list, by its program and by how its data begins.
-- An account that it can write to is the fee payer, or one that an instruction of ours asks for. Of these, all
-  but the wallet's own lamports are in the hands of our program.
+- Each sets the compute budget, or is on the configured list, by its program and by how its data begins.
+- An account that it can write to is the fee payer, or one that an instruction of ours asks for. Of these only
+  the wallet signs; the others are our program's, or wallets that nobody can spend from here.
 
 `zmartd.transactions.spending` limits what leaves the wallet, by what the node says that the transaction does.
 """
@@ -17,6 +17,7 @@ import binascii
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
@@ -26,11 +27,12 @@ from zmartd import instruction_pattern
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
 from zmartd.chain.interface import INTERFACE
+from zmartd.chain.network_fees import fee_lamports
 from zmartd.chain.outlays import most_lamports_taken
 from zmartd.errors import ZmartdError
 
-COMPUTE_BUDGET = Pubkey.from_string("ComputeBudget111111111111111111111111111111")
-
+_COMPUTE_BUDGET = instruction_pattern.read(f"{COMPUTE_BUDGET}:01-04")
+"""Heap, units, price and size of the accounts; 0 is not in use any more."""
 _RESOLVE = discriminator("global", "resolve_market")
 _RESOLVED_MARKET = INTERFACE["resolve_market"].accounts.index("market")
 _ACCOUNTS_ASKED_FOR = {discriminator("global", name): len(form.accounts) for name, form in INTERFACE.items()}
@@ -58,6 +60,8 @@ class AdmittedTransaction(Struct, frozen=True):
     resolved_markets: tuple[str, ...]
     most_lamports_taken: int
     """The most that its instructions of our program take from the wallet, beside the network's fee."""
+    fee_lamports: int
+    """What it pays the network."""
     calls_other_programs: bool
     """Whether it calls other programs than ours and the compute budget, which only sets the fee."""
 
@@ -66,9 +70,9 @@ class Admission:
     """Decides which transactions for the program `program_id` are relayed."""
 
     def __init__(self, program_id: Pubkey, companions: Iterable[str]) -> None:
-        """`companions` are patterns of `zmartd.instruction_pattern`."""
+        """`companions` are patterns of `zmartd.instruction_pattern`, besides the compute budget."""
         self._program_id = program_id
-        self._companions = tuple(instruction_pattern.read(text) for text in companions)
+        self._companions = (_COMPUTE_BUDGET, *map(instruction_pattern.read, companions))
 
     def admit(self, encoded: str, wallet: str) -> AdmittedTransaction:
         """Decode a transaction from base64 and check that `wallet` pays for it and is its only signer.
@@ -103,6 +107,7 @@ class Admission:
             wire=wire,
             resolved_markets=_resolved_markets(message, own),
             most_lamports_taken=sum(most_lamports_taken(bytes(one.data)) for one in own),
+            fee_lamports=fee_lamports(message),
             calls_other_programs=not programs <= {self._program_id, COMPUTE_BUDGET},
         )
 

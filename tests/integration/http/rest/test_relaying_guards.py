@@ -274,7 +274,9 @@ async def test_by_way_of_a_node_that_tells_no_balances_only_our_own_instructions
         node_before(stage.rpc_url) as node,
         running_api(database, redis_url, node.address) as api,
     ):
-        node.instead("simulateTransaction", silent, silent)
+        node.instead("simulateTransaction", silent, silent, silent)
+        refused = await api.as_wallet(ALICE).relay(buy.between([set_compute_unit_price(10**9)]))
+        assert refused.body["details"]["fee_lamports"] > TransactionSettings().max_fee_lamports
         refused = await api.as_wallet(ALICE).relay(buy.between([guard(WALLET)]))
         await assert_refused(stage, buy.market_id, refused)
         assert "does not tell what a transaction takes from its wallet" in refused.body["message"]
@@ -285,7 +287,7 @@ async def test_what_the_operator_takes_off_the_list_is_refused(
     stage: Stage, database: Database, redis_url: str
 ) -> None:
     buy = await purchase(stage)
-    settings = TransactionSettings(companions=("ComputeBudget111111111111111111111111111111",))
+    settings = TransactionSettings(companions=())
     async with running_api(database, redis_url, stage.rpc_url, transactions=settings) as api:
         refused = await api.as_wallet(ALICE).relay(buy.between([guard(WALLET)]))
         await assert_refused(stage, buy.market_id, refused)

@@ -17,6 +17,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from zmartd.chain.network_fees import fee_lamports
 from zmartd.clock import Clock
 from zmartd.embedded.localnet.chain import messages
 from zmartd.embedded.localnet.chain.accounts import Accounts
@@ -27,7 +28,6 @@ from zmartd.embedded.localnet.chain.blocks import (
 )
 from zmartd.embedded.localnet.chain.clock import ChainClock
 from zmartd.embedded.localnet.chain.commitment import Commitment
-from zmartd.embedded.localnet.chain.fees import fee_lamports
 from zmartd.embedded.localnet.chain.genesis import create_genesis
 from zmartd.embedded.localnet.chain.ledger import Ledger, LedgerError
 from zmartd.embedded.localnet.chain.observer import CompletedBlock, Observer

@@ -20,8 +20,8 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
+from zmartd.chain.network_fees import fee_lamports, priority_lamports
 from zmartd.embedded.localnet.chain import messages
-from zmartd.embedded.localnet.chain.fees import fee_lamports, priority_lamports
 from zmartd.embedded.localnet.chain.records import CompiledInstruction, InnerInstructions, ReturnData
 from zmartd.errors import ZmartdError
 

@@ -9,10 +9,10 @@ from msgspec import Meta
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 
+from zmartd.chain.network_fees import fee_lamports
 from zmartd.embedded.localnet.block_encoding import BlockConfig, block_json
 from zmartd.embedded.localnet.chain.bank import Bank
 from zmartd.embedded.localnet.chain.blocks import MAX_BLOCKHASH_AGE
-from zmartd.embedded.localnet.chain.fees import fee_lamports
 from zmartd.embedded.localnet.errors import BlockNotAvailable, InvalidParams, SlotSkipped
 from zmartd.embedded.localnet.params import U64, CommitmentConfig, Slot, TransactionEncoding
 from zmartd.embedded.localnet.response_context import require_confirmed, require_slot, with_context

@@ -15,9 +15,9 @@ from solders.signature import Signature
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
+from zmartd.chain.network_fees import fee_lamports
 from zmartd.embedded.localnet.chain.bank import Bank, NotLanded
 from zmartd.embedded.localnet.chain.commitment import Commitment
-from zmartd.embedded.localnet.chain.fees import fee_lamports
 from zmartd.embedded.localnet.chain.records import LandedTransaction
 from zmartd.embedded.localnet.chain.runtime import Outcome
 from zmartd.embedded.localnet.encoding import account_json, transaction_json

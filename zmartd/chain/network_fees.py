@@ -1,4 +1,4 @@
-"""The fees of a transaction."""
+"""What a transaction pays the network: Agave computes it from the message alone."""
 
 from __future__ import annotations
 
