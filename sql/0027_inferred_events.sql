@@ -7,7 +7,9 @@ alter table public.truncated_transactions
     -- Whether all of its events are recorded.
     add column complete boolean not null default false,
     add column attempts integer not null default 0;
+set local role service_role;
 update public.truncated_transactions set complete = true where resolved_at is not null;
+reset role;
 
 create index truncated_transactions_incomplete on public.truncated_transactions using gin (changes)
     where resolved_at is null and not complete;

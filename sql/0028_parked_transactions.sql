@@ -22,12 +22,14 @@ grant select, insert, update, delete on public.parked_transactions to service_ro
 create policy service on public.parked_transactions to service_role using (true) with check (true);
 
 -- Transactions that could not be read have been kept as JSON among the program's data lines.
+set local role service_role;
 insert into public.parked_transactions (tx_signature, slot, reason, detail, next_attempt_at)
 select tx_signature, slot, 'unreadable', left(reason, 500), now() from public.quarantined_events
  where resolved_at is null and event_index = 0 and substring(data from 1 for 2) = '{"'::bytea
 on conflict do nothing;
 delete from public.quarantined_events
  where resolved_at is null and event_index = 0 and substring(data from 1 for 2) = '{"'::bytea;
+reset role;
 
 -- What was parked or set aside because it cannot be read is bounded apart from the rest: anything can be that.
 alter table public.webhook_inbox add column unreadable boolean not null default false;

@@ -19,7 +19,7 @@ from zmartd.metrics import Counter
 from zmartd.store import parked
 from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.errors import DatabaseTimeout, DatabaseUnavailable
+from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 
 _PARKED = Counter(
     "zmartd_transactions_parked_total",
@@ -73,6 +73,7 @@ def is_of_one_transaction(error: Exception) -> bool:
         (
             DatabaseUnavailable,
             DatabaseTimeout,
+            DatabaseNotReady,
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
             OSError,

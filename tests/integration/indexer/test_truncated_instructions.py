@@ -50,7 +50,13 @@ from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.indexer.audit.audit import audit
-from zmartd.indexer.events.incomplete import IndexIncomplete, require_complete, take_unresolved
+from zmartd.indexer.events.incomplete import (
+    IndexIncomplete,
+    incomplete_transactions,
+    require_complete,
+    take_unresolved,
+)
+from zmartd.indexer.rebuild.corrections import drop_corrections
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.replay.replay import replay
@@ -212,6 +218,11 @@ async def test_where_no_event_can_be_inferred_it_is_an_alert_until_a_repair_read
         settings = config.DatabaseSettings(url=config.PostgresUrl(database_url))
         replayed = await replay(database, settings, rpc=daemon.rpc, program_id=PROGRAM_ID, parse=parse)
         assert [one.table for one in replayed.tables if not one.ok] == []
+        # Without the correction, what it made up for is an alert again.
+        async with database.service() as connection:
+            await drop_corrections(connection, [market_id])
+            reopened = await incomplete_transactions(connection)
+        assert [one.signature for one in reopened] == [action.signature for action in actions]
         # A node that has kept everything makes the correction unnecessary.
         repairer = Repairer(world.own.rpc, world.own.fetcher, database, PROGRAM_ID)
         assert (await repairer.repair_everything()).ok

@@ -36,7 +36,7 @@ with due as (
     update truncated_transactions set attempts = attempts + 1
      where tx_signature in (
          select tx_signature from truncated_transactions where resolved_at is null and slot <= $1
-          order by attempts, slot, index_in_block, tx_signature limit $2)
+          order by commitment = 'confirmed', attempts, slot, index_in_block, tx_signature limit $2)
     returning tx_signature, slot, index_in_block
 )
 select tx_signature from due order by slot, index_in_block, tx_signature

@@ -31,7 +31,15 @@ insert into market_corrections (market_id, slot, differences, corrected_at) valu
 on conflict (market_id) do update
    set slot = excluded.slot, differences = excluded.differences, corrected_at = excluded.corrected_at
 """
-_DROP = "delete from market_corrections where market_id = any($1::text[])"
+_DROP = """
+with dropped as (
+    delete from market_corrections where market_id = any($1::text[]) returning market_id, slot
+)
+update truncated_transactions as truncated set resolved_at = null
+  from dropped join markets on markets.id = dropped.market_id
+ where truncated.changes @> array[markets.on_chain_address::text] and truncated.slot <= dropped.slot
+   and truncated.reason is not null
+"""
 
 _SET = "update markets set {} = $2::{} where id = $1"
 _SET_TIME = "update markets set {} = to_timestamp(nullif($2::bigint, 0)) where id = $1"
@@ -134,7 +142,10 @@ async def put_correction(connection: Connection, correction: Correction) -> None
 
 
 async def drop_corrections(connection: Connection, market_ids: Iterable[str]) -> None:
-    """Remove the corrections of markets that are about to be rebuilt. Takes a service transaction."""
+    """Remove the corrections of markets that are about to be rebuilt. Takes a service transaction.
+
+    The truncated transactions that they made up for are open again.
+    """
     await connection.execute(_DROP, sorted(market_ids))
 
 

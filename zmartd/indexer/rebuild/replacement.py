@@ -58,16 +58,17 @@ async def replace_events(
 ) -> list[Message]:
     """Replace event rows, then rebuild the markets in `market_addresses` and all others that lost a row.
 
-    `market_addresses` maps ids to addresses and contains every market of `diff.to_record`. Where a row is
-    about the configuration, that is rebuilt, too. Rows are recorded with `commitment`, messages bear the time
-    `at`. Takes a service transaction.
+    `market_addresses` maps ids to addresses and contains every market of `diff.to_record` that may have no
+    row yet. Where a row is about the configuration, that is rebuilt, too. Rows are recorded with
+    `commitment`, messages bear the time `at`. Takes a service transaction.
     """
     removed = await remove_events(connection, diff.to_remove)
     if market_addresses:
         await connection.execute(_SET_ADDRESSES, list(market_addresses), list(market_addresses.values()))
     to_record = sorted(diff.to_record, key=lambda row: row.key)
-    await _record(connection, to_record, market_addresses, at, commitment)
-    touched = {*market_addresses, *(row["market_id"] for row in removed if row["market_id"] is not None)}
+    recorded_in = await _record(connection, to_record, market_addresses, at, commitment)
+    touched = {*market_addresses, *recorded_in}
+    touched |= {row["market_id"] for row in removed if row["market_id"] is not None}
     strays = await connection.fetch(_STRAY_TRADES, sorted(touched))
     touched |= {row["market_id"] for row in strays}
     await drop_corrections(connection, touched)
@@ -103,11 +104,15 @@ async def _record(
     market_addresses: Mapping[str, str],
     at: datetime,
     commitment: str,
-) -> None:
-    """Write event rows without their effects, and create the missing rows of their markets."""
+) -> set[str]:
+    """Write event rows without their effects, and create the missing rows of their markets.
+
+    Returns the ids of the markets.
+    """
     known = await markets.known_addresses(connection, rows)
     known |= {address: market_id for market_id, address in market_addresses.items()}
     ids = [row.market_id or known.get(row.market_address or "") for row in rows]
     await record_events(connection, rows, ids, commitment)
     first_seen = {market_id: (address, at) for market_id, address in market_addresses.items()}
     await markets.ensure_markets(connection, first_seen)
+    return {market_id for market_id in ids if market_id}
