@@ -289,7 +289,7 @@ async def test_what_has_left_the_chain_or_failed_there_is_parked_no_longer(world
     never, slot = "3" * 87, await world.own.rpc.slot()
     later = Unapplied("4" * 87, slot + 10**6, "refused", "no")
     await park(world.database, [Unapplied(never, 1, "refused", "no"), later])
-    await park(world.database, [Unapplied(trades[0], 1, "refused", "no")])
+    await park(world.database, [Unapplied(trades[0], 2, "refused", "no")])
     async with behind_a_node(world) as one:
         value = {"slot": slot, "err": "AccountInUse", "confirmationStatus": "finalized"}
         one.node.instead("getSignatureStatuses", {"context": {"slot": slot}, "value": [None, value, None]})
