@@ -223,9 +223,14 @@ async def test_nothing_is_left_on_a_shared_connection(database_url: str, pgbounc
 
 
 async def _state(connection: asyncpg.Connection) -> tuple[int, list[tuple[str, str]]]:
-    """The named statements and all settings of the backend behind a connection."""
+    """The named statements and the settings of the backend behind a connection.
+
+    Those of extensions and languages appear once the backend loads them.
+    """
     statements = await connection.fetchval("select count(*) from pg_prepared_statements where name <> ''")
-    settings = await connection.fetch("select name, setting from pg_settings order by name")
+    settings = await connection.fetch(
+        "select name, setting from pg_settings where name not like '%.%' order by name"
+    )
     return statements, [(row["name"], row["setting"]) for row in settings]
 
 
