@@ -161,7 +161,7 @@ async def running_stage(
     programs: Mapping[str, Path] = {},
     slot_milliseconds: int = 20,
 ) -> AsyncIterator[Stage]:
-    """`programs` are on the chain beside ours, by their address. A blockhash lives for 150 slots."""
+    """`programs` are on the chain beside ours, by their address."""
     program = resources.files("zmartd.embedded") / "programs" / "zmart_core.so"
     settings = LocalnetSettings(
         directory / "chain",

@@ -16,17 +16,19 @@ from tests.integration.chain.chain_nodes import LOST, node_before
 from tests.integration.http.rest.rest_api import Answer, Caller, running_api
 from tests.integration.http.rest.rest_stage import ALICE, PROPOSAL, SOL, Stage, running_stage
 from zmartd.config import TransactionSettings
+from zmartd.embedded.localnet.chain.blocks import blockhash_blocks
 from zmartd.http.routes import OPERATIONS
 from zmartd.store.postgres.database import Database
 
-BLOCKHASH_LIVES_FOR_BLOCKS = 150
+SLOT_MILLISECONDS = 200
+BLOCKHASH_LIVES_FOR_BLOCKS = blockhash_blocks(SLOT_MILLISECONDS)
 PATIENT_SECONDS = 120
 
 
 @pytest.fixture
 async def stage(database: Database, redis_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    """The API with a chain on which a blockhash ends when the test says so, and else after 30 seconds."""
-    async with running_stage(database, redis_url, tmp_path, slot_milliseconds=200) as stage:
+    """The API with a chain on which a blockhash ends when the test says so, and else after a minute."""
+    async with running_stage(database, redis_url, tmp_path, slot_milliseconds=SLOT_MILLISECONDS) as stage:
         yield stage
 
 
