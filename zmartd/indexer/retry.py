@@ -85,7 +85,7 @@ class ParkedRetry:
             for signature, status in statuses.by_signature.items()
             if status is not None and status.is_confirmed
         }
-        gone = await self._gone([one for one in slots if one not in landed], slots)
+        gone = await self._gone([one for one in slots if one not in landed], slots, statuses.slot)
         gone += [signature for signature, status in landed.items() if status.err is not None]
         wanted = {signature: status for signature, status in landed.items() if status.err is None}
         applied, failed, new_events = await self._apply(wanted)
@@ -119,12 +119,16 @@ class ParkedRetry:
         applied = [tx.signature for tx in fetched.transactions if tx.signature not in unapplied]
         return applied, failed, new_events
 
-    async def _gone(self, unknown: Sequence[str], slots: Mapping[str, int]) -> list[str]:
-        """Those that are certainly not on the chain: their slots are final, and the node keeps transactions
-        that old."""
+    async def _gone(self, unknown: Sequence[str], slots: Mapping[str, int], known_slot: int) -> list[str]:
+        """Those that are certainly not on the chain: their slots are final, the node that does not know them
+        was not behind, at `known_slot`, and it keeps transactions that old.
+        """
         if not unknown:
             return []
         finalized_slot = await self._rpc.slot(CommitmentLevel.Finalized)
+        if known_slot < finalized_slot:
+            log.warning("finality.node_behind", slot=known_slot, finalized_slot=finalized_slot)
+            return []
         kept_from = await self._rpc.first_available_block()
         kept = [one for one in unknown if kept_from <= slots[one] <= finalized_slot]
         absent = await self._fetcher.absent(kept)

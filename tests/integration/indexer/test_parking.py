@@ -31,7 +31,7 @@ from zmartd.indexer.parking import park
 from zmartd.indexer.plausibility import PAST_SLOTS
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.indexer.repair.repair import Repairer
-from zmartd.indexer.retry import ParkedRetry
+from zmartd.indexer.retry import ParkedRetry, RetryReport
 from zmartd.indexer.walks.backfill import backfill
 from zmartd.indexer.walks.ranged import RangeWalk
 from zmartd.store import parked
@@ -292,9 +292,20 @@ async def test_what_has_left_the_chain_or_failed_there_is_parked_no_longer(world
     await park(world.database, [Unapplied(trades[0], 2, "refused", "no")])
     async with behind_a_node(world) as one:
         value = {"slot": slot, "err": "AccountInUse", "confirmationStatus": "finalized"}
-        one.node.instead("getSignatureStatuses", {"context": {"slot": slot}, "value": [None, value, None]})
+        ahead = {"context": {"slot": slot + 10**6}, "value": [None, value, None]}
+        one.node.instead("getSignatureStatuses", ahead)
         report = await one.retry.retry_now()
         assert (set(report.gone), report.parked) == ({never, trades[0]}, (later.signature,))
+
+
+async def test_a_node_that_is_behind_shows_nothing_to_have_left_the_chain(world: World) -> None:
+    await finalized(world)
+    never = Unapplied("3" * 87, 1, "withheld", "no")
+    await park(world.database, [never])
+    async with behind_a_node(world) as one:
+        one.node.instead("getSignatureStatuses", {"context": {"slot": 0}, "value": [None]})
+        assert await one.retry.retry_now() == RetryReport(parked=(never.signature,))
+        assert (await one.retry.retry_now()).gone == (never.signature,)
 
 
 async def test_a_detail_of_any_text_is_kept_up_to_its_bound(world: World) -> None:
