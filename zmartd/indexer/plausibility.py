@@ -87,10 +87,12 @@ class Plausibility:
                 await self.refresh()
             self._next_request_at = now + _PAUSE_SECONDS
 
-    async def newest_slot(self) -> int:
-        """The newest slot by the node's last answer. If that is stale, it is asked again as deliveries do."""
+    async def newest_slot(self) -> int | None:
+        """The newest slot by the node's last answer; None before the first one. If that is stale, the node is
+        asked again as deliveries do.
+        """
         await self.refresh_if_needed(())
-        return self._newest.slot
+        return self._newest.slot if self._answers else None
 
     def is_future(self, slot: int, seconds: int | None = None) -> bool:
         """Whether a slot, or a chain time in unix seconds, is ahead of the chain by more than the margin."""

@@ -120,7 +120,7 @@ class ResyncData(Struct, frozen=True, kw_only=True):
 
 
 class PongData(Struct, frozen=True, kw_only=True):
-    slot: int
+    slot: int | None
     time: str
 
 

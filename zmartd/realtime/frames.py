@@ -215,8 +215,8 @@ def resync(name: str, now: datetime) -> Frame:
     return Frame(type="resync", market_id=name, timestamp=iso_time(now), data=data)
 
 
-def pong(slot: int, now: datetime) -> Frame:
-    """The answer to a client's ping: the chain's newest slot that the daemon knows, and its own time."""
+def pong(slot: int | None, now: datetime) -> Frame:
+    """The answer to a ping: the chain's newest slot that the daemon knows, if any, and its own time."""
     at = iso_time(now)
     return Frame(type="pong", timestamp=at, data=PongData(slot=slot, time=at))
 

@@ -156,3 +156,9 @@ async def test_the_newest_slot_is_asked_for_again_when_the_last_answer_is_stale(
     clock.advance(31)
     assert [await plausibility.newest_slot() for _ in range(3)] == [SLOT + 7] * 3
     assert node.asked == 3
+
+
+async def test_no_newest_slot_is_known_before_the_node_has_answered(node: Node, clock: ManualClock) -> None:
+    node.away = True
+    plausibility = Plausibility(node.ask, clock)
+    assert await plausibility.newest_slot() is None

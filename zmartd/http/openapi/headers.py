@@ -79,7 +79,7 @@ def of(operation: Operation[Any], status: int) -> Json:
         names += ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
     if status == 503 and status not in operation.responses:
         names.append("Retry-After")
-    if operation.takes_idempotency_key:
+    if operation.takes_idempotency_key and operation.keeps_answer:
         names.append("Idempotency-Replayed")
     if 304 in operation.responses and status in {200, 304}:
         names.append("ETag")

@@ -45,7 +45,7 @@ class ClientMessage(Struct, frozen=True):
     token: str | None = None
 
 
-NewestSlot = Callable[[], Awaitable[int]]
+NewestSlot = Callable[[], Awaitable[int | None]]
 """Returns the chain's newest slot that the daemon knows."""
 _PING_TEXT = "PING"
 """What clients send that were written for exchanges."""

@@ -26,7 +26,7 @@ async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
     markets, and `{"action": "unsubscribe", ...}` to stop. `{"action": "auth", "token": ...}` signs in on an
     open connection. Within a second after a session has ended, a frame `session_ended` says so, with the
     code of an error as the reason. `{"action": "ping"}`, or the text `PING`, gets a frame `pong` whose data
-    are the chain's newest `slot` and the `time`.
+    are the chain's newest `slot` that the daemon knows (null before it knows any) and the `time`.
 
     Each frame is `{"type", "market_id", "timestamp", "seq", "commitment", "data"}`. `seq` is the version of
     the market: where it jumps by more than one, and after a frame `resync`, read the lists again. A frame

@@ -156,3 +156,9 @@ def test_operations_on_one_path_stand_together_and_literals_come_first() -> None
     paths = ["/api/markets/{id}", "/api/markets", "/api/markets/trending", "/api/markets/{id}/trades"]
     listed = by_path(tuple(operation(path=path) for path in [*paths, paths[0]]))
     assert [one.path for one in listed] == [paths[1], paths[2], paths[0], paths[0], paths[3]]
+
+
+@pytest.mark.parametrize("keeps_answer", [True, False])
+def test_a_response_that_is_kept_says_when_it_is_given_again(keeps_answer: bool) -> None:
+    one = entry(operation(access=Access.SESSION, keeps_answer=keeps_answer))
+    assert ("Idempotency-Replayed" in one["responses"]["200"]["headers"]) is keeps_answer
