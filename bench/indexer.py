@@ -35,6 +35,7 @@ from zmartd import config, daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
+from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
 from zmartd.core import Core, open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
@@ -266,13 +267,11 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
         server=config.ServerSettings(
             environment="development", max_connections_per_ip=SINGLE_CONCURRENCY + 16
         ),
-        database=config.DatabaseSettings(url=config.PostgresUrl(dsn)),
-        redis=config.RedisSettings(url=config.RedisUrl(redis_url)),
-        solana=config.SolanaSettings(
-            rpc_url=config.RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"
-        ),
-        helius=config.HeliusSettings(authorization=config.SharedSecret(AUTHORIZATION)),
-        auth=config.AuthSettings(jwt_secret=config.SharedSecret(secrets.token_hex(32))),
+        database=config.DatabaseSettings(url=PostgresUrl(dsn)),
+        redis=config.RedisSettings(url=RedisUrl(redis_url)),
+        solana=config.SolanaSettings(rpc_url=RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
+        helius=config.HeliusSettings(authorization=SharedSecret(AUTHORIZATION)),
+        auth=config.AuthSettings(jwt_secret=SharedSecret(secrets.token_hex(32))),
         tasks=config.TaskSettings(
             vote_aggregator=config.VoteAggregatorSettings(enabled=False),
             market_monitor=config.MarketMonitorSettings(enabled=False),

@@ -12,6 +12,7 @@ from redis import Redis
 from tests.event_loop import run
 from tests.pgbouncer import NoPgBouncer, PgBouncer
 from zmartd import config
+from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import DATABASE, Durability, EmbeddedPostgres
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
@@ -95,9 +96,7 @@ def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on this test's database."""
-    opened = await Database.connect(
-        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=5)
-    )
+    opened = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=5))
     yield opened
     await opened.close()
 

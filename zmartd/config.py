@@ -5,223 +5,83 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from ipaddress import ip_network
-from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
-from solders.pubkey import Pubkey
 
 from zmartd import endpoint, instruction_pattern
-from zmartd.errors import ZmartdError
-
-Port = Annotated[int, Meta(ge=1, le=65_535)]
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-WholeSeconds = Annotated[int, Meta(ge=0, le=31_536_000)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Bytes = Annotated[int, Meta(ge=256, le=104_857_600)]
-Lamports = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
-BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
-
-REQUIRE_MEMBER = "require_member"
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-
-MIN_SHARED_SECRET_CHARACTERS = 32
-"""128 bits in hexadecimal."""
-MIN_SHARED_SECRET_PAIRS = 16
-"""The least number of different pairs of adjacent characters. 32 random hexadecimal characters have about 30;
-a repeated word has fewer.
-"""
-
-
-class ConfigError(ZmartdError):
-    """The configuration is not valid."""
-
-    code = "invalid_configuration"
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems), problems=problems)
-        self.problems = problems
-
-
-class Secret:
-    """A value that logs and error messages must not show; `reveal()` returns it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str = "") -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}('…')" if self._value else f"{type(self).__name__}('')"
-
-
-class SharedSecret(Secret):
-    """A key or password that two machines share, chosen by an operator. Whoever guesses it is trusted, so one
-    that is easy to guess is refused. Empty: none. Raises ValueError, which never quotes it.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, value: str = "") -> None:
-        super().__init__(value)
-        if not value:
-            return
-        remedy = "`openssl rand -hex 32` makes a good one"
-        needed = MIN_SHARED_SECRET_CHARACTERS
-        if len(value) < needed:
-            raise ValueError(f"it has {len(value)} of the {needed} characters that it needs; {remedy}")
-        if len(set(pairwise(value))) < MIN_SHARED_SECRET_PAIRS:
-            raise ValueError(f"it repeats itself and could be guessed; {remedy}")
-
-
-class Url(Secret):
-    """A server's URL, perhaps with a user or a key. Raises ValueError, which quotes nothing of it."""
-
-    __slots__ = ()
-    schemes: ClassVar[tuple[str, ...]]
-    form: ClassVar[str]
-
-    def __init__(self, value: str) -> None:
-        super().__init__(value)
-        try:
-            endpoint.read(value, self.schemes)
-        except endpoint.UnreadableUrl:
-            raise ValueError(
-                f"write {self.form}, with special characters of names and passwords percent-encoded"
-            ) from None
-
-
-class PostgresUrl(Url):
-    __slots__ = ()
-    schemes = endpoint.POSTGRES
-    form = "postgresql://user:password@host:port/database"
-
-
-class RedisUrl(Url):
-    __slots__ = ()
-    schemes = endpoint.REDIS
-    form = "redis://user:password@host:port/0, rediss:// for TLS, or unix:///path"
-
-
-class RpcUrl(Url):
-    __slots__ = ()
-    schemes = endpoint.HTTP
-    form = "https://host/path"
-
-
-def _is(description: str) -> Meta:
-    return Meta(description=description)
-
-
-def _are(
-    description: str,
-    require_member: Callable[[str], object],
-    *,
-    min_length: int | None = None,
-    max_length: int | None = None,
-) -> Meta:
-    """The Meta of a list. `require_member` raises ValueError with what is expected."""
-    return Meta(
-        description=description,
-        min_length=min_length,
-        max_length=max_length,
-        extra={REQUIRE_MEMBER: require_member},
-    )
-
-
-def _require_network(text: str) -> None:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError("write an IP address, or a network like 10.0.0.0/8 or fd00::/8") from None
-
-
-def _require_origin(text: str) -> None:
-    scheme, _, domain = text.partition("://")
-    if not _SCHEME.fullmatch(scheme) or text != text.lower() or not _is_domain(domain):
-        raise ValueError("write scheme://host or scheme://host:port in lower case, as a browser sends it")
-
-
-def _require_domain(text: str) -> None:
-    if not _is_domain(text):
-        raise ValueError("write host or host:port")
-
-
-def _require_wallet(text: str) -> None:
-    try:
-        Pubkey.from_string(text)
-    except ValueError:
-        raise ValueError("write an address: 32 bytes in base58") from None
-
-
-def _is_domain(text: str) -> bool:
-    """Whether the text is only a host, with or without a port."""
-    try:
-        addresses = endpoint.read(f"https://{text}", ("https",)).addresses
-    except endpoint.UnreadableUrl:
-        return False
-    return [str(address) for address in addresses] == [text]
+from zmartd.config_values import (
+    BasisPoints,
+    Bytes,
+    Count,
+    Lamports,
+    Port,
+    PostgresUrl,
+    RedisUrl,
+    RpcUrl,
+    Seconds,
+    Secret,
+    SharedSecret,
+    WholeSeconds,
+    described,
+    described_list,
+    require_domain,
+    require_network,
+    require_origin,
+    require_wallet,
+)
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
-    host: Annotated[str, _is("the address to listen on; 0.0.0.0 only behind a proxy or firewall")] = (
+    host: Annotated[str, described("the address to listen on; 0.0.0.0 only behind a proxy or firewall")] = (
         "127.0.0.1"
     )
-    port: Annotated[Port, _is("the one TCP port of the API, the WebSocket and the webhook")] = 4000
+    port: Annotated[Port, described("the one TCP port of the API, the WebSocket and the webhook")] = 4000
     environment: Annotated[
         Literal["production", "development"],
-        _is("development has the less strict checks that `zmartd dev` needs"),
+        described("development has the less strict checks that `zmartd dev` needs"),
     ] = "production"
     trusted_proxies: Annotated[
         tuple[str, ...],
-        _are("addresses or networks of proxies that are believed about their clients", _require_network),
+        described_list(
+            "addresses or networks of proxies that are believed about their clients", require_network
+        ),
     ] = ()
     forwarded_header: Annotated[
         Literal["X-Forwarded-For", "Forwarded"],
-        _is("the header in which those proxies name their client; the other one is not read"),
+        described("the header in which those proxies name their client; the other one is not read"),
     ] = "X-Forwarded-For"
     cors_origins: Annotated[
-        tuple[str, ...], _are("browser origins that may call the API", _require_origin)
+        tuple[str, ...], described_list("browser origins that may call the API", require_origin)
     ] = (
         "http://localhost:3000",
         "http://localhost:3001",
     )
-    max_body_bytes: Annotated[Bytes, _is("the largest request body, except the webhook's")] = 65_536
-    max_connections: Annotated[Count, _is("the most open connections, WebSockets included")] = 10_000
-    max_connections_per_ip: Annotated[Count, _is("the most open connections of one address, or IPv6 /64")] = (
-        200
-    )
+    max_body_bytes: Annotated[Bytes, described("the largest request body, except the webhook's")] = 65_536
+    max_connections: Annotated[Count, described("the most open connections, WebSockets included")] = 10_000
+    max_connections_per_ip: Annotated[
+        Count, described("the most open connections of one address, or IPv6 /64")
+    ] = 200
     head_seconds: Annotated[
         Seconds,
-        _is("how long a request's head may take to arrive; for a new connection, from its opening"),
+        described("how long a request's head may take to arrive; for a new connection, from its opening"),
     ] = 15.0
     body_seconds: Annotated[
         Seconds,
-        _is("how long a request's body may take, plus a second for each min_body_bytes_per_second of it"),
+        described(
+            "how long a request's body may take, plus a second for each min_body_bytes_per_second of it"
+        ),
     ] = 30.0
-    min_body_bytes_per_second: Annotated[Bytes, _is("the lowest rate of a body after body_seconds")] = 16_384
-    answer_seconds: Annotated[Seconds, _is("how long a client may take to read a response")] = 60.0
-    keepalive_seconds: Annotated[
-        Seconds, _is("how long an idle connection is kept; longer than a proxy in front keeps it")
-    ] = 75.0
-    shutdown_seconds: Annotated[Seconds, _is("how long running requests may take to finish at shutdown")] = (
-        10.0
+    min_body_bytes_per_second: Annotated[Bytes, described("the lowest rate of a body after body_seconds")] = (
+        16_384
     )
+    answer_seconds: Annotated[Seconds, described("how long a client may take to read a response")] = 60.0
+    keepalive_seconds: Annotated[
+        Seconds, described("how long an idle connection is kept; longer than a proxy in front keeps it")
+    ] = 75.0
+    shutdown_seconds: Annotated[
+        Seconds, described("how long running requests may take to finish at shutdown")
+    ] = 10.0
 
     @property
     def is_for_this_machine(self) -> bool:
@@ -232,12 +92,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
 class OperatorSettings(Struct, frozen=True, kw_only=True):
     host: Annotated[
         str,
-        _is("the address of /metrics and of /health with details, which only the operator can reach"),
+        described("the address of /metrics and of /health with details, which only the operator can reach"),
     ] = "127.0.0.1"
     port: Annotated[
         int,
         Meta(ge=0, le=65_535),
-        _is("the TCP port there, a different one for each daemon on a machine; 0: none"),
+        described("the TCP port there, a different one for each daemon on a machine; 0: none"),
     ] = 4001
 
 
@@ -245,16 +105,16 @@ Pooled = Literal["auto", "yes", "no"]
 
 
 class DatabaseSettings(Struct, frozen=True, kw_only=True):
-    url: Annotated[PostgresUrl, _is("the URL of Postgres: postgresql://user:password@host:port/database")] = (
-        PostgresUrl("postgresql://localhost:5432/zmartd")
-    )
+    url: Annotated[
+        PostgresUrl, described("the URL of Postgres: postgresql://user:password@host:port/database")
+    ] = PostgresUrl("postgresql://localhost:5432/zmartd")
     pool_size: Annotated[
-        int, Meta(ge=3, le=1_000), _is("the most connections that this daemon opens; at least three")
+        int, Meta(ge=3, le=1_000), described("the most connections that this daemon opens; at least three")
     ] = 10
-    statement_timeout_seconds: Annotated[Seconds, _is("a query that takes longer is cancelled")] = 10.0
+    statement_timeout_seconds: Annotated[Seconds, described("a query that takes longer is cancelled")] = 10.0
     pooled: Annotated[
         Pooled,
-        _is(
+        described(
             "whether other programs may use a connection between transactions, as behind Supabase's port "
             "6543 or PgBouncer in transaction mode: auto finds it out; no is faster in session mode"
         ),
@@ -262,152 +122,167 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
 
 
 class RedisSettings(Struct, frozen=True, kw_only=True):
-    url: Annotated[RedisUrl, _is("the URL of Redis or Valkey: redis://host:port/0 or unix:///path")] = (
+    url: Annotated[RedisUrl, described("the URL of Redis or Valkey: redis://host:port/0 or unix:///path")] = (
         RedisUrl("redis://localhost:6379/0")
     )
 
 
 class SolanaSettings(Struct, frozen=True, kw_only=True):
-    rpc_url: Annotated[RpcUrl, _is("the Solana JSON-RPC endpoint; may carry an API key")] = RpcUrl(
+    rpc_url: Annotated[RpcUrl, described("the Solana JSON-RPC endpoint; may carry an API key")] = RpcUrl(
         "http://127.0.0.1:8899"
     )
     cluster: Annotated[
         Literal["mainnet", "devnet", "testnet", "localnet"],
-        _is("the network that sign-in messages must name"),
+        described("the network that sign-in messages must name"),
     ] = "devnet"
-    program_id: Annotated[str, _is("the address of the deployed zmart_core program")] = (
+    program_id: Annotated[str, described("the address of the deployed zmart_core program")] = (
         "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS"
     )
-    idl_path: Annotated[str, _is("an Anchor IDL (spec 0.1.0) to use instead of the packaged one")] = ""
+    idl_path: Annotated[str, described("an Anchor IDL (spec 0.1.0) to use instead of the packaged one")] = ""
     authority_keypair_path: Annotated[
-        str, _is("the backend authority's keypair file, a JSON array of 64 bytes as solana-keygen writes it")
+        str,
+        described(
+            "the backend authority's keypair file, a JSON array of 64 bytes as solana-keygen writes it"
+        ),
     ] = ""
     authority_secret_key: Annotated[
-        Secret, _is("the backend authority's 64-byte secret key in base58, instead of a keypair file")
+        Secret, described("the backend authority's 64-byte secret key in base58, instead of a keypair file")
     ] = Secret()
-    timeout_seconds: Annotated[Seconds, _is("how long one RPC call may take")] = 15.0
+    timeout_seconds: Annotated[Seconds, described("how long one RPC call may take")] = 15.0
 
 
 class HeliusSettings(Struct, frozen=True, kw_only=True):
     authorization: Annotated[
-        SharedSecret, _is("the Authorization header value that was set when the webhook was registered")
+        SharedSecret, described("the Authorization header value that was set when the webhook was registered")
     ] = SharedSecret()
     authorization_previous: Annotated[
-        SharedSecret, _is("the value before a rotation, accepted as well until it is removed here")
+        SharedSecret, described("the value before a rotation, accepted as well until it is removed here")
     ] = SharedSecret()
     hmac_secret: Annotated[
-        SharedSecret, _is("the key of the HMAC-SHA256 in the x-helius-signature header of a relay")
+        SharedSecret, described("the key of the HMAC-SHA256 in the x-helius-signature header of a relay")
     ] = SharedSecret()
     hmac_secret_previous: Annotated[
-        SharedSecret, _is("the HMAC key before a rotation, accepted as well until it is removed here")
+        SharedSecret, described("the HMAC key before a rotation, accepted as well until it is removed here")
     ] = SharedSecret()
-    max_body_bytes: Annotated[Bytes, _is("the largest webhook delivery")] = 10_485_760
+    max_body_bytes: Annotated[Bytes, described("the largest webhook delivery")] = 10_485_760
     unproven_bytes: Annotated[
         Bytes,
-        _is(
+        described(
             "memory for the parts beyond 64 kB of deliveries whose HMAC is not verified; half for one address"
         ),
     ] = 33_554_432
-    unproven_seconds: Annotated[Seconds, _is("how long such a delivery may take to arrive")] = 5.0
+    unproven_seconds: Annotated[Seconds, described("how long such a delivery may take to arrive")] = 5.0
 
 
 class AuthSettings(Struct, frozen=True, kw_only=True):
-    jwt_secret: Annotated[SharedSecret, _is("the key that signs session tokens")] = SharedSecret()
+    jwt_secret: Annotated[SharedSecret, described("the key that signs session tokens")] = SharedSecret()
     jwt_secret_previous: Annotated[
-        SharedSecret, _is("the key before a rotation; its tokens stay valid until they expire")
+        SharedSecret, described("the key before a rotation; its tokens stay valid until they expire")
     ] = SharedSecret()
     domains: Annotated[
         tuple[str, ...],
-        _are("the domains that a sign-in message may be for", _require_domain, min_length=1),
+        described_list("the domains that a sign-in message may be for", require_domain, min_length=1),
     ] = (
         "localhost:3000",
         "localhost:4000",
     )
-    token_seconds: Annotated[WholeSeconds, _is("how long a session token is valid")] = 3_600
+    token_seconds: Annotated[WholeSeconds, described("how long a session token is valid")] = 3_600
     session_seconds: Annotated[
-        WholeSeconds, _is("how long after its sign-in a session may be renewed; then it ends")
+        WholeSeconds, described("how long after its sign-in a session may be renewed; then it ends")
     ] = 2_592_000
-    nonce_seconds: Annotated[WholeSeconds, _is("how long a sign-in nonce is valid")] = 300
+    nonce_seconds: Annotated[WholeSeconds, described("how long a sign-in nonce is valid")] = 300
     legacy_signature_header: Annotated[
-        bool, _is("accept the frontend's `Authorization: Signature` header, never for moving money")
+        bool, described("accept the frontend's `Authorization: Signature` header, never for moving money")
     ] = False
 
 
 class RateLimitSettings(Struct, frozen=True, kw_only=True):
-    enabled: Annotated[bool, _is("whether clients that send too many requests are refused")] = True
+    enabled: Annotated[bool, described("whether clients that send too many requests are refused")] = True
     ip_per_minute: Annotated[
-        Count, _is("the most anonymous requests of one address, or IPv6 /64, in a minute")
+        Count, described("the most anonymous requests of one address, or IPv6 /64, in a minute")
     ] = 100
-    ip_per_hour: Annotated[Count, _is("the same in an hour")] = 1_000
-    wallet_per_minute: Annotated[Count, _is("the most requests of one signed-in wallet in a minute")] = 300
-    wallet_per_hour: Annotated[Count, _is("the same in an hour")] = 6_000
+    ip_per_hour: Annotated[Count, described("the same in an hour")] = 1_000
+    wallet_per_minute: Annotated[
+        Count, described("the most requests of one signed-in wallet in a minute")
+    ] = 300
+    wallet_per_hour: Annotated[Count, described("the same in an hour")] = 6_000
     signed_in_ip_per_minute: Annotated[
-        Count, _is("the most requests of all signed-in wallets of one address, or IPv6 /64, in a minute")
+        Count,
+        described("the most requests of all signed-in wallets of one address, or IPv6 /64, in a minute"),
     ] = 600
-    signed_in_ip_per_hour: Annotated[Count, _is("the same in an hour")] = 12_000
+    signed_in_ip_per_hour: Annotated[Count, described("the same in an hour")] = 12_000
     comments_per_hour: Annotated[
-        Count, _is("the most comments that one wallet posts in an hour, and all of one address, or IPv6 /64")
+        Count,
+        described("the most comments that one wallet posts in an hour, and all of one address, or IPv6 /64"),
     ] = 60
     kept_answers_per_hour: Annotated[
         Count,
-        _is("the most requests with an Idempotency-Key of one address, or IPv6 /64, in an hour"),
+        described("the most requests with an Idempotency-Key of one address, or IPv6 /64, in an hour"),
     ] = 1_200
     refused_deliveries_per_minute: Annotated[
         Count,
-        _is("the most webhook deliveries without valid credentials of one address, or IPv6 /64, in a minute"),
+        described(
+            "the most webhook deliveries without valid credentials of one address, or IPv6 /64, in a minute"
+        ),
     ] = 10
 
 
 class RealtimeSettings(Struct, frozen=True, kw_only=True):
-    max_connections_per_ip: Annotated[Count, _is("the most WebSocket connections of one address")] = 10
+    max_connections_per_ip: Annotated[Count, described("the most WebSocket connections of one address")] = 10
     max_messages_per_minute: Annotated[
-        Count, _is("the most messages, or fragments of one, that a WebSocket client sends in a minute")
+        Count, described("the most messages, or fragments of one, that a WebSocket client sends in a minute")
     ] = 100
     max_control_frames_per_minute: Annotated[
-        Count, _is("the most pings and pongs that it sends in a minute, besides the pongs to our pings")
+        Count, described("the most pings and pongs that it sends in a minute, besides the pongs to our pings")
     ] = 120
-    max_message_bytes: Annotated[Bytes, _is("the largest message a WebSocket client may send")] = 4_096
+    max_message_bytes: Annotated[Bytes, described("the largest message a WebSocket client may send")] = 4_096
     max_subscriptions: Annotated[
-        Count, _is("the most markets that one WebSocket connection subscribes to")
+        Count, described("the most markets that one WebSocket connection subscribes to")
     ] = 200
     max_buffered_bytes: Annotated[
-        Bytes, _is("unsent bytes after which a slow WebSocket client is disconnected")
+        Bytes, described("unsent bytes after which a slow WebSocket client is disconnected")
     ] = 1_048_576
-    heartbeat_seconds: Annotated[Seconds, _is("how often an idle WebSocket client is pinged")] = 30.0
+    heartbeat_seconds: Annotated[Seconds, described("how often an idle WebSocket client is pinged")] = 30.0
 
 
 class VotingSettings(Struct, frozen=True, kw_only=True):
-    min_proposal_votes: Annotated[Count, _is("the least number of votes that approve a proposal")] = 10
+    min_proposal_votes: Annotated[Count, described("the least number of votes that approve a proposal")] = 10
     proposal_min_balance_lamports: Annotated[
         Lamports,
-        _is("the least balance of a wallet that never traded for its vote on a proposal to count"),
+        described("the least balance of a wallet that never traded for its vote on a proposal to count"),
     ] = 50_000_000
     trusted_resolvers: Annotated[
         tuple[str, ...],
-        _are("wallets besides the creator whose resolutions are relayed and finalized", _require_wallet),
+        described_list(
+            "wallets besides the creator whose resolutions are relayed and finalized", require_wallet
+        ),
     ] = ()
     dispute_petition_bps: Annotated[
-        BasisPoints, _is("the share of a market's holders, or of their stake, that must ask for a dispute")
+        BasisPoints,
+        described("the share of a market's holders, or of their stake, that must ask for a dispute"),
     ] = 1_000
     min_stake_lamports: Annotated[
-        Lamports, _is("the least stake of a holder who counts in a petition's number of holders")
+        Lamports, described("the least stake of a holder who counts in a petition's number of holders")
     ] = 10_000_000
     dispute_quorum_bps: Annotated[
-        BasisPoints, _is("the share of the stake that must have voted for the votes to settle a dispute")
+        BasisPoints,
+        described("the share of the stake that must have voted for the votes to settle a dispute"),
     ] = 1_000
     veto_seconds: Annotated[
-        WholeSeconds, _is("how long an admin may decide otherwise before a dispute is settled by its votes")
+        WholeSeconds,
+        described("how long an admin may decide otherwise before a dispute is settled by its votes"),
     ] = 86_400
 
 
 class MarketSettings(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
-        Count, _is("the most markets that one wallet may have registered and that are not on the chain yet")
+        Count,
+        described("the most markets that one wallet may have registered and that are not on the chain yet"),
     ] = 20
     keep_pending_days: Annotated[
         int,
         Meta(ge=1, le=3_650),
-        _is("how long a registration is kept whose market is not on the chain"),
+        described("how long a registration is kept whose market is not on the chain"),
     ] = 30
 
 
@@ -432,14 +307,16 @@ COMPANIONS = (
 class TransactionSettings(Struct, frozen=True, kw_only=True):
     max_pending_per_wallet: Annotated[
         Count,
-        _is("the most relayed transactions of one wallet that may be in progress, on all daemons together"),
+        described(
+            "the most relayed transactions of one wallet that may be in progress, on all daemons together"
+        ),
     ] = 8
     keep_days: Annotated[
-        int, Meta(ge=1, le=3_650), _is("how long a transaction that was sent is kept after its end")
+        int, Meta(ge=1, le=3_650), described("how long a transaction that was sent is kept after its end")
     ] = 30
     companions: Annotated[
         tuple[str, ...],
-        _are(
+        described_list(
             "instructions of other programs that may stand beside the market's in a relayed transaction, "
             "besides those of the compute budget, which always may: those of a PROGRAM, or of those the ones "
             "whose data begins with the bytes of PROGRAM:HEX or PROGRAM:HEX-HEX, or that have none, "
@@ -449,46 +326,54 @@ class TransactionSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = COMPANIONS
     max_fee_lamports: Annotated[
-        Lamports, _is("the most that a relayed transaction pays the network, priority fee included")
+        Lamports, described("the most that a relayed transaction pays the network, priority fee included")
     ] = 50_000_000
 
 
 class VoteAggregatorSettings(Struct, frozen=True, kw_only=True):
-    enabled: Annotated[bool, _is("whether this daemon counts votes and approves or settles markets")] = True
-    interval_seconds: Annotated[Seconds, _is("how often votes are counted")] = 300.0
+    enabled: Annotated[
+        bool, described("whether this daemon counts votes and approves or settles markets")
+    ] = True
+    interval_seconds: Annotated[Seconds, described("how often votes are counted")] = 300.0
 
 
 class MarketMonitorSettings(Struct, frozen=True, kw_only=True):
-    enabled: Annotated[bool, _is("whether this daemon finalizes markets whose dispute window has passed")] = (
-        True
-    )
-    interval_seconds: Annotated[Seconds, _is("how often markets are finalized")] = 300.0
-    batch_size: Annotated[int, Meta(ge=1, le=100), _is("the most markets finalized in one run")] = 10
+    enabled: Annotated[
+        bool, described("whether this daemon finalizes markets whose dispute window has passed")
+    ] = True
+    interval_seconds: Annotated[Seconds, described("how often markets are finalized")] = 300.0
+    batch_size: Annotated[int, Meta(ge=1, le=100), described("the most markets finalized in one run")] = 10
     finalization_delay_seconds: Annotated[
-        WholeSeconds, _is("the least time between a resolution and its finalization")
+        WholeSeconds, described("the least time between a resolution and its finalization")
     ] = 172_800
-    safety_margin_seconds: Annotated[WholeSeconds, _is("added to that time, since clocks may differ")] = 60
+    safety_margin_seconds: Annotated[
+        WholeSeconds, described("added to that time, since clocks may differ")
+    ] = 60
     stuck_after_seconds: Annotated[
-        WholeSeconds, _is("a market whose state has not changed for this long is reported")
+        WholeSeconds, described("a market whose state has not changed for this long is reported")
     ] = 604_800
 
 
 class ReconcilerSettings(Struct, frozen=True, kw_only=True):
-    enabled: Annotated[bool, _is("whether this daemon looks for transactions that no webhook brought")] = True
-    interval_seconds: Annotated[Seconds, _is("how often the index is compared with the chain's history")] = (
-        30.0
-    )
+    enabled: Annotated[
+        bool, described("whether this daemon looks for transactions that no webhook brought")
+    ] = True
+    interval_seconds: Annotated[
+        Seconds, described("how often the index is compared with the chain's history")
+    ] = 30.0
     max_fetched_per_run: Annotated[
         Count,
-        _is(
+        described(
             "the most delivered transactions that one run fetches, to check that they are final and unchanged"
         ),
     ] = 3_000
 
 
 class LeaderboardSettings(Struct, frozen=True, kw_only=True):
-    enabled: Annotated[bool, _is("whether this daemon computes the leaderboard")] = True
-    interval_seconds: Annotated[Seconds, _is("how often it is computed, if anything has changed")] = 30.0
+    enabled: Annotated[bool, described("whether this daemon computes the leaderboard")] = True
+    interval_seconds: Annotated[Seconds, described("how often it is computed, if anything has changed")] = (
+        30.0
+    )
 
 
 class TaskSettings(Struct, frozen=True, kw_only=True):
@@ -500,9 +385,9 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
 
 class LogSettings(Struct, frozen=True, kw_only=True):
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], _is("the least severe lines that are written")
+        Literal["debug", "info", "warning", "error"], described("the least severe lines that are written")
     ] = "info"
-    format: Annotated[Literal["json", "console"], _is("json for machines, console for people")] = "json"
+    format: Annotated[Literal["json", "console"], described("json for machines, console for people")] = "json"
 
 
 class Settings(Struct, frozen=True, kw_only=True):

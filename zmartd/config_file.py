@@ -15,7 +15,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.config import REQUIRE_MEMBER, ConfigError, Secret, Settings
+from zmartd.config import Settings
+from zmartd.config_values import REQUIRE_MEMBER, ConfigError, Secret
 from zmartd.private_file import exposure
 
 ENVIRONMENT_PREFIX = "ZMARTD_"

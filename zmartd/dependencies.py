@@ -16,7 +16,8 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.program_accounts import decode_account
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.wire import UndecodableData
-from zmartd.config import ConfigError, Settings
+from zmartd.config import Settings
+from zmartd.config_values import ConfigError, RedisUrl
 from zmartd.errors import ZmartdError
 from zmartd.private_file import ExposedFile, read_private
 
@@ -122,7 +123,7 @@ async def connect_redis(settings: config.RedisSettings) -> Redis:
 
 
 def _unusable_redis_url() -> ConfigError:
-    return ConfigError([f"redis.url: it is not a URL that can be used: write {config.RedisUrl.form}"])
+    return ConfigError([f"redis.url: it is not a URL that can be used: write {RedisUrl.form}"])
 
 
 async def require_program(rpc: Rpc, program_id: Pubkey) -> GlobalConfig | None:

@@ -16,6 +16,7 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.idl import default_idl
 from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
+from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import audit
 from zmartd.store.postgres.database import Database
 
@@ -74,7 +75,7 @@ class Ledger:
         Raises RpcUnavailable, DatabaseUnavailable and the like: the system has to be whole.
         """
         events = await self._events()
-        database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(dsn), pool_size=3))
+        database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(dsn), pool_size=3))
         try:
             async with database.service() as connection:
                 indexed = await _places(connection, _EVENTS)

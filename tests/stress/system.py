@@ -23,6 +23,7 @@ from tests.stress.proxy import Proxy
 from tests.stress.waiting import until
 from zmartd import config, config_file
 from zmartd.commands.dev_stack import AUTHORITY_LAMPORTS, TREASURY_LAMPORTS
+from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
 from zmartd.embedded.chain import PROGRAM_ID, EmbeddedChain, chain_settings
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
@@ -262,21 +263,21 @@ class System:
             server=config.ServerSettings(port=self._port, environment="development", shutdown_seconds=3.0),
             operator=config.OperatorSettings(port=0),
             database=config.DatabaseSettings(
-                url=config.PostgresUrl(
+                url=PostgresUrl(
                     f"postgresql://zmartd@127.0.0.1:{self.database_door.port}/zmartd?sslmode=disable"
                 ),
                 statement_timeout_seconds=3.0,
             ),
-            redis=config.RedisSettings(url=config.RedisUrl(f"redis://127.0.0.1:{self.redis_door.port}/0")),
+            redis=config.RedisSettings(url=RedisUrl(f"redis://127.0.0.1:{self.redis_door.port}/0")),
             solana=config.SolanaSettings(
-                rpc_url=config.RpcUrl(self.rpc_url),
+                rpc_url=RpcUrl(self.rpc_url),
                 cluster="localnet",
                 authority_keypair_path=str(self.directory / "authority.json"),
                 timeout_seconds=4.0,
             ),
-            helius=config.HeliusSettings(authorization=config.SharedSecret(_SECRET)),
+            helius=config.HeliusSettings(authorization=SharedSecret(_SECRET)),
             auth=config.AuthSettings(
-                jwt_secret=config.SharedSecret("the session key of the stress rig, 32 and more"),
+                jwt_secret=SharedSecret("the session key of the stress rig, 32 and more"),
                 domains=(f"127.0.0.1:{self._port}",),
             ),
             rate_limits=config.RateLimitSettings(

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zmartd.config import (
-    AuthSettings,
-    ConfigError,
-    ReconcilerSettings,
-    Secret,
-    ServerSettings,
-    Settings,
-    SharedSecret,
-    TaskSettings,
-)
+from zmartd.config import AuthSettings, ReconcilerSettings, ServerSettings, Settings, TaskSettings
 from zmartd.config_file import load, settings_table, to_toml
+from zmartd.config_values import ConfigError, Secret, SharedSecret
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"

@@ -2,15 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from zmartd.config import (
-    DatabaseSettings,
-    PostgresUrl,
-    RedisSettings,
-    RedisUrl,
-    RpcUrl,
-    Settings,
-    SolanaSettings,
-)
+from zmartd.config import DatabaseSettings, RedisSettings, Settings, SolanaSettings
+from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl
 from zmartd.plaintext import unencrypted_connections
 
 

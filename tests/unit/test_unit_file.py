@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from solders.keypair import Keypair
 
-from zmartd import config, config_file
+from zmartd import config_file
+from zmartd.config_values import Secret
 from zmartd.dependencies import authority_of
 
 UNIT = Path(__file__).parents[2] / "systemd" / "zmartd.service"
@@ -109,6 +110,6 @@ def test_the_authority_s_key_reaches_the_daemon_as_a_credential(
 
 
 def test_no_setting_with_a_secret_is_written_into_the_unit() -> None:
-    secret = [one for one in config_file.settings_table() if isinstance(one.default, config.Secret)]
+    secret = [one for one in config_file.settings_table() if isinstance(one.default, Secret)]
     assert not [one.name for one in secret if one.environment_variable in UNIT.read_text()]
     assert service()["EnvironmentFile"] == ["-/etc/zmartd/secrets.env"]

@@ -16,6 +16,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from zmartd import config, config_file, daemon
+from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
 from zmartd.embedded.chain import PROGRAM_ID, EmbeddedChain, chain_settings
 from zmartd.embedded.localnet.settings import WebhookTarget
 from zmartd.embedded.postgres import EmbeddedPostgres
@@ -81,8 +82,8 @@ async def running(options: StackOptions, progress: Callable[[str], None]) -> Asy
         await _start_together(stack, postgres, valkey, chain)
         settings = msgspec.structs.replace(
             _settings(directory, port, operator_port, chain.endpoints.rpc_url, webhook_secret),
-            database=config.DatabaseSettings(url=config.PostgresUrl(postgres.dsn)),
-            redis=config.RedisSettings(url=config.RedisUrl(valkey.url)),
+            database=config.DatabaseSettings(url=PostgresUrl(postgres.dsn)),
+            redis=config.RedisSettings(url=RedisUrl(valkey.url)),
         )
         progress("bringing the database up to date")
         await bring_up_to_date(postgres.dsn)
@@ -145,13 +146,13 @@ def _settings(
         server=config.ServerSettings(port=port, environment="development", max_connections_per_ip=10_000),
         operator=config.OperatorSettings(port=operator_port),
         solana=config.SolanaSettings(
-            rpc_url=config.RpcUrl(rpc_url),
+            rpc_url=RpcUrl(rpc_url),
             cluster="localnet",
             authority_keypair_path=str(directory / "authority.json"),
         ),
-        helius=config.HeliusSettings(authorization=config.SharedSecret(webhook_secret)),
+        helius=config.HeliusSettings(authorization=SharedSecret(webhook_secret)),
         auth=config.AuthSettings(
-            jwt_secret=config.SharedSecret(_secret(directory / "jwt-secret")),
+            jwt_secret=SharedSecret(_secret(directory / "jwt-secret")),
             domains=sign_in_domains(port),
         ),
         rate_limits=config.RateLimitSettings(

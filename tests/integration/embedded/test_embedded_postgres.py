@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.embedded.processes import exists, is_private, is_running, owner, program
 from zmartd import config
+from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import Durability, EmbeddedPostgres
 from zmartd.embedded.server_process import EmbeddedServerError, package_directory
 from zmartd.store.postgres.database import Database
@@ -140,7 +141,7 @@ async def test_the_durable_profile_waits_for_the_disk_and_the_ephemeral_one_does
 async def test_a_database_without_the_schema_is_reported_with_the_command_to_run(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path / "postgres", Durability.EPHEMERAL) as server:
         with pytest.raises(DatabaseNotReady, match="zmartd migrate"):
-            await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(server.dsn)))
+            await Database.connect(config.DatabaseSettings(url=PostgresUrl(server.dsn)))
 
 
 @needs_root

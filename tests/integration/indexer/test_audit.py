@@ -20,6 +20,7 @@ from tests.integration.tasks.world import (
 from zmartd import config
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
+from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import AuditReport, audit, missing_signatures
 from zmartd.indexer.audit.comparison import Difference
 from zmartd.indexer.replay.replay import ReplayReport, replay
@@ -188,7 +189,7 @@ class ArrivingLate:
 
 
 async def replayed(world: World, database_url: str) -> ReplayReport:
-    settings = config.DatabaseSettings(url=config.PostgresUrl(database_url))
+    settings = config.DatabaseSettings(url=PostgresUrl(database_url))
     parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
     return await replay(world.database, settings, rpc=world.own.rpc, program_id=PROGRAM_ID, parse=parse)
 

@@ -20,6 +20,7 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
+from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import audit
 from zmartd.indexer.reconcile.reconciler import IndexReconciler, ReconcileReport
 from zmartd.indexer.replay.replay import replay
@@ -86,7 +87,7 @@ async def settled(world: World) -> ReconcileReport:
 async def assert_true_to_the_chain(world: World, database_url: str) -> None:
     report = await audit(world.database, world.own.rpc, PROGRAM_ID, patience_seconds=0.0)
     assert (report.differences, report.moving) == ((), ())
-    settings = config.DatabaseSettings(url=config.PostgresUrl(database_url))
+    settings = config.DatabaseSettings(url=PostgresUrl(database_url))
     parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
     fresh = await replay(world.database, settings, rpc=world.own.rpc, program_id=PROGRAM_ID, parse=parse)
     assert [one.table for one in fresh.tables if not one.ok] == []

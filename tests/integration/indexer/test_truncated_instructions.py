@@ -49,6 +49,7 @@ from zmartd.chain.interface import INTERFACE
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
+from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import audit
 from zmartd.indexer.events.incomplete import (
     IndexIncomplete,
@@ -215,7 +216,7 @@ async def test_where_no_event_can_be_inferred_it_is_an_alert_until_a_repair_read
         assert (await world.states(market_id))[1] is MarketState.RESOLVING
         assert [action for action in await task.run() if not action.ok] == []
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
-        settings = config.DatabaseSettings(url=config.PostgresUrl(database_url))
+        settings = config.DatabaseSettings(url=PostgresUrl(database_url))
         replayed = await replay(database, settings, rpc=daemon.rpc, program_id=PROGRAM_ID, parse=parse)
         assert [one.table for one in replayed.tables if not one.ok] == []
         # Without the correction, what it made up for is an alert again.

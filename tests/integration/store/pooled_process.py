@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from tests.integration.store.rows import first_row, wallet
 from zmartd import config, log
+from zmartd.config_values import PostgresUrl
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import Caller
@@ -114,7 +115,7 @@ class _Caller:
 async def _main(url: str, process: int) -> None:
     log.configure("warning", "json")
     seen = Seen()
-    database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(url), pool_size=CALLERS))
+    database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(url), pool_size=CALLERS))
     await asyncio.gather(*(_Caller(database, process, number, seen).run() for number in range(CALLERS)))
     await database.close()
     sys.stdout.buffer.write(msgspec.json.encode(seen))

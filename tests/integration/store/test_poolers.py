@@ -21,6 +21,7 @@ from tests.integration.store.pooled_process import CALLERS, Seen, holder
 from tests.integration.store.rows import insert, insert_market, insert_position, wallet
 from tests.pgbouncer import NoPgBouncer, PgBouncer
 from zmartd import config
+from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import DATABASE, EmbeddedPostgres
 from zmartd.indexer.replay.checksums import CHECKED_TABLES, table_checksums
 from zmartd.store.postgres.database import Database
@@ -63,7 +64,7 @@ async def pgbouncer(postgres_server: EmbeddedPostgres, tmp_path: Path) -> AsyncI
 
 
 def _settings(url: str, **settings: Any) -> config.DatabaseSettings:
-    return config.DatabaseSettings(url=config.PostgresUrl(url), **({"pool_size": 3} | settings))
+    return config.DatabaseSettings(url=PostgresUrl(url), **({"pool_size": 3} | settings))
 
 
 @asynccontextmanager

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 
 from tests.integration.tasks.test_finalizing import due_market
 from tests.integration.tasks.world import a_world
-from zmartd.config import DatabaseSettings, PostgresUrl
+from zmartd.config import DatabaseSettings
+from zmartd.config_values import PostgresUrl
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable

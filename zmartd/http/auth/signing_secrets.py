@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zmartd.config import AuthSettings, ConfigError
+from zmartd.config import AuthSettings
+from zmartd.config_values import ConfigError
 
 
 def signing_secrets(settings: AuthSettings) -> tuple[str, ...]:

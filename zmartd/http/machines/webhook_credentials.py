@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from zmartd.config import ConfigError, HeliusSettings, Secret, Settings
+from zmartd.config import HeliusSettings, Settings
+from zmartd.config_values import ConfigError, Secret
 
 SIGNATURE_HEADER = "x-helius-signature"
 

@@ -10,7 +10,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from zmartd.config import ConfigError, HeliusSettings
+from zmartd.config import HeliusSettings
+from zmartd.config_values import ConfigError
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.requests import (
     WebhookBusy,

@@ -17,6 +17,7 @@ from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
+from zmartd.config_values import PostgresUrl
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
@@ -127,7 +128,7 @@ async def _empty_database(settings: config.DatabaseSettings) -> AsyncIterator[Da
     name = f"zmartd_replay_{secrets.token_hex(6)}"
     url = settings.url.reveal()
     own = config.DatabaseSettings(
-        url=config.PostgresUrl(_url_of(url, name)),
+        url=PostgresUrl(_url_of(url, name)),
         pool_size=2,
         statement_timeout_seconds=settings.statement_timeout_seconds,
         pooled=settings.pooled,

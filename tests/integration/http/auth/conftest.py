@@ -16,7 +16,8 @@ from tests.integration.http.served import Client, Serve, Served
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock
 from zmartd.clock import Clock
-from zmartd.config import AuthSettings, ServerSettings, SharedSecret
+from zmartd.config import AuthSettings, ServerSettings
+from zmartd.config_values import SharedSecret
 from zmartd.http.auth import routes as auth_routes
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.authenticator import Authenticator

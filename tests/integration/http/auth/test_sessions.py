@@ -20,7 +20,8 @@ from tests.integration.http.served import Client, Serve, Served
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
 from zmartd import config
-from zmartd.config import AuthSettings, SharedSecret
+from zmartd.config import AuthSettings
+from zmartd.config_values import PostgresUrl, SharedSecret
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions
@@ -115,7 +116,7 @@ async def test_requests_at_once_share_a_question_and_only_the_ended_session_is_r
 ) -> None:
     numbers = count()
     database = await CountingDatabase.connect(
-        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=3)
+        config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=3)
     )
     tokens = Tokens(
         AuthSettings(jwt_secret=SharedSecret(shared_secret("sessions"))),
@@ -404,9 +405,7 @@ async def stranded(
     cable: Cable, application: Callable[..., Served], redis: Redis, aiohttp_client: Serve
 ) -> AsyncIterator[Client]:
     """A daemon at the other end of `cable`, which waits long for a statement."""
-    settings = config.DatabaseSettings(
-        url=config.PostgresUrl(cable.url), pool_size=3, statement_timeout_seconds=600
-    )
+    settings = config.DatabaseSettings(url=PostgresUrl(cable.url), pool_size=3, statement_timeout_seconds=600)
     database = await Database.connect(settings)
     yield await aiohttp_client(application(redis, database=database))
     await database.close()

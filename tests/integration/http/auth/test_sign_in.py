@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 from tests.integration.http.served import Client, Serve, Served
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
-from zmartd.config import AuthSettings, SharedSecret
+from zmartd.config import AuthSettings
+from zmartd.config_values import SharedSecret
 from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.siws import SignInMessage, parse

@@ -9,6 +9,7 @@ from tests.integration.http.rest.database_cable import Cable, laid_cable
 from tests.integration.http.rest.rest_api import Api, running_api
 from tests.integration.http.rest.rest_stage import Stage, running_stage
 from zmartd import config
+from zmartd.config_values import PostgresUrl
 from zmartd.store.postgres.database import Database
 
 
@@ -36,7 +37,7 @@ async def cable(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 async def severable_api(cable: Cable, redis_url: str) -> AsyncIterator[Api]:
     """The API without a chain, at the other end of `cable`."""
-    database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(cable.url), pool_size=2))
+    database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(cable.url), pool_size=2))
     async with running_api(database, redis_url) as api:
         yield api
     await database.close()

@@ -33,10 +33,10 @@ from zmartd.config import (
     RateLimitSettings,
     RealtimeSettings,
     ServerSettings,
-    SharedSecret,
     TransactionSettings,
     VotingSettings,
 )
+from zmartd.config_values import SharedSecret
 from zmartd.daemon import MAX_API_RPC_REQUESTS
 from zmartd.http.app import setup
 from zmartd.http.auth.attempt_limiter import AttemptLimiter

@@ -13,6 +13,7 @@ from tests.integration.http.rest.rest_api import Answer, Api, running_api
 from tests.integration.http.rest.rest_stage import SOL, Stage
 from tests.integration.store.rows import insert_market, market_id, wallet
 from zmartd import config
+from zmartd.config_values import PostgresUrl
 from zmartd.http.response_cache.policies import has_only
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.messages import Gap, Message
@@ -54,9 +55,7 @@ class Ear:
 @pytest.fixture
 async def other(stage: Stage, database_url: str, redis_url: str) -> AsyncIterator[Api]:
     """A second daemon's API on the same Postgres, Redis and chain."""
-    database = await Database.connect(
-        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=2)
-    )
+    database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=2))
     async with running_api(database, redis_url, stage.rpc_url) as api:
         yield api
     await database.close()

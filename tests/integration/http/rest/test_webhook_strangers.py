@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, running_api
-from zmartd.config import ConfigError, HeliusSettings, RateLimitSettings, SharedSecret
+from zmartd.config import HeliusSettings, RateLimitSettings
+from zmartd.config_values import ConfigError, SharedSecret
 from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
 from zmartd.http.machines.webhook_verification import (
     DELIVERY_VERIFIER,

@@ -25,6 +25,7 @@ from tests.integration.http.ws.websocket_daemon import (
 )
 from zmartd import config
 from zmartd.config import AuthSettings, RealtimeSettings
+from zmartd.config_values import PostgresUrl
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.ws.session_monitor import INTERVAL_SECONDS, VALID_SECONDS
 from zmartd.store.postgres.database import Database
@@ -362,9 +363,7 @@ async def test_while_nobody_knows_who_is_signed_in_wallets_are_shortened(
     start: StartDaemon, database_url: str, tmp_path: Path
 ) -> None:
     async with laid_cable(database_url, tmp_path) as cable:
-        reached = await Database.connect(
-            config.DatabaseSettings(url=config.PostgresUrl(cable.url), pool_size=3)
-        )
+        reached = await Database.connect(config.DatabaseSettings(url=PostgresUrl(cable.url), pool_size=3))
         daemon = await start(database=reached)
         socket = await signed_in(daemon, daemon.sessions.open(TRADER)[0])
         assert await trader_shown(daemon, socket) == TRADER

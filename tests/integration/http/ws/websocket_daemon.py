@@ -18,7 +18,8 @@ from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Client, Served
 from tests.shared_secrets import shared_secret
 from zmartd.clock import Clock, SystemClock
-from zmartd.config import AuthSettings, RealtimeSettings, SharedSecret
+from zmartd.config import AuthSettings, RealtimeSettings
+from zmartd.config_values import SharedSecret
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import Sessions

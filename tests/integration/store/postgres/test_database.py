@@ -12,6 +12,7 @@ import pytest
 from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, wallet
 from zmartd import config
+from zmartd.config_values import PostgresUrl, Secret
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
@@ -26,9 +27,7 @@ WHO = "select current_user::text as role, zmartd.caller_wallet() as wallet, curr
 @pytest.fixture
 async def one_connection(database_url: str) -> AsyncIterator[Database]:
     """A pool whose transactions all follow each other on the same connection."""
-    opened = await Database.connect(
-        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=1)
-    )
+    opened = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=1))
     yield opened
     await opened.close()
 
@@ -177,7 +176,7 @@ async def test_a_server_that_only_reads_is_out_of_order(one_connection: Database
 
 async def test_a_slow_statement_is_cancelled(database_url: str) -> None:
     database = await Database.connect(
-        config.DatabaseSettings(url=config.PostgresUrl(database_url), statement_timeout_seconds=0.05)
+        config.DatabaseSettings(url=PostgresUrl(database_url), statement_timeout_seconds=0.05)
     )
     with pytest.raises(DatabaseTimeout):
         async with database.service() as connection:
@@ -186,9 +185,7 @@ async def test_a_slow_statement_is_cancelled(database_url: str) -> None:
 
 
 async def test_an_unreachable_server_is_named_without_the_password(tmp_path: Path) -> None:
-    settings = config.DatabaseSettings(
-        url=config.PostgresUrl(f"postgresql://zmartd:hunter2@/zmart?host={tmp_path}")
-    )
+    settings = config.DatabaseSettings(url=PostgresUrl(f"postgresql://zmartd:hunter2@/zmart?host={tmp_path}"))
 
     with pytest.raises(DatabaseUnavailable, match=f"Postgres at {tmp_path}/zmart cannot be used") as raised:
         await Database.connect(settings)
@@ -199,9 +196,7 @@ async def test_an_unreachable_server_is_named_without_the_password(tmp_path: Pat
     "url", ["http://zmartd:hunter2@db/zmart", "postgresql://zmartd:hunter2@db:port/zmart"]
 )
 async def test_an_unreadable_url_is_explained_without_being_quoted(url: str) -> None:
-    settings = config.DatabaseSettings(
-        url=cast(config.PostgresUrl, config.Secret(url))
-    )  # PostgresUrl refuses it
+    settings = config.DatabaseSettings(url=cast(PostgresUrl, Secret(url)))  # PostgresUrl refuses it
     for connect in (lambda: Database.connect(settings), lambda: migrate(url)):
         with pytest.raises(DatabaseNotReady, match="postgresql://user:password@host:port/database") as raised:
             await connect()
@@ -214,15 +209,13 @@ async def test_an_unknown_user_is_refused_without_a_word_of_the_url(
     url = postgres_server.dsn.replace("zmartd@", "no_such_user@", 1)
 
     with pytest.raises(DatabaseNotReady, match="refuses the user or the password"):
-        await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(url)))
+        await Database.connect(config.DatabaseSettings(url=PostgresUrl(url)))
 
 
 async def test_a_login_that_may_not_take_the_roles_is_told_which_grant_is_missing(
     database_url: str, stranger: str
 ) -> None:
-    settings = config.DatabaseSettings(
-        url=config.PostgresUrl(database_url.replace("zmartd@", f"{stranger}@", 1))
-    )
+    settings = config.DatabaseSettings(url=PostgresUrl(database_url.replace("zmartd@", f"{stranger}@", 1)))
 
     with pytest.raises(DatabaseNotReady, match="GRANT anon, authenticated, service_role TO"):
         await Database.connect(settings)

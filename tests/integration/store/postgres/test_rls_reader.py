@@ -11,6 +11,7 @@ import pytest
 from tests.event_loop import run
 from tests.integration.store.rows import first_row, insert_market, insert_position, wallet
 from zmartd import config
+from zmartd.config_values import PostgresUrl
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.store.postgres.backend import OwnBackend, SharedBackend
 from zmartd.store.postgres.database import Database
@@ -26,9 +27,7 @@ HELD = "select user_wallet from user_positions order by user_wallet"
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool whose reads and transactions all follow each other on the same connection."""
-    opened = await Database.connect(
-        config.DatabaseSettings(url=config.PostgresUrl(database_url), pool_size=1)
-    )
+    opened = await Database.connect(config.DatabaseSettings(url=PostgresUrl(database_url), pool_size=1))
     yield opened
     await opened.close()
 
@@ -196,7 +195,7 @@ async def test_rls_reading_over_a_lost_connection_is_reported_and_the_next_gets_
     migrated_database_url: str,
 ) -> None:
     database = await Database.connect(
-        config.DatabaseSettings(url=config.PostgresUrl(migrated_database_url), pool_size=1)
+        config.DatabaseSettings(url=PostgresUrl(migrated_database_url), pool_size=1)
     )
     other = await asyncpg.connect(migrated_database_url)
 
@@ -249,7 +248,7 @@ async def test_rls_reading_works_for_a_login_that_inherits_nothing_of_the_roles_
     database_url: str, authenticator: str, holders: None
 ) -> None:
     url = database_url.replace("zmartd@", f"{authenticator}@", 1)
-    database = await Database.connect(config.DatabaseSettings(url=config.PostgresUrl(url), pool_size=1))
+    database = await Database.connect(config.DatabaseSettings(url=PostgresUrl(url), pool_size=1))
     for caller, role in ((ALICE, "authenticated"), (ANYBODY, "anon")):
         assert await reader_is(database, caller) == (role, caller.wallet)
     async with database.reader(ALICE) as connection:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.shared_secrets import shared_secret
 from tests.signing_wallet import FixedClock, SigningWallet
-from zmartd.config import AuthSettings, ConfigError, SharedSecret
+from zmartd.config import AuthSettings
+from zmartd.config_values import ConfigError, SharedSecret
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.errors.auth import AuthExpired, BadToken, SessionOver
 from zmartd.http.kit.identity import Session

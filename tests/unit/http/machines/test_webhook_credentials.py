@@ -6,7 +6,8 @@ import hmac
 import pytest
 
 from tests.shared_secrets import shared_secret
-from zmartd.config import ConfigError, HeliusSettings, ServerSettings, Settings, SharedSecret
+from zmartd.config import HeliusSettings, ServerSettings, Settings
+from zmartd.config_values import ConfigError, SharedSecret
 from zmartd.http.machines.webhook_credentials import WebhookCredentials, require_webhook_secret
 
 NEW, OLD = shared_secret("new"), shared_secret("old")

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from tests.integration.http.served import Client, Served, StandingClock
 from zmartd.clock import SystemClock
-from zmartd.config import AuthSettings, DatabaseSettings, PostgresUrl, ServerSettings, SharedSecret
+from zmartd.config import AuthSettings, DatabaseSettings, ServerSettings
+from zmartd.config_values import PostgresUrl, SharedSecret
 from zmartd.errors import ZmartdError
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.auth.revocations import Revocations

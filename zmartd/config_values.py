@@ -1,0 +1,175 @@
+"""The kinds of values that settings have: secrets, URLs, bounded numbers, lists with a rule for members."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from itertools import pairwise
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+from solders.pubkey import Pubkey
+
+from zmartd import endpoint
+from zmartd.errors import ZmartdError
+
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+WholeSeconds = Annotated[int, Meta(ge=0, le=31_536_000)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Meta(ge=256, le=104_857_600)]
+Lamports = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
+BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
+
+REQUIRE_MEMBER = "require_member"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+MIN_SHARED_SECRET_CHARACTERS = 32
+"""128 bits in hexadecimal."""
+MIN_SHARED_SECRET_PAIRS = 16
+"""The least number of different pairs of adjacent characters. 32 random hexadecimal characters have about 30;
+a repeated word has fewer.
+"""
+
+
+class ConfigError(ZmartdError):
+    """The configuration is not valid."""
+
+    code = "invalid_configuration"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems), problems=problems)
+        self.problems = problems
+
+
+class Secret:
+    """A value that logs and error messages must not show; `reveal()` returns it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}('…')" if self._value else f"{type(self).__name__}('')"
+
+
+class SharedSecret(Secret):
+    """A key or password that two machines share, chosen by an operator. Whoever guesses it is trusted, so one
+    that is easy to guess is refused. Empty: none. Raises ValueError, which never quotes it.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, value: str = "") -> None:
+        super().__init__(value)
+        if not value:
+            return
+        remedy = "`openssl rand -hex 32` makes a good one"
+        needed = MIN_SHARED_SECRET_CHARACTERS
+        if len(value) < needed:
+            raise ValueError(f"it has {len(value)} of the {needed} characters that it needs; {remedy}")
+        if len(set(pairwise(value))) < MIN_SHARED_SECRET_PAIRS:
+            raise ValueError(f"it repeats itself and could be guessed; {remedy}")
+
+
+class Url(Secret):
+    """A server's URL, perhaps with a user or a key. Raises ValueError, which quotes nothing of it."""
+
+    __slots__ = ()
+    schemes: ClassVar[tuple[str, ...]]
+    form: ClassVar[str]
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        try:
+            endpoint.read(value, self.schemes)
+        except endpoint.UnreadableUrl:
+            raise ValueError(
+                f"write {self.form}, with special characters of names and passwords percent-encoded"
+            ) from None
+
+
+class PostgresUrl(Url):
+    __slots__ = ()
+    schemes = endpoint.POSTGRES
+    form = "postgresql://user:password@host:port/database"
+
+
+class RedisUrl(Url):
+    __slots__ = ()
+    schemes = endpoint.REDIS
+    form = "redis://user:password@host:port/0, rediss:// for TLS, or unix:///path"
+
+
+class RpcUrl(Url):
+    __slots__ = ()
+    schemes = endpoint.HTTP
+    form = "https://host/path"
+
+
+def described(description: str) -> Meta:
+    return Meta(description=description)
+
+
+def described_list(
+    description: str,
+    require_member: Callable[[str], object],
+    *,
+    min_length: int | None = None,
+    max_length: int | None = None,
+) -> Meta:
+    """The Meta of a list. `require_member` raises ValueError with what is expected."""
+    return Meta(
+        description=description,
+        min_length=min_length,
+        max_length=max_length,
+        extra={REQUIRE_MEMBER: require_member},
+    )
+
+
+def require_network(text: str) -> None:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("write an IP address, or a network like 10.0.0.0/8 or fd00::/8") from None
+
+
+def require_origin(text: str) -> None:
+    scheme, _, domain = text.partition("://")
+    if not _SCHEME.fullmatch(scheme) or text != text.lower() or not _is_domain(domain):
+        raise ValueError("write scheme://host or scheme://host:port in lower case, as a browser sends it")
+
+
+def require_domain(text: str) -> None:
+    if not _is_domain(text):
+        raise ValueError("write host or host:port")
+
+
+def require_wallet(text: str) -> None:
+    try:
+        Pubkey.from_string(text)
+    except ValueError:
+        raise ValueError("write an address: 32 bytes in base58") from None
+
+
+def _is_domain(text: str) -> bool:
+    """Whether the text is only a host, with or without a port."""
+    try:
+        addresses = endpoint.read(f"https://{text}", ("https",)).addresses
+    except endpoint.UnreadableUrl:
+        return False
+    return [str(address) for address in addresses] == [text]
