@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, get_args
@@ -169,7 +169,8 @@ class Inbox:
     async def _apply(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
         read = [read_delivery(delivery, self._parse) for delivery in deliveries]
         await self._plausibility.refresh_if_needed(tx for one in read for tx in one.transactions)
-        plausible = [self._without_implausible(one) for one in read]
+        held = await parked.slots(connection, [tx.signature for one in read for tx in one.transactions])
+        plausible = [self._without_doubtful(one, held) for one in read]
         await set_aside(connection, (claim for one in plausible for claim in one.claims))
         try:
             await self._indexer.apply([tx for one in plausible for tx in one.transactions])
@@ -183,8 +184,14 @@ class Inbox:
             await self._finish(connection, plausible)
             await reached(Point.INBOX_FINISHED)
 
-    def _without_implausible(self, read: DeliveryContent) -> DeliveryContent:
-        checked = [(tx, self._plausibility.doubt(tx)) for tx in read.transactions]
+    def _without_doubtful(self, read: DeliveryContent, held: Collection[str]) -> DeliveryContent:
+        """The delivery with claims instead of the transactions that are implausible, or are parked: what it
+        says of the latter would be compared with the chain by nobody.
+        """
+        checked = [
+            (tx, "it is parked" if tx.signature in held else self._plausibility.doubt(tx))
+            for tx in read.transactions
+        ]
         doubted = (Claim(tx.signature, tx.slot, doubt) for tx, doubt in checked if doubt is not None)
         return DeliveryContent(
             read.delivery,

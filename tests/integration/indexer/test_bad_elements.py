@@ -18,8 +18,10 @@ from tests.integration.indexer.test_repair import alter
 from tests.integration.tasks.world import World, a_world
 from zmartd.clock import SystemClock
 from zmartd.indexer.inbox import Inbox
+from zmartd.indexer.parking import park
 from zmartd.indexer.verification import Verification
 from zmartd.store import inbox as deliveries
+from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
 
 
@@ -78,6 +80,18 @@ async def test_what_does_not_even_say_which_it_is_parks_its_delivery_with_the_re
     assert error.startswith("transaction 2 of 5: ")
     assert error.endswith("(1 more like it)")
     assert await world.fetch("select tx_signature from unverified_transactions") == []
+
+
+async def test_what_is_delivered_of_a_parked_transaction_is_not_believed(world: World) -> None:
+    trades = await three_trades(world)
+    told = [await as_delivered(world, trade) for trade in trades]
+    await park(world.database, [Unapplied(trades[1], told[1]["slot"], "refused", "no")])
+    await deliver(inbox_of(world), *told)
+    assert await trades_of(world) == {trades[0], trades[2]}
+    asked = await world.fetch("select tx_signature, doubt from unverified_transactions")
+    assert asked == [(trades[1], "it is parked")]
+    await Verification(world.own.rpc, world.own.fetcher, world.database).run()
+    assert await trades_of(world) == set(trades)
 
 
 class LaterEachTime(SystemClock):
