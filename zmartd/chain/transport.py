@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from contextlib import nullcontext
+from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -109,6 +111,20 @@ class _TransientError(Exception):
         self.ends_as = ends_as
 
 
+@cache
+def _certificate_authorities() -> ssl.SSLContext:
+    """Those that httpx trusts, read once: that takes as long as a hundred requests."""
+    return httpx.create_ssl_context()
+
+
+class _Provider(AsyncHTTPProvider):
+    """solana-py's provider on a session of ours. Its own would read the certificate authorities anew."""
+
+    def __init__(self, url: str, session: httpx.AsyncClient) -> None:
+        super(AsyncHTTPProvider, self).__init__(url)
+        self.session = session
+
+
 class Transport:
     """One RPC endpoint. At most MAX_IN_FLIGHT requests run at a time."""
 
@@ -120,10 +136,13 @@ class Transport:
         self._timeout_seconds = timeout_seconds
         self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._decoder = msgspec.json.Decoder(_Answer)
-        self._provider = AsyncHTTPProvider(url, timeout=timeout_seconds / 2)
-        if endpoint.is_loopback_url(url):
+        session = httpx.AsyncClient(
+            timeout=timeout_seconds / 2,
+            verify=_certificate_authorities(),
             # A proxy that the environment names cannot reach this machine's own ports.
-            self._provider.session = httpx.AsyncClient(timeout=timeout_seconds / 2, trust_env=False)
+            trust_env=not endpoint.is_loopback_url(url),
+        )
+        self._provider = _Provider(url, session)
 
     async def close(self) -> None:
         await self._provider.close()
