@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 
 import asyncpg
+import hypothesis
 import pytest
 from redis import Redis
 
@@ -19,6 +20,12 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 
 _numbers = count(1)
+
+# An example may take as long as the machine and the measurement of coverage need for it.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -294,7 +294,7 @@ def stage() -> tuple[World, dict[str, Keypair]]:
     return world, {holder: world.chain.wallet(10**17) for holder in HOLDERS}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(life=lives)
 def test_every_lamport_of_a_market_is_accounted_for(
     stage: tuple[World, dict[str, Keypair]], life: Life

@@ -101,7 +101,7 @@ async def record(connection: Connection, market: str, name: str, trade: Traded) 
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(trades=TRADES, since=SECONDS, length=st.integers(1, 900), minutes=st.sampled_from([1, 5]))
 async def test_candles_are_what_the_trades_say_one_after_the_other(
     database: Database, trades: list[Traded], since: int, length: int, minutes: int

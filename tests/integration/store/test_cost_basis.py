@@ -60,7 +60,7 @@ def replayed(steps: list[Step]) -> tuple[dict[Any, Ledger], list[dict[str, Any]]
     return ledgers, trades
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, disorder=st.randoms(use_true_random=False))
 async def test_the_average_cost_is_what_a_replay_of_all_trades_gives(
     database: Database, steps: list[Step], disorder: Random

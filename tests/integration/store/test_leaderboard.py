@@ -58,7 +58,7 @@ async def publish(connection: Connection, now: datetime) -> Edition:
     return edition
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 async def test_the_lists_are_what_a_replay_of_all_trades_gives(database: Database, steps: list[Step]) -> None:
     books: dict[Any, Ledger] = defaultdict(Ledger)

@@ -116,7 +116,7 @@ curves = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(curves, st.booleans(), st.integers(1, 10**14))
 def test_the_inverse_quote_is_the_cheapest_that_gives_the_shares(
     curve: Curve, outcome: bool, shares: int

@@ -83,7 +83,7 @@ def test_amounts_are_recovered_whatever_order_the_trades_come_in(per_slot: int, 
 
 
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 29))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_pricing_the_last_trades_gives_the_same_as_pricing_all(seed: int, cut: int) -> None:
     start, made = history(seed, length=30)
     for one in made[:cut]:

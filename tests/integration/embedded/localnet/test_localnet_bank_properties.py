@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.compute_budget import set_compute_unit_price
@@ -98,7 +98,7 @@ def executed(bank: Bank, transaction: VersionedTransaction) -> tuple[LandedTrans
     return landed, landed.meta.err
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.lists(instructions(), max_size=3), st.sampled_from([0, 1, 10**6])), max_size=6))
 def test_nothing_is_made_or_lost_and_what_was_foretold_happens(
     transactions: list[tuple[list[Instruction], int]],

@@ -44,7 +44,7 @@ def play(slots: list[list[tuple[Pubkey, Account | None]]]) -> tuple[Accounts, di
     return accounts, snapshots
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(slot_of_writes, min_size=1, max_size=8))
 def test_every_slot_that_is_not_too_old_is_seen_as_it_was(
     slots: list[list[tuple[Pubkey, Account | None]]],
@@ -56,7 +56,7 @@ def test_every_slot_that_is_not_too_old_is_seen_as_it_was(
         assert owned_as_they_were(accounts, slot) == snapshots[slot]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(slot_of_writes, min_size=2, max_size=8), st.data())
 def test_rolling_back_leads_to_what_was(
     slots: list[list[tuple[Pubkey, Account | None]]], data: st.DataObject
