@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 
 import asyncpg
@@ -35,9 +36,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 DISCONNECT = """
-select pg_terminate_backend(pid, 5000) from pg_stat_activity
- where datname = current_database() and pid <> pg_backend_pid()
+do $$
+begin
+    loop
+        perform pg_terminate_backend(pid) from pg_stat_activity
+          where datname = current_database() and pid <> pg_backend_pid();
+        exit when not found;
+        perform pg_sleep(0.001);
+        perform pg_stat_clear_snapshot();
+    end loop;
+end
+$$
 """
+"""Returns when no other backend is left. Postgres' own wait for one looks every 100 ms only."""
 EMPTY = """
 do $$
 declare
@@ -69,12 +80,31 @@ def migrated_database_url(postgres_server: EmbeddedPostgres) -> str:
     return postgres_server.dsn
 
 
+@pytest.fixture(scope="session")
+def empty_migrated_database(migrated_database_url: str) -> Iterator[Callable[[], None]]:
+    """Empties it. On a connection that stays open, because a new one would have to read the schema first."""
+    loop = asyncio.new_event_loop()
+    connection = loop.run_until_complete(asyncpg.connect(migrated_database_url))
+
+    async def empty() -> None:
+        await connection.execute(DISCONNECT)
+        await connection.execute(EMPTY)
+
+    yield lambda: loop.run_until_complete(empty())
+    loop.run_until_complete(connection.close())
+    loop.close()
+
+
 @pytest.fixture
-def database_url(migrated_database_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+def database_url(
+    migrated_database_url: str,
+    empty_migrated_database: Callable[[], None],
+    request: pytest.FixtureRequest,
+) -> Iterator[str]:
     """The URL of a migrated database with nothing in it. Its schema is not a test's to change."""
     pooled = request.config.getoption("pooled")
     yield request.getfixturevalue("pooler").url_of(DATABASE) if pooled else migrated_database_url
-    run(execute(migrated_database_url, DISCONNECT, EMPTY))
+    empty_migrated_database()
 
 
 @pytest.fixture
