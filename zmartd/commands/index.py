@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from zmartd.config import Settings
     from zmartd.core import Core
     from zmartd.indexer.audit.audit import AuditReport
-    from zmartd.indexer.audit.comparison import Difference, Value
+    from zmartd.indexer.audit.comparison import Difference
+    from zmartd.indexer.effects.facts import Value
     from zmartd.indexer.quarantine import QuarantineReport
     from zmartd.indexer.repair.repair import RepairReport
     from zmartd.indexer.replay.replay import ReplayReport

@@ -24,7 +24,12 @@ from zmartd.faults import Point, reached
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
-from zmartd.indexer.effects.configuration import set_configuration
+from zmartd.indexer.effects.configuration import (
+    ConfigurationCorrection,
+    correct_configuration,
+    drop_configuration_corrections,
+    rates_changed_from,
+)
 from zmartd.indexer.effects.market_messages import (
     batch_messages,
     market_promotion_messages,
@@ -39,7 +44,7 @@ from zmartd.indexer.events.incomplete import (
 )
 from zmartd.indexer.events.recording import TransactionInSlot, record_eventless, record_events
 from zmartd.indexer.events.rows import EventRow, event_row, stored_row
-from zmartd.indexer.rebuild.corrections import Correction, drop_corrections, put_correction
+from zmartd.indexer.rebuild.corrections import Correction, corrected_since, put_correction
 from zmartd.indexer.rebuild.event_diff import EventDiff, differing_signatures
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_events
@@ -199,11 +204,23 @@ class Indexer:
         await self._publish(market_promotion_messages(promoted))
 
     async def rebuild_configuration(self, at: datetime) -> None:
-        """Rebuild the program's configuration from its event rows. Raises what `apply` raises."""
-        await self._publish(await self._commit(lambda connection: rebuild_configuration(connection, at)))
+        """Rebuild the program's configuration from its event rows alone, without corrections.
+
+        The truncated transactions that these made up for are open again. Raises what `apply` raises.
+        """
+
+        async def work(connection: Connection) -> list[Message]:
+            dropped_from = await drop_configuration_corrections(connection, self._pdas.global_config())
+            messages = await rebuild_configuration(connection, at)
+            return messages + await rebuild_markets(connection, set(), at, dropped_from, removed=())
+
+        await self._publish(await self._commit(work))
 
     async def correct(self, correction: Correction, address: Pubkey) -> None:
-        """Correct the market at `address` from its accounts. Raises what `apply` raises."""
+        """Correct the market at `address` from its accounts, unless it was from those of a later slot.
+
+        Raises what `apply` raises.
+        """
 
         async def work(connection: Connection) -> list[Message]:
             await markets.ensure_markets(connection, {correction.market_id: (str(address), correction.at)})
@@ -212,9 +229,17 @@ class Indexer:
 
         await self._publish(await self._commit(work))
 
-    async def correct_configuration(self, facts: Mapping[str, object]) -> None:
-        """Set fields of the configuration to what its account has. Raises what `apply` raises."""
-        await self._commit(lambda connection: set_configuration(connection, facts))
+    async def correct_configuration(self, correction: ConfigurationCorrection, at: datetime) -> None:
+        """Correct the configuration from its account, and reprice trades where fee rates changed.
+
+        Messages bear the time `at`. Raises what `apply` raises.
+        """
+
+        async def work(connection: Connection) -> list[Message]:
+            rates_from = await correct_configuration(connection, correction)
+            return await rebuild_markets(connection, set(), at, rates_from, removed=())
+
+        await self._publish(await self._commit(work))
 
     async def _apply_batch(
         self, transactions: Sequence[ChainTransaction], commitment: Commitment, prepare: _Prepare | None
@@ -270,15 +295,24 @@ class Indexer:
         await reached(Point.APPLY_RECORDED)
         waited = await self._ensure_markets(connection, new, addresses)
         # Events of this batch whose market this batch creates are in both lists.
-        due = {row.key: row for row in new + waited}
-        batch = Batch(list(due.values()), addresses, commitment)
-        before = await markets.lock_markets(connection, batch.slots)
+        due = Batch(list({row.key: row for row in new + waited}.values()), addresses, commitment)
+        before = await markets.lock_markets(connection, due.slots)
+        contained = _contained(due, before)
+        rows_of_others = [row for row in due.rows if due.market_of(row) not in contained]
+        batch = Batch(rows_of_others, addresses, commitment)
         repriced = await apply_effects(connection, batch, before)
         await reached(Point.APPLY_COUNTED)
         slots = dict.fromkeys(repriced, 0) | batch.slots
         after = await markets.advance_markets(connection, slots, commitment)
         await reached(Point.APPLY_SETTLED)
-        return new, batch_messages(batch, before, after) + await _end_corrections(connection, batch, before)
+        messages = batch_messages(batch, before, after)
+        if (rates_from := rates_changed_from(due.rows)) is not None:
+            contained |= await corrected_since(connection, rates_from)
+        if contained:
+            at = max(row.occurred_at for row in due.rows)
+            late = [row for row in due.rows if row not in rows_of_others]
+            messages += await rebuild_markets(connection, contained, at, removed=(), recorded=late)
+        return new, messages
 
     async def _ensure_markets(
         self, connection: Connection, rows: Sequence[EventRow], addresses: dict[str, str]
@@ -302,21 +336,15 @@ class Indexer:
             log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
 
 
-async def _end_corrections(
-    connection: Connection, batch: Batch, before: Mapping[str, markets.LockedMarket]
-) -> list[Message]:
-    """Rebuild the markets whose correction had to do without one of these events. Returns messages."""
-    late = {
+def _contained(batch: Batch, before: Mapping[str, markets.LockedMarket]) -> set[str]:
+    """The markets whose correction contains an event of the batch: added once more, it would count twice."""
+    return {
         market_id
         for row in batch.rows
         if (market_id := batch.market_of(row)) is not None
         and (corrected_slot := before[market_id].corrected_slot) is not None
         and row.slot <= corrected_slot
     }
-    if not late:
-        return []
-    await drop_corrections(connection, late)
-    return await rebuild_markets(connection, late, max(row.occurred_at for row in batch.rows), removed=())
 
 
 async def _record_incomplete(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.indexer.apply import IndexAltered, Indexer
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
@@ -80,6 +81,11 @@ def is_of_one_transaction(error: Exception) -> bool:
             MemoryError,
         ),
     )
+
+
+def is_of_one_market(error: Exception) -> bool:
+    """Whether an error comes from one market or transaction, and others can be read and written."""
+    return is_of_one_transaction(error) and not isinstance(error, (RpcUnavailable, RpcRejected))
 
 
 async def park(database: Database, unapplied: Sequence[Unapplied]) -> None:

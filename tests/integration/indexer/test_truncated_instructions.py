@@ -34,6 +34,7 @@ from tests.integration.indexer.test_reconcile import (
 )
 from tests.integration.indexer.test_rollback import facts
 from tests.integration.tasks.world import (
+    AUTHORITY,
     CREATOR,
     HOLDERS,
     PROGRAM_ID,
@@ -231,6 +232,56 @@ async def test_where_no_event_can_be_inferred_it_is_an_alert_until_a_repair_read
         await assert_true_to_the_chain(world, database_url)
 
 
+async def test_a_configuration_that_cannot_be_read_is_its_accounts_and_later_trades_are_charged_by_it(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        await world.buy(market_id, HOLDERS[0], 10**8)
+        world.disguise = behind_memos
+        lost = [await world.act(AUTHORITY, one) for one in (other_fees(world), pause(world))]
+        world.disguise = tuple
+        await world.act(AUTHORITY, pause(world))
+        world.disguise = behind_memos
+        await world.buy(market_id, HOLDERS[1], 10**8)
+        world.disguise = tuple
+        await finalized(world)
+        async with unreadable(world, without_inner_instructions, lost) as daemon:
+            report = await IndexReconciler(daemon.rpc, daemon.fetcher, database, PROGRAM_ID).run()
+            assert len(report.incomplete) == 3
+            repaired = await Repairer(daemon.rpc, daemon.fetcher, database, PROGRAM_ID).repair()
+            # What follows from the configuration is inferred.
+            assert repaired.corrected == (str(world.program.pdas.global_config()),)
+            assert await world.fetch("select is_paused, protocol_fee_bps from protocol") == [(False, 100)]
+            await world.buy(market_id, HOLDERS[2], 10**8)
+            assert await world.fetch("select exact from trades") == [(True,)] * 3
+            found = await audit(database, daemon.rpc, PROGRAM_ID, patience_seconds=0.0)
+            assert (found.differences, found.incomplete) == ((), ())
+            parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+            settings = config.DatabaseSettings(url=PostgresUrl(database_url))
+            replayed = await replay(database, settings, rpc=daemon.rpc, program_id=PROGRAM_ID, parse=parse)
+            assert [one.table for one in replayed.tables if not one.ok] == []
+        assert (await Repairer(world.own.rpc, world.own.fetcher, database, PROGRAM_ID).repair_everything()).ok
+        corrections = "select * from protocol_config_history where event_type = 'ConfigCorrected'"
+        assert await world.fetch(corrections) == []
+        await assert_true_to_the_chain(world, database_url)
+
+
+def other_fees(world: World) -> Instruction:
+    return world.program.update_global_config(
+        admin=AUTHORITY.pubkey(),
+        protocol_fee_bps=100,
+        resolver_reward_bps=150,
+        liquidity_provider_fee_bps=250,
+        proposal_approval_threshold=6_000,
+        dispute_success_threshold=5_000,
+    )
+
+
+def pause(world: World) -> Instruction:
+    return world.program.emergency_pause(admin=AUTHORITY.pubkey())
+
+
 async def test_what_comes_after_a_gap_in_a_market_waits_until_it_is_closed(
     tmp_path: Path, database: Database, database_url: str, redis: Redis
 ) -> None:
@@ -269,8 +320,14 @@ async def test_logs_that_come_whole_after_a_correction_take_its_place(
             await IndexReconciler(daemon.rpc, daemon.fetcher, database, PROGRAM_ID).run()
             repaired = await Repairer(daemon.rpc, daemon.fetcher, database, PROGRAM_ID).repair()
             assert repaired.corrected == (str(world.address(market_id)),)
-        # Later events are counted beside the correction.
+        # Later events are counted beside the correction, whether they are logged or inferred.
         await world.buy(market_id, HOLDERS[1], 10**8)
+        world.disguise = behind_memos
+        await world.buy(market_id, HOLDERS[2], 10**8)
+        world.disguise = tuple
+        await finalized(world)
+        assert (await reconciled(world)).recovered == 1
+        assert await world.fetch("select distinct exact from trades") == [(True,)]
         found = await audit(database, world.own.rpc, PROGRAM_ID, patience_seconds=0.0)
         assert found.differences == ()
         assert await world.fetch("select count(*) from market_corrections") == [(1,)]

@@ -12,13 +12,8 @@ from zmartd.chain.accounts import MarketAccount, UserPosition, VoteRecord
 from zmartd.chain.discriminators import discriminator
 from zmartd.chain.program_accounts import find_config, find_market
 from zmartd.chain.rpc import Rpc
-from zmartd.indexer.audit.comparison import (
-    ConfigurationFacts,
-    MarketFacts,
-    PositionFacts,
-    PositionKey,
-    ProgramFacts,
-)
+from zmartd.indexer.audit.comparison import PositionKey, ProgramFacts
+from zmartd.indexer.effects.facts import ConfigurationFacts, MarketFacts, PositionFacts
 from zmartd.market import lmsr
 from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import VoteKind

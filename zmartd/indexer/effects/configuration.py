@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from asyncpg import Connection
 from msgspec import Struct
+from solders.pubkey import Pubkey
 
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
+from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market.fees import INITIAL_RATES, FeeRates, configured_rates
@@ -25,13 +27,13 @@ on conflict do nothing
 _CURRENT = """
 with latest as (
     select (select row(h.*)::protocol_config_history from protocol_config_history as h
-             where h.event_type = 'GlobalConfigInitialized'
+             where h.admin is not null
              order by slot desc, event_index desc limit 1) as made,
            (select row(h.*)::protocol_config_history from protocol_config_history as h
-             where h.event_type = 'ConfigUpdated'
+             where h.resolver_reward_bps is not null
              order by slot desc, event_index desc limit 1) as updated,
            (select row(h.*)::protocol_config_history from protocol_config_history as h
-             where h.event_type = 'ProtocolPauseStatusChanged'
+             where h.is_paused is not null
              order by slot desc, event_index desc limit 1) as paused
 )
 update protocol
@@ -67,28 +69,68 @@ update protocol
        proposal_approval_threshold = default, dispute_success_threshold = default,
        min_resolution_delay = default, dispute_period = default, is_paused = default, slot = default
 """
-_SET = {
-    **dict.fromkeys(("is_paused",), "update protocol set {} = $1::boolean"),
-    **dict.fromkeys(("admin", "backend_authority"), "update protocol set {} = $1::text"),
-    **dict.fromkeys(
-        (
-            *("protocol_fee_bps", "resolver_reward_bps", "liquidity_provider_fee_bps"),
-            *("proposal_approval_threshold", "dispute_success_threshold"),
-            *("min_resolution_delay", "dispute_period"),
-        ),
-        "update protocol set {} = $1::bigint",
-    ),
-}
+_CORRECT = """
+insert into protocol_config_history
+       (tx_signature, event_index, slot, event_type, admin, backend_authority, protocol_fee_bps,
+        resolver_reward_bps, liquidity_provider_fee_bps, proposal_approval_threshold,
+        dispute_success_threshold, min_resolution_delay, dispute_period, is_paused, commitment)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'finalized')
+on conflict (tx_signature, event_index) do update
+   set admin = excluded.admin, backend_authority = excluded.backend_authority,
+       protocol_fee_bps = excluded.protocol_fee_bps, resolver_reward_bps = excluded.resolver_reward_bps,
+       liquidity_provider_fee_bps = excluded.liquidity_provider_fee_bps,
+       proposal_approval_threshold = excluded.proposal_approval_threshold,
+       dispute_success_threshold = excluded.dispute_success_threshold,
+       min_resolution_delay = excluded.min_resolution_delay, dispute_period = excluded.dispute_period,
+       is_paused = excluded.is_paused
+"""
+_CORRECTIONS = "select * from protocol_config_history where event_type = $1 order by slot, tx_signature"
+_DROP_CORRECTIONS = """
+with dropped as (delete from protocol_config_history where event_type = $1 returning slot),
+reopened as (
+    update truncated_transactions set resolved_at = null
+     where changes @> array[$2::text] and slot <= (select max(slot) from dropped) and reason is not null
+)
+select min(slot) from dropped
+"""
+# The last of a slot is in force after it; the index of a correction is greater than that of any event.
 _RATES = """
 select slot, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
   from protocol_config_history
- where event_type in ('GlobalConfigInitialized', 'ConfigUpdated')
- order by slot, index_in_block nulls first, event_index
+ where protocol_fee_bps is not null
+ order by slot, event_type = 'ConfigCorrected', index_in_block nulls first, event_index
 """
 
-_KINDS = (GlobalConfigInitialized, ConfigUpdated, ProtocolPauseStatusChanged)
+_RATE_EVENTS = (GlobalConfigInitialized, ConfigUpdated)
+_KINDS = (*_RATE_EVENTS, ProtocolPauseStatusChanged)
 CONFIGURATION_EVENTS = frozenset(kind.__name__ for kind in _KINDS)
 """The event types that configure the program."""
+
+
+_CORRECTED = "ConfigCorrected"
+_LAST = 2**31 - 1
+_UPDATED = (
+    "protocol_fee_bps",
+    "resolver_reward_bps",
+    "liquidity_provider_fee_bps",
+    "proposal_approval_threshold",
+    "dispute_success_threshold",
+    "min_resolution_delay",
+    "dispute_period",
+)
+"""What ConfigUpdated says, all of it each time."""
+
+
+class ConfigurationCorrection(Struct, frozen=True):
+    """What the account says of the configuration beyond the events.
+
+    It is so since the transaction `signature` in `slot`, the last of those that cannot be read. A field is
+    None where the events say it.
+    """
+
+    signature: str
+    slot: int
+    facts: ConfigurationFacts
 
 
 class RateHistory(Struct, frozen=True):
@@ -121,10 +163,12 @@ async def apply_configuration(
         ],
     )
     await connection.execute(_CURRENT)
-    return min(
-        (row.slot for row, _ in history if not isinstance(row.event, ProtocolPauseStatusChanged)),
-        default=None,
-    )
+    return rates_changed_from(rows)
+
+
+def rates_changed_from(rows: Sequence[EventRow]) -> int | None:
+    """The slot from which events may have changed the fee rates; None if none of them can have."""
+    return min((row.slot for row in rows if isinstance(row.event, _RATE_EVENTS)), default=None)
 
 
 async def remove_configuration(
@@ -143,16 +187,46 @@ async def remove_configuration(
 
 
 async def clear_configuration(connection: Connection) -> None:
-    """Reset the configuration and its history. Takes a service transaction."""
-    await connection.execute("delete from protocol_config_history")
+    """Reset the configuration and its history, corrections left out. Takes a service transaction."""
+    await connection.execute("delete from protocol_config_history where event_type <> $1", _CORRECTED)
     await connection.execute(_RESET_CURRENT)
+    await connection.execute(_CURRENT)
 
 
-async def set_configuration(connection: Connection, facts: Mapping[str, object]) -> None:
-    """Set fields of the configuration, until an event sets them again. Takes a service transaction."""
-    for field, value in sorted(facts.items()):
-        await connection.execute(_SET[field].format(field), value)
-    await connection.execute("update protocol set version = version + 1")
+async def correct_configuration(connection: Connection, correction: ConfigurationCorrection) -> int | None:
+    """Store what the account says beyond the events. Takes a service transaction.
+
+    Returns the slot from which fee rates may have changed, if any.
+    """
+    facts = correction.facts
+    columns = (facts.admin, facts.backend_authority, *(getattr(facts, name) for name in _UPDATED))
+    await connection.execute(
+        _CORRECT, correction.signature, _LAST, correction.slot, _CORRECTED, *columns, facts.is_paused
+    )
+    await connection.execute(_CURRENT)
+    return None if facts.protocol_fee_bps is None else correction.slot
+
+
+async def configuration_corrections(connection: Connection) -> list[ConfigurationCorrection]:
+    """All corrections of the configuration, oldest first. Takes a service transaction."""
+    return [
+        ConfigurationCorrection(
+            row["tx_signature"],
+            row["slot"],
+            ConfigurationFacts(**{name: row[name] for name in ConfigurationFacts.__struct_fields__}),
+        )
+        for row in await connection.fetch(_CORRECTIONS, _CORRECTED)
+    ]
+
+
+async def drop_configuration_corrections(connection: Connection, address: Pubkey) -> int | None:
+    """Remove the corrections of the configuration, which has its account at `address`.
+
+    The truncated transactions that they made up for are open again. Returns the slot of the first correction.
+    The configuration has to be rebuilt afterwards. Takes a service transaction.
+    """
+    dropped_from: int | None = await connection.fetchval(_DROP_CORRECTIONS, _CORRECTED, str(address))
+    return dropped_from
 
 
 async def rate_history(connection: Connection) -> RateHistory:

@@ -30,8 +30,7 @@ on conflict do nothing
 returning id, on_chain_address
 """
 _LOCK = """
-select id, shares_yes, shares_no, b_parameter, state, version, orphaned,
-       (select slot from market_corrections where market_id = markets.id) as corrected_slot
+select id, shares_yes, shares_no, b_parameter, state, version, orphaned, corrected_slot
   from markets where id = any($1::text[]) order by id for update
 """
 _WAITING = """
@@ -71,7 +70,7 @@ class LockedMarket(Struct, frozen=True):
     version: int
     orphaned: bool
     corrected_slot: int | None
-    """The slot at which it was corrected from its accounts, if it was."""
+    """The slot whose accounts it was corrected from: the row contains all that happened until then."""
 
     @property
     def is_known(self) -> bool:

@@ -22,12 +22,15 @@ _TAIL = """
 select trades.market_id, tx_signature, event_index, trades.slot, index_in_block, trade_type = 'buy' as buys,
        outcome, shares, cost, (price_after * 1000000000)::bigint as price_yes_after,
        amount, protocol_fee, resolver_fee, lp_fee, exact
-  from trades
-  join unnest($1::text[], $2::bigint[]) as reprice (market_id, slot) on reprice.market_id = trades.market_id
- where trades.slot >= least(
+  from unnest($1::text[], $2::bigint[]) as reprice (market_id, slot)
+  join markets as market on market.id = reprice.market_id
+  join trades on trades.market_id = reprice.market_id
+ where trades.slot > coalesce(market.corrected_slot, -1)
+   and trades.slot >= least(
            reprice.slot,
            (select min(open.slot) from trades as open
-             where open.market_id = reprice.market_id and not open.exact))
+             where open.market_id = reprice.market_id and not open.exact
+               and open.slot > coalesce(market.corrected_slot, -1)))
 """
 _INSERT = """
 insert into trades (market_id, user_wallet, trade_type, outcome, shares, cost, amount, protocol_fee,
@@ -149,7 +152,8 @@ async def apply_trades(
 ) -> set[str]:
     """Apply new buys and sells, and reprice recorded trades from the slots in `reprice_from` (by market id).
 
-    `curves` are the curves before the trades, one for each market with new trades or in `reprice_from`.
+    `curves` are the curves before the trades, one for each market with new trades or in `reprice_from`. Of a
+    corrected market only the trades after its correction are repriced: its totals contain the others.
     Returns the ids of the markets that changed.
     """
     new_trades: dict[str, list[EventRow]] = defaultdict(list)

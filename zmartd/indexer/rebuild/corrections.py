@@ -1,35 +1,45 @@
-"""Corrections: what the accounts say of a market beyond its events.
+"""Corrections: all that the accounts of a market held at a slot.
 
-A repair makes one where a transaction cannot be read, so that no event can be inferred. A corrected market is
-its events up to the correction's slot, then the values of its accounts, then its later events. An event that
-turns up late may be one that was missing, so it ends the correction; so does replacing the market's events.
+A repair makes one where a transaction cannot be read, so that no event can be inferred. The market is then
+what its accounts held, and what its later events add. Earlier events only give what no account has, like
+single trades: they may come late, or never. Once they say all that the accounts held, the correction ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import msgspec
-from asyncpg import Connection
+from asyncpg import Connection, Record
 from msgspec import Struct
 
-Value = int | str | bool | None
+from zmartd.indexer.effects.facts import (
+    COUNTED_FACTS,
+    MARKET_FACTS,
+    POSITION_FACTS,
+    MarketFacts,
+    PositionFacts,
+)
+from zmartd.log import get_logger
 
-STATE_RANK = 7
-"""A correction is later than all events of its slot."""
+log = get_logger(__name__)
 
-_FIND = """
-select market_id, slot, differences, corrected_at from market_corrections where market_id = any($1::text[])
-"""
-_ALL = """
-select market_id, made.slot, differences, corrected_at, on_chain_address
+_COLUMNS = "made.market_id, made.slot, made.market, made.positions, made.corrected_at"
+_FIND = f"select {_COLUMNS} from market_corrections as made where market_id = any($1::text[])"  # noqa: S608 - constants
+_BY_ADDRESS = f"""
+select {_COLUMNS}, on_chain_address
   from market_corrections as made join markets on markets.id = market_id
-"""
+ where $1::text is null or on_chain_address = $1
+"""  # noqa: S608 - constants
+_SINCE = "select market_id from market_corrections where slot >= $1"
 _PUT = """
-insert into market_corrections (market_id, slot, differences, corrected_at) values ($1, $2, $3, $4)
+insert into market_corrections as made (market_id, slot, market, positions, corrected_at)
+values ($1, $2, $3, $4, $5)
 on conflict (market_id) do update
-   set slot = excluded.slot, differences = excluded.differences, corrected_at = excluded.corrected_at
+   set slot = excluded.slot, market = excluded.market, positions = excluded.positions,
+       corrected_at = excluded.corrected_at
+ where made.slot <= excluded.slot
 """
 _DROP = """
 with dropped as (
@@ -40,105 +50,154 @@ update truncated_transactions as truncated set resolved_at = null
  where truncated.changes @> array[markets.on_chain_address::text] and truncated.slot <= dropped.slot
    and truncated.reason is not null
 """
-
-_SET = "update markets set {} = $2::{} where id = $1"
-_SET_TIME = "update markets set {} = to_timestamp(nullif($2::bigint, 0)) where id = $1"
-_COLUMNS = {
-    **dict.fromkeys(("b_parameter", "initial_liquidity", "current_liquidity"), "numeric"),
-    **dict.fromkeys(("shares_yes", "shares_no", "total_volume", "accumulated_protocol_fees"), "numeric"),
-    **dict.fromkeys(("proposal_likes", "proposal_dislikes", "dispute_agree", "dispute_disagree"), "bigint"),
-    **dict.fromkeys(("proposed_outcome", "final_outcome", "was_disputed"), "boolean"),
-    "trades_count": "integer",
-    "dispute_initiator": "text",
-}
-_TIMES = (
-    *("created_at", "approved_at", "activated_at", "resolution_proposed_at", "dispute_initiated_at"),
-    *("finalized_at", "cancelled_at"),
-)
-_STATEMENTS: Mapping[str, str] = {
-    **{name: _SET.format(name, kind) for name, kind in _COLUMNS.items()},
-    **{name: _SET_TIME.format(name) for name in _TIMES},
-    "creator": _SET.format("creator_wallet", "text"),
-    "resolver": _SET.format("resolver_wallet", "text"),
-    "accumulated_resolver_fees": """
-update markets
-   set resolver_paid = $2::numeric = 0,
-       resolver_fees_earned = case when $2::numeric = 0 then resolver_fees_earned else $2::numeric end
- where id = $1""",
-    "accumulated_lp_fees": """
-update markets
-   set liquidity_withdrawn = case when $2::numeric = 0 then coalesce(liquidity_withdrawn, 0) end,
-       lp_fees_earned = case when $2::numeric = 0 then lp_fees_earned else $2::numeric end
- where id = $1""",
-    # Comes after the times.
-    "content_id": """
-update markets
-   set ipfs_question_hash = case when resolution_proposed_at is null then $2 else ipfs_question_hash end,
-       ipfs_evidence_hash = case when resolution_proposed_at is null then ipfs_evidence_hash else $2 end
- where id = $1""",
-}
-"""How a fact of the audit is written, by its name. What is not here is no column: counts of rows that the
-index lacks, which an audit adds to those that it has, and the price, which follows from the shares."""
-_STATE = """
-update markets set state = $2::zmartd.market_state, state_slot = $3, state_rank = $4, state_changed_at = $5
- where id = $1
+_END = "delete from market_corrections where market_id = any($1::text[])"
+_NOTE = """
+update market_corrections as made set unexplained = array(select jsonb_array_elements_text(given.unexplained))
+  from unnest($1::text[], $2::jsonb[]) as given (market_id, unexplained)
+ where made.market_id = given.market_id
 """
-_CONFIRM = "update markets set chain_confirmed = true where id = $1"
-_ADOPT = "select zmartd.adopt_metadata($1)"
-_HOLD = "insert into user_positions (market_id, user_wallet, slot) values ($1, $2, $3) on conflict do nothing"
-_SET_POSITION = "update user_positions set {} = $3::{} where market_id = $1 and user_wallet = $2"
-_POSITION_COLUMNS = {
-    **dict.fromkeys(("shares_yes", "shares_no", "total_invested", "total_returned"), "numeric"),
-    "claimed_amount": "numeric",
-    "trades_count": "integer",
-    "has_claimed": "boolean",
-}
-_POSITION_STATEMENTS: Mapping[str, str] = {
-    **{name: _SET_POSITION.format(name, kind) for name, kind in _POSITION_COLUMNS.items()},
-    "last_trade_at": """
-update user_positions set last_trade_at = to_timestamp(nullif($3::bigint, 0))
- where market_id = $1 and user_wallet = $2""",
-}
 
+_MARKETS_NOW = f"select id, {MARKET_FACTS} from markets as market where id = any($1::text[])"  # noqa: S608 - constants
+_POSITIONS_NOW = f"""
+select market_id, user_wallet, {POSITION_FACTS} from user_positions as held where market_id = any($1::text[])
+"""  # noqa: S608 - constants
+_VOTES_UNTIL = """
+select made.market_id, count(*) filter (where event_type = 'ProposalVoteSubmitted') as proposal_votes,
+       count(*) filter (where event_type = 'DisputeVoteSubmitted') as dispute_votes
+  from market_corrections as made
+  left join vote_events as cast_ on cast_.market_id = made.market_id and cast_.slot <= made.slot
+ where made.market_id = any($1::text[])
+ group by made.market_id
+"""
 
-class CorrectedFact(Struct, frozen=True):
-    """A fact of the audit, of the market or of a wallet's position in it: in the index and on the chain."""
+_SET_MARKETS = """
+update markets as market
+   set chain_confirmed = true, corrected_slot = made.slot, creator_wallet = fact.creator,
+       resolver_wallet = fact.resolver, dispute_initiator = fact.dispute_initiator,
+       state = fact.state,
+       state_slot = case when market.state = fact.state then state_slot else made.slot end,
+       state_changed_at = case when market.state = fact.state then state_changed_at
+                               else made.corrected_at end,
+       b_parameter = fact.b_parameter, initial_liquidity = fact.initial_liquidity,
+       current_liquidity = fact.current_liquidity, shares_yes = fact.shares_yes, shares_no = fact.shares_no,
+       total_volume = fact.total_volume, trades_count = fact.trades_count,
+       accumulated_protocol_fees = fact.accumulated_protocol_fees,
+       -- The account has no fees any more once they are paid, and then does not say how much they were.
+       resolver_paid = case
+           when market.accumulated_resolver_fees = fact.accumulated_resolver_fees then resolver_paid
+           else fact.accumulated_resolver_fees = 0 end,
+       resolver_fees_earned = case
+           when fact.accumulated_resolver_fees = 0 then resolver_fees_earned
+           else fact.accumulated_resolver_fees end,
+       liquidity_withdrawn = case
+           when market.accumulated_lp_fees = fact.accumulated_lp_fees then liquidity_withdrawn
+           when fact.accumulated_lp_fees = 0 then coalesce(liquidity_withdrawn, 0) end,
+       lp_fees_earned = case
+           when fact.accumulated_lp_fees = 0 then lp_fees_earned else fact.accumulated_lp_fees end,
+       claimed_total = claimed.lamports, claims_count = claimed.wallets,
+       proposed_outcome = fact.proposed_outcome, final_outcome = fact.final_outcome,
+       was_disputed = fact.was_disputed, proposal_likes = fact.proposal_likes,
+       proposal_dislikes = fact.proposal_dislikes, dispute_agree = fact.dispute_agree,
+       dispute_disagree = fact.dispute_disagree,
+       ipfs_question_hash = case when fact.resolution_proposed_at = 0 then fact.content_id
+                                 else ipfs_question_hash end,
+       ipfs_evidence_hash = case when fact.resolution_proposed_at = 0 then ipfs_evidence_hash
+                                 else fact.content_id end,
+       created_at = coalesce(to_timestamp(nullif(fact.created_at, 0)), market.created_at),
+       approved_at = to_timestamp(nullif(fact.approved_at, 0)),
+       activated_at = to_timestamp(nullif(fact.activated_at, 0)),
+       resolution_proposed_at = to_timestamp(nullif(fact.resolution_proposed_at, 0)),
+       dispute_initiated_at = to_timestamp(nullif(fact.dispute_initiated_at, 0)),
+       finalized_at = to_timestamp(nullif(fact.finalized_at, 0)),
+       cancelled_at = to_timestamp(nullif(fact.cancelled_at, 0))
+  from market_corrections as made
+ cross join lateral jsonb_to_record(made.market) as fact (
+           creator text, state text, b_parameter numeric, initial_liquidity numeric,
+           current_liquidity numeric, shares_yes numeric, shares_no numeric, total_volume numeric,
+           accumulated_protocol_fees numeric, accumulated_resolver_fees numeric, accumulated_lp_fees numeric,
+           proposal_likes bigint, proposal_dislikes bigint, dispute_agree bigint, dispute_disagree bigint,
+           proposed_outcome boolean, final_outcome boolean, was_disputed boolean, resolver text,
+           dispute_initiator text, content_id text, created_at bigint, approved_at bigint,
+           activated_at bigint, resolution_proposed_at bigint, dispute_initiated_at bigint,
+           finalized_at bigint, cancelled_at bigint, trades_count integer)
+ cross join lateral (
+           select coalesce(sum((held.facts ->> 'claimed_amount')::numeric), 0) as lamports,
+                  count(*) filter (where (held.facts ->> 'has_claimed')::boolean) as wallets
+             from jsonb_each(made.positions) as held (wallet, facts)
+       ) as claimed
+ where made.market_id = market.id and market.id = any($1::text[])
+"""
+_REMOVE_POSITIONS = """
+delete from user_positions as held using market_corrections as made
+ where made.market_id = held.market_id and made.market_id = any($1::text[])
+   and not jsonb_exists(made.positions, held.user_wallet)
+"""
+_SET_POSITIONS = """
+insert into user_positions as held (market_id, user_wallet, shares_yes, shares_no, total_invested,
+                                    total_returned, trades_count, last_trade_at, has_claimed, claimed_amount,
+                                    slot)
+select made.market_id, one.wallet, fact.shares_yes, fact.shares_no, fact.total_invested, fact.total_returned,
+       fact.trades_count, to_timestamp(nullif(fact.last_trade_at, 0)), fact.has_claimed, fact.claimed_amount,
+       made.slot
+  from market_corrections as made
+ cross join lateral jsonb_each(made.positions) as one (wallet, facts)
+ cross join lateral jsonb_to_record(one.facts) as fact (
+           shares_yes numeric, shares_no numeric, total_invested numeric, total_returned numeric,
+           trades_count integer, last_trade_at bigint, has_claimed boolean, claimed_amount numeric)
+ where made.market_id = any($1::text[])
+on conflict (market_id, user_wallet) do update
+   set shares_yes = excluded.shares_yes, shares_no = excluded.shares_no,
+       total_invested = excluded.total_invested, total_returned = excluded.total_returned,
+       trades_count = excluded.trades_count, last_trade_at = excluded.last_trade_at,
+       has_claimed = excluded.has_claimed, claimed_amount = excluded.claimed_amount,
+       slot = excluded.slot, updated_at = now()
+"""
+_ADOPT = "select zmartd.adopt_metadata(id) from unnest($1::text[]) as id"
+_ELECT = "select zmartd.refresh_electorate($1::text[])"
 
-    wallet: str | None
-    field: str
-    indexed: Value
-    on_chain: Value
+_COMPARED = tuple(name for name in MarketFacts.__struct_fields__ if name not in (*COUNTED_FACTS, "price_yes"))
+"""The facts that events have set before the price is, which follows from the shares."""
+POSITIONS = "positions"
+"""Stands for all facts of all positions among those that events do not explain."""
 
 
 class Correction(Struct, frozen=True):
-    """The facts of a market as its accounts had them at `slot`."""
+    """The facts of a market and, by wallet, of the positions in it, as the accounts had them at `slot`."""
 
     market_id: str
     slot: int
-    facts: tuple[CorrectedFact, ...]
+    market: MarketFacts
+    positions: Mapping[str, PositionFacts]
     at: datetime
 
 
-async def find_corrections(connection: Connection, market_ids: Iterable[str]) -> list[Correction]:
-    """The corrections of these markets. Takes a service transaction."""
-    rows = await connection.fetch(_FIND, sorted(market_ids))
-    return [_correction(*row) for row in rows]
+async def find_corrections(connection: Connection, market_ids: Iterable[str]) -> dict[str, Correction]:
+    """The corrections of these markets, by id. Takes a service transaction."""
+    found = [_correction(row) for row in await connection.fetch(_FIND, sorted(market_ids))]
+    return {one.market_id: one for one in found}
 
 
-async def all_corrections(connection: Connection) -> dict[str, Correction]:
-    """All corrections by the address of their market. Takes a service transaction."""
-    rows = await connection.fetch(_ALL)
-    return {address: _correction(*row) for *row, address in rows}
+async def corrections_by_address(connection: Connection, address: str | None = None) -> dict[str, Correction]:
+    """All corrections by the address of their market, or that of one market. Takes a service transaction."""
+    rows = await connection.fetch(_BY_ADDRESS, address)
+    return {row["on_chain_address"]: _correction(row) for row in rows}
 
 
-def _correction(market_id: str, slot: int, facts: str, at: datetime) -> Correction:
-    return Correction(market_id, slot, msgspec.json.decode(facts, type=tuple[CorrectedFact, ...]), at)
+async def corrected_since(connection: Connection, slot: int) -> set[str]:
+    """The ids of markets with a correction of that slot or a later one. Takes a service transaction."""
+    return {row["market_id"] for row in await connection.fetch(_SINCE, slot)}
 
 
 async def put_correction(connection: Connection, correction: Correction) -> None:
-    """Store a correction in place of any other. Takes a service transaction."""
-    facts = msgspec.json.encode(correction.facts).decode()
-    await connection.execute(_PUT, correction.market_id, correction.slot, facts, correction.at)
+    """Store a correction, unless there is one of a later slot. Takes a service transaction."""
+    await connection.execute(
+        _PUT,
+        correction.market_id,
+        correction.slot,
+        msgspec.json.encode(correction.market).decode(),
+        msgspec.json.encode(correction.positions).decode(),
+        correction.at,
+    )
 
 
 async def drop_corrections(connection: Connection, market_ids: Iterable[str]) -> None:
@@ -149,22 +208,63 @@ async def drop_corrections(connection: Connection, market_ids: Iterable[str]) ->
     await connection.execute(_DROP, sorted(market_ids))
 
 
-async def apply_corrections(connection: Connection, corrections: Sequence[Correction]) -> None:
-    """Write the facts of corrections to the rows of their markets. Takes a service transaction."""
-    for correction in corrections:
-        market_id, facts = correction.market_id, correction.facts
-        ours = {fact.field: fact.on_chain for fact in facts if fact.wallet is None}
-        await connection.execute(_CONFIRM, market_id)
-        for field, statement in _STATEMENTS.items():
-            if field in ours:
-                await connection.execute(statement, market_id, ours[field])
-        if "state" in ours:
-            await connection.execute(
-                _STATE, market_id, ours["state"], correction.slot, STATE_RANK, correction.at
-            )
-        await connection.fetchval(_ADOPT, market_id)
-        for fact in facts:
-            if fact.wallet is not None and fact.field in _POSITION_STATEMENTS:
-                await connection.execute(_HOLD, market_id, fact.wallet, correction.slot)
-                statement = _POSITION_STATEMENTS[fact.field]
-                await connection.execute(statement, market_id, fact.wallet, fact.on_chain)
+async def apply_corrections(connection: Connection, corrections: Mapping[str, Correction]) -> None:
+    """Set the rows of markets, to which the events up to their corrections were applied, to what these hold.
+
+    Ends the corrections that hold nothing else. Takes a service transaction.
+    """
+    unexplained = await _unexplained(connection, corrections)
+    ended = sorted(market_id for market_id, facts in unexplained.items() if not facts)
+    if ended:
+        await connection.execute(_END, ended)
+        log.info("corrections.ended", market_ids=ended)
+    standing = sorted(corrections.keys() - ended)
+    if not standing:
+        return
+    names = [msgspec.json.encode(unexplained[market_id]).decode() for market_id in standing]
+    await connection.execute(_NOTE, standing, names)
+    for statement in (_SET_MARKETS, _REMOVE_POSITIONS, _SET_POSITIONS, _ADOPT):
+        await connection.execute(statement, standing)
+
+
+async def elect(connection: Connection, market_ids: Iterable[str]) -> None:
+    """Compute the electorates of corrected markets, of whose resolution there may be no event.
+
+    Takes a service transaction.
+    """
+    await connection.execute(_ELECT, sorted(market_ids))
+
+
+async def _unexplained(
+    connection: Connection, corrections: Mapping[str, Correction]
+) -> dict[str, tuple[str, ...]]:
+    """The names of the facts, by market, that the rows do not have as the correction does."""
+    ids = sorted(corrections)
+    rows = {row["id"]: row for row in await connection.fetch(_MARKETS_NOW, ids)}
+    votes = {row["market_id"]: row for row in await connection.fetch(_VOTES_UNTIL, ids)}
+    held: dict[str, dict[str, PositionFacts]] = {market_id: {} for market_id in ids}
+    for row in await connection.fetch(_POSITIONS_NOW, ids):
+        facts = {name: row[name] for name in PositionFacts.__struct_fields__}
+        held[row["market_id"]][row["user_wallet"]] = PositionFacts(**facts)
+    return {
+        market_id: (
+            *(name for name in _COMPARED if rows[market_id][name] != getattr(one.market, name)),
+            *(
+                name
+                for name in ("proposal_votes", "dispute_votes")
+                if votes[market_id][name] != getattr(one.market, name)
+            ),
+            *((POSITIONS,) if held[market_id] != one.positions else ()),
+        )
+        for market_id, one in corrections.items()
+    }
+
+
+def _correction(row: Record) -> Correction:
+    return Correction(
+        row["market_id"],
+        row["slot"],
+        msgspec.json.decode(row["market"], type=MarketFacts),
+        msgspec.json.decode(row["positions"], type=dict[str, PositionFacts]),
+        row["corrected_at"],
+    )

@@ -4,7 +4,8 @@ Effects have no inverse: a late event may have won over an earlier one, and a vo
 another did not. So everything that derives from the chain is reset, and all events of the market are applied
 again as one batch. That takes memory and time in proportion to the market's events.
 
-A market that was corrected from its accounts is corrected again, between its events before and after that.
+A corrected market is set to what its accounts held between its events before and after that, and the single
+trades from before are priced without those that are missing among them.
 
 What the chain does not decide stays: votes through the API, registered texts, discussions, and the ids of
 trades. A market's version keeps growing.
@@ -22,7 +23,13 @@ from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.market_messages import rebuild_messages
 from zmartd.indexer.events.rows import EventRow, stored_row
-from zmartd.indexer.rebuild.corrections import Correction, apply_corrections, find_corrections
+from zmartd.indexer.rebuild.corrections import (
+    Correction,
+    apply_corrections,
+    corrected_since,
+    elect,
+    find_corrections,
+)
 from zmartd.realtime.messages import Message
 
 _DELETE_VOTES = (
@@ -57,7 +64,7 @@ update markets
        dispute_counted_slot = default, approved_at = default, activated_at = default,
        resolution_proposed_at = default, dispute_initiated_at = default, finalized_at = default,
        cancelled_at = default, awaiting_decision = default, settles_at = default,
-       chain_confirmed = default, commitment = default, slot = default,
+       chain_confirmed = default, commitment = default, slot = default, corrected_slot = default,
        orphaned = true
  where id = any($1::text[])
 """
@@ -80,18 +87,22 @@ async def rebuild_markets(
     `removed` and `recorded` are the events that the markets have lost, as they were stored, and got. Returns
     messages with the time `at` for the markets that this changed. Takes a service transaction.
     """
+    if rates_from is not None:
+        # Their totals stay what the accounts held: other fees change only their single trades.
+        market_ids = market_ids | await corrected_since(connection, rates_from)
     before = await markets.lock_markets(connection, market_ids)
     ids = sorted(market_ids)
     trades = await _reset(connection, ids)
     batch = Batch(await _events_of(connection, ids), await _addresses(connection, ids), "confirmed")
-    corrections = {one.market_id: one for one in await find_corrections(connection, ids)}
+    corrections = await find_corrections(connection, ids)
     early, late = _parted(batch, corrections)
     repriced = await apply_effects(
         connection, early, await markets.lock_markets(connection, market_ids), rates_from
     )
     if corrections:
-        await apply_corrections(connection, list(corrections.values()))
+        await apply_corrections(connection, corrections)
         repriced |= await apply_effects(connection, late, await markets.lock_markets(connection, market_ids))
+        await elect(connection, corrections)
     if trades:
         await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(5)))
     slots = dict.fromkeys(repriced | market_ids, 0) | batch.slots

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from typing import Any
+from collections.abc import Container
 
-from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.program_accounts import find_market
 from zmartd.chain.rpc import Rpc
-from zmartd.indexer.audit.account_facts import read_market_accounts
-from zmartd.indexer.audit.audit import (
-    AuditReport,
-    compare_configuration,
-    missing_signatures,
-    read_one_market,
-)
-from zmartd.indexer.audit.comparison import MarketFacts, PositionFacts, ProgramFacts
+from zmartd.indexer.audit.account_facts import read_configuration_account, read_market_accounts
+from zmartd.indexer.audit.audit import AuditReport, missing_signatures, read_one_market
+from zmartd.indexer.audit.indexed_facts import read_indexed_configuration
+from zmartd.indexer.effects.configuration import ConfigurationCorrection
+from zmartd.indexer.effects.facts import ConfigurationFacts
+from zmartd.indexer.events.incomplete import IncompleteTransaction
 from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.rebuild.corrections import CorrectedFact, Correction
-from zmartd.market.lifecycle import MarketState
-from zmartd.market.lmsr import SCALE
+from zmartd.indexer.parking import is_of_one_market
+from zmartd.indexer.rebuild.corrections import Correction
+from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
 
-_ABSENT: dict[str, Any] = dict.fromkeys(
+_SET_TOGETHER = (
+    ("admin", "backend_authority"),
     (
-        *("creator", "b_parameter", "initial_liquidity", "resolver", "dispute_initiator", "content_id"),
-        *("proposed_outcome", "final_outcome"),
-    )
-) | {"state": MarketState.PROPOSED.name, "price_yes": SCALE // 2, "was_disputed": False}
-_NO_MARKET = MarketFacts(**dict.fromkeys(MarketFacts.__struct_fields__, 0) | _ABSENT)
-_UNCLAIMED: dict[str, Any] = {"has_claimed": False}
-_NO_POSITION = PositionFacts(**dict.fromkeys(PositionFacts.__struct_fields__, 0) | _UNCLAIMED)
-_ALWAYS = frozenset({"content_id"})
-"""A resolution decides of what it is the id, so that it may have to be written although it is the same."""
+        "protocol_fee_bps",
+        "resolver_reward_bps",
+        "liquidity_provider_fee_bps",
+        "proposal_approval_threshold",
+        "dispute_success_threshold",
+        "min_resolution_delay",
+        "dispute_period",
+    ),
+    ("is_paused",),
+)
+"""The fields of the configuration that an event sets, for each kind of event."""
+
+_SLOT = "select slot from markets where on_chain_address = $1"
+
+log = get_logger(__name__)
 
 
 class Corrector:
@@ -51,56 +54,93 @@ class Corrector:
         self._fetcher = fetcher
         self._database = database
         self._program_id = program_id
+        self._configuration = Pdas(program_id).global_config()
 
-    async def correct(self, report: AuditReport) -> tuple[str, ...]:
-        """Correct what differs. Returns the addresses of the accounts. Raises what `audit` raises."""
-        configuration = str(Pdas(self._program_id).global_config())
-        differing = {one.market or configuration for one in report.differences}
+    async def correct_markets(self, report: AuditReport) -> tuple[str, ...]:
+        """Correct the markets that differ. Returns their addresses. Raises what `audit` raises.
+
+        One that cannot be read keeps no other from being corrected.
+        """
         explained = {address for one in report.incomplete for address in one.changes}
+        differing = {one.market for one in report.differences if one.market in explained}
+        return tuple(
+            [address for address in sorted(filter(None, differing)) if await self._is_corrected(address)]
+        )
+
+    async def correct_configuration(self, report: AuditReport) -> tuple[str, ...]:
+        """Correct the configuration where an incomplete transaction changed it. Returns its address if so.
+
+        Raises what `audit` raises.
+        """
+        changing = [one for one in report.incomplete if str(self._configuration) in one.changes]
+        if not changing:
+            return ()
         known = {one.signature for one in report.incomplete}
-        corrected = []
-        for address in sorted(differing & explained):
-            if address == configuration:
-                await self._correct_configuration()
-            elif not await self._correct_market(Pubkey.from_string(address), known):
-                continue
-            corrected.append(address)
-        return tuple(corrected)
+        last = max(changing, key=lambda one: one.slot)
+        corrected = await self._correct_configuration(last, known)
+        return (str(self._configuration),) if corrected else ()
 
-    async def _correct_configuration(self) -> None:
-        differences = await compare_configuration(self._database, self._rpc, self._program_id)
-        facts = {one.field: one.on_chain for one in differences}
-        await self._fetcher.indexer.correct_configuration(facts)
+    async def _is_corrected(self, address: str) -> bool:
+        try:
+            return await self._correct_market(Pubkey.from_string(address))
+        except Exception as error:
+            if not is_of_one_market(error):
+                raise
+            log.warning("repair.not_corrected", address=address, exc_info=error)
+            return False
 
-    async def _correct_market(self, address: Pubkey, incomplete: Container[str]) -> bool:
-        """Whether it was corrected. It is not while it moves, or a transaction of it is missing that is not
-        among the `incomplete` ones."""
+    async def _correct_configuration(self, last: IncompleteTransaction, incomplete: Container[str]) -> bool:
+        """Whether it was corrected. Only what differs is: events after the `last` incomplete transaction have
+        said the rest."""
+        before = await self._indexed_configuration()
+        on_chain = await read_configuration_account(self._rpc, self._program_id)
+        facts = ConfigurationFacts(
+            **{
+                name: getattr(on_chain, name)
+                for names in _SET_TOGETHER
+                if any(getattr(before, name) != getattr(on_chain, name) for name in names)
+                for name in names
+            }
+        )
+        if facts == ConfigurationFacts() or await self._is_being_configured(incomplete):
+            return False
+        if await self._indexed_configuration() != before:
+            return False
+        at = utc_from_unix((await self._rpc.chain_time()).unix_timestamp)
+        correction = ConfigurationCorrection(last.signature, last.slot, facts)
+        await self._fetcher.indexer.correct_configuration(correction, at)
+        return True
+
+    async def _indexed_configuration(self) -> ConfigurationFacts:
+        async with self._database.service() as connection:
+            return await read_indexed_configuration(connection)
+
+    async def _is_being_configured(self, incomplete: Container[str]) -> bool:
+        """Whether a transaction that the index lacks, and will have, changes the configuration."""
+        listed = await missing_signatures(self._database, self._rpc, self._configuration)
+        fetched = await self._fetcher.fetch(
+            [one.signature for one in listed if one.signature not in incomplete]
+        )
+        return any(str(self._configuration) in one.changes for one in fetched.transactions)
+
+    async def _correct_market(self, address: Pubkey) -> bool:
+        """Whether it was corrected. It is not while it moves: nothing may have happened to it from before the
+        accounts are read until the slot of the correction."""
         found = await find_market(self._rpc, self._program_id, address)
         if found is None:
             return False
+        started = await self._rpc.chain_time()
+        async with self._database.service() as connection:
+            indexed_slot: int = await connection.fetchval(_SLOT, str(address)) or 0
         before = await read_one_market(self._database, address)
         on_chain = await read_market_accounts(self._rpc, self._program_id, address)
-        time = await self._rpc.chain_time()
+        ended = await self._rpc.chain_time()
         missing = await missing_signatures(self._database, self._rpc, address)
         moved = await read_one_market(self._database, address) != before
-        if moved or any(one.signature not in incomplete for one in missing):
+        if moved or max(indexed_slot, *(one.slot for one in missing), 0) > started.slot:
             return False
-        facts = tuple(_differing(str(address), before.facts, on_chain))
-        correction = Correction(found.id, time.slot, facts, utc_from_unix(time.unix_timestamp))
-        await self._fetcher.indexer.correct(correction, address)
+        market = on_chain.markets[str(address)]
+        positions = {wallet: facts for (_, wallet), facts in on_chain.positions.items()}
+        at = utc_from_unix(ended.unix_timestamp)
+        await self._fetcher.indexer.correct(Correction(found.id, ended.slot, market, positions, at), address)
         return True
-
-
-def _differing(address: str, indexed: ProgramFacts, on_chain: ProgramFacts) -> Iterator[CorrectedFact]:
-    ours, theirs = (facts.markets.get(address, _NO_MARKET) for facts in (indexed, on_chain))
-    yield from _fields(None, ours, theirs)
-    for key in sorted(indexed.positions.keys() | on_chain.positions.keys()):
-        held, holds = (facts.positions.get(key, _NO_POSITION) for facts in (indexed, on_chain))
-        yield from _fields(key[1], held, holds)
-
-
-def _fields(wallet: str | None, indexed: Struct, on_chain: Struct) -> Iterator[CorrectedFact]:
-    for name in indexed.__struct_fields__:
-        ours, theirs = getattr(indexed, name), getattr(on_chain, name)
-        if ours != theirs or name in _ALWAYS:
-            yield CorrectedFact(wallet, name, ours, theirs)

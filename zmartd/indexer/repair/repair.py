@@ -9,12 +9,15 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
-from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.indexer.audit.account_facts import read_accounts
 from zmartd.indexer.audit.audit import PATIENCE_SECONDS, AuditReport, audit
-from zmartd.indexer.events.incomplete import accept_incomplete, incomplete_transactions
+from zmartd.indexer.events.incomplete import (
+    IncompleteTransaction,
+    accept_incomplete,
+    incomplete_transactions,
+)
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.parking import is_of_one_transaction
+from zmartd.indexer.parking import is_of_one_market
 from zmartd.indexer.repair.correction import Corrector
 from zmartd.indexer.repair.resync import Resync, ResyncReport
 from zmartd.indexer.truncation.recovery import TruncationRecovery
@@ -93,25 +96,40 @@ class Repairer:
     async def _corrected(self, done: ResyncReport, failed: tuple[FailedMarket, ...]) -> RepairReport:
         """Correct from accounts what transactions that cannot be read have changed, and audit everything.
 
-        Where nothing differs any more, nothing is missing of these transactions.
+        The configuration comes first: what follows from it can be inferred then.
         """
         report = await self._audit()
-        corrected = await self._corrector.correct(report)
+        corrected = await self._corrector.correct_configuration(report)
         if corrected:
+            await self._accept(await self._audit())
+            await self._recover()
             report = await self._audit()
+        markets = await self._corrector.correct_markets(report)
+        if markets:
+            report = await self._audit()
+        incomplete = await self._accept(report)
+        report = msgspec.structs.replace(report, incomplete=incomplete)
+        return RepairReport(done, report, corrected + markets, failed)
+
+    async def _accept(self, report: AuditReport) -> tuple[IncompleteTransaction, ...]:
+        """Accept incomplete transactions after which nothing differs any more. Returns the others."""
         configuration = str(Pdas(self._program_id).global_config())
         differing = {*report.moving, *(one.market or configuration for one in report.differences)}
         async with self._database.service() as connection:
             await accept_incomplete(connection, report.slot, sorted(differing))
-            incomplete = tuple(await incomplete_transactions(connection))
-        return RepairReport(done, msgspec.structs.replace(report, incomplete=incomplete), corrected, failed)
+            return tuple(await incomplete_transactions(connection))
+
+    async def _recover(self) -> None:
+        final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
+        while (await self._recovery.run(final_slot)).resolved:
+            pass
 
     async def _add_missing(self, market: Pubkey) -> ResyncReport:
         """Nothing is added to a market of which not even the rows can be read: it will be resynced."""
         try:
             return await self._resync.add_missing(market)
         except Exception as error:
-            if not _is_of_one_market(error):
+            if not is_of_one_market(error):
                 raise
             log.warning("repair.not_added", market=str(market), exc_info=error)
             return ResyncReport()
@@ -127,22 +145,16 @@ class Repairer:
             try:
                 done += await self._resync.resync(market)
             except Exception as error:
-                if not _is_of_one_market(error):
+                if not is_of_one_market(error):
                     raise
                 log.warning("repair.not_resynced", market=str(market), exc_info=error)
                 failed.append(FailedMarket(str(market), f"{type(error).__name__}: {error}"))
             progress(number, len(markets))
-        final_slot = await self._rpc.slot(CommitmentLevel.Finalized)
-        while (await self._recovery.run(final_slot)).resolved:
-            pass
+        await self._recover()
         return done, tuple(failed)
 
     async def _audit(self, patience_seconds: float = PATIENCE_SECONDS) -> AuditReport:
         return await audit(self._database, self._rpc, self._program_id, patience_seconds=patience_seconds)
-
-
-def _is_of_one_market(error: Exception) -> bool:
-    return is_of_one_transaction(error) and not isinstance(error, (RpcUnavailable, RpcRejected))
 
 
 def _markets(report: AuditReport) -> list[Pubkey]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -20,9 +21,11 @@ from zmartd.clock import SystemClock
 from zmartd.config_values import PostgresUrl
 from zmartd.errors import ZmartdError
 from zmartd.indexer.apply import Indexer
+from zmartd.indexer.effects.configuration import configuration_corrections
+from zmartd.indexer.events.incomplete import resolve_truncated
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import Plausibility
-from zmartd.indexer.rebuild.corrections import all_corrections
+from zmartd.indexer.rebuild.corrections import corrections_by_address
 from zmartd.indexer.replay.checksums import table_checksums
 from zmartd.indexer.truncation.recovery import TruncationRecovery
 from zmartd.indexer.walks.backfill import Progress, backfill, no_progress
@@ -34,6 +37,9 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 
 _CONNECT_SECONDS = 10.0
+_MADE_UP_FOR = """
+select tx_signature from truncated_transactions where resolved_at is not null and not complete
+"""
 _ATTEMPTS = 3
 """How often to replay what has happened since: the chain goes on during the comparison."""
 
@@ -101,20 +107,34 @@ async def replay(
             walk = await RangeWalk(rpc, program_id).count()
             done = await backfill(replayed, fetcher, walk, progress)
             recovery = TruncationRecovery(rpc, fetcher, replayed, program_id)
-            while (await recovery.run(finalized_slot)).resolved:
-                pass
-            await _copy_corrections(database, fetcher.indexer)
+            await _recover(recovery, finalized_slot)
+            await _copy_corrections(database, replayed, fetcher.indexer)
+            await _recover(recovery, finalized_slot)
             report = ReplayReport(done.transactions, await _compare(database, replayed))
             if report.ok or attempt == _ATTEMPTS:
                 return report
 
 
-async def _copy_corrections(database: Database, indexer: Indexer) -> None:
-    """What was corrected from accounts is in no transaction: the replay takes it from the index."""
+async def _recover(recovery: TruncationRecovery, until_slot: int) -> None:
+    while (await recovery.run(until_slot)).resolved:
+        pass
+
+
+async def _copy_corrections(database: Database, replayed: Database, indexer: Indexer) -> None:
+    """What was corrected from accounts is in no transaction: the replay takes it from the index.
+
+    It waits no longer for the transactions that corrections made up for.
+    """
     async with database.service() as connection:
-        corrections = await all_corrections(connection)
+        made_up_for = [row["tx_signature"] for row in await connection.fetch(_MADE_UP_FOR)]
+        corrections = await corrections_by_address(connection)
+        of_configuration = await configuration_corrections(connection)
+    for one in of_configuration:
+        await indexer.correct_configuration(one, datetime.now(UTC))
     for address, correction in corrections.items():
         await indexer.correct(correction, Pubkey.from_string(address))
+    async with replayed.service() as connection:
+        await resolve_truncated(connection, made_up_for)
 
 
 async def _compare(database: Database, replayed: Database) -> tuple[TableHash, ...]:

@@ -14,10 +14,22 @@ from zmartd.chain.interface import ClaimWinnings
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
-from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS
+from zmartd.indexer.effects.configuration import (
+    CONFIGURATION_EVENTS,
+    ConfigurationCorrection,
+    configuration_corrections,
+)
 from zmartd.indexer.effects.lifecycle import STATE_RANK
 from zmartd.indexer.events.rows import EventRow, stored_row
-from zmartd.indexer.truncation.known import Holding, Known, KnownConfiguration, KnownMarket, created
+from zmartd.indexer.rebuild.corrections import Correction, find_corrections
+from zmartd.indexer.truncation.known import (
+    Holding,
+    Known,
+    KnownConfiguration,
+    KnownMarket,
+    corrected,
+    created,
+)
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
 
@@ -28,8 +40,7 @@ select tx_signature from truncated_transactions
  order by slot limit 1
 """
 _MARKET = """
-select id, initial_liquidity, resolver_fees_earned,
-       exists (select from market_corrections where market_id = markets.id) as corrected
+select id, initial_liquidity, resolver_fees_earned, corrected_slot
   from markets where on_chain_address = $1 and b_parameter is not null
 """
 _EVENTS = """
@@ -40,7 +51,7 @@ select * from (
     union all
     select * from admin_events where market_id = $1
 ) as event
- where slot < $2 or tx_signature = any($3::text[])
+ where (slot < $2 or tx_signature = any($3::text[])) and slot > $4
 """
 _TRADED = """
 select coalesce(sum(change) filter (where outcome), 0), coalesce(sum(change) filter (where not outcome), 0),
@@ -48,7 +59,8 @@ select coalesce(sum(change) filter (where outcome), 0), coalesce(sum(change) fil
   from (
       select outcome, case trade_type when 'buy' then shares::numeric else -shares::numeric end as change,
              case trade_type when 'buy' then amount else -amount end as paid
-        from trades where market_id = $1 and (slot < $2 or tx_signature = any($3::text[]))
+        from trades
+       where market_id = $1 and (slot < $2 or tx_signature = any($3::text[])) and slot > $4
   ) as trade
 """
 _RESOLVER_PAID = """
@@ -65,7 +77,7 @@ _REFUNDABLE = """
 select coalesce(sum(greatest(total_invested - total_returned, 0)), 0)::numeric
   from user_positions where market_id = $1
 """
-_CONFIGURED = "select exists (select from admin_events where event_type = any($1::text[]) and slot = $2)"
+_CONFIGURED = "select exists (select from protocol_config_history where slot = $1)"
 _CONFIGURATION = """
 select * from admin_events
  where event_type = any($1::text[]) and (slot < $2 or tx_signature = any($3::text[]))
@@ -118,15 +130,26 @@ class History:
     async def _configuration_before(self, transaction: ChainTransaction) -> KnownConfiguration:
         kinds, slot = sorted(CONFIGURATION_EVENTS), transaction.slot
         async with self._database.service() as connection:
-            in_slot = await connection.fetchval(_CONFIGURED, kinds, slot)
+            in_slot = await connection.fetchval(_CONFIGURED, slot)
         place = await self._place(self._configuration, transaction) if in_slot else _Place(slot, ())
         configuration = KnownConfiguration()
         async with self._database.service() as connection:
             blocking = await connection.fetchval(_BLOCKING, str(self._configuration), slot, place.earlier)
             if blocking is not None:
                 return configuration
-            for row in await connection.fetch(_CONFIGURATION, kinds, slot, place.earlier):
-                configuration = configuration.after(stored_row(row).event)
+            rows = await connection.fetch(_CONFIGURATION, kinds, slot, place.earlier)
+            corrections = [
+                one
+                for one in await configuration_corrections(connection)
+                if one.slot < slot or one.signature in place.earlier
+            ]
+        said: list[EventRow | ConfigurationCorrection] = [*map(stored_row, rows), *corrections]
+        # Stable: the events of a slot stay in their order, and what corrects them comes last.
+        for one in sorted(said, key=lambda one: one.slot):
+            if isinstance(one, ConfigurationCorrection):
+                configuration = configuration.corrected(one.facts)
+            else:
+                configuration = configuration.after(one.event)
         return configuration
 
 
@@ -136,10 +159,13 @@ async def _read_market(
     row = await connection.fetchrow(_MARKET, str(address))
     if row is None:
         return
-    if row["corrected"]:
-        known.missing[address] = "it was corrected from its account"
-        return
-    market = await _market(connection, row, place)
+    correction = None
+    if row["corrected_slot"] is not None:
+        correction = (await find_corrections(connection, [row["id"]])).get(row["id"])
+        if correction is None or place.slot <= correction.slot:
+            known.missing[address] = "it was corrected from its account, as of a later slot"
+            return
+    market = await _market(connection, row, place, correction)
     if market is None:
         return
     known.markets[address] = market
@@ -150,11 +176,14 @@ async def _read_market(
         }
 
 
-async def _market(connection: Connection, row: Record, place: _Place) -> KnownMarket | None:
-    """None where its creation is not known, or later."""
+async def _market(
+    connection: Connection, row: Record, place: _Place, correction: Correction | None
+) -> KnownMarket | None:
+    """From its correction on, if it has one. None where its creation is not known, or later."""
     market_id = row["id"]
-    found = await connection.fetch(_EVENTS, market_id, place.slot, place.earlier)
-    market: KnownMarket | None = None
+    market = None if correction is None else corrected(market_id, correction.market)
+    since = (market_id, place.slot, place.earlier, -1 if correction is None else correction.slot)
+    found = await connection.fetch(_EVENTS, *since)
     for event in sorted(map(stored_row, found), key=lambda event: _order(event, place)):
         if isinstance(event.event, MarketCreated):
             market = created(event.event, int(row["initial_liquidity"] or 0))
@@ -162,8 +191,11 @@ async def _market(connection: Connection, row: Record, place: _Place) -> KnownMa
             market = market.after(event.event)
     if market is None:
         return None
-    ((yes, no, liquidity),) = await connection.fetch(_TRADED, market_id, place.slot, place.earlier)
-    paid = await connection.fetchval(_RESOLVER_PAID, market_id, place.slot, place.earlier)
+    ((yes, no, liquidity),) = await connection.fetch(_TRADED, *since)
+    paid = (
+        correction is not None and market.state is MarketState.FINALIZED and not market.unpaid_resolver_fees
+    )
+    paid = paid or await connection.fetchval(_RESOLVER_PAID, market_id, place.slot, place.earlier)
     curve = market.curve.moved(True, int(yes)).moved(False, int(no))
     return msgspec.structs.replace(
         market,

@@ -26,8 +26,9 @@ from zmartd.chain.events import (
     SharesBought,
     SharesSold,
 )
+from zmartd.indexer.effects.facts import ConfigurationFacts, MarketFacts
 from zmartd.indexer.effects.lifecycle import SEED_SHARES_DIVISOR
-from zmartd.market.fees import INITIAL_RATES, FeeRates
+from zmartd.market.fees import INITIAL_RATES, FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import Curve
 
@@ -61,6 +62,24 @@ class KnownConfiguration(Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(self, is_paused=event.is_paused)
             case _:
                 return self
+
+    def corrected(self, facts: ConfigurationFacts) -> KnownConfiguration:
+        """With what a correction says."""
+        known = self
+        if facts.is_paused is not None:
+            known = msgspec.structs.replace(known, is_paused=facts.is_paused)
+        if facts.protocol_fee_bps is None:
+            return known
+        return msgspec.structs.replace(
+            known,
+            rates=configured_rates(
+                facts.protocol_fee_bps, facts.resolver_reward_bps, facts.liquidity_provider_fee_bps
+            ),
+            approval_threshold=facts.proposal_approval_threshold,
+            dispute_threshold=facts.dispute_success_threshold,
+            min_resolution_delay=facts.min_resolution_delay,
+            dispute_period=facts.dispute_period,
+        )
 
 
 INITIAL_CONFIGURATION = KnownConfiguration(
@@ -103,6 +122,25 @@ def created(event: MarketCreated, initial_liquidity: int) -> KnownMarket:
         curve=Curve(seed, seed, event.b_parameter),
         liquidity=initial_liquidity,
         state=MarketState.PROPOSED,
+    )
+
+
+def corrected(market_id: str, facts: MarketFacts) -> KnownMarket:
+    """The market that a correction holds."""
+    assert facts.creator is not None, "an account has one"
+    assert facts.b_parameter is not None, "an account has one"
+    return KnownMarket(
+        id=bytes.fromhex(market_id),
+        creator=Pubkey.from_string(facts.creator),
+        initial_liquidity=int(facts.initial_liquidity or 0),
+        curve=Curve(facts.shares_yes, facts.shares_no, facts.b_parameter),
+        liquidity=facts.current_liquidity,
+        state=MarketState[facts.state],
+        resolver=None if facts.resolver is None else Pubkey.from_string(facts.resolver),
+        proposed_outcome=facts.proposed_outcome,
+        final_outcome=facts.final_outcome,
+        was_disputed=facts.was_disputed,
+        unpaid_resolver_fees=facts.accumulated_resolver_fees,
     )
 
 

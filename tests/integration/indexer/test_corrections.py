@@ -1,0 +1,186 @@
+"""Markets that were corrected from their accounts: what the accounts held, and what came after."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from tests.integration.indexer.story import GENESIS_TIME, PROGRAM, Story
+from tests.integration.indexer.test_apply import differences, forget, projection
+from zmartd.chain.events import ConfigUpdated, SharesBought
+from zmartd.chain.pdas import Pdas
+from zmartd.chain.transactions import ChainTransaction
+from zmartd.clock import SystemClock
+from zmartd.indexer.apply import Indexer
+from zmartd.indexer.audit.audit import read_one_market
+from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
+from zmartd.indexer.events.rows import utc_from_unix
+from zmartd.indexer.rebuild.corrections import Correction
+from zmartd.realtime.bus import Bus
+from zmartd.store.postgres.database import Database
+
+
+@pytest.fixture
+async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
+    redis = Redis.from_url(redis_url)
+    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    await redis.aclose()
+
+
+class Told(Struct):
+    """A market's life with two slots whose accounts are read, and what its accounts hold in the end."""
+
+    story: Story
+    corrections: tuple[Correction, Correction]
+    end: ProgramFacts
+    unread: tuple[ChainTransaction, ...]
+    """Transactions up to the second of the slots, some of them up to the first."""
+
+    @property
+    def read(self) -> list[ChainTransaction]:
+        return [tx for tx in self.story.transactions if tx not in self.unread]
+
+
+def has(kind: type) -> Callable[[ChainTransaction], bool]:
+    return lambda transaction: any(isinstance(record.event, kind) for record in transaction.events)
+
+
+async def accounts(indexer: Indexer, database: Database, story: Story) -> ProgramFacts:
+    """What the accounts hold after a story, by its own numbers: the index of all of it."""
+    await indexer.apply(story.transactions)
+    facts = (await read_one_market(database, story.market)).facts
+    market = facts.markets[str(story.market)]
+    assert (market.total_volume, market.accumulated_protocol_fees) == (story.volume, story.fees[0])
+    return facts
+
+
+def correction(story: Story, held: ProgramFacts, slot: int) -> Correction:
+    positions = {wallet: facts for (_, wallet), facts in held.positions.items()}
+    market = held.markets[str(story.market)]
+    return Correction(story.market_id.hex(), slot, market, positions, utc_from_unix(GENESIS_TIME + slot))
+
+
+async def told(indexer: Indexer, database: Database, seed: int) -> Told:
+    story = Story(seed)
+    story.create()
+    story.open_for_trading()
+    story.trade(2)
+    story.change_fees(100, 50, 25)
+    story.trade(4)
+    first = correction(story, await accounts(indexer, database, story), story.slot)
+    until_first = len(story.transactions)
+    story.slot += 1
+    story.trade(3)
+    second = correction(story, await accounts(indexer, database, story), story.slot)
+    until_second = len(story.transactions)
+    story.slot += 1
+    story.change_fees(400, 300, 200)
+    story.trade(2)
+    story.resolve(False)
+    story.dispute()
+    story.finalize(True, disputed=True)
+    story.claim(True)
+    story.withdraw()
+    end = await accounts(indexer, database, story)
+    await start_anew(database)
+    early = [tx for tx in story.transactions[:until_first] if has(SharesBought)(tx)]
+    later = [tx for tx in story.transactions[until_first:until_second] if tx.events]
+    return Told(story, (first, second), end, (*story.random.sample(early, 2), later[0]))
+
+
+async def start_anew(database: Database) -> None:
+    async with database.service() as connection:
+        await connection.execute("delete from market_corrections")
+    await forget(database)
+
+
+async def different(database: Database, told: Told) -> tuple[Difference, ...]:
+    return compare((await read_one_market(database, told.story.market)).facts, told.end)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_in_any_order_corrections_and_events_lead_to_what_the_accounts_hold(
+    indexer: Indexer, database: Database, seed: int
+) -> None:
+    """Events from before and after the corrections, changes of fees that reprice others, and repetitions."""
+    life = await told(indexer, database, seed)
+    address = life.story.market
+
+    def apply(transaction: ChainTransaction) -> Callable[[], Awaitable[Any]]:
+        return lambda: indexer.apply([transaction])
+
+    def correct(made: Correction) -> Callable[[], Awaitable[Any]]:
+        return lambda: indexer.correct(made, address)
+
+    rng = random.Random(seed)
+    steps = [*map(apply, life.read), *map(correct, life.corrections)]
+    steps += rng.sample(steps, len(steps) // 4)
+    results = []
+    for _ in range(2):
+        rng.shuffle(steps)
+        for step in steps:
+            await step()
+        assert await different(database, life) == ()
+        results.append(await projection(database) | await stored(database))
+        await start_anew(database)
+    assert differences(*results) == []
+
+
+async def stored(database: Database) -> dict[str, list[dict[str, Any]]]:
+    async with database.service() as connection:
+        return {
+            "market_corrections": [dict(row) for row in await connection.fetch("table market_corrections")]
+        }
+
+
+async def test_other_fees_change_single_trades_and_not_what_the_accounts_held(
+    indexer: Indexer, database: Database
+) -> None:
+    life = await told(indexer, database, seed=11)
+    late = [tx for tx in life.read if has(ConfigUpdated)(tx)]
+    await indexer.apply([tx for tx in life.read if tx not in late])
+    await indexer.correct(life.corrections[1], life.story.market)
+    assert await different(database, life) != ()
+    for transaction in reversed(late):
+        await indexer.apply([transaction])
+    assert await different(database, life) == ()
+
+
+async def test_a_correction_ends_once_the_events_say_what_it_holds(
+    indexer: Indexer, database: Database
+) -> None:
+    life = await told(indexer, database, seed=12)
+    await indexer.apply(life.read)
+    await indexer.correct(life.corrections[1], life.story.market)
+    for transaction in life.unread:
+        assert await corrected(database) == [life.story.market_id.hex()]
+        await indexer.apply([transaction])
+    assert await corrected(database) == []
+    assert await different(database, life) == ()
+    async with database.service() as connection:
+        assert await connection.fetchval("select count(*) from trades where not exact") == 0
+
+
+async def corrected(database: Database) -> list[str]:
+    async with database.service() as connection:
+        rows = await connection.fetch("select id from markets where corrected_slot is not null")
+        kept = await connection.fetch("select market_id from market_corrections")
+    assert [row["id"] for row in rows] == [row["market_id"] for row in kept]
+    return [row["id"] for row in rows]
+
+
+async def test_trades_after_a_correction_are_priced_to_the_unit(indexer: Indexer, database: Database) -> None:
+    life = await told(indexer, database, seed=14)
+    second = life.corrections[1]
+    await indexer.correct(second, life.story.market)
+    for transaction in reversed(life.read):
+        await indexer.apply([transaction])
+    async with database.service() as connection:
+        inexact = "select count(*) from trades where not exact and slot {} $1"
+        assert await connection.fetchval(inexact.format(">"), second.slot) == 0
+        assert await connection.fetchval(inexact.format("<="), second.slot) > 0
