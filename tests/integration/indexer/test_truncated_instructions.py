@@ -306,6 +306,22 @@ async def test_what_comes_after_a_gap_in_a_market_waits_until_it_is_closed(
         await assert_true_to_the_chain(world, database_url)
 
 
+async def test_a_market_that_fails_holds_up_the_recovery_of_no_other(
+    tmp_path: Path, database: Database, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        broken, other = await world.active(), await world.active()
+        world.disguise = behind_memos
+        for holder, market_id in zip(HOLDERS, (broken, other), strict=False):
+            await world.buy(market_id, holder, 10**8)
+        await finalized(world)
+        await world.fetch("update market_events set payload = '{}' where market_id = $1 returning 1", broken)
+        report = await reconciled(world)
+        assert (report.recovered, len(report.incomplete)) == (1, 1)
+        assert report.incomplete[0].reason.startswith("its events cannot be inferred: An event row was not")
+        assert await world.fetch("select market_id from trades") == [(other,)]
+
+
 async def test_logs_that_come_whole_after_a_correction_take_its_place(
     tmp_path: Path, database: Database, database_url: str, redis: Redis
 ) -> None:

@@ -21,6 +21,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
+from zmartd.errors import ZmartdError
 from zmartd.indexer.audit.audit import compare_configuration, compare_market
 from zmartd.indexer.effects.markets import known_addresses
 from zmartd.indexer.events.incomplete import (
@@ -34,6 +35,7 @@ from zmartd.indexer.events.incomplete import (
 )
 from zmartd.indexer.events.rows import event_row, utc_from_unix
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.parking import is_of_one_market
 from zmartd.indexer.rebuild.event_diff import diff_events
 from zmartd.indexer.truncation.history import History
 from zmartd.indexer.truncation.inference import Inference, infer_events
@@ -41,6 +43,7 @@ from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
 
 _MAX_PER_RUN = 50
+_LONGEST_REASON = 500
 _INCOMPLETE = Gauge(
     "zmartd_incomplete_transactions",
     "Transactions with truncated logs whose events cannot be inferred, or contradict the accounts",
@@ -75,7 +78,8 @@ class TruncationRecovery:
     async def run(self, complete_slot: int) -> RecoveryReport:
         """Try unresolved transactions up to `complete_slot`, up to which the index is complete.
 
-        Raises RpcUnavailable, RpcRejected, UndecodableData, DatabaseUnavailable.
+        One that fails, or an account that cannot be read, holds up no other, and an operator is told. Raises
+        RpcUnavailable, RpcRejected, DatabaseUnavailable.
         """
         async with self._database.service() as connection:
             signatures = await take_unresolved(connection, complete_slot, _MAX_PER_RUN)
@@ -85,7 +89,7 @@ class TruncationRecovery:
         for transaction in fetched.transactions:
             if not transaction.succeeded:
                 continue
-            added, reason = await self._infer(transaction)
+            added, reason = await self._tried(transaction)
             new_events += added
             if reason is None:
                 inferred.append(transaction)
@@ -96,6 +100,18 @@ class TruncationRecovery:
             incomplete = await incomplete_transactions(connection)
         _INCOMPLETE.set(len(incomplete))
         return RecoveryReport(len(signatures), resolved, new_events, tuple(incomplete))
+
+    async def _tried(self, transaction: ChainTransaction) -> tuple[int, str | None]:
+        """What `_infer` returns; the error is the reason where it fails because of this transaction."""
+        try:
+            return await self._infer(transaction)
+        except Exception as error:
+            if not is_of_one_market(error):
+                raise
+            reason = f"its events cannot be inferred: {_in_words(error)}"
+            async with self._database.service() as connection:
+                await self._leave_open(connection, transaction.signature, reason)
+            return 0, reason
 
     async def _infer(self, transaction: ChainTransaction) -> tuple[int, str | None]:
         """Infer and apply. How many events were added, and why some are missing; None if none is."""
@@ -147,23 +163,35 @@ class TruncationRecovery:
     async def _verify(self, inferred: Sequence[ChainTransaction]) -> int:
         """Compare what transactions changed with the accounts. Returns how many are resolved."""
         changed = sorted({address for transaction in inferred for address in transaction.changes})
-        verdicts = {address: await self._compare(Pubkey.from_string(address)) for address in changed}
+        verdicts = {address: await self._verdict(Pubkey.from_string(address)) for address in changed}
         resolved = [
             transaction.signature
             for transaction in inferred
-            if all(verdicts[address] == () for address in transaction.changes)
+            if all(verdicts[address] == "" for address in transaction.changes)
         ]
         async with self._database.service() as connection:
             await resolve_truncated(connection, resolved)
             for transaction in inferred:
                 wrong = [
-                    f"the account {address} differs in {', '.join(fields)}"
+                    f"the account {address} {verdict}"
                     for address in transaction.changes
-                    if (fields := verdicts[address])
+                    if (verdict := verdicts[address])
                 ]
                 if wrong:
                     await self._leave_open(connection, transaction.signature, "; ".join(wrong))
         return len(resolved)
+
+    async def _verdict(self, address: Pubkey) -> str | None:
+        """What is wrong with an account; empty if nothing is, None where that cannot be told yet."""
+        try:
+            fields = await self._compare(address)
+        except Exception as error:
+            if not is_of_one_market(error):
+                raise
+            return f"cannot be compared with the index: {_in_words(error)}"
+        if not fields:
+            return None if fields is None else ""
+        return f"differs in {', '.join(fields)}"
 
     async def _compare(self, address: Pubkey) -> tuple[str, ...] | None:
         """The fields in which an account differs from the index; None where that cannot be told yet."""
@@ -178,3 +206,10 @@ class TruncationRecovery:
         async with self._database.service() as connection:
             waiting = await is_incomplete(connection, str(address))
         return tuple(sorted({one.field for one in differences})) if conclusive and not waiting else None
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, ZmartdError):
+        return error.message
+    log.exception("truncated.failed")
+    return f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
