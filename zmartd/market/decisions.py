@@ -27,6 +27,7 @@ class Undecided(StrEnum):
     NO_VOTES = "no_votes"
     QUORUM_MISSED = "quorum_missed"
     TALLIES_DIFFER = "tallies_differ"
+    ELECTORATE_NOT_KNOWN = "electorate_not_known"
 
 
 def dispute_verdict(

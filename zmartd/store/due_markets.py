@@ -11,6 +11,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.electorates import NOT_KNOWN
 from zmartd.store.postgres.reader import Reads
 
 _WAITS = """exists (select from market_finalization_errors as failed
@@ -68,8 +69,8 @@ select id
    and resolver_wallet is distinct from creator_wallet and resolver_wallet <> all($1::text[])
  order by resolution_proposed_at, id
 """
-_PETITIONS = """
-select market.id, market.resolution_proposed_at, petition.*
+_PETITIONS = f"""
+select market.id, market.resolution_proposed_at, petition.*, not {NOT_KNOWN} as is_known
   from markets as market
  cross join lateral (
      select count(*) filter (where held.stake >= $1 and asked.user_wallet is not null) as requests,
@@ -83,7 +84,7 @@ select market.id, market.resolution_proposed_at, petition.*
  where market.state = 'RESOLVING'
    and exists (select from dispute_requests as asked where asked.market_id = market.id)
  order by market.resolution_proposed_at, market.id
-"""
+"""  # noqa: S608 - constants
 _STUCK = """
 with stuck as (
     select id, state, coalesce(state_changed_at, created_at) as since
@@ -120,6 +121,8 @@ class PetitionedMarket(Struct, frozen=True):
     holders: int
     requests_stake: int
     holders_stake: int
+    is_known: bool
+    """Whether all stakes are known."""
 
 
 class StuckDeadlines(Struct, frozen=True):

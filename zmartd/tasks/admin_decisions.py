@@ -18,7 +18,7 @@ from zmartd.errors import ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.store import decisions, markets, tallies
+from zmartd.store import decisions, electorates, markets, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
@@ -68,6 +68,8 @@ class PendingDecision(Struct, frozen=True):
     """True for YES, False for NO; None: the market was proposed to be invalid."""
     tally: Tally | None
     """The votes of its dispute; None while voting goes on."""
+    is_electorate_known: bool
+    """Whether all stakes and votes are known; False where a transaction could not be read."""
 
 
 def how_to_decide(market_id: str) -> str:
@@ -153,7 +155,10 @@ class AdminDecisions:
             proposed_at = int(market.resolution_proposed_at.timestamp())
             if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
                 raise DisputeWindowClosed(market_id=market.id)
-        return PendingDecision(market.id, market.question, market.state, market.proposed_outcome, tally)
+        not_known = await electorates.not_known(connection, [market.id])
+        return PendingDecision(
+            market.id, market.question, market.state, market.proposed_outcome, tally, not not_known
+        )
 
     async def _period_and_now(self) -> tuple[int, int]:
         """The dispute period, and the chain's time in unix seconds."""

@@ -20,7 +20,8 @@ ACTION = "initiate_dispute"
 class DisputePetitions:
     """Opens disputes that holders ask for; any wallet can open one itself.
 
-    Enough are `dispute_petition_bps` of the stake, or of the holders with at least `min_stake_lamports`.
+    Enough are `dispute_petition_bps` of the stake, or of the holders with at least `min_stake_lamports`. Any
+    holder is where not all stakes are known: an outcome that time makes final could not be taken back.
     """
 
     def __init__(self, context: TaskContext, authority: Authority) -> None:
@@ -47,8 +48,10 @@ class DisputePetitions:
         if market.resolution_proposed_at <= protocol.before(protocol.config.dispute_period):
             return False
         least_bps = self._voting.dispute_petition_bps
-        return votes.petition_passes(market.requests, market.holders, least_bps) or votes.petition_passes(
-            market.requests_stake, market.holders_stake, least_bps
+        return (
+            not market.is_known
+            or votes.petition_passes(market.requests, market.holders, least_bps)
+            or votes.petition_passes(market.requests_stake, market.holders_stake, least_bps)
         )
 
     async def _open(
@@ -68,7 +71,11 @@ class DisputePetitions:
             if now.account.state is MarketState.RESOLVING:
                 raise
             return await catch_up(self._context, now)
-        percent = votes.share_bps(petition.requests_stake, petition.holders_stake) // 100
-        asking = f"{petition.requests} of {petition.holders} holders"
-        detail = f"{asking} and {percent} % of the stake ask for it"
-        return TaskAction(market.id, ACTION, ok=True, detail=detail, signature=signature)
+        return TaskAction(market.id, ACTION, ok=True, detail=_detail(petition), signature=signature)
+
+
+def _detail(petition: PetitionedMarket) -> str:
+    if not petition.is_known:
+        return "holders ask for it, and how much of the stake they have is not known"
+    percent = votes.share_bps(petition.requests_stake, petition.holders_stake) // 100
+    return f"{petition.requests} of {petition.holders} holders and {percent} % of the stake ask for it"

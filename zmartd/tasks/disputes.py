@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
+from asyncpg import Connection
 from prometheus_client import Gauge
 
 from zmartd.chain.program_accounts import ChainMarket
@@ -14,7 +15,7 @@ from zmartd.market.decisions import Decision, Undecided, dispute_verdict
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.votes import share_bps
-from zmartd.store import decisions, due_markets, tallies
+from zmartd.store import decisions, due_markets, electorates, tallies
 from zmartd.store.decisions import MarketDecision
 from zmartd.store.tallies import Tally
 from zmartd.tasks.admin_decisions import how_to_decide
@@ -41,6 +42,9 @@ _REASONS: Final = {
     Undecided.NO_VOTES: "nobody who may vote has voted",
     Undecided.QUORUM_MISSED: "too little of the stake has voted",
     Undecided.TALLIES_DIFFER: "wallets and stake say different things",
+    Undecided.ELECTORATE_NOT_KNOWN: (
+        "a transaction of the market could not be read, so that not all votes and stakes are known"
+    ),
 }
 
 
@@ -48,8 +52,9 @@ class Disputes:
     """Finalizes disputed markets.
 
     The program sets no end for the voting on a dispute; only this class decides it. The votes settle a
-    dispute where both tallies agree and enough stake has voted, `veto_seconds` after that was announced. In
-    all other cases the market stays DISPUTED until an admin decides. A decision is carried out at once.
+    dispute where all of them are known, both tallies agree and enough stake has voted, `veto_seconds` after
+    that was announced. In all other cases the market stays DISPUTED until an admin decides. A decision is
+    carried out at once.
     """
 
     def __init__(self, context: TaskContext, authority: Authority, announcements: Announcements) -> None:
@@ -68,15 +73,16 @@ class Disputes:
             unfinished = await self._counting.unfinished(connection)
             market_ids = tuple(dict.fromkeys([*unfinished, *ended]))
             decided = await decisions.of_markets(connection, market_ids, MarketState.DISPUTED)
+            not_known = await electorates.not_known(connection, market_ids)
 
         async def decide(market: ChainMarket, tally: Tally) -> PlannedTransaction | TaskAction | None:
             if decision := decided.get(market.id):
                 return self._as_decided(market, decision)
-            return await self._as_voted(market, tally, protocol)
+            return await self._as_voted(market, tally, protocol, is_known=market.id not in not_known)
 
         async def count(market_id: str) -> Tally | None:
             if market_id not in decided:
-                await self._verify(market_id)
+                await self._verify(market_id, protocol.config.dispute_period)
             async with self._database.service() as connection:
                 return await tallies.count_dispute(connection, market_id)
 
@@ -85,8 +91,9 @@ class Disputes:
         ANNOUNCED.set(sum(one.action == ANNOUNCE_SETTLEMENT for one in actions))
         return actions
 
-    async def _verify(self, market_id: str) -> None:
+    async def _verify(self, market_id: str, dispute_period_seconds: int) -> None:
         async with self._database.service_reader() as connection:
+            await electorates.require_read(connection, market_id, dispute_period_seconds)
             holders = await tallies.holders_who_voted(connection, market_id)
         await require_voters_on_chain(self._rpc, self._program, market_id, holders)
 
@@ -101,15 +108,23 @@ class Disputes:
         )
 
     async def _as_voted(
-        self, market: ChainMarket, tally: Tally, protocol: ProtocolState
+        self, market: ChainMarket, tally: Tally, protocol: ProtocolState, *, is_known: bool
     ) -> PlannedTransaction | TaskAction | None:
         account, threshold_bps = market.account, protocol.config.dispute_success_threshold
         if protocol.now < lifecycle.dispute_vote_ends_at(
             account.dispute_initiated_at, protocol.config.dispute_period
         ):
             return None
-        verdict = dispute_verdict(
-            tally.counts, tally.stake, tally.electorate_stake, threshold_bps, self._voting.dispute_quorum_bps
+        verdict = (
+            dispute_verdict(
+                tally.counts,
+                tally.stake,
+                tally.electorate_stake,
+                threshold_bps,
+                self._voting.dispute_quorum_bps,
+            )
+            if is_known
+            else Undecided.ELECTORATE_NOT_KNOWN
         )
         votes = votes_in_words(tally)
         if isinstance(verdict, Undecided):
@@ -134,8 +149,12 @@ class Disputes:
             dispute_agree=tally.counts.yes,
             dispute_disagree=tally.counts.no,
         )
-        undecided = partial(require_decision, market_id=market.id, state=MarketState.DISPUTED, expected=None)
-        return PlannedTransaction("finalize_market", (finalize,), detail, undecided)
+
+        async def as_it_was(connection: Connection) -> None:
+            await require_decision(connection, market.id, MarketState.DISPUTED, None)
+            await electorates.require_known(connection, market.id)
+
+        return PlannedTransaction("finalize_market", (finalize,), detail, as_it_was)
 
 
 def votes_in_words(tally: Tally) -> str:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from zmartd.commands.decide import pending_text
 from zmartd.market.decisions import Decision
-from zmartd.market.lifecycle import MarketState
+from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.market.votes import VoteCounts
+from zmartd.store.tallies import Tally
 from zmartd.tasks.admin_decisions import PendingDecision
 
 
 def test_a_question_cannot_disguise_what_is_decided() -> None:
     text = "Wird es schön?\n\x1b[2J\x9b2J\u202e"
     printed = pending_text(
-        PendingDecision("00" * 32, text, MarketState.RESOLVING, False, None), Decision.OVERTURN
+        PendingDecision("00" * 32, text, MarketState.RESOLVING, False, None, True), Decision.OVERTURN
     )
     assert printed.splitlines() == [
         f"market    {'00' * 32} (RESOLVING)",
@@ -18,3 +22,14 @@ def test_a_question_cannot_disguise_what_is_decided() -> None:
         "votes     none: nobody has disputed the proposed outcome",
         "decision  overturn: YES is final",
     ]
+
+
+def test_whoever_decides_is_told_that_the_tallies_may_lack_some() -> None:
+    counts = VoteCounts(2, 1)
+    counted = datetime(2026, 11, 1, tzinfo=UTC)
+    tally = Tally("00" * 32, VoteKind.DISPUTE, counts, counts, 3, 3, 0, counted, counted, None, None, None)
+    for known, end in ((True, "of all stake voted"), (False, "because a transaction could not be read")):
+        pending = PendingDecision("00" * 32, "Who wins?", MarketState.DISPUTED, True, tally, known)
+        (votes,) = [line for line in pending_text(pending, Decision.KEEP).splitlines() if "votes" in line[:5]]
+        assert votes.startswith("votes     2 of 3 wallets")
+        assert votes.endswith(end)

@@ -18,7 +18,7 @@ from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.votes import VoteCounts
-from zmartd.store import decisions, dispute_requests, tallies
+from zmartd.store import decisions, dispute_requests, electorates, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
@@ -115,6 +115,9 @@ class SettlementBody(Struct, frozen=True, kw_only=True):
     settles_at: Time | None
     """When the tallies will settle the dispute, unless an admin decides before; null while no settlement is
     announced."""
+    electorate_known: bool
+    """Whether all votes and stakes are known. Where they are not, because a transaction of the market could
+    not be read, the tallies may lack some and settle nothing: an admin decides."""
     tally: TallyBody | None
     """The votes of the dispute; null before they are counted, and once the outcome is final."""
     decisions: tuple[DecisionBody, ...]
@@ -143,6 +146,8 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
         market = await chain_market(connection, call.path["id"])
         tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
         decided = await decisions.of_market(connection, market.id)
+    async with call.app[keys.DATABASE].service_reader() as connection:
+        not_known = await electorates.not_known(connection, [market.id])
     return SettlementBody(
         market_id=market.id,
         state=market.state.name,
@@ -151,6 +156,7 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
         resolved_by=_resolved_by(market, call.app[keys.VOTING].trusted_resolvers),
         awaiting_decision=market.awaiting_decision,
         settles_at=iso_time_or_none(market.settles_at),
+        electorate_known=not not_known,
         tally=None if tally is None or tally.counted_at is None else _tally(tally, tally.counted_at),
         decisions=tuple(_decision(one) for one in decided),
     )

@@ -156,6 +156,7 @@ async def test_an_admin_decides_about_what_a_stranger_proposed_and_everybody_can
         "resolved_by": "stranger",
         "awaiting_decision": False,
         "settles_at": None,
+        "electorate_known": True,
         "tally": None,
         "decisions": [made.body],
     }
