@@ -111,11 +111,11 @@ def install(
     app[CORS] = CorsHeaders(origins)
     defaults = dict.fromkeys(origins, _PREFLIGHT)
     preflights = _Preflights(app.router, defaults, wrap)
-    config = aiohttp_cors.CorsConfig(app, defaults=defaults, router_adapter=preflights)
+    # It adds headers to the responses of an application that serves nothing: in ours, those of requests that no
+    # route takes would lack them.
+    config = aiohttp_cors.CorsConfig(web.Application(), defaults=defaults, router_adapter=preflights)
     for route in routes:
         config.add(route)
-    # Its headers for other responses lack those of requests that no route takes.
-    app.on_response_prepare.pop()
     return preflights.handler
 
 

@@ -231,6 +231,13 @@ async def test_browsers_of_other_origins_may_not(client: Client) -> None:
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
+async def test_responses_get_their_cors_headers_from_nobody_else() -> None:
+    app = web.Application()
+    routes = app.add_routes([web.get("/probe", probe)])
+    assert cors.install(app, routes, ["https://app.example"], lambda handler: handler) is not None
+    assert (list(app.on_response_prepare), list(app.middlewares)) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

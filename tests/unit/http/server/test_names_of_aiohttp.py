@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import aiohttp_cors
 from aiohttp import web
 
 from zmartd.http.server.connection import HttpConnection
@@ -27,10 +26,3 @@ async def test_a_runner_makes_its_server_as_ours_does() -> None:
 
 def test_a_request_knows_where_it_was_routed_to() -> None:
     assert "_match_info" in names_of(web.Request)
-
-
-async def test_cors_headers_are_the_one_signal_that_aiohttp_cors_adds() -> None:
-    app = web.Application()
-    before = len(app.on_response_prepare)
-    aiohttp_cors.setup(app)
-    assert len(app.on_response_prepare) == before + 1
