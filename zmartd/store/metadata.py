@@ -32,7 +32,7 @@ _LOCK_QUESTIONS = "select pg_advisory_xact_lock(hashtextextended('questions', 9)
 # What counts is what somebody can still bet on, or soon will; the texts of another than a market's creator
 # do not. One that is on the chain is named before those that are only registered.
 _SIMILAR = """
-select registered.market_id, registered.question, coalesce(market.state, 'PROPOSED') as state
+select registered.market_id, registered.question, market.state, market.id is null as pending
   from market_metadata as registered
   left join markets as market on market.id = registered.market_id and not market.orphaned
  where registered.likeness && $3::bytea[]

@@ -70,7 +70,9 @@ class CreateMarketRequest(Struct, frozen=True, kw_only=True):
     market_id: Annotated[MarketId | None, Meta(description="64 hexadecimal digits")] = None
     allow_similar: Annotated[bool, Meta(description="true or false")] = False
     """Whether to register the market although an open one asks the same question: with letters that look the
-    same, in another case, or with other spaces or punctuation.
+    same, in another case, or with other spaces or punctuation. `similar_market_exists` names that market in
+    `details`: its `market_id`, `question` and `state`. While it is not on the chain yet, its `state` is null
+    and `pending` is true.
     """
 
 

@@ -40,7 +40,8 @@ async def test_a_twin_is_answered_with_the_market_that_it_copies(stage: Stage, t
     market_id = await stage.proposed_market()
     status, refused = await ask(stage, twin)
     assert (status, refused["code"]) == (409, "similar_market_exists")
-    assert refused["details"] == {"market_id": market_id, "question": RAIN, "state": "PROPOSED"}
+    on_chain = {"state": "PROPOSED", "pending": False}
+    assert refused["details"] == {"market_id": market_id, "question": RAIN, **on_chain}
     assert "allow_similar" in str(refused["message"])
 
     status, registered = await ask(stage, twin, allow_similar=True)
@@ -52,7 +53,7 @@ async def test_a_market_that_is_only_registered_has_twins_as_well(stage: Stage) 
     status, refused = await ask(stage, RAIN)
     assert (status, refused["details"]) == (
         409,
-        {"market_id": market_id, "question": RAIN, "state": "PROPOSED"},
+        {"market_id": market_id, "question": RAIN, "state": None, "pending": True},
     )
     again = await stage.propose(description="By another weather station.")
     assert (again.status, again.body["code"]) == (409, "similar_market_exists")
