@@ -298,8 +298,9 @@ class Indexer:
         due = Batch(list({row.key: row for row in new + waited}.values()), addresses, commitment)
         before = await markets.lock_markets(connection, due.slots)
         contained = _contained(due, before)
-        rows_of_others = [row for row in due.rows if due.market_of(row) not in contained]
-        batch = Batch(rows_of_others, addresses, commitment)
+        late = [row for row in due.rows if due.market_of(row) in contained]
+        others = [row for row in due.rows if due.market_of(row) not in contained]
+        batch = Batch(others, addresses, commitment)
         repriced = await apply_effects(connection, batch, before)
         await reached(Point.APPLY_COUNTED)
         slots = dict.fromkeys(repriced, 0) | batch.slots
@@ -310,7 +311,6 @@ class Indexer:
             contained |= await corrected_since(connection, rates_from)
         if contained:
             at = max(row.occurred_at for row in due.rows)
-            late = [row for row in due.rows if row not in rows_of_others]
             messages += await rebuild_markets(connection, contained, at, removed=(), recorded=late)
         return new, messages
 
