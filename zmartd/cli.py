@@ -9,10 +9,11 @@ import click
 
 from zmartd import __version__
 from zmartd.commands import check, decide, demo, dev, inbox, index, serve, tick
+from zmartd.commands.groups import Group
 from zmartd.errors import ZmartdError
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Shows an error that zmartd raises on purpose as one message instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:

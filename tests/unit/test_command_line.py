@@ -34,3 +34,13 @@ def test_every_option_says_what_it_is_for(path: tuple[str, ...]) -> None:
 def test_help_shows_where_data_is_kept(command: str, directory: str) -> None:
     printed = CliRunner().invoke(main, [command, "--help"]).stdout
     assert f"[default: {directory}]" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("path", [(), *commands()])
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_help_is_cut(path: tuple[str, ...], width: int) -> None:
+    result = CliRunner().invoke(main, [*path, "--help"], terminal_width=width)
+    assert result.exit_code == 0
+    usage, _, explanations = result.stdout.partition("\n\n")
+    assert usage.startswith("Usage: ")
+    assert [line for line in explanations.splitlines() if line.endswith(("...", "…"))] == []

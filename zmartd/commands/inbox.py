@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from zmartd.commands.groups import Group
 from zmartd.commands.options import config_option, json_option, operator_settings
 from zmartd.commands.output import print_result, table
 from zmartd.commands.running import run_with_core, run_with_database
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _MOST_LISTED: Final = 1_000
 
 
-@click.group()
+@click.group(cls=Group)
 def inbox() -> None:
     """List the webhook deliveries and transactions that were parked or not verified, or try parked ones
     again."""
