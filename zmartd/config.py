@@ -52,7 +52,11 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         described("the header in which those proxies name their client; the other one is not read"),
     ] = "X-Forwarded-For"
     cors_origins: Annotated[
-        tuple[str, ...], described_list("browser origins that may call the API", require_origin)
+        tuple[str, ...],
+        described_list(
+            "browser origins that may call the API; in development all of this machine may, too",
+            require_origin,
+        ),
     ] = (
         "http://localhost:3000",
         "http://localhost:3001",
@@ -84,9 +88,19 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     ] = 10.0
 
     @property
+    def url(self) -> str:
+        """Where this machine reaches the API."""
+        return endpoint.reachable_url("http", self.host, self.port)
+
+    @property
+    def is_development(self) -> bool:
+        """Whether pages that this machine serves may call the API and sign in, whatever their port."""
+        return self.environment == "development"
+
+    @property
     def is_for_this_machine(self) -> bool:
         """Whether this is a development daemon that no other machine can reach."""
-        return self.environment == "development" and endpoint.is_loopback(self.host)
+        return self.is_development and endpoint.is_loopback(self.host)
 
 
 class OperatorSettings(Struct, frozen=True, kw_only=True):
@@ -181,7 +195,12 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
     ] = SharedSecret()
     domains: Annotated[
         tuple[str, ...],
-        described_list("the domains that a sign-in message may be for", require_domain, min_length=1),
+        described_list(
+            "the domains that a sign-in message may be for; in development it may be for any of this "
+            "machine, too",
+            require_domain,
+            min_length=1,
+        ),
     ] = (
         "localhost:3000",
         "localhost:4000",

@@ -125,7 +125,14 @@ def application(core: Core) -> web.Application:
     )
     app[keys.ADMIN_DECISIONS] = admin_decisions(core, rpc)
     app[SESSIONS] = sessions
-    app[SIGN_IN] = SignIn(settings.auth, settings.solana.cluster, nonces, AttemptLimiter(core.redis), clock)
+    app[SIGN_IN] = SignIn(
+        settings.auth,
+        settings.solana.cluster,
+        nonces,
+        AttemptLimiter(core.redis),
+        clock,
+        every_loopback=settings.server.is_development,
+    )
     app[WEBSOCKET] = websocket
     app[HEALTH] = _health(core)
 

@@ -95,6 +95,13 @@ def _addresses(text: str) -> tuple[Address, ...]:
     return tuple(found)
 
 
+def reachable_url(scheme: str, host: str, port: int) -> str:
+    """A URL that leads from this machine to what listens on `host`, an IP address or a name."""
+    if _is_ip_address(host) and ip_address(host).is_unspecified:
+        host = "127.0.0.1" if ip_address(host).version == 4 else "::1"
+    return f"{scheme}://{Address(host, port)}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or IP address is certainly this machine, without a DNS query."""
     name = host.lower().removesuffix(".")
@@ -110,6 +117,15 @@ def is_loopback_url(url: str) -> bool:
     except UnreadableUrl:
         return False
     return len(addresses) == 1 and is_loopback(addresses[0].host)
+
+
+def is_loopback_domain(text: str) -> bool:
+    """Whether `host` or `host:port`, and nothing more, is certainly this machine."""
+    try:
+        addresses = read(f"http://{text}", HTTP).addresses
+    except UnreadableUrl:
+        return False
+    return [str(address) for address in addresses] == [text] and is_loopback(addresses[0].host)
 
 
 def _is_ip_address(text: str) -> bool:

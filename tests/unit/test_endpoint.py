@@ -6,7 +6,7 @@ import socket
 import asyncpg
 import pytest
 
-from zmartd.endpoint import Address, UnreadableUrl, is_loopback, read, reason
+from zmartd.endpoint import Address, UnreadableUrl, is_loopback, is_loopback_domain, read, reason
 
 SCHEMES = ("postgresql", "redis", "https")
 
@@ -79,6 +79,28 @@ def test_a_url_that_could_be_read_otherwise_is_not_read_and_not_quoted(url: str)
 )
 def test_loopback_is_what_cannot_be_another_machine(host: str, *, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    ("domain", "loopback"),
+    [
+        ("localhost", True),
+        ("localhost:5173", True),
+        ("app.localhost:1", True),
+        ("127.0.0.1:8080", True),
+        ("[::1]:3000", True),
+        ("::1", False),
+        ("localhost:", False),
+        ("localhost/path", False),
+        ("me@localhost", False),
+        ("localhost,localhost", False),
+        ("localhost.example", False),
+        ("10.0.0.1:3000", False),
+        ("", False),
+    ],
+)
+def test_a_domain_of_this_machine_is_a_loopback_host_and_nothing_more(domain: str, *, loopback: bool) -> None:
+    assert is_loopback_domain(domain) is loopback
 
 
 def caused_by(error: Exception, cause: Exception) -> Exception:

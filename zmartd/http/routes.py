@@ -77,6 +77,7 @@ def setup_routes(app: web.Application, pipeline: Pipeline) -> None:
     app[DOCS] = openapi.read_files()
     added = [(operation, add_operation(app, operation, pipeline.wrap)) for operation in OPERATIONS]
     cors_routes = [route for _, routes in added[: len(CORS_OPERATIONS)] for route in routes]
-    origins = app[keys.SERVER].cors_origins
+    server = app[keys.SERVER]
+    origins = cors.AllowedOrigins(server.cors_origins, every_loopback=server.is_development)
     preflight = cors.install(app, cors_routes, origins, pipeline.wrap)
     unmatched.install(app, pipeline.wrap, preflight)

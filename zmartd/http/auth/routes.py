@@ -60,7 +60,7 @@ class NonceBody(Struct, frozen=True, kw_only=True):
     domain: str
     """The domain for the message."""
     domains: tuple[str, ...]
-    """All domains that are accepted in a message."""
+    """The domains that are accepted in a message; a development daemon accepts all of its machine, too."""
     chain_id: str
     """The Chain ID that is accepted in a message: the daemon's cluster."""
     expires_at: Time

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from zmartd.clock import Clock
 from zmartd.config import AuthSettings
+from zmartd.endpoint import is_loopback_domain
 from zmartd.http.auth import siws
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
 from zmartd.http.auth.nonces import Nonces
@@ -28,8 +29,6 @@ ADDRESS_ATTEMPTS = 100
 WALLET_ATTEMPTS = 10
 """By minute. Many people may share an address; a wallet needs one session at a time."""
 
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
 
 class Challenge(Struct, frozen=True):
     """The parts of a message to sign. `message` is the whole text where the wallet is known."""
@@ -41,12 +40,23 @@ class Challenge(Struct, frozen=True):
 
 
 class SignIn:
-    """Issues challenges and verifies signed messages."""
+    """Issues challenges and verifies signed messages.
+
+    With `every_loopback`, messages may also be for any domain of this machine.
+    """
 
     def __init__(
-        self, settings: AuthSettings, cluster: str, nonces: Nonces, attempts: AttemptLimiter, clock: Clock
+        self,
+        settings: AuthSettings,
+        cluster: str,
+        nonces: Nonces,
+        attempts: AttemptLimiter,
+        clock: Clock,
+        *,
+        every_loopback: bool = False,
     ) -> None:
         self._domains = tuple(domain.lower() for domain in settings.domains)
+        self._every_loopback = every_loopback
         self._cluster = cluster
         self._lifetime = timedelta(seconds=settings.nonce_seconds)
         self._nonces = nonces
@@ -55,7 +65,7 @@ class SignIn:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The domains that a message may name."""
+        """The domains that a message may name, from the settings."""
         return self._domains
 
     @property
@@ -66,7 +76,7 @@ class SignIn:
     def challenge(self, wallet: str | None, domain: str | None) -> Challenge:
         """A challenge for `domain`, or for the first of the settings. Raises InvalidRequest for others."""
         domain = domain.lower() if domain else self._domains[0]
-        if domain not in self._domains:
+        if not self._accepts(domain):
             raise InvalidRequest(Problem("domain", f"must be one of {', '.join(self._domains)}"))
         nonce = self._nonces.issue(wallet)
         now = self._now()
@@ -105,8 +115,11 @@ class SignIn:
         await self._attempts.count("wallet", message.address, WALLET_ATTEMPTS)
         return message.address
 
+    def _accepts(self, domain: str) -> bool:
+        return domain in self._domains or (self._every_loopback and is_loopback_domain(domain))
+
     def _check(self, message: SignInMessage) -> None:
-        if message.domain.lower() not in self._domains:
+        if not self._accepts(message.domain.lower()):
             raise BadMessage(
                 f"The message is for {message.domain}; sign one for {' or '.join(self._domains)}."
             )
@@ -146,5 +159,4 @@ def parse_message(signed: bytes) -> SignInMessage:
 
 
 def _origin(domain: str) -> str:
-    local = domain.rsplit(":", 1)[0] in _LOCAL_HOSTS
-    return f"{'http' if local else 'https'}://{domain}"
+    return f"{'http' if is_loopback_domain(domain) else 'https'}://{domain}"

@@ -1,4 +1,4 @@
-"""CORS: the browser origins that may call the API, from the settings.
+"""CORS: the browser origins that may call the API, from the settings. In development all of this machine may.
 
 Every response lets an allowed origin read it, errors too: a page that cannot read a refusal cannot say what
 to do. Preflights say which methods and headers an allowed origin may send. They are granted for paths and
@@ -7,7 +7,7 @@ methods that do not exist as well, so that the 404 or 405 can be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Final
 
 import aiohttp_cors
@@ -15,6 +15,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from aiohttp_cors.urldispatcher_router_adapter import ResourcesUrlDispatcherRouterAdapter
 from multidict import CIMultiDict
+
+from zmartd.endpoint import is_loopback_url
 
 REQUEST_HEADERS = (
     "Accept",
@@ -59,11 +61,22 @@ _PREFLIGHT = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # i
 _KNOWN = frozenset(name.lower() for name in REQUEST_HEADERS)
 
 
+class AllowedOrigins:
+    """The origins that may call the API: the named ones, and with `every_loopback` all of this machine."""
+
+    def __init__(self, named: Sequence[str], *, every_loopback: bool) -> None:
+        self._named = frozenset(named)
+        self._every_loopback = every_loopback
+
+    def __contains__(self, origin: object) -> bool:
+        return origin in self._named or (self._every_loopback and is_loopback_url(str(origin)))
+
+
 class CorsHeaders:
     """Adds to responses what lets pages of `origins` read them."""
 
-    def __init__(self, origins: Sequence[str]) -> None:
-        self._origins = frozenset(origins)
+    def __init__(self, origins: Container[str]) -> None:
+        self._origins = origins
         self._headers = {
             hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS: "true",
             hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: ",".join(RESPONSE_HEADERS),
@@ -71,8 +84,8 @@ class CorsHeaders:
 
     def add(self, headers: CIMultiDict[str], origin: str | None) -> None:
         """Add to the headers of the response to a request from `origin`; nothing for other origins."""
-        if origin in self._origins:
-            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = str(origin)
+        if origin is not None and origin in self._origins:
+            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             headers.update(self._headers)
 
 
@@ -82,8 +95,11 @@ CORS: Final[web.AppKey[CorsHeaders]] = web.AppKey("cors")
 class _Preflights(ResourcesUrlDispatcherRouterAdapter):
     """Adds routes for preflights with handlers that are wrapped as all others are."""
 
-    def __init__(self, router: web.UrlDispatcher, defaults: Any, wrap: Callable[[Handler], Handler]) -> None:
-        super().__init__(router, defaults)
+    def __init__(
+        self, router: web.UrlDispatcher, origins: Container[str], wrap: Callable[[Handler], Handler]
+    ) -> None:
+        super().__init__(router, {})
+        self._origins = origins
         self._wrap = wrap
         self.handler: Handler | None = None
         """The handler of every preflight; None before the first route is added."""
@@ -95,13 +111,13 @@ class _Preflights(ResourcesUrlDispatcherRouterAdapter):
     async def get_preflight_request_config(
         self, preflight_request: web.Request, origin: str, requested_method: str
     ) -> Any:
-        return self._default_config
+        return {origin: _PREFLIGHT} if origin in self._origins else {}
 
 
 def install(
     app: web.Application,
     routes: Iterable[web.AbstractRoute],
-    origins: Sequence[str],
+    origins: Container[str],
     wrap: Callable[[Handler], Handler],
 ) -> Handler | None:
     """Let pages of `origins` call `routes`: add routes that answer their preflights, and set CORS.
@@ -109,11 +125,10 @@ def install(
     Returns the handler for preflights of all other paths.
     """
     app[CORS] = CorsHeaders(origins)
-    defaults = dict.fromkeys(origins, _PREFLIGHT)
-    preflights = _Preflights(app.router, defaults, wrap)
+    preflights = _Preflights(app.router, origins, wrap)
     # It adds headers to the responses of an application that serves nothing: in ours, those of requests that no
     # route takes would lack them.
-    config = aiohttp_cors.CorsConfig(web.Application(), defaults=defaults, router_adapter=preflights)
+    config = aiohttp_cors.CorsConfig(web.Application(), defaults={}, router_adapter=preflights)
     for route in routes:
         config.add(route)
     return preflights.handler

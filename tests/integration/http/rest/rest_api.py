@@ -250,7 +250,7 @@ async def running_api(
             max_fee_lamports=transactions.max_fee_lamports,
         )
         app[SESSIONS] = sessions
-        app[SIGN_IN] = SignIn(auth, "localnet", nonces, AttemptLimiter(redis), clock)
+        app[SIGN_IN] = SignIn(auth, "localnet", nonces, AttemptLimiter(redis), clock, every_loopback=True)
         app[WEBSOCKET] = WebSocketEndpoint(
             hub,
             sessions,
