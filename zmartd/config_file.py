@@ -59,25 +59,36 @@ def settings_table(section: type[Struct] = Settings, prefix: str = "") -> Iterat
         yield Setting(f"{prefix}{field.name}", annotation, field.default, description)
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    defaults: Settings = Settings(),  # noqa: B008 - it is frozen
+    fixed: Mapping[str, str] = {},
+) -> Settings:
     """Read the settings from `path` (else $ZMARTD_CONFIG, else ./zmartd.toml, else /etc/zmartd/zmartd.toml).
 
-    The file is optional. Raises ConfigError with all problems.
+    The file is optional. Settings that are nowhere are those of `defaults`. Those in `fixed` may be nowhere:
+    where one is given, its text there is the problem. Raises ConfigError with all problems.
     """
     environ = os.environ if environ is None else environ
-    file = _find(path, environ)
+    file = find(path, environ)
     table = _read(file) if file else {}
     known = {setting.name: setting for setting in settings_table()}
     problems: list[str] = []
     values: dict[str, Any] = {}
     for name, raw in _leaves(table, known):
-        if name in known:
+        if name in fixed:
+            problems.append(f"{file}: {name}: {fixed[name]}")
+        elif name in known:
             _take(known[name], raw, values, problems, f"{file}: {name}")
         else:
             problems.append(f"{file}: {name}: {_unknown(name, known)}")
     for setting in known.values():
         text = environ.get(setting.environment_variable)
-        if text is not None:
+        if text is not None and setting.name in fixed:
+            problems.append(f"${setting.environment_variable}: {fixed[setting.name]}")
+        elif text is not None:
             _take(setting, _unquoted(text), values, problems, f"${setting.environment_variable}")
     variables = {setting.environment_variable: setting.name for setting in known.values()}
     for variable in environ:
@@ -87,13 +98,13 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
             problems.append(f"${variable}: there is no such setting; {hint}")
     if problems:
         raise ConfigError(problems)
-    settings: Settings = _build(Settings, values)
+    settings: Settings = _build(defaults, values)
     return settings
 
 
 def exposed_secrets(path: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
     """A warning when other users may read the file that `load` reads secrets from, or None."""
-    file = _find(path, os.environ if environ is None else environ)
+    file = find(path, os.environ if environ is None else environ)
     if file is None:
         return None
     problem = exposure(file, file.stat())
@@ -127,7 +138,8 @@ def to_toml(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file that `load` reads, or None. Raises ConfigError where one is named that is not there."""
     named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     if named is not None:
         if not named.is_file():
@@ -204,14 +216,14 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _build(section: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
-    hints = get_type_hints(section)
+def _build(section: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """`section` with the values of its settings replaced by `values`, by their dotted names."""
     given: dict[str, Any] = {}
     for field in msgspec.structs.fields(section):
         name = f"{prefix}{field.name}"
-        kind = hints[field.name]
-        if isinstance(kind, type) and issubclass(kind, Struct):
-            given[field.name] = _build(kind, values, f"{name}.")
+        old = getattr(section, field.name)
+        if isinstance(old, Struct):
+            given[field.name] = _build(old, values, f"{name}.")
         elif name in values:
             given[field.name] = values[name]
-    return section(**given)
+    return msgspec.structs.replace(section, **given)

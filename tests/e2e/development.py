@@ -14,23 +14,38 @@ from pathlib import Path
 from typing import Any
 
 GONE_SECONDS = 120
+ZMARTD = (sys.executable, "-m", "zmartd")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ZMARTD_")}
 
 
 class Development:
-    """A running `zmartd dev` and what it said when it was ready."""
+    """A `zmartd dev` that runs in `folder`, and what it said when it was ready. `directory` has its data."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "zmartd", "dev", "--data-dir", str(directory)]
-        ports = ["--port", "0", "--rpc-port", "0"]
+    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
+        self.folder = folder
+        self.directory = folder / ".zmartd"
         self.process = subprocess.Popen(
-            [*command, *ports, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*ZMARTD, "dev", "--port", "0", "--rpc-port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=ENVIRONMENT | environment,
         )
         assert self.process.stdout is not None
         self.doors: dict[str, Any] = json.loads(self.process.stdout.readline())
-        self.directory = directory
 
     def get(self, door: str, path: str) -> Any:
         with urllib.request.urlopen(self.doors[door] + path, timeout=120) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, token: str, body: Any) -> Any:
+        request = urllib.request.Request(
+            self.doors["api"] + path,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
     def rpc(self, method: str, *params: Any) -> Any:
@@ -41,15 +56,24 @@ class Development:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)["result"]
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        configuration = str(self.directory / "zmartd.toml")
+    def run(self, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run another command in the same folder, with `given` on its stdin."""
         return subprocess.run(
-            [sys.executable, "-m", "zmartd", *arguments, "--config", configuration],
+            [*ZMARTD, *arguments],
             check=False,
             capture_output=True,
             text=True,
             timeout=600,
+            cwd=self.folder,
+            env=ENVIRONMENT | environment,
+            input=given,
         )
+
+    def run_for_json(self, *arguments: str, given: str = "") -> Any:
+        """What a command prints as JSON."""
+        done = self.run(*arguments, given=given)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def stop(self, number: signal.Signals) -> str:
         self.process.send_signal(number)

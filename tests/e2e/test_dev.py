@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.development import Development, wait_until_gone
+from tests.e2e.development import ZMARTD, Development, wait_until_gone
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "data"
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
     assert wait_until_gone(tmp_path) == []
 
 
@@ -30,46 +32,59 @@ def health_checks(dev: Development) -> dict[str, str]:
     return {name: check["status"] for name, check in report["checks"].items()}
 
 
-def test_it_is_ready_with_one_line_and_healthy(data: Path) -> None:
-    dev = Development(data)
+def test_it_is_ready_with_one_line_and_healthy_and_takes_the_settings_that_it_is_given(folder: Path) -> None:
+    settings = folder / ".zmartd" / "dev.toml"
+    settings.parent.mkdir()
+    kept = "# mine\n[voting]\nmin_proposal_votes = 5\n[markets]\nkeep_pending_days = 7\n"
+    settings.write_text(kept)
+    dev = Development(folder, ZMARTD_VOTING_MIN_PROPOSAL_VOTES="4")
+    assert list(dev.doors)[:3] == ["event", "docs", "page"]
     assert dev.doors["event"] == "ready"
-    assert set(dev.doors) == {"event", "api", "ws", "operator", "rpc", "authority"}
+    used = tomllib.loads(Path(dev.doors["configuration"]).read_text())
+    assert used["voting"]["min_proposal_votes"] == 4
+    assert used["markets"]["keep_pending_days"] == 7
+    assert used["tasks"]["vote_aggregator"]["interval_seconds"] == 1.5
+    assert settings.read_text() == kept
     assert dev.get("api", "/health") == {"status": "ok"}
     while "unknown" in (checks := health_checks(dev)).values():
         pass
     assert checks == dict.fromkeys(("database", "redis", "rpc", "tasks", "index"), "ok")
-    checked = dev.run("check", "--json")
-    assert checked.returncode == 0, checked.stdout
-    assert [finding["check"] for finding in json.loads(checked.stdout)] == [
-        "configuration",
-        "database",
-        "index",
-        "search",
-        "redis",
-        "rpc",
-        "program",
-        "fee wallet",
-        "authority",
-    ]
-    ticked = dev.run("tick", "market_monitor", "--json")
-    assert ticked.returncode == 0, ticked.stderr
-    [report] = json.loads(ticked.stdout)
+    findings = dev.run_for_json("check", "--json")
+    assert {finding["check"]: finding["verdict"] for finding in findings} == dict.fromkeys(
+        (
+            "configuration",
+            "database",
+            "index",
+            "search",
+            "redis",
+            "rpc",
+            "program",
+            "fee wallet",
+            "authority",
+        ),
+        "ok",
+    )
+    [report] = dev.run_for_json("tick", "market_monitor", "--json")
     assert report["task"] == "market_monitor"
     assert "up to date" in dev.run("migrate").stdout
     errors = dev.stop(signal.SIGTERM)
     assert dev.process.returncode == 0
+    assert "using .zmartd/dev.toml" in errors
     assert f"{dev.doors['api']}/docs\n" in errors
     assert "Traceback" not in errors
 
 
-def test_killed_it_leaves_no_process_and_goes_on_with_the_same_data(data: Path) -> None:
-    first = Development(data)
+def test_killed_it_leaves_no_process_and_goes_on_with_the_same_data(folder: Path) -> None:
+    first = Development(folder)
     authority = json.loads(Path(first.doors["authority"]).read_text())
     genesis = first.rpc("getGenesisHash")
     slot = first.rpc("getSlot")
     first.stop(signal.SIGKILL)
-    assert wait_until_gone(data) == []
-    second = Development(data)
+    assert wait_until_gone(folder) == []
+    left = json.loads((first.directory / "running.json").read_text())
+    assert left["pid"] == first.process.pid
+    assert "no zmartd dev runs here" in first.run("check").stderr
+    second = Development(folder)
     assert json.loads(Path(second.doors["authority"]).read_text()) == authority
     assert second.rpc("getGenesisHash") == genesis
     assert second.rpc("getSlot") >= slot
@@ -79,11 +94,42 @@ def test_killed_it_leaves_no_process_and_goes_on_with_the_same_data(data: Path) 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    command = [sys.executable, "-m", "zmartd", "dev", "--reset", "--data-dir", str(tmp_path)]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(
+        [*ZMARTD, "dev", "--reset", "--data-dir", str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert result.returncode == 1
     assert "give --data-dir an empty or new directory" in result.stderr
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_second_one_in_the_same_folder_says_which_one_runs(surroundings: Development) -> None:
+    process = surroundings.process.pid
+    second = surroundings.run("dev", "--reset")
+    assert second.returncode == 3
+    assert json.loads(second.stdout) == {
+        "event": "already_running",
+        "pid": process,
+        "api": surroundings.doors["api"],
+        "configuration": surroundings.doors["configuration"],
+    }
+    assert f"already running here: {surroundings.doors['api']}, process {process}," in second.stderr
+    assert surroundings.get("api", "/health") == {"status": "ok"}
+
+
+def test_on_a_terminal_it_speaks_to_people(surroundings: Development) -> None:
+    ours, theirs = pty.openpty()
+    with open(ours, "rb") as screen:
+        done = subprocess.run(
+            [*ZMARTD, "dev"], check=False, stdout=theirs, stderr=theirs, cwd=surroundings.folder, timeout=600
+        )
+        os.close(theirs)
+        said = os.read(screen.fileno(), 10_000).decode()
+    assert done.returncode == 3
+    assert said.startswith("Error: already running here: ")
 
 
 @pytest.mark.parametrize(
@@ -152,6 +198,6 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Development]:
-    development = Development(tmp_path_factory.mktemp("surroundings") / "data")
+    development = Development(tmp_path_factory.mktemp("surroundings"))
     yield development
     development.stop(signal.SIGTERM)

@@ -44,7 +44,7 @@ def begin(tmp_path: Path) -> Iterator[Callable[[], Life]]:
     begun: list[Life] = []
 
     def start() -> Life:
-        begun.append(Life(tmp_path / "data"))
+        begun.append(Life(tmp_path))
         return begun[-1]
 
     yield start

@@ -26,7 +26,7 @@ def demo(as_json: bool) -> None:
     """Run four markets from proposal to payout on a fresh system, and compare the result with the chain."""
     from zmartd import log
     from zmartd.clock import SystemClock
-    from zmartd.commands import dev_stack
+    from zmartd.commands import dev_settings, dev_stack
     from zmartd.embedded.demo.report import Report
     from zmartd.embedded.demo.scenario import run_demo
 
@@ -34,9 +34,10 @@ def demo(as_json: bool) -> None:
     report = Report(SystemClock(), None if as_json else print_step)
 
     async def run_on_fresh_system() -> DemoResult:
-        with tempfile.TemporaryDirectory(prefix="zmartd-demo-") as directory:
-            options = dev_stack.StackOptions(Path(directory), 0, 0)
-            async with dev_stack.running(options, progress=show_step) as stack:
+        with tempfile.TemporaryDirectory(prefix="zmartd-demo-") as name:
+            directory = Path(name)
+            settings = dev_settings.with_port(dev_settings.defaults(directory), dev_stack.ANY_FREE_PORT)
+            async with dev_stack.running(directory, settings, dev_stack.ANY_FREE_PORT, show_step) as stack:
                 return await run_demo(stack, report)
 
     result = run(run_on_fresh_system)

@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from zmartd import config, config_file
+from zmartd.commands import instance
+from zmartd.commands.output import shown
 
 DATA_DIRECTORY = Path(".zmartd")
 
-config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The zmartd.toml to use instead of $ZMARTD_CONFIG, ./zmartd.toml or /etc/zmartd/zmartd.toml.",
-)
+
+def _find_configuration(context: click.Context, _: click.Parameter, named: Path | None) -> Path | None:
+    """The file that the command reads."""
+    return named if context.resilient_parsing else _configuration(named)[0]
+
+
+def _find_and_say(context: click.Context, _: click.Parameter, named: Path | None) -> Path | None:
+    """As `_find_configuration`, and say on stderr which one it is."""
+    if context.resilient_parsing:
+        return named
+    file, source = _configuration(named)
+    click.echo(click.style(f"using {source}", dim=True), err=True)
+    return file
+
+
+def _configuration(named: Path | None) -> tuple[Path | None, str]:
+    """The file to read and how to call it. A `zmartd dev` that runs here comes before files that lie here."""
+    if named is None and not os.environ.get(config_file.CONFIG_VARIABLE):
+        running = instance.find(DATA_DIRECTORY)
+        if running is not None and running.configuration is not None:
+            file = Path(running.configuration)
+            return file, f"{shown(file)} of the zmartd dev that runs here (process {running.pid})"
+    found = config_file.find(named, os.environ)
+    if found is None:
+        return None, "the environment and defaults: there is no zmartd.toml, and no zmartd dev runs here"
+    return found, shown(found)
+
+
+def _config_option(
+    callback: Callable[[click.Context, click.Parameter, Path | None], Path | None],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=callback,
+        help="The zmartd.toml to use instead of $ZMARTD_CONFIG, that of the `zmartd dev` that runs in this "
+        "folder, ./zmartd.toml or /etc/zmartd/zmartd.toml.",
+    )
+
+
+config_option = _config_option(_find_and_say)
+quiet_config_option = _config_option(_find_configuration)
+"""For a command whose stderr is a log."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for machines instead of a table."
 )

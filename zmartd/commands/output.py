@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import msgspec
@@ -35,6 +36,12 @@ def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = (), right: C
         ).rstrip()
         for line in lines
     )
+
+
+def shown(file: Path) -> str:
+    """A path as people would type it here: relative where it is below this folder."""
+    here = Path.cwd()
+    return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ async def _simulate(number: int, wallet: Keypair, stack: Stack, session: ClientS
         try:
             (lamports,) = await chain.balances([client.address])
             if lamports < POOR_LAMPORTS:
-                await chain.fund([wallet], ALLOWANCE_LAMPORTS)
+                await chain.fund([client.address], ALLOWANCE_LAMPORTS)
             await client.sign_in()
             await _act_while_signed_in(trader, client.name, rng)
         except (ZmartdError, ClientError, TimeoutError) as error:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Stack(Struct, frozen=True):
-    """The URLs of a running system, and the keypair file of its backend authority."""
+    """The URLs of a running system, the keypair file of its backend authority, and its zmartd.toml."""
 
     api: str
     ws: str
@@ -16,3 +16,4 @@ class Stack(Struct, frozen=True):
     """The operator's listener: /health with details, and /metrics."""
     rpc: str
     authority: Path
+    configuration: Path

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import ClientSession
-from solders.keypair import Keypair
 
 from zmartd.embedded.demo.polling import gather_all, wait_for
 from zmartd.errors import ZmartdError
@@ -27,9 +26,8 @@ class LocalnetClient:
         self._session = session
         self._url = url
 
-    async def fund(self, wallets: Sequence[Keypair], lamports: int) -> None:
-        """Airdrop to each wallet, and wait until the balances are confirmed. Raises WaitTimedOut."""
-        addresses = [str(wallet.pubkey()) for wallet in wallets]
+    async def fund(self, addresses: Sequence[str], lamports: int) -> None:
+        """Airdrop to each address, and wait until the balances are confirmed. Raises WaitTimedOut."""
         before = await self.balances(addresses)
         await gather_all(*(self._call("requestAirdrop", address, lamports) for address in addresses))
 

@@ -100,7 +100,7 @@ async def _set_up(
     """Fund the wallets and sign them in."""
     chain = LocalnetClient(session, stack.rpc)
     people = {"the creator": Keypair()} | {f"trader {n}": Keypair() for n in range(1, TRADERS + 1)}
-    await chain.fund(list(people.values()), STARTING_LAMPORTS)
+    await chain.fund([str(wallet.pubkey()) for wallet in people.values()], STARTING_LAMPORTS)
     people["the admin"] = Keypair.from_json(stack.authority.read_text())
     creator, *traders, admin = await gather_all(
         *(

@@ -49,16 +49,24 @@ class WalletClient:
         return str(self._wallet.pubkey())
 
     async def sign_in(self) -> Self:
-        """Sign In With Solana: fetch a message, sign it, get a session that replaces an earlier one."""
+        """As `open_session`."""
+        await self.open_session()
+        return self
+
+    async def open_session(self) -> Mapping[str, Any]:
+        """Sign In With Solana: fetch a message, sign it, get a session that replaces an earlier one.
+
+        Returns the session as the API answers it. Raises ApiRefused.
+        """
         self._headers = {}
         challenge = await self.get("/api/auth/nonce", wallet=self.address)
         signature = self._wallet.sign_message(challenge["message"].encode())
-        answer = await self.post(
+        session: Mapping[str, Any] = await self.post(
             "/api/auth/login",
             {"message": challenge["message"], "signature": str(signature), "wallet": self.address},
         )
-        self._headers = {"Authorization": f"Bearer {answer['token']}"}
-        return self
+        self._headers = {"Authorization": f"Bearer {session['token']}"}
+        return session
 
     async def get(self, path: str, **query: str) -> Any:
         """The JSON of an answer. Raises ApiRefused."""

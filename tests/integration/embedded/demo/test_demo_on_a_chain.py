@@ -37,11 +37,10 @@ async def chain(rpc_url: str) -> AsyncIterator[LocalnetClient]:
 
 
 async def test_wallets_are_funded_when_the_call_returns(chain: LocalnetClient) -> None:
-    wallets = [Keypair(), Keypair()]
-    addresses = [str(wallet.pubkey()) for wallet in wallets]
-    await chain.fund(wallets, 5_000_000_000)
+    addresses = [str(Keypair().pubkey()), str(Keypair().pubkey())]
+    await chain.fund(addresses, 5_000_000_000)
     assert await chain.balances(addresses) == [5_000_000_000, 5_000_000_000]
-    await chain.fund(wallets[:1], 1_000_000_000)
+    await chain.fund(addresses[:1], 1_000_000_000)
     assert await chain.balances(addresses) == [6_000_000_000, 5_000_000_000]
     assert await chain.balances([str(Keypair().pubkey())]) == [0]
 
@@ -78,6 +77,7 @@ async def test_where_there_is_no_system_the_report_says_so(tmp_path: Path) -> No
         operator=NOWHERE,
         rpc=NOWHERE,
         authority=tmp_path / "authority.json",
+        configuration=tmp_path / "zmartd.toml",
     )
     result = await run_demo(nothing, Report(SystemClock()))
     assert result.ok is False
