@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zmartd import __version__
-from zmartd.commands import check, decide, demo, dev, inbox, index, serve, tick
+from zmartd.commands import chain, check, decide, demo, dev, inbox, index, serve, tick, wallet
 from zmartd.commands.groups import Group
 from zmartd.errors import ZmartdError
 
@@ -32,6 +32,10 @@ class Commands(Group):
         serve.serve,
         dev.dev,
         demo.demo,
+        wallet.token,
+        wallet.sign,
+        chain.airdrop,
+        chain.travel,
         tick.tick,
         decide.decide,
         check.migrate,

@@ -43,6 +43,12 @@ def idl_of(settings: config.SolanaSettings) -> Idl:
     return default_idl(settings.program_id)
 
 
+class UnusableKeypair(ZmartdError):
+    """A keypair file cannot be read, or others can read it."""
+
+    code = "unusable_keypair"
+
+
 def authority_of(settings: config.SolanaSettings) -> Keypair | None:
     """The backend authority's key, or None.
 
@@ -63,14 +69,22 @@ def authority_of(settings: config.SolanaSettings) -> Keypair | None:
 
 def _keypair(file: Path) -> Keypair:
     try:
+        return read_keypair(file)
+    except UnusableKeypair as error:
+        raise ConfigError([f"solana.authority_keypair_path: {error.message}"]) from error
+
+
+def read_keypair(file: Path) -> Keypair:
+    """The keypair in a file as solana-keygen writes it. Raises UnusableKeypair."""
+    try:
         return Keypair.from_json(read_private(file))
     except ExposedFile as error:
-        problem = f"others could sign as the authority: {error.message}"
+        problem = f"others could sign with this key: {error.message}"
     except OSError as error:
         problem = f"{file} cannot be read: {error.strerror}"
     except ValueError:
         problem = f"{file} is no keypair file; `solana-keygen new --outfile FILE` makes one"
-    raise ConfigError([f"solana.authority_keypair_path: {problem}"])
+    raise UnusableKeypair(problem)
 
 
 def require_private_tls_keys(settings: Settings) -> None:

@@ -7,12 +7,14 @@ import os
 import pty
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,24 @@ def test_on_a_terminal_it_speaks_to_people(surroundings: Development) -> None:
         said = os.read(screen.fileno(), 10_000).decode()
     assert done.returncode == 3
     assert said.startswith("Error: already running here: ")
+
+
+def test_a_wallet_is_made_signed_in_and_funded(surroundings: Development) -> None:
+    session = surroundings.run_for_json("token", "wallet.json", "--new", "--json")
+    assert set(session) == {"token", "wallet", "expires_at", "api"}
+    assert session["api"] == surroundings.doors["api"]
+    assert stat.S_IMODE((surroundings.folder / "wallet.json").stat().st_mode) == 0o600
+    funded = surroundings.run_for_json("airdrop", "wallet.json", "2.5", "--json")
+    assert funded == {"wallet": session["wallet"], "lamports": "2500000000", "balance": "2500000000"}
+
+
+def test_the_clock_of_the_chain_moves(surroundings: Development) -> None:
+    travelled = surroundings.run_for_json("travel", "1d12h", "--json")
+    before, now = (datetime.fromisoformat(travelled[name]) for name in ("before", "now"))
+    assert travelled["seconds"] == 36 * 3_600
+    assert now - before >= timedelta(hours=36)
+    clock = surroundings.rpc("getBlockTime", surroundings.rpc("getSlot", {"commitment": "confirmed"}))
+    assert clock >= now.timestamp()
 
 
 @pytest.mark.parametrize(

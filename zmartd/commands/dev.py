@@ -168,6 +168,9 @@ zmartd is ready.
 
 Try next, in another terminal in this folder:
   curl {stack.api}/api/markets
+  zmartd token               sign in with a new wallet, and print the token for `Authorization: Bearer`
+  zmartd airdrop WALLET 10   give a wallet 10 SOL
+  zmartd travel 72h          move the chain's clock: deadlines pass at once
   zmartd check               look at everything that the daemon depends on
   zmartd dev --demo          the same, with wallets that trade
   zmartd demo                four markets from proposal to payout, checked against the chain
