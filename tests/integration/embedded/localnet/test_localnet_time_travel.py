@@ -62,8 +62,9 @@ async def test_travelling_confirms_what_was_open_and_keeps_blockhashes_alive(cha
     transaction = await chain.transfer(wallet, friend, SOL)
     signature = await chain.send(await chain.transfer(wallet, friend, SOL + 1))
     now = await clock(chain)
-    await chain.call("surfnet_timeTravel", {"absoluteTimestamp": (now.unix_timestamp + 10**6) * 1000})
-    assert (await chain.status(signature))["confirmationStatus"] == "confirmed"
+    await chain.call("surfnet_timeTravel", {"absoluteTimestamp": (now.unix_timestamp + 10**7) * 1000})
+    statuses = await chain.call("getSignatureStatuses", [signature])
+    assert statuses["value"][0]["confirmationStatus"] == "confirmed"
     await chain.send(transaction)
     assert await chain.balance(friend) == 2 * SOL + 1
 

@@ -103,6 +103,10 @@ class RecentBlocks:
         tip = self.at(commitment)
         return block is not None and block.slot <= tip.slot and tip.height - block.height <= self.valid_blocks
 
+    def is_recent(self, slot: int) -> bool:
+        """Whether a node still has statuses of that slot in memory. Time travel, which skips slots, ages none."""
+        return slot >= self._complete[max(0, len(self._complete) - 2 * self.valid_blocks)].slot
+
     def slot_hashes(self) -> list[tuple[int, Hash]]:
         """Newest first, as the SlotHashes sysvar has them."""
         newest = islice(reversed(self._complete), SLOT_HASHES)

@@ -230,8 +230,7 @@ class TransactionMethods:
         if landed is None:
             return None
         blocks = self._bank.blocks
-        is_recent = landed.slot >= blocks.opened.slot - 2 * blocks.valid_blocks
-        if not (is_recent or config.search_transaction_history):
+        if not (blocks.is_recent(landed.slot) or config.search_transaction_history):
             return None
         commitment = blocks.commitment_of(landed.slot)
         return {
