@@ -75,6 +75,10 @@ class Development:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def read(self, name: str) -> str:
+        """The text of a file of its data."""
+        return (self.directory / name).read_text()
+
     def stop(self, number: signal.Signals) -> str:
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=GONE_SECONDS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from zmartd.commands.running import run_until_stopped
 if TYPE_CHECKING:
     import asyncio
 
+    from zmartd.embedded.happening import Happening
     from zmartd.embedded.localnet.settings import Endpoints
     from zmartd.embedded.stack import Stack
 
@@ -83,7 +86,7 @@ def _run(
             claim.say(running)
             print_ready(as_json, _facts(stack, running), _welcome(stack, file))
             if with_demo:
-                await simulate_trading(stack, stop)
+                await simulate_trading(stack, stop, partial(print_happening, as_json))
             else:
                 await stop.wait()
             show_step("stopping")
@@ -126,6 +129,19 @@ def print_ready(as_json: bool, facts: Mapping[str, object], text: str) -> None:
     if as_json:
         print_event("ready", facts)
     click.echo(text, err=as_json)
+
+
+def print_happening(as_json: bool, happening: Happening) -> None:
+    """Print what happened in the simulation, as a line for people or for machines."""
+    if as_json:
+        print_event("demo", msgspec.to_builtins(happening))
+        return
+    # repr: a stranger's text must not move the terminal's cursor.
+    about = f"  {happening.question!r}" if happening.question else ""
+    click.echo(
+        f"{datetime.now().astimezone():%H:%M:%S}  {happening.who:<10} {happening.what:<9} "
+        f"{happening.detail}{about}".rstrip()
+    )
 
 
 def print_event(event: str, facts: Mapping[str, object]) -> None:

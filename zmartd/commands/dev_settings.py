@@ -106,7 +106,7 @@ _DEFAULTS: Final = config.Settings(
     voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
     tasks=config.TaskSettings(
         vote_aggregator=config.VoteAggregatorSettings(interval_seconds=1.5),
-        market_monitor=config.MarketMonitorSettings(interval_seconds=1.5),
+        market_monitor=config.MarketMonitorSettings(interval_seconds=1.5, stuck_after_seconds=31_536_000),
         reconciler=config.ReconcilerSettings(interval_seconds=10.0),
         leaderboard=config.LeaderboardSettings(interval_seconds=2.0),
     ),

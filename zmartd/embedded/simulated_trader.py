@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from zmartd.embedded.demo.wallet_client import WalletClient
+from zmartd.embedded.happening import Happening, Tell
 from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
 
-NEWEST_MARKETS = "20"
-"""Traders ignore older markets, so that failed proposals make room for others in the end."""
 OPEN_MARKETS = 4
-MATURE_TRADES = 30
+MATURE_TRADES = 8
+"""The trades after which a market may be resolved."""
 
-PROPOSING, RESOLVING, DISPUTING, SELLING = 0.3, 0.02, 0.02, 0.4
+PROPOSING, RESOLVING, DISPUTING, SELLING = 0.3, 0.1, 0.02, 0.4
 """The probability of each, where it is possible."""
 LIKING, BEING_RIGHT, BUYING_YES = 0.9, 0.9, 0.55
 
@@ -37,25 +37,36 @@ Row = Mapping[str, Any]
 
 
 class SimulatedTrader:
-    """Claims what it won, moves its own markets along, votes once on each market, and otherwise trades."""
+    """Claims what it won, moves its own markets along, votes once on each market, and otherwise trades.
+
+    `markets` are those of the simulation. A trader touches no other.
+    """
 
     def __init__(
-        self, client: WalletClient, rng: random.Random, chain_time: Callable[[], Awaitable[datetime]]
+        self,
+        client: WalletClient,
+        rng: random.Random,
+        chain_time: Callable[[], Awaitable[datetime]],
+        markets: Callable[[], Sequence[Row]],
+        tell: Tell,
     ) -> None:
         self._client = client
         self._rng = rng
         self._chain_time = chain_time
+        self._markets = markets
+        self._tell = tell
         self._voted: set[tuple[str, str]] = set()
+        self._withdrawn: set[str] = set()
 
     async def act(self) -> None:
         """Do one thing, or nothing. Raises ApiRefused, also when another wallet was faster."""
+        markets = self._markets()
         positions: Sequence[Row] = await self._client.get(f"/api/users/{self._client.address}/positions")
-        for position in positions:
-            if int(position["claimable"]):
-                await self._client.transact(f"/api/markets/{position['market_id']}/claim")
-                return
-        markets: Sequence[Row] = (await self._client.get("/api/markets", limit=NEWEST_MARKETS))["markets"]
-        if await self._advance_markets(markets) or await self._vote(markets):
+        if (
+            await self._claim(markets, positions)
+            or await self._advance_markets(markets)
+            or await self._vote(markets)
+        ):
             return
         open_markets = [market for market in markets if market["state"] in {"APPROVED", "ACTIVE"}]
         if len(open_markets) < OPEN_MARKETS and self._chance(PROPOSING):
@@ -63,20 +74,37 @@ class SimulatedTrader:
         elif active := [market for market in open_markets if market["state"] == "ACTIVE"]:
             await self._trade(self._rng.choice(active), positions)
 
+    async def _claim(self, markets: Sequence[Row], positions: Sequence[Row]) -> bool:
+        """Claim what one of its positions is worth; whether there was one."""
+        by_id = {market["id"]: market for market in markets}
+        for position in positions:
+            market = by_id.get(position["market_id"])
+            lamports = int(position["claimable"])
+            if market is not None and lamports:
+                await self._transact("claimed", market, "claim", detail=f"{_sol(lamports)} SOL")
+                return True
+        return False
+
     async def _advance_markets(self, markets: Sequence[Row]) -> bool:
-        """Activate or resolve one of its own markets, or dispute another's; whether there was one."""
+        """Do what comes next with one of the markets; whether there was something."""
         for market in markets:
             mine = market["creator_wallet"] == self._client.address
-            path = f"/api/markets/{market['id']}"
             match market["state"]:
                 case "APPROVED" if mine:
-                    await self._client.transact(f"{path}/activate")
+                    await self._transact("activated", market, "activate")
                     return True
                 case "ACTIVE" if mine and market["trades_count"] >= MATURE_TRADES and self._chance(RESOLVING):
-                    await self._client.transact(f"{path}/resolve", self._resolution(market))
+                    resolution = self._resolution(market)
+                    detail = "YES" if resolution["outcome"] else "NO"
+                    await self._transact("resolved", market, "resolve", resolution, detail=detail)
                     return True
                 case "RESOLVING" if not mine and self._chance(DISPUTING):
-                    await self._client.transact(f"{path}/dispute")
+                    await self._transact("disputed", market, "dispute")
+                    return True
+                case "FINALIZED" if mine and market["id"] not in self._withdrawn:
+                    # A refusal is final: it has withdrawn before a restart.
+                    self._withdrawn.add(market["id"])
+                    await self._transact("withdrew", market, "withdraw")
                     return True
         return False
 
@@ -97,13 +125,17 @@ class SimulatedTrader:
     async def _propose(self) -> None:
         category, question = self._rng.choice(QUESTIONS)
         now = await self._chain_time()
+        question = f"{question} (asked {now:%d %b %H:%M:%S})"
         proposal = {
-            "question": f"{question} (asked {now:%d %b %H:%M:%S})",
+            "question": question,
             "category": category,
             "end_date": iso_time(now + timedelta(days=self._rng.randint(2, 60))),
             "initial_liquidity": self._rng.randint(5, 50) * SCALE,
         }
-        await self._client.transact("/api/markets", proposal)
+        answer = await self._client.post("/api/markets", proposal)
+        landed = await self._client.send(answer["transaction"])
+        market = {"id": answer["market"]["id"], "question": question}
+        self._say("proposed", market, signature=landed.signature)
 
     async def _trade(self, market: Row, positions: Sequence[Row]) -> None:
         order = {"market_id": market["id"], "outcome": self._chance(BUYING_YES)}
@@ -111,10 +143,18 @@ class SimulatedTrader:
         held = sum(int(one[side]) for one in positions if one["market_id"] == market["id"])
         if held > SCALE and self._chance(SELLING):
             shares = held // self._rng.randint(2, 5)
-            await self._client.transact("/api/trades/sell", {**order, "shares": str(shares)})
-            return
-        budget_lamports = self._rng.randint(SCALE // 50, 3 * SCALE)
-        await self._client.transact("/api/trades/buy", {**order, "target_cost": str(budget_lamports)})
+            landed = await self._client.transact("/api/trades/sell", {**order, "shares": str(shares)})
+            what, lamports = "sold", landed.events[0]["proceeds"]
+        else:
+            budget_lamports = self._rng.randint(SCALE // 50, 3 * SCALE)
+            landed = await self._client.transact(
+                "/api/trades/buy", {**order, "target_cost": str(budget_lamports)}
+            )
+            what, lamports = "bought", landed.events[0]["cost"]
+        shares = int(landed.events[0]["shares"])
+        label = "YES" if order["outcome"] else "NO"
+        detail = f"{_sol(shares)} {label} for {_sol(int(lamports))} SOL"
+        self._say(what, market, detail=detail, signature=landed.signature)
 
     def _resolution(self, market: Row) -> dict[str, Any]:
         likely = market["price_yes"] >= 0.5
@@ -123,5 +163,33 @@ class SimulatedTrader:
             "ipfs_evidence_hash": cid_v0(f"evidence for {market['id']}".encode()),
         }
 
+    async def _transact(
+        self,
+        what: str,
+        market: Row,
+        action: str,
+        body: Mapping[str, Any] | None = None,
+        detail: str = "",
+    ) -> None:
+        landed = await self._client.transact(f"/api/markets/{market['id']}/{action}", body)
+        self._say(what, market, detail=detail, signature=landed.signature)
+
+    def _say(self, what: str, market: Row, *, detail: str = "", signature: str = "") -> None:
+        self._tell(
+            Happening(
+                what=what,
+                who=self._client.name,
+                market_id=market["id"],
+                question=market["question"],
+                detail=detail,
+                signature=signature,
+            )
+        )
+
     def _chance(self, probability: float) -> bool:
         return self._rng.random() < probability
+
+
+def _sol(units: int) -> str:
+    """Lamports in SOL, or units in shares, to four digits after the point."""
+    return f"{units / SCALE:.4f}"

@@ -104,7 +104,7 @@ class RecentBlocks:
         return block is not None and block.slot <= tip.slot and tip.height - block.height <= self.valid_blocks
 
     def is_recent(self, slot: int) -> bool:
-        """Whether a node still has statuses of that slot in memory. Time travel, which skips slots, ages none."""
+        """Whether a node has statuses of that slot in memory. A time travel skips slots, and ages none."""
         return slot >= self._complete[max(0, len(self._complete) - 2 * self.valid_blocks)].slot
 
     def slot_hashes(self) -> list[tuple[int, Hash]]:
