@@ -99,7 +99,10 @@ def application(core: Core) -> web.Application:
     app[keys.AUTH] = settings.auth
     app[keys.RATE_LIMITS] = settings.rate_limits
     app[keys.VOTING] = settings.voting
+    app[keys.MARKET_MONITOR] = settings.tasks.market_monitor
     app[keys.MARKET_SETTINGS] = settings.markets
+    app[keys.TRANSACTION_SETTINGS] = settings.transactions
+    app[keys.CLUSTER] = settings.solana.cluster
     app[keys.HELIUS] = settings.helius
     app[TRUSTED_PROXIES] = trusted_proxies(settings.server, clock)
     app[keys.DATABASE] = core.database

@@ -22,6 +22,7 @@ from zmartd.http.markets import (
     holders,
     listing,
     lookup,
+    protocol,
     statistics,
 )
 from zmartd.http.middleware import cors, unmatched
@@ -47,6 +48,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + statistics.OPERATIONS
     + creation.OPERATIONS
     + actions.OPERATIONS
+    + protocol.OPERATIONS
     + trade_transactions.OPERATIONS
     + trade_lists.OPERATIONS
     + estimate.OPERATIONS

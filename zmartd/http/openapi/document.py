@@ -43,6 +43,7 @@ and the transactions that wallets sign to take part.
 """
 
 _TAGS = {
+    "protocol": "The rules of the game.",
     "auth": "Sign In With Solana, and sessions.",
     "markets": "Read, create and advance markets.",
     "trades": "Quotes, and the transactions to trade with.",

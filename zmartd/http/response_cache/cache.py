@@ -20,6 +20,7 @@ MAX_AGE_SECONDS = 2.0
 """An older response is loaded again even if nothing has invalidated it."""
 MAX_BYTES = 32 * 2**20
 EVERY_MARKET = "*"
+NO_MARKET = ""
 
 _OVERHEAD_BYTES = 1_024
 _answers = Counter("zmartd_hot_answers", "Answers that may be served from memory, by where from", ["source"])
@@ -27,7 +28,9 @@ _HITS, _LOADS, _SHARED_LOADS = (_answers.labels(source) for source in ("memory",
 
 
 class CacheKey(Struct, frozen=True):
-    """A message about `market` invalidates the response: an id, or EVERY_MARKET for messages about any."""
+    """A message about `market` invalidates the response: an id, EVERY_MARKET for
+    messages about any, or NO_MARKET for none.
+    """
 
     market: str
     request: str

@@ -12,7 +12,7 @@ from msgspec import Struct
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.operation import CachePolicy, LoadBody
 from zmartd.http.kit.path_variables import MARKET
-from zmartd.http.response_cache.cache import EVERY_MARKET, RESPONSE_CACHE, CacheKey
+from zmartd.http.response_cache.cache import EVERY_MARKET, NO_MARKET, RESPONSE_CACHE, CacheKey
 from zmartd.market.ids import is_market_id
 
 _NO_CACHE = "no-cache"
@@ -51,6 +51,16 @@ class CacheForAllMarkets(CachePolicy):
         if len(query) > _MAX_QUERY_LENGTH or not has_only(self._parameters, query):
             return None
         return CacheKey(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}")
+
+
+class CacheAlone(CachePolicy):
+    """Caches the one response of an operation that is about no market, until it is too old."""
+
+    def peek(self, request: web.Request) -> web.Response | None:
+        return _peek(request, CacheKey(NO_MARKET, request.rel_url.raw_path))
+
+    async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
+        return await _respond(request, CacheKey(NO_MARKET, request.rel_url.raw_path), load)
 
 
 class CacheByMarket(CachePolicy):

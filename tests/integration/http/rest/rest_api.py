@@ -29,6 +29,7 @@ from zmartd.clock import SystemClock
 from zmartd.config import (
     AuthSettings,
     HeliusSettings,
+    MarketMonitorSettings,
     MarketSettings,
     RateLimitSettings,
     RealtimeSettings,
@@ -226,7 +227,10 @@ async def running_api(
         app[keys.ADMIN_DECISIONS] = AdminDecisions(
             database, shared, PROGRAM, Announcements(database, bus), voting.trusted_resolvers
         )
+        app[keys.MARKET_MONITOR] = MarketMonitorSettings()
         app[keys.MARKET_SETTINGS] = MarketSettings(max_pending_per_wallet=MAX_PENDING_MARKETS)
+        app[keys.TRANSACTION_SETTINGS] = transactions
+        app[keys.CLUSTER] = "localnet"
         app[keys.HELIUS] = helius
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
         app[keys.DATABASE] = database

@@ -153,7 +153,7 @@ class Stage(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def running_stage(
+async def bare_stage(
     database: Database,
     redis_url: str,
     directory: Path,
@@ -161,7 +161,7 @@ async def running_stage(
     programs: Mapping[str, Path] = {},
     slot_milliseconds: int = 20,
 ) -> AsyncIterator[Stage]:
-    """`programs` are on the chain beside ours, by their address."""
+    """A stage whose program is not initialized. `programs` are on the chain beside ours, by their address."""
     program = resources.files("zmartd.embedded") / "programs" / "zmart_core.so"
     settings = LocalnetSettings(
         directory / "chain",
@@ -175,7 +175,20 @@ async def running_stage(
         running(settings) as endpoints,
         running_api(database, redis_url, endpoints.rpc_url, voting=voting) as api,
     ):
-        stage = Stage(api, endpoints.rpc_url)
+        yield Stage(api, endpoints.rpc_url)
+
+
+@asynccontextmanager
+async def running_stage(
+    database: Database,
+    redis_url: str,
+    directory: Path,
+    voting: VotingSettings = FREE_VOTES,
+    programs: Mapping[str, Path] = {},
+    slot_milliseconds: int = 20,
+) -> AsyncIterator[Stage]:
+    """A stage whose program is initialized."""
+    async with bare_stage(database, redis_url, directory, voting, programs, slot_milliseconds) as stage:
         await stage.as_authority(
             PROGRAM.initialize_global_config(
                 admin=AUTHORITY.pubkey(),

@@ -21,6 +21,8 @@ from zmartd.store.postgres.database import Database
 
 OWNER, OTHER = Keypair.from_seed(bytes([7] * 32)), Keypair.from_seed(bytes([8] * 32))
 MACHINE_PATHS = {"/health", "/ws", "/"}
+CHAIN_PATHS = {"/api/protocol"}
+"""What these answer is the chain's and the settings'."""
 
 # What only its owner may see of each private row, as it would stand in an answer.
 SECRETS = {
@@ -83,7 +85,8 @@ def readable_paths(api: Api) -> list[str]:
         {
             resource.canonical
             for resource in resources
-            if any(route.method == "GET" for route in resource) and resource.canonical not in MACHINE_PATHS
+            if any(route.method == "GET" for route in resource)
+            and resource.canonical not in MACHINE_PATHS | CHAIN_PATHS
         }
     )
 

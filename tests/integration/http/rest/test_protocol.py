@@ -1,0 +1,62 @@
+"""The rules of the game, as the chain and the settings have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.integration.http.rest.rest_api import PROGRAM, Api
+from tests.integration.http.rest.rest_stage import AUTHORITY, TREASURY, Stage, bare_stage
+from zmartd.store.postgres.database import Database
+
+PATH = "/api/protocol"
+
+
+async def test_the_rules_are_the_chain_s_and_the_settings(stage: Stage) -> None:
+    rules = (await stage.api.anybody.get(PATH)).body
+    assert rules["initialized"] is True
+    assert rules["program"] == {"id": str(PROGRAM.program_id), "cluster": "localnet"}
+    assert rules["config"] == {
+        "is_paused": False,
+        "keys": {
+            "admin": str(AUTHORITY.pubkey()),
+            "backend_authority": str(AUTHORITY.pubkey()),
+            "protocol_fee_wallet": str(TREASURY),
+        },
+        "fees": {"protocol_bps": 300, "resolver_bps": 200, "lp_bps": 500, "total_bps": 1_000},
+        "thresholds": {"proposal_bps": 7_000, "dispute_bps": 6_000},
+        "dispute_period_seconds": 259_200,
+    }
+    assert rules["voting"] == {
+        "proposal_least_votes": 10,
+        "proposal_least_balance": "0",
+        "dispute_petition_bps": 1_000,
+        "dispute_least_stake": "10000000",
+        "dispute_quorum_bps": 1_000,
+    }
+    assert rules["windows"] == {
+        "finalization_seconds": 259_260,
+        "automatic_dispute_seconds": 194_400,
+        "veto_seconds": 86_400,
+    }
+    assert rules["limits"]["min_trade"] == "10000"
+    assert rules["request_limits"]["address"] == {"per_minute": 100_000, "per_hour": 10**6}
+
+    await stage.as_authority(PROGRAM.emergency_pause(admin=AUTHORITY.pubkey()))
+    fresh = await stage.api.client.get(PATH, headers={"Cache-Control": "no-cache"})
+    assert (await fresh.json())["config"]["is_paused"] is True
+    kept = await stage.api.client.get(PATH)
+    assert (await kept.json())["config"]["is_paused"] is True
+
+
+async def test_before_the_program_is_initialized_that_is_said(
+    database: Database, redis_url: str, tmp_path: Path
+) -> None:
+    async with bare_stage(database, redis_url, tmp_path) as stage:
+        answer = await stage.api.anybody.get(PATH)
+        assert (answer.status, answer.body["initialized"], answer.body["config"]) == (200, False, None)
+        assert answer.body["windows"]["finalization_seconds"] is None
+
+
+async def test_without_the_chain_the_rules_are_not_guessed(api: Api) -> None:
+    answer = await api.anybody.get(PATH)
+    assert (answer.status, answer.body["code"]) == (503, "rpc_unavailable")
