@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from zmartd.chain import failure_names
-from zmartd.chain.idl import Idl
+from zmartd.chain.idl import ErrorCode, Idl
 from zmartd.errors import ZmartdError
 
 SYSTEM_PROGRAM_ID = "1" * 32
@@ -70,7 +70,7 @@ def failure_named(name: str, idl: Idl) -> ProgramFailure:
     """The failure that is called `name`, with its number and its message where they are known."""
     own = next((error for error in idl.errors if error.name == name), None)
     if own is not None:
-        return ProgramFailure(own.code, own.name, own.msg or own.name, None)
+        return ProgramFailure(own.code, own.name, _own_message(own), None)
     if name in _FRAMEWORK_ERRORS:
         number, message = _FRAMEWORK_ERRORS[name]
         return ProgramFailure(number, name, message, None)
@@ -82,6 +82,17 @@ def node_refused(message: str) -> ProgramFailure:
     """The failure of a transaction that a node rejected without simulating it; `message` is the node's."""
     return ProgramFailure(None, "NodeRefused", message, None)
 
+
+_STATE = (
+    "The market is not in the state for this, or not at this time: `next` in GET /api/markets/{id} says what "
+    "can happen with it now."
+)
+_OWN_MESSAGES = {
+    **dict.fromkeys(("InvalidStateTransition", "InvalidMarketState", "InvalidStateForVoting"), _STATE),
+    **dict.fromkeys(("AlreadyResolved", "AlreadyDisputed", "CannotCancelMarket"), _STATE),
+    **dict.fromkeys(("DisputePeriodEnded", "DisputePeriodNotEnded", "InvalidTimestamp"), _STATE),
+}
+"""What the program says of a market's state, for callers where it is not known which market it is."""
 
 _MISSING = {
     ("AccountNotInitialized", "position"): "This wallet has never held shares in this market.",
@@ -95,7 +106,7 @@ def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramF
     if program in (None, idl.address):
         own = idl.error(code)
         if own is not None:
-            return ProgramFailure(code, own.name, own.msg or own.name, index)
+            return ProgramFailure(code, own.name, _own_message(own), index)
         known = failure_names.ANCHOR.get(code)
         if known is not None:
             account = _anchor_account(logs)
@@ -108,6 +119,10 @@ def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramF
         return ProgramFailure(code, name, message, index)
     by = f"program {program}" if program else "a program"
     return ProgramFailure(code, "CustomProgramError", f"{by} failed with its error {code}.", index)
+
+
+def _own_message(error: ErrorCode) -> str:
+    return _OWN_MESSAGES.get(error.name, error.msg or error.name)
 
 
 def _failed_program(logs: Sequence[object]) -> str | None:

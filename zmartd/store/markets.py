@@ -10,9 +10,11 @@ from msgspec import Struct
 
 from zmartd.chain.commitment import Commitment
 from zmartd.errors import ZmartdError
+from zmartd.market.decisions import Decision
 from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import Curve
+from zmartd.market.next_steps import ProgramRules
 from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """
@@ -23,9 +25,16 @@ select id, on_chain_address, question, description, category, tags, end_date, me
        final_outcome, was_disputed, proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree,
        dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
-       version, awaiting_decision, settles_at
+       version, awaiting_decision, settles_at,
+       (select zmartd.newest_time()) as as_of,
+       (select decided.decision from market_decisions as decided
+         where decided.market_id = markets.id and decided.state = markets.state) as decision,
+       (select proposal_approval_threshold from protocol) as proposal_threshold_bps,
+       (select dispute_success_threshold from protocol) as dispute_threshold_bps,
+       (select dispute_period from protocol) as dispute_period_seconds,
+       (select is_paused from protocol) as is_paused
 """
-"""Selects the columns that `from_row` needs; the FROM clause follows."""
+"""Selects the columns that `from_row` needs; FROM markets follows."""
 _FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
 _PRICING = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
@@ -106,6 +115,20 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     cancelled_at: datetime | None
     updated_at: datetime
     chain_confirmed: bool
+    as_of: datetime
+    """The newest time of the chain that the index knows."""
+    decision: Decision | None
+    """The admin's decision about the market in its present state."""
+    rules: ProgramRules
+    """The program's configuration at that time."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether its expected end has come."""
+        return self.end_date is not None and self.end_date <= self.as_of
+
+
+_READ_AS_THEY_ARE = frozenset(MarketRow.__struct_fields__) - {"state", "tags", "decision", "rules"}
 
 
 class MarketPricing(Struct, frozen=True, kw_only=True):
@@ -174,7 +197,17 @@ async def set_settlement(
 
 def from_row(row: Record) -> MarketRow:
     """The market in a row of SELECTED, which may have more columns."""
-    fields = {name: row[name] for name in MarketRow.__struct_fields__}
-    fields["state"] = MarketState[fields["state"]]
-    fields["tags"] = tuple(fields["tags"])
-    return MarketRow(**fields)
+    fields = {name: row[name] for name in _READ_AS_THEY_ARE}
+    return MarketRow(
+        **fields,
+        state=MarketState[row["state"]],
+        tags=tuple(row["tags"]),
+        decision=None if row["decision"] is None else Decision(row["decision"]),
+        rules=_rules(row),
+    )
+
+
+def _rules(row: Record) -> ProgramRules:
+    """Events report only changes of the configuration, so what is missing has its initial value."""
+    changed = {name: row[name] for name in ProgramRules.__struct_fields__ if row[name] is not None}
+    return ProgramRules(**changed)

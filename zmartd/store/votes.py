@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -46,6 +47,17 @@ select 'dispute', count(*) filter (where held.stake is not null and vote.vote),
   from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
  where vote.market_id = $1
 """
+_OF_KIND = {
+    VoteKind.PROPOSAL: """
+        select market_id, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no
+          from proposal_votes where market_id = any($1::text[]) group by market_id
+    """,
+    VoteKind.DISPUTE: """
+        select market_id, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no
+          from dispute_votes join dispute_electorate using (market_id, user_wallet)
+         where market_id = any($1::text[]) group by market_id
+    """,
+}
 _HAS_TRADED = "select exists (select from user_positions where user_wallet = $1 and trades_count > 0)"
 _IN_ELECTORATE = "select exists (select from dispute_electorate where market_id = $1 and user_wallet = $2)"
 _WRONG_STATE, _BEING_COUNTED = "ZM001", "ZM002"
@@ -134,6 +146,12 @@ async def current(connection: Reads, market_id: str) -> dict[VoteKind, CurrentVo
         VoteKind(row["kind"]): CurrentVotes(VoteCounts(row["yes"], row["no"]), row["not_counted"])
         for row in rows
     }
+
+
+async def counts(connection: Reads, kind: VoteKind, market_ids: Sequence[str]) -> dict[str, VoteCounts]:
+    """The votes of a kind so far, by market; markets without votes are left out. Takes a service reader."""
+    rows = await connection.fetch(_OF_KIND[kind], list(market_ids))
+    return {row["market_id"]: VoteCounts(row["yes"], row["no"]) for row in rows}
 
 
 async def has_traded(connection: Reads, wallet: str) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from solders.compute_budget import ID as COMPUTE_BUDGET
@@ -33,8 +33,7 @@ from zmartd.errors import ZmartdError
 
 _COMPUTE_BUDGET = instruction_pattern.read(f"{COMPUTE_BUDGET}:01-04")
 """Heap, units, price and size of the accounts; 0 is not in use any more."""
-_RESOLVE = discriminator("global", "resolve_market")
-_RESOLVED_MARKET = INTERFACE["resolve_market"].accounts.index("market")
+_INSTRUCTIONS = {discriminator("global", name): name for name in INTERFACE}
 _ACCOUNTS_ASKED_FOR = {discriminator("global", name): len(form.accounts) for name, form in INTERFACE.items()}
 _MAX_BASE64_CHARACTERS = (MAX_TRANSACTION_BYTES + 2) // 3 * 4
 _FEE_PAYER = 0
@@ -47,23 +46,34 @@ class TransactionRefused(ZmartdError):
     code = "transaction_refused"
 
 
-class AdmittedTransaction(Struct, frozen=True):
-    """A transaction that may be relayed: its signature and its signer in base58, and its exact bytes.
+class MarketAct(Struct, frozen=True):
+    """An instruction of our program about a market, at its index in the transaction."""
 
-    `resolved_markets` are the addresses of the markets whose outcome it proposes. Who may do that is checked
-    by the caller.
-    """
+    index: int
+    instruction: str
+    market: str
+    """The market's address."""
+
+
+class AdmittedTransaction(Struct, frozen=True):
+    """A transaction that may be relayed: its signature and its signer in base58, and its exact bytes."""
 
     signature: str
     wallet: str
     wire: bytes
-    resolved_markets: tuple[str, ...]
     most_lamports_taken: int
     """The most that its instructions of our program take from the wallet, beside the network's fee."""
     fee_lamports: int
     """What it pays the network."""
+    acts: tuple[MarketAct, ...]
+    """What its instructions of our program do to which markets, in order."""
     calls_other_programs: bool
     """Whether it calls other programs than ours and the compute budget, which only sets the fee."""
+
+    @property
+    def resolved_markets(self) -> tuple[str, ...]:
+        """The addresses of the markets whose outcome it proposes. The caller checks who may do that."""
+        return tuple(act.market for act in self.acts if act.instruction == "resolve_market")
 
 
 class Admission:
@@ -105,7 +115,7 @@ class Admission:
             signature=str(transaction.signatures[0]),
             wallet=wallet,
             wire=wire,
-            resolved_markets=_resolved_markets(message, own),
+            acts=tuple(self._acts(message)),
             most_lamports_taken=sum(most_lamports_taken(bytes(one.data)) for one in own),
             fee_lamports=fee_lamports(message),
             calls_other_programs=not programs <= {self._program_id, COMPUTE_BUDGET},
@@ -117,6 +127,17 @@ class Admission:
         if not own:
             raise TransactionRefused(f"The transaction must have an instruction for {self._program_id}.")
         return own
+
+    def _acts(self, message: Message | MessageV0) -> Iterator[MarketAct]:
+        keys = message.account_keys
+        for index, instruction in enumerate(message.instructions):
+            name = _INSTRUCTIONS.get(bytes(instruction.data)[:DISCRIMINATOR_BYTES])
+            if name is None or keys[instruction.program_id_index] != self._program_id:
+                continue
+            accounts = INTERFACE[name].accounts
+            if "market" in accounts and accounts.index("market") < len(instruction.accounts):
+                market = keys[instruction.accounts[accounts.index("market")]]
+                yield MarketAct(index, name, str(market))
 
     def _check_companions(self, message: Message | MessageV0, own: Sequence[CompiledInstruction]) -> None:
         keys = message.account_keys
@@ -172,15 +193,6 @@ def _is_writable(message: Message | MessageV0, account: int) -> bool:
     if account < header.num_required_signatures:
         return account < header.num_required_signatures - header.num_readonly_signed_accounts
     return account < count - header.num_readonly_unsigned_accounts
-
-
-def _resolved_markets(message: Message | MessageV0, own: Iterable[CompiledInstruction]) -> tuple[str, ...]:
-    """The markets in its resolve_market instructions. One that names no market fails on the chain."""
-    return tuple(
-        str(message.account_keys[instruction.accounts[_RESOLVED_MARKET]])
-        for instruction in own
-        if bytes(instruction.data).startswith(_RESOLVE) and len(instruction.accounts) > _RESOLVED_MARKET
-    )
 
 
 def _decode(encoded: str) -> bytes:

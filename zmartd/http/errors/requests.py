@@ -113,6 +113,12 @@ class MarketPending(ZmartdError):
     code = "market_pending"
 
 
+class WrongState(ZmartdError):
+    """The market is not in the state for this; its `next` says what can happen now."""
+
+    code = "wrong_state"
+
+
 class MarketIdTaken(ZmartdError):
     """Another market has this id; leave market_id out to get a new one."""
 

@@ -41,6 +41,7 @@ from zmartd.http.errors.requests import (
     WebhookRefusedTooOften,
     WebhookTooSlow,
     WebhookUnauthorized,
+    WrongState,
 )
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.indexer.deliveries import MalformedDelivery
@@ -89,6 +90,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     WebhookTooSlow: 408,
     RequestTooSlow: 408,
     MarketPending: 409,
+    WrongState: 409,
     MarketIdTaken: 409,
     TooManyPendingMarkets: 409,
     SimilarMarketExists: 409,

@@ -17,7 +17,9 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.markets.wrong_state import explaining_state
 from zmartd.market.decisions import is_trusted_resolver
+from zmartd.market.next_steps import Action
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import read_live_market
@@ -42,6 +44,7 @@ async def activate(call: Call[None]) -> ActionBody:
     return await _action(
         call,
         await _market(call),
+        Action.ACTIVATE,
         lambda program, wallet, market: program.activate_market(authority=wallet, market=market),
     )
 
@@ -57,6 +60,7 @@ async def resolve(call: Call[ResolveRequest]) -> ActionBody:
     return await _action(
         call,
         market,
+        Action.RESOLVE,
         lambda program, resolver, address: program.resolve_market(
             resolver=resolver,
             market=address,
@@ -71,6 +75,7 @@ async def dispute(call: Call[None]) -> ActionBody:
     return await _action(
         call,
         await _market(call),
+        Action.DISPUTE,
         lambda program, wallet, market: program.initiate_dispute(initiator=wallet, market=market),
     )
 
@@ -82,6 +87,7 @@ async def claim(call: Call[None]) -> ActionBody:
     return await _action(
         call,
         market,
+        Action.CLAIM,
         lambda program, wallet, address: program.claim_winnings(
             user=wallet, market=address, resolver=live.account.resolver
         ),
@@ -93,6 +99,7 @@ async def withdraw(call: Call[None]) -> ActionBody:
     return await _action(
         call,
         await _market(call),
+        Action.WITHDRAW,
         lambda program, wallet, market: program.withdraw_liquidity(creator=wallet, market=market),
     )
 
@@ -102,6 +109,7 @@ async def cancel(call: Call[None]) -> ActionBody:
     return await _action(
         call,
         await _market(call),
+        Action.CANCEL,
         lambda program, wallet, market: program.cancel_market(admin=wallet, market=market),
     )
 
@@ -112,7 +120,10 @@ async def _market(call: Call[Any]) -> MarketRow:
 
 
 async def _action(
-    call: Call[Any], market: MarketRow, build: Callable[[Program, Pubkey, Pubkey], Instruction]
+    call: Call[Any],
+    market: MarketRow,
+    action: Action,
+    build: Callable[[Program, Pubkey, Pubkey], Instruction],
 ) -> ActionBody:
     """The transaction of the instruction that `build` gives for the program, the wallet and the market."""
     wallet = call.session.wallet
@@ -121,7 +132,8 @@ async def _action(
         Pubkey.from_string(wallet),
         Pubkey.from_string(market.on_chain_address),
     )
-    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
+    async with explaining_state(call, market.id, action):
+        unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 

@@ -12,7 +12,8 @@ from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Category, DateTime, MarketId, Text, amount
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
-from zmartd.http.markets.schemas import MarketDetail, market_body, market_detail, pending_market_body
+from zmartd.http.markets.bodies import body_of
+from zmartd.http.markets.schemas import MarketDetail, market_detail
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, SEARCH_SPAN_IN_B, U64_MAX
 from zmartd.market.proposal import Proposal, largest_covered_b, max_loss_lamports
@@ -220,8 +221,8 @@ async def _market(call: Call[Any], registration: Registration, on_chain: bool) -
             await metadata.adopt(connection, registration.metadata.market_id)
             market = await markets.find(connection, registration.metadata.market_id)
         if market is not None:
-            return market_detail(market_body(market))
-    return market_detail(pending_market_body(registration))
+            return market_detail(await body_of(call.app, market))
+    return market_detail(await body_of(call.app, registration))
 
 
 def _terms(wanted: MarketMetadata) -> LiquidityTerms:

@@ -112,7 +112,7 @@ async def get_price_history(call: Call[PriceHistoryQuery]) -> MarketPriceHistory
         page = await trades.price_history(connection, market.id, query.limit, before)
     points = [_percentages(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
-        points.insert(0, _percentages(market.created_at, SCALE // 2))
+        points.insert(0, _percentages(iso_time(market.created_at), SCALE // 2))
     return MarketPriceHistory(market.id, tuple(points), len(points), encode_cursor(page.next_key))
 
 

@@ -25,7 +25,8 @@ from zmartd.http.kit.pagination import (
     encode_cursor,
     invalid_cursor,
 )
-from zmartd.http.markets.schemas import MarketBody, market_body
+from zmartd.http.markets.bodies import market_bodies
+from zmartd.http.markets.schemas import MarketBody
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list
@@ -125,7 +126,7 @@ async def list_markets(call: Call[MarketsQuery]) -> MarketList:
     offset = query.offset if query.page is None else (query.page - 1) * query.limit
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
-    bodies = tuple(market_body(market) for market in page.markets)
+    bodies = await market_bodies(call.app, page.markets)
     return MarketList(bodies, page.total, offset, query.limit, encode_cursor(page.next_key))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -10,8 +11,8 @@ from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, amount
 from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.markets.bodies import body_of
 from zmartd.http.markets.schemas import (
-    MarketBody,
     MarketDetail24h,
     market_body,
     market_detail_24h,
@@ -24,9 +25,20 @@ from zmartd.store.metadata import Registration
 from zmartd.store.postgres.reader import Reads
 
 
-async def any_market(connection: Reads, reference: str) -> MarketBody:
+class FoundMarket(Struct, frozen=True):
+    """A market on the chain, or a pending one."""
+
+    id: str
+    category: str
+    created_at: datetime
+
+
+async def any_market(connection: Reads, reference: str) -> FoundMarket:
     """The market with this id or address, on the chain or pending. Raises MarketNotFound."""
-    return _body(await _find(connection, reference))
+    found = await _find(connection, reference)
+    if isinstance(found, MarketRow):
+        return FoundMarket(found.id, found.category, found.created_at)
+    return FoundMarket(found.metadata.market_id, found.metadata.category, found.created_at)
 
 
 async def _find(connection: Reads, reference: str) -> MarketRow | Registration:
@@ -35,10 +47,6 @@ async def _find(connection: Reads, reference: str) -> MarketRow | Registration:
     if found is None:
         raise MarketNotFound(market=reference)
     return found
-
-
-def _body(found: MarketRow | Registration) -> MarketBody:
-    return market_body(found) if isinstance(found, MarketRow) else pending_market_body(found)
 
 
 async def chain_market(connection: Reads, reference: str) -> MarketRow:
@@ -54,7 +62,8 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
 async def get_market(call: Call[None]) -> MarketDetail24h:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        body = await any_market(connection, call.path["id"])
+        found = await _find(connection, call.path["id"])
+    body = await body_of(call.app, found)
     async with database.service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
     return market_detail_24h(body, day)
@@ -85,7 +94,7 @@ class Prices(Struct, frozen=True, kw_only=True):
 async def get_prices(call: Call[None]) -> Prices:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await _find(connection, call.path["id"])
-    market = _body(found)
+    market = market_body(found, ()) if isinstance(found, MarketRow) else pending_market_body(found, ())
     total_shares = found.shares_yes + found.shares_no if isinstance(found, MarketRow) else 0
     return Prices(
         market_id=market.id,

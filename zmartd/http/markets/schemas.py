@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount
+from zmartd.http.markets.next_bodies import NextStep
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.market_summary import market_summary
@@ -122,9 +123,11 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     cancelled_at: Time | None = None
     """When the market was cancelled; null where it was not."""
     end_date: Time | None
-    """The end that the creator announced; null for a market that was not registered. The program does not
-    know it: trading goes on until an outcome is proposed.
+    """The expected end, as the creator announced it; null for a market that was not registered. The program
+    does not know it: trading goes on until an outcome is proposed.
     """
+    ended: bool = False
+    """Whether end_date has come, by the chain's clock. Trading may still go on: see state."""
     expires_at: Time | None
     """The same as end_date, under the frontend's name."""
     chain_confirmed: bool = False
@@ -135,6 +138,8 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """The slot of the market's last indexed change; null for a pending market."""
     version: int = 0
     """Grows by one with each change. It is the `seq` of the market's WebSocket frames."""
+    next: tuple[NextStep, ...]
+    """What can happen next, in the order of a market's life."""
 
 
 class MarketDetail(MarketBody, frozen=True, kw_only=True):
@@ -166,8 +171,8 @@ class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
     traders: Annotated[int, Meta(description="the number of wallets that have ever traded in the market")]
 
 
-def market_body(market: MarketRow) -> MarketBody:
-    """The JSON of a market on the chain."""
+def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
+    """The JSON of a market on the chain, and of what can happen next."""
     shared = msgspec.structs.asdict(market_summary(market_update(market)))
     # A frame says "0" where a market's creation is not indexed.
     shared["b_parameter"] = _amount(market.b_parameter)
@@ -205,13 +210,15 @@ def market_body(market: MarketRow) -> MarketBody:
         cancelled_at=iso_time_or_none(market.cancelled_at),
         end_date=iso_time_or_none(market.end_date),
         expires_at=iso_time_or_none(market.end_date),
+        ended=market.ended,
         chain_confirmed=market.chain_confirmed,
         commitment=market.commitment,
         version=market.version,
+        next=steps,
     )
 
 
-def pending_market_body(registration: Registration) -> MarketBody:
+def pending_market_body(registration: Registration, steps: tuple[NextStep, ...]) -> MarketBody:
     """The JSON of a pending market: registered by its creator, and not on the chain yet."""
     metadata = registration.metadata
     return MarketBody(
@@ -228,6 +235,7 @@ def pending_market_body(registration: Registration) -> MarketBody:
         created_at=iso_time(registration.created_at),
         end_date=iso_time(metadata.end_date),
         expires_at=iso_time(metadata.end_date),
+        next=steps,
     )
 
 

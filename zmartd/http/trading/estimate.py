@@ -13,10 +13,12 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.markets.wrong_state import explaining_state
 from zmartd.http.trading.quoting import quote_purchase, refusing_as_the_program, require_one_amount
 from zmartd.http.trading.schemas import MarketParameter, OutcomeParameter, QuoteBody, ShareUnits, quote_body
 from zmartd.market import quotes
 from zmartd.market.lmsr import SCALE
+from zmartd.market.next_steps import Action
 from zmartd.market.quotes import BuyQuote, Pool, Quote
 from zmartd.store import markets
 from zmartd.store.markets import MarketNotFound, MarketPricing
@@ -63,8 +65,9 @@ async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
     query = call.input
     _check_amounts(query)
     found = await _find_curve(call, query.market_id)
-    with refusing_as_the_program(call.app[keys.IDL]):
-        quote = _quote(found, query)
+    async with explaining_state(call, found.market_id, Action.TRADE):
+        with refusing_as_the_program(call.app[keys.IDL]):
+            quote = _quote(found, query)
     return _estimate(found, query, quote)
 
 

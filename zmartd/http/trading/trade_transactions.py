@@ -15,6 +15,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.markets.wrong_state import explaining_state
 from zmartd.http.trading.quoting import quote_purchase, refusing_as_the_program, require_one_amount
 from zmartd.http.trading.schemas import (
     MarketParameter,
@@ -24,6 +25,7 @@ from zmartd.http.trading.schemas import (
     quote_body,
 )
 from zmartd.market import quotes
+from zmartd.market.next_steps import Action
 from zmartd.market.quotes import DEFAULT_MIN_PROCEEDS_BPS
 from zmartd.store.markets import MarketNotFound
 from zmartd.transactions import unsigned
@@ -94,8 +96,8 @@ async def buy(call: Call[BuyRequest]) -> BuyBody:
     require_one_amount(body.target_cost, body.shares)
     wallet = call.session.wallet
     market_id, live = await _live_market(call, body.market_id)
+    await _require_trading(call, market_id, live)
     with refusing_as_the_program(call.app[keys.IDL]):
-        _require_trading(live)
         quote = quote_purchase(live.pool, body.outcome, body.target_cost, body.shares)
     if body.max_cost is not None and quote.target_cost_lamports > body.max_cost:
         failure = failure_named("SlippageExceeded", call.app[keys.IDL])
@@ -121,8 +123,8 @@ async def sell(call: Call[SellRequest]) -> SellBody:
     body = call.input
     wallet = call.session.wallet
     market_id, live = await _live_market(call, body.market_id)
+    await _require_trading(call, market_id, live)
     with refusing_as_the_program(call.app[keys.IDL]):
-        _require_trading(live)
         quote = quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds)
     instruction = call.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
@@ -149,9 +151,11 @@ async def _live_market(call: Call[Any], reference: str) -> tuple[str, LiveMarket
     return market.id, live
 
 
-def _require_trading(live: LiveMarket) -> None:
-    """Raises MarketMathError where the market, or the whole protocol, takes no trades."""
-    quotes.require_trading(live.account.state, is_paused=live.config.is_paused)
+async def _require_trading(call: Call[Any], market_id: str, live: LiveMarket) -> None:
+    """Raises ProgramRefused where the market, or the whole protocol, takes no trades."""
+    async with explaining_state(call, market_id, Action.TRADE):
+        with refusing_as_the_program(call.app[keys.IDL]):
+            quotes.require_trading(live.account.state, is_paused=live.config.is_paused)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

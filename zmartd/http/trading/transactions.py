@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from aiohttp import hdrs
 from msgspec import Meta, Struct
@@ -21,18 +21,20 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Time
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.markets.wrong_state import WRONG_STATE, explained
 from zmartd.indexer.events.payloads import event_from_payload, payload
 from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
+from zmartd.market.next_steps import Action
 from zmartd.store import indexed_transactions
 from zmartd.store.indexed_transactions import IndexedTransaction
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
-from zmartd.transactions.admission import TransactionRefused
+from zmartd.transactions.admission import AdmittedTransaction, MarketAct, TransactionRefused
 from zmartd.transactions.lookup_limit import LookupsExhausted
 
 _PUBLIC_ADDRESSES = frozenset(
@@ -42,6 +44,24 @@ _PUBLIC_ADDRESSES = frozenset(
     }
 )
 """Fields of events whose addresses anybody sees. All others say who traded or voted."""
+
+_ACTIONS: Final = {
+    "submit_proposal_vote": Action.VOTE_ON_PROPOSAL,
+    "approve_proposal": Action.APPROVE,
+    "aggregate_proposal_votes": Action.APPROVE,
+    "cancel_market": Action.CANCEL,
+    "activate_market": Action.ACTIVATE,
+    "buy_shares": Action.TRADE,
+    "sell_shares": Action.TRADE,
+    "resolve_market": Action.RESOLVE,
+    "initiate_dispute": Action.DISPUTE,
+    "submit_dispute_vote": Action.VOTE_ON_DISPUTE,
+    "aggregate_dispute_votes": Action.FINALIZE,
+    "finalize_market": Action.FINALIZE,
+    "claim_winnings": Action.CLAIM,
+    "withdraw_liquidity": Action.WITHDRAW,
+}
+"""What each instruction does to its market."""
 
 
 class RelayRequest(Struct, frozen=True):
@@ -94,8 +114,23 @@ async def relay(call: Call[RelayRequest]) -> Confirmed | JsonResponse:
     session = call.session
     transaction = call.app[keys.ADMISSION].admit(body.transaction, session.wallet)
     await _require_resolver(call, session.wallet, transaction.resolved_markets)
-    outcome = await call.app[keys.RELAY].submit(transaction)
+    try:
+        outcome = await call.app[keys.RELAY].submit(transaction)
+    except ProgramRefused as error:
+        act = _refused_act(transaction, error)
+        if act is None:
+            raise
+        raise await explained(call, act.market, _ACTIONS[act.instruction], error) from error
     return await _answer(call, transaction.signature, outcome)
+
+
+def _refused_act(transaction: AdmittedTransaction, error: ProgramRefused) -> MarketAct | None:
+    """The instruction that was refused because of its market's state, if one was."""
+    if error.failure.name not in WRONG_STATE:
+        return None
+    acts = [act for act in transaction.acts if act.instruction in _ACTIONS]
+    refused = [act for act in acts if act.index == error.failure.instruction_index]
+    return next(iter(refused or acts), None)
 
 
 async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[str]) -> None:

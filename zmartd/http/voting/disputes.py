@@ -9,14 +9,16 @@ from msgspec import Meta, Struct
 
 from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import MarketPending
+from zmartd.http.errors.requests import MarketPending, WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, StateName, Text, Time, amount
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.markets.wrong_state import explanation, require_open
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.next_steps import Action
 from zmartd.market.votes import VoteCounts
 from zmartd.store import decisions, dispute_requests, electorates, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
@@ -131,12 +133,14 @@ async def request_dispute(call: Call[None]) -> JsonResponse:
     """
     wallet = call.wallet
     database = call.app[keys.DATABASE]
+    async with database.reader(call.caller) as reader:
+        market = await chain_market(reader, call.path["id"])
+    await require_open(call, market, Action.REQUEST_DISPUTE)
     async with database.caller(call.caller) as connection:
-        market = await chain_market(connection, call.path["id"])
         is_new = await dispute_requests.request(connection, market.id, wallet)
-    async with database.service_reader() as connection:
+    async with database.service_reader() as service:
         min_stake = call.app[keys.VOTING].min_stake_lamports
-        counts = await dispute_requests.counts(connection, market.id, min_stake)
+        counts = await dispute_requests.counts(service, market.id, min_stake)
     return JsonResponse(Petition(market.id, counts.requests, counts.holders), 201 if is_new else 200)
 
 
@@ -169,7 +173,13 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     body = call.input
     wallet, admin_decisions = call.session.wallet, call.app[keys.ADMIN_DECISIONS]
     await admin_decisions.require_admin(wallet)
-    made = await admin_decisions.decide(call.path["id"], Decision(body.decision), body.because, wallet)
+    try:
+        made = await admin_decisions.decide(call.path["id"], Decision(body.decision), body.because, wallet)
+    except (NothingToDecide, DisputeWindowClosed, SettlementUnderWay) as error:
+        async with call.app[keys.DATABASE].reader(call.caller) as connection:
+            market = await chain_market(connection, call.path["id"])
+        _, details = await explanation(call, market, Action.DECIDE)
+        raise type(error)(error.message, **details) from error
     return _decision(made)
 
 
@@ -224,7 +234,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Request, as a holder, a dispute of the proposed outcome",
         tag="markets",
         responses={201: Petition, 200: Petition},
-        errors=(MarketNotFound, MarketPending, DisputeRequestRefused),
+        errors=(MarketNotFound, MarketPending, WrongState, DisputeRequestRefused),
         access=Access.WALLET,
     ),
     Operation(

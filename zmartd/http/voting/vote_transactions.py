@@ -13,7 +13,8 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.actions import ActionBody
 from zmartd.http.markets.lookup import chain_market
-from zmartd.http.voting.votes import VoteRequest, require_proposal_voter
+from zmartd.http.markets.wrong_state import explaining_state
+from zmartd.http.voting.votes import VOTES, VoteRequest, require_proposal_voter
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound
@@ -45,7 +46,8 @@ async def _build(call: Call[Any], kind: VoteKind) -> ActionBody:
         Pubkey.from_string(market.on_chain_address),
         bool(body.vote),
     )
-    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
+    async with explaining_state(call, market.id, VOTES[kind]):
+        unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
@@ -13,10 +13,12 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market
+from zmartd.http.markets.wrong_state import explanation
 from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.next_steps import Action
 from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
@@ -34,6 +36,10 @@ _CHOICES = {
     "disagree": False,
     "reject": False,
 }
+
+
+VOTES: Final = {VoteKind.PROPOSAL: Action.VOTE_ON_PROPOSAL, VoteKind.DISPUTE: Action.VOTE_ON_DISPUTE}
+"""The action that each kind of vote is."""
 
 
 class VoteChoice(Field, int):
@@ -184,12 +190,23 @@ async def _cast(call: Call[VoteRequest], kind: VoteKind) -> VoteBody:
     wallet = call.wallet
     if kind is VoteKind.PROPOSAL:
         await require_proposal_voter(call, wallet)
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
-        market = await chain_market(connection, body.market_id)
-        vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
+    try:
+        async with call.app[keys.DATABASE].caller(call.caller) as connection:
+            market = await chain_market(connection, body.market_id)
+            vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
+    except VotingClosed as error:
+        raise await _closed(call, kind, error) from error
     message = Message(market.id, market.version, VoteCast(vote_type=kind), vote.voted_at)
     await _publish(call.app[keys.BUS], message)
     return vote_body(market.id, kind, wallet, vote)
+
+
+async def _closed(call: Call[VoteRequest], kind: VoteKind, error: VotingClosed) -> VotingClosed:
+    """`error` with what can happen next; where the market is in another state, with what that means."""
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        market = await chain_market(connection, call.input.market_id)
+    message, details = await explanation(call, market, VOTES[kind])
+    return VotingClosed(message if "state" in error.details else error.message, **details)
 
 
 async def require_proposal_voter(call: Call[Any], wallet: str) -> None:

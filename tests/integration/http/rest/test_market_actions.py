@@ -8,7 +8,7 @@ from typing import Any
 from solders.keypair import Keypair
 from solders.system_program import ID as SYSTEM_PROGRAM_ID
 
-from tests.integration.http.rest.rest_api import PROGRAM
+from tests.integration.http.rest.rest_api import PROGRAM, Answer
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATOR, SOL, Stage, running_stage
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.chain.program_accounts import find_config
@@ -44,6 +44,17 @@ async def shown(stage: Stage, market_id: str) -> dict[str, Any]:
     return dict((await stage.api.anybody.get(f"/api/markets/{market_id}")).body)
 
 
+def assert_wrong_state(
+    answer: Answer, error: str, state: str, expected_states: list[str], message: str
+) -> None:
+    """What is refused in a wrong state says which it is, which are right, and what can happen now."""
+    assert (answer.status, answer.body["error"]) == (422, error)
+    assert answer.body["message"] == f"This market is {state}; {message}"
+    details = answer.body["details"]
+    assert (details["state"], details["expected_states"]) == (state, expected_states)
+    assert details["next"]
+
+
 async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage) -> None:
     market_id = await resolved_market(stage)
     body = await shown(stage, market_id)
@@ -54,9 +65,48 @@ async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage
     )
     assert (body["resolver_wallet"], body["ipfs_evidence_hash"]) == (str(CREATOR.pubkey()), EVIDENCE)
 
+    finalized_by = body["next"][-1]
+    assert (finalized_by["action"], finalized_by["by"]) == ("finalize", ["backend"])
+    too_early = await stage.alice.post(f"/api/markets/{market_id}/claim")
+    assert_wrong_state(
+        too_early,
+        "InvalidMarketState",
+        "RESOLVING",
+        ["FINALIZED"],
+        f"claims open once it is FINALIZED, not before {finalized_by['opens_at'].replace('.000', '')}.",
+    )
+    assert too_early.body["details"]["next"][-1]["opens_at"] == finalized_by["opens_at"]
+    order = {"market_id": market_id, "outcome": True, "target_cost": SOL}
+    closed = "trades are open only while it is ACTIVE, and it cannot be any more."
+    for refused in (
+        await stage.alice.post("/api/trades/buy", order),
+        await stage.api.anybody.get(
+            "/api/trades/estimate", market_id=market_id, outcome="true", target_cost=SOL
+        ),
+    ):
+        assert_wrong_state(refused, "InvalidMarketState", "RESOLVING", ["ACTIVE"], closed)
+
     await finalize(stage, market_id)
     body = await shown(stage, market_id)
     assert (body["state"], body["final_outcome"], body["was_disputed"]) == ("FINALIZED", True, False)
+    assert [step["action"] for step in body["next"]] == ["claim", "withdraw"]
+    too_late = await stage.bob.relay(await signed_resolution(stage, CREATOR, market_id))
+    assert too_late.status == 400
+    too_late = await stage.creator.relay(await signed_resolution(stage, CREATOR, market_id))
+    assert_wrong_state(
+        too_late,
+        "InvalidStateTransition",
+        "FINALIZED",
+        ["ACTIVE"],
+        "resolutions are open only while it is ACTIVE, and it cannot be any more.",
+    )
+    request = await stage.alice.post(f"/api/markets/{market_id}/dispute-requests")
+    assert (request.status, request.body["code"]) == (409, "wrong_state")
+    assert request.body["details"]["expected_states"] == ["RESOLVING"]
+    decision = {"decision": "refund", "because": "it is too late"}
+    nothing = await stage.api.as_wallet(AUTHORITY).post(f"/api/markets/{market_id}/decisions", decision)
+    assert (nothing.status, nothing.body["code"]) == (409, "nothing_to_decide")
+    assert nothing.body["details"]["expected_states"] == ["RESOLVING", "DISPUTED"]
 
     path = f"/api/users/{ALICE.pubkey()}/positions/{market_id}"
     claimable = (await stage.alice.get(path)).body["claimable"]
@@ -194,7 +244,13 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     assert (body["state"], body["dispute_initiated_at"] is not None) == ("DISPUTED", True)
 
     closed = await stage.alice.post(f"/api/markets/{market_id}/dispute")
-    assert (closed.status, closed.body["error"]) == (422, "InvalidStateTransition")
+    assert_wrong_state(
+        closed,
+        "InvalidStateTransition",
+        "DISPUTED",
+        ["RESOLVING"],
+        "disputes are open only while it is RESOLVING, and it cannot be any more.",
+    )
 
 
 async def test_each_holder_can_request_a_dispute_once(stage: Stage) -> None:

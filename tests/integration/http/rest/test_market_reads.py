@@ -28,6 +28,12 @@ def traded_market(seed: int = 1, trades: int = 12) -> Story:
     return story
 
 
+def a_step(action: str, *by: str, **more: Any) -> dict[str, Any]:
+    """A step of a market that is open now."""
+    nothing = dict.fromkeys(("leads_to", "opens_at", "closes_at", "early_before", "votes", "missing_seconds"))
+    return {"action": action, "by": list(by), "open": True, **nothing, **more}
+
+
 async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) -> None:
     story = traded_market()
     market_id = await told(api, story)
@@ -83,6 +89,17 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "cancelled_at": None,
         "end_date": None,
         "expires_at": None,
+        "ended": False,
+        "next": [
+            a_step("trade", "anybody"),
+            a_step(
+                "resolve",
+                "creator",
+                "trusted_resolver",
+                leads_to="RESOLVING",
+                opens_at="2027-01-15T08:16:47.000Z",
+            ),
+        ],
         "chain_confirmed": True,
         "commitment": "confirmed",
         "slot": story.slot,

@@ -118,7 +118,24 @@ async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
     market_id = await proposed_market(api)
     closed = await api.as_wallet(WALLET).post("/api/votes/dispute", {"market_id": market_id, "vote": True})
     assert (closed.status, closed.body["code"]) == (409, "voting_closed")
-    assert closed.body["message"] == "dispute votes are taken of DISPUTED markets, and this one is PROPOSED"
+    assert closed.body["message"] == ("This market is PROPOSED; votes on a dispute open once it is DISPUTED.")
+    details = closed.body["details"]
+    assert (details["state"], details["expected_states"]) == ("PROPOSED", ["DISPUTED"])
+    shown = (await api.anybody.get(f"/api/markets/{market_id}")).body
+    assert details["next"] == shown["next"]
+    liked = await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": market_id, "vote": True})
+    assert liked.status == 201
+    shown = (await api.anybody.get(f"/api/markets/{market_id}")).body
+    approve = next(step for step in shown["next"] if step["action"] == "approve")
+    assert approve["votes"] == {
+        "in_favour": 1,
+        "against": 0,
+        "needed": 10,
+        "threshold_bps": 7_000,
+        "quorum_bps": None,
+        "missing": 9,
+    }
+    assert (await api.anybody.get("/api/markets")).body["markets"][0]["next"] == shown["next"]
     unknown = await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": "ab" * 32, "vote": True})
     assert (unknown.status, unknown.body["code"]) == (404, "market_not_found")
 

@@ -1,0 +1,343 @@
+"""What can happen next with a market, in every state and on both sides of every deadline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zmartd.market.decisions import Decision
+from zmartd.market.lifecycle import MarketState
+from zmartd.market.next_steps import (
+    EXPECTED,
+    Action,
+    BackendRules,
+    PossibleStep,
+    ProgramRules,
+    Rules,
+    Situation,
+    next_steps,
+    votes_missing,
+    why_not,
+)
+from zmartd.market.votes import VoteCounts, passes
+
+DAY = 86_400
+AT = 1_800_000_000
+PERIOD, DELAY, MARGIN, VETO = 3 * DAY, 2 * DAY, 60, DAY
+RULES = Rules(
+    ProgramRules(proposal_threshold_bps=7_000, dispute_threshold_bps=6_000, dispute_period_seconds=PERIOD),
+    BackendRules(
+        min_proposal_votes=10,
+        dispute_quorum_bps=1_000,
+        finalization_delay_seconds=DELAY,
+        safety_margin_seconds=MARGIN,
+        veto_seconds=VETO,
+        trusted_resolvers=("trusted",),
+    ),
+)
+FINAL = AT + PERIOD + MARGIN
+ENDS = AT + PERIOD
+
+
+def situation(state: MarketState, **facts: Any) -> Situation:
+    base: dict[str, Any] = {"state": state, "creator": "creator", "now": AT, "end": AT + 30 * DAY}
+    if state >= MarketState.ACTIVE:
+        base["activated_at"] = AT - DAY
+    if state in {MarketState.RESOLVING, MarketState.DISPUTED}:
+        base |= {"resolution_proposed_at": AT, "resolver": "creator"}
+    if state is MarketState.DISPUTED:
+        base |= {"resolution_proposed_at": AT - DAY, "dispute_initiated_at": AT}
+    return Situation(**base | facts)
+
+
+PENDING = situation(MarketState.PROPOSED, is_on_chain=False)
+RESOLVING, DISPUTED, ACTIVE = MarketState.RESOLVING, MarketState.DISPUTED, MarketState.ACTIVE
+
+
+def told(step: PossibleStep) -> tuple[Any, ...]:
+    by = "+".join(step.by)
+    return (step.action.value, by, step.is_open, step.opens_at, step.closes_at, step.missing_seconds)
+
+
+@pytest.mark.parametrize(
+    ("market", "expected"),
+    [
+        (PENDING, [("create", "creator", True, None, None, None)]),
+        (
+            situation(MarketState.PROPOSED, votes=VoteCounts(6, 1)),
+            [
+                ("vote_on_proposal", "voter", True, None, None, None),
+                ("approve", "backend", False, None, None, None),
+                ("cancel", "admin", True, None, None, None),
+            ],
+        ),
+        (
+            situation(MarketState.PROPOSED, votes=VoteCounts(7, 3)),
+            [
+                ("vote_on_proposal", "voter", True, None, None, None),
+                ("approve", "backend", True, None, None, None),
+                ("cancel", "admin", True, None, None, None),
+            ],
+        ),
+        (
+            situation(MarketState.APPROVED),
+            [
+                ("activate", "creator+admin", True, None, None, None),
+                ("cancel", "admin", True, None, None, None),
+            ],
+        ),
+        (
+            situation(ACTIVE, activated_at=AT),
+            [
+                ("trade", "anybody", True, None, None, None),
+                ("resolve", "creator+trusted_resolver", False, AT + 1, None, 1),
+            ],
+        ),
+        (
+            situation(ACTIVE, activated_at=AT, now=AT + 1),
+            [
+                ("trade", "anybody", True, None, None, None),
+                ("resolve", "creator+trusted_resolver", True, AT + 1, None, None),
+            ],
+        ),
+        (
+            situation(RESOLVING),
+            [
+                ("request_dispute", "holder", True, None, ENDS, None),
+                ("dispute", "anybody", False, AT + 1, ENDS, 1),
+                ("finalize", "backend", False, FINAL, None, PERIOD + MARGIN),
+            ],
+        ),
+        (
+            situation(RESOLVING, now=ENDS - 1),
+            [
+                ("request_dispute", "holder", True, None, ENDS, None),
+                ("dispute", "anybody", True, AT + 1, ENDS, None),
+                ("finalize", "backend", False, FINAL, None, MARGIN + 1),
+            ],
+        ),
+        (
+            situation(RESOLVING, now=ENDS, resolver="trusted"),
+            [
+                ("request_dispute", "holder", False, None, ENDS, None),
+                ("dispute", "anybody", False, AT + 1, ENDS, None),
+                ("finalize", "backend", False, FINAL, None, MARGIN),
+            ],
+        ),
+        (
+            situation(RESOLVING, now=FINAL),
+            [
+                ("request_dispute", "holder", False, None, ENDS, None),
+                ("dispute", "anybody", False, AT + 1, ENDS, None),
+                ("finalize", "backend", True, FINAL, None, None),
+            ],
+        ),
+        (
+            situation(RESOLVING, now=AT + 1, resolver="stranger"),
+            [
+                ("request_dispute", "holder", True, None, ENDS, None),
+                ("dispute", "anybody", True, AT + 1, ENDS, None),
+                ("dispute", "backend", False, AT + PERIOD * 3 // 4, ENDS, PERIOD * 3 // 4 - 1),
+                ("decide", "admin", True, None, None, None),
+            ],
+        ),
+        (
+            situation(RESOLVING, now=AT + 1, resolver="stranger", decision=Decision.KEEP),
+            [
+                ("request_dispute", "holder", True, None, ENDS, None),
+                ("dispute", "anybody", True, AT + 1, ENDS, None),
+                ("finalize", "backend", False, FINAL, None, PERIOD + MARGIN - 1),
+            ],
+        ),
+        (
+            situation(RESOLVING, now=AT + 1, resolver="stranger", decision=Decision.REFUND),
+            [
+                ("request_dispute", "holder", True, None, ENDS, None),
+                ("dispute", "anybody", True, AT + 1, ENDS, None),
+                ("finalize", "backend", True, None, ENDS, None),
+            ],
+        ),
+        (
+            situation(DISPUTED, now=ENDS - 1),
+            [
+                ("vote_on_dispute", "holder", True, None, ENDS, None),
+                ("decide", "admin", False, ENDS, None, 1),
+                ("finalize", "backend", False, ENDS + VETO, None, VETO + 1),
+            ],
+        ),
+        (
+            situation(DISPUTED, now=ENDS, resolver="stranger"),
+            [
+                ("vote_on_dispute", "holder", False, None, ENDS, None),
+                ("decide", "admin", True, None, None, None),
+                ("finalize", "backend", False, ENDS + VETO, None, VETO),
+            ],
+        ),
+        (
+            situation(DISPUTED, now=ENDS + 5, settles_at=ENDS + VETO + 5),
+            [
+                ("vote_on_dispute", "holder", False, None, ENDS, None),
+                ("decide", "admin", True, None, ENDS + VETO + 5, None),
+                ("finalize", "backend", False, ENDS + VETO + 5, None, VETO),
+            ],
+        ),
+        (
+            situation(DISPUTED, now=ENDS + VETO + 5, settles_at=ENDS + VETO + 5),
+            [
+                ("vote_on_dispute", "holder", False, None, ENDS, None),
+                ("decide", "admin", False, None, ENDS + VETO + 5, None),
+                ("finalize", "backend", True, ENDS + VETO + 5, None, None),
+            ],
+        ),
+        (
+            situation(DISPUTED, now=ENDS, awaiting_decision=True),
+            [
+                ("vote_on_dispute", "holder", False, None, ENDS, None),
+                ("decide", "admin", True, None, None, None),
+            ],
+        ),
+        (
+            situation(DISPUTED, now=ENDS, decision=Decision.OVERTURN),
+            [
+                ("vote_on_dispute", "holder", False, None, ENDS, None),
+                ("finalize", "backend", True, None, None, None),
+            ],
+        ),
+        (
+            situation(MarketState.FINALIZED),
+            [
+                ("claim", "winner", True, None, None, None),
+                ("withdraw", "creator", True, None, None, None),
+            ],
+        ),
+        (situation(MarketState.CANCELLED), [("withdraw", "creator", True, None, None, None)]),
+    ],
+)
+def test_what_can_happen_next(market: Situation, expected: list[tuple[Any, ...]]) -> None:
+    assert [told(step) for step in next_steps(market, RULES)] == expected
+
+
+def test_a_paused_protocol_takes_no_trades_but_outcomes() -> None:
+    paused = Rules(ProgramRules(is_paused=True), RULES.backend)
+    trade, resolve = next_steps(situation(ACTIVE), paused)
+    assert (trade.is_open, resolve.is_open) == (False, True)
+    assert resolve.early_before == AT + 30 * DAY
+
+
+def test_where_each_step_leads_to_and_which_votes_it_needs() -> None:
+    leads = {
+        (market.state, step.action): step.leads_to
+        for market in (situation(state) for state in MarketState)
+        for step in next_steps(market, RULES)
+    }
+    assert {key: state for key, state in leads.items() if state is not None} == {
+        (MarketState.PROPOSED, Action.APPROVE): MarketState.APPROVED,
+        (MarketState.PROPOSED, Action.CANCEL): MarketState.CANCELLED,
+        (MarketState.APPROVED, Action.ACTIVATE): ACTIVE,
+        (MarketState.APPROVED, Action.CANCEL): MarketState.CANCELLED,
+        (ACTIVE, Action.RESOLVE): RESOLVING,
+        (RESOLVING, Action.DISPUTE): DISPUTED,
+        (RESOLVING, Action.FINALIZE): MarketState.FINALIZED,
+        (DISPUTED, Action.DECIDE): MarketState.FINALIZED,
+        (DISPUTED, Action.FINALIZE): MarketState.FINALIZED,
+    }
+    approve = next_steps(situation(MarketState.PROPOSED, votes=VoteCounts(6, 1)), RULES)[1]
+    assert approve.votes is not None
+    assert (approve.votes.needed, approve.votes.threshold_bps, approve.votes.missing) == (10, 7_000, 3)
+    finalize = next_steps(situation(DISPUTED, votes=VoteCounts(1, 2)), RULES)[2]
+    assert finalize.votes is not None
+    assert (finalize.votes.in_favour, finalize.votes.against, finalize.votes.quorum_bps) == (1, 2, 1_000)
+
+
+def test_every_action_is_open_only_in_its_states() -> None:
+    for state in MarketState:
+        for step in next_steps(situation(state), RULES):
+            assert state in EXPECTED[step.action]
+
+
+def test_a_markets_own_times_are_never_in_the_future() -> None:
+    """A chain whose clock was moved is ahead of the index until something is traded there."""
+    ahead = situation(RESOLVING, resolution_proposed_at=AT + 9 * DAY, now=AT)
+    finalize = next_steps(ahead, RULES)[-1]
+    assert finalize.missing_seconds == PERIOD + MARGIN
+
+
+def test_a_period_without_end_is_shown_as_the_year_9999() -> None:
+    rules = Rules(ProgramRules(dispute_period_seconds=2**62), RULES.backend)
+    assert next_steps(situation(RESOLVING), rules)[-1].opens_at == 253_402_300_799
+    assert "9999-12-31" in why_not(Action.CLAIM, situation(RESOLVING), rules)
+
+
+def test_a_market_whose_times_are_not_indexed_names_none() -> None:
+    for state in (ACTIVE, RESOLVING, DISPUTED):
+        bare = Situation(state=state, creator=None, now=AT)
+        assert all(step.opens_at is None for step in next_steps(bare, RULES))
+
+
+@pytest.mark.parametrize(
+    ("action", "market", "message"),
+    [
+        (
+            Action.CLAIM,
+            situation(RESOLVING),
+            "This market is RESOLVING; claims open once it is FINALIZED, not before 2027-01-18T08:01:00Z.",
+        ),
+        (
+            Action.CLAIM,
+            situation(RESOLVING, resolver="stranger"),
+            "This market is RESOLVING; claims open once it is FINALIZED.",
+        ),
+        (
+            Action.TRADE,
+            situation(MarketState.FINALIZED),
+            "This market is FINALIZED; trades are open only while it is ACTIVE, and it cannot be any more.",
+        ),
+        (
+            Action.ACTIVATE,
+            situation(MarketState.PROPOSED),
+            "This market is PROPOSED; activations open once it is APPROVED.",
+        ),
+        (
+            Action.DISPUTE,
+            situation(RESOLVING, now=ENDS),
+            "This market is RESOLVING; disputes closed at 2027-01-18T08:00:00Z.",
+        ),
+        (
+            Action.DISPUTE,
+            situation(RESOLVING),
+            "This market is RESOLVING; disputes open at 2027-01-15T08:00:01Z.",
+        ),
+        (
+            Action.WITHDRAW,
+            situation(ACTIVE),
+            "This market is ACTIVE; withdrawals open once it is FINALIZED or CANCELLED.",
+        ),
+        (
+            Action.TRADE,
+            situation(ACTIVE),
+            "This market is ACTIVE; trades are not open at this moment; ask again.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_the_state_is_and_when_it_will_be_right(
+    action: Action, market: Situation, message: str
+) -> None:
+    assert why_not(action, market, RULES) == message
+
+
+votes = st.integers(0, 10**6)
+
+
+@given(yes=votes, no=votes, threshold=st.integers(0, 10_000), needed=st.integers(0, 1_000))
+def test_the_missing_votes_are_the_fewest_that_are_enough(
+    yes: int, no: int, threshold: int, needed: int
+) -> None:
+    missing = votes_missing(VoteCounts(yes, no), threshold, needed)
+    if missing is None:
+        assert (threshold, no > 0) == (10_000, True)
+        return
+    assert passes(yes + missing, no, threshold, needed)
+    assert missing == 0 or not passes(yes + missing - 1, no, threshold, needed)

@@ -1,0 +1,96 @@
+"""What can happen next with a market, in the JSON of the API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from zmartd.http.kit.fields import StateName, Time
+from zmartd.indexer.events.rows import utc_from_unix
+from zmartd.market.iso_time import iso_time
+from zmartd.market.next_steps import Action, Actor, PossibleStep, VotesNeeded
+
+ActionName = Annotated[
+    str,
+    Meta(
+        description="what is done to a market",
+        extra_json_schema={"enum": [action.value for action in Action]},
+    ),
+]
+ActorName = Annotated[
+    str, Meta(description="who does it", extra_json_schema={"enum": [actor.value for actor in Actor]})
+]
+
+
+class StepVotes(Struct, frozen=True, kw_only=True):
+    """The votes so far, by wallet, and what they have to come to."""
+
+    in_favour: int
+    """The number of votes for the proposed market, or for the dispute."""
+    against: int
+    """The number of votes against it."""
+    needed: int
+    """The least number of votes, for and against together."""
+    threshold_bps: int
+    """The least share of the votes that has to be in favour, in basis points."""
+    quorum_bps: int | None
+    """The least share of the holders' stake that has to vote, in basis points; null for a proposed market. By
+    stake, too, the threshold has to be reached."""
+    missing: int | None
+    """How many votes more, all in favour, would be enough by wallet; null where no number would."""
+
+
+class NextStep(Struct, frozen=True, kw_only=True):
+    """One thing that can happen next. Times are the chain's."""
+
+    action: ActionName
+    """What can be done."""
+    by: tuple[ActorName, ...]
+    """Who can do it. `voter`: a wallet that has traded before, or holds the least balance that
+    GET /api/protocol names. `holder`: a wallet that held shares when the outcome was proposed. `winner`: one
+    with shares of the final outcome. `backend`: the daemon does it by itself."""
+    leads_to: StateName | None
+    """The state that the market comes to; null where it stays in its state."""
+    open: bool
+    """Whether it can be done now. What the backend waits for in its next run is open."""
+    opens_at: Time | None
+    """It cannot be done before; null where no time decides."""
+    closes_at: Time | None
+    """It cannot be done from then on; null where no time decides."""
+    early_before: Time | None
+    """Before this time it is early: POST /api/markets/{id}/resolve then needs `early` and a reason."""
+    votes: StepVotes | None
+    """The votes that it needs; null where votes do not decide."""
+    missing_seconds: int | None
+    """How many seconds are missing until opens_at; null once that has come."""
+
+
+def next_step(step: PossibleStep) -> NextStep:
+    """The JSON of one step."""
+    return NextStep(
+        action=step.action.value,
+        by=tuple(actor.value for actor in step.by),
+        leads_to=None if step.leads_to is None else step.leads_to.name,
+        open=step.is_open,
+        opens_at=_time(step.opens_at),
+        closes_at=_time(step.closes_at),
+        early_before=_time(step.early_before),
+        votes=None if step.votes is None else _votes(step.votes),
+        missing_seconds=step.missing_seconds,
+    )
+
+
+def _votes(votes: VotesNeeded) -> StepVotes:
+    return StepVotes(
+        in_favour=votes.in_favour,
+        against=votes.against,
+        needed=votes.needed,
+        threshold_bps=votes.threshold_bps,
+        quorum_bps=votes.quorum_bps,
+        missing=votes.missing,
+    )
+
+
+def _time(seconds: int | None) -> str | None:
+    return None if seconds is None else iso_time(utc_from_unix(seconds))
