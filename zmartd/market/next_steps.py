@@ -246,6 +246,20 @@ def open_votes(state: MarketState) -> VoteKind | None:
     return next((kind for kind in VoteKind if kind.open_state is state), None)
 
 
+def votes_needed(market: Situation, rules: Rules) -> VotesNeeded | None:
+    """What the votes that are open in the market's state have to come to; None where none are."""
+    votes = market.votes or VoteCounts(0, 0)
+    if not market.is_on_chain:
+        return None
+    match open_votes(market.state):
+        case VoteKind.PROPOSAL:
+            needed = rules.backend.min_proposal_votes
+            return _needed(votes, rules.program.proposal_threshold_bps, needed)
+        case VoteKind.DISPUTE:
+            return _needed(votes, rules.program.dispute_threshold_bps, 1, rules.backend.dispute_quorum_bps)
+    return None
+
+
 def votes_missing(votes: VoteCounts, threshold_bps: int, needed: int) -> int | None:
     """How many votes more, all in favour, `passes` would need; None where no number is enough."""
     lacking = votes.total * threshold_bps - votes.yes * BPS
@@ -265,7 +279,7 @@ def _proposed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
             Action.APPROVE,
             Actor.BACKEND,
             leads_to=MarketState.APPROVED,
-            votes=_needed(votes, threshold_bps, needed),
+            votes=votes_needed(market, rules),
             possible=passes(votes.yes, votes.no, threshold_bps, needed),
         ),
         _cancel(market),
@@ -328,12 +342,7 @@ def _resolving(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
 def _disputed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
     begun_at, period = market.dispute_initiated_at, rules.program.dispute_period_seconds
     ends_at = None if begun_at is None else lifecycle.dispute_vote_ends_at(begun_at, period)
-    votes = _needed(
-        market.votes or VoteCounts(0, 0),
-        rules.program.dispute_threshold_bps,
-        1,
-        rules.backend.dispute_quorum_bps,
-    )
+    votes = votes_needed(market, rules)
     vote = _step(market, Action.VOTE_ON_DISPUTE, Actor.HOLDER, closes_at=ends_at)
     if market.decision is not None:
         return (vote, _finalize(market))

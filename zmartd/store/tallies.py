@@ -72,6 +72,26 @@ update vote_tallies set verdict = $2, settles_at = $3
  where market_id = $1 and kind = 'dispute' and verdict is distinct from $2
 returning true
 """
+_COUNTED_COLUMNS = (
+    "yes, no, stake_yes, stake_no, electorate_wallets, electorate_stake, not_counted, counted_at"
+)
+_COUNTED = f"""
+select {_COUNTED_COLUMNS} from (
+    select 1 as place, {_COUNTED_COLUMNS}
+      from vote_tallies where market_id = $1 and kind = 'dispute' and counted_at is not null
+    union all
+    select 2, {_COUNTED_COLUMNS} from settled_disputes where market_id = $1 and $2
+) as counted order by place limit 1
+"""  # noqa: S608 - constants
+_KEEP_SETTLED = f"""
+insert into settled_disputes (market_id, {_COUNTED_COLUMNS})
+select market_id, {_COUNTED_COLUMNS}
+  from vote_tallies where market_id = $1 and kind = 'dispute' and counted_at is not null
+on conflict (market_id) do update
+   set yes = excluded.yes, no = excluded.no, stake_yes = excluded.stake_yes, stake_no = excluded.stake_no,
+       electorate_wallets = excluded.electorate_wallets, electorate_stake = excluded.electorate_stake,
+       not_counted = excluded.not_counted, counted_at = excluded.counted_at
+"""  # noqa: S608 - constants
 _RELEASE = "delete from vote_tallies where market_id = $1 and kind = $2"
 
 
@@ -95,6 +115,17 @@ class Tally(Struct, frozen=True):
     verdict: Decision | None
     settles_at: datetime | None
     signature: str | None
+
+
+class CountedVotes(Struct, frozen=True, kw_only=True):
+    """The counted votes of a dispute. Stakes are lamports."""
+
+    counts: VoteCounts
+    stake: VoteCounts
+    electorate_wallets: int
+    electorate_stake: int
+    not_counted: int
+    counted_at: datetime
 
 
 class Voter(Struct, frozen=True):
@@ -173,6 +204,24 @@ async def find(connection: Reads, kind: VoteKind, market_id: str) -> Tally | Non
     return None if row is None else _tally(row)
 
 
+async def counted_dispute(connection: Reads, market_id: str, *, is_final: bool) -> CountedVotes | None:
+    """The counted votes of a market's dispute; None before they are counted. Any caller may read them.
+
+    `is_final`: those that settled it, too, where the market has its final outcome.
+    """
+    row = await connection.fetchrow(_COUNTED, market_id, is_final)
+    if row is None:
+        return None
+    return CountedVotes(
+        counts=VoteCounts(row["yes"], row["no"]),
+        stake=VoteCounts(int(row["stake_yes"]), int(row["stake_no"])),
+        electorate_wallets=row["electorate_wallets"],
+        electorate_stake=int(row["electorate_stake"]),
+        not_counted=row["not_counted"],
+        counted_at=row["counted_at"],
+    )
+
+
 async def open_tallies(connection: Reads, kind: VoteKind) -> tuple[Tally, ...]:
     """All tallies of a kind, the oldest first. Takes a service reader."""
     return tuple(_tally(row) for row in await connection.fetch(_OPEN, kind))
@@ -198,6 +247,16 @@ async def set_signature(
 async def release(connection: Connection, kind: VoteKind, market_id: str) -> None:
     """Delete the tally: it is on the chain, or the votes are open again. Takes a service transaction."""
     await connection.execute(_RELEASE, market_id, kind)
+
+
+async def settle(connection: Connection, kind: VoteKind, market_id: str) -> None:
+    """Delete the tally, whose market has come to another state; the votes of a dispute stay to be read.
+
+    Takes a service transaction.
+    """
+    if kind is VoteKind.DISPUTE:
+        await connection.execute(_KEEP_SETTLED, market_id)
+    await release(connection, kind, market_id)
 
 
 def _tally(row: Record) -> Tally:

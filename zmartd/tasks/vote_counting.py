@@ -176,5 +176,5 @@ class VoteCounting:
         async with self._database.service() as connection:
             market = await markets.get(connection, market_id)
             if market.state is not self._kind.open_state:
-                await tallies.release(connection, self._kind, market_id)
+                await tallies.settle(connection, self._kind, market_id)
                 await finalization_errors.resolve(connection, market_id, TASK, protocol.time)

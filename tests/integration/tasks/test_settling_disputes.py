@@ -21,6 +21,7 @@ from tests.integration.tasks.world import (
 from zmartd.market.decisions import Decision
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store import tallies
 from zmartd.store.decisions import AlreadyDecided
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.admin_decisions import AdminDecisions, NothingToDecide, PendingDecisionChanged
@@ -86,6 +87,13 @@ async def test_a_dispute_is_settled_where_wallets_and_stake_say_the_same(
     assert await world.states(market_id) == (FINALIZED, FINALIZED)
     assert await world.closed_votes(market_id) == []
     assert await waits_for(world, market_id) == (False, False)
+    async with world.database.service_reader() as connection:
+        told = await tallies.counted_dispute(connection, market_id, is_final=True)
+        assert await tallies.counted_dispute(connection, market_id, is_final=False) is None
+    assert told is not None
+    assert (told.counts.yes, told.counts.no) == counts
+    assert told.electorate_wallets == len(votes)
+    assert 0 < told.stake.total <= told.electorate_stake
 
 
 async def test_fresh_wallets_overturn_nothing_and_are_refused_at_the_door(world: World) -> None:

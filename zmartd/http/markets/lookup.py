@@ -35,14 +35,14 @@ class FoundMarket(Struct, frozen=True):
 
 async def any_market(connection: Reads, reference: str) -> FoundMarket:
     """The market with this id or address, on the chain or pending. Raises MarketNotFound."""
-    found = await _find(connection, reference)
+    found = await find_market(connection, reference)
     if isinstance(found, MarketRow):
         return FoundMarket(found.id, found.category, found.created_at)
     return FoundMarket(found.metadata.market_id, found.metadata.category, found.created_at)
 
 
-async def _find(connection: Reads, reference: str) -> MarketRow | Registration:
-    """Raises MarketNotFound."""
+async def find_market(connection: Reads, reference: str) -> MarketRow | Registration:
+    """The market with this id or address, on the chain or as it is registered. Raises MarketNotFound."""
     found = await markets.find(connection, reference) or await metadata.find(connection, reference)
     if found is None:
         raise MarketNotFound(market=reference)
@@ -62,7 +62,7 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
 async def get_market(call: Call[None]) -> MarketDetail24h:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        found = await _find(connection, call.path["id"])
+        found = await find_market(connection, call.path["id"])
     body = await body_of(call.app, found)
     async with database.service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
@@ -93,7 +93,7 @@ class Prices(Struct, frozen=True, kw_only=True):
 
 async def get_prices(call: Call[None]) -> Prices:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        found = await _find(connection, call.path["id"])
+        found = await find_market(connection, call.path["id"])
     market = market_body(found, ()) if isinstance(found, MarketRow) else pending_market_body(found, ())
     total_shares = found.shares_yes + found.shares_no if isinstance(found, MarketRow) else 0
     return Prices(

@@ -73,15 +73,16 @@ def next_step(step: PossibleStep) -> NextStep:
         by=tuple(actor.value for actor in step.by),
         leads_to=None if step.leads_to is None else step.leads_to.name,
         open=step.is_open,
-        opens_at=_time(step.opens_at),
-        closes_at=_time(step.closes_at),
-        early_before=_time(step.early_before),
-        votes=None if step.votes is None else _votes(step.votes),
+        opens_at=step_time(step.opens_at),
+        closes_at=step_time(step.closes_at),
+        early_before=step_time(step.early_before),
+        votes=None if step.votes is None else step_votes(step.votes),
         missing_seconds=step.missing_seconds,
     )
 
 
-def _votes(votes: VotesNeeded) -> StepVotes:
+def step_votes(votes: VotesNeeded) -> StepVotes:
+    """The JSON of votes so far."""
     return StepVotes(
         in_favour=votes.in_favour,
         against=votes.against,
@@ -92,5 +93,6 @@ def _votes(votes: VotesNeeded) -> StepVotes:
     )
 
 
-def _time(seconds: int | None) -> str | None:
+def step_time(seconds: int | None) -> str | None:
+    """A time of a step, in unix seconds, as ISO 8601."""
     return None if seconds is None else iso_time(utc_from_unix(seconds))

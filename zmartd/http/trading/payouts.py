@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import MarketPending, PositionNotFound
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, amount
+from zmartd.http.kit.fields import Amount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market
-from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
+from zmartd.http.markets.next_bodies import step_time
+from zmartd.http.markets.schemas import Label, OutcomeLabel, outcome_label
+from zmartd.http.markets.situations import indexed_situation, rules_for
 from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.next_steps import Action, PossibleStep, next_steps
 from zmartd.store import platform, positions
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.platform import ChargedFees
+
+_DEADLINES = frozenset({Action.DISPUTE, Action.VOTE_ON_DISPUTE})
 
 
 class Resolution(Struct, frozen=True, kw_only=True):
@@ -33,6 +39,19 @@ class Resolution(Struct, frozen=True, kw_only=True):
         Amount,
         Meta(description="nine decimals, including the seed shares that nobody holds; 0 without an outcome"),
     ]
+
+    state: StateName
+    """The market's state, by name."""
+    proposed_outcome: Label
+    """The name of the proposed outcome; null before one is proposed."""
+    disputed: bool
+    """Whether the proposed outcome is disputed, or was before it became final."""
+    deadline: Time | None
+    """Until when the proposed outcome can be disputed; while it is disputed, until when holders vote on it.
+    Null in other states."""
+    final_not_before: Time | None
+    """Before this time the outcome does not become final, unless an admin decides; null once it is final, and
+    where no time decides."""
 
 
 class ResolutionBody(Struct, frozen=True):
@@ -79,7 +98,8 @@ class PositionClaimBody(Struct, frozen=True):
 async def get_resolution(call: Call[None]) -> ResolutionBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
-    return ResolutionBody(_resolution(market))
+    steps = next_steps(indexed_situation(market, {}), rules_for(call.app, market.rules))
+    return ResolutionBody(_resolution(market, steps))
 
 
 async def get_fees(call: Call[None]) -> CollectedFeesBody:
@@ -116,7 +136,7 @@ async def get_position_claim(call: Call[None]) -> PositionClaimBody:
     )
 
 
-def _resolution(market: MarketRow) -> Resolution:
+def _resolution(market: MarketRow, steps: Sequence[PossibleStep]) -> Resolution:
     outcome = market.final_outcome
     winning_shares = 0
     if outcome is not None:
@@ -126,7 +146,16 @@ def _resolution(market: MarketRow) -> Resolution:
         winning_outcome=None if outcome is None else outcome_label(outcome),
         total_pool=amount(market.current_liquidity),
         total_winning_shares=amount(winning_shares),
+        state=market.state.name,
+        proposed_outcome=None if market.proposed_outcome is None else outcome_label(market.proposed_outcome),
+        disputed=market.was_disputed or market.state is MarketState.DISPUTED,
+        deadline=step_time(_first(one.closes_at for one in steps if one.action in _DEADLINES)),
+        final_not_before=step_time(_first(one.opens_at for one in steps if one.action is Action.FINALIZE)),
     )
+
+
+def _first(times: Iterable[int | None]) -> int | None:
+    return next((time for time in times if time is not None), None)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
@@ -17,14 +16,14 @@ from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explanation, require_open
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time, iso_time_or_none
-from zmartd.market.lifecycle import VoteKind
+from zmartd.market.lifecycle import MarketState
 from zmartd.market.next_steps import Action
 from zmartd.market.votes import VoteCounts
 from zmartd.store import decisions, dispute_requests, electorates, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.markets import MarketNotFound, MarketRow
-from zmartd.store.tallies import Tally
+from zmartd.store.tallies import CountedVotes
 from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 
 ResolverKind = Literal["creator", "trusted_resolver", "stranger"]
@@ -121,7 +120,7 @@ class SettlementBody(Struct, frozen=True, kw_only=True):
     """Whether all votes and stakes are known. Where they are not, because a transaction of the market could
     not be read, the tallies may lack some and settle nothing: an admin decides."""
     tally: TallyBody | None
-    """The votes of the dispute; null before they are counted, and once the outcome is final."""
+    """The votes of the dispute, also once the outcome is final; null before they are counted."""
     decisions: tuple[DecisionBody, ...]
     """The admins' decisions about this market, oldest first."""
 
@@ -148,7 +147,8 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
     """Votes are shown as sums, never by wallet; the stake only once voting is over."""
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
-        tally = await tallies.find(connection, VoteKind.DISPUTE, market.id)
+        is_final = market.state is MarketState.FINALIZED
+        tally = await tallies.counted_dispute(connection, market.id, is_final=is_final)
         decided = await decisions.of_market(connection, market.id)
     async with call.app[keys.DATABASE].service_reader() as connection:
         not_known = await electorates.not_known(connection, [market.id])
@@ -161,7 +161,7 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
         awaiting_decision=market.awaiting_decision,
         settles_at=iso_time_or_none(market.settles_at),
         electorate_known=not not_known,
-        tally=None if tally is None or tally.counted_at is None else _tally(tally, tally.counted_at),
+        tally=None if tally is None else _tally(tally),
         decisions=tuple(_decision(one) for one in decided),
     )
 
@@ -192,12 +192,12 @@ def _resolved_by(market: MarketRow, trusted: tuple[str, ...]) -> ResolverKind | 
     return "trusted_resolver" if is_trusted else "stranger"
 
 
-def _tally(tally: Tally, counted_at: datetime) -> TallyBody:
+def _tally(tally: CountedVotes) -> TallyBody:
     return TallyBody(
         wallets=_tally_counts(tally.counts, tally.electorate_wallets),
         stake=_tally_counts(tally.stake, tally.electorate_stake),
         not_counted=tally.not_counted,
-        counted_at=iso_time(counted_at),
+        counted_at=iso_time(tally.counted_at),
     )
 
 

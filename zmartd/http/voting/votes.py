@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from msgspec import Meta, Struct
@@ -12,19 +13,22 @@ from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets.lookup import any_market, chain_market
+from zmartd.http.markets.lookup import any_market, chain_market, find_market
+from zmartd.http.markets.next_bodies import StepVotes, step_time, step_votes
+from zmartd.http.markets.schemas import Label, outcome_label
+from zmartd.http.markets.situations import indexed_situation, rules_for
 from zmartd.http.markets.wrong_state import explanation
 from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
-from zmartd.market.next_steps import Action
+from zmartd.market.next_steps import Action, next_steps, open_votes, votes_needed
 from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
-from zmartd.store.markets import MarketNotFound
-from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
+from zmartd.store.markets import MarketNotFound, MarketRow
+from zmartd.store.votes import AlreadyVoted, CurrentVotes, NotAHolder, Vote, VotingClosed
 
 log = get_logger(__name__)
 
@@ -136,8 +140,28 @@ class DisputeCounts(Struct, frozen=True):
     """agrees + disagrees."""
 
 
+class VoteTarget(Struct, frozen=True, kw_only=True):
+    """What is voted on at this moment."""
+
+    type: Literal["proposal", "dispute"]
+    """`proposal`: whether to approve the market. `dispute`: whether its proposed outcome is wrong."""
+    question: str
+    """The market's question."""
+    proposed_outcome: bool | None
+    """The disputed outcome: true for YES, false for NO; null for a proposal."""
+    proposed_outcome_label: Label
+    """The name of the disputed outcome; null for a proposal."""
+    closes_at: Time | None
+    """When the votes on a dispute are counted; null for a proposal, which is voted on until it is approved or
+    cancelled."""
+    votes: StepVotes
+    """The votes so far, and what they have to come to."""
+
+
 class VoteOverview(Struct, frozen=True):
     market_id: MarketKey
+    target: VoteTarget | None
+    """What is voted on at this moment; null where nothing is."""
     proposal_votes: ProposalCounts
     """The votes on whether to approve the market."""
     dispute_votes: DisputeCounts
@@ -174,14 +198,39 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
 async def get_vote_overview(call: Call[None]) -> VoteOverview:
     database = call.app[keys.DATABASE]
     async with database.reader(call.caller) as connection:
-        market = await any_market(connection, call.path["id"])
+        found = await find_market(connection, call.path["id"])
+    market_id = found.id if isinstance(found, MarketRow) else found.metadata.market_id
     async with database.service_reader() as connection:
-        current = await votes.current(connection, market.id)
+        current = await votes.current(connection, market_id)
     proposal, dispute = current[VoteKind.PROPOSAL].counts, current[VoteKind.DISPUTE].counts
     return VoteOverview(
-        market.id,
+        market_id,
+        _target(call, found, current) if isinstance(found, MarketRow) else None,
         ProposalCounts(proposal.yes, proposal.no, proposal.total),
         DisputeCounts(dispute.yes, dispute.no, dispute.total),
+    )
+
+
+def _target(
+    call: Call[Any], market: MarketRow, current: Mapping[VoteKind, CurrentVotes]
+) -> VoteTarget | None:
+    kind = open_votes(market.state)
+    if kind is None:
+        return None
+    situation = indexed_situation(market, {market.id: current[kind].counts})
+    rules = rules_for(call.app, market.rules)
+    needed = votes_needed(situation, rules)
+    assert needed is not None, "of a market that is voted on"
+    is_dispute = kind is VoteKind.DISPUTE
+    outcome = market.proposed_outcome if is_dispute else None
+    closing = (step.closes_at for step in next_steps(situation, rules) if step.action is VOTES[kind])
+    return VoteTarget(
+        type=kind.value,
+        question=market.question,
+        proposed_outcome=outcome,
+        proposed_outcome_label=None if outcome is None else outcome_label(outcome),
+        closes_at=step_time(next(closing, None)),
+        votes=step_votes(needed),
     )
 
 

@@ -193,8 +193,14 @@ async def test_a_finalized_market_shows_its_outcome_and_its_fees(api: Api) -> No
             "winning_outcome": "YES",
             "total_pool": str(story.liquidity),
             "total_winning_shares": str(story.q[True]),
+            "state": "FINALIZED",
+            "proposed_outcome": "NO",
+            "disputed": True,
+            "deadline": None,
+            "final_not_before": None,
         }
     }
+    assert (await api.anybody.get(f"/api/votes/{story.market}")).body["target"] is None
     protocol, resolver, lp = story.fees
     assert fees == {
         "fees": {

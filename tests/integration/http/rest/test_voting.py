@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.integration.http.rest.rest_stage import ALICE, POOR, Stage, running_s
 from tests.integration.indexer.story import Story
 from zmartd.chain.events import SharesBought
 from zmartd.config import VotingSettings
+from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store.postgres.database import Database
@@ -126,6 +128,8 @@ async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
     liked = await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": market_id, "vote": True})
     assert liked.status == 201
     shown = (await api.anybody.get(f"/api/markets/{market_id}")).body
+    target = (await api.anybody.get(f"/api/votes/{market_id}")).body["target"]
+    assert (target["type"], target["proposed_outcome"], target["closes_at"]) == ("proposal", None, None)
     approve = next(step for step in shown["next"] if step["action"] == "approve")
     assert approve["votes"] == {
         "in_favour": 1,
@@ -135,6 +139,7 @@ async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
         "quorum_bps": None,
         "missing": 9,
     }
+    assert target["votes"] == approve["votes"]
     assert (await api.anybody.get("/api/markets")).body["markets"][0]["next"] == shown["next"]
     unknown = await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": "ab" * 32, "vote": True})
     assert (unknown.status, unknown.body["code"]) == (404, "market_not_found")
@@ -147,11 +152,37 @@ async def test_votes_of_the_chain_and_of_the_api_are_counted_together(api: Api) 
     )
     assert (cast.status, cast.body["vote"]) == (201, False)
     overview = await api.anybody.get(f"/api/votes/{market_id}")
+    shown = (await api.anybody.get(f"/api/markets/{market_id}")).body
+    closes_at = datetime.fromisoformat(shown["dispute_initiated_at"]) + timedelta(days=3)
     assert overview.body == {
         "market_id": market_id,
+        "target": {
+            "type": "dispute",
+            "question": "",
+            "proposed_outcome": True,
+            "proposed_outcome_label": "YES",
+            "closes_at": iso_time(closes_at),
+            "votes": {
+                "in_favour": 3,
+                "against": 1,
+                "needed": 1,
+                "threshold_bps": 6_000,
+                "quorum_bps": 1_000,
+                "missing": 0,
+            },
+        },
         "proposal_votes": {"likes": 3, "dislikes": 1, "total": 4},
         "dispute_votes": {"agrees": 3, "disagrees": 1, "total": 4},
     }
+    resolution = (await api.anybody.get(f"/api/markets/{market_id}/resolution")).body["resolution"]
+    expected = {
+        "state": "DISPUTED",
+        "proposed_outcome": "YES",
+        "disputed": True,
+        "deadline": iso_time(closes_at),
+        "final_not_before": iso_time(closes_at + timedelta(days=1)),
+    }
+    assert {name: resolution[name] for name in expected} == expected
     votes = await api.anybody.get(f"/api/markets/{market_id}/votes", type="dispute")
     assert votes.body["stats"] == {"likes": 3, "dislikes": 1, "total": 4, "approval_rate": "75.00"}
     assert votes.body["not_counted"] == 1

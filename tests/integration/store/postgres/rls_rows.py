@@ -100,6 +100,16 @@ def tables(of: str) -> dict[str, Table]:
             f"market_id = '{market_id(f'counted {name}')}'",
             "yes = 2",
         ),
+        "settled_disputes": Table(
+            {
+                "market_id": disputed,
+                **dict.fromkeys(("yes", "no", "stake_yes", "stake_no"), 1),
+                **dict.fromkeys(("electorate_wallets", "electorate_stake", "not_counted"), 1),
+                "counted_at": NOON,
+            },
+            f"market_id = '{disputed}'",
+            "yes = 2",
+        ),
         "dispute_electorate": Table(
             {"market_id": market_id(f"held {name}"), "user_wallet": of, "stake": 1},
             f"{by_wallet} and market_id = '{market_id(f'held {name}')}'",

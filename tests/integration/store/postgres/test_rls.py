@@ -32,6 +32,7 @@ user_positions              ----  S---  ----   SIUD
 proposal_votes              ----  SI--  ----   SIUD
 dispute_votes               ----  SI--  ----   SIUD
 vote_tallies                S---  S---  S---   SIUD
+settled_disputes            S---  S---  S---   SIUD
 dispute_electorate          ----  S---  ----   SIUD
 market_decisions            S---  S---  S---   SIUD
 dispute_requests            ----  SI--  ----   SIUD
