@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
@@ -18,7 +18,7 @@ from zmartd.http.auth.sessions import SESSIONS
 from zmartd.http.auth.sign_in import SIGN_IN
 from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.kit.fields import Base64, Time, Wallet
 from zmartd.http.kit.identity import Session
@@ -70,7 +70,7 @@ class NonceBody(Struct, frozen=True, kw_only=True):
 
 
 class LoginRequest(Struct, frozen=True):
-    ALIASES: ClassVar[dict[str, str]] = {"publicKey": "wallet", "walletAddress": "wallet"}
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_SIGN_IN
 
     signature: SignatureText
     message: Annotated[

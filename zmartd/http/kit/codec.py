@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from json import JSONDecoder
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from msgspec import Struct
 
 from zmartd.http.errors.requests import BodyTooLarge, InvalidHttp, InvalidJson, UnsupportedMediaType
 from zmartd.http.kit import keys, validation
-from zmartd.http.kit.parameters import read_parameters
+from zmartd.http.kit.names import Place, read_names
 
 RequestType = TypeVar("RequestType", bound=Struct)
 
@@ -23,6 +24,10 @@ _WRONG_ENCODING = "The body is not in the encoding that its Content-Encoding nam
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder()
+_NAMES = JSONDecoder(
+    object_pairs_hook=lambda members: [name for name, _ in members], parse_int=str, parse_float=str
+)
+"""Decodes each object as the list of its names, in which repeated ones are repeated: a dict has each once."""
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -100,9 +105,13 @@ def decompress(request: web.Request, raw: bytes, limit_bytes: int) -> bytes:
     return body
 
 
-def decode_body(body: bytes, kind: type[RequestType]) -> RequestType:
-    """A JSON body as a `kind`. Raises InvalidJson, or InvalidRequest with every failing field."""
-    return validation.from_json(kind, decode_object(body))
+def decode_body(body: bytes, kind: type[RequestType], unread: Container[str] = ()) -> RequestType:
+    """A JSON body as a `kind`. Fields that are named in `unread` may be in it, too, and are not read.
+
+    Raises InvalidJson, or InvalidRequest with every failing field, also for unknown and repeated ones.
+    """
+    values, problems = read_names(kind, decode_members(body), Place.BODY, unread)
+    return validation.from_json(kind, values, problems)
 
 
 def require_json(request: web.Request) -> None:
@@ -111,18 +120,22 @@ def require_json(request: web.Request) -> None:
         raise UnsupportedMediaType
 
 
-def decode_object(raw: bytes) -> dict[str, Any]:
-    """A body as the JSON object that it has to be. Raises InvalidJson."""
+def decode_members(raw: bytes | str) -> list[tuple[str, Any]]:
+    """The name and value of each member of a JSON object; of those with one name each has the last value.
+
+    Raises InvalidJson.
+    """
     try:
         values = _DECODER.decode(raw)
+        names = _NAMES.decode(raw if isinstance(raw, str) else raw.decode())
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidJson from error
     if not isinstance(values, dict):
         raise InvalidJson("The body has to be a JSON object.")
-    return values
+    return [(name, values[name]) for name in names]
 
 
 def decode_query(request: web.Request, kind: type[RequestType]) -> RequestType:
     """The query string as a `kind`. Raises InvalidRequest, also for unknown and repeated parameters."""
-    values, problems = read_parameters(kind, request.query.items())
+    values, problems = read_names(kind, request.query.items(), Place.QUERY)
     return validation.from_text(kind, values, problems)

@@ -27,7 +27,6 @@ from zmartd.http.errors.requests import NotYours
 from zmartd.http.kit import idempotency, keys
 from zmartd.http.kit.codec import (
     decode_body,
-    decode_object,
     decode_query,
     encode_body,
     json_response,
@@ -36,8 +35,8 @@ from zmartd.http.kit.codec import (
 )
 from zmartd.http.kit.expectations import send_continue
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY, Identity
+from zmartd.http.kit.names import NoFields
 from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Quota, Result
-from zmartd.http.kit.parameters import NoParameters
 
 Wrap = Callable[[Handler, Quota], Handler]
 
@@ -126,7 +125,7 @@ class _Dispatcher:
     def check_query(self, request: web.Request) -> None:
         """Raises InvalidRequest for a query where the operation takes none."""
         if self._operation.query is None and request.rel_url.raw_query_string:
-            decode_query(request, NoParameters)
+            decode_query(request, NoFields)
 
     def check_access(self, request: web.Request, identity: Identity) -> None:
         """Raises the error of a caller that may not call the operation."""
@@ -149,14 +148,15 @@ class _Dispatcher:
             return decode_query(request, operation.query)
         if operation.body is not None:
             require_json(request)
-            return decode_body(await self.read_body(request) if body is None else body, operation.body)
+            body = await self.read_body(request) if body is None else body
+            return decode_body(body, operation.body, operation.unread_fields)
         if operation.verify is not None:
             return await operation.verify(request)
         if operation.expects_no_body and request.body_exists:
             body = await self.read_body(request) if body is None else body
             if body:  # clients may send `{}` all the same
                 require_json(request)
-                decode_object(body)
+                decode_body(body, NoFields, operation.unread_fields)
         return None
 
     def _read_path(self, request: web.Request) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.http.kit.earlier_names import CREDENTIALS
 from zmartd.http.kit.identity import Identity, Session
 from zmartd.http.kit.path_variables import PathVariable, variables_of
 from zmartd.store.postgres.rls import Caller
@@ -139,13 +140,13 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     query: type[Input] | None = None
     """The type of the query string."""
     body: type[Input] | None = None
-    """The type of the JSON body."""
+    """The type of the JSON body. Other fields are refused, and so is one that is given twice."""
     max_body_bytes: int | None = None
     """server.max_body_bytes if None."""
     verify: Callable[[web.Request], Awaitable[Input]] | None = None
     """For Access.HELIUS: returns the handler's input; raises for a request that does not prove its origin."""
     verified_body: Any = None
-    """The type of the JSON that `verify` reads."""
+    """The type of the JSON that `verify` reads. It may have other fields: others decide what they send."""
     responses: Mapping[int, Any]
     """The JSON type of each successful response by status; None for one without a body. The first status is
     the default one."""
@@ -230,6 +231,11 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     def expects_no_body(self) -> bool:
         """Whether it is a write without input. Clients may send an empty object as its body."""
         return self.writes and self.body is None and self.verify is None
+
+    @property
+    def unread_fields(self) -> frozenset[str]:
+        """Fields that its body may have besides those of its type. They are not read."""
+        return CREDENTIALS if self.needs_wallet else frozenset()
 
     @property
     def is_for_machines(self) -> bool:

@@ -29,15 +29,14 @@ class _Rule(Struct, frozen=True):
     required: bool
 
 
-def from_json(kind: type[RequestType], values: Mapping[str, Any]) -> RequestType:
-    """`values` (a decoded JSON object) as a `kind`. Unknown names are ignored; null means absent.
+def from_json(
+    kind: type[RequestType], values: Mapping[str, Any], problems: Sequence[Problem] = ()
+) -> RequestType:
+    """`values` (the JSON of each field) as a `kind`. Null means absent.
 
-    A field's own name takes precedence over its aliases. Raises InvalidRequest with all problems.
+    Raises InvalidRequest with all problems: `problems`, which the caller has found, and those of the values.
     """
-    aliases = aliases_of(kind)
-    named = {aliases[name]: value for name, value in values.items() if name in aliases}
-    named.update((name, value) for name, value in values.items() if name not in aliases)
-    return _convert(kind, named, (), strict=True)
+    return _convert(kind, values, problems, strict=True)
 
 
 def from_text(
@@ -48,23 +47,6 @@ def from_text(
     Raises InvalidRequest with all problems: `problems`, which the caller has found, and those of the values.
     """
     return _convert(kind, values, problems, strict=False)
-
-
-@cache
-def aliases_of(kind: type[Struct]) -> Mapping[str, str]:
-    """The field's name for each alias of a field of `kind`.
-
-    The camelCase of a name is an alias, so that a limit such as `maxCost` is never ignored as an unknown
-    field. The class attribute `ALIASES` of `kind` adds others.
-    """
-    names = [field.encode_name for field in msgspec.structs.fields(kind)]
-    camel = {_camel(name): name for name in names if _camel(name) not in names}
-    return camel | getattr(kind, "ALIASES", {})
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)
 
 
 def _convert(

@@ -21,7 +21,10 @@ from zmartd.http.machines.webhook_verification import DELIVERY_VERIFIER
 from zmartd.indexer.deliveries import MalformedDelivery
 
 Delivery = dict[str, Any] | list[dict[str, Any]]
-"""One raw transaction, as the RPC method `getTransaction` returns it, or a list of them."""
+"""One raw transaction, as the RPC method `getTransaction` returns it, or a list of them.
+
+It is the only body that may have fields which nobody here reads: what Helius and nodes send grows.
+"""
 
 
 class Received(Struct, frozen=True):

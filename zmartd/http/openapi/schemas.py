@@ -19,7 +19,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from zmartd.http.kit.fields import Field
-from zmartd.http.kit.validation import aliases_of
+from zmartd.http.kit.names import aliases_of
 
 Json = dict[str, Any]
 FieldDocs = dict[str, str]
@@ -44,6 +44,7 @@ class Schemas:
         for kind in _structs(requests):
             _describe_aliases(kind.cls, self._component(kind.cls))
             _drop_defaults(self._component(kind.cls))
+            self._component(kind.cls)["additionalProperties"] = False
         for kind in _structs(responses):
             _require_sent_fields(kind, self._component(kind.cls))
             _add_descriptions(kind, self._component(kind.cls))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.auth import AuthMissing
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.fields import (
     MarketKey,
     MarketRef,
@@ -73,7 +74,7 @@ class FilteredTradesQuery(TradesQuery, frozen=True, kw_only=True):
 class AllTradesQuery(FilteredTradesQuery, frozen=True, kw_only=True):
     """Only callers who have signed in can filter by wallet."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"user_wallet": "wallet"}
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADER
 
     wallet: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
 

@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market, find_market
@@ -61,13 +61,7 @@ class VoteChoice(Field, int):
 
 
 class VoteRequest(Struct, frozen=True, kw_only=True):
-    ALIASES: ClassVar[dict[str, str]] = {
-        "market": "market_id",
-        "proposal_id": "market_id",
-        "vote_choice": "vote",
-        "approve": "vote",
-        "supportDispute": "vote",
-    }
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_VOTE
 
     market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
     vote: Annotated[VoteChoice, Meta(description="true or false, or one of " + ", ".join(_CHOICES))]

@@ -79,7 +79,8 @@ async def test_a_change_of_a_profile_keeps_the_other_fields(api: Api) -> None:
         "twitter_handle": "ada_l",
     }
 
-    removed = await me.patch("/api/users/me", {"bio": "", "display_name": None, "reputation_score": 9})
+    assert (await me.patch("/api/users/me", {"bio": "", "reputation_score": 9})).status == 400
+    removed = await me.patch("/api/users/me", {"bio": "", "display_name": None})
     assert removed.body == changed.body | {"bio": None, "last_seen_at": removed.body["last_seen_at"]}
     assert (await me.get("/api/users/me")).body == removed.body
     assert (await api.as_wallet(OTHER).get("/api/users/me")).body["display_name"] is None

@@ -6,7 +6,9 @@ import pytest
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.http.kit.parameters import MAX_PROBLEMS, NoParameters, read_parameters
+from zmartd.http.kit.codec import decode_body
+from zmartd.http.kit.earlier_names import CREDENTIALS
+from zmartd.http.kit.names import MAX_PROBLEMS, NoFields, Place, read_names
 from zmartd.http.kit.validation import from_text
 
 Text = Annotated[str, Meta(description="a text")]
@@ -27,7 +29,13 @@ TAKEN = "It takes market_id, state, creator, wallet, limit, cursor"
 
 
 def problems(*pairs: tuple[str, str]) -> list[Problem]:
-    return read_parameters(Filters, pairs)[1]
+    return read_names(Filters, pairs, Place.QUERY)[1]
+
+
+def refused(body: str) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidRequest) as caught:
+        decode_body(body.encode(), Filters, CREDENTIALS)
+    return [(problem.field, problem.message) for problem in caught.value.problems]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +54,9 @@ def test_a_misspelt_parameter_names_the_nearest_right_one(name: str, meant: str)
     assert problems((name, "x")) == [
         Problem(name, f"is not a parameter of this route; did you mean {meant}? {TAKEN}")
     ]
+    assert refused(f'{{"{name}": "x"}}') == [
+        (name, f"is not a field of this body; did you mean {meant}? {TAKEN}")
+    ]
 
 
 def test_what_resembles_none_names_those_that_there_are() -> None:
@@ -54,7 +65,7 @@ def test_what_resembles_none_names_those_that_there_are() -> None:
         assert problem.message == (
             "is not a parameter of this route, which takes market_id, state, creator, wallet, limit, cursor"
         )
-    assert read_parameters(NoParameters, [("a", "")])[1] == [
+    assert read_names(NoFields, [("a", "")], Place.QUERY)[1] == [
         Problem("a", "is not a parameter of this route, which takes none")
     ]
 
@@ -66,18 +77,41 @@ def test_a_parameter_is_given_once_under_whatever_name() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "field", "names"),
+    [
+        ('{"limit": 1, "limit": 1}', "limit", "limit"),
+        ('{"limit": 1, "\\u006cimit": 2}', "limit", "limit"),
+        ('{"marketId": "a", "market_id": "a"}', "market_id", "market_id or marketId"),
+        ('{"user_wallet": "a", "wallet": null}', "wallet", "wallet or user_wallet"),
+        ('{"wallet": "a", "cursor": "{\\"a\\": 1}", "wallet": "b"}', "wallet", "wallet or user_wallet"),
+    ],
+)
+def test_a_field_of_a_body_is_given_once_under_whatever_name(body: str, field: str, names: str) -> None:
+    assert refused(body) == [(field, f"must be given once, as {names}")]
+
+
+def test_what_earlier_clients_prove_themselves_with_is_let_through_where_it_is_no_field() -> None:
+    body = b'{"message": "m", "signature": 1, "_auth": {"a": 1, "a": 2}, "timestamp": 3, "cursor": "c"}'
+    assert decode_body(body, Filters, CREDENTIALS) == Filters(cursor="c")
+    assert refused('{"wallet": 5, "message": "m"}') == [("wallet", "must be a text")]
+    with pytest.raises(InvalidRequest, match="message is not a field of this body"):
+        decode_body(body, Filters)
+
+
 def test_each_name_stands_for_its_field() -> None:
-    assert read_parameters(Filters, [("marketId", "a"), ("user_wallet", "b"), ("limit", "")]) == (
+    assert read_names(Filters, [("marketId", "a"), ("user_wallet", "b"), ("limit", "")], Place.QUERY) == (
         {"market_id": "a", "wallet": "b", "limit": ""},
         [],
     )
 
 
 def test_names_and_values_are_complained_of_together() -> None:
-    values, found = read_parameters(Filters, [("limit", "many"), ("offset", "0")])
-    with pytest.raises(InvalidRequest) as refused:
+    values, found = read_names(Filters, [("limit", "many"), ("offset", "0")], Place.QUERY)
+    with pytest.raises(InvalidRequest) as caught:
         from_text(Filters, values, found)
-    assert [problem.field for problem in refused.value.problems] == ["offset", "limit"]
+    assert [problem.field for problem in caught.value.problems] == ["offset", "limit"]
+    assert [field for field, _ in refused('{"limit": -1, "offset": 0}')] == ["offset", "limit"]
 
 
 def test_of_made_up_names_few_are_named_and_no_long_ones() -> None:

@@ -1,0 +1,104 @@
+"""The names under which values are given: parameters of a query, fields of a body, keys of a message.
+
+Each has to be one that is taken, and be given once, under one of its names. If a misspelt filter or limit
+were ignored, something else would be done than what was asked.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Container, Iterable, Mapping
+from enum import Enum
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from zmartd.http.errors.requests import Problem
+
+MAX_PROBLEMS = 10
+"""Problems that one response names: a request has room for thousands of made-up names."""
+_MAX_NAME_LENGTH = 64
+
+Value = TypeVar("Value")
+
+
+class NoFields(Struct, frozen=True):
+    """What takes no values at all."""
+
+
+class Place(Enum):
+    """Where values are given, worded to follow "is not"."""
+
+    QUERY = "a parameter of this route"
+    BODY = "a field of this body"
+    MESSAGE = "a key of this message"
+
+
+def read_names(
+    kind: type[Struct], pairs: Iterable[tuple[str, Value]], place: Place, unread: Container[str] = ()
+) -> tuple[dict[str, Value], list[Problem]]:
+    """The values by field of `kind`, and the problems of names that are unknown or repeated.
+
+    Names in `unread` that are none of `kind` are let through, and their values are not read.
+    """
+    fields = _fields_by_name(kind)
+    values: dict[str, Value] = {}
+    problems: dict[str, Problem] = {}
+    for name, value in pairs:
+        field = fields.get(name)
+        if field is None:
+            shown = name[:_MAX_NAME_LENGTH]
+            if name not in unread and shown not in problems and len(problems) < MAX_PROBLEMS:
+                problems[shown] = Problem(shown, _unknown(shown, kind, place))
+        elif field in values:
+            problems[field] = Problem(field, _repeated(field, kind))
+        else:
+            values[field] = value
+    return values, list(problems.values())
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `name` is probably meant to be, in whatever case."""
+    by_lower_case = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name[:_MAX_NAME_LENGTH].lower(), by_lower_case, n=1)
+    return by_lower_case[close[0]] if close else None
+
+
+@cache
+def aliases_of(kind: type[Struct]) -> Mapping[str, str]:
+    """The field's name for each alias of a field of `kind`.
+
+    The camelCase of a name is an alias. The class attribute `ALIASES` of `kind` adds others.
+    """
+    names = _names(kind)
+    camel = {_camel(name): name for name in names if _camel(name) not in names}
+    return camel | getattr(kind, "ALIASES", {})
+
+
+@cache
+def _fields_by_name(kind: type[Struct]) -> Mapping[str, str]:
+    return {name: name for name in _names(kind)} | dict(aliases_of(kind))
+
+
+def _names(kind: type[Struct]) -> tuple[str, ...]:
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind))
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _unknown(name: str, kind: type[Struct], place: Place) -> str:
+    taken = ", ".join(_names(kind)) or "none"
+    meant = nearest(name, _fields_by_name(kind))
+    if meant is None:
+        return f"is not {place.value}, which takes {taken}"
+    return f"is not {place.value}; did you mean {_fields_by_name(kind)[meant]}? It takes {taken}"
+
+
+def _repeated(field: str, kind: type[Struct]) -> str:
+    aliases = [name for name, meant in aliases_of(kind).items() if meant == field]
+    return f"must be given once, as {' or '.join([field, *aliases])}"
