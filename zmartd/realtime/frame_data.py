@@ -127,6 +127,7 @@ class PongData(Struct, frozen=True, kw_only=True):
 class ErrorData(Struct, frozen=True, kw_only=True):
     error: str
     code: str
+    field: str | UnsetType = UNSET
 
 
 Data = (

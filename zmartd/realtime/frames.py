@@ -1,7 +1,7 @@
 """The WebSocket frames that the server sends. Each is encoded once, however many clients get it.
 
-Every frame is `{type, market_id?, timestamp, seq?, commitment?, data}`; `seq` is the version of the market's
-row. A frame has a commitment if and only if it tells what the chain says.
+Every frame is `{type, id?, market_id?, timestamp, seq?, commitment?, data}`; `seq` is the version of the
+market's row. A frame has a commitment if and only if it tells what the chain says.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.chain.commitment import Commitment
+from zmartd.errors import ZmartdError
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
@@ -76,6 +77,8 @@ class Frame(Struct, frozen=True, kw_only=True):
     """One frame, before it is encoded."""
 
     type: FrameType
+    id: str | int | UnsetType = UNSET
+    """The id of the client's message that this frame answers."""
     market_id: str | UnsetType = UNSET
     timestamp: str
     seq: int | UnsetType = UNSET
@@ -221,8 +224,16 @@ def pong(slot: int | None, now: datetime) -> Frame:
     return Frame(type="pong", timestamp=at, data=PongData(slot=slot, time=at))
 
 
-def error(text: str, code: str, now: datetime) -> Frame:
-    return Frame(type="error", timestamp=iso_time(now), data=ErrorData(error=text, code=code))
+def error(failure: ZmartdError, now: datetime) -> Frame:
+    """Tells a client what is wrong with its message, and about which key and market that is."""
+    named = failure.details
+    data = ErrorData(error=failure.message, code=failure.code, field=named.get("field", UNSET))
+    return Frame(type="error", market_id=named.get("market_id", UNSET), timestamp=iso_time(now), data=data)
+
+
+def answer(frame: Frame, message_id: str | int | UnsetType) -> bytes:
+    """`frame` as the answer to the message with this id, encoded."""
+    return (frame if message_id is UNSET else msgspec.structs.replace(frame, id=message_id)).encode()
 
 
 def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from msgspec import UNSET, UnsetType
+
 from zmartd import config
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
@@ -26,11 +28,16 @@ from zmartd.realtime.messages import (
     VoteCast,
 )
 from zmartd.realtime.topic import Topic
+from zmartd.store.markets import MarketNotFound
 
 EVERY_MARKET = "*"
 REMEMBERED_MARKETS = 100_000
 """For how many markets the newest version is kept; beyond that, the longest unchanged are dropped."""
 _NO_VERSION = -1
+MAX_SNAPSHOT_READS = 2
+"""Snapshots that are read at once. A subscription costs its sender nothing, also one to no market: all of
+them together leave the database's connections to others.
+"""
 REMEMBERED_RECORDS = 10_000
 """For how many trades and votes it is kept; messages overtake each other by milliseconds."""
 
@@ -44,6 +51,9 @@ class TooManySubscriptions(ZmartdError):
     """This connection is subscribed to as many markets as it may be: unsubscribe from some, or use "*"."""
 
     code = "too_many_subscriptions"
+
+    def __init__(self, market_id: str, limit: int) -> None:
+        super().__init__(market_id=market_id, limit=limit)
 
 
 class Hub:
@@ -70,6 +80,7 @@ class Hub:
         self._topics: dict[str, Topic] = {}
         self._newest = _NewestVersions()
         self._listening = asyncio.Event()
+        self._reads = asyncio.Semaphore(MAX_SNAPSHOT_READS)
 
     async def run(self) -> None:
         """Forward messages until cancelled."""
@@ -102,38 +113,50 @@ class Hub:
             self._leave(client, name)
         client.subscriptions.clear()
 
-    async def subscribe(self, client: Client, name: str) -> None:
+    async def subscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
         """Answer with the present state of the market, and from then on send everything newer.
 
-        A repeated call repeats the answer. One client's calls must not overlap. Raises TooManySubscriptions.
+        `message_id`: that of the answer. A repeated call repeats the answer. One client's calls must not
+        overlap. Raises TooManySubscriptions; MarketNotFound, after which the client is not subscribed to it.
         """
         if name not in client.subscriptions:
             if len(client.subscriptions) >= self._settings.max_subscriptions:
-                raise TooManySubscriptions(limit=self._settings.max_subscriptions)
+                raise TooManySubscriptions(name, self._settings.max_subscriptions)
             client.subscriptions.append(name)
         topic = self._topics.setdefault(name, Topic())
         topic.join(client)
         if name == EVERY_MARKET:
-            client.send(frames.subscribed_to_all(name, client.subscriptions, self._now()).encode())
+            answer = frames.subscribed_to_all(name, client.subscriptions, self._now())
+            client.send(frames.answer(answer, message_id))
             topic.admit(client, _NO_VERSION)
             return
-        snapshot = await self._read(name)
+        try:
+            snapshot = await self._read(name)
+        except MarketNotFound:
+            if client in topic:
+                self._end(client, name)
+            raise
         if client.closed or client not in topic:
             return
-        client.send(frames.subscribed(name, client.subscriptions, snapshot, self._now()).encode())
+        answer = frames.subscribed(name, client.subscriptions, snapshot, self._now())
+        client.send(frames.answer(answer, message_id))
         topic.admit(client, _NO_VERSION if snapshot is None else snapshot.version)
 
-    def unsubscribe(self, client: Client, name: str) -> None:
+    def unsubscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
         """Send no more about this market. It is answered even if there was no subscription."""
         if name in client.subscriptions:
-            client.subscriptions.remove(name)
-            self._leave(client, name)
-        client.send(frames.unsubscribed(name, client.subscriptions, self._now()).encode())
+            self._end(client, name)
+        answer = frames.unsubscribed(name, client.subscriptions, self._now())
+        client.send(frames.answer(answer, message_id))
 
     def close(self, code: int, reason: str) -> None:
         """Close all connections."""
         for client in list(self._clients):
             client.close(code, reason)
+
+    def _end(self, client: Client, name: str) -> None:
+        client.subscriptions.remove(name)
+        self._leave(client, name)
 
     def _leave(self, client: Client, name: str) -> None:
         topic = self._topics[name]
@@ -159,7 +182,10 @@ class Hub:
     async def _resync(self, names: list[str]) -> None:
         """Tell the subscribers of `names` that messages may have been lost, and send the present state."""
         for name in names:
-            snapshot = None if name == EVERY_MARKET else await self._read(name)
+            try:
+                snapshot = None if name == EVERY_MARKET else await self._read(name)
+            except MarketNotFound:
+                snapshot = None
             topic = self._topics.get(name)
             if topic is None:
                 continue
@@ -170,12 +196,22 @@ class Hub:
                 topic.refresh(snapshot.version)
 
     async def _read(self, name: str) -> Snapshot | None:
+        """The market's snapshot; None if it cannot be read now. Raises MarketNotFound."""
         try:
-            return await self._snapshot(name)
+            async with self._reads:
+                snapshot = await self._snapshot(name)
         except Exception as error:
             # Clients can use later frames without it, and one failed read must not stop all of them.
             log.warning("realtime.snapshot_failed", market=name, reason=str(error), exc_info=True)
             return None
+        if snapshot is None:
+            raise MarketNotFound(
+                f'There is no market "{name}" on the chain; send the id or the address of one that '
+                'GET /api/markets lists, or "*" for all markets.',
+                market_id=name,
+                field="market_id",
+            )
+        return snapshot
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)

@@ -72,18 +72,27 @@ class Markets:
     """The rows that snapshots are read from; a read waits while `paused`."""
 
     def __init__(self) -> None:
-        self.versions: dict[str, int] = {MARKET: 0, ADDRESS: 0}
+        self.versions: dict[str, int] = {MARKET: 0, ADDRESS: 0, OTHER_MARKET: 0}
+        self.asked = 0
+        self.at_once = 0
+        """The most reads that waited at the same time."""
+        self._waiting = 0
         self.reading = asyncio.Event()
         self.free = asyncio.Event()
         self.free.set()
 
     async def read(self, name: str) -> Snapshot | None:
         self.reading.set()
-        if name not in self.versions:
-            return None
-        version = self.versions[name]
+        self.asked += 1
+        version = self.versions.get(name)
+        self._waiting += 1
+        self.at_once = max(self.at_once, self._waiting)
         await self.free.wait()
-        return Snapshot(MARKET, version, state(version), AT, "confirmed")
+        self._waiting -= 1
+        if version is None:
+            return None
+        market_id = MARKET if name == ADDRESS else name
+        return Snapshot(market_id, version, state(version), AT, "confirmed")
 
 
 class RecordingWriter:

@@ -15,6 +15,7 @@ from tests.integration.realtime.listeners import (
     Markets,
     RecordingWriter,
     address_of,
+    eventually,
     message,
     state,
     trade,
@@ -24,8 +25,9 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.hub import EVERY_MARKET, Hub, TooManySubscriptions
+from zmartd.realtime.hub import EVERY_MARKET, MAX_SNAPSHOT_READS, Hub, TooManySubscriptions
 from zmartd.realtime.messages import Message, PriceUpdate, Promotion, Retraction, VoteCast
+from zmartd.store.markets import MarketNotFound
 
 SETTINGS = config.RealtimeSettings(max_subscriptions=3, max_buffered_bytes=4_096)
 
@@ -291,6 +293,46 @@ async def test_subscriptions_are_limited_and_repeating_one_counts_once(hub: Hub)
     hub.unsubscribe(client, ADDRESS)
     await hub.subscribe(client, EVERY_MARKET)
     assert client.subscriptions == [MARKET, OTHER_MARKET, EVERY_MARKET]
+
+
+async def test_a_market_that_there_is_not_takes_no_room_and_no_more_reads(
+    hub: Hub, bus: Bus, markets: Markets
+) -> None:
+    witness = await subscriber(hub, EVERY_MARKET)
+    client = hub.connect(RecordingWriter())
+    for _ in range(5):
+        with pytest.raises(MarketNotFound, match=f'no market "{"7c" * 32}" on the chain'):
+            await hub.subscribe(client, "7c" * 32)
+    assert (client.subscriptions, markets.asked) == ([], 5)
+    await bus.report_gap()
+    await witness.until(lambda out: out.frames[-1]["type"] == "resync")
+    assert markets.asked == 5
+    await hub.subscribe(client, MARKET)
+    assert client.subscriptions == [MARKET]
+
+
+async def test_a_market_that_has_gone_ends_the_subscription_that_is_repeated(
+    hub: Hub, markets: Markets
+) -> None:
+    client = hub.connect(RecordingWriter())
+    await hub.subscribe(client, MARKET)
+    del markets.versions[MARKET]
+    with pytest.raises(MarketNotFound):
+        await hub.subscribe(client, MARKET)
+    assert client.subscriptions == []
+
+
+async def test_strangers_who_subscribe_leave_the_database_s_connections_to_others(
+    hub: Hub, markets: Markets
+) -> None:
+    markets.free.clear()
+    names = [MARKET, OTHER_MARKET, *(f"{number:064x}" for number in range(20))]
+    joining = [asyncio.create_task(hub.subscribe(hub.connect(RecordingWriter()), name)) for name in names]
+    await eventually(lambda: markets.at_once == MAX_SNAPSHOT_READS)
+    markets.free.set()
+    ended = await asyncio.gather(*joining, return_exceptions=True)
+    assert [type(one) for one in ended] == [type(None)] * 2 + [MarketNotFound] * 20
+    assert (markets.asked, markets.at_once) == (len(names), MAX_SNAPSHOT_READS)
 
 
 async def test_a_read_that_fails_costs_the_snapshot_and_not_the_subscription(bus: Bus) -> None:

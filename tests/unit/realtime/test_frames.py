@@ -24,6 +24,7 @@ from tests.unit.realtime.market_messages import (
     snapshot,
 )
 from zmartd.chain.commitment import Commitment
+from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime import frames
 from zmartd.realtime.frames import Broadcast
@@ -234,7 +235,7 @@ def test_the_answer_to_a_subscription_is_a_snapshot_as_well() -> None:
     assert (frame["data"]["priceYes"], frame["data"]["state"]) == (0.5125, "ACTIVE")
 
 
-def test_the_answer_for_an_unknown_market_says_so() -> None:
+def test_the_answer_for_a_market_that_cannot_be_read_says_so() -> None:
     frame = payload(frames.subscribed("nope", ["nope"], None, NOW).encode())
     assert frame["data"] == {
         "message": "Subscribed to market nope",
@@ -246,4 +247,4 @@ def test_the_answer_for_an_unknown_market_says_so() -> None:
 @pytest.mark.parametrize("length", [1, 125, 126, 200, 65_535, 65_536, 70_000])
 def test_frames_of_any_length_are_framed_rightly(length: int) -> None:
     text = "é" * length
-    assert payload(frames.error(text, "x", NOW).encode())["data"]["error"] == text
+    assert payload(frames.error(ZmartdError(text), NOW).encode())["data"]["error"] == text

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zmartd.errors import ZmartdError
+
+_SHOWN_LENGTH = 64
+"""How much of a client's text an error repeats."""
 
 
 class UpgradeRequired(ZmartdError):
@@ -24,9 +29,16 @@ class InvalidMessage(ZmartdError):
 
 
 class UnknownAction(ZmartdError):
-    """Unknown action; send subscribe, unsubscribe, auth, ping or pong."""
+    """Unknown action; send one that the message lists."""
 
     code = "unknown_action"
+
+    def __init__(self, action: str, known: Iterable[str], meant: str | None) -> None:
+        question = f"did you mean {meant}? " if meant else ""
+        shown = action[:_SHOWN_LENGTH]
+        super().__init__(
+            f'Unknown action "{shown}": {question}Send one of {", ".join(known)}.', field="action"
+        )
 
 
 class MarketIdRequired(ZmartdError):
@@ -34,11 +46,17 @@ class MarketIdRequired(ZmartdError):
 
     code = "market_id_required"
 
+    def __init__(self) -> None:
+        super().__init__(field="market_id")
+
 
 class TokenRequired(ZmartdError):
     """token required: send a session token from POST /api/auth/login."""
 
     code = "token_required"
+
+    def __init__(self) -> None:
+        super().__init__(field="token")
 
 
 class TooManyMessages(ZmartdError):

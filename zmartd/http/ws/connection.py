@@ -7,10 +7,9 @@ from asyncio import Transport
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-import msgspec
 from aiohttp import WSMsgType
 from aiohttp.web import WebSocketResponse
-from msgspec import Struct
+from msgspec import UNSET, UnsetType
 
 from zmartd.clock import Clock
 from zmartd.errors import ZmartdError
@@ -21,9 +20,18 @@ from zmartd.http.errors.websocket import (
     MarketIdRequired,
     TokenRequired,
     TooManyMessages,
-    UnknownAction,
 )
 from zmartd.http.kit.identity import Session
+from zmartd.http.ws import messages
+from zmartd.http.ws.messages import (
+    ClientMessage,
+    MarketMessage,
+    MessageId,
+    PingMessage,
+    SignInMessage,
+    SubscribeMessage,
+    UnsubscribeMessage,
+)
 from zmartd.http.ws.session_monitor import SessionMonitor
 from zmartd.market.ids import is_market_id
 from zmartd.realtime import frames
@@ -31,26 +39,15 @@ from zmartd.realtime.client import Client
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
 
-MAX_MARKET_NAME_LENGTH = 128
 CLOSE_SECONDS = 3.0
 """How long a client may take to answer a close frame."""
 POLICY_VIOLATION = 1008
-
-
-class ClientMessage(Struct, frozen=True):
-    """A client's message. The action determines which other fields it needs."""
-
-    action: str
-    market_id: str | None = None
-    token: str | None = None
 
 
 NewestSlot = Callable[[], Awaitable[int | None]]
 """Returns the chain's newest slot that the daemon knows."""
 _PING_TEXT = "PING"
 """What clients send that were written for exchanges."""
-
-_DECODER = msgspec.json.Decoder(ClientMessage)
 
 
 class WebSocketWriter:
@@ -115,7 +112,7 @@ class WebSocketConnection:
         self._send(frames.welcome(client_id, self._now()))
         try:
             if token is not None:
-                await self._handle(ClientMessage("auth", token=token))
+                await self._act(SignInMessage(token=token))
             async for message in self._response:
                 await self._receive(message.type, message.data)
                 # Reading a buffered message does not yield to the event loop: this does.
@@ -135,65 +132,69 @@ class WebSocketConnection:
     async def _receive(self, kind: WSMsgType, data: str | bytes) -> None:
         if kind not in {WSMsgType.TEXT, WSMsgType.BINARY}:
             return
-        try:
-            if kind is WSMsgType.BINARY:
-                raise InvalidMessage
-            message = ClientMessage("ping") if data == _PING_TEXT else _DECODER.decode(data)
-        except ZmartdError as error:
-            self._send_error(error)
-        except (msgspec.DecodeError, ValueError, RecursionError):
+        if not isinstance(data, str):
             self._send_error(InvalidMessage())
+        elif data == _PING_TEXT:
+            await self._act(PingMessage())
         else:
-            await self._handle(message)
+            await self._handle(data)
 
-    async def _handle(self, message: ClientMessage) -> None:
+    async def _handle(self, text: str) -> None:
         try:
-            await self._act(message)
-        except ZmartdError as error:
+            members = messages.decode(text)
+        except InvalidMessage as error:
             self._send_error(error)
+            return
+        message_id = messages.id_of(members)
+        try:
+            message = messages.read(members)
+        except ZmartdError as error:
+            self._send_error(error, message_id)
+        else:
+            await self._act(message, message_id)
 
-    async def _act(self, message: ClientMessage) -> None:
-        match message.action:
-            case "subscribe":
-                await self._hub.subscribe(self._client, _market_name(message))
-            case "unsubscribe":
-                self._hub.unsubscribe(self._client, _market_name(message))
-            case "auth":
-                await self._sign_in(message)
-            case "ping":
-                self._send(frames.pong(await self._newest_slot(), self._now()))
-            case "pong":
-                pass
-            case _:
-                raise UnknownAction
+    async def _act(self, message: ClientMessage, message_id: MessageId | UnsetType = UNSET) -> None:
+        """Do what the message asks for and answer it, if only with an error."""
+        try:
+            match message:
+                case SubscribeMessage():
+                    await self._hub.subscribe(self._client, _market_name(message), message_id)
+                case UnsubscribeMessage():
+                    self._hub.unsubscribe(self._client, _market_name(message), message_id)
+                case SignInMessage(token=token):
+                    self._send(await self._sign_in(token), message_id)
+                case PingMessage():
+                    self._send(frames.pong(await self._newest_slot(), self._now()), message_id)
+        except ZmartdError as error:
+            self._send_error(error, message_id)
 
-    async def _sign_in(self, message: ClientMessage) -> None:
-        if not message.token:
+    async def _sign_in(self, token: str | None) -> Frame:
+        if not token:
             raise TokenRequired
-        session = await self._sessions.recognise(message.token)
+        session = await self._sessions.recognise(token)
         self._monitor.add(self, session)
         self.set_trusted(True)
         expires_at = datetime.fromtimestamp(session.expires_at, UTC)
-        self._send(frames.authenticated(session.wallet, expires_at, self._now()))
+        return frames.authenticated(session.wallet, expires_at, self._now())
 
     def close_flooding(self, error: TooManyMessages) -> None:
         """Close the connection of a client that sends too many frames."""
         self._send_error(error)
         self._client.close(POLICY_VIOLATION, error.code)
 
-    def _send_error(self, error: ZmartdError) -> None:
-        self._send(frames.error(error.message, error.code, self._now()))
+    def _send_error(self, error: ZmartdError, message_id: MessageId | UnsetType = UNSET) -> None:
+        self._send(frames.error(error, self._now()), message_id)
 
-    def _send(self, frame: Frame) -> None:
-        self._client.send(frame.encode())
+    def _send(self, frame: Frame, message_id: MessageId | UnsetType = UNSET) -> None:
+        self._client.send(frames.answer(frame, message_id))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-def _market_name(message: ClientMessage) -> str:
+def _market_name(message: MarketMessage) -> str:
     """The market of a message: its address, `*`, or its id in lower case. Raises MarketIdRequired."""
     name = message.market_id
-    if not name or len(name) > MAX_MARKET_NAME_LENGTH:
+    if not name:
         raise MarketIdRequired
     return name.lower() if is_market_id(name.lower()) else name

@@ -27,12 +27,14 @@ async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
     open connection. Within a second after a session has ended, a frame `session_ended` says so, with the
     code of an error as the reason. `{"action": "ping"}`, or the text `PING`, gets a frame `pong` whose data
     are the chain's newest `slot` that the daemon knows (null before it knows any) and the `time`.
+    Each of these may have an `id`, which is then that of its answer. A message with an unknown action, key or
+    market does nothing: a frame `error` names what is wrong, and the nearest right name.
 
-    Each frame is `{"type", "market_id", "timestamp", "seq", "commitment", "data"}`. `seq` is the version of
-    the market: where it jumps by more than one, and after a frame `resync`, read the lists again. A frame
-    `retracted` takes back a trade or vote that a fork has taken, by its id; it may be announced again. A
-    frame `commitment` names trades and votes that no fork can take any more. Frames about comments, and
-    about votes through the API, have no commitment: no fork takes these.
+    Each frame is `{"type", "id", "market_id", "timestamp", "seq", "commitment", "data"}`. `seq` is the
+    version of the market: where it jumps by more than one, and after a frame `resync`, read the lists again.
+    A frame `retracted` takes back a trade or vote that a fork has taken, by its id; it may be announced
+    again. A frame `commitment` names trades and votes that no fork can take any more. Frames about
+    comments, and about votes through the API, have no commitment: no fork takes these.
     """
     return await call.app[WEBSOCKET].serve(call.request)
 

@@ -58,6 +58,7 @@ from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
+from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
@@ -214,7 +215,7 @@ async def running_api(
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)
-        hub = Hub(bus, _no_snapshot, str, RealtimeSettings(), clock)
+        hub = Hub(bus, MarketSnapshots(database).read, str, RealtimeSettings(), clock)
 
         shared = rpc.share(MAX_API_RPC_REQUESTS)
         shared_fetcher = Fetcher(shared, indexer, parse, plausibility)
@@ -285,10 +286,6 @@ async def _read(response: ClientResponse) -> Answer:
     is_json = response.content_type == "application/json"
     body = await response.json() if is_json else await response.text()
     return Answer(response.status, body, dict(response.headers))
-
-
-async def _no_snapshot(_: str) -> None:
-    return None
 
 
 def _probe(database: Database) -> Any:

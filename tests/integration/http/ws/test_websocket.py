@@ -129,8 +129,23 @@ async def test_two_daemons_on_one_redis_both_deliver(start: StartDaemon) -> None
         ('{"action":"subscribe"}', "market_id required", "market_id_required"),
         ('{"action":"subscribe","market_id":""}', "market_id required", "market_id_required"),
         ('{"action":"unsubscribe","market_id":null}', "market_id required", "market_id_required"),
-        (json.dumps({"action": "subscribe", "market_id": "x" * 129}), "market_id", "market_id_required"),
-        ('{"action":"dance"}', "Unknown action", "unknown_action"),
+        (json.dumps({"action": "subscribe", "market_id": "x" * 129}), "market_id must be", "invalid_message"),
+        ('{"action":"dance"}', 'Unknown action "dance": Send one of subscribe, unsub', "unknown_action"),
+        ('{"action":"Subscribe"}', "did you mean subscribe?", "unknown_action"),
+        ('{"action":"subscribe","marketid":"*"}', "did you mean market_id?", "invalid_message"),
+        (
+            '{"action":"subscribe","market_id":"*","channel":"trades"}',
+            "channel is not a key",
+            "invalid_message",
+        ),
+        ('{"action":"auth","token":"x","market_id":"*"}', "market_id is not a key", "invalid_message"),
+        ('{"action":"ping","slot":1}', "which takes action, id", "invalid_message"),
+        ('{"action":"subscribe","market_id":"*","marketId":"*"}', "must be given once", "invalid_message"),
+        ('{"action":"subscribe","market_id":"*","market_id":"*"}', "must be given once", "invalid_message"),
+        ('{"action":"ping","action":"pong"}', "action must be given once", "invalid_message"),
+        ('{"action":"ping","id":{}}', "id must be a text of at most 64 characters", "invalid_message"),
+        ('{"action":"subscribe","market_id":"nowhere"}', 'no market "nowhere"', "market_not_found"),
+        (json.dumps({"action": "subscribe", "market_id": "ab" * 32}), "no market", "market_not_found"),
         ('{"action":"auth"}', "token required", "token_required"),
         ('{"action":"auth","token":"x.y.z"}', "token", "auth_bad_token"),
         ("hello", "Invalid message format", "invalid_message"),
@@ -149,7 +164,8 @@ async def test_a_bad_message_is_answered_and_the_connection_stays(
     answer = await frame(socket)
     assert (answer["type"], answer["data"]["code"]) == ("error", code)
     assert says in answer["data"]["error"]
-    assert (await subscribe(socket))["type"] == "market_state"
+    state = await subscribe(socket)
+    assert (state["type"], state["data"]["subscriptions"]) == ("market_state", [MARKET])
 
 
 async def test_bytes_are_no_message(daemon: Daemon) -> None:
@@ -164,7 +180,33 @@ async def test_a_pong_is_not_answered(daemon: Daemon) -> None:
     assert (await subscribe(socket))["type"] == "market_state"
 
 
-@pytest.mark.parametrize("text", ['{"action":"ping"}', '{"action":"ping","market_id":null,"id":7}', "PING"])
+async def test_an_answer_has_the_id_of_its_message_and_names_what_is_wrong(daemon: Daemon) -> None:
+    token, _ = daemon.sessions.open(TRADER)
+    socket = await connect(daemon)
+    asked: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
+        ({"action": "subscribe", "market_id": MARKET, "id": "a"}, "market_state", {"market_id": MARKET}),
+        ({"action": "unsubscribe", "market_id": MARKET, "id": 2}, "market_state", {"market_id": MARKET}),
+        ({"action": "subscribe", "market_id": "*", "id": ""}, "market_state", {"market_id": "*"}),
+        ({"action": "auth", "token": token, "id": -4}, "authenticated", {}),
+        ({"action": "ping", "id": "b"}, "pong", {}),
+        ({"action": "subscribe", "market_id": "ab" * 32, "id": 5}, "error", {"market_id": "ab" * 32}),
+        ({"action": "subscribe", "market": MARKET, "id": 6}, "error", {"data.field": "market"}),
+        ({"action": "subscribe", "id": 7}, "error", {"data.field": "market_id"}),
+        ({"action": "dance", "id": 8}, "error", {"data.field": "action"}),
+        ({"action": "ping", "id": "x" * 65}, "error", {"data.field": "id"}),
+        ({"action": "ping", "id": True}, "error", {"data.field": "id"}),
+    ]
+    for message, kind, named in asked:
+        await socket.send_json(message)
+        answer = await frame(socket)
+        answer["data.field"] = answer["data"].get("field")
+        assert answer["type"] == kind
+        assert {name: answer.get(name) for name in named} == named
+        is_valid = message["id"] is not True and len(str(message["id"])) <= 64
+        assert answer.get("id") == (message["id"] if is_valid else None)
+
+
+@pytest.mark.parametrize("text", ['{"action":"ping"}', "PING"])
 async def test_a_ping_is_answered_with_the_newest_slot_and_the_time(daemon: Daemon, text: str) -> None:
     socket = await connect(daemon)
     before = datetime.now(UTC)
@@ -202,9 +244,10 @@ async def test_a_client_that_sends_too_many_messages_is_told_so_and_closed(start
 
 async def test_who_subscribes_too_often_is_told_so(daemon: Daemon) -> None:
     socket = await connect(daemon)
-    for name in (MARKET, ADDRESS, "c"):
+    for name in (MARKET, ADDRESS, "*"):
         assert (await subscribe(socket, name))["type"] == "market_state"
-    assert (await subscribe(socket, "d"))["data"]["code"] == "too_many_subscriptions"
+    refused = await subscribe(socket, "ab" * 32)
+    assert (refused["market_id"], refused["data"]["code"]) == ("ab" * 32, "too_many_subscriptions")
 
 
 async def test_an_address_may_hold_so_many_connections(start: StartDaemon) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from zmartd.embedded.demo.websocket_recorder import RecordedPrice, WebSocketRecorder
+from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime import frames
 from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
@@ -105,8 +106,8 @@ def test_votes_and_trades_may_carry_an_older_version() -> None:
 
 
 def test_an_error_frame_is_a_fault() -> None:
-    recorder = told(decoded(frames.error("Unknown action", "unknown_action", NOW)))
-    assert recorder.problems == ["error unknown_action: Unknown action"]
+    recorder = told(decoded(frames.error(ZmartdError("Something went wrong"), NOW)))
+    assert recorder.problems == ["error internal_error: Something went wrong"]
 
 
 async def test_trades_that_never_come_are_named_after_the_time_out() -> None:

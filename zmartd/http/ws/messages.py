@@ -1,0 +1,108 @@
+"""The messages of clients: JSON objects with an `action`, and the keys that the action takes.
+
+A message is done whole or not at all: one with a key that its action does not take does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from zmartd.http.errors.requests import InvalidJson, InvalidRequest
+from zmartd.http.errors.websocket import InvalidMessage, UnknownAction
+from zmartd.http.kit import validation
+from zmartd.http.kit.codec import decode_members
+from zmartd.http.kit.names import Place, nearest, read_names
+
+MAX_ID_LENGTH = 64
+MAX_MARKET_NAME_LENGTH = 128
+
+MessageId = str | int
+Members = Sequence[tuple[str, Any]]
+"""The names and values in a message, in order."""
+
+
+class ClientMessage(Struct, frozen=True, kw_only=True):
+    action: Annotated[str, Meta(description="an action")] = ""
+    id: Annotated[
+        Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | int | None,
+        Meta(description=f"a text of at most {MAX_ID_LENGTH} characters or a whole number"),
+    ] = None
+    """The client's own name for the message. The answer has it as well."""
+
+
+class MarketMessage(ClientMessage, frozen=True, kw_only=True):
+    market_id: Annotated[
+        Annotated[str, Meta(max_length=MAX_MARKET_NAME_LENGTH)] | None,
+        Meta(description='a market\'s id, its address, or "*" for all markets'),
+    ] = None
+
+
+class SubscribeMessage(MarketMessage, frozen=True, kw_only=True):
+    pass
+
+
+class UnsubscribeMessage(MarketMessage, frozen=True, kw_only=True):
+    pass
+
+
+class SignInMessage(ClientMessage, frozen=True, kw_only=True):
+    token: Annotated[str | None, Meta(description="a session's token")] = None
+
+
+class PingMessage(ClientMessage, frozen=True, kw_only=True):
+    pass
+
+
+class PongMessage(ClientMessage, frozen=True, kw_only=True):
+    pass
+
+
+ACTIONS: Mapping[str, type[ClientMessage]] = {
+    "subscribe": SubscribeMessage,
+    "unsubscribe": UnsubscribeMessage,
+    "auth": SignInMessage,
+    "ping": PingMessage,
+    "pong": PongMessage,
+}
+
+
+def decode(text: str) -> Members:
+    """The members of a message. Raises InvalidMessage."""
+    try:
+        return decode_members(text)
+    except InvalidJson as error:
+        raise InvalidMessage from error
+
+
+def id_of(members: Members) -> MessageId | UnsetType:
+    """The id with which a message is answered, also one that is refused; UNSET without a valid one."""
+    for name, value in members:
+        if name == "id" and (
+            (isinstance(value, str) and len(value) <= MAX_ID_LENGTH)
+            or (isinstance(value, int) and not isinstance(value, bool))
+        ):
+            return value
+    return UNSET
+
+
+def read(members: Members) -> ClientMessage:
+    """The message with these members.
+
+    Raises InvalidMessage, which names the key, for an unknown or repeated key and for a value of another
+    type; UnknownAction, which names the nearest action.
+    """
+    action = next((value for name, value in members if name == "action"), None)
+    if not isinstance(action, str):
+        raise InvalidMessage
+    kind = ACTIONS.get(action)
+    if kind is None:
+        raise UnknownAction(action, ACTIONS, nearest(action, ACTIONS))
+    values, problems = read_names(kind, members, Place.MESSAGE)
+    try:
+        return validation.from_json(kind, values, problems)
+    except InvalidRequest as error:
+        first = error.problems[0]
+        raise InvalidMessage(f"Invalid message format: {error.message}", field=first.field) from error
