@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final
+from typing import Final, Self
 
 from zmartd.text.code_points import (
     DIRECTION_MARKS,
@@ -19,7 +19,8 @@ from zmartd.text.code_points import (
 MAX_MARKS: Final = 16
 """Combining marks on one character. More hide the lines around them, and take quadratic time to normalize."""
 
-_LINE_BREAKS = frozenset("\n\r\t")
+_LAYOUT = frozenset("\n\r\t")
+_BREAKS = _LAYOUT | frozenset("\u2028\u2029")
 _ZERO_WIDTH_SPACE = "\u200b"
 _NON_JOINER, _JOINER = "\u200c", "\u200d"
 _MONGOLIAN_SELECTORS = frozenset("\u180b\u180c\u180d\u180e\u180f")
@@ -38,6 +39,11 @@ _TAGGED_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a
 class Unreadable(ValueError):
     """A text that readers would see wrongly or not at all. Its message says why, and what to do."""
 
+    @classmethod
+    def at(cls, place: int, one: str, why: str) -> Self:
+        """The error for the character `one` at `place`, an index of the text."""
+        return cls(f"U+{ord(one):04X}, character {place + 1} of the text, {why}")
+
 
 def readable(raw: str) -> str:
     """The text without white space around it, in NFC, and without invisible characters.
@@ -45,36 +51,48 @@ def readable(raw: str) -> str:
     Invisible characters stay where they decide how others look: joiners in emoji and in scripts that shape
     letters, variation selectors, direction marks in texts from right to left. Code points that are newer than
     Python's tables stay as well. Raises Unreadable for a text of which nothing can be seen, for one that
-    overrides its direction, and for control characters and code points without a meaning.
+    overrides its direction, and for control characters and code points without a meaning; those are named
+    with their position, counted from 1.
     """
+    _refuse(raw)
     text = raw.strip()
     if text.isascii():
-        _refuse(text)
         return text
-    _refuse(text)
     kept = unicodedata.normalize("NFC", _without_invisible(text)).strip()
     if text and not any(map(_is_visible, kept)):
         raise Unreadable("nothing in it can be seen; write letters, digits or symbols")
     return kept
 
 
+def readable_line(raw: str) -> str:
+    """As `readable`, for a text on one line. Raises Unreadable for line breaks and tabs in it as well."""
+    text = readable(raw)
+    if _BREAKS.isdisjoint(text):
+        return text
+    first = len(raw) - len(raw.lstrip())
+    place, one = next((place, one) for place, one in enumerate(raw) if place > first and one in _BREAKS)
+    raise Unreadable.at(place, one, "is a line break or a tab; write the text on one line")
+
+
 def _refuse(text: str) -> None:
     marks = 0
-    for one in text:
+    for place, one in enumerate(text):
         if one < "\x7f":
             marks = 0
-            if one >= " " or one in _LINE_BREAKS:
+            if one >= " " or one in _LAYOUT:
                 continue
         kind = unicodedata.category(one)
         if one in OVERRIDES:
-            raise Unreadable(f"{_name(one)} overrides the direction of the text around it; remove it")
+            raise Unreadable.at(place, one, "overrides the direction of the text around it; remove it")
         if kind in {"Cc", "Cs"}:
-            raise Unreadable(f"{_name(one)} is a control character or half a character; remove it")
+            raise Unreadable.at(place, one, "is a control character or half a character; remove it")
         if kind == "Co" or _is_noncharacter(one):
-            raise Unreadable(f"{_name(one)} has no meaning for others; remove it")
+            raise Unreadable.at(place, one, "has no meaning for others; remove it")
         marks = marks + 1 if kind[0] == "M" else 0
         if marks > MAX_MARKS:
-            raise Unreadable(f"more than {MAX_MARKS} combining marks are on one character; remove some")
+            raise Unreadable.at(
+                place, one, f"is one of more than {MAX_MARKS} combining marks on one character; remove some"
+            )
 
 
 def _without_invisible(text: str) -> str:
@@ -123,7 +141,3 @@ def _is_visible(one: str) -> bool:
 
 def _is_noncharacter(one: str) -> bool:
     return ord(one) & 0xFFFE == 0xFFFE or "\ufdd0" <= one <= "\ufdef"
-
-
-def _name(one: str) -> str:
-    return f"U+{ord(one):04X}"

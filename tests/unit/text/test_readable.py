@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zmartd.text.code_points import IGNORABLE, OVERRIDES
-from zmartd.text.readable import MAX_MARKS, Unreadable, readable
+from zmartd.text.readable import MAX_MARKS, Unreadable, readable, readable_line
 
 ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
 
@@ -34,7 +34,7 @@ def test_a_text_of_which_nothing_can_be_seen_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("override", sorted(OVERRIDES))
 def test_a_text_that_overrides_its_direction_is_refused_by_code_point(override: str) -> None:
-    with pytest.raises(Unreadable, match=rf"U\+{ord(override):04X} overrides the direction"):
+    with pytest.raises(Unreadable, match=rf"U\+{ord(override):04X}, character 5 .* overrides the direction"):
         readable(f"Pay {override}nimda now")
 
 
@@ -43,8 +43,22 @@ def test_a_text_that_overrides_its_direction_is_refused_by_code_point(override: 
     ["\x00", "\x7f", "\x85", "\ud800", chr(0xDFFF), "\ue000", "\U0010fffd", "\ufdd0", "\U0001fffe"],
 )
 def test_code_points_without_a_meaning_are_refused(code_point: str) -> None:
-    with pytest.raises(Unreadable, match=rf"U\+{ord(code_point):04X} "):
-        readable(f"Will {code_point} rain?")
+    with pytest.raises(Unreadable, match=rf"U\+{ord(code_point):04X}, character 7 of the text, "):
+        readable(f" Will {code_point} rain?")
+
+
+@pytest.mark.parametrize("text", ["\x1fWill it rain?", "Will it rain?\x85", "\x1c\n", "\x0b"])
+def test_control_characters_around_a_text_are_refused_although_they_are_white_space(text: str) -> None:
+    with pytest.raises(Unreadable, match="control character"):
+        readable(text)
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\t", "\u2028", "\u2029"])
+def test_a_line_has_no_breaks_in_it(line_break: str) -> None:
+    assert readable(f"Will it{line_break}rain?") == f"Will it{line_break}rain?"
+    assert readable_line(f"{line_break} Will it rain? {line_break}") == "Will it rain?"
+    with pytest.raises(Unreadable, match=rf"U\+{ord(line_break):04X}, character 9 .* is a line break"):
+        readable_line(f"\nWill it{line_break}rain?")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,7 @@ def test_a_flag_of_tags_that_spell_something_else_hides_nothing() -> None:
 def test_marks_are_piled_up_only_so_high() -> None:
     allowed = "x" + "\u0323" * MAX_MARKS
     assert readable(f"{allowed} {allowed}") == unicodedata.normalize("NFC", f"{allowed} {allowed}")
-    with pytest.raises(Unreadable, match="more than 16 combining marks"):
+    with pytest.raises(Unreadable, match=r"U\+0323, character 18 .* is one of more than 16 combining marks"):
         readable(f"{allowed}\u0323")
 
 

@@ -7,6 +7,7 @@ annotation of a JSON type, some with a function that makes the value.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ from msgspec import Meta
 from zmartd.market import ids
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE, U64_MAX
-from zmartd.text.readable import readable
+from zmartd.text.readable import readable, readable_line
 
 _RAW_CHARACTERS = 16
 """A text may come this many times longer than it may be: white space and what cannot be seen is left out, and
@@ -102,7 +103,8 @@ class Text(Field, str):
     """Text for people, made `readable`: `min_length` to `max_length` characters."""
 
     min_length: ClassVar[int] = 0
-    max_length: ClassVar[int]
+    max_length: ClassVar[int] = 0
+    read: ClassVar[Callable[[str], str]] = staticmethod(readable)
     schema: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
@@ -112,10 +114,16 @@ class Text(Field, str):
     def parse(cls, raw: Any) -> Self:
         if not isinstance(raw, str) or len(raw) > _RAW_CHARACTERS * cls.max_length:
             raise ValueError("not a text of that length")
-        text = readable(raw)
+        text = cls.read(raw)
         if not cls.min_length <= len(text) <= cls.max_length:
             raise ValueError("not a text of that length")
         return cls(text)
+
+
+class Line(Text):
+    """Text on one line."""
+
+    read: ClassVar[Callable[[str], str]] = staticmethod(readable_line)
 
 
 class Base64(Field, bytes):

@@ -6,6 +6,7 @@ OpenAPI document shows the same description.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -18,6 +19,10 @@ from zmartd.http.kit.fields import Field
 from zmartd.text.readable import Unreadable
 
 RequestType = TypeVar("RequestType", bound=Struct)
+
+
+_ITEM = re.compile(r"\$\[([0-9]+)\]`$")
+"""Where msgspec's message says which item of a list it is about."""
 
 
 class _Rule(Struct, frozen=True):
@@ -70,8 +75,11 @@ def _convert(
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a text that is as long as its rule says."""
-    return f": {error.__cause__}" if isinstance(error.__cause__, Unreadable) else ""
+    """What is wrong with a text that is as long as its rule says; where there are several, with which."""
+    if not isinstance(error.__cause__, Unreadable):
+        return ""
+    place = _ITEM.search(str(error))
+    return f": {'' if place is None else f'in item {int(place[1]) + 1}, '}{error.__cause__}"
 
 
 def _parse(kind: type, raw: Any) -> Any:

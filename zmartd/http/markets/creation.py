@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.program_accounts import find_market
 from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import U64, Amount, Category, DateTime, MarketId, Text, amount
+from zmartd.http.kit.fields import U64, Amount, Category, DateTime, Line, MarketId, Text, amount
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.bodies import body_of
 from zmartd.http.markets.schemas import MarketDetail, market_detail
@@ -30,7 +30,7 @@ from zmartd.transactions.unsigned import Simulated, UnsignedTransaction
 MAX_LIFE_SECONDS = 365 * 86_400
 
 
-class Question(Text):
+class Question(Line):
     min_length: ClassVar[int] = 10
     max_length: ClassVar[int] = 200
 
@@ -39,7 +39,7 @@ class Description(Text):
     max_length: ClassVar[int] = 2_000
 
 
-class Tag(Text):
+class Tag(Line):
     min_length: ClassVar[int] = 1
     max_length: ClassVar[int] = 30
 

@@ -11,6 +11,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import (
     Category,
     Field,
+    Line,
     State,
     Text,
     Wallet,
@@ -55,7 +56,7 @@ class SearchWords(Text):
     max_length = 200
 
 
-class TagText(Text):
+class TagText(Line):
     """A market's tag."""
 
     min_length = 1

@@ -10,16 +10,17 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, Field, Text, Time, amount
+from zmartd.http.kit.fields import Amount, Field, Line, Text, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users, wallet_activity
 from zmartd.store.users import Changes, User
 from zmartd.store.wallet_activity import WalletRecord
+from zmartd.text.readable import Unreadable
 
 
-class DisplayName(Text):
-    """A name on one line, without what `readable` leaves out: that only serves to imitate another name."""
+class DisplayName(Line):
+    """A name, without what `readable` leaves out: that only serves to imitate another name."""
 
     max_length: ClassVar[int] = 50
     schema: ClassVar[dict[str, Any]] = {"type": "string", "maxLength": 50}
@@ -27,8 +28,8 @@ class DisplayName(Text):
     @classmethod
     def parse(cls, raw: Any) -> Self:
         name = super().parse(raw)
-        if len(name.splitlines()) > 1 or name != unicodedata.normalize("NFC", raw).strip():
-            raise ValueError("with line breaks or invisible characters")
+        if name != unicodedata.normalize("NFC", raw).strip():
+            raise Unreadable("invisible characters are in it; remove them")
         return name
 
 
@@ -48,8 +49,9 @@ class AvatarUrl(Field, str):
     def parse(cls, raw: Any) -> Self:
         if not isinstance(raw, str) or len(raw) > 500:
             raise ValueError("not a URL")
-        if raw and not (raw.isascii() and raw.isprintable() and " " not in raw):
-            raise ValueError("with characters that a URL cannot have")
+        for place, one in enumerate(raw):
+            if not "!" <= one <= "~":
+                raise Unreadable.at(place, one, "cannot be in a URL; write it percent-encoded")
         url = urlsplit(raw)
         if raw and (url.scheme != "https" or not url.hostname or "@" in url.netloc):
             raise ValueError("not an https URL")

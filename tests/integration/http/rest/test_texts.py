@@ -9,6 +9,7 @@ from tests.integration.http.rest.rest_api import Answer, Api
 from tests.integration.http.rest.rest_stage import PROPOSAL, Stage
 from tests.integration.indexer.story import Story
 
+COMMENT = "00000000-0000-4000-8000-000000000007"
 WALLET = Keypair.from_seed(bytes([9] * 32))
 INVISIBLE = {
     "zero-width spaces": "\u200b" * 12,
@@ -32,12 +33,18 @@ def problems(refused: Answer) -> list[tuple[str, str]]:
 async def test_a_market_of_texts_that_nobody_sees_is_refused(api: Api, text: str) -> None:
     refused = await api.as_wallet(WALLET).post(
         "/api/markets",
-        {**PROPOSAL, "question": text, "description": text, "tags": [text], "end_date": "2100-01-01T00:00Z"},
+        {
+            **PROPOSAL,
+            "question": text,
+            "description": text,
+            "tags": ["a", text],
+            "end_date": "2100-01-01T00:00Z",
+        },
     )
     assert problems(refused) == [
         ("question", f"must be a text of 10 to 200 characters: {NOTHING_SEEN}"),
         ("description", f"must be a text of at most 2000 characters: {NOTHING_SEEN}"),
-        ("tags", f"must be at most 10 texts of 1 to 30 characters: {NOTHING_SEEN}"),
+        ("tags", f"must be at most 10 texts of 1 to 30 characters: in item 2, {NOTHING_SEEN}"),
     ]
 
 
@@ -49,7 +56,29 @@ async def test_a_market_of_texts_that_override_their_direction_is_refused(api: A
     )
     found = problems(refused)
     assert [field for field, _ in found] == ["question", "description", "tags"]
-    assert all(f"U+{ord(text[5]):04X} overrides the direction" in message for _, message in found)
+    said = f"U+{ord(text[5]):04X}, character 6 of the text, overrides the direction"
+    assert all(said in message for _, message in found)
+
+
+async def test_a_control_character_is_refused_by_field_and_position_in_every_text(api: Api) -> None:
+    caller, market = api.as_wallet(WALLET), "ab" * 32
+    for field, refused in [
+        ("question", await caller.post("/api/markets", {"question": "Will it \x07rain?"})),
+        ("question", await caller.post("/api/markets", {"question": "Will it \nrain?"})),
+        ("description", await caller.post("/api/markets", {"description": "Will it \x00rain?"})),
+        ("tags", await caller.post("/api/markets", {"tags": ["a", "b", "Will it \x1brain?"]})),
+        ("content", await caller.post(f"/api/discussions/{market}", {"content": "Will it \x08rain?"})),
+        ("content", await caller.patch(f"/api/discussions/{COMMENT}", {"content": "Will it \x7frain?"})),
+        ("because", await caller.post(f"/api/markets/{market}/decisions", {"because": "Will it \x85rain?"})),
+        ("display_name", await caller.patch("/api/users/me", {"display_name": "Will it \train?"})),
+        ("bio", await caller.patch("/api/users/me", {"bio": "Will it \x0brain?"})),
+        ("avatar_url", await caller.patch("/api/users/me", {"avatar_url": "https://\x00rain.example"})),
+        ("q", await caller.get("/api/markets", q="Will it \x01rain?")),
+        ("tag", await caller.get("/api/markets", tag="Will it \x02rain?")),
+    ]:
+        said = dict(problems(refused))[field]
+        assert ", character 9 of the text, " in said
+        assert ("in item 3, " in said) == (field == "tags")
 
 
 @pytest.mark.parametrize("text", [*INVISIBLE.values(), *OVERRIDDEN.values()])
@@ -99,4 +128,4 @@ async def test_marks_without_end_are_refused_before_they_cost_anything(api: Api)
     refused = await api.as_wallet(WALLET).patch("/api/users/me", {"bio": "x" + "\u0301\u0323" * 3_000})
     [(field, message)] = problems(refused)
     assert field == "bio"
-    assert message.endswith("more than 16 combining marks are on one character; remove some")
+    assert "character 18 of the text, is one of more than 16 combining marks on one character" in message
