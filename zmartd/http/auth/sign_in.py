@@ -29,6 +29,9 @@ ADDRESS_ATTEMPTS = 100
 WALLET_ATTEMPTS = 10
 """By minute. Many people may share an address; a wallet needs one session at a time."""
 
+_SHOWN_LENGTH = 253
+"""The longest name of a host (RFC 1035)."""
+
 
 class Challenge(Struct, frozen=True):
     """The parts of a message to sign. `message` is the whole text where the wallet is known."""
@@ -77,7 +80,7 @@ class SignIn:
         """A challenge for `domain`, or for the first of the settings. Raises InvalidRequest for others."""
         domain = domain.lower() if domain else self._domains[0]
         if not self._accepts(domain):
-            raise InvalidRequest(Problem("domain", f"must be one of {', '.join(self._domains)}"))
+            raise InvalidRequest(Problem("domain", self._unknown(domain)))
         nonce = self._nonces.issue(wallet)
         now = self._now()
         expires_at = now + self._lifetime
@@ -120,9 +123,7 @@ class SignIn:
 
     def _check(self, message: SignInMessage) -> None:
         if not self._accepts(message.domain.lower()):
-            raise BadMessage(
-                f"The message is for {message.domain}; sign one for {' or '.join(self._domains)}."
-            )
+            raise BadMessage(f"The domain of the message {self._unknown(message.domain)}; sign it anew.")
         if message.cluster not in {None, self._cluster}:
             raise BadMessage(f"The Chain ID of the message has to be {self._cluster}.")
         if message.nonce is None:
@@ -138,6 +139,12 @@ class SignIn:
             raise AuthExpired("The Expiration Time has passed; get a new nonce and sign again.")
         if message.not_before is not None and message.not_before > now:
             raise AuthExpired("The Not Before has not come yet; sign in later.")
+
+    def _unknown(self, domain: str) -> str:
+        """What a domain must be that is not accepted. Whoever asks for a nonce is told the domains anyway."""
+        setting = "; the setting auth.domains adds others" if self._every_loopback else ""
+        shown = domain[:_SHOWN_LENGTH]
+        return f'must be one of {", ".join(self._domains)}, not "{shown}"{setting}'
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)

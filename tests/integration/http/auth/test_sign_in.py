@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -93,7 +92,36 @@ async def test_a_nonce_for_a_domain_that_is_not_ours_is_refused(client: Client) 
     response = await client.get("/api/auth/nonce", params={"domain": "evil.example"})
     body = await response.json()
     assert (response.status, body["code"]) == (400, "invalid_request")
-    assert "domain must be one of zmart.example, localhost:3000" in json.dumps(body)
+    assert body["details"] == [
+        {"field": "domain", "message": 'must be one of zmart.example, localhost:3000, not "evil.example"'}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("domains", "domain", "says"),
+    [
+        (("zmart.example", "localhost:3000"), "x.example", 'zmart.example, localhost:3000, not "x.example"'),
+        (("localhost:3000",), "zmart.example", 'not "zmart.example"; the setting auth.domains adds others'),
+    ],
+)
+async def test_another_domain_is_told_the_right_ones_and_where_nobody_else_comes_their_setting(
+    application: Callable[..., Served],
+    redis: Redis,
+    aiohttp_client: Serve,
+    domains: tuple[str, ...],
+    domain: str,
+    says: str,
+) -> None:
+    settings = AuthSettings(jwt_secret=SharedSecret(shared_secret("sessions")), domains=domains)
+    client = await aiohttp_client(application(redis, settings=settings))
+    asked = await client.get("/api/auth/nonce", params={"domain": domain})
+    assert says in (await asked.json())["message"]
+    given = await challenge(client)
+    wrong = msgspec.structs.replace(parse(given["message"]), domain=domain)
+    refused = await login(client, wrong.text())
+    body = await refused.json()
+    assert (refused.status, body["code"]) == (401, "auth_bad_message")
+    assert says in body["message"]
 
 
 async def test_a_client_may_write_its_own_message_around_a_nonce(client: Client, clock: FixedClock) -> None:
