@@ -217,19 +217,35 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
 
 class RateLimitSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, described("whether clients that send too many requests are refused")] = True
-    ip_per_minute: Annotated[
-        Count, described("the most anonymous requests of one address, or IPv6 /64, in a minute")
+    ip_reads_per_minute: Annotated[
+        Count, described("the most anonymous reads of one address, or IPv6 /64, in a minute")
     ] = 100
-    ip_per_hour: Annotated[Count, described("the same in an hour")] = 1_000
-    wallet_per_minute: Annotated[
-        Count, described("the most requests of one signed-in wallet in a minute")
-    ] = 300
-    wallet_per_hour: Annotated[Count, described("the same in an hour")] = 6_000
-    signed_in_ip_per_minute: Annotated[
+    ip_reads_per_hour: Annotated[Count, described("the same in an hour")] = 1_000
+    ip_writes_per_minute: Annotated[
         Count,
-        described("the most requests of all signed-in wallets of one address, or IPv6 /64, in a minute"),
+        described(
+            "the most sign-ins, and writes without a session, of one address, or IPv6 /64, in a minute"
+        ),
+    ] = 100
+    ip_writes_per_hour: Annotated[Count, described("the same in an hour")] = 1_000
+    wallet_reads_per_minute: Annotated[
+        Count, described("the most reads of one signed-in wallet in a minute")
+    ] = 300
+    wallet_reads_per_hour: Annotated[Count, described("the same in an hour")] = 6_000
+    wallet_writes_per_minute: Annotated[
+        Count, described("the most writes of one signed-in wallet in a minute")
+    ] = 300
+    wallet_writes_per_hour: Annotated[Count, described("the same in an hour")] = 6_000
+    signed_in_ip_reads_per_minute: Annotated[
+        Count,
+        described("the most reads of all signed-in wallets of one address, or IPv6 /64, in a minute"),
     ] = 600
-    signed_in_ip_per_hour: Annotated[Count, described("the same in an hour")] = 12_000
+    signed_in_ip_reads_per_hour: Annotated[Count, described("the same in an hour")] = 12_000
+    signed_in_ip_writes_per_minute: Annotated[
+        Count,
+        described("the most writes of all signed-in wallets of one address, or IPv6 /64, in a minute"),
+    ] = 600
+    signed_in_ip_writes_per_hour: Annotated[Count, described("the same in an hour")] = 12_000
     comments_per_hour: Annotated[
         Count,
         described("the most comments that one wallet posts in an hour, and all of one address, or IPv6 /64"),

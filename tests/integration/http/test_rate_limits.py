@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from zmartd.http.kit.weights import FROM_MEMORY, REQUEST
 from zmartd.http.middleware.rate_limiter import (
     HOUR_SECONDS,
     MINUTE_SECONDS,
@@ -60,7 +61,7 @@ def admitted(standings: list[RateLimitResult]) -> int:
 
 async def a_minute_passes(redis: Redis, clock: Clock) -> None:
     clock.ahead += MINUTE_SECONDS
-    await redis.delete(f"rate:minute:{{{CALLER}}}")
+    await redis.delete(f"rate:tenths:minute:{{{CALLER}}}")
 
 
 async def test_as_many_requests_are_let_through_as_the_limit_says(redis: Redis, clock: Clock) -> None:
@@ -88,8 +89,8 @@ async def test_what_was_not_used_in_a_minute_is_not_missing_from_the_hour(redis:
     limiter = RateLimiter(redis, clock)
     for minute in range(1, 5):
         assert admitted(await send(limiter, LEASE + 1)) == LEASE + 1
-        used = int(await redis.get(f"rate:hour:{{{CALLER}}}") or 0)
-        assert used == (minute - 1) * (LEASE + 1) + 2 * LEASE
+        used = int(await redis.get(f"rate:tenths:hour:{{{CALLER}}}") or 0)
+        assert used == ((minute - 1) * (LEASE + 1) + 2 * LEASE) * REQUEST
         await a_minute_passes(redis, clock)
 
 
@@ -98,6 +99,36 @@ async def test_daemons_that_die_take_little_of_an_hour_with_them(redis: Redis, c
     for _ in range(20):
         await RateLimiter(redis, clock).count([(CALLER, rates)])
     assert (await RateLimiter(redis, clock).count([(CALLER, rates)])).remaining == 1_000 - 20 * LEASE - 1
+
+
+async def test_what_weighs_a_tenth_is_allowed_ten_times_as_often_over_all_daemons(
+    redis: Redis, clock: Clock
+) -> None:
+    limiter, other = RateLimiter(redis, clock), RateLimiter(redis, clock)
+    light = [await limiter.count([(CALLER, RATES)], FROM_MEMORY) for _ in range(895)]
+    assert admitted(light) == 895
+    assert [light[0].remaining, light[9].remaining, light[10].remaining] == [99, 99, 98]
+    assert {standing.limit for standing in light} == {100}
+    assert admitted(await send(limiter, 20)) == 10
+    standings = [await limiter.count([(CALLER, RATES)], FROM_MEMORY) for _ in range(8)]
+    assert [standing.allowed for standing in standings] == [True] * 5 + [False] * 3
+    assert {standing.remaining for standing in standings} == {0}
+    assert not (await other.count([(CALLER, RATES)], FROM_MEMORY)).allowed
+
+
+async def test_who_has_room_for_a_light_request_only_waits_for_the_window_that_refuses_a_heavy_one(
+    redis: Redis, clock: Clock
+) -> None:
+    """The minute has less left than the hour, and both too little: it is the hour that has to end."""
+    limiter, rates = RateLimiter(redis, clock), WindowLimits(per_minute=10, per_hour=11)
+    await send(limiter, 1, rates)
+    await a_minute_passes(redis, clock)
+    standings = [await limiter.count([(CALLER, rates)], FROM_MEMORY) for _ in range(95)]
+    assert admitted(standings) == 95
+    refused = await limiter.count([(CALLER, rates)])
+    assert (refused.allowed, refused.limit, refused.remaining) == (False, 11, 0)
+    assert refused.reset_seconds > MINUTE_SECONDS
+    assert (await limiter.count([(CALLER, rates)], FROM_MEMORY)).allowed
 
 
 async def test_an_hour_that_is_used_up_refuses_in_a_minute_that_is_not(redis: Redis, clock: Clock) -> None:
@@ -159,7 +190,7 @@ async def test_what_was_granted_without_a_server_is_not_given_back_to_it(redis: 
     limiter.redis = redis
     clock.ahead += MINUTE_SECONDS
     await send(limiter, 1)
-    assert int(await redis.get(f"rate:hour:{{{CALLER}}}") or 0) == LEASE
+    assert int(await redis.get(f"rate:tenths:hour:{{{CALLER}}}") or 0) == LEASE * REQUEST
     await nowhere.aclose()
 
 
@@ -174,12 +205,15 @@ async def test_memory_is_bounded_and_who_was_forgotten_is_still_counted(redis: R
 async def test_a_request_on_two_accounts_needs_room_on_both_and_else_counts_on_neither(
     redis: Redis, clock: Clock
 ) -> None:
-    limiter, few = RateLimiter(redis, clock), WindowLimits(per_minute=5, per_hour=1_000)
+    limiter, few = RateLimiter(redis, clock), WindowLimits(per_minute=5, per_hour=1_000, of="few")
     wallet, address = ("wallet:one", few), (CALLER, RATES)
     standings = [await limiter.count([wallet, address]) for _ in range(8)]
     assert [standing.allowed for standing in standings] == [True] * 5 + [False] * 3
     assert {standing.limit for standing in standings} == {5}
-    assert standings[-1].policy == "5;w=60, 1000;w=3600, 100;w=60, 1000;w=3600"
+    assert standings[-1].policy == (
+        '5;w=60;comment="few", 1000;w=3600;comment="few", '
+        '100;w=60;comment="requests", 1000;w=3600;comment="requests"'
+    )
     assert (await limiter.count([address])).remaining == 100 - 5 - 1
 
 

@@ -1,9 +1,10 @@
 """The dispatcher: enforces for each request what its operation declares, then calls the handler.
 
-The steps, each of which may refuse the request with an error:
+A cached response (`cache`) is looked up by `peek_of` before the request is counted, because it counts less.
+The steps without one, each of which may refuse the request with an error:
 
 1. A query is refused where the operation takes none.
-2. A cached response is returned (`cache`).
+2. Where the response may be cached, one that is being made is shared, and a new one is cached.
 3. The query or the body, then the variables of the path, are decoded. Malformed input is reported to every
    caller, whether or not it has access.
 4. The caller's access is checked.
@@ -33,12 +34,15 @@ from zmartd.http.kit.codec import (
     read_body,
     require_json,
 )
+from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.expectations import send_continue
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY, Identity
 from zmartd.http.kit.names import NoFields
 from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Quota, Result
 
-Wrap = Callable[[Handler, Quota], Handler]
+Peek = Callable[[web.Request], TaggedResponse | None]
+"""Returns the response to a request if it is in memory. Never raises, and waits for nothing."""
+Wrap = Callable[[Handler, Quota, Peek | None], Handler]
 
 
 def add_operation(app: web.Application, operation: Operation[Any], wrap: Wrap) -> list[web.AbstractRoute]:
@@ -46,7 +50,7 @@ def add_operation(app: web.Application, operation: Operation[Any], wrap: Wrap) -
 
     `wrap` puts around its handler what happens to every request.
     """
-    handler = wrap(request_handler(operation), operation.quota)
+    handler = wrap(request_handler(operation), operation.quota, peek_of(operation))
     if operation.method == "GET":
         return app.add_routes([web.get(operation.path, handler, expect_handler=send_continue)])
     return app.add_routes(
@@ -69,12 +73,22 @@ def request_handler(operation: Operation[Any]) -> Handler:
     return handle
 
 
+def peek_of(operation: Operation[Any]) -> Peek | None:
+    """What looks up cached responses of `operation`; None if it has none."""
+    cache = operation.cache
+    if cache is None or operation.query is not None:
+        return None if cache is None else cache.peek
+
+    def peek(request: web.Request) -> TaggedResponse | None:
+        return None if request.rel_url.raw_query_string else cache.peek(request)
+
+    return peek
+
+
 def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         dispatcher.check_query(request)
-        response = cache.peek(request)
-        if response is None:
-            response = await cache.respond(request, partial(dispatcher.public_body, request))
+        response = await cache.respond(request, partial(dispatcher.public_body, request))
         if response is None:
             return await dispatcher.respond(request, request[IDENTITY])
         return response

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.http.kit.earlier_names import CREDENTIALS
+from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.identity import Identity, Session
 from zmartd.http.kit.path_variables import PathVariable, variables_of
 from zmartd.store.postgres.rls import Caller
@@ -46,9 +47,10 @@ class Quota(Enum):
     """The rate limits that an operation counts towards."""
 
     REQUESTS = auto()
-    """Those of the address; after sign-in those of the wallet, and of all wallets at the address."""
+    """Those of reads or those of writes, by the method: of the address; after sign-in those of the wallet,
+    and of all wallets at the address."""
     SIGN_INS = auto()
-    """Those of the address, also after sign-in: otherwise one free key would pay for the next."""
+    """Those of writes of the address, also after sign-in: otherwise one free key would pay for the next."""
     COMMENTS = auto()
     """REQUESTS, and those of comments, which are stored."""
     NONE = auto()
@@ -116,8 +118,11 @@ LoadBody = Callable[[], Awaitable[bytes]]
 class CachePolicy(Protocol):
     """Decides which responses of an operation are cached, and under which key."""
 
-    def peek(self, request: web.Request) -> web.Response | None:
-        """The cached response to `request`; None where there is none, or a new one is asked for."""
+    def peek(self, request: web.Request) -> TaggedResponse | None:
+        """The cached response to `request`; None where there is none, or a new one is asked for.
+
+        It never raises, because requests are counted after it.
+        """
         ...
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:

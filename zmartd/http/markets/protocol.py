@@ -13,6 +13,7 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.rate_limit_policy import RateLimitPolicy, rate_limit_policy
 from zmartd.http.markets.creation import (
     MAX_LIFE_SECONDS,
     Description,
@@ -146,30 +147,6 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
     """The most lamports that a relayed transaction pays the network."""
 
 
-class RequestLimit(Struct, frozen=True, kw_only=True):
-    """The most requests in a minute and in an hour."""
-
-    per_minute: int
-    """The most requests in a minute."""
-    per_hour: int
-    """The most requests in an hour."""
-
-
-class RequestLimits(Struct, frozen=True, kw_only=True):
-    """How many requests are answered."""
-
-    enabled: bool
-    """Whether requests are counted at all."""
-    address: RequestLimit
-    """Of one address, or IPv6 /64, without a session."""
-    wallet: RequestLimit
-    """Of one signed-in wallet."""
-    signed_in_address: RequestLimit
-    """Of all signed-in wallets of one address, or IPv6 /64."""
-    comments_per_hour: int
-    """The most comments of one wallet in an hour."""
-
-
 class ProtocolBody(Struct, frozen=True, kw_only=True):
     """The rules by which markets live, in one place."""
 
@@ -186,7 +163,7 @@ class ProtocolBody(Struct, frozen=True, kw_only=True):
     """How long things take."""
     limits: ProtocolLimits
     """The largest and the smallest of what can be asked for."""
-    request_limits: RequestLimits
+    request_limits: RateLimitPolicy
     """How many requests are answered."""
 
 
@@ -204,7 +181,7 @@ async def get_protocol(call: Call[None]) -> ProtocolBody:
         voting=_voting(voting),
         windows=_windows(found, app[keys.MARKET_MONITOR], voting),
         limits=_limits(app[keys.MARKET_SETTINGS], app[keys.TRANSACTION_SETTINGS]),
-        request_limits=_request_limits(app[keys.RATE_LIMITS]),
+        request_limits=rate_limit_policy(app[keys.RATE_LIMITS]),
     )
 
 
@@ -264,18 +241,6 @@ def _limits(markets: config.MarketSettings, transactions: config.TransactionSett
         max_pending_markets=markets.max_pending_per_wallet,
         max_pending_transactions=transactions.max_pending_per_wallet,
         max_network_fee=amount(transactions.max_fee_lamports),
-    )
-
-
-def _request_limits(limits: config.RateLimitSettings) -> RequestLimits:
-    return RequestLimits(
-        enabled=limits.enabled,
-        address=RequestLimit(per_minute=limits.ip_per_minute, per_hour=limits.ip_per_hour),
-        wallet=RequestLimit(per_minute=limits.wallet_per_minute, per_hour=limits.wallet_per_hour),
-        signed_in_address=RequestLimit(
-            per_minute=limits.signed_in_ip_per_minute, per_hour=limits.signed_in_ip_per_hour
-        ),
-        comments_per_hour=limits.comments_per_hour,
     )
 
 

@@ -15,10 +15,12 @@ from zmartd.clock import Clock
 from zmartd.endpoint import is_loopback_url
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.errors.requests import InvalidHttp, RateLimited
+from zmartd.http.kit.dispatch import Peek
 from zmartd.http.kit.error_responses import error_response, response_to
 from zmartd.http.kit.expectations import require_known_expectation
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY
 from zmartd.http.kit.operation import Quota
+from zmartd.http.kit.weights import FROM_MEMORY, REQUEST
 from zmartd.http.middleware import access_log
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.cors import CORS
@@ -50,8 +52,11 @@ class Pipeline:
         self._buckets = buckets
         self._local_only = local_only
 
-    def wrap(self, handler: Handler, quota: Quota = Quota.REQUESTS) -> Handler:
-        """`handler` with the steps around it. Its requests count towards `quota`."""
+    def wrap(self, handler: Handler, quota: Quota = Quota.REQUESTS, peek: Peek | None = None) -> Handler:
+        """`handler` with the steps around it. Its requests count towards `quota`.
+
+        A response that `peek` finds in memory is returned instead of the handler's, and weighs less.
+        """
         now, log = self._clock.monotonic, self._log
         authenticator, buckets = self._authenticator, self._buckets
 
@@ -68,15 +73,18 @@ class Pipeline:
                         if authorization and authenticator is not None
                         else ANONYMOUS
                     )
+                    known = None if peek is None else peek(request)
                     if buckets is not None and (counted := buckets.of(request, quota)):
-                        limiter = buckets.limiter
-                        limit = limiter.count_leased(counted, started) or await limiter.count(counted)
+                        limiter, weight = buckets.limiter, REQUEST if known is None else FROM_MEMORY
+                        limit = limiter.count_leased(counted, started, weight) or await limiter.count(
+                            counted, weight
+                        )
                     if limit is None or limit.allowed:
                         if self._local_only:
                             _require_local_host(request)
                         if hdrs.EXPECT in request_headers:
                             require_known_expectation(request)
-                        response = await handler(request)
+                        response = await handler(request) if known is None else known.respond_to(request)
                     else:
                         response = error_response(request, RateLimited(limit.reset_seconds))
                 except Exception as error:

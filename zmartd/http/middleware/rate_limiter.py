@@ -5,6 +5,9 @@ hour, so that most requests need no round trip. With the next lease it returns w
 last one. So no client is ever allowed more than its limit; it is refused early by at most one lease for each
 other daemon that it talks to, or that died with a lease.
 
+A request has a weight, because answers differ in what they cost (`zmartd.http.kit.weights`). Limits are in
+requests; leases and Redis count in tenths of them.
+
 A request may count in several buckets, each with a lease of its own. It is allowed when all of them have
 room, and then counts in all; a refused one counts in none.
 
@@ -27,6 +30,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from zmartd.clock import Clock
+from zmartd.http.kit.weights import REQUEST
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 
@@ -37,12 +41,9 @@ MAX_LEASES = 50_000
 REDIS_TIMEOUT_SECONDS = 0.5
 REDIS_RETRY_SECONDS = 2.0
 """How long Redis is not asked again after it did not answer."""
-_EXPIRED = 0.0
-"""Before any monotonic time, also the start of a request that had to wait."""
-
-# KEYS: the bucket's counts of this minute and this hour. ARGV: how many requests to lease, and for each of
-# the two windows its limit, its length in milliseconds, and the unused requests of the last lease to return.
-# Returns how many are leased, and for each window what is left of it and its remaining milliseconds.
+# KEYS: the bucket's counts of this minute and this hour. ARGV: how much to lease, and for each of the two
+# windows its limit, its length in milliseconds, and what is unused of the last lease, to be returned.
+# Returns how much is leased, and for each window what is left of it and its remaining milliseconds.
 _LEASE = """
 local limits, used, granted = {}, {}, tonumber(ARGV[1])
 for i = 1, 2 do
@@ -80,11 +81,14 @@ class WindowLimits(Struct, frozen=True):
 
     per_minute: int
     per_hour: int
+    of: str = "requests"
+    """Which requests, for RateLimit-Policy: printable ASCII without quotation marks."""
 
     @property
     def policy(self) -> str:
         """As the header RateLimit-Policy writes it."""
-        return f"{self.per_minute};w={MINUTE_SECONDS}, {self.per_hour};w={HOUR_SECONDS}"
+        windows = ((self.per_minute, MINUTE_SECONDS), (self.per_hour, HOUR_SECONDS))
+        return ", ".join(f'{limit};w={seconds};comment="{self.of}"' for limit, seconds in windows)
 
 
 Bucket = tuple[str, WindowLimits]
@@ -97,8 +101,9 @@ class RateLimitResult(Struct, frozen=True, gc=False):
     allowed: bool
     limit: int
     remaining: int
+    """Whole requests. Some that weigh less may be allowed when it is 0."""
     reset_seconds: int
-    """Until this window ends. For a refused request: until the next one may be allowed."""
+    """Until this window ends. For a refused request: until one of its weight may be allowed."""
     policy: str
     """The limits of all windows of all buckets, as RateLimit-Policy writes them."""
 
@@ -112,17 +117,19 @@ def add_rate_limit_headers(headers: CIMultiDict[str], result: RateLimitResult) -
 
 
 class _Window(Struct, frozen=True):
-    """A minute or an hour: the requests left in it besides the lease, and its end by the monotonic clock."""
+    """A minute or an hour: the tenths left in it besides the lease, and its end by the monotonic clock."""
 
     limit: int
+    """In requests."""
     left: int
     ends: float
 
 
 class _Lease:
-    """The requests of one bucket that this daemon may allow by itself.
+    """What this daemon may allow by itself of one bucket, in tenths of a request.
 
-    When they are used up, or at `ends`, the lease is renewed. `from_redis`: unused requests go back to Redis.
+    It is renewed at `ends`, and for a request that weighs more than `left` while the windows have room for
+    it. `from_redis`: what is unused goes back to Redis.
     """
 
     __slots__ = ("ends", "from_redis", "hour", "left", "limits", "minute", "policy", "renewal", "tightest")
@@ -132,12 +139,12 @@ class _Lease:
         self.policy = limits.policy
         self.minute = self.hour = self.tightest = _Window(0, 0, 0.0)
         self.left = 0
-        self.ends = _EXPIRED
+        self.ends = 0.0
         self.from_redis = False
         self.renewal: asyncio.Task[None] | None = None
 
     def grant(self, left: int, minute: _Window, hour: _Window, *, from_redis: bool) -> None:
-        """Start over with `left` requests, already taken from the two windows."""
+        """Start over with `left`, already taken from the two windows."""
         self.left, self.minute, self.hour, self.from_redis = left, minute, hour, from_redis
         self.tightest = min(minute, hour, key=lambda window: (window.left, -window.ends))
         exhausted = [window.ends for window in (minute, hour) if left == 0 and window.left == 0]
@@ -145,22 +152,24 @@ class _Lease:
 
     @property
     def remaining(self) -> int:
-        """The requests left in the tightest window. While it is 0, requests are refused."""
+        """What is left in the tightest window. A request that weighs more is refused."""
         return self.tightest.left + self.left
 
+    def needs_renewal(self, weight: int, now: float) -> bool:
+        """Whether only Redis can say whether a request of this weight is allowed."""
+        return now >= self.ends or self.left < weight <= self.tightest.left + self.left
+
     def is_tighter_than(self, other: _Lease) -> bool:
-        """Whether it has fewer requests left, or as many for longer."""
+        """Whether it has less left, or as much for longer."""
         mine, others = self.remaining, other.remaining
         return mine < others or (mine == others and self.tightest.ends > other.tightest.ends)
 
-    def take(self) -> None:
-        """Use one request. `remaining` must not be 0."""
-        self.left -= 1
-        if self.left == 0 and self.tightest.left:
-            self.ends = _EXPIRED  # the windows have more
+    def without_room(self, weight: int) -> list[_Window]:
+        """The windows that do not allow a request of this weight."""
+        return [window for window in (self.minute, self.hour) if window.left + self.left < weight]
 
     def unused(self, now: float) -> list[int]:
-        """The requests to return to the minute and to the hour: 0 for a window that has ended."""
+        """What to return to the minute and to the hour: 0 for a window that has ended."""
         if not self.from_redis:
             return [0, 0]
         return [self.left if now < window.ends else 0 for window in (self.minute, self.hour)]
@@ -176,36 +185,38 @@ class RateLimiter:
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
         self._redis_retry_at = 0.0
 
-    def count_leased(self, buckets: Sequence[Bucket], now: float) -> RateLimitResult | None:
-        """Count one request in `buckets` if all of them have valid leases; otherwise None, and no count.
+    def count_leased(
+        self, buckets: Sequence[Bucket], now: float, weight: int = REQUEST
+    ) -> RateLimitResult | None:
+        """Count one request in `buckets` if their leases suffice to decide; otherwise None, and no count.
 
         `now`: by the monotonic clock.
         """
         leases = []
         for key, _ in buckets:
             lease = self._leases.get(key)
-            if lease is None or now >= lease.ends:
+            if lease is None or lease.needs_renewal(weight, now):
                 return None
             leases.append(lease)
-        return _count(leases, now)
+        return _count(leases, weight, now)
 
-    async def count(self, buckets: Sequence[Bucket]) -> RateLimitResult:
+    async def count(self, buckets: Sequence[Bucket], weight: int = REQUEST) -> RateLimitResult:
         """Count one request in `buckets`, at least one, and renew leases as needed. Never raises."""
         leases = [(key, self._lease_of(key, limits)) for key, limits in buckets]
-        while expired := [pair for pair in leases if self._clock.monotonic() >= pair[1].ends]:
-            for renewal in [self._renewal_of(key, lease) for key, lease in expired]:
+        while lacking := [pair for pair in leases if pair[1].needs_renewal(weight, self._clock.monotonic())]:
+            for renewal in [self._renewal_of(key, lease, weight) for key, lease in lacking]:
                 await asyncio.shield(renewal)
-        return _count([lease for _, lease in leases], self._clock.monotonic())
+        return _count([lease for _, lease in leases], weight, self._clock.monotonic())
 
     def is_exhausted(self, key: str) -> bool:
         """Whether this daemon knows, without asking Redis, that the bucket's next request is refused."""
         lease = self._leases.get(key)
-        return lease is not None and self._clock.monotonic() < lease.ends and lease.remaining == 0
+        return lease is not None and self._clock.monotonic() < lease.ends and lease.remaining < REQUEST
 
-    def _renewal_of(self, key: str, lease: _Lease) -> asyncio.Task[None]:
+    def _renewal_of(self, key: str, lease: _Lease, weight: int) -> asyncio.Task[None]:
         """The task that renews a lease: one for all requests that wait for it."""
         if lease.renewal is None:
-            lease.renewal = asyncio.create_task(self._renew(key, lease), name="rate limit")
+            lease.renewal = asyncio.create_task(self._renew(key, lease, weight), name="rate limit")
         return lease.renewal
 
     def _lease_of(self, key: str, limits: WindowLimits) -> _Lease:
@@ -218,12 +229,12 @@ class RateLimiter:
             self._leases.move_to_end(key)
         return lease
 
-    async def _renew(self, key: str, lease: _Lease) -> None:
+    async def _renew(self, key: str, lease: _Lease, weight: int) -> None:
         try:
             if self._clock.monotonic() < self._redis_retry_at:
                 self._renew_locally(lease)
                 return
-            await self._renew_from_redis(key, lease)
+            await self._renew_from_redis(key, lease, weight)
         except (RedisError, OSError) as error:
             log.warning("rate_limit.alone", reason=type(error).__name__)
             self._redis_retry_at = self._clock.monotonic() + REDIS_RETRY_SECONDS
@@ -231,58 +242,68 @@ class RateLimiter:
         finally:
             lease.renewal = None
 
-    async def _renew_from_redis(self, key: str, lease: _Lease) -> None:
-        limits = lease.limits
+    async def _renew_from_redis(self, key: str, lease: _Lease, weight: int) -> None:
+        per_minute, per_hour = _in_tenths(lease.limits)
         # Read before the round trip, so that a window never seems to last longer than it does.
         now = self._clock.monotonic()
         minute_unused, hour_unused = lease.unused(now)
         arguments = (
-            f"rate:minute:{{{key}}}",
-            f"rate:hour:{{{key}}}",
-            max(1, min(limits.per_minute // LEASES_PER_MINUTE, limits.per_hour // LEASES_PER_HOUR)),
-            *(limits.per_minute, MINUTE_SECONDS * 1_000, minute_unused),
-            *(limits.per_hour, HOUR_SECONDS * 1_000, hour_unused),
+            f"rate:tenths:minute:{{{key}}}",
+            f"rate:tenths:hour:{{{key}}}",
+            max(weight, min(per_minute // LEASES_PER_MINUTE, per_hour // LEASES_PER_HOUR)),
+            *(per_minute, MINUTE_SECONDS * 1_000, minute_unused),
+            *(per_hour, HOUR_SECONDS * 1_000, hour_unused),
         )
         async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
             answer = await cast("Awaitable[list[int]]", self.redis.eval(_LEASE, 2, *arguments))
         granted, minute_left, minute_ms, hour_left, hour_ms = answer
         lease.grant(
             granted,
-            _Window(limits.per_minute, minute_left, now + minute_ms / 1_000),
-            _Window(limits.per_hour, hour_left, now + hour_ms / 1_000),
+            _Window(lease.limits.per_minute, minute_left, now + minute_ms / 1_000),
+            _Window(lease.limits.per_hour, hour_left, now + hour_ms / 1_000),
             from_redis=True,
         )
 
     def _renew_locally(self, lease: _Lease) -> None:
         """Grant the limit of one minute, or what this daemon knows to be left of the hour if that is less."""
-        now, limits, hour = self._clock.monotonic(), lease.limits, lease.hour
+        now, hour = self._clock.monotonic(), lease.hour
+        per_minute, per_hour = _in_tenths(lease.limits)
         if now < hour.ends:
             left, ends = hour.left + lease.left, hour.ends
         else:
-            left, ends = limits.per_hour, now + HOUR_SECONDS
-        granted = min(limits.per_minute, left)
+            left, ends = per_hour, now + HOUR_SECONDS
+        granted = min(per_minute, left)
         lease.grant(
             granted,
-            _Window(limits.per_minute, 0, min(ends, now + MINUTE_SECONDS)),
-            _Window(limits.per_hour, left - granted, ends),
+            _Window(lease.limits.per_minute, 0, min(ends, now + MINUTE_SECONDS)),
+            _Window(lease.limits.per_hour, left - granted, ends),
             from_redis=False,
         )
 
 
-def _count(leases: Sequence[_Lease], now: float) -> RateLimitResult:
-    """Count one request on all of `leases`, which are valid, if each of them has one left."""
+def _in_tenths(limits: WindowLimits) -> tuple[int, int]:
+    return limits.per_minute * REQUEST, limits.per_hour * REQUEST
+
+
+def _count(leases: Sequence[_Lease], weight: int, now: float) -> RateLimitResult:
+    """Count one request on all of `leases`, which need no renewal, if each of them has room for it."""
     first, *more = leases
     tightest, policy = first, first.policy
     for lease in more:
         policy += f", {lease.policy}"
         if lease.is_tighter_than(tightest):
             tightest = lease
-    window, allowed = tightest.tightest, tightest.remaining > 0
+    window, allowed = tightest.tightest, tightest.remaining >= weight
     if allowed:
         _ADMITTED.inc()
         for lease in leases:
-            lease.take()
+            lease.left -= weight
     else:
         _REFUSED.inc()
+        window = max((one for lease in leases for one in lease.without_room(weight)), key=_end)
     seconds = math.ceil(window.ends - now)
-    return RateLimitResult(allowed, window.limit, tightest.remaining, seconds, policy)
+    return RateLimitResult(allowed, window.limit, tightest.remaining // REQUEST, seconds, policy)
+
+
+def _end(window: _Window) -> float:
+    return window.ends

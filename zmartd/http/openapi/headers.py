@@ -40,7 +40,8 @@ COMPONENTS: Json = {
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "RateLimit-Policy": {
-        "description": "the limits of all windows of the caller, each as requests;w=seconds",
+        "description": "the limits that this request counts towards, each as "
+        '`requests;w=seconds;comment="which requests"`; an answer from memory counts a tenth of a request',
         "schema": {"type": "string"},
     },
     "Idempotency-Replayed": {

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from zmartd.chain.idl import Idl
 from zmartd.http.kit.etags import TaggedResponse
-from zmartd.http.kit.operation import Access, Call, NonJson, Operation
+from zmartd.http.kit.operation import Access, CachePolicy, Call, LoadBody, NonJson, Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
 
@@ -64,13 +64,14 @@ class OpenApiDocument:
     def __init__(self, operations: Sequence[Operation[Any]], idl: Idl) -> None:
         self._operations = operations
         self._idl = idl
-        self._response: TaggedResponse | None = None
+        self.encoded: TaggedResponse | None = None
+        """None before the first request."""
 
     async def response(self) -> TaggedResponse:
         """Encodes in a thread: it takes a tenth of a second, which would block other requests."""
-        if self._response is None:
-            self._response = await asyncio.to_thread(self._encode)
-        return self._response
+        if self.encoded is None:
+            self.encoded = await asyncio.to_thread(self._encode)
+        return self.encoded
 
     def _encode(self) -> TaggedResponse:
         return TaggedResponse.of(msgspec.json.encode(openapi(self._operations, self._idl)))
@@ -110,11 +111,29 @@ _FILES = (
 
 def read_files() -> Mapping[str, TaggedResponse]:
     """The responses of the pages by path."""
-    return {file.path: TaggedResponse.of(file.read(), f"{file.media_type}; charset=utf-8") for file in _FILES}
+    files = {
+        file.path: TaggedResponse.of(file.read(), f"{file.media_type}; charset=utf-8") for file in _FILES
+    }
+    for file in files.values():
+        file.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return files
 
 
 OPENAPI: Final[web.AppKey[OpenApiDocument]] = web.AppKey("openapi")
 DOCS: Final[web.AppKey[Mapping[str, TaggedResponse]]] = web.AppKey("docs")
+
+
+class InMemory(CachePolicy):
+    """For what `find` finds in an application by the path of a request; None where it is not made yet."""
+
+    def __init__(self, find: Callable[[web.Application, str], TaggedResponse | None]) -> None:
+        self._find = find
+
+    def peek(self, request: web.Request) -> TaggedResponse | None:
+        return self._find(request.app, request.path)
+
+    async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
+        return None  # the handler responds
 
 
 async def openapi_document(call: Call[None]) -> web.Response:
@@ -124,9 +143,7 @@ async def openapi_document(call: Call[None]) -> web.Response:
 
 
 async def docs(call: Call[None]) -> web.Response:
-    response = call.app[DOCS][call.request.path].respond_to(call.request)
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    return response
+    return call.app[DOCS][call.request.path].respond_to(call.request)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -137,7 +154,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Get the API's OpenAPI 3.1 document",
         tag="documentation",
         access=Access.PUBLIC,
-        responses={200: Json, 304: None},
+        responses={200: Json},
+        cache=InMemory(lambda app, _: app[OPENAPI].encoded),
     ),
 )
 
@@ -149,7 +167,8 @@ DOCS_OPERATIONS: tuple[Operation[Any], ...] = tuple(
         summary=file.summary,
         tag="documentation",
         access=Access.PUBLIC,
-        responses={200: NonJson(file.media_type), 304: None},
+        responses={200: NonJson(file.media_type)},
+        cache=InMemory(lambda app, path: app[DOCS].get(path)),
     )
     for file in _FILES
 )

@@ -39,7 +39,7 @@ class CacheForAllMarkets(CachePolicy):
     def __init__(self, *parameters: str) -> None:
         self._parameters = frozenset(parameters)
 
-    def peek(self, request: web.Request) -> web.Response | None:
+    def peek(self, request: web.Request) -> TaggedResponse | None:
         return _peek(request, self._key(request))
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
@@ -72,7 +72,7 @@ class CacheByMarket(CachePolicy):
     def __init__(self) -> None:
         self._ids = _IdsByAddress(_MAX_ADDRESSES)
 
-    def peek(self, request: web.Request) -> web.Response | None:
+    def peek(self, request: web.Request) -> TaggedResponse | None:
         name = request.match_info["id"]
         market_id = name if is_market_id(name) else self._ids.get(name)
         return None if market_id is None else _peek(request, CacheKey(market_id, "market"))
@@ -103,11 +103,10 @@ class _IdsByAddress:
         self._ids[address] = market_id
 
 
-def _peek(request: web.Request, key: CacheKey | None) -> web.Response | None:
+def _peek(request: web.Request, key: CacheKey | None) -> TaggedResponse | None:
     if key is None or _NO_CACHE in request.headers.get(hdrs.CACHE_CONTROL, ""):
         return None
-    cached = request.app[RESPONSE_CACHE].peek(key)
-    return None if cached is None else cached.respond_to(request)
+    return request.app[RESPONSE_CACHE].peek(key)
 
 
 async def _respond(request: web.Request, key: CacheKey, load: LoadBody) -> web.Response:
