@@ -126,7 +126,7 @@ def install(
     """
     app[CORS] = CorsHeaders(origins)
     preflights = _Preflights(app.router, origins, wrap)
-    # It adds headers to the responses of an application that serves nothing: in ours, those of requests that no
+    # It adds headers to responses of an application that serves nothing: in ours, those of requests that no
     # route takes would lack them.
     config = aiohttp_cors.CorsConfig(web.Application(), defaults={}, router_adapter=preflights)
     for route in routes:

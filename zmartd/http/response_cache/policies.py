@@ -56,7 +56,7 @@ class CacheForAllMarkets(CachePolicy):
 class CacheAlone(CachePolicy):
     """Caches the one response of an operation that is about no market, until it is too old."""
 
-    def peek(self, request: web.Request) -> web.Response | None:
+    def peek(self, request: web.Request) -> TaggedResponse | None:
         return _peek(request, CacheKey(NO_MARKET, request.rel_url.raw_path))
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
