@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 
 import asyncpg
 import hypothesis
 import pytest
+import structlog
 from redis import Redis
 
 from tests.event_loop import run
@@ -62,6 +64,17 @@ begin
 end
 $$
 """
+
+
+@pytest.fixture(autouse=True)
+def _untouched_logging() -> Iterator[None]:
+    """Commands configure the logging of their process, which here is that of all tests."""
+    root = logging.getLogger()
+    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
+    yield
+    structlog.configure(**settings)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -3,24 +3,12 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 from aiohttp.log import ws_logger
 from msgspec import Struct
 
 from zmartd import log
-
-
-@pytest.fixture(autouse=True)
-def _untouched_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
-    yield
-    structlog.configure(**settings)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def failing_with(secret: str) -> None:
