@@ -26,7 +26,7 @@ from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import SESSIONS, Sessions
 from zmartd.http.auth.sign_in import SIGN_IN, SignIn
-from zmartd.http.auth.signing_secrets import audience_of
+from zmartd.http.auth.signing_secrets import audience_of, signing_secrets
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
@@ -49,7 +49,9 @@ from zmartd.store.electorates import ElectorateNotKnown
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
+from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.price_protection import Protections
 from zmartd.transactions.relay import Relay
 from zmartd.transactions.submission import Submitter
 from zmartd.transactions.unsigned import TransactionBuilder
@@ -92,6 +94,7 @@ def application(core: Core) -> web.Application:
         new_client_id=_random_id,
         newest_slot=core.fetcher.plausibility.newest_slot,
     )
+    funds = Funds(rpc, settings.solana.cluster)
     nonces = Nonces(settings.auth, audience, revocations, clock, _random_id)
 
     app[keys.CLOCK] = clock
@@ -113,8 +116,9 @@ def application(core: Core) -> web.Application:
     app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.plausibility)
     app[keys.BUS] = core.bus
     app[keys.HUB] = hub
-    app[keys.TRANSACTION_BUILDER] = TransactionBuilder(rpc, core.idl)
+    app[keys.TRANSACTION_BUILDER] = TransactionBuilder(rpc, core.idl, funds)
     app[keys.ADMISSION] = Admission(core.idl.program_id, settings.transactions.companions)
+    app[keys.PROTECTIONS] = Protections(signing_secrets(settings.auth), audience)
     app[keys.RELAY] = Relay(
         outbox=core.outbox,
         submitter=Submitter(core.database, core.sender, fetcher),
@@ -122,6 +126,7 @@ def application(core: Core) -> web.Application:
         rpc=rpc,
         idl=core.idl,
         clock=clock,
+        funds=funds,
         lookups=LookupLimit(clock),
         patience_seconds=CONFIRMATION_PATIENCE_SECONDS,
         max_fee_lamports=settings.transactions.max_fee_lamports,

@@ -71,9 +71,10 @@ class Customer:
         }
         quoted = await self._trader.post("/api/trades/buy", order)
         signed = sign_call(quoted["transaction"], self._wallet, self._program_id)
+        to_send = {"transaction": signed, "protection": quoted["protection"]}
         for _ in range(ANSWERS_AWAITED):
             try:
-                answer = await self._trader.post("/api/transactions", {"transaction": signed})
+                answer = await self._trader.post("/api/transactions", to_send)
             except (aiohttp.ClientError, TimeoutError):
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue

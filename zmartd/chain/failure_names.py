@@ -1,10 +1,25 @@
 """What the runtime's, Anchor's and the system program's errors mean to somebody who sent a transaction.
 
 Numbers and names are theirs: Anchor's `ErrorCode` (100-4999), the system program's `SystemError`, the
-runtime's `TransactionError` and `InstructionError`.
+runtime's `TransactionError` and `InstructionError`. Where a name means the same as another one, or nothing to
+a caller, ours stands for it: what the system program calls ResultWithNegativeLamports is InsufficientFunds.
 """
 
 from __future__ import annotations
+
+_NO_PRICE = "The market's price curve has no price for a trade of this size: try a smaller or a larger one."
+
+CURVE: dict[str, str] = {
+    "OverflowError": _NO_PRICE,
+    "UnderflowError": _NO_PRICE,
+    "DivisionByZero": _NO_PRICE,
+    "InvalidFixedPoint": _NO_PRICE,
+    "InvalidLogarithm": _NO_PRICE,
+    "ExponentialOverflow": _NO_PRICE,
+    "ExponentTooLarge": "This trade is larger than the market can take; POST /api/trades/buy and /sell say "
+    "which is the largest here.",
+}
+"""What the program's errors of arithmetic mean to who trades, by their names in its IDL."""
 
 ANCHOR: dict[int, tuple[str, str]] = {
     100: ("InstructionMissing", "The instruction has no data."),
@@ -55,7 +70,7 @@ ANCHOR: dict[int, tuple[str, str]] = {
 
 SYSTEM: dict[int, tuple[str, str]] = {
     0: ("AccountAlreadyInUse", "The account exists already: this has been done before."),
-    1: ("ResultWithNegativeLamports", "A wallet holds fewer lamports than this needs."),
+    1: ("InsufficientFunds", "A wallet holds fewer lamports than this needs."),
     2: ("InvalidProgramId", "An account cannot be given to this program."),
     3: ("InvalidAccountDataLength", "An account cannot have this size."),
     4: ("MaxSeedLengthExceeded", "A seed is longer than the system program allows."),

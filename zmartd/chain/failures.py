@@ -122,7 +122,7 @@ def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramF
 
 
 def _own_message(error: ErrorCode) -> str:
-    return _OWN_MESSAGES.get(error.name, error.msg or error.name)
+    return _OWN_MESSAGES.get(error.name) or failure_names.CURVE.get(error.name) or error.msg or error.name
 
 
 def _failed_program(logs: Sequence[object]) -> str | None:

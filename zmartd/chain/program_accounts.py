@@ -84,7 +84,23 @@ async def read_config_and_market(
 
     Raises ProtocolNotInitialized.
     """
-    config_account, market_account = await rpc.accounts([Pdas(program_id).global_config(), address])
+    pdas = Pdas(program_id)
+    return _config_and_market(await rpc.accounts([pdas.global_config(), address]), program_id)
+
+
+async def read_position_and_market(
+    rpc: Rpc, program_id: Pubkey, address: Pubkey, wallet: Pubkey
+) -> tuple[UserPosition | None, GlobalConfig, ChainMarket | None]:
+    """As `read_config_and_market`, with the wallet's position in the market, if it has one."""
+    pdas = Pdas(program_id)
+    position, *others = await rpc.accounts([pdas.position(address, wallet), pdas.global_config(), address])
+    return decode_account(UserPosition, position, program_id), *_config_and_market(others, program_id)
+
+
+def _config_and_market(
+    accounts: list[ChainAccount | None], program_id: Pubkey
+) -> tuple[GlobalConfig, ChainMarket | None]:
+    config_account, market_account = accounts
     config = decode_account(GlobalConfig, config_account, program_id)
     if config is None:
         raise ProtocolNotInitialized(program_id)

@@ -10,8 +10,10 @@ from typing import Any, Protocol, Self
 from solders.commitment_config import CommitmentLevel
 
 from zmartd.chain.answers import ChainPosition, SignatureStatus
+from zmartd.chain.codec import Codec
 from zmartd.chain.failures import ProgramFailure, explain_failure, node_refused
 from zmartd.chain.idl import Idl
+from zmartd.chain.purchases import brings_enough
 from zmartd.chain.rpc import PREFLIGHT_FAILED, Rpc
 from zmartd.chain.sending import End, Sending
 from zmartd.chain.signed_transactions import Fate, Landed, SignedTransaction
@@ -79,6 +81,7 @@ class Sender:
         self._outbox = outbox
         self._clock = clock
         self._idl = idl
+        self._codec = Codec(idl)
         self._poll_seconds = poll_seconds
         self._own = own
         self._relayed = relayed
@@ -122,7 +125,7 @@ class Sender:
         """Record a transaction and send it; returns once it is recorded. The same one twice is sent once.
 
         The node simulates one of the daemon's own transactions before it passes it on. A relayed one has to
-        have passed `Rpc.preflight` already.
+        have passed `Rpc.preflight` already, and to bring its `min_shares`.
 
         Cancelling the caller stops nothing that has begun. Raises SenderUnavailable, and the outbox's error
         when the transaction cannot be recorded; then nothing was sent, but see `recheck`.
@@ -198,7 +201,7 @@ class Sender:
             sending.ended.set_result(error)
             return
         sending.recorded.set_result(None)
-        await self._send_first(sending)
+        await self._send_first(sending, is_new=True)
 
     async def _recheck(self) -> None:
         while self._unconfirmed:
@@ -217,13 +220,17 @@ class Sender:
                     self._start(self._send_first(sending))
                 del self._unconfirmed[signature]
 
-    async def _send_first(self, sending: Sending) -> None:
-        """Send a recorded transaction for the first time, and follow it unless the node refuses it."""
+    async def _send_first(self, sending: Sending, *, is_new: bool = False) -> None:
+        """Send a recorded transaction for the first time, and follow it unless the node refuses it.
+
+        One that `is_new` has just been found to bring enough.
+        """
         await reached(Point.SENDER_RECORDED)
         is_simulated = sending.transaction.relayed_for is not None
         try:
-            await self._transmit(sending, self._rpc.broadcast if is_simulated else self._rpc.send)
-            await reached(Point.SENDER_SENT)
+            if is_new or await self._may_be_sent(sending):
+                await self._transmit(sending, self._rpc.broadcast if is_simulated else self._rpc.send)
+                await reached(Point.SENDER_SENT)
         except RpcUnavailable as error:
             log.warning("sender.not_sent_yet", signature=sending.signature, reason=error.message)
         except RpcRejected as error:
@@ -243,9 +250,29 @@ class Sender:
             sending.sent += 1
             raise
         finally:
-            pause = self._terms_of(sending.transaction).rebroadcasts.pause_seconds(max(1, sending.sent))
-            spread = self._rng.uniform(1 - JITTER, 1 + JITTER)
-            sending.send_at = None if pause is None else self._clock.monotonic() + pause * spread
+            self._set_next(sending)
+
+    async def _may_be_sent(self, sending: Sending) -> bool:
+        """False while it would bring fewer shares than it has to, as far as the node can tell."""
+        enough = False
+        try:
+            enough = await brings_enough(self._rpc, sending.transaction, self._codec)
+        except RpcUnavailable:
+            self._set_next(sending)
+            raise
+        except RpcRejected as error:
+            log.info("sender.not_simulated", signature=sending.signature, reason=error.message)
+        if enough:
+            return True
+        sending.sent += 1
+        self._set_next(sending)
+        log.info("sender.withheld", signature=sending.signature, min_shares=sending.transaction.min_shares)
+        return False
+
+    def _set_next(self, sending: Sending) -> None:
+        pause = self._terms_of(sending.transaction).rebroadcasts.pause_seconds(max(1, sending.sent))
+        spread = self._rng.uniform(1 - JITTER, 1 + JITTER)
+        sending.send_at = None if pause is None else self._clock.monotonic() + pause * spread
 
     def _end_of_rejected(self, error: RpcRejected) -> End | None:
         """None where the rejection does not decide the transaction's fate."""
@@ -342,7 +369,8 @@ class Sender:
     async def _send_again(self, sending: Sending) -> None:
         """A rejection does not end it here: only its expiry is a proof that it will not land."""
         try:
-            await self._transmit(sending, self._rpc.broadcast)
+            if await self._may_be_sent(sending):
+                await self._transmit(sending, self._rpc.broadcast)
         except (RpcRejected, RpcUnavailable) as error:
             log.info("sender.rebroadcast_refused", signature=sending.signature, reason=error.message)
 

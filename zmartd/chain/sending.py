@@ -52,7 +52,7 @@ class Sending:
         self.polled_at = now
         """When its status was last polled. Sending counts as a poll: no transaction is confirmed at once."""
         self.sent = 0
-        """How often this process has sent it."""
+        """How often this process has sent it, or withheld it because it would have brought too few shares."""
         self.send_at: float | None = now
         """When it is sent again unless a block holds it by then; None: it is not sent again."""
 

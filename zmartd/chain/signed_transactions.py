@@ -23,6 +23,8 @@ class SignedTransaction(Struct, frozen=True):
     purpose: str
     relayed_for: str | None = None
     """The wallet that signed and pays for it, base58; None for a transaction of the daemon's own."""
+    min_shares: int | None = None
+    """The least share units that its purchases have to bring; it is not sent while they would bring fewer."""
 
 
 class Fate(StrEnum):

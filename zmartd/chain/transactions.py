@@ -106,7 +106,7 @@ def parse_transaction(raw: RawJson, program_id: Pubkey, codec: Codec) -> ChainTr
         return _transaction(transaction)
     own = _own_instructions(transaction, keys, program)
     reading, complete = _trusted(transaction, own, program)
-    events, quarantined = _decoded(reading, codec)
+    events, quarantined = decode_events(reading, codec)
     arguments = read_arguments(own, keys)
     if not complete:
         return _transaction(
@@ -222,7 +222,10 @@ def _trusted(
     return reading, reading.complete and reading.invocations == len(own)
 
 
-def _decoded(reading: LogReading, codec: Codec) -> tuple[tuple[EventRecord, ...], tuple[Quarantined, ...]]:
+def decode_events(
+    reading: LogReading, codec: Codec
+) -> tuple[tuple[EventRecord, ...], tuple[Quarantined, ...]]:
+    """The events in the data lines of our program, and the lines that are none."""
     events: list[EventRecord] = []
     quarantined: list[Quarantined] = []
     for ordinal, line in enumerate(reading.data_lines):

@@ -84,3 +84,8 @@ def budget_before_fees(target_cost: int) -> int:
 def smallest_target_cost(budget: int) -> int:
     """The inverse of `budget_before_fees`: the smallest target cost with at least this budget."""
     return -(-budget * _BUDGET_DENOMINATOR // _BUDGET_NUMERATOR)
+
+
+def largest_target_cost(budget: int) -> int:
+    """The largest target cost that has no larger budget than this."""
+    return ((budget + 1) * _BUDGET_DENOMINATOR - 1) // _BUDGET_NUMERATOR

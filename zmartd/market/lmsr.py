@@ -28,7 +28,8 @@ SEARCH_RESOLUTION = 1_000_000
 SEARCH_SPAN_IN_B = 20
 """The most shares that the program's bisection can find, in multiples of `b`."""
 
-_MAX_EXPONENT = 20 * SCALE
+MAX_EXPONENT = 20 * SCALE
+"""The largest argument of the program's exponential."""
 _LN2 = 693_147_180
 _SEARCH_ROUNDS = 50
 
@@ -131,7 +132,7 @@ def _cost(q_yes: int, q_no: int, b: int) -> int:
 
 def _exp(x: int) -> int:
     """e**x by its (2, 2) Padé fraction, accurate near 0 and defined up to 20."""
-    if x > _MAX_EXPONENT:
+    if x > MAX_EXPONENT:
         raise MarketMathError("ExponentTooLarge")
     half, square = x // 2, _mul(x, x) // 12
     return _div(SCALE + half + square, SCALE + square - half)

@@ -1,7 +1,7 @@
 """Quotes: what the program would do with a trade, to the lamport. Pure arithmetic.
 
 Shares and prices have nine decimals, money is lamports. A quote holds for the pool from which it was made.
-The limits in the instructions (`target_cost`, `min_proceeds`) protect the trader when the pool moves.
+`zmartd.market.orders` says what protects the trader when the pool moves.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from msgspec import Struct
 
 from zmartd.market import fees, lmsr
 from zmartd.market.errors import MarketMathError
-from zmartd.market.fees import BPS, FeeRates, TradeFees
+from zmartd.market.fees import FeeRates, TradeFees
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import Curve
 
 MIN_TRADE_LAMPORTS = 10_000
 """Below this the program fails with TradeTooSmall."""
-
-DEFAULT_MIN_PROCEEDS_BPS = 9_900
-"""The least proceeds of a sale, in basis points of its quote, where the seller names no limit."""
 
 
 class Pool(Struct, frozen=True):
@@ -108,9 +105,8 @@ def buy_for_shares(pool: Pool, outcome: bool, shares: int) -> BuyQuote:
     return buy_for_cost(pool, outcome, max(target_cost, MIN_TRADE_LAMPORTS))
 
 
-def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int | None = None) -> SellQuote:
-    """The sale of `shares`. The default limit is DEFAULT_MIN_PROCEEDS_BPS of what the seller receives,
-    rounded down to a lamport; 0 is no limit.
+def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int) -> SellQuote:
+    """The sale of `shares` for at least `min_proceeds_lamports`, after fees.
 
     Raises MarketMathError: TradeTooSmall, SlippageExceeded (the proceeds after fees are below
     `min_proceeds_lamports`), and those of `lmsr.quote_sell`.
@@ -121,8 +117,6 @@ def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int | No
         raise MarketMathError("TradeTooSmall")
     charged = fees.trade_fees(proceeds, pool.rates)
     net = proceeds - charged.total
-    if min_proceeds_lamports is None:
-        min_proceeds_lamports = net * DEFAULT_MIN_PROCEEDS_BPS // BPS
     if net < min_proceeds_lamports:
         raise MarketMathError("SlippageExceeded")
     return SellQuote(

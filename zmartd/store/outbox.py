@@ -27,8 +27,9 @@ with place as (
     select (select count(*) from outbox_transactions where relayed_for = $5 and status = 'pending') < $6
         or exists (select from outbox_transactions where signature = $1) as is_free
 ), recorded as (
-    insert into outbox_transactions (signature, wire, last_valid_block_height, purpose, relayed_for)
-    select $1, $2, $3, $4, $5 from place where is_free
+    insert into outbox_transactions
+        (signature, wire, last_valid_block_height, purpose, relayed_for, min_shares)
+    select $1, $2, $3, $4, $5, $7 from place where is_free
     on conflict (signature) do nothing
 )
 select is_free from place
@@ -46,12 +47,12 @@ delete from outbox_transactions where signature in (
      order by settled_at limit 100 for update of old skip locked)
 """
 _PENDING = """
-select signature, wire, last_valid_block_height, purpose, relayed_for
+select signature, wire, last_valid_block_height, purpose, relayed_for, min_shares
   from outbox_transactions where status = 'pending' order by created_at, signature
 """
 _FIND = """
-select signature, wire, last_valid_block_height, purpose, relayed_for, status, slot, error, created_at,
-       settled_at as ended_at
+select signature, wire, last_valid_block_height, purpose, relayed_for, min_shares, status, slot, error,
+       created_at, settled_at as ended_at
   from outbox_transactions where signature = $1
 """
 _PENDING_STATUS = "pending"
@@ -123,7 +124,9 @@ class DatabaseOutbox:
                 return
             # A statement of its own: the next one must see what the last holder of the lock wrote.
             await connection.execute(_LOCK_WALLET, transaction.relayed_for)
-            if not await connection.fetchval(_RECORD_RELAYED, *values, self._max_pending_per_wallet):
+            if not await connection.fetchval(
+                _RECORD_RELAYED, *values, self._max_pending_per_wallet, transaction.min_shares
+            ):
                 raise TooManyPending(self._max_pending_per_wallet)
 
     async def record_fate(self, signature: str, fate: Fate, slot: int | None, error: str | None) -> None:
@@ -149,6 +152,7 @@ class DatabaseOutbox:
                 row["last_valid_block_height"],
                 row["purpose"],
                 row["relayed_for"],
+                row["min_shares"],
             ),
             fate=None if row["status"] == _PENDING_STATUS else Fate(row["status"]),
             slot=row["slot"],

@@ -26,14 +26,23 @@ from solders.transaction import VersionedTransaction
 from zmartd import instruction_pattern
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
-from zmartd.chain.interface import INTERFACE
+from zmartd.chain.interface import INTERFACE, BuyShares, SellShares
 from zmartd.chain.network_fees import fee_lamports
-from zmartd.chain.outlays import most_lamports_taken
+from zmartd.chain.outlays import Outlay, outlay
+from zmartd.chain.wire import Layout, UndecodableData
 from zmartd.errors import ZmartdError
+from zmartd.transactions.price_protection import Trade
 
 _COMPUTE_BUDGET = instruction_pattern.read(f"{COMPUTE_BUDGET}:01-04")
 """Heap, units, price and size of the accounts; 0 is not in use any more."""
 _INSTRUCTIONS = {discriminator("global", name): name for name in INTERFACE}
+_TRADES: dict[bytes, Layout[BuyShares] | Layout[SellShares]] = {
+    discriminator("global", "buy_shares"): Layout(BuyShares),
+    discriminator("global", "sell_shares"): Layout(SellShares),
+}
+_TRADE_ACCOUNTS = INTERFACE["buy_shares"].accounts
+assert INTERFACE["sell_shares"].accounts == _TRADE_ACCOUNTS
+_TRADED_MARKET, _POSITION = _TRADE_ACCOUNTS.index("market"), _TRADE_ACCOUNTS.index("position")
 _ACCOUNTS_ASKED_FOR = {discriminator("global", name): len(form.accounts) for name, form in INTERFACE.items()}
 _MAX_BASE64_CHARACTERS = (MAX_TRANSACTION_BYTES + 2) // 3 * 4
 _FEE_PAYER = 0
@@ -61,8 +70,9 @@ class AdmittedTransaction(Struct, frozen=True):
     signature: str
     wallet: str
     wire: bytes
-    most_lamports_taken: int
-    """The most that its instructions of our program take from the wallet, beside the network's fee."""
+    trades: tuple[Trade, ...]
+    outlays: tuple[Outlay, ...]
+    """What its instructions of our program take from the wallet at most, beside the network's fee."""
     fee_lamports: int
     """What it pays the network."""
     acts: tuple[MarketAct, ...]
@@ -74,6 +84,16 @@ class AdmittedTransaction(Struct, frozen=True):
     def resolved_markets(self) -> tuple[str, ...]:
         """The addresses of the markets whose outcome it proposes. The caller checks who may do that."""
         return tuple(act.market for act in self.acts if act.instruction == "resolve_market")
+
+    @property
+    def most_lamports_taken(self) -> int:
+        """The most that all its instructions of our program take."""
+        return sum(one.most for one in self.outlays)
+
+    @property
+    def buys(self) -> bool:
+        """Whether it has a purchase."""
+        return any(isinstance(trade.arguments, BuyShares) for trade in self.trades)
 
 
 class Admission:
@@ -116,7 +136,8 @@ class Admission:
             wallet=wallet,
             wire=wire,
             acts=tuple(self._acts(message)),
-            most_lamports_taken=sum(most_lamports_taken(bytes(one.data)) for one in own),
+            trades=tuple(_trades(message, own)),
+            outlays=tuple(outlay(bytes(one.data), _accounts(message, one)) for one in own),
             fee_lamports=fee_lamports(message),
             calls_other_programs=not programs <= {self._program_id, COMPUTE_BUDGET},
         )
@@ -193,6 +214,24 @@ def _is_writable(message: Message | MessageV0, account: int) -> bool:
     if account < header.num_required_signatures:
         return account < header.num_required_signatures - header.num_readonly_signed_accounts
     return account < count - header.num_readonly_unsigned_accounts
+
+
+def _trades(message: Message | MessageV0, own: Iterable[CompiledInstruction]) -> Iterator[Trade]:
+    """Its trades, without those that the program would not understand."""
+    for instruction in own:
+        data, accounts = bytes(instruction.data), _accounts(message, instruction)
+        layout = _TRADES.get(data[:DISCRIMINATOR_BYTES])
+        if layout is None or len(accounts) < len(_TRADE_ACCOUNTS):
+            continue
+        try:
+            arguments, _ = layout.unpack(data, DISCRIMINATOR_BYTES)
+        except UndecodableData:
+            continue
+        yield Trade(accounts[_TRADED_MARKET], accounts[_POSITION], arguments)
+
+
+def _accounts(message: Message | MessageV0, instruction: CompiledInstruction) -> list[Pubkey]:
+    return [message.account_keys[index] for index in bytes(instruction.accounts)]
 
 
 def _decode(encoded: str) -> bytes:

@@ -7,7 +7,7 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.chain.program import Program
-from zmartd.chain.program_accounts import read_config_and_market
+from zmartd.chain.program_accounts import ChainMarket, read_config_and_market, read_position_and_market
 from zmartd.chain.rpc import Rpc
 from zmartd.market.fees import FeeRates
 from zmartd.market.lmsr import Curve
@@ -36,12 +36,39 @@ class LiveMarket(Struct, frozen=True):
         )
 
 
+class LiveHolding(Struct, frozen=True):
+    """A market and a wallet's shares in it, of the same slot."""
+
+    market: LiveMarket
+    shares_yes: int
+    shares_no: int
+
+    def shares(self, outcome: bool) -> int:
+        """The share units of YES, or of NO, that the wallet holds."""
+        return self.shares_yes if outcome else self.shares_no
+
+
 async def read_live_market(rpc: Rpc, program: Program, address: str) -> LiveMarket:
     """Read the market at `address` and the configuration.
 
     Raises MarketNotFound, ProtocolNotInitialized, RpcUnavailable.
     """
     config, market = await read_config_and_market(rpc, program.program_id, Pubkey.from_string(address))
+    return _live(address, config, market)
+
+
+async def read_live_holding(rpc: Rpc, program: Program, address: str, wallet: str) -> LiveHolding:
+    """As `read_live_market`, with what `wallet` holds."""
+    position, config, market = await read_position_and_market(
+        rpc, program.program_id, Pubkey.from_string(address), Pubkey.from_string(wallet)
+    )
+    live = _live(address, config, market)
+    if position is None:
+        return LiveHolding(live, 0, 0)
+    return LiveHolding(live, position.shares_yes, position.shares_no)
+
+
+def _live(address: str, config: GlobalConfig, market: ChainMarket | None) -> LiveMarket:
     if market is None:
         raise MarketNotFound("The chain has no such market.", market=address)
     return LiveMarket(market.address, market.account, config, market.slot)

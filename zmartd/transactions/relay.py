@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from solders.pubkey import Pubkey
+
 from zmartd.chain.answers import SignatureStatus
+from zmartd.chain.codec import Codec
 from zmartd.chain.failures import (
     ProgramFailure,
     ProgramRefused,
@@ -15,6 +18,7 @@ from zmartd.chain.failures import (
     node_refused,
 )
 from zmartd.chain.idl import Idl
+from zmartd.chain.purchases import shares_bought
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.signed_transactions import Fate, SignedTransaction, TransactionExpired, TransactionFailed
 from zmartd.chain.transactions import ChainTransaction
@@ -23,8 +27,10 @@ from zmartd.clock import Clock
 from zmartd.faults import Point, reached
 from zmartd.indexer.fetch import Fetcher, TransactionNotFound, TransactionUnread
 from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
-from zmartd.transactions.admission import AdmittedTransaction
+from zmartd.transactions.admission import AdmittedTransaction, TransactionRefused
+from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.price_protection import PriceMoved
 from zmartd.transactions.spending import check_spending
 from zmartd.transactions.submission import Submission, Submitter
 
@@ -47,6 +53,7 @@ class Relay:
         rpc: Rpc,
         idl: Idl,
         clock: Clock,
+        funds: Funds,
         lookups: LookupLimit,
         patience_seconds: float,
         max_fee_lamports: int,
@@ -57,28 +64,34 @@ class Relay:
         self._fetcher = fetcher
         self._rpc = rpc
         self._idl = idl
+        self._codec = Codec(idl)
         self._clock = clock
+        self._funds = funds
         self._lookups = lookups
         self._patience_seconds = patience_seconds
         self._max_fee_lamports = max_fee_lamports
 
-    async def submit(self, transaction: AdmittedTransaction) -> ChainTransaction | None:
+    async def submit(
+        self, transaction: AdmittedTransaction, min_shares: int | None = None
+    ) -> ChainTransaction | None:
         """Submit a transaction and return what it did once it is indexed; None while that takes longer.
 
-        A transaction that would fail on the newest state, or take more than it may, is not recorded. A
-        recorded one is followed to its end, whatever happens to this request or this daemon.
+        A transaction that would fail on the newest state, take more than it may or buy fewer than
+        `min_shares` share units, is not recorded. A recorded one is followed to its end, whatever happens to
+        this request or this daemon, and is never sent while it would buy fewer.
 
-        Raises ProgramRefused when it failed or would fail, TransactionRefused when it would take more from
-        the wallet than it may, TransactionExpired when it can never land,
+        Raises PriceMoved when it would break a limit of its trade, ProgramRefused when it failed or would
+        fail, InsufficientFunds where that is why, TransactionRefused when it would take more from the wallet
+        than it may, TransactionExpired when it can never land,
         TooManyPending, LookupsExhausted, SenderUnavailable, RpcUnavailable, DatabaseUnavailable.
         """
         sent = await self._outbox.find(transaction.signature)
         if sent is None:
-            refused = await self._preflight(transaction)
+            refused = await self._preflight(transaction, min_shares)
             if refused is not None:
-                return await self._not_submitted(transaction.signature, refused)
+                return await self._not_submitted(transaction, refused)
             await reached(Point.RELAY_TRIED)
-            submission = await self._submitter.submit(await self._signed(transaction))
+            submission = await self._submitter.submit(await self._signed(transaction, min_shares))
         elif sent.fate is None:
             submission = await self._submitter.submit_recorded(sent.transaction)
         else:
@@ -116,7 +129,9 @@ class Relay:
             self._lookups.note_not_found(signature)
             raise
 
-    async def _preflight(self, transaction: AdmittedTransaction) -> ProgramFailure | None:
+    async def _preflight(
+        self, transaction: AdmittedTransaction, min_shares: int | None
+    ) -> ProgramFailure | None:
         try:
             result = await self._rpc.preflight(transaction.wire)
         except RpcRejected as error:
@@ -124,10 +139,15 @@ class Relay:
         if result.err is not None:
             return explain_failure(result.err, result.logs, self._idl)
         check_spending(transaction, result, self._max_fee_lamports)
+        if min_shares:
+            _check_shares(transaction.signature, shares_bought(result, self._codec), min_shares)
         return None
 
-    async def _not_submitted(self, signature: str, refused: ProgramFailure) -> ChainTransaction | None:
+    async def _not_submitted(
+        self, transaction: AdmittedTransaction, refused: ProgramFailure
+    ) -> ChainTransaction | None:
         """The answer for a transaction that failed preflight, which it also does when it is on the chain."""
+        signature = transaction.signature
         match refused.name:
             case "AlreadyProcessed":
                 return await self._within_patience(
@@ -135,6 +155,10 @@ class Relay:
                 )
             case "BlockhashNotFound":
                 return await self._landed_or_expired(signature)
+            case "SlippageExceeded":
+                raise PriceMoved(signature=signature)
+        wallet = Pubkey.from_string(transaction.wallet)
+        await self._funds.explain(refused, wallet, transaction.outlays, transaction.fee_lamports)
         raise ProgramRefused(refused, signature=signature)
 
     async def _landed_or_expired(self, signature: str) -> ChainTransaction:
@@ -144,7 +168,7 @@ class Relay:
         except TransactionNotFound as error:
             raise TransactionExpired(signature) from error
 
-    async def _signed(self, transaction: AdmittedTransaction) -> SignedTransaction:
+    async def _signed(self, transaction: AdmittedTransaction, min_shares: int | None) -> SignedTransaction:
         latest = await self._rpc.latest_blockhash()
         return SignedTransaction(
             signature=transaction.signature,
@@ -153,6 +177,7 @@ class Relay:
             last_valid_block_height=latest.last_valid_block_height + _SPARE_BLOCKS,
             purpose=_PURPOSE,
             relayed_for=transaction.wallet,
+            min_shares=min_shares,
         )
 
     async def _executed(self, submission: Submission) -> ChainTransaction:
@@ -232,3 +257,14 @@ class Relay:
 
     def _refused(self, signature: str, name: str) -> ProgramRefused:
         return ProgramRefused(failure_named(name, self._idl), signature=signature)
+
+
+def _check_shares(signature: str, bought: int | None, min_shares: int) -> None:
+    """Raises PriceMoved for fewer than `min_shares`, and TransactionRefused where that cannot be known."""
+    if bought is None:
+        raise TransactionRefused(
+            "The logs of its simulation are cut off, so that nobody can tell how many shares it buys: leave "
+            "out instructions that log, or send it with min_shares 0."
+        )
+    if bought < min_shares:
+        raise PriceMoved(signature=signature, shares=str(bought))

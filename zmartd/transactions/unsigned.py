@@ -12,16 +12,19 @@ from solders.pubkey import Pubkey
 from zmartd.chain.assemble import MAX_COMPUTE_UNITS, build_transaction, compute_budget
 from zmartd.chain.failures import ProgramRefused, explain_failure
 from zmartd.chain.idl import Idl
+from zmartd.chain.network_fees import LAMPORTS_PER_SIGNATURE
+from zmartd.chain.outlays import outlay
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
+from zmartd.transactions.funds import Funds, InsufficientFunds
 
 _SPARE_UNITS = 20_000 + 4 * 7_000
 """Compute units added to what the simulation took and a quarter more. Wallets leave the limit as it is, and
 add up to four guards, of which none has taken more than 7,000 units on mainnet.
 """
 
-ERRORS: tuple[type[ZmartdError], ...] = (ProgramRefused, RpcUnavailable, RpcRejected)
+ERRORS: tuple[type[ZmartdError], ...] = (ProgramRefused, InsufficientFunds, RpcUnavailable, RpcRejected)
 """The errors that `TransactionBuilder.build` raises."""
 
 
@@ -53,15 +56,16 @@ class UnsignedTransaction(Struct, frozen=True, kw_only=True):
 class TransactionBuilder:
     """Builds unsigned transactions and simulates them on the chain's current state."""
 
-    def __init__(self, rpc: Rpc, idl: Idl) -> None:
+    def __init__(self, rpc: Rpc, idl: Idl, funds: Funds) -> None:
         self._rpc = rpc
         self._idl = idl
+        self._funds = funds
 
     async def build(self, wallet: str, instruction: Instruction) -> UnsignedTransaction:
         """Build a transaction with `instruction` that `wallet` pays for and signs.
 
         Its compute limit is what the simulation took and a quarter more. Raises ProgramRefused when it would
-        fail at this moment, RpcUnavailable, RpcRejected.
+        fail at this moment, InsufficientFunds where that is why, RpcUnavailable, RpcRejected.
         """
         payer = Pubkey.from_string(wallet)
         latest = await self._rpc.latest_blockhash()
@@ -70,7 +74,11 @@ class TransactionBuilder:
         )
         result = await self._rpc.simulate(simulated)
         if result.err is not None:
-            raise ProgramRefused(explain_failure(result.err, result.logs, self._idl))
+            failure = explain_failure(result.err, result.logs, self._idl)
+            accounts = [meta.pubkey for meta in instruction.accounts]
+            takes = outlay(bytes(instruction.data), accounts)
+            await self._funds.explain(failure, payer, [takes], LAMPORTS_PER_SIGNATURE)
+            raise ProgramRefused(failure)
         units = min(result.units_consumed * 5 // 4 + _SPARE_UNITS, MAX_COMPUTE_UNITS)
         wire = build_transaction([*compute_budget(units), instruction], payer, latest.blockhash)
         return UnsignedTransaction(

@@ -70,7 +70,8 @@ def main(url: str, market_id: str, seed: str) -> None:
     to_sign = Transaction.from_bytes(base64.b64decode(unsigned.transaction)).message
     signed = Transaction([wallet], to_sign, to_sign.recent_blockhash)
     wire = base64.b64encode(bytes(signed)).decode()
-    relayed: object = post_transactions.sync(client=trader, body=RelayRequest(transaction=wire))
+    to_relay = RelayRequest(transaction=wire, protection=unsigned.protection)
+    relayed: object = post_transactions.sync(client=trader, body=to_relay)
     while isinstance(relayed, Submitted):
         relayed = get_transactions_signature.sync(relayed.signature, client=trader)
     landed = sent(Confirmed, relayed)

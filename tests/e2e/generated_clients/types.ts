@@ -21,6 +21,8 @@ is<
       outcome: boolean;
       target_cost?: number | string | null;
       shares?: number | string | null;
+      slippage_bps?: number;
+      min_shares?: number | string | null;
       max_cost?: number | string | null;
     }
   >

@@ -238,14 +238,14 @@ async def test_a_failed_simulation_is_told_at_once_and_costs_nothing(
     payment = await pay(2 * 10**15)
     with pytest.raises(TransactionFailed) as caught:
         await sender.send(payment)
-    assert caught.value.failure.name == "ResultWithNegativeLamports"
+    assert caught.value.failure.name == "InsufficientFunds"
     assert caught.value.slot is None
     account = await rpc.account(rich.pubkey())
     assert account is not None
     assert account.lamports == 10**15
     sent = await outbox.find(payment.signature)
     assert sent is not None
-    assert (sent.fate, sent.error) == (Fate.FAILED, "ResultWithNegativeLamports")
+    assert (sent.fate, sent.error) == (Fate.FAILED, "InsufficientFunds")
 
 
 async def test_a_failure_on_the_chain_is_told_with_its_slot(
@@ -255,7 +255,7 @@ async def test_a_failure_on_the_chain_is_told_with_its_slot(
     payment = await pay(2 * 10**15)
     with pytest.raises(TransactionFailed, match="fewer lamports than this needs") as caught:
         await sender.send(payment)
-    assert caught.value.failure.name == "ResultWithNegativeLamports"
+    assert caught.value.failure.name == "InsufficientFunds"
     sent = await outbox.find(payment.signature)
     assert sent is not None
     assert (sent.fate, sent.slot) == (Fate.FAILED, caught.value.slot)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.chain.chain_logs import IDL, OURS, STRANGER, SYSTEM
+from zmartd.chain.failure_names import CURVE
 from zmartd.chain.failures import ProgramFailure, explain_failure, failure_named
 
 
@@ -40,8 +41,15 @@ def test_every_error_of_the_idl_is_explained() -> None:
     for error in IDL.errors:
         failure = custom(error.code, failed(OURS))
         assert failure.name == error.name
-        message = STATE if failure.name in STATE_ERRORS else error.msg
+        message = STATE if failure.name in STATE_ERRORS else CURVE.get(error.name, error.msg)
         assert failure.message == failure_named(error.name, IDL).message == message
+
+
+def test_no_error_speaks_of_the_arithmetic_of_the_price_curve() -> None:
+    for error in IDL.errors:
+        for failure in (custom(error.code, failed(OURS)), failure_named(error.name, IDL)):
+            assert "xponent" not in failure.message
+            assert "64 bits" not in failure.message
 
 
 @pytest.mark.parametrize(("code", "name"), [
@@ -70,7 +78,7 @@ def test_a_second_vote_is_the_system_program_s_error_inside_ours() -> None:
 
 
 def test_a_purchase_beyond_the_balance_is_the_system_program_s_error() -> None:
-    assert custom(1, failed(SYSTEM), failed(OURS)).name == "ResultWithNegativeLamports"
+    assert custom(1, failed(SYSTEM), failed(OURS)).name == "InsufficientFunds"
 
 
 def test_another_program_s_number_is_not_taken_for_ours() -> None:
@@ -82,7 +90,7 @@ def test_another_program_s_number_is_not_taken_for_ours() -> None:
 def test_without_logs_the_number_decides() -> None:
     assert custom(6018).name == "TradeTooSmall"
     assert custom(2006).name == "ConstraintSeeds"
-    assert custom(1).name == "ResultWithNegativeLamports"
+    assert custom(1).name == "InsufficientFunds"
     assert custom(99_999).name == "CustomProgramError"
 
 

@@ -65,14 +65,6 @@ def test_a_sale_is_refused_one_lamport_below_its_least_proceeds(
     assert refused.value.code == "SlippageExceeded"
 
 
-def test_without_a_limit_a_sale_brings_its_quote_less_one_percent_rounded_down() -> None:
-    pool = Pool(Curve(q_yes=40 * SCALE, q_no=SCALE, b=1_000 * SCALE), RATES)
-    for shares in (SCALE // 10, SCALE, 10 * SCALE + 7):
-        quote = quotes.sell(pool, True, shares)
-        assert quote.min_proceeds_lamports == quote.total_lamports * 99 // 100
-    assert quotes.sell(pool, True, SCALE, 0).min_proceeds_lamports == 0
-
-
 def test_nobody_can_sell_more_than_is_outstanding() -> None:
     with pytest.raises(MarketMathError) as refused:
         quotes.sell(FRESH, False, SCALE + 1, 0)
@@ -83,7 +75,7 @@ def test_a_sale_of_too_many_shares_is_one_whatever_b_is() -> None:
     pool = Pool(Curve(SCALE, SCALE, b=1), FRESH.rates)
     for shares, code in ((SCALE + 1, "InsufficientShares"), (SCALE, "InvalidBParameter")):
         with pytest.raises(MarketMathError) as refused:
-            quotes.sell(pool, True, shares)
+            quotes.sell(pool, True, shares, 0)
         assert refused.value.code == code
 
 

@@ -222,7 +222,7 @@ async def _fill(trader: WalletClient, path: str, order: Mapping[str, Any]) -> Co
         try:
             return await trader.transact(path, order)
         except ApiRefused as refused:
-            if refused.status != _UNPROCESSABLE:
+            if refused.status not in {_CONFLICT, _UNPROCESSABLE}:
                 raise
     return await trader.transact(path, order)
 

@@ -87,11 +87,14 @@ class WalletClient:
     async def transact(self, path: str, body: Mapping[str, Any] | None = None) -> ConfirmedTransaction:
         """Request, sign and send a transaction, and wait for it. Raises ApiRefused, UnexpectedTransaction."""
         unsigned = await self.post(path, body)
-        return await self.send(unsigned["transaction"])
+        return await self.send(unsigned["transaction"], unsigned.get("protection"))
 
-    async def send(self, unsigned: str) -> ConfirmedTransaction:
-        """Sign a transaction in base64, send it, and wait until it is confirmed."""
-        order = {"transaction": sign_call(unsigned, self._wallet, self._program_id)}
+    async def send(self, unsigned: str, protection: str | None = None) -> ConfirmedTransaction:
+        """Sign a transaction in base64, send it, and wait until it is confirmed.
+
+        `protection` is the text that came with a trade.
+        """
+        order = {"transaction": sign_call(unsigned, self._wallet, self._program_id), "protection": protection}
         answer = await self.post("/api/transactions", order)
         while "events" not in answer:  # 202: not confirmed yet; the same bytes may be sent again
             answer = await self.post("/api/transactions", order)

@@ -62,7 +62,9 @@ from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, Data
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
 from zmartd.tasks.admin_decisions import DisputeWindowClosed, NothingToDecide, NotTheAdmin, SettlementUnderWay
 from zmartd.transactions.admission import TransactionRefused
+from zmartd.transactions.funds import InsufficientFunds
 from zmartd.transactions.lookup_limit import LookupsExhausted
+from zmartd.transactions.price_protection import PriceMoved
 
 STATUS: Mapping[type[ZmartdError], int] = {
     InvalidRequest: 400,
@@ -103,12 +105,14 @@ STATUS: Mapping[type[ZmartdError], int] = {
     ThreadTooDeep: 409,
     EditWindowClosed: 409,
     TransactionExpired: 409,
+    PriceMoved: 409,
     ProtocolNotInitialized: 409,
     IdempotencyConflict: 409,
     StillUnderWay: 409,
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
     ProgramRefused: 422,
+    InsufficientFunds: 422,
     UpgradeRequired: 426,
     TooManyAttempts: 429,
     RateLimited: 429,

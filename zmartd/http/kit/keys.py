@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zmartd.store.postgres.database import Database
     from zmartd.tasks.admin_decisions import AdminDecisions
     from zmartd.transactions.admission import Admission
+    from zmartd.transactions.price_protection import Protections
     from zmartd.transactions.relay import Relay
     from zmartd.transactions.unsigned import TransactionBuilder
 
@@ -52,5 +53,6 @@ IDL: Final[AppKey[Idl]] = AppKey("idl")
 PROGRAM: Final[AppKey[Program]] = AppKey("program")
 TRANSACTION_BUILDER: Final[AppKey[TransactionBuilder]] = AppKey("transaction_builder")
 ADMISSION: Final[AppKey[Admission]] = AppKey("admission")
+PROTECTIONS: Final[AppKey[Protections]] = AppKey("protections")
 RELAY: Final[AppKey[Relay]] = AppKey("relay")
 ADMIN_DECISIONS: Final[AppKey[AdminDecisions]] = AppKey("admin_decisions")

@@ -14,12 +14,20 @@ from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, am
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explaining_state
-from zmartd.http.trading.quoting import quote_purchase, refusing_as_the_program, require_one_amount
-from zmartd.http.trading.schemas import MarketParameter, OutcomeParameter, QuoteBody, ShareUnits, quote_body
-from zmartd.market import quotes
+from zmartd.http.trading.quoting import refusing_as_the_program, require_consistent
+from zmartd.http.trading.schemas import (
+    MarketParameter,
+    OutcomeParameter,
+    QuoteBody,
+    ShareUnits,
+    SlippageParameter,
+    quote_body,
+)
+from zmartd.market import orders, quotes
 from zmartd.market.lmsr import SCALE
 from zmartd.market.next_steps import Action
-from zmartd.market.quotes import BuyQuote, Pool, Quote
+from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, Order, ProtectedPurchase, Purchase, Sale
+from zmartd.market.quotes import Pool, SellQuote
 from zmartd.store import markets
 from zmartd.store.markets import MarketNotFound, MarketPricing
 
@@ -37,6 +45,7 @@ class EstimateQuery(Struct, frozen=True, kw_only=True):
         ShareUnits | None,
         Meta(description="a whole number of share units (1000000000 = one share), 1 or more"),
     ] = None
+    slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
 
 
 class Estimate(QuoteBody, frozen=True, kw_only=True):
@@ -46,8 +55,16 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
     trade_type: Literal["buy", "sell"]
     """`buy` or `sell`, as requested."""
     target_cost: Amount | None
-    """Lamports, the argument of buy_shares: as requested, or the smallest that gives `shares`; null for a
-    sale."""
+    """Lamports, the argument of buy_shares: as requested, or what `shares` cost and the slippage, as room for
+    a price that rises; null for a sale."""
+    slippage_bps: int
+    """The slippage from which the limits follow, in basis points."""
+    min_shares: Amount | None
+    """The least share units that a quote made now would promise; null for a sale."""
+    max_cost: Amount | None
+    """The most lamports, fees included, that a quote made now would promise; null for a sale."""
+    min_proceeds: Amount | None
+    """The least lamports after fees that a quote made now would promise; null for a purchase."""
     price_yes_after: Price
     """The price of a YES share in SOL after the trade, from 0 to 1."""
     price_no_after: Price
@@ -63,18 +80,28 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
 async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
     """The cost of a purchase or the proceeds of a sale, from the market as it is indexed."""
     query = call.input
-    _check_amounts(query)
+    order = _order(query)
     found = await _find_curve(call, query.market_id)
     async with explaining_state(call, found.market_id, Action.TRADE):
         with refusing_as_the_program(call.app[keys.IDL]):
-            quote = _quote(found, query)
-    return _estimate(found, query, quote)
+            protected = _protect(found, order)
+    return _estimate(found, query, protected)
 
 
-def _check_amounts(query: EstimateQuery) -> None:
-    require_one_amount(query.target_cost, query.shares)
-    if query.trade_type == "sell" and query.shares is None:
+def _order(query: EstimateQuery) -> Order:
+    """Raises InvalidRequest."""
+    purchase = Purchase(
+        outcome=query.outcome,
+        target_cost=query.target_cost,
+        shares=query.shares,
+        slippage_bps=query.slippage_bps,
+    )
+    require_consistent(purchase)
+    if query.trade_type == "buy":
+        return purchase
+    if query.shares is None:
         raise InvalidRequest(Problem("shares", "is required for a sale"))
+    return Sale(outcome=query.outcome, shares=query.shares, slippage_bps=query.slippage_bps)
 
 
 async def _find_curve(call: Call[Any], reference: str) -> MarketPricing:
@@ -87,25 +114,32 @@ async def _find_curve(call: Call[Any], reference: str) -> MarketPricing:
     raise MarketNotFound(market=reference)
 
 
-def _quote(found: MarketPricing, query: EstimateQuery) -> Quote:
+def _protect(found: MarketPricing, order: Order) -> ProtectedPurchase | SellQuote:
     """Raises MarketMathError for the first check of the program that fails, in the program's order."""
     if found.curve is None:
         raise MarketPending(market=found.market_id)
     quotes.require_trading(found.state, is_paused=found.is_paused)
     pool = Pool(found.curve, found.rates)
-    if query.trade_type == "buy":
-        return quote_purchase(pool, query.outcome, query.target_cost, query.shares)
-    assert query.shares is not None, "checked by _check_amounts"
-    return quotes.sell(pool, query.outcome, query.shares)
+    if isinstance(order, Purchase):
+        return orders.protect_purchase(pool, order)
+    return orders.protect_sale(pool, order)
 
 
-def _estimate(found: MarketPricing, query: EstimateQuery, quote: Quote) -> Estimate:
+def _estimate(
+    found: MarketPricing, query: EstimateQuery, protected: ProtectedPurchase | SellQuote
+) -> Estimate:
+    bought = protected if isinstance(protected, ProtectedPurchase) else None
+    quote = protected.quote if isinstance(protected, ProtectedPurchase) else protected
     body = quote_body(quote, found.slot)
     return Estimate(
         **msgspec.structs.asdict(body),
         market_id=found.market_id,
         trade_type=query.trade_type,
-        target_cost=amount(quote.target_cost_lamports) if isinstance(quote, BuyQuote) else None,
+        target_cost=None if bought is None else amount(bought.quote.target_cost_lamports),
+        slippage_bps=query.slippage_bps,
+        min_shares=None if bought is None else amount(bought.min_shares),
+        max_cost=None if bought is None else amount(bought.max_cost),
+        min_proceeds=amount(quote.min_proceeds_lamports) if isinstance(quote, SellQuote) else None,
         price_yes_after=price(quote.price_yes_after),
         price_no_after=price(SCALE - quote.price_yes_after),
         price_impact=round(body.price_after / body.price_before - 1, 9) if body.price_before else 0.0,

@@ -1,30 +1,32 @@
-"""What estimates and quotes of trades have in common: their amounts, and the program's refusals."""
+"""What estimates and quotes of trades have in common: their orders, and the program's refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from zmartd.chain.failures import ProgramRefused, failure_named
 from zmartd.chain.idl import Idl
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.market import quotes
 from zmartd.market.errors import MarketMathError
-from zmartd.market.quotes import BuyQuote, Pool
+from zmartd.market.orders import Purchase
 
 
-def require_one_amount(target_cost: int | None, shares: int | None) -> None:
-    """Raises InvalidRequest where a purchase has neither a cost in lamports nor share units, or both."""
-    if (target_cost is None) == (shares is None):
-        raise InvalidRequest(Problem("target_cost", "or else shares has to be given, and not both"))
-
-
-def quote_purchase(pool: Pool, outcome: bool, target_cost: int | None, shares: int | None) -> BuyQuote:
-    """The quote for the amount that `require_one_amount` has found. Raises MarketMathError."""
-    if target_cost is not None:
-        return quotes.buy_for_cost(pool, outcome, target_cost)
-    assert shares is not None, "checked by require_one_amount"
-    return quotes.buy_for_shares(pool, outcome, shares)
+def require_consistent(order: Purchase) -> None:
+    """Raises InvalidRequest where parts of an order contradict each other; names each."""
+    problems = []
+    if (order.target_cost is None) == (order.shares is None):
+        problems.append(Problem("target_cost", "or else shares has to be given, and not both"))
+    elif order.max_cost is not None and order.target_cost is not None:
+        problems.append(
+            Problem("max_cost", "goes with shares, not with target_cost, which is the most that is paid")
+        )
+    elif order.shares is not None and (order.min_shares or 0) > order.shares:
+        problems.append(Problem("min_shares", "must not be above shares, the number that is asked for"))
+    if problems:
+        raise InvalidRequest(*problems)
 
 
 @contextmanager
@@ -35,4 +37,7 @@ def refusing_as_the_program(idl: Idl) -> Iterator[None]:
     try:
         yield
     except MarketMathError as error:
-        raise ProgramRefused(failure_named(error.code, idl)) from error
+        failure = failure_named(error.code, idl)
+        if error.explanation is not None:
+            failure = msgspec.structs.replace(failure, message=error.explanation)
+        raise ProgramRefused(failure, **error.details) from error

@@ -21,6 +21,7 @@ from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.market.ids import trade_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lmsr import SCALE
+from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, MAX_SLIPPAGE_BPS
 from zmartd.market.quotes import Quote
 from zmartd.store.trades import TradeRow
 
@@ -32,6 +33,23 @@ class ShareUnits(U64):
     """A number of share units to trade: 1 or more."""
 
     minimum: ClassVar[int] = 1
+
+
+SlippageParameter = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=MAX_SLIPPAGE_BPS,
+        description=f"a whole number of basis points from 0 to {MAX_SLIPPAGE_BPS}: how much worse than its "
+        f"quote the trade may become, {DEFAULT_SLIPPAGE_BPS} (1 %) unless it is given",
+    ),
+]
+MinSharesParameter = Annotated[
+    U64,
+    Meta(
+        description="a whole number of share units, the least that the purchase has to bring; 0 for no limit"
+    ),
+]
 
 
 class FeesBody(Struct, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
-from zmartd.chain.failures import ProgramRefused, failure_named
+from zmartd.chain.interface import BuyShares, SellShares
 from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
@@ -16,29 +16,30 @@ from zmartd.http.kit.fields import U64, Amount, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explaining_state
-from zmartd.http.trading.quoting import quote_purchase, refusing_as_the_program, require_one_amount
+from zmartd.http.trading.quoting import refusing_as_the_program, require_consistent
 from zmartd.http.trading.schemas import (
     MarketParameter,
+    MinSharesParameter,
     OutcomeParameter,
     QuoteBody,
     ShareUnits,
+    SlippageParameter,
     quote_body,
 )
-from zmartd.market import quotes
+from zmartd.market import orders, quotes
 from zmartd.market.next_steps import Action
-from zmartd.market.quotes import DEFAULT_MIN_PROCEEDS_BPS
+from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, Order, Purchase, Sale
 from zmartd.store.markets import MarketNotFound
 from zmartd.transactions import unsigned
-from zmartd.transactions.live_market import LiveMarket, read_live_market
+from zmartd.transactions.live_market import LiveHolding, LiveMarket, read_live_holding
+from zmartd.transactions.price_protection import Protection, Trade
 from zmartd.transactions.unsigned import UnsignedTransaction
 
 
 class BuyRequest(Struct, frozen=True, kw_only=True):
-    """Either `target_cost`, the most to pay with fees, or `shares`, for at most `max_cost`.
+    """Either `target_cost`, the most to pay with fees, or `shares`, the least to get.
 
-    The program's instruction has no number of shares: the transaction spends at most the `target_cost` of the
-    answer and buys the shares that the price curve gives for it when it is executed. These are more or fewer
-    than `shares` where others trade in between.
+    Limits that are given win over the slippage.
     """
 
     market_id: MarketParameter
@@ -50,105 +51,182 @@ class BuyRequest(Struct, frozen=True, kw_only=True):
         ShareUnits | None,
         Meta(description="a whole number of share units (1000000000 = one share), 1 or more"),
     ] = None
+    slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
+    min_shares: Annotated[
+        MinSharesParameter | None,
+        Meta(
+            description="a whole number of share units, the least that the purchase has to bring, 0 for no "
+            "limit; without it the quote's shares less the slippage, or all of `shares`"
+        ),
+    ] = None
     max_cost: Annotated[
-        U64 | None, Meta(description="a whole number of lamports, as a number or a decimal string")
+        U64 | None,
+        Meta(
+            description="a whole number of lamports, the most that `shares` may cost with fees; without it "
+            "what they cost now and the slippage"
+        ),
     ] = None
 
 
 class SellRequest(Struct, frozen=True, kw_only=True):
+    """A limit that is given wins over the slippage."""
+
     market_id: MarketParameter
     outcome: OutcomeParameter
     shares: Annotated[
         ShareUnits, Meta(description="a whole number of share units (1000000000 = one share), 1 or more")
     ]
+    slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
     min_proceeds: Annotated[
         U64 | None,
         Meta(
-            description="a whole number of lamports, as a number or a decimal string; without it "
-            f"{DEFAULT_MIN_PROCEEDS_BPS / 100:g} % of the quote's total, rounded down; 0 for no limit"
+            description="a whole number of lamports, the least that the sale has to bring after fees, 0 for "
+            "no limit; without it the quote's total less the slippage, rounded down"
         ),
     ] = None
 
 
-class BuyBody(UnsignedTransaction, frozen=True, kw_only=True):
+class QuotedTransaction(UnsignedTransaction, frozen=True, kw_only=True):
+    """A quote, and the transaction that carries it out."""
+
+    market_id: MarketKey
+    quote: QuoteBody
+    """The trade as the program executes this transaction, if nobody else trades before it."""
+    slippage_bps: int
+    """The slippage from which the limits follow that were not given, in basis points."""
+    protection: str
+    """Send this text to POST /api/transactions along with the signed transaction: it has the limits, so that
+    they are kept."""
+
+
+class BuyBody(QuotedTransaction, frozen=True, kw_only=True):
     """A quote for a purchase, and the transaction that makes it."""
 
-    market_id: MarketKey
-    quote: QuoteBody
-    """The purchase, if nobody else trades before it."""
     target_cost: Amount
-    """The most lamports that the buyer pays, with fees: the limit in the instruction."""
+    """The most lamports that this transaction spends, fees included. It is in the instruction, so the program
+    enforces it. For a purchase of `shares` it has the slippage as room for a price that rises, within
+    `max_cost`; while the price stays, the room buys more shares."""
+    max_cost: Amount
+    """The most lamports that the purchase may cost, fees included: `target_cost` never exceeds it, so the
+    program enforces it."""
+    min_shares: Amount
+    """The least share units that the purchase brings. The program has no such limit: POST /api/transactions
+    enforces it by a simulation right before the transaction is sent, and each time that it is sent again."""
 
 
-class SellBody(UnsignedTransaction, frozen=True, kw_only=True):
+class SellBody(QuotedTransaction, frozen=True, kw_only=True):
     """A quote for a sale, and the transaction that makes it."""
 
-    market_id: MarketKey
-    quote: QuoteBody
-    """The sale, if nobody else trades before it."""
     min_proceeds: Amount
-    """The least lamports that the seller receives, after fees: the limit in the instruction."""
+    """The least lamports that the sale brings, after fees. It is in the instruction, so the program enforces
+    it."""
 
 
 async def buy(call: Call[BuyRequest]) -> BuyBody:
     """The quote is for the market as it is on the chain now."""
     body = call.input
-    require_one_amount(body.target_cost, body.shares)
-    wallet = call.session.wallet
-    market_id, live = await _live_market(call, body.market_id)
-    await _require_trading(call, market_id, live)
-    with refusing_as_the_program(call.app[keys.IDL]):
-        quote = quote_purchase(live.pool, body.outcome, body.target_cost, body.shares)
-    if body.max_cost is not None and quote.target_cost_lamports > body.max_cost:
-        failure = failure_named("SlippageExceeded", call.app[keys.IDL])
-        raise ProgramRefused(failure, target_cost=amount(quote.target_cost_lamports))
-    instruction = call.app[keys.PROGRAM].buy_shares(
-        user=Pubkey.from_string(wallet),
-        market=live.address,
-        protocol_fee_wallet=live.config.protocol_fee_wallet,
+    order = Purchase(
         outcome=body.outcome,
-        target_cost=quote.target_cost_lamports,
+        target_cost=body.target_cost,
+        shares=body.shares,
+        slippage_bps=body.slippage_bps,
+        min_shares=body.min_shares,
+        max_cost=body.max_cost,
     )
-    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
-    return BuyBody(
-        **msgspec.structs.asdict(unsigned),
-        market_id=market_id,
-        quote=quote_body(quote, live.slot),
-        target_cost=amount(quote.target_cost_lamports),
-    )
+    require_consistent(order)
+    market_id, holding = await live_holding(call, body.market_id)
+    return await offer_purchase(call, market_id, holding.market, order)
 
 
 async def sell(call: Call[SellRequest]) -> SellBody:
     """The quote is for the market as it is on the chain now."""
     body = call.input
-    wallet = call.session.wallet
-    market_id, live = await _live_market(call, body.market_id)
+    order = Sale(
+        outcome=body.outcome,
+        shares=body.shares,
+        slippage_bps=body.slippage_bps,
+        min_proceeds=body.min_proceeds,
+    )
+    market_id, holding = await live_holding(call, body.market_id)
+    return await offer_sale(call, market_id, holding, order)
+
+
+async def live_holding(call: Call[Any], reference: str) -> tuple[str, LiveHolding]:
+    """The id of a market, and on the chain its state and the caller's shares.
+
+    Raises MarketNotFound, MarketPending, ProtocolNotInitialized, RpcUnavailable.
+    """
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        market = await chain_market(connection, reference)
+    program, wallet = call.app[keys.PROGRAM], call.session.wallet
+    return market.id, await read_live_holding(call.app[keys.RPC], program, market.on_chain_address, wallet)
+
+
+async def offer_purchase(call: Call[Any], market_id: str, live: LiveMarket, order: Purchase) -> BuyBody:
+    """Raises ProgramRefused, InsufficientFunds, RpcUnavailable, RpcRejected."""
     await _require_trading(call, market_id, live)
     with refusing_as_the_program(call.app[keys.IDL]):
-        quote = quotes.sell(live.pool, body.outcome, body.shares, body.min_proceeds)
+        bought = orders.protect_purchase(live.pool, order)
+    quote, wallet = bought.quote, call.session.wallet
+    arguments = BuyShares(order.outcome, quote.target_cost_lamports)
+    instruction = call.app[keys.PROGRAM].buy_shares(
+        user=Pubkey.from_string(wallet),
+        market=live.address,
+        protocol_fee_wallet=live.config.protocol_fee_wallet,
+        outcome=arguments.outcome,
+        target_cost=arguments.target_cost,
+    )
+    transaction = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
+    return BuyBody(
+        **msgspec.structs.asdict(transaction),
+        market_id=market_id,
+        quote=quote_body(quote, live.slot),
+        slippage_bps=order.slippage_bps,
+        protection=_sealed(call, live, arguments, order, bought.min_shares),
+        target_cost=amount(quote.target_cost_lamports),
+        max_cost=amount(bought.max_cost),
+        min_shares=amount(bought.min_shares),
+    )
+
+
+async def offer_sale(call: Call[Any], market_id: str, holding: LiveHolding, order: Sale) -> SellBody:
+    """Raises ProgramRefused, InsufficientFunds, RpcUnavailable, RpcRejected."""
+    live = holding.market
+    await _require_trading(call, market_id, live)
+    with refusing_as_the_program(call.app[keys.IDL]):
+        orders.require_shares(holding.shares(order.outcome), order.outcome, order.shares)
+        quote = orders.protect_sale(live.pool, order)
+    wallet = call.session.wallet
+    arguments = SellShares(order.outcome, quote.shares, quote.min_proceeds_lamports)
     instruction = call.app[keys.PROGRAM].sell_shares(
         user=Pubkey.from_string(wallet),
         market=live.address,
         protocol_fee_wallet=live.config.protocol_fee_wallet,
-        outcome=body.outcome,
-        shares_to_sell=quote.shares,
-        min_proceeds=quote.min_proceeds_lamports,
+        outcome=arguments.outcome,
+        shares_to_sell=arguments.shares_to_sell,
+        min_proceeds=arguments.min_proceeds,
     )
-    unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
+    transaction = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return SellBody(
-        **msgspec.structs.asdict(unsigned),
+        **msgspec.structs.asdict(transaction),
         market_id=market_id,
         quote=quote_body(quote, live.slot),
+        slippage_bps=order.slippage_bps,
+        protection=_sealed(call, live, arguments, order, None),
         min_proceeds=amount(quote.min_proceeds_lamports),
     )
 
 
-async def _live_market(call: Call[Any], reference: str) -> tuple[str, LiveMarket]:
-    """The id of a market, and its state on the chain."""
-    async with call.app[keys.DATABASE].reader(call.caller) as connection:
-        market = await chain_market(connection, reference)
-    live = await read_live_market(call.app[keys.RPC], call.app[keys.PROGRAM], market.on_chain_address)
-    return market.id, live
+def _sealed(
+    call: Call[Any],
+    live: LiveMarket,
+    arguments: BuyShares | SellShares,
+    order: Order,
+    min_shares: int | None,
+) -> str:
+    position = call.app[keys.PROGRAM].pdas.position(live.address, Pubkey.from_string(call.session.wallet))
+    trade = Trade(live.address, position, arguments)
+    return call.app[keys.PROTECTIONS].seal(Protection(trade.key(), order, min_shares))
 
 
 async def _require_trading(call: Call[Any], market_id: str, live: LiveMarket) -> None:
@@ -157,6 +235,8 @@ async def _require_trading(call: Call[Any], market_id: str, live: LiveMarket) ->
         with refusing_as_the_program(call.app[keys.IDL]):
             quotes.require_trading(live.account.state, is_paused=live.config.is_paused)
 
+
+_ERRORS = (MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS)
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
@@ -167,7 +247,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="trades",
         body=BuyRequest,
         responses={200: BuyBody},
-        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
+        errors=_ERRORS,
         access=Access.SESSION,
     ),
     Operation(
@@ -178,7 +258,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="trades",
         body=SellRequest,
         responses={200: SellBody},
-        errors=(MarketNotFound, MarketPending, ProtocolNotInitialized, *unsigned.ERRORS),
+        errors=_ERRORS,
         access=Access.SESSION,
     ),
 )

@@ -12,16 +12,18 @@ from solders.pubkey import Pubkey
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import ProgramEvent
 from zmartd.chain.failures import ProgramRefused
+from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import MarketPending, NotTheCreator
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Time
+from zmartd.http.kit.fields import U64, Time
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import WRONG_STATE, explained
+from zmartd.http.trading.moved_prices import read_limits, with_fresh_quote
 from zmartd.indexer.events.payloads import event_from_payload, payload
 from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import TransactionNotFound
@@ -35,7 +37,9 @@ from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
 from zmartd.transactions.admission import AdmittedTransaction, MarketAct, TransactionRefused
+from zmartd.transactions.funds import InsufficientFunds
 from zmartd.transactions.lookup_limit import LookupsExhausted
+from zmartd.transactions.price_protection import MAX_LENGTH, PriceMoved
 
 _PUBLIC_ADDRESSES = frozenset(
     {
@@ -68,6 +72,20 @@ class RelayRequest(Struct, frozen=True):
     transaction: Annotated[
         str, Meta(min_length=1, description="the base64 of a signed transaction of at most 1232 bytes")
     ]
+    protection: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | None,
+        Meta(
+            description="the text that came with the quote of this transaction, unchanged; a purchase needs "
+            "it, or min_shares"
+        ),
+    ] = None
+    min_shares: Annotated[
+        U64 | None,
+        Meta(
+            description="a whole number of share units that the purchases in this transaction have to bring "
+            "together, where it has no protection; 0 for no limit"
+        ),
+    ] = None
 
 
 class TransactionRetracted(TransactionNotFound):
@@ -109,13 +127,26 @@ class Submitted(Struct, frozen=True):
 
 
 async def relay(call: Call[RelayRequest]) -> Confirmed | JsonResponse:
-    """200 once the transaction is confirmed and indexed, 202 when that takes longer."""
+    """200 once the transaction is confirmed and indexed, 202 when that takes longer.
+
+    The transaction is simulated on the newest state right before it is sent. A trade that would break a limit
+    is not sent but answered with 409 `price_moved`. Its `details` have the limit, the present price, and
+    `fresh`: a new quote of the same order with its transaction, in the form of POST /api/trades/buy or sell.
+    `fresh` is null where the new quote would break a limit that the caller stated, and without `protection`.
+
+    Nobody holds the price still between that simulation and the block. From there on only the program keeps
+    limits: the most that a purchase costs, and the least that a sale brings, but not the least shares of a
+    purchase.
+    """
     body = call.input
     session = call.session
     transaction = call.app[keys.ADMISSION].admit(body.transaction, session.wallet)
+    limits = read_limits(call, transaction, body.protection, body.min_shares)
     await _require_resolver(call, session.wallet, transaction.resolved_markets)
     try:
-        outcome = await call.app[keys.RELAY].submit(transaction)
+        outcome = await call.app[keys.RELAY].submit(transaction, limits.min_shares)
+    except PriceMoved as moved:
+        raise await with_fresh_quote(call, transaction, limits, moved) from moved
     except ProgramRefused as error:
         act = _refused_act(transaction, error)
         if act is None:
@@ -234,7 +265,10 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             MarketNotFound,
             MarketPending,
             TransactionExpired,
+            PriceMoved,
             ProgramRefused,
+            ProtocolNotInitialized,
+            InsufficientFunds,
             RpcUnavailable,
             RpcRejected,
             SenderUnavailable,

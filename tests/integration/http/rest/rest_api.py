@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Client, Served
 from tests.shared_secrets import shared_secret
 from zmartd.chain.codec import Codec
+from zmartd.chain.discriminators import discriminator
 from zmartd.chain.idl import Idl, default_idl
 from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
@@ -45,7 +46,7 @@ from zmartd.http.auth.nonces import Nonces
 from zmartd.http.auth.revocations import Revocations
 from zmartd.http.auth.sessions import SESSIONS, Sessions
 from zmartd.http.auth.sign_in import SIGN_IN, SignIn
-from zmartd.http.auth.signing_secrets import audience_of
+from zmartd.http.auth.signing_secrets import audience_of, signing_secrets
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
@@ -64,7 +65,9 @@ from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.transactions.admission import Admission
+from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
+from zmartd.transactions.price_protection import Protections
 from zmartd.transactions.relay import Relay
 from zmartd.transactions.submission import Submitter
 from zmartd.transactions.unsigned import TransactionBuilder
@@ -73,6 +76,7 @@ IDL: Idl = default_idl()
 PROGRAM = Program(IDL, IDL.program_id)
 CODEC = Codec(IDL)
 AUDIENCE = audience_of("localnet", str(IDL.program_id))
+BUY = discriminator("global", "buy_shares")
 NOWHERE = "http://127.0.0.1:9"
 """An RPC endpoint at which nobody answers."""
 PLENTY = RateLimitSettings(
@@ -136,10 +140,18 @@ class Caller(Struct, frozen=True):
         """Ask for a transaction, sign it, and have it relayed."""
         unsigned = await self.post(path, body)
         assert unsigned.status in {200, 201}, unsigned.body
-        return await self.relay(self.sign(unsigned.body["transaction"]))
+        return await self.relay_quoted(unsigned.body)
 
-    async def relay(self, transaction: str) -> Answer:
-        return await self.post("/api/transactions", {"transaction": transaction})
+    async def relay_quoted(self, quoted: Mapping[str, Any]) -> Answer:
+        """Sign the transaction in a body and have it relayed, with its protection if it is a trade."""
+        signed = self.sign(quoted["transaction"])
+        return await self.relay(signed, protection=quoted.get("protection"))
+
+    async def relay(self, transaction: str, **limits: Any) -> Answer:
+        """Have a transaction relayed; unless there are `limits`, without any for a purchase."""
+        if not any(limits.values()) and buys(transaction):
+            limits = {"min_shares": 0}
+        return await self.post("/api/transactions", {"transaction": transaction, **limits})
 
     def sign(self, unsigned: str) -> str:
         """The transaction in base64 with this wallet's signature."""
@@ -225,7 +237,8 @@ async def running_api(
 
         shared = rpc.share(MAX_API_RPC_REQUESTS)
         shared_fetcher = Fetcher(shared, indexer, parse, plausibility)
-        app = web.Application(client_max_size=1_024)
+        funds = Funds(shared, "localnet")
+        app = web.Application(client_max_size=4_096)
         app[keys.CLOCK] = clock
         app[keys.SERVER] = ServerSettings(environment="development", cors_origins=("https://app.example",))
         app[keys.AUTH] = auth
@@ -247,8 +260,9 @@ async def running_api(
         app[keys.RPC] = shared
         app[keys.IDL] = IDL
         app[keys.PROGRAM] = PROGRAM
-        app[keys.TRANSACTION_BUILDER] = TransactionBuilder(shared, IDL)
+        app[keys.TRANSACTION_BUILDER] = TransactionBuilder(shared, IDL, funds)
         app[keys.ADMISSION] = Admission(IDL.program_id, transactions.companions)
+        app[keys.PROTECTIONS] = Protections(signing_secrets(auth), AUDIENCE)
         app[keys.RELAY] = Relay(
             outbox=outbox,
             submitter=Submitter(database, sender, shared_fetcher),
@@ -256,6 +270,7 @@ async def running_api(
             rpc=shared,
             idl=IDL,
             clock=clock,
+            funds=funds,
             lookups=LookupLimit(clock),
             patience_seconds=patience_seconds,
             max_fee_lamports=transactions.max_fee_lamports,
@@ -282,6 +297,11 @@ async def running_api(
             yield Api(client, operators_client, database, indexer, fetcher, inbox, bus, rpc, sessions)
         await app[HEALTH].close()
     await redis.aclose()
+
+
+def buys(transaction: str) -> bool:
+    """Whether a transaction in base64 has a purchase."""
+    return BUY in base64.b64decode(transaction)
 
 
 def new_id() -> str:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+from solders.system_program import TransferParams, transfer
 
 from tests.integration.http.rest.rest_api import (
     FREE_VOTES,
@@ -123,6 +124,16 @@ class Stage(Struct, frozen=True):
         signed = sign(instructions, wallet, latest.blockhash, latest.last_valid_block_height, "test")
         await self.api.rpc.send(signed.wire)
         while (await self.api.anybody.get(f"/api/transactions/{signed.signature}")).status != 200:
+            pass
+
+    async def pay(self, wallet: Keypair, to: Pubkey, lamports: int) -> None:
+        """Have a wallet's payment land, which is none of the daemon's business."""
+        payment = transfer(TransferParams(from_pubkey=wallet.pubkey(), to_pubkey=to, lamports=lamports))
+        before = await self.lamports(to)
+        latest = await self.api.rpc.latest_blockhash()
+        signed = sign([payment], wallet, latest.blockhash, latest.last_valid_block_height, "test")
+        await self.api.rpc.send(signed.wire)
+        while await self.lamports(to) == before:
             pass
 
     async def market_account(self, market_id: str) -> MarketAccount:

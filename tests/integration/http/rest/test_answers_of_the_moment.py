@@ -112,8 +112,8 @@ async def test_a_quote_is_made_anew_when_its_blockhash_has_ended(stage: Stage) -
 
     later = await keyed(stage.alice, "/api/trades/buy", order(market_id))
     assert (later.body, replayed(later)) == (anew.body, True)
-    assert (await stage.alice.relay(stage.alice.sign(anew.body["transaction"]))).status == 200
-    dead = await stage.alice.relay(stage.alice.sign(first.body["transaction"]))
+    assert (await stage.alice.relay_quoted(anew.body)).status == 200
+    dead = await stage.alice.relay_quoted(first.body)
     assert (dead.status, dead.body["code"]) == (409, "transaction_expired")
 
 
@@ -187,7 +187,7 @@ async def test_what_was_one_too_many_is_relayed_when_there_is_room(
 ) -> None:
     market_id = await stage.active_market()
     first, second = [
-        stage.alice.sign(quote.body["transaction"])
+        {"transaction": stage.alice.sign(quote.body["transaction"]), "protection": quote.body["protection"]}
         for quote in [
             await stage.alice.post("/api/trades/buy", order(market_id, cost)) for cost in (SOL, 2 * SOL)
         ]
@@ -199,10 +199,10 @@ async def test_what_was_one_too_many_is_relayed_when_there_is_room(
     ):
         alice = api.as_wallet(ALICE)
         node.instead("sendTransaction", *[LOST] * 100)
-        assert (await alice.relay(first)).status == 202
-        full = await keyed(alice, "/api/transactions", {"transaction": second})
+        assert (await alice.post("/api/transactions", first)).status == 202
+        full = await keyed(alice, "/api/transactions", second)
         assert (full.status, full.body["code"]) == (429, "too_many_pending")
-        relayed = await until(lambda: keyed(stage.alice, "/api/transactions", {"transaction": second}), 200)
+        relayed = await until(lambda: keyed(stage.alice, "/api/transactions", second), 200)
     assert not replayed(relayed)
 
 
@@ -211,7 +211,10 @@ async def test_what_is_under_way_is_told_as_it_is_now(
 ) -> None:
     market_id = await stage.active_market()
     unsigned = await stage.alice.post("/api/trades/buy", order(market_id))
-    body = {"transaction": stage.alice.sign(unsigned.body["transaction"])}
+    body = {
+        "transaction": stage.alice.sign(unsigned.body["transaction"]),
+        "protection": unsigned.body["protection"],
+    }
     async with (
         node_before(stage.rpc_url) as node,
         running_api(database, redis_url, node.address, 0.05) as api,

@@ -210,7 +210,9 @@ async def test_the_end_date_is_in_the_future_by_the_chains_clock_and_within_a_ye
 
 async def test_a_market_whose_creator_cannot_pay_is_not_registered(stage: Stage) -> None:
     refused = await stage.poor.post("/api/markets", {**PROPOSAL, "end_date": await stage.in_days(30)})
-    assert (refused.status, refused.body["code"]) == (422, "result_with_negative_lamports")
+    assert (refused.status, refused.body["code"]) == (422, "insufficient_funds")
+    has, needs = int(refused.body["details"]["has"]), int(refused.body["details"]["needs"])
+    assert 0 < has < 10 * SOL < needs
     async with stage.api.database.service() as connection:
         assert await connection.fetchval("select count(*) from market_metadata") == 0
 

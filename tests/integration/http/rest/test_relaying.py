@@ -161,7 +161,8 @@ async def test_a_wallet_without_a_lamport_leaves_nothing_behind(stage: Stage) ->
     nobody = Keypair()
     transaction, signature = await signed_buy(stage, market_id, wallet=nobody)
     refused = await stage.api.as_wallet(nobody).relay(transaction)
-    assert (refused.status, refused.body["code"]) == (422, "account_not_found")
+    assert (refused.status, refused.body["code"]) == (422, "insufficient_funds")
+    assert refused.body["details"]["has"] == "0"
     assert not await is_kept(stage, signature)
 
 

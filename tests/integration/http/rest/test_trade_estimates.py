@@ -53,6 +53,10 @@ async def test_a_purchase_is_estimated_with_its_fees_and_prices(api: Api) -> Non
         },
         "total": str(quote.total_lamports),
         "target_cost": str(SOL),
+        "slippage_bps": 100,
+        "min_shares": str(quote.shares * 99 // 100),
+        "max_cost": str(SOL),
+        "min_proceeds": None,
         "price_before": before / SCALE,
         "price_after": after / SCALE,
         "average_price": pytest.approx(quote.total_lamports / quote.shares, abs=1e-9),
@@ -64,16 +68,17 @@ async def test_a_purchase_is_estimated_with_its_fees_and_prices(api: Api) -> Non
     }
 
 
-async def test_the_target_cost_for_shares_is_the_smallest_that_gives_them(api: Api) -> None:
+async def test_the_target_cost_for_shares_is_the_smallest_that_gives_them_and_the_slippage(api: Api) -> None:
     story, pool = await traded(api)
     wanted = 3 * SCALE + 7
+    smallest = quotes.buy_for_shares(pool, True, wanted).target_cost_lamports
 
-    answer = await api.anybody.get(PATH, marketId=story.market_id.hex(), outcome="true", shares=wanted)
-
-    target_cost = int(answer.body["target_cost"])
-    assert int(answer.body["shares"]) >= wanted
-    assert quotes.buy_for_cost(pool, True, target_cost).shares == int(answer.body["shares"])
-    assert quotes.buy_for_cost(pool, True, target_cost - 1).shares < wanted
+    for slippage_bps, target_cost in ((0, smallest), (250, smallest * 10_250 // 10_000)):
+        query = {"outcome": "true", "shares": wanted, "slippage_bps": slippage_bps}
+        answer = await api.anybody.get(PATH, marketId=story.market_id.hex(), **query)
+        assert (answer.body["target_cost"], answer.body["max_cost"]) == (str(target_cost), str(target_cost))
+        assert answer.body["min_shares"] == str(wanted)
+        assert answer.body["shares"] == str(quotes.buy_for_cost(pool, True, target_cost).shares)
 
 
 async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
@@ -86,7 +91,8 @@ async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
 
     assert answer.body["total"] == str(quote.total_lamports)
     assert answer.body["cost"] == str(quote.amount_lamports)
-    assert answer.body["target_cost"] is None
+    assert answer.body["min_proceeds"] == str(quote.total_lamports * 99 // 100)
+    assert [answer.body[name] for name in ("target_cost", "max_cost", "min_shares")] == [None] * 3
     assert answer.body["price_impact"] < 0
 
 
@@ -98,6 +104,7 @@ async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
         ({"trade_type": "sell", "target_cost": SOL}, "shares"),
         ({"trade_type": "swap", "shares": SOL}, "trade_type"),
         ({"shares": 0}, "shares"),
+        ({"shares": SOL, "slippage_bps": 5_001}, "slippage_bps"),
         ({"shares": 2**64}, "shares"),
         ({"shares": "1e9"}, "shares"),
         ({"target_cost": -1}, "target_cost"),
@@ -117,7 +124,7 @@ async def test_bad_queries_for_estimates_are_refused_by_name(
     ("query", "error"),
     [
         ({"target_cost": 9_999}, "TradeTooSmall"),
-        ({"shares": 2**64 - 1}, "InsufficientLiquidity"),
+        ({"shares": 2**64 - 1}, "TradeTooLarge"),
         ({"trade_type": "sell", "shares": 2**63}, "InsufficientShares"),
     ],
 )

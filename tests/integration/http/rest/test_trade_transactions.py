@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.http.rest.rest_api import PROGRAM
-from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, TREASURY, Stage
+from tests.integration.http.rest.rest_stage import ALICE, BOB, POOR, SOL, TREASURY, Stage
 from zmartd.market.lmsr import SCALE
 
 
@@ -71,7 +71,9 @@ async def test_a_buyer_may_ask_for_shares_instead(stage: Stage) -> None:
         "SlippageExceeded",
         "slippage_exceeded",
     )
-    assert int(dearer.body["details"]["target_cost"]) > target
+    details = dearer.body["details"]
+    assert (details["limit"], details["max_cost"]) == ("max_cost", str(target))
+    assert int(details["offered"]) > target
 
 
 async def test_nobody_pays_more_than_the_target_when_the_price_moves_before_landing(stage: Stage) -> None:
@@ -85,62 +87,65 @@ async def test_nobody_pays_more_than_the_target_when_the_price_moves_before_land
     assert int(event["shares"]) < int(slow.body["quote"]["shares"])
 
 
-async def test_a_sale_below_its_minimum_proceeds_fails_on_the_chain_and_says_so(stage: Stage) -> None:
+async def test_a_trade_that_would_fail_is_refused_with_the_program_s_error(stage: Stage) -> None:
     market_id = await stage.active_market()
-    order = {"market_id": market_id, "outcome": True}
-    await stage.alice.carry_out("/api/trades/buy", {**order, "target_cost": 5 * SOL})
-    await stage.bob.carry_out("/api/trades/buy", {**order, "target_cost": 50 * SOL})
-    quote = await stage.alice.post("/api/trades/sell", {**order, "shares": SOL})
-    least = quote.body["quote"]["total"]
-    slow = await stage.alice.post("/api/trades/sell", {**order, "shares": SOL, "min_proceeds": least})
-    held = (await stage.position_account(market_id, BOB)).shares_yes
-    await stage.bob.carry_out("/api/trades/sell", {**order, "shares": held})
-
-    late = await stage.alice.relay(stage.alice.sign(slow.body["transaction"]))
-
-    assert (late.status, late.body["code"]) == (422, "slippage_exceeded")
-    assert late.body["details"]["program_error"] == 6015
-
-
-@pytest.mark.parametrize(("asked", "is_sold"), [(None, False), ("0", True), ("1", True)])
-async def test_a_sale_that_names_no_limit_never_brings_less_than_its_quote_less_one_percent(
-    stage: Stage, asked: str | None, is_sold: bool
-) -> None:
-    """BOB moves the price between the quote and the sale, as an attacker would. Asked for, 0 is no limit."""
-    market_id = await stage.active_market()
-    order = {"market_id": market_id, "outcome": True}
-    await stage.alice.carry_out("/api/trades/buy", {**order, "target_cost": 5 * SOL})
-    await stage.bob.carry_out("/api/trades/buy", {**order, "target_cost": 50 * SOL})
-    sale = await stage.alice.post("/api/trades/sell", {**order, "shares": SOL, "min_proceeds": asked})
-    net = int(sale.body["quote"]["total"])
-    assert sale.body["min_proceeds"] == (str(net * 99 // 100) if asked is None else asked)
-    held = (await stage.position_account(market_id, BOB)).shares_yes
-    await stage.bob.carry_out("/api/trades/sell", {**order, "shares": held, "min_proceeds": "0"})
-
-    late = await stage.alice.relay(stage.alice.sign(sale.body["transaction"]))
-
-    assert (late.status, late.body.get("code")) == ((200, None) if is_sold else (422, "slippage_exceeded"))
-
-
-@pytest.mark.parametrize(
-    ("path", "order", "code", "number"),
-    [
+    await stage.alice.carry_out(
+        "/api/trades/buy", {"market_id": market_id, "outcome": True, "target_cost": 2 * SOL}
+    )
+    for path, order, code, number in (
         ("buy", {"outcome": True, "target_cost": 9_999}, "trade_too_small", 6018),
-        ("buy", {"outcome": True, "shares": 2_001 * SOL}, "insufficient_liquidity", 6016),
         ("sell", {"outcome": True, "shares": 1}, "trade_too_small", 6018),
-        ("sell", {"outcome": True, "shares": 200 * SOL}, "insufficient_shares", 6014),
-        ("sell", {"outcome": True, "shares": SOL // 20}, "account_not_initialized", 3012),
         ("sell", {"outcome": True, "shares": SOL // 20, "min_proceeds": SOL}, "slippage_exceeded", 6015),
-    ],
-)
-async def test_a_trade_that_would_fail_is_refused_with_the_program_s_error(
-    stage: Stage, path: str, order: dict[str, object], code: str, number: int
-) -> None:
+        ("sell", {"outcome": True, "shares": 200 * SOL}, "insufficient_shares", 6014),
+        ("sell", {"outcome": False, "shares": SOL // 20}, "insufficient_shares", 6014),
+    ):
+        refused = await stage.alice.post(f"/api/trades/{path}", {"market_id": market_id, **order})
+        assert (refused.status, refused.body["code"]) == (422, code)
+        assert refused.body["details"]["program_error"] == number
+        assert refused.body["message"]
+
+
+async def test_who_sells_more_than_there_is_is_told_how_many_there_are(stage: Stage) -> None:
+    """Before anything is said of the price, or of a position that was never opened."""
     market_id = await stage.active_market()
-    refused = await stage.alice.post(f"/api/trades/{path}", {"market_id": market_id, **order})
-    assert (refused.status, refused.body["code"]) == (422, code)
-    assert refused.body["details"] == {"program_error": number}
-    assert refused.body["message"]
+    order = {"market_id": market_id, "outcome": True}
+    await stage.alice.carry_out("/api/trades/buy", {**order, "target_cost": SOL})
+    held = (await stage.position_account(market_id, ALICE)).shares_yes
+    for caller, outcome, shares, there in (
+        (stage.alice, True, held + 1, held),
+        (stage.alice, True, 2**63, held),
+        (stage.alice, False, 1, 0),
+        (stage.bob, True, 1, 0),
+    ):
+        refused = await caller.post("/api/trades/sell", {**order, "outcome": outcome, "shares": shares})
+        assert (refused.status, refused.body["code"]) == (422, "insufficient_shares")
+        assert refused.body["details"] == {
+            "program_error": 6014,
+            "shares": str(shares),
+            "shares_held": str(there),
+        }
+        assert f"holds {there} share units of {'YES' if outcome else 'NO'}" in refused.body["message"]
+    assert (await stage.alice.carry_out("/api/trades/sell", {**order, "shares": held})).status == 200
+
+
+async def test_a_trade_that_is_too_large_is_told_the_largest_here(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    dearer = {"market_id": market_id, "outcome": True, "target_cost": 5 * SOL}
+    await stage.alice.carry_out("/api/trades/buy", dearer)
+    for path, order, amount in (
+        ("/api/trades/buy", {"target_cost": 10**16}, "target_cost"),
+        ("/api/trades/buy", {"shares": 10**16}, "shares"),
+        ("/api/trades/buy", {"shares": 2**64 - 1}, "shares"),
+    ):
+        refused = await stage.alice.post(path, {"market_id": market_id, "outcome": True, **order})
+        assert (refused.status, refused.body["code"]) == (422, "trade_too_large")
+        largest = refused.body["details"]["largest_trade_here"]
+        assert (
+            f"{largest} {'lamports' if amount == 'target_cost' else 'share units'}" in refused.body["message"]
+        )
+        assert "xponent" not in str(refused.body)
+        taken = await stage.alice.post(path, {"market_id": market_id, "outcome": True, amount: largest})
+        assert taken.body["code"] == "insufficient_funds", "only the money is missing"
 
 
 async def test_a_market_that_is_not_active_is_not_traded(stage: Stage) -> None:
@@ -167,23 +172,61 @@ async def test_a_paused_protocol_is_not_traded_on(stage: Stage) -> None:
     assert (refused.status, refused.body["error"]) == (422, "ProtocolPaused")
 
 
-async def test_a_wallet_that_cannot_pay_is_refused_before_signing(stage: Stage) -> None:
+async def test_a_wallet_that_cannot_pay_is_told_what_it_has_what_it_needs_and_where_to_get_it(
+    stage: Stage,
+) -> None:
     market_id = await stage.active_market()
-    refused = await stage.poor.post(
-        "/api/trades/buy", {"market_id": market_id, "outcome": True, "target_cost": SOL}
-    )
-    assert refused.status == 422
-    assert refused.body["message"] == "A wallet holds fewer lamports than this needs."
+    order = {"market_id": market_id, "outcome": True, "target_cost": SOL}
+    has, rent, fee = await stage.lamports(POOR.pubkey()), 2_157_600, 5_000
+    refused = await stage.poor.post("/api/trades/buy", order)
+    assert (refused.status, refused.body["code"]) == (422, "insufficient_funds")
+    assert refused.body["details"] == {
+        "wallet": str(POOR.pubkey()),
+        "has": str(has),
+        "needs": str(SOL + rent + fee),
+        "missing": str(SOL + rent + fee - has),
+        "where_from": "the airdrop of this development chain (requestAirdrop of its RPC)",
+    }
+    assert "This needs 1.0021626 SOL and" in refused.body["message"]
+
+    small = {**order, "target_cost": has // 3}
+    assert (await stage.poor.carry_out("/api/trades/buy", small)).status == 200
+    again = await stage.poor.post("/api/trades/buy", order)
+    assert again.body["details"]["needs"] == str(SOL + fee), "its position is there already"
+
+    quoted = await stage.poor.post("/api/trades/buy", small)
+    await stage.pay(POOR, TREASURY, await stage.lamports(POOR.pubkey()) - has // 4)
+    spent = await stage.poor.relay_quoted(quoted.body)
+    assert (spent.status, spent.body["code"]) == (422, "insufficient_funds")
+    assert spent.body["details"]["needs"] == str(has // 3 + fee)
+    assert spent.body["details"]["has"] == str(await stage.lamports(POOR.pubkey()))
 
 
 async def test_a_purchase_names_either_a_cost_or_shares(stage: Stage) -> None:
-    for amounts in ({}, {"target_cost": SOL, "shares": SOL}):
+    one_of_two = ("target_cost", "or else shares has to be given, and not both")
+    for amounts, problem in (
+        ({}, one_of_two),
+        ({"target_cost": SOL, "shares": SOL}, one_of_two),
+        (
+            {"target_cost": SOL, "max_cost": SOL},
+            ("max_cost", "goes with shares, not with target_cost, which is the most that is paid"),
+        ),
+        (
+            {"shares": SOL, "min_shares": SOL + 1},
+            ("min_shares", "must not be above shares, the number that is asked for"),
+        ),
+    ):
         refused = await stage.alice.post(
             "/api/trades/buy", {"market_id": "ab" * 32, "outcome": True, **amounts}
         )
-        assert refused.body["details"] == [
-            {"field": "target_cost", "message": "or else shares has to be given, and not both"}
-        ]
+        assert refused.status == 400
+        assert refused.body["details"] == [{"field": problem[0], "message": problem[1]}]
+    for slippage in (-1, 5_001, 1.5, "a lot"):
+        for path in ("buy", "sell"):
+            body = {"market_id": "ab" * 32, "outcome": True, "shares": SOL, "slippage_bps": slippage}
+            (problem,) = (await stage.alice.post(f"/api/trades/{path}", body)).body["details"]
+            assert problem["field"] == "slippage_bps"
+            assert "from 0 to 5000" in problem["message"]
     malformed = await stage.alice.post("/api/trades/sell", {"marketId": "x", "outcome": "YES", "shares": 0})
     assert [problem["field"] for problem in malformed.body["details"]] == ["market_id", "outcome", "shares"]
 

@@ -138,7 +138,8 @@ def test_an_errors_schema_names_it_as_its_body_does(kind: type[ZmartdError]) -> 
 def test_the_programs_errors_are_named() -> None:
     schemas = schemas_of_errors()
     names = schemas[ProgramRefused.__name__]["properties"]["code"]["examples"]
-    assert {"slippage_exceeded", "result_with_negative_lamports"} <= set(names)
+    assert {"slippage_exceeded", "insufficient_funds"} <= set(names)
+    assert "result_with_negative_lamports" not in names
     invalid = schemas["InvalidRequest"]
     assert invalid["properties"]["details"]["items"] == {"$ref": f"#/components/schemas/{Problem.__name__}"}
     assert "details" in invalid["required"]
