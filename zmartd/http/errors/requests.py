@@ -146,6 +146,14 @@ class IdempotencyConflict(ZmartdError):
     code = "idempotency_conflict"
 
 
+class QuoteExpired(ZmartdError):
+    """The transaction of this quote can no longer land. Ask GET /api/transactions/{signature} whether it did;
+    if it did not, ask for a new quote with a new Idempotency-Key.
+    """
+
+    code = "quote_expired"
+
+
 class StillUnderWay(ZmartdError):
     """The first request with this Idempotency-Key is still in progress; send it again in a moment."""
 

@@ -5,7 +5,8 @@ day: a different one is refused. What cannot change is stored under it, the resp
 same request gets it again. Everything else is made anew:
 
 - Refusals, which may be of the moment: a market is pending, a price has moved, a node is away.
-- A response with a transaction to sign, once the chain is above its `last_valid_block_height`.
+- A response with a transaction to sign, once the chain is above its `last_valid_block_height`. A trade is
+  not: it may have landed, and a client that signs another would trade twice. Its key is used up.
 - The responses of an operation that tells of something that goes on (`Operation.keeps_answer`).
 
 A request that was malformed, unauthenticated or rate-limited was not tried: its key is free again, so that
@@ -29,7 +30,13 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
-from zmartd.http.errors.requests import IdempotencyConflict, InvalidRequest, Problem, StillUnderWay
+from zmartd.http.errors.requests import (
+    IdempotencyConflict,
+    InvalidRequest,
+    Problem,
+    QuoteExpired,
+    StillUnderWay,
+)
 from zmartd.http.kit import keys
 from zmartd.http.kit.error_responses import response_to
 from zmartd.http.kit.identity import Identity
@@ -77,8 +84,9 @@ class Write(Struct, frozen=True):
 async def respond_once(write: Write, key: str, respond: Respond) -> web.StreamResponse:
     """The response of `respond`, or the stored one if the caller has sent the same with this key before.
 
-    Raises InvalidRequest, IdempotencyConflict, StillUnderWay, DatabaseUnavailable, DatabaseTimeout, and
-    RpcUnavailable where the node has to say whether the transaction in a stored response can still land.
+    Raises InvalidRequest, IdempotencyConflict, StillUnderWay, QuoteExpired, DatabaseUnavailable,
+    DatabaseTimeout, and RpcUnavailable where the node has to say whether the transaction in a stored response
+    can still land.
     """
     if not _VALID_KEY.fullmatch(key):
         raise InvalidRequest(Problem(HEADER, f"must be 1 to {MAX_LENGTH} visible ASCII characters"))
@@ -91,6 +99,8 @@ async def respond_once(write: Write, key: str, respond: Respond) -> web.StreamRe
         stored = _stored(claimed, earlier)
         if not await _is_void(write, stored):
             return stored
+        if write.operation.is_repeatable:
+            raise QuoteExpired
         async with app[keys.DATABASE].service() as connection:
             if not await idempotency.claim_again(connection, claimed, _body(stored)):
                 raise StillUnderWay

@@ -164,6 +164,9 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     keeps_answer: bool = True
     """Whether a successful answer is given again under the same Idempotency-Key. False where it tells of
     something that goes on; the request does nothing twice by itself."""
+    is_repeatable: bool = False
+    """Whether its transaction would do the same a second time: a trade. Under an Idempotency-Key one is made,
+    and no other when that is void."""
     cache: CachePolicy | None = None
     """For a public operation whose body is the same for every caller."""
 
@@ -184,6 +187,10 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
             (
                 self.access is Access.PUBLIC and self.writes and self.quota is not Quota.SIGN_INS,
                 "what anybody may write counts towards Quota.SIGN_INS",
+            ),
+            (
+                self.is_repeatable and not self.carries_transaction,
+                "what is repeatable is a transaction to sign",
             ),
             (
                 self.cache is not None and (self.access is not Access.PUBLIC or self.writes),

@@ -18,6 +18,7 @@ from zmartd.http.errors.requests import (
     InvalidRequest,
     NotYours,
     Problem,
+    QuoteExpired,
     RateLimited,
     StillUnderWay,
     Unexpected,
@@ -82,6 +83,8 @@ def _error_kinds(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
         yield from _BODY
     if operation.takes_idempotency_key:
         yield from _IDEMPOTENCY_KEY
+    if operation.is_repeatable:
+        yield QuoteExpired
     if operation.needs_wallet:
         yield from _WALLET
     if operation.access is Access.OWNER:

@@ -106,7 +106,8 @@ _IDEMPOTENCY_KEY: Json = {
     "in": "header",
     "description": "a key of the client's own for this write: what was done gets the same response when the "
     "same request is sent again within a day, with the header Idempotency-Replayed. A refusal is made anew, "
-    "and so is a transaction to sign once the chain is above its last_valid_block_height",
+    "and so is a transaction to sign once the chain is above its last_valid_block_height; but not a trade, "
+    "which may have landed: that gets 409 quote_expired",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 

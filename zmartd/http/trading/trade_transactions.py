@@ -249,6 +249,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: BuyBody},
         errors=_ERRORS,
         access=Access.SESSION,
+        is_repeatable=True,
     ),
     Operation(
         method="POST",
@@ -260,5 +261,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         responses={200: SellBody},
         errors=_ERRORS,
         access=Access.SESSION,
+        is_repeatable=True,
     ),
 )

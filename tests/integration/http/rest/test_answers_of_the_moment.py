@@ -89,32 +89,42 @@ async def test_a_key_used_while_the_market_was_pending_serves_once_it_is_there(s
     assert (other.status, other.body["code"]) == (409, "idempotency_conflict")
 
 
-async def test_a_quote_is_made_anew_when_its_blockhash_has_ended(stage: Stage) -> None:
+async def test_a_transaction_is_made_anew_when_its_blockhash_has_ended_and_a_trade_is_not(
+    stage: Stage,
+) -> None:
+    """A vote counts once, whichever transaction lands; a second purchase would be another one."""
     market_id = await stage.active_market()
-    first = await keyed(stage.alice, "/api/trades/buy", order(market_id))
-    assert (await keyed(stage.alice, "/api/trades/buy", order(market_id))).body == first.body
-    await stage.bob.carry_out("/api/trades/buy", order(market_id, 5 * SOL))
+    proposed = await stage.propose(question="Will it hail in Zürich tomorrow?")
+    assert (await stage.creator.relay_quoted(proposed.body)).status == 200
+    vote = {"market_id": proposed.body["market"]["id"], "vote": True}
+    path = "/api/votes/proposal/transaction"
+    first = await keyed(stage.alice, path, vote)
+    quoted = await keyed(stage.alice, "/api/trades/buy", order(market_id), "of-the-trade")
+    assert (await keyed(stage.alice, path, vote)).body == first.body
     await let_blockhashes_end(stage)
 
-    other = await keyed(stage.alice, "/api/trades/buy", order(market_id, 2 * SOL))
+    other = await keyed(stage.alice, path, {**vote, "vote": False})
     assert (other.status, other.body["code"]) == (409, "idempotency_conflict")
-    at_once = await asyncio.gather(
-        *(keyed(stage.alice, "/api/trades/buy", order(market_id)) for _ in range(6))
-    )
+    at_once = await asyncio.gather(*(keyed(stage.alice, path, vote) for _ in range(6)))
     (anew,) = (answer for answer in at_once if answer.status == 200 and not replayed(answer))
     assert anew.body["last_valid_block_height"] > first.body["last_valid_block_height"]
-    assert anew.body["quote"]["shares"] != first.body["quote"]["shares"]
     for answer in at_once:
         if answer.status == 200:
             assert answer.body == anew.body
         else:
             assert (answer.status, answer.body["code"]) == (409, "still_under_way")
-
-    later = await keyed(stage.alice, "/api/trades/buy", order(market_id))
+    later = await keyed(stage.alice, path, vote)
     assert (later.body, replayed(later)) == (anew.body, True)
     assert (await stage.alice.relay_quoted(anew.body)).status == 200
     dead = await stage.alice.relay_quoted(first.body)
     assert (dead.status, dead.body["code"]) == (409, "transaction_expired")
+
+    for _ in range(2):
+        void = await keyed(stage.alice, "/api/trades/buy", order(market_id), "of-the-trade")
+        assert (void.status, void.body["code"]) == (409, "quote_expired")
+        assert "GET /api/transactions/{signature}" in void.body["message"]
+    fresh = await keyed(stage.alice, "/api/trades/buy", order(market_id), "of-the-next-trade")
+    assert fresh.body["last_valid_block_height"] > quoted.body["last_valid_block_height"]
 
 
 async def test_a_quote_stays_the_same_up_to_its_last_block(
@@ -130,8 +140,8 @@ async def test_a_quote_stays_the_same_up_to_its_last_block(
         node.instead("getBlockHeight", last, last + 1)
         again = await keyed(api.as_wallet(ALICE), "/api/trades/buy", order(market_id))
         assert (again.body, replayed(again)) == (first.body, True)
-        anew = await keyed(api.as_wallet(ALICE), "/api/trades/buy", order(market_id))
-        assert (anew.status, replayed(anew)) == (200, False)
+        void = await keyed(api.as_wallet(ALICE), "/api/trades/buy", order(market_id))
+        assert (void.status, void.body["code"]) == (409, "quote_expired")
 
 
 async def test_a_registration_is_made_once_and_its_transaction_as_often_as_it_ends(stage: Stage) -> None:
