@@ -24,6 +24,14 @@ from zmartd.store.postgres.migrations import migrate
 
 _numbers = count(1)
 
+# structlog's own tracebacks show every local variable, which takes seconds of the event loop for each.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 # An example may take as long as the machine and the measurement of coverage need for it.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
