@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from zmartd.chain import failure_names
+from zmartd.chain.failure_names import in_full
 from zmartd.chain.idl import ErrorCode, Idl
 from zmartd.errors import ZmartdError
 
@@ -72,10 +73,9 @@ def failure_named(name: str, idl: Idl) -> ProgramFailure:
     if own is not None:
         return ProgramFailure(own.code, own.name, _own_message(own), None)
     if name in _FRAMEWORK_ERRORS:
-        number, message = _FRAMEWORK_ERRORS[name]
-        return ProgramFailure(number, name, message, None)
-    message = _CHAIN_ERRORS.get(name, f"The chain refused the transaction with {name}.")
-    return ProgramFailure(None, name, message, None)
+        number, text = _FRAMEWORK_ERRORS[name]
+        return ProgramFailure(number, name, in_full(text), None)
+    return ProgramFailure(None, name, in_full(_CHAIN_ERRORS.get(name, _UNKNOWN)), None)
 
 
 def node_refused(message: str) -> ProgramFailure:
@@ -83,22 +83,18 @@ def node_refused(message: str) -> ProgramFailure:
     return ProgramFailure(None, "NodeRefused", message, None)
 
 
-_STATE = (
-    "The market is not in the state for this, or not at this time: `next` in GET /api/markets/{id} says what "
-    "can happen with it now."
-)
-_OWN_MESSAGES = {
-    **dict.fromkeys(("InvalidStateTransition", "InvalidMarketState", "InvalidStateForVoting"), _STATE),
-    **dict.fromkeys(("AlreadyResolved", "AlreadyDisputed", "CannotCancelMarket"), _STATE),
-    **dict.fromkeys(("DisputePeriodEnded", "DisputePeriodNotEnded", "InvalidTimestamp"), _STATE),
-}
-"""What the program says of a market's state, for callers where it is not known which market it is."""
-
+_UNKNOWN = "The chain refused the transaction"
 _MISSING = {
-    ("AccountNotInitialized", "position"): "This wallet has never held shares in this market.",
-    ("AccountNotInitialized", "market"): "There is no such market on the chain yet.",
+    "position": "This wallet has never held shares in this market; buy some first",
+    "market": "There is no such market on the chain yet; have its creator send what creates it",
+    "global_config": "The program is not set up on this cluster; tell the operator",
 }
 """What a missing account means for a caller."""
+
+
+def _own_message(error: ErrorCode) -> str:
+    """The text of an error of our program. One that a newer IDL brings is told as the IDL tells it."""
+    return in_full(failure_names.PROGRAM.get(error.name) or error.msg or _UNKNOWN)
 
 
 def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramFailure:
@@ -109,20 +105,16 @@ def _custom(code: int, index: int, logs: Sequence[object], idl: Idl) -> ProgramF
             return ProgramFailure(code, own.name, _own_message(own), index)
         known = failure_names.ANCHOR.get(code)
         if known is not None:
-            account = _anchor_account(logs)
-            name, message = known
-            if account is not None:
-                message = _MISSING.get((name, account), f"{message} Account: {account}.")
-            return ProgramFailure(code, name, message, index)
+            name, text = known
+            if name == "AccountNotInitialized":
+                text = _MISSING.get(_anchor_account(logs) or "", text)
+            return ProgramFailure(code, name, in_full(text), index)
     if program in (None, SYSTEM_PROGRAM_ID) and code in failure_names.SYSTEM:
-        name, message = failure_names.SYSTEM[code]
-        return ProgramFailure(code, name, message, index)
-    by = f"program {program}" if program else "a program"
-    return ProgramFailure(code, "CustomProgramError", f"{by} failed with its error {code}.", index)
-
-
-def _own_message(error: ErrorCode) -> str:
-    return _OWN_MESSAGES.get(error.name) or failure_names.CURVE.get(error.name) or error.msg or error.name
+        name, text = failure_names.SYSTEM[code]
+        return ProgramFailure(code, name, in_full(text), index)
+    by = f"The program {program}" if program else "A program"
+    text = f"{by}, which the transaction calls, failed with its error {code}; leave its instruction out"
+    return ProgramFailure(code, "CustomProgramError", in_full(text), index)
 
 
 def _failed_program(logs: Sequence[object]) -> str | None:
@@ -148,6 +140,5 @@ def _first_key(detail: dict[Any, Any]) -> str:
 
 def _named(name: str, messages: dict[str, str], index: int | None) -> ProgramFailure:
     if not _IDENTIFIER.fullmatch(name):
-        return ProgramFailure(None, "UnknownError", "the chain refused the transaction.", index)
-    message = messages.get(name, f"the chain refused the transaction with {name}.")
-    return ProgramFailure(None, name, message, index)
+        return ProgramFailure(None, "UnknownError", in_full(_UNKNOWN), index)
+    return ProgramFailure(None, name, in_full(messages.get(name, _UNKNOWN)), index)

@@ -17,7 +17,7 @@ Kind = TypeVar("Kind", GlobalConfig, MarketAccount, UserPosition, VoteRecord)
 
 
 class ProtocolNotInitialized(ZmartdError):
-    """The program has no configuration on this cluster yet: its admin has to run initialize_global_config."""
+    """The program is not set up on this cluster yet; its admin has to do that before anything else works."""
 
     code = "protocol_not_initialized"
 

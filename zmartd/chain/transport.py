@@ -57,20 +57,20 @@ _FAILURES = Counter("zmartd_rpc_failures", "RPC requests that were not answered.
 
 
 class RpcUnavailable(ZmartdError):
-    """The Solana RPC node does not answer."""
+    """The Solana RPC node does not answer; try again in a moment."""
 
     code = "rpc_unavailable"
 
 
 class RpcUnusable(RpcUnavailable):
-    """The Solana RPC node answers this request with nothing that can be used."""
+    """The Solana RPC node answers this request with nothing that can be used; try again in a moment."""
 
     # An internal error each time, a strange HTTP status, or what is not the method's result: whether that is
     # the node's trouble, or that of what it was asked for, only another request tells.
 
 
 class RpcRejected(ZmartdError):
-    """The Solana RPC node refused the request."""
+    """The Solana RPC node refused the request; try again in a moment."""
 
     code = "rpc_rejected"
 

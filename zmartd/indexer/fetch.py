@@ -36,7 +36,9 @@ log = get_logger(__name__)
 
 
 class TransactionNotFound(ZmartdError):
-    """The RPC node does not know this transaction: it has not been confirmed yet, or never was sent."""
+    """The RPC node does not know this transaction, which is not confirmed yet or was never sent; check its
+    signature, or ask again in a moment.
+    """
 
     code = "transaction_not_found"
 

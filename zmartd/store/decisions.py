@@ -25,7 +25,9 @@ select market_id, state, decision, because, decided_by, decided_at
 
 
 class AlreadyDecided(ZmartdError):
-    """An admin has decided about this market in the state that it is in; a decision cannot be changed."""
+    """An admin has decided about this market in its present state, and a decision cannot be changed; GET
+    /api/markets/{id}/settlement says what was decided.
+    """
 
     code = "already_decided"
 

@@ -82,31 +82,31 @@ returning deleted_at
 
 
 class CommentNotFound(ZmartdError):
-    """There is no such comment, or it was deleted."""
+    """There is no such comment, or it was deleted; GET /api/discussions/{id} lists those of a market."""
 
     code = "comment_not_found"
 
 
 class ParentNotFound(ZmartdError):
-    """There is no such comment in this market to reply to, or it was deleted."""
+    """There is no such comment in this market to reply to, or it was deleted; reply to another one."""
 
     code = "parent_not_found"
 
 
 class ThreadTooDeep(ZmartdError):
-    """Replies cannot be nested any deeper: reply to a comment further up."""
+    """Replies cannot be nested any deeper; reply to a comment further up."""
 
     code = "thread_too_deep"
 
 
 class NotTheAuthor(ZmartdError):
-    """Only the wallet that wrote a comment may change or delete it."""
+    """Only the wallet that wrote a comment may change or delete it; sign in with that one."""
 
     code = "not_the_author"
 
 
 class EditWindowClosed(ZmartdError):
-    """This comment is too old to be changed; it can still be deleted."""
+    """This comment is too old to be changed; delete it, or write another one."""
 
     code = "edit_window_closed"
 

@@ -22,9 +22,8 @@ select count(*) filter (where held.stake >= $2 and asked.user_wallet is not null
 
 
 class DisputeRequestRefused(ZmartdError):
-    """Only wallets that held shares of a market when its outcome was proposed can ask for its dispute.
-
-    They can as long as the market is RESOLVING.
+    """Only wallets that held shares of a market when its outcome was proposed can ask for its dispute, and
+    only while the market is RESOLVING; sign in with one that did.
     """
 
     code = "dispute_request_refused"

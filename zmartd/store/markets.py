@@ -51,7 +51,7 @@ returning id
 
 
 class MarketNotFound(ZmartdError):
-    """There is no such market."""
+    """There is no such market; GET /api/markets lists those that there are."""
 
     code = "market_not_found"
 

@@ -65,7 +65,7 @@ _WRONG_STATE, _BEING_COUNTED = "ZM001", "ZM002"
 
 
 class AlreadyVoted(ZmartdError):
-    """This wallet has voted on this market; a vote cannot be changed."""
+    """This wallet has voted on this market, and a vote cannot be changed; wait for the count."""
 
     code = "already_voted"
 
@@ -77,7 +77,9 @@ class VotingClosed(ZmartdError):
 
 
 class NotAHolder(ZmartdError):
-    """Only wallets that held shares of this market when its outcome was proposed vote on its dispute."""
+    """Only wallets that held shares of this market when its outcome was proposed vote on its dispute; sign in
+    with one that did.
+    """
 
     code = "not_a_holder"
 

@@ -27,26 +27,32 @@ from zmartd.tasks.announcements import Announcements
 
 
 class NotTheAdmin(ZmartdError):
-    """Only the program's admin decides about markets."""
+    """Only the program's admin decides about markets; sign in with its wallet."""
 
     code = "not_the_admin"
 
+    def __init__(self, admin: str) -> None:
+        super().__init__(
+            f"Only the program's admin, {admin}, decides about markets; sign in with that wallet.",
+            admin=admin,
+        )
+
 
 class NothingToDecide(ZmartdError):
-    """Its votes or its dispute window decide about this market, not an admin."""
+    """Its votes or its dispute window decide about this market, not an admin; wait for them."""
 
     code = "nothing_to_decide"
 
 
 class SettlementUnderWay(ZmartdError):
-    """The dispute is being settled: the transaction that does so has been sent."""
+    """The dispute is being settled, and the transaction that does so has been sent; wait for its result."""
 
     code = "settlement_under_way"
 
 
 class DisputeWindowClosed(ZmartdError):
-    """The dispute window of this market has passed: the program can only finalize the proposed outcome, so
-    the only possible decision is to keep it.
+    """The dispute window of this market has passed, and the program can only finalize the proposed outcome;
+    decide to keep it.
     """
 
     code = "dispute_window_closed"
@@ -96,8 +102,9 @@ class AdminDecisions:
 
     async def require_admin(self, wallet: str) -> None:
         """Raises NotTheAdmin unless `wallet` is the admin in the program's configuration."""
-        if str((await self._config()).admin) != wallet:
-            raise NotTheAdmin
+        admin = str((await self._config()).admin)
+        if admin != wallet:
+            raise NotTheAdmin(admin)
 
     async def pending(self, reference: str, decision: Decision) -> PendingDecision:
         """The market with this id or address, as `decide` would find it. Raises what `decide` raises."""

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.chain.chain_logs import IDL, OURS, STRANGER, SYSTEM
-from zmartd.chain.failure_names import CURVE
+from zmartd.chain import failure_names
 from zmartd.chain.failures import ProgramFailure, explain_failure, failure_named
+from zmartd.chain.idl import ErrorCode
 
 
 def failed(program: str) -> str:
@@ -22,34 +26,72 @@ def custom(code: int, *logs: str) -> ProgramFailure:
 def test_our_program_s_error_has_the_idl_s_name_and_message() -> None:
     failure = custom(6018, failed(OURS))
     assert failure == ProgramFailure(
-        6018, "TradeTooSmall", "A trade must be worth at least 10000 lamports", 3
+        6018,
+        "TradeTooSmall",
+        "The trade is worth less than 10000 lamports (0.00001 SOL); choose a larger amount.",
+        3,
     )
-
-
-STATE = (
-    "The market is not in the state for this, or not at this time: `next` in GET /api/markets/{id} says what "
-    "can happen with it now."
-)
-STATE_ERRORS = {
-    *("InvalidStateTransition", "InvalidMarketState", "InvalidStateForVoting", "InvalidTimestamp"),
-    *("AlreadyResolved", "AlreadyDisputed", "CannotCancelMarket"),
-    *("DisputePeriodEnded", "DisputePeriodNotEnded"),
-}
 
 
 def test_every_error_of_the_idl_is_explained() -> None:
     for error in IDL.errors:
         failure = custom(error.code, failed(OURS))
-        assert failure.name == error.name
-        message = STATE if failure.name in STATE_ERRORS else CURVE.get(error.name, error.msg)
-        assert failure.message == failure_named(error.name, IDL).message == message
+        assert (failure.name, failure.message) == (error.name, failure_named(error.name, IDL).message)
 
 
-def test_no_error_speaks_of_the_arithmetic_of_the_price_curve() -> None:
+ACTIONS = re.compile(
+    "(add|ask|build|buy|check|choose|create|do|get|have|leave|look|lower|put|raise|read|sell|send|sign|split|tell"
+    "|try|vote|wait) "
+)
+IDENTIFIER = re.compile(r"[a-z]_[a-z]|[a-z][A-Z]|::|\b[ui](8|16|32|64|128)\b|0x|[{}]")
+INTERNAL_WORDS = re.compile(
+    r"exponent|fixed.point|logarithm|discriminator|sysvar|constraint|mut\b|underflow|overflow"
+    r"|cannot move from|reserved field|reentran",
+    re.IGNORECASE,
+)
+
+
+def every_failure() -> Iterator[ProgramFailure]:
+    """The explanation of every error that our program, Anchor, the system program and the runtime have."""
     for error in IDL.errors:
-        for failure in (custom(error.code, failed(OURS)), failure_named(error.name, IDL)):
-            assert "xponent" not in failure.message
-            assert "64 bits" not in failure.message
+        yield failure_named(error.name, IDL)
+    for code in failure_names.ANCHOR:
+        yield custom(code, failed(OURS))
+    for account in ("position", "market", "global_config", "vote_record"):
+        log = f"Program log: AnchorError caused by account: {account}. Error Code: AccountNotInitialized."
+        yield custom(3012, log, failed(OURS))
+    for code in failure_names.SYSTEM:
+        yield custom(code, failed(SYSTEM))
+    for name in (*failure_names.TRANSACTION, "NewInTheNextRelease", "?"):
+        yield explain_failure(name, (), IDL)
+    for name in (*failure_names.INSTRUCTION, "NewInTheNextRelease"):
+        yield explain_failure({"InstructionError": [0, name]}, (), IDL)
+
+
+def test_every_failure_says_in_plain_words_what_happened_and_what_to_do() -> None:
+    failures = list(every_failure())
+    assert len(failures) > 130
+    for failure in failures:
+        happened, _, remedy = failure.message.rpartition("; ")
+        assert happened[:1].isupper(), failure
+        assert remedy.endswith(".")
+        assert ACTIONS.match(remedy), failure
+        assert not IDENTIFIER.search(failure.message), failure
+        assert not INTERNAL_WORDS.search(failure.message), failure
+        assert len(failure.message) < 200, failure
+    assert {error.name for error in IDL.errors} == {*failure_names.PROGRAM}
+
+
+def test_no_lamports_has_one_name_whoever_misses_them() -> None:
+    codes = {custom(1, failed(SYSTEM)).name, failure_named("InsufficientFunds", IDL).name}
+    assert codes | {explain_failure({"InstructionError": [0, "InsufficientFunds"]}, (), IDL).name} == {
+        "InsufficientFunds"
+    }
+
+
+def test_an_error_that_a_newer_idl_brings_is_told_as_the_idl_tells_it() -> None:
+    newer = msgspec.structs.replace(IDL, errors=(ErrorCode(7000, "TooLate", "The day is over"),))
+    assert failure_named("TooLate", newer).message == f"The day is over; {failure_names.REMEDY}."
 
 
 @pytest.mark.parametrize(("code", "name"), [
@@ -67,9 +109,11 @@ def test_anchor_s_own_errors_are_explained(code: int, name: str) -> None:
 
 def test_an_anchor_error_names_the_account_that_caused_it() -> None:
     log = "Program log: AnchorError caused by account: position. Error Code: AccountNotInitialized."
-    assert custom(3012, log, failed(OURS)).message == "This wallet has never held shares in this market."
-    other = log.replace("position", "config")
-    assert custom(3012, other, failed(OURS)).message.endswith("Account: config.")
+    assert custom(3012, log, failed(OURS)).message == (
+        "This wallet has never held shares in this market; buy some first."
+    )
+    other = log.replace("position", "vote_record")
+    assert custom(3012, other, failed(OURS)) == custom(3012, failed(OURS))
 
 
 def test_a_second_vote_is_the_system_program_s_error_inside_ours() -> None:

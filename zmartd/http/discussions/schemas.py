@@ -37,7 +37,7 @@ class CommentId(Field, str):
 
 
 def _no_comment() -> ZmartdError:
-    return CommentNotFound("A comment is named by its id, a UUID.")
+    return CommentNotFound("A comment is named by its id, a UUID; take it from GET /api/discussions/{id}.")
 
 
 COMMENT = PathVariable(CommentId, "the id of a comment", _no_comment)

@@ -44,13 +44,19 @@ class UnsupportedMediaType(ZmartdError):
 
 
 class BodyTooLarge(ZmartdError):
-    """The body is larger than this route accepts."""
+    """The body is larger than this route accepts; send a shorter one."""
 
     code = "body_too_large"
 
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"The body is larger than this route accepts; send at most {limit_bytes} bytes.",
+            limit_bytes=limit_bytes,
+        )
+
 
 class InvalidHttp(ZmartdError):
-    """The request is not valid HTTP/1.1."""
+    """The request is not valid HTTP/1.1; send it with a client or a proxy that keeps to the standard."""
 
     code = "invalid_http"
 
@@ -96,19 +102,36 @@ class NotYours(ZmartdError):
 
 
 class NotTheCreator(ZmartdError):
-    """Only the creator of this market, or a trusted resolver, may propose its outcome."""
+    """Only the creator of this market, or a trusted resolver, may propose its outcome; sign in as one."""
 
     code = "not_the_creator"
 
+    def __init__(self, market_id: str, creator: str | None) -> None:
+        super().__init__(
+            f"Only the creator of this market, {creator}, or a trusted resolver may propose its outcome; "
+            "sign in as one of them.",
+            market_id=market_id,
+            creator=creator,
+        )
+
 
 class BalanceTooLow(ZmartdError):
-    """To vote on a proposal, a wallet has to have traded before, or to hold enough SOL."""
+    """To vote on a proposal, a wallet has to have traded, or to hold enough SOL; trade, or add SOL to it."""
 
     code = "balance_too_low"
 
+    def __init__(self, balance_lamports: int, minimum_lamports: int) -> None:
+        super().__init__(
+            "Only wallets that have traded, or that hold at least "
+            f"{minimum_lamports} lamports, may vote on a proposal, and this one holds {balance_lamports}; "
+            "trade, or add SOL to it.",
+            balance_lamports=str(balance_lamports),
+            minimum_lamports=str(minimum_lamports),
+        )
+
 
 class MarketPending(ZmartdError):
-    """This market is not on the chain yet: its creator has to sign and send create_market first."""
+    """This market is not on the chain yet; its creator has to sign and send what POST /api/markets gave."""
 
     code = "market_pending"
 
@@ -126,7 +149,7 @@ class MarketIdTaken(ZmartdError):
 
 
 class PositionNotFound(ZmartdError):
-    """This wallet has never held a position in this market."""
+    """This wallet has never held a position in this market; check the wallet and the market."""
 
     code = "position_not_found"
 

@@ -35,7 +35,8 @@ class PathVariable(Struct, frozen=True):
 
 def _no_market() -> ZmartdError:
     return MarketNotFound(
-        "A market is named by its id, 64 hexadecimal digits, or by its address on the chain."
+        "A market is named by its id, 64 hexadecimal digits, or by its address on the chain; "
+        "GET /api/markets lists both."
     )
 
 

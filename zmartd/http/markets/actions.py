@@ -56,7 +56,7 @@ async def resolve(call: Call[ResolveRequest]) -> ActionBody:
     if not is_trusted_resolver(
         call.session.wallet, market.creator_wallet, call.app[keys.VOTING].trusted_resolvers
     ):
-        raise NotTheCreator(market_id=market.id)
+        raise NotTheCreator(market.id, market.creator_wallet)
     return await _action(
         call,
         market,

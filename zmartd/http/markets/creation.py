@@ -63,7 +63,10 @@ class CreateMarketRequest(Struct, frozen=True, kw_only=True):
         tuple[Tag, ...], Meta(max_length=10, description="at most 10 texts of 1 to 30 characters")
     ] = ()
     end_date: Annotated[DateTime, Meta(description="a time with its offset from UTC, ISO 8601")]
-    initial_liquidity: Annotated[Liquidity, Meta(description="100000000 to 100000000000 lamports")]
+    initial_liquidity: Annotated[
+        Liquidity,
+        Meta(description="a whole number of lamports from 100000000 (0.1 SOL) to 100000000000 (100 SOL)"),
+    ]
     b_parameter: Annotated[
         LiquidityParameter | None,
         Meta(description="a whole number from 100000000000 (100.0) to 922337203685477580"),

@@ -75,7 +75,11 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
     match, those with similar words follow, so that a mistyped name is found.
     """
     state: Annotated[
-        States | None, Meta(description="market states, by name or number, with commas between them")
+        States | None,
+        Meta(
+            description=f"{', '.join(state.name for state in MarketState)}, or their numbers from 0; several"
+            " with commas between them"
+        ),
     ] = None
     category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None
     creator: Annotated[Wallet | None, Meta(description="a wallet's address")] = None

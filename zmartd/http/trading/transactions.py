@@ -90,7 +90,7 @@ class RelayRequest(Struct, frozen=True):
 
 class TransactionRetracted(TransactionNotFound):
     """This transaction was indexed, and is not on the chain: a fork took its block, or it never was in one.
-    It may land again while its blockhash is valid.
+    It may land again while its blockhash is valid; ask again in a minute, then send a new one.
     """
 
     code = "transaction_retracted"
@@ -176,7 +176,7 @@ async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[st
         for address in addresses:
             market = await chain_market(connection, address)
             if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
-                raise NotTheCreator(market_id=market.id)
+                raise NotTheCreator(market.id, market.creator_wallet)
 
 
 async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:

@@ -266,7 +266,7 @@ async def require_proposal_voter(call: Call[Any], wallet: str) -> None:
     address = Pubkey.from_string(wallet)
     balance = (await call.app[keys.RPC].balances_at_once([address]))[address]
     if balance < minimum:
-        raise BalanceTooLow(balance_lamports=str(balance), minimum_lamports=str(minimum))
+        raise BalanceTooLow(balance, minimum)
 
 
 async def _publish(bus: Bus, message: Message) -> None:

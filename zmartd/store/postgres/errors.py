@@ -10,7 +10,7 @@ from zmartd.store.postgres import pooler
 
 
 class DatabaseUnavailable(OutcomeUnknown):
-    """The database cannot be reached."""
+    """The database cannot be reached; try again in a moment."""
 
     code = "database_unavailable"
 
@@ -22,7 +22,7 @@ class DatabaseTimeout(OutcomeUnknown):
 
 
 class DatabaseNotReady(ZmartdError):
-    """The database answers, but it is not set up for zmartd."""
+    """The database answers, but it is not set up for zmartd; the operator has to run `zmartd migrate`."""
 
     code = "database_not_ready"
 

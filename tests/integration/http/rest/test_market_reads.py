@@ -348,5 +348,5 @@ async def test_an_unavailable_database_is_answered_with_503_and_retry_after(
     answer = await severable_api.anybody.get("/api/markets")
     assert (answer.status, answer.body["code"]) == (503, "database_unavailable")
     assert answer.headers["Retry-After"] == "2"
-    assert answer.body["message"] == "The database cannot be reached."
+    assert answer.body["message"] == "The database cannot be reached; try again in a moment."
     assert "details" not in answer.body

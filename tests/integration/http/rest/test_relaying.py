@@ -536,4 +536,4 @@ async def test_without_a_chain_callers_are_asked_to_come_back(
         answer = await api.as_wallet(ALICE).relay(base64.b64encode(transaction.wire).decode())
     assert (answer.status, answer.body["code"]) == (503, "rpc_unavailable")
     assert answer.headers["Retry-After"] == "2"
-    assert answer.body["message"] == "The Solana RPC node does not answer."
+    assert answer.body["message"] == "The Solana RPC node does not answer; try again in a moment."

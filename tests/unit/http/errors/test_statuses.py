@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -8,11 +9,16 @@ import pytest
 import zmartd.http.app  # noqa: F401 - so that every error of the room is known
 from zmartd.chain.failures import ProgramFailure, ProgramRefused
 from zmartd.errors import ZmartdError
-from zmartd.http.errors import statuses
-from zmartd.http.errors.requests import InvalidRequest, Problem
+from zmartd.http.errors import statuses, websocket
+from zmartd.http.errors.requests import BalanceTooLow, InvalidRequest, NotTheCreator, NotYours, Problem
 from zmartd.http.errors.statuses import STATUS, error_body, snake_case
+from zmartd.realtime import hub
+from zmartd.store.discussions import NotTheAuthor
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.store.votes import NotAHolder, VotingClosed
+from zmartd.tasks.admin_decisions import NotTheAdmin
+from zmartd.transactions.admission import TransactionRefused
 
 ELSEWHERE = {
     "zmartd.http.auth.siws",  # told as another error
@@ -53,11 +59,42 @@ def test_every_message_that_a_docstring_gives_is_one_line() -> None:
     assert broken == []
 
 
-def test_a_docstring_of_two_paragraphs_is_one_message() -> None:
+def test_a_docstring_of_several_lines_is_one_message() -> None:
     assert DisputeRequestRefused().message == (
-        "Only wallets that held shares of a market when its outcome was proposed can ask for its dispute. "
-        "They can as long as the market is RESOLVING."
+        "Only wallets that held shares of a market when its outcome was proposed can ask for its dispute, "
+        "and only while the market is RESOLVING; sign in with one that did."
     )
+
+
+NAMED_BY_EACH = {InvalidRequest, ProgramRefused, TransactionRefused}
+"""Errors whose every message is made where they are raised."""
+WRONG_STATE = {VotingClosed}
+
+
+def test_every_error_that_callers_see_says_what_to_do() -> None:
+    kinds = {kind for kind in subclasses() if any(ancestor in STATUS for ancestor in kind.__mro__)}
+    kinds |= {one for one in subclasses() if one.__module__ in {websocket.__name__, hub.__name__}}
+    assert len(kinds) > 60
+    silent = {kind for kind in kinds if not re.search(r"[;:,.] [a-zA-Z]", kind.meaning())}
+    assert silent <= NAMED_BY_EACH | WRONG_STATE
+    assert all(kind.meaning().endswith(".") for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("error", "who"),
+    [
+        (NotTheCreator("m", "Creator111"), "creator of this market, Creator111, or a trusted resolver"),
+        (NotTheAdmin("Admin111"), "the program's admin, Admin111,"),
+        (BalanceTooLow(5, 50), "hold at least 50 lamports, may vote on a proposal, and this one holds 5"),
+        (NotYours(), "sign in with the wallet that the path names"),
+        (NotTheAuthor(), "Only the wallet that wrote a comment"),
+        (NotAHolder(), "Only wallets that held shares"),
+        (DisputeRequestRefused(), "Only wallets that held shares"),
+    ],
+)
+def test_who_may_not_is_told_who_may(error: ZmartdError, who: str) -> None:
+    assert statuses.status_of(error) == 403
+    assert who in error.message
 
 
 @pytest.mark.parametrize(
@@ -87,7 +124,7 @@ def test_an_outage_tells_nothing_about_where_things_are() -> None:
     body = error_body(
         DatabaseUnavailable("Postgres at db.internal:5432 is down", database="db.internal"), "id"
     )
-    assert (body.status, body.message) == (503, "The database cannot be reached.")
+    assert (body.status, body.message) == (503, "The database cannot be reached; try again in a moment.")
     assert "internal:" not in str(body)
 
 

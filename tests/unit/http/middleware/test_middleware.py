@@ -119,7 +119,7 @@ async def test_an_error_is_flat_and_carries_the_request_id(client: Client) -> No
     assert await response.json() == {
         "error": "MarketNotFound",
         "code": "market_not_found",
-        "message": "There is no such market.",
+        "message": "There is no such market; GET /api/markets lists those that there are.",
         "status": 404,
         "request_id": "from-the-caller",
     }
