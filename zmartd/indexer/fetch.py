@@ -36,7 +36,7 @@ log = get_logger(__name__)
 
 
 class TransactionNotFound(ZmartdError):
-    """The RPC node does not know this transaction, which is not confirmed yet or was never sent; check its
+    """The Solana node does not know this transaction, which is not confirmed yet or was never sent; check its
     signature, or ask again in a moment.
     """
 

@@ -84,8 +84,10 @@ def _refuse(text: str) -> None:
         kind = unicodedata.category(one)
         if one in OVERRIDES:
             raise Unreadable.at(place, one, "overrides the direction of the text around it; remove it")
-        if kind in {"Cc", "Cs"}:
-            raise Unreadable.at(place, one, "is a control character or half a character; remove it")
+        if kind == "Cc":
+            raise Unreadable.at(place, one, "is a control character; remove it")
+        if kind == "Cs":
+            raise Unreadable.at(place, one, "is half a character; remove it")
         if kind == "Co" or _is_noncharacter(one):
             raise Unreadable.at(place, one, "has no meaning for others; remove it")
         marks = marks + 1 if kind[0] == "M" else 0

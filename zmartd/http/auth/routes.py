@@ -41,7 +41,7 @@ class SignedBytes(Base64):
 
 SignedText = Annotated[str, Meta(min_length=1, max_length=siws.MAX_LENGTH)]
 SignatureText = Annotated[
-    str, Meta(min_length=1, max_length=128, description="64 bytes in base58 (or base64): the signature")
+    str, Meta(min_length=1, max_length=128, description="the signature: 64 bytes in base58 or base64")
 ]
 Signer = Annotated[Wallet | None, Meta(description="the base58 address of a wallet")]
 Domain = Annotated[str | None, Meta(description="the domain to sign in to, with its port if any")]

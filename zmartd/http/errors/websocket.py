@@ -34,11 +34,9 @@ class UnknownAction(ZmartdError):
     code = "unknown_action"
 
     def __init__(self, action: str, known: Iterable[str], meant: str | None) -> None:
-        question = f"did you mean {meant}? " if meant else ""
+        question = f"did you mean {meant}? Send" if meant else "send"
         shown = action[:_SHOWN_LENGTH]
-        super().__init__(
-            f'Unknown action "{shown}": {question}Send one of {", ".join(known)}.', field="action"
-        )
+        super().__init__(f'Unknown action "{shown}"; {question} one of {", ".join(known)}.', field="action")
 
 
 class MarketIdRequired(ZmartdError):

@@ -77,8 +77,8 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
     state: Annotated[
         States | None,
         Meta(
-            description=f"{', '.join(state.name for state in MarketState)}, or their numbers from 0; several"
-            " with commas between them"
+            description=f"one or more of {', '.join(state.name for state in MarketState)} or their numbers, "
+            f"0 to {len(MarketState) - 1}, with commas between them"
         ),
     ] = None
     category: Annotated[Category | None, Meta(description=f"one of {', '.join(Category.ALL)}")] = None

@@ -130,7 +130,7 @@ async def test_two_daemons_on_one_redis_both_deliver(start: StartDaemon) -> None
         ('{"action":"subscribe","market_id":""}', "market_id required", "market_id_required"),
         ('{"action":"unsubscribe","market_id":null}', "market_id required", "market_id_required"),
         (json.dumps({"action": "subscribe", "market_id": "x" * 129}), "market_id must be", "invalid_message"),
-        ('{"action":"dance"}', 'Unknown action "dance": Send one of subscribe, unsub', "unknown_action"),
+        ('{"action":"dance"}', 'Unknown action "dance"; send one of subscribe, unsub', "unknown_action"),
         ('{"action":"Subscribe"}', "did you mean subscribe?", "unknown_action"),
         ('{"action":"subscribe","marketid":"*"}', "did you mean market_id?", "invalid_message"),
         (
