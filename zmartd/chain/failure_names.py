@@ -19,7 +19,7 @@ def in_full(text: str) -> str:
 
 
 _WRONG_STATE = (
-    "The market is not in a state in which this can be done; read its `next`, which says what can be done when"
+    "The market is not in a state in which this can be done; read its `next`, which says what can be done"
 )
 
 PROGRAM: dict[str, str] = {

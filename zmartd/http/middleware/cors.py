@@ -125,9 +125,8 @@ def install(
     Returns the handler for preflights of all other paths.
     """
     app[CORS] = CorsHeaders(origins)
-    preflights = _Preflights(app.router, origins, wrap)
-    # It adds headers to responses of an application that serves nothing: in ours, those of requests that no
-    # route takes would lack them.
+    # It adds headers to the responses of an application that serves nothing. Ours needs them on responses to
+    # requests that no route takes, too.
     config = aiohttp_cors.CorsConfig(web.Application(), defaults={}, router_adapter=preflights)
     for route in routes:
         config.add(route)

@@ -217,7 +217,7 @@ def tables(of: str) -> dict[str, Table]:
             {"tx_signature": signature(name), "slot": 1, "events_read": 0}, by_signature, "slot = 2"
         ),
         "market_corrections": Table(
-            {"market_id": proposed, "slot": 1, "differences": "[]"},
+            {"market_id": proposed, "slot": 1, "market": "{}", "positions": "{}"},
             by_market,
             "slot = 2",
         ),

@@ -219,6 +219,39 @@ async def test_transactions_that_nobody_could_read_are_parked(
     assert [row["tx_signature"] for row in kept] == [signature("a line")]
 
 
+async def test_what_a_correction_with_differences_made_up_for_is_an_alert_again(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    (first,) = SQL_DIRECTORY.glob("*_corrections_hold_everything.sql")
+    for file in SQL_DIRECTORY.glob("*.sql"):
+        if file.name < first.name:
+            (tmp_path / file.name).write_text(file.read_text())
+    await migrate(empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    market = await insert_market(connection, "m")
+    await insert(connection, "market_corrections", market_id=market, slot=7, differences="[]")
+    changed = await connection.fetchval("select on_chain_address from markets")
+    for name, slot, changes in (("its", 7, changed), ("later", 8, changed), ("another's", 7, "elsewhere")):
+        await insert(
+            connection,
+            "truncated_transactions",
+            tx_signature=signature(name),
+            slot=slot,
+            events_read=0,
+            reason="the node has forgotten it",
+            changes=[changes],
+            resolved_at=NOON,
+        )
+    await connection.execute("commit")
+
+    await migrate(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    assert await connection.fetch("select * from market_corrections") == []
+    reopened = "select tx_signature from truncated_transactions where resolved_at is null"
+    assert [row["tx_signature"] for row in await connection.fetch(reopened)] == [signature("its")]
+
+
 async def test_a_failing_file_leaves_nothing_of_itself_and_keeps_those_before(
     empty_database_url: str, directory: Path, connection: Connection
 ) -> None:
