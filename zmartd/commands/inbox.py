@@ -90,7 +90,7 @@ def retry(signatures: tuple[str, ...], every: bool, config_path: Path | None, as
         raise click.UsageError("give the signatures of transactions, or --all")
 
     async def try_again(core: Core) -> tuple[RetryReport, tuple[ParkedTransaction, ...]]:
-        retrying = ParkedRetry(core.rpc, core.fetcher, core.database)
+        retrying = ParkedRetry(core.rpc, core.fetcher, core.database, core.idl.program_id)
         report = await retrying.retry_now(None if every else signatures)
         async with core.database.service() as connection:
             return report, await _parked_transactions(connection)

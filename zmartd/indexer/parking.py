@@ -15,6 +15,7 @@ from zmartd.chain.commitment import Commitment
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.indexer.apply import IndexAltered, Indexer
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.store import parked
@@ -86,6 +87,44 @@ def is_of_one_transaction(error: Exception) -> bool:
 def is_of_one_market(error: Exception) -> bool:
     """Whether an error comes from one market or transaction, and others can be read and written."""
     return is_of_one_transaction(error) and not isinstance(error, (RpcUnavailable, RpcRejected))
+
+
+async def roll_back_each(
+    database: Database,
+    indexer: Indexer,
+    lost: Sequence[TransactionInSlot],
+    instead: Sequence[ChainTransaction] = (),
+    commitment: Commitment = "confirmed",
+) -> int:
+    """Roll transactions back and apply `instead`. Returns how many were rolled back.
+
+    Where that fails because of one of them, it is done one by one, and those that still fail are parked.
+    Raises what `apply_each` raises.
+    """
+    if not lost:
+        return 0
+    failed: list[Unapplied] = []
+    try:
+        await indexer.roll_back(lost, instead, commitment)
+    except Exception as error:
+        if not is_of_one_transaction(error):
+            raise
+        log.warning("finality.not_undone", transactions=len(lost), exc_info=error)
+        for one in lost:
+            try:
+                await indexer.roll_back([one])
+            except Exception as of_one:
+                if not is_of_one_transaction(of_one):
+                    raise
+                detail = f"it cannot be rolled back: {type(of_one).__name__}: {of_one}"
+                failed.append(Unapplied(one.signature, one.slot, "failed", detail))
+        done = await apply_each(indexer, instead, commitment)
+        await park(database, (*failed, *done.failed))
+    left = {one.signature for one in failed}
+    for one in lost:
+        if one.signature not in left:
+            log.warning("finality.undone", signature=one.signature, slot=one.slot)
+    return len(lost) - len(failed)
 
 
 async def park(database: Database, unapplied: Sequence[Unapplied]) -> None:

@@ -2,6 +2,9 @@
 
 What is applied is no longer parked; nor is what failed after all, or has left the chain. Everything else
 waits for the next attempt, longer each time.
+
+What was delivered of a transaction before it was parked cannot be verified. It stays in the index until the
+first attempt that fails although the transaction is final; what the node then gives takes its place.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
+from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureStatus
-from zmartd.chain.rpc import Rpc
-from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.parking import apply_each
+from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
+from zmartd.indexer.events.commitment import unverified
+from zmartd.indexer.fetch import Fetched, Fetcher
+from zmartd.indexer.parking import apply_each, roll_back_each
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 from zmartd.store import parked
@@ -54,10 +59,11 @@ class RetryReport(Struct, frozen=True):
 class ParkedRetry:
     """Tries parked transactions again. Can be stopped at any time; daemons that do it at once repeat work."""
 
-    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database) -> None:
+    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
         self._rpc = rpc
         self._fetcher = fetcher
         self._database = database
+        self._program_id = program_id
 
     async def run(self) -> RetryReport:
         """Try those that are due. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable."""
@@ -88,7 +94,9 @@ class ParkedRetry:
         gone = await self._gone([one for one in slots if one not in landed], slots, statuses.slot)
         gone += [signature for signature, status in landed.items() if status.err is not None]
         wanted = {signature: status for signature, status in landed.items() if status.err is None}
-        applied, failed, new_events = await self._apply(wanted)
+        fetched = await self._fetcher.fetch(list(wanted))
+        applied, failed, new_events = await self._apply(fetched, wanted)
+        await self._roll_back_unverified(fetched, wanted)
         left = [signature for signature in slots if signature not in applied and signature not in gone]
         async with self._database.service() as connection:
             await parked.add(connection, failed)
@@ -100,10 +108,11 @@ class ParkedRetry:
                 log.info(f"transaction.{outcome}", signatures=signatures)
         return RetryReport(tuple(applied), tuple(gone), tuple(left), new_events)
 
-    async def _apply(self, wanted: Mapping[str, SignatureStatus]) -> tuple[list[str], list[Unapplied], int]:
+    async def _apply(
+        self, fetched: Fetched, wanted: Mapping[str, SignatureStatus]
+    ) -> tuple[list[str], list[Unapplied], int]:
         """Returns the signatures of what is applied, what is not and was fetched, and the number of new
         events."""
-        fetched = await self._fetcher.fetch(list(wanted))
         failed = fetched.unapplied({signature: status.slot for signature, status in wanted.items()})
         new_events = 0
         for commitment in ("finalized", "confirmed"):
@@ -119,9 +128,21 @@ class ParkedRetry:
         applied = [tx.signature for tx in fetched.transactions if tx.signature not in unapplied]
         return applied, failed, new_events
 
+    async def _roll_back_unverified(self, fetched: Fetched, wanted: Mapping[str, SignatureStatus]) -> None:
+        """Roll back what was delivered of final transactions that the node does not give."""
+        read = {tx.signature for tx in fetched.transactions}
+        unread = [
+            signature
+            for signature, status in wanted.items()
+            if status.confirmation_status == "finalized" and signature not in read
+        ]
+        async with self._database.service() as connection:
+            delivered = await unverified(connection, unread)
+        await roll_back_each(self._database, self._fetcher.indexer, delivered)
+
     async def _gone(self, unknown: Sequence[str], slots: Mapping[str, int], known_slot: int) -> list[str]:
         """Those that are certainly not on the chain: their slots are final, the node that does not know them
-        was not behind, at `known_slot`, and it keeps transactions that old.
+        was not behind, at `known_slot`, it keeps transactions that old, and does not list them any more.
         """
         if not unknown:
             return []
@@ -132,4 +153,17 @@ class ParkedRetry:
         kept_from = await self._rpc.first_available_block()
         kept = [one for one in unknown if kept_from <= slots[one] <= finalized_slot]
         absent = await self._fetcher.absent(kept)
-        return [one for one in kept if one in absent]
+        listed = await self._listed({one: slots[one] for one in absent})
+        return [one for one in kept if one in absent and one not in listed]
+
+    async def _listed(self, slots: Mapping[str, int]) -> set[str]:
+        """Those of these signatures that the program's history still has, down to the oldest of the slots."""
+        listed: set[str] = set()
+        before: str | None = None
+        while slots:
+            page = await self._rpc.signatures_for_address(self._program_id, before=before)
+            listed.update(one.signature for one in page if one.signature in slots)
+            if len(page) < MAX_SIGNATURES_PER_REQUEST or page[-1].slot < min(slots.values()):
+                break
+            before = page[-1].signature
+        return listed

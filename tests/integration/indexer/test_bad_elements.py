@@ -11,8 +11,22 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from tests.integration.indexer.test_forged_deliveries import PARSE, as_delivered, deliver, inbox_of
-from tests.integration.indexer.test_parking import three_trades, trades_of
+from tests.integration.indexer.test_forged_deliveries import (
+    PARSE,
+    as_delivered,
+    deliver,
+    inbox_of,
+    logged_otherwise,
+)
+from tests.integration.indexer.test_parking import (
+    UNSUPPORTED,
+    behind_a_node,
+    due_now,
+    nothing_is_wrong,
+    parked_ones,
+    three_trades,
+    trades_of,
+)
 from tests.integration.indexer.test_reconcile import assert_true_to_the_chain, settled
 from tests.integration.indexer.test_repair import alter
 from tests.integration.tasks.world import World, a_world
@@ -92,6 +106,32 @@ async def test_what_is_delivered_of_a_parked_transaction_is_not_believed(world: 
     assert asked == [(trades[1], "it is parked")]
     await Verification(world.own.rpc, world.own.fetcher, world.database).run()
     assert await trades_of(world) == set(trades)
+
+
+async def test_what_was_delivered_before_a_transaction_was_parked_is_compared_or_goes(
+    world: World, database_url: str
+) -> None:
+    trades = await three_trades(world)
+    told = [await as_delivered(world, trade) for trade in trades]
+    await deliver(inbox_of(world), *(logged_otherwise(one, shares=5) for one in told[:2]), told[2])
+    shares = "select count(*) from trades where tx_signature = $1 and shares = 5"
+    async with behind_a_node(world) as one:
+        for trade in trades[:2]:
+            one.node.always(trade, UNSUPPORTED)
+        await one.reconciler.run()
+        assert {row[:2] for row in await parked_ones(world)} == {(trade, "refused") for trade in trades[:2]}
+        assert await trades_of(world) == set(trades), "a node may refuse once what it gives a minute later"
+        assert await world.fetch("select commitment from markets") == [("confirmed",)]
+        # The first is compared as soon as the node gives it. Of the second nobody knows more than was said.
+        one.node.behave()
+        one.node.always(trades[1], UNSUPPORTED)
+        await due_now(world)
+        await one.reconciler.run()
+        assert await trades_of(world) == {trades[0], trades[2]}
+        assert await world.fetch(shares, trades[0]) == [(0,)]
+        assert await parked_ones(world) == [(trades[1], "refused", 1)]
+        await nothing_is_wrong(one, trades, database_url)
+    assert await world.fetch("select distinct commitment from trades") == [("finalized",)]
 
 
 class LaterEachTime(SystemClock):

@@ -64,7 +64,7 @@ class Behind:
         self.world, self.node, self.rpc = world, node, rpc
         self.fetcher: Fetcher = world.fetcher(rpc)
         self.reconciler = IndexReconciler(rpc, self.fetcher, world.database, PROGRAM_ID)
-        self.retry = ParkedRetry(rpc, self.fetcher, world.database)
+        self.retry = ParkedRetry(rpc, self.fetcher, world.database, PROGRAM_ID)
 
 
 @asynccontextmanager
@@ -306,6 +306,22 @@ async def test_a_node_that_is_behind_shows_nothing_to_have_left_the_chain(world:
         one.node.instead("getSignatureStatuses", {"context": {"slot": 0}, "value": [None]})
         assert await one.retry.retry_now() == RetryReport(parked=(never.signature,))
         assert (await one.retry.retry_now()).gone == (never.signature,)
+
+
+async def test_nothing_has_left_the_chain_that_the_node_still_lists(world: World) -> None:
+    trades = await three_trades(world)
+    true = await world.own.rpc.transaction(trades[1])
+    assert true is not None
+    await park(world.database, [Unapplied(trades[1], true["slot"], "withheld", "the node does not have it")])
+    async with behind_a_node(world) as one:
+        one.node.always(trades[1], None)
+        nothing = {"context": {"slot": await one.rpc.slot() + 10**6}, "value": [None]}
+        one.node.instead("getSignatureStatuses", nothing, nothing)
+        assert await one.retry.retry_now() == RetryReport(parked=(trades[1],))
+        one.node.changes["getSignaturesForAddress"] = lambda listed: [
+            info for info in listed if info["signature"] != trades[1]
+        ]
+        assert (await one.retry.retry_now()).gone == (trades[1],)
 
 
 async def test_a_detail_of_any_text_is_kept_up_to_its_bound(world: World) -> None:

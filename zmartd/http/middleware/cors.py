@@ -125,6 +125,7 @@ def install(
     Returns the handler for preflights of all other paths.
     """
     app[CORS] = CorsHeaders(origins)
+    preflights = _Preflights(app.router, origins, wrap)
     # It adds headers to the responses of an application that serves nothing. Ours needs them on responses to
     # requests that no route takes, too.
     config = aiohttp_cors.CorsConfig(web.Application(), defaults={}, router_adapter=preflights)

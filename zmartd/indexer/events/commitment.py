@@ -64,6 +64,16 @@ select tx_signature, slot from (
  order by slot, tx_signature
  limit $5
 """
+_UNVERIFIED = """
+select tx_signature, slot from program_events
+ where commitment = 'confirmed' and tx_signature = any($1::text[])
+union
+select tx_signature, slot from quarantined_events
+ where commitment = 'confirmed' and tx_signature = any($1::text[])
+union
+select tx_signature, slot from truncated_transactions
+ where commitment = 'confirmed' and tx_signature = any($1::text[])
+"""
 
 
 class PublishedVersion(Struct, frozen=True):
@@ -109,11 +119,19 @@ async def not_finalized(
     """The next transactions after `after` that should be finalized and are not marked so, ordered by slot.
 
     Includes those above `impossible_slot`, which can never become final, and leaves out what is parked: it
-    cannot be compared with the chain yet, and would hold up the others. Takes a service transaction.
+    cannot be compared with the chain yet, and would hold up the others (`zmartd.indexer.retry` minds it).
+    Takes a service transaction.
     """
     rows = await connection.fetch(
         _NOT_FINALIZED, after.slot, after.signature, finalized_slot, impossible_slot, limit
     )
+    return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]
+
+
+async def unverified(connection: Connection, signatures: Sequence[str]) -> list[TransactionInSlot]:
+    """These transactions in each slot in which something is indexed of them that was not compared with the
+    chain. Takes a service transaction."""
+    rows = await connection.fetch(_UNVERIFIED, signatures)
     return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]
 
 

@@ -15,7 +15,7 @@ from zmartd.faults import Point, reached
 from zmartd.indexer.events.incomplete import IncompleteTransaction
 from zmartd.indexer.events.recording import TransactionInSlot, indexed_slots
 from zmartd.indexer.fetch import Fetched, Fetcher
-from zmartd.indexer.parking import park
+from zmartd.indexer.parking import park, roll_back_each
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
 from zmartd.indexer.reconcile.reorgs import ReorgCheck
 from zmartd.indexer.retry import ParkedRetry
@@ -86,21 +86,23 @@ class IndexReconciler:
         self._walk = CheckpointedWalk(rpc, database, program_id)
         self._reorgs = ReorgCheck(rpc, fetcher, database, max_fetched)
         self._verification = Verification(rpc, fetcher, database)
-        self._retry = ParkedRetry(rpc, fetcher, database)
+        self._retry = ParkedRetry(rpc, fetcher, database, program_id)
         self._recovery = TruncationRecovery(rpc, fetcher, database, program_id)
 
     async def run(self) -> ReconcileReport:
-        """Check finality and reorgs, apply missing transactions, retry parked ones, verify implausible ones,
+        """Retry parked transactions, check finality and reorgs, apply missing ones, verify implausible ones,
         recover truncated.
 
         The checkpoint stops at finalized transactions: those that can still disappear are checked again in
         the next run. A run that is stopped loses only the work since its last batch. Daemons that run this at
         the same time only repeat work. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable.
         """
-        signatures = missing = new_events = rolled_back = 0
+        signatures = missing = rolled_back = 0
         complete = True
         await self._fetcher.plausibility.refresh()
         await self._reset_impossible_checkpoint()
+        # What can be read again is compared with what was delivered of it.
+        new_events = (await self._retry.run()).new_events
         reorgs = await self._reorgs.run()
         async with aclosing(self._walk.pages()) as pages:
             async for page in pages:
@@ -116,7 +118,6 @@ class IndexReconciler:
                         await self._advance(batch)
                 if not complete:
                     break
-        new_events += (await self._retry.run()).new_events
         await self._verification.run()
         async with self._database.service() as connection:
             checkpoint = await checkpoints.find(connection, str(self._program_id))
@@ -161,7 +162,8 @@ class IndexReconciler:
         not_found = set(fetched.not_found)
         lost = [one for one in diff.lost if one.signature not in not_found]
         moved = {one.signature for one in lost}
-        await self._reorgs.roll_back(lost, [tx for tx in fetched.transactions if tx.signature in moved])
+        elsewhere = [tx for tx in fetched.transactions if tx.signature in moved]
+        await roll_back_each(self._database, self._fetcher.indexer, lost, elsewhere)
         missing = [tx for tx in fetched.transactions if tx.signature not in moved]
         done = await apply_listed(self._fetcher.indexer, missing, batch)
         withheld = self._withheld(fetched, diff.wanted)

@@ -19,15 +19,15 @@ from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
 
 from zmartd.chain.answers import SignatureStatus
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.rpc import STATUSES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction, is_signature
 from zmartd.indexer.events.commitment import not_finalized
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.parking import apply_each, is_of_one_transaction, park
+from zmartd.indexer.parking import park, roll_back_each
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
 from zmartd.log import get_logger
-from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
 
 _BEFORE_EVERYTHING = TransactionInSlot(-1, "")
@@ -145,9 +145,8 @@ class ReorgCheck:
         transactions = {tx.signature: tx for tx in fetched.transactions}
         report = await self._fetcher.indexer.promote(final, fetched.transactions)
         lost = [one for one in final if one.signature in report.differing]
-        return ReorgReport(
-            report.promoted, await self.roll_back(lost, [transactions[one.signature] for one in lost])
-        )
+        instead = [transactions[one.signature] for one in lost]
+        return ReorgReport(report.promoted, await self._roll_back(lost, instead, "finalized"))
 
     async def _roll_back_lost(self, found: _Lookup) -> int:
         fetched = await self._fetcher.fetch(list(found.elsewhere))
@@ -155,43 +154,15 @@ class ReorgCheck:
         # Rolled back before the node gives it, a transaction that landed elsewhere would be missing.
         not_found = set(fetched.not_found)
         lost = [one for one in found.lost if one.signature not in not_found]
-        return await self.roll_back(lost, fetched.transactions)
+        return await self._roll_back(lost, fetched.transactions)
 
-    async def roll_back(self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]) -> int:
-        """Roll transactions back and apply `instead`. Returns how many were rolled back.
-
-        Where that fails because of one of them, it is done one by one, and those that still fail are parked.
-        """
-        if not lost:
-            return 0
-        try:
-            await self._fetcher.indexer.roll_back(lost, instead)
-        except Exception as error:
-            if not is_of_one_transaction(error):
-                raise
-            log.warning("finality.not_undone", transactions=len(lost), exc_info=error)
-            return await self._roll_back_each(lost, instead)
-        for one in lost:
-            log.warning("finality.undone", signature=one.signature, slot=one.slot)
-        return len(lost)
-
-    async def _roll_back_each(
-        self, lost: Sequence[TransactionInSlot], instead: Sequence[ChainTransaction]
+    async def _roll_back(
+        self,
+        lost: Sequence[TransactionInSlot],
+        instead: Sequence[ChainTransaction],
+        commitment: Commitment = "confirmed",
     ) -> int:
-        failed: list[Unapplied] = []
-        for one in lost:
-            try:
-                await self._fetcher.indexer.roll_back([one])
-            except Exception as error:
-                if not is_of_one_transaction(error):
-                    raise
-                detail = f"it cannot be rolled back: {type(error).__name__}: {error}"
-                failed.append(Unapplied(one.signature, one.slot, "failed", detail))
-            else:
-                log.warning("finality.undone", signature=one.signature, slot=one.slot)
-        done = await apply_each(self._fetcher.indexer, instead)
-        await park(self._database, (*failed, *done.failed))
-        return len(lost) - len(failed)
+        return await roll_back_each(self._database, self._fetcher.indexer, lost, instead, commitment)
 
 
 def _is_elsewhere(indexed: TransactionInSlot, status: SignatureStatus) -> bool:
