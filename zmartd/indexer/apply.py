@@ -155,16 +155,16 @@ class Indexer:
         self,
         diff: EventDiff,
         market_addresses: Mapping[str, str],
-        incomplete: Sequence[ChainTransaction],
+        incomplete: Mapping[Commitment, Sequence[ChainTransaction]],
         at: datetime,
-        commitment: str = "confirmed",
+        commitment: Commitment = "confirmed",
     ) -> None:
         """Replace event rows that differ from the chain, and rebuild what is derived from them.
 
         `market_addresses` are the markets to rebuild (ids to addresses), whether or not one of their rows is
-        replaced. `incomplete` are the transactions with undecodable lines or truncated logs; the events that
-        the latter lack will be inferred again. Rows are recorded with `commitment`, messages bear the time
-        `at`. Raises what `apply` raises.
+        replaced. `incomplete` are the transactions with undecodable lines or truncated logs, by their
+        commitment; the events that the latter lack will be inferred again. Rows are recorded with
+        `commitment`, messages bear the time `at`. Raises what `apply` raises.
         """
         addresses = dict(market_addresses)
         for row in diff.to_record:
@@ -172,8 +172,9 @@ class Indexer:
                 addresses[row.market_id] = self._market_address(row.market_id)
 
         async def work(connection: Connection) -> list[Message]:
-            await _record_incomplete(connection, incomplete)
-            await reopen_truncated(connection, [tx.signature for tx in incomplete if tx.logs_truncated])
+            for certainty, transactions in incomplete.items():
+                await _record_incomplete(connection, transactions, certainty)
+                await reopen_truncated(connection, [tx.signature for tx in transactions if tx.logs_truncated])
             return await replace_events(connection, diff, addresses, at, commitment)
 
         await self._publish(await self._commit(work))
@@ -257,7 +258,7 @@ class Indexer:
 
         async def work(connection: Connection) -> tuple[list[EventRow], list[Message]]:
             prepared = [] if prepare is None else await prepare(connection)
-            await _record_incomplete(connection, incomplete)
+            await _record_incomplete(connection, incomplete, commitment)
             await record_eventless(connection, eventless)
             new, messages = await self._apply_rows(connection, rows, commitment)
             return new, prepared + messages
@@ -347,10 +348,12 @@ def _contained(batch: Batch, before: Mapping[str, markets.LockedMarket]) -> set[
     }
 
 
-async def _record_incomplete(connection: Connection, transactions: Sequence[ChainTransaction]) -> None:
+async def _record_incomplete(
+    connection: Connection, transactions: Sequence[ChainTransaction], commitment: Commitment
+) -> None:
     """Record the undecodable lines and the truncated logs of transactions, and count them."""
     _QUARANTINED.inc(await quarantine_lines(connection, transactions))
-    _TRUNCATED.inc(await record_truncated(connection, transactions))
+    _TRUNCATED.inc(await record_truncated(connection, transactions, commitment))
 
 
 def _is_eventless(transaction: ChainTransaction) -> bool:

@@ -159,7 +159,7 @@ async def test_a_trade_that_a_repair_corrects_is_retracted_and_announced_as_it_i
     published.clear()
     diff = EventDiff(((true.signature, 0),), (event_row(true, record, PDAS),))
     await indexer.replace_events(
-        diff, {story.market_id.hex(): str(story.market)}, (), datetime.fromtimestamp(story.now, UTC)
+        diff, {story.market_id.hex(): str(story.market)}, {}, datetime.fromtimestamp(story.now, UTC)
     )
     kinds = [type(one.data) for one in published]
     assert kinds == [Retraction, TradeExecuted, PriceUpdate, MarketUpdate]

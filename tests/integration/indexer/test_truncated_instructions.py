@@ -25,14 +25,17 @@ from tests.integration.indexer.market_lives import (
     finalize,
     forwarded_behind_memos,
 )
+from tests.integration.indexer.test_forged_deliveries import deliver, inbox_of
 from tests.integration.indexer.test_reconcile import (
     assert_true_to_the_chain,
     finalized,
+    open_slot,
     purchase,
     reconciled,
     settled,
 )
 from tests.integration.indexer.test_rollback import facts
+from tests.integration.indexer.test_truncation_recovery import events_of
 from tests.integration.tasks.world import (
     AUTHORITY,
     CREATOR,
@@ -58,6 +61,7 @@ from zmartd.indexer.events.incomplete import (
     require_complete,
     take_unresolved,
 )
+from zmartd.indexer.plausibility import MARGIN_SLOTS
 from zmartd.indexer.rebuild.corrections import drop_corrections
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.indexer.repair.repair import Repairer
@@ -322,6 +326,54 @@ async def test_a_market_that_fails_holds_up_the_recovery_of_no_other(
         assert await world.fetch("select market_id from trades") == [(other,)]
 
 
+async def test_what_anybody_can_claim_of_truncated_logs_delays_nothing_and_alerts_nobody(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        world.disguise = behind_memos
+        true = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+        await finalized(world)
+        initialization, *_, bought = await whole_history(world)
+        for of in (initialization, bought):
+            await deliver_as_another(world, with_truncated_logs(of) | {"slot": bought["slot"] - 1})
+        claimed = await world.fetch(
+            "select changes from truncated_transactions where tx_signature <> $1", true
+        )
+        addresses = (world.program.pdas.global_config(), world.address(market_id))
+        assert sorted(claimed) == sorted(([str(one)],) for one in addresses)
+        # Claims have not been compared with the chain when the checkpoint passes them.
+        report = await IndexReconciler(
+            world.own.rpc, world.own.fetcher, database, PROGRAM_ID, max_fetched=0
+        ).run()
+        assert (report.recovered, report.incomplete) == (1, ())
+        assert await events_of(world, true) == 1
+
+        # One that is not final may be why an account differs.
+        world.disguise = tuple
+        await world.act(HOLDERS[1], *behind_memos([purchase(world, market_id, HOLDERS[1])]))
+        await finalized(world)
+        await open_slot(world)
+        parts = [purchase(world, market_id, HOLDERS[2], target_cost=cost) for cost in (10**8, 2 * 10**8)]
+        partly = await world.act(HOLDERS[2], parts[0], *behind_memos(parts[1:]))
+        assert await events_of(world, partly) == 1
+        assert (await reconciled(world)).incomplete == ()
+        await settled(world)
+        await settled(world)
+        assert (
+            await world.fetch("select tx_signature from truncated_transactions where resolved_at is null")
+            == []
+        )
+        await assert_true_to_the_chain(world, database_url)
+
+
+async def deliver_as_another(world: World, told: dict[str, Any]) -> None:
+    """Deliver a transaction under a signature that was never sent."""
+    signatures = [str(Keypair().sign_message(b"never sent"))]
+    await world.own.fetcher.plausibility.refresh()
+    await deliver(inbox_of(world), told | {"transaction": told["transaction"] | {"signatures": signatures}})
+
+
 async def test_logs_that_come_whole_after_a_correction_take_its_place(
     tmp_path: Path, database: Database, database_url: str, redis: Redis
 ) -> None:
@@ -410,7 +462,12 @@ async def test_accounts_that_contradict_inferred_events_are_an_alert_until_a_rep
             TransferParams(from_pubkey=HOLDERS[0].pubkey(), to_pubkey=RESOLVER.pubkey(), lamports=10**9)
         )
         await world.act(HOLDERS[0], *behind_memos([claim, gift]))
-        report = await settled(world)
+        await finalized(world)
+        (bought, *_) = [
+            one for one in await whole_history(world) if "Log truncated" in one["meta"]["logMessages"]
+        ]
+        await deliver_as_another(world, bought | {"slot": (await world.own.rpc.slot()) + MARGIN_SLOTS // 2})
+        report = await reconciled(world)
         assert report.recovered == 0
         assert [one.reason for one in report.incomplete] == [
             f"the account {market} differs in accumulated_resolver_fees"
@@ -436,7 +493,10 @@ async def act_together(world: World, signers: Sequence[Keypair], instructions: S
 
 
 async def test_a_transaction_that_stays_unresolved_keeps_no_other_waiting(database: Database) -> None:
-    insert = "insert into truncated_transactions (tx_signature, slot, events_read) values ($1, $2, 0)"
+    insert = (
+        "insert into truncated_transactions (tx_signature, slot, events_read, commitment)"
+        " values ($1, $2, 0, 'finalized')"
+    )
     signatures = [str(Keypair().sign_message(b"")) for _ in range(5)]
     async with database.service() as connection:
         for slot, signature in enumerate(signatures):

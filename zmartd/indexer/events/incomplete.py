@@ -1,4 +1,8 @@
-"""Transactions that could not be read in full: undecodable lines in quarantine, and truncated logs."""
+"""Transactions that could not be read in full: undecodable lines in quarantine, and truncated logs.
+
+A delivery can say of any transaction that its logs were truncated, and what it changes. So nothing waits for
+a row that is `confirmed`: it is unverified. Of one that is `finalized` the node says the same.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ import msgspec
 from asyncpg import Connection
 from msgspec import Struct
 
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.errors import ZmartdError
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import utc_from_unix
 
 _QUARANTINE = """
@@ -24,19 +30,40 @@ update quarantined_events as line set resolved_at = now()
  where line.tx_signature = read.tx_signature and line.event_index = read.event_index and resolved_at is null
 """
 _RECORD_TRUNCATED = """
-insert into truncated_transactions (tx_signature, slot, index_in_block, block_time, events_read, changes)
+insert into truncated_transactions as known
+       (tx_signature, slot, index_in_block, block_time, events_read, changes, commitment)
 select signature, slot, index_in_block, block_time, events_read,
-       array(select jsonb_array_elements_text(changes))
+       array(select jsonb_array_elements_text(changes)), $7
   from unnest($1::text[], $2::bigint[], $3::int[], $4::timestamptz[], $5::int[], $6::jsonb[])
        as given (signature, slot, index_in_block, block_time, events_read, changes)
-on conflict do nothing
+on conflict (tx_signature) do update
+   set index_in_block = excluded.index_in_block, block_time = excluded.block_time,
+       events_read = excluded.events_read, changes = excluded.changes, commitment = excluded.commitment
+ where known.commitment = 'confirmed' and excluded.commitment = 'finalized' and known.slot = excluded.slot
+"""
+_UNVERIFIED = """
+select tx_signature, slot
+  from truncated_transactions as known
+  join unnest($1::text[], $2::bigint[]) as given (tx_signature, slot) using (tx_signature, slot)
+ where commitment = 'confirmed'
+"""
+_UNVERIFIED_OF = """
+select tx_signature from truncated_transactions
+ where commitment = 'confirmed' and resolved_at is null and changes @> array[$1::text]
+ order by slot desc limit $2
+"""
+_VERIFY = """
+update truncated_transactions as known set commitment = 'finalized'
+  from unnest($1::text[], $2::bigint[]) as given (tx_signature, slot)
+ where known.tx_signature = given.tx_signature and known.slot = given.slot
 """
 _TAKE = """
 with due as (
     update truncated_transactions set attempts = attempts + 1
      where tx_signature in (
-         select tx_signature from truncated_transactions where resolved_at is null and slot <= $1
-          order by commitment = 'confirmed', attempts, slot, index_in_block, tx_signature limit $2)
+         select tx_signature from truncated_transactions
+          where resolved_at is null and commitment = 'finalized' and slot <= $1
+          order by attempts, slot, index_in_block, tx_signature limit $2)
     returning tx_signature, slot, index_in_block
 )
 select tx_signature from due order by slot, index_in_block, tx_signature
@@ -60,7 +87,7 @@ select tx_signature as signature, slot, reason, changes from truncated_transacti
 _IS_INCOMPLETE = """
 select exists (
     select from truncated_transactions
-     where resolved_at is null and not complete and changes @> array[$1::text])
+     where resolved_at is null and not complete and commitment = 'finalized' and changes @> array[$1::text])
 """
 _ACCEPT = """
 update truncated_transactions set resolved_at = now()
@@ -110,9 +137,14 @@ async def resolve_quarantined(connection: Connection, lines: Sequence[tuple[str,
     )
 
 
-async def record_truncated(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
-    """Record the transactions with truncated logs among these. Returns how many there are."""
-    truncated = [transaction for transaction in transactions if transaction.logs_truncated]
+async def record_truncated(
+    connection: Connection, transactions: Sequence[ChainTransaction], commitment: Commitment
+) -> int:
+    """Record the transactions with truncated logs among these. Returns how many there are.
+
+    What is final takes the place of what is unverified.
+    """
+    truncated = sorted((tx for tx in transactions if tx.logs_truncated), key=lambda tx: tx.signature)
     if truncated:
         await connection.execute(
             _RECORD_TRUNCATED,
@@ -122,8 +154,30 @@ async def record_truncated(connection: Connection, transactions: Sequence[ChainT
             [None if tx.block_time is None else utc_from_unix(tx.block_time) for tx in truncated],
             [len(tx.events) for tx in truncated],
             [msgspec.json.encode(tx.changes).decode() for tx in truncated],
+            commitment,
         )
     return len(truncated)
+
+
+async def unverified_truncated(
+    connection: Connection, listed: Sequence[TransactionInSlot]
+) -> list[TransactionInSlot]:
+    """Those of these that are truncated by what a delivery says, and by nothing else yet."""
+    rows = await connection.fetch(_UNVERIFIED, *_columns(listed))
+    return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]
+
+
+async def unverified_truncated_of(connection: Connection, address: str, limit: int) -> list[str]:
+    """The signatures of the same that change `address`, newest first."""
+    return [row["tx_signature"] for row in await connection.fetch(_UNVERIFIED_OF, address, limit)]
+
+
+async def verify_truncated(connection: Connection, listed: Sequence[TransactionInSlot]) -> None:
+    """Mark these as final: the node lists them so, and gives nothing that contradicts their deliveries.
+
+    Takes a service transaction.
+    """
+    await connection.execute(_VERIFY, *_columns(listed))
 
 
 async def reopen_truncated(connection: Connection, signatures: Sequence[str]) -> None:
@@ -132,7 +186,7 @@ async def reopen_truncated(connection: Connection, signatures: Sequence[str]) ->
 
 
 async def take_unresolved(connection: Connection, until_slot: int, limit: int) -> list[str]:
-    """Take unresolved truncated transactions up to a slot for an attempt, and return them oldest first.
+    """Take final truncated transactions up to a slot that are unresolved, and return them oldest first.
 
     Where there are more than `limit`, those that were tried least often: one that stays unresolved keeps no
     other waiting. Takes a service transaction.
@@ -175,7 +229,10 @@ async def require_complete(connection: Connection) -> None:
 
 
 async def is_incomplete(connection: Connection, address: str) -> bool:
-    """Whether events are missing of a transaction that changes `address`. Takes a service transaction."""
+    """Whether events are missing of a final transaction that changes `address`.
+
+    Takes a service transaction.
+    """
     found: bool = await connection.fetchval(_IS_INCOMPLETE, address)
     return found
 
@@ -186,3 +243,7 @@ async def accept_incomplete(connection: Connection, until_slot: int, differing: 
     `differing` are the addresses of which that is not so. Takes a service transaction.
     """
     await connection.execute(_ACCEPT, until_slot, differing)
+
+
+def _columns(transactions: Sequence[TransactionInSlot]) -> tuple[list[str], list[int]]:
+    return [one.signature for one in transactions], [one.slot for one in transactions]

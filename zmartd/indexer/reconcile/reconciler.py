@@ -12,10 +12,14 @@ from zmartd import config
 from zmartd.chain.answers import SignatureInfo
 from zmartd.chain.rpc import Rpc
 from zmartd.faults import Point, reached
-from zmartd.indexer.events.incomplete import IncompleteTransaction
+from zmartd.indexer.events.incomplete import (
+    IncompleteTransaction,
+    unverified_truncated,
+    verify_truncated,
+)
 from zmartd.indexer.events.recording import TransactionInSlot, indexed_slots
 from zmartd.indexer.fetch import Fetched, Fetcher
-from zmartd.indexer.parking import park, roll_back_each
+from zmartd.indexer.parking import apply_each, park, roll_back_each
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
 from zmartd.indexer.reconcile.reorgs import ReorgCheck
 from zmartd.indexer.retry import ParkedRetry
@@ -168,6 +172,7 @@ class IndexReconciler:
         done = await apply_listed(self._fetcher.indexer, missing, batch)
         withheld = self._withheld(fetched, diff.wanted)
         await park(self._database, (*done.failed, *withheld))
+        await self._verify_truncated(batch)
         return _BatchReport(
             missing=len(missing) - len(done.failed),
             new_events=done.new_events,
@@ -176,6 +181,28 @@ class IndexReconciler:
             # A checkpoint that followed a node into the future would stay there.
             and not await self._fetcher.plausibility.is_certainly_future(max(info.slot for info in batch)),
         )
+
+    async def _verify_truncated(self, batch: Sequence[SignatureInfo]) -> None:
+        """Verify the final transactions of a batch that are truncated by what a delivery says.
+
+        Recovery minds verified ones alone, so none must be left unverified when the checkpoint passes it. One
+        that the node lists and does not give stays truncated.
+        """
+        final = [
+            TransactionInSlot(info.slot, info.signature)
+            for info in batch
+            if info.err is None and info.confirmation_status == "finalized"
+        ]
+        async with self._database.service() as connection:
+            told = await unverified_truncated(connection, final)
+        if not told:
+            return
+        fetched = await self._fetcher.fetch([one.signature for one in told])
+        done = await apply_each(self._fetcher.indexer, fetched.transactions, "finalized")
+        await park(self._database, done.failed)
+        not_given = [one for one in told if one.signature in fetched.not_found]
+        async with self._database.service() as connection:
+            await verify_truncated(connection, not_given)
 
     def _withheld(self, fetched: Fetched, wanted: Sequence[SignatureInfo]) -> list[Unapplied]:
         """Transactions that the node lists, and of which it still has nothing an hour later."""

@@ -16,6 +16,7 @@ from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureInfo
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.program_accounts import find_market
 from zmartd.chain.rpc import Rpc
@@ -64,7 +65,7 @@ class _Findings(Struct):
 
     transactions: int = 0
     diff: EventDiff = EventDiff()
-    incomplete: tuple[ChainTransaction, ...] = ()
+    incomplete: dict[Commitment, list[ChainTransaction]] = {}
     not_found: tuple[str, ...] = ()
     parked: tuple[Unapplied, ...] = ()
 
@@ -195,7 +196,10 @@ class Resync:
                 connection, rows, [tx.signature for tx in fetched.transactions], partial, addresses
             )
         findings.transactions += len(fetched.transactions)
-        findings.incomplete += tuple(tx for tx in succeeded if tx.logs_truncated or tx.quarantined)
+        for tx in succeeded:
+            if tx.logs_truncated or tx.quarantined:
+                commitment: Commitment = "finalized" if tx.slot <= final_slot else "confirmed"
+                findings.incomplete.setdefault(commitment, []).append(tx)
         return fetched
 
     async def _replace(self, findings: _Findings, identity: Mapping[str, str]) -> ResyncReport:

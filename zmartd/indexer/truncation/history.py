@@ -35,7 +35,7 @@ from zmartd.store.postgres.database import Database
 
 _BLOCKING = """
 select tx_signature from truncated_transactions
- where resolved_at is null and not complete and changes @> array[$1::text]
+ where resolved_at is null and not complete and commitment = 'finalized' and changes @> array[$1::text]
    and (slot < $2 or tx_signature = any($3::text[]))
  order by slot limit 1
 """

@@ -32,6 +32,7 @@ from zmartd.indexer.events.incomplete import (
     set_complete,
     set_truncated_reason,
     take_unresolved,
+    unverified_truncated_of,
 )
 from zmartd.indexer.events.rows import event_row, utc_from_unix
 from zmartd.indexer.fetch import Fetcher
@@ -157,7 +158,7 @@ class TruncationRecovery:
         if not diff.to_remove:
             return (await self._fetcher.indexer.apply([whole], "finalized")).new_events
         at = max((row.occurred_at for row in rows), default=utc_from_unix(transaction.block_time or 0))
-        await self._fetcher.indexer.replace_events(diff, {}, (), at, "finalized")
+        await self._fetcher.indexer.replace_events(diff, {}, {}, at, "finalized")
         return len(diff.to_record)
 
     async def _verify(self, inferred: Sequence[ChainTransaction]) -> int:
@@ -203,9 +204,21 @@ class TruncationRecovery:
             differences, conclusive = comparison.differences, comparison.is_conclusive()
         if not differences:
             return ()
+        if not conclusive or await self._is_incomplete(str(address)):
+            return None
+        return tuple(sorted({one.field for one in differences}))
+
+    async def _is_incomplete(self, address: str) -> bool:
+        """Whether events are missing of a transaction that changes `address`, so that its account differs.
+
+        Of one that is not final yet the node's word is taken.
+        """
         async with self._database.service() as connection:
-            waiting = await is_incomplete(connection, str(address))
-        return tuple(sorted({one.field for one in differences})) if conclusive and not waiting else None
+            if await is_incomplete(connection, address):
+                return True
+            told = await unverified_truncated_of(connection, address, _MAX_PER_RUN)
+        fetched = await self._fetcher.fetch(told)
+        return any(tx.logs_truncated and address in tx.changes for tx in fetched.transactions)
 
 
 def _in_words(error: Exception) -> str:
