@@ -181,6 +181,13 @@ async def test_messages_have_the_commitment_of_what_they_tell(
     assert {one.commitment for one in published} == {"confirmed"}
     await indexer.roll_back(in_slots(story.transactions[-1:]))
     assert {one.commitment for one in published} == {"confirmed"}
+    published.clear()
+    # What is recorded as final is told to be, in a market of which something may not be.
+    last = story.transactions[-1]
+    row = event_row(last, last.events[0], PDAS)
+    await indexer.replace_events(EventDiff(to_record=(row,)), {}, {}, row.occurred_at, "finalized")
+    told = [(type(one.data), one.commitment) for one in published]
+    assert told == [(TradeExecuted, "finalized"), (PriceUpdate, "confirmed"), (MarketUpdate, "confirmed")]
 
 
 async def test_what_becomes_final_is_told_by_its_ids_once(indexer: Indexer, published: list[Message]) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 from asyncpg import Record
 
+from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted, SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.markets import ChangedMarket, LockedMarket
@@ -61,25 +62,28 @@ def rebuild_messages(
     before: Mapping[str, LockedMarket],
     after: Sequence[ChangedMarket],
     at: datetime,
-    removed: Sequence[Record] = (),
-    recorded: Sequence[EventRow] = (),
+    *,
+    removed: Sequence[Record],
+    recorded: Sequence[EventRow],
+    commitment: Commitment,
 ) -> list[Message]:
     """Messages of a rebuild. For each market: retractions, recorded events, its price, its row.
 
-    `removed` and `recorded` are the events that the markets lost, as they were stored, and got.
+    `removed` and `recorded` are the events that the markets lost, as they were stored, and got, the latter
+    with `commitment`.
     """
     retractions = _retractions(removed)
     additions = _by_market(recorded, lambda row: row.market_id)
     messages: list[Message] = []
     for market in after:
-        changes: list[Change | None] = [
-            *retractions.get(market.id, ()),
-            *map(_change, additions.get(market.id, ())),
-            _price(market),
+        changes: list[tuple[Change | None, Commitment]] = [
+            *((one, market.commitment) for one in retractions.get(market.id, ())),
+            *((_change(row), commitment) for row in additions.get(market.id, ())),
+            (_price(market), market.commitment),
         ]
         messages += [
-            Message(market.id, market.version, change, at, market.commitment)
-            for change in changes
+            Message(market.id, market.version, change, at, certainty)
+            for change, certainty in changes
             if change is not None
         ]
         messages.append(_state(market, before.get(market.id), at))

@@ -18,6 +18,7 @@ from datetime import datetime
 
 from asyncpg import Connection, Record
 
+from zmartd.chain.commitment import Commitment
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.apply_effects import apply_effects
 from zmartd.indexer.effects.batch import Batch
@@ -81,11 +82,13 @@ async def rebuild_markets(
     *,
     removed: Sequence[Record],
     recorded: Sequence[EventRow] = (),
+    commitment: Commitment = "confirmed",
 ) -> list[Message]:
     """Rebuild markets, and reprice the trades of all markets from the slot `rates_from` on, if it is given.
 
-    `removed` and `recorded` are the events that the markets have lost, as they were stored, and got. Returns
-    messages with the time `at` for the markets that this changed. Takes a service transaction.
+    `removed` and `recorded` are the events that the markets have lost, as they were stored, and got, the
+    latter with `commitment`. Returns messages with the time `at` for the markets that this changed. Takes a
+    service transaction.
     """
     if rates_from is not None:
         # Their totals stay what the accounts held: other fees change only their single trades.
@@ -109,7 +112,7 @@ async def rebuild_markets(
     for market_id, correction in corrections.items():
         slots[market_id] = max(slots[market_id], correction.slot)
     after = await markets.advance_markets(connection, slots, batch.commitment)
-    return rebuild_messages(before, after, at, removed, recorded)
+    return rebuild_messages(before, after, at, removed=removed, recorded=recorded, commitment=commitment)
 
 
 def _parted(batch: Batch, corrections: Mapping[str, Correction]) -> tuple[Batch, Batch]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from asyncpg import Connection
 
+from zmartd.chain.commitment import Commitment
 from zmartd.indexer.effects import markets
 from zmartd.indexer.effects.configuration import (
     CONFIGURATION_EVENTS,
@@ -54,7 +55,7 @@ async def replace_events(
     diff: EventDiff,
     market_addresses: Mapping[str, str],
     at: datetime,
-    commitment: str = "confirmed",
+    commitment: Commitment = "confirmed",
 ) -> list[Message]:
     """Replace event rows, then rebuild the markets in `market_addresses` and all others that lost a row.
 
@@ -74,7 +75,9 @@ async def replace_events(
     await drop_corrections(connection, touched)
     types = {row["event_type"] for row in removed} | {row.event_type for row in to_record}
     rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
-    messages = await rebuild_markets(connection, touched, at, rates_from, removed=removed, recorded=to_record)
+    messages = await rebuild_markets(
+        connection, touched, at, rates_from, removed=removed, recorded=to_record, commitment=commitment
+    )
     await connection.execute(_COPY_TRADE_COMMITMENT, sorted(touched))
     return messages
 
