@@ -7,7 +7,7 @@ applied once and in order. Messages to subscribers are published after the commi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -158,13 +158,16 @@ class Indexer:
         incomplete: Mapping[Commitment, Sequence[ChainTransaction]],
         at: datetime,
         commitment: Commitment = "confirmed",
+        *,
+        compared: Iterable[str] = (),
     ) -> None:
         """Replace event rows that differ from the chain, and rebuild what is derived from them.
 
         `market_addresses` are the markets to rebuild (ids to addresses), whether or not one of their rows is
-        replaced. `incomplete` are the transactions with undecodable lines or truncated logs, by their
-        commitment; the events that the latter lack will be inferred again. Rows are recorded with
-        `commitment`, messages bear the time `at`. Raises what `apply` raises.
+        replaced; of those in `compared` all events have been compared. `incomplete` are the transactions with
+        undecodable lines or truncated logs, by their commitment; the events that the latter lack will be
+        inferred again. Rows are recorded with `commitment`, messages bear the time `at`. Raises what `apply`
+        raises.
         """
         addresses = dict(market_addresses)
         for row in diff.to_record:
@@ -175,7 +178,7 @@ class Indexer:
             for certainty, transactions in incomplete.items():
                 await _record_incomplete(connection, transactions, certainty)
                 await reopen_truncated(connection, [tx.signature for tx in transactions if tx.logs_truncated])
-            return await replace_events(connection, diff, addresses, at, commitment)
+            return await replace_events(connection, diff, addresses, at, commitment, compared=compared)
 
         await self._publish(await self._commit(work))
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import GENESIS_TIME, PROGRAM, Story
 from tests.integration.indexer.test_apply import differences, forget, projection
+from tests.integration.indexer.test_rollback import fetch
 from zmartd.chain.events import ConfigUpdated, SharesBought
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
@@ -19,8 +21,10 @@ from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.audit.audit import read_one_market
 from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.rebuild.corrections import Correction
+from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.realtime.bus import Bus
 from zmartd.store.postgres.database import Database
 
@@ -184,3 +188,41 @@ async def test_trades_after_a_correction_are_priced_to_the_unit(indexer: Indexer
         inexact = "select count(*) from trades where not exact and slot {} $1"
         assert await connection.fetchval(inexact.format(">"), second.slot) == 0
         assert await connection.fetchval(inexact.format("<="), second.slot) > 0
+
+
+async def test_a_correction_ends_with_an_event_before_it_and_with_no_later_one(
+    indexer: Indexer, database: Database
+) -> None:
+    story = Story(9)
+    story.create()
+    story.open_for_trading()
+    story.tell(story._buy())
+    early = story.transactions[-1]
+    truth = correction(story, await accounts(indexer, database, story), story.slot)
+    volume = story.volume + 7
+    made = replace(truth, market=replace(truth.market, total_volume=volume))
+    story.slot += 1
+    for _ in range(2):
+        story.tell(story._buy())
+    late, latest = story.transactions[-2:]
+    await indexer.apply(story.transactions)
+    await indexer.correct(made, story.market)
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into truncated_transactions"
+            " (tx_signature, slot, events_read, changes, reason, resolved_at)"
+            " values ($1, $2, 0, $3, 'the node has forgotten it', now())",
+            "2" * 88,
+            made.slot,
+            [str(story.market)],
+        )
+    query = "select count(*), (select count(*) from truncated_transactions where resolved_at is null)"
+    query += " from market_corrections"
+    await indexer.roll_back([TransactionInSlot(latest.slot, latest.signature)])
+    await indexer.replace_events(EventDiff(((late.signature, 0),)), {}, {}, made.at)
+    await indexer.replace_events(EventDiff(), {made.market_id: str(story.market)}, {}, made.at)
+    assert await fetch(database, query) == [(1, 0)]
+    assert await fetch(database, "select total_volume from markets") == [(volume,)]
+    await indexer.roll_back([TransactionInSlot(early.slot, early.signature)])
+    assert await fetch(database, query) == [(0, 1)]
+    assert await fetch(database, "select total_volume from markets") == [(0,)]

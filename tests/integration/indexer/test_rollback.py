@@ -14,12 +14,14 @@ from redis.asyncio import Redis
 
 from tests.conftest import EMPTY
 from tests.integration.indexer.story import PROGRAM, Story, whole_life
-from zmartd.chain.events import SharesBought
+from zmartd.chain.events import SharesBought, WinningsClaimed
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
+from zmartd.indexer.events.rows import event_row
+from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.indexer.rebuild.markets import RESET_MARKETS
 from zmartd.indexer.replay.checksums import CHECKED_TABLES
 from zmartd.market.lmsr import SCALE
@@ -27,11 +29,13 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import MarketUpdate, PriceUpdate
 from zmartd.store.postgres.database import Database
 
+PDAS = Pdas(PROGRAM)
+
 
 @pytest.fixture
 async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
     redis = Redis.from_url(redis_url)
-    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    yield Indexer(database, Bus(redis, SystemClock()), PDAS)
     await redis.aclose()
 
 
@@ -243,6 +247,20 @@ async def test_a_line_in_quarantine_leaves_with_its_transaction(indexer: Indexer
         ("market_events",),
         ("quarantined_events",),
     ]
+
+
+async def test_a_market_that_only_the_address_in_an_event_names_is_rebuilt_with_it(
+    indexer: Indexer, database: Database
+) -> None:
+    story = whole_life(8, trades=6)
+    await indexer.apply(story.transactions)
+    expected = await facts(database)
+    claim = next(tx for tx in story.transactions if isinstance(tx.events[0].event, WinningsClaimed))
+    await indexer.roll_back(recorded([claim]))
+    assert await facts(database) != expected
+    row = event_row(claim, claim.events[0], PDAS)
+    await indexer.replace_events(EventDiff(to_record=(row,)), {}, {}, row.occurred_at)
+    assert await facts(database) == expected
 
 
 async def test_a_column_of_a_market_is_derived_again_or_kept_on_purpose(database: Database) -> None:

@@ -2,7 +2,9 @@
 
 A repair makes one where a transaction cannot be read, so that no event can be inferred. The market is then
 what its accounts held, and what its later events add. Earlier events only give what no account has, like
-single trades: they may come late, or never. Once they say all that the accounts held, the correction ends.
+single trades: they may come late, or never. Once they say all that the accounts held, the correction ends. It
+ends, too, where an event up to its slot is lost or replaced, and where all events of the market are compared
+with the chain.
 """
 
 from __future__ import annotations
@@ -49,6 +51,12 @@ update truncated_transactions as truncated set resolved_at = null
   from dropped join markets on markets.id = dropped.market_id
  where truncated.changes @> array[markets.on_chain_address::text] and truncated.slot <= dropped.slot
    and truncated.reason is not null
+"""
+_ENDED = """
+select distinct market_id
+  from market_corrections as made
+  join unnest($1::text[], $2::bigint[]) as changed (market_id, slot) using (market_id)
+ where changed.slot <= made.slot
 """
 _END = "delete from market_corrections where market_id = any($1::text[])"
 _NOTE = """
@@ -206,6 +214,16 @@ async def drop_corrections(connection: Connection, market_ids: Iterable[str]) ->
     The truncated transactions that they made up for are open again.
     """
     await connection.execute(_DROP, sorted(market_ids))
+
+
+async def end_corrections(connection: Connection, changed: Iterable[tuple[str | None, int]]) -> None:
+    """Remove the corrections whose market has got or lost an event that they stand after.
+
+    `changed` are the market ids and slots of such events. Takes a service transaction.
+    """
+    of_markets = [(market_id, slot) for market_id, slot in changed if market_id is not None]
+    ended = await connection.fetch(_ENDED, [one[0] for one in of_markets], [one[1] for one in of_markets])
+    await drop_corrections(connection, [row["market_id"] for row in ended])
 
 
 async def apply_corrections(connection: Connection, corrections: Mapping[str, Correction]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from asyncpg import Connection
@@ -17,7 +17,7 @@ from zmartd.indexer.effects.configuration import (
 from zmartd.indexer.events.recording import record_events
 from zmartd.indexer.events.removal import remove_events
 from zmartd.indexer.events.rows import EventRow, stored_row
-from zmartd.indexer.rebuild.corrections import drop_corrections
+from zmartd.indexer.rebuild.corrections import drop_corrections, end_corrections
 from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
@@ -56,23 +56,33 @@ async def replace_events(
     market_addresses: Mapping[str, str],
     at: datetime,
     commitment: Commitment = "confirmed",
+    *,
+    compared: Iterable[str] = (),
 ) -> list[Message]:
     """Replace event rows, then rebuild the markets in `market_addresses` and all others that lost a row.
 
     `market_addresses` maps ids to addresses and contains every market of `diff.to_record` that may have no
     row yet. Where a row is about the configuration, that is rebuilt, too. Rows are recorded with
-    `commitment`, messages bear the time `at`. Takes a service transaction.
+    `commitment`, messages bear the time `at`. Of the markets in `compared` all events were compared with the
+    chain. Takes a service transaction.
     """
     removed = await remove_events(connection, diff.to_remove)
     if market_addresses:
         await connection.execute(_SET_ADDRESSES, list(market_addresses), list(market_addresses.values()))
     to_record = sorted(diff.to_record, key=lambda row: row.key)
     recorded_in = await _record(connection, to_record, market_addresses, at, commitment)
-    touched = {*market_addresses, *recorded_in}
+    touched = {*market_addresses, *(market_id for market_id in recorded_in if market_id is not None)}
     touched |= {row["market_id"] for row in removed if row["market_id"] is not None}
     strays = await connection.fetch(_STRAY_TRADES, sorted(touched))
     touched |= {row["market_id"] for row in strays}
-    await drop_corrections(connection, touched)
+    await drop_corrections(connection, compared)
+    await end_corrections(
+        connection,
+        [
+            *zip(recorded_in, (row.slot for row in to_record), strict=True),
+            *((row["market_id"], row["slot"]) for row in removed),
+        ],
+    )
     types = {row["event_type"] for row in removed} | {row.event_type for row in to_record}
     rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
     messages = await rebuild_markets(
@@ -107,10 +117,10 @@ async def _record(
     market_addresses: Mapping[str, str],
     at: datetime,
     commitment: str,
-) -> set[str]:
+) -> list[str | None]:
     """Write event rows without their effects, and create the missing rows of their markets.
 
-    Returns the ids of the markets.
+    Returns the id of each row's market.
     """
     known = await markets.known_addresses(connection, rows)
     known |= {address: market_id for market_id, address in market_addresses.items()}
@@ -118,4 +128,4 @@ async def _record(
     await record_events(connection, rows, ids, commitment)
     first_seen = {market_id: (address, at) for market_id, address in market_addresses.items()}
     await markets.ensure_markets(connection, first_seen)
-    return {market_id for market_id in ids if market_id}
+    return ids

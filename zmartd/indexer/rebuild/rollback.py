@@ -11,7 +11,7 @@ from zmartd.indexer.effects.configuration import remove_configuration
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.removal import remove_transactions
 from zmartd.indexer.events.rows import ADMIN_EVENTS, stored_row
-from zmartd.indexer.rebuild.corrections import drop_corrections
+from zmartd.indexer.rebuild.corrections import end_corrections
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
 
@@ -32,7 +32,7 @@ async def roll_back(connection: Connection, lost: Sequence[TransactionInSlot]) -
     if any(row["source"] == ADMIN_EVENTS for row in removed):
         rates_from = await remove_configuration(connection, lost)
     market_ids = {row["market_id"] for row in removed if row["market_id"] is not None}
-    await drop_corrections(connection, market_ids)
+    await end_corrections(connection, ((row["market_id"], row["slot"]) for row in removed))
     at = max(stored_row(row).occurred_at for row in removed)
     messages = await rebuild_markets(connection, market_ids, at, rates_from, removed=removed)
     return Rollback(len(removed), tuple(messages))

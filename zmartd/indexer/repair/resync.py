@@ -7,7 +7,7 @@ are removed, where a recovery can infer them again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
@@ -112,7 +112,7 @@ class Resync:
         for market_id in identity.values():
             stored = await self._stored(_OF_MARKET, market_id)
             await self._compare_unlisted(findings, stored, listed, identity)
-        return await self._replace(findings, identity)
+        return await self._replace(findings, identity, compared=identity.values())
 
     async def resync_configuration(self) -> ResyncReport:
         """The same for the program's configuration. Fetches what configured it, and what the index lacks."""
@@ -202,10 +202,16 @@ class Resync:
                 findings.incomplete.setdefault(commitment, []).append(tx)
         return fetched
 
-    async def _replace(self, findings: _Findings, identity: Mapping[str, str]) -> ResyncReport:
+    async def _replace(
+        self, findings: _Findings, identity: Mapping[str, str], compared: Iterable[str] = ()
+    ) -> ResyncReport:
         market_addresses = {market_id: address for address, market_id in identity.items()}
         await self._fetcher.indexer.replace_events(
-            findings.diff, market_addresses, findings.incomplete, await self._chain_time()
+            findings.diff,
+            market_addresses,
+            findings.incomplete,
+            await self._chain_time(),
+            compared=compared,
         )
         return findings.report()
 
