@@ -34,6 +34,7 @@ from tests.integration.indexer.test_reconcile import (
     reconciled,
     settled,
 )
+from tests.integration.indexer.test_repair import alter
 from tests.integration.indexer.test_rollback import facts
 from tests.integration.indexer.test_truncation_recovery import events_of
 from tests.integration.tasks.world import (
@@ -365,6 +366,34 @@ async def test_what_anybody_can_claim_of_truncated_logs_delays_nothing_and_alert
             == []
         )
         await assert_true_to_the_chain(world, database_url)
+
+
+async def test_what_came_before_is_read_in_the_order_of_the_chain(
+    tmp_path: Path, database: Database, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        for threshold in (6_100, 6_200):
+            await world.require_agreement_of(threshold)
+        await world.buy(market_id, HOLDERS[0])
+        # As if all of it had happened in one slot, and it were said of the last of each where in the block.
+        for table, kinds in (("market_events", "%"), ("admin_events", "ConfigUpdated")):
+            last = f"(select max(slot) from {table})"
+            place = f"case when slot < {last} then 9 end"
+            await alter(world, f"update {table} set index_in_block = {place}")
+            await alter(world, f"update {table} set slot = {last} where event_type like '{kinds}'")
+        *_, raw = await whole_history(world)
+        parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+        bought = parse(with_truncated_logs(raw))
+        market, pdas = world.address(market_id), world.program.pdas
+        known = await History(database, world.own.rpc, pdas).before(bought)
+        assert known.markets[market].state is MarketState.ACTIVE
+        assert known.configuration.dispute_threshold == 6_200
+        # What is too old to be on the node's page is in the only order that is possible.
+        async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+            node.instead("getSignaturesForAddress", [], [])
+            known = await History(database, rpc, pdas).before(bought)
+            assert known.markets[market].state is MarketState.ACTIVE
 
 
 async def deliver_as_another(world: World, told: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from asyncpg import Connection, Record
@@ -77,19 +77,30 @@ _REFUNDABLE = """
 select coalesce(sum(greatest(total_invested - total_returned, 0)), 0)::numeric
   from user_positions where market_id = $1
 """
-_CONFIGURED = "select exists (select from protocol_config_history where slot = $1)"
+_AMBIGUOUS = """
+select exists (select from protocol_config_history where slot = $2) or exists (
+    select from admin_events where event_type = any($1::text[]) and slot <= $2
+     group by slot having slot = $2 or count(distinct tx_signature) > 1 and bool_or(index_in_block is null))
+"""
 _CONFIGURATION = """
 select * from admin_events
  where event_type = any($1::text[]) and (slot < $2 or tx_signature = any($3::text[]))
- order by slot, index_in_block nulls first, event_index
 """
 
 
 class _Place(Struct, frozen=True):
-    """A place in the history of one address: after all slots before `slot`, and after `earlier` in it."""
+    """A place in the history of one address: after all slots before `slot`, and after `earlier` in it.
+
+    `positions` are those of the transactions before it, as far as one page of the history has them.
+    """
 
     slot: int
-    earlier: Sequence[str]
+    earlier: Sequence[str] = ()
+    positions: Mapping[str, int] = {}
+
+    def position(self, event: EventRow) -> tuple[int, int]:
+        """Where the event's transaction is; those that the page lacks come before it."""
+        return (event.slot, self.positions.get(event.signature, -1))
 
 
 class History:
@@ -124,26 +135,31 @@ class History:
 
     async def _place(self, address: Pubkey, transaction: ChainTransaction) -> _Place:
         before = await self._rpc.signatures_for_address(address, before=transaction.signature)
-        earlier = [one.signature for one in before if one.slot == transaction.slot]
-        return _Place(transaction.slot, earlier[::-1])
+        before.reverse()
+        return _Place(
+            transaction.slot,
+            [one.signature for one in before if one.slot == transaction.slot],
+            {one.signature: position for position, one in enumerate(before)},
+        )
 
     async def _configuration_before(self, transaction: ChainTransaction) -> KnownConfiguration:
         kinds, slot = sorted(CONFIGURATION_EVENTS), transaction.slot
         async with self._database.service() as connection:
-            in_slot = await connection.fetchval(_CONFIGURED, slot)
-        place = await self._place(self._configuration, transaction) if in_slot else _Place(slot, ())
+            ambiguous = await connection.fetchval(_AMBIGUOUS, kinds, slot)
+        place = await self._place(self._configuration, transaction) if ambiguous else _Place(slot)
         configuration = KnownConfiguration()
         async with self._database.service() as connection:
             blocking = await connection.fetchval(_BLOCKING, str(self._configuration), slot, place.earlier)
             if blocking is not None:
                 return configuration
-            rows = await connection.fetch(_CONFIGURATION, kinds, slot, place.earlier)
+            rows = map(stored_row, await connection.fetch(_CONFIGURATION, kinds, slot, place.earlier))
             corrections = [
                 one
                 for one in await configuration_corrections(connection)
                 if one.slot < slot or one.signature in place.earlier
             ]
-        said: list[EventRow | ConfigurationCorrection] = [*map(stored_row, rows), *corrections]
+        in_order = sorted(rows, key=lambda row: (*place.position(row), row.index_in_block or 0, row.ordinal))
+        said: list[EventRow | ConfigurationCorrection] = [*in_order, *corrections]
         # Stable: the events of a slot stay in their order, and what corrects them comes last.
         for one in sorted(said, key=lambda one: one.slot):
             if isinstance(one, ConfigurationCorrection):
@@ -206,11 +222,10 @@ async def _market(
 
 
 def _order(event: EventRow, place: _Place) -> tuple[int, int, int, int]:
-    """The order on the chain; of transactions of one earlier slot, the only one that is possible."""
-    if event.slot == place.slot:
-        return (event.slot, place.earlier.index(event.signature), 0, event.ordinal)
-    rank = STATE_RANK.get(type(event.event), 0)
-    return (event.slot, event.index_in_block or 0, rank, event.ordinal)
+    """The order on the chain; of transactions that the page lacks, the only one that is possible."""
+    slot, position = place.position(event)
+    rank = STATE_RANK.get(type(event.event), 0) if position < 0 else 0
+    return (slot, position, rank, event.ordinal)
 
 
 async def _holdings(
