@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 from solders.keypair import Keypair
+from solders.pubkey import Pubkey
 
 from tests.integration.tasks.world import (
     AUTHORITY,
@@ -22,9 +23,11 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
 from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import AuditReport, audit, missing_signatures
-from zmartd.indexer.audit.comparison import Difference
+from zmartd.indexer.audit.comparison import UNREADABLE, Difference
+from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.replay.replay import ReplayReport, replay
 from zmartd.indexer.walks.backfill import fill
+from zmartd.market.lifecycle import VoteKind
 from zmartd.store.postgres.database import Database
 
 
@@ -156,6 +159,52 @@ async def test_rows_that_somebody_altered_are_found(world: World) -> None:
         (market, None, "proposal_likes"),
         (market, wallet, "total_invested"),
     ]
+
+
+async def test_an_account_that_cannot_be_decoded_is_one_difference_and_the_rest_is_compared(
+    world: World,
+) -> None:
+    voted = await world.proposal()
+    broken, held, other = [await active(world) for _ in range(3)]
+    for market_id in (broken, held, other):
+        await buy(world, market_id, HOLDERS[0])
+    market = {one: world.address(one) for one in (broken, held, voted, other)}
+    wallet, voter, pdas = HOLDERS[0].pubkey(), HOLDERS[1].pubkey(), world.program.pdas
+    vote = world.program.submit_proposal_vote(user=voter, market=market[voted], vote=True)
+    await world.act(HOLDERS[1], vote)
+    await cut_short(world, pdas.global_config(), market[broken])
+    await cut_short(world, pdas.position(market[held], wallet))
+    await cut_short(world, pdas.vote(market[voted], voter, VoteKind.PROPOSAL))
+    await alter(world, "update markets set total_volume = 7 where id = $1", other)
+    unreadable = {
+        (None, None, UNREADABLE),
+        (str(market[broken]), None, UNREADABLE),
+        (str(market[held]), str(wallet), UNREADABLE),
+        (str(market[voted]), str(voter), UNREADABLE),
+    }
+    report = await audited(world)
+    found = [(one.market, one.wallet, one.field) for one in report.differences]
+    assert len(found) == len(unreadable) + 1
+    assert set(found) == {*unreadable, (str(market[other]), None, "total_volume")}
+    told = {str(one.on_chain) for one in report.differences if one.market == str(market[broken])}
+    assert told == {f"the account {market[broken]} cannot be decoded: MarketAccount: 75 bytes are too few"}
+    # A repair goes past them, too.
+    repaired = await Repairer(world.own.rpc, world.own.fetcher, world.database, PROGRAM_ID).repair()
+    assert {(one.market, one.wallet, one.field) for one in repaired.report.differences} == unreadable
+    assert [one.market for one in repaired.failed] == [str(market[broken])]
+
+
+async def cut_short(world: World, *addresses: Pubkey) -> None:
+    """Leave accounts what identifies them, and no more than three bytes of the rest."""
+    for account in await world.own.rpc.accounts(addresses):
+        assert account is not None
+        await world.cheat("surfnet_setAccount", str(account.address), {"data": account.data[:75].hex()})
+
+    async def arrived() -> bool:
+        accounts = await world.own.rpc.accounts(addresses)
+        return all(one is not None and len(one.data) == 75 for one in accounts)
+
+    await world.until(arrived)
 
 
 async def test_a_transaction_that_arrives_while_the_audit_waits_is_no_difference(world: World) -> None:

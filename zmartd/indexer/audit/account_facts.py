@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
+import msgspec
 from solders.pubkey import Pubkey
 
-from zmartd.chain.accounts import MarketAccount, UserPosition, VoteRecord
+from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, VoteRecord
+from zmartd.chain.answers import ChainAccount
 from zmartd.chain.discriminators import discriminator
+from zmartd.chain.pdas import Pdas
 from zmartd.chain.program_accounts import find_config, find_market
 from zmartd.chain.rpc import Rpc
-from zmartd.indexer.audit.comparison import PositionKey, ProgramFacts
+from zmartd.chain.wire import UndecodableData
+from zmartd.indexer.audit.comparison import PositionKey, ProgramFacts, UnreadableAccount
 from zmartd.indexer.effects.facts import ConfigurationFacts, MarketFacts, PositionFacts
 from zmartd.market import lmsr
 from zmartd.market.errors import MarketMathError
@@ -22,6 +26,8 @@ _RETURNED = slice(0, 8)
 """Where a position's reserved bytes hold the sum of its sales' proceeds."""
 _MARKET_OFFSET = 8
 """Where positions and vote records hold the market's address: right after the discriminator."""
+_WALLET_OFFSET = _MARKET_OFFSET + Pubkey.LENGTH
+"""Where they hold the wallet's."""
 
 AccountType = TypeVar("AccountType", MarketAccount, UserPosition, VoteRecord)
 
@@ -29,31 +35,50 @@ AccountType = TypeVar("AccountType", MarketAccount, UserPosition, VoteRecord)
 async def read_accounts(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
     """All markets, positions and votes of the program. Each of these kinds is read at a slot of its own.
 
-    Raises RpcUnavailable, RpcRejected, UndecodableData.
+    An account that cannot be decoded is among the facts as such. Raises RpcUnavailable, RpcRejected.
     """
-    markets = await _all(rpc, program_id, MarketAccount, {})
-    positions = await _all(rpc, program_id, UserPosition, {})
-    votes = await _all(rpc, program_id, VoteRecord, {})
-    return _facts(
-        markets, positions.values(), votes.values(), await read_configuration_account(rpc, program_id)
+    unreadable: list[UnreadableAccount] = []
+    markets = await _all(rpc, program_id, MarketAccount, {}, unreadable)
+    positions = await _all(rpc, program_id, UserPosition, {}, unreadable)
+    votes = await _all(rpc, program_id, VoteRecord, {}, unreadable)
+    facts = _facts(markets, positions.values(), votes.values(), unreadable)
+    told = await read_configuration_account(rpc, program_id)
+    return msgspec.structs.replace(
+        facts, configuration=told.configuration, unreadable=(*told.unreadable, *facts.unreadable)
     )
 
 
 async def read_market_accounts(rpc: Rpc, program_id: Pubkey, market: Pubkey) -> ProgramFacts:
     """One market with its positions and votes, without configuration. Raises what `read_accounts` raises."""
-    found = await find_market(rpc, program_id, market)
+    unreadable: list[UnreadableAccount] = []
+    try:
+        found = await find_market(rpc, program_id, market)
+    except UndecodableData as error:
+        found = None
+        unreadable.append(UnreadableAccount("market", str(market), str(market), None, error.message))
     of_market = {_MARKET_OFFSET: bytes(market)}
-    positions = await _all(rpc, program_id, UserPosition, of_market)
-    votes = await _all(rpc, program_id, VoteRecord, of_market)
+    positions = await _all(rpc, program_id, UserPosition, of_market, unreadable)
+    votes = await _all(rpc, program_id, VoteRecord, of_market, unreadable)
     accounts = {} if found is None else {market: found.account}
-    return _facts(accounts, positions.values(), votes.values(), ConfigurationFacts())
+    return _facts(accounts, positions.values(), votes.values(), unreadable)
+
+
+async def read_configuration_account(rpc: Rpc, program_id: Pubkey) -> ProgramFacts:
+    """The configuration alone. Raises what `read_accounts` raises."""
+    try:
+        found = await find_config(rpc, program_id)
+    except UndecodableData as error:
+        address = str(Pdas(program_id).global_config())
+        unreadable = UnreadableAccount("configuration", address, None, None, error.message)
+        return ProgramFacts({}, {}, ConfigurationFacts(), (unreadable,))
+    return ProgramFacts({}, {}, ConfigurationFacts() if found is None else _configuration(found))
 
 
 def _facts(
     markets: Mapping[Pubkey, MarketAccount],
     positions: Iterable[UserPosition],
     votes: Iterable[VoteRecord],
-    configuration: ConfigurationFacts,
+    unreadable: Sequence[UnreadableAccount],
 ) -> ProgramFacts:
     """Accounts as facts. The number of a market's trades is the sum over its positions."""
     held: dict[Pubkey, list[UserPosition]] = defaultdict(list)
@@ -63,22 +88,45 @@ def _facts(
     return ProgramFacts(
         {str(address): _market(address, one, held[address], cast) for address, one in markets.items()},
         {key: fact for of_market in held.values() for key, fact in map(_position, of_market)},
-        configuration,
+        ConfigurationFacts(),
+        unreadable,
     )
 
 
 async def _all(
-    rpc: Rpc, program_id: Pubkey, kind: type[AccountType], content: Mapping[int, bytes]
+    rpc: Rpc,
+    program_id: Pubkey,
+    kind: type[AccountType],
+    content: Mapping[int, bytes],
+    unreadable: list[UnreadableAccount],
 ) -> dict[Pubkey, AccountType]:
+    """The accounts of a kind that can be decoded. Adds those that cannot to `unreadable`."""
     found = await rpc.program_accounts(program_id, {0: discriminator("account", kind.__name__), **content})
-    return {one.address: kind.decode(one.data) for one in found}
+    decoded: dict[Pubkey, AccountType] = {}
+    for one in found:
+        try:
+            decoded[one.address] = kind.decode(one.data)
+        except UndecodableData as error:
+            unreadable.append(_unreadable(kind, one, error.message))
+    return decoded
 
 
-async def read_configuration_account(rpc: Rpc, program_id: Pubkey) -> ConfigurationFacts:
-    """The configuration. Raises what `read_accounts` raises."""
-    configuration = await find_config(rpc, program_id)
-    if configuration is None:
-        return ConfigurationFacts()
+def _unreadable(kind: type[Any], account: ChainAccount, reason: str) -> UnreadableAccount:
+    """What is told of an account by its address, and by its first fields if it is long enough."""
+    address = str(account.address)
+    if kind is MarketAccount:
+        return UnreadableAccount("market", address, address, None, reason)
+    name: Literal["position", "vote"] = "position" if kind is UserPosition else "vote"
+    if len(account.data) < _WALLET_OFFSET + Pubkey.LENGTH:
+        return UnreadableAccount(name, address, None, None, reason)
+    market, wallet = (
+        str(Pubkey.from_bytes(account.data[start : start + Pubkey.LENGTH]))
+        for start in (_MARKET_OFFSET, _WALLET_OFFSET)
+    )
+    return UnreadableAccount(name, address, market, wallet, reason)
+
+
+def _configuration(configuration: GlobalConfig) -> ConfigurationFacts:
     return ConfigurationFacts(
         is_paused=configuration.is_paused,
         admin=str(configuration.admin),

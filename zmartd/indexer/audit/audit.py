@@ -20,7 +20,7 @@ from zmartd.indexer.audit.account_facts import (
     read_configuration_account,
     read_market_accounts,
 )
-from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
+from zmartd.indexer.audit.comparison import UNREADABLE, Difference, ProgramFacts, compare
 from zmartd.indexer.audit.indexed_facts import (
     IndexedFacts,
     read_index,
@@ -83,7 +83,7 @@ async def audit(
 ) -> AuditReport:
     """Compare the whole index with the whole chain. Read-only; waits only where something differs.
 
-    Raises RpcUnavailable, RpcRejected, UndecodableData, DatabaseUnavailable, DatabaseTimeout.
+    Raises RpcUnavailable, RpcRejected, DatabaseUnavailable, DatabaseTimeout.
     """
     clock = clock or SystemClock()
     return await _Auditor(database, rpc, program_id, clock).audit(clock.monotonic() + patience_seconds)
@@ -110,8 +110,7 @@ async def compare_configuration(database: Database, rpc: Rpc, program_id: Pubkey
     """Compare the configuration with its account. Raises what `audit` raises."""
     async with database.service() as connection:
         indexed = await read_indexed_configuration(connection)
-    on_chain = await read_configuration_account(rpc, program_id)
-    return compare(ProgramFacts({}, {}, indexed), ProgramFacts({}, {}, on_chain))
+    return compare(ProgramFacts({}, {}, indexed), await read_configuration_account(rpc, program_id))
 
 
 async def missing_signatures(database: Database, rpc: Rpc, address: Pubkey) -> tuple[SignatureInfo, ...]:
@@ -143,8 +142,9 @@ class _Auditor:
         slot = await self._rpc.slot()
         indexed, on_chain = await self._read_all()
         first = compare(indexed, on_chain)
-        differences: list[Difference] = []
-        if any(one.market is None for one in first):
+        # Accounts of no known market cannot be read any better.
+        differences = [one for one in first if one.market is None and one.field == UNREADABLE]
+        if any(one.market is None and one.field != UNREADABLE for one in first):
             differences += await self._compare_configuration(deadline)
         moving: list[str] = []
         for market in sorted({one.market for one in first if one.market is not None}):

@@ -5,7 +5,8 @@ Both sides come as the same types and are compared field by field, without input
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -15,19 +16,38 @@ PositionKey = tuple[str, str]
 """The market's address and the wallet."""
 
 
+UNREADABLE = "content"
+"""The `field` of the difference that an account is whose data cannot be decoded."""
+
+
+class UnreadableAccount(Struct, frozen=True):
+    """An account whose data cannot be decoded, with what still can be told of it.
+
+    `market` is its market's address, `wallet` that of a position or a vote.
+    """
+
+    kind: Literal["configuration", "market", "position", "vote"]
+    address: str
+    market: str | None
+    wallet: str | None
+    reason: str
+
+
 class ProgramFacts(Struct, frozen=True):
     """All that is compared: markets by address, positions by market address and wallet."""
 
     markets: Mapping[str, MarketFacts]
     positions: Mapping[PositionKey, PositionFacts]
     configuration: ConfigurationFacts
+    unreadable: Sequence[UnreadableAccount] = ()
 
 
 class Difference(Struct, frozen=True):
     """One value that differs.
 
     `market` is the market's address, None for the program's configuration; `wallet` is set for positions.
-    `field` is `exists` where only one side has the market or the position.
+    `field` is `exists` where only one side has the market or the position, and UNREADABLE where the chain's
+    side cannot be told.
     """
 
     market: str | None
@@ -37,9 +57,16 @@ class Difference(Struct, frozen=True):
     on_chain: Value
 
 
+_COUNTED = {"position": ("trades_count", "trades"), "vote": ("proposal_votes", "dispute_votes")}
+"""The facts of a market that are counted over its accounts of a kind."""
+
+
 def compare(indexed: ProgramFacts, on_chain: ProgramFacts) -> tuple[Difference, ...]:
-    """All differences, in the order of markets, wallets and fields."""
-    return (
+    """All differences: unreadable accounts, then what differs in the order of markets, wallets and fields.
+
+    What an unreadable account would tell is compared with nothing.
+    """
+    differences = (
         *_configuration(indexed.configuration, on_chain.configuration),
         *(
             difference
@@ -52,6 +79,24 @@ def compare(indexed: ProgramFacts, on_chain: ProgramFacts) -> tuple[Difference, 
             for difference in _facts(*key, indexed.positions.get(key), on_chain.positions.get(key))
         ),
     )
+    return (
+        *map(_unreadable, on_chain.unreadable),
+        *(one for one in differences if not any(_would_tell(it, one) for it in on_chain.unreadable)),
+    )
+
+
+def _unreadable(account: UnreadableAccount) -> Difference:
+    told = f"the account {account.address} cannot be decoded: {account.reason}"
+    return Difference(account.market, account.wallet, UNREADABLE, None, told)
+
+
+def _would_tell(account: UnreadableAccount, difference: Difference) -> bool:
+    """Whether an unreadable account has, or counts for, the value that differs."""
+    if account.market != difference.market:
+        return False
+    if difference.wallet is not None:
+        return account.kind == "position" and account.wallet == difference.wallet
+    return account.kind in ("configuration", "market") or difference.field in _COUNTED[account.kind]
 
 
 def _configuration(indexed: ConfigurationFacts, on_chain: ConfigurationFacts) -> Iterator[Difference]:

@@ -11,6 +11,7 @@ from zmartd.chain.program_accounts import find_market
 from zmartd.chain.rpc import Rpc
 from zmartd.indexer.audit.account_facts import read_configuration_account, read_market_accounts
 from zmartd.indexer.audit.audit import AuditReport, missing_signatures, read_one_market
+from zmartd.indexer.audit.comparison import UNREADABLE
 from zmartd.indexer.audit.indexed_facts import read_indexed_configuration
 from zmartd.indexer.effects.configuration import ConfigurationCorrection
 from zmartd.indexer.effects.facts import ConfigurationFacts
@@ -45,8 +46,8 @@ log = get_logger(__name__)
 class Corrector:
     """Makes the rows of markets, and of the configuration, equal to their accounts.
 
-    Only of those that an incomplete transaction changes: any other difference is not understood, and stays
-    visible.
+    Only of those that can be decoded and that an incomplete transaction changes: any other difference is not
+    understood, and stays visible.
     """
 
     def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey) -> None:
@@ -63,6 +64,7 @@ class Corrector:
         """
         explained = {address for one in report.incomplete for address in one.changes}
         differing = {one.market for one in report.differences if one.market in explained}
+        differing -= {one.market for one in report.differences if one.field == UNREADABLE}
         return tuple(
             [address for address in sorted(filter(None, differing)) if await self._is_corrected(address)]
         )
@@ -73,7 +75,8 @@ class Corrector:
         Raises what `audit` raises.
         """
         changing = [one for one in report.incomplete if str(self._configuration) in one.changes]
-        if not changing:
+        unreadable = any(one.market is None and one.field == UNREADABLE for one in report.differences)
+        if unreadable or not changing:
             return ()
         known = {one.signature for one in report.incomplete}
         last = max(changing, key=lambda one: one.slot)
@@ -137,7 +140,11 @@ class Corrector:
         ended = await self._rpc.chain_time()
         missing = await missing_signatures(self._database, self._rpc, address)
         moved = await read_one_market(self._database, address) != before
-        if moved or max(indexed_slot, *(one.slot for one in missing), 0) > started.slot:
+        if (
+            moved
+            or on_chain.unreadable
+            or max(indexed_slot, *(one.slot for one in missing), 0) > started.slot
+        ):
             return False
         market = on_chain.markets[str(address)]
         positions = {wallet: facts for (_, wallet), facts in on_chain.positions.items()}
