@@ -44,12 +44,6 @@ SlippageParameter = Annotated[
         f"quote the trade may become, {DEFAULT_SLIPPAGE_BPS} (1 %) unless it is given",
     ),
 ]
-MinSharesParameter = Annotated[
-    U64,
-    Meta(
-        description="a whole number of share units, the least that the purchase has to bring; 0 for no limit"
-    ),
-]
 
 
 class FeesBody(Struct, frozen=True):

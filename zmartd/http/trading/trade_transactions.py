@@ -19,7 +19,6 @@ from zmartd.http.markets.wrong_state import explaining_state
 from zmartd.http.trading.quoting import refusing_as_the_program, require_consistent
 from zmartd.http.trading.schemas import (
     MarketParameter,
-    MinSharesParameter,
     OutcomeParameter,
     QuoteBody,
     ShareUnits,
@@ -53,7 +52,7 @@ class BuyRequest(Struct, frozen=True, kw_only=True):
     ] = None
     slippage_bps: SlippageParameter = DEFAULT_SLIPPAGE_BPS
     min_shares: Annotated[
-        MinSharesParameter | None,
+        U64 | None,
         Meta(
             description="a whole number of share units, the least that the purchase has to bring, 0 for no "
             "limit; without it the quote's shares less the slippage, or all of `shares`"

@@ -26,7 +26,7 @@ from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 
 SEED = 13
-ROUNDS = 20
+ROUNDS = 16
 PATIENT_SECONDS = 120
 LEAST = SOL * 3 // 2
 """Shares that a SOL buys at the price of a new market, and not at 0.8."""
@@ -131,8 +131,8 @@ async def test_random_trades_before_it_leave_a_trade_within_its_limits_or_unsent
     print(f"of {ROUNDS} trades: {dict(sorted(ended.items()))}")
     assert ended.total() == ROUNDS
     for path in (BUY, SELL):
-        assert ended[f"{path} landed"] >= 3
-        assert ended[f"{path} refused"] >= 3
+        assert ended[f"{path} landed"] >= 2
+        assert ended[f"{path} refused"] >= 2
 
 
 async def test_a_trade_whose_price_has_moved_is_answered_with_the_price_and_a_fresh_quote(
