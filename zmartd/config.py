@@ -17,6 +17,7 @@ from zmartd.config_values import (
     Lamports,
     Port,
     PostgresUrl,
+    Reads,
     RedisUrl,
     RpcUrl,
     Seconds,
@@ -218,9 +219,9 @@ class AuthSettings(Struct, frozen=True, kw_only=True):
 class RateLimitSettings(Struct, frozen=True, kw_only=True):
     enabled: Annotated[bool, described("whether clients that send too many requests are refused")] = True
     ip_reads_per_minute: Annotated[
-        Count, described("the most anonymous reads of one address, or IPv6 /64, in a minute")
+        Reads, described("the most anonymous reads of one address, or IPv6 /64, in a minute")
     ] = 100
-    ip_reads_per_hour: Annotated[Count, described("the same in an hour")] = 1_000
+    ip_reads_per_hour: Annotated[Reads, described("the same in an hour")] = 1_000
     ip_writes_per_minute: Annotated[
         Count,
         described(
@@ -229,18 +230,18 @@ class RateLimitSettings(Struct, frozen=True, kw_only=True):
     ] = 100
     ip_writes_per_hour: Annotated[Count, described("the same in an hour")] = 1_000
     wallet_reads_per_minute: Annotated[
-        Count, described("the most reads of one signed-in wallet in a minute")
+        Reads, described("the most reads of one signed-in wallet in a minute")
     ] = 300
-    wallet_reads_per_hour: Annotated[Count, described("the same in an hour")] = 6_000
+    wallet_reads_per_hour: Annotated[Reads, described("the same in an hour")] = 6_000
     wallet_writes_per_minute: Annotated[
         Count, described("the most writes of one signed-in wallet in a minute")
     ] = 300
     wallet_writes_per_hour: Annotated[Count, described("the same in an hour")] = 6_000
     signed_in_ip_reads_per_minute: Annotated[
-        Count,
+        Reads,
         described("the most reads of all signed-in wallets of one address, or IPv6 /64, in a minute"),
     ] = 600
-    signed_in_ip_reads_per_hour: Annotated[Count, described("the same in an hour")] = 12_000
+    signed_in_ip_reads_per_hour: Annotated[Reads, described("the same in an hour")] = 12_000
     signed_in_ip_writes_per_minute: Annotated[
         Count,
         described("the most writes of all signed-in wallets of one address, or IPv6 /64, in a minute"),

@@ -18,6 +18,8 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Reads = Annotated[int, Meta(ge=5, le=1_000_000)]
+"""A limit of reads. An export counts as five of them, so a lower one would refuse every export."""
 Bytes = Annotated[int, Meta(ge=256, le=104_857_600)]
 Lamports = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
 BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]

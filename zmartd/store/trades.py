@@ -20,6 +20,8 @@ select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, 
 """
 _COLUMNS_WITH_MASKED_WALLETS = _COLUMNS_WITH_WHOLE_WALLETS.replace("user_wallet", "user_masked")
 _COLUMNS = {ANONYMOUS: _COLUMNS_WITH_MASKED_WALLETS, AUTHENTICATED: _COLUMNS_WITH_WHOLE_WALLETS}
+_KEYS = "select slot, id from trades"
+_NEWEST_FIRST = "order by slot desc, id desc"
 _PRICES = """
 select block_time, (price_after * 1000000000)::bigint as price_yes, slot,
        coalesce(index_in_block, -1) as in_block, id
@@ -117,12 +119,33 @@ async def page(
     *,
     offset: int = 0,
     after: TradePageKey | None = None,
+    until: TradePageKey | None = None,
 ) -> Page[TradeRow, TradePageKey]:
-    """A page of trades, the newest first, from `offset` on or after the key `after`.
+    """A page of trades, the newest first, from `offset` on or after the key `after`, and not beyond `until`.
 
     Takes a transaction or reader of `caller`. An anonymous caller cannot filter by wallet.
     """
-    arguments: list[Any] = [limit + 1, offset]
+    chosen, arguments = _chosen(where, after, until, [limit + 1, offset])
+    rows = await connection.fetch(
+        f"{_COLUMNS[caller.role]} {chosen} {_NEWEST_FIRST} limit $1 offset $2", *arguments
+    )
+    return page_of([_trade(row) for row in rows], limit, _key_of)
+
+
+async def end_of_page(
+    connection: Reads, where: TradeFilter, limit: int, after: TradePageKey | None = None
+) -> TradePageKey | None:
+    """The key of the last trade of a page of `limit`, at least 1; None if no trade follows that page."""
+    chosen, arguments = _chosen(where, after, None, [limit - 1])
+    rows = await connection.fetch(f"{_KEYS} {chosen} {_NEWEST_FIRST} limit 2 offset $1", *arguments)
+    return TradePageKey(rows[0]["slot"], rows[0]["id"]) if len(rows) > 1 else None
+
+
+def _chosen(
+    where: TradeFilter, after: TradePageKey | None, until: TradePageKey | None, arguments: list[Any]
+) -> tuple[str, list[Any]]:
+    """The where clause, and `arguments` with those that it adds."""
+    arguments = list(arguments)
     conditions = []
     for column, value in (
         ("market_id", where.market_id),
@@ -133,14 +156,11 @@ async def page(
         if value is not None:
             arguments.append(value)
             conditions.append(f"{column} = ${len(arguments)}")
-    if after is not None:
-        conditions.append(f"(slot, id) < (${len(arguments) + 1}, ${len(arguments) + 2})")
-        arguments += (after.slot, after.id)
-    chosen = f"where {' and '.join(conditions)}" if conditions else ""
-    rows = await connection.fetch(
-        f"{_COLUMNS[caller.role]} {chosen} order by slot desc, id desc limit $1 offset $2", *arguments
-    )
-    return page_of([_trade(row) for row in rows], limit, lambda trade: TradePageKey(trade.slot, trade.id))
+    for comparison, key in (("<", after), (">=", until)):
+        if key is not None:
+            conditions.append(f"(slot, id) {comparison} (${len(arguments) + 1}, ${len(arguments) + 2})")
+            arguments += (key.slot, key.id)
+    return f"where {' and '.join(conditions)}" if conditions else "", arguments
 
 
 async def price_history(
@@ -164,6 +184,10 @@ async def statistics(connection: Reads, market_id: str) -> TradeStatistics:
     row = await connection.fetchrow(_STATISTICS, market_id)
     assert row is not None, "an aggregate always has a row"
     return TradeStatistics(**dict(row))
+
+
+def _key_of(trade: TradeRow) -> TradePageKey:
+    return TradePageKey(trade.slot, trade.id)
 
 
 def _trade(row: Record) -> TradeRow:

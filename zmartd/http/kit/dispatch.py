@@ -8,7 +8,8 @@ The steps without one, each of which may refuse the request with an error:
 3. The query or the body, then the variables of the path, are decoded. Malformed input is reported to every
    caller, whether or not it has access.
 4. The caller's access is checked.
-5. The handler is called, and its result becomes the response.
+5. The handler is called, and its result becomes the response; or the `export` is read, where the request
+   prefers one.
 
 For a wallet's request with an Idempotency-Key, the variables of the path are decoded and access is checked
 before the body is read. Then the stored response of an earlier request with the same key is returned
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from zmartd.http.errors.requests import NotYours
@@ -36,13 +37,17 @@ from zmartd.http.kit.codec import (
 )
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.expectations import send_continue
+from zmartd.http.kit.exports import VARY, export_response, export_type
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY, Identity
 from zmartd.http.kit.names import NoFields
 from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Quota, Result
+from zmartd.http.kit.weights import EXPORT, REQUEST
 
 Peek = Callable[[web.Request], TaggedResponse | None]
 """Returns the response to a request if it is in memory. Never raises, and waits for nothing."""
-Wrap = Callable[[Handler, Quota, Peek | None], Handler]
+Weigh = Callable[[web.Request], int]
+"""Returns the weight of a request that is not answered from memory. Never raises."""
+Wrap = Callable[[Handler, Quota, Peek | None, Weigh | None], Handler]
 
 
 def add_operation(app: web.Application, operation: Operation[Any], wrap: Wrap) -> list[web.AbstractRoute]:
@@ -50,7 +55,7 @@ def add_operation(app: web.Application, operation: Operation[Any], wrap: Wrap) -
 
     `wrap` puts around its handler what happens to every request.
     """
-    handler = wrap(request_handler(operation), operation.quota, peek_of(operation))
+    handler = wrap(request_handler(operation), operation.quota, peek_of(operation), weigh_of(operation))
     if operation.method == "GET":
         return app.add_routes([web.get(operation.path, handler, expect_handler=send_continue)])
     return app.add_routes(
@@ -83,6 +88,13 @@ def peek_of(operation: Operation[Any]) -> Peek | None:
         return None if request.rel_url.raw_query_string else cache.peek(request)
 
     return peek
+
+
+def weigh_of(operation: Operation[Any]) -> Weigh | None:
+    """What weighs the requests of `operation`; None where all of them weigh REQUEST."""
+    if operation.export is None:
+        return None
+    return lambda request: REQUEST if export_type(request) is None else EXPORT
 
 
 def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
@@ -126,8 +138,12 @@ class _Dispatcher:
         if isinstance(result, web.StreamResponse):
             return result
         if isinstance(result, JsonResponse):
-            return json_response(result.body, result.status, result.headers)
-        return json_response(result, self._operation.default_status)
+            response = json_response(result.body, result.status, result.headers)
+        else:
+            response = json_response(result, self._operation.default_status)
+        if self._operation.export is not None:
+            response.headers[hdrs.VARY] = VARY
+        return response
 
     async def public_body(self, request: web.Request) -> bytes:
         """The JSON that an anonymous caller gets. Raises TypeError if the handler returns a response."""
@@ -154,7 +170,10 @@ class _Dispatcher:
         value = await self._read_input(request, body)
         path = self._read_path(request)
         self._check_access(identity, path)
-        return await self._operation.handler(Call(request, value, path, identity))
+        call, export = Call(request, value, path, identity), self._operation.export
+        if export is not None and (media_type := export_type(request)) is not None:
+            return export_response(request, media_type, export.row, await export.read(call))
+        return await self._operation.handler(call)
 
     async def _read_input(self, request: web.Request, body: bytes | None) -> Any:
         operation = self._operation

@@ -6,7 +6,7 @@ Each module of handlers lists its operations as `OPERATIONS`. `zmartd.http.route
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -111,6 +111,26 @@ Result = Struct | Sequence[Struct] | JsonResponse | web.StreamResponse
 """What a handler returns: a body, sent as JSON with the operation's default status, or a response."""
 Handler = Callable[[Call[Input]], Awaitable[Result]]
 
+MAX_EXPORT_ROWS = 1_000
+"""The rows of an export without a limit, and the most that one has."""
+
+
+class ExportedRows(Struct, frozen=True):
+    """The rows of an export, read while they are sent, and the key after which the next one begins."""
+
+    batches: AsyncIterator[Sequence[Struct]]
+    next_key: Struct | None
+
+
+class Export(Struct, Generic[Input], frozen=True):
+    """The rows of an operation's page, for clients that accept CSV or JSON Lines rather than JSON."""
+
+    row: type[Struct]
+    """The type of the rows. Its fields are values, or structs of values."""
+    read: Callable[[Call[Input]], Awaitable[ExportedRows]]
+    """Reads the rows of a call, as many as `limit` says, or MAX_EXPORT_ROWS. Raises what the handler does."""
+
+
 LoadBody = Callable[[], Awaitable[bytes]]
 """Returns the JSON that an anonymous caller gets. Whoever waits for it gets its errors."""
 
@@ -169,6 +189,8 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     and no other when that is void."""
     cache: CachePolicy | None = None
     """For a public operation whose body is the same for every caller."""
+    export: Export[Input] | None = None
+    """For a list: what makes CSV and JSON Lines of it."""
 
     def __post_init__(self) -> None:
         """Raises TypeError where parts of the declaration contradict each other."""
@@ -196,11 +218,20 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
                 self.cache is not None and (self.access is not Access.PUBLIC or self.writes),
                 "a cached response is a public one to GET",
             ),
+            (
+                self.export is not None and not self._is_exportable,
+                "an export is of a list that is not cached, with limit and cursor in its query",
+            ),
         ):
             if is_contradiction:
                 raise TypeError(f"{self.method} {self.path}: {rule}")
         if self.cache is not None:
             msgspec.structs.force_setattr(self, "responses", {**self.responses, 304: None})
+
+    @property
+    def _is_exportable(self) -> bool:
+        parameters = getattr(self.query, "__struct_fields__", ())
+        return self.cache is None and {"limit", "cursor"} <= set(parameters)
 
     @property
     def json_body(self) -> Any:

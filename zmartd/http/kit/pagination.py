@@ -86,17 +86,18 @@ def start_key(query: PageQuery, kind: type[Key]) -> Key | None:
 
 
 def array_response(request: web.Request, rows: Sequence[Struct], next_key: Struct | None) -> JsonResponse:
-    """A page as a bare JSON array, with the cursor of the next page in headers.
+    """A page as a bare JSON array, with the cursor of the next page in headers."""
+    return JsonResponse(rows, HTTPStatus.OK, next_page_headers(request, next_key))
+
+
+def next_page_headers(request: web.Request, next_key: Struct | None) -> dict[str, str]:
+    """The headers that lead to the next page; none on the last one.
 
     `X-Next-Cursor` is the cursor. `Link` (RFC 8288) is the query with it, relative to the path of the
     request, so that it is right behind any proxy.
     """
     cursor = encode_cursor(next_key)
     if cursor is None:
-        return JsonResponse(rows, HTTPStatus.OK)
+        return {}
     query = request.rel_url.without_query_params("offset").update_query(cursor=cursor)
-    return JsonResponse(
-        rows,
-        HTTPStatus.OK,
-        {NEXT_CURSOR: cursor, hdrs.LINK: f'<?{query.raw_query_string}>; rel="next"'},
-    )
+    return {NEXT_CURSOR: cursor, hdrs.LINK: f'<?{query.raw_query_string}>; rel="next"'}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from zmartd.config import RateLimitSettings
-from zmartd.http.kit.weights import FROM_MEMORY, REQUEST
+from zmartd.http.kit.weights import EXPORT, FROM_MEMORY, REQUEST
 
 
 class RequestLimit(Struct, frozen=True, kw_only=True):
@@ -33,6 +33,8 @@ class RequestWeights(Struct, frozen=True, kw_only=True):
 
     from_memory: float
     """An answer that the daemon has in memory, such as a market that was asked for a moment ago."""
+    export: float
+    """A list as CSV or JSON Lines."""
     other: float
     """Any other answer, errors too."""
 
@@ -58,7 +60,7 @@ def rate_limit_policy(settings: RateLimitSettings) -> RateLimitPolicy:
     """The policy that `settings` make."""
     return RateLimitPolicy(
         enabled=settings.enabled,
-        weights=RequestWeights(from_memory=FROM_MEMORY / REQUEST, other=1.0),
+        weights=RequestWeights(from_memory=FROM_MEMORY / REQUEST, export=EXPORT / REQUEST, other=1.0),
         reads=RequestLimits(
             address=_limit(settings.ip_reads_per_minute, settings.ip_reads_per_hour),
             wallet=_limit(settings.wallet_reads_per_minute, settings.wallet_reads_per_hour),

@@ -11,3 +11,5 @@ FROM_MEMORY: Final = 1
 """An answer that is in memory: it costs some ten times less than one that needs the database."""
 REQUEST: Final = 10
 """Any other request."""
+EXPORT: Final = 50
+"""An export. It has as many rows as five of the longest pages of the same list."""

@@ -15,7 +15,7 @@ from zmartd.clock import Clock
 from zmartd.endpoint import is_loopback_url
 from zmartd.http.auth.authenticator import Authenticator
 from zmartd.http.errors.requests import InvalidHttp, RateLimited
-from zmartd.http.kit.dispatch import Peek
+from zmartd.http.kit.dispatch import Peek, Weigh
 from zmartd.http.kit.error_responses import error_response, response_to
 from zmartd.http.kit.expectations import require_known_expectation
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY
@@ -52,8 +52,14 @@ class Pipeline:
         self._buckets = buckets
         self._local_only = local_only
 
-    def wrap(self, handler: Handler, quota: Quota = Quota.REQUESTS, peek: Peek | None = None) -> Handler:
-        """`handler` with the steps around it. Its requests count towards `quota`.
+    def wrap(
+        self,
+        handler: Handler,
+        quota: Quota = Quota.REQUESTS,
+        peek: Peek | None = None,
+        weigh: Weigh | None = None,
+    ) -> Handler:
+        """`handler` with the steps around it. Its requests count towards `quota`, each with its weight.
 
         A response that `peek` finds in memory is returned instead of the handler's, and weighs less.
         """
@@ -75,7 +81,11 @@ class Pipeline:
                     )
                     known = None if peek is None else peek(request)
                     if buckets is not None and (counted := buckets.of(request, quota)):
-                        limiter, weight = buckets.limiter, REQUEST if known is None else FROM_MEMORY
+                        limiter, weight = buckets.limiter, REQUEST
+                        if known is not None:
+                            weight = FROM_MEMORY
+                        elif weigh is not None:
+                            weight = weigh(request)
                         limit = limiter.count_leased(counted, started, weight) or await limiter.count(
                             counted, weight
                         )

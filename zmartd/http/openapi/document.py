@@ -12,7 +12,8 @@ from zmartd import __version__
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.statuses import ErrorBody
-from zmartd.http.kit.operation import Access, NonJson, Operation, is_json
+from zmartd.http.kit.exports import CSV, JSON_LINES, csv_columns
+from zmartd.http.kit.operation import Access, Export, NonJson, Operation, is_json
 from zmartd.http.kit.path_variables import PathVariable, path_template
 from zmartd.http.openapi import headers
 from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
@@ -35,6 +36,8 @@ and the transactions that wallets sign to take part.
   path that does not exist gets 404 `route_not_found`, a method that a path does not have 405
   `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.
 * Every GET operation also accepts HEAD.
+* Lists of trades and positions also come as `text/csv` or `application/x-ndjson`, where Accept prefers one of
+  these: up to 1000 rows, and in X-Next-Cursor the cursor of the rest.
 * Anonymous callers see the wallets of traders, voters, holders and commenters shortened to the first 4
   characters, an ellipsis and the last 4. Wallets that propose, approve, resolve, dispute or cancel a market
   are always shown whole.
@@ -239,11 +242,23 @@ def _response(
         content[_JSON] = {"schema": choices[0] if len(choices) == 1 else {"anyOf": choices}}
     if isinstance(body, NonJson):
         content[body.media_type] = {"schema": {"type": "string"}}
+    if operation.export is not None and status == operation.default_status:
+        content |= _exported(operation.export)
     response: Json = {
         "description": _description(status, errors),
         "headers": headers.of(operation, status),
     }
     return response | {"content": content} if content else response
+
+
+def _exported(export: Export[Any]) -> Json:
+    columns = ", ".join("_".join(path) for path in csv_columns(export.row))
+    texts = {
+        CSV: f"RFC 4180, with a line of headers: {columns}. An empty cell is null; a text that spreadsheets "
+        "would take for a formula begins with an apostrophe",
+        JSON_LINES: f"a {export.row.__name__} as JSON on each line",
+    }
+    return {kind: {"schema": {"type": "string", "description": text}} for kind, text in texts.items()}
 
 
 def _description(status: int, errors: Sequence[type[ZmartdError]]) -> str:

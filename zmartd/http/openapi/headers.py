@@ -58,7 +58,7 @@ COMPONENTS: Json = {
         "schema": {"type": "string"},
     },
     "X-Next-Cursor": {
-        "description": "the `cursor` of the next page of the array; absent on the last page",
+        "description": "the `cursor` of the next page of an array or an export; absent on the last page",
         "schema": Cursor.schema,
     },
 }
@@ -84,7 +84,7 @@ def of(operation: Operation[Any], status: int) -> Json:
         names.append("Idempotency-Replayed")
     if 304 in operation.responses and status in {200, 304}:
         names.append("ETag")
-    if status == HTTPStatus.OK and _is_paged_array(operation):
+    if status == HTTPStatus.OK and (operation.export is not None or _is_paged_array(operation)):
         names += ("Link", "X-Next-Cursor")
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 

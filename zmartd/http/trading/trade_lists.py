@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.auth import AuthMissing
+from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.fields import (
     MarketKey,
     MarketRef,
     Wallet,
 )
-from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.operation import MAX_EXPORT_ROWS, Access, Call, Export, ExportedRows, Operation
 from zmartd.http.kit.pagination import (
     LongLimit,
     NextCursor,
@@ -32,13 +33,26 @@ from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter, TradePageKey
 
+_BATCH_ROWS: Final = 200
+"""Trades of an export that are read at once."""
+
 
 class TradesQuery(Struct, frozen=True, kw_only=True):
     """`cursor` never skips or repeats a trade; `offset` can, when trades are made between two pages."""
 
-    limit: LongLimit = 50
-    offset: Offset = 0
+    limit: Annotated[
+        LongLimit | None,
+        Meta(description="a whole number from 0 to 200; without it 50, in CSV and JSON Lines 1000"),
+    ] = None
+    offset: Annotated[
+        Offset, Meta(description="a whole number from 0 to 1000000; in CSV and JSON Lines 0")
+    ] = 0
     cursor: NextCursor = None
+
+    @property
+    def page_length(self) -> int:
+        """The most trades on a page in JSON."""
+        return 50 if self.limit is None else self.limit
 
 
 class TradePage(Struct, frozen=True):
@@ -51,8 +65,48 @@ class TradePage(Struct, frozen=True):
 async def read_trades(connection: Reads, caller: Caller, where: TradeFilter, query: TradesQuery) -> TradePage:
     """The page that `query` requests. `connection` acts for `caller`. Raises InvalidRequest."""
     after = start_key(query, TradePageKey)
-    page = await trades.page(connection, caller, where, query.limit, offset=query.offset, after=after)
+    page = await trades.page(connection, caller, where, query.page_length, offset=query.offset, after=after)
     return TradePage(tuple(trade_body(trade) for trade in page.rows), encode_cursor(page.next_key))
+
+
+FindTrades = Callable[[Call[Any], Reads], Awaitable[TradeFilter]]
+"""Which trades a call is about. Takes a reader of its caller. Raises what its handler does."""
+
+
+def export_of(find: FindTrades) -> Export[Any]:
+    """The export of the trades that `find` finds."""
+
+    async def read(call: Call[TradesQuery]) -> ExportedRows:
+        query = call.input
+        if query.offset:
+            raise InvalidRequest(Problem("offset", "must be 0 in CSV and JSON Lines; go on with cursor"))
+        after = start_key(query, TradePageKey)
+        limit = MAX_EXPORT_ROWS if query.limit is None else query.limit
+        async with call.app[keys.DATABASE].reader(call.caller) as connection:
+            where = await find(call, connection)
+            end = await trades.end_of_page(connection, where, limit, after) if limit else None
+        return ExportedRows(_batches(call, where, after, end) if limit else _nothing(), end)
+
+    return Export(TradeBody, read)
+
+
+async def _batches(
+    call: Call[Any], where: TradeFilter, after: TradePageKey | None, end: TradePageKey | None
+) -> AsyncIterator[Sequence[TradeBody]]:
+    """The trades after `after`, and up to `end` if that is not None. Each batch is read when it is wanted."""
+    database, caller = call.app[keys.DATABASE], call.caller
+    while True:
+        async with database.reader(caller) as connection:
+            page = await trades.page(connection, caller, where, _BATCH_ROWS, after=after, until=end)
+        yield [trade_body(trade) for trade in page.rows]
+        if page.next_key is None:
+            return
+        after = page.next_key
+
+
+async def _nothing() -> AsyncIterator[Sequence[TradeBody]]:
+    return
+    yield
 
 
 class TradeList(Struct, frozen=True):
@@ -93,44 +147,56 @@ class FilteredTrades(Struct, frozen=True, kw_only=True):
 
 
 async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
-    query = call.input
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
-        market = await any_market(connection, call.path["id"])
-        page = await read_trades(connection, caller, TradeFilter(market_id=market.id), query)
-    return TradeList(page.trades, len(page.trades), market.id, page.next_cursor)
+        where = await _of_market(call, connection)
+        page = await read_trades(connection, caller, where, call.input)
+    assert where.market_id is not None, "the path names it"
+    return TradeList(page.trades, len(page.trades), where.market_id, page.next_cursor)
 
 
 async def list_all_trades(call: Call[AllTradesQuery]) -> FilteredTrades:
     """Wallets are shortened for anonymous callers."""
-    query = call.input
-    if query.wallet is not None:
-        call.identity.require_wallet()
-    return await _list(call, query, query.wallet)
+    return await _list(call, _of_anyone)
 
 
 async def list_own_trades(call: Call[FilteredTradesQuery]) -> FilteredTrades:
     """The trades of the wallet that is signed in."""
-    return await _list(call, call.input, call.wallet)
+    return await _list(call, _of_caller)
 
 
-async def _list(call: Call[Any], query: FilteredTradesQuery, wallet: str | None) -> FilteredTrades:
-    caller = call.caller
+async def _list(call: Call[Any], find: FindTrades) -> FilteredTrades:
+    caller, query = call.caller, call.input
     async with call.app[keys.DATABASE].reader(caller) as connection:
-        market_id = await _market_id(connection, query.market_id)
-        where = TradeFilter(market_id, wallet, query.outcome, query.type)
-        page = await read_trades(connection, caller, where, query)
+        page = await read_trades(connection, caller, await find(call, connection), query)
     return FilteredTrades(
         trades=page.trades,
         count=len(page.trades),
         offset=query.offset,
-        limit=query.limit,
+        limit=query.page_length,
         next_cursor=page.next_cursor,
     )
 
 
-async def _market_id(connection: Reads, reference: str | None) -> str | None:
-    return None if reference is None else (await any_market(connection, reference)).id
+async def _of_market(call: Call[TradesQuery], connection: Reads) -> TradeFilter:
+    return TradeFilter(market_id=(await any_market(connection, call.path["id"])).id)
+
+
+async def _of_anyone(call: Call[AllTradesQuery], connection: Reads) -> TradeFilter:
+    wallet = call.input.wallet
+    if wallet is not None:
+        call.identity.require_wallet()
+    return await _filter(call.input, wallet, connection)
+
+
+async def _of_caller(call: Call[FilteredTradesQuery], connection: Reads) -> TradeFilter:
+    return await _filter(call.input, call.wallet, connection)
+
+
+async def _filter(query: FilteredTradesQuery, wallet: str | None, connection: Reads) -> TradeFilter:
+    reference = query.market_id
+    market_id = None if reference is None else (await any_market(connection, reference)).id
+    return TradeFilter(market_id, wallet, query.outcome, query.type)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -143,6 +209,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=TradesQuery,
         responses={200: TradeList},
+        export=export_of(_of_market),
         errors=(MarketNotFound,),
     ),
     Operation(
@@ -154,6 +221,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         query=AllTradesQuery,
         responses={200: FilteredTrades},
+        export=export_of(_of_anyone),
         errors=(MarketNotFound, AuthMissing),
     ),
     Operation(
@@ -164,6 +232,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="trades",
         query=FilteredTradesQuery,
         responses={200: FilteredTrades},
+        export=export_of(_of_caller),
         errors=(MarketNotFound,),
         access=Access.WALLET,
     ),

@@ -13,10 +13,11 @@ from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
 from zmartd.http.trading.schemas import TradeBody
-from zmartd.http.trading.trade_lists import TradesQuery, read_trades
+from zmartd.http.trading.trade_lists import TradesQuery, export_of, read_trades
 from zmartd.http.voting.votes import VoteBody, vote_body
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import wallet_activity
+from zmartd.store.postgres.reader import Reads
 from zmartd.store.trades import TradeFilter
 from zmartd.store.wallet_activity import OwnVote, VotePageKey
 
@@ -104,14 +105,19 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
 async def list_wallet_trades(call: Call[TradesQuery]) -> WalletTrades:
     """The trades of any wallet, for callers who have signed in. Anonymous callers see trades only with
     shortened wallets."""
-    query = call.input
-    wallet = call.path["wallet"]
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
-        page = await read_trades(connection, caller, TradeFilter(wallet=wallet), query)
+        page = await read_trades(connection, caller, await _of_wallet(call, connection), call.input)
     return WalletTrades(
-        wallet=wallet, trades=page.trades, count=len(page.trades), next_cursor=page.next_cursor
+        wallet=call.path["wallet"],
+        trades=page.trades,
+        count=len(page.trades),
+        next_cursor=page.next_cursor,
     )
+
+
+async def _of_wallet(call: Call[Any], _connection: Reads) -> TradeFilter:
+    return TradeFilter(wallet=call.path["wallet"])
 
 
 async def get_statistics(call: Call[None]) -> TradingStatistics:
@@ -151,6 +157,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="users",
         query=TradesQuery,
         responses={200: WalletTrades},
+        export=export_of(_of_wallet),
         access=Access.WALLET,
     ),
     Operation(

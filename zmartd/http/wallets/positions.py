@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
 from zmartd.http.errors.requests import PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
-from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
+from zmartd.http.kit.operation import (
+    MAX_EXPORT_ROWS,
+    Access,
+    Call,
+    Export,
+    ExportedRows,
+    JsonResponse,
+    Operation,
+)
 from zmartd.http.kit.pagination import Limit, NextCursor, array_response, decode_cursor
 from zmartd.http.markets.lookup import any_market
 from zmartd.http.trading.position_valuation import ValuedPosition, read_positions, value_positions
@@ -19,6 +28,9 @@ from zmartd.store import positions
 from zmartd.store.keyset import Page
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.positions import Position, PositionPageKey
+
+_BATCH_ROWS: Final = 200
+"""Positions of an export that are valued at once."""
 
 
 class PositionBody(Struct, frozen=True, kw_only=True):
@@ -82,7 +94,10 @@ class PositionBody(Struct, frozen=True, kw_only=True):
 class ArrayQuery(Struct, frozen=True, kw_only=True):
     """Without a limit all positions are on one page, as the frontend expects."""
 
-    limit: Annotated[Limit | None, Meta(description="a whole number from 0 to 100")] = None
+    limit: Annotated[
+        Limit | None,
+        Meta(description="a whole number from 0 to 100; without it all, in CSV and JSON Lines 1000"),
+    ] = None
     cursor: NextCursor = None
 
 
@@ -132,10 +147,36 @@ async def list_position_rows(call: Call[ArrayQuery]) -> JsonResponse:
     return array_response(call.request, [_row(position) for position in page.rows], page.next_key)
 
 
-async def _page(call: Call[Any], wallet: str, query: ArrayQuery) -> Page[Position, PositionPageKey]:
+async def _export_positions(call: Call[ArrayQuery]) -> ExportedRows:
+    page = await _page(call, call.wallet, call.input, MAX_EXPORT_ROWS)
+    database = call.app[keys.DATABASE]
+
+    async def batches() -> AsyncIterator[Sequence[PositionBody]]:
+        for start in range(0, len(page.rows), _BATCH_ROWS):
+            valued = await value_positions(database, page.rows[start : start + _BATCH_ROWS])
+            yield [_body(one) for one in valued]
+
+    return ExportedRows(batches(), page.next_key)
+
+
+async def _export_position_rows(call: Call[ArrayQuery]) -> ExportedRows:
+    page = await _page(call, call.wallet, call.input, MAX_EXPORT_ROWS)
+
+    async def batches() -> AsyncIterator[Sequence[PositionRow]]:
+        for start in range(0, len(page.rows), _BATCH_ROWS):
+            yield [_row(position) for position in page.rows[start : start + _BATCH_ROWS]]
+
+    return ExportedRows(batches(), page.next_key)
+
+
+async def _page(
+    call: Call[Any], wallet: str, query: ArrayQuery, default: int | None = None
+) -> Page[Position, PositionPageKey]:
+    """The page that `query` requests: without a limit `default` positions, or all of them."""
     after = decode_cursor(query.cursor, PositionPageKey)
     found = await read_positions(call.app[keys.DATABASE], wallet, after)
-    return found.page(len(found.positions) if query.limit is None else query.limit, after)
+    limit = default if query.limit is None else query.limit
+    return found.page(len(found.positions) if limit is None else limit, after)
 
 
 def _row(position: Position) -> PositionRow:
@@ -196,6 +237,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="users",
         query=ArrayQuery,
         responses={200: tuple[PositionBody, ...]},
+        export=Export(PositionBody, _export_positions),
         access=Access.OWNER,
     ),
     Operation(
@@ -216,6 +258,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="users",
         query=ArrayQuery,
         responses={200: tuple[PositionRow, ...]},
+        export=Export(PositionRow, _export_position_rows),
         access=Access.OWNER,
     ),
 )

@@ -60,9 +60,9 @@ async def test_a_stranger_learns_whether_the_daemon_serves_and_nothing_else(api:
 async def test_the_operator_is_answered_when_the_public_side_refuses_everybody(
     database: Database, redis_url: str
 ) -> None:
-    async with running_api(database, redis_url, rate_limits=RateLimitSettings(ip_reads_per_minute=1)) as api:
-        statuses = [(await api.anybody.get("/api/trades")).status for _ in range(3)]
-        assert statuses == [200, 429, 429]
+    async with running_api(database, redis_url, rate_limits=RateLimitSettings(ip_reads_per_minute=5)) as api:
+        statuses = [(await api.anybody.get("/api/trades")).status for _ in range(7)]
+        assert statuses == [200] * 5 + [429] * 2
         for _ in range(5):
             assert (await api.operator.get("/health")).status == 200
             assert (await api.operator.get("/metrics")).status == 200

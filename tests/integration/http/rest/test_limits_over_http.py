@@ -101,6 +101,16 @@ async def test_answers_from_memory_count_a_tenth_and_only_those(limited: Api) ->
     assert left == [left[0], left[0] - 1, left[0] - 2]
 
 
+async def test_an_export_counts_as_five_requests(limited: Api) -> None:
+    [wallet] = wallets(limited, 1)
+    headers = {"Authorization": f"Bearer {wallet.token}", "Accept": "text/csv"}
+    answers = [await limited.client.get(READ, headers=headers) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["3", "3"]
+    assert 0 < int(answers[1].headers["Retry-After"]) <= 60
+    assert (await wallet.get(READ)).headers["RateLimit-Remaining"] == "2"
+
+
 async def test_what_is_refused_is_refused_from_memory_too(limited: Api) -> None:
     for _ in range(PER_MINUTE):
         assert (await limited.anybody.get(READ)).status == 200

@@ -1,0 +1,36 @@
+"""The header Accept (RFC 9110, section 12.5.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_QUALITY = re.compile(r";[ \t]*q=([01](?:\.[0-9]{0,3})?)[ \t]*(?:;|$)", re.ASCII | re.IGNORECASE)
+
+
+def preferred_type(accept: str, offered: Sequence[str]) -> str | None:
+    """Which of `offered`, media types in lower case, `accept` prefers: the first of those of equal quality.
+
+    None where it accepts none of them. A range with parameters besides `q` stands for its type.
+    """
+    ranges = _qualities(accept)
+    qualities = {one: _quality(one, ranges) for one in offered}
+    best = max(offered, key=lambda one: qualities[one])
+    return best if qualities[best] > 0 else None
+
+
+def _qualities(accept: str) -> dict[str, float]:
+    """The quality of each range in `accept`."""
+    ranges: dict[str, float] = {}
+    for part in accept.split(","):
+        found = _QUALITY.search(part)
+        ranges[part.partition(";")[0].strip().lower()] = float(found[1]) if found else 1.0
+    return ranges
+
+
+def _quality(media_type: str, ranges: dict[str, float]) -> float:
+    """The quality of a type by the most specific range that it is in."""
+    for one in (media_type, f"{media_type.partition('/')[0]}/*", "*/*"):
+        if one in ranges:
+            return ranges[one]
+    return 0.0
