@@ -18,6 +18,7 @@ from zmartd.http.markets import (
     candles,
     creation,
     discovery,
+    evidence,
     history,
     holders,
     listing,
@@ -48,6 +49,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + statistics.OPERATIONS
     + creation.OPERATIONS
     + actions.OPERATIONS
+    + evidence.OPERATIONS
     + protocol.OPERATIONS
     + trade_transactions.OPERATIONS
     + trade_lists.OPERATIONS

@@ -39,7 +39,8 @@ _FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
 _PRICING = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
        market.commitment, protocol.is_paused, protocol.protocol_fee_bps, protocol.resolver_reward_bps,
-       protocol.liquidity_provider_fee_bps
+       protocol.liquidity_provider_fee_bps,
+       coalesce(market.end_date <= zmartd.newest_time(), false) as ended
   from markets as market, protocol
  where market.id = $1 or market.on_chain_address = $1
 """
@@ -138,6 +139,8 @@ class MarketPricing(Struct, frozen=True, kw_only=True):
     state: MarketState
     is_paused: bool
     """Whether the protocol refuses all trades."""
+    ended: bool
+    """Whether the market's expected end has come; it may take trades all the same."""
     curve: Curve | None
     """None while the market's creation is not indexed."""
     rates: FeeRates
@@ -169,6 +172,7 @@ async def find_pricing(connection: Reads, reference: str) -> MarketPricing | Non
         market_id=row["id"],
         state=MarketState[row["state"]],
         is_paused=row["is_paused"],
+        ended=row["ended"],
         curve=None if b is None else Curve(row["shares_yes"], row["shares_no"], b),
         rates=configured_rates(
             row["protocol_fee_bps"], row["resolver_reward_bps"], row["liquidity_provider_fee_bps"]

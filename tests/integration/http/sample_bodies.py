@@ -22,6 +22,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "b_parameter": "100000000000",
     },
     "/api/markets/{id}/resolve": {"outcome": True, "ipfs_evidence_hash": cid_v0(b"seen")},
+    "/api/markets/{id}/dispute/evidence": {"evidence": "it was another"},
     "/api/markets/{id}/decisions": {"decision": "keep", "because": "it is on record"},
     "/api/votes/dispute/transaction": {"market_id": "{market}", "vote": True},
     "/api/votes/proposal/transaction": {"market_id": "{market}", "vote": True},

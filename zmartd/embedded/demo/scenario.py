@@ -24,7 +24,6 @@ from zmartd.embedded.demo.task_runs import TaskRuns
 from zmartd.embedded.demo.wallet_client import WalletClient
 from zmartd.embedded.demo.websocket_recorder import WebSocketRecorder
 from zmartd.embedded.stack import Stack
-from zmartd.market.ids import cid_v0
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
@@ -149,8 +148,12 @@ async def _run_to_trading(demo: Demo, market: DemoMarket) -> None:
 
 
 async def _resolve(demo: Demo, market: DemoMarket, *, outcome: bool) -> None:
-    evidence = cid_v0(f"evidence for {market.market_id}".encode())
-    body = {"outcome": outcome, "ipfs_evidence_hash": evidence}
+    body = {
+        "outcome": outcome,
+        "evidence": f"Seen in the demo: {market.name} is {'YES' if outcome else 'NO'}.",
+        "early": True,
+        "early_reason": "The demo does not wait for a month.",
+    }
     await demo.participants.act(demo.participants.creator, market, "resolve", body)
 
 

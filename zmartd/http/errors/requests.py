@@ -115,6 +115,14 @@ class NotTheCreator(ZmartdError):
         )
 
 
+class TooEarly(ZmartdError):
+    """The expected end of this market has not come: to propose its outcome all the same, set early to true in
+    POST /api/markets/{id}/resolve, and say why in early_reason, which everybody can read.
+    """
+
+    code = "too_early"
+
+
 class BalanceTooLow(ZmartdError):
     """To vote on a proposal, a wallet has to have traded, or to hold enough SOL; trade, or add SOL to it."""
 

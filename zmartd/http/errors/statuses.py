@@ -36,6 +36,7 @@ from zmartd.http.errors.requests import (
     RouteNotFound,
     ServerFull,
     StillUnderWay,
+    TooEarly,
     Unexpected,
     UnsupportedMediaType,
     WebhookBusy,
@@ -56,6 +57,7 @@ from zmartd.store.discussions import (
     ThreadTooDeep,
 )
 from zmartd.store.dispute_requests import DisputeRequestRefused
+from zmartd.store.evidence import DocumentNotFound, NotTheDisputer
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.metadata import SimilarMarketExists, TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
@@ -81,12 +83,14 @@ STATUS: Mapping[type[ZmartdError], int] = {
     NotTheAuthor: 403,
     NotTheAdmin: 403,
     NotAHolder: 403,
+    NotTheDisputer: 403,
     BalanceTooLow: 403,
     DisputeRequestRefused: 403,
     RouteNotFound: 404,
     MarketNotFound: 404,
     PositionNotFound: 404,
     CommentNotFound: 404,
+    DocumentNotFound: 404,
     ParentNotFound: 404,
     TransactionNotFound: 404,
     MethodNotAllowed: 405,
@@ -94,6 +98,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     RequestTooSlow: 408,
     MarketPending: 409,
     WrongState: 409,
+    TooEarly: 409,
     MarketIdTaken: 409,
     TooManyPendingMarkets: 409,
     SimilarMarketExists: 409,

@@ -12,31 +12,79 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import ProtocolNotInitialized
-from zmartd.http.errors.requests import MarketPending, NotTheCreator
+from zmartd.http.errors.requests import InvalidRequest, MarketPending, NotTheCreator, Problem, TooEarly
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.markets.evidence import EarlyReason, EvidenceText, Sources, document_path
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explaining_state
+from zmartd.log import get_logger
 from zmartd.market.decisions import is_trusted_resolver
+from zmartd.market.evidence import EvidenceTexts
+from zmartd.market.iso_time import iso_time_or_none
 from zmartd.market.next_steps import Action
+from zmartd.realtime.bus import Bus, BusUnavailable
+from zmartd.realtime.messages import Message
+from zmartd.realtime.snapshots import market_update
+from zmartd.store import evidence
+from zmartd.store.evidence import NotTheDisputer
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
 
+log = get_logger(__name__)
+
 
 class ResolveRequest(Struct, frozen=True, kw_only=True):
+    """The evidence is a text, or links, or both, of which the daemon makes the document; or the content id of
+    a document that is kept elsewhere.
+    """
+
     outcome: Annotated[bool, Meta(description="true for YES or false for NO")]
+    evidence: Annotated[EvidenceText | None, Meta(description="a text of 1 to 10000 characters")] = None
+    sources: Sources = ()
     ipfs_evidence_hash: Annotated[
-        ContentId, Meta(description="an IPFS content id of version 0: Qm and 44 base58 characters")
-    ]
+        ContentId | None, Meta(description="an IPFS content id of version 0: Qm and 44 base58 characters")
+    ] = None
+    early: Annotated[bool, Meta(description="true or false")] = False
+    """Whether the outcome is proposed before the market's expected end; then `early_reason` is needed."""
+    early_reason: Annotated[
+        EarlyReason | None, Meta(description="a text of 10 to 2000 characters, shown to everybody")
+    ] = None
+
+
+class DisputeEvidenceRequest(Struct, frozen=True, kw_only=True):
+    """Evidence against the proposed outcome: a text, or links, or both, as one document."""
+
+    evidence: Annotated[EvidenceText | None, Meta(description="a text of 1 to 10000 characters")] = None
+    sources: Sources = ()
+
+
+class HandedIn(Struct, frozen=True):
+    """Evidence that is kept here."""
+
+    market_id: MarketKey
+    evidence_cid: str
+    """The content id of the document."""
+    evidence_url: str
+    """The path of the document."""
 
 
 class ActionBody(UnsignedTransaction, frozen=True, kw_only=True):
     """A transaction that acts on this market."""
 
     market_id: MarketKey
+
+
+class ResolveBody(ActionBody, frozen=True, kw_only=True):
+    """A transaction that proposes an outcome."""
+
+    evidence_cid: str
+    """The content id of the evidence, which the transaction puts on the chain."""
+    evidence_url: str | None
+    """The path of the document; null where it is not kept here."""
 
 
 async def activate(call: Call[None]) -> ActionBody:
@@ -49,35 +97,120 @@ async def activate(call: Call[None]) -> ActionBody:
     )
 
 
-async def resolve(call: Call[ResolveRequest]) -> ActionBody:
-    """For the market's creator or a trusted resolver."""
-    body = call.input
+async def resolve(call: Call[ResolveRequest]) -> ResolveBody:
+    """For the market's creator or a trusted resolver, who before the expected end has to say why."""
+    body, wallet = call.input, call.session.wallet
     market = await _market(call)
-    if not is_trusted_resolver(
-        call.session.wallet, market.creator_wallet, call.app[keys.VOTING].trusted_resolvers
-    ):
+    if not is_trusted_resolver(wallet, market.creator_wallet, call.app[keys.VOTING].trusted_resolvers):
         raise NotTheCreator(market.id, market.creator_wallet)
-    return await _action(
+    early_reason = await _early_reason(call, market)
+    cid, document = _resolution_evidence(body, market.id, wallet, early_reason)
+    action = await _action(
         call,
         market,
         Action.RESOLVE,
         lambda program, resolver, address: program.resolve_market(
-            resolver=resolver,
-            market=address,
-            proposed_outcome=body.outcome,
-            ipfs_evidence_hash=body.ipfs_evidence_hash,
+            resolver=resolver, market=address, proposed_outcome=body.outcome, ipfs_evidence_hash=cid
         ),
+    )
+    if document is not None or early_reason is not None:
+        async with call.app[keys.DATABASE].service() as connection:
+            await evidence.hand_in(
+                connection,
+                market.id,
+                wallet,
+                "resolution",
+                cid=cid,
+                document=document,
+                early_reason=early_reason,
+            )
+            await evidence.purge(connection, market.id, wallet, "resolution")
+    return ResolveBody(
+        **msgspec.structs.asdict(action),
+        evidence_cid=cid,
+        evidence_url=None if document is None else document_path(cid),
     )
 
 
 async def dispute(call: Call[None]) -> ActionBody:
-    """For any wallet."""
+    """For any wallet. Once it is disputed, POST /api/markets/{id}/dispute/evidence takes the reasons."""
     return await _action(
         call,
         await _market(call),
         Action.DISPUTE,
         lambda program, wallet, market: program.initiate_dispute(initiator=wallet, market=market),
     )
+
+
+async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> HandedIn:
+    """For the wallet that disputed the outcome. The newest counts."""
+    body, market = call.input, await _market(call)
+    if body.evidence is None and not body.sources:
+        raise InvalidRequest(Problem("evidence", "or sources has to be given"))
+    texts = EvidenceTexts(
+        market_id=market.id,
+        wallet=call.session.wallet,
+        kind="dispute",
+        text=body.evidence or "",
+        sources=body.sources,
+    )
+    database, cid = call.app[keys.DATABASE], texts.cid()
+    async with database.caller(call.caller) as connection:
+        await evidence.hand_in(
+            connection, market.id, texts.wallet, "dispute", cid=cid, document=texts.document()
+        )
+    async with database.service() as connection:
+        await evidence.purge(connection, market.id, texts.wallet, "dispute")
+    await _publish(call.app[keys.BUS], market)
+    return HandedIn(market.id, cid, document_path(cid))
+
+
+async def _publish(bus: Bus, market: MarketRow) -> None:
+    """Publish the market as it is, so that no kept answer is without what was handed in."""
+    message = Message(market.id, market.version, market_update(market), market.updated_at, market.commitment)
+    try:
+        await bus.publish([message])
+    except BusUnavailable as error:
+        log.warning("evidence.unpublished", market_id=market.id, reason=error.message)
+
+
+async def _early_reason(call: Call[ResolveRequest], market: MarketRow) -> str | None:
+    """Raises TooEarly, InvalidRequest."""
+    body = call.input
+    if body.early and body.early_reason is None:
+        raise InvalidRequest(Problem("early_reason", "is required where early is true"))
+    if await is_before_end(call, market) and not body.early:
+        raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
+    return body.early_reason if body.early else None
+
+
+async def is_before_end(call: Call[Any], market: MarketRow) -> bool:
+    """Whether a market's expected end is still to come, by the chain's clock."""
+    if market.end_date is None:
+        return False
+    return (await call.app[keys.RPC].chain_time()).unix_timestamp < market.end_date.timestamp()
+
+
+def _resolution_evidence(
+    body: ResolveRequest, market_id: str, wallet: str, early_reason: str | None
+) -> tuple[str, bytes | None]:
+    """The content id and, unless it is kept elsewhere, the document. Raises InvalidRequest."""
+    is_written = body.evidence is not None or bool(body.sources)
+    if is_written == (body.ipfs_evidence_hash is not None):
+        rule = "or sources, or else ipfs_evidence_hash, has to be given, and not both"
+        raise InvalidRequest(Problem("evidence", rule))
+    if body.ipfs_evidence_hash is not None:
+        return body.ipfs_evidence_hash, None
+    texts = EvidenceTexts(
+        market_id=market_id,
+        wallet=wallet,
+        kind="resolution",
+        outcome=body.outcome,
+        text=body.evidence or "",
+        sources=body.sources,
+        early_reason=early_reason,
+    )
+    return texts.cid(), texts.document()
 
 
 async def claim(call: Call[None]) -> ActionBody:
@@ -155,8 +288,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="Propose a market's outcome",
         tag="markets",
         body=ResolveRequest,
-        responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, NotTheCreator, *unsigned.ERRORS),
+        responses={200: ResolveBody},
+        errors=(MarketNotFound, MarketPending, NotTheCreator, TooEarly, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -167,6 +300,17 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="markets",
         responses={200: ActionBody},
         errors=(MarketNotFound, MarketPending, *unsigned.ERRORS),
+        access=Access.SESSION,
+    ),
+    Operation(
+        method="POST",
+        path="/api/markets/{id}/dispute/evidence",
+        handler=hand_in_dispute_evidence,
+        summary="Hand in evidence against a disputed outcome",
+        tag="markets",
+        body=DisputeEvidenceRequest,
+        responses={201: HandedIn},
+        errors=(MarketNotFound, MarketPending, NotTheDisputer),
         access=Access.SESSION,
     ),
     Operation(

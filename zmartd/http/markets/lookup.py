@@ -19,7 +19,7 @@ from zmartd.http.markets.schemas import (
     pending_market_body,
 )
 from zmartd.http.response_cache.policies import CacheByMarket
-from zmartd.store import discovery, markets, metadata
+from zmartd.store import discovery, evidence, markets, metadata
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.metadata import Registration
 from zmartd.store.postgres.reader import Reads
@@ -66,7 +66,8 @@ async def get_market(call: Call[None]) -> MarketDetail24h:
     body = await body_of(call.app, found)
     async with database.service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
-    return market_detail_24h(body, day)
+        handed_in = await evidence.shown(connection, body.id)
+    return market_detail_24h(body, day, handed_in)
 
 
 class Prices(Struct, frozen=True, kw_only=True):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount
+from zmartd.http.markets.evidence import EvidenceBody, evidence_body
 from zmartd.http.markets.next_bodies import NextStep
+from zmartd.market.evidence import EvidenceKind
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.market_summary import market_summary
 from zmartd.realtime.snapshots import market_update
 from zmartd.store.discovery import MarketDay
+from zmartd.store.evidence import Evidence
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
 
@@ -169,6 +173,11 @@ class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
     traders_24h: int
     """The number of wallets that traded in the market in the last 24 hours."""
     traders: Annotated[int, Meta(description="the number of wallets that have ever traded in the market")]
+    resolution_evidence: EvidenceBody | None
+    """What the resolver handed in for the proposed outcome, and why it is early, if it is; null before an
+    outcome is proposed, and where the resolver handed in nothing through the API."""
+    dispute_evidence: EvidenceBody | None
+    """What the holder handed in that disputed the outcome; null where nobody did."""
 
 
 def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
@@ -253,14 +262,18 @@ def market_detail(body: MarketBody) -> MarketDetail:
     )
 
 
-def market_detail_24h(body: MarketBody, day: MarketDay | None) -> MarketDetail24h:
-    """`body` with the market's last 24 hours; `day` is None for a pending market."""
+def market_detail_24h(
+    body: MarketBody, day: MarketDay | None, evidence: Mapping[EvidenceKind, Evidence]
+) -> MarketDetail24h:
+    """`body` with the market's last 24 hours and its evidence; `day` is None for a pending market."""
     return MarketDetail24h(
         **msgspec.structs.asdict(market_detail(body)),
         change_24h=0.0 if day is None else day.change_points,
         volume_24h="0" if day is None else amount(day.volume),
         traders_24h=0 if day is None else day.traders_24h,
         traders=0 if day is None else day.traders,
+        resolution_evidence=evidence_body(evidence.get("resolution")),
+        dispute_evidence=evidence_body(evidence.get("dispute")),
     )
 
 

@@ -52,6 +52,8 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
     """What the program would do, to the lamport, if nobody has traded in the market since `slot`."""
 
     market_id: MarketKey
+    market_ended: bool
+    """Whether the market's expected end has come: its outcome may be known already, and proposed soon."""
     trade_type: Literal["buy", "sell"]
     """`buy` or `sell`, as requested."""
     target_cost: Amount | None
@@ -134,6 +136,7 @@ def _estimate(
     return Estimate(
         **msgspec.structs.asdict(body),
         market_id=found.market_id,
+        market_ended=found.ended,
         trade_type=query.trade_type,
         target_cost=None if bought is None else amount(bought.quote.target_cost_lamports),
         slippage_bps=query.slippage_bps,

@@ -16,6 +16,7 @@ from zmartd.http.kit.operation import Call
 from zmartd.http.trading.trade_transactions import live_holding, offer_purchase, offer_sale
 from zmartd.market.lmsr import SCALE
 from zmartd.market.orders import LimitNotMet, Order, Purchase
+from zmartd.store.markets import MarketRow
 from zmartd.transactions.admission import AdmittedTransaction
 from zmartd.transactions.live_market import LiveHolding
 from zmartd.transactions.price_protection import InvalidProtection, PriceMoved, Protection, Trade
@@ -79,13 +80,13 @@ async def with_fresh_quote(
     if len(transaction.trades) != 1:
         return moved
     (trade,) = transaction.trades
-    market_id, holding = await live_holding(call, str(trade.market))
-    fresh = None if limits.order is None else await _offer(call, market_id, holding, limits.order)
+    market, holding = await live_holding(call, str(trade.market))
+    fresh = None if limits.order is None else await _offer(call, market, holding, limits.order)
     return PriceMoved(
         _MESSAGE if fresh is not None else _MESSAGE_ALONE,
         **moved.details,
         **_limit(trade, limits),
-        market_id=market_id,
+        market_id=market.id,
         price=_price(holding, trade),
         fresh=fresh,
     )
@@ -107,12 +108,12 @@ def _price(holding: LiveHolding, trade: Trade) -> float:
     return price(yes if trade.arguments.outcome else SCALE - yes)
 
 
-async def _offer(call: Call[Any], market_id: str, holding: LiveHolding, order: Order) -> Any:
+async def _offer(call: Call[Any], market: MarketRow, holding: LiveHolding, order: Order) -> Any:
     """The quote for the same order now, as JSON; None where it would break a limit of the caller's own."""
     try:
         if isinstance(order, Purchase):
-            return msgspec.to_builtins(await offer_purchase(call, market_id, holding.market, order))
-        return msgspec.to_builtins(await offer_sale(call, market_id, holding, order))
+            return msgspec.to_builtins(await offer_purchase(call, market, holding.market, order))
+        return msgspec.to_builtins(await offer_sale(call, market, holding, order))
     except ProgramRefused as refused:
         if isinstance(refused.__cause__, LimitNotMet):
             return None

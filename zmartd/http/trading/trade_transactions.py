@@ -28,7 +28,7 @@ from zmartd.http.trading.schemas import (
 from zmartd.market import orders, quotes
 from zmartd.market.next_steps import Action
 from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, Order, Purchase, Sale
-from zmartd.store.markets import MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.transactions import unsigned
 from zmartd.transactions.live_market import LiveHolding, LiveMarket, read_live_holding
 from zmartd.transactions.price_protection import Protection, Trade
@@ -89,6 +89,8 @@ class QuotedTransaction(UnsignedTransaction, frozen=True, kw_only=True):
     """A quote, and the transaction that carries it out."""
 
     market_id: MarketKey
+    market_ended: bool
+    """Whether the market's expected end has come: its outcome may be known already, and proposed soon."""
     quote: QuoteBody
     """The trade as the program executes this transaction, if nobody else trades before it."""
     slippage_bps: int
@@ -133,8 +135,8 @@ async def buy(call: Call[BuyRequest]) -> BuyBody:
         max_cost=body.max_cost,
     )
     require_consistent(order)
-    market_id, holding = await live_holding(call, body.market_id)
-    return await offer_purchase(call, market_id, holding.market, order)
+    market, holding = await live_holding(call, body.market_id)
+    return await offer_purchase(call, market, holding.market, order)
 
 
 async def sell(call: Call[SellRequest]) -> SellBody:
@@ -146,24 +148,24 @@ async def sell(call: Call[SellRequest]) -> SellBody:
         slippage_bps=body.slippage_bps,
         min_proceeds=body.min_proceeds,
     )
-    market_id, holding = await live_holding(call, body.market_id)
-    return await offer_sale(call, market_id, holding, order)
+    market, holding = await live_holding(call, body.market_id)
+    return await offer_sale(call, market, holding, order)
 
 
-async def live_holding(call: Call[Any], reference: str) -> tuple[str, LiveHolding]:
-    """The id of a market, and on the chain its state and the caller's shares.
+async def live_holding(call: Call[Any], reference: str) -> tuple[MarketRow, LiveHolding]:
+    """A market as it is indexed, and on the chain its state and the caller's shares.
 
     Raises MarketNotFound, MarketPending, ProtocolNotInitialized, RpcUnavailable.
     """
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, reference)
     program, wallet = call.app[keys.PROGRAM], call.session.wallet
-    return market.id, await read_live_holding(call.app[keys.RPC], program, market.on_chain_address, wallet)
+    return market, await read_live_holding(call.app[keys.RPC], program, market.on_chain_address, wallet)
 
 
-async def offer_purchase(call: Call[Any], market_id: str, live: LiveMarket, order: Purchase) -> BuyBody:
+async def offer_purchase(call: Call[Any], market: MarketRow, live: LiveMarket, order: Purchase) -> BuyBody:
     """Raises ProgramRefused, InsufficientFunds, RpcUnavailable, RpcRejected."""
-    await _require_trading(call, market_id, live)
+    await _require_trading(call, market.id, live)
     with refusing_as_the_program(call.app[keys.IDL]):
         bought = orders.protect_purchase(live.pool, order)
     quote, wallet = bought.quote, call.session.wallet
@@ -178,7 +180,8 @@ async def offer_purchase(call: Call[Any], market_id: str, live: LiveMarket, orde
     transaction = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return BuyBody(
         **msgspec.structs.asdict(transaction),
-        market_id=market_id,
+        market_id=market.id,
+        market_ended=market.ended,
         quote=quote_body(quote, live.slot),
         slippage_bps=order.slippage_bps,
         protection=_sealed(call, live, arguments, order, bought.min_shares),
@@ -188,10 +191,10 @@ async def offer_purchase(call: Call[Any], market_id: str, live: LiveMarket, orde
     )
 
 
-async def offer_sale(call: Call[Any], market_id: str, holding: LiveHolding, order: Sale) -> SellBody:
+async def offer_sale(call: Call[Any], market: MarketRow, holding: LiveHolding, order: Sale) -> SellBody:
     """Raises ProgramRefused, InsufficientFunds, RpcUnavailable, RpcRejected."""
     live = holding.market
-    await _require_trading(call, market_id, live)
+    await _require_trading(call, market.id, live)
     with refusing_as_the_program(call.app[keys.IDL]):
         orders.require_shares(holding.shares(order.outcome), order.outcome, order.shares)
         quote = orders.protect_sale(live.pool, order)
@@ -208,7 +211,8 @@ async def offer_sale(call: Call[Any], market_id: str, holding: LiveHolding, orde
     transaction = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
     return SellBody(
         **msgspec.structs.asdict(transaction),
-        market_id=market_id,
+        market_id=market.id,
+        market_ended=market.ended,
         quote=quote_body(quote, live.slot),
         slippage_bps=order.slippage_bps,
         protection=_sealed(call, live, arguments, order, None),

@@ -17,10 +17,11 @@ from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import MarketPending, NotTheCreator
+from zmartd.http.errors.requests import MarketPending, NotTheCreator, TooEarly
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Time
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
+from zmartd.http.markets.actions import is_before_end
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import WRONG_STATE, explained
 from zmartd.http.trading.moved_prices import read_limits, with_fresh_quote
@@ -29,9 +30,9 @@ from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.next_steps import Action
-from zmartd.store import indexed_transactions
+from zmartd.store import evidence, indexed_transactions
 from zmartd.store.indexed_transactions import IndexedTransaction
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
@@ -165,9 +166,10 @@ def _refused_act(transaction: AdmittedTransaction, error: ProgramRefused) -> Mar
 
 
 async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[str]) -> None:
-    """The program lets any wallet propose an outcome; only the creator's and trusted resolvers' are relayed.
+    """The program lets any wallet propose an outcome, at any time. Only the creator's and trusted resolvers'
+    are relayed, and before the expected end only where they have said why.
 
-    Raises NotTheCreator, MarketNotFound, MarketPending.
+    Raises NotTheCreator, TooEarly, MarketNotFound, MarketPending.
     """
     if not addresses:
         return
@@ -177,6 +179,10 @@ async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[st
             market = await chain_market(connection, address)
             if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
                 raise NotTheCreator(market.id, market.creator_wallet)
+            if await is_before_end(call, market) and not await evidence.has_early_reason(
+                connection, market.id, wallet
+            ):
+                raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
 
 
 async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:
@@ -262,6 +268,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         errors=(
             TransactionRefused,
             NotTheCreator,
+            TooEarly,
             MarketNotFound,
             MarketPending,
             TransactionExpired,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, Field, Line, Text, Time, amount
+from zmartd.http.kit.fields import Amount, Field, HttpsUrl, Line, Text, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
 from zmartd.store import users, wallet_activity
@@ -40,22 +39,14 @@ class Biography(Text):
     schema: ClassVar[dict[str, Any]] = {"type": "string", "maxLength": 500}
 
 
-class AvatarUrl(Field, str):
-    """The https URL of a picture."""
+class AvatarUrl(HttpsUrl):
+    """The https URL of a picture, or nothing."""
 
-    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^(https://.+)?$", "maxLength": 500}
+    schema: ClassVar[dict[str, Any]] = HttpsUrl.schema | {"pattern": "^(https://.+)?$"}
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
-        if not isinstance(raw, str) or len(raw) > 500:
-            raise ValueError("not a URL")
-        for place, one in enumerate(raw):
-            if not "!" <= one <= "~":
-                raise Unreadable.at(place, one, "cannot be in a URL; write it percent-encoded")
-        url = urlsplit(raw)
-        if raw and (url.scheme != "https" or not url.hostname or "@" in url.netloc):
-            raise ValueError("not an https URL")
-        return cls(raw)
+        return cls(raw) if raw == "" else super().parse(raw)
 
 
 class TwitterHandle(Field, str):

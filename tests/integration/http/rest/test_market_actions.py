@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATO
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.chain.program_accounts import find_config
 from zmartd.config import VotingSettings
+from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.database import Database
 
 EVIDENCE = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
 DAY = 86_400
+EARLY = {"early": True, "early_reason": "It has rained since noon."}
 
 
 async def resolved_market(stage: Stage, outcome: bool = True) -> str:
@@ -28,7 +31,7 @@ async def resolved_market(stage: Stage, outcome: bool = True) -> str:
     await stage.bob.carry_out("/api/trades/buy", {**order, "outcome": False})
     await stage.travel(DAY)
     resolved = await stage.creator.carry_out(
-        f"/api/markets/{market_id}/resolve", {"outcome": outcome, "ipfs_evidence_hash": EVIDENCE}
+        f"/api/markets/{market_id}/resolve", {"outcome": outcome, "ipfs_evidence_hash": EVIDENCE, **EARLY}
     )
     assert resolved.status == 200, resolved.body
     return market_id
@@ -140,7 +143,7 @@ async def test_a_strangers_resolution_is_not_relayed(
     trusted = VotingSettings(trusted_resolvers=(str(BOB.pubkey()),))
     async with running_stage(database, redis_url, tmp_path, trusted) as stage:
         market_id = await stage.active_market()
-        await stage.travel(DAY)
+        await stage.travel(31 * DAY)
         refused = await stage.alice.relay(await signed_resolution(stage, ALICE, market_id))
         assert (refused.status, refused.body["code"]) == (403, "not_the_creator")
         assert (await stage.market_account(market_id)).state is MarketState.ACTIVE
@@ -235,6 +238,54 @@ async def test_a_resolution_needs_its_outcome_and_evidence(stage: Stage) -> None
     ]
 
 
+async def test_whoever_resolves_early_or_disputes_says_why_and_the_api_keeps_the_documents(
+    stage: Stage,
+) -> None:
+    market_id = await stage.active_market()
+    path = f"/api/markets/{market_id}"
+    order = {"market_id": market_id, "outcome": True, "target_cost": SOL}
+    bought = await stage.alice.post("/api/trades/buy", order)
+    assert (bought.body["market_ended"], (await shown(stage, market_id))["ended"]) == (False, False)
+    await stage.alice.relay(stage.alice.sign(bought.body["transaction"]))
+
+    written = {"outcome": True, "evidence": "The gauge was wet.", "sources": ["https://gauge.example/log"]}
+    early = await stage.creator.post(f"{path}/resolve", written)
+    assert (early.status, early.body["code"]) == (409, "too_early")
+    assert early.body["details"]["end_date"] == (await shown(stage, market_id))["end_date"]
+    for wrong, field in (
+        ({"early": True}, "early_reason"),
+        ({**EARLY, "ipfs_evidence_hash": EVIDENCE}, "evidence"),
+        ({**EARLY, "sources": ["http://gauge.example"]}, "sources"),
+        ({**EARLY, "evidence": "x" * 10_001}, "evidence"),
+    ):
+        refused = await stage.creator.post(f"{path}/resolve", {**written, **wrong})
+        assert (refused.status, refused.body["details"][0]["field"]) == (400, field)
+    past_the_builder = await stage.creator.relay(await signed_resolution(stage, CREATOR, market_id))
+    assert (past_the_builder.status, past_the_builder.body["code"]) == (409, "too_early")
+
+    proposed = await stage.creator.post(f"{path}/resolve", {**written, **EARLY})
+    assert proposed.status == 200, proposed.body
+    assert (await shown(stage, market_id))["resolution_evidence"] is None
+    relayed = await stage.creator.relay(stage.creator.sign(proposed.body["transaction"]))
+    assert relayed.status == 200, relayed.body
+    body = await shown(stage, market_id)
+    handed_in = body["resolution_evidence"]
+    assert body["ipfs_evidence_hash"] == handed_in["cid"] == proposed.body["evidence_cid"]
+    assert (handed_in["text"], handed_in["sources"]) == (written["evidence"], written["sources"])
+    assert handed_in["early_reason"] == EARLY["early_reason"]
+    document = await stage.api.client.get(handed_in["url"])
+    raw = await document.read()
+    assert (document.content_type, cid_v0(raw)) == ("application/json", handed_in["cid"])
+    assert json.loads(raw)["early_reason"] == EARLY["early_reason"]
+    texts = await stage.api.anybody.get(f"/api/documents/{body['ipfs_question_hash']}")
+    assert texts.body["question"] == body["question"]
+    assert (await stage.api.anybody.get(f"/api/documents/{EVIDENCE}")).body["code"] == "document_not_found"
+
+    await stage.travel(31 * DAY)
+    late = await stage.bob.post(f"{path}/dispute/evidence", {"evidence": "It was the sprinkler."})
+    assert (late.status, late.body["code"]) == (403, "not_the_disputer")
+
+
 async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> None:
     market_id = await resolved_market(stage)
     await stage.travel(1)
@@ -242,6 +293,15 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     assert [event["name"] for event in disputed.body["events"]] == ["DisputeInitiated"]
     body = await shown(stage, market_id)
     assert (body["state"], body["dispute_initiated_at"] is not None) == ("DISPUTED", True)
+    evidence_path = f"/api/markets/{market_id}/dispute/evidence"
+    for text in ("It was dry.", "It was dry all day."):
+        handed_in = await stage.bob.post(evidence_path, {"evidence": text})
+        assert handed_in.status == 201
+    other = await stage.alice.post(evidence_path, {"evidence": "It was wet."})
+    assert (other.status, other.body["code"]) == (403, "not_the_disputer")
+    told = (await shown(stage, market_id))["dispute_evidence"]
+    assert (told["wallet"], told["text"]) == (str(BOB.pubkey()), "It was dry all day.")
+    assert told["cid"] == handed_in.body["evidence_cid"]
 
     closed = await stage.alice.post(f"/api/markets/{market_id}/dispute")
     assert_wrong_state(

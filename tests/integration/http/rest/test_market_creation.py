@@ -28,6 +28,7 @@ async def test_a_proposal_is_registered_and_shown_before_it_is_on_the_chain(stag
     assert proposed.body["cid"] == cid
     shown = await stage.api.anybody.get(f"/api/markets/{market_id}")
     today = {"change_24h": 0.0, "volume_24h": "0", "traders_24h": 0, "traders": 0}
+    today |= {"resolution_evidence": None, "dispute_evidence": None}
     assert (shown.status, shown.body) == (200, proposed.body["market"] | today)
     expected = {
         "id": market_id,

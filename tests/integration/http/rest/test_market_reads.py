@@ -90,6 +90,8 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "end_date": None,
         "expires_at": None,
         "ended": False,
+        "resolution_evidence": None,
+        "dispute_evidence": None,
         "next": [
             a_step("trade", "anybody"),
             a_step(

@@ -40,6 +40,7 @@ async def test_a_purchase_is_estimated_with_its_fees_and_prices(api: Api) -> Non
     assert answer.status == 200, answer.body
     assert answer.body == {
         "market_id": story.market_id.hex(),
+        "market_ended": False,
         "trade_type": "buy",
         "outcome": False,
         "outcome_label": "NO",

@@ -110,6 +110,17 @@ def tables(of: str) -> dict[str, Table]:
             f"market_id = '{disputed}'",
             "yes = 2",
         ),
+        "evidence": Table(
+            {
+                "market_id": disputed,
+                "user_wallet": of,
+                "kind": "dispute",
+                "cid": cid(f"evidence {name}"),
+                "document": b"{}",
+            },
+            f"{by_wallet} and market_id = '{disputed}'",
+            "document = '[]'",
+        ),
         "dispute_electorate": Table(
             {"market_id": market_id(f"held {name}"), "user_wallet": of, "stake": 1},
             f"{by_wallet} and market_id = '{market_id(f'held {name}')}'",
