@@ -23,16 +23,25 @@ class Proposal(Struct, frozen=True, kw_only=True):
     category: str
     tags: tuple[str, ...]
     end_date: datetime
+    resolution_rules: str = ""
+    resolution_sources: tuple[str, ...] = ()
+    """https URLs."""
+    image_url: str | None = None
 
     def document(self) -> bytes:
-        """The canonical JSON: UTF-8, sorted keys, no spaces. Equal proposals give equal bytes."""
-        texts = {
+        """The canonical JSON: UTF-8, sorted keys, no spaces. Equal proposals give equal bytes.
+
+        What came later than the first documents is left out where it is empty.
+        """
+        texts: dict[str, object] = {
             "question": self.question,
             "description": self.description,
             "category": self.category,
             "tags": self.tags,
             "end_date": iso_time(self.end_date),
         }
+        later = ("resolution_rules", "resolution_sources", "image_url")
+        texts |= {name: value for name in later if (value := getattr(self, name))}
         return msgspec.json.encode(texts, order="sorted")
 
     def cid(self) -> str:

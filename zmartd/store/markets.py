@@ -18,9 +18,9 @@ from zmartd.market.next_steps import ProgramRules
 from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """
-select id, on_chain_address, question, description, category, tags, end_date, metadata_verified,
-       ipfs_question_hash, ipfs_evidence_hash, creator_wallet, resolver_wallet, state, b_parameter,
-       initial_liquidity, current_liquidity, shares_yes, shares_no,
+select id, on_chain_address, slug, image_url, question, description, category, tags, end_date,
+       metadata_verified, ipfs_question_hash, ipfs_evidence_hash, creator_wallet, resolver_wallet, state,
+       b_parameter, initial_liquidity, current_liquidity, shares_yes, shares_no,
        (current_price_yes * 1000000000)::bigint as price_yes, total_volume, trades_count, proposed_outcome,
        final_outcome, was_disputed, proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree,
        dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
@@ -87,6 +87,9 @@ class MarketVersion(Struct, frozen=True, kw_only=True):
 class MarketRow(MarketVersion, frozen=True, kw_only=True):
     """One market. While `chain_confirmed` is false its creation is not indexed yet, nor its creator known."""
 
+    slug: str | None
+    """Its name in URLs; None where its creator did not register it."""
+    image_url: str | None
     question: str
     description: str
     category: str

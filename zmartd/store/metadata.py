@@ -8,12 +8,14 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.market.slug import slug_base
 from zmartd.store.postgres.reader import Reads
 from zmartd.text.likeness import likeness
 
 _COLUMNS = """
 select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
-       document, b_parameter, initial_liquidity, created_at
+       document, b_parameter, initial_liquidity, resolution_rules, resolution_sources, image_url, created_at,
+       slug
   from market_metadata
 """
 _LOCK_CREATOR = "select pg_advisory_xact_lock(hashtextextended('markets:' || $1, 9))"
@@ -23,8 +25,10 @@ select (select count(*) from market_metadata where creator_wallet = $1 and appea
 """
 _REGISTER = """
 insert into market_metadata (market_id, creator_wallet, on_chain_address, question, description, category,
-                             tags, end_date, cid, document, b_parameter, initial_liquidity, likeness)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                             tags, end_date, cid, document, b_parameter, initial_liquidity, likeness,
+                             resolution_rules, resolution_sources, image_url, slug_base, slug_number)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+        zmartd.free_slug_number($17))
 on conflict (market_id, creator_wallet) do nothing
 returning true
 """
@@ -61,6 +65,32 @@ delete from market_metadata where (market_id, creator_wallet) in (
      where appeared_at is null and created_at < now() - make_interval(days => $1)
      order by created_at limit 100 for update skip locked)
 """
+_BY_SLUG = """
+select registered.market_id
+  from market_metadata as registered
+  left join markets as market on market.id = registered.market_id and not market.orphaned
+ where registered.slug = $1 and (market.id is null or market.creator_wallet = registered.creator_wallet)
+"""
+_RESOLUTION_TEXTS = """
+select registered.resolution_rules, registered.resolution_sources
+  from market_metadata as registered
+  left join markets as market on market.id = registered.market_id and not market.orphaned
+ where registered.market_id = $1 and (market.id is null or market.creator_wallet = registered.creator_wallet)
+ order by registered.created_at limit 1
+"""
+_WITHOUT_SLUG = """
+select market_id, creator_wallet, question from market_metadata where slug_base is null
+ order by created_at limit 1000
+"""
+_SET_SLUG = """
+with named as (
+    update market_metadata set slug_base = $3, slug_number = zmartd.free_slug_number($3)
+     where market_id = $1 and creator_wallet = $2
+    returning market_id, creator_wallet, slug
+)
+update markets set slug = named.slug from named
+ where markets.id = named.market_id and markets.creator_wallet = named.creator_wallet
+"""
 _ADOPT = "select zmartd.adopt_metadata($1)"
 
 
@@ -94,6 +124,17 @@ class MarketMetadata(Struct, frozen=True):
     """Fixed point with nine decimals."""
     initial_liquidity: int
     """Lamports."""
+    resolution_rules: str = ""
+    resolution_sources: tuple[str, ...] = ()
+    """https URLs."""
+    image_url: str | None = None
+
+
+class ResolutionTexts(Struct, frozen=True):
+    """How a market is resolved: rules, and https URLs to look at."""
+
+    rules: str
+    sources: tuple[str, ...]
 
 
 class Registration(Struct, frozen=True):
@@ -101,6 +142,8 @@ class Registration(Struct, frozen=True):
 
     metadata: MarketMetadata
     created_at: datetime
+    slug: str | None
+    """The market's name in URLs; None while `zmartd migrate` has not made it."""
     is_new: bool
 
 
@@ -116,7 +159,7 @@ async def register(
     """
     own = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
     if own is not None:
-        return Registration(_metadata(own), own["created_at"], is_new=False)
+        return _registration(own)
     alike = likeness(metadata.question)
     if max_pending is not None:
         # A statement of its own: the next one must see what the last holder of the lock wrote.
@@ -147,16 +190,20 @@ async def register(
         metadata.b_parameter,
         metadata.initial_liquidity,
         alike,
+        metadata.resolution_rules,
+        metadata.resolution_sources,
+        metadata.image_url,
+        slug_base(metadata.question),
     )
     row = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
     assert row is not None, "a row that was just inserted or was there before"
-    return Registration(_metadata(row), row["created_at"], bool(is_new))
+    return _registration(row, is_new=bool(is_new))
 
 
 async def find(connection: Reads, reference: str) -> Registration | None:
     """The first registration for the id or address of a market that is not on the chain yet."""
     row = await connection.fetchrow(_FIND, reference)
-    return None if row is None else Registration(_metadata(row), row["created_at"], is_new=False)
+    return None if row is None else _registration(row)
 
 
 async def purge_pending(connection: Connection, keep_days: int) -> None:
@@ -192,8 +239,36 @@ async def adopt(connection: Connection, market_id: str) -> bool:
     return bool(await connection.fetchval(_ADOPT, market_id))
 
 
-def _metadata(row: Record) -> MarketMetadata:
+async def find_by_slug(connection: Reads, slug: str) -> str | None:
+    """The id of the market with this slug. A market that another wallet created has not the slug."""
+    market_id: str | None = await connection.fetchval(_BY_SLUG, slug)
+    return market_id
+
+
+async def resolution_texts(connection: Reads, market_id: str) -> ResolutionTexts:
+    """How a market is resolved, as its creator registered it."""
+    row = await connection.fetchrow(_RESOLUTION_TEXTS, market_id)
+    if row is None:
+        return ResolutionTexts("", ())
+    return ResolutionTexts(row["resolution_rules"], tuple(row["resolution_sources"]))
+
+
+async def add_slugs(connection: Connection) -> bool:
+    """Name up to a thousand registrations of earlier versions. False when nothing was left.
+
+    Takes a service transaction.
+    """
+    rows = await connection.fetch(_WITHOUT_SLUG)
+    # One after the other, because each sees which numbers are taken.
+    await connection.executemany(
+        _SET_SLUG, [(row["market_id"], row["creator_wallet"], slug_base(row["question"])) for row in rows]
+    )
+    return bool(rows)
+
+
+def _registration(row: Record, *, is_new: bool = False) -> Registration:
     fields = dict(row)
-    del fields["created_at"]
-    fields["tags"] = tuple(fields["tags"])
-    return MarketMetadata(**fields)
+    created_at, slug = fields.pop("created_at"), fields.pop("slug")
+    for name in ("tags", "resolution_sources"):
+        fields[name] = tuple(fields[name])
+    return Registration(MarketMetadata(**fields), created_at, slug, is_new)

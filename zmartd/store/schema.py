@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from asyncpg import Connection
 
 from zmartd.store import metadata
@@ -20,8 +22,9 @@ async def bring_up_to_date(dsn: str) -> tuple[Migration, ...]:
     applied = await migrate(dsn)
     async with connected(dsn) as connection:
         await connection.execute(_USE_TRIGRAMS)
-        while await _add_likenesses(connection):
-            pass
+        for complete in (metadata.add_likenesses, metadata.add_slugs):
+            while await _complete(connection, complete):
+                pass
     return applied
 
 
@@ -31,7 +34,7 @@ async def finds_small_mistakes(dsn: str) -> bool:
         return bool(await connection.fetchval(_HAS_TRIGRAMS))
 
 
-async def _add_likenesses(connection: Connection) -> bool:
+async def _complete(connection: Connection, complete: Callable[[Connection], Awaitable[bool]]) -> bool:
     async with connection.transaction():
         await connection.execute(f"set local role {SERVICE}")
-        return await metadata.add_likenesses(connection)
+        return await complete(connection)

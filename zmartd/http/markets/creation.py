@@ -10,9 +10,10 @@ from solders.pubkey import Pubkey
 from zmartd.chain.program_accounts import find_market
 from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import U64, Amount, Category, DateTime, Line, MarketId, Text, amount
+from zmartd.http.kit.fields import U64, Amount, Category, DateTime, HttpsUrl, Line, MarketId, Text, amount
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.bodies import body_of
+from zmartd.http.markets.evidence import Sources
 from zmartd.http.markets.schemas import MarketDetail, market_detail
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, SEARCH_SPAN_IN_B, U64_MAX
@@ -39,6 +40,10 @@ class Description(Text):
     max_length: ClassVar[int] = 2_000
 
 
+class ResolutionRules(Text):
+    max_length: ClassVar[int] = 10_000
+
+
 class Tag(Line):
     min_length: ClassVar[int] = 1
     max_length: ClassVar[int] = 30
@@ -58,6 +63,13 @@ class LiquidityParameter(U64):
 class CreateMarketRequest(Struct, frozen=True, kw_only=True):
     question: Annotated[Question, Meta(description="a text of 10 to 200 characters")]
     description: Annotated[Description | None, Meta(description="a text of at most 2000 characters")] = None
+    resolution_rules: Annotated[
+        ResolutionRules | None, Meta(description="a text of at most 10000 characters")
+    ] = None
+    """How the outcome is found, and what is done in doubt."""
+    resolution_sources: Sources = ()
+    """Where the outcome is looked for."""
+    image_url: Annotated[HttpsUrl | None, Meta(description="an https URL of at most 500 characters")] = None
     category: Annotated[Category, Meta(description=f"one of {', '.join(Category.ALL)}")]
     tags: Annotated[
         tuple[Tag, ...], Meta(max_length=10, description="at most 10 texts of 1 to 30 characters")
@@ -156,6 +168,9 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Market
         category=body.category,
         tags=body.tags,
         end_date=body.end_date,
+        resolution_rules=body.resolution_rules or "",
+        resolution_sources=body.resolution_sources,
+        image_url=body.image_url,
     )
     cid = proposal.cid()
     market_id = body.market_id or ids.derive_market_id(wallet, cid)
@@ -173,6 +188,9 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Market
         document=proposal.document(),
         b_parameter=body.b_parameter or largest_covered_b(body.initial_liquidity),
         initial_liquidity=body.initial_liquidity,
+        resolution_rules=proposal.resolution_rules,
+        resolution_sources=proposal.resolution_sources,
+        image_url=proposal.image_url,
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from msgspec import Struct
 
 from zmartd.http.errors.requests import MarketPending
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, amount
+from zmartd.http.kit.fields import Amount, Commitment, Field, MarketKey, Price, amount
 from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.path_variables import PathVariable
 from zmartd.http.markets.bodies import body_of
 from zmartd.http.markets.schemas import (
     MarketDetail24h,
@@ -23,6 +25,25 @@ from zmartd.store import discovery, evidence, markets, metadata
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.metadata import Registration
 from zmartd.store.postgres.reader import Reads
+
+SLUG_RULE = "a market's slug: lower-case letters, digits and single hyphens, at most 100 characters"
+_SLUG = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class SlugText(Field, str):
+    """A market's name in URLs."""
+
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$",
+        "maxLength": 100,
+    }
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, str) or len(raw) > 100 or not _SLUG.fullmatch(raw):
+            raise ValueError("not a slug")
+        return cls(raw)
 
 
 class FoundMarket(Struct, frozen=True):
@@ -60,14 +81,29 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
 
 
 async def get_market(call: Call[None]) -> MarketDetail24h:
-    database = call.app[keys.DATABASE]
-    async with database.reader(call.caller) as connection:
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await find_market(connection, call.path["id"])
+    return await _detail(call, found)
+
+
+async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
+    """A slug never changes, and is never another market's."""
+    slug = call.path["slug"]
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        market_id = await metadata.find_by_slug(connection, slug)
+        if market_id is None:
+            raise MarketNotFound("No market has this slug.", slug=slug)
+        found = await find_market(connection, market_id)
+    return await _detail(call, found)
+
+
+async def _detail(call: Call[None], found: MarketRow | Registration) -> MarketDetail24h:
     body = await body_of(call.app, found)
-    async with database.service_reader() as connection:
+    async with call.app[keys.DATABASE].service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
         handed_in = await evidence.shown(connection, body.id)
-    return market_detail_24h(body, day, handed_in)
+        texts = await metadata.resolution_texts(connection, body.id)
+    return market_detail_24h(body, day, texts, handed_in)
 
 
 class Prices(Struct, frozen=True, kw_only=True):
@@ -120,6 +156,17 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         access=Access.PUBLIC,
         responses={200: MarketDetail24h},
         cache=CacheByMarket(),
+        errors=(MarketNotFound,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/markets/by-slug/{slug}",
+        handler=get_market_by_slug,
+        summary="One market, by its name in URLs",
+        tag="markets",
+        access=Access.PUBLIC,
+        variables={"slug": PathVariable(SlugText, SLUG_RULE)},
+        responses={200: MarketDetail24h},
         errors=(MarketNotFound,),
     ),
     Operation(

@@ -20,6 +20,7 @@ from zmartd.http.markets.creation import (
     Liquidity,
     LiquidityParameter,
     Question,
+    ResolutionRules,
 )
 from zmartd.http.response_cache.policies import CacheAlone
 from zmartd.market import lifecycle
@@ -137,6 +138,8 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
     """The longest question of a market."""
     max_description_characters: int
     """The longest description of a market."""
+    max_resolution_rules_characters: int
+    """The longest rules of how a market is resolved."""
     max_life_seconds: Window
     """How far ahead the expected end of a new market may be."""
     max_pending_markets: int
@@ -237,6 +240,7 @@ def _limits(markets: config.MarketSettings, transactions: config.TransactionSett
         max_b_parameter=amount(LiquidityParameter.maximum),
         max_question_characters=Question.max_length,
         max_description_characters=Description.max_length,
+        max_resolution_rules_characters=ResolutionRules.max_length,
         max_life_seconds=MAX_LIFE_SECONDS,
         max_pending_markets=markets.max_pending_per_wallet,
         max_pending_transactions=transactions.max_pending_per_wallet,

@@ -19,7 +19,7 @@ from zmartd.realtime.snapshots import market_update
 from zmartd.store.discovery import MarketDay
 from zmartd.store.evidence import Evidence
 from zmartd.store.markets import MarketRow
-from zmartd.store.metadata import Registration
+from zmartd.store.metadata import Registration, ResolutionTexts
 
 OutcomeLabel = Literal["YES", "NO"]
 Label = Annotated[OutcomeLabel | None, Meta(description="null while there is no outcome")]
@@ -40,6 +40,9 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     id: MarketKey
     on_chain_address: str
     """The address of the market's account on the chain, base58."""
+    slug: str | None
+    """The market's name in URLs, for GET /api/markets/by-slug/{slug}. It is made of the question, and stays.
+    Null for a market that was not registered."""
     question: str
     """As the creator registered it; empty for a market that was not registered."""
     description: str
@@ -48,6 +51,8 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """As the creator registered it; `other` for a market that was not registered."""
     tags: tuple[str, ...]
     """As the creator registered them."""
+    image_url: str | None
+    """The https URL of a picture, as the creator registered it; null where there is none."""
     creator_wallet: str | None
     """The address of the wallet that creates the market; null while its creation is not indexed."""
     resolver_wallet: str | None = None
@@ -173,6 +178,10 @@ class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
     traders_24h: int
     """The number of wallets that traded in the market in the last 24 hours."""
     traders: Annotated[int, Meta(description="the number of wallets that have ever traded in the market")]
+    resolution_rules: str
+    """How the outcome is found, as the creator registered it; empty where there is no such text."""
+    resolution_sources: tuple[str, ...]
+    """The https URLs where it is looked for, as the creator registered them."""
     resolution_evidence: EvidenceBody | None
     """What the resolver handed in for the proposed outcome, and why it is early, if it is; null before an
     outcome is proposed, and where the resolver handed in nothing through the API."""
@@ -188,6 +197,8 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
     return MarketBody(
         **shared,
         id=market.id,
+        slug=market.slug,
+        image_url=market.image_url,
         question=market.question,
         description=market.description,
         category=market.category,
@@ -233,6 +244,8 @@ def pending_market_body(registration: Registration, steps: tuple[NextStep, ...])
     return MarketBody(
         id=metadata.market_id,
         on_chain_address=metadata.on_chain_address,
+        slug=registration.slug,
+        image_url=metadata.image_url,
         question=metadata.question,
         description=metadata.description,
         category=metadata.category,
@@ -263,15 +276,23 @@ def market_detail(body: MarketBody) -> MarketDetail:
 
 
 def market_detail_24h(
-    body: MarketBody, day: MarketDay | None, evidence: Mapping[EvidenceKind, Evidence]
+    body: MarketBody,
+    day: MarketDay | None,
+    texts: ResolutionTexts,
+    evidence: Mapping[EvidenceKind, Evidence],
 ) -> MarketDetail24h:
-    """`body` with the market's last 24 hours and its evidence; `day` is None for a pending market."""
+    """`body` with the market's last 24 hours, how it is resolved and the evidence.
+
+    `day` is None for a pending market.
+    """
     return MarketDetail24h(
         **msgspec.structs.asdict(market_detail(body)),
         change_24h=0.0 if day is None else day.change_points,
         volume_24h="0" if day is None else amount(day.volume),
         traders_24h=0 if day is None else day.traders_24h,
         traders=0 if day is None else day.traders,
+        resolution_rules=texts.rules,
+        resolution_sources=texts.sources,
         resolution_evidence=evidence_body(evidence.get("resolution")),
         dispute_evidence=evidence_body(evidence.get("dispute")),
     )

@@ -90,6 +90,10 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "end_date": None,
         "expires_at": None,
         "ended": False,
+        "slug": None,
+        "image_url": None,
+        "resolution_rules": "",
+        "resolution_sources": [],
         "resolution_evidence": None,
         "dispute_evidence": None,
         "next": [

@@ -153,6 +153,8 @@ def _trade(number: int, trade_type: Any, *, cost: int, amount: int, fee: int) ->
 _ROW = MarketRow(
     id=MARKET_ID.hex(),
     on_chain_address=str(ADDRESS),
+    slug="is-every-number-right",
+    image_url=None,
     question="Is every number right?",
     description="",
     category="science",
