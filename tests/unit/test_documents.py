@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from zmartd.http.kit.path_variables import path_template
+from zmartd.http.routes import OPERATIONS
+from zmartd.market.next_steps import EXPECTED, Action, Actor
+
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = [
     path
@@ -60,6 +64,24 @@ def test_the_glossary_has_each_word_once_in_order() -> None:
     words = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[1:]
     assert words[0] == "account"
     assert words == sorted(set(words))
+
+
+def test_the_life_of_a_market_has_every_action_and_no_request_that_is_not_there() -> None:
+    guide = (REPOSITORY / "docs" / "life-of-a-market.md").read_text()
+    rows = {
+        action: (states.split(", "), re.findall(r"`(\w+)`", actors))
+        for action, states, actors in re.findall(
+            r"^\| `(\w+)` \| ([\w, ]+) \| ([^|]+) \|", guide, re.MULTILINE
+        )
+    }
+    assert list(rows) == [action.value for action in Action]
+    for action, expected in EXPECTED.items():
+        assert rows[action][0] == [state.name for state in expected]
+    assert {actor for _, actors in rows.values() for actor in actors} == set(Actor)
+    named = set(re.findall(r"`(GET|POST) (/api/[^`]+)`", guide))
+    served = {(operation.method, path_template(operation.path)) for operation in OPERATIONS}
+    assert named
+    assert named <= served
 
 
 def test_what_is_installed_to_contribute_exists() -> None:
