@@ -34,37 +34,3 @@ create function zmartd.free_slug_number(base text) returns integer
     $$;
 comment on function zmartd.free_slug_number(text) is
     'The number behind the next slug of this base: 1, which is not written, or the next. NULL: none is free.';
-
-alter table public.markets add column slug text, add column image_url text;
-
-create or replace function zmartd.adopt_metadata(adopting text) returns boolean
-    language sql
-    as $$
-        with appeared as (
-            update public.market_metadata as metadata
-            set appeared_at = now()
-            from public.markets as market
-            where market.id = adopting
-                and metadata.market_id = market.id
-                and metadata.creator_wallet = market.creator_wallet
-                and metadata.appeared_at is null
-        ), adopted as (
-            update public.markets as market
-            set question = metadata.question,
-                description = metadata.description,
-                category = metadata.category,
-                tags = metadata.tags,
-                end_date = metadata.end_date,
-                slug = metadata.slug,
-                image_url = metadata.image_url,
-                metadata_verified = metadata.cid is not distinct from market.ipfs_question_hash,
-                version = market.version + 1
-            from public.market_metadata as metadata
-            where market.id = adopting
-                and metadata.market_id = market.id
-                and metadata.creator_wallet = market.creator_wallet
-                and (market.question = '' or not market.metadata_verified)
-            returning true
-        )
-        select exists (select from adopted)
-    $$;

@@ -18,7 +18,7 @@ from zmartd.market.next_steps import ProgramRules
 from zmartd.store.postgres.reader import Reads
 
 SELECTED: Final = """
-select id, on_chain_address, slug, image_url, question, description, category, tags, end_date,
+select id, on_chain_address, question, description, category, tags, end_date,
        metadata_verified, ipfs_question_hash, ipfs_evidence_hash, creator_wallet, resolver_wallet, state,
        b_parameter, initial_liquidity, current_liquidity, shares_yes, shares_no,
        (current_price_yes * 1000000000)::bigint as price_yes, total_volume, trades_count, proposed_outcome,
@@ -26,6 +26,12 @@ select id, on_chain_address, slug, image_url, question, description, category, t
        dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
        version, awaiting_decision, settles_at,
+       (select slug from market_metadata as registered
+         where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet)
+           as slug,
+       (select image_url from market_metadata as registered
+         where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet)
+           as image_url,
        (select zmartd.newest_time()) as as_of,
        (select decided.decision from market_decisions as decided
          where decided.market_id = markets.id and decided.state = markets.state) as decision,

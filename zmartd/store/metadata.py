@@ -83,13 +83,8 @@ select market_id, creator_wallet, question from market_metadata where slug_base 
  order by created_at limit 1000
 """
 _SET_SLUG = """
-with named as (
-    update market_metadata set slug_base = $3, slug_number = zmartd.free_slug_number($3)
-     where market_id = $1 and creator_wallet = $2
-    returning market_id, creator_wallet, slug
-)
-update markets set slug = named.slug from named
- where markets.id = named.market_id and markets.creator_wallet = named.creator_wallet
+update market_metadata set slug_base = $3, slug_number = zmartd.free_slug_number($3)
+ where market_id = $1 and creator_wallet = $2
 """
 _ADOPT = "select zmartd.adopt_metadata($1)"
 

@@ -51,8 +51,7 @@ update trades set id = known.id, commitment = known.commitment, created_at = kno
 """
 RESET_MARKETS = """
 update markets
-   set slug = default, image_url = default, question = default, description = default,
-       category = default, tags = default, end_date = default,
+   set question = default, description = default, category = default, tags = default, end_date = default,
        metadata_verified = default, ipfs_question_hash = default, ipfs_evidence_hash = default,
        creator_wallet = default, resolver_wallet = default, dispute_initiator = default,
        state = default, state_slot = default, state_rank = default, state_changed_at = default,

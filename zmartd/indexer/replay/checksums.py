@@ -25,7 +25,7 @@ _NOT_FROM_CHAIN: Final = (
     "id",
 )
 _TEXTS: Final = (
-    *("slug", "image_url", "question", "description", "category", "tags", "end_date", "metadata_verified"),
+    *("question", "description", "category", "tags", "end_date", "metadata_verified"),
     *("discussion_snapshot_cid", "search", "search_text"),
 )
 _EVENT_ROWS: Final = (
