@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -38,6 +39,8 @@ MAX_SNAPSHOT_READS = 2
 """Snapshots that are read at once. A subscription costs its sender nothing, also one to no market: all of
 them together leave the database's connections to others.
 """
+TURN_SECONDS = 5.0
+"""How long a subscription waits for its turn to read. It goes on without a snapshot if the database hangs."""
 REMEMBERED_RECORDS = 10_000
 """For how many trades and votes it is kept; messages overtake each other by milliseconds."""
 
@@ -70,6 +73,8 @@ class Hub:
         address_of: Callable[[str], str],
         settings: config.RealtimeSettings,
         clock: Clock,
+        *,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self._bus = bus
         self._snapshot = snapshot
@@ -81,6 +86,7 @@ class Hub:
         self._newest = _NewestVersions()
         self._listening = asyncio.Event()
         self._reads = asyncio.Semaphore(MAX_SNAPSHOT_READS)
+        self._turn_seconds = turn_seconds
 
     async def run(self) -> None:
         """Forward messages until cancelled."""
@@ -198,11 +204,11 @@ class Hub:
     async def _read(self, name: str) -> Snapshot | None:
         """The market's snapshot; None if it cannot be read now. Raises MarketNotFound."""
         try:
-            async with self._reads:
+            async with self._turn():
                 snapshot = await self._snapshot(name)
         except Exception as error:
             # Clients can use later frames without it, and one failed read must not stop all of them.
-            log.warning("realtime.snapshot_failed", market=name, reason=str(error), exc_info=True)
+            log.warning("realtime.snapshot_failed", market=name, reason=repr(error), exc_info=True)
             return None
         if snapshot is None:
             raise MarketNotFound(
@@ -212,6 +218,16 @@ class Hub:
                 field="market_id",
             )
         return snapshot
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Raises TimeoutError where others take too long."""
+        async with asyncio.timeout(self._turn_seconds):
+            await self._reads.acquire()
+        try:
+            yield
+        finally:
+            self._reads.release()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)

@@ -335,6 +335,21 @@ async def test_strangers_who_subscribe_leave_the_database_s_connections_to_other
     assert (markets.asked, markets.at_once) == (len(names), MAX_SNAPSHOT_READS)
 
 
+async def test_while_the_database_hangs_a_subscription_goes_on_without_a_snapshot(
+    bus: Bus, markets: Markets
+) -> None:
+    hub = Hub(bus, markets.read, address_of, SETTINGS, SystemClock(), turn_seconds=0.01)
+    markets.free.clear()
+    hanging = [asyncio.create_task(subscriber(hub, MARKET)) for _ in range(MAX_SNAPSHOT_READS)]
+    await eventually(lambda: markets.at_once == MAX_SNAPSHOT_READS)
+    writer = await subscriber(hub, MARKET)
+    await writer.until(lambda out: len(out.frames) == 1)
+    assert writer.frames[0]["data"]["known"] is False
+    markets.free.set()
+    for other in await asyncio.gather(*hanging):
+        await other.until(lambda out: out.seqs("market_state") == [0])
+
+
 async def test_a_read_that_fails_costs_the_snapshot_and_not_the_subscription(bus: Bus) -> None:
     async def fails(name: str) -> None:
         raise OSError(f"no database to read {name} from")
