@@ -37,7 +37,7 @@ and the transactions that wallets sign to take part.
   `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.
 * Every GET operation also accepts HEAD.
 * Lists of trades and positions also come as `text/csv` or `application/x-ndjson`, where Accept prefers one of
-  these: up to 1000 rows, and in X-Next-Cursor the cursor of the rest.
+  these. Without a limit they have 1000 rows then, and X-Next-Cursor is the cursor of the rest.
 * Anonymous callers see the wallets of traders, voters, holders and commenters shortened to the first 4
   characters, an ellipsis and the last 4. Wallets that propose, approve, resolve, dispute or cancel a market
   are always shown whole.

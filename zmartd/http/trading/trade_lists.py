@@ -33,6 +33,8 @@ from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import Caller
 from zmartd.store.trades import TradeFilter, TradePageKey
 
+DEFAULT_LENGTH: Final = 50
+"""The most trades on a page in JSON without a limit."""
 _BATCH_ROWS: Final = 200
 """Trades of an export that are read at once."""
 
@@ -40,19 +42,14 @@ _BATCH_ROWS: Final = 200
 class TradesQuery(Struct, frozen=True, kw_only=True):
     """`cursor` never skips or repeats a trade; `offset` can, when trades are made between two pages."""
 
-    limit: Annotated[
-        LongLimit | None,
-        Meta(description="a whole number from 0 to 200; without it 50, in CSV and JSON Lines 1000"),
-    ] = None
-    offset: Annotated[
-        Offset, Meta(description="a whole number from 0 to 1000000; in CSV and JSON Lines 0")
-    ] = 0
+    limit: Annotated[LongLimit | None, Meta(description="a whole number from 0 to 200")] = None
+    offset: Offset = 0
     cursor: NextCursor = None
 
     @property
     def page_length(self) -> int:
         """The most trades on a page in JSON."""
-        return 50 if self.limit is None else self.limit
+        return DEFAULT_LENGTH if self.limit is None else self.limit
 
 
 class TradePage(Struct, frozen=True):
@@ -147,6 +144,7 @@ class FilteredTrades(Struct, frozen=True, kw_only=True):
 
 
 async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
+    """Wallets are shortened for anonymous callers. Without a limit there are 50 trades."""
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
         where = await _of_market(call, connection)
@@ -156,12 +154,12 @@ async def list_market_trades(call: Call[TradesQuery]) -> TradeList:
 
 
 async def list_all_trades(call: Call[AllTradesQuery]) -> FilteredTrades:
-    """Wallets are shortened for anonymous callers."""
+    """Wallets are shortened for anonymous callers. Without a limit there are 50 trades."""
     return await _list(call, _of_anyone)
 
 
 async def list_own_trades(call: Call[FilteredTradesQuery]) -> FilteredTrades:
-    """The trades of the wallet that is signed in."""
+    """The trades of the wallet that is signed in. Without a limit there are 50."""
     return await _list(call, _of_caller)
 
 

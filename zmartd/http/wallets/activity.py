@@ -104,7 +104,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
 
 async def list_wallet_trades(call: Call[TradesQuery]) -> WalletTrades:
     """The trades of any wallet, for callers who have signed in. Anonymous callers see trades only with
-    shortened wallets."""
+    shortened wallets. Without a limit there are 50 trades."""
     caller = call.caller
     async with call.app[keys.DATABASE].reader(caller) as connection:
         page = await read_trades(connection, caller, await _of_wallet(call, connection), call.input)

@@ -94,10 +94,7 @@ class PositionBody(Struct, frozen=True, kw_only=True):
 class ArrayQuery(Struct, frozen=True, kw_only=True):
     """Without a limit all positions are on one page, as the frontend expects."""
 
-    limit: Annotated[
-        Limit | None,
-        Meta(description="a whole number from 0 to 100; without it all, in CSV and JSON Lines 1000"),
-    ] = None
+    limit: Annotated[Limit | None, Meta(description="a whole number from 0 to 100")] = None
     cursor: NextCursor = None
 
 
