@@ -13,17 +13,16 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 
 from tests.integration.chain.chain_nodes import Node, node_before
+from tests.integration.indexer.second_database import second_database
 from tests.integration.tasks.world import CREATOR, HOLDERS, PROGRAM_ID, TREASURY, World, a_world
-from zmartd import config
 from zmartd.chain.assemble import sign
 from zmartd.chain.codec import Codec
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config_values import PostgresUrl
 from zmartd.indexer.audit.audit import audit
 from zmartd.indexer.reconcile.reconciler import IndexReconciler, ReconcileReport
-from zmartd.indexer.replay.replay import replay
+from zmartd.indexer.replay.replay import replay_into
 from zmartd.indexer.walks.checkpointed import CheckpointedWalk
 from zmartd.store import checkpoints
 from zmartd.store.checkpoints import Checkpoint
@@ -87,9 +86,10 @@ async def settled(world: World) -> ReconcileReport:
 async def assert_true_to_the_chain(world: World, database_url: str) -> None:
     report = await audit(world.database, world.own.rpc, PROGRAM_ID, patience_seconds=0.0)
     assert (report.differences, report.moving) == ((), ())
-    settings = config.DatabaseSettings(url=PostgresUrl(database_url))
     parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
-    fresh = await replay(world.database, settings, rpc=world.own.rpc, program_id=PROGRAM_ID, parse=parse)
+    fresh = await replay_into(
+        second_database(database_url), world.database, rpc=world.own.rpc, program_id=PROGRAM_ID, parse=parse
+    )
     assert [one.table for one in fresh.tables if not one.ok] == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,7 +97,21 @@ async def replay(
     `settings` are those of `database`; the temporary one is created on the same server. Raises
     ReplayImpossible, RpcUnavailable, DatabaseUnavailable, MigrationFailed.
     """
-    async with _empty_database(settings) as replayed:
+    empty = _empty_database(settings)
+    return await replay_into(empty, database, rpc=rpc, program_id=program_id, parse=parse, progress=progress)
+
+
+async def replay_into(
+    empty: AbstractAsyncContextManager[Database],
+    database: Database,
+    *,
+    rpc: Rpc,
+    program_id: Pubkey,
+    parse: Callable[[Mapping[str, Any]], ChainTransaction],
+    progress: Progress = no_progress,
+) -> ReplayReport:
+    """The same into a migrated database with nothing in it. Raises RpcUnavailable, DatabaseUnavailable."""
+    async with empty as replayed:
         plausibility = Plausibility(rpc.chain_time, SystemClock())
         fetcher = Fetcher(rpc, Indexer(replayed, SilentBus(), Pdas(program_id)), parse, plausibility)
         attempt = 0
