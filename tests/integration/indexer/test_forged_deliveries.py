@@ -383,8 +383,7 @@ async def test_a_transaction_that_came_with_a_wrong_slot_is_applied_as_the_node_
 
 
 async def test_a_delivery_that_is_long_past_is_asked_for(world: World) -> None:
-    for _ in range(PAST_SLOTS // 1_000 + 1):
-        await world.cheat("zmartd_advanceSlots", {"slots": 1_000})
+    await world.leap(PAST_SLOTS)
     market_id, inbox = await active(world), inbox_of(world)
     _, seconds = await now(world)
     before = await facts(world.database)

@@ -229,8 +229,8 @@ async def test_a_node_that_lists_a_transaction_and_does_not_have_it_is_waited_fo
         one.node.always(trades[1], None)
         first = await one.reconciler.run()
         assert (first.missing, first.parked) == (2, 0)
-        for _ in range(PAST_SLOTS // 1_000):
-            await world.cheat("zmartd_advanceSlots", {"slots": 1_000})
+        await world.leap(PAST_SLOTS)
+        await finalized(world)
         second = await one.reconciler.run()
         assert (second.slot or 0) > (first.slot or 0)
         assert await parked_ones(world) == [(trades[1], "withheld", 0)]

@@ -358,6 +358,11 @@ class World:
 
         await self.until(arrived)
 
+    async def leap(self, slots: int) -> None:
+        """Open the slot that is so many slots after the open one; there is no block in between."""
+        opened = await self.cheat("getSlot", {"commitment": "processed"})
+        await self.cheat("surfnet_timeTravel", {"absoluteSlot": opened + slots})
+
     async def misbehave(self, **faults: Any) -> None:
         """How the node treats the RPC requests that follow; nothing given: well."""
         await self.cheat("zmartd_setFaults", {"rpc": faults})
