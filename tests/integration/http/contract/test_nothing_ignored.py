@@ -14,6 +14,7 @@ from zmartd.http.kit.earlier_names import CREDENTIALS
 from zmartd.http.kit.names import NoFields
 from zmartd.http.kit.operation import Operation
 from zmartd.http.routes import OPERATIONS
+from zmartd.market.ids import cid_v0
 
 ALICE = Keypair.from_seed(bytes([17] * 32))
 KNOWN_OF_A_SIGN_IN = {"message", "signature", "wallet", "publicKey"}
@@ -21,6 +22,8 @@ VALUES = {
     "{id}": "ab" * 32,
     "{wallet}": str(ALICE.pubkey()),
     "{signature}": str(ALICE.sign_message(b"")),
+    "{slug}": "will-it-rain",
+    "{cid}": cid_v0(b"a document"),
 }
 
 

@@ -20,7 +20,8 @@ from zmartd.http.routes import OPERATIONS
 ALICE = Keypair.from_seed(bytes([31] * 32))
 BOUNDED = {
     "/api/auth/nonce": "the domains of the settings",
-    "/api/markets/{id}": "a market's tags",
+    "/api/markets/{id}": "a market's tags, sources and next steps",
+    "/api/markets/by-slug/{slug}": "the same",
     "/api/markets/categories": "those that there are",
     "/api/markets/trending": "the first hundred at most",
     "/api/markets/{id}/related": "the first hundred at most",

@@ -188,7 +188,13 @@ async def test_a_bad_filter_is_refused_with_all_that_is_wrong(api: Api) -> None:
     )
     assert answer.status == 400
     assert answer.body["details"] == [
-        {"field": "state", "message": "must be market states, by name or number, with commas between them"},
+        {
+            "field": "state",
+            "message": (
+                "must be one or more of PROPOSED, APPROVED, ACTIVE, RESOLVING, DISPUTED, FINALIZED, "
+                "CANCELLED or their numbers, 0 to 6, with commas between them"
+            ),
+        },
         {
             "field": "category",
             "message": (
