@@ -30,6 +30,7 @@ from zmartd.http.auth.signing_secrets import audience_of, signing_secrets
 from zmartd.http.auth.tokens import Tokens
 from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
+from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN, development_chain
 from zmartd.http.machines.health import HEALTH, Dependency, Health
 from zmartd.http.machines.operator import operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
@@ -99,6 +100,7 @@ def application(core: Core) -> web.Application:
 
     app[keys.CLOCK] = clock
     app[keys.SERVER] = settings.server
+    app[DEVELOPMENT_CHAIN] = development_chain(settings)
     app[keys.AUTH] = settings.auth
     app[keys.RATE_LIMITS] = settings.rate_limits
     app[keys.VOTING] = settings.voting

@@ -20,6 +20,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.development import ZMARTD, Development, wait_until_gone
+from tests.e2e.typescript import needs_node, run_node
+from zmartd.http.openapi.routes import TRY_OUT
+from zmartd.market.ids import is_address
 
 
 @pytest.fixture
@@ -141,6 +144,19 @@ def test_a_wallet_is_made_signed_in_and_funded(surroundings: Development) -> Non
     assert stat.S_IMODE((surroundings.folder / "wallet.json").stat().st_mode) == 0o600
     funded = surroundings.run_for_json("airdrop", "wallet.json", "2.5", "--json")
     assert funded == {"wallet": session["wallet"], "lamports": "2500000000", "balance": "2500000000"}
+
+
+@needs_node
+async def test_a_wallet_in_a_page_is_funded_signs_in_and_signs(surroundings: Development) -> None:
+    """With the scripts of /docs, against the real daemon and chain."""
+    script = Path(__file__).with_name("try_out.mjs")
+    doors = surroundings.doors
+    seen = json.loads(await run_node(str(script), str(TRY_OUT), doors["api"], doors["rpc"]))
+    assert seen["signedIn"] == seen["wallet"]
+    assert is_address(seen["wallet"])
+    assert seen["events"] == ["MarketCreated"]
+    assert seen["refused"] == "this transaction is for another wallet to sign"
+    assert seen["base58"] == "1" * 32
 
 
 def test_the_clock_of_the_chain_moves(surroundings: Development) -> None:

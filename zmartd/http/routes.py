@@ -7,8 +7,10 @@ from typing import Any
 from aiohttp import web
 
 from zmartd.http.auth import routes as auth
+from zmartd.http.auth.sign_in import SIGN_IN
 from zmartd.http.discussions import comments
 from zmartd.http.kit import keys
+from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN
 from zmartd.http.kit.dispatch import add_operation
 from zmartd.http.kit.operation import Operation, by_path
 from zmartd.http.machines import health, webhook
@@ -29,7 +31,8 @@ from zmartd.http.markets import (
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.openapi import routes as openapi
-from zmartd.http.openapi.routes import DOCS, OPENAPI, OpenApiDocument
+from zmartd.http.openapi.routes import DOCS, OPENAPI, OpenApiDocument, PageFacts
+from zmartd.http.pages import routes as pages
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
 from zmartd.http.voting import disputes, vote_transactions, votes
 from zmartd.http.wallets import activity, leaderboard, portfolio, positions, profiles
@@ -68,17 +71,28 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
 """What pages of other origins call. `unmatched` answers the preflights of all other requests."""
 
 OPERATIONS: tuple[Operation[Any], ...] = (
-    CORS_OPERATIONS + health.OPERATIONS + webhook.OPERATIONS + websocket.OPERATIONS + openapi.DOCS_OPERATIONS
+    CORS_OPERATIONS
+    + health.OPERATIONS
+    + webhook.OPERATIONS
+    + websocket.OPERATIONS
+    + pages.OPERATIONS
+    + openapi.DOCS_OPERATIONS
 )
 
 
 def setup_routes(app: web.Application, pipeline: Pipeline) -> None:
     """Add the routes of all operations to `app`, and what refuses all other requests.
 
-    The keys SERVER and IDL have to be set.
+    The keys SERVER, IDL and SIGN_IN have to be set.
     """
     app[OPENAPI] = OpenApiDocument(OPERATIONS, app[keys.IDL])
-    app[DOCS] = openapi.read_files()
+    facts = PageFacts(
+        app[keys.SERVER].environment,
+        app[SIGN_IN].cluster,
+        str(app[keys.IDL].program_id),
+        app.get(DEVELOPMENT_CHAIN),
+    )
+    app[DOCS] = openapi.read_files((*openapi.FILES, *pages.FILES), facts)
     added = [(operation, add_operation(app, operation, pipeline.wrap)) for operation in OPERATIONS]
     cors_routes = [route for _, routes in added[: len(CORS_OPERATIONS)] for route in routes]
     server = app[keys.SERVER]

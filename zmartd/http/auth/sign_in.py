@@ -142,7 +142,8 @@ class SignIn:
 
     def _unknown(self, domain: str) -> str:
         """What a domain must be that is not accepted. Whoever asks for a nonce is told the domains anyway."""
-        setting = "; the setting auth.domains adds others" if self._every_loopback else ""
+        only_here = all(is_loopback_domain(one) for one in self._domains)
+        setting = "; the setting auth.domains adds others" if only_here else ""
         shown = domain[:_SHOWN_LENGTH]
         return f'must be one of {", ".join(self._domains)}, not "{shown}"{setting}'
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.chain.idl import Idl
+from zmartd.http.kit.development_chain import DevelopmentChain
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.operation import Access, CachePolicy, Call, LoadBody, NonJson, Operation
 from zmartd.http.openapi.document import openapi
@@ -22,12 +23,8 @@ from zmartd.http.openapi.schemas import Json
 
 SWAGGER_UI = Path(__file__).with_name("swagger_ui")
 """Files of the npm package swagger-ui-dist, unchanged, with their VERSION and SHA256SUMS."""
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Allows only this origin, and nothing inline. The icons of the style sheet are data: URLs."""
+TRY_OUT = Path(__file__).with_name("try_out")
+"""The scripts of the bar above the documentation of a development chain."""
 
 _PAGE = b"""\
 <!doctype html>
@@ -39,22 +36,25 @@ _PAGE = b"""\
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/docs/swagger-ui.css">
 <script src="/docs/swagger-ui-bundle.js" defer></script>
-<script src="/docs/start.js" defer></script>
+<script src="/docs/start.js" type="module"></script>
 </head>
 <body><main id="api"></main></body>
 </html>
 """
 
-_START = b"""\
-SwaggerUIBundle({
-  url: "/api/openapi.json",
-  dom_id: "#api",
-  deepLinking: true,
-  displayRequestDuration: true,
-  docExpansion: "none",
-  filter: true,
-  defaultModelsExpandDepth: 0,
-});
+_START = """\
+function startDocs(more) {
+  window.ui = SwaggerUIBundle({
+    url: "/api/openapi.json",
+    dom_id: "#api",
+    deepLinking: true,
+    displayRequestDuration: true,
+    docExpansion: "none",
+    filter: true,
+    defaultModelsExpandDepth: 0,
+    ...more,
+  });
+}
 """
 
 
@@ -77,13 +77,49 @@ class OpenApiDocument:
         return TaggedResponse.of(msgspec.json.encode(openapi(self._operations, self._idl)))
 
 
-class DocsFile(Struct, frozen=True):
-    """One file of the pages."""
+class PageFacts(Struct, frozen=True):
+    """What pages say about the daemon."""
+
+    environment: str
+    cluster: str
+    program: str
+    chain: DevelopmentChain | None
+
+
+class PageFile(Struct, frozen=True):
+    """One file of a page, which may depend on the facts."""
 
     path: str
     summary: str
     media_type: str
-    read: Callable[[], bytes]
+    read: Callable[[PageFacts], bytes]
+
+    def response(self, facts: PageFacts) -> TaggedResponse:
+        response = TaggedResponse.of(self.read(facts), f"{self.media_type}; charset=utf-8")
+        response.headers["Content-Security-Policy"] = content_security_policy(facts.chain)
+        return response
+
+
+def content_security_policy(chain: DevelopmentChain | None) -> str:
+    """Allows only this origin and nothing inline, and requests to the chain of a development daemon.
+
+    The icons of the style sheet are data: URLs.
+    """
+    chain_origin = f" {chain.rpc_url}" if chain else ""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src 'self'{chain_origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _start_script(facts: PageFacts) -> bytes:
+    """Starts Swagger UI; on a development chain with the bar that signs in with a throw-away wallet."""
+    chain = facts.chain
+    if chain is None:
+        return f"{_START}startDocs({{}});\n".encode()
+    rpc_url = msgspec.json.encode(chain.rpc_url).decode()
+    wallet, try_out = ((TRY_OUT / name).read_text() for name in ("wallet.mjs", "try_out.mjs"))
+    return f"{_START}const DEVELOPMENT_RPC = {rpc_url};\n{wallet}{try_out}".encode()
 
 
 def _bundled(name: str) -> bytes:
@@ -91,32 +127,44 @@ def _bundled(name: str) -> bytes:
     return (SWAGGER_UI / name).read_bytes()
 
 
-_FILES = (
-    DocsFile("/docs", "Read the API's documentation", "text/html", lambda: _PAGE),
-    DocsFile("/docs/start.js", "Get the script that starts Swagger UI", "text/javascript", lambda: _START),
-    DocsFile(
+FILES = (
+    PageFile("/docs", "Read the API's documentation", "text/html", lambda _: _PAGE),
+    PageFile("/docs/start.js", "Get the script that starts Swagger UI", "text/javascript", _start_script),
+    PageFile(
         "/docs/swagger-ui-bundle.js",
         "Get Swagger UI's script",
         "text/javascript",
-        lambda: _bundled("swagger-ui-bundle.js"),
+        lambda _: _bundled("swagger-ui-bundle.js"),
     ),
-    DocsFile(
+    PageFile(
         "/docs/swagger-ui.css",
         "Get Swagger UI's style sheet",
         "text/css",
-        lambda: _bundled("swagger-ui.css"),
+        lambda _: _bundled("swagger-ui.css"),
     ),
 )
 
 
-def read_files() -> Mapping[str, TaggedResponse]:
-    """The responses of the pages by path."""
-    files = {
-        file.path: TaggedResponse.of(file.read(), f"{file.media_type}; charset=utf-8") for file in _FILES
-    }
-    for file in files.values():
-        file.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    return files
+def read_files(files: Sequence[PageFile], facts: PageFacts) -> Mapping[str, TaggedResponse]:
+    """The responses of files by path."""
+    return {file.path: file.response(facts) for file in files}
+
+
+def file_operations(files: Sequence[PageFile]) -> tuple[Operation[Any], ...]:
+    """The operations that serve files. DOCS has to have their responses."""
+    return tuple(
+        Operation(
+            method="GET",
+            path=file.path,
+            handler=docs,
+            summary=file.summary,
+            tag="documentation",
+            access=Access.PUBLIC,
+            responses={200: NonJson(file.media_type)},
+            cache=InMemory(lambda app, path: app[DOCS].get(path)),
+        )
+        for file in files
+    )
 
 
 OPENAPI: Final[web.AppKey[OpenApiDocument]] = web.AppKey("openapi")
@@ -159,17 +207,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     ),
 )
 
-DOCS_OPERATIONS: tuple[Operation[Any], ...] = tuple(
-    Operation(
-        method="GET",
-        path=file.path,
-        handler=docs,
-        summary=file.summary,
-        tag="documentation",
-        access=Access.PUBLIC,
-        responses={200: NonJson(file.media_type)},
-        cache=InMemory(lambda app, path: app[DOCS].get(path)),
-    )
-    for file in _FILES
-)
+DOCS_OPERATIONS: tuple[Operation[Any], ...] = file_operations(FILES)
 """For pages of the daemon's own origin only."""

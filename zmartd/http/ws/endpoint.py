@@ -80,7 +80,7 @@ class WebSocketEndpoint:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until it disconnects. Raises UpgradeRequired, TooManyConnections."""
-        if not _wants_upgrade(request):
+        if not wants_upgrade(request):
             raise UpgradeRequired
         with self._per_client.connection(client_of(request)), _connections.track_inprogress():
             limits = FrameLimits(self._settings, self._clock)
@@ -100,7 +100,7 @@ class WebSocketEndpoint:
 
     async def serve_root(self, request: web.Request) -> web.StreamResponse:
         """As `serve`, for the root path, which the browser client uses by default. Raises RouteNotFound."""
-        if not _wants_upgrade(request):
+        if not wants_upgrade(request):
             raise RouteNotFound
         return await self.serve(request)
 
@@ -147,7 +147,7 @@ class WebSocketEndpoint:
 WEBSOCKET: Final[web.AppKey[WebSocketEndpoint]] = web.AppKey("websocket")
 
 
-def _wants_upgrade(request: web.Request) -> bool:
+def wants_upgrade(request: web.Request) -> bool:
     return request.headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from zmartd.http.errors.requests import RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.ws.endpoint import WEBSOCKET
@@ -44,11 +43,6 @@ async def connect_with_slash(call: Call[ConnectionQuery]) -> web.StreamResponse:
     return await call.app[WEBSOCKET].serve(call.request)
 
 
-async def connect_at_root(call: Call[ConnectionQuery]) -> web.StreamResponse:
-    """The same as /ws, for clients that connect to the root. A request without an upgrade gets 404."""
-    return await call.app[WEBSOCKET].serve_root(call.request)
-
-
 OPERATIONS: tuple[Operation[Any], ...] = (
     Operation(
         method="GET",
@@ -71,16 +65,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         query=ConnectionQuery,
         responses={101: None},
         errors=(UpgradeRequired, TooManyConnections),
-    ),
-    Operation(
-        method="GET",
-        path="/",
-        handler=connect_at_root,
-        summary="Subscribe to markets over a WebSocket",
-        tag="realtime",
-        access=Access.PUBLIC,
-        query=ConnectionQuery,
-        responses={101: None},
-        errors=(RouteNotFound, TooManyConnections),
     ),
 )

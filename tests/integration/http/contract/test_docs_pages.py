@@ -8,7 +8,10 @@ from aiohttp import ClientResponse
 
 from tests.integration.http.rest.rest_api import Api
 from tests.integration.http.served import Client
-from zmartd.http.openapi.routes import CONTENT_SECURITY_POLICY, SWAGGER_UI
+from zmartd.http.openapi.routes import SWAGGER_UI, content_security_policy
+from zmartd.http.routes import OPERATIONS
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 async def fetch(client: Client, path: str, **headers: str) -> tuple[ClientResponse, str]:
@@ -48,13 +51,40 @@ async def test_the_documentation_page_needs_nothing_from_elsewhere(api: Api) -> 
     assert '"/api/openapi.json"' in start
 
 
+async def test_a_browser_that_opens_the_root_gets_a_page_and_nobody_else(api: Api) -> None:
+    page, html = await fetch(api.client, "/", Accept=BROWSER)
+    assert (page.status, page.content_type) == (200, "text/html")
+    assert page.headers["Vary"] == "Accept, Upgrade"
+    assert "<title>zmartd on localnet</title>" in html
+    named = set(re.findall(r'(?:src|href)="(/[^"]*)"', html))
+    assert {"/docs", "/llms.txt", "/api/openapi.json", "/page/style.css", "/page/script.js"} <= named
+    for path in named:
+        part, content = await fetch(api.client, path)
+        assert (part.status, bool(content)) == (200, True), path
+    again, _ = await fetch(api.client, "/", Accept=BROWSER, **{"If-None-Match": page.headers["ETag"]})
+    assert again.status == 304
+    for accept in ("*/*", "application/json", "text/plain, */*"):
+        other, text = await fetch(api.client, "/", Accept=accept)
+        assert (other.status, json.loads(text)["code"]) == (404, "route_not_found")
+
+
+async def test_llms_txt_is_a_text_whose_paths_exist(api: Api) -> None:
+    answer, text = await fetch(api.client, "/llms.txt")
+    assert (answer.status, answer.content_type, answer.charset) == (200, "text/plain", "utf-8")
+    paths = {operation.path for operation in OPERATIONS}
+    named = set(re.findall(r"(/(?:api|docs|ws)[a-z/{}.-]*)", text))
+    assert len(named) > 20
+    assert sorted(path.rstrip(".") for path in named if path.rstrip(".") not in paths) == []
+
+
 async def test_the_documentation_page_lets_nothing_inline_or_foreign_run(api: Api) -> None:
-    page, html = await fetch(api.client, "/docs")
-    policy = page.headers["Content-Security-Policy"]
-    assert policy == CONTENT_SECURITY_POLICY
-    assert "unsafe" not in policy
-    assert "http" not in policy
-    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon[a-z]+=", html)
+    for path in ("/docs", "/"):
+        page, html = await fetch(api.client, path, Accept=BROWSER)
+        policy = page.headers["Content-Security-Policy"]
+        assert policy == content_security_policy(None)
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon[a-z]+=", html)
     elsewhere, _ = await fetch(api.client, "/health")
     assert elsewhere.headers["Content-Security-Policy"].startswith("default-src 'none'; base-uri 'none'")
 

@@ -1,0 +1,31 @@
+"""The chain of a development daemon: on this machine, with a faucet and a clock that moves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp.web import AppKey
+from msgspec import Struct
+
+from zmartd import endpoint
+from zmartd.config import Settings
+
+
+class DevelopmentChain(Struct, frozen=True):
+    """Where pages of this machine reach the chain."""
+
+    rpc_url: str
+    """Scheme, host and port, and nothing that could be a secret."""
+
+
+DEVELOPMENT_CHAIN: Final[AppKey[DevelopmentChain | None]] = AppKey("development_chain")
+
+
+def development_chain(settings: Settings) -> DevelopmentChain | None:
+    """The chain of a daemon that is for development as its settings say; None for every other daemon."""
+    url = settings.solana.rpc_url.reveal()
+    is_development = settings.server.is_development and settings.solana.cluster == "localnet"
+    if not is_development or not endpoint.is_loopback_url(url):
+        return None
+    found = endpoint.read(url, endpoint.HTTP)
+    return DevelopmentChain(f"{found.scheme}://{found.addresses[0]}")

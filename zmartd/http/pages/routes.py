@@ -1,0 +1,96 @@
+"""The routes of the first page and of /llms.txt.
+
+A browser that opens the root gets the page. The root is also a WebSocket, and 404 for every other request.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+
+from zmartd import __version__
+from zmartd.http.errors.requests import RouteNotFound
+from zmartd.http.errors.websocket import TooManyConnections
+from zmartd.http.kit.operation import Access, Call, NonJson, Operation
+from zmartd.http.openapi.routes import DOCS, PageFacts, PageFile, file_operations
+from zmartd.http.ws.endpoint import WEBSOCKET, wants_upgrade
+from zmartd.http.ws.routes import ConnectionQuery
+
+_HERE: Final = Path(__file__).parent
+_FIRST_PAGE: Final = _HERE / "first_page"
+_HTML: Final = "text/html"
+
+
+def _first_page(facts: PageFacts) -> bytes:
+    development = facts.chain is not None
+    page = Template((_FIRST_PAGE / "index.html").read_text())
+    return page.substitute(
+        version=escape(__version__),
+        environment=escape(facts.environment),
+        cluster=escape(facts.cluster),
+        program=escape(facts.program),
+        try_it=": try it with a throw-away wallet" if development else "",
+        development=(_FIRST_PAGE / "development.html").read_text() if development else "",
+    ).encode()
+
+
+_FILES = (
+    PageFile(
+        "/page/style.css",
+        "Get the first page's style sheet",
+        "text/css",
+        lambda _: (_FIRST_PAGE / "style.css").read_bytes(),
+    ),
+    PageFile(
+        "/page/script.js",
+        "Get the first page's script",
+        "text/javascript",
+        lambda _: (_FIRST_PAGE / "script.js").read_bytes(),
+    ),
+    PageFile(
+        "/llms.txt",
+        "Read what the API is, for language models",
+        "text/plain",
+        lambda _: (_HERE / "llms.txt").read_bytes(),
+    ),
+)
+FILES: tuple[PageFile, ...] = (PageFile("/", "", _HTML, _first_page), *_FILES)
+
+
+async def root(call: Call[ConnectionQuery]) -> web.StreamResponse:
+    """A page for browsers: what runs, where to go, and the live list of markets.
+
+    With an upgrade it is the same as /ws, for clients that connect to the root. Everybody else gets 404.
+    """
+    request = call.request
+    if wants_upgrade(request) or not _accepts_html(request):
+        return await call.app[WEBSOCKET].serve_root(request)
+    response = call.app[DOCS]["/"].respond_to(request)
+    response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.UPGRADE}"
+    return response
+
+
+def _accepts_html(request: web.Request) -> bool:
+    """Whether the client names HTML, as browsers do; */* is not enough."""
+    accepted = ",".join(request.headers.getall(hdrs.ACCEPT, ())).split(",")
+    return any(one.partition(";")[0].strip().lower() == _HTML for one in accepted)
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        method="GET",
+        path="/",
+        handler=root,
+        summary="Open the first page, or a WebSocket",
+        tag="realtime",
+        access=Access.PUBLIC,
+        query=ConnectionQuery,
+        responses={101: None, 200: NonJson(_HTML), 304: None},
+        errors=(RouteNotFound, TooManyConnections),
+    ),
+    *file_operations(_FILES),
+)
