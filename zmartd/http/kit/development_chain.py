@@ -21,6 +21,13 @@ class DevelopmentChain(Struct, frozen=True):
 DEVELOPMENT_CHAIN: Final[AppKey[DevelopmentChain | None]] = AppKey("development_chain")
 
 
+_NEXT_SECOND = (
+    "The program wants a later second than that of the step before: wait a second, or `zmartd travel 1s`."
+)
+HINTS: Final = {"InvalidTimestamp": _NEXT_SECOND, "DisputePeriodEnded": _NEXT_SECOND}
+"""What to do about errors of the program that come of going on at once, as people do only on such a chain."""
+
+
 def development_chain(settings: Settings) -> DevelopmentChain | None:
     """The chain of a daemon that is for development as its settings say; None for every other daemon."""
     url = settings.solana.rpc_url.reveal()

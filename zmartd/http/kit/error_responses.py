@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import hdrs, web
 
+from zmartd.chain.failures import ProgramRefused
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.requests import (
     RETRY_AFTER_SECONDS,
@@ -13,7 +15,9 @@ from zmartd.http.errors.requests import (
     Unexpected,
 )
 from zmartd.http.errors.statuses import error_body
+from zmartd.http.kit import development_chain
 from zmartd.http.kit.codec import json_response
+from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN
 from zmartd.log import CURRENT_REQUEST_ID, get_logger
 
 log = get_logger(__name__)
@@ -34,6 +38,9 @@ def response_to(request: web.Request, error: Exception) -> web.Response:
 def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     """The response that tells the caller of `error`."""
     body = error_body(error, CURRENT_REQUEST_ID.get())
+    if isinstance(error, ProgramRefused) and request.app.get(DEVELOPMENT_CHAIN) is not None:
+        hint = development_chain.HINTS.get(error.failure.name, "")
+        body = msgspec.structs.replace(body, message=f"{body.message.rstrip('.')}. {hint}".rstrip())
     if body.status == 500 and not isinstance(error, Unexpected):
         log.error("http.failed", path=request.path, exc_info=error)
     if body.status == 503:
