@@ -15,7 +15,7 @@ from zmartd.market.lmsr import SCALE
 _BELOW_RENT = "InsufficientFundsForRent"
 _SHORTAGES = frozenset({"InsufficientFunds", "InsufficientFundsForFee", "AccountNotFound", _BELOW_RENT})
 _SOURCES = {
-    "localnet": "the airdrop of this development chain (requestAirdrop of its RPC)",
+    "localnet": "`zmartd airdrop` on this development chain (or requestAirdrop of its RPC)",
     "devnet": "https://faucet.solana.com",
     "testnet": "https://faucet.solana.com",
 }
