@@ -185,7 +185,7 @@ async def test_a_wallet_that_cannot_pay_is_told_what_it_has_what_it_needs_and_wh
         "has": str(has),
         "needs": str(SOL + rent + fee),
         "missing": str(SOL + rent + fee - has),
-        "where_from": "the airdrop of this development chain (requestAirdrop of its RPC)",
+        "where_from": "`zmartd airdrop` on this development chain (or requestAirdrop of its RPC)",
     }
     assert "This needs 1.0021626 SOL and" in refused.body["message"]
 
