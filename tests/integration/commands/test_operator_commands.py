@@ -67,8 +67,10 @@ def zmartd(environment: dict[str, str], tmp_path: Path) -> Zmartd:
             cwd=tmp_path,
         )
         async with asyncio.timeout(120):
-            output, errors = await process.communicate()
+            output, told = await process.communicate()
         assert process.returncode is not None
+        configuration, _, errors = told.partition(b"\n")
+        assert configuration.startswith(b"using ")
         if arguments[0] != "tick":  # which logs what it does
             assert not (output and errors), f"a result stands alone: {errors.decode()}"
         return process.returncode, output.decode() or errors.decode()
