@@ -46,7 +46,6 @@ from zmartd.log import get_logger
 from zmartd.realtime.hub import Hub
 from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store import electorates, parked
-from zmartd.store.electorates import ElectorateNotKnown
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.plugins import BrokenPlugin
 from zmartd.transactions.admission import Admission
@@ -296,13 +295,7 @@ def _health(core: Core) -> Health:
         async with core.database.service() as connection:
             await require_complete(connection)
             number = sum((await parked.counts(connection)).values())
-            undecided = await electorates.undecided(connection)
-        if undecided:
-            raise ElectorateNotKnown(
-                f"{len(undecided)} disputed markets have to be decided by an admin, the first of them "
-                f"{undecided[0]}: a transaction could not be read, so that their votes settle nothing; "
-                "`zmartd decide` decides"
-            )
+            await electorates.require_decided(connection)
         if number:
             raise TransactionsParked(
                 f"{number} transactions could not be read or applied yet; `zmartd inbox parked` lists them"

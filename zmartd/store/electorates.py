@@ -73,6 +73,12 @@ async def require_read(connection: Reads, market_id: str, dispute_period_seconds
         )
 
 
-async def undecided(connection: Reads) -> tuple[str, ...]:
-    """The disputed markets that only an admin can settle, and none has: the longest disputed first."""
-    return tuple(row["id"] for row in await connection.fetch(_UNDECIDED))
+async def require_decided(connection: Reads) -> None:
+    """Raises ElectorateNotKnown where disputed markets can be settled by an admin alone, and none has."""
+    undecided = await connection.fetch(_UNDECIDED)
+    if undecided:
+        raise ElectorateNotKnown(
+            f"{len(undecided)} disputed markets await an admin's decision, the first of them "
+            f"{undecided[0]['id']}: a transaction could not be read, so that their votes settle nothing; "
+            "once they are counted, `zmartd decide` decides"
+        )

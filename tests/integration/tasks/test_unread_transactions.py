@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from solders.keypair import Keypair
 
 from tests.integration.indexer.market_lives import behind_memos
@@ -13,6 +14,7 @@ from zmartd.indexer.rebuild.corrections import Correction
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import electorates
+from zmartd.store.electorates import ElectorateNotKnown
 from zmartd.tasks.admin_decisions import AdminDecisions
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.base import TaskAction
@@ -54,9 +56,10 @@ async def corrected(world: World, unread: Keypair, *read: Keypair) -> str:
     return market_id
 
 
-async def undecided(world: World) -> tuple[str, ...]:
+async def require_decided(world: World) -> None:
+    """What the operator's health check asks."""
     async with world.database.service() as connection:
-        return await electorates.undecided(connection)
+        await electorates.require_decided(connection)
 
 
 async def test_votes_settle_nothing_where_a_holding_was_corrected_and_an_admin_decides(world: World) -> None:
@@ -77,14 +80,15 @@ async def test_votes_settle_nothing_where_a_holding_was_corrected_and_an_admin_d
     assert await world.states(market_id) == (DISPUTED, DISPUTED)
     awaits = "select awaiting_decision from markets where id = $1"
     assert await world.fetch(awaits, market_id) == [(True,)]
-    assert await undecided(world) == (market_id,)
+    with pytest.raises(ElectorateNotKnown, match=market_id):
+        await require_decided(world)
 
     announcements = Announcements(world.database, world.bus)
     admin = AdminDecisions(world.database, world.own.rpc, world.program, announcements, ())
     shown = await admin.pending(market_id, Decision.OVERTURN)
     assert not shown.is_electorate_known
     await admin.decide(market_id, Decision.OVERTURN, "all three holders say so", None, shown=shown)
-    assert await undecided(world) == ()
+    await require_decided(world)
     (settled,) = await aggregate(world)
     assert (settled.action, settled.ok) == ("finalize_market", True)
     assert await world.states(market_id) == (FINALIZED, FINALIZED)

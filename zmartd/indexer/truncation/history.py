@@ -208,10 +208,9 @@ async def _market(
     if market is None:
         return None
     ((yes, no, liquidity),) = await connection.fetch(_TRADED, *since)
-    paid = (
-        correction is not None and market.state is MarketState.FINALIZED and not market.unpaid_resolver_fees
-    )
-    paid = paid or await connection.fetchval(_RESOLVER_PAID, market_id, place.slot, place.earlier)
+    paid = await connection.fetchval(_RESOLVER_PAID, market_id, place.slot, place.earlier)
+    if correction is not None and MarketState[correction.market.state] is MarketState.FINALIZED:
+        paid = paid or not correction.market.accumulated_resolver_fees
     curve = market.curve.moved(True, int(yes)).moved(False, int(no))
     return msgspec.structs.replace(
         market,
