@@ -96,7 +96,10 @@ class Corrector:
         """Whether it was corrected. Only what differs is: events after the `last` incomplete transaction have
         said the rest."""
         before = await self._indexed_configuration()
-        on_chain = await read_configuration_account(self._rpc, self._program_id)
+        read = await read_configuration_account(self._rpc, self._program_id)
+        if read.unreadable:
+            return False
+        on_chain = read.configuration
         facts = ConfigurationFacts(
             **{
                 name: getattr(on_chain, name)
