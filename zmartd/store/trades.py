@@ -14,8 +14,15 @@ from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
 _COLUMNS_WITH_WHOLE_WALLETS = """
 select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, amount, protocol_fee,
-       resolver_fee, lp_fee, exact, (price_after * 1000000000)::bigint as price_yes_after, tx_signature,
-       event_index, slot, block_time, commitment
+       resolver_fee, lp_fee, exact, (price_after * 1000000000)::bigint as price_yes_after,
+       (coalesce((select before.price_after from trades as before
+                   where before.market_id = trades.market_id and before.slot <= trades.slot
+                     and (before.slot < trades.slot
+                          or (coalesce(before.index_in_block, -1), before.id)
+                             < (coalesce(trades.index_in_block, -1), trades.id))
+                   order by before.slot desc, coalesce(before.index_in_block, -1) desc, before.id desc
+                   limit 1), 0.5) * 1000000000)::bigint as price_yes_before,
+       tx_signature, event_index, slot, block_time, commitment
   from trades
 """
 _COLUMNS_WITH_MASKED_WALLETS = _COLUMNS_WITH_WHOLE_WALLETS.replace("user_wallet", "user_masked")
@@ -58,6 +65,8 @@ class TradeRow(Struct, frozen=True):
     exact: bool
     """False while an earlier trade of the market is unknown: then `amount` and the fees are estimates."""
     price_yes_after: int
+    price_yes_before: int
+    """The price after the trade before it in the market; one half for the first."""
     tx_signature: str
     event_index: int
     slot: int

@@ -17,7 +17,7 @@ const wrong = await client.GET("/api/trades", { params: { query: { limit: 100_00
 console.log(
   JSON.stringify({
     markets: markets.data?.markets.map((market) => market.id),
-    totalCost: estimate.data?.total,
+    totalCost: estimate.data?.net,
     unknown: unknown.error?.code,
     problems:
       wrong.error?.code === "invalid_request" ? wrong.error.details.map((one) => one.field) : null,

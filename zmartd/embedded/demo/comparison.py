@@ -155,14 +155,14 @@ def _unix_times(market: Mapping[str, Any]) -> dict[str, int | float]:
 def _sums(shown: PublishedMarket) -> dict[str, Any]:
     """The sums of a market's trades. Its volume counts purchases with fees and sales before fees."""
     volume = sum(
-        int(trade["cost"] if trade["trade_type"] == "buy" else trade["amount"]) for trade in shown.trades
+        int(trade["net"] if trade["trade_type"] == "buy" else trade["gross"]) for trade in shown.trades
     )
     counts = {len(shown.trades), shown.statistics["total_trades"], shown.market["trades_count"]}
     volumes = {volume, int(shown.statistics["total_volume"])}
     return {
         "trades": counts.pop() if len(counts) == 1 else counts,
         "total_volume": volumes.pop() if len(volumes) == 1 else volumes,
-        "protocol fees": sum(int(trade["fees"]["protocol"]) for trade in shown.trades),
+        "protocol fees": sum(int(trade["fee"]["protocol"]) for trade in shown.trades),
         "last price": shown.prices[-1]["yes"],
     }
 

@@ -1,8 +1,14 @@
-"""Names of earlier clients, which are accepted: the frontend before this one, and the tests of its server."""
+"""Names of earlier clients: the frontend before this one, and the tests of its server.
+
+The first are accepted in requests. The others are what answers still have under those names, beside the names
+of the API: functions give their values, and the OpenAPI document calls each of these fields deprecated.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from msgspec import Meta
 
 OF_A_SIGN_IN: Mapping[str, str] = {"publicKey": "wallet", "walletAddress": "wallet"}
 
@@ -22,3 +28,11 @@ CREDENTIALS = frozenset({"_auth", "message", "signature", "wallet", "publicKey",
 Here the Authorization header proves it. These fields are let through and not read, so that what they surround
 is answered.
 """
+
+DEPRECATED = Meta(extra_json_schema={"deprecated": True})
+"""Of a field that answers have for earlier clients only."""
+
+
+def of_a_trade(net: str) -> dict[str, str]:
+    """For the fields of a trade whose net amount is `net`."""
+    return {"cost": net}

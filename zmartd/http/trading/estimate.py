@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from zmartd.chain.failures import ProgramRefused
 from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, Price, amount, price
+from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import explaining_state
@@ -24,7 +24,6 @@ from zmartd.http.trading.schemas import (
     quote_body,
 )
 from zmartd.market import orders, quotes
-from zmartd.market.lmsr import SCALE
 from zmartd.market.next_steps import Action
 from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, Order, ProtectedPurchase, Purchase, Sale
 from zmartd.market.quotes import Pool, SellQuote
@@ -67,10 +66,6 @@ class Estimate(QuoteBody, frozen=True, kw_only=True):
     """The most lamports, fees included, that a quote made now would promise; null for a sale."""
     min_proceeds: Amount | None
     """The least lamports after fees that a quote made now would promise; null for a purchase."""
-    price_yes_after: Price
-    """The price of a YES share in SOL after the trade, from 0 to 1."""
-    price_no_after: Price
-    """The price of a NO share in SOL after the trade, from 0 to 1."""
     price_impact: Annotated[
         float,
         Meta(description="relative change of the price of the traded outcome: 0.05 is an increase by 5 %"),
@@ -143,8 +138,6 @@ def _estimate(
         min_shares=None if bought is None else amount(bought.min_shares),
         max_cost=None if bought is None else amount(bought.max_cost),
         min_proceeds=amount(quote.min_proceeds_lamports) if isinstance(quote, SellQuote) else None,
-        price_yes_after=price(quote.price_yes_after),
-        price_no_after=price(SCALE - quote.price_yes_after),
         price_impact=round(body.price_after / body.price_before - 1, 9) if body.price_before else 0.0,
         commitment=found.commitment,
     )

@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from zmartd.http.kit import earlier_names
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     U64,
     Amount,
@@ -25,6 +27,7 @@ from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, MAX_SLIPPAGE_BPS
 from zmartd.market.quotes import Quote
 from zmartd.store.trades import TradeRow
 
+AveragePrice = Annotated[float, Meta(description="net / shares, in SOL per share; 0 without shares")]
 MarketParameter = Annotated[MarketRef, Meta(description="a market's id or address")]
 OutcomeParameter = Annotated[bool, Meta(description="true for YES or false for NO")]
 
@@ -46,8 +49,8 @@ SlippageParameter = Annotated[
 ]
 
 
-class FeesBody(Struct, frozen=True):
-    """The fees of a trade by whom they go to, in lamports."""
+class FeeBody(Struct, frozen=True):
+    """The fee of a trade by whom its parts go to, in lamports."""
 
     protocol: Amount
     """Lamports for the protocol."""
@@ -59,8 +62,33 @@ class FeesBody(Struct, frozen=True):
     """The sum of the above, in lamports."""
 
 
-class TradeBody(Struct, frozen=True, kw_only=True):
-    """One buy or sell."""
+class TradedAmounts(Struct, frozen=True, kw_only=True):
+    """What a trade comes to, in a quote and once it is made. Prices are those of the traded outcome."""
+
+    outcome: bool
+    """The traded outcome: true for YES, false for NO."""
+    outcome_label: OutcomeLabel
+    """The name of the outcome."""
+    shares: Amount
+    """Shares bought or sold, with nine decimals."""
+    gross: Amount
+    """Lamports before fees: what the price curve asks for the shares, or pays for them."""
+    fee: FeeBody
+    """The fee and its parts."""
+    net: Amount
+    """Lamports that move: gross plus fee, paid by the buyer; or gross less fee, received by the seller."""
+    average_price: AveragePrice
+    price_before: Price
+    """The price of a share in SOL before the trade, from 0 to 1."""
+    price_after: Price
+    """The price of a share in SOL after the trade, from 0 to 1."""
+
+
+class TradeBody(TradedAmounts, frozen=True, kw_only=True):
+    """One buy or sell.
+
+    While an earlier trade of the market is not indexed, gross, fee and price_before are estimates.
+    """
 
     id: str
     """tx_signature and event_index, separated by a colon. The id is the same in every daemon."""
@@ -69,22 +97,6 @@ class TradeBody(Struct, frozen=True, kw_only=True):
     """The trader's address; shortened for anonymous callers."""
     trade_type: Literal["buy", "sell"]
     """`buy` or `sell`."""
-    outcome: bool
-    """The traded outcome: true for YES, false for NO."""
-    outcome_label: OutcomeLabel
-    """The name of the outcome."""
-    shares: Amount
-    """Shares traded, with nine decimals."""
-    cost: Amount
-    """Lamports that the buyer paid with fees, or that the seller received after fees."""
-    amount: Amount
-    """Lamports before fees. It is an estimate while an earlier trade of the market is not indexed."""
-    fees: FeesBody
-    """The fees on the trade, as exact as amount."""
-    price_yes: Price
-    """The price of a YES share in SOL after this trade, from 0 to 1."""
-    price_no: Price
-    """The price of a NO share in SOL after this trade, from 0 to 1."""
     tx_signature: str
     """The signature of the trade's transaction, base58."""
     event_index: int
@@ -95,35 +107,20 @@ class TradeBody(Struct, frozen=True, kw_only=True):
     """The commitment of the trade."""
     created_at: Time
     """The time of the trade's block, by the chain's clock."""
+    cost: Annotated[Amount, DEPRECATED]
+    """The same as net."""
 
 
-class QuoteBody(Struct, frozen=True, kw_only=True):
+class QuoteBody(TradedAmounts, frozen=True, kw_only=True):
     """A trade as the program would execute it as of `slot`. Prices are those of the traded outcome."""
 
-    outcome: bool
-    """The traded outcome: true for YES, false for NO."""
-    outcome_label: OutcomeLabel
-    """The name of the outcome."""
-    shares: Amount
-    """Shares bought or sold, with nine decimals."""
-    cost: Amount
-    """Lamports before fees: the cost of the shares, or their proceeds."""
-    fees: FeesBody
-    """The fees, which are part of total."""
-    total: Amount
-    """Lamports that the buyer pays with fees, or that the seller receives after fees."""
-    price_before: Price
-    """The price of a share in SOL before the trade, from 0 to 1."""
-    price_after: Price
-    """The price of a share in SOL after the trade, from 0 to 1."""
-    average_price: Annotated[float, Meta(description="total / shares, in SOL per share; 0 without shares")]
     slot: int
     """The slot as of which the market was read."""
 
 
-def fees_body(protocol: int, resolver: int, lp: int) -> FeesBody:
-    """The JSON of fees in lamports."""
-    return FeesBody(amount(protocol), amount(resolver), amount(lp), amount(protocol + resolver + lp))
+def fee_body(protocol: int, resolver: int, lp: int) -> FeeBody:
+    """The JSON of a fee in lamports."""
+    return FeeBody(amount(protocol), amount(resolver), amount(lp), amount(protocol + resolver + lp))
 
 
 def trade_body(trade: TradeRow) -> TradeBody:
@@ -136,33 +133,41 @@ def trade_body(trade: TradeRow) -> TradeBody:
         outcome=trade.outcome,
         outcome_label=outcome_label(trade.outcome),
         shares=amount(trade.shares),
-        cost=amount(trade.cost),
-        amount=amount(trade.amount),
-        fees=fees_body(trade.protocol_fee, trade.resolver_fee, trade.lp_fee),
-        price_yes=price(trade.price_yes_after),
-        price_no=price(SCALE - trade.price_yes_after),
+        gross=amount(trade.amount),
+        fee=fee_body(trade.protocol_fee, trade.resolver_fee, trade.lp_fee),
+        net=amount(trade.cost),
+        average_price=average_price(trade.cost, trade.shares),
+        price_before=_outcome_price(trade.price_yes_before, trade.outcome),
+        price_after=_outcome_price(trade.price_yes_after, trade.outcome),
         tx_signature=trade.tx_signature,
         event_index=trade.event_index,
         slot=trade.slot,
         commitment=trade.commitment,
         created_at=iso_time(trade.block_time),
+        **earlier_names.of_a_trade(amount(trade.cost)),
     )
 
 
 def quote_body(quote: Quote, slot: int) -> QuoteBody:
     """The JSON of a quote for a market as of `slot`."""
-    before, after = quote.price_yes_before, quote.price_yes_after
-    if not quote.outcome:
-        before, after = SCALE - before, SCALE - after
     return QuoteBody(
         outcome=quote.outcome,
         outcome_label=outcome_label(quote.outcome),
         shares=amount(quote.shares),
-        cost=amount(quote.amount_lamports),
-        fees=fees_body(quote.fees.protocol, quote.fees.resolver, quote.fees.lp),
-        total=amount(quote.total_lamports),
-        price_before=price(before),
-        price_after=price(after),
-        average_price=round(quote.total_lamports / quote.shares, 9) if quote.shares else 0.0,
+        gross=amount(quote.amount_lamports),
+        fee=fee_body(quote.fees.protocol, quote.fees.resolver, quote.fees.lp),
+        net=amount(quote.total_lamports),
+        average_price=average_price(quote.total_lamports, quote.shares),
+        price_before=_outcome_price(quote.price_yes_before, quote.outcome),
+        price_after=_outcome_price(quote.price_yes_after, quote.outcome),
         slot=slot,
     )
+
+
+def average_price(net_lamports: int, shares: int) -> float:
+    """What a share came to with fees, in SOL."""
+    return round(net_lamports / shares, 9) if shares else 0.0
+
+
+def _outcome_price(price_yes: int, outcome: bool) -> float:
+    return price(price_yes if outcome else SCALE - price_yes)

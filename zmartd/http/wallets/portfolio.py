@@ -31,8 +31,9 @@ class OutcomeHolding(Struct, frozen=True, kw_only=True):
     cost_basis: Annotated[
         Amount, Meta(description="lamports that these shares have cost with fees, by the average cost method")
     ]
-    average_cost: Annotated[
-        float | None, Meta(description="cost_basis / shares, in SOL per share; null without shares")
+    average_price: Annotated[
+        float | None,
+        Meta(description="cost_basis / shares, fees included, in SOL per share; null without shares"),
     ]
     value_at_price: OptionalAmount
     """Lamports: the shares at the market's price; null before trading, once the market is finalized or
@@ -43,7 +44,8 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
     """A wallet's position in one market.
 
     `value_at_price` values every share at the market's price, before fees, as if selling did not move it.
-    `value_on_sale` is what the price curve would pay for all shares now, YES sold first.
+    `sale_gross` is what the price curve would pay for all shares now, YES sold first, and `sale_net` is that
+    after fees.
     """
 
     market_id: MarketKey
@@ -70,9 +72,9 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
     value_at_price: OptionalAmount
     """Lamports: all shares at the market's prices; null before trading, once the market is finalized or
     cancelled, and after the claim."""
-    value_on_sale: OptionalAmount
+    sale_gross: OptionalAmount
     """Lamports for all shares, if they were sold now, before fees; null while they cannot be sold."""
-    value_on_sale_after_fees: OptionalAmount
+    sale_net: OptionalAmount
     """Lamports for all shares, if they were sold now, after fees; null while they cannot be sold."""
     claimable: Amount
     """Lamports that a claim would pay now; 0 before the market is finalized, and after the claim."""
@@ -110,10 +112,10 @@ class PortfolioTotals(Struct, frozen=True, kw_only=True):
     """Lamports that the shares still held have cost with fees."""
     value: Amount
     """Lamports: the sum of the positions' values."""
-    value_on_sale: Annotated[
+    sale_gross: Annotated[
         Amount, Meta(description="lamports before fees, for the positions that can be sold now")
     ]
-    value_on_sale_after_fees: Amount
+    sale_net: Amount
     """Lamports after fees, for the positions that can be sold now."""
     claimable: Amount
     """Lamports that claims would pay now."""
@@ -190,8 +192,8 @@ def _position(valued: ValuedPosition) -> PortfolioPosition:
         cost_basis=amount(valuation.cost_lamports),
         value=amount(valuation.value_lamports),
         value_at_price=_amount_or_none(at_price),
-        value_on_sale=_amount_or_none(None if sale is None else sale.before_fees_lamports),
-        value_on_sale_after_fees=_amount_or_none(None if sale is None else sale.after_fees_lamports),
+        sale_gross=_amount_or_none(None if sale is None else sale.before_fees_lamports),
+        sale_net=_amount_or_none(None if sale is None else sale.after_fees_lamports),
         claimable=amount(valuation.claimable_lamports),
         has_claimed=position.has_claimed,
         total_invested=amount(position.total_invested),
@@ -211,7 +213,7 @@ def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> 
     return OutcomeHolding(
         shares=amount(held),
         cost_basis=amount(cost_lamports),
-        average_cost=cost_lamports / held if held else None,
+        average_price=cost_lamports / held if held else None,
         value_at_price=_amount_or_none(at_price_lamports),
     )
 
@@ -224,8 +226,8 @@ def _totals(valued: Collection[ValuedPosition]) -> PortfolioTotals:
         positions=len(positions),
         cost_basis=amount(sum(one.cost_lamports for one in valuations)),
         value=amount(sum(one.value_lamports for one in valuations)),
-        value_on_sale=amount(sum(sale.before_fees_lamports for sale in sales)),
-        value_on_sale_after_fees=amount(sum(sale.after_fees_lamports for sale in sales)),
+        sale_gross=amount(sum(sale.before_fees_lamports for sale in sales)),
+        sale_net=amount(sum(sale.after_fees_lamports for sale in sales)),
         claimable=amount(sum(one.claimable_lamports for one in valuations)),
         total_invested=amount(sum(position.total_invested for position in positions)),
         total_returned=amount(sum(position.total_returned for position in positions)),

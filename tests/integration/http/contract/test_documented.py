@@ -85,6 +85,14 @@ def test_what_requests_must_be_is_what_the_schema_says() -> None:
     assert fields["outcome"]["description"] == "true for YES or false for NO"
 
 
+def test_what_is_only_there_for_earlier_clients_is_deprecated() -> None:
+    fields = {
+        name: [field for field, schema in component.get("properties", {}).items() if schema.get("deprecated")]
+        for name, component in DOCUMENT["components"]["schemas"].items()
+    }
+    assert {name: deprecated for name, deprecated in fields.items() if deprecated} == {"TradeBody": ["cost"]}
+
+
 def test_an_undocumented_field_status_code_or_header_is_a_breach() -> None:
     market = "/api/markets/{id}"
     good = json_response(error_body(MarketNotFound(), "request-1"), 404)

@@ -243,15 +243,17 @@ async def test_trades_are_listed_newest_first_as_the_program_emitted_them(api: A
                 "outcome_label": "YES" if event.outcome else "NO",
                 "shares": str(event.shares),
                 "cost": str(event.cost),
-                "amount": str(event.cost - sum(fees)),
-                "fees": {
+                "gross": str(event.cost - sum(fees)),
+                "fee": {
                     "protocol": str(fees[0]),
                     "resolver": str(fees[1]),
                     "lp": str(fees[2]),
                     "total": str(sum(fees)),
                 },
-                "price_yes": price_yes / SCALE,
-                "price_no": (SCALE - price_yes) / SCALE,
+                "net": str(event.cost),
+                "average_price": pytest.approx(event.cost / event.shares, abs=1e-9),
+                "price_before": 0.5,
+                "price_after": (price_yes if event.outcome else SCALE - price_yes) / SCALE,
                 "tx_signature": transaction.signature,
                 "event_index": 0,
                 "slot": transaction.slot,
@@ -268,6 +270,11 @@ async def test_trades_are_listed_newest_first_as_the_program_emitted_them(api: A
 async def test_a_page_of_trades_is_a_part_of_the_whole_list(api: Api) -> None:
     path = f"/api/markets/{await told(api, traded_market())}/trades"
     whole = (await api.anybody.get(path)).body["trades"]
+    of_yes = [
+        [trade[name] if trade["outcome"] else 1 - trade[name] for name in ("price_before", "price_after")]
+        for trade in reversed(whole)
+    ]
+    assert [before for before, _ in of_yes] == pytest.approx([0.5, *(after for _, after in of_yes[:-1])])
     slots = [trade["slot"] for trade in whole]
     assert slots == sorted(slots, reverse=True)
     assert (await api.anybody.get(path, limit=5, offset=4)).body["trades"] == whole[4:9]

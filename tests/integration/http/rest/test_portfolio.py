@@ -96,7 +96,7 @@ async def test_the_portfolio_is_what_a_replay_of_the_trades_gives(api: Api, seed
     for name, outcome, price in (("yes", True, price_yes), ("no", False, SCALE - price_yes)):
         book, shown = books[outcome], position[name]
         assert (shown["shares"], shown["cost_basis"]) == (str(book.shares), str(book.cost))
-        assert shown["average_cost"] == (book.cost / book.shares if book.shares else None)
+        assert shown["average_price"] == (book.cost / book.shares if book.shares else None)
         assert shown["value_at_price"] == str(book.shares * price // SCALE)
     assert position["realized_pnl"] == str(books[True].realized + books[False].realized)
     assert position["cost_basis"] == str(books[True].cost + books[False].cost)
@@ -118,15 +118,15 @@ async def test_the_value_on_sale_is_what_the_curve_would_pay_now(api: Api) -> No
     whole = await portfolio(api)
 
     (position,) = whole["positions"]
-    assert position["value_on_sale"] == whole["totals"]["value_on_sale"] == str(sum(paid))
+    assert position["sale_gross"] == whole["totals"]["sale_gross"] == str(sum(paid))
     # This story has told nothing of the protocol's fees yet: they are as they were at the beginning.
     net = sum(one - fees.split(one, 300, 200, 500)[3] for one in paid)
-    assert position["value_on_sale_after_fees"] == whole["totals"]["value_on_sale_after_fees"] == str(net)
+    assert position["sale_net"] == whole["totals"]["sale_net"] == str(net)
     story.change_fees(100, 50, 250)
     await api.indexer.apply(story.transactions)
     (position,) = (await portfolio(api))["positions"]
     net = sum(one - fees.split(one, 100, 50, 250)[3] for one in paid)
-    assert position["value_on_sale_after_fees"] == str(net)
+    assert position["sale_net"] == str(net)
 
 
 async def test_sales_and_claims_are_realized_and_refunds_can_be_claimed(api: Api) -> None:

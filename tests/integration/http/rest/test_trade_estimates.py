@@ -45,14 +45,14 @@ async def test_a_purchase_is_estimated_with_its_fees_and_prices(api: Api) -> Non
         "outcome": False,
         "outcome_label": "NO",
         "shares": str(quote.shares),
-        "cost": str(quote.amount_lamports),
-        "fees": {
+        "gross": str(quote.amount_lamports),
+        "fee": {
             "protocol": str(quote.fees.protocol),
             "resolver": str(quote.fees.resolver),
             "lp": str(quote.fees.lp),
             "total": str(quote.fees.total),
         },
-        "total": str(quote.total_lamports),
+        "net": str(quote.total_lamports),
         "target_cost": str(SOL),
         "slippage_bps": 100,
         "min_shares": str(quote.shares * 99 // 100),
@@ -61,8 +61,6 @@ async def test_a_purchase_is_estimated_with_its_fees_and_prices(api: Api) -> Non
         "price_before": before / SCALE,
         "price_after": after / SCALE,
         "average_price": pytest.approx(quote.total_lamports / quote.shares, abs=1e-9),
-        "price_yes_after": quote.price_yes_after / SCALE,
-        "price_no_after": after / SCALE,
         "price_impact": pytest.approx((after - before) / before, abs=1e-9),
         "slot": story.slot,
         "commitment": "confirmed",
@@ -90,8 +88,8 @@ async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
         PATH, market_id=story.market_id.hex(), trade_type="sell", outcome="true", shares=SCALE // 4
     )
 
-    assert answer.body["total"] == str(quote.total_lamports)
-    assert answer.body["cost"] == str(quote.amount_lamports)
+    assert answer.body["net"] == str(quote.total_lamports)
+    assert answer.body["gross"] == str(quote.amount_lamports)
     assert answer.body["min_proceeds"] == str(quote.total_lamports * 99 // 100)
     assert [answer.body[name] for name in ("target_cost", "max_cost", "min_shares")] == [None] * 3
     assert answer.body["price_impact"] < 0
@@ -164,5 +162,5 @@ async def test_an_estimate_is_the_result_of_the_next_trade(stage: Stage) -> None
         landed = await stage.alice.carry_out(f"/api/trades/{trade_type}", order)
         (event,) = landed.body["events"]
         assert event["shares"] == estimate.body["shares"]
-        assert event["cost" if trade_type == "buy" else "proceeds"] == estimate.body["total"]
-        assert int(event["new_price_yes"]) / SCALE == estimate.body["price_yes_after"]
+        assert event["cost" if trade_type == "buy" else "proceeds"] == estimate.body["net"]
+        assert int(event["new_price_yes"]) / SCALE == estimate.body["price_after"]

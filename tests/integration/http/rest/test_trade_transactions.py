@@ -15,8 +15,8 @@ async def test_a_buy_costs_exactly_what_was_quoted(stage: Stage) -> None:
     )
     assert bought.status == 200
     quote = bought.body["quote"]
-    assert int(quote["total"]) <= SOL
-    assert int(quote["total"]) == int(quote["cost"]) + int(quote["fees"]["total"])
+    assert int(quote["net"]) <= SOL
+    assert int(quote["net"]) == int(quote["gross"]) + int(quote["fee"]["total"])
     assert bought.body["simulated"]["success"] is True
 
     landed = await stage.alice.relay(stage.alice.sign(bought.body["transaction"]))
@@ -24,13 +24,13 @@ async def test_a_buy_costs_exactly_what_was_quoted(stage: Stage) -> None:
     assert landed.status == 200
     (event,) = landed.body["events"]
     assert event["name"] == "SharesBought"
-    assert (event["shares"], event["cost"]) == (quote["shares"], quote["total"])
+    assert (event["shares"], event["cost"]) == (quote["shares"], quote["net"])
     assert int(event["new_price_yes"]) / SCALE == quote["price_after"]
     position = await stage.position_account(market_id, ALICE)
-    assert (position.shares_yes, position.total_invested) == (int(quote["shares"]), int(quote["total"]))
-    assert await stage.lamports(TREASURY) - treasury == int(quote["fees"]["protocol"])
+    assert (position.shares_yes, position.total_invested) == (int(quote["shares"]), int(quote["net"]))
+    assert await stage.lamports(TREASURY) - treasury == int(quote["fee"]["protocol"])
     shown = (await stage.api.anybody.get(f"/api/markets/{market_id}")).body
-    assert (shown["price_yes"], shown["total_volume"]) == (quote["price_after"], quote["total"])
+    assert (shown["price_yes"], shown["total_volume"]) == (quote["price_after"], quote["net"])
 
 
 async def test_a_sale_brings_exactly_what_was_quoted(stage: Stage) -> None:
@@ -47,9 +47,9 @@ async def test_a_sale_brings_exactly_what_was_quoted(stage: Stage) -> None:
     assert (event["name"], event["shares"], event["proceeds"]) == (
         "SharesSold",
         str(held // 2),
-        quote["total"],
+        quote["net"],
     )
-    assert int(quote["total"]) == int(quote["cost"]) - int(quote["fees"]["total"])
+    assert int(quote["net"]) == int(quote["gross"]) - int(quote["fee"]["total"])
     assert quote["price_before"] > 0.5
     assert quote["price_after"] == pytest.approx(1 - int(event["new_price_yes"]) / SCALE, abs=1e-12)
     assert (await stage.position_account(market_id, ALICE)).shares_no == held - held // 2

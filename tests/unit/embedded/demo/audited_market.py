@@ -142,6 +142,7 @@ def _trade(number: int, trade_type: Any, *, cost: int, amount: int, fee: int) ->
         lp_fee=0,
         exact=True,
         price_yes_after=PRICE_YES,
+        price_yes_before=PRICE_YES,
         tx_signature=f"signature {number}",
         event_index=0,
         slot=number,
