@@ -104,9 +104,9 @@ class MarketDay(Struct, frozen=True):
     price_yes_before: int
 
     @property
-    def change_points(self) -> float:
-        """How far the price of YES has moved, in percentage points."""
-        return change_points(self.price_yes_before, self.price_yes)
+    def price_change(self) -> float:
+        """How far the price of YES has moved, in SOL per share."""
+        return price_change(self.price_yes_before, self.price_yes)
 
 
 class CategoryTotals(Struct, frozen=True):
@@ -128,9 +128,9 @@ class Related(Struct, frozen=True):
     price_yes: int
 
 
-def change_points(before: int, after: int) -> float:
-    """The difference between two prices in percentage points."""
-    return (after - before) * 100 / SCALE
+def price_change(before: int, after: int) -> float:
+    """The difference between two prices in SOL per share, from -1 to 1."""
+    return (after - before) / SCALE
 
 
 async def newest_time(connection: Reads) -> datetime:

@@ -53,7 +53,7 @@ def compare_market(
                 "trades": sum(position.trades_count for position in positions),
                 "total_volume": account.total_volume,
                 "protocol fees": account.accumulated_protocol_fees,
-                "last price": _price(account) * 100 / lmsr.SCALE,
+                "last price": _price(account) / lmsr.SCALE,
             },
             _sums(shown),
         ),
@@ -163,7 +163,7 @@ def _sums(shown: PublishedMarket) -> dict[str, Any]:
         "trades": counts.pop() if len(counts) == 1 else counts,
         "total_volume": volumes.pop() if len(volumes) == 1 else volumes,
         "protocol fees": sum(int(trade["fee"]["protocol"]) for trade in shown.trades),
-        "last price": shown.prices[-1]["yes"],
+        "last price": shown.prices[-1]["price_yes"],
     }
 
 

@@ -1,7 +1,7 @@
 """Names of earlier clients: the frontend before this one, and the tests of its server.
 
-The first are accepted in requests. The others are what answers still have under those names, beside the names
-of the API: functions give their values, and the OpenAPI document calls each of these fields deprecated.
+Requests may have them. Answers have some of them beside the names of the API; the OpenAPI document calls each
+of these fields deprecated.
 """
 
 from __future__ import annotations
@@ -31,8 +31,3 @@ is answered.
 
 DEPRECATED = Meta(extra_json_schema={"deprecated": True})
 """Of a field that answers have for earlier clients only."""
-
-
-def of_a_trade(net: str) -> dict[str, str]:
-    """For the fields of a trade whose net amount is `net`."""
-    return {"cost": net}

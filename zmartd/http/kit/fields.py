@@ -28,6 +28,14 @@ SignedAmount = Annotated[
     str, Meta(pattern="^-?[0-9]+$", description="a whole number of units, maybe negative")
 ]
 Price = Annotated[float, Meta(ge=0, le=1, description="a price in SOL a share, from 0 to 1")]
+PriceChange = Annotated[
+    float,
+    Meta(
+        ge=-1,
+        le=1,
+        description="change of the price of YES in the last 24 hours, in SOL a share, from -1 to 1",
+    ),
+]
 Time = Annotated[
     str,
     Meta(description="a UTC time with milliseconds, ISO 8601", extra_json_schema={"format": "date-time"}),

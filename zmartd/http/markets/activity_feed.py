@@ -1,18 +1,19 @@
-"""The activity feed of all markets: trades, creations and resolutions, as the site's sidebar shows them."""
+"""The activity feed of all markets: trades, creations and resolutions, newest first."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Commitment, MarketKey, Time
+from zmartd.http.kit.earlier_names import DEPRECATED
+from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
-from zmartd.http.markets.schemas import outcome_label
+from zmartd.http.markets import earlier_answers
+from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.market.iso_time import iso_time
-from zmartd.market.lmsr import SCALE
 from zmartd.store import feed
 from zmartd.store.feed import FEED_ITEM_TYPES, FeedItem, FeedItemType, FeedPageKey
 
@@ -23,32 +24,46 @@ class ActivityQuery(Struct, frozen=True, kw_only=True):
     cursor: NextCursor = None
 
 
-class ActivityBody(Struct, frozen=True, rename="camel", kw_only=True):
-    """One entry of the feed, in words."""
+class ActivityBody(Struct, frozen=True, kw_only=True):
+    """One entry of the feed."""
 
     id: str
     """For a trade its id; else `creation-` or `resolution-` followed by the market's id."""
     type: FeedItemType
     """A trade, the creation of a market, or its final outcome."""
-    user: Annotated[
-        str | None,
-        Meta(
-            description="the wallet of the trader, creator or resolver; a trader's is shortened for anonymous"
-            " callers; null where it is not known"
-        ),
-    ]
-    action: str
-    """What `user` did, as the rest of a sentence."""
-    market: Annotated[str, Meta(description="the market's question")]
+    user_wallet: str | None
+    """The wallet of the trader, creator or resolver; a trader's is shortened for anonymous callers; null
+    where it is not known."""
     market_id: MarketKey
-    time: Time
+    question: str
+    """The market's question, as the creator registered it."""
+    trade_type: Literal["buy", "sell"] | None
+    """`buy` or `sell`; null for what is no trade."""
+    outcome: bool | None
+    """The traded outcome, or the final one: true for YES, false for NO; null for a creation, and where all
+    holders are refunded."""
+    outcome_label: OutcomeLabel | None
+    """The name of the outcome; null where that is null."""
+    shares: Annotated[Amount | None, Meta(description="nine decimals; null for what is no trade")]
+    net: Annotated[
+        Amount | None, Meta(description="lamports that a trade moved, as in lists of trades; else null")
+    ]
+    occurred_at: Time
     """When it happened, by the chain's clock."""
     commitment: Commitment
     """The commitment of the trade; for other entries, that of the market."""
-    amount: Annotated[
-        str | None,
-        Meta(description="what a trade cost or returned, as SOL with the unit; null for other entries"),
-    ]
+    user: Annotated[str | None, DEPRECATED]
+    """The same as user_wallet."""
+    action: Annotated[str, DEPRECATED]
+    """What `user` did, as the rest of a sentence."""
+    market: Annotated[str, DEPRECATED]
+    """The same as question."""
+    market_key: Annotated[MarketKey, DEPRECATED] = field(name="marketId")
+    """The same as market_id."""
+    time: Annotated[str, DEPRECATED]
+    """The same as occurred_at."""
+    amount: Annotated[str | None, DEPRECATED]
+    """net as SOL with the unit, rounded."""
 
 
 class ActivityList(Struct, frozen=True, kw_only=True):
@@ -73,35 +88,22 @@ async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
 
 
 def _body(item: FeedItem) -> ActivityBody:
-    cost = item.cost
+    at = iso_time(item.at)
     return ActivityBody(
         id=item.id,
         type=item.type,
-        user=item.wallet,
-        action=_action(item),
-        market=item.question,
+        user_wallet=item.wallet,
         market_id=item.market_id,
-        time=iso_time(item.at),
+        question=item.question,
+        trade_type=item.trade_type,
+        outcome=item.outcome,
+        outcome_label=None if item.outcome is None else outcome_label(item.outcome),
+        shares=None if item.shares is None else amount(item.shares),
+        net=None if item.cost is None else amount(item.cost),
+        occurred_at=at,
         commitment=item.commitment,
-        amount=None if cost is None else f"{_rounded(cost)} SOL",
+        **earlier_answers.of_an_activity(item, at),
     )
-
-
-def _action(item: FeedItem) -> str:
-    if item.type == "creation":
-        return "created a market"
-    label = None if item.outcome is None else outcome_label(item.outcome)
-    if item.type == "resolution":
-        return "resolved without an outcome" if label is None else f"resolved to {label}"
-    verb = "bought" if item.trade_type == "buy" else "sold"
-    shares = _rounded(item.shares or 0).removesuffix(".00")
-    return f"{verb} {shares} {label} shares"
-
-
-def _rounded(units: int) -> str:
-    """Lamports in SOL, or share units in shares, rounded to two decimals."""
-    hundredths = (units * 100 + SCALE // 2) // SCALE
-    return f"{hundredths // 100}.{hundredths % 100:02d}"
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

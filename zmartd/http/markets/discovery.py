@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Self
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Category, MarketKey, MarketRef, Price, price
+from zmartd.http.kit.earlier_names import DEPRECATED
+from zmartd.http.kit.fields import Amount, Category, MarketKey, MarketRef, Price, PriceChange, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit
 from zmartd.http.kit.path_variables import MARKET, PathVariable
+from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.lookup import any_market
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.store import discovery
-from zmartd.store.discovery import CategoryTotals, Trending, change_points
+from zmartd.store.discovery import CategoryTotals, Trending, price_change
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.reader import Reads
 
@@ -28,7 +30,6 @@ EMOJI: Final = {
     "entertainment": "🎬",
     "other": "🔮",
 }
-_LAMPORTS_IN_SOL = 10**9
 _SCORE_IN_ONE = 10**10
 
 
@@ -36,19 +37,25 @@ class TrendingQuery(Struct, frozen=True, kw_only=True):
     limit: Limit = 3
 
 
-class TrendingMarket(Struct, frozen=True, rename="camel", kw_only=True):
+class TrendingMarket(Struct, frozen=True, kw_only=True):
     """An active market with its last 24 hours."""
 
     id: MarketKey
     question: str
     """The market's question, as the creator registered it."""
-    yes_price: Price
+    price_yes: Price
     """The current price of a YES share in SOL, from 0 to 1."""
-    change24h: Annotated[float, Meta(description="change of the price of YES, in percentage points")]
-    volume24h: Annotated[float, Meta(description="in SOL: purchases with fees and sales before fees")]
-    unique_traders: int
+    change_24h: PriceChange
+    volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
+    traders_24h: int
     """The number of wallets that traded in the last 24 hours."""
-    trending_score: Annotated[float, Meta(description="0.6 x volume24h + 0.4 x uniqueTraders")]
+    trending_score: Annotated[float, Meta(description="0.6 x volume_24h in SOL + 0.4 x traders_24h")]
+    yes_price: Annotated[Price, DEPRECATED] = field(name="yesPrice")
+    """The same as price_yes."""
+    change_points: Annotated[float, DEPRECATED] = field(name="change24h")
+    """100 x change_24h."""
+    volume_sol: Annotated[float, DEPRECATED] = field(name="volume24h")
+    """volume_24h in SOL."""
 
 
 class TrendingList(Struct, frozen=True):
@@ -58,22 +65,25 @@ class TrendingList(Struct, frozen=True):
     """The length of this list."""
 
 
-class CategoryBody(Struct, frozen=True, rename="camel", kw_only=True):
+class CategoryBody(Struct, frozen=True, kw_only=True):
     """A category of markets. `trend` compares the volume of the last 24 hours with the 24 hours before."""
 
     id: str
     """The category's name in requests."""
     name: str
     """The category's name for display, with a capital letter."""
-    count: Annotated[int, Meta(description="the number of markets, in any state")]
+    markets: int
+    """The number of markets, in any state."""
     active: int
     """The number of ACTIVE markets."""
-    volume24h: Annotated[float, Meta(description="in SOL")]
+    volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     trend: Annotated[
         str, Meta(description="signed change in percent; `new` where there was no volume before")
     ]
     emoji: str
     """An emoji for the category."""
+    count: Annotated[int, DEPRECATED]
+    """The same as markets."""
 
 
 class CategoryList(Struct, frozen=True):
@@ -97,14 +107,16 @@ class RelatedQuery(Struct, frozen=True, kw_only=True):
     limit: Limit = 3
 
 
-class RelatedMarket(Struct, frozen=True, rename="camel", kw_only=True):
+class RelatedMarket(Struct, frozen=True, kw_only=True):
     id: MarketKey
     question: str
     """The market's question, as the creator registered it."""
-    yes_price: Price
+    price_yes: Price
     """The current price of a YES share in SOL, from 0 to 1."""
     category: str
     """The market's category."""
+    yes_price: Annotated[Price, DEPRECATED] = field(name="yesPrice")
+    """The same as price_yes."""
 
 
 class RelatedList(Struct, frozen=True):
@@ -149,7 +161,13 @@ async def _related(connection: Reads, call: Call[Any], limit: int) -> tuple[Rela
         return ()
     found = await discovery.related(connection, market.id, market.category, limit)
     return tuple(
-        RelatedMarket(id=one.id, question=one.question, yes_price=price(one.price_yes), category=one.category)
+        RelatedMarket(
+            id=one.id,
+            question=one.question,
+            price_yes=price(one.price_yes),
+            category=one.category,
+            **earlier_answers.of_a_related_market(one.price_yes),
+        )
         for one in found
     )
 
@@ -158,11 +176,12 @@ def _trending(market: Trending) -> TrendingMarket:
     return TrendingMarket(
         id=market.id,
         question=market.question,
-        yes_price=price(market.price_yes),
-        change24h=change_points(market.price_yes_before, market.price_yes),
-        volume24h=market.volume / _LAMPORTS_IN_SOL,
-        unique_traders=market.traders,
+        price_yes=price(market.price_yes),
+        change_24h=price_change(market.price_yes_before, market.price_yes),
+        volume_24h=amount(market.volume),
+        traders_24h=market.traders,
         trending_score=market.score / _SCORE_IN_ONE,
+        **earlier_answers.of_a_trending_market(market.price_yes, market.price_yes_before, market.volume),
     )
 
 
@@ -170,11 +189,12 @@ def _category(category: CategoryTotals) -> CategoryBody:
     return CategoryBody(
         id=category.name,
         name=category.name.capitalize(),
-        count=category.markets,
+        markets=category.markets,
         active=category.active,
-        volume24h=category.volume / _LAMPORTS_IN_SOL,
+        volume_24h=amount(category.volume),
         trend=trend(category.volume_before, category.volume),
         emoji=EMOJI[category.name],
+        **earlier_answers.of_a_category(category.markets),
     )
 
 

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from zmartd.http.kit import keys
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     Commitment,
     MarketKey,
+    Price,
     Time,
+    price,
 )
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import (
@@ -24,6 +27,7 @@ from zmartd.http.kit.pagination import (
     encode_cursor,
     start_key,
 )
+from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.lookup import any_market
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE
@@ -40,24 +44,30 @@ class PriceHistoryQuery(Struct, frozen=True, kw_only=True):
     cursor: NextCursor = None
 
 
-class PricePercent(Struct, frozen=True):
-    """Both prices at one time, in percent."""
+class PastPrice(Struct, frozen=True, kw_only=True):
+    """Both prices at one time."""
 
     timestamp: Time
     """The time of the trade after which the prices are these; the market's creation for the initial ones."""
-    yes: Percent
-    no: Percent
+    price_yes: Price
+    """The price of a YES share in SOL, from 0 to 1."""
+    price_no: Price
+    """The price of a NO share in SOL, from 0 to 1: 1 - price_yes."""
+    yes: Annotated[Percent, DEPRECATED]
+    """100 x price_yes."""
+    no: Annotated[Percent, DEPRECATED]
+    """100 x price_no."""
 
 
 class MarketPriceHistory(Struct, frozen=True):
     """The prices after the newest trades, oldest first.
 
-    `next_cursor` leads to the prices before them. The last page begins with the market's initial prices, 50 %
+    `next_cursor` leads to the prices before them. The last page begins with the market's initial prices, 0.5
     each.
     """
 
     market_id: MarketKey
-    price_history: tuple[PricePercent, ...]
+    price_history: tuple[PastPrice, ...]
     """The prices of this page."""
     count: int
     """The length of this page."""
@@ -110,9 +120,9 @@ async def get_price_history(call: Call[PriceHistoryQuery]) -> MarketPriceHistory
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
         page = await trades.price_history(connection, market.id, query.limit, before)
-    points = [_percentages(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
+    points = [_past_price(iso_time(point.at), point.price_yes) for point in reversed(page.rows)]
     if len(points) < query.limit:
-        points.insert(0, _percentages(iso_time(market.created_at), SCALE // 2))
+        points.insert(0, _past_price(iso_time(market.created_at), SCALE // 2))
     return MarketPriceHistory(market.id, tuple(points), len(points), encode_cursor(page.next_key))
 
 
@@ -138,8 +148,13 @@ async def list_events(call: Call[EventsQuery]) -> EventList:
     return EventList(market.id, bodies, len(bodies), encode_cursor(page.next_key))
 
 
-def _percentages(timestamp: str, price_yes: int) -> PricePercent:
-    return PricePercent(timestamp, price_yes * 100 / SCALE, (SCALE - price_yes) * 100 / SCALE)
+def _past_price(timestamp: str, price_yes: int) -> PastPrice:
+    return PastPrice(
+        timestamp=timestamp,
+        price_yes=price(price_yes),
+        price_no=price(SCALE - price_yes),
+        **earlier_answers.of_a_price(price_yes),
+    )
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, StateName, Time, amount
+from zmartd.http.kit.earlier_names import DEPRECATED
+from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, PriceChange, StateName, Time, amount
+from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.evidence import EvidenceBody, evidence_body
 from zmartd.http.markets.next_bodies import NextStep
 from zmartd.market.evidence import EvidenceKind
@@ -59,8 +61,6 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """The address of the wallet that proposed the outcome; null before that."""
     state: StateName = MarketState.PROPOSED.name
     """The market's state, by name."""
-    status: StateName = MarketState.PROPOSED.name
-    """The same as state."""
     state_code: int = MarketState.PROPOSED.value
     """The program's number of the state, from 0 to 6."""
     price_yes: Price = 0.5
@@ -137,8 +137,6 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """
     ended: bool = False
     """Whether end_date has come, by the chain's clock. Trading may still go on: see state."""
-    expires_at: Time | None
-    """The same as end_date, under the frontend's name."""
     chain_confirmed: bool = False
     """Whether the market's creation on the chain is indexed."""
     commitment: Commitment | None = None
@@ -149,31 +147,35 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """Grows by one with each change. It is the `seq` of the market's WebSocket frames."""
     next: tuple[NextStep, ...]
     """What can happen next, in the order of a market's life."""
+    status: Annotated[StateName, DEPRECATED]
+    """The same as state."""
+    expires_at: Annotated[Time | None, DEPRECATED]
+    """The same as end_date."""
 
 
 class MarketDetail(MarketBody, frozen=True, kw_only=True):
-    """One market, with some fields also under other names that clients use."""
+    """One market, with some fields also under the names of earlier clients."""
 
-    yes_shares: Amount
+    yes_shares: Annotated[Amount, DEPRECATED]
     """The same as shares_yes."""
-    no_shares: Amount
+    no_shares: Annotated[Amount, DEPRECATED]
     """The same as shares_no."""
-    total_yes_shares: Amount
+    total_yes_shares: Annotated[Amount, DEPRECATED]
     """The same as shares_yes."""
-    total_no_shares: Amount
+    total_no_shares: Annotated[Amount, DEPRECATED]
     """The same as shares_no."""
-    creator: str | None
+    creator: Annotated[str | None, DEPRECATED]
     """The same as creator_wallet."""
-    ends_at: Time | None
+    ends_at: Annotated[Time | None, DEPRECATED]
     """The same as end_date."""
-    liquidity_parameter: Amount | None
+    liquidity_parameter: Annotated[Amount | None, DEPRECATED]
     """The same as b_parameter."""
 
 
 class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
     """One market, with its last 24 hours."""
 
-    change_24h: Annotated[float, Meta(description="change of the price of YES, in percentage points")]
+    change_24h: PriceChange
     volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     traders_24h: int
     """The number of wallets that traded in the market in the last 24 hours."""
@@ -205,7 +207,6 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
         tags=market.tags,
         creator_wallet=market.creator_wallet,
         resolver_wallet=market.resolver_wallet,
-        status=market.state.name,
         initial_liquidity=_amount(market.initial_liquidity),
         trades_count=market.trades_count,
         resolver_is_creator=_resolver_is_creator(market),
@@ -229,12 +230,12 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
         finalized_at=iso_time_or_none(market.finalized_at),
         cancelled_at=iso_time_or_none(market.cancelled_at),
         end_date=iso_time_or_none(market.end_date),
-        expires_at=iso_time_or_none(market.end_date),
         ended=market.ended,
         chain_confirmed=market.chain_confirmed,
         commitment=market.commitment,
         version=market.version,
         next=steps,
+        **earlier_answers.of_a_market(market.state.name, iso_time_or_none(market.end_date)),
     )
 
 
@@ -256,8 +257,8 @@ def pending_market_body(registration: Registration, steps: tuple[NextStep, ...])
         ipfs_question_hash=metadata.cid,
         created_at=iso_time(registration.created_at),
         end_date=iso_time(metadata.end_date),
-        expires_at=iso_time(metadata.end_date),
         next=steps,
+        **earlier_answers.of_a_market(MarketState.PROPOSED.name, iso_time(metadata.end_date)),
     )
 
 
@@ -265,13 +266,9 @@ def market_detail(body: MarketBody) -> MarketDetail:
     """`body` with the other names of its fields."""
     return MarketDetail(
         **msgspec.structs.asdict(body),
-        yes_shares=body.shares_yes,
-        no_shares=body.shares_no,
-        total_yes_shares=body.shares_yes,
-        total_no_shares=body.shares_no,
-        creator=body.creator_wallet,
-        ends_at=body.end_date,
-        liquidity_parameter=body.b_parameter,
+        **earlier_answers.of_a_single_market(
+            body.shares_yes, body.shares_no, body.creator_wallet, body.end_date, body.b_parameter
+        ),
     )
 
 
@@ -287,7 +284,7 @@ def market_detail_24h(
     """
     return MarketDetail24h(
         **msgspec.structs.asdict(market_detail(body)),
-        change_24h=0.0 if day is None else day.change_points,
+        change_24h=0.0 if day is None else day.price_change,
         volume_24h="0" if day is None else amount(day.volume),
         traders_24h=0 if day is None else day.traders_24h,
         traders=0 if day is None else day.traders,

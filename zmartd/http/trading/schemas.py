@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from zmartd.http.kit import earlier_names
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     U64,
@@ -19,6 +18,7 @@ from zmartd.http.kit.fields import (
     amount,
     price,
 )
+from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.market.ids import trade_id
 from zmartd.market.iso_time import iso_time
@@ -144,7 +144,7 @@ def trade_body(trade: TradeRow) -> TradeBody:
         slot=trade.slot,
         commitment=trade.commitment,
         created_at=iso_time(trade.block_time),
-        **earlier_names.of_a_trade(amount(trade.cost)),
+        **earlier_answers.of_a_trade(amount(trade.cost)),
     )
 
 

@@ -65,20 +65,26 @@ async def test_trending_weighs_the_volume_and_the_traders_of_24_hours(api: Api) 
         {
             "id": market_id("crowded"),
             "question": "crowded?",
+            "price_yes": 0.625,
+            "change_24h": 0.125,
+            "volume_24h": str(6 * SOL // 100),
+            "traders_24h": 6,
+            "trending_score": 2.436,
             "yesPrice": 0.625,
             "change24h": 12.5,
             "volume24h": 0.06,
-            "uniqueTraders": 6,
-            "trendingScore": 2.436,
         },
         {
             "id": market_id("voluminous"),
             "question": "voluminous?",
+            "price_yes": 0.625,
+            "change_24h": -0.125,
+            "volume_24h": str(3 * SOL),
+            "traders_24h": 1,
+            "trending_score": 2.2,
             "yesPrice": 0.625,
             "change24h": -12.5,
             "volume24h": 3.0,
-            "uniqueTraders": 1,
-            "trendingScore": 2.2,
         },
     ]
     assert [market["id"] for market in answer.body["trending"][2:]] == [
@@ -120,27 +126,30 @@ async def test_all_categories_are_shown_with_their_markets_and_the_trend_of_thei
         {
             "id": "sports",
             "name": "Sports",
+            "markets": 2,
             "count": 2,
             "active": 1,
-            "volume24h": 2.0,
+            "volume_24h": str(2 * SOL),
             "trend": "+100%",
             "emoji": "⚽",
         },
         {
             "id": "politics",
             "name": "Politics",
+            "markets": 1,
             "count": 1,
             "active": 1,
-            "volume24h": 1.0,
+            "volume_24h": str(SOL),
             "trend": "new",
             "emoji": "🏛️",
         },
         {
             "id": "crypto",
             "name": "Crypto",
+            "markets": 0,
             "count": 0,
             "active": 0,
-            "volume24h": 0.0,
+            "volume_24h": "0",
             "trend": "+0%",
             "emoji": "₿",
         },
@@ -184,6 +193,7 @@ async def test_related_markets_are_active_of_the_same_category_first_then_the_ne
     assert answer.body["related"][0] == {
         "id": market_id("like"),
         "question": "like",
+        "price_yes": 0.25,
         "yesPrice": 0.25,
         "category": "crypto",
     }
@@ -221,6 +231,15 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
     assert resolution == {
         "id": f"resolution-{market_id('m')}",
         "type": "resolution",
+        "user_wallet": wallet("resolver"),
+        "market_id": market_id("m"),
+        "question": "Will it rain?",
+        "trade_type": None,
+        "outcome": True,
+        "outcome_label": "YES",
+        "shares": None,
+        "net": None,
+        "occurred_at": (NOW - timedelta(hours=1)).isoformat(timespec="milliseconds")[:-6] + "Z",
         "user": wallet("resolver"),
         "action": "resolved to YES",
         "market": "Will it rain?",
@@ -237,6 +256,14 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
         "1.00 SOL",
     )
     assert (purchase["action"], purchase["amount"]) == ("bought 12 YES shares", "1.23 SOL")
+    exact = [
+        (one["trade_type"], one["outcome"], one["shares"], one["net"]) for one in (sale, purchase, creation)
+    ]
+    assert exact == [
+        ("sell", False, "250000000", str(SOL)),
+        ("buy", True, str(12 * SOL + 1), "1234000000"),
+        (None, None, None, None),
+    ]
     assert (creation["id"], creation["action"], creation["user"]) == (
         f"creation-{market_id('m')}",
         "created a market",
@@ -257,7 +284,9 @@ async def test_the_activity_feed_shortens_traders_wallets_for_anonymous_callers(
     assert {activity["type"] for activity in signed_in} == {"trade", "creation", "resolution"}
     assert all(ids.is_address(activity["user"]) for activity in signed_in)
     assert anonymous == [
-        {**activity, "user": ids.masked(activity["user"])} if activity["type"] == "trade" else activity
+        activity | dict.fromkeys(("user", "user_wallet"), ids.masked(activity["user"]))
+        if activity["type"] == "trade"
+        else activity
         for activity in signed_in
     ]
 

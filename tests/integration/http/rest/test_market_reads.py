@@ -110,7 +110,7 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "commitment": "confirmed",
         "slot": story.slot,
         "version": answer.body["version"],
-        "change_24h": (price_yes - SCALE // 2) * 100 / SCALE,
+        "change_24h": (price_yes - SCALE // 2) / SCALE,
         "volume_24h": str(story.volume),
         "traders_24h": len(story.invested),
         "traders": len(story.invested),
@@ -282,14 +282,24 @@ async def test_a_page_of_trades_is_a_part_of_the_whole_list(api: Api) -> None:
     assert (await api.anybody.get(path, limit=201)).status == 400
 
 
-async def test_the_price_history_begins_at_fifty_percent_and_ends_at_the_price(api: Api) -> None:
+async def test_the_price_history_begins_at_one_half_and_ends_at_the_price(api: Api) -> None:
     story = traded_market()
     path = f"/api/markets/{await told(api, story)}/price-history"
     points = (await api.anybody.get(path)).body["price_history"]
-    assert points[0] == {"timestamp": "2027-01-15T08:16:40.000Z", "yes": 50.0, "no": 50.0}
+    assert points[0] == {
+        "timestamp": "2027-01-15T08:16:40.000Z",
+        "price_yes": 0.5,
+        "price_no": 0.5,
+        "yes": 50.0,
+        "no": 50.0,
+    }
     assert len(points) == 13
-    assert points[-1]["yes"] == story._price() * 100 / SCALE
-    assert all(abs(point["yes"] + point["no"] - 100) < 1e-9 for point in points)
+    assert points[-1]["price_yes"] == story._price() / SCALE
+    for point in points:
+        assert point["price_yes"] + point["price_no"] == pytest.approx(1)
+        assert [point["yes"], point["no"]] == pytest.approx(
+            [100 * point["price_yes"], 100 * point["price_no"]]
+        )
     newest = (await api.anybody.get(path, limit=5)).body["price_history"]
     assert newest == points[-5:]
 

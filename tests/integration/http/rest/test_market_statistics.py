@@ -130,7 +130,7 @@ async def test_a_market_is_shown_with_its_last_24_hours(api: Api) -> None:
 
     body = (await api.anybody.get(f"/api/markets/{market}")).body
 
-    assert (body["change_24h"], body["volume_24h"]) == (15.0, str(3 * SOL))
+    assert (body["change_24h"], body["volume_24h"]) == (0.15, str(3 * SOL))
     assert (body["traders_24h"], body["traders"]) == (2, 3)
 
 

@@ -97,7 +97,7 @@ def published(**changes: Any) -> PublishedMarket:
             msgspec.to_builtins(trade_body(_trade(1, "buy", cost=1_800_000, amount=1_650_000, fee=45_001))),
             msgspec.to_builtins(trade_body(_trade(2, "sell", cost=1_090_000, amount=1_200_000, fee=36_000))),
         ],
-        prices=[{"yes": 50.0}, {"yes": PRICE_YES * 100 / lmsr.SCALE}],
+        prices=[{"price_yes": 0.5}, {"price_yes": PRICE_YES / lmsr.SCALE}],
         statistics={"total_trades": 2, "total_volume": "3000000"},
     )
 

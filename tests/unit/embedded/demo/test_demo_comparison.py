@@ -78,7 +78,7 @@ def test_before_a_resolution_the_account_holds_the_question_s_content_id() -> No
         ({"trades": published().trades[:1]}, {"trades", "total_volume", "protocol fees"}),
         ({"statistics": {"total_trades": 3, "total_volume": "3000000"}}, {"trades"}),
         ({"statistics": {"total_trades": 2, "total_volume": "3000001"}}, {"total_volume"}),
-        ({"prices": [{"yes": 50.0}]}, {"last price"}),
+        ({"prices": [{"price_yes": 0.5}]}, {"last price"}),
     ],
 )
 def test_trades_statistics_and_history_are_held_to_the_account_as_well(

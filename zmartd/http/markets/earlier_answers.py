@@ -1,0 +1,87 @@
+"""What answers also say under the names and in the units of the frontend before this one.
+
+Each function gives the values of an answer's deprecated fields, by the names that the fields have in Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zmartd.market.lmsr import SCALE
+from zmartd.store.feed import FeedItem
+
+_LAMPORTS_IN_SOL = 10**9
+
+
+def of_a_trade(net: str) -> dict[str, Any]:
+    return {"cost": net}
+
+
+def of_a_market(state: str, end_date: str | None) -> dict[str, Any]:
+    return {"status": state, "expires_at": end_date}
+
+
+def of_a_single_market(
+    shares_yes: str, shares_no: str, creator_wallet: str | None, end_date: str | None, b_parameter: str | None
+) -> dict[str, Any]:
+    """Where a market is the whole answer."""
+    return {
+        "yes_shares": shares_yes,
+        "no_shares": shares_no,
+        "total_yes_shares": shares_yes,
+        "total_no_shares": shares_no,
+        "creator": creator_wallet,
+        "ends_at": end_date,
+        "liquidity_parameter": b_parameter,
+    }
+
+
+def of_a_price(price_yes: int) -> dict[str, Any]:
+    """A fixed-point price (`lmsr.SCALE` = 1.0) of both outcomes in percent."""
+    return {"yes": price_yes * 100 / SCALE, "no": (SCALE - price_yes) * 100 / SCALE}
+
+
+def of_a_trending_market(price_yes: int, price_yes_before: int, volume_lamports: int) -> dict[str, Any]:
+    """The price, its change in percentage points, and the volume in SOL."""
+    return {
+        **of_a_related_market(price_yes),
+        "change_points": (price_yes - price_yes_before) * 100 / SCALE,
+        "volume_sol": volume_lamports / _LAMPORTS_IN_SOL,
+    }
+
+
+def of_a_related_market(price_yes: int) -> dict[str, Any]:
+    return {"yes_price": price_yes / SCALE}
+
+
+def of_a_category(markets: int) -> dict[str, Any]:
+    return {"count": markets}
+
+
+def of_an_activity(item: FeedItem, at: str) -> dict[str, Any]:
+    """The entry in words, with amounts rounded for people."""
+    return {
+        "user": item.wallet,
+        "action": _action(item),
+        "market": item.question,
+        "market_key": item.market_id,
+        "time": at,
+        "amount": None if item.cost is None else f"{_rounded(item.cost)} SOL",
+    }
+
+
+def _action(item: FeedItem) -> str:
+    if item.type == "creation":
+        return "created a market"
+    label = None if item.outcome is None else "YES" if item.outcome else "NO"
+    if item.type == "resolution":
+        return "resolved without an outcome" if label is None else f"resolved to {label}"
+    verb = "bought" if item.trade_type == "buy" else "sold"
+    shares = _rounded(item.shares or 0).removesuffix(".00")
+    return f"{verb} {shares} {label} shares"
+
+
+def _rounded(units: int) -> str:
+    """Lamports in SOL, or share units in shares, rounded to two decimals."""
+    hundredths = (units * 100 + SCALE // 2) // SCALE
+    return f"{hundredths // 100}.{hundredths % 100:02d}"
