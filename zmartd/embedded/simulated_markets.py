@@ -113,7 +113,7 @@ class SimulatedMarkets:
         """Move the chain's clock to `deadline`, unless that would end something for another's market."""
         foreign = await self._admin.get("/api/markets", state=_OPEN, limit=str(_MOST_FOREIGN))
         held_up_by = self._with_deadline_between(now, deadline, foreign["markets"])
-        blocked = held_up_by is not None or foreign["count"] > _MOST_FOREIGN
+        blocked = held_up_by is not None or foreign["total"] > _MOST_FOREIGN
         if blocked and not self._is_blocked:
             hours = -(-(deadline - now) // timedelta(hours=1))
             detail = f"other markets have deadlines before; `zmartd travel {hours}h` lets them all pass"

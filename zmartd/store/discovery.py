@@ -32,7 +32,7 @@ select market.id, question, volume, traders, score, (current_price_yes * 1000000
 """
 _MARKET_DAY = """
 select (select count(*) from user_positions where market_id = $1 and trades_count > 0) as traders,
-       lately.volume, lately.traders as traders_24h,
+       total_volume, trades_count, lately.volume, lately.traders as traders_24h,
        (current_price_yes * 1000000000)::bigint as price_yes,
        (zmartd.price_at(id, zmartd.newest_time() - interval '24 hours') * 1000000000)::bigint
        as price_yes_before
@@ -95,9 +95,11 @@ class Trending(Struct, frozen=True):
 
 
 class MarketDay(Struct, frozen=True):
-    """A market's last 24 hours, and how many wallets have ever traded in it. Prices have nine decimals."""
+    """A market's last 24 hours and its sums since the beginning, of one snapshot. Prices: nine decimals."""
 
     traders: int
+    total_volume: int
+    trades_count: int
     volume: int
     traders_24h: int
     price_yes: int

@@ -9,18 +9,21 @@ from msgspec import Struct
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.reader import Reads
 
-_BY_STATE = """
-select state, count(*) as markets, sum(total_volume) as volume, sum(trades_count) as trades,
-       sum(current_liquidity) as liquidity, sum(accumulated_protocol_fees) as protocol_fees,
-       sum(resolver_fees_earned) as resolver_fees, sum(lp_fees_earned) as lp_fees
-  from markets where not orphaned group by state
-"""
-_LAST_24H = """
-select zmartd.newest_time() as as_of,
-       (select count(distinct user_wallet) from user_positions where trades_count > 0) as traders_ever,
-       coalesce(sum(case trade_type when 'buy' then cost else amount end), 0) as volume,
-       count(*) as trades, count(distinct user_wallet) as traders
-  from trades where block_time > zmartd.newest_time() - interval '24 hours'
+# One statement, so that all sums are of one snapshot. Where there is no market, its only row has no state.
+_TOTALS = """
+with last_24h as materialized (
+    select zmartd.newest_time() as as_of,
+           (select count(distinct user_wallet) from user_positions where trades_count > 0) as traders_ever,
+           coalesce(sum(case trade_type when 'buy' then cost else amount end), 0) as volume_24h,
+           count(*) as trades_24h, count(distinct user_wallet) as traders_24h
+      from trades where block_time > zmartd.newest_time() - interval '24 hours'
+), by_state as (
+    select state, count(*) as markets, sum(total_volume) as volume, sum(trades_count) as trades,
+           sum(current_liquidity) as liquidity, sum(accumulated_protocol_fees) as protocol_fees,
+           sum(resolver_fees_earned) as resolver_fees, sum(lp_fees_earned) as lp_fees
+      from markets where not orphaned group by state
+)
+select * from last_24h left join by_state on true
 """
 _FEES = """
 select accumulated_protocol_fees as protocol, resolver_fees_earned as resolver, lp_fees_earned as lp
@@ -60,9 +63,9 @@ class PlatformTotals(Struct, frozen=True):
 
 async def totals(connection: Reads) -> PlatformTotals:
     """The totals. Takes a service transaction: it counts wallets."""
-    states = {MarketState[row["state"]]: row for row in await connection.fetch(_BY_STATE)}
-    last_24h = await connection.fetchrow(_LAST_24H)
-    assert last_24h is not None, "an aggregate always has a row"
+    rows = await connection.fetch(_TOTALS)
+    states = {MarketState[row["state"]]: row for row in rows if row["state"] is not None}
+    last_24h = rows[0]
 
     def total(column: str) -> int:
         return sum(int(row[column]) for row in states.values())
@@ -71,11 +74,11 @@ async def totals(connection: Reads) -> PlatformTotals:
         as_of=last_24h["as_of"],
         markets={state: states[state]["markets"] if state in states else 0 for state in MarketState},
         volume=total("volume"),
-        volume_24h=int(last_24h["volume"]),
+        volume_24h=int(last_24h["volume_24h"]),
         trades=total("trades"),
-        trades_24h=last_24h["trades"],
+        trades_24h=last_24h["trades_24h"],
         traders=last_24h["traders_ever"],
-        traders_24h=last_24h["traders"],
+        traders_24h=last_24h["traders_24h"],
         open_interest=sum(int(row["liquidity"]) for state, row in states.items() if state in _OPEN_STATES),
         fees=ChargedFees(total("protocol_fees"), total("resolver_fees"), total("lp_fees")),
     )

@@ -22,6 +22,7 @@ from zmartd.http.kit.pagination import (
     Limit,
     NextPage,
     Offset,
+    PageLength,
     decode_cursor,
     encode_cursor,
     invalid_cursor,
@@ -99,11 +100,12 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
 
 
 class MarketList(Struct, frozen=True):
-    """A page of markets; `count` is the number of markets that match on all pages."""
+    """A page of markets; `count` is its length, `total` the number of markets that match on all pages."""
 
     markets: tuple[MarketBody, ...]
     """The markets of this page."""
-    count: int
+    count: PageLength
+    total: int
     """The number of markets that match, on all pages."""
     offset: int
     """The number of markets before this page, as requested by offset or page."""
@@ -132,7 +134,7 @@ async def list_markets(call: Call[MarketsQuery]) -> MarketList:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
     bodies = await market_bodies(call.app, page.markets)
-    return MarketList(bodies, page.total, offset, query.limit, encode_cursor(page.next_key))
+    return MarketList(bodies, len(bodies), page.total, offset, query.limit, encode_cursor(page.next_key))
 
 
 def _order(query: MarketsQuery) -> Order:

@@ -37,7 +37,7 @@ class OwnVotesQuery(Struct, frozen=True, kw_only=True):
 
 
 class OwnVotes(Struct, frozen=True, kw_only=True):
-    """A wallet's votes, newest first; `total` is the number of votes of the requested kinds."""
+    """A wallet's votes, newest first; `count` is the length of this page."""
 
     wallet: str
     """The wallet's address, as in the path."""
@@ -45,6 +45,7 @@ class OwnVotes(Struct, frozen=True, kw_only=True):
     """The votes of this page on proposed markets."""
     dispute_votes: tuple[VoteBody, ...]
     """The votes of this page on disputes."""
+    count: PageLength
     total: int
     """The number of votes of the requested kinds, on all pages."""
     next_cursor: NextPage
@@ -97,6 +98,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
         wallet=wallet,
         proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
         dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
+        count=len(page.rows),
         total=sum(of_kind[kind] for kind in _KINDS[query.type]),
         next_cursor=encode_cursor(page.next_key),
     )

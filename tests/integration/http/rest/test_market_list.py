@@ -93,7 +93,7 @@ async def test_ended_markets_are_not_in_the_list_of_those_that_end_soon(api: Api
     await seed(api, "endless", end_date=None)
     await seed(api, "ending", end_date=NOW + timedelta(hours=1))
     answer = await api.anybody.get("/api/markets", sort="ending_soon")
-    assert ([market["id"] for market in answer.body["markets"]], answer.body["count"]) == (
+    assert ([market["id"] for market in answer.body["markets"]], answer.body["total"]) == (
         [market_id("ending")],
         1,
     )
@@ -118,7 +118,7 @@ async def test_pages_that_follow_each_other_make_the_whole_list(api: Api, sort: 
             await insert_trade(connection, f"t{number}", market, trader, block_time=NOW, cost=number)
     query = {"q": "rain", "sort": sort, "order": order}
     whole = (await api.anybody.get("/api/markets", limit=100, **query)).body
-    assert (whole["count"], whole["next_cursor"], len(whole["markets"])) == (13, None, 13)
+    assert (whole["total"], whole["next_cursor"], len(whole["markets"])) == (13, None, 13)
 
     pages: list[dict[str, Any]] = []
     cursor: dict[str, str] | None = {}
@@ -142,7 +142,7 @@ async def test_several_states_can_be_asked_for_at_once(api: Api) -> None:
 async def test_a_market_whose_creation_was_rolled_back_is_in_no_list(api: Api) -> None:
     await seed(api, "m", orphaned=True, question="Will it rain?")
     for query in ({}, {"q": "rain"}, {"sort": "trending"}):
-        assert (await api.anybody.get("/api/markets", **query)).body["count"] == 0
+        assert (await api.anybody.get("/api/markets", **query)).body["total"] == 0
 
 
 @pytest.mark.parametrize(

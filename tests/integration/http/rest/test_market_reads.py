@@ -150,8 +150,9 @@ async def test_the_list_is_filtered_newest_first_and_counts_all_that_match(api: 
 
     everything = await api.anybody.get("/api/markets")
     assert {market["id"] for market in everything.body["markets"]} == set(ids_by_age)
-    assert {name: everything.body[name] for name in ("count", "offset", "limit")} == {
+    assert {name: everything.body[name] for name in ("count", "total", "offset", "limit")} == {
         "count": 2,
+        "total": 2,
         "offset": 0,
         "limit": 20,
     }
@@ -165,7 +166,7 @@ async def test_the_list_is_filtered_newest_first_and_counts_all_that_match(api: 
     ]:
         answer = await api.anybody.get("/api/markets", **query)
         assert [market["id"] for market in answer.body["markets"]] == found
-        assert answer.body["count"] == len(found)
+        assert answer.body["count"] == answer.body["total"] == len(found)
 
 
 async def test_a_page_of_the_list_has_its_limit_and_offset(api: Api) -> None:
@@ -176,7 +177,7 @@ async def test_a_page_of_the_list_has_its_limit_and_offset(api: Api) -> None:
     whole = (await api.anybody.get("/api/markets")).body["markets"]
     page = await api.anybody.get("/api/markets", limit=1, offset=1)
     cursor = page.body.pop("next_cursor")
-    assert page.body == {"markets": whole[1:2], "count": 3, "offset": 1, "limit": 1}
+    assert page.body == {"markets": whole[1:2], "count": 1, "total": 3, "offset": 1, "limit": 1}
     following = await api.anybody.get("/api/markets", limit=1, cursor=cursor)
     assert (following.body["markets"], following.body["next_cursor"]) == (whole[2:], None)
     assert (await api.anybody.get("/api/markets", limit=0)).body["markets"] == []

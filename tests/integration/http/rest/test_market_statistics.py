@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import pytest
@@ -244,6 +246,34 @@ async def test_only_the_wallet_itself_sees_its_shares_in_a_market(api: Api) -> N
 async def test_an_unknown_market_has_no_statistics(api: Api, path: str) -> None:
     answer = await api.anybody.get(f"/api/markets/{'ab' * 32}/{path}")
     assert (answer.status, answer.body["code"]) == (404, "market_not_found")
+
+
+async def test_both_sums_of_an_answer_are_of_one_snapshot(api: Api) -> None:
+    """Every trade here is of the last 24 hours, so its volume is all there is, whoever is writing."""
+    async with api.database.service() as connection:
+        market = await insert_market(connection, "m", trades_count=0, total_volume=0)
+
+    async def trade_on() -> None:
+        for number in count():
+            async with api.database.service() as connection:
+                await insert_trade(
+                    connection, str(number), market, wallet("a"), cost=1, block_time=NOW, slot=number
+                )
+                await connection.execute("update markets set total_volume = total_volume + 1")
+
+    trading = asyncio.create_task(trade_on())
+    seen: dict[str, set[str]] = {"/api/stats": set(), f"/api/markets/{market}": set()}
+    try:
+        while any(len(volumes) < 25 for volumes in seen.values()):
+            assert not trading.done(), trading
+            for path, volumes in seen.items():
+                response = await api.client.get(path, headers={"Cache-Control": "no-cache"})
+                body = await response.json()
+                assert body["total_volume"] == body["volume_24h"], path
+                volumes.add(body["volume_24h"])
+    finally:
+        trading.cancel()
+        await asyncio.wait([trading])
 
 
 async def test_the_platform_statistics_have_an_etag(api: Api) -> None:

@@ -117,7 +117,7 @@ async def found(api: Api, words: str, **query: Any) -> list[str]:
     answer = await api.anybody.get("/api/markets", q=words, **query)
     assert answer.status == 200, answer.body
     by_id = {market_id(name): name for name in QUESTIONS}
-    assert answer.body["count"] >= len(answer.body["markets"])
+    assert answer.body["total"] >= len(answer.body["markets"])
     return [by_id[market["id"]] for market in answer.body["markets"]]
 
 
@@ -150,7 +150,7 @@ async def test_exact_matches_come_before_near_ones_on_all_pages(api: Api) -> Non
     cursor: dict[str, str] | None = {}
     while cursor is not None:
         answer = (await api.anybody.get("/api/markets", **query, **cursor)).body
-        assert answer["count"] == 5
+        assert answer["total"] == 5
         pages += [market["id"] for market in answer["markets"]]
         cursor = {"cursor": answer["next_cursor"]} if answer["next_cursor"] else None
     assert pages[0] == market_id("exact")
