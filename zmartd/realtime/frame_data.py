@@ -49,6 +49,9 @@ class TradeData(Struct, frozen=True, kw_only=True):
     outcome_label: str
     outcome_label_camel: str = field(name="outcomeLabel")
     shares: str
+    net: str
+    average_price: float
+    price_after: float
     cost: str
     payout: str | UnsetType = UNSET
     price_yes: float

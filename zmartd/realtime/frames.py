@@ -267,7 +267,7 @@ def _price(update: PriceUpdate) -> PriceData:
 
 def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData:
     label = "YES" if trade.outcome else "NO"
-    cost = str(trade.cost_lamports)
+    net = str(trade.cost_lamports)
     return TradeData(
         id=trade.trade_id,
         trade_id=trade.trade_id,
@@ -277,8 +277,11 @@ def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData
         outcome_label=label,
         outcome_label_camel=label,
         shares=str(trade.shares),
-        cost=cost,
-        payout=cost if trade.trade_type == "sell" else UNSET,
+        net=net,
+        average_price=round(trade.cost_lamports / trade.shares, 9) if trade.shares else 0.0,
+        price_after=(trade.price_yes if trade.outcome else SCALE - trade.price_yes) / SCALE,
+        cost=net,
+        payout=net if trade.trade_type == "sell" else UNSET,
         price_yes=trade.price_yes / SCALE,
         user_wallet=wallet,
         user=wallet,

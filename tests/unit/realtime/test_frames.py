@@ -62,6 +62,9 @@ def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client(
             "outcome_label": "YES",
             "outcomeLabel": "YES",
             "shares": "2000000000",
+            "net": "1100000000",
+            "average_price": 0.55,
+            "price_after": 0.5125,
             "cost": "1100000000",
             "price_yes": 0.5125,
             "user_wallet": TRADER,
@@ -75,8 +78,9 @@ def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client(
 
 
 def test_a_sale_says_what_it_paid() -> None:
-    sale = TradeExecuted(**{**{f: getattr(TRADE, f) for f in TRADE.__struct_fields__}, "trade_type": "sell"})
+    sale = msgspec.structs.replace(TRADE, trade_type="sell", outcome=False)
     data = payload(Broadcast(message(sale), MARKET).public)["data"]
+    assert (data["net"], data["price_after"]) == ("1100000000", 0.4875)
     assert (data["payout"], data["cost"]) == ("1100000000", "1100000000")
 
 
