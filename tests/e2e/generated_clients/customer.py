@@ -13,10 +13,10 @@ from typing import TypeVar
 from solders.keypair import Keypair
 from solders.transaction import Transaction
 from zmartd_client import AuthenticatedClient, Client
-from zmartd_client.api.auth import get_auth_nonce, post_auth_login
-from zmartd_client.api.markets import get_markets, get_markets_id, get_markets_id_trades
-from zmartd_client.api.trades import get_trades_estimate, post_trades_buy
-from zmartd_client.api.transactions import get_transactions_signature, post_transactions
+from zmartd_client.api.auth import get_nonce, sign_in
+from zmartd_client.api.markets import get_market, list_market_trades, list_markets
+from zmartd_client.api.trades import buy_shares, estimate_trade
+from zmartd_client.api.transactions import get_transaction, send_transaction
 from zmartd_client.models import (
     BuyBody,
     BuyRequest,
@@ -48,34 +48,34 @@ def sent(kind: type[Body], answer: object) -> Body:
 def main(url: str, market_id: str, seed: str) -> None:
     wallet = Keypair.from_seed(bytes([int(seed)] * 32))
     anybody = Client(url, raise_on_unexpected_status=True)
-    listed = sent(MarketList, get_markets.sync(client=anybody, state="ACTIVE"))
+    listed = sent(MarketList, list_markets.sync(client=anybody, state="ACTIVE"))
     estimate = sent(
         Estimate,
-        get_trades_estimate.sync(client=anybody, market_id=market_id, outcome=True, target_cost="1000000000"),
+        estimate_trade.sync(client=anybody, market_id=market_id, outcome=True, target_cost="1000000000"),
     )
-    unknown = sent(MarketNotFound, get_markets_id.sync(UNKNOWN, client=anybody))
-    wrong = sent(InvalidRequest, get_markets_id_trades.sync(market_id, client=anybody, limit=100_000))
+    unknown = sent(MarketNotFound, get_market.sync(UNKNOWN, client=anybody))
+    wrong = sent(InvalidRequest, list_market_trades.sync(market_id, client=anybody, limit=100_000))
 
-    nonce = sent(NonceBody, get_auth_nonce.sync(client=anybody, wallet=str(wallet.pubkey())))
+    nonce = sent(NonceBody, get_nonce.sync(client=anybody, wallet=str(wallet.pubkey())))
     message = sent(str, nonce.message)
     signature = str(wallet.sign_message(message.encode()))
     session = sent(
         SessionBody,
-        post_auth_login.sync(client=anybody, body=LoginRequest(message=message, signature=signature)),
+        sign_in.sync(client=anybody, body=LoginRequest(message=message, signature=signature)),
     )
 
     trader = AuthenticatedClient(url, token=session.token, raise_on_unexpected_status=True)
     purchase = BuyRequest(market_id=market_id, outcome=True, target_cost="1000000000")
-    unsigned = sent(BuyBody, post_trades_buy.sync(client=trader, body=purchase))
+    unsigned = sent(BuyBody, buy_shares.sync(client=trader, body=purchase))
     to_sign = Transaction.from_bytes(base64.b64decode(unsigned.transaction)).message
     signed = Transaction([wallet], to_sign, to_sign.recent_blockhash)
     wire = base64.b64encode(bytes(signed)).decode()
     to_relay = RelayRequest(transaction=wire, protection=unsigned.protection)
-    relayed: object = post_transactions.sync(client=trader, body=to_relay)
+    relayed: object = send_transaction.sync(client=trader, body=to_relay)
     while isinstance(relayed, Submitted):
-        relayed = get_transactions_signature.sync(relayed.signature, client=trader)
+        relayed = get_transaction.sync(relayed.signature, client=trader)
     landed = sent(Confirmed, relayed)
-    trades = sent(TradeList, get_markets_id_trades.sync(market_id, client=trader))
+    trades = sent(TradeList, list_market_trades.sync(market_id, client=trader))
 
     print(
         json.dumps(

@@ -50,17 +50,27 @@ is<
   >
 >();
 is<Equal<Schemas["ThreadBody"]["replies"], Schemas["ThreadBody"][]>>();
-is<Equal<Schemas["EventBody"]["data"], { [name: string]: unknown }>>();
+
+// An event's name says which fields it has, in a trail and in a transaction.
+type TrailEvent = Schemas["EventBody"];
+is<Equal<Extract<TrailEvent, { name: "MarketResolved" }>["data"]["outcome"], boolean>>();
+is<Equal<Extract<TrailEvent, { name: "MarketCreated" }>["data"]["initial_liquidity"], string | undefined>>();
+export function paid(event: Schemas["ProgramEvent"]): string | null {
+  return event.name === "SharesBought" ? event.cost : event.name === "SharesSold" ? event.proceeds : null;
+}
+is<Equal<Json<paths["/api/transactions"]["post"]["responses"], 200>["events"], Schemas["ProgramEvent"][]>>();
 
 // A query's parameters are optional unless they are required, be there a default or not.
-type TradesQuery = NonNullable<operations["getMarketsIdTrades"]["parameters"]["query"]>;
+type TradesQuery = NonNullable<operations["list_market_trades"]["parameters"]["query"]>;
 is<Equal<TradesQuery["limit"], number | undefined>>();
-is<Equal<operations["getTradesEstimate"]["parameters"]["query"]["market_id"], string>>();
+is<Equal<operations["estimate_trade"]["parameters"]["query"]["market_id"], string>>();
 
 // The code says which error it is, and so which details it has.
 type Refusal = Json<Buy["responses"], 400> | Json<Buy["responses"], 404>;
 is<Equal<Refusal["code"], "invalid_http" | "invalid_json" | "invalid_request" | "market_not_found">>();
 is<Equal<Schemas["MarketNotFound"]["status"], 404>>();
+type Fresh = Schemas["PriceMoved"]["details"]["fresh"];
+is<Equal<Fresh, Schemas["BuyBody"] | Schemas["SellBody"] | null | undefined>>();
 is<Equal<Schemas["MarketNotFound"]["details"], { [name: string]: unknown } | undefined>>();
 export function firstProblem(refusal: Refusal): string {
   return refusal.code === "invalid_request" ? refusal.details[0]!.field : refusal.message;

@@ -207,6 +207,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/discussions/{id}",
         handler=post_comment_on,
+        name="post_comment_on_market",
         summary="Comment on a market",
         tag="discussions",
         body=NewComment,

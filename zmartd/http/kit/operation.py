@@ -157,6 +157,8 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     path: str
     """In aiohttp's notation. `path_variables` says what `{id}`, `{wallet}` and the like mean."""
     handler: Handler[Input]
+    name: str = ""
+    """The operationId, such as `buy_shares`: a function of generated clients. By default the handler's."""
     summary: str
     """A sentence without a full stop. The handler's docstring, if any, is the description."""
     tag: str
@@ -177,6 +179,8 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     the default one."""
     errors: tuple[type[ZmartdError], ...] = ()
     """The operation's own errors, besides those that follow from the rest of the declaration."""
+    error_details: Mapping[type[ZmartdError], type[Struct]] = {}
+    """The types of the `details` of errors, where clients read more from them than a message."""
     access: Access
     quota: Quota = Quota.REQUESTS
     is_secret: bool = False
@@ -225,6 +229,8 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
         ):
             if is_contradiction:
                 raise TypeError(f"{self.method} {self.path}: {rule}")
+        if not self.name:
+            msgspec.structs.force_setattr(self, "name", self.handler.__name__)
         if self.cache is not None:
             msgspec.structs.force_setattr(self, "responses", {**self.responses, 304: None})
 

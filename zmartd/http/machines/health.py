@@ -153,6 +153,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/health",
         handler=health,
+        name="get_health",
         summary="Whether the daemon can serve",
         tag=MACHINES_TAG,
         access=Access.PUBLIC,

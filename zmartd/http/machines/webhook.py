@@ -50,6 +50,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/helius/webhook",
         handler=webhook,
+        name="receive_webhook",
         summary="Receive transactions from Helius",
         tag=MACHINES_TAG,
         quota=Quota.NONE,

@@ -100,7 +100,7 @@ class EventBody(Struct, frozen=True):
     """The commitment of the event."""
     data: dict[str, Any]
     """The event's fields, with what its transaction adds to them: addresses in base58, bytes in hexadecimal,
-    64-bit integers as decimal strings.
+    amounts as decimal strings, times in unix seconds.
     """
 
 
@@ -173,6 +173,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/events",
         handler=list_events,
+        name="list_market_events",
         summary="The audit trail of a market, newest first",
         tag="markets",
         access=Access.PUBLIC,

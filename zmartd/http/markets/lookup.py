@@ -173,6 +173,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/prices",
         handler=get_prices,
+        name="get_market_prices",
         summary="The current prices of a market",
         tag="markets",
         access=Access.PUBLIC,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from msgspec import Struct
 
 from zmartd.chain import failure_names
 from zmartd.chain.failures import ProgramRefused
@@ -63,12 +65,14 @@ def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdErro
     return by_status
 
 
-def error_schemas(idl: Idl, shape: Json) -> Json:
-    """A schema for each error, under the name of its class. `shape` is the schema of every error."""
+def error_schemas(idl: Idl, shape: Json, details: Mapping[type[ZmartdError], type[Struct]]) -> Json:
+    """A schema for each error, under the name of its class. `shape` is the schema of every error, `details`
+    are the types of the details of some.
+    """
     kinds = sorted({one for kind in STATUS for one in _with_subclasses(kind)}, key=lambda kind: kind.__name__)
     return {
         _DETAILS["title"]: _DETAILS,
-        **{kind.__name__: _schema(kind, idl, shape) for kind in kinds},
+        **{kind.__name__: _schema(kind, idl, shape, details.get(kind)) for kind in kinds},
     }
 
 
@@ -103,7 +107,7 @@ def _status(kind: type[ZmartdError]) -> int:
     return next(STATUS[parent] for parent in kind.__mro__ if parent in STATUS)
 
 
-def _schema(kind: type[ZmartdError], idl: Idl, shape: Json) -> Json:
+def _schema(kind: type[ZmartdError], idl: Idl, shape: Json, details: type[Struct] | None) -> Json:
     """`shape` narrowed to one error, whole, because generators cannot combine two schemas of a field."""
     narrowed: Json = {"status": {"const": _status(kind)}, "details": reference(_DETAILS["title"])}
     required = list(shape["required"])
@@ -120,6 +124,9 @@ def _schema(kind: type[ZmartdError], idl: Idl, shape: Json) -> Json:
         narrowed |= {"error": {"const": kind.__name__}, "code": {"const": kind.code}}
     if issubclass(kind, InvalidRequest):
         narrowed["details"] = _PROBLEMS
+        required.append("details")
+    if details is not None:
+        narrowed["details"] = {**reference(details.__name__), "description": details.__doc__}
         required.append("details")
     described = {
         name: {"description": field["description"]} | narrowed.get(name, field)

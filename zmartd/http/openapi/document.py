@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +14,7 @@ from zmartd.http.errors.statuses import ErrorBody
 from zmartd.http.kit.exports import CSV, JSON_LINES, csv_columns
 from zmartd.http.kit.operation import Access, Export, NonJson, Operation, is_json
 from zmartd.http.kit.path_variables import PathVariable, path_template
-from zmartd.http.openapi import headers
+from zmartd.http.openapi import event_schemas, headers
 from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
 from zmartd.http.openapi.schemas import Json, Schemas, query_fields, reference
 
@@ -123,13 +122,18 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
 
     Raises ValueError where two types have the same name.
     """
+    details = {kind: shape for one in operations for kind, shape in one.error_details.items()}
     schemas = Schemas(
         [one.json_body for one in operations if one.json_body is not None],
         [
             *(kind for one in operations for kind in one.responses.values() if is_json(kind)),
+            *details.values(),
             ErrorBody,
         ],
     )
+    components = schemas.components
+    if event_schemas.TRAIL_EVENT in components:
+        components |= event_schemas.of_trails(components[event_schemas.TRAIL_EVENT])
     paths: dict[str, Json] = {}
     for operation in operations:
         path = paths.setdefault(path_template(operation.path), {})
@@ -151,7 +155,11 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
         ],
         "paths": paths,
         "components": {
-            "schemas": schemas.components | error_schemas(idl, schemas.components[ErrorBody.__name__]),
+            "schemas": {
+                **components,
+                **event_schemas.of_transactions(),
+                **error_schemas(idl, components[ErrorBody.__name__], details),
+            },
             "parameters": _PARAMETERS,
             "headers": headers.COMPONENTS,
             "securitySchemes": _SECURITY_SCHEMES,
@@ -161,7 +169,7 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
 
 def _operation(operation: Operation[Any], schemas: Schemas) -> Json:
     entry: Json = {
-        "operationId": _operation_id(operation),
+        "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": _parameters(operation),
@@ -211,15 +219,6 @@ def _query_parameters(operation: Operation[Any]) -> list[Json]:
         }
         for name, required, schema in query_fields(operation.query)
     ]
-
-
-def _operation_id(operation: Operation[Any]) -> str:
-    """The operationId, made from the method and the path, such as `getMarketsIdTrades`."""
-    path = path_template(operation.path).removeprefix("/api")
-    words = re.findall(r"[a-zA-Z0-9]+", path) or ["root"]
-    if path != "/" and path.endswith("/"):
-        words.append("slash")
-    return operation.method.lower() + "".join(word[0].upper() + word[1:] for word in words)
 
 
 def _responses(operation: Operation[Any], schemas: Schemas) -> Json:

@@ -6,6 +6,7 @@ The daemon serves every file of the pages itself, so they need no other host.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +95,11 @@ class PageFile(Struct, frozen=True):
     media_type: str
     read: Callable[[PageFacts], bytes]
 
+    @property
+    def name(self) -> str:
+        """The name of the operation that gets it, such as `get_docs_start_js`."""
+        return "_".join(["get", *re.findall(r"\w+", self.path)])
+
     def response(self, facts: PageFacts) -> TaggedResponse:
         response = TaggedResponse.of(self.read(facts), f"{self.media_type}; charset=utf-8")
         response.headers["Content-Security-Policy"] = content_security_policy(facts.chain)
@@ -157,6 +163,7 @@ def file_operations(files: Sequence[PageFile]) -> tuple[Operation[Any], ...]:
             method="GET",
             path=file.path,
             handler=docs,
+            name=file.name,
             summary=file.summary,
             tag="documentation",
             access=Access.PUBLIC,
@@ -199,6 +206,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/openapi.json",
         handler=openapi_document,
+        name="get_openapi_document",
         summary="Get the API's OpenAPI 3.1 document",
         tag="documentation",
         access=Access.PUBLIC,

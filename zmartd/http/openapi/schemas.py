@@ -100,6 +100,8 @@ def _tidy(schema: Json) -> None:
     for node in _nodes(schema):
         if isinstance(node.get("description"), str):
             node["description"] = cleandoc(node["description"])
+        if "$ref" in node:  # of an annotation: the component says the type
+            node.pop("type", None)
         values = node.get("enum", ())
         if len(values) == 1:
             (node["const"],) = node.pop("enum")

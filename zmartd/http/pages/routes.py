@@ -85,6 +85,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/",
         handler=root,
+        name="open_first_page",
         summary="Open the first page, or a WebSocket",
         tag="realtime",
         access=Access.PUBLIC,

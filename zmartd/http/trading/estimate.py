@@ -148,6 +148,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/trades/estimate",
         handler=get_estimate,
+        name="estimate_trade",
         summary="Estimate a trade",
         tag="trades",
         access=Access.PUBLIC,

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.interface import BuyShares
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import amount, price
+from zmartd.http.kit.fields import Amount, MarketKey, Price, amount, price
 from zmartd.http.kit.operation import Call
-from zmartd.http.trading.trade_transactions import live_holding, offer_purchase, offer_sale
+from zmartd.http.trading.trade_transactions import BuyBody, SellBody, live_holding, offer_purchase, offer_sale
 from zmartd.market.lmsr import SCALE
 from zmartd.market.orders import LimitNotMet, Order, Purchase
 from zmartd.store.markets import MarketRow
 from zmartd.transactions.admission import AdmittedTransaction
 from zmartd.transactions.live_market import LiveHolding
 from zmartd.transactions.price_protection import InvalidProtection, PriceMoved, Protection, Trade
+
+FreshQuote = Annotated[
+    Any,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                *({"$ref": f"#/components/schemas/{kind.__name__}"} for kind in (BuyBody, SellBody)),
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""BuyBody | SellBody | None, which msgspec cannot decode, and so not describe."""
+
+
+class PriceMovedDetails(Struct, frozen=True, kw_only=True):
+    """What a trade that was not sent is about. Of a transaction with several trades, only the first two."""
+
+    signature: str
+    """The signature of the transaction that was not sent, base58."""
+    shares: Amount | UnsetType = UNSET
+    """The share units that its purchases would bring now; left out where a sale is beyond its limit."""
+    limit: Literal["min_shares", "min_proceeds"] | UnsetType = UNSET
+    """The limit that it would break: the field beside this one that is named so."""
+    min_shares: Amount | UnsetType = UNSET
+    """The least share units of a purchase."""
+    min_proceeds: Amount | UnsetType = UNSET
+    """The least lamports that a sale brings, after fees."""
+    market_id: MarketKey | UnsetType = UNSET
+    price: Price | UnsetType = UNSET
+    """The present price of the outcome that is traded."""
+    fresh: FreshQuote | UnsetType = UNSET
+    """The same order at the present price, with its transaction; null where that would break a limit that the
+    caller stated, and where the transaction came without `protection`."""
 
 
 class Limits(Struct, frozen=True):
@@ -82,14 +116,14 @@ async def with_fresh_quote(
     (trade,) = transaction.trades
     market, holding = await live_holding(call, str(trade.market))
     fresh = None if limits.order is None else await _offer(call, market, holding, limits.order)
-    return PriceMoved(
-        _MESSAGE if fresh is not None else _MESSAGE_ALONE,
+    details = PriceMovedDetails(
         **moved.details,
         **_limit(trade, limits),
         market_id=market.id,
         price=_price(holding, trade),
         fresh=fresh,
     )
+    return PriceMoved(_MESSAGE if fresh is not None else _MESSAGE_ALONE, **msgspec.to_builtins(details))
 
 
 _NOT_SENT = "The price has moved beyond the limit of this trade, so it was not sent."
@@ -97,7 +131,7 @@ _MESSAGE = f"{_NOT_SENT} `fresh` is a new quote with its transaction: sign and s
 _MESSAGE_ALONE = f"{_NOT_SENT} Ask for a quote with another limit or amount, or wait for another price."
 
 
-def _limit(trade: Trade, limits: Limits) -> dict[str, str]:
+def _limit(trade: Trade, limits: Limits) -> dict[str, Any]:
     if isinstance(trade.arguments, BuyShares):
         return {"limit": "min_shares", "min_shares": amount(limits.min_shares or 0)}
     return {"limit": "min_proceeds", "min_proceeds": amount(trade.arguments.min_proceeds)}
@@ -108,12 +142,14 @@ def _price(holding: LiveHolding, trade: Trade) -> float:
     return price(yes if trade.arguments.outcome else SCALE - yes)
 
 
-async def _offer(call: Call[Any], market: MarketRow, holding: LiveHolding, order: Order) -> Any:
-    """The quote for the same order now, as JSON; None where it would break a limit of the caller's own."""
+async def _offer(
+    call: Call[Any], market: MarketRow, holding: LiveHolding, order: Order
+) -> BuyBody | SellBody | None:
+    """The quote for the same order now; None where it would break a limit of the caller's own."""
     try:
         if isinstance(order, Purchase):
-            return msgspec.to_builtins(await offer_purchase(call, market, holding.market, order))
-        return msgspec.to_builtins(await offer_sale(call, market, holding, order))
+            return await offer_purchase(call, market, holding.market, order)
+        return await offer_sale(call, market, holding, order)
     except ProgramRefused as refused:
         if isinstance(refused.__cause__, LimitNotMet):
             return None

@@ -173,6 +173,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}/fees",
         handler=get_fees,
+        name="get_market_fees",
         summary="The fees charged on a market's trades",
         tag="markets",
         access=Access.PUBLIC,

@@ -24,7 +24,7 @@ from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.actions import is_before_end
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import WRONG_STATE, explained
-from zmartd.http.trading.moved_prices import read_limits, with_fresh_quote
+from zmartd.http.trading.moved_prices import PriceMovedDetails, read_limits, with_fresh_quote
 from zmartd.indexer.events.payloads import event_from_payload, payload
 from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import TransactionNotFound
@@ -69,6 +69,12 @@ _ACTIONS: Final = {
 """What each instruction does to its market."""
 
 
+ProgramEventFields = Annotated[
+    dict[str, Any], Meta(extra_json_schema={"$ref": "#/components/schemas/ProgramEvent"})
+]
+"""What `_event` makes of an event."""
+
+
 class RelayRequest(Struct, frozen=True):
     transaction: Annotated[
         str, Meta(min_length=1, description="the base64 of a signed transaction of at most 1232 bytes")
@@ -110,9 +116,9 @@ class Confirmed(Struct, frozen=True, kw_only=True):
     """The slot of the transaction."""
     block_time: Time | None
     """The time of the block, by the chain's clock; null where the chain does not say."""
-    events: tuple[dict[str, Any], ...]
+    events: tuple[ProgramEventFields, ...]
     """The program's events in the transaction, in order. Each has its `name` beside its own fields: addresses
-    in base58, bytes in hexadecimal, 64-bit integers as decimal strings."""
+    in base58, bytes in hexadecimal, amounts as decimal strings, times in unix seconds."""
     events_complete: bool
     """False while the transaction could not be read, or not to its end: it may have more events than these.
     What the chain's node does not show yet is read again by itself."""
@@ -261,6 +267,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/transactions",
         handler=relay,
+        name="send_transaction",
         summary="Send a signed transaction",
         tag="transactions",
         body=RelayRequest,
@@ -282,6 +289,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             LookupsExhausted,
             TooManyPending,
         ),
+        error_details={PriceMoved: PriceMovedDetails},
         access=Access.SESSION,
         keeps_answer=False,
     ),

@@ -241,6 +241,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="POST",
         path="/api/markets/{id}/decisions",
         handler=decide,
+        name="decide_outcome",
         summary="Decide, as the admin, the outcome of a resolved or disputed market",
         tag="markets",
         body=DecisionRequest,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import schemathesis
 from aiohttp import web
@@ -46,15 +48,48 @@ async def test_every_route_is_documented_and_every_documented_operation_has_a_ro
     assert served == {(method, path) for path, item in DOCUMENT["paths"].items() for method in item}
 
 
-def test_operations_have_names_of_their_own_and_words_about_themselves() -> None:
+def test_operations_have_names_that_read_as_functions_and_words_about_themselves() -> None:
+    """Names are kept: they are functions of generated clients."""
     entries = [entry for item in DOCUMENT["paths"].values() for entry in item.values()]
     names = [entry["operationId"] for entry in entries]
     assert len(set(names)) == len(names)
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+)+", name)] == []
+    assert {"buy_shares", "sell_shares", "list_markets", "get_market", "vote_on_proposal"} <= set(names)
     known = {tag["name"] for tag in DOCUMENT["tags"]}
     for entry in entries:
         assert entry["summary"]
         assert set(entry["tags"]) <= known, entry["operationId"]
         assert all("$ref" in one or one["description"] for one in entry["parameters"]), entry["operationId"]
+
+
+def test_nothing_in_the_document_defaults_to_null_and_what_has_a_default_may_be_left_out() -> None:
+    def nodes(node: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            yield node
+        for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            yield from nodes(part)
+
+    assert [one for one in nodes(DOCUMENT) if one.get("default", 0) is None] == []
+    described = [one for one in nodes(DOCUMENT) if isinstance(one.get("properties"), dict)]
+    assert len(described) > 100
+    for schema in described:
+        required = schema.get("required", [])
+        assert set(required) <= set(schema["properties"])
+        assert [name for name in required if "default" in schema["properties"][name]] == [], schema["title"]
+    parameters = [one for one in nodes(DOCUMENT) if "in" in one and "schema" in one]
+    assert [one["name"] for one in parameters if one.get("required") and "default" in one["schema"]] == []
+    # What a query may leave out has no null either: there is no way to write it.
+    assert [one["name"] for one in parameters if {"type": "null"} in one["schema"].get("anyOf", [])] == []
+
+
+def test_a_request_may_leave_out_what_the_api_does_without() -> None:
+    """Held to the types that the dispatcher decodes with."""
+    schemas = DOCUMENT["components"]["schemas"]
+    kinds = [one.body for one in OPERATIONS if one.body is not None]
+    for kind in kinds:
+        needed = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
+        assert set(schemas[kind.__name__].get("required", [])) == needed, kind.__name__
+    assert len(kinds) > 10
 
 
 def test_nothing_but_the_dispatcher_reads_queries_and_bodies() -> None:
@@ -81,6 +116,15 @@ def test_every_error_with_a_status_is_documented_under_its_code() -> None:
         assert fields["status"]["const"] == status
         assert fields["code"].get("const", kind.code) == kind.code
         assert schema["description"]
+
+
+def test_the_details_of_a_price_that_moved_have_the_fresh_quote() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    moved = schemas["PriceMoved"]
+    assert moved["properties"]["details"]["$ref"] == "#/components/schemas/PriceMovedDetails"
+    assert "details" in moved["required"]
+    fresh = schemas["PriceMovedDetails"]["properties"]["fresh"]["anyOf"]
+    assert [one.get("$ref", "").rpartition("/")[2] for one in fresh] == ["BuyBody", "SellBody", ""]
 
 
 def test_what_requests_must_be_is_what_the_schema_says() -> None:

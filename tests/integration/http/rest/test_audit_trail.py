@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ PATH = f"/api/markets/{market_id('m')}/events"
 
 
 async def happen(api: Api, name: str, slot: int, **columns: Any) -> None:
-    """One event of the market, alone in its transaction."""
+    """One event of the market, alone in its transaction. Its `approved_by` is its name in these tests."""
+    payload = {"market_id": market_id("m"), "approved_by": name, "timestamp": 1}
     async with api.database.service() as connection:
         await insert(
             connection,
             "market_events",
-            **{"event_type": name, "tx_signature": signature(name), "event_index": 0, "slot": slot}
-            | {"market_id": market_id("m"), "payload": "{}"}
+            **{"event_type": "ProposalApproved", "tx_signature": signature(name), "event_index": 0}
+            | {"slot": slot, "market_id": market_id("m"), "payload": json.dumps(payload)}
             | columns,
         )
 
@@ -44,7 +46,7 @@ async def page(api: Api, **query: Any) -> tuple[list[str], str | None]:
     answer = await api.anybody.get(PATH, **query)
     assert answer.status == 200, answer.body
     assert answer.body["count"] == len(answer.body["events"])
-    return [event["name"] for event in answer.body["events"]], answer.body["next_cursor"]
+    return [event["data"]["approved_by"] for event in answer.body["events"]], answer.body["next_cursor"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 8, 9])

@@ -59,10 +59,9 @@ def codes(one: Operation[Any]) -> dict[int, set[str]]:
     return {status: {kind.code for kind in kinds} for status, kinds in declared_errors(one).items()}
 
 
-def test_an_operation_is_named_for_its_method_and_path() -> None:
-    assert entry(operation())["operationId"] == "postThingsWallet"
-    assert entry(operation(path="/ws/", method="GET"))["operationId"] == "getWsSlash"
-    assert entry(operation(path="/", method="GET"))["operationId"] == "getRoot"
+def test_an_operation_is_named_for_its_handler_unless_it_has_a_name() -> None:
+    assert entry(operation())["operationId"] == "speak"
+    assert entry(operation(name="say_it_aloud"))["operationId"] == "say_it_aloud"
 
 
 def test_an_operation_is_described_by_its_handler() -> None:
