@@ -16,6 +16,7 @@ from zmartd.http.kit.operation import Access, Export, NonJson, Operation, is_jso
 from zmartd.http.kit.path_variables import PathVariable, path_template
 from zmartd.http.openapi import event_schemas, headers
 from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
+from zmartd.http.openapi.examples import EXAMPLES
 from zmartd.http.openapi.schemas import Json, Schemas, query_fields, reference
 
 _JSON = "application/json"
@@ -182,9 +183,17 @@ def _operation(operation: Operation[Any], schemas: Schemas) -> Json:
     if operation.json_body is not None:
         entry["requestBody"] = {
             "required": True,
-            "content": {_JSON: {"schema": schemas.of(operation.json_body)}},
+            "content": {_JSON: _request(operation, schemas)},
         }
     return entry
+
+
+def _request(operation: Operation[Any], schemas: Schemas) -> Json:
+    request: Json = {"schema": schemas.of(operation.json_body)}
+    examples = EXAMPLES.get(operation.name, {})
+    if examples:
+        request["examples"] = {title: {"value": body} for title, body in examples.items()}
+    return request
 
 
 def _parameters(operation: Operation[Any]) -> list[Json]:
