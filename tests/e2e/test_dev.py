@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 
 from tests.e2e.development import ZMARTD, Development, wait_until_gone
 from tests.e2e.typescript import needs_node, run_node
+from tests.ports import free_port
 from zmartd.http.openapi.routes import TRY_OUT
 from zmartd.market.ids import is_address
 
@@ -223,13 +223,6 @@ def test_the_operators_listener_alone_has_metrics_and_answers_without_a_credenti
         assert b"zmartd_http_request_duration_seconds" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         surroundings.get("api", "/metrics")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

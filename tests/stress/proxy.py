@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.ports import free_port
+
 _CHUNK = 65_536
 
 COMMIT = b"COMMIT\0"
@@ -41,7 +43,7 @@ class Proxy:
         self._cuts = 0
         self._cut_text = b""
         self._cut_late = False
-        self.port = 0
+        self.port = free_port()
         self.connections_cut = 0
 
     async def open(self) -> None:
@@ -49,7 +51,6 @@ class Proxy:
         if self._server is not None:
             return
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """Let nobody in, and throw out who is inside, until it is opened again."""

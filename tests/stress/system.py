@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ import msgspec
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from tests.ports import free_port
 from tests.stress.postbox import Postbox
 from tests.stress.proxy import Proxy
 from tests.stress.waiting import until
@@ -160,13 +160,13 @@ class System:
         self.database_door = Proxy(lambda: _postgres_socket(self.postgres.dsn))
         self.redis_door = Proxy(lambda: self._valkey_socket)
         self._valkey_socket: Path | None = None
-        port = _free_port()
+        port = free_port()
         self.api = f"http://127.0.0.1:{port}"
         self.log = directory / "daemon.log"
         self.postbox = Postbox(f"{self.api}/helius/webhook")
         self.daemon = Daemon(directory / "zmartd.toml", self.api, self.log)
         self._port = port
-        self._rpc_port = _free_port(neighbours=2)
+        self._rpc_port = free_port(neighbours=2)
         self.chain: EmbeddedChain
 
     @property
@@ -319,18 +319,3 @@ async def running(directory: Path, wallets: Sequence[Pubkey]) -> AsyncIterator[S
 
 def _postgres_socket(dsn: str) -> Path:
     return Path(parse_qs(urlsplit(dsn).query)["host"][0]) / ".s.PGSQL.5432"
-
-
-def _free_port(neighbours: int = 1) -> int:
-    """A port that is free, as are the next ones."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        try:
-            for neighbour in range(1, neighbours):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + neighbour))
-        except OSError:
-            continue
-        return port
