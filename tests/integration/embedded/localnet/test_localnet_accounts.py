@@ -124,3 +124,16 @@ async def test_an_overwritten_account_keeps_what_is_not_mentioned(chain: Chain) 
     assert found["value"]["lamports"] == 5 * SOL
     assert base64.b64decode(found["value"]["data"][0]) == b"keep me"
     assert found["value"]["owner"] == str(PROGRAM)
+
+
+async def test_the_sysvar_of_slot_hashes_has_the_blocks_before_the_open_one(chain: Chain) -> None:
+    async def newest() -> tuple[int, str]:
+        sysvar = "SysvarS1otHashes111111111111111111111111111"
+        found = await chain.call("getAccountInfo", sysvar, {"encoding": "base64"})
+        data = base64.b64decode(found["value"]["data"][0])
+        return int.from_bytes(data[8:16], "little"), b58encode(data[16:48]).decode()
+
+    for slots in (1, 3):
+        await chain.advance(slots)
+        block = await chain.call("getLatestBlockhash", {"commitment": "confirmed"})
+        assert await newest() == (block["context"]["slot"], block["value"]["blockhash"])

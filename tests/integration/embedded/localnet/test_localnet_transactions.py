@@ -508,7 +508,9 @@ async def test_a_nonce_is_lent_to_its_authority_only(chain: Chain) -> None:
     assert await nonce_of(chain, nonce.pubkey()) == waiting
 
 
-async def test_a_lookup_table_lends_its_addresses(chain: Chain) -> None:
+@pytest.mark.parametrize("unseen", [True, False])
+async def test_a_lookup_table_lends_its_addresses(chain: Chain, unseen: bool) -> None:
+    """To be created it needs the newest slot's hash, whether or not a simulation needed it before."""
     wallet, friend = await chain.wallet(), Keypair().pubkey()
     slot = await chain.call("getSlot", {"commitment": "confirmed"})
     table, bump = derive_lookup_table_address(wallet.pubkey(), slot)
@@ -518,7 +520,7 @@ async def test_a_lookup_table_lends_its_addresses(chain: Chain) -> None:
     extend = lookup_table_instruction(
         (2).to_bytes(4, "little") + (1).to_bytes(8, "little") + bytes(friend), wallet, table
     )
-    await chain.send(await chain.signed(wallet, [create, extend]))
+    await chain.send(await chain.signed(wallet, [create, extend]), skipPreflight=unseen)
     await chain.advance(2)
     lent = AddressLookupTableAccount(table, [friend])
     message = MessageV0.try_compile(

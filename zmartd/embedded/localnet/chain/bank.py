@@ -39,6 +39,10 @@ EMPTY_BLOCKS_KEPT = 216_000
 """Empty blocks are deleted after about a day of 400 ms slots."""
 _BLOCKS_BETWEEN_CLEANINGS = 1_024
 _CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
+_BLOCKHASH_SYSVARS = {
+    Pubkey.from_string("SysvarS1otHashes111111111111111111111111111"),
+    Pubkey.from_string("SysvarRecentB1ockHashes11111111111111111111"),
+}
 
 
 class NotLanded(ZmartdError):
@@ -102,7 +106,7 @@ class Bank:
             self.accounts.load(
                 address, account
             )  # programs last: LiteSVM reads their data accounts when it loads them
-        self._runtime.begin_slot(self.blocks.newest.slot, self.blocks.newest.unix_time, ())
+        self._runtime.begin_slot(self.blocks.newest.slot, self.blocks.newest.unix_time, tuple)
         self._begin_slot()
         if self._transactions:  # the process ended with this slot open: its transactions have landed
             self.complete_slot()
@@ -126,6 +130,8 @@ class Bank:
     # Reading
 
     def account(self, address: Pubkey, commitment: Commitment) -> Account | None:
+        if address in _BLOCKHASH_SYSVARS:
+            self._runtime.set_blockhashes()
         return self.accounts.at(address, self.blocks.at(commitment).slot)
 
     def owned_by(self, owner: Pubkey, commitment: Commitment) -> Sequence[tuple[Pubkey, Account]]:
@@ -297,7 +303,7 @@ class Bank:
     def _begin_slot(self) -> None:
         opened = self.blocks.opened
         clock_before = self.accounts.current(_CLOCK_SYSVAR)
-        self._runtime.begin_slot(opened.slot, opened.unix_time, self.blocks.slot_hashes())
+        self._runtime.begin_slot(opened.slot, opened.unix_time, self.blocks.slot_hashes)
         self.accounts.changed(_CLOCK_SYSVAR, clock_before)
         self._notify_written(frozenset((_CLOCK_SYSVAR,)))
 
