@@ -39,10 +39,26 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+_SUMMARY = "summary"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pooled", action="store_true", help="lead every database_url through PgBouncer in transaction mode"
     )
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """All tests together use every core. Tests that are named run in this process, which is ready sooner."""
+    return None if config.args_source is config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Writes what tests gave to `tell_reader`."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == _SUMMARY:
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
 
 
 DISCONNECT = """
@@ -83,6 +99,12 @@ def _untouched_logging() -> Iterator[None]:
     structlog.configure(**settings)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def tell_reader(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Puts a line at the end of pytest's output, also where the test runs in another process."""
+    return lambda line: record_property(_SUMMARY, line)
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.integration.http.contract.reports import SUMMARIES
 from tests.integration.http.rest.rest_api import Api, running_api
 from zmartd.store.postgres.database import Database
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = terminalreporter.config.stash.get(SUMMARIES, [])
-    if lines:
-        terminalreporter.section("schemathesis")
-    for line in lines:
-        terminalreporter.write_line(line)
 
 
 @pytest.fixture

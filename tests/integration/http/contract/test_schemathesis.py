@@ -1,6 +1,6 @@
 """Requests that schemathesis makes up from the document, sent to the API with its chain.
 
-What it did is told in short at the end of pytest's output, and at length by `pytest -s -k schemathesis`.
+What it did is told in short at the end of pytest's output, and at length by `pytest -s` on this file.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from msgspec import Struct
 
-from tests.integration.http.contract.reports import SUMMARIES
 from tests.integration.http.rest.rest_api import WEBHOOK
 from tests.integration.http.rest.rest_stage import SOL, Stage, running_stage
 from zmartd.http.kit.fields import MarketRef
@@ -76,7 +75,7 @@ async def stage(database: Database, redis_url: str, tmp_path: Path) -> AsyncIter
 
 
 async def test_schemathesis_finds_no_fault_as_a_trader(
-    stage: Stage, tmp_path: Path, pytestconfig: pytest.Config
+    stage: Stage, tmp_path: Path, tell_reader: Callable[[str], None]
 ) -> None:
     known = await furnished(stage)
     (tmp_path / "schemathesis.toml").write_text(known.configuration())
@@ -90,16 +89,16 @@ async def test_schemathesis_finds_no_fault_as_a_trader(
         *("--header", f"Authorization: Bearer {stage.alice.token}"),
         *(option for path in left_out for option in ("--exclude-path", path)),
     )
-    pytestconfig.stash.setdefault(SUMMARIES, []).append(f"as a trader: {summary_of(report)}")
+    tell_reader(f"as a trader: {summary_of(report)}")
     assert operations_in(report) == len(OPERATIONS) - len(left_out)
 
 
 async def test_schemathesis_finds_no_fault_as_anybody(
-    stage: Stage, tmp_path: Path, pytestconfig: pytest.Config
+    stage: Stage, tmp_path: Path, tell_reader: Callable[[str], None]
 ) -> None:
     url = str(stage.api.client.make_url(DOCUMENT))
     report = await run(tmp_path, url, "--phases", "fuzzing", "--max-examples", "3")
-    pytestconfig.stash.setdefault(SUMMARIES, []).append(f"as anybody: {summary_of(report)}")
+    tell_reader(f"as anybody: {summary_of(report)}")
     assert operations_in(report) == len(OPERATIONS) - len([DOCUMENT])  # it has asked for the document already
 
 
