@@ -25,7 +25,6 @@ from zmartd.embedded.demo.polling import wait_for
 from zmartd.embedded.demo.wallet_client import ApiRefused, WalletClient
 from zmartd.embedded.happening import Happening
 from zmartd.embedded.simulated_markets import WATCH_SECONDS, SimulatedMarkets
-from zmartd.market.ids import cid_v0
 from zmartd.market.lmsr import SCALE
 
 PATIENCE_SECONDS = 90
@@ -206,7 +205,7 @@ async def resolve(creator: WalletClient, market_id: str) -> None:
     """Propose YES, as soon as the program lets it: in a later second than the activation."""
 
     async def resolved() -> bool | None:
-        body = {"outcome": True, "ipfs_evidence_hash": cid_v0(b"evidence")}
+        body = {"outcome": True, "evidence": "seen", "early": True, "early_reason": "It happened early."}
         try:
             await creator.transact(f"/api/markets/{market_id}/resolve", body)
         except ApiRefused as refused:

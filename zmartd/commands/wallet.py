@@ -72,9 +72,9 @@ def token(keypair: Path | None, new: bool, config_path: Path | None, as_json: bo
 def sign(keypair: Path, config_path: Path | None) -> None:
     """Sign the transaction in the API's answer on stdin as the wallet in the file KEYPAIR.
 
-    Prints the body for POST /api/transactions. The input is an answer with a `transaction`, or only that, in
-    base64. It is not signed unless the wallet is its payer and only signer, and it calls the market's program
-    once and nothing else.
+    Prints the body for POST /api/transactions, with the `protection` that came with a trade. The input is an
+    answer with a `transaction`, or only that, in base64. It is not signed unless the wallet is its payer and
+    only signer, and it calls the market's program once and nothing else.
     """
     from solders.pubkey import Pubkey
 
@@ -82,10 +82,10 @@ def sign(keypair: Path, config_path: Path | None) -> None:
     from zmartd.embedded.demo.signing import sign_call
 
     settings = operator_settings(config_path)
-    unsigned = _transaction(sys.stdin.read(_MAX_INPUT))
+    unsigned, protection = _transaction(sys.stdin.read(_MAX_INPUT))
     program = Pubkey.from_string(settings.solana.program_id)
     signed = sign_call(unsigned, read_keypair(keypair), program)
-    print_result(True, {"transaction": signed}, "")
+    print_result(True, {"transaction": signed} | protection, "")
 
 
 def _wallet(file: Path | None, new: bool) -> Keypair:
@@ -120,17 +120,20 @@ async def _sign_in(settings: Settings, wallet: Keypair) -> Mapping[str, Any]:
             ) from error
 
 
-def _transaction(text: str) -> str:
-    """The transaction in base64 in an answer of the API, or the text itself. Raises NothingToSign."""
+def _transaction(text: str) -> tuple[str, dict[str, str]]:
+    """The transaction in base64 in an answer of the API, or the text itself; and the `protection` beside it.
+
+    Raises NothingToSign.
+    """
     if not text.lstrip().startswith("{"):
-        return text.strip()
+        return text.strip(), {}
     try:
         answer = msgspec.json.decode(text)
     except msgspec.MsgspecError as error:
         raise NothingToSign(f"the input is no JSON: {error}") from error
     transaction = answer.get("transaction")
     if isinstance(transaction, str):
-        return transaction
+        return transaction, {name: answer[name] for name in ("protection",) if name in answer}
     refusal = answer.get("message")
     if isinstance(refusal, str):
         raise NothingToSign(f"the API refused the request: {refusal!r} ({answer.get('code')!r})")

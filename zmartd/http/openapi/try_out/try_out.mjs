@@ -83,6 +83,7 @@ class TryOut {
     const transaction = response.ok && response.body?.transaction;
     if (this.wallet && typeof transaction === "string" && !response.url.endsWith("/api/transactions")) {
       this.unsigned = transaction;
+      this.protection = response.body.protection;
       this.signButton.hidden = false;
       this.signButton.disabled = false;
       this.say("The answer has a transaction to sign.");
@@ -93,7 +94,7 @@ class TryOut {
   async signAndSend() {
     const signed = await signTransaction(this.wallet, this.unsigned);
     this.say("sent, and not confirmed yet …");
-    const answer = await send(location.origin, this.session.token, signed);
+    const answer = await send(location.origin, this.session.token, signed, this.protection);
     this.signButton.hidden = true;
     const events = (answer.events ?? []).map((event) => event.name).join(", ");
     this.say(`${answer.status}: ${answer.signature}${events && ` (${events})`}`);

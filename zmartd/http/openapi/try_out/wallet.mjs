@@ -73,7 +73,7 @@ export async function signTransaction(wallet, transaction) {
   return btoa(String.fromCharCode(...bytes));
 }
 
-/** Send a signed transaction; the API's answer about it. */
-export function send(origin, token, transaction) {
-  return post(`${origin}/api/transactions`, { transaction }, token);
+/** Send a signed transaction, with the protection that came with a trade; the API's answer about it. */
+export function send(origin, token, transaction, protection) {
+  return post(`${origin}/api/transactions`, { transaction, ...(protection && { protection }) }, token);
 }
