@@ -242,7 +242,7 @@ async def test_a_refused_transaction_is_explained_before_it_costs_anything(
     stage: Stage, wallet: Keypair
 ) -> None:
     await open_market(stage, wallet)
-    with pytest.raises(TransactionFailed, match="at least 10000 lamports") as caught:
+    with pytest.raises(TransactionFailed, match="less than 10000 lamports") as caught:
         await stage.play(buy(wallet.pubkey(), 9_999), by=wallet)
     assert (caught.value.failure.name, caught.value.slot) == ("TradeTooSmall", None)
 
