@@ -1,4 +1,4 @@
-"""Walks through 100,000 trades, page after page, while trades are written all over the list."""
+"""Walks through 20,000 trades, page after page, while trades are written all over the list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
 from zmartd.store.trades import PricePageKey, TradeFilter, TradePageKey
 
-ROWS, CHUNK = 100_000, 10_000
+ROWS, CHUNK = 20_000, 2_000
 SLOTS = 30_000
 WALLETS = [wallet(f"trader {number}") for number in range(20)]
 
@@ -87,10 +87,10 @@ async def book(database: Database) -> Book:
         return Book(random.Random(20_261_123), [await insert_market(connection, f"m{n}") for n in range(4)])
 
 
-async def written(database: Database, book: Book, count: int = ROWS) -> list[dict[str, Any]]:
-    """The rows that are there before a walk begins."""
+async def written(database: Database, book: Book) -> list[dict[str, Any]]:
+    """The rows that are there at first."""
     rows: list[dict[str, Any]] = []
-    while len(rows) < count:
+    while len(rows) < ROWS:
         async with database.service() as connection:
             rows += await book.write(connection, CHUNK)
     return rows
@@ -101,10 +101,10 @@ async def test_a_walk_neither_skips_nor_repeats_a_trade_while_others_are_written
 ) -> None:
     existing = await written(database, book)
     walks = [
-        (ANYBODY, TradeFilter(), 200),
-        (ANYBODY, TradeFilter(market_id=book._markets[0]), 199),
-        (Caller(WALLETS[1]), TradeFilter(wallet=WALLETS[0]), 37),
-        (ANYBODY, TradeFilter(market_id=book._markets[1], outcome=True, trade_type="sell"), 113),
+        (ANYBODY, TradeFilter(), 97),
+        (ANYBODY, TradeFilter(market_id=book._markets[0]), 61),
+        (Caller(WALLETS[1]), TradeFilter(wallet=WALLETS[0]), 13),
+        (ANYBODY, TradeFilter(market_id=book._markets[1], outcome=True, trade_type="sell"), 17),
     ]
     for caller, where, limit in walks:
         places: list[Key] = []
@@ -150,7 +150,7 @@ async def test_a_walk_through_a_price_history_sees_every_price_once_while_trades
 ) -> None:
     market = book._markets[2]
     book._markets = [market]
-    rows = await written(database, book, 20_000)
+    rows = await written(database, book)
     existing = {int(str(row["price_yes"])): row["chain_place"] for row in rows}
     known = dict(existing)
     ahead: set[int] = set()
@@ -189,8 +189,7 @@ async def plan(database_url: str, query: str, *arguments: object) -> str:
 async def test_a_page_of_prices_is_read_from_an_index_however_deep_it_is(
     database: Database, database_url: str, book: Book
 ) -> None:
-    async with database.service() as connection:
-        await book.write(connection, CHUNK)
+    await written(database, book)
     text = await plan(
         database_url,
         "select block_time from trades where market_id = $1"
@@ -206,8 +205,7 @@ async def test_a_page_of_prices_is_read_from_an_index_however_deep_it_is(
 async def test_a_page_is_read_from_an_index_however_deep_it_is(
     database: Database, database_url: str, book: Book
 ) -> None:
-    async with database.service() as connection:
-        await book.write(connection, CHUNK)
+    await written(database, book)
     for condition in ("true", f"market_id = '{book._markets[0]}'", f"user_wallet = '{WALLETS[0]}'"):
         text = await plan(
             database_url,
