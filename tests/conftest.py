@@ -88,6 +88,11 @@ begin
 end
 $$
 """
+LARGE = """
+select oid::regclass::text as name from pg_class
+ where relnamespace = 'public'::regnamespace and relkind = 'r' and pg_relation_size(oid) > 1000000
+"""
+"""Tables that have been large. Where nothing has vacuumed them, every scan still reads all their pages."""
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +137,8 @@ def empty_migrated_database(migrated_database_url: str) -> Iterator[Callable[[],
     async def empty() -> None:
         await connection.execute(DISCONNECT)
         await connection.execute(EMPTY)
+        for table in await connection.fetch(LARGE):
+            await connection.execute(f"vacuum {table['name']}")
 
     yield lambda: loop.run_until_complete(empty())
     loop.run_until_complete(connection.close())

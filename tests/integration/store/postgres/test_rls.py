@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
+from tests.conftest import EMPTY, execute
 from tests.event_loop import run
 from tests.integration.store.postgres.rls_rows import OTHER, OWNER, Table, insert_markets, tables
 from tests.integration.store.rows import NOON, insert, signature
@@ -110,15 +111,6 @@ class Place:
     daemon: str
 
 
-async def execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
 @pytest.fixture(scope="module", params=["our own", "like Supabase", "managed"])
 def place(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> Iterator[Place]:
     """A database that we own as superuser, one as Supabase makes it, and one whose owner is no superuser."""
@@ -159,9 +151,7 @@ def place(request: pytest.FixtureRequest, postgres_server: EmbeddedPostgres) -> 
 async def administrator(place: Place) -> AsyncIterator[Connection]:
     """A superuser's connection to the database, which is empty but for the row of `protocol`."""
     connection = await asyncpg.connect(place.administrator)
-    names = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
-    kept = {"protocol"}
-    await connection.execute("truncate " + ", ".join({row["tablename"] for row in names} - kept))
+    await connection.execute(EMPTY)
     yield connection
     await connection.close()
 
