@@ -278,22 +278,7 @@ def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
             reconciler=config.ReconcilerSettings(enabled=False),
             leaderboard=config.LeaderboardSettings(enabled=False),
         ),
-        rate_limits=config.RateLimitSettings(
-            ip_reads_per_minute=1_000_000,
-            ip_reads_per_hour=1_000_000,
-            ip_writes_per_minute=1_000_000,
-            ip_writes_per_hour=1_000_000,
-            wallet_reads_per_minute=1_000_000,
-            wallet_reads_per_hour=1_000_000,
-            wallet_writes_per_minute=1_000_000,
-            wallet_writes_per_hour=1_000_000,
-            signed_in_ip_reads_per_minute=1_000_000,
-            signed_in_ip_reads_per_hour=1_000_000,
-            signed_in_ip_writes_per_minute=1_000_000,
-            signed_in_ip_writes_per_hour=1_000_000,
-            comments_per_hour=1_000_000,
-            kept_answers_per_hour=1_000_000,
-        ),
+        rate_limits=config.AMPLE_RATE_LIMITS,
         log=config.LogSettings(level="warning"),
     )
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -261,6 +261,25 @@ class RateLimitSettings(Struct, frozen=True, kw_only=True):
             "the most webhook deliveries without valid credentials of one address, or IPv6 /64, in a minute"
         ),
     ] = 10
+
+
+AMPLE_RATE_LIMITS: Final = RateLimitSettings(
+    ip_reads_per_minute=1_000_000,
+    ip_reads_per_hour=1_000_000,
+    ip_writes_per_minute=1_000_000,
+    ip_writes_per_hour=1_000_000,
+    wallet_reads_per_minute=1_000_000,
+    wallet_reads_per_hour=1_000_000,
+    wallet_writes_per_minute=1_000_000,
+    wallet_writes_per_hour=1_000_000,
+    signed_in_ip_reads_per_minute=1_000_000,
+    signed_in_ip_reads_per_hour=1_000_000,
+    signed_in_ip_writes_per_minute=1_000_000,
+    signed_in_ip_writes_per_hour=1_000_000,
+    comments_per_hour=1_000_000,
+    kept_answers_per_hour=1_000_000,
+)
+"""Limits that one machine does not reach: for development, tests and measuring."""
 
 
 class RealtimeSettings(Struct, frozen=True, kw_only=True):

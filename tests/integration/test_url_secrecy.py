@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import traceback
-from collections.abc import Iterator
 
 import pytest
-import structlog
 from click.testing import CliRunner
 
 from zmartd.cli import main
@@ -59,16 +56,6 @@ def urls(scheme: str, user: str) -> list[str]:
     return [
         url.format(scheme=scheme, user=user, secret=SECRET, nobody=NOBODY) for url in MALFORMED + UNREACHABLE
     ]
-
-
-@pytest.fixture(autouse=True)
-def _untouched_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
-    yield
-    structlog.configure(**settings)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

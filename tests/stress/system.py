@@ -280,22 +280,7 @@ class System:
                 jwt_secret=SharedSecret("the session key of the stress rig, 32 and more"),
                 domains=(f"127.0.0.1:{self._port}",),
             ),
-            rate_limits=config.RateLimitSettings(
-                ip_reads_per_minute=100_000,
-                ip_reads_per_hour=1_000_000,
-                ip_writes_per_minute=100_000,
-                ip_writes_per_hour=1_000_000,
-                wallet_reads_per_minute=100_000,
-                wallet_reads_per_hour=1_000_000,
-                wallet_writes_per_minute=100_000,
-                wallet_writes_per_hour=1_000_000,
-                signed_in_ip_reads_per_minute=100_000,
-                signed_in_ip_reads_per_hour=1_000_000,
-                signed_in_ip_writes_per_minute=100_000,
-                signed_in_ip_writes_per_hour=1_000_000,
-                comments_per_hour=1_000_000,
-                kept_answers_per_hour=1_000_000,
-            ),
+            rate_limits=config.AMPLE_RATE_LIMITS,
             voting=config.VotingSettings(
                 min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0
             ),

@@ -92,22 +92,7 @@ def keypair(file: Path) -> Keypair:
 _DEFAULTS: Final = config.Settings(
     server=config.ServerSettings(environment="development", max_connections_per_ip=10_000),
     operator=config.OperatorSettings(port=0),
-    rate_limits=config.RateLimitSettings(
-        ip_reads_per_minute=100_000,
-        ip_reads_per_hour=1_000_000,
-        ip_writes_per_minute=100_000,
-        ip_writes_per_hour=1_000_000,
-        wallet_reads_per_minute=100_000,
-        wallet_reads_per_hour=1_000_000,
-        wallet_writes_per_minute=100_000,
-        wallet_writes_per_hour=1_000_000,
-        signed_in_ip_reads_per_minute=100_000,
-        signed_in_ip_reads_per_hour=1_000_000,
-        signed_in_ip_writes_per_minute=100_000,
-        signed_in_ip_writes_per_hour=1_000_000,
-        comments_per_hour=1_000_000,
-        kept_answers_per_hour=1_000_000,
-    ),
+    rate_limits=config.AMPLE_RATE_LIMITS,
     realtime=config.RealtimeSettings(max_connections_per_ip=1_000),
     voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
     tasks=config.TaskSettings(

@@ -133,7 +133,7 @@ def _transaction(text: str) -> tuple[str, dict[str, str]]:
         raise NothingToSign(f"the input is no JSON: {error}") from error
     transaction = answer.get("transaction")
     if isinstance(transaction, str):
-        return transaction, {name: answer[name] for name in ("protection",) if name in answer}
+        return transaction, {"protection": answer["protection"]} if "protection" in answer else {}
     refusal = answer.get("message")
     if isinstance(refusal, str):
         raise NothingToSign(f"the API refused the request: {refusal!r} ({answer.get('code')!r})")

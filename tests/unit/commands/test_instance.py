@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 from zmartd.commands import instance
@@ -75,4 +74,3 @@ def test_where_nothing_is_nothing_is_found(tmp_path: Path) -> None:
     assert find(tmp_path / "missing") is None
     (tmp_path / instance.LOCK).write_text("rubbish")
     assert find(tmp_path) is None
-    assert issubclass(AlreadyRunning, click.ClickException)

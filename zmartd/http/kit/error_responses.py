@@ -38,9 +38,9 @@ def response_to(request: web.Request, error: Exception) -> web.Response:
 def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     """The response that tells the caller of `error`."""
     body = error_body(error, CURRENT_REQUEST_ID.get())
-    if isinstance(error, ProgramRefused) and request.app.get(DEVELOPMENT_CHAIN) is not None:
-        hint = development_chain.HINTS.get(error.failure.name, "")
-        body = msgspec.structs.replace(body, message=f"{body.message.rstrip('.')}. {hint}".rstrip())
+    hint = development_chain.HINTS.get(error.failure.name) if isinstance(error, ProgramRefused) else None
+    if hint is not None and request.app.get(DEVELOPMENT_CHAIN) is not None:
+        body = msgspec.structs.replace(body, message=f"{body.message.rstrip('.')}. {hint}")
     if body.status == 500 and not isinstance(error, Unexpected):
         log.error("http.failed", path=request.path, exc_info=error)
     if body.status == 503:

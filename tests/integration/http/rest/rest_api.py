@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from msgspec import Struct
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from solders.keypair import Keypair
 from solders.transaction import Transaction
@@ -28,6 +29,7 @@ from zmartd.chain.sender import Sender
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.config import (
+    AMPLE_RATE_LIMITS,
     AuthSettings,
     HeliusSettings,
     MarketMonitorSettings,
@@ -79,23 +81,7 @@ AUDIENCE = audience_of("localnet", str(IDL.program_id))
 BUY = discriminator("global", "buy_shares")
 NOWHERE = "http://127.0.0.1:9"
 """An RPC endpoint at which nobody answers."""
-PLENTY = RateLimitSettings(
-    ip_reads_per_minute=100_000,
-    ip_reads_per_hour=10**6,
-    ip_writes_per_minute=100_000,
-    ip_writes_per_hour=10**6,
-    wallet_reads_per_minute=100_000,
-    wallet_reads_per_hour=10**6,
-    wallet_writes_per_minute=100_000,
-    wallet_writes_per_hour=10**6,
-    signed_in_ip_reads_per_minute=100_000,
-    signed_in_ip_reads_per_hour=10**6,
-    signed_in_ip_writes_per_minute=100_000,
-    signed_in_ip_writes_per_hour=10**6,
-    comments_per_hour=10**6,
-    kept_answers_per_hour=10**6,
-    refused_deliveries_per_minute=100_000,
-)
+PLENTY = replace(AMPLE_RATE_LIMITS, refused_deliveries_per_minute=100_000)
 
 FREE_VOTES = VotingSettings(proposal_min_balance_lamports=0)
 """Votes on proposals that need no balance, so no chain either."""

@@ -263,6 +263,7 @@ async def test_whoever_resolves_early_or_disputes_says_why_and_the_api_keeps_the
     past_the_builder = await stage.creator.relay(await signed_resolution(stage, CREATOR, market_id))
     assert (past_the_builder.status, past_the_builder.body["code"]) == (409, "too_early")
 
+    await stage.travel(1)
     proposed = await stage.creator.post(f"{path}/resolve", {**written, **EARLY})
     assert proposed.status == 200, proposed.body
     assert (await shown(stage, market_id))["resolution_evidence"] is None
