@@ -11,30 +11,34 @@ from zmartd.market.lmsr import Curve
 
 
 def largest_target_cost(curve: Curve, outcome: bool) -> int | None:
-    """The most lamports, fees included, that a purchase of `outcome` can be for; None where any number can.
+    """The most lamports, fees included, that a purchase of `outcome` can be for; None where any number of 64
+    bits can.
 
     The program's bisection compares the budget with the cost at the points of a fixed tree, from the middle
     of its span on. A budget above all of these goes on to the next one upwards, until one is out of reach: so
     the answer is the highest cost before that one. 0 where the first is out of reach already.
     """
     low, high = 0, lmsr.SEARCH_SPAN_IN_B * curve.b
+    if high > lmsr.U64_MAX:
+        return 0
     largest_budget = 0
     try:
         before = curve.cost()
         while high - low > lmsr.SEARCH_RESOLUTION:
             middle = low + (high - low) // 2
-            largest_budget = max(largest_budget, curve.moved(outcome, middle).cost() - before)
+            largest_budget = max(largest_budget, curve.cost_after(outcome, middle) - before)
             low = middle + 1
-        curve.moved(outcome, low).price_yes()
+        curve.cost_after(outcome, low)
     except MarketMathError:
-        return fees.largest_target_cost(largest_budget) if largest_budget else 0
+        largest = fees.largest_target_cost(largest_budget) if largest_budget else 0
+        return None if largest >= lmsr.U64_MAX else largest
     return None
 
 
 def largest_sale(curve: Curve, outcome: bool) -> int:
     """Share units of `outcome` that can be sold at once; 0 where none can.
 
-    Of as many more as are a billionth of `b` the program may take a few, by how it rounds.
+    It can be too low by a few billionths of `b`, because the program rounds the exponent.
     """
     held, other = (curve.q_yes, curve.q_no) if outcome else (curve.q_no, curve.q_yes)
     apart = (lmsr.MAX_EXPONENT - 1) * curve.b // lmsr.SCALE

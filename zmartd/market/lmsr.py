@@ -49,6 +49,11 @@ class Curve(Struct, frozen=True):
         """`cost` here."""
         return cost(self.q_yes, self.q_no, self.b)
 
+    def cost_after(self, outcome: bool, shares: int) -> int:
+        """`cost` once `shares` more of `outcome` are outstanding; OverflowError where 64 bits are too few."""
+        _check_b(self.b)
+        return _cost_after(self.q_yes, self.q_no, self.b, outcome, shares)
+
     def moved(self, outcome: bool, shares: int) -> Curve:
         """The curve with `shares` more of `outcome` outstanding; fewer where `shares` is negative."""
         if outcome:

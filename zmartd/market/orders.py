@@ -132,12 +132,12 @@ def require_shares(held: int, outcome: bool, shares: int) -> None:
 
 
 def decreased(amount: int, slippage_bps: int) -> int:
-    """`amount` less the slippage, rounded down."""
-    return amount * (BPS - slippage_bps) // BPS
+    """`amount` less the slippage: the least that a trader accepts, rounded up in favour of the trader."""
+    return -(-amount * (BPS - slippage_bps) // BPS)
 
 
 def increased(amount: int, slippage_bps: int) -> int:
-    """`amount` and the slippage, rounded down."""
+    """`amount` and the slippage: the most that a trader accepts, rounded down in favour of the trader."""
     return amount * (BPS + slippage_bps) // BPS
 
 
@@ -145,7 +145,7 @@ def _buy_with_room(pool: Pool, shares: int, order: Purchase) -> tuple[BuyQuote, 
     """The purchase of at least `shares` that may spend the slippage more, and the most that it may cost."""
     outcome = order.outcome
     exact = quotes.buy_for_shares(pool, outcome, shares)
-    room = increased(exact.target_cost_lamports, order.slippage_bps)
+    room = min(increased(exact.target_cost_lamports, order.slippage_bps), lmsr.U64_MAX)
     ceiling = room if order.max_cost is None else order.max_cost
     if exact.target_cost_lamports > ceiling:
         raise LimitNotMet("max_cost", ceiling, exact.target_cost_lamports, "lamports")

@@ -71,11 +71,13 @@ def require_trading(state: MarketState, *, is_paused: bool) -> None:
 def buy_for_cost(pool: Pool, outcome: bool, target_cost_lamports: int) -> BuyQuote:
     """The purchase for at most `target_cost_lamports`, fees included.
 
-    Raises MarketMathError: TradeTooSmall, SlippageExceeded (the fees are above the tenth that the program
-    sets aside), and those of `lmsr.quote_buy`.
+    Raises MarketMathError: TradeTooSmall, OverflowError (no argument of 64 bits), SlippageExceeded (the fees
+    are above the tenth that the program sets aside), and those of `lmsr.quote_buy`.
     """
     if target_cost_lamports < MIN_TRADE_LAMPORTS:
         raise MarketMathError("TradeTooSmall")
+    if target_cost_lamports > lmsr.U64_MAX:
+        raise MarketMathError("OverflowError")
     curve = pool.curve
     budget = fees.budget_before_fees(target_cost_lamports)
     cost, shares = lmsr.quote_buy(curve.q_yes, curve.q_no, curve.b, outcome, budget)
@@ -148,8 +150,10 @@ def _smallest_budget(curve: Curve, outcome: bool, shares: int) -> int:
     while high - low > lmsr.SEARCH_RESOLUTION:
         middle = low + (high - low) // 2
         price = curve.moved(outcome, middle).cost() - before
-        if price < 0:
-            raise MarketMathError("UnderflowError")
+        if price < 0:  # every budget that comes here fails
+            if best is None:
+                raise MarketMathError("UnderflowError")
+            return best
         if middle < shares:
             low, floor = middle + 1, max(floor, price + 1)
         else:

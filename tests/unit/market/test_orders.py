@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from zmartd.market import largest, orders, quotes
 from zmartd.market.errors import MarketMathError
 from zmartd.market.fees import FeeRates
-from zmartd.market.lmsr import SCALE, Curve
+from zmartd.market.lmsr import SCALE, SEARCH_SPAN_IN_B, U64_MAX, Curve
 from zmartd.market.orders import MAX_SLIPPAGE_BPS, LimitNotMet, Purchase, Sale
 from zmartd.market.quotes import Pool
 
@@ -28,16 +28,22 @@ def sell(**order: Any) -> quotes.SellQuote:
 
 
 @pytest.mark.parametrize(("slippage_bps", "parts"), [(None, 9_900), (0, 10_000), (MAX_SLIPPAGE_BPS, 5_000)])
-def test_the_other_side_of_a_trade_may_become_worse_by_the_slippage_rounded_down(
+def test_the_other_side_of_a_trade_may_become_worse_by_the_slippage_and_no_unit_more(
     slippage_bps: int | None, parts: int
 ) -> None:
     given: dict[str, Any] = {} if slippage_bps is None else {"slippage_bps": slippage_bps}
+
+    def least(quoted: int) -> int:
+        return -(-quoted * parts // 10_000)
+
     for amount in (SCALE // 10, SCALE, 10 * SCALE + 7):
         bought = buy(target_cost=amount, **given)
-        assert (bought.max_cost, bought.min_shares) == (amount, bought.quote.shares * parts // 10_000)
+        assert (bought.max_cost, bought.min_shares) == (amount, least(bought.quote.shares))
         assert bought.quote == quotes.buy_for_cost(POOL, True, amount)
         sold = sell(shares=amount, **given)
-        assert sold.min_proceeds_lamports == sold.total_lamports * parts // 10_000
+        assert sold.min_proceeds_lamports == least(sold.total_lamports)
+    one_unit = quotes.sell(POOL, True, SCALE // 10, 0).total_lamports
+    assert least(one_unit) * 10_000 >= one_unit * parts
 
 
 def test_a_purchase_of_shares_brings_them_at_least_and_has_the_slippage_as_room() -> None:
@@ -87,12 +93,18 @@ def test_nobody_sells_more_than_the_wallet_holds() -> None:
     assert refused.value.details == {"shares": str(SCALE + 1), "shares_held": str(SCALE)}
 
 
-curves = st.builds(
-    lambda b, q_yes, q_no: Curve(q_yes % (25 * b), q_no % (25 * b), b),
-    st.integers(100 * SCALE, 10**15),
-    st.integers(0, 10**17),
-    st.integers(0, 10**17),
-)
+def _curves(largest_b: int) -> st.SearchStrategy[Curve]:
+    return st.builds(
+        lambda b, q_yes, q_no: Curve(min(q_yes % (25 * b), U64_MAX), min(q_no % (25 * b), U64_MAX), b),
+        st.integers(100 * SCALE, largest_b),
+        st.integers(0, 25 * largest_b),
+        st.integers(0, 25 * largest_b),
+    )
+
+
+curves = _curves(10**15)
+LARGEST_B = U64_MAX // SEARCH_SPAN_IN_B
+"""Of the markets in which the program can make any purchase."""
 
 
 @settings(max_examples=300, deadline=None)
@@ -149,28 +161,60 @@ def test_a_trade_that_is_too_large_is_told_the_largest_one() -> None:
     assert refused.value.details == {"largest_trade_here": "0"}
 
 
+@settings(max_examples=150, deadline=None)
+@given(_curves(LARGEST_B), st.booleans(), st.sampled_from(["target_cost", "shares"]))
+@example(Curve(1562687087805301, 1562687087805301, 1562687087805301264), True, "target_cost")
+@example(Curve(92395056651772437, 357864909873509157, 858251528074890624), True, "shares")
+@example(Curve(7443565960171487946, 15179019087983565224, LARGEST_B), True, "shares")
+def test_what_is_said_to_be_the_largest_trade_can_be_made_in_the_largest_markets_too(
+    curve: Curve, outcome: bool, unit: str
+) -> None:
+    pool = Pool(curve, RATES)
+
+    def told(number: int) -> tuple[str | None, int]:
+        try:
+            bought = orders.protect_purchase(pool, Purchase(outcome=outcome, **{unit: number}))
+        except MarketMathError as refused:
+            return refused.code, int(refused.details.get("largest_trade_here", 0))
+        assert max(bought.max_cost, bought.quote.target_cost_lamports) <= U64_MAX
+        return None, number
+
+    refusal, most = told(U64_MAX)
+    event(f"{unit} {refusal} {most > 0}")
+    if refusal == "TradeTooLarge" and most:
+        assert most < U64_MAX
+        assert told(most)[0] is None
+        assert told(most + 1) == ("TradeTooLarge", most)
+
+
 moves = st.lists(st.tuples(st.booleans(), st.integers(-40, 40)), max_size=4)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(10**7, 10**11), st.integers(0, MAX_SLIPPAGE_BPS), st.booleans(), moves)
+@given(st.integers(10**7, 10**11), st.integers(0, MAX_SLIPPAGE_BPS), st.booleans(), st.floats(0, 1), moves)
 def test_a_purchase_within_its_limits_is_one_whatever_happened_before_it(
-    amount: int, slippage_bps: int, by_shares: bool, others: list[tuple[bool, int]]
+    amount: int, slippage_bps: int, by_shares: bool, room: float, others: list[tuple[bool, int]]
 ) -> None:
     """The transaction spends its target cost at most, wherever the curve has gone; with the room that a
     purchase of shares has, its shares are there up to the price that the room pays for."""
-    order = {"shares": amount} if by_shares else {"target_cost": amount}
-    bought = buy(slippage_bps=slippage_bps, **order)
+    if by_shares:
+        cost = quotes.buy_for_shares(POOL, True, amount).target_cost_lamports
+        own_limit = cost + int(cost * room)
+        bought = buy(slippage_bps=slippage_bps, shares=amount, max_cost=own_limit)
+        most = min(own_limit, cost * (10_000 + slippage_bps) // 10_000)
+    else:
+        bought, most = buy(slippage_bps=slippage_bps, target_cost=amount), amount
+    assert bought.quote.target_cost_lamports == most
     pool = POOL
     for outcome, shares in others:
         held = pool.curve.q_yes if outcome else pool.curve.q_no
         pool = pool.moved(outcome, max(shares * SCALE, -held))
     try:
         landed = quotes.buy_for_cost(pool, True, bought.quote.target_cost_lamports)
-        assert landed.total_lamports <= bought.max_cost
+        assert landed.total_lamports <= most
         needed = quotes.buy_for_shares(pool, True, amount).target_cost_lamports
     except MarketMathError:
         return
-    if by_shares and needed <= bought.max_cost:
+    if by_shares and needed <= most:
         event("there")
         assert landed.shares >= bought.min_shares

@@ -121,4 +121,9 @@ def test_the_inverse_quote_is_the_cheapest_that_gives_the_shares(
         return
     assert quote.shares >= shares
     if quote.target_cost_lamports > quotes.MIN_TRADE_LAMPORTS:
-        assert quotes.buy_for_cost(pool, outcome, quote.target_cost_lamports - 1).shares < shares
+        try:
+            fewer = quotes.buy_for_cost(pool, outcome, quote.target_cost_lamports - 1).shares
+        except MarketMathError as refused:  # where the program's cost is not monotonic
+            event(f"one lamport less: {refused.code}")
+            fewer = 0
+        assert fewer < shares

@@ -80,7 +80,7 @@ class SellRequest(Struct, frozen=True, kw_only=True):
         U64 | None,
         Meta(
             description="a whole number of lamports, the least that the sale has to bring after fees, 0 for "
-            "no limit; without it the quote's net less the slippage, rounded down"
+            "no limit; without it the quote's net less the slippage, rounded up"
         ),
     ] = None
 
