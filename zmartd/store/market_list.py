@@ -182,7 +182,11 @@ class _Query:
         self.where = "where " + " and ".join(conditions)
 
     def page(self, after: MarketPageKey | None, limit: int, offset: int) -> str:
-        """The statement that reads a page and one market more."""
+        """The statement that reads a page and one market more.
+
+        The page is chosen first: what belongs to a market and is in other tables is looked up for its markets
+        alone, and not for those that the offset skips.
+        """
         direction = self._order.direction
         where, sort_key = self.where, self._sort_key()
         if after is not None:
@@ -195,11 +199,15 @@ class _Query:
             )
         trending = self._order.sort == "trending"
         joined = "left join zmartd.last_day() as day on day.market_id = markets.id" if trending else ""
+        limits = f"limit {self._argument(limit + 1)} offset {self._argument(offset)}"
+        in_order = f"order by sort_key {direction}, id {direction}"
         return f"""
-            {markets.SELECTED}, {sort_key} as sort_key from markets {joined} {where}
-            order by {sort_key} {direction}, id {direction}
-            limit {self._argument(limit + 1)} offset {self._argument(offset)}
-        """
+            {markets.SELECTED}, sort_key
+              from (select id as chosen_id, {sort_key} as sort_key from markets {joined} {where}
+                    {in_order} {limits}) as chosen
+              join markets on markets.id = chosen_id
+            {in_order}
+        """  # noqa: S608 - constants, and the numbers of arguments
 
     def _sort_key(self) -> str:
         if self._order.sort != "relevance":

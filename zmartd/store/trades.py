@@ -12,21 +12,27 @@ from zmartd.store.keyset import BigInt, Page, page_of
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
-_COLUMNS_WITH_WHOLE_WALLETS = """
-select id, market_id, user_wallet as trader, trade_type, outcome, shares, cost, amount, protocol_fee,
+_WALLET = {ANONYMOUS: "user_masked", AUTHENTICATED: "user_wallet"}
+"""The column with the trader's wallet, as callers of each role may read it."""
+_PAGE = """
+select id, market_id, trader, trade_type, outcome, shares, cost, amount, protocol_fee,
        resolver_fee, lp_fee, exact, (price_after * 1000000000)::bigint as price_yes_after,
        (coalesce((select before.price_after from trades as before
-                   where before.market_id = trades.market_id and before.slot <= trades.slot
-                     and (before.slot < trades.slot
+                   where before.market_id = chosen.market_id and before.slot <= chosen.slot
+                     and (before.slot < chosen.slot
                           or (coalesce(before.index_in_block, -1), before.id)
-                             < (coalesce(trades.index_in_block, -1), trades.id))
+                             < (coalesce(chosen.index_in_block, -1), chosen.id))
                    order by before.slot desc, coalesce(before.index_in_block, -1) desc, before.id desc
                    limit 1), 0.5) * 1000000000)::bigint as price_yes_before,
        tx_signature, event_index, slot, block_time, commitment
-  from trades
+  from (select id, market_id, {wallet} as trader, trade_type, outcome, shares, cost, amount, protocol_fee,
+               resolver_fee, lp_fee, exact, price_after, tx_signature, event_index, slot, index_in_block,
+               block_time, commitment
+          from trades {where} {order} limit $1 offset $2) as chosen
+ {order}
 """
-_COLUMNS_WITH_MASKED_WALLETS = _COLUMNS_WITH_WHOLE_WALLETS.replace("user_wallet", "user_masked")
-_COLUMNS = {ANONYMOUS: _COLUMNS_WITH_MASKED_WALLETS, AUTHENTICATED: _COLUMNS_WITH_WHOLE_WALLETS}
+"""The page is chosen first: the price before is looked up for its trades alone, and not for those that the
+offset skips."""
 _KEYS = "select slot, id from trades"
 _NEWEST_FIRST = "order by slot desc, id desc"
 _PRICES = """
@@ -135,9 +141,8 @@ async def page(
     Takes a transaction or reader of `caller`. An anonymous caller cannot filter by wallet.
     """
     chosen, arguments = _chosen(where, after, until, [limit + 1, offset])
-    rows = await connection.fetch(
-        f"{_COLUMNS[caller.role]} {chosen} {_NEWEST_FIRST} limit $1 offset $2", *arguments
-    )
+    query = _PAGE.format(wallet=_WALLET[caller.role], where=chosen, order=_NEWEST_FIRST)
+    rows = await connection.fetch(query, *arguments)
     return page_of([_trade(row) for row in rows], limit, _key_of)
 
 

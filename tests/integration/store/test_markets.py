@@ -79,6 +79,22 @@ async def test_a_page_has_the_newest_that_match_and_says_how_many_there_are(data
     assert (await listed(MarketFilter()))[1] == 7
 
 
+async def test_markets_that_an_offset_skips_cost_no_search_for_what_belongs_to_them(
+    database: Database,
+) -> None:
+    scans = "select seq_scan + coalesce(idx_scan, 0) from pg_stat_xact_user_tables where relname = $1"
+    async with database.service() as connection:
+        for number in range(40):
+            await insert_market(connection, f"market {number}")
+
+    async with database.service() as connection:
+        begun = await connection.fetchval(scans, "market_metadata")
+        page = await market_list.page(connection, MarketFilter(), Order(), 2, offset=35)
+        looked_up = await connection.fetchval(scans, "market_metadata") - begun
+    assert len(page.markets) == 2
+    assert looked_up <= 6, "slug and picture of two markets and the one after them"
+
+
 async def test_what_leaves_a_market_is_no_longer_accumulated(database: Database) -> None:
     async with database.service() as connection:
         await insert_market(

@@ -47,6 +47,28 @@ async def test_trades_come_newest_first_with_exact_amounts(database: Database) -
     assert page[1].trade_type == "sell"
 
 
+async def test_trades_that_an_offset_skips_cost_no_search_for_the_price_before_them(
+    database: Database,
+) -> None:
+    async with database.service() as connection:
+        market = await insert_market(connection, "m")
+        for slot in range(60):
+            await insert_trade(connection, f"trade {slot}", market, ALICE, slot=slot, price_after=slot / 100)
+
+    async with database.service() as connection:
+        begun = await connection.fetchval(_SCANS)
+        page = await trades.page(connection, Caller(BOB), TradeFilter(market), 2, offset=55)
+        scans = await connection.fetchval(_SCANS) - begun
+    assert [(one.price_yes_before, one.price_yes_after) for one in page.rows] == [
+        (30_000_000, 40_000_000),
+        (20_000_000, 30_000_000),
+    ]
+    assert scans <= 4, "one for the page, and one for each trade of it and the one after it"
+
+
+_SCANS = "select seq_scan + coalesce(idx_scan, 0) from pg_stat_xact_user_tables where relname = 'trades'"
+
+
 async def test_wallets_are_whole_only_for_callers_who_signed_in(database: Database) -> None:
     async with database.service() as connection:
         market = await insert_market(connection, "m")
