@@ -230,7 +230,7 @@ def why_not(action: Action, market: Situation, rules: Rules) -> str:
     """Why `action` is not possible in this situation, and when it will be, as sentences for people."""
     expected, name = EXPECTED[action], _NAMES[action]
     states = " or ".join(state.name for state in expected)
-    is_now = f"This market is {market.state.name}"
+    is_now = f"This market is now {market.state.name}"
     steps = next_steps(market, rules)
     if market.state in expected:
         return f"{is_now}; {_by_time(action, market, steps)}."
@@ -369,6 +369,7 @@ def _disputed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
             Actor.ADMIN,
             leads_to=MarketState.FINALIZED,
             opens_at=ends_at if trusted else None,
+            possible=not trusted,  # not before the votes are counted
         ),
         _finalize(
             market,
@@ -453,6 +454,8 @@ def _by_time(action: Action, market: Situation, steps: tuple[PossibleStep, ...])
     """Why an action is not possible although the market's state is right for it."""
     name, now = _NAMES[action], market.time
     own = [one for one in steps if one.action is action]
+    if any(one.is_open for one in own):
+        return f"{name} are open, and were not when this one was tried: try a new one"
     closed = [one.closes_at for one in own if one.closes_at is not None and now >= one.closes_at]
     if closed:
         return f"{name} closed at {_told(max(closed))}"

@@ -13,9 +13,11 @@ from tests.integration.http.rest.rest_api import PROGRAM, Answer
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, CREATOR, SOL, Stage, running_stage
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.chain.program_accounts import find_config
-from zmartd.config import VotingSettings
+from zmartd.chain.signed_transactions import Fate, SignedTransaction
+from zmartd.config import TransactionSettings, VotingSettings
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState
+from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 
 EVIDENCE = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"
@@ -52,7 +54,7 @@ def assert_wrong_state(
 ) -> None:
     """What is refused in a wrong state says which it is, which are right, and what can happen now."""
     assert (answer.status, answer.body["error"]) == (422, error)
-    assert answer.body["message"] == f"This market is {state}; {message}"
+    assert answer.body["message"] == f"This market is now {state}; {message}"
     details = answer.body["details"]
     assert (details["state"], details["expected_states"]) == (state, expected_states)
     assert details["next"]
@@ -167,6 +169,33 @@ async def signed_resolution(stage: Stage, resolver: Keypair, market_id: str) -> 
     instructions = [*compute_budget(400_000), resolve]
     signed = sign(instructions, resolver, latest.blockhash, latest.last_valid_block_height, "test")
     return base64.b64encode(signed.wire).decode()
+
+
+async def test_a_failure_of_an_earlier_moment_is_not_explained_by_the_present_one(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    order = {"market_id": market_id, "outcome": True, "target_cost": SOL}
+    quoted = (await stage.alice.post("/api/trades/buy", order)).body
+    signed = stage.alice.sign(quoted["transaction"])
+    wire = base64.b64decode(signed)
+    outbox = DatabaseOutbox(stage.api.database, TransactionSettings())
+    signature = str(ALICE.sign_message(wire[65:]))
+    await outbox.record(
+        SignedTransaction(
+            signature=signature,
+            wire=wire,
+            last_valid_block_height=quoted["last_valid_block_height"],
+            purpose="relay",
+            relayed_for=stage.alice.address,
+        )
+    )
+    await outbox.record_fate(signature, Fate.FAILED, None, "InvalidMarketState")
+    assert_wrong_state(
+        await stage.alice.relay(signed, protection=quoted["protection"]),
+        "InvalidMarketState",
+        "ACTIVE",
+        ["ACTIVE"],
+        "trades are open, and were not when this one was tried: try a new one.",
+    )
 
 
 async def test_an_admin_decides_about_what_a_stranger_proposed_and_everybody_can_read_why(

@@ -120,7 +120,9 @@ async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
     market_id = await proposed_market(api)
     closed = await api.as_wallet(WALLET).post("/api/votes/dispute", {"market_id": market_id, "vote": True})
     assert (closed.status, closed.body["code"]) == (409, "voting_closed")
-    assert closed.body["message"] == ("This market is PROPOSED; votes on a dispute open once it is DISPUTED.")
+    assert closed.body["message"] == (
+        "This market is now PROPOSED; votes on a dispute open once it is DISPUTED."
+    )
     details = closed.body["details"]
     assert (details["state"], details["expected_states"]) == ("PROPOSED", ["DISPUTED"])
     shown = (await api.anybody.get(f"/api/markets/{market_id}")).body
