@@ -93,7 +93,7 @@ class SimulatedTrader:
                     await self._transact("activated", market, "activate")
                     return True
                 case "ACTIVE" if mine and market["trades_count"] >= MATURE_TRADES and self._chance(RESOLVING):
-                    resolution = self._resolution(market)
+                    resolution = await self._resolution(market)
                     detail = "YES" if resolution["outcome"] else "NO"
                     await self._transact("resolved", market, "resolve", resolution, detail=detail)
                     return True
@@ -155,14 +155,16 @@ class SimulatedTrader:
         detail = f"{_sol(shares)} {label} for {_sol(int(lamports))} SOL"
         self._say(what, market, detail=detail, signature=landed.signature)
 
-    def _resolution(self, market: Row) -> dict[str, Any]:
+    async def _resolution(self, market: Row) -> dict[str, Any]:
         likely = market["price_yes"] >= 0.5
-        return {
+        resolution = {
             "outcome": likely if self._chance(BEING_RIGHT) else not likely,
             "evidence": "The price says so.",
-            "early": True,
-            "early_reason": "Simulated markets do not wait for their end.",
         }
+        if await self._chain_time() >= datetime.fromisoformat(market["end_date"]):
+            return resolution
+        reason = "Simulated markets do not wait for their end."
+        return {**resolution, "early": True, "early_reason": reason}
 
     async def _transact(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import asyncpg
@@ -16,8 +17,11 @@ KEPT = 3
 """The newest documents of a wallet about a market that are kept before one of them is on the chain."""
 
 _HAND_IN = """
-insert into evidence (market_id, user_wallet, kind, cid, document, early_reason)
-values ($1, $2, $3, $4, $5, $6) on conflict do nothing
+insert into evidence as known (market_id, user_wallet, kind, cid, document, early_reason)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (market_id, user_wallet, kind, cid) do update
+   set document = coalesce(excluded.document, known.document), early_reason = excluded.early_reason,
+       created_at = now()
 """
 _PURGE = """
 delete from evidence as old using markets as market
@@ -26,13 +30,14 @@ delete from evidence as old using markets as market
    and old.cid not in (select cid from evidence where market_id = $1 and user_wallet = $2 and kind = $3
                         order by created_at desc, cid limit $4)
 """
-_EARLY = """
-select exists (select from evidence where market_id = $1 and user_wallet = $2 and kind = 'resolution'
-                and early_reason is not null)
+_WITH_EARLY_REASON = """
+select market_id, cid from evidence
+ where user_wallet = $1 and kind = 'resolution' and cid = any($2::text[]) and early_reason is not null
 """
 _SHOWN = """
 select distinct on (given.kind) given.kind, given.user_wallet as wallet, given.cid, given.document,
-       given.early_reason, given.created_at
+       case when market.resolution_proposed_at < market.end_date then given.early_reason end as early_reason,
+       given.created_at
   from evidence as given join markets as market on market.id = given.market_id
  where given.market_id = $1
    and (given.kind = 'resolution' and given.cid = market.ipfs_evidence_hash
@@ -81,7 +86,7 @@ async def hand_in(
     document: bytes | None,
     early_reason: str | None = None,
 ) -> None:
-    """Store evidence, unless it is stored.
+    """Store evidence as the wallet's newest. What is stored already becomes the newest, with this reason.
 
     Takes a service transaction for a resolution; for a dispute a transaction of the wallet, which
     NotTheDisputer aborts.
@@ -100,9 +105,14 @@ async def purge(connection: Connection, market_id: str, wallet: str, kind: Evide
     await connection.execute(_PURGE, market_id, wallet, kind, KEPT)
 
 
-async def has_early_reason(connection: Reads, market_id: str, wallet: str) -> bool:
-    """Whether the wallet has said why it proposes the market's outcome early. Any caller may read it."""
-    return bool(await connection.fetchval(_EARLY, market_id, wallet))
+async def with_early_reason(
+    connection: Reads, wallet: str, cids: Collection[str]
+) -> frozenset[tuple[str, str]]:
+    """The evidence among `cids` with which the wallet has said why it proposes an outcome early, as the id of
+    its market and its content id. Any caller may read it.
+    """
+    rows = await connection.fetch(_WITH_EARLY_REASON, wallet, list(cids))
+    return frozenset((row["market_id"], row["cid"]) for row in rows)
 
 
 async def shown(connection: Reads, market_id: str) -> dict[EvidenceKind, Evidence]:

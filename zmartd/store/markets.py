@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
@@ -42,6 +43,7 @@ select id, on_chain_address, question, description, category, tags, end_date,
 """
 """Selects the columns that `from_row` needs; FROM markets follows."""
 _FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
+_AT_ADDRESSES = SELECTED + "from markets where on_chain_address = any($1::text[])"
 _PRICING = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
        market.commitment, protocol.is_paused, protocol.protocol_fee_bps, protocol.resolver_reward_bps,
@@ -161,6 +163,12 @@ async def find(connection: Reads, reference: str) -> MarketRow | None:
     """The market with this id or on-chain address."""
     row = await connection.fetchrow(_FIND, reference)
     return None if row is None else from_row(row)
+
+
+async def at_addresses(connection: Reads, addresses: Collection[str]) -> dict[str, MarketRow]:
+    """The markets at these on-chain addresses, by address, without those that there are not."""
+    rows = await connection.fetch(_AT_ADDRESSES, list(addresses))
+    return {row["on_chain_address"]: from_row(row) for row in rows}
 
 
 async def get(connection: Reads, reference: str) -> MarketRow:

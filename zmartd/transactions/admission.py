@@ -26,7 +26,7 @@ from solders.transaction import VersionedTransaction
 from zmartd import instruction_pattern
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
-from zmartd.chain.interface import INTERFACE, BuyShares, SellShares
+from zmartd.chain.interface import INTERFACE, BuyShares, ResolveMarket, SellShares
 from zmartd.chain.network_fees import fee_lamports
 from zmartd.chain.outlays import Outlay, outlay
 from zmartd.chain.wire import Layout, UndecodableData
@@ -40,6 +40,7 @@ _TRADES: dict[bytes, Layout[BuyShares] | Layout[SellShares]] = {
     discriminator("global", "buy_shares"): Layout(BuyShares),
     discriminator("global", "sell_shares"): Layout(SellShares),
 }
+_RESOLUTION = Layout(ResolveMarket)
 _TRADE_ACCOUNTS = INTERFACE["buy_shares"].accounts
 assert INTERFACE["sell_shares"].accounts == _TRADE_ACCOUNTS
 _TRADED_MARKET, _POSITION = _TRADE_ACCOUNTS.index("market"), _TRADE_ACCOUNTS.index("position")
@@ -62,6 +63,9 @@ class MarketAct(Struct, frozen=True):
     instruction: str
     market: str
     """The market's address."""
+    evidence_cid: str | None
+    """The content id of the evidence in a resolution; None in all others, and where the program would not
+    understand it."""
 
 
 class AdmittedTransaction(Struct, frozen=True):
@@ -81,9 +85,9 @@ class AdmittedTransaction(Struct, frozen=True):
     """Whether it calls other programs than ours and the compute budget, which only sets the fee."""
 
     @property
-    def resolved_markets(self) -> tuple[str, ...]:
-        """The addresses of the markets whose outcome it proposes. The caller checks who may do that."""
-        return tuple(act.market for act in self.acts if act.instruction == "resolve_market")
+    def resolutions(self) -> tuple[MarketAct, ...]:
+        """Those of its acts that propose outcomes. The caller checks who may do that."""
+        return tuple(act for act in self.acts if act.instruction == "resolve_market")
 
     @property
     def most_lamports_taken(self) -> int:
@@ -152,13 +156,15 @@ class Admission:
     def _acts(self, message: Message | MessageV0) -> Iterator[MarketAct]:
         keys = message.account_keys
         for index, instruction in enumerate(message.instructions):
-            name = _INSTRUCTIONS.get(bytes(instruction.data)[:DISCRIMINATOR_BYTES])
+            data = bytes(instruction.data)
+            name = _INSTRUCTIONS.get(data[:DISCRIMINATOR_BYTES])
             if name is None or keys[instruction.program_id_index] != self._program_id:
                 continue
             accounts = INTERFACE[name].accounts
             if "market" in accounts and accounts.index("market") < len(instruction.accounts):
                 market = keys[instruction.accounts[accounts.index("market")]]
-                yield MarketAct(index, name, str(market))
+                cid = _evidence_cid(data) if name == "resolve_market" else None
+                yield MarketAct(index, name, str(market), cid)
 
     def _check_companions(self, message: Message | MessageV0, own: Sequence[CompiledInstruction]) -> None:
         keys = message.account_keys
@@ -214,6 +220,14 @@ def _is_writable(message: Message | MessageV0, account: int) -> bool:
     if account < header.num_required_signatures:
         return account < header.num_required_signatures - header.num_readonly_signed_accounts
     return account < count - header.num_readonly_unsigned_accounts
+
+
+def _evidence_cid(data: bytes) -> str | None:
+    try:
+        resolution, _ = _RESOLUTION.unpack(data, DISCRIMINATOR_BYTES)
+        return resolution.ipfs_evidence_hash.decode("ascii")
+    except (UndecodableData, UnicodeDecodeError):
+        return None
 
 
 def _trades(message: Message | MessageV0, own: Iterable[CompiledInstruction]) -> Iterator[Trade]:

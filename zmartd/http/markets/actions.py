@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -175,20 +175,32 @@ async def _publish(bus: Bus, market: MarketRow) -> None:
 
 
 async def _early_reason(call: Call[ResolveRequest], market: MarketRow) -> str | None:
-    """Raises TooEarly, InvalidRequest."""
+    """Why the outcome is proposed early, where it is. Raises TooEarly, InvalidRequest."""
     body = call.input
     if body.early and body.early_reason is None:
         raise InvalidRequest(Problem("early_reason", "is required where early is true"))
-    if await is_before_end(call, market) and not body.early:
+    if body.early_reason is not None and not body.early:
+        raise InvalidRequest(Problem("early_reason", "goes with early, which has to be true then"))
+    is_early = bool(await before_their_end(call, [market]))
+    if is_early and not body.early:
         raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
-    return body.early_reason if body.early else None
+    if body.early and not is_early:
+        end = iso_time_or_none(market.end_date)
+        why = "this market has no expected end" if end is None else f"this market's expected end was {end}"
+        raise InvalidRequest(Problem("early", f"must be left out, and so must early_reason: {why}"))
+    return body.early_reason
 
 
-async def is_before_end(call: Call[Any], market: MarketRow) -> bool:
-    """Whether a market's expected end is still to come, by the chain's clock."""
-    if market.end_date is None:
-        return False
-    return (await call.app[keys.RPC].chain_time()).unix_timestamp < market.end_date.timestamp()
+async def before_their_end(call: Call[Any], markets: Sequence[MarketRow]) -> list[MarketRow]:
+    """Those of `markets` whose expected end is still to come, by the chain's clock.
+
+    Asks the node, where one of them has an end: not while a database connection is held.
+    """
+    ends = [(market, market.end_date.timestamp()) for market in markets if market.end_date is not None]
+    if not ends:
+        return []
+    now = (await call.app[keys.RPC].chain_time()).unix_timestamp
+    return [market for market, end in ends if now < end]
 
 
 def _resolution_evidence(

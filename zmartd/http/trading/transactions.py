@@ -21,7 +21,7 @@ from zmartd.http.errors.requests import MarketPending, NotTheCreator, TooEarly
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Time
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
-from zmartd.http.markets.actions import is_before_end
+from zmartd.http.markets.actions import before_their_end
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import WRONG_STATE, explained
 from zmartd.http.trading.moved_prices import PriceMovedDetails, read_limits, with_fresh_quote
@@ -32,7 +32,7 @@ from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.next_steps import Action
-from zmartd.store import evidence, indexed_transactions
+from zmartd.store import evidence, indexed_transactions, markets
 from zmartd.store.indexed_transactions import IndexedTransaction
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
@@ -141,15 +141,15 @@ async def relay(call: Call[RelayRequest]) -> Confirmed | JsonResponse:
     `fresh`: a new quote of the same order with its transaction, in the form of POST /api/trades/buy or sell.
     `fresh` is null where the new quote would break a limit that the caller stated, and without `protection`.
 
-    Nobody holds the price still between that simulation and the block. From there on only the program keeps
+    Nobody holds the price still between that simulation and the block. In that moment only the program keeps
     limits: the most that a purchase costs, and the least that a sale brings, but not the least shares of a
-    purchase.
+    purchase. A purchase with such a limit that has to be sent again is simulated again first.
     """
     body = call.input
     session = call.session
     transaction = call.app[keys.ADMISSION].admit(body.transaction, session.wallet)
     limits = read_limits(call, transaction, body.protection, body.min_shares)
-    await _require_resolver(call, session.wallet, transaction.resolved_markets)
+    await _require_resolver(call, session.wallet, transaction.resolutions)
     try:
         outcome = await call.app[keys.RELAY].submit(transaction, limits.min_shares)
     except PriceMoved as moved:
@@ -171,24 +171,30 @@ def _refused_act(transaction: AdmittedTransaction, error: ProgramRefused) -> Mar
     return next(iter(refused or acts), None)
 
 
-async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[str]) -> None:
+async def _require_resolver(call: Call[Any], wallet: str, resolutions: Sequence[MarketAct]) -> None:
     """The program lets any wallet propose an outcome, at any time. Only the creator's and trusted resolvers'
-    are relayed, and before the expected end only where they have said why.
+    are relayed, and before the expected end only where they have said why with this very evidence: the chain
+    will name it, and the reason is shown with it.
 
     Raises NotTheCreator, TooEarly, MarketNotFound, MarketPending.
     """
-    if not addresses:
+    if not resolutions:
         return
+    addresses = [act.market for act in resolutions]
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        found = await markets.at_addresses(connection, addresses)
+        missing = next((address for address in addresses if address not in found), None)
+        if missing is not None:
+            await chain_market(connection, missing)  # raises what tells why
+        cids = {act.evidence_cid for act in resolutions if act.evidence_cid is not None}
+        with_reason = await evidence.with_early_reason(connection, wallet, cids)
     trusted = call.app[keys.VOTING].trusted_resolvers
-    async with call.app[keys.DATABASE].caller(call.caller) as connection:
-        for address in addresses:
-            market = await chain_market(connection, address)
-            if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
-                raise NotTheCreator(market.id, market.creator_wallet)
-            if await is_before_end(call, market) and not await evidence.has_early_reason(
-                connection, market.id, wallet
-            ):
-                raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
+    for market in found.values():
+        if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
+            raise NotTheCreator(market.id, market.creator_wallet)
+    without = [act for act in resolutions if (found[act.market].id, act.evidence_cid) not in with_reason]
+    for market in await before_their_end(call, [found[act.market] for act in without]):
+        raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
 
 
 async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:

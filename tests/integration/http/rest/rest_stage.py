@@ -77,16 +77,16 @@ class Stage(Struct, frozen=True):
         now = (await self.api.rpc.chain_time()).unix_timestamp
         return (datetime.fromtimestamp(now, UTC) + timedelta(days=days)).isoformat()
 
-    async def proposed_market(self) -> str:
+    async def proposed_market(self, **changes: Any) -> str:
         """The id of a market of CREATOR's that is on the chain."""
-        proposed = await self.propose()
+        proposed = await self.propose(**changes)
         landed = await self.creator.relay(self.creator.sign(proposed.body["transaction"]))
         assert landed.status == 200, landed.body
         return str(proposed.body["market"]["id"])
 
-    async def active_market(self) -> str:
+    async def active_market(self, **changes: Any) -> str:
         """The id of a market that is traded."""
-        market_id = await self.proposed_market()
+        market_id = await self.proposed_market(**changes)
         await self.activate(market_id)
         return market_id
 

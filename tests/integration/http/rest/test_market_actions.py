@@ -150,6 +150,10 @@ async def test_a_strangers_resolution_is_not_relayed(
         assert (refused.status, refused.body["code"]) == (403, "not_the_creator")
         assert (await stage.market_account(market_id)).state is MarketState.ACTIVE
 
+        needless = {"outcome": True, "ipfs_evidence_hash": EVIDENCE, **EARLY}
+        refused = await stage.bob.post(f"/api/markets/{market_id}/resolve", needless)
+        assert (refused.status, refused.body["details"][0]["field"]) == (400, "early")
+        assert "expected end was" in refused.body["details"][0]["message"]
         relayed = await stage.bob.relay(await signed_resolution(stage, BOB, market_id))
         assert relayed.status == 200, relayed.body
         shown_by = (await stage.api.anybody.get(f"/api/markets/{market_id}/settlement")).body
@@ -283,6 +287,7 @@ async def test_whoever_resolves_early_or_disputes_says_why_and_the_api_keeps_the
     assert early.body["details"]["end_date"] == (await shown(stage, market_id))["end_date"]
     for wrong, field in (
         ({"early": True}, "early_reason"),
+        ({"early_reason": EARLY["early_reason"]}, "early_reason"),
         ({**EARLY, "ipfs_evidence_hash": EVIDENCE}, "evidence"),
         ({**EARLY, "sources": ["http://gauge.example"]}, "sources"),
         ({**EARLY, "evidence": "x" * 10_001}, "evidence"),
@@ -291,11 +296,14 @@ async def test_whoever_resolves_early_or_disputes_says_why_and_the_api_keeps_the
         assert (refused.status, refused.body["details"][0]["field"]) == (400, field)
     past_the_builder = await stage.creator.relay(await signed_resolution(stage, CREATOR, market_id))
     assert (past_the_builder.status, past_the_builder.body["code"]) == (409, "too_early")
+    other_id = await stage.active_market(question="Does the tram run on Sunday?")
 
     await stage.travel(1)
     proposed = await stage.creator.post(f"{path}/resolve", {**written, **EARLY})
     assert proposed.status == 200, proposed.body
     assert (await shown(stage, market_id))["resolution_evidence"] is None
+    of_no_reason = await stage.creator.relay(await signed_resolution(stage, CREATOR, market_id))
+    assert (of_no_reason.status, of_no_reason.body["code"]) == (409, "too_early"), "it has other evidence"
     relayed = await stage.creator.relay(stage.creator.sign(proposed.body["transaction"]))
     assert relayed.status == 200, relayed.body
     body = await shown(stage, market_id)
@@ -311,6 +319,20 @@ async def test_whoever_resolves_early_or_disputes_says_why_and_the_api_keeps_the
     assert texts.body["question"] == body["question"]
     assert (await stage.api.anybody.get(f"/api/documents/{EVIDENCE}")).body["code"] == "document_not_found"
 
+    for reason in (EARLY["early_reason"], "It has hailed since noon."):
+        kept_elsewhere = {
+            "outcome": True,
+            "ipfs_evidence_hash": EVIDENCE,
+            "early": True,
+            "early_reason": reason,
+        }
+        assert (await stage.creator.post(f"/api/markets/{other_id}/resolve", kept_elsewhere)).status == 200
+    relayed = await stage.creator.relay(await signed_resolution(stage, CREATOR, other_id))
+    assert relayed.status == 200, relayed.body
+    assert (await shown(stage, other_id))["resolution_evidence"][
+        "early_reason"
+    ] == "It has hailed since noon."
+
     await stage.travel(31 * DAY)
     late = await stage.bob.post(f"{path}/dispute/evidence", {"evidence": "It was the sprinkler."})
     assert (late.status, late.body["code"]) == (403, "not_the_disputer")
@@ -324,7 +346,7 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     body = await shown(stage, market_id)
     assert (body["state"], body["dispute_initiated_at"] is not None) == ("DISPUTED", True)
     evidence_path = f"/api/markets/{market_id}/dispute/evidence"
-    for text in ("It was dry.", "It was dry all day."):
+    for text in ("It was dry all day.", "It was dry.", "It was dry all day."):
         handed_in = await stage.bob.post(evidence_path, {"evidence": text})
         assert handed_in.status == 201
     other = await stage.alice.post(evidence_path, {"evidence": "It was wet."})
