@@ -26,13 +26,11 @@ def shares_bought(simulated: SimulationResult, codec: Codec) -> int | None:
 async def brings_enough(rpc: Rpc, transaction: SignedTransaction, codec: Codec) -> bool:
     """Whether a transaction would bring its `min_shares` on the newest state.
 
-    True for one without, and for one that would fail: it brings nothing, and costs no more than its fee.
-    Raises RpcUnavailable, RpcRejected.
+    True for one without. False where the simulation fails: until the transaction is in a block the state can
+    become one in which it succeeds, and brings fewer. Raises RpcUnavailable, RpcRejected.
     """
     if not transaction.min_shares:
         return True
     simulated = await rpc.preflight(transaction.wire)
-    if simulated.err is not None:
-        return True
-    shares = shares_bought(simulated, codec)
+    shares = None if simulated.err is not None else shares_bought(simulated, codec)
     return shares is not None and shares >= transaction.min_shares

@@ -253,7 +253,7 @@ class Sender:
             self._set_next(sending)
 
     async def _may_be_sent(self, sending: Sending) -> bool:
-        """False while it would bring fewer shares than it has to, as far as the node can tell."""
+        """False while one with `min_shares` would fail or bring fewer, as far as the node can tell."""
         enough = False
         try:
             enough = await brings_enough(self._rpc, sending.transaction, self._codec)

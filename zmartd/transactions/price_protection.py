@@ -1,9 +1,10 @@
 """The limits of a quoted trade, carried by the caller from the quote to the relay.
 
 A wallet signs a purchase whose instruction has no number of shares, so the relay has to be told how many it
-must bring. A quote therefore comes with a `protection`: what was asked for and the limits, authenticated by
-the daemons' shared secret. Quotes cost nothing, so nothing of them is stored: whichever daemon gets the
-signed transaction reads the limits from the protection that comes with it.
+must bring. A quote therefore comes with a `protection`: the trade, what was asked for and the limits,
+authenticated by the daemons' shared secret. It is not bound to one transaction: a wallet may sign the same
+trade with a newer blockhash, or with other instructions beside it. Quotes cost nothing, so nothing of them is
+stored: whichever daemon gets the signed transaction reads the limits from the protection that comes with it.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ _PURPOSE = "relay"
 
 
 class Relay:
-    """Submits wallets' transactions and reports their outcome. Once a transaction is recorded, the same bytes
-    always get the same answer."""
+    """Submits wallets' transactions and reports their outcome. The same bytes never run twice, and once their
+    outcome is known they always get it."""
 
     def __init__(
         self,
@@ -76,14 +76,16 @@ class Relay:
     ) -> ChainTransaction | None:
         """Submit a transaction and return what it did once it is indexed; None while that takes longer.
 
-        A transaction that would fail on the newest state, take more than it may or buy fewer than
-        `min_shares` share units, is not recorded. A recorded one is followed to its end, whatever happens to
-        this request or this daemon, and is never sent while it would buy fewer.
+        It is simulated on the newest state first, unless it is recorded already. One that would fail there,
+        take more than it may, or buy fewer than `min_shares` share units, is not recorded. A recorded one is
+        sent at once, and followed to its end, whatever happens to this request or this daemon. One with
+        `min_shares` is simulated each time before it is sent again, and left for later while it would fail or
+        buy fewer. Nothing here holds the price between a simulation and the block.
 
         Raises PriceMoved when it would break a limit of its trade, ProgramRefused when it failed or would
         fail, InsufficientFunds where that is why, TransactionRefused when it would take more from the wallet
-        than it may, TransactionExpired when it can never land,
-        TooManyPending, LookupsExhausted, SenderUnavailable, RpcUnavailable, DatabaseUnavailable.
+        than it may, TransactionExpired when it can never land, TooManyPending, LookupsExhausted,
+        SenderUnavailable, RpcUnavailable, DatabaseUnavailable.
         """
         sent = await self._outbox.find(transaction.signature)
         if sent is None:

@@ -41,11 +41,13 @@ class PriceMovedDetails(Struct, frozen=True, kw_only=True):
     signature: str
     """The signature of the transaction that was not sent, base58."""
     shares: Amount | UnsetType = UNSET
-    """The share units that its purchases would bring now; left out where a sale is beyond its limit."""
-    limit: Literal["min_shares", "min_proceeds"] | UnsetType = UNSET
+    """The share units that its purchases would bring now; left out where the program refuses the trade."""
+    limit: Literal["min_shares", "target_cost", "min_proceeds"] | UnsetType = UNSET
     """The limit that it would break: the field beside this one that is named so."""
     min_shares: Amount | UnsetType = UNSET
     """The least share units of a purchase."""
+    target_cost: Amount | UnsetType = UNSET
+    """The most lamports that a purchase costs, fees included."""
     min_proceeds: Amount | UnsetType = UNSET
     """The least lamports that a sale brings, after fees."""
     market_id: MarketKey | UnsetType = UNSET
@@ -99,7 +101,11 @@ def _opened(call: Call[Any], transaction: AdmittedTransaction, text: str) -> Pro
         ) from error
     if [trade.key() for trade in transaction.trades] != [protection.trade]:
         raise InvalidRequest(
-            Problem("protection", "is of another transaction: send the two of one answer together")
+            Problem(
+                "protection",
+                "is of another trade: send the text from the quote with the same wallet, market, outcome and "
+                "amounts",
+            )
         )
     return protection
 
@@ -118,7 +124,7 @@ async def with_fresh_quote(
     fresh = None if limits.order is None else await _offer(call, market, holding, limits.order)
     details = PriceMovedDetails(
         **moved.details,
-        **_limit(trade, limits),
+        **_limit(trade, limits, moved),
         market_id=market.id,
         price=_price(holding, trade),
         fresh=fresh,
@@ -131,10 +137,13 @@ _MESSAGE = f"{_NOT_SENT} `fresh` is a new quote with its transaction: sign and s
 _MESSAGE_ALONE = f"{_NOT_SENT} Ask for a quote with another limit or amount, or wait for another price."
 
 
-def _limit(trade: Trade, limits: Limits) -> dict[str, Any]:
-    if isinstance(trade.arguments, BuyShares):
+def _limit(trade: Trade, limits: Limits, moved: PriceMoved) -> dict[str, Any]:
+    """The limit that the trade would break: the program's, unless `moved` says how many shares it buys."""
+    if not isinstance(trade.arguments, BuyShares):
+        return {"limit": "min_proceeds", "min_proceeds": amount(trade.arguments.min_proceeds)}
+    if "shares" in moved.details:
         return {"limit": "min_shares", "min_shares": amount(limits.min_shares or 0)}
-    return {"limit": "min_proceeds", "min_proceeds": amount(trade.arguments.min_proceeds)}
+    return {"limit": "target_cost", "target_cost": amount(trade.arguments.target_cost)}
 
 
 def _price(holding: LiveHolding, trade: Trade) -> float:

@@ -13,7 +13,7 @@ from solders.instruction import Instruction
 
 from tests.integration.chain.chain_nodes import node_before
 from tests.integration.http.rest.rest_api import IDL, PROGRAM, Answer, running_api
-from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, TREASURY, Stage
+from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, SOL, TREASURY, Stage
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
@@ -209,6 +209,27 @@ async def test_a_fresh_quote_never_breaks_a_limit_that_the_caller_stated(stage: 
     assert (await stage.alice.relay(own, min_shares="1")).status == 200, "that limit holds"
 
 
+async def test_a_purchase_that_costs_more_than_it_may_is_told_its_target_cost(stage: Stage) -> None:
+    """The program sets a tenth aside for fees, whatever they are."""
+    market_id = await stage.active_market()
+    own = await hand_made(stage, market_id)
+    await stage.as_authority(
+        PROGRAM.update_global_config(
+            admin=AUTHORITY.pubkey(),
+            protocol_fee_bps=1_500,
+            resolver_reward_bps=200,
+            liquidity_provider_fee_bps=500,
+            proposal_approval_threshold=7_000,
+            dispute_success_threshold=6_000,
+        )
+    )
+    late = await stage.alice.relay(own, min_shares=LEAST)
+    assert (late.status, late.body["code"]) == (409, "price_moved"), late.body
+    details = late.body["details"]
+    assert (details["limit"], details["target_cost"], details["fresh"]) == ("target_cost", str(SOL), None)
+    assert not details.keys() & {"shares", "min_shares"}
+
+
 async def hand_made(stage: Stage, market_id: str) -> str:
     """A purchase by ALICE that the API has not quoted."""
     purchase = PROGRAM.buy_shares(
@@ -244,7 +265,7 @@ async def test_a_purchase_is_not_passed_on_without_its_limits_or_with_those_of_a
     assert "protection is required for a purchase" in await problem(stage.alice, {"transaction": signed})
     for strange in (other.body["protection"], bobs.body["protection"]):
         found = await problem(stage.alice, {"transaction": signed, "protection": strange})
-        assert "protection is of another transaction" in found
+        assert "protection is of another trade" in found
     tampered = ("A" if protection[40] != "A" else "B").join((protection[:40], protection[41:]))
     for strange in (tampered, protection[:-4], "AAAA", "é", "x" * 512):
         found = await problem(stage.alice, {"transaction": signed, "protection": strange})
@@ -258,7 +279,13 @@ async def test_a_purchase_is_not_passed_on_without_its_limits_or_with_those_of_a
 
     async with running_api(database, redis_url, stage.rpc_url) as another_daemon:
         landed = await another_daemon.as_wallet(ALICE).relay(signed, protection=protection)
-    assert landed.status == 200, "every daemon reads it"
+        assert landed.status == 200, "every daemon reads it"
+        later = await another_daemon.as_wallet(ALICE).post(BUY, order)
+        landed = await another_daemon.as_wallet(ALICE).relay(
+            stage.alice.sign(later.body["transaction"]), protection=protection
+        )
+    assert landed.status == 409, "it has the limit of the first quote, whichever blockhash the same trade has"
+    assert landed.body["details"]["min_shares"] == one.body["min_shares"] != later.body["min_shares"]
 
 
 async def test_a_recorded_purchase_is_sent_only_while_it_brings_enough(
@@ -294,6 +321,16 @@ async def test_a_recorded_purchase_is_sent_only_while_it_brings_enough(
             while node.requests["simulateTransaction"] < 4:  # noqa: ASYNC110 - it is a number in the node
                 await asyncio.sleep(0.01)
         assert node.requests["sendTransaction"] == 0
+        pause = PROGRAM.emergency_pause(admin=AUTHORITY.pubkey())
+        await stage.as_authority(pause)
+        simulated = node.requests["simulateTransaction"]
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while node.requests["simulateTransaction"] < simulated + 4:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert node.requests["sendTransaction"] == 0, (
+            "it fails now, and may bring too few when it is in a block"
+        )
+        await stage.as_authority(pause)
         await move_back(stage, market_id, True)
         async with asyncio.timeout(PATIENT_SECONDS):
             await sending.landed()
