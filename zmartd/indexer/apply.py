@@ -305,12 +305,12 @@ class Indexer:
         late = [row for row in due.rows if due.market_of(row) in contained]
         others = [row for row in due.rows if due.market_of(row) not in contained]
         batch = Batch(others, addresses, commitment)
-        repriced = await apply_effects(connection, batch, before)
+        traded = await apply_effects(connection, batch, before)
         await reached(Point.APPLY_COUNTED)
-        slots = dict.fromkeys(repriced, 0) | batch.slots
+        slots = dict.fromkeys(traded.changed, 0) | batch.slots
         after = await markets.advance_markets(connection, slots, commitment)
         await reached(Point.APPLY_SETTLED)
-        messages = batch_messages(batch, before, after)
+        messages = batch_messages(batch, before, after, traded.fills)
         if (rates_from := rates_changed_from(due.rows)) is not None:
             contained |= await corrected_since(connection, rates_from)
         if contained:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import UNSET, Struct, UnsetType, field
 
 from zmartd.realtime.market_summary import MarketSummary
+from zmartd.realtime.trade_summary import TradeSummary
 
 
 class MarketData(MarketSummary, frozen=True, kw_only=True):
@@ -40,18 +41,14 @@ class PriceData(Struct, frozen=True, kw_only=True):
     total_shares: str = field(name="totalShares")
 
 
-class TradeData(Struct, frozen=True, kw_only=True):
+class TradeData(TradeSummary, frozen=True, kw_only=True):
+    """A trade with the names and formats of the REST API."""
+
     id: str
     trade_id: str = field(name="tradeId")
     market_id: str = field(name="marketId")
     trade_type: str
-    outcome: bool
-    outcome_label: str
     outcome_label_camel: str = field(name="outcomeLabel")
-    shares: str
-    net: str
-    average_price: float
-    price_after: float
     cost: str
     payout: str | UnsetType = UNSET
     price_yes: float

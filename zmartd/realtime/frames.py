@@ -52,6 +52,7 @@ from zmartd.realtime.messages import (
     TradeExecuted,
     VoteCast,
 )
+from zmartd.realtime.trade_summary import trade_summary
 
 FrameType = Literal[
     "welcome",
@@ -266,22 +267,24 @@ def _price(update: PriceUpdate) -> PriceData:
 
 
 def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData:
-    label = "YES" if trade.outcome else "NO"
-    net = str(trade.cost_lamports)
+    summary = trade_summary(
+        outcome=trade.outcome,
+        shares=trade.shares,
+        gross_lamports=trade.amount_lamports,
+        fees=trade.fees,
+        net_lamports=trade.cost_lamports,
+        price_yes_before=trade.price_yes_before,
+        price_yes_after=trade.price_yes,
+    )
     return TradeData(
+        **msgspec.structs.asdict(summary),
         id=trade.trade_id,
         trade_id=trade.trade_id,
         market_id=market,
         trade_type=trade.trade_type,
-        outcome=trade.outcome,
-        outcome_label=label,
-        outcome_label_camel=label,
-        shares=str(trade.shares),
-        net=net,
-        average_price=round(trade.cost_lamports / trade.shares, 9) if trade.shares else 0.0,
-        price_after=(trade.price_yes if trade.outcome else SCALE - trade.price_yes) / SCALE,
-        cost=net,
-        payout=net if trade.trade_type == "sell" else UNSET,
+        outcome_label_camel=summary.outcome_label,
+        cost=summary.net,
+        payout=summary.net if trade.trade_type == "sell" else UNSET,
         price_yes=trade.price_yes / SCALE,
         user_wallet=wallet,
         user=wallet,

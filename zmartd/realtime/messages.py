@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from zmartd.chain.commitment import Commitment
+from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState, VoteKind
 
 
@@ -49,13 +50,18 @@ class PriceUpdate(Struct, frozen=True, kw_only=True, tag="price"):
 
 
 class TradeExecuted(Struct, frozen=True, kw_only=True, tag="trade"):
-    """One trade on the chain. `cost_lamports` is what the wallet paid with fees, or got after fees."""
+    """One trade on the chain. `cost_lamports` is what the wallet paid with fees, or got after fees;
+    `amount_lamports` is before fees. `price_yes` is the price after it.
+    """
 
     trade_id: str
     trade_type: Literal["buy", "sell"]
     outcome: bool
     shares: int
     cost_lamports: int
+    amount_lamports: int
+    fees: TradeFees
+    price_yes_before: int
     price_yes: int
     user_wallet: str
     signature: str

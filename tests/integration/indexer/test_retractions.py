@@ -14,12 +14,14 @@ from zmartd.chain.events import SharesBought
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.clock import SystemClock
+from zmartd.http.trading.schemas import TradedAmounts, trade_body
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import event_row
 from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.market.ids import trade_id
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.frames import message_frame
 from zmartd.realtime.messages import (
     Gap,
     MarketUpdate,
@@ -30,7 +32,10 @@ from zmartd.realtime.messages import (
     TradeExecuted,
     VoteCast,
 )
+from zmartd.store import trades
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.rls import ANYBODY
+from zmartd.store.trades import TradeFilter
 
 PDAS = Pdas(PROGRAM)
 
@@ -166,6 +171,53 @@ async def test_a_trade_that_a_repair_corrects_is_retracted_and_announced_as_it_i
     assert retracted(published) == trades_of(published) == [trade_id(true.signature, 0)]
     assert isinstance(published[1].data, TradeExecuted)
     assert published[1].data.cost_lamports == record.event.cost
+
+
+async def test_what_a_trade_came_to_is_announced_as_the_lists_have_it(
+    indexer: Indexer, published: list[Message], database: Database
+) -> None:
+    """Many at once, one alone, one without the one before it, that one, after a fork, and while the market's
+    creation is not known."""
+    story = open_market(11)
+    for number in range(10):
+        story.tell((story._sell() if number % 3 == 2 else None) or story._buy(), slots=number % 2)
+    told = [
+        msgspec.structs.replace(one, index_in_block=index) for index, one in enumerate(story.transactions)
+    ]
+    opening, deals = told[:-10], told[-10:]
+    orphan = open_market(12)
+    orphan.tell(orphan._buy())
+    for lost, applied in (
+        ([], [*opening, *deals[:6]]),
+        ([], [deals[6]]),
+        ([], [deals[8]]),
+        ([], [deals[7]]),
+        (deals[3:5], [deals[3], deals[9], deals[4]]),
+        ([], orphan.transactions[-1:]),
+    ):
+        published.clear()
+        if lost:
+            await indexer.roll_back(in_slots(lost), applied)
+        else:
+            await indexer.apply(applied)
+        announced = await assert_as_listed(published, database)
+        assert announced == {one.signature for one in applied if one not in opening}
+
+
+async def assert_as_listed(published: Sequence[Message], database: Database) -> set[str]:
+    """Trades were told as the REST API lists them. Returns their signatures."""
+    frames_by_id = {
+        one.data.trade_id: msgspec.to_builtins(message_frame(one, one.market_id, str).data)
+        for one in published
+        if isinstance(one.data, TradeExecuted)
+    }
+    async with database.reader(ANYBODY) as connection:
+        page = await trades.page(connection, ANYBODY, TradeFilter(), 100)
+    listed = {body.id: msgspec.to_builtins(body) for body in map(trade_body, page.rows)}
+    for key, frame in frames_by_id.items():
+        for name in TradedAmounts.__struct_fields__:
+            assert frame[name] == listed[key][name], (name, frame)
+    return {frame["signature"] for frame in frames_by_id.values()}
 
 
 async def test_messages_have_the_commitment_of_what_they_tell(

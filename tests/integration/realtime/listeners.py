@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import (
@@ -37,6 +38,9 @@ def trade(trade_id: str = "t") -> TradeExecuted:
         outcome=True,
         shares=10**9,
         cost_lamports=10**9,
+        amount_lamports=10**9,
+        fees=TradeFees(0, 0, 0, 0),
+        price_yes_before=5 * 10**8,
         price_yes=5 * 10**8,
         user_wallet=TRADER,
         signature=trade_id,

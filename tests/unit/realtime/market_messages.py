@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from zmartd.chain.commitment import Commitment
+from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.messages import (
     Change,
@@ -33,6 +34,9 @@ TRADE = TradeExecuted(
     outcome=True,
     shares=2_000_000_000,
     cost_lamports=1_100_000_000,
+    amount_lamports=1_000_000_000,
+    fees=TradeFees(protocol=30_000_000, resolver=20_000_000, lp=50_000_000, total=100_000_000),
+    price_yes_before=500_000_000,
     price_yes=512_500_000,
     user_wallet=TRADER,
     signature="4tx",

@@ -62,8 +62,16 @@ def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client(
             "outcome_label": "YES",
             "outcomeLabel": "YES",
             "shares": "2000000000",
+            "gross": "1000000000",
+            "fee": {
+                "protocol": "30000000",
+                "resolver": "20000000",
+                "lp": "50000000",
+                "total": "100000000",
+            },
             "net": "1100000000",
             "average_price": 0.55,
+            "price_before": 0.5,
             "price_after": 0.5125,
             "cost": "1100000000",
             "price_yes": 0.5125,
@@ -80,7 +88,7 @@ def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client(
 def test_a_sale_says_what_it_paid() -> None:
     sale = msgspec.structs.replace(TRADE, trade_type="sell", outcome=False)
     data = payload(Broadcast(message(sale), MARKET).public)["data"]
-    assert (data["net"], data["price_after"]) == ("1100000000", 0.4875)
+    assert (data["net"], data["price_before"], data["price_after"]) == ("1100000000", 0.5, 0.4875)
     assert (data["payout"], data["cost"]) == ("1100000000", "1100000000")
 
 

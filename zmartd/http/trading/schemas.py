@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
@@ -15,16 +16,15 @@ from zmartd.http.kit.fields import (
     MarketRef,
     Price,
     Time,
-    amount,
-    price,
 )
 from zmartd.http.markets import earlier_answers
-from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
+from zmartd.http.markets.schemas import OutcomeLabel
+from zmartd.market.fees import TradeFees
 from zmartd.market.ids import trade_id
 from zmartd.market.iso_time import iso_time
-from zmartd.market.lmsr import SCALE
 from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, MAX_SLIPPAGE_BPS
 from zmartd.market.quotes import Quote
+from zmartd.realtime.trade_summary import TradeSummary, trade_summary
 from zmartd.store.trades import TradeRow
 
 AveragePrice = Annotated[float, Meta(description="net / shares, in SOL per share; 0 without shares")]
@@ -118,56 +118,47 @@ class QuoteBody(TradedAmounts, frozen=True, kw_only=True):
     """The slot as of which the market was read."""
 
 
-def fee_body(protocol: int, resolver: int, lp: int) -> FeeBody:
-    """The JSON of a fee in lamports."""
-    return FeeBody(amount(protocol), amount(resolver), amount(lp), amount(protocol + resolver + lp))
-
-
 def trade_body(trade: TradeRow) -> TradeBody:
     """The JSON of an indexed trade. Its id is its position on the chain, the same in every daemon."""
+    parts = (trade.protocol_fee, trade.resolver_fee, trade.lp_fee)
+    summary = trade_summary(
+        outcome=trade.outcome,
+        shares=trade.shares,
+        gross_lamports=trade.amount,
+        fees=TradeFees(*parts, sum(parts)),
+        net_lamports=trade.cost,
+        price_yes_before=trade.price_yes_before,
+        price_yes_after=trade.price_yes_after,
+    )
     return TradeBody(
+        **_amounts(summary),
         id=trade_id(trade.tx_signature, trade.event_index),
         market_id=trade.market_id,
         user_wallet=trade.trader,
         trade_type=trade.trade_type,
-        outcome=trade.outcome,
-        outcome_label=outcome_label(trade.outcome),
-        shares=amount(trade.shares),
-        gross=amount(trade.amount),
-        fee=fee_body(trade.protocol_fee, trade.resolver_fee, trade.lp_fee),
-        net=amount(trade.cost),
-        average_price=average_price(trade.cost, trade.shares),
-        price_before=_outcome_price(trade.price_yes_before, trade.outcome),
-        price_after=_outcome_price(trade.price_yes_after, trade.outcome),
         tx_signature=trade.tx_signature,
         event_index=trade.event_index,
         slot=trade.slot,
         commitment=trade.commitment,
         created_at=iso_time(trade.block_time),
-        **earlier_answers.of_a_trade(amount(trade.cost)),
+        **earlier_answers.of_a_trade(summary.net),
     )
 
 
 def quote_body(quote: Quote, slot: int) -> QuoteBody:
     """The JSON of a quote for a market as of `slot`."""
-    return QuoteBody(
+    summary = trade_summary(
         outcome=quote.outcome,
-        outcome_label=outcome_label(quote.outcome),
-        shares=amount(quote.shares),
-        gross=amount(quote.amount_lamports),
-        fee=fee_body(quote.fees.protocol, quote.fees.resolver, quote.fees.lp),
-        net=amount(quote.total_lamports),
-        average_price=average_price(quote.total_lamports, quote.shares),
-        price_before=_outcome_price(quote.price_yes_before, quote.outcome),
-        price_after=_outcome_price(quote.price_yes_after, quote.outcome),
-        slot=slot,
+        shares=quote.shares,
+        gross_lamports=quote.amount_lamports,
+        fees=quote.fees,
+        net_lamports=quote.total_lamports,
+        price_yes_before=quote.price_yes_before,
+        price_yes_after=quote.price_yes_after,
     )
+    return QuoteBody(**_amounts(summary), slot=slot)
 
 
-def average_price(net_lamports: int, shares: int) -> float:
-    """What a share came to with fees, in SOL."""
-    return round(net_lamports / shares, 9) if shares else 0.0
-
-
-def _outcome_price(price_yes: int, outcome: bool) -> float:
-    return price(price_yes if outcome else SCALE - price_yes)
+def _amounts(summary: TradeSummary) -> dict[str, Any]:
+    """The fields of TradedAmounts."""
+    return {**asdict(summary), "fee": FeeBody(**asdict(summary.fee))}

@@ -11,7 +11,7 @@ from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.configuration import apply_configuration, rate_history
 from zmartd.indexer.effects.lifecycle import apply_lifecycle
 from zmartd.indexer.effects.payouts import apply_payouts
-from zmartd.indexer.effects.trades import apply_trades
+from zmartd.indexer.effects.trades import AppliedTrades, apply_trades
 from zmartd.indexer.effects.votes import apply_votes, refresh_electorates
 
 
@@ -20,8 +20,8 @@ async def apply_effects(
     batch: Batch,
     before: Mapping[str, markets.LockedMarket],
     rates_from: int | None = None,
-) -> set[str]:
-    """Apply the effects of a batch. Returns the ids of the markets that trades or repricing changed.
+) -> AppliedTrades:
+    """Apply the effects of a batch. Returns what its trades and repricing did.
 
     `before` are the batch's markets as they were when the batch locked them. `rates_from` is the slot from
     which fee rates changed without an event of the batch, if they did.
@@ -33,10 +33,10 @@ async def apply_effects(
     await apply_payouts(connection, batch.rows, batch.addresses)
     changed_from = min((slot for slot in (rates_from, configured_from) if slot is not None), default=None)
     reprice_from = await markets.trades_to_reprice(connection, batch.rows, changed_from)
-    repriced: set[str] = set()
+    traded = AppliedTrades()
     if reprice_from or any(row.is_trade for row in batch.rows):
         locked = {**before, **await markets.lock_markets(connection, reprice_from.keys() - before.keys())}
         curves = await markets.curves_after_creations(connection, locked, batch.rows)
-        repriced = await apply_trades(connection, batch, curves, reprice_from, await rate_history(connection))
+        traded = await apply_trades(connection, batch, curves, reprice_from, await rate_history(connection))
     await refresh_electorates(connection, batch)
-    return repriced
+    return traded

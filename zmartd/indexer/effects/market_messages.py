@@ -14,6 +14,7 @@ from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted, SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.markets import ChangedMarket, LockedMarket
+from zmartd.indexer.effects.trades import Fill
 from zmartd.indexer.events.commitment import Promoted, PublishedVersion
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import ids
@@ -38,10 +39,17 @@ MAX_PROMOTED = 300
 """Ids in one message; an id has up to 100 characters, and a message of the bus 64 KiB."""
 
 
+Fills = Mapping[tuple[str, int], Fill]
+"""The fills of trades, by the keys of their events."""
+
+
 def batch_messages(
-    batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[ChangedMarket]
+    batch: Batch, before: Mapping[str, LockedMarket], after: Sequence[ChangedMarket], fills: Fills
 ) -> list[Message]:
-    """Messages of a batch. For each market of `after`: its trades and votes in order, its price, its row."""
+    """Messages of a batch. For each market of `after`: its trades and votes in order, its price, its row.
+
+    `fills` has all trades of the batch.
+    """
     of_market = _by_market(batch.rows, batch.market_of)
     messages: list[Message] = []
     for market in after:
@@ -50,7 +58,7 @@ def batch_messages(
         messages += [
             Message(market.id, market.version, change, row.occurred_at, batch.commitment)
             for row in events
-            if (change := _change(row)) is not None
+            if (change := _change(row, fills)) is not None
         ]
         if any(row.is_trade for row in events):
             messages.append(Message(market.id, market.version, _price(market), at, market.commitment))
@@ -65,12 +73,13 @@ def rebuild_messages(
     *,
     removed: Sequence[Record],
     recorded: Sequence[EventRow],
+    fills: Fills,
     commitment: Commitment,
 ) -> list[Message]:
     """Messages of a rebuild. For each market: retractions, recorded events, its price, its row.
 
     `removed` and `recorded` are the events that the markets lost, as they were stored, and got, the latter
-    with `commitment`.
+    with `commitment`. `fills` has all trades among the latter.
     """
     retractions = _retractions(removed)
     additions = _by_market(recorded, lambda row: row.market_id)
@@ -78,7 +87,7 @@ def rebuild_messages(
     for market in after:
         changes: list[tuple[Change | None, Commitment]] = [
             *((one, market.commitment) for one in retractions.get(market.id, ())),
-            *((_change(row), commitment) for row in additions.get(market.id, ())),
+            *((_change(row, fills), commitment) for row in additions.get(market.id, ())),
             (_price(market), market.commitment),
         ]
         messages += [
@@ -118,16 +127,19 @@ def _by_market(
     return of_market
 
 
-def _change(row: EventRow) -> Change | None:
+def _change(row: EventRow, fills: Fills) -> Change | None:
     match row.event:
         case SharesBought() | SharesSold() as trade:
-            buys = isinstance(trade, SharesBought)
+            buys, fill = isinstance(trade, SharesBought), fills[row.key]
             return TradeExecuted(
                 trade_id=ids.trade_id(row.signature, row.ordinal),
                 trade_type="buy" if buys else "sell",
                 outcome=trade.outcome,
                 shares=trade.shares,
                 cost_lamports=trade.cost if isinstance(trade, SharesBought) else trade.proceeds,
+                amount_lamports=fill.amount_lamports,
+                fees=fill.fees,
+                price_yes_before=fill.price_yes_before,
                 price_yes=trade.new_price_yes,
                 user_wallet=str(trade.user),
                 signature=row.signature,

@@ -10,10 +10,8 @@ from msgspec import Struct
 
 from zmartd.chain.commitment import Commitment
 from zmartd.chain.events import MarketCreated
-from zmartd.indexer.effects.trades import StoredCurve
+from zmartd.indexer.effects.trades import StoredCurve, price_yes
 from zmartd.indexer.events.rows import EventRow
-from zmartd.market import lmsr
-from zmartd.market.errors import MarketMathError
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.markets import MarketVersion
 
@@ -179,7 +177,11 @@ async def advance_markets(
     now = await _curves(connection, slots)
     order = sorted(now)
     rows = await connection.fetch(
-        _ADVANCE, order, [_price(now[key]) for key in order], [slots[key] for key in order], commitment
+        _ADVANCE,
+        order,
+        [price_yes(now[key].curve) for key in order],
+        [slots[key] for key in order],
+        commitment,
     )
     return [ChangedMarket(**{**dict(row), "state": MarketState[row["state"]]}) for row in rows]
 
@@ -196,13 +198,3 @@ async def _ids(connection: Connection, addresses: Sequence[str]) -> dict[str, st
 
 def _curve(row: Record) -> StoredCurve:
     return StoredCurve(row["shares_yes"], row["shares_no"], row["b_parameter"])
-
-
-def _price(curve: StoredCurve) -> int:
-    """The price of YES; one half where the curve has no price because events are missing."""
-    if curve.b_parameter is None or min(curve.shares_yes, curve.shares_no) < 0:
-        return lmsr.SCALE // 2
-    try:
-        return lmsr.price_yes(curve.shares_yes, curve.shares_no, curve.b_parameter)
-    except MarketMathError:
-        return lmsr.SCALE // 2

@@ -15,6 +15,8 @@ from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.configuration import RateHistory
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import trade_pricing
+from zmartd.market.errors import MarketMathError
+from zmartd.market.fees import TradeFees
 from zmartd.market.lmsr import SCALE, Curve
 from zmartd.market.trade_pricing import PricedTrade, UnpricedTrade
 
@@ -91,6 +93,29 @@ class StoredCurve(Struct, frozen=True):
     shares_no: int
     b_parameter: int | None
 
+    @property
+    def curve(self) -> Curve | None:
+        return None if self.b_parameter is None else Curve(self.shares_yes, self.shares_no, self.b_parameter)
+
+
+class Fill(Struct, frozen=True):
+    """What a trade came to: lamports before fees, the fees, and the price of YES before it."""
+
+    amount_lamports: int
+    fees: TradeFees
+    price_yes_before: int
+
+
+class AppliedTrades(Struct, frozen=True):
+    """The markets that trades or repricing changed, and the fills of new trades by signature and ordinal."""
+
+    changed: frozenset[str] = frozenset()
+    fills: Mapping[tuple[str, int], Fill] = {}
+
+    def and_then(self, later: AppliedTrades) -> AppliedTrades:
+        """Both together."""
+        return AppliedTrades(self.changed | later.changed, {**self.fills, **later.fills})
+
 
 class _MarketSums(Struct):
     """What a batch adds to a market. Repricing earlier trades changes liquidity, fees and volume."""
@@ -149,12 +174,11 @@ async def apply_trades(
     curves: Mapping[str, StoredCurve],
     reprice_from: Mapping[str, int],
     history: RateHistory,
-) -> set[str]:
+) -> AppliedTrades:
     """Apply new buys and sells, and reprice recorded trades from the slots in `reprice_from` (by market id).
 
     `curves` are the curves before the trades, one for each market with new trades or in `reprice_from`. Of a
     corrected market only the trades after its correction are repriced: its totals contain the others.
-    Returns the ids of the markets that changed.
     """
     new_trades: dict[str, list[EventRow]] = defaultdict(list)
     for row in batch.rows:
@@ -166,29 +190,34 @@ async def apply_trades(
             start_slots.get(market_id, of_market[0].slot), *(row.slot for row in of_market)
         )
     if not start_slots:
-        return set()
+        return AppliedTrades()
     known = await _tail(connection, start_slots, history)
     sums: dict[str, _MarketSums] = {}
     inserted: list[tuple[EventRow, PricedTrade]] = []
     repriced: list[PricedTrade] = []
+    fills: dict[tuple[str, int], Fill] = {}
     for market_id in sorted(start_slots):
         new = {row.key: row for row in new_trades.get(market_id, [])}
         before = {(one.trade.signature, one.trade.ordinal): one for one in known.get(market_id, [])}
         trades = [as_trade(row, history) for row in new.values()] + [one.trade for one in before.values()]
         start = _start(curves[market_id], [one.trade for one in before.values()])
         added = sums[market_id] = _MarketSums()
+        price_yes_before = price_yes(start)
         for priced in trade_pricing.price_trades(start, trades):
             key = (priced.trade.signature, priced.trade.ordinal)
             if key in new:
                 inserted.append((new[key], priced))
+                fills[key] = Fill(priced.amount_lamports, _fees(priced), price_yes_before)
                 added.count(priced.trade)
                 added.add(priced, 1)
             elif priced != before[key]:
                 repriced.append(priced)
                 added.add(before[key], -1)
                 added.add(priced, 1)
+            price_yes_before = min(priced.trade.price_yes_after, SCALE)
     await _write(connection, inserted, repriced, sums, batch.commitment)
-    return set(new_trades) | {market_id for market_id, added in sums.items() if added != _MarketSums()}
+    changed = {market_id for market_id, added in sums.items() if added != _MarketSums()}
+    return AppliedTrades(frozenset(changed | new_trades.keys()), fills)
 
 
 def as_trade(row: EventRow, history: RateHistory) -> UnpricedTrade:
@@ -212,12 +241,22 @@ def as_trade(row: EventRow, history: RateHistory) -> UnpricedTrade:
 
 def _start(curve: StoredCurve, tail: Iterable[UnpricedTrade]) -> Curve | None:
     """The curve just before the tail: the market's present shares without the tail's trades."""
-    if curve.b_parameter is None:
+    start = curve.curve
+    if start is None:
         return None
-    start = Curve(curve.shares_yes, curve.shares_no, curve.b_parameter)
     for trade in tail:
         start = trade_pricing.curve_before(start, trade)
     return start
+
+
+def price_yes(curve: Curve | None) -> int:
+    """The price of YES; one half where there is none, because events are missing."""
+    if curve is None or min(curve.q_yes, curve.q_no) < 0:
+        return SCALE // 2
+    try:
+        return curve.price_yes()
+    except MarketMathError:
+        return SCALE // 2
 
 
 async def _tail(
@@ -322,6 +361,11 @@ def _trade_values(row: EventRow, priced: PricedTrade) -> tuple[Any, ...]:
         trade.index_in_block,
         row.occurred_at,
     )
+
+
+def _fees(priced: PricedTrade) -> TradeFees:
+    parts = (priced.protocol_fee_lamports, priced.resolver_fee_lamports, priced.lp_fee_lamports)
+    return TradeFees(*parts, sum(parts))
 
 
 def _amounts(priced: PricedTrade) -> tuple[int, int, int, int]:

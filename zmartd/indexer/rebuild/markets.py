@@ -99,20 +99,23 @@ async def rebuild_markets(
     batch = Batch(await _events_of(connection, ids), await _addresses(connection, ids), "confirmed")
     corrections = await find_corrections(connection, ids)
     early, late = _parted(batch, corrections)
-    repriced = await apply_effects(
+    traded = await apply_effects(
         connection, early, await markets.lock_markets(connection, market_ids), rates_from
     )
     if corrections:
         await apply_corrections(connection, corrections)
-        repriced |= await apply_effects(connection, late, await markets.lock_markets(connection, market_ids))
+        locked = await markets.lock_markets(connection, market_ids)
+        traded = traded.and_then(await apply_effects(connection, late, locked))
         await elect(connection, corrections)
     if trades:
         await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(5)))
-    slots = dict.fromkeys(repriced | market_ids, 0) | batch.slots
+    slots = dict.fromkeys(traded.changed | market_ids, 0) | batch.slots
     for market_id, correction in corrections.items():
         slots[market_id] = max(slots[market_id], correction.slot)
     after = await markets.advance_markets(connection, slots, batch.commitment)
-    return rebuild_messages(before, after, at, removed=removed, recorded=recorded, commitment=commitment)
+    return rebuild_messages(
+        before, after, at, removed=removed, recorded=recorded, fills=traded.fills, commitment=commitment
+    )
 
 
 def _parted(batch: Batch, corrections: Mapping[str, Correction]) -> tuple[Batch, Batch]:

@@ -32,6 +32,7 @@ from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.pages.routes import OPERATIONS as PAGES
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.http.ws.routes import OPERATIONS
+from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.hub import Hub
@@ -95,6 +96,9 @@ def trade(version: int, note: str = "") -> Message:
         outcome=True,
         shares=10**9,
         cost_lamports=10**9,
+        amount_lamports=10**9,
+        fees=TradeFees(0, 0, 0, 0),
+        price_yes_before=5 * 10**8,
         price_yes=5 * 10**8,
         user_wallet=TRADER,
         signature=str(version),

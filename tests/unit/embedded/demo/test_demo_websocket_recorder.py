@@ -10,6 +10,7 @@ import msgspec
 
 from zmartd.embedded.demo.websocket_recorder import RecordedPrice, WebSocketRecorder
 from zmartd.errors import ZmartdError
+from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime import frames
 from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
@@ -51,6 +52,9 @@ def trade(signature: str) -> TradeExecuted:
         outcome=True,
         shares=1,
         cost_lamports=2,
+        amount_lamports=2,
+        fees=TradeFees(0, 0, 0, 0),
+        price_yes_before=500_000_000,
         price_yes=500_000_000,
         user_wallet="wallet",
         signature=signature,
