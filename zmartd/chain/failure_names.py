@@ -89,7 +89,9 @@ PROGRAM: dict[str, str] = {
         "The wallet's reputation is too low for this; have another wallet resolve the market"
     ),
     "OverflowError": "A calculation gave too large a number; choose a smaller amount",
-    "UnderflowError": "A calculation gave less than nothing; choose a smaller amount",
+    "UnderflowError": (
+        "This market's price curve gives no price for this amount; choose another, larger if this is small"
+    ),
     "DivisionByZero": (
         "A calculation cannot be made with these amounts; choose others, in whole numbers greater than zero"
     ),

@@ -20,6 +20,8 @@ from zmartd.http.errors.requests import Problem
 MAX_PROBLEMS = 10
 """Problems that one response names: a request has room for thousands of made-up names."""
 _MAX_NAME_LENGTH = 64
+_RELATED_CUTOFF = 0.4
+"""The least similarity of names that have a word in common, as `difflib` measures it; 0.6 for all others."""
 
 Value = TypeVar("Value")
 
@@ -60,9 +62,17 @@ def read_names(
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `name` is probably meant to be, in whatever case."""
+    """The one of `known` that `name` is probably meant to be, in whatever case.
+
+    One with a word of `name` need not be as similar as the others: `min_payout` means `min_proceeds`.
+    """
     by_lower_case = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name[:_MAX_NAME_LENGTH].lower(), by_lower_case, n=1)
+    wanted = name[:_MAX_NAME_LENGTH].lower()
+    words = set(wanted.split("_"))
+    related = [one for one in by_lower_case if not words.isdisjoint(one.split("_"))]
+    close = difflib.get_close_matches(wanted, by_lower_case, n=1) or difflib.get_close_matches(
+        wanted, related, n=1, cutoff=_RELATED_CUTOFF
+    )
     return by_lower_case[close[0]] if close else None
 
 

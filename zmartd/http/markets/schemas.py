@@ -137,7 +137,8 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     does not know it: trading goes on until an outcome is proposed.
     """
     ended: bool = False
-    """Whether end_date has come, by the chain's clock. Trading may still go on: see state."""
+    """Whether end_date has come, by the newest time that is known: that of this server, or of the last trade
+    where the chain is ahead. Trading may still go on: see state."""
     chain_confirmed: bool = False
     """Whether the market's creation on the chain is indexed."""
     commitment: Commitment | None = None

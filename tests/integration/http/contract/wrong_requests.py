@@ -216,7 +216,7 @@ LINES: tuple[Wrong, ...] = (
     invalid("POST /api/trades/buy", "maxcost", "did you mean max_cost?", {"maxcost": 5}),
     invalid("POST /api/trades/buy", "shares", "a whole number of share units", {"shares": 1.5}),
     invalid("POST /api/trades/buy", "outcome", "true for YES or false for NO", {"outcome": "YES"}),
-    invalid("POST /api/trades/sell", "min_payout", "is not a field of this body", {"min_payout": 5}),
+    invalid("POST /api/trades/sell", "min_payout", "did you mean min_proceeds?", {"min_payout": 5}),
     invalid("POST /api/transactions", "tx", "which takes transaction", {"tx": "AA=="}),
     refused("alice", "POST /api/transactions", 400, "transaction_refused", "base64", {"transaction": "!"}),
     invalid("POST /api/discussions/{active}", "content", "1 to 1000 characters", {"content": ""}),

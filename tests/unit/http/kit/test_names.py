@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.codec import decode_body
 from zmartd.http.kit.earlier_names import CREDENTIALS
-from zmartd.http.kit.names import MAX_PROBLEMS, NoFields, Place, read_names
+from zmartd.http.kit.names import MAX_PROBLEMS, NoFields, Place, nearest, read_names
 from zmartd.http.kit.validation import from_text
 
 Text = Annotated[str, Meta(description="a text")]
@@ -36,6 +36,11 @@ def refused(body: str) -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as caught:
         decode_body(body.encode(), Filters, CREDENTIALS)
     return [(problem.field, problem.message) for problem in caught.value.problems]
+
+
+def test_a_name_with_a_word_in_common_is_near_enough() -> None:
+    assert nearest("min_payout", ["shares", "min_proceeds", "slippage_bps"]) == "min_proceeds"
+    assert nearest("min_payout", ["shares", "minimum", "slippage_bps"]) is None
 
 
 @pytest.mark.parametrize(
