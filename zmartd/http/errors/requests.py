@@ -117,7 +117,8 @@ class NotTheCreator(ZmartdError):
 
 class TooEarly(ZmartdError):
     """The expected end of this market has not come: to propose its outcome all the same, set early to true in
-    POST /api/markets/{id}/resolve, and say why in early_reason, which everybody can read.
+    POST /api/markets/{id}/resolve, say why in early_reason, which everybody can read, and send the
+    transaction of its answer.
     """
 
     code = "too_early"

@@ -145,17 +145,20 @@ async def test_a_strangers_resolution_is_not_relayed(
     trusted = VotingSettings(trusted_resolvers=(str(BOB.pubkey()),))
     async with running_stage(database, redis_url, tmp_path, trusted) as stage:
         market_id = await stage.active_market()
+        needless = {"outcome": True, "ipfs_evidence_hash": EVIDENCE, **EARLY}
+        await stage.travel(1)
+        assert (await stage.bob.post(f"/api/markets/{market_id}/resolve", needless)).status == 200
         await stage.travel(31 * DAY)
         refused = await stage.alice.relay(await signed_resolution(stage, ALICE, market_id))
         assert (refused.status, refused.body["code"]) == (403, "not_the_creator")
         assert (await stage.market_account(market_id)).state is MarketState.ACTIVE
 
-        needless = {"outcome": True, "ipfs_evidence_hash": EVIDENCE, **EARLY}
         refused = await stage.bob.post(f"/api/markets/{market_id}/resolve", needless)
         assert (refused.status, refused.body["details"][0]["field"]) == (400, "early")
         assert "expected end was" in refused.body["details"][0]["message"]
         relayed = await stage.bob.relay(await signed_resolution(stage, BOB, market_id))
         assert relayed.status == 200, relayed.body
+        assert (await shown(stage, market_id))["resolution_evidence"]["early_reason"] is None
         shown_by = (await stage.api.anybody.get(f"/api/markets/{market_id}/settlement")).body
         assert (shown_by["resolver_wallet"], shown_by["resolved_by"]) == (
             str(BOB.pubkey()),

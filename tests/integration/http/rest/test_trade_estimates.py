@@ -55,7 +55,7 @@ async def test_a_purchase_is_estimated_with_its_fees_and_prices(api: Api) -> Non
         "net": str(quote.total_lamports),
         "target_cost": str(SOL),
         "slippage_bps": 100,
-        "min_shares": str(quote.shares * 99 // 100),
+        "min_shares": str(-(-quote.shares * 99 // 100)),
         "max_cost": str(SOL),
         "min_proceeds": None,
         "price_before": before / SCALE,
@@ -90,7 +90,7 @@ async def test_a_sale_is_estimated_after_its_fees(api: Api) -> None:
 
     assert answer.body["net"] == str(quote.total_lamports)
     assert answer.body["gross"] == str(quote.amount_lamports)
-    assert answer.body["min_proceeds"] == str(quote.total_lamports * 99 // 100)
+    assert answer.body["min_proceeds"] == str(-(-quote.total_lamports * 99 // 100))
     assert [answer.body[name] for name in ("target_cost", "max_cost", "min_shares")] == [None] * 3
     assert answer.body["price_impact"] < 0
 
