@@ -103,8 +103,17 @@ def buy_for_shares(pool: Pool, outcome: bool, shares: int) -> BuyQuote:
     Raises MarketMathError: InsufficientLiquidity (more than the program's search can reach), and those of
     `buy_for_cost`.
     """
-    target_cost = fees.smallest_target_cost(_smallest_budget(pool.curve, outcome, shares))
-    return buy_for_cost(pool, outcome, max(target_cost, MIN_TRADE_LAMPORTS))
+    curve = pool.curve
+    target_cost = fees.smallest_target_cost(_smallest_budget(curve, outcome, shares))
+    try:
+        return buy_for_cost(pool, outcome, max(target_cost, MIN_TRADE_LAMPORTS))
+    except MarketMathError as error:
+        if error.code != "SlippageExceeded":
+            raise
+    # The search can end a step of the curve above its budget: then the fees of that step are missing.
+    budget = fees.budget_before_fees(max(target_cost, MIN_TRADE_LAMPORTS))
+    cost, _ = lmsr.quote_buy(curve.q_yes, curve.q_no, curve.b, outcome, budget)
+    return buy_for_cost(pool, outcome, cost + fees.trade_fees(cost, pool.rates).total)
 
 
 def sell(pool: Pool, outcome: bool, shares: int, min_proceeds_lamports: int) -> SellQuote:

@@ -165,6 +165,7 @@ def test_a_trade_that_is_too_large_is_told_the_largest_one() -> None:
 @given(_curves(LARGEST_B), st.booleans(), st.sampled_from(["target_cost", "shares"]))
 @example(Curve(1562687087805301, 1562687087805301, 1562687087805301264), True, "target_cost")
 @example(Curve(92395056651772437, 357864909873509157, 858251528074890624), True, "shares")
+@example(Curve(0, 28_373, 100 * SCALE), False, "shares")
 @example(Curve(7443565960171487946, 15179019087983565224, LARGEST_B), True, "shares")
 def test_what_is_said_to_be_the_largest_trade_can_be_made_in_the_largest_markets_too(
     curve: Curve, outcome: bool, unit: str
