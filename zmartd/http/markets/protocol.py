@@ -144,6 +144,8 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
     """How far ahead the expected end of a new market may be."""
     max_pending_markets: int
     """The most markets that a wallet may have registered and that are not on the chain yet."""
+    max_pending_bytes: int
+    """The most bytes that the documents of those markets may have together."""
     max_pending_transactions: int
     """The most relayed transactions of a wallet that may be in progress."""
     max_network_fee: Amount
@@ -243,6 +245,7 @@ def _limits(markets: config.MarketSettings, transactions: config.TransactionSett
         max_resolution_rules_characters=ResolutionRules.max_length,
         max_life_seconds=MAX_LIFE_SECONDS,
         max_pending_markets=markets.max_pending_per_wallet,
+        max_pending_bytes=markets.max_pending_bytes_per_wallet,
         max_pending_transactions=transactions.max_pending_per_wallet,
         max_network_fee=amount(transactions.max_fee_lamports),
     )
