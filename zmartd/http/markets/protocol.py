@@ -22,7 +22,7 @@ from zmartd.http.markets.creation import (
     Question,
     ResolutionRules,
 )
-from zmartd.http.response_cache.policies import CacheAlone
+from zmartd.http.response_cache.policies import CacheFromNode
 from zmartd.market import lifecycle
 from zmartd.market.quotes import MIN_TRADE_LAMPORTS
 
@@ -174,7 +174,8 @@ class ProtocolBody(Struct, frozen=True, kw_only=True):
 
 async def get_protocol(call: Call[None]) -> ProtocolBody:
     """Fees, thresholds, windows and limits. They may change: an admin sets the program's configuration, an
-    operator the daemon's settings."""
+    operator the daemon's settings. The answer is at most two seconds old; `Cache-Control: no-cache` does not
+    change that."""
     app = call.app
     program_id = app[keys.PROGRAM].program_id
     found = await find_config(app[keys.RPC], program_id)
@@ -260,7 +261,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="protocol",
         access=Access.PUBLIC,
         responses={200: ProtocolBody},
-        cache=CacheAlone(),
+        cache=CacheFromNode(),
         errors=(RpcUnavailable, RpcRejected),
     ),
 )
