@@ -42,7 +42,9 @@ class Biography(Text):
 class AvatarUrl(HttpsUrl):
     """The https URL of a picture, or nothing."""
 
-    schema: ClassVar[dict[str, Any]] = HttpsUrl.schema | {"pattern": "^(https://.+)?$"}
+    schema: ClassVar[dict[str, Any]] = HttpsUrl.schema | {
+        "pattern": f"^({HttpsUrl.schema['pattern'].strip('^$')})?$"
+    }
 
     @classmethod
     def parse(cls, raw: Any) -> Self:

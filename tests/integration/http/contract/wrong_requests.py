@@ -255,6 +255,9 @@ LINES: tuple[Wrong, ...] = (
     invalid("PATCH /api/users/me", "display_name", "U+0009, character 2", {"display_name": "a\tb"}),
     invalid("PATCH /api/users/me", "avatar_url", "https URL", {"avatar_url": "http://a.example"}),
     invalid(
+        "PATCH /api/users/me", "avatar_url", "U+0022, character 20", {"avatar_url": 'https://a.example/p"'}
+    ),
+    invalid(
         "PATCH /api/users/me", "reputation_score", "can be changed is display_name", {"reputation_score": 9}
     ),
     refused(
