@@ -15,7 +15,8 @@ from zmartd.text.likeness import likeness
 
 _COLUMNS = """
 select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
-       document, b_parameter, initial_liquidity, image_url, created_at, slug
+       document, b_parameter, initial_liquidity, image_url, created_at, slug, zmartd.newest_time() as as_of,
+       (select coalesce(is_paused, false) from protocol) as is_paused
   from market_metadata
 """
 _LOCK_CREATOR = "select pg_advisory_xact_lock(hashtextextended('markets:' || $1, 9))"
@@ -138,14 +139,23 @@ class PendingLimits(Struct, frozen=True):
     bytes: int
 
 
-class Registration(Struct, frozen=True):
+class Registration(Struct, frozen=True, kw_only=True):
     """The registered metadata, and whether this call registered it."""
 
     metadata: MarketMetadata
     created_at: datetime
     slug: str | None
     """The market's name in URLs; None before it has been on the chain."""
+    as_of: datetime
+    """The newest time of the chain that the index knows."""
+    is_paused: bool
+    """Whether the program refuses new markets at that time."""
     is_new: bool
+
+    @property
+    def ended(self) -> bool:
+        """Whether its expected end has come."""
+        return self.metadata.end_date <= self.as_of
 
 
 async def register(
@@ -280,7 +290,13 @@ async def _require_place(connection: Connection, metadata: MarketMetadata, limit
 
 
 def _registration(row: Record, *, is_new: bool = False) -> Registration:
-    fields = dict(row)
-    created_at, slug = fields.pop("created_at"), fields.pop("slug")
+    fields = {name: row[name] for name in MarketMetadata.__struct_fields__}
     fields["tags"] = tuple(fields["tags"])
-    return Registration(MarketMetadata(**fields), created_at, slug, is_new)
+    return Registration(
+        metadata=MarketMetadata(**fields),
+        created_at=row["created_at"],
+        slug=row["slug"],
+        as_of=row["as_of"],
+        is_paused=row["is_paused"],
+        is_new=is_new,
+    )

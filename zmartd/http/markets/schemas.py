@@ -259,6 +259,7 @@ def pending_market_body(registration: Registration, steps: tuple[NextStep, ...])
         ipfs_question_hash=metadata.cid,
         created_at=iso_time(registration.created_at),
         end_date=iso_time(metadata.end_date),
+        ended=registration.ended,
         next=steps,
         **earlier_answers.of_a_market(MarketState.PROPOSED.name, iso_time(metadata.end_date)),
     )

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.integration.http.rest.rest_api import MAX_PENDING_MARKETS, PROGRAM
-from tests.integration.http.rest.rest_stage import BOB, CREATOR, PROPOSAL, SOL, Stage
+from tests.integration.http.rest.rest_stage import AUTHORITY, BOB, CREATOR, PROPOSAL, SOL, Stage
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B
 
@@ -159,6 +159,28 @@ async def test_a_new_registration_deletes_an_old_one_that_was_never_created(stag
     await stage.propose()
     shown = await stage.api.anybody.get(f"/api/markets/{forgotten.body['market']['id']}")
     assert (shown.status, shown.body["code"]) == (404, "market_not_found")
+
+
+async def test_a_pending_market_says_when_it_cannot_be_created_any_more_and_why_not_now(stage: Stage) -> None:
+    registered = (await stage.propose()).body["market"]
+
+    async def shown() -> tuple[bool, bool, str]:
+        path = f"/api/markets/{registered['id']}"
+        answer = await stage.api.client.get(path, headers={"Cache-Control": "no-cache"})
+        market = await answer.json()
+        (create,) = market["next"]
+        return market["ended"], create["open"], create["closes_at"]
+
+    end = registered["end_date"]
+    assert await shown() == (False, True, end[:19] + ".000Z")
+    await stage.as_authority(PROGRAM.emergency_pause(admin=AUTHORITY.pubkey()))
+    assert await shown() == (False, False, end[:19] + ".000Z")
+    refused = await stage.propose(question="Will it be created while paused?")
+    assert (refused.status, refused.body["code"]) == (422, "protocol_paused")
+    async with stage.api.database.service() as connection:
+        await connection.execute("update protocol set is_paused = false")
+        await connection.execute("update market_metadata set end_date = now()")
+    assert (await shown())[:2] == (True, False)
 
 
 async def test_a_market_of_somebody_else_cannot_be_given_texts(stage: Stage) -> None:
