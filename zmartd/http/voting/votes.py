@@ -23,7 +23,7 @@ from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.next_steps import Action, next_steps, open_votes, votes_needed
-from zmartd.market.votes import VoteCounts, VotesSoFar, share_bps
+from zmartd.market.votes import NO_VOTES, VoteCounts, VotesSoFar, share_bps
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
@@ -199,7 +199,7 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     counts = {kind: one.counts for kind, one in current.items()}
     target = None
     if isinstance(found, MarketRow) and (kind := open_votes(found.state)) is not None:
-        so_far = (await votes_so_far(database, [found]))[market_id]
+        so_far = (await votes_so_far(database, [found])).get(market_id, NO_VOTES)
         target, counts[kind] = _target(call, found, kind, so_far), so_far.counts
     proposal, dispute = counts[VoteKind.PROPOSAL], counts[VoteKind.DISPUTE]
     return VoteOverview(
