@@ -334,6 +334,12 @@ class MarketSettings(Struct, frozen=True, kw_only=True):
         Count,
         described("the most markets that one wallet may have registered and that are not on the chain yet"),
     ] = 20
+    max_pending_bytes_per_wallet: Annotated[
+        int,
+        # At least one market with texts of the greatest length.
+        Meta(ge=65_536, le=2**30),
+        described("the most bytes that the documents of those markets may have together"),
+    ] = 262_144
     keep_pending_days: Annotated[
         int,
         Meta(ge=1, le=3_650),

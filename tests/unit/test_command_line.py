@@ -32,7 +32,7 @@ def test_every_option_says_what_it_is_for(path: tuple[str, ...]) -> None:
     assert [one.name for one in options if not one.help] == []
 
 
-@pytest.mark.parametrize(("command", "directory"), [("dev", ".zmartd"), ("localnet", ".zmartd/chain")])
+@pytest.mark.parametrize(("command", "directory"), [("dev", ".zmartd"), ("localnet", ".zmartd/localnet")])
 def test_help_shows_where_data_is_kept(command: str, directory: str) -> None:
     printed = CliRunner().invoke(main, [command, "--help"]).stdout
     assert f"[default: {directory}]" in " ".join(printed.split())

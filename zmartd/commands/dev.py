@@ -95,7 +95,7 @@ def _run(
 
 
 @click.command()
-@data_option(DATA_DIRECTORY / "chain")
+@data_option(DATA_DIRECTORY / instance.LOCALNET)
 @rpc_port_option
 @click.option(
     "--slot-ms", type=click.IntRange(10, 10_000), default=400, show_default=True, help="A slot's length."

@@ -30,7 +30,7 @@ AUTHORITY_LAMPORTS = 1_000 * 10**9
 TREASURY_LAMPORTS = 10**9
 ANY_FREE_PORT = 0
 
-_KEPT_BY_RESET = frozenset({instance.MARKER, instance.LOCK, instance.SETTINGS})
+_KEPT_BY_RESET = frozenset({instance.MARKER, instance.LOCK, instance.SETTINGS, instance.LOCALNET})
 _RUNNING_HEADER = f"""\
 # What the running `zmartd dev` uses, for other commands. It is written anew at each start: change
 # {instance.SETTINGS} instead.

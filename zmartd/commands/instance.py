@@ -21,6 +21,8 @@ MARKER = "zmartd-data"
 LOCK = "running.json"
 SETTINGS = "dev.toml"
 """The developer's file, which may be there before anything else."""
+LOCALNET = "localnet"
+"""The chain of `zmartd localnet` in this folder, which may be there before as well."""
 PATIENCE_SECONDS = 2.0
 """How long a start waits for the lock: an earlier process may be ending, and `find` holds it briefly."""
 _RETRY_SECONDS = 0.05
@@ -80,9 +82,11 @@ def claimed(directory: Path) -> Iterator[Claim]:
     Raises AlreadyRunning, and DataDirectoryInUse for a directory with other files than zmartd's.
     """
     marker = directory / MARKER
-    if directory.exists() and not marker.exists() and _names(directory) - {SETTINGS}:
+    others = _names(directory) - {SETTINGS, LOCALNET} if directory.exists() else set()
+    if others and not marker.exists():
         raise DataDirectoryInUse(
-            f"{directory} contains other files than zmartd's data: give --data-dir an empty or new directory"
+            f"{directory} contains other files than zmartd's data, {min(others)} for one: move them away, or "
+            "give --data-dir an empty or new directory"
         )
     # The embedded Postgres may run as another user, who has to enter it.
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)

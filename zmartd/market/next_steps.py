@@ -15,7 +15,7 @@ from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.fees import BPS
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.market.votes import VoteCounts, passes
+from zmartd.market.votes import NO_VOTES, VoteCounts, VotesSoFar
 
 INITIAL_PROPOSAL_THRESHOLD_BPS = 7_000
 INITIAL_DISPUTE_THRESHOLD_BPS = 6_000
@@ -120,6 +120,7 @@ class BackendRules(Struct, frozen=True, kw_only=True):
     """What the daemon's settings add to that."""
 
     min_proposal_votes: int
+    proposal_min_balance_lamports: int
     dispute_quorum_bps: int
     finalization_delay_seconds: int
     safety_margin_seconds: int
@@ -152,8 +153,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     """When an announced settlement is carried out."""
     decision: Decision | None = None
     """The admin's decision about the market in its present state."""
-    votes: VoteCounts | None = None
-    """The votes so far of the kind that is open in its state; None where none is."""
+    votes: VotesSoFar = NO_VOTES
+    """The votes of the kind that is open in its state."""
     now: int
     """The newest time of the chain that is known. A market's own times are never after it."""
 
@@ -169,6 +170,9 @@ class VotesNeeded(Struct, frozen=True, kw_only=True):
 
     in_favour: int
     against: int
+    in_favour_by_balance: int = 0
+    against_by_balance: int = 0
+    """Of the above those that count only if their wallet holds the least balance when they are counted."""
     needed: int
     """The least number of votes, for and against together."""
     threshold_bps: int
@@ -176,7 +180,9 @@ class VotesNeeded(Struct, frozen=True, kw_only=True):
     quorum_bps: int | None = None
     """The least share of the holders' stake that has to vote as well; None where stake does not count."""
     missing: int | None
-    """How many votes more, all in favour, would be enough. None: no number would."""
+    """How many votes more, all in favour, would be enough if those so far count. None: no number would."""
+    missing_at_most: int | None
+    """The same whatever those that depend on balances come to."""
 
 
 class PossibleStep(Struct, frozen=True, kw_only=True):
@@ -202,7 +208,15 @@ class PossibleStep(Struct, frozen=True, kw_only=True):
 def next_steps(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
     """What can happen next, in the order of a market's life."""
     if not market.is_on_chain:
-        return (_step(market, Action.CREATE, Actor.CREATOR, leads_to=MarketState.PROPOSED),)
+        create = _step(
+            market,
+            Action.CREATE,
+            Actor.CREATOR,
+            leads_to=MarketState.PROPOSED,
+            closes_at=market.end,
+            possible=not rules.program.is_paused,
+        )
+        return (create,)
     match market.state:
         case MarketState.PROPOSED:
             return _proposed(market, rules)
@@ -248,15 +262,13 @@ def open_votes(state: MarketState) -> VoteKind | None:
 
 def votes_needed(market: Situation, rules: Rules) -> VotesNeeded | None:
     """What the votes that are open in the market's state have to come to; None where none are."""
-    votes = market.votes or VoteCounts(0, 0)
     if not market.is_on_chain:
         return None
     match open_votes(market.state):
         case VoteKind.PROPOSAL:
-            needed = rules.backend.min_proposal_votes
-            return _needed(votes, rules.program.proposal_threshold_bps, needed)
+            return _needed_for_approval(market.votes, rules)
         case VoteKind.DISPUTE:
-            return _needed(votes, rules.program.dispute_threshold_bps, 1, rules.backend.dispute_quorum_bps)
+            return _needed_for_dispute(market.votes, rules)
     return None
 
 
@@ -270,17 +282,16 @@ def votes_missing(votes: VoteCounts, threshold_bps: int, needed: int) -> int | N
 
 
 def _proposed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
-    threshold_bps, needed = rules.program.proposal_threshold_bps, rules.backend.min_proposal_votes
-    votes = market.votes or VoteCounts(0, 0)
+    votes = _needed_for_approval(market.votes, rules)
     return (
-        _step(market, Action.VOTE_ON_PROPOSAL, Actor.VOTER),
+        _step(market, Action.VOTE_ON_PROPOSAL, Actor.VOTER, possible=not market.votes.are_closed),
         _step(
             market,
             Action.APPROVE,
             Actor.BACKEND,
             leads_to=MarketState.APPROVED,
-            votes=votes_needed(market, rules),
-            possible=passes(votes.yes, votes.no, threshold_bps, needed),
+            votes=votes,
+            possible=votes.missing == 0,
         ),
         _cancel(market),
     )
@@ -342,8 +353,14 @@ def _resolving(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
 def _disputed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
     begun_at, period = market.dispute_initiated_at, rules.program.dispute_period_seconds
     ends_at = None if begun_at is None else lifecycle.dispute_vote_ends_at(begun_at, period)
-    votes = votes_needed(market, rules)
-    vote = _step(market, Action.VOTE_ON_DISPUTE, Actor.HOLDER, closes_at=ends_at)
+    votes = _needed_for_dispute(market.votes, rules)
+    vote = _step(
+        market,
+        Action.VOTE_ON_DISPUTE,
+        Actor.HOLDER,
+        closes_at=ends_at,
+        possible=not market.votes.are_closed,
+    )
     if market.decision is not None:
         return (vote, _finalize(market))
     if market.awaiting_decision:
@@ -361,16 +378,19 @@ def _disputed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
             _finalize(market, opens_at=market.settles_at, votes=votes),
         )
     trusted = is_trusted_resolver(market.resolver, market.creator, rules.backend.trusted_resolvers)
+    decide = _step(
+        market,
+        Action.DECIDE,
+        Actor.ADMIN,
+        leads_to=MarketState.FINALIZED,
+        opens_at=ends_at if trusted else None,
+        possible=not trusted,  # not before the votes are counted
+    )
+    if not market.votes.are_known:
+        return (vote, decide)
     return (
         vote,
-        _step(
-            market,
-            Action.DECIDE,
-            Actor.ADMIN,
-            leads_to=MarketState.FINALIZED,
-            opens_at=ends_at if trusted else None,
-            possible=not trusted,  # not before the votes are counted
-        ),
+        decide,
         _finalize(
             market,
             opens_at=_after(ends_at, rules.backend.veto_seconds),
@@ -439,14 +459,39 @@ def _step(
     )
 
 
-def _needed(votes: VoteCounts, threshold_bps: int, needed: int, quorum_bps: int | None = None) -> VotesNeeded:
+def _needed_for_approval(votes: VotesSoFar, rules: Rules) -> VotesNeeded:
+    counts, threshold_bps = votes.counts, rules.program.proposal_threshold_bps
+    needed = rules.backend.min_proposal_votes
+    by_balance = votes.by_balance if rules.backend.proposal_min_balance_lamports else VoteCounts(0, 0)
+    # The most are missing where no such vote in favour counts, and either all against or none.
+    in_favour, against = counts.yes - by_balance.yes, counts.no
+    at_most = [
+        votes_missing(VoteCounts(in_favour, no), threshold_bps, needed)
+        for no in (against, against - by_balance.no)
+    ]
     return VotesNeeded(
-        in_favour=votes.yes,
-        against=votes.no,
+        in_favour=counts.yes,
+        against=counts.no,
+        in_favour_by_balance=by_balance.yes,
+        against_by_balance=by_balance.no,
         needed=needed,
         threshold_bps=threshold_bps,
-        quorum_bps=quorum_bps,
-        missing=votes_missing(votes, threshold_bps, needed),
+        missing=votes_missing(counts, threshold_bps, needed),
+        missing_at_most=None if None in at_most else max(one for one in at_most if one is not None),
+    )
+
+
+def _needed_for_dispute(votes: VotesSoFar, rules: Rules) -> VotesNeeded:
+    counts, threshold_bps = votes.counts, rules.program.dispute_threshold_bps
+    missing = votes_missing(counts, threshold_bps, 1) if votes.are_known else None
+    return VotesNeeded(
+        in_favour=counts.yes,
+        against=counts.no,
+        needed=1,
+        threshold_bps=threshold_bps,
+        quorum_bps=rules.backend.dispute_quorum_bps,
+        missing=missing,
+        missing_at_most=missing,
     )
 
 

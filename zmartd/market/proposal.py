@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Self
 
 import msgspec
 from msgspec import Struct
@@ -47,6 +48,18 @@ class Proposal(Struct, frozen=True, kw_only=True):
     def cid(self) -> str:
         """The document's IPFS content id."""
         return ids.cid_v0(self.document())
+
+
+class ResolutionTexts(Struct, frozen=True):
+    """How a market is resolved: rules, and https URLs to look at."""
+
+    resolution_rules: str = ""
+    resolution_sources: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, document: bytes) -> Self:
+        """Those in a proposal's document."""
+        return msgspec.json.decode(document, type=cls)
 
 
 def max_loss_lamports(b: int) -> int:

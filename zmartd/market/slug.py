@@ -12,7 +12,6 @@ NAMELESS: Final = "market"
 
 _LETTERS: Final = str.maketrans(
     {
-        "ß": "ss",
         "æ": "ae",
         "œ": "oe",
         "ø": "o",
@@ -33,9 +32,19 @@ def slug_base(question: str) -> str:
 
     Accents are left out, and so is what has no Latin letter.
     """
-    letters = unicodedata.normalize("NFKD", question.lower().translate(_LETTERS))
+    letters = _caseless(question).translate(_LETTERS)
     plain = "".join(one for one in letters if not unicodedata.combining(one))
     slug = _OTHERS.sub("-", plain).strip("-")
     if len(slug) > MAX_LENGTH:
         slug = slug[: MAX_LENGTH + 1].rpartition("-")[0] or slug[:MAX_LENGTH]
     return slug.strip("-") or NAMELESS
+
+
+def _caseless(text: str) -> str:
+    """What compatibility caseless matching compares (Unicode, section 3.13, D146).
+
+    Decomposing brings capitals that were not there, so it is folded again.
+    """
+    for form in ("NFD", "NFKD"):
+        text = unicodedata.normalize(form, text).casefold()
+    return unicodedata.normalize("NFKD", text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from zmartd.market.fees import BPS
@@ -16,6 +18,23 @@ class VoteCounts(Struct, frozen=True):
     @property
     def total(self) -> int:
         return self.yes + self.no
+
+
+class VotesSoFar(Struct, frozen=True, kw_only=True):
+    """The votes on a market while they are open, by wallet."""
+
+    counts: VoteCounts
+    """Those that count, or count with enough balance."""
+    by_balance: VoteCounts = VoteCounts(0, 0)
+    """Those of them, on a proposal, of wallets that have never traded: they count where the wallet holds the
+    least balance when they are counted."""
+    are_closed: bool = False
+    """Whether they are being counted, so that no more are taken."""
+    are_known: bool = True
+    """False where a transaction could not be read: then they settle nothing."""
+
+
+NO_VOTES: Final = VotesSoFar(counts=VoteCounts(0, 0))
 
 
 def share_bps(yes: int, total: int) -> int:

@@ -27,13 +27,16 @@ with voted as (
      where market.state = 'PROPOSED'
 ), best as (
     select market_id, count(*) filter (where vote) as yes,
-           count(*) filter (where not vote and has_traded) as no
+           count(*) filter (where not vote and has_traded) as no,
+           count(*) filter (where not vote and not has_traded) as other_no
       from voted group by market_id
+), enough as (
+    -- Of the others so many as the least number of votes needs, if there are.
+    select market_id, yes, yes + no + least(other_no, greatest($2 - yes - no, 0)) as total from best
 )
 select market.id
-  from markets as market join best on best.market_id = market.id
- where market.chain_confirmed
-   and best.yes + best.no >= $2 and best.yes * 10000 / greatest(best.yes + best.no, 1) >= $3
+  from markets as market join enough on enough.market_id = market.id
+ where market.chain_confirmed and enough.total >= $2 and enough.yes * 10000 / greatest(enough.total, 1) >= $3
    and not {_WAITS}
  order by market.created_at, market.id
 """  # noqa: S608 - constants
@@ -149,7 +152,8 @@ class StuckMarkets(Struct, frozen=True):
 async def voted_proposals(
     connection: Reads, minimum_votes: int, threshold_bps: int, now: datetime
 ) -> tuple[str, ...]:
-    """Ids of proposals that pass if all likes count, but dislikes only of wallets that have traded.
+    """Ids of proposals that pass if all likes count, and of the dislikes of wallets that have never traded
+    only so many as it takes to come to `minimum_votes`.
 
     Leaves out those that wait for another attempt after a failure.
     """

@@ -27,12 +27,9 @@ select id, on_chain_address, question, description, category, tags, end_date,
        dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
        version, awaiting_decision, settles_at,
-       (select slug from market_metadata as registered
+       (select array[slug, image_url] from market_metadata as registered
          where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet)
-           as slug,
-       (select image_url from market_metadata as registered
-         where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet)
-           as image_url,
+           as slug_and_image_url,
        (select zmartd.newest_time()) as as_of,
        (select decided.decision from market_decisions as decided
          where decided.market_id = markets.id and decided.state = markets.state) as decision,
@@ -140,7 +137,9 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
         return self.end_date is not None and self.end_date <= self.as_of
 
 
-_READ_AS_THEY_ARE = frozenset(MarketRow.__struct_fields__) - {"state", "tags", "decision", "rules"}
+_READ_AS_THEY_ARE = frozenset(MarketRow.__struct_fields__) - {
+    *("state", "tags", "decision", "rules", "slug", "image_url")
+}
 
 
 class MarketPricing(Struct, frozen=True, kw_only=True):
@@ -219,8 +218,11 @@ async def set_settlement(
 def from_row(row: Record) -> MarketRow:
     """The market in a row of SELECTED, which may have more columns."""
     fields = {name: row[name] for name in _READ_AS_THEY_ARE}
+    slug, image_url = row["slug_and_image_url"] or (None, None)
     return MarketRow(
         **fields,
+        slug=slug,
+        image_url=image_url,
         state=MarketState[row["state"]],
         tags=tuple(row["tags"]),
         decision=None if row["decision"] is None else Decision(row["decision"]),

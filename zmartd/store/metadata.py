@@ -8,27 +8,27 @@ from asyncpg import Connection, Record
 from msgspec import Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.market.proposal import ResolutionTexts
 from zmartd.market.slug import slug_base
 from zmartd.store.postgres.reader import Reads
 from zmartd.text.likeness import likeness
 
 _COLUMNS = """
 select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
-       document, b_parameter, initial_liquidity, resolution_rules, resolution_sources, image_url, created_at,
-       slug
+       document, b_parameter, initial_liquidity, image_url, created_at, slug, zmartd.newest_time() as as_of,
+       (select coalesce(is_paused, false) from protocol) as is_paused
   from market_metadata
 """
 _LOCK_CREATOR = "select pg_advisory_xact_lock(hashtextextended('markets:' || $1, 9))"
-_HAS_PLACE = """
-select (select count(*) from market_metadata where creator_wallet = $1 and appeared_at is null) < $3
-    or exists (select from market_metadata where creator_wallet = $1 and market_id = $2)
+_PENDING = """
+select count(*) as markets, coalesce(sum(octet_length(document)), 0) as bytes
+  from market_metadata where creator_wallet = $1 and appeared_at is null
 """
 _REGISTER = """
 insert into market_metadata (market_id, creator_wallet, on_chain_address, question, description, category,
                              tags, end_date, cid, document, b_parameter, initial_liquidity, likeness,
-                             resolution_rules, resolution_sources, image_url, slug_base, slug_number)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-        zmartd.free_slug_number($17))
+                             image_url, slug_base)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 on conflict (market_id, creator_wallet) do nothing
 returning true
 """
@@ -71,8 +71,8 @@ select registered.market_id
   left join markets as market on market.id = registered.market_id and not market.orphaned
  where registered.slug = $1 and (market.id is null or market.creator_wallet = registered.creator_wallet)
 """
-_RESOLUTION_TEXTS = """
-select registered.resolution_rules, registered.resolution_sources
+_SHOWN_DOCUMENT = """
+select registered.document
   from market_metadata as registered
   left join markets as market on market.id = registered.market_id and not market.orphaned
  where registered.market_id = $1 and (market.id is null or market.creator_wallet = registered.creator_wallet)
@@ -82,10 +82,12 @@ _WITHOUT_SLUG = """
 select market_id, creator_wallet, question from market_metadata where slug_base is null
  order by created_at limit 1000
 """
-_SET_SLUG = """
-update market_metadata set slug_base = $3, slug_number = zmartd.free_slug_number($3)
- where market_id = $1 and creator_wallet = $2
+_SET_SLUG_BASE = """
+update market_metadata as registered set slug_base = told.base
+  from unnest($1::text[], $2::text[], $3::text[]) as told (market_id, creator_wallet, base)
+ where (registered.market_id, registered.creator_wallet) = (told.market_id, told.creator_wallet)
 """
+_NAME = "select zmartd.name_market(id) from unnest($1::text[]) as id"
 _ADOPT = "select zmartd.adopt_metadata($1)"
 
 
@@ -93,6 +95,14 @@ class TooManyPendingMarkets(ZmartdError):
     """This wallet has registered as many markets as it may that are not on the chain: create one of them."""
 
     code = "too_many_pending_markets"
+
+
+class PendingTextsTooLarge(ZmartdError):
+    """The texts of this wallet's markets that are not on the chain would be larger than they may be: create
+    one of those markets, or write shorter texts.
+    """
+
+    code = "pending_texts_too_large"
 
 
 class SimilarMarketExists(ZmartdError):
@@ -119,51 +129,59 @@ class MarketMetadata(Struct, frozen=True):
     """Fixed point with nine decimals."""
     initial_liquidity: int
     """Lamports."""
-    resolution_rules: str = ""
-    resolution_sources: tuple[str, ...] = ()
-    """https URLs."""
     image_url: str | None = None
 
 
-class ResolutionTexts(Struct, frozen=True):
-    """How a market is resolved: rules, and https URLs to look at."""
+class PendingLimits(Struct, frozen=True):
+    """What one wallet may have registered that is not on the chain: so many markets, and bytes of texts."""
 
-    rules: str
-    sources: tuple[str, ...]
+    markets: int
+    bytes: int
 
 
-class Registration(Struct, frozen=True):
+class Registration(Struct, frozen=True, kw_only=True):
     """The registered metadata, and whether this call registered it."""
 
     metadata: MarketMetadata
     created_at: datetime
     slug: str | None
-    """The market's name in URLs; None while `zmartd migrate` has not made it."""
+    """The market's name in URLs; None before it has been on the chain."""
+    as_of: datetime
+    """The newest time of the chain that the index knows."""
+    is_paused: bool
+    """Whether the program refuses new markets at that time."""
     is_new: bool
+
+    @property
+    def ended(self) -> bool:
+        """Whether its expected end has come."""
+        return self.metadata.end_date <= self.as_of
 
 
 async def register(
-    connection: Connection, metadata: MarketMetadata, max_pending: int | None, *, allow_similar: bool = True
+    connection: Connection,
+    metadata: MarketMetadata,
+    limits: PendingLimits | None,
+    *,
+    allow_similar: bool = True,
 ) -> Registration:
     """Register metadata, unless this creator has registered metadata for this market; then that stays.
 
-    Compare `cid` to see whether it is the same document. `max_pending` is None for a market that is on the
-    chain. Takes a transaction of the creator. Raises TooManyPendingMarkets when `max_pending` other markets
-    of this creator are not on the chain, and, unless `allow_similar`, SimilarMarketExists when an open market
-    asks the same. Of registrations at the same time that ask the same, one is the first.
+    Compare `cid` to see whether it is the same document. `limits` is None for a market that is on the chain.
+    Takes a transaction of the creator. Raises TooManyPendingMarkets or PendingTextsTooLarge when, with this
+    one, more of this creator would not be on the chain than `limits` says, and, unless `allow_similar`,
+    SimilarMarketExists when an open market asks the same. Of registrations at the same time that ask the
+    same, one is the first.
     """
+    if limits is not None:
+        # A statement of its own: the next ones must see what the last holder of the lock wrote.
+        await connection.execute(_LOCK_CREATOR, metadata.creator_wallet)
     own = await connection.fetchrow(_OWN, metadata.market_id, metadata.creator_wallet)
     if own is not None:
         return _registration(own)
     alike = likeness(metadata.question)
-    if max_pending is not None:
-        # A statement of its own: the next one must see what the last holder of the lock wrote.
-        await connection.execute(_LOCK_CREATOR, metadata.creator_wallet)
-        has_place = await connection.fetchval(
-            _HAS_PLACE, metadata.creator_wallet, metadata.market_id, max_pending
-        )
-        if not has_place:
-            raise TooManyPendingMarkets(limit=max_pending)
+    if limits is not None:
+        await _require_place(connection, metadata, limits)
     # Also taken by who insists, so that whoever comes next sees this question.
     await connection.execute(_LOCK_QUESTIONS)
     if not allow_similar:
@@ -185,8 +203,6 @@ async def register(
         metadata.b_parameter,
         metadata.initial_liquidity,
         alike,
-        metadata.resolution_rules,
-        metadata.resolution_sources,
         metadata.image_url,
         slug_base(metadata.question),
     )
@@ -242,28 +258,45 @@ async def find_by_slug(connection: Reads, slug: str) -> str | None:
 
 async def resolution_texts(connection: Reads, market_id: str) -> ResolutionTexts:
     """How a market is resolved, as its creator registered it."""
-    row = await connection.fetchrow(_RESOLUTION_TEXTS, market_id)
-    if row is None:
-        return ResolutionTexts("", ())
-    return ResolutionTexts(row["resolution_rules"], tuple(row["resolution_sources"]))
+    document: bytes | None = await connection.fetchval(_SHOWN_DOCUMENT, market_id)
+    return ResolutionTexts() if document is None else ResolutionTexts.of(document)
 
 
 async def add_slugs(connection: Connection) -> bool:
-    """Name up to a thousand registrations of earlier versions. False when nothing was left.
+    """Name the markets of up to a thousand registrations of earlier versions. False when nothing was left.
 
     Takes a service transaction.
     """
     rows = await connection.fetch(_WITHOUT_SLUG)
-    # One after the other, because each sees which numbers are taken.
-    await connection.executemany(
-        _SET_SLUG, [(row["market_id"], row["creator_wallet"], slug_base(row["question"])) for row in rows]
-    )
+    market_ids = [row["market_id"] for row in rows]
+    creators = [row["creator_wallet"] for row in rows]
+    bases = [slug_base(row["question"]) for row in rows]
+    await connection.execute(_SET_SLUG_BASE, market_ids, creators, bases)
+    await connection.execute(_NAME, market_ids)
     return bool(rows)
 
 
+async def _require_place(connection: Connection, metadata: MarketMetadata, limits: PendingLimits) -> None:
+    """Raises TooManyPendingMarkets, PendingTextsTooLarge."""
+    pending = await connection.fetchrow(_PENDING, metadata.creator_wallet)
+    assert pending is not None, "a row of sums"
+    if pending["markets"] >= limits.markets:
+        raise TooManyPendingMarkets(limit=limits.markets)
+    size = len(metadata.document)
+    if pending["bytes"] + size > limits.bytes:
+        raise PendingTextsTooLarge(
+            limit_bytes=limits.bytes, pending_bytes=int(pending["bytes"]), document_bytes=size
+        )
+
+
 def _registration(row: Record, *, is_new: bool = False) -> Registration:
-    fields = dict(row)
-    created_at, slug = fields.pop("created_at"), fields.pop("slug")
-    for name in ("tags", "resolution_sources"):
-        fields[name] = tuple(fields[name])
-    return Registration(MarketMetadata(**fields), created_at, slug, is_new)
+    fields = {name: row[name] for name in MarketMetadata.__struct_fields__}
+    fields["tags"] = tuple(fields["tags"])
+    return Registration(
+        metadata=MarketMetadata(**fields),
+        created_at=row["created_at"],
+        slug=row["slug"],
+        as_of=row["as_of"],
+        is_paused=row["is_paused"],
+        is_new=is_new,
+    )

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import VoteKind
-from zmartd.market.votes import VoteCounts
+from zmartd.market.votes import VoteCounts, VotesSoFar
+from zmartd.store import electorates
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.postgres.reader import Reads
 
@@ -47,17 +48,32 @@ select 'dispute', count(*) filter (where held.stake is not null and vote.vote),
   from dispute_votes as vote left join dispute_electorate as held using (market_id, user_wallet)
  where vote.market_id = $1
 """
-_OF_KIND = {
+_CAST_SO_FAR = {
     VoteKind.PROPOSAL: """
-        select market_id, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no
-          from proposal_votes where market_id = any($1::text[]) group by market_id
+        select vote.market_id, vote.vote,
+               not exists (select from user_positions as held
+                            where held.user_wallet = vote.user_wallet and held.trades_count > 0)
+                   as by_balance
+          from proposal_votes as vote where vote.market_id = any($1::text[])
     """,
     VoteKind.DISPUTE: """
-        select market_id, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no
+        select market_id, vote, false as by_balance
           from dispute_votes join dispute_electorate using (market_id, user_wallet)
-         where market_id = any($1::text[]) group by market_id
+         where market_id = any($1::text[])
     """,
 }
+_SO_FAR = """
+with votes as ({cast_so_far})
+select market.id as market_id, count(*) filter (where vote) as yes, count(*) filter (where not vote) as no,
+       count(*) filter (where vote and by_balance) as yes_by_balance,
+       count(*) filter (where not vote and by_balance) as no_by_balance,
+       exists (select from vote_tallies as tally where tally.market_id = market.id and tally.kind = $2)
+           as are_closed,
+       not {not_known} as are_known
+  from markets as market left join votes on votes.market_id = market.id
+ where market.id = any($1::text[])
+ group by market.id
+"""
 _HAS_TRADED = "select exists (select from user_positions where user_wallet = $1 and trades_count > 0)"
 _IN_ELECTORATE = "select exists (select from dispute_electorate where market_id = $1 and user_wallet = $2)"
 _WRONG_STATE, _BEING_COUNTED = "ZM001", "ZM002"
@@ -150,10 +166,20 @@ async def current(connection: Reads, market_id: str) -> dict[VoteKind, CurrentVo
     }
 
 
-async def counts(connection: Reads, kind: VoteKind, market_ids: Sequence[str]) -> dict[str, VoteCounts]:
-    """The votes of a kind so far, by market; markets without votes are left out. Takes a service reader."""
-    rows = await connection.fetch(_OF_KIND[kind], list(market_ids))
-    return {row["market_id"]: VoteCounts(row["yes"], row["no"]) for row in rows}
+async def so_far(connection: Reads, kind: VoteKind, market_ids: Sequence[str]) -> dict[str, VotesSoFar]:
+    """The votes of a kind so far that count or may count, by market. Takes a service reader."""
+    not_known = electorates.NOT_KNOWN if kind is VoteKind.DISPUTE else "false"
+    statement = _SO_FAR.format(cast_so_far=_CAST_SO_FAR[kind], not_known=not_known)
+    rows = await connection.fetch(statement, list(market_ids), kind)
+    return {
+        row["market_id"]: VotesSoFar(
+            counts=VoteCounts(row["yes"], row["no"]),
+            by_balance=VoteCounts(row["yes_by_balance"], row["no_by_balance"]),
+            are_closed=row["are_closed"],
+            are_known=row["are_known"],
+        )
+        for row in rows
+    }
 
 
 async def has_traded(connection: Reads, wallet: str) -> bool:

@@ -110,6 +110,8 @@ class Relay:
             return await self._fetch(signature)
         if sent.fate is None:
             return None
+        if sent.fate is not Fate.EXPIRED:
+            self._lookups.take(signature)  # the node is asked, and anybody can ask for it again
         return await self._within_patience(self._settled(sent, sent.fate))
 
     async def fetch_indexed(self, signature: str) -> ChainTransaction | None:

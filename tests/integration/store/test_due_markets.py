@@ -77,11 +77,13 @@ async def test_dislikes_of_wallets_that_never_traded_keep_no_proposal_from_being
     database: Database,
 ) -> None:
     async with database.service() as connection:
-        market = await insert_market(connection, "m", MarketState.PROPOSED)
-        await insert_votes(connection, "proposal_votes", market, 10, 90)
+        for likes, dislikes in ((10, 90), (9, 1), (7, 90), (6, 90), (9, 0)):
+            market = await insert_market(connection, f"{likes}, {dislikes}", MarketState.PROPOSED)
+            await insert_votes(connection, "proposal_votes", market, likes, dislikes)
         found = await due_markets.voted_proposals(connection, minimum_votes=10, threshold_bps=7000, now=NOON)
 
-    assert found == (market,)
+    # With enough of the dislikes there are ten votes; with all of them, none would pass.
+    assert set(found) == {market_id("10, 90"), market_id("9, 1"), market_id("7, 90")}
 
 
 async def test_only_proposals_are_due_for_approval(database: Database) -> None:

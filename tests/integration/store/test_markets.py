@@ -11,7 +11,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.metadata import MarketMetadata, TooManyPendingMarkets
+from zmartd.store.metadata import MarketMetadata, PendingLimits, PendingTextsTooLarge, TooManyPendingMarkets
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
@@ -30,6 +30,7 @@ DOCUMENT = MarketMetadata(
     b_parameter=1_000_000_000_000,
     initial_liquidity=5_000_000_000,
 )
+LIMITS = PendingLimits(20, 2**20)
 
 
 async def test_a_market_is_found_by_its_id_and_by_its_address(database: Database) -> None:
@@ -113,7 +114,7 @@ async def test_what_leaves_a_market_is_no_longer_accumulated(database: Database)
 
 async def test_a_registration_is_found_before_the_chain_knows_the_market(database: Database) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
-        registration = await metadata.register(connection, DOCUMENT, 20)
+        registration = await metadata.register(connection, DOCUMENT, LIMITS)
     assert registration.is_new
     assert registration.metadata == DOCUMENT
 
@@ -127,11 +128,11 @@ async def test_a_registration_is_found_before_the_chain_knows_the_market(databas
 
 async def test_registering_again_keeps_what_was_first(database: Database) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
-        await metadata.register(connection, DOCUMENT, 20)
+        await metadata.register(connection, DOCUMENT, LIMITS)
     changed = msgspec.structs.replace(DOCUMENT, question="Will it snow tomorrow?", cid=cid("snow"))
 
     async with database.caller(Caller(CREATOR)) as connection:
-        again = await metadata.register(connection, changed, 20)
+        again = await metadata.register(connection, changed, LIMITS)
 
     assert not again.is_new
     assert again.metadata == DOCUMENT
@@ -144,7 +145,7 @@ async def test_a_market_takes_over_what_its_creator_registered(
     database: Database, on_chain: str | None, verified: bool
 ) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
-        await metadata.register(connection, DOCUMENT, 20)
+        await metadata.register(connection, DOCUMENT, LIMITS)
     async with database.service() as connection:
         await insert_market(connection, "m", ipfs_question_hash=on_chain, version=7)
         assert await metadata.adopt(connection, DOCUMENT.market_id)
@@ -164,7 +165,7 @@ async def test_a_creator_has_so_many_markets_registered_that_are_not_on_the_chai
     async def register(name: str) -> bool:
         try:
             async with database.caller(Caller(CREATOR)) as connection:
-                await metadata.register(connection, document(name), 2)
+                await metadata.register(connection, document(name), PendingLimits(2, 2**20))
         except TooManyPendingMarkets:
             return False
         return True
@@ -180,13 +181,107 @@ async def test_a_creator_has_so_many_markets_registered_that_are_not_on_the_chai
         assert (await metadata.register(connection, document("on the chain"), None)).is_new
 
 
+async def test_the_texts_of_a_creator_s_markets_that_are_not_on_the_chain_have_a_size(
+    database: Database,
+) -> None:
+    limits = PendingLimits(20, 2 * len(DOCUMENT.document))
+    async with database.caller(Caller(CREATOR)) as connection:
+        for name in ("m", "second"):
+            assert (await metadata.register(connection, document(name), limits)).is_new
+        assert not (await metadata.register(connection, document("m"), limits)).is_new
+        with pytest.raises(PendingTextsTooLarge) as refused:
+            await metadata.register(connection, document("third"), limits)
+    size = len(DOCUMENT.document)
+    assert refused.value.details == {
+        "limit_bytes": 2 * size,
+        "pending_bytes": 2 * size,
+        "document_bytes": size,
+    }
+    async with database.service() as connection:
+        await insert_market(connection, "m", creator_wallet=CREATOR)
+        await metadata.adopt(connection, market_id("m"))
+    async with database.caller(Caller(CREATOR)) as connection:
+        assert (await metadata.register(connection, document("third"), limits)).is_new
+
+
+async def slug_of(database: Database, name: str) -> str | None:
+    async with database.reader(ANYBODY) as connection:
+        return (await markets.get(connection, market_id(name))).slug
+
+
+async def appear(database: Database, name: str) -> None:
+    """Have a registered market of CREATOR's be on the chain."""
+    async with database.service() as connection:
+        await insert_market(connection, name, creator_wallet=CREATOR)
+        await metadata.adopt(connection, market_id(name))
+
+
+async def test_a_market_has_a_name_from_when_it_is_on_the_chain_and_nobody_else_ever_has(
+    database: Database,
+) -> None:
+    names = ("first", "second", "third", "fourth")
+    async with database.caller(Caller(CREATOR)) as connection:
+        for name in ("forgotten", *names):
+            registered = await metadata.register(connection, document(name), LIMITS)
+            assert registered.slug is None
+    await appear(database, "first")
+    assert await slug_of(database, "first") == "will-it-rain-tomorrow"
+
+    # All at once: whoever comes later waits, and takes the next.
+    await asyncio.gather(*(appear(database, name) for name in names[1:]))
+    expected = {name: f"will-it-rain-tomorrow-{market_id(name)[:8]}" for name in names[1:]}
+    assert {name: await slug_of(database, name) for name in names[1:]} == expected
+    async with database.service() as connection:
+        await connection.execute("update market_metadata set created_at = now() - interval '31 days'")
+        await metadata.purge_pending(connection, 30)
+        assert await connection.fetchval("select count(*) from market_metadata") == len(names)
+        for name in names:
+            slug = await slug_of(database, name)
+            assert slug is not None
+            assert await metadata.find_by_slug(connection, slug) == market_id(name)
+
+
+async def test_where_others_have_the_names_of_a_market_its_whole_id_makes_one(database: Database) -> None:
+    prefix, whole = "ab" * 4, "ab" * 32
+    questions = {
+        "plain": "Will it rain?",
+        "prefixed": f"Will it rain, {prefix}?",
+        "id": f"Will it rain, {whole}?",
+        whole: "Will it rain?",
+    }
+    ids = {name: name if name == whole else market_id(name) for name in questions}
+    slugs = {}
+    for name, question in questions.items():
+        registered = msgspec.structs.replace(document(name), market_id=ids[name], question=question)
+        async with database.caller(Caller(CREATOR)) as connection:
+            await metadata.register(connection, registered, LIMITS)
+        async with database.service() as connection:
+            await insert(
+                connection,
+                "markets",
+                id=ids[name],
+                on_chain_address=wallet(name),
+                creator_wallet=CREATOR,
+            )
+            await metadata.adopt(connection, ids[name])
+            slugs[name] = (await markets.get(connection, ids[name])).slug
+    base = "will-it-rain"
+    assert slugs == {
+        "plain": base,
+        "prefixed": f"{base}-{prefix}",
+        # No question takes what belongs to an id.
+        "id": f"{base}-{whole}-{ids['id'][:8]}",
+        whole: f"{base}-{whole}",
+    }
+
+
 async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forgotten(
     database: Database,
 ) -> None:
     """Though the index be empty: nowhere else are a market's texts."""
     async with database.caller(Caller(CREATOR)) as connection:
         for name in ("m", "never made", "young"):
-            await metadata.register(connection, document(name), 20)
+            await metadata.register(connection, document(name), LIMITS)
     async with database.service() as connection:
         await insert_market(connection, "m", creator_wallet=CREATOR)
         await metadata.adopt(connection, market_id("m"))
@@ -203,7 +298,9 @@ async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forg
 async def test_what_somebody_else_registered_for_a_market_is_ignored(database: Database) -> None:
     stranger = wallet("stranger")
     async with database.caller(Caller(stranger)) as connection:
-        await metadata.register(connection, msgspec.structs.replace(DOCUMENT, creator_wallet=stranger), 20)
+        await metadata.register(
+            connection, msgspec.structs.replace(DOCUMENT, creator_wallet=stranger), LIMITS
+        )
     async with database.service() as connection:
         await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
         assert not await metadata.adopt(connection, DOCUMENT.market_id)
@@ -214,7 +311,7 @@ async def test_what_somebody_else_registered_for_a_market_is_ignored(database: D
 
 async def test_verified_texts_are_adopted_once(database: Database) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
-        await metadata.register(connection, DOCUMENT, 20)
+        await metadata.register(connection, DOCUMENT, LIMITS)
     async with database.service() as connection:
         await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
         assert await metadata.adopt(connection, DOCUMENT.market_id)

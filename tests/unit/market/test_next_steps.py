@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
@@ -22,7 +23,7 @@ from zmartd.market.next_steps import (
     votes_missing,
     why_not,
 )
-from zmartd.market.votes import VoteCounts, passes
+from zmartd.market.votes import VoteCounts, VotesSoFar, passes
 
 DAY = 86_400
 AT = 1_800_000_000
@@ -31,6 +32,7 @@ RULES = Rules(
     ProgramRules(proposal_threshold_bps=7_000, dispute_threshold_bps=6_000, dispute_period_seconds=PERIOD),
     BackendRules(
         min_proposal_votes=10,
+        proposal_min_balance_lamports=50_000_000,
         dispute_quorum_bps=1_000,
         finalization_delay_seconds=DELAY,
         safety_margin_seconds=MARGIN,
@@ -40,6 +42,10 @@ RULES = Rules(
 )
 FINAL = AT + PERIOD + MARGIN
 ENDS = AT + PERIOD
+
+
+def so_far(yes: int, no: int, **facts: Any) -> VotesSoFar:
+    return VotesSoFar(counts=VoteCounts(yes, no), **facts)
 
 
 def situation(state: MarketState, **facts: Any) -> Situation:
@@ -65,9 +71,28 @@ def told(step: PossibleStep) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("market", "expected"),
     [
-        (PENDING, [("create", "creator", True, None, None, None)]),
+        (PENDING, [("create", "creator", True, None, AT + 30 * DAY, None)]),
         (
-            situation(MarketState.PROPOSED, votes=VoteCounts(6, 1)),
+            situation(MarketState.PROPOSED, is_on_chain=False, now=AT + 30 * DAY),
+            [("create", "creator", False, None, AT + 30 * DAY, None)],
+        ),
+        (
+            situation(MarketState.PROPOSED, votes=so_far(8, 2, are_closed=True)),
+            [
+                ("vote_on_proposal", "voter", False, None, None, None),
+                ("approve", "backend", True, None, None, None),
+                ("cancel", "admin", True, None, None, None),
+            ],
+        ),
+        (
+            situation(DISPUTED, votes=so_far(3, 0, are_known=False)),
+            [
+                ("vote_on_dispute", "holder", True, None, ENDS, None),
+                ("decide", "admin", False, ENDS, None, PERIOD),
+            ],
+        ),
+        (
+            situation(MarketState.PROPOSED, votes=so_far(6, 1)),
             [
                 ("vote_on_proposal", "voter", True, None, None, None),
                 ("approve", "backend", False, None, None, None),
@@ -75,7 +100,7 @@ def told(step: PossibleStep) -> tuple[Any, ...]:
             ],
         ),
         (
-            situation(MarketState.PROPOSED, votes=VoteCounts(7, 3)),
+            situation(MarketState.PROPOSED, votes=so_far(7, 3)),
             [
                 ("vote_on_proposal", "voter", True, None, None, None),
                 ("approve", "backend", True, None, None, None),
@@ -252,10 +277,10 @@ def test_where_each_step_leads_to_and_which_votes_it_needs() -> None:
         (DISPUTED, Action.DECIDE): MarketState.FINALIZED,
         (DISPUTED, Action.FINALIZE): MarketState.FINALIZED,
     }
-    approve = next_steps(situation(MarketState.PROPOSED, votes=VoteCounts(6, 1)), RULES)[1]
+    approve = next_steps(situation(MarketState.PROPOSED, votes=so_far(6, 1)), RULES)[1]
     assert approve.votes is not None
     assert (approve.votes.needed, approve.votes.threshold_bps, approve.votes.missing) == (10, 7_000, 3)
-    finalize = next_steps(situation(DISPUTED, votes=VoteCounts(1, 2)), RULES)[2]
+    finalize = next_steps(situation(DISPUTED, votes=so_far(1, 2)), RULES)[2]
     assert finalize.votes is not None
     assert (finalize.votes.in_favour, finalize.votes.against, finalize.votes.quorum_bps) == (1, 2, 1_000)
 
@@ -334,6 +359,37 @@ def test_a_refusal_says_what_the_state_is_and_when_it_will_be_right(
     action: Action, market: Situation, message: str
 ) -> None:
     assert why_not(action, market, RULES) == f"This market is now {market.state.name}; {message}"
+
+
+def test_while_the_program_is_paused_no_market_is_created_and_nothing_traded() -> None:
+    paused = replace(RULES, program=replace(RULES.program, is_paused=True))
+    for market in (PENDING, situation(ACTIVE)):
+        assert not next_steps(market, paused)[0].is_open
+
+
+few = st.integers(0, 12)
+
+
+@given(yes=few, no=few, yes_by_balance=few, no_by_balance=few, least_balance=st.sampled_from([0, 1]))
+def test_the_votes_that_a_proposal_lacks_hold_whoever_holds_the_least_balance(
+    yes: int, no: int, yes_by_balance: int, no_by_balance: int, least_balance: int
+) -> None:
+    backend = replace(RULES.backend, proposal_min_balance_lamports=least_balance)
+    votes = so_far(
+        yes + yes_by_balance, no + no_by_balance, by_balance=VoteCounts(yes_by_balance, no_by_balance)
+    )
+    approve = next_steps(situation(MarketState.PROPOSED, votes=votes), replace(RULES, backend=backend))[1]
+    told = approve.votes
+    assert told is not None
+    depending = (yes_by_balance, no_by_balance) if least_balance else (0, 0)
+    assert (told.in_favour_by_balance, told.against_by_balance) == depending
+    outcomes = [
+        votes_missing(VoteCounts(told.in_favour - y, told.against - n), 7_000, 10)
+        for y in range(depending[0] + 1)
+        for n in range(depending[1] + 1)
+    ]
+    assert (told.missing, told.missing_at_most) == (outcomes[0], max(one or 0 for one in outcomes))
+    assert approve.is_open == passes(told.in_favour, told.against, 7_000, 10)
 
 
 votes = st.integers(0, 10**6)

@@ -17,6 +17,7 @@ from zmartd.market.slug import MAX_LENGTH, slug_base
         ("Won’t Łódź's BTC reach $100,000?!", "wont-lodzs-btc-reach-100-000"),  # noqa: RUF001
         ("明日は雨が降りますか？はいいいえ", "market"),  # noqa: RUF001
         ("Ｗｉｌｌ　ｉｔ ①?", "will-it-1"),  # noqa: RUF001
+        ("𝐖𝐢𝐥𝐥 the ㎒ №1 beat SMITH™?", "will-the-mhz-no1-beat-smithtm"),  # noqa: RUF001
         ("a" * 200, "a" * 80),
         ("word " * 40, "-".join(["word"] * 16)),
     ],

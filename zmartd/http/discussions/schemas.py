@@ -72,10 +72,6 @@ class NewMarketComment(NewComment, frozen=True, kw_only=True):
     market_id: Annotated[MarketRef, Meta(description="a market's id or address")]
 
 
-class EditedComment(Struct, frozen=True, kw_only=True):
-    content: Content
-
-
 class CommentsQuery(Struct, frozen=True, kw_only=True):
     """All comments, newest first; with `parent_id` the direct replies to that comment, oldest first."""
 
@@ -125,6 +121,12 @@ class CommentBody(Struct, frozen=True, kw_only=True):
     """When the comment was last changed; null where it never was."""
     deleted_at: Time | None
     """When the comment was deleted; null where it was not."""
+
+
+class EditedComment(Struct, frozen=True, kw_only=True):
+    READ_ONLY: ClassVar[tuple[str, ...]] = CommentBody.__struct_fields__
+
+    content: Content
 
 
 class CommentList(Struct, frozen=True, kw_only=True):

@@ -59,7 +59,7 @@ from zmartd.store.discussions import (
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.evidence import DocumentNotFound, NotTheDisputer
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.metadata import SimilarMarketExists, TooManyPendingMarkets
+from zmartd.store.metadata import PendingTextsTooLarge, SimilarMarketExists, TooManyPendingMarkets
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseTimeout, DatabaseUnavailable
 from zmartd.store.votes import AlreadyVoted, NotAHolder, VotingClosed
@@ -101,6 +101,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
     TooEarly: 409,
     MarketIdTaken: 409,
     TooManyPendingMarkets: 409,
+    PendingTextsTooLarge: 409,
     SimilarMarketExists: 409,
     AlreadyVoted: 409,
     VotingClosed: 409,

@@ -10,14 +10,14 @@ import base64
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from zmartd.market import ids
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE, U64_MAX
-from zmartd.text.readable import Unreadable, readable, readable_line
+from zmartd.text.https_urls import require_https_url
+from zmartd.text.readable import readable, readable_line
 
 _RAW_CHARACTERS = 16
 """A text may come this many times longer than it may be: white space and what cannot be seen is left out, and
@@ -215,18 +215,17 @@ class Signature(Field, str):
 class HttpsUrl(Field, str):
     """An https URL without a user."""
 
-    schema: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^https://.+$", "maxLength": 500}
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "pattern": "^https://[A-Za-z0-9._~:/?#\\[\\]@!$&'()*+,;=%-]+$",
+        "maxLength": 500,
+    }
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
         if not isinstance(raw, str) or len(raw) > 500:
             raise ValueError("not a URL")
-        for place, one in enumerate(raw):
-            if not "!" <= one <= "~":
-                raise Unreadable.at(place, one, "cannot be in a URL; write it percent-encoded")
-        url = urlsplit(raw)
-        if url.scheme != "https" or not url.hostname or "@" in url.netloc:
-            raise ValueError("not an https URL")
+        require_https_url(raw)
         return cls(raw)
 
 

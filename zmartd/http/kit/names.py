@@ -41,24 +41,30 @@ class Place(Enum):
 def read_names(
     kind: type[Struct], pairs: Iterable[tuple[str, Value]], place: Place, unread: Container[str] = ()
 ) -> tuple[dict[str, Value], list[Problem]]:
-    """The values by field of `kind`, and the problems of names that are unknown or repeated.
+    """The values by field of `kind`, and the problems of names that are unknown, repeated or read-only.
 
-    Names in `unread` that are none of `kind` are let through, and their values are not read.
+    Names in `unread` that are none of `kind` are let through, and their values are not read. Each read-only
+    name gets a problem: all those of what a client was shown and sends back.
     """
-    fields = _fields_by_name(kind)
+    fields, read_only = _fields_by_name(kind), _read_only(kind)
     values: dict[str, Value] = {}
     problems: dict[str, Problem] = {}
+    unchangeable: dict[str, Problem] = {}
     for name, value in pairs:
         field = fields.get(name)
         if field is None:
             shown = name[:_MAX_NAME_LENGTH]
-            if name not in unread and shown not in problems and len(problems) < MAX_PROBLEMS:
+            if name in unread or shown in problems:
+                continue
+            if name in read_only:
+                unchangeable[name] = Problem(name, _unchangeable(kind))
+            elif len(problems) < MAX_PROBLEMS:
                 problems[shown] = Problem(shown, _unknown(shown, kind, place))
         elif field in values:
             problems[field] = Problem(field, _repeated(field, kind))
         else:
             values[field] = value
-    return values, list(problems.values())
+    return values, [*problems.values(), *unchangeable.values()]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -92,6 +98,13 @@ def _fields_by_name(kind: type[Struct]) -> Mapping[str, str]:
     return {name: name for name in _names(kind)} | dict(aliases_of(kind))
 
 
+@cache
+def _read_only(kind: type[Struct]) -> frozenset[str]:
+    """Names of what `kind` changes a part of, which its class attribute `READ_ONLY` has: all fields of it."""
+    names: Iterable[str] = getattr(kind, "READ_ONLY", ())
+    return frozenset(spelling for name in names for spelling in (name, _camel(name)))
+
+
 def _names(kind: type[Struct]) -> tuple[str, ...]:
     return tuple(field.encode_name for field in msgspec.structs.fields(kind))
 
@@ -107,6 +120,10 @@ def _unknown(name: str, kind: type[Struct], place: Place) -> str:
     if meant is None:
         return f"is not {place.value}, which takes {taken}"
     return f"is not {place.value}; did you mean {_fields_by_name(kind)[meant]}? It takes {taken}"
+
+
+def _unchangeable(kind: type[Struct]) -> str:
+    return f"is read-only: leave it out; what can be changed is {', '.join(_names(kind))}"
 
 
 def _repeated(field: str, kind: type[Struct]) -> str:

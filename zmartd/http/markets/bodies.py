@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -10,26 +10,21 @@ from zmartd.http.kit import keys
 from zmartd.http.markets.next_bodies import NextStep, next_step
 from zmartd.http.markets.schemas import MarketBody, market_body, pending_market_body
 from zmartd.http.markets.situations import (
-    has_open_votes,
     indexed_situation,
     pending_situation,
     rules_for,
     votes_so_far,
 )
 from zmartd.market.next_steps import ProgramRules, Situation, next_steps
-from zmartd.market.votes import VoteCounts
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
 
 
 async def market_bodies(app: web.Application, markets: Sequence[MarketRow]) -> tuple[MarketBody, ...]:
     """The JSON of markets on the chain. Reads the votes so far where some of them are voted on."""
-    counts: Mapping[str, VoteCounts] = {}
-    if has_open_votes(markets):
-        async with app[keys.DATABASE].service_reader() as connection:
-            counts = await votes_so_far(connection, markets)
+    votes = await votes_so_far(app[keys.DATABASE], markets)
     return tuple(
-        market_body(market, _steps(app, indexed_situation(market, counts), market.rules))
+        market_body(market, _steps(app, indexed_situation(market, votes.get(market.id)), market.rules))
         for market in markets
     )
 
@@ -39,7 +34,8 @@ async def body_of(app: web.Application, market: MarketRow | Registration) -> Mar
     if isinstance(market, MarketRow):
         (body,) = await market_bodies(app, [market])
         return body
-    return pending_market_body(market, _steps(app, pending_situation(market), ProgramRules()))
+    rules = ProgramRules(is_paused=market.is_paused)
+    return pending_market_body(market, _steps(app, pending_situation(market), rules))
 
 
 def _steps(app: web.Application, situation: Situation, program: ProgramRules) -> tuple[NextStep, ...]:

@@ -21,6 +21,8 @@ from zmartd.market.proposal import Proposal, largest_covered_b, max_loss_lamport
 from zmartd.store import markets, metadata
 from zmartd.store.metadata import (
     MarketMetadata,
+    PendingLimits,
+    PendingTextsTooLarge,
     Registration,
     SimilarMarketExists,
     TooManyPendingMarkets,
@@ -188,8 +190,6 @@ def _metadata(call: Call[Any], body: CreateMarketRequest, wallet: str) -> Market
         document=proposal.document(),
         b_parameter=body.b_parameter or largest_covered_b(body.initial_liquidity),
         initial_liquidity=body.initial_liquidity,
-        resolution_rules=proposal.resolution_rules,
-        resolution_sources=proposal.resolution_sources,
         image_url=proposal.image_url,
     )
 
@@ -221,9 +221,10 @@ async def _register(
 ) -> Registration:
     """Register the market. A new registration also deletes old ones whose markets were never created."""
     database, settings = call.app[keys.DATABASE], call.app[keys.MARKET_SETTINGS]
+    pending = PendingLimits(settings.max_pending_per_wallet, settings.max_pending_bytes_per_wallet)
+    limits = None if on_chain else pending
     async with database.caller(call.caller) as connection:
-        max_pending = None if on_chain else settings.max_pending_per_wallet
-        registration = await metadata.register(connection, wanted, max_pending, allow_similar=allow_similar)
+        registration = await metadata.register(connection, wanted, limits, allow_similar=allow_similar)
     if registration.is_new:
         async with database.service() as connection:
             await metadata.purge_pending(connection, settings.keep_pending_days)
@@ -265,7 +266,13 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="markets",
         body=CreateMarketRequest,
         responses={201: CreateMarketBody, 200: CreateMarketBody},
-        errors=(MarketIdTaken, SimilarMarketExists, TooManyPendingMarkets, *unsigned.ERRORS),
+        errors=(
+            MarketIdTaken,
+            SimilarMarketExists,
+            TooManyPendingMarkets,
+            PendingTextsTooLarge,
+            *unsigned.ERRORS,
+        ),
         access=Access.SESSION,
     ),
 )

@@ -46,6 +46,9 @@ class SlugText(Field, str):
         return cls(raw)
 
 
+SLUG = PathVariable(SlugText, SLUG_RULE)
+
+
 class FoundMarket(Struct, frozen=True):
     """A market on the chain, or a pending one."""
 
@@ -87,7 +90,7 @@ async def get_market(call: Call[None]) -> MarketDetail24h:
 
 
 async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
-    """A slug never changes, and is never another market's."""
+    """The same answer as by the market's id. A slug never changes, and is never another market's."""
     slug = call.path["slug"]
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market_id = await metadata.find_by_slug(connection, slug)
@@ -165,8 +168,10 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         summary="One market, by its name in URLs",
         tag="markets",
         access=Access.PUBLIC,
-        variables={"slug": PathVariable(SlugText, SLUG_RULE)},
+        variables={"slug": SLUG},
         responses={200: MarketDetail24h},
+        # A slug is no id, whatever it looks like.
+        cache=CacheByMarket("slug", SLUG, is_id=lambda _: False),
         errors=(MarketNotFound,),
     ),
     Operation(

@@ -27,9 +27,15 @@ class StepVotes(Struct, frozen=True, kw_only=True):
     """The votes so far, by wallet, and what they have to come to."""
 
     in_favour: int
-    """The number of votes for the proposed market, or for the dispute."""
+    """The number of votes for the proposed market, or for the dispute. On a dispute those of its holders
+    alone, which are all that count."""
     against: int
     """The number of votes against it."""
+    in_favour_by_balance: int
+    """How many of `in_favour` are of wallets that have never traded: they count only if the wallet holds
+    `proposal_least_balance` (GET /api/protocol) when the votes are counted. 0 on a dispute."""
+    against_by_balance: int
+    """The same of `against`."""
     needed: int
     """The least number of votes, for and against together."""
     threshold_bps: int
@@ -38,7 +44,10 @@ class StepVotes(Struct, frozen=True, kw_only=True):
     """The least share of the holders' stake that has to vote, in basis points; null for a proposed market. By
     stake, too, the threshold has to be reached."""
     missing: int | None
-    """How many votes more, all in favour, would be enough by wallet; null where no number would."""
+    """How many votes more, all in favour and of wallets that count, are enough by wallet if all votes so far
+    count; null where no number would be."""
+    missing_at_most: int | None
+    """The same, whichever of the votes that depend on a balance count."""
 
 
 class NextStep(Struct, frozen=True, kw_only=True):
@@ -53,7 +62,8 @@ class NextStep(Struct, frozen=True, kw_only=True):
     leads_to: StateName | None
     """The state that the market comes to; null where it stays in its state."""
     open: bool
-    """Whether it can be done now. What the backend waits for in its next run is open."""
+    """Whether it can be done now; not while the program is paused, for what that refuses. What the backend
+    tries in its next run is open."""
     opens_at: Time | None
     """It cannot be done before; null where no time decides."""
     closes_at: Time | None
@@ -86,10 +96,13 @@ def step_votes(votes: VotesNeeded) -> StepVotes:
     return StepVotes(
         in_favour=votes.in_favour,
         against=votes.against,
+        in_favour_by_balance=votes.in_favour_by_balance,
+        against_by_balance=votes.against_by_balance,
         needed=votes.needed,
         threshold_bps=votes.threshold_bps,
         quorum_bps=votes.quorum_bps,
         missing=votes.missing,
+        missing_at_most=votes.missing_at_most,
     )
 
 

@@ -22,7 +22,7 @@ from zmartd.http.markets.creation import (
     Question,
     ResolutionRules,
 )
-from zmartd.http.response_cache.policies import CacheAlone
+from zmartd.http.response_cache.policies import CacheFromNode
 from zmartd.market import lifecycle
 from zmartd.market.quotes import MIN_TRADE_LAMPORTS
 
@@ -144,6 +144,8 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
     """How far ahead the expected end of a new market may be."""
     max_pending_markets: int
     """The most markets that a wallet may have registered and that are not on the chain yet."""
+    max_pending_bytes: int
+    """The most bytes that the documents of those markets may have together."""
     max_pending_transactions: int
     """The most relayed transactions of a wallet that may be in progress."""
     max_network_fee: Amount
@@ -172,7 +174,8 @@ class ProtocolBody(Struct, frozen=True, kw_only=True):
 
 async def get_protocol(call: Call[None]) -> ProtocolBody:
     """Fees, thresholds, windows and limits. They may change: an admin sets the program's configuration, an
-    operator the daemon's settings."""
+    operator the daemon's settings. The answer is at most two seconds old; `Cache-Control: no-cache` does not
+    change that."""
     app = call.app
     program_id = app[keys.PROGRAM].program_id
     found = await find_config(app[keys.RPC], program_id)
@@ -243,6 +246,7 @@ def _limits(markets: config.MarketSettings, transactions: config.TransactionSett
         max_resolution_rules_characters=ResolutionRules.max_length,
         max_life_seconds=MAX_LIFE_SECONDS,
         max_pending_markets=markets.max_pending_per_wallet,
+        max_pending_bytes=markets.max_pending_bytes_per_wallet,
         max_pending_transactions=transactions.max_pending_per_wallet,
         max_network_fee=amount(transactions.max_fee_lamports),
     )
@@ -257,7 +261,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="protocol",
         access=Access.PUBLIC,
         responses={200: ProtocolBody},
-        cache=CacheAlone(),
+        cache=CacheFromNode(),
         errors=(RpcUnavailable, RpcRejected),
     ),
 )

@@ -17,12 +17,13 @@ from zmartd.http.markets.next_bodies import NextStep
 from zmartd.market.evidence import EvidenceKind
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.proposal import ResolutionTexts
 from zmartd.realtime.market_summary import market_summary
 from zmartd.realtime.snapshots import market_update
 from zmartd.store.discovery import MarketDay
 from zmartd.store.evidence import Evidence
 from zmartd.store.markets import MarketRow
-from zmartd.store.metadata import Registration, ResolutionTexts
+from zmartd.store.metadata import Registration
 
 OutcomeLabel = Literal["YES", "NO"]
 Label = Annotated[OutcomeLabel | None, Meta(description="null while there is no outcome")]
@@ -44,8 +45,8 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     on_chain_address: str
     """The address of the market's account on the chain, base58."""
     slug: str | None
-    """The market's name in URLs, for GET /api/markets/by-slug/{slug}. It is made of the question, and stays.
-    Null for a market that was not registered."""
+    """The market's name in URLs, for GET /api/markets/by-slug/{slug}. It is made of the question, and never
+    changes. Null for a pending market, and for one that was not registered."""
     question: str
     """As the creator registered it; empty for a market that was not registered."""
     description: str
@@ -259,6 +260,7 @@ def pending_market_body(registration: Registration, steps: tuple[NextStep, ...])
         ipfs_question_hash=metadata.cid,
         created_at=iso_time(registration.created_at),
         end_date=iso_time(metadata.end_date),
+        ended=registration.ended,
         next=steps,
         **earlier_answers.of_a_market(MarketState.PROPOSED.name, iso_time(metadata.end_date)),
     )
@@ -293,8 +295,8 @@ def market_detail_24h(
         volume_24h="0" if day is None else amount(day.volume),
         traders_24h=0 if day is None else day.traders_24h,
         traders=0 if day is None else day.traders,
-        resolution_rules=texts.rules,
-        resolution_sources=texts.sources,
+        resolution_rules=texts.resolution_rules,
+        resolution_sources=texts.resolution_sources,
         resolution_evidence=evidence_body(evidence.get("resolution")),
         dispute_evidence=evidence_body(evidence.get("dispute")),
     )

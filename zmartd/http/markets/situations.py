@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from aiohttp import web
@@ -13,11 +13,11 @@ from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.http.kit import keys
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.next_steps import BackendRules, ProgramRules, Rules, Situation, open_votes
-from zmartd.market.votes import VoteCounts
+from zmartd.market.votes import NO_VOTES, VotesSoFar
 from zmartd.store import votes
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
-from zmartd.store.postgres.reader import Reads
+from zmartd.store.postgres.database import Database
 
 
 def rules_for(app: web.Application, program: ProgramRules) -> Rules:
@@ -25,6 +25,7 @@ def rules_for(app: web.Application, program: ProgramRules) -> Rules:
     voting, monitor = app[keys.VOTING], app[keys.MARKET_MONITOR]
     backend = BackendRules(
         min_proposal_votes=voting.min_proposal_votes,
+        proposal_min_balance_lamports=voting.proposal_min_balance_lamports,
         dispute_quorum_bps=voting.dispute_quorum_bps,
         finalization_delay_seconds=monitor.finalization_delay_seconds,
         safety_margin_seconds=monitor.safety_margin_seconds,
@@ -34,26 +35,25 @@ def rules_for(app: web.Application, program: ProgramRules) -> Rules:
     return Rules(program, backend)
 
 
-async def votes_so_far(connection: Reads, markets: Sequence[MarketRow]) -> dict[str, VoteCounts]:
-    """The votes that are open on these markets, by id: one query for each kind. Takes a service reader."""
+async def votes_so_far(database: Database, markets: Sequence[MarketRow]) -> dict[str, VotesSoFar]:
+    """The votes on those of these markets that are voted on, by id: one query for each kind. Reads nothing
+    where none is.
+    """
     ids: defaultdict[VoteKind, list[str]] = defaultdict(list)
     for market in markets:
         kind = open_votes(market.state)
         if kind is not None:
             ids[kind].append(market.id)
-    counts: dict[str, VoteCounts] = {}
-    for kind, market_ids in ids.items():
-        counts |= await votes.counts(connection, kind, market_ids)
-    return counts
+    found: dict[str, VotesSoFar] = {}
+    if ids:
+        async with database.service_reader() as connection:
+            for kind, market_ids in ids.items():
+                found |= await votes.so_far(connection, kind, market_ids)
+    return found
 
 
-def has_open_votes(markets: Sequence[MarketRow]) -> bool:
-    """Whether `votes_so_far` would read anything."""
-    return any(open_votes(market.state) is not None for market in markets)
-
-
-def indexed_situation(market: MarketRow, counts: Mapping[str, VoteCounts]) -> Situation:
-    """A market's situation as the index has it; `counts` has the votes of markets that are voted on."""
+def indexed_situation(market: MarketRow, votes: VotesSoFar | None) -> Situation:
+    """A market's situation as the index has it, with its votes where it is voted on."""
     return Situation(
         state=market.state,
         creator=market.creator_wallet,
@@ -65,7 +65,7 @@ def indexed_situation(market: MarketRow, counts: Mapping[str, VoteCounts]) -> Si
         awaiting_decision=market.awaiting_decision,
         settles_at=_seconds(market.settles_at),
         decision=market.decision,
-        votes=counts.get(market.id),
+        votes=votes or NO_VOTES,
         now=int(market.as_of.timestamp()),
     )
 
@@ -76,7 +76,8 @@ def pending_situation(registration: Registration) -> Situation:
         state=MarketState.PROPOSED,
         is_on_chain=False,
         creator=registration.metadata.creator_wallet,
-        now=int(registration.created_at.timestamp()),
+        end=_seconds(registration.metadata.end_date),
+        now=int(registration.as_of.timestamp()),
     )
 
 
@@ -96,7 +97,7 @@ def live_situation(indexed: Situation, account: MarketAccount, now: int) -> Situ
     )
     if account.state is indexed.state:
         return live
-    return replace(live, awaiting_decision=False, settles_at=None, decision=None, votes=None)
+    return replace(live, awaiting_decision=False, settles_at=None, decision=None, votes=NO_VOTES)
 
 
 def program_rules(config: GlobalConfig) -> ProgramRules:

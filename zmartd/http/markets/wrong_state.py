@@ -87,9 +87,8 @@ def _details(market_id: str, action: Action, situation: Situation, rules: Rules)
 
 
 async def _indexed(call: Call[Any], market: MarketRow) -> tuple[Situation, Rules]:
-    async with call.app[keys.DATABASE].service_reader() as connection:
-        counts = await votes_so_far(connection, [market])
-    return indexed_situation(market, counts), rules_for(call.app, market.rules)
+    votes = await votes_so_far(call.app[keys.DATABASE], [market])
+    return indexed_situation(market, votes.get(market.id)), rules_for(call.app, market.rules)
 
 
 async def _on_chain(call: Call[Any], market: MarketRow) -> tuple[Situation, Rules]:

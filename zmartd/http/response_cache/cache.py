@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.operation import LoadBody
 from zmartd.metrics import Counter
@@ -51,6 +52,12 @@ class _Entry:
     expires_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: ZmartdError
+    expires_at: float
+
+
 class ResponseCache:
     """Holds at most `max_bytes` of responses; the least recently used are dropped first.
 
@@ -68,6 +75,7 @@ class ResponseCache:
         self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
         self._loads: dict[CacheKey, _Load] = {}
         self._loads_begun = 0
+        self._failures: dict[CacheKey, _Failure] = {}
         self._keys: defaultdict[str, set[CacheKey]] = defaultdict(set)
         """The keys of entries and loads, by market."""
 
@@ -90,6 +98,22 @@ class ResponseCache:
             _SHARED_LOADS.inc()
             return await asyncio.shield(current.task)
         return await self.refresh(key, load)
+
+    async def get_paced(self, key: CacheKey, load: LoadBody) -> TaggedResponse:
+        """As `get`, but after a load that failed none begins for `max_age_seconds`: that error is raised.
+
+        For few keys: their errors are kept until a load succeeds.
+        """
+        failure = self._failures.get(key)
+        if failure is not None and self._clock.monotonic() < failure.expires_at:
+            raise failure.error.with_traceback(None)
+        try:
+            response = await self.get(key, load)
+        except ZmartdError as error:
+            self._failures[key] = _Failure(error, self._clock.monotonic() + self._max_age_seconds)
+            raise
+        self._failures.pop(key, None)
+        return response
 
     async def refresh(self, key: CacheKey, load: LoadBody) -> TaggedResponse:
         """The response of a load that begins after this call. Raises what `load` raises."""

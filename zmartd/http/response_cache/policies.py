@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
@@ -11,14 +12,14 @@ from msgspec import Struct
 
 from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.operation import CachePolicy, LoadBody
-from zmartd.http.kit.path_variables import MARKET
+from zmartd.http.kit.path_variables import MARKET, PathVariable
 from zmartd.http.response_cache.cache import EVERY_MARKET, NO_MARKET, RESPONSE_CACHE, CacheKey
 from zmartd.market.ids import is_market_id
 
 _NO_CACHE = "no-cache"
 _MAX_QUERY_LENGTH = 200
 """Responses to longer queries are not cached. It bounds the keys, and the memory of `has_only`."""
-_MAX_ADDRESSES = 65_536
+_MAX_NAMES = 65_536
 
 
 class _MarketId(Struct):
@@ -53,54 +54,69 @@ class CacheForAllMarkets(CachePolicy):
         return CacheKey(EVERY_MARKET, f"{request.rel_url.raw_path}?{query}")
 
 
-class CacheAlone(CachePolicy):
-    """Caches the one response of an operation that is about no market, until it is too old."""
+class CacheFromNode(CachePolicy):
+    """Caches the one response of an operation that asks the node, until it is too old.
+
+    Whatever anonymous callers send, the node is asked once in MAX_AGE_SECONDS, also while it does not answer.
+    """
 
     def peek(self, request: web.Request) -> TaggedResponse | None:
-        return _peek(request, CacheKey(NO_MARKET, request.rel_url.raw_path))
+        return request.app[RESPONSE_CACHE].peek(CacheKey(NO_MARKET, request.rel_url.raw_path))
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
-        return await _respond(request, CacheKey(NO_MARKET, request.rel_url.raw_path), load)
+        key = CacheKey(NO_MARKET, request.rel_url.raw_path)
+        return (await request.app[RESPONSE_CACHE].get_paced(key, load)).respond_to(request)
 
 
 class CacheByMarket(CachePolicy):
-    """Caches responses about the market that the path names, by its id.
+    """Caches responses about the market that a variable of the path names, by its id.
 
-    The id of an address is taken from the first response to it.
+    The id of another name, an address or a slug, is taken from the first response to it. Such a name is
+    never another market's.
     """
 
-    def __init__(self) -> None:
-        self._ids = _IdsByAddress(_MAX_ADDRESSES)
+    def __init__(
+        self,
+        name: str = "id",
+        variable: PathVariable = MARKET,
+        is_id: Callable[[str], bool] = is_market_id,
+    ) -> None:
+        self._name = name
+        self._variable = variable
+        self._is_id = is_id
+        self._ids = _IdsByName(_MAX_NAMES)
 
     def peek(self, request: web.Request) -> TaggedResponse | None:
-        name = request.match_info["id"]
-        market_id = name if is_market_id(name) else self._ids.get(name)
+        market_id = self._id_of(request.match_info[self._name])
         return None if market_id is None else _peek(request, CacheKey(market_id, "market"))
 
     async def respond(self, request: web.Request, load: LoadBody) -> web.Response | None:
-        reference = MARKET.read("id", request.match_info["id"])
-        market_id = reference if is_market_id(reference) else self._ids.get(reference)
+        reference = self._variable.read(self._name, request.match_info[self._name])
+        market_id = self._id_of(reference)
         if market_id is None:
             body = await load()
             self._ids.add(reference, _decoder.decode(body).id)
             return TaggedResponse.of(body).respond_to(request)
         return await _respond(request, CacheKey(market_id, "market"), load)
 
+    def _id_of(self, reference: str) -> str | None:
+        return reference if self._is_id(reference) else self._ids.get(reference)
 
-class _IdsByAddress:
-    """The ids of at most `max_addresses` addresses. They never change, so entries do not expire."""
 
-    def __init__(self, max_addresses: int) -> None:
-        self._max_addresses = max_addresses
+class _IdsByName:
+    """The ids of at most `max_names` markets. They never change, so entries do not expire."""
+
+    def __init__(self, max_names: int) -> None:
+        self._max_names = max_names
         self._ids: dict[str, str] = {}
 
-    def get(self, address: str) -> str | None:
-        return self._ids.get(address)
+    def get(self, name: str) -> str | None:
+        return self._ids.get(name)
 
-    def add(self, address: str, market_id: str) -> None:
-        if len(self._ids) >= self._max_addresses:
+    def add(self, name: str, market_id: str) -> None:
+        if len(self._ids) >= self._max_names:
             del self._ids[next(iter(self._ids))]
-        self._ids[address] = market_id
+        self._ids[name] = market_id
 
 
 def _peek(request: web.Request, key: CacheKey | None) -> TaggedResponse | None:

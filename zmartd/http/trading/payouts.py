@@ -14,7 +14,7 @@ from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market
 from zmartd.http.markets.next_bodies import step_time
 from zmartd.http.markets.schemas import Label, OutcomeLabel, outcome_label
-from zmartd.http.markets.situations import indexed_situation, rules_for
+from zmartd.http.markets.situations import indexed_situation, rules_for, votes_so_far
 from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.next_steps import Action, PossibleStep, next_steps
@@ -98,7 +98,8 @@ class PositionClaimBody(Struct, frozen=True):
 async def get_resolution(call: Call[None]) -> ResolutionBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
-    steps = next_steps(indexed_situation(market, {}), rules_for(call.app, market.rules))
+    votes = await votes_so_far(call.app[keys.DATABASE], [market])
+    steps = next_steps(indexed_situation(market, votes.get(market.id)), rules_for(call.app, market.rules))
     return ResolutionBody(_resolution(market, steps))
 
 

@@ -16,19 +16,19 @@ from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market, find_market
 from zmartd.http.markets.next_bodies import StepVotes, step_time, step_votes
 from zmartd.http.markets.schemas import Label, outcome_label
-from zmartd.http.markets.situations import indexed_situation, rules_for
+from zmartd.http.markets.situations import indexed_situation, rules_for, votes_so_far
 from zmartd.http.markets.wrong_state import explanation
 from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.next_steps import Action, next_steps, open_votes, votes_needed
-from zmartd.market.votes import VoteCounts, share_bps
+from zmartd.market.votes import NO_VOTES, VoteCounts, VotesSoFar, share_bps
 from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound, MarketRow
-from zmartd.store.votes import AlreadyVoted, CurrentVotes, NotAHolder, Vote, VotingClosed
+from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 
 log = get_logger(__name__)
 
@@ -196,22 +196,22 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     market_id = found.id if isinstance(found, MarketRow) else found.metadata.market_id
     async with database.service_reader() as connection:
         current = await votes.current(connection, market_id)
-    proposal, dispute = current[VoteKind.PROPOSAL].counts, current[VoteKind.DISPUTE].counts
+    counts = {kind: one.counts for kind, one in current.items()}
+    target = None
+    if isinstance(found, MarketRow) and (kind := open_votes(found.state)) is not None:
+        so_far = (await votes_so_far(database, [found])).get(market_id, NO_VOTES)
+        target, counts[kind] = _target(call, found, kind, so_far), so_far.counts
+    proposal, dispute = counts[VoteKind.PROPOSAL], counts[VoteKind.DISPUTE]
     return VoteOverview(
         market_id,
-        _target(call, found, current) if isinstance(found, MarketRow) else None,
+        target,
         ProposalCounts(proposal.yes, proposal.no, proposal.total),
         DisputeCounts(dispute.yes, dispute.no, dispute.total),
     )
 
 
-def _target(
-    call: Call[Any], market: MarketRow, current: Mapping[VoteKind, CurrentVotes]
-) -> VoteTarget | None:
-    kind = open_votes(market.state)
-    if kind is None:
-        return None
-    situation = indexed_situation(market, {market.id: current[kind].counts})
+def _target(call: Call[Any], market: MarketRow, kind: VoteKind, so_far: VotesSoFar) -> VoteTarget:
+    situation = indexed_situation(market, so_far)
     rules = rules_for(call.app, market.rules)
     needed = votes_needed(situation, rules)
     assert needed is not None, "of a market that is voted on"

@@ -42,7 +42,9 @@ class Biography(Text):
 class AvatarUrl(HttpsUrl):
     """The https URL of a picture, or nothing."""
 
-    schema: ClassVar[dict[str, Any]] = HttpsUrl.schema | {"pattern": "^(https://.+)?$"}
+    schema: ClassVar[dict[str, Any]] = HttpsUrl.schema | {
+        "pattern": f"^({HttpsUrl.schema['pattern'].strip('^$')})?$"
+    }
 
     @classmethod
     def parse(cls, raw: Any) -> Self:
@@ -63,23 +65,6 @@ class TwitterHandle(Field, str):
         if match is None:
             raise ValueError("not a handle")
         return cls(match[1])
-
-
-class ProfileChanges(Struct, frozen=True, kw_only=True):
-    """Fields that are left out keep their values; an empty text removes the value."""
-
-    display_name: Annotated[
-        DisplayName | None, Meta(description="a text of at most 50 visible characters on one line")
-    ] = None
-    avatar_url: Annotated[
-        AvatarUrl | None, Meta(description="an https URL of at most 500 characters, or empty")
-    ] = None
-    bio: Annotated[
-        Biography | None, Meta(description="a text of at most 500 characters, without control characters")
-    ] = None
-    twitter_handle: Annotated[
-        TwitterHandle | None, Meta(description="1 to 15 letters, digits and underscores, or empty")
-    ] = None
 
 
 class Profile(Struct, frozen=True, kw_only=True):
@@ -115,6 +100,25 @@ class Profile(Struct, frozen=True, kw_only=True):
     """The number of votes on disputes, cast through the API or on the chain."""
     discussions: int
     """The number of comments that are not deleted."""
+
+
+class ProfileChanges(Struct, frozen=True, kw_only=True):
+    """Fields that are left out keep their values; an empty text removes the value."""
+
+    READ_ONLY: ClassVar[tuple[str, ...]] = Profile.__struct_fields__
+
+    display_name: Annotated[
+        DisplayName | None, Meta(description="a text of at most 50 visible characters on one line")
+    ] = None
+    avatar_url: Annotated[
+        AvatarUrl | None, Meta(description="an https URL of at most 500 characters, or empty")
+    ] = None
+    bio: Annotated[
+        Biography | None, Meta(description="a text of at most 500 characters, without control characters")
+    ] = None
+    twitter_handle: Annotated[
+        TwitterHandle | None, Meta(description="1 to 15 letters, digits and underscores, or empty")
+    ] = None
 
 
 class PublicStatistics(Struct, frozen=True, kw_only=True):

@@ -229,6 +229,9 @@ LINES: tuple[Wrong, ...] = (
         "reply to another one",
         {"content": "So.", "parent_id": "{no_comment}"},
     ),
+    invalid(
+        "PATCH /api/discussions/{comment}", "parent_id", "can be changed is content", {"parent_id": None}
+    ),
     refused("alice", "DELETE /api/discussions/7", 404, "comment_not_found", "a UUID"),
     refused("alice", "DELETE /api/discussions/{comment}", 403, "not_the_author", "Only the wallet that"),
     refused("bob", "GET /api/users/{alice}/portfolio", 403, "not_yours", "sign in with the wallet"),
@@ -252,7 +255,10 @@ LINES: tuple[Wrong, ...] = (
     invalid("PATCH /api/users/me", "display_name", "U+0009, character 2", {"display_name": "a\tb"}),
     invalid("PATCH /api/users/me", "avatar_url", "https URL", {"avatar_url": "http://a.example"}),
     invalid(
-        "PATCH /api/users/me", "reputation_score", "is not a field of this body", {"reputation_score": 9}
+        "PATCH /api/users/me", "avatar_url", "U+0022, character 20", {"avatar_url": 'https://a.example/p"'}
+    ),
+    invalid(
+        "PATCH /api/users/me", "reputation_score", "can be changed is display_name", {"reputation_score": 9}
     ),
     refused(
         "bob",

@@ -5,10 +5,9 @@ import json
 import pytest
 
 from tests.integration.http.rest.rest_api import MAX_PENDING_MARKETS, PROGRAM
-from tests.integration.http.rest.rest_stage import BOB, CREATOR, PROPOSAL, SOL, Stage
+from tests.integration.http.rest.rest_stage import AUTHORITY, BOB, CREATOR, PROPOSAL, SOL, Stage
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B
-from zmartd.store.schema import bring_up_to_date
 
 
 async def test_a_proposal_is_registered_and_shown_before_it_is_on_the_chain(stage: Stage) -> None:
@@ -65,20 +64,23 @@ async def test_a_market_says_how_it_is_resolved_and_has_a_name_of_its_own(stage:
     assert {name: json.loads(first.body["document"])[name] for name in texts} == texts
     second = await stage.propose(description="Another day.", allow_similar=True)
     third = await stage.propose(question="Will it rain in Zürich tomorrow 2?", allow_similar=True)
-    slug = "will-it-rain-in-zurich-tomorrow"
-    slugs = [one.body["market"]["slug"] for one in (first, second, third)]
-    assert slugs == [slug, f"{slug}-2", f"{slug}-2-2"]
-
+    slug, later = "will-it-rain-in-zurich-tomorrow", second.body["market"]["id"]
     path = f"/api/markets/by-slug/{slug}"
-    pending = (await stage.api.anybody.get(path)).body
-    assert {name: pending[name] for name in texts} == texts
-    await stage.creator.relay(stage.creator.sign(first.body["transaction"]))
+    registered = (await stage.api.anybody.get(f"/api/markets/{first.body['market']['id']}")).body
+    assert {name: registered[name] for name in texts} == texts
+    assert registered["slug"] is None
+    assert (await stage.api.anybody.get(path)).status == 404
+    for one in (first, second, third):
+        await stage.creator.relay(stage.creator.sign(one.body["transaction"]))
+    listed = (await stage.api.anybody.get("/api/markets", sort="newest")).body["markets"]
+    assert {one["slug"] for one in listed} == {slug, f"{slug}-{later[:8]}", f"{slug}-2"}
     shown = (await stage.api.anybody.get(path)).body
     assert (shown["state"], shown["chain_confirmed"], shown["metadata_verified"]) == ("PROPOSED", True, True)
     assert {name: shown[name] for name in (*texts, "slug")} == {**texts, "slug": slug}
-    (listed,) = (await stage.api.anybody.get("/api/markets")).body["markets"]
-    assert (listed["slug"], listed["image_url"]) == (slug, texts["image_url"])
-    assert "resolution_rules" not in listed
+    assert shown == (await stage.api.anybody.get(f"/api/markets/{shown['id']}")).body
+    (pictured,) = (one for one in listed if one["slug"] == slug)
+    assert pictured["image_url"] == texts["image_url"]
+    assert "resolution_rules" not in pictured
 
     nothing = await stage.api.anybody.get("/api/markets/by-slug/will-it-snow")
     assert (nothing.status, nothing.body["code"]) == (404, "market_not_found")
@@ -90,18 +92,6 @@ async def test_a_market_says_how_it_is_resolved_and_has_a_name_of_its_own(stage:
     ):
         refused = await stage.propose(**wrong)
         assert (refused.status, refused.body["details"][0]["field"]) == (400, field)
-
-
-async def test_registrations_of_an_earlier_version_get_their_names(stage: Stage, database_url: str) -> None:
-    for number in range(3):
-        assert (await stage.propose(description=str(number), allow_similar=True)).status == 201
-    async with stage.api.database.service() as connection:
-        await connection.execute("update market_metadata set slug_base = null, slug_number = null")
-    await bring_up_to_date(database_url)
-    async with stage.api.database.service() as connection:
-        named = await connection.fetch("select slug from market_metadata order by created_at")
-    slug = "will-it-rain-in-zurich-tomorrow"
-    assert [row["slug"] for row in named] == [slug, f"{slug}-2", f"{slug}-3"]
 
 
 async def test_once_its_transaction_lands_the_market_has_its_texts(stage: Stage) -> None:
@@ -169,6 +159,28 @@ async def test_a_new_registration_deletes_an_old_one_that_was_never_created(stag
     await stage.propose()
     shown = await stage.api.anybody.get(f"/api/markets/{forgotten.body['market']['id']}")
     assert (shown.status, shown.body["code"]) == (404, "market_not_found")
+
+
+async def test_a_pending_market_says_when_it_cannot_be_created_any_more_and_why_not_now(stage: Stage) -> None:
+    registered = (await stage.propose()).body["market"]
+
+    async def shown() -> tuple[bool, bool, str]:
+        path = f"/api/markets/{registered['id']}"
+        answer = await stage.api.client.get(path, headers={"Cache-Control": "no-cache"})
+        market = await answer.json()
+        (create,) = market["next"]
+        return market["ended"], create["open"], create["closes_at"]
+
+    end = registered["end_date"]
+    assert await shown() == (False, True, end[:19] + ".000Z")
+    await stage.as_authority(PROGRAM.emergency_pause(admin=AUTHORITY.pubkey()))
+    assert await shown() == (False, False, end[:19] + ".000Z")
+    refused = await stage.propose(question="Will it be created while paused?")
+    assert (refused.status, refused.body["code"]) == (422, "protocol_paused")
+    async with stage.api.database.service() as connection:
+        await connection.execute("update protocol set is_paused = false")
+        await connection.execute("update market_metadata set end_date = now()")
+    assert (await shown())[:2] == (True, False)
 
 
 async def test_a_market_of_somebody_else_cannot_be_given_texts(stage: Stage) -> None:

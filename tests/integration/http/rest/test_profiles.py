@@ -80,6 +80,12 @@ async def test_a_change_of_a_profile_keeps_the_other_fields(api: Api) -> None:
     }
 
     assert (await me.patch("/api/users/me", {"bio": "", "reputation_score": 9})).status == 400
+    whole = await me.patch("/api/users/me", changed.body)
+    assert {problem["field"] for problem in whole.body["details"]} == set(changed.body) - {"wallet", *changes}
+    for problem in whole.body["details"]:
+        assert problem["message"] == (
+            "is read-only: leave it out; what can be changed is display_name, avatar_url, bio, twitter_handle"
+        )
     removed = await me.patch("/api/users/me", {"bio": "", "display_name": None})
     assert removed.body == changed.body | {"bio": None, "last_seen_at": removed.body["last_seen_at"]}
     assert (await me.get("/api/users/me")).body == removed.body

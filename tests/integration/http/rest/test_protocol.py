@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
-from tests.integration.http.rest.rest_api import PROGRAM, Api
+import pytest
+
+from tests.integration.chain.chain_nodes import node_before, refused
+from tests.integration.http.rest.rest_api import PROGRAM, Api, running_api
 from tests.integration.http.rest.rest_stage import AUTHORITY, TREASURY, Stage, bare_stage
+from zmartd.http.response_cache.cache import MAX_AGE_SECONDS
 from zmartd.store.postgres.database import Database
 
 PATH = "/api/protocol"
@@ -42,10 +48,31 @@ async def test_the_rules_are_the_chain_s_and_the_settings(stage: Stage) -> None:
     assert rules["request_limits"]["reads"]["address"] == {"per_minute": 10**6, "per_hour": 10**6}
 
     await stage.as_authority(PROGRAM.emergency_pause(admin=AUTHORITY.pubkey()))
-    fresh = await stage.api.client.get(PATH, headers={"Cache-Control": "no-cache"})
-    assert (await fresh.json())["config"]["is_paused"] is True
-    kept = await stage.api.client.get(PATH)
-    assert (await kept.json())["config"]["is_paused"] is True
+    async with asyncio.timeout(120):
+        while not (await stage.api.anybody.get(PATH)).body["config"]["is_paused"]:  # noqa: ASYNC110 - it is kept a while
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_no_anonymous_request_makes_the_daemon_ask_the_node_more_often(
+    database: Database, redis_url: str, tmp_path: Path, refuses: bool
+) -> None:
+    async with (
+        bare_stage(database, redis_url, tmp_path) as stage,
+        node_before(stage.rpc_url) as node,
+        running_api(database, redis_url, node.address) as api,
+    ):
+        if refuses:
+            node.instead("getMultipleAccounts", *[refused(-32_000)] * 100)
+        began = time.monotonic()
+        await api.anybody.get(PATH)
+        for_one = node.requests.total()
+        assert for_one > 0
+        for _ in range(50):
+            answer = await api.client.get(PATH, headers={"Cache-Control": "no-cache"})
+            assert answer.status == (503 if refuses else 200)
+        turns = 1 + (time.monotonic() - began) // MAX_AGE_SECONDS
+        assert node.requests.total() <= turns * for_one
 
 
 async def test_before_the_program_is_initialized_that_is_said(

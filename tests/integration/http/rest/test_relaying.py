@@ -16,7 +16,7 @@ from tests.integration.chain.chain_nodes import node_before, refused
 from tests.integration.http.rest.rest_api import PROGRAM, Answer, running_api
 from tests.integration.http.rest.rest_stage import ALICE, BOB, SOL, Stage
 from zmartd.chain.assemble import build_transaction, compute_budget, sign
-from zmartd.chain.signed_transactions import SignedTransaction
+from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import TransactionSettings
 from zmartd.daemon import MAX_API_RPC_REQUESTS
@@ -457,6 +457,13 @@ async def test_unknown_signatures_cost_no_more_calls_than_a_minute_has(
 
         dead = sign(buy(market_id, ALICE), ALICE, Hash.hash(b"a block that never was"), 1, "test")
         refused = await api.as_wallet(ALICE).relay(base64.b64encode(dead.wire).decode())
+        assert (refused.status, refused.body["code"]) == (503, "lookups_exhausted")
+        assert node.requests["getTransaction"] == LOOKUPS_PER_MINUTE
+
+        outbox = DatabaseOutbox(database, TransactionSettings())
+        await outbox.record(dead)
+        await outbox.record_fate(dead.signature, Fate.FAILED, 1, "TradeTooSmall")
+        refused = await api.anybody.get(f"/api/transactions/{dead.signature}")
         assert (refused.status, refused.body["code"]) == (503, "lookups_exhausted")
         assert node.requests["getTransaction"] == LOOKUPS_PER_MINUTE
 

@@ -11,7 +11,7 @@ from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import Answer, Api, running_api
 from tests.integration.http.rest.rest_stage import SOL, Stage
-from tests.integration.store.rows import insert_market, market_id, wallet
+from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from zmartd import config
 from zmartd.config_values import PostgresUrl
 from zmartd.http.response_cache.policies import has_only
@@ -152,6 +152,37 @@ async def test_a_market_is_the_same_by_its_id_and_by_its_address(
     assert first.body["question"] == "What is hot?"
     assert (await get(api, by_address)).body == anew.body
     assert (await get(api, f"/api/markets/{market.upper()}")).body == anew.body
+
+
+async def test_a_market_is_the_same_by_its_name_in_urls(api: Api, database: Database, market: str) -> None:
+    by_slug = "/api/markets/by-slug/what-is-hot"
+    async with database.service() as connection:
+        await insert(
+            connection,
+            "market_metadata",
+            market_id=market,
+            creator_wallet=wallet("creator"),
+            on_chain_address=wallet("market m"),
+            question="What is hot?",
+            category="other",
+            end_date=NOON,
+            cid=cid("m"),
+            document=b"{}",
+            b_parameter=1,
+            initial_liquidity=1,
+            appeared_at=NOON,
+            slug="what-is-hot",
+        )
+    first = await get(api, by_slug)
+    await rename(database, "What was hot?")
+    anew = await get(api, f"/api/markets/{market}", Cache_Control="no-cache")
+    assert (first.body["question"], anew.body["question"]) == ("What is hot?", "What was hot?")
+
+    kept = await get(api, by_slug)
+    assert (kept.body, kept.headers["etag"]) == (anew.body, anew.headers["etag"])
+    assert (await get(api, by_slug, If_None_Match=anew.headers["etag"])).status == 304
+    # A market's id is not its slug, also where both are in memory.
+    assert (await get(api, f"/api/markets/by-slug/{market}")).status == 404
 
 
 async def test_what_is_asked_for_once_is_not_kept(api: Api, database: Database, market: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.http.rest.rest_stage import Stage
 from tests.integration.store.rows import cid, wallet
 from zmartd.store import metadata
-from zmartd.store.metadata import MarketMetadata, SimilarMarketExists
+from zmartd.store.metadata import MarketMetadata, PendingLimits, SimilarMarketExists
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import Caller
 
@@ -130,10 +130,10 @@ async def test_of_two_that_ask_the_same_at_the_same_time_one_is_first(database: 
 
     async def register(wanted: MarketMetadata) -> None:
         async with database.caller(Caller(wanted.creator_wallet)) as connection:
-            await metadata.register(connection, wanted, 9, allow_similar=False)
+            await metadata.register(connection, wanted, PendingLimits(9, 2**20), allow_similar=False)
 
     async with database.caller(Caller(one.creator_wallet)) as connection:
-        await metadata.register(connection, one, 9, allow_similar=False)
+        await metadata.register(connection, one, PendingLimits(9, 2**20), allow_similar=False)
         second = asyncio.create_task(register(other))
         async with database.service() as observer:
             while not await observer.fetchval("select count(*) from pg_locks where not granted"):

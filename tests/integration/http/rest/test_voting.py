@@ -16,6 +16,7 @@ from zmartd.config import VotingSettings
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Message, VoteCast
+from zmartd.store import tallies
 from zmartd.store.postgres.database import Database
 
 WALLET, OTHER = Keypair.from_seed(bytes([9] * 32)), Keypair.from_seed(bytes([8] * 32))
@@ -136,10 +137,13 @@ async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
     assert approve["votes"] == {
         "in_favour": 1,
         "against": 0,
+        "in_favour_by_balance": 0,
+        "against_by_balance": 0,
         "needed": 10,
         "threshold_bps": 7_000,
         "quorum_bps": None,
         "missing": 9,
+        "missing_at_most": 9,
     }
     assert target["votes"] == approve["votes"]
     assert (await api.anybody.get("/api/markets")).body["markets"][0]["next"] == shown["next"]
@@ -167,10 +171,13 @@ async def test_votes_of_the_chain_and_of_the_api_are_counted_together(api: Api) 
             "votes": {
                 "in_favour": 3,
                 "against": 1,
+                "in_favour_by_balance": 0,
+                "against_by_balance": 0,
                 "needed": 1,
                 "threshold_bps": 6_000,
                 "quorum_bps": 1_000,
                 "missing": 0,
+                "missing_at_most": 0,
             },
         },
         "proposal_votes": {"likes": 3, "dislikes": 1, "total": 4},
@@ -226,6 +233,44 @@ async def test_a_fresh_wallet_without_lamports_does_not_vote_on_proposals(
                 str(POOR.pubkey()),
             )
         assert (await stage.poor.post("/api/votes/proposal", order)).status == 201
+        shown = (await stage.api.anybody.get(f"/api/markets/{market_id}")).body
+    approve = next(step for step in shown["next"] if step["action"] == "approve")
+    assert approve["votes"] == {
+        "in_favour": 2,
+        "against": 0,
+        "in_favour_by_balance": 1,  # ALICE's: she has not traded
+        "against_by_balance": 0,
+        "needed": 10,
+        "threshold_bps": 7_000,
+        "quorum_bps": None,
+        "missing": 8,
+        "missing_at_most": 9,
+    }
+
+
+async def test_votes_that_settle_nothing_and_votes_that_are_being_counted_are_shown_as_such(
+    api: Api, database: Database
+) -> None:
+    market_id = await disputed_market(api)
+
+    async def steps() -> dict[str, bool]:
+        shown = await api.client.get(f"/api/markets/{market_id}", headers={"Cache-Control": "no-cache"})
+        return {step["action"]: step["open"] for step in (await shown.json())["next"]}
+
+    assert await steps() == {"vote_on_dispute": True, "decide": False, "finalize": False}
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into market_corrections (market_id, slot, market, positions, corrected_at, unexplained)"
+            " values ($1, 1, '{}', '{}', now(), '{positions}')",
+            market_id,
+        )
+        await tallies.close(connection, VoteKind.DISPUTE, market_id)
+    # Nobody knows who may vote with what stake: an admin decides, once the votes are counted.
+    assert await steps() == {"vote_on_dispute": False, "decide": False}
+    target = (await api.anybody.get(f"/api/votes/{market_id}")).body["target"]
+    assert (target["votes"]["in_favour"], target["votes"]["missing"]) == (3, None)
+    resolution = (await api.anybody.get(f"/api/markets/{market_id}/resolution")).body["resolution"]
+    assert resolution["final_not_before"] is None
 
 
 async def test_a_vote_is_published(api: Api) -> None:

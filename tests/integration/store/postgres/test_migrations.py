@@ -171,6 +171,54 @@ async def test_texts_that_are_there_already_are_found_and_have_a_likeness(
     assert tuple(alike) == likeness("谁将赢得 2028 年美国总统选举")
 
 
+async def test_markets_on_the_chain_keep_their_names_and_get_the_missing_ones(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    (first,) = SQL_DIRECTORY.glob("*_names_of_markets.sql")
+    for file in SQL_DIRECTORY.glob("*.sql"):
+        if file.name < first.name:
+            (tmp_path / file.name).write_text(file.read_text())
+    await migrate(empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    rows: dict[str, dict[str, object]] = {
+        "named": {"slug_base": "will-it-rain-tomorrow", "slug_number": 1, "appeared_at": NOON},
+        "second": {"slug_base": "will-it-rain-tomorrow", "slug_number": 2, "appeared_at": NOON},
+        "nameless": {"appeared_at": NOON},
+        "pending": {"slug_base": "will-it-rain-tomorrow", "slug_number": 3},
+        "older and pending": {},
+    }
+    for name, columns in rows.items():
+        await insert(
+            connection,
+            "market_metadata",
+            market_id=market_id(name),
+            creator_wallet=wallet("creator"),
+            on_chain_address=wallet(name),
+            question="Will it rain tomorrow?",
+            category="other",
+            end_date=NOON,
+            cid=cid(name),
+            document=b"{}",
+            b_parameter=1,
+            initial_liquidity=1,
+            **columns,
+        )
+    await connection.execute("commit")
+
+    await schema.bring_up_to_date(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    found = await connection.fetch("select market_id, slug_base, slug from market_metadata")
+    assert {row["slug_base"] for row in found} == {"will-it-rain-tomorrow"}
+    assert {row["market_id"]: row["slug"] for row in found} == {
+        market_id("named"): "will-it-rain-tomorrow",
+        market_id("second"): "will-it-rain-tomorrow-2",
+        market_id("nameless"): f"will-it-rain-tomorrow-{market_id('nameless')[:8]}",
+        market_id("pending"): None,
+        market_id("older and pending"): None,
+    }
+
+
 async def test_a_trade_does_not_parse_the_texts_of_its_market_again(
     empty_database_url: str, connection: Connection
 ) -> None:

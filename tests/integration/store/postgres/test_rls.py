@@ -311,6 +311,7 @@ async def test_recorded_counts_of_votes_are_public_and_single_votes_are_not(
         ("users", "created_at", NOON),
         ("discussions", "created_at", NOON),
         ("market_metadata", "created_at", NOON),
+        ("market_metadata", "slug", "will-it-rain"),
     ],
 )
 async def test_callers_cannot_write_what_is_not_theirs_to_say(
