@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import pytest
 from tests.e2e.development import ZMARTD, Development, wait_until_gone
 from tests.e2e.typescript import needs_node, run_node
 from tests.ports import free_port
+from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS
 from zmartd.http.openapi.routes import TRY_OUT
 from zmartd.market.ids import is_address
 
@@ -223,6 +226,17 @@ def test_the_operators_listener_alone_has_metrics_and_answers_without_a_credenti
         assert b"zmartd_http_request_duration_seconds" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         surroundings.get("api", "/metrics")
+
+
+def test_the_operators_listener_has_few_connections_of_its_own(surroundings: Development) -> None:
+    host, _, port = surroundings.doors["operator"].removeprefix("http://").rpartition(":")
+    with ExitStack() as held:
+        for _ in range(MAX_OPERATOR_CONNECTIONS):
+            one = held.enter_context(socket.create_connection((host, int(port))))
+            one.sendall(b"GET /health HTTP/1.1\r\n")
+        refused = held.enter_context(socket.create_connection((host, int(port))))
+        assert refused.makefile("rb").readline().split()[1] == b"503"
+        assert surroundings.get("api", "/health") == {"status": "ok"}
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,14 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from tests.integration.http.served import served_by
+from tests.integration.http.served import StandingClock, served_by
 from zmartd import config
+from zmartd.clock import Clock
 from zmartd.http.kit.codec import json_response
 from zmartd.http.middleware.cors import CORS, CorsHeaders
 from zmartd.http.server.connection import connection_of
 from zmartd.http.server.runner import SWEEP_SECONDS
+from zmartd.http.server.timeouts import CLOSING_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = config.ServerSettings(head_seconds=0.5, body_seconds=0.5, answer_seconds=0.5, keepalive_seconds=0.5)
@@ -47,12 +49,12 @@ async def filtered(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def server(settings: config.ServerSettings) -> AsyncIterator[int]:
+async def server(settings: config.ServerSettings, clock: Clock | None = None) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
     app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/filtered", filtered)])
     app.add_routes([web.get("/large", large), web.get("/never", never)])
     app[CORS] = CorsHeaders(["https://app.example"])
-    runner = served_by(app, settings, access_log=None, shutdown_timeout=0.1)
+    runner = served_by(app, settings, clock, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -119,6 +121,48 @@ async def test_a_body_that_does_not_arrive_is_answered_and_the_connection_let_go
         assert b"X-Request-Id: " in head
         assert json.loads(body)["code"] == "request_too_slow"
         assert expired("body") == before + 1
+        writer.close()
+
+
+LONG_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"a" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{", b"408"),
+        (LONG_HEAD, b"400"),
+        (b"\x16\x03\x01 is no HTTP\r\n\r\n", b"400"),
+        (GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), b"200"),
+        (b"", b"503"),
+    ],
+    ids=["body too slow", "head too long", "no HTTP", "asked to close", "too many"],
+)
+async def test_a_peer_that_still_sends_can_read_the_last_answer(sent: bytes, status: bytes) -> None:
+    """The system would reset the connection, and the peer's could then drop what it has not read."""
+    clock = StandingClock()
+    settings = config.ServerSettings(max_connections=20 if sent else 1)
+    async with server(settings, clock) as port, AsyncExitStack() as held:
+        if not sent:
+            held.callback((await connect(port))[1].close)
+        reader, writer = await connect(port)
+        writer.write(sent)
+        answer = asyncio.create_task(reader.read())
+        while not answer.done():
+            if status == b"408":
+                clock.seconds += settings.body_seconds
+                writer.write(b" ")
+            await asyncio.sleep(0.1)
+        assert answer.result().split()[1] == status
+        for _ in range(3):
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        assert not writer.transport.is_closing()
+        before = expired("close")
+        while sent and expired("close") == before:
+            clock.seconds += CLOSING_SECONDS
+            await asyncio.sleep(0.1)
         writer.close()
 
 
