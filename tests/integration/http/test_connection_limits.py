@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,6 +37,10 @@ async def large(_: web.Request) -> web.Response:
     return web.Response(text=LARGE)
 
 
+async def busy(_: web.Request) -> web.Response:
+    return web.Response(status=429)
+
+
 async def never(_: web.Request) -> web.Response:
     await asyncio.Event().wait()
     raise AssertionError
@@ -52,7 +57,7 @@ async def filtered(request: web.Request) -> web.StreamResponse:
 async def server(settings: config.ServerSettings, clock: Clock | None = None) -> AsyncIterator[int]:
     app = web.Application(client_max_size=10**8)
     app.add_routes([web.get("/", plain), web.post("/", plain), web.get("/filtered", filtered)])
-    app.add_routes([web.get("/large", large), web.get("/never", never)])
+    app.add_routes([web.get("/large", large), web.get("/never", never), web.get("/busy", busy)])
     app[CORS] = CorsHeaders(["https://app.example"])
     runner = served_by(app, settings, clock, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
@@ -266,6 +271,23 @@ async def test_whoever_keeps_the_deadlines_is_served_for_longer_than_each_of_the
             assert await reader.readexactly(10) == b'{"body":2}'
             await asyncio.sleep(0.4)
         writer.close()
+
+
+async def test_requests_that_wait_behind_one_too_many_are_not_answered() -> None:
+    async with server(config.ServerSettings()) as port:
+        reader, writer = await connect(port)
+        for _ in range(2):
+            writer.write(GET.replace(b"/ ", b"/busy "))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 429")
+            assert b"Connection: close" not in head
+        writer.write(GET + GET.replace(b"/ ", b"/busy ") * 20)
+        assert [line.split()[1] for line in await status_lines(reader)] == [b"200", b"429"]
+        writer.close()
+
+
+async def status_lines(reader: StreamReader) -> list[bytes]:
+    return re.findall(rb"HTTP/1.1 [0-9]{3}", await ends(reader))
 
 
 async def test_connections_are_limited_in_all_and_the_next_is_told_to_come_back() -> None:

@@ -98,7 +98,13 @@ class HttpConnection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send the response, as aiohttp does, and stop writing after the last one."""
+        """Send the response, as aiohttp does, and stop writing after the last one.
+
+        One that refuses a client for its many requests is the last one where more of them are waiting: each
+        would cost as much as an answer, and bring nothing.
+        """
+        if resp is not None and resp.status == HTTPStatus.TOO_MANY_REQUESTS and self._messages:
+            resp.force_close()
         sent, is_broken = await super().finish_response(request, resp, start_time)
         if not (sent.keep_alive or is_broken or self._is_websocket):
             self._stop_writing()
