@@ -191,7 +191,7 @@ def test_what_is_wrong_with_the_surroundings_is_said_at_start(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, variable: value, "ZMARTD_SOLANA_TIMEOUT_SECONDS": "1"},
     )
     assert result.returncode == 1
@@ -210,7 +210,7 @@ def test_a_port_that_is_taken_names_the_setting_to_change(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, **ports, f"ZMARTD_{section.upper()}_PORT": taken},
     )
     assert result.returncode == 1
@@ -222,7 +222,7 @@ def test_a_port_that_is_taken_names_the_setting_to_change(
 def test_the_operators_listener_alone_has_metrics_and_answers_without_a_credential(
     surroundings: Development,
 ) -> None:
-    with urllib.request.urlopen(f"{surroundings.doors['operator']}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{surroundings.doors['operator']}/metrics", timeout=120) as answer:
         assert b"zmartd_http_request_duration_seconds" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         surroundings.get("api", "/metrics")
