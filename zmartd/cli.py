@@ -10,6 +10,7 @@ import click
 from zmartd import __version__
 from zmartd.commands import chain, check, decide, demo, dev, inbox, index, serve, tick, wallet
 from zmartd.commands.groups import Group
+from zmartd.commands.output import printable
 from zmartd.errors import ZmartdError
 
 
@@ -20,7 +21,7 @@ class Commands(Group):
         try:
             return super().invoke(ctx)
         except ZmartdError as error:
-            raise click.ClickException(error.message) from error
+            raise click.ClickException(printable(error.message)) from error
         except KeyboardInterrupt:
             sys.exit(130)
 

@@ -258,7 +258,7 @@ class RateLimitSettings(Struct, frozen=True, kw_only=True):
     refused_deliveries_per_minute: Annotated[
         Count,
         described(
-            "the most webhook deliveries without valid credentials of one address, or IPv6 /64, in a minute"
+            "the most webhook deliveries without valid credentials of one address, or IPv6 /48, in a minute"
         ),
     ] = 10
 
@@ -283,7 +283,9 @@ AMPLE_RATE_LIMITS: Final = RateLimitSettings(
 
 
 class RealtimeSettings(Struct, frozen=True, kw_only=True):
-    max_connections_per_ip: Annotated[Count, described("the most WebSocket connections of one address")] = 10
+    max_connections_per_ip: Annotated[
+        Count, described("the most WebSocket connections of one address, or IPv6 /64")
+    ] = 10
     max_messages_per_minute: Annotated[
         Count, described("the most messages, or fragments of one, that a WebSocket client sends in a minute")
     ] = 100

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+import msgspec
 from aiohttp import web
 
 from zmartd.chain.program import Program
@@ -19,6 +20,7 @@ from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import ServerSettings, Settings
 from zmartd.core import Core, admin_decisions, open_core
+from zmartd.dependencies import MAX_REDIS_CONNECTIONS
 from zmartd.errors import ZmartdError
 from zmartd.http.app import setup
 from zmartd.http.auth.attempt_limiter import AttemptLimiter
@@ -32,10 +34,10 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.client_address import TRUSTED_PROXIES, TrustedProxies
 from zmartd.http.kit.development_chain import DEVELOPMENT_CHAIN, development_chain
 from zmartd.http.machines.health import HEALTH, Dependency, Health
-from zmartd.http.machines.operator import operator_application
+from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS, operator_application
 from zmartd.http.machines.webhook_credentials import require_webhook_secret
 from zmartd.http.server import file_descriptors
-from zmartd.http.server.connection_limits import ConnectionLimits
+from zmartd.http.server.connection_limits import MAX_READING_REFUSALS, ConnectionLimits
 from zmartd.http.server.runner import Runner
 from zmartd.http.server.timeouts import ConnectionTimeouts
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
@@ -62,6 +64,11 @@ CONFIRMATION_PATIENCE_SECONDS = 20.0
 MAX_API_RPC_REQUESTS = MAX_IN_FLIGHT * 3 // 4
 """The most concurrent RPC requests for callers of the API. They cost the callers nothing, so the rest is
 reserved for the authority, the sender, the tasks and the indexer.
+"""
+
+OWN_DESCRIPTORS = MAX_IN_FLIGHT + MAX_REDIS_CONNECTIONS + MAX_OPERATOR_CONNECTIONS + MAX_READING_REFUSALS + 64
+"""File descriptors of the daemon itself besides those for Postgres: for RPC, Redis and the operator's
+listener, and 64 for listeners, logs, the event loop and what plugins open.
 """
 
 RESTART_SECONDS = 1.0
@@ -193,13 +200,16 @@ async def _run_with_restarts(name: str, work: Callable[[], Awaitable[object]], c
 async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
     """Run the daemon for the length of a block. It listens when the block begins."""
     server, operator = settings.server, settings.operator
+    own_descriptors = OWN_DESCRIPTORS + settings.database.pool_size
     async with open_core(settings, clock or SystemClock()) as core, AsyncExitStack() as listeners:
         app = application(core)
-        await listeners.enter_async_context(_listening(app, "server", server.host, server.port, settings))
+        runner = runner_of(app, server, own_descriptors)
+        await listeners.enter_async_context(_listening(runner, "server", server.host, server.port))
         if operator.port:
             operator_app = operator_application(app[HEALTH], server, operator.host, core.clock)
+            few = msgspec.structs.replace(server, max_connections=MAX_OPERATOR_CONNECTIONS)
             await listeners.enter_async_context(
-                _listening(operator_app, "operator", operator.host, operator.port, settings)
+                _listening(runner_of(operator_app, few), "operator", operator.host, operator.port)
             )
         log.info("daemon.ready", host=server.host, port=server.port, operator_port=operator.port)
         yield
@@ -243,11 +253,8 @@ class TasksFailing(ZmartdError):
 
 
 @asynccontextmanager
-async def _listening(
-    app: web.Application, section: str, host: str, port: int, settings: Settings
-) -> AsyncIterator[None]:
-    """Serve `app` for the length of a block; `section` of the settings has its address."""
-    runner = runner_of(app, settings.server)
+async def _listening(runner: Runner, section: str, host: str, port: int) -> AsyncIterator[None]:
+    """Let `runner` serve for the length of a block; `section` of the settings has its address."""
     await runner.setup()
     try:
         try:
@@ -262,12 +269,16 @@ async def _listening(
         await runner.cleanup()
 
 
-def runner_of(app: web.Application, settings: ServerSettings) -> Runner:
-    """The runner of one of the daemon's applications, with its own limits."""
+def runner_of(app: web.Application, settings: ServerSettings, own_descriptors: int = 0) -> Runner:
+    """The runner of one of the daemon's applications, with its own limits on connections.
+
+    `own_descriptors`: those that are not for its connections.
+    """
     clock = SystemClock()
+    descriptors = file_descriptors.raise_limit() - own_descriptors
     return Runner(
         app,
-        ConnectionLimits(settings, trusted_proxies(settings, clock), clock, file_descriptors.raise_limit()),
+        ConnectionLimits(settings, trusted_proxies(settings, clock), clock, descriptors),
         ConnectionTimeouts(settings, clock),
         clock,
         access_log=None,

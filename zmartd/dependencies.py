@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -20,6 +20,10 @@ from zmartd.config import Settings
 from zmartd.config_values import ConfigError, RedisUrl
 from zmartd.errors import ZmartdError
 from zmartd.private_file import ExposedFile, read_private
+
+MAX_REDIS_CONNECTIONS = 32
+"""A command waits for one of them, and takes it for a millisecond. Callers can cause thousands at once."""
+REDIS_CONNECT_SECONDS = 5.0
 
 _REDIS_REFUSES_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 
@@ -115,7 +119,14 @@ async def connect_redis(settings: config.RedisSettings) -> Redis:
     url = settings.url.reveal()
     try:
         where = endpoint.read(url, endpoint.REDIS)
-        redis: Redis = Redis.from_url(url, socket_connect_timeout=5, health_check_interval=30)
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_REDIS_CONNECTIONS,
+            timeout=REDIS_CONNECT_SECONDS,
+            socket_connect_timeout=REDIS_CONNECT_SECONDS,
+            health_check_interval=30,
+        )
+        redis: Redis = Redis.from_pool(pool)
     except ValueError:
         raise _unusable_redis_url() from None
     try:

@@ -1,4 +1,4 @@
-"""Counters and histograms for Prometheus, updated on the event loop alone.
+"""Counters and histograms for Prometheus, updated on the event loop alone. Any thread may collect them.
 
 Those of prometheus_client take a lock at each update, for programs with threads; these cost an addition. They
 are used in the same way, and /metrics shows them in the same form. A gauge is prometheus_client's.
@@ -62,7 +62,7 @@ class Counter(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, counter in self._values.items():
+        for values, counter in list(self._values.items()):
             family.add_metric(values, counter.value)
         yield family
 
@@ -121,6 +121,6 @@ class Histogram(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, histogram in self._values.items():
+        for values, histogram in list(self._values.items()):
             histogram.add_to(family, values)
         yield family

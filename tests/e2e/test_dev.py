@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import pytest
 from tests.e2e.development import ZMARTD, Development, wait_until_gone
 from tests.e2e.typescript import needs_node, run_node
 from tests.ports import free_port
+from zmartd.http.machines.operator import MAX_OPERATOR_CONNECTIONS
 from zmartd.http.openapi.routes import TRY_OUT
 from zmartd.market.ids import is_address
 
@@ -188,7 +191,7 @@ def test_what_is_wrong_with_the_surroundings_is_said_at_start(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, variable: value, "ZMARTD_SOLANA_TIMEOUT_SECONDS": "1"},
     )
     assert result.returncode == 1
@@ -207,7 +210,7 @@ def test_a_port_that_is_taken_names_the_setting_to_change(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, **ports, f"ZMARTD_{section.upper()}_PORT": taken},
     )
     assert result.returncode == 1
@@ -219,10 +222,21 @@ def test_a_port_that_is_taken_names_the_setting_to_change(
 def test_the_operators_listener_alone_has_metrics_and_answers_without_a_credential(
     surroundings: Development,
 ) -> None:
-    with urllib.request.urlopen(f"{surroundings.doors['operator']}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{surroundings.doors['operator']}/metrics", timeout=120) as answer:
         assert b"zmartd_http_request_duration_seconds" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         surroundings.get("api", "/metrics")
+
+
+def test_the_operators_listener_has_few_connections_of_its_own(surroundings: Development) -> None:
+    host, _, port = surroundings.doors["operator"].removeprefix("http://").rpartition(":")
+    with ExitStack() as held:
+        for _ in range(MAX_OPERATOR_CONNECTIONS):
+            one = held.enter_context(socket.create_connection((host, int(port))))
+            one.sendall(b"GET /health HTTP/1.1\r\n")
+        refused = held.enter_context(socket.create_connection((host, int(port))))
+        assert refused.makefile("rb").readline().split()[1] == b"503"
+        assert surroundings.get("api", "/health") == {"status": "ok"}
 
 
 @pytest.fixture(scope="module")

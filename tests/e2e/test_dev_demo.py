@@ -27,7 +27,7 @@ from zmartd.embedded.happening import Happening
 from zmartd.embedded.simulated_markets import WATCH_SECONDS, SimulatedMarkets
 from zmartd.market.lmsr import SCALE
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 600
 WINDOW = timedelta(days=3, minutes=2)
 
 

@@ -24,11 +24,11 @@ def test_zmartd_localnet_says_where_it_is_and_runs_the_program(tmp_path: Path) -
     program = [str(default_idl().program_id), {"encoding": "base64"}]
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "getAccountInfo", "params": program}).encode()
     request = urllib.request.Request(ready["rpc"], data=body, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         account = json.load(answer)["result"]["value"]
     assert account["executable"] is True
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert process.returncode == 0
     # `zmartd dev` in the same folder has a chain of its own.
     with claimed(tmp_path / DATA_DIRECTORY) as claim:

@@ -18,7 +18,7 @@ LASTS_SECONDS = 2.5
 HANG_SECONDS = 5.0
 """Longer than the daemon waits for a query or a command."""
 ROLLBACK_SLOTS = 12
-CUT_SECONDS = 30.0
+CUT_SECONDS = 600.0
 CUTS = 6
 """Commits that are cut, one after the other."""
 

@@ -21,7 +21,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.clock import SystemClock
 
 CUSTOMERS = 2
-RECOVERY_SECONDS = 60.0
+RECOVERY_SECONDS = 300.0
 """How long the index may take to equal the chain again, once everything works."""
 AFTERTHOUGHT_SECONDS = 1.5
 """Then what is late may still come, and must change nothing."""

@@ -35,9 +35,9 @@ from zmartd.private_file import write_private
 from zmartd.store.postgres.migrations import migrate
 
 SLOT_MILLISECONDS = 150
-START_SECONDS = 60.0
-DIE_SECONDS = 30.0
-STOP_SECONDS = 20.0
+START_SECONDS = 600.0
+DIE_SECONDS = 600.0
+STOP_SECONDS = 200.0
 WALLET_LAMPORTS = 10**15
 DUE_SECONDS = 4 * 86_400
 _ROOT = Path(__file__).parents[2]

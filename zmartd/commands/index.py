@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from zmartd.commands.options import config_option, json_option, operator_settings
-from zmartd.commands.output import print_result, progress_bar, table
+from zmartd.commands.output import print_result, printable, progress_bar, table
 from zmartd.commands.running import run_with_core
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _audit_text(report: AuditReport) -> str:
     differences = table(map(_row, report.differences), header=("MARKET", "WALLET", "FIELD", "INDEX", "CHAIN"))
     lines = [differences] if differences else []
     lines += [f"moving, look again: {market}" for market in report.moving]
-    lines += [f"events are missing: {one.signature}: {one.reason}" for one in report.incomplete]
+    lines += [f"events are missing: {one.signature}: {printable(one.reason)}" for one in report.incomplete]
     count = len(report.differences)
     verdict = f"{count} difference{'' if count == 1 else 's'}"
     lines.append(
@@ -190,7 +190,7 @@ def _repair_text(repaired: RepairReport) -> str:
         f"{done.transactions} transactions fetched, {done.written} events written, {done.removed} taken away"
     )
     corrected = (f"corrected from its account: {address}" for address in repaired.corrected)
-    failed = (f"not resynced: {one.market}: {one.error}" for one in repaired.failed)
+    failed = (f"not resynced: {one.market}: {printable(str(one.error))}" for one in repaired.failed)
     lines = (summary, *_not_found(done.not_found), *_parked(done.parked), *failed, *corrected)
     return "\n".join((*lines, _audit_text(repaired.report)))
 
@@ -218,7 +218,7 @@ def _quarantine_text(done: QuarantineReport) -> str:
 
 def _parked(unapplied: Sequence[Unapplied]) -> list[str]:
     """A line for each transaction that could not be read or applied."""
-    return [f"parked: {one.signature}: {one.detail}" for one in unapplied]
+    return [f"parked: {one.signature}: {printable(one.detail)}" for one in unapplied]
 
 
 def _not_found(signatures: Sequence[str]) -> list[str]:

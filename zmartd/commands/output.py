@@ -18,16 +18,25 @@ def print_result(as_json: bool, result: object, text: str) -> None:
     click.echo(msgspec.json.encode(result).decode() if as_json else text)
 
 
+def printable(text: str) -> str:
+    """`text` with escapes for what is not printed, except line feeds.
+
+    The words of a node or of a stranger must not move the terminal's cursor, or reverse the text after them.
+    """
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+
+
 def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = (), right: Container[int] = ()) -> str:
     """The rows in aligned columns, under `header` where one is given; "" when there are no rows.
 
-    The columns whose numbers are in `right` are aligned to the right.
+    The columns whose numbers are in `right` are aligned to the right. A cell is one line of what can be
+    printed.
     """
-    lines = list(rows)
+    lines = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
     if not lines:
         return ""
     if header:
-        lines.insert(0, header)
+        lines.insert(0, list(header))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         _GAP.join(

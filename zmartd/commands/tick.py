@@ -13,7 +13,7 @@ import msgspec
 
 from zmartd import config_file
 from zmartd.commands.options import config_option, json_option
-from zmartd.commands.output import print_result, table
+from zmartd.commands.output import print_result, printable, table
 from zmartd.commands.running import run_with_core
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _lines(report: RunReport) -> Iterator[str]:
 
 def _summary(report: RunReport) -> str:
     if report.failure is not None:
-        return f"failed: {report.failure}"
+        return f"failed: {printable(report.failure)}"
     if report.skipped is not None:
         return f"skipped: {report.skipped}"
     if not report.actions:

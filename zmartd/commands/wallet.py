@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zmartd.config import Settings
 
 _MAX_INPUT: Final = 100_000
-"""Characters: more than any answer with a transaction has."""
+"""Bytes: more than any answer with a transaction has."""
 _TIMEOUT_SECONDS: Final = 15.0
 
 _keypair_type = click.Path(path_type=Path, dir_okay=False)
@@ -82,7 +82,7 @@ def sign(keypair: Path, config_path: Path | None) -> None:
     from zmartd.embedded.demo.signing import sign_call
 
     settings = operator_settings(config_path)
-    unsigned, protection = _transaction(sys.stdin.read(_MAX_INPUT))
+    unsigned, protection = _transaction(_input())
     program = Pubkey.from_string(settings.solana.program_id)
     signed = sign_call(unsigned, read_keypair(keypair), program)
     print_result(True, {"transaction": signed} | protection, "")
@@ -118,6 +118,16 @@ async def _sign_in(settings: Settings, wallet: Keypair) -> Mapping[str, Any]:
                 f"no daemon answers at {api}: start `zmartd dev` in this folder, or name the zmartd.toml of "
                 "one that runs with --config"
             ) from error
+
+
+def _input() -> str:
+    """What is on stdin. Raises NothingToSign where that is no text."""
+    if sys.stdin.isatty():
+        click.echo("paste the API's answer, then press Ctrl-D on a line of its own", err=True)
+    try:
+        return sys.stdin.buffer.read(_MAX_INPUT).decode()
+    except UnicodeDecodeError as error:
+        raise NothingToSign("the input is no text: give it the API's whole answer") from error
 
 
 def _transaction(text: str) -> tuple[str, dict[str, str]]:

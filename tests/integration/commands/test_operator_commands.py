@@ -66,7 +66,7 @@ def zmartd(environment: dict[str, str], tmp_path: Path) -> Zmartd:
             env=environment,
             cwd=tmp_path,
         )
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             output, told = await process.communicate()
         assert process.returncode is not None
         configuration, _, errors = told.partition(b"\n")
@@ -148,7 +148,7 @@ async def test_a_backfill_on_a_terminal_shows_how_far_it_is(
         cwd=tmp_path,
     )
     os.close(terminal)
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(600):
         output, _ = await process.communicate()
     shown = os.read(ours, 65_536).decode()
     os.close(ours)
@@ -316,7 +316,7 @@ async def test_the_operator_sees_what_is_decided_and_confirms_it(
             env=environment,
             cwd=tmp_path,
         )
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             output, _ = await process.communicate()
         os.close(terminal)
         os.close(operator)

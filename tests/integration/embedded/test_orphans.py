@@ -36,7 +36,7 @@ async def test_killing_the_daemon_ends_its_servers_and_keeps_its_data(tmp_path: 
         sys.executable, "-c", DAEMON, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert daemon.stdout is not None
-    pids = [int(pid) for pid in (await asyncio.wait_for(daemon.stdout.readline(), 60)).split()]
+    pids = [int(pid) for pid in (await asyncio.wait_for(daemon.stdout.readline(), 600)).split()]
     assert len(pids) == 2
 
     daemon.send_signal(signal.SIGKILL)

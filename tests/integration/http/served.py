@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,6 +29,28 @@ class StandingClock(SystemClock):
 
     def monotonic(self) -> float:
         return self.seconds
+
+
+class SweptClock(StandingClock):
+    """A clock on which a server sweeps its connections all the time, while it may."""
+
+    def __init__(self) -> None:
+        self.sweeps = 0
+        self.may_sweep = asyncio.Event()
+        self.may_sweep.set()
+
+    async def sleep(self, seconds: float) -> None:
+        self.sweeps += 1
+        await super().sleep(0.01)
+        await self.may_sweep.wait()
+
+    async def wait(self, seconds: float) -> None:
+        """Let `seconds` pass, with a whole sweep before and after."""
+        for passed in (0.0, seconds):
+            self.seconds += passed
+            enough = self.sweeps + 2
+            while self.sweeps < enough:  # noqa: ASYNC110 - sweeps are no events
+                await asyncio.sleep(0.005)
 
 
 class Served(TestServer):

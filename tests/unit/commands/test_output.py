@@ -15,6 +15,10 @@ def test_columns_are_as_wide_as_their_widest_cell_and_lines_have_no_trailing_spa
     ]
 
 
+def test_the_words_of_strangers_move_no_cursor_and_break_no_row() -> None:
+    assert table([("a\x1b[2J", "b\nc", "\u202eé 選\t")]) == r"a\x1b[2J  b c  \u202eé 選\t"
+
+
 def test_a_table_without_rows_is_empty() -> None:
     assert table([], header=("A", "B")) == ""
 

@@ -28,13 +28,20 @@ def wallet(tmp_path: Path) -> Keypair:
     return keypair
 
 
-def run(*arguments: str, given: str = "", **environment: str) -> Result:
+def run(*arguments: str, given: str | bytes = "", **environment: str) -> Result:
     return CliRunner(env=environment).invoke(main, arguments, input=given)
 
 
 def unsigned(payer: Keypair) -> str:
     message = Message.new_with_blockhash([Instruction(PROGRAM, b"", [])], payer.pubkey(), Hash.default())
     return base64.b64encode(bytes(Transaction.new_unsigned(message))).decode()
+
+
+def test_what_is_no_text_is_not_signed_and_no_error_moves_the_cursor(tmp_path: Path, wallet: Keypair) -> None:
+    result = run("sign", str(tmp_path / "wallet.json"), given=b"\xff\xfe")
+    assert (result.exit_code, "the input is no text" in result.stderr) == (1, True)
+    result = run("token", str(tmp_path / "\x1b[2J.json"))
+    assert (result.exit_code, r"\x1b[2J.json" in result.stderr) == (1, True)
 
 
 def test_a_session_needs_a_daemon_and_a_key(tmp_path: Path) -> None:

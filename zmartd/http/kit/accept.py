@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+MAX_RANGES = 32
+"""Browsers send about ten. A header has room for thousands, and is read before the request is counted."""
+
 _QUALITY = re.compile(r";[ \t]*q=([01](?:\.[0-9]{0,3})?)[ \t]*(?:;|$)", re.ASCII | re.IGNORECASE)
 
 
 def preferred_type(accept: str, offered: Sequence[str]) -> str | None:
     """Which of `offered`, media types in lower case, `accept` prefers: the first of those of equal quality.
 
-    None where it accepts none of them. A range with parameters besides `q` stands for its type.
+    None where it accepts none of them. A range with parameters besides `q` stands for its type. Ranges after
+    the first MAX_RANGES are not read.
     """
     ranges = _qualities(accept)
     qualities = {one: _quality(one, ranges) for one in offered}
@@ -22,7 +26,7 @@ def preferred_type(accept: str, offered: Sequence[str]) -> str | None:
 def _qualities(accept: str) -> dict[str, float]:
     """The quality of each range in `accept`."""
     ranges: dict[str, float] = {}
-    for part in accept.split(","):
+    for part in accept.split(",", MAX_RANGES)[:MAX_RANGES]:
         found = _QUALITY.search(part)
         ranges[part.partition(";")[0].strip().lower()] = float(found[1]) if found else 1.0
     return ranges

@@ -1,6 +1,8 @@
 """The client of a request, for everything that is counted per client: an IPv4 address or an IPv6 /64.
 
-Whoever has one address of an IPv6 /64 has all 2^64 of them, so a client is the whole network.
+Whoever has one address of an IPv6 /64 has all 2^64 of them, so a client is the whole network. A site, to
+which providers give up to an IPv6 /48, can be 65,536 clients. So these also have limits together:
+SITE_CLIENTS times those of one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ UNKNOWN = "unknown"
 IPV6_NETWORK_BITS = 64
 IPV6_SITE_BITS = 48
 """The largest network that providers give to one site (RFC 6177)."""
+SITE_CLIENTS = 64
+"""How many times the limits of a client the clients of one IPv6 site have together."""
 LOG_SECONDS = 60.0
 """The shortest time between two log lines about headers that name no address."""
 
@@ -124,9 +128,10 @@ def client_of(request: web.Request) -> str:
     return request.app[TRUSTED_PROXIES].client_of_request(request)
 
 
-def site_of(peer: str | None) -> str:
-    """The site of `peer`: its IPv4 address, or its IPv6 /48."""
-    address = address_of(peer or "")
+@lru_cache(maxsize=_CACHE_SIZE)
+def site_of(client: str | None) -> str:
+    """The site of a client, or of an address: an IPv6 /48, or the IPv4 address."""
+    address = address_of((client or "").partition("/")[0])
     return UNKNOWN if address is None else _network(address, IPV6_SITE_BITS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from zmartd.config import RateLimitSettings
+from zmartd.http.kit.client_address import SITE_CLIENTS
 from zmartd.http.kit.weights import EXPORT, FROM_MEMORY, REQUEST
 
 
@@ -50,6 +51,8 @@ class RateLimitPolicy(Struct, frozen=True, kw_only=True):
     """The limits of GET and HEAD, except GET /api/auth/nonce."""
     writes: RequestLimits
     """The limits of all other methods. Signing in, with its nonce, counts for the address."""
+    ipv6_site_clients: int
+    """How many times the limits of one IPv6 /64 the whole /48 around it has, for all limits of an address."""
     comments_per_hour: int
     """The most comments of one wallet, and of all wallets of one address, in an hour."""
     idempotency_keys_per_hour: int
@@ -75,6 +78,7 @@ def rate_limit_policy(settings: RateLimitSettings) -> RateLimitPolicy:
                 settings.signed_in_ip_writes_per_minute, settings.signed_in_ip_writes_per_hour
             ),
         ),
+        ipv6_site_clients=SITE_CLIENTS,
         comments_per_hour=settings.comments_per_hour,
         idempotency_keys_per_hour=settings.kept_answers_per_hour,
     )

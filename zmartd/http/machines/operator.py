@@ -6,6 +6,7 @@ rate limits.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -26,6 +27,9 @@ from zmartd.http.middleware import unmatched
 from zmartd.http.middleware.access_log import AccessLog
 from zmartd.http.middleware.chain import Pipeline
 from zmartd.market.iso_time import iso_time
+
+MAX_OPERATOR_CONNECTIONS = 32
+"""The most open connections of this listener. A few programs of the operator's use it."""
 
 
 class HealthReport(Struct, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ def operator_application(health: Health, server: ServerSettings, host: str, cloc
     log = AccessLog(clock, quiet_routes={"/health", "/metrics"})
     wrap = Pipeline(clock, log, local_only=is_loopback(host)).wrap
     app.router.add_get("/health", wrap(health_report), expect_handler=send_continue)
-    app.router.add_get("/metrics", wrap(metrics), expect_handler=send_continue)
+    app.router.add_get("/metrics", wrap(_Metrics().respond), expect_handler=send_continue)
     unmatched.install(app, wrap)
     app.on_cleanup.append(log.close)
     return app
@@ -75,8 +79,16 @@ async def health_report(request: web.Request) -> web.Response:
     return json_response(report, 503 if status == "unhealthy" else 200)
 
 
-async def metrics(_: web.Request) -> web.Response:
-    """All metrics in Prometheus' text format."""
-    response = web.Response(body=prometheus_client.generate_latest())
-    response.headers["Content-Type"] = prometheus_client.CONTENT_TYPE_LATEST
-    return response
+class _Metrics:
+    """Renders the metrics in a thread, because that takes tens of milliseconds, and once for all who wait."""
+
+    def __init__(self) -> None:
+        self._rendering: asyncio.Task[bytes] | None = None
+
+    async def respond(self, _: web.Request) -> web.Response:
+        """All metrics in Prometheus' text format."""
+        if self._rendering is None or self._rendering.done():
+            self._rendering = asyncio.create_task(asyncio.to_thread(prometheus_client.generate_latest))
+        response = web.Response(body=await asyncio.shield(self._rendering))
+        response.headers["Content-Type"] = prometheus_client.CONTENT_TYPE_LATEST
+        return response

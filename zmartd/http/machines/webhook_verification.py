@@ -1,4 +1,7 @@
-"""Verifies that webhook deliveries come from Helius, and limits what those that do not can cost."""
+"""Verifies that webhook deliveries come from Helius, and limits what those that do not can cost.
+
+A client is here a whole site, an IPv4 address or an IPv6 /48: two of them could take all the memory.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from zmartd.http.errors.requests import (
     WebhookTooSlow,
     WebhookUnauthorized,
 )
-from zmartd.http.kit.client_address import client_of
+from zmartd.http.kit.client_address import client_of, site_of
 from zmartd.http.kit.codec import decompress, read_body, read_raw
 from zmartd.http.machines.webhook_credentials import SIGNATURE_HEADER, WebhookCredentials
 from zmartd.http.middleware.rate_limiter import HOUR_SECONDS, MINUTE_SECONDS, RateLimiter, WindowLimits
@@ -32,7 +35,7 @@ deliveries are shorter, so they are read even when the memory is full."""
 
 
 class RefusedDeliveryLimit:
-    """Limits by address how many deliveries a minute may be refused. Without a limiter there is no limit."""
+    """Limits how many deliveries of one site a minute may be refused. Without a limiter there is no limit."""
 
     def __init__(self, limiter: RateLimiter | None, per_minute: int) -> None:
         self._limiter = limiter
@@ -160,7 +163,7 @@ class DeliveryVerifier:
         credentials, headers = self._credentials, request.headers
         if not credentials.configured or credentials.authorize(headers.get(hdrs.AUTHORIZATION, "")):
             return await read_body(request, self._max_body_bytes)
-        client = client_of(request)
+        client = site_of(client_of(request))
         signature = headers.get(SIGNATURE_HEADER)
         if credentials.accepts_hmac and signature is not None and not self._refused.is_exhausted(client):
             raw = await self._read_signed(request, client, signature)

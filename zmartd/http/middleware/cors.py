@@ -17,6 +17,7 @@ from aiohttp_cors.urldispatcher_router_adapter import ResourcesUrlDispatcherRout
 from multidict import CIMultiDict
 
 from zmartd.endpoint import is_loopback_url
+from zmartd.http.kit import expectations
 
 REQUEST_HEADERS = (
     "Accept",
@@ -93,7 +94,7 @@ CORS: Final[web.AppKey[CorsHeaders]] = web.AppKey("cors")
 
 
 class _Preflights(ResourcesUrlDispatcherRouterAdapter):
-    """Adds routes for preflights with handlers that are wrapped as all others are."""
+    """Adds routes for preflights with handlers that are wrapped as all others are: one for each path."""
 
     def __init__(
         self, router: web.UrlDispatcher, origins: Container[str], wrap: Callable[[Handler], Handler]
@@ -105,8 +106,15 @@ class _Preflights(ResourcesUrlDispatcherRouterAdapter):
         """The handler of every preflight; None before the first route is added."""
 
     def add_preflight_handler(self, routing_entity: Any, handler: Handler, webview: bool = False) -> None:
+        resource = routing_entity.resource
+        if resource in self._resources_with_preflight_handlers:
+            return
         self.handler = _leaving_out_unknown_headers(handler)
-        super().add_preflight_handler(routing_entity, self._wrap(self.handler))
+        route = resource.add_route(
+            hdrs.METH_OPTIONS, self._wrap(self.handler), expect_handler=expectations.send_continue
+        )
+        self._preflight_routes.add(route)
+        self._resources_with_preflight_handlers.add(resource)
 
     async def get_preflight_request_config(
         self, preflight_request: web.Request, origin: str, requested_method: str

@@ -33,7 +33,7 @@ from zmartd.http.middleware.cors import CorsHeaders
 from zmartd.http.middleware.security_headers import add_security_headers
 from zmartd.http.server.connection_limits import ConnectionLimits
 from zmartd.http.server.request_head import MAX_HEAD_BYTES, HeadLimitParser, HeadTooLong
-from zmartd.http.server.timeouts import Phase
+from zmartd.http.server.timeouts import CLOSING_SECONDS, Phase
 from zmartd.log import get_logger
 
 _CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError)
@@ -44,7 +44,15 @@ log = get_logger(__name__)
 class HttpConnection(web.RequestHandler):
     """One connection. Malformed requests get an error of the API, and are not logged as errors."""
 
-    __slots__ = ("_input_filter", "_is_websocket", "_server", "has_received", "peer_transport", "phase_since")
+    __slots__ = (
+        "_input_filter",
+        "_is_closing",
+        "_is_websocket",
+        "_server",
+        "has_received",
+        "peer_transport",
+        "phase_since",
+    )
 
     new_request_id = staticmethod(access_log.request_id_source())
 
@@ -54,6 +62,8 @@ class HttpConnection(web.RequestHandler):
         self._parser = cast("HttpParser[Any]", HeadLimitParser(self._parser))
         self._server = server
         self._input_filter: Callable[[bytes], bool] | None = None
+        self._is_closing = False
+        """Whether the last response has been written, and what still comes is discarded."""
         self._is_websocket = False
         self.has_received = False
         """Whether bytes have arrived since the last request ended."""
@@ -67,14 +77,52 @@ class HttpConnection(web.RequestHandler):
             super().connection_made(transport)
             return
         self.peer_transport.write(_error_bytes(ServerFull(), self.new_request_id()))
-        self.force_close()
-        self.peer_transport.close()
+        if self._server.limits.let_read_refusal(self.peer_transport):
+            self._loop.call_later(CLOSING_SECONDS, self.peer_transport.abort)
+            self._stop_writing()
+        else:
+            self.force_close()
+            self.peer_transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         if self.peer_transport is not None:
             self._server.limits.release(self.peer_transport)
             self.peer_transport = None
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
+        await super().shutdown(timeout)
+        if self._is_closing and self.peer_transport is not None:
+            self.peer_transport.abort()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the response, as aiohttp does, and stop writing after the last one.
+
+        One that refuses a client for its many requests is the last one where more of them are waiting: each
+        would cost as much as an answer, and bring nothing.
+        """
+        if resp is not None and resp.status == HTTPStatus.TOO_MANY_REQUESTS and self._messages:
+            resp.force_close()
+        sent, is_broken = await super().finish_response(request, resp, start_time)
+        if not (sent.keep_alive or is_broken or self._is_websocket):
+            self._stop_writing()
+        return sent, is_broken
+
+    def _stop_writing(self) -> None:
+        """End the output, and discard input until the peer closes, or for CLOSING_SECONDS.
+
+        To close at once would reset the connection where the peer still sends, and its system may then drop
+        what it has not read: the response (RFC 9112, section 9.6).
+        """
+        transport = self.peer_transport
+        if transport is not None and not transport.is_closing():
+            self._is_closing = True
+            transport.write_eof()
+            transport.resume_reading()
+            self.transport = None  # aiohttp would close it
+        self.force_close()
 
     def data_received(self, data: bytes) -> None:
         self.has_received = True
@@ -110,10 +158,12 @@ class HttpConnection(web.RequestHandler):
         if self._is_websocket:
             return Phase.NONE  # it has its own heartbeat
         request = self._current_request
-        if request is not None and not request.content.is_eof():
+        if request is not None and not request.content.is_eof() and not self._is_closing:
             return Phase.BODY
         if self.peer_transport is not None and self.peer_transport.get_write_buffer_size():
             return Phase.RESPONSE
+        if self._is_closing:
+            return Phase.CLOSING
         if request is not None:
             return Phase.NONE
         return Phase.HEAD if self.has_received or self._request_count == 0 else Phase.IDLE
@@ -132,7 +182,8 @@ class HttpConnection(web.RequestHandler):
         if phase is Phase.BODY and request is not None and is_unanswered:
             cors = self._cors_headers(request.headers.get(hdrs.ORIGIN))
             self.peer_transport.write(_error_bytes(RequestTooSlow(), self.new_request_id(), cors))
-            self.force_close()
+            self._stop_writing()
+            request.content.set_exception(ConnectionResetError("the body was too slow"))
         else:
             self.peer_transport.abort()
 

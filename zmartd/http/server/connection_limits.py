@@ -1,4 +1,6 @@
-"""Limits on the number of connections, in all and of one client. Further ones are refused with 503.
+"""Limits on the number of connections, in all, of one client and of one IPv6 site.
+
+Further ones are refused with 503.
 
 When few are free, connections that wait for their peers are closed, those of the networks with the most
 connections first: neither silent nor idle connections can take up all of them.
@@ -20,10 +22,12 @@ from zmartd.config import ServerSettings
 from zmartd.http.kit.client_address import TrustedProxies, site_of
 from zmartd.log import get_logger
 
-RESERVED_DESCRIPTORS = 128
-"""For what the daemon opens itself: its listeners, Postgres, Redis, RPC, files."""
+MAX_READING_REFUSALS = 32
+"""Refused connections that stay open for a moment to read why. Further ones are closed at once."""
 FREE_FRACTION = 10
 """One connection in so many is kept free for newcomers."""
+SITE_FRACTION = 4
+"""One IPv6 site may have one connection in so many. It has 65,536 clients, and WebSockets are not evicted."""
 LOG_SECONDS = 10.0
 """The shortest time between two log lines about refused connections."""
 
@@ -53,8 +57,8 @@ class ConnectionLimits:
     def __init__(
         self, settings: ServerSettings, proxies: TrustedProxies, clock: Clock, descriptors: int
     ) -> None:
-        """`descriptors`: how many the process may open; they can lower the limit of the settings."""
-        self._max_open = max(1, min(settings.max_connections, descriptors - RESERVED_DESCRIPTORS))
+        """`descriptors`: how many there are for connections; they can lower the limit of the settings."""
+        self._max_open = max(1, min(settings.max_connections, descriptors - MAX_READING_REFUSALS))
         if self._max_open < settings.max_connections:
             log.warning("http.few_descriptors", descriptors=descriptors, max_connections=self._max_open)
         self._max_open_per_client = settings.max_connections_per_ip
@@ -63,35 +67,49 @@ class ConnectionLimits:
         self._open: dict[Transport, Owner | None] = {}
         """The owner of each connection; None for a trusted proxy, which has many clients."""
         self._open_by_client: Counter[str] = Counter()
+        self._open_by_site: Counter[str] = Counter()
+        self._reading_refusals: set[Transport] = set()
         self._refused: Counter[str] = Counter()
         self._next_log_at = 0.0
 
     def admit(self, transport: Transport) -> bool:
         """Count a new connection until its `release`. False where a limit has been reached."""
         peer = _peer(transport)
-        client = self._proxies.client_of(peer, "")
+        client, site = self._proxies.client_of(peer, ""), site_of(peer)
         if len(self._open) >= self._max_open:
             return self._refuse("all")
         if self._proxies.trusts(peer):
             self._open[transport] = None
         elif self._open_by_client[client] >= self._max_open_per_client:
             return self._refuse("one caller")
+        elif site != client and self._open_by_site[site] >= max(1, self._max_open // SITE_FRACTION):
+            return self._refuse("one site")
         else:
-            self._open[transport] = Owner(client, site_of(peer))
+            self._open[transport] = Owner(client, site)
             self._open_by_client[client] += 1
+            self._open_by_site[site] += 1
         _OPEN.inc()
+        return True
+
+    def let_read_refusal(self, transport: Transport) -> bool:
+        """Whether a refused connection may stay open, until its `release`, to read why it was refused."""
+        if len(self._reading_refusals) >= MAX_READING_REFUSALS:
+            return False
+        self._reading_refusals.add(transport)
         return True
 
     def release(self, transport: Transport) -> None:
         """Stop counting a connection; nothing happens if it was not admitted."""
+        self._reading_refusals.discard(transport)
         if transport not in self._open:
             return
         owner = self._open.pop(transport)
         _OPEN.dec()
         if owner is not None:
-            self._open_by_client[owner.client] -= 1
-            if not self._open_by_client[owner.client]:
-                del self._open_by_client[owner.client]
+            for counts, key in ((self._open_by_client, owner.client), (self._open_by_site, owner.site)):
+                counts[key] -= 1
+                if not counts[key]:
+                    del counts[key]
 
     def choose_evicted(self, waiting: Iterable[Transport]) -> list[Transport]:
         """The connections to close so that one in FREE_FRACTION is free, of those that wait for their peers.
@@ -102,13 +120,12 @@ class ConnectionLimits:
         surplus = len(self._open) - (self._max_open - self._max_open // FREE_FRACTION)
         if surplus <= 0:
             return []
-        open_by_site = Counter(owner.site for owner in self._open.values() if owner is not None)
         candidates: dict[str, list[Transport]] = defaultdict(list)
         for transport in waiting:
             owner = self._open.get(transport)
             if owner is not None:
                 candidates[owner.site].append(transport)
-        largest = [(-open_by_site[site], site) for site in candidates]
+        largest = [(-self._open_by_site[site], site) for site in candidates]
         heapq.heapify(largest)
         chosen: list[Transport] = []
         while largest and len(chosen) < surplus:

@@ -16,6 +16,8 @@ from zmartd.config import ServerSettings
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
 
+CLOSING_SECONDS = 5.0
+"""How long a peer may take to close after the last response."""
 LOG_SECONDS = 60.0
 """The shortest time between two log lines about slow peers."""
 
@@ -33,6 +35,8 @@ class Phase(Enum):
     """Read the response."""
     IDLE = "idle"
     """Send another request."""
+    CLOSING = "close"
+    """Close the connection after the last response."""
     NONE = "none"
     """Nothing: the connection waits for the daemon, or is a WebSocket."""
 
@@ -74,6 +78,7 @@ class ConnectionTimeouts:
             Phase.BODY: settings.body_seconds,
             Phase.RESPONSE: settings.answer_seconds,
             Phase.IDLE: math.inf,
+            Phase.CLOSING: CLOSING_SECONDS,
             Phase.NONE: math.inf,
         }
         self._body_bytes_per_second = settings.min_body_bytes_per_second

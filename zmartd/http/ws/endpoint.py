@@ -16,7 +16,7 @@ from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
-from zmartd.http.kit.client_address import client_of
+from zmartd.http.kit.client_address import SITE_CLIENTS, client_of, site_of
 from zmartd.http.server.connection import HttpConnection
 from zmartd.http.ws.connection import CLOSE_SECONDS, NewestSlot, WebSocketConnection, WebSocketWriter
 from zmartd.http.ws.frame_limits import FrameLimits
@@ -33,7 +33,7 @@ _connections = Gauge("zmartd_websocket_connections", "Open WebSocket connections
 
 
 class ConnectionsPerClient:
-    """Limits how many WebSocket connections to this daemon a client may have open."""
+    """Limits how many WebSocket connections to this daemon a client, and an IPv6 site, may have open."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -42,15 +42,19 @@ class ConnectionsPerClient:
     @contextmanager
     def connection(self, client: str) -> Iterator[None]:
         """Count a connection for the length of the block. Raises TooManyConnections."""
-        if self._open[client] >= self._limit:
-            raise TooManyConnections(limit=self._limit)
-        self._open[client] += 1
+        limits = {client: self._limit}
+        limits.setdefault(site_of(client), self._limit * SITE_CLIENTS)
+        for owner, limit in limits.items():
+            if self._open[owner] >= limit:
+                raise TooManyConnections(limit=limit)
+        self._open.update(limits.keys())
         try:
             yield
         finally:
-            self._open[client] -= 1
-            if not self._open[client]:
-                del self._open[client]
+            self._open.subtract(limits.keys())
+            for owner in limits:
+                if not self._open[owner]:
+                    del self._open[owner]
 
 
 class WebSocketEndpoint:

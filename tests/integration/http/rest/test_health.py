@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Iterator
 from typing import Any
+
+import prometheus_client
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from tests.integration.http.rest.database_cable import Cable
 from tests.integration.http.rest.rest_api import Api, running_api
@@ -91,6 +98,38 @@ async def test_the_operators_listener_has_errors_and_headers_like_the_api_and_no
         assert HEADERS.items() <= response.headers.items()
         assert "Access-Control-Allow-Origin" not in response.headers
         assert "RateLimit-Limit" not in response.headers
+
+
+class SlowMetric(Collector):
+    """A metric that takes as long as a test says. Registering it collects it once."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.began = threading.Semaphore(0)
+        self.times = -1
+
+    def collect(self) -> Iterator[Metric]:
+        self.times += 1
+        if self.times:
+            self.began.release()
+            assert self.may_end.wait(600)
+        yield GaugeMetricFamily("slow", "of a test", value=self.times)
+
+
+async def test_metrics_are_rendered_beside_requests_and_once_for_all_who_wait(api: Api) -> None:
+    slow = SlowMetric()
+    prometheus_client.REGISTRY.register(slow)
+    try:
+        scrapes = [asyncio.create_task(api.operator.get("/metrics"))]
+        await asyncio.to_thread(slow.began.acquire)
+        scrapes.append(asyncio.create_task(api.operator.get("/metrics")))
+        assert (await api.operator.get("/health")).status == 200
+        slow.may_end.set()
+        assert [("slow 1.0" in (await scrape).body) for scrape in scrapes] == [True, True]
+        assert "slow 2.0" in (await api.operator.get("/metrics")).body
+    finally:
+        slow.may_end.set()
+        prometheus_client.REGISTRY.unregister(slow)
 
 
 async def test_metrics_count_requests_by_route_and_never_by_path(api: Api) -> None:

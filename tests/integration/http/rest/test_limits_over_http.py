@@ -10,6 +10,7 @@ from tests.integration.store.rows import insert_market
 from zmartd.config import RateLimitSettings
 from zmartd.http.auth import routes as auth
 from zmartd.http.discussions import comments
+from zmartd.http.kit.client_address import SITE_CLIENTS
 from zmartd.http.kit.operation import Access, Quota
 from zmartd.http.routes import OPERATIONS
 from zmartd.store.postgres.database import Database
@@ -75,6 +76,17 @@ async def test_clients_behind_a_proxy_that_adds_their_ports_are_told_apart(limit
     assert await status_from(limited, "203.0.113.7:51234") == 429
     assert await status_from(limited, "203.0.113.8:51234") == 200
     assert await status_from(limited, "[2001:db8::1]:443") == 200
+
+
+async def test_the_clients_of_an_ipv6_site_have_limits_together(limited: Api) -> None:
+    addresses = [f"2001:db8:1:{number:x}::1" for number in range(SITE_CLIENTS)] * PER_MINUTE
+    assert {await status_from(limited, address) for address in addresses} == {200}
+    assert await status_from(limited, "2001:db8:1:ffff::1") == 429
+    assert await status_from(limited, "203.0.113.7") == 200
+    answer = await limited.client.get(READ, headers={"X-Forwarded-For": "2001:db8:2::1"})
+    assert answer.status == 200
+    policy = f'{SITE_CLIENTS * PER_MINUTE};w=60;comment="anonymous reads of the IPv6 /48"'
+    assert policy in answer.headers["RateLimit-Policy"]
 
 
 async def test_too_many_requests_are_refused_with_the_time_to_wait(limited: Api) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.http.rest.rest_api import AUTHORIZATION, HMAC_KEY, Api, running_api
 from zmartd.config import HeliusSettings, RateLimitSettings
 from zmartd.config_values import ConfigError, SharedSecret
-from zmartd.http.kit.client_address import IPV6_NETWORK_BITS
+from zmartd.http.kit.client_address import IPV6_SITE_BITS
 from zmartd.http.machines.webhook_verification import (
     DELIVERY_VERIFIER,
     UNCOUNTED_BYTES,
@@ -130,7 +130,7 @@ async def test_the_right_value_is_accepted_from_an_address_that_guesses(api: Api
 
 @pytest.mark.parametrize(
     ("one", "another"),
-    [("192.0.2.1", "192.0.2.2"), ("2001:db8:0:1::1", "2001:db8:0:2::1")],
+    [("192.0.2.1", "192.0.2.2"), ("2001:db8:1::1", "2001:db8:2::1")],
 )
 async def test_addresses_do_not_pay_for_each_other(api: Api, one: str, another: str) -> None:
     statuses = [await deliver(api, b"[]", address=one) for _ in range(PER_MINUTE + 1)]
@@ -143,9 +143,9 @@ async def test_neither_a_forged_header_nor_a_network_full_of_addresses_is_more_t
 ) -> None:
     forged = [await deliver(api, b"[]", f"198.51.100.{claim}, 192.0.2.1") for claim in range(PER_MINUTE + 1)]
     assert forged == [401] * PER_MINUTE + [429]
-    network = [await deliver(api, b"[]", f"2001:db8::{claim:x}") for claim in range(PER_MINUTE + 1)]
+    network = [await deliver(api, b"[]", f"2001:db8:0:{claim:x}::1") for claim in range(PER_MINUTE + 1)]
     assert network == [401] * PER_MINUTE + [429]
-    assert IPV6_NETWORK_BITS == 64
+    assert IPV6_SITE_BITS == 48
 
 
 @pytest.mark.parametrize("signature", [None, signature_of(b"[]")])

@@ -159,6 +159,7 @@ def test_what_names_no_address_is_logged_once_a_minute() -> None:
         ("::ffff:203.0.113.9", "203.0.113.9"),
         ("2001:db8:7:aaaa::1", "2001:db8:7::/48"),
         ("2001:db8:7:bbbb::1", "2001:db8:7::/48"),
+        ("2001:db8:7:bbbb::/64", "2001:db8:7::/48"),
         (None, UNKNOWN),
     ],
 )

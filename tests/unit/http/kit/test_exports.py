@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient
 from msgspec import Struct
 from pytest_aiohttp.plugin import AiohttpClient
 
-from zmartd.http.kit.accept import preferred_type
+from zmartd.http.kit.accept import MAX_RANGES, preferred_type
 from zmartd.http.kit.exports import JSON_LINES, csv_cell, csv_columns, export_response
 from zmartd.http.kit.operation import ExportedRows
 from zmartd.store.postgres.errors import DatabaseUnavailable
@@ -116,6 +116,8 @@ def test_a_list_is_no_cell() -> None:
         ("*/*", "a/json"),
         ("t/*", "t/csv"),
         ("t/csv", "t/csv"),
+        ("t/csv" + ",x/y" * 2_000, "t/csv"),
+        ("x/y," * MAX_RANGES + "t/csv", None),
         ("T/CSV ; charset=utf-8 ; Q=0.5, a/json;q=0.4", "t/csv"),
         ("t/csv, a/json", "a/json"),
         ("t/csv;q=0, */*;q=0.1", "a/json"),

@@ -41,6 +41,7 @@ def test_the_policy_says_of_each_limit_what_its_setting_says() -> None:
             "wallet": {"per_minute": 17, "per_hour": 18},
             "signed_in_address": {"per_minute": 21, "per_hour": 22},
         },
+        "ipv6_site_clients": 64,
         "comments_per_hour": 1,
         "idempotency_keys_per_hour": 2,
     }

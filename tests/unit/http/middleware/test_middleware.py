@@ -206,16 +206,18 @@ async def test_every_response_has_the_security_headers(client: Client) -> None:
             assert response.headers[name] == value
 
 
-async def test_browsers_of_configured_origins_may_call(client: Client) -> None:
-    preflight = await client.options(
-        "/echo",
-        headers={
-            "Origin": "https://app.example",
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization,content-type",
-        },
-    )
-    assert preflight.status == 200
+async def test_browsers_of_configured_origins_may_call(client: Client, access_log: AccessLog) -> None:
+    asked = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    with capture_logs() as lines:
+        for path in ("/echo", "/nowhere"):
+            preflight = await client.options(path, headers=asked)
+            assert preflight.status == 200
+        access_log.flush()
+    assert [line["route"] for line in lines] == ["/echo", "unmatched"], "each is logged once"
     assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
     assert preflight.headers["Access-Control-Allow-Credentials"] == "true"
     response = await client.get("/missing", headers={"Origin": "https://app.example"})

@@ -13,8 +13,9 @@ def names_of(kind: type) -> set[str]:
 
 
 def test_a_connection_has_what_filters_and_timeouts_read() -> None:
-    used = {"_close", "_current_request", "_force_close", "_message_tail", "_parser", "_request_count"}
-    assert used | {"set_parser"} <= names_of(HttpConnection.__bases__[0])
+    used = {"_close", "_current_request", "_force_close", "_loop", "_message_tail", "_messages", "_parser"}
+    used |= {"_request_count", "finish_response", "set_parser", "shutdown"}
+    assert used <= names_of(HttpConnection.__bases__[0])
 
 
 async def test_a_runner_makes_its_server_as_ours_does() -> None:
