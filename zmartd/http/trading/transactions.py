@@ -34,13 +34,14 @@ from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.next_steps import Action
 from zmartd.store import evidence, indexed_transactions
 from zmartd.store.indexed_transactions import IndexedTransaction
-from zmartd.store.markets import MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
 from zmartd.transactions.admission import AdmittedTransaction, MarketAct, TransactionRefused
 from zmartd.transactions.funds import InsufficientFunds
 from zmartd.transactions.lookup_limit import LookupsExhausted
 from zmartd.transactions.price_protection import MAX_LENGTH, PriceMoved
+from zmartd.transactions.relay import TransactionRetracted
 
 _PUBLIC_ADDRESSES = frozenset(
     {
@@ -93,14 +94,6 @@ class RelayRequest(Struct, frozen=True):
             "together, where it has no protection; 0 for no limit"
         ),
     ] = None
-
-
-class TransactionRetracted(TransactionNotFound):
-    """This transaction was indexed, and is not on the chain: a fork took its block, or it never was in one.
-    It may land again while its blockhash is valid; ask again in a minute, then send a new one.
-    """
-
-    code = "transaction_retracted"
 
 
 class Confirmed(Struct, frozen=True, kw_only=True):
@@ -180,15 +173,17 @@ async def _require_resolver(call: Call[Any], wallet: str, addresses: Sequence[st
     if not addresses:
         return
     trusted = call.app[keys.VOTING].trusted_resolvers
+    without_reason: list[MarketRow] = []
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         for address in addresses:
             market = await chain_market(connection, address)
             if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
                 raise NotTheCreator(market.id, market.creator_wallet)
-            if await is_before_end(call, market) and not await evidence.has_early_reason(
-                connection, market.id, wallet
-            ):
-                raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
+            if not await evidence.has_early_reason(connection, market.id, wallet):
+                without_reason.append(market)
+    for market in without_reason:
+        if await is_before_end(call, market):
+            raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
 
 
 async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:
