@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story, whole_life
-from zmartd.chain.events import WinningsClaimed
+from zmartd.chain.events import ConfigUpdated, WinningsClaimed
 from zmartd.chain.payments import ResolverPayment
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, Quarantined
@@ -109,6 +110,41 @@ async def test_duplicates_and_any_order_lead_to_the_same_rows(
     for batch in shuffled_with_duplicates(everything, seed):
         await indexer.apply(batch)
     assert differences(in_order, await projection(database)) == []
+
+
+async def test_trades_in_the_slot_of_a_change_of_fees_are_charged_what_was_in_force(
+    indexer: Indexer, database: Database
+) -> None:
+    """Before it and after it, in its transaction, and where only the place in the block tells which."""
+    story = Story(seed=77)
+    story.create()
+    story.open_for_trading()
+    story.trade(3)
+    story.tell(story._buy())
+    story.rates = (100, 50, 25)
+    changed = ConfigUpdated(*story.rates, 7_000, 6_000, 86_400, 259_200, story.now)
+    story.tell(changed, story._buy(), slots=0)
+    story.tell(story._buy(), slots=0)
+    # The same in all, divided otherwise: the amounts do not tell which of the two it was.
+    story.tell(story._buy(), slots=5)
+    start = len(story.transactions) - 1
+    story.rates = (25, 50, 100)
+    story.tell(ConfigUpdated(*story.rates, 7_000, 6_000, 86_400, 259_200, story.now), slots=0)
+    story.tell(story._buy(), slots=0)
+    for place, index in zip((0, 1, 2), (4, 5, 9), strict=True):
+        placed = replace(story.transactions[start + place], index_in_block=index)
+        story.transactions[start + place] = placed
+    rng = random.Random(3)
+    for _ in range(4):
+        for transaction in rng.sample(story.transactions, len(story.transactions)):
+            await indexer.apply([transaction])
+        market = await market_row(database, story)
+        earned = ("accumulated_protocol_fees", "resolver_fees_earned", "lp_fees_earned")
+        assert [market[name] for name in earned] == story.fees
+        assert (market["total_volume"], market["current_liquidity"]) == (story.volume, story.liquidity)
+        async with database.service() as connection:
+            assert await connection.fetchval("select count(*) from trades where not exact") == 0
+        await forget(database)
 
 
 def differences(expected: dict[str, list[dict[str, Any]]], got: dict[str, list[dict[str, Any]]]) -> list[str]:

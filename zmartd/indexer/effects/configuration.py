@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncpg import Connection
 from msgspec import Struct
@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
 from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import EventRow
+from zmartd.indexer.events.rows import ChainPlace, EventRow
 from zmartd.market.fees import INITIAL_RATES, FeeRates, configured_rates
 
 _HISTORY = """
@@ -93,12 +93,12 @@ reopened as (
 )
 select min(slot) from dropped
 """
-# The last of a slot is in force after it; the index of a correction is greater than that of any event.
 _RATES = """
-select slot, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
+select slot, index_in_block, tx_signature, event_index,
+       protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
   from protocol_config_history
  where protocol_fee_bps is not null
- order by slot, event_type = 'ConfigCorrected', index_in_block nulls first, event_index
+ order by slot, event_type = 'ConfigCorrected', index_in_block nulls first, tx_signature, event_index
 """
 
 _RATE_EVENTS = (GlobalConfigInitialized, ConfigUpdated)
@@ -133,15 +133,34 @@ class ConfigurationCorrection(Struct, frozen=True):
     facts: ConfigurationFacts
 
 
+class RatesSet(NamedTuple):
+    """Fee rates, and the place on the chain at which they were set."""
+
+    place: ChainPlace
+    rates: FeeRates
+
+
 class RateHistory(Struct, frozen=True):
-    """Fee rates by the slot that set them, oldest first. A trade is charged rates set in an earlier slot."""
+    """All changes of the fee rates, oldest first."""
 
-    slots: tuple[int, ...]
-    rates: tuple[FeeRates, ...]
+    changes: tuple[RatesSet, ...]
 
-    def at(self, slot: int) -> FeeRates:
-        position = bisect_left(self.slots, slot)
-        return self.rates[position - 1] if position else INITIAL_RATES
+    def at(self, place: ChainPlace) -> tuple[FeeRates, ...]:
+        """The rates in force at a place: the last that were certainly set before it, then those of its slot
+        of which nobody knows whether they were.
+        """
+        start = bisect_left(self.changes, place.slot, key=lambda change: change.place.slot)
+        in_force = self.changes[start - 1].rates if start else INITIAL_RATES
+        others: list[FeeRates] = []
+        for change in self.changes[start:]:
+            if change.place.slot > place.slot:
+                break
+            is_before = change.place.is_before(place)
+            if is_before:
+                in_force = change.rates
+            elif is_before is None:
+                others.append(change.rates)
+        return (in_force, *others)
 
 
 async def apply_configuration(
@@ -233,7 +252,10 @@ async def rate_history(connection: Connection) -> RateHistory:
     """All changes of the fee rates in the index."""
     rows = await connection.fetch(_RATES)
     return RateHistory(
-        slots=tuple(slot for slot, *_ in rows), rates=tuple(configured_rates(*rates) for _, *rates in rows)
+        tuple(
+            RatesSet(ChainPlace(slot, index, signature, ordinal), configured_rates(*rates))
+            for slot, index, signature, ordinal, *rates in rows
+        )
     )
 
 
