@@ -143,7 +143,7 @@ class Indexer:
 
         async def prepare(connection: Connection) -> list[Message]:
             nonlocal rollback
-            rollback = await roll_back(connection, lost)
+            rollback = await roll_back(connection, lost, self._pdas.global_config())
             await reached(Point.APPLY_UNDONE)
             return list(rollback.messages)
 

@@ -56,6 +56,11 @@ update protocol
   from latest
 """
 
+_CONFIGURED_FROM = """
+select min(slot)
+  from protocol_config_history
+  join unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot) using (tx_signature, slot)
+"""
 _DELETE_HISTORY = """
 delete from protocol_config_history as gone
  using unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot)
@@ -86,10 +91,13 @@ on conflict (tx_signature, event_index) do update
 """
 _CORRECTIONS = "select * from protocol_config_history where event_type = $1 order by slot, tx_signature"
 _DROP_CORRECTIONS = """
-with dropped as (delete from protocol_config_history where event_type = $1 returning slot),
-reopened as (
+with dropped as (
+    delete from protocol_config_history where event_type = $1 and slot >= $3 returning slot
+), reopened as (
     update truncated_transactions set resolved_at = null
-     where changes @> array[$2::text] and slot <= (select max(slot) from dropped) and reason is not null
+     where changes @> array[$2::text] and reason is not null and slot <= (select max(slot) from dropped)
+       and slot > (select coalesce(max(slot), -1) from protocol_config_history
+                    where event_type = $1 and slot < $3)
 )
 select min(slot) from dropped
 """
@@ -191,18 +199,29 @@ def rates_changed_from(rows: Sequence[EventRow]) -> int | None:
 
 
 async def remove_configuration(
-    connection: Connection, transactions: Sequence[TransactionInSlot]
+    connection: Connection,
+    transactions: Sequence[TransactionInSlot],
+    account: Pubkey,
+    unread_slots: Sequence[int] = (),
 ) -> int | None:
-    """Remove what these transactions configured. Returns what `apply_configuration` returns."""
-    removed = await connection.fetch(
-        _DELETE_HISTORY, [one.signature for one in transactions], [one.slot for one in transactions]
-    )
-    if not removed:
+    """Remove what these transactions configured, and the corrections after the first of them. Returns what
+    `apply_configuration` returns.
+
+    `unread_slots` are those of transactions that changed the configuration, which has its account at
+    `account`, without an event that is known.
+    """
+    lost = [one.signature for one in transactions], [one.slot for one in transactions]
+    configured_from = await connection.fetchval(_CONFIGURED_FROM, *lost)
+    slots = [slot for slot in (configured_from, *unread_slots) if slot is not None]
+    if not slots:
         return None
+    corrected_from = await drop_configuration_corrections(connection, account, min(slots))
+    removed = await connection.fetch(_DELETE_HISTORY, *lost)
     await connection.execute(_RESET_CURRENT)
     await connection.execute(_CURRENT)
     pause = ProtocolPauseStatusChanged.__name__
-    return min((row["slot"] for row in removed if row["event_type"] != pause), default=None)
+    rates_from = [row["slot"] for row in removed if row["event_type"] != pause]
+    return min((*rates_from, *([] if corrected_from is None else [corrected_from])), default=None)
 
 
 async def clear_configuration(connection: Connection) -> None:
@@ -238,13 +257,15 @@ async def configuration_corrections(connection: Connection) -> list[Configuratio
     ]
 
 
-async def drop_configuration_corrections(connection: Connection, address: Pubkey) -> int | None:
-    """Remove the corrections of the configuration, which has its account at `address`.
+async def drop_configuration_corrections(
+    connection: Connection, address: Pubkey, since: int = 0
+) -> int | None:
+    """Remove the corrections of the configuration, which has its account at `address`, from a slot on.
 
-    The truncated transactions that they made up for are open again. Returns the slot of the first correction.
+    The truncated transactions that they made up for are open again. Returns the slot of the first of them.
     The configuration has to be rebuilt afterwards. Takes a service transaction.
     """
-    dropped_from: int | None = await connection.fetchval(_DROP_CORRECTIONS, _CORRECTED, str(address))
+    dropped_from: int | None = await connection.fetchval(_DROP_CORRECTIONS, _CORRECTED, str(address), since)
     return dropped_from
 
 
