@@ -117,7 +117,7 @@ async def test_a_relayed_trade_can_be_read_at_once(stage: Stage) -> None:
 async def settled(stage: Stage, signature: str) -> Answer:
     """The first answer that says that a transaction is final, while the daemon looks for what is."""
     api = stage.api
-    reorgs = ReorgCheck(api.rpc, api.fetcher, api.database, max_fetched=100)
+    reorgs = ReorgCheck(api.rpc, api.fetcher, api.database, PROGRAM.program_id, max_fetched=100)
     async with asyncio.timeout(PATIENT_SECONDS):
         while True:
             await reorgs.run()
