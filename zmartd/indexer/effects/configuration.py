@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from asyncpg import Connection
@@ -16,6 +16,8 @@ from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import ChainPlace, EventRow
 from zmartd.market.fees import INITIAL_RATES, FeeRates, configured_rates
 
+# Everywhere here: what a correction says was so after its slot, and of events without a place in their block
+# the order is that of their signatures, before all that have one.
 _HISTORY = """
 insert into protocol_config_history
        (tx_signature, event_index, slot, index_in_block, block_time, event_type, admin, backend_authority,
@@ -28,13 +30,16 @@ _CURRENT = """
 with latest as (
     select (select row(h.*)::protocol_config_history from protocol_config_history as h
              where h.admin is not null
-             order by slot desc, event_index desc limit 1) as made,
+             order by slot desc, event_type = 'ConfigCorrected' desc, index_in_block desc nulls last,
+                      tx_signature desc, event_index desc limit 1) as made,
            (select row(h.*)::protocol_config_history from protocol_config_history as h
              where h.resolver_reward_bps is not null
-             order by slot desc, event_index desc limit 1) as updated,
+             order by slot desc, event_type = 'ConfigCorrected' desc, index_in_block desc nulls last,
+                      tx_signature desc, event_index desc limit 1) as updated,
            (select row(h.*)::protocol_config_history from protocol_config_history as h
              where h.is_paused is not null
-             order by slot desc, event_index desc limit 1) as paused
+             order by slot desc, event_type = 'ConfigCorrected' desc, index_in_block desc nulls last,
+                      tx_signature desc, event_index desc limit 1) as paused
 )
 update protocol
    set admin = coalesce((made).admin, protocol.admin),
@@ -107,6 +112,10 @@ select slot, index_in_block, tx_signature, event_index,
   from protocol_config_history
  where protocol_fee_bps is not null
  order by slot, event_type = 'ConfigCorrected', index_in_block nulls first, tx_signature, event_index
+"""
+
+_RATES_SET_IN = """
+select min(slot) from protocol_config_history where protocol_fee_bps is not null and slot = any($1::bigint[])
 """
 
 _RATE_EVENTS = (GlobalConfigInitialized, ConfigUpdated)
@@ -217,18 +226,28 @@ async def remove_configuration(
         return None
     corrected_from = await drop_configuration_corrections(connection, account, min(slots))
     removed = await connection.fetch(_DELETE_HISTORY, *lost)
-    await connection.execute(_RESET_CURRENT)
-    await connection.execute(_CURRENT)
+    await refresh_configuration(connection)
     pause = ProtocolPauseStatusChanged.__name__
     rates_from = [row["slot"] for row in removed if row["event_type"] != pause]
     return min((*rates_from, *([] if corrected_from is None else [corrected_from])), default=None)
 
 
+async def refresh_configuration(connection: Connection) -> None:
+    """Derive the present configuration from its history. Takes a service transaction."""
+    await connection.execute(_RESET_CURRENT)
+    await connection.execute(_CURRENT)
+
+
+async def rates_set_in(connection: Connection, slots: Collection[int]) -> int | None:
+    """The first of these slots in which fee rates were set, if one is. Takes a service transaction."""
+    found: int | None = await connection.fetchval(_RATES_SET_IN, sorted(slots))
+    return found
+
+
 async def clear_configuration(connection: Connection) -> None:
     """Reset the configuration and its history, corrections left out. Takes a service transaction."""
     await connection.execute("delete from protocol_config_history where event_type <> $1", _CORRECTED)
-    await connection.execute(_RESET_CURRENT)
-    await connection.execute(_CURRENT)
+    await refresh_configuration(connection)
 
 
 async def correct_configuration(connection: Connection, correction: ConfigurationCorrection) -> int | None:
