@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from asyncpg import Connection, Record
 
 from zmartd.chain.transactions import ChainTransaction
-from zmartd.indexer.events.rows import EVENT_TABLES, for_each_table
-
-_DERIVED = ("trades", "protocol_config_history")
-"""Tables that have the places of their events."""
+from zmartd.indexer.events.rows import for_each_table
 
 _PLACE = """
 {table}_placed as (
@@ -19,12 +16,18 @@ _PLACE = """
        and kept.index_in_block is distinct from given.index_in_block and ($4 or kept.index_in_block is null)
     returning kept.*
 )"""
-_PLACED = "select event_type, tx_signature, slot, market_id from {table}_placed"
+_PLACED = "select * from {table}_placed"
+_FOLLOW = """
+{table}_followed as (
+    update {table} as kept set index_in_block = placed.index_in_block from placed
+     where kept.tx_signature = placed.tx_signature and kept.event_index = placed.event_index
+)"""
 _RECORD = f"""
 with given as (
     select * from unnest($1::text[], $2::bigint[], $3::int[]) as given (tx_signature, slot, index_in_block)
-), {for_each_table(_PLACE, tables=(*EVENT_TABLES, *_DERIVED))}
-{for_each_table(_PLACED, " union all ")}
+), {for_each_table(_PLACE)}, placed as ({for_each_table(_PLACED, " union all ")}),
+{for_each_table(_FOLLOW, tables=("trades", "protocol_config_history"))}
+select event_type, tx_signature, slot, market_id from placed
 """  # noqa: S608 - constants
 _SHARED_SLOTS = """
 select distinct event.market_id
