@@ -1,4 +1,4 @@
-"""Deliveries, lies, rollbacks, corrections, places and finality: in any order, what a replay in order gives."""
+"""Deliveries, lies, rollbacks, corrections and places in any order: what a replay in order gives."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ async def test_whatever_happens_meanwhile_the_index_is_what_a_replay_in_order_gi
     for slot in slots:
         story.transactions = [tx for tx in everything if tx.slot <= slot]
         await indexer.apply(story.transactions)
-        held = (await read_one_market(database, story.market)).facts
-        made.append(correction(story, held, slot))
+        found = (await read_one_market(database, story.market)).facts
+        made.append(correction(story, found, slot))
         await start_anew(database)
     again = [
         replace(tx, slot=tx.slot + rng.choice([1, 40]), signature=tx.signature)
@@ -134,8 +134,8 @@ async def test_whatever_happens_meanwhile_the_index_is_what_a_replay_in_order_gi
         await indexer.apply([tx])
     for one in of_configuration:
         await indexer.correct_configuration(one, NOW)
-    for one in standing.values():
-        await indexer.correct(one, story.market)
+    for held in standing.values():
+        await indexer.correct(held, story.market)
     expected = await facts(database)
     assert {name: (got.get(name), fact) for name, fact in expected.items() if got.get(name) != fact} == {}
 
