@@ -185,11 +185,12 @@ async def test_trades_after_a_correction_are_priced_to_the_unit(indexer: Indexer
     second = life.corrections[1]
     await indexer.correct(second, life.story.market)
     for transaction in reversed(life.read):
-        await indexer.apply([transaction])
+        await indexer.apply([transaction], "finalized")
     async with database.service() as connection:
         inexact = "select count(*) from trades where not exact and slot {} $1"
         assert await connection.fetchval(inexact.format(">"), second.slot) == 0
         assert await connection.fetchval(inexact.format("<="), second.slot) > 0
+        assert await connection.fetchval("select count(*) from trades where commitment = 'confirmed'") == 0
 
 
 async def test_a_correction_ends_with_an_event_before_it_and_with_no_later_one(
