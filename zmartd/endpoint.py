@@ -10,9 +10,11 @@ import os
 import re
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
-from urllib.parse import parse_qsl, unquote
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 from msgspec import Struct
 
@@ -27,6 +29,9 @@ _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._%-]*)(?::([0-9]{1,
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 """The positions between the words of a class's name."""
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
+_SHORTEST_SECRET = 4
+"""What is shorter, like `v2` in a path, is no key, and occurs in any text."""
+_HIDDEN = "***"
 
 
 class UnreadableUrl(ValueError):
@@ -93,6 +98,43 @@ def _addresses(text: str) -> tuple[Address, ...]:
         if host:
             found.append(Address(host, port))
     return tuple(found)
+
+
+class Secrets:
+    """Hides in texts of others what may be a key in a URL: its user, password, path and query."""
+
+    def __init__(self, url: str) -> None:
+        """`url` may be one that cannot be read."""
+        authority, _, tail = url.partition("://")[2].partition("/")
+        authority, _, asked = authority.partition("?")
+        user = authority.rpartition("@")[0]
+        path, _, query = tail.partition("?")
+        parts = [user, *user.split(":"), b64encode(unquote(user).encode()).decode(), path]
+        parts += re.split(r"[/&=?#]", f"{path}&{query}&{asked}")
+        spelt = {
+            one
+            for part in parts
+            for text in (part, unquote(part))
+            for one in (text, quote(text, ""), quote_plus(text))
+        }
+        longest_first = sorted((one for one in spelt if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
+
+    def hidden(self, text: str) -> str:
+        """The text with asterisks in the place of each."""
+        return self._pattern.sub(_HIDDEN, text)
+
+    def hidden_in(self, value: Any) -> Any:
+        """The same of all texts in decoded JSON."""
+        match value:
+            case str():
+                return self.hidden(value)
+            case list():
+                return [self.hidden_in(one) for one in value]
+            case dict():
+                return {self.hidden(name): self.hidden_in(one) for name, one in value.items()}
+            case _:
+                return value
 
 
 def reachable_url(scheme: str, host: str, port: int) -> str:

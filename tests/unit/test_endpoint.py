@@ -6,7 +6,15 @@ import socket
 import asyncpg
 import pytest
 
-from zmartd.endpoint import Address, UnreadableUrl, is_loopback, is_loopback_domain, read, reason
+from zmartd.endpoint import (
+    Address,
+    Secrets,
+    UnreadableUrl,
+    is_loopback,
+    is_loopback_domain,
+    read,
+    reason,
+)
 
 SCHEMES = ("postgresql", "redis", "https")
 
@@ -125,3 +133,19 @@ def caused_by(error: Exception, cause: Exception) -> Exception:
 )
 def test_a_failure_is_explained_without_the_library_s_words(error: Exception, said: str) -> None:
     assert reason(error) == said
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "hidden"),
+    [
+        ("https://node/v2/Abcd1234", "no key abCD1234 at /v2/Abcd1234", "no key *** at /***"),
+        ("https://node/?key=a%2Fb+c&n=1", "a/b+c, a%2Fb+c, a%2Fb%2Bc, 1", "***, ***, ***, 1"),
+        ("https://node?word", "a word", "a ***"),
+        ("https://user:p%40ss@node", "user:p@ss, p%40ss", "***, ***"),
+        ("https://user:word@node", "Basic dXNlcjp3b3Jk", "Basic ***"),
+        ("not a url", "not a url", "not a url"),
+        ("https://node", "https://node", "https://node"),
+    ],
+)
+def test_what_may_be_a_key_is_hidden_however_it_is_spelt(url: str, text: str, hidden: str) -> None:
+    assert Secrets(url).hidden(text) == hidden

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.events import LiquidityWithdrawn, ProgramEvent, WinningsClaimed
+from zmartd.chain.flows import Flow
+from zmartd.chain.pdas import Pdas
 
 
 class ResolverPayment(Struct, frozen=True):
@@ -19,26 +21,30 @@ class ResolverPayment(Struct, frozen=True):
 
 
 def resolver_payments(
-    events: Sequence[ProgramEvent], keys: Sequence[str], before: Sequence[int], after: Sequence[int]
+    events: Sequence[ProgramEvent], flows: Mapping[str, Flow], pdas: Pdas
 ) -> tuple[ResolverPayment, ...]:
-    """What left each claimed market beyond its claims. The first claim pays the resolver, unless it cannot.
+    """What left each claimed market beyond its claims and withdrawals. The first claim pays the resolver,
+    unless it cannot.
 
-    `before` and `after` are the balances of `keys`; where they lack a market, no payment is known. A
-    withdrawal in the same transaction is taken to be from the same market; only its creator can make one.
+    `flows` are the lamports of the transaction's accounts by address: what somebody gave to a market in the
+    same transaction hides no payment. Where they lack a market, no payment is known.
     """
-    claims = [event for event in events if type(event) is WinningsClaimed]
-    if not claims:
-        return ()
     claimed: Counter[Pubkey] = Counter()
-    for claim in claims:
-        claimed[claim.market] += claim.amount
-    withdrawn = sum(event.amount for event in events if isinstance(event, LiquidityWithdrawn))
+    for claim in events:
+        if isinstance(claim, WinningsClaimed):
+            claimed[claim.market] += claim.amount
+    if not claimed:
+        return ()
+    withdrawn: Counter[Pubkey] = Counter()
+    for withdrawal in events:
+        if isinstance(withdrawal, LiquidityWithdrawn):
+            withdrawn[pdas.market(withdrawal.market_id)] += withdrawal.amount
     payments = []
     for market, amount in claimed.items():
-        place = keys.index(str(market)) if str(market) in keys else len(before)
-        if place >= min(len(before), len(after)):
+        flow = flows.get(str(market))
+        if flow is None:
             continue
-        left = before[place] - after[place]
-        if left > amount + withdrawn:
-            payments.append(ResolverPayment(market, left - amount - withdrawn))
+        paid = -flow.gained - amount - withdrawn[market]
+        if paid > 0:
+            payments.append(ResolverPayment(market, paid))
     return tuple(payments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -23,11 +23,12 @@ from zmartd.chain.arguments import (
 )
 from zmartd.chain.calls import Call, read_calls
 from zmartd.chain.codec import Codec
-from zmartd.chain.events import ProgramEvent
+from zmartd.chain.events import ProgramEvent, WinningsClaimed
 from zmartd.chain.failures import ProgramFailure, explain_failure
 from zmartd.chain.flows import Flow, read_flows
 from zmartd.chain.logs import LogReading, read_logs
 from zmartd.chain.payments import ResolverPayment, resolver_payments
+from zmartd.chain.pdas import Pdas
 from zmartd.chain.raw import NEWEST_VERSION, RawInstruction, RawTransaction
 from zmartd.chain.wire import UndecodableData
 
@@ -118,11 +119,16 @@ def parse_transaction(raw: RawJson, program_id: Pubkey, codec: Codec) -> ChainTr
             calls=read_calls(transaction, program),
             flows=read_flows(transaction),
         )
-    meta = transaction.meta
-    payments = resolver_payments(
-        [record.event for record in events], keys, meta.pre_balances, meta.post_balances
-    )
+    payments = _payments(transaction, [record.event for record in events], program_id)
     return _transaction(transaction, events, quarantined, arguments, payments=payments)
+
+
+def _payments(
+    transaction: RawTransaction, events: Sequence[ProgramEvent], program_id: Pubkey
+) -> tuple[ResolverPayment, ...]:
+    if not any(isinstance(event, WinningsClaimed) for event in events):
+        return ()
+    return resolver_payments(events, read_flows(transaction), Pdas(program_id))
 
 
 def _read(raw: RawJson) -> RawTransaction:

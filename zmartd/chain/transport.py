@@ -131,6 +131,7 @@ class Transport:
     def __init__(self, url: str, *, clock: Clock, rng: random.Random, timeout_seconds: float) -> None:
         """One call takes at most `timeout_seconds`, further attempts included; one attempt half of that."""
         self.endpoint = endpoint_name(url)
+        self._secrets = endpoint.Secrets(url)
         self._clock = clock
         self._rng = rng
         self._timeout_seconds = timeout_seconds
@@ -183,8 +184,10 @@ class Transport:
         if answer.error.code in TRANSIENT_RPC_CODES:
             ends_as = RpcUnusable if answer.error.code == INTERNAL_ERROR else RpcUnavailable
             raise _TransientError(f"error {answer.error.code}", ends_as=ends_as)
-        message = answer.error.message[:MAX_MESSAGE_LENGTH]
-        raise RpcRejected(method, answer.error.code, message, answer.error.data)
+        # Hidden before it is cut, which could leave the first part of a key.
+        message = self._secrets.hidden(answer.error.message)[:MAX_MESSAGE_LENGTH]
+        data = self._secrets.hidden_in(answer.error.data)
+        raise RpcRejected(method, answer.error.code, message, data)
 
     async def _post(self, method: str, body: Body) -> str:
         """Exceptions of the HTTP client hold the URL, which may hold a key: none of them is passed on."""
@@ -210,6 +213,7 @@ class Transport:
     def _unavailable(
         self, method: str, reason: str, kind: type[RpcUnavailable] = RpcUnavailable
     ) -> RpcUnavailable:
+        reason = self._secrets.hidden(reason)
         return kind(
             f"the Solana RPC at {self.endpoint} did not answer {method}: {reason}. "
             "Check that solana.rpc_url is right and the node is up",

@@ -30,6 +30,7 @@ from zmartd.indexer.effects.configuration import (
     drop_configuration_corrections,
     rates_changed_from,
 )
+from zmartd.indexer.effects.lifecycle import out_of_order
 from zmartd.indexer.effects.market_messages import (
     batch_messages,
     market_promotion_messages,
@@ -47,6 +48,7 @@ from zmartd.indexer.events.rows import EventRow, event_row, stored_row
 from zmartd.indexer.rebuild.corrections import Correction, corrected_since, put_correction
 from zmartd.indexer.rebuild.event_diff import EventDiff, differing_signatures
 from zmartd.indexer.rebuild.markets import rebuild_markets
+from zmartd.indexer.rebuild.places import place_events
 from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_events
 from zmartd.indexer.rebuild.rollback import Rollback, roll_back
 from zmartd.log import get_logger
@@ -143,7 +145,7 @@ class Indexer:
 
         async def prepare(connection: Connection) -> list[Message]:
             nonlocal rollback
-            rollback = await roll_back(connection, lost)
+            rollback = await roll_back(connection, lost, self._pdas.global_config())
             await reached(Point.APPLY_UNDONE)
             return list(rollback.messages)
 
@@ -192,11 +194,11 @@ class Indexer:
         fetched = {tx.signature for tx in transactions}
 
         async def work(connection: Connection) -> tuple[PromotionReport, list[Message]]:
+            placed = await place_events(connection, transactions, verified=True)
             differing = frozenset(await differing_signatures(connection, transactions, self._pdas))
             equal = [one for one in final if one.signature in fetched - differing]
             promoted = await promote(connection, equal)
-            messages = promotion_messages(promoted)
-            return PromotionReport(promoted.transactions, differing), messages
+            return PromotionReport(promoted.transactions, differing), placed + promotion_messages(promoted)
 
         report, messages = await self._commit(work)
         await self._publish(messages)
@@ -264,7 +266,11 @@ class Indexer:
             await _record_incomplete(connection, incomplete, commitment)
             await record_eventless(connection, eventless)
             new, messages = await self._apply_rows(connection, rows, commitment)
-            return new, prepared + messages
+            known = {row.signature for row in rows}.difference(row.signature for row in new)
+            placed = await place_events(
+                connection, [succeeded[signature] for signature in known], verified=False
+            )
+            return new, prepared + messages + placed
 
         new, messages = await self._commit(work)
         await reached(Point.APPLY_COMMITTED)
@@ -302,6 +308,9 @@ class Indexer:
         due = Batch(list({row.key: row for row in new + waited}.values()), addresses, commitment)
         before = await markets.lock_markets(connection, due.slots)
         contained = _contained(due, before)
+        contained |= await out_of_order(
+            connection, [(row.event_type, due.market_of(row), row.slot, row.signature) for row in due.rows]
+        )
         late = [row for row in due.rows if due.market_of(row) in contained]
         others = [row for row in due.rows if due.market_of(row) not in contained]
         batch = Batch(others, addresses, commitment)
@@ -315,7 +324,9 @@ class Indexer:
             contained |= await corrected_since(connection, rates_from)
         if contained:
             at = max(row.occurred_at for row in due.rows)
-            messages += await rebuild_markets(connection, contained, at, removed=(), recorded=late)
+            messages += await rebuild_markets(
+                connection, contained, at, removed=(), recorded=late, commitment=commitment
+            )
         return new, messages
 
     async def _ensure_markets(

@@ -141,17 +141,32 @@ class Inbox:
         """Apply one batch of waiting deliveries. Returns how many there were.
 
         They stay locked until their outcome is committed. After a crash they are applied again, which changes
-        nothing. Each batch also purges applied deliveries that are older than RETENTION.
+        nothing. Each batch also purges applied deliveries that are older than RETENTION. Where the node has
+        to be asked about one, the batch is let go, and taken again afterwards: no answer of a node is waited
+        for while a connection is held.
         """
+        taken = await self._apply_taken(may_ask=True)
+        if taken is None:
+            await self._plausibility.refresh_in_time()
+            taken = await self._apply_taken(may_ask=False)
+        if taken:
+            await reached(Point.INBOX_SETTLED)
+        return taken or 0
+
+    async def _apply_taken(self, *, may_ask: bool) -> int | None:
+        """Take a batch and apply it. None where the node is to be asked first: the batch is let go."""
         now = datetime.fromtimestamp(self._clock.time(), tz=UTC)
         async with self._database.service() as connection:
             deliveries = await inbox.take(connection, now, _MAX_TAKE)
             if deliveries:
+                read = [read_delivery(delivery, self._parse) for delivery in deliveries]
+                if may_ask and self._plausibility.is_to_be_refreshed(
+                    tx for one in read for tx in one.transactions
+                ):
+                    return None
                 await reached(Point.INBOX_TAKEN)
-                await self._apply(connection, deliveries, now)
+                await self._apply(connection, read, now)
                 await inbox.purge(connection, now - RETENTION)
-        if deliveries:
-            await reached(Point.INBOX_SETTLED)
         return len(deliveries)
 
     async def _pause_in_burst(self, applying_seconds: float) -> None:
@@ -166,9 +181,7 @@ class Inbox:
             await reached(Point.INBOX_WRITTEN)
         await reached(Point.INBOX_COMMITTED)
 
-    async def _apply(self, connection: Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
-        read = [read_delivery(delivery, self._parse) for delivery in deliveries]
-        await self._plausibility.refresh_if_needed(tx for one in read for tx in one.transactions)
+    async def _apply(self, connection: Connection, read: Sequence[DeliveryContent], now: datetime) -> None:
         held = await parked.slots(connection, [tx.signature for one in read for tx in one.transactions])
         plausible = [self._without_doubtful(one, held) for one in read]
         await set_aside(connection, (claim for one in plausible for claim in one.claims))

@@ -71,16 +71,26 @@ class Plausibility:
             self._answers += 1
 
     async def refresh_if_needed(self, transactions: Iterable[ChainTransaction]) -> None:
-        """Ask the node if one of these transactions is in doubt or the last answer is stale.
+        """`refresh_in_time`, if that is due because of these transactions. Raises nothing."""
+        if self.is_to_be_refreshed(transactions):
+            await self.refresh_in_time()
 
-        Limits how often it asks and how long it waits. Raises nothing: it uses an estimate then.
+    def is_to_be_refreshed(self, transactions: Iterable[ChainTransaction]) -> bool:
+        """Whether the last answer is stale, or one of these transactions is in doubt, and the node may be
+        asked again already.
         """
         now = self._clock.monotonic()
         if now < self._next_request_at:
-            return
+            return False
         fresh = self._answers and now - self._answered_at < _FRESH_SECONDS
-        if fresh and not any(self.doubt(tx) for tx in transactions):
-            return
+        return not fresh or any(self.doubt(tx) for tx in transactions)
+
+    async def refresh_in_time(self) -> None:
+        """Ask the node, and wait a second at most. Raises nothing: an estimate is used then.
+
+        For some seconds afterwards nothing is to be refreshed, however many deliveries are in doubt.
+        """
+        now = self._clock.monotonic()
         self._next_request_at = now + _LONG_PAUSE_SECONDS
         with suppress(TimeoutError, RpcUnavailable, RpcRejected):
             async with asyncio.timeout(_PATIENCE_SECONDS):

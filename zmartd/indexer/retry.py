@@ -16,7 +16,8 @@ from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureStatus
-from zmartd.chain.rpc import MAX_SIGNATURES_PER_REQUEST, Rpc
+from zmartd.chain.rpc import Rpc
+from zmartd.indexer.absence import Absence
 from zmartd.indexer.events.commitment import unverified
 from zmartd.indexer.fetch import Fetched, Fetcher
 from zmartd.indexer.parking import apply_each, roll_back_each
@@ -63,7 +64,7 @@ class ParkedRetry:
         self._rpc = rpc
         self._fetcher = fetcher
         self._database = database
-        self._program_id = program_id
+        self._absence = Absence(rpc, fetcher, program_id)
 
     async def run(self) -> RetryReport:
         """Try those that are due. Raises RpcUnavailable, RpcRejected, DatabaseUnavailable."""
@@ -150,20 +151,5 @@ class ParkedRetry:
         if known_slot < finalized_slot:
             log.warning("finality.node_behind", slot=known_slot, finalized_slot=finalized_slot)
             return []
-        kept_from = await self._rpc.first_available_block()
-        kept = [one for one in unknown if kept_from <= slots[one] <= finalized_slot]
-        absent = await self._fetcher.absent(kept)
-        listed = await self._listed({one: slots[one] for one in absent})
-        return [one for one in kept if one in absent and one not in listed]
-
-    async def _listed(self, slots: Mapping[str, int]) -> set[str]:
-        """Those of these signatures that the program's history still has, down to the oldest of the slots."""
-        listed: set[str] = set()
-        before: str | None = None
-        while slots:
-            page = await self._rpc.signatures_for_address(self._program_id, before=before)
-            listed.update(one.signature for one in page if one.signature in slots)
-            if len(page) < MAX_SIGNATURES_PER_REQUEST or page[-1].slot < min(slots.values()):
-                break
-            before = page[-1].signature
-        return listed
+        gone = await self._absence.of({one: slots[one] for one in unknown if slots[one] <= finalized_slot})
+        return [one for one in unknown if one in gone]

@@ -37,6 +37,9 @@ class UnpricedTrade(Struct, frozen=True):
     """What the buyer paid with fees, or what the seller received after fees."""
     price_yes_after: int
     rates: FeeRates
+    other_rates: tuple[FeeRates, ...] = ()
+    """Those that may have been in force instead: they were set in the trade's slot, nobody knows whether
+    before it."""
 
     @property
     def shares_change(self) -> int:
@@ -141,10 +144,11 @@ def _price(before: Curve, after: Curve, trade: UnpricedTrade) -> PricedTrade | N
         return None
     if amount < 0:
         return None
-    priced = _with_fees(trade, amount, exact=True)
     charged = trade.cash_lamports - amount if trade.buys else amount - trade.cash_lamports
-    total = priced.protocol_fee_lamports + priced.resolver_fee_lamports + priced.lp_fee_lamports
-    return priced if charged == total else None
+    for rates in (trade.rates, *trade.other_rates):
+        if fees.trade_fees(amount, rates).total == charged:
+            return _with_fees(trade, amount, rates, exact=True)
+    return None
 
 
 def _estimate(trade: UnpricedTrade) -> PricedTrade:
@@ -155,10 +159,10 @@ def _estimate(trade: UnpricedTrade) -> PricedTrade:
     for amount in range(max(nearest - 2, 0), nearest + 3):
         charged = amount * total_bps // fees.BPS
         if amount + (charged if trade.buys else -charged) == trade.cash_lamports:
-            return _with_fees(trade, amount, exact=False)
-    return _with_fees(trade, nearest, exact=False)
+            return _with_fees(trade, amount, trade.rates, exact=False)
+    return _with_fees(trade, nearest, trade.rates, exact=False)
 
 
-def _with_fees(trade: UnpricedTrade, amount: int, *, exact: bool) -> PricedTrade:
-    protocol, resolver, lp, _ = fees.trade_fees(amount, trade.rates)
+def _with_fees(trade: UnpricedTrade, amount: int, rates: FeeRates, *, exact: bool) -> PricedTrade:
+    protocol, resolver, lp, _ = fees.trade_fees(amount, rates)
     return PricedTrade(trade, amount, protocol, resolver, lp, exact)

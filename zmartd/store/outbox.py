@@ -38,6 +38,10 @@ _RECORD_FATE = """
 update outbox_transactions set status = $2, slot = $3, error = $4, settled_at = now()
  where signature = $1 and status = 'pending'
 """
+_REOPEN = """
+update outbox_transactions set status = 'pending', slot = null, error = null, settled_at = null
+ where signature = $1 and slot is not null
+"""
 _PURGE = """
 delete from outbox_transactions where signature in (
     select signature from outbox_transactions as old
@@ -160,6 +164,11 @@ class DatabaseOutbox:
             created_at=row["created_at"],
             ended_at=row["ended_at"],
         )
+
+
+async def reopen(connection: Connection, signature: str) -> None:
+    """Make a transaction pending again that was in a block. Takes a service transaction."""
+    await connection.execute(_REOPEN, signature)
 
 
 async def claim(

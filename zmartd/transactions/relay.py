@@ -40,9 +40,18 @@ _LONGEST_PAUSE_SECONDS = 3.2
 _PURPOSE = "relay"
 
 
+class TransactionRetracted(TransactionNotFound):
+    """This transaction is not on the chain: a fork took its block, or what was indexed of it never was in
+    one. It may land again while its blockhash is valid: send the same bytes again, and a new one if that
+    expires.
+    """
+
+    code = "transaction_retracted"
+
+
 class Relay:
     """Submits wallets' transactions and reports their outcome. The same bytes never run twice, and once their
-    outcome is known they always get it."""
+    outcome is known they always get it, unless a fork takes their block."""
 
     def __init__(
         self,
@@ -96,6 +105,8 @@ class Relay:
             submission = await self._submitter.submit(await self._signed(transaction, min_shares))
         elif sent.fate is None:
             submission = await self._submitter.submit_recorded(sent.transaction)
+        elif await self._has_left_the_chain(sent):
+            submission = await self._submitter.submit_anew(sent.transaction)
         else:
             return await self._within_patience(self._settled(sent, sent.fate))
         return await self._within_patience(self._executed(submission))
@@ -103,7 +114,8 @@ class Relay:
     async def look_up(self, signature: str) -> ChainTransaction | None:
         """The outcome, as `submit` returns it, of a transaction that is not indexed, whoever sent it.
 
-        Raises TransactionNotFound and LookupsExhausted as well.
+        Raises TransactionNotFound, which is TransactionRetracted for one that has left the chain, and
+        LookupsExhausted as well.
         """
         sent = await self._outbox.find(signature)
         if sent is None:
@@ -112,6 +124,8 @@ class Relay:
             return None
         if sent.fate is not Fate.EXPIRED:
             self._lookups.take(signature)  # the node is asked, and anybody can ask for it again
+        if await self._has_left_the_chain(sent):
+            raise TransactionRetracted(signature=signature, slot=sent.slot)
         return await self._within_patience(self._settled(sent, sent.fate))
 
     async def fetch_indexed(self, signature: str) -> ChainTransaction | None:
@@ -191,6 +205,20 @@ class Relay:
             if error.slot is None:
                 raise self._refused(submission.signature, error.failure.name) from error
         return await self._shown(submission.indexed)
+
+    async def _has_left_the_chain(self, sent: OutboxEntry) -> bool:
+        """Whether a block held it, and none does any more: a fork took that block.
+
+        It can land again while its blockhash lives, and is followed to its end once it is sent anew. A node
+        that is behind that slot, or has pruned it, shows nothing.
+        """
+        if sent.slot is None:
+            return False
+        signature = sent.transaction.signature
+        found = await self._rpc.signature_statuses([signature], search_history=True)
+        if found.by_signature[signature] is not None or found.slot < sent.slot:
+            return False
+        return await self._rpc.first_available_block() <= sent.slot
 
     async def _settled(self, sent: OutboxEntry, fate: Fate) -> ChainTransaction:
         signature = sent.transaction.signature

@@ -112,6 +112,30 @@ async def test_nothing_that_is_said_about_a_node_holds_its_key(lonely: Node, imp
     assert lonely.requests["getSlot"] == 1
 
 
+async def test_a_key_that_a_node_repeats_in_an_error_goes_no_further(
+    lonely: Node, clock: PausingClock
+) -> None:
+    key, password = "0f1e+2d3c", "pa5s"
+    url = (
+        lonely.address.replace("http://", f"http://me-myself:{password}@") + "?api-key=0f1e%2B2d3c&cluster=1"
+    )
+    said = f"{'x' * 290} no credits for {url}, key {key}, {key.upper()}, user me-myself:{password}"
+    async with Rpc(url, clock=clock) as rpc:
+        lonely.instead(
+            "getSlot", lambda: error(-32003, said, {"err": [said], "logs": [{said: said}, 1, None]})
+        )
+        with pytest.raises(RpcRejected) as caught:
+            await rpc.slot()
+        lonely.instead("getSlot", said)
+        with pytest.raises(RpcUnusable) as unusable:
+            await rpc.slot()
+    known = repr(
+        [str(caught.value), caught.value.rpc_message, caught.value.data, str(unusable.value)]
+    ).lower()
+    assert [part for part in (key, key[:6], "%2b2d3c", password, "me-myself") if part in known] == []
+    assert caught.value.data["logs"][1:] == [1, None]
+
+
 async def test_a_node_that_does_not_exist_is_unavailable() -> None:
     async with Rpc("http://127.0.0.1:1/?api-key=hush", clock=PausingClock()) as rpc:
         with pytest.raises(RpcUnavailable, match=r"http://127\.0\.0\.1:1 did not answer .* ConnectError"):

@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from tests.integration.indexer.story import PROGRAM, Story, whole_life
-from zmartd.chain.events import WinningsClaimed
+from tests.integration.indexer.story import INITIAL_LIQUIDITY, PROGRAM, Story, whole_life
+from zmartd.chain import events
+from zmartd.chain.events import ConfigUpdated, WinningsClaimed
 from zmartd.chain.payments import ResolverPayment
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction, Quarantined
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import MarketUpdate, PriceUpdate, TradeExecuted, VoteCast
 from zmartd.store.postgres.database import Database
@@ -109,6 +112,119 @@ async def test_duplicates_and_any_order_lead_to_the_same_rows(
     for batch in shuffled_with_duplicates(everything, seed):
         await indexer.apply(batch)
     assert differences(in_order, await projection(database)) == []
+
+
+async def test_trades_in_the_slot_of_a_change_of_fees_are_charged_what_was_in_force(
+    indexer: Indexer, database: Database
+) -> None:
+    """Before it and after it, in its transaction, and where only the place in the block tells which."""
+    story = Story(seed=77)
+    story.create()
+    story.open_for_trading()
+    story.trade(3)
+    story.tell(story._buy())
+    story.rates = (100, 50, 25)
+    changed = ConfigUpdated(*story.rates, 7_000, 6_000, 86_400, 259_200, story.now)
+    story.tell(changed, story._buy(), slots=0)
+    story.tell(story._buy(), slots=0)
+    # The same in all, divided otherwise: the amounts do not tell which of the two it was.
+    story.tell(story._buy(), slots=5)
+    start = len(story.transactions) - 1
+    story.rates = (25, 50, 100)
+    story.tell(ConfigUpdated(*story.rates, 7_000, 6_000, 86_400, 259_200, story.now), slots=0)
+    story.tell(story._buy(), slots=0)
+    for place, index in zip((0, 1, 2), (4, 5, 9), strict=True):
+        placed = replace(story.transactions[start + place], index_in_block=index)
+        story.transactions[start + place] = placed
+    rng = random.Random(3)
+    for _ in range(4):
+        for transaction in rng.sample(story.transactions, len(story.transactions)):
+            await indexer.apply([transaction])
+        market = await market_row(database, story)
+        earned = ("accumulated_protocol_fees", "resolver_fees_earned", "lp_fees_earned")
+        assert [market[name] for name in earned] == story.fees
+        assert (market["total_volume"], market["current_liquidity"]) == (story.volume, story.liquidity)
+        async with database.service() as connection:
+            assert await connection.fetchval("select count(*) from trades where not exact") == 0
+        await forget(database)
+
+
+def placed(transactions: Iterable[ChainTransaction]) -> list[ChainTransaction]:
+    """With their places in the block, an order that is not that of their signatures."""
+    return [
+        replace(tx, index_in_block=index, signature=f"{9 - index % 9}{tx.signature[1:]}")
+        for index, tx in enumerate(transactions, start=1)
+    ]
+
+
+def crowded_slots(seed: int) -> Story:
+    """Many things in one slot each, so that only their places in the block tell what came last."""
+    story = Story(seed)
+    story.create()
+    for likes in (3, 5, 1):
+        story.tell(events.ProposalAggregated(story.market_id, likes, 1, 75, True, story.now), slots=0)
+    story.tell(events.ProposalApproved(story.market_id, story.authority, story.now), slots=0)
+    story.tell(events.MarketActivated(story.market_id, story.creator, INITIAL_LIQUIDITY, story.now), slots=0)
+    story.trade(3)
+    for paused in (True, False, True):
+        told = events.ProtocolPauseStatusChanged(paused, story.authority, story.now)
+        story.tell(told, slots=1 if story.slot < 1_010 else 0)
+    for fee in (5, 7, 6):
+        story.tell(ConfigUpdated(fee, 1, 1, 7_000, 6_000, 86_400, 259_200, story.now), slots=0)
+    story.rates = (6, 1, 1)
+    story.slot += 1
+    story.trade(4)
+    story.resolve(True)
+    for place, trader in enumerate(story.traders[:3]):
+        story.tell(events.DisputeInitiated(story.market_id, trader, True, story.now), slots=int(place == 0))
+        if place < 2:
+            counted = events.DisputeAggregated(story.market_id, 7 + place, 1, 70, True, story.now)
+            story.tell(counted, slots=0)
+    story.transactions = placed(story.transactions)
+    return story
+
+
+async def test_what_shares_a_slot_has_the_order_of_the_block_whichever_arrives_first(
+    indexer: Indexer, database: Database
+) -> None:
+    """Also where the places come later, in any order, by another delivery or with the finality."""
+    story = crowded_slots(seed=6)
+    final = [TransactionInSlot(tx.slot, tx.signature) for tx in story.transactions]
+    await indexer.apply(story.transactions)
+    in_order = await projection(database)
+    (market,), configuration = in_order["markets"], await configured(database)
+    assert (market["state"], market["dispute_initiator"]) == ("DISPUTED", str(story.traders[2]))
+    assert (market["proposal_likes"], market["dispute_agree"]) == (1, 0)
+    assert configuration == (True, 6)
+    rng = random.Random(8)
+    unplaced = [replace(tx, index_in_block=None) for tx in story.transactions]
+    guesses = []
+    for source in ("delivered so", "delivered again", "final"):
+        for _ in range(3):
+            await forget(database)
+            for tx in rng.sample(story.transactions if source == "delivered so" else unplaced, len(unplaced)):
+                await indexer.apply([tx])
+            if source == "delivered again":
+                guesses.append((await projection(database), await configured(database)))
+                for tx in rng.sample(story.transactions, len(story.transactions)):
+                    await indexer.apply([tx])
+            elif source == "final":
+                await indexer.promote(final, story.transactions)
+            got = await projection(database)
+            if source != "final":
+                assert differences(in_order, got) == []
+            else:
+                assert {find for find in differences(in_order, got) if "commitment" not in find} == set()
+            assert await configured(database) == configuration
+    for guess, config in guesses[1:]:
+        assert differences(guesses[0][0], guess) == []
+        assert config == guesses[0][1]
+
+
+async def configured(database: Database) -> tuple[Any, ...]:
+    async with database.service() as connection:
+        (row,) = await connection.fetch("select is_paused, protocol_fee_bps from protocol")
+    return tuple(row)
 
 
 def differences(expected: dict[str, list[dict[str, Any]]], got: dict[str, list[dict[str, Any]]]) -> list[str]:

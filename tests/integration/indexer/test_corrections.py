@@ -21,6 +21,8 @@ from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.audit.audit import read_one_market
 from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
+from zmartd.indexer.effects.configuration import ConfigurationCorrection
+from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.rebuild.corrections import Correction
@@ -183,11 +185,12 @@ async def test_trades_after_a_correction_are_priced_to_the_unit(indexer: Indexer
     second = life.corrections[1]
     await indexer.correct(second, life.story.market)
     for transaction in reversed(life.read):
-        await indexer.apply([transaction])
+        await indexer.apply([transaction], "finalized")
     async with database.service() as connection:
         inexact = "select count(*) from trades where not exact and slot {} $1"
         assert await connection.fetchval(inexact.format(">"), second.slot) == 0
         assert await connection.fetchval(inexact.format("<="), second.slot) > 0
+        assert await connection.fetchval("select count(*) from trades where commitment = 'confirmed'") == 0
 
 
 async def test_a_correction_ends_with_an_event_before_it_and_with_no_later_one(
@@ -226,3 +229,96 @@ async def test_a_correction_ends_with_an_event_before_it_and_with_no_later_one(
     await indexer.roll_back([TransactionInSlot(early.slot, early.signature)])
     assert await fetch(database, query) == [(0, 1)]
     assert await fetch(database, "select total_volume from markets") == [(0,)]
+
+
+async def forget_truncated(database: Database) -> None:
+    async with database.service() as connection:
+        await connection.execute("delete from truncated_transactions where true")
+        await connection.execute("delete from protocol_config_history where true")
+
+
+async def unread(database: Database, signature: str, slot: int, changes: str) -> TransactionInSlot:
+    """A truncated transaction that nobody could read, and that a repair has made up for."""
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into truncated_transactions"
+            " (tx_signature, slot, events_read, changes, reason, resolved_at, commitment)"
+            " values ($1, $2, 0, $3, 'the node has forgotten it', now(), 'finalized')",
+            signature,
+            slot,
+            [changes],
+        )
+    return TransactionInSlot(slot, signature)
+
+
+OPEN = "select tx_signature from truncated_transactions where resolved_at is null"
+
+
+async def test_a_correction_ends_with_a_transaction_before_it_that_has_no_event(
+    indexer: Indexer, database: Database
+) -> None:
+    """Of a market, and of the configuration, also where the correction names another transaction."""
+    story = Story(10)
+    story.create()
+    story.open_for_trading()
+    story.tell(story._buy())
+    truth = correction(story, await accounts(indexer, database, story), story.slot)
+    made = replace(truth, slot=story.slot + 3, market=replace(truth.market, total_volume=story.volume + 7))
+    await indexer.correct(made, story.market)
+    market, configuration = str(story.market), str(Pdas(PROGRAM).global_config())
+    first = await unread(database, "2" * 88, made.slot - 1, market)
+    other = await unread(database, "3" * 88, made.slot, market)
+    later = await unread(database, "4" * 88, made.slot + 1, market)
+    await indexer.roll_back([later])
+    assert await corrected(database) == [made.market_id]
+    await indexer.roll_back([first])
+    assert await corrected(database) == []
+    assert await fetch(database, "select total_volume from markets") == [(story.volume,)]
+    assert await fetch(database, OPEN) == [(other.signature,)]
+    await forget_truncated(database)
+
+    slots = [story.slot - 1, story.slot, story.slot + 1]
+    signatures = ["2" * 88, "3" * 88, "4" * 88]
+    paused = ConfigurationCorrection(signatures[0], slots[0], ConfigurationFacts(is_paused=True))
+    fees = ConfigurationFacts(
+        protocol_fee_bps=100,
+        resolver_reward_bps=50,
+        liquidity_provider_fee_bps=25,
+        proposal_approval_threshold=1,
+        dispute_success_threshold=1,
+        min_resolution_delay=1,
+        dispute_period=1,
+    )
+    for lost in (1, 2):
+        gone = [
+            await unread(database, signature, slot, configuration)
+            for signature, slot in zip(signatures, slots, strict=True)
+        ]
+        await indexer.correct_configuration(paused, made.at)
+        await indexer.correct_configuration(ConfigurationCorrection(signatures[2], slots[2], fees), made.at)
+        now = "select is_paused, protocol_fee_bps from protocol"
+        assert await fetch(database, now) == [(True, 100)]
+        await indexer.roll_back([gone[lost]])
+        assert await fetch(database, now) == [(True, None)]
+        assert await fetch(database, OPEN) == [(gone[3 - lost].signature,)]
+        await forget_truncated(database)
+
+
+async def test_what_was_accepted_because_of_an_event_that_is_not_on_the_chain_is_open_again(
+    indexer: Indexer, database: Database
+) -> None:
+    story = Story(15)
+    story.create()
+    story.open_for_trading()
+    story.tell(story._buy())
+    await indexer.apply(story.transactions)
+    before = await unread(database, "2" * 88, story.slot, str(story.market))
+    story.tell(story._buy())
+    await indexer.apply(story.transactions)
+    *_, true, claimed = story.transactions
+    await unread(database, "3" * 88, story.slot, str(Pdas(PROGRAM).global_config()))
+    accepted = await unread(database, "4" * 88, story.slot, str(story.market))
+    await indexer.roll_back([TransactionInSlot(claimed.slot, claimed.signature)])
+    assert await fetch(database, OPEN) == [(accepted.signature,)]
+    await indexer.roll_back([TransactionInSlot(true.slot, true.signature)])
+    assert set(await fetch(database, OPEN)) == {(accepted.signature,), (before.signature,)}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from tests.integration.indexer.story import PROGRAM, Story, present
 from zmartd import config
+from zmartd.chain.answers import ChainTime
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.transactions import ChainTransaction
@@ -127,6 +128,24 @@ async def test_many_deliveries_at_once_are_all_kept_and_applied(
     assert await depth(database) == (0, 0)
     async with database.service() as connection:
         assert await connection.fetchval("select total_volume from markets") == story.volume
+
+
+async def test_deliveries_are_let_go_while_the_node_is_asked_about_them(
+    database: Database, indexer: Indexer, story: Story
+) -> None:
+    free: list[int] = []
+
+    async def ask() -> ChainTime:
+        async with database.service() as connection:
+            free.append(len(await deliveries.take(connection, datetime.now(UTC), 10)))
+        return await present()
+
+    inbox = Inbox(database, indexer, Transcript(story), SystemClock(), Plausibility(ask, SystemClock()))
+    await inbox.accept(delivery(0, 1))
+    assert await inbox.apply_batch() == 1
+    assert free == [1]
+    assert await depth(database) == (0, 0)
+    assert await inbox.apply_batch() == 0
 
 
 async def test_a_poisonous_delivery_is_parked_and_holds_up_no_other(inbox: Inbox, database: Database) -> None:

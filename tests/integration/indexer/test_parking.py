@@ -324,6 +324,27 @@ async def test_nothing_has_left_the_chain_that_the_node_still_lists(world: World
         assert (await one.retry.retry_now()).gone == (trades[1],)
 
 
+async def test_nothing_is_rolled_back_that_the_node_still_lists(world: World) -> None:
+    trades = await three_trades(world, indexed=True)
+    async with behind_a_node(world) as one:
+        node_has_lost(one, trades[1])
+        assert (await one.reconciler.run()).rolled_back == 0
+        assert await trades_of(world) == set(trades)
+        one.node.changes["getSignaturesForAddress"] = lambda listed: [
+            info for info in listed if info["signature"] != trades[1]
+        ]
+        assert (await one.reconciler.run()).rolled_back == 1
+        assert await trades_of(world) == {trades[0], trades[2]}
+
+
+def node_has_lost(one: Behind, signature: str) -> None:
+    """The node knows no status of a transaction, and does not have it."""
+    one.node.always(signature, None)
+    one.node.changes["getSignatureStatuses"] = lambda answer: (
+        answer | {"value": [None for _ in answer["value"]]}
+    )
+
+
 async def test_a_detail_of_any_text_is_kept_up_to_its_bound(world: World) -> None:
     await park(world.database, [Unapplied("3" * 87, 1, "unreadable", "\0\ud800" + "é" * 9_000)])
     async with world.database.service() as connection:

@@ -65,6 +65,7 @@ from zmartd.indexer.events.incomplete import (
 from zmartd.indexer.plausibility import MARGIN_SLOTS
 from zmartd.indexer.rebuild.corrections import drop_corrections
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
+from zmartd.indexer.reconcile.reorgs import ReorgCheck
 from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.replay.replay import replay
 from zmartd.indexer.truncation.history import History
@@ -107,6 +108,7 @@ async def test_what_is_inferred_is_to_the_last_field_what_the_program_said(
 ) -> None:
     async with a_world(tmp_path / "chain", database, redis) as world:
         await every_instruction(world)
+        await settled(world)
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
         history = History(database, world.own.rpc, world.program.pdas)
         seen: set[str] = set()
@@ -316,6 +318,7 @@ async def test_a_market_that_fails_holds_up_the_recovery_of_no_other(
 ) -> None:
     async with a_world(tmp_path / "chain", database, redis) as world:
         broken, other = await world.active(), await world.active()
+        await settled(world)
         world.disguise = behind_memos
         for holder, market_id in zip(HOLDERS, (broken, other), strict=False):
             await world.buy(market_id, holder, 10**8)
@@ -376,6 +379,7 @@ async def test_what_came_before_is_read_in_the_order_of_the_chain(
         for threshold in (6_100, 6_200):
             await world.require_agreement_of(threshold)
         await world.buy(market_id, HOLDERS[0])
+        await settled(world)
         # As if all of it had happened in one slot, and it were said of the last of each where in the block.
         for table, kinds in (("market_events", "%"), ("admin_events", "ConfigUpdated")):
             last = f"(select max(slot) from {table})"
@@ -403,6 +407,95 @@ async def deliver_as_another(world: World, told: dict[str, Any]) -> None:
     await deliver(inbox_of(world), told | {"transaction": told["transaction"] | {"signatures": signatures}})
 
 
+def forged(transaction: ChainTransaction, slot: int, **changes: Any) -> ChainTransaction:
+    """The same events, changed, under a signature that was never sent."""
+    return msgspec.structs.replace(
+        transaction,
+        signature=str(Keypair().sign_message(b"never sent")),
+        slot=slot,
+        events=tuple(
+            msgspec.structs.replace(record, event=msgspec.structs.replace(record.event, **changes))
+            for record in transaction.events
+        ),
+    )
+
+
+async def test_nothing_is_inferred_from_what_anybody_can_claim(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    """Forged trades, fees and holdings from before a truncated transaction and after it, of which the node
+    knows nothing: they go, and the events are inferred in the same run."""
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        await world.buy(market_id, HOLDERS[0], 10**8)
+        await world.buy(market_id, HOLDERS[1], 10**8, outcome=True)
+        parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+        await world.act(AUTHORITY, other_fees(world))
+        *_, bought, changed = [parse(raw) for raw in await whole_history(world)]
+        indexer = world.own.fetcher.indexer
+        await indexer.apply([forged(changed, bought.slot, protocol_fee_bps=700)])
+        await indexer.apply([forged(bought, bought.slot, shares=10**12), forged(bought, bought.slot + 1)])
+        world.disguise = behind_memos
+        hidden = await world.act(HOLDERS[2], purchase(world, market_id, HOLDERS[2]))
+        await world.resolve(market_id, RESOLVER)
+        await world.travel(4 * 86_400)
+        await finalize(world, market_id)
+        claim = world.program.claim_winnings(
+            user=HOLDERS[1].pubkey(), market=world.address(market_id), resolver=RESOLVER.pubkey()
+        )
+        claimed = await world.act(HOLDERS[1], claim)
+        world.disguise = tuple
+        await finalized(world)
+        await open_slot(world)
+        await world.cheat("zmartd_advanceSlots", {"slots": 3})
+        newest = await world.own.rpc.slot()
+        await indexer.apply([forged(bought, newest, shares=10**12)])
+        # The check of what is not final has come to none of it yet.
+        hasty = IndexReconciler(world.own.rpc, world.own.fetcher, database, PROGRAM_ID, max_fetched=0)
+        assert (await hasty.run()).incomplete == ()
+        assert [await events_of(world, signature) for signature in (hidden, claimed)] == [1, 1]
+        await settled(world)
+        await settled(world)
+        await assert_true_to_the_chain(world, database_url)
+        assert await world.fetch("select distinct exact from trades") == [(True,)]
+        assert (
+            await world.fetch("select tx_signature from truncated_transactions where resolved_at is null")
+            == []
+        )
+
+
+async def test_what_stands_on_something_that_the_node_does_not_tell_waits_for_it(
+    tmp_path: Path, database: Database, database_url: str, redis: Redis
+) -> None:
+    """An event of which the node says nothing certain, and a transaction that is parked."""
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id, other = await world.active(), await world.active()
+        await settled(world)
+        first = await world.act(HOLDERS[0], purchase(world, market_id, HOLDERS[0]))
+        parked = await world.act(HOLDERS[0], purchase(world, other, HOLDERS[0]), indexed=False)
+        world.disguise = behind_memos
+        hidden = await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+        after_parked = await world.act(HOLDERS[1], purchase(world, other, HOLDERS[1]))
+        world.disguise = tuple
+        await finalized(world)
+        async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+            node.always(first, None)
+            node.always(parked, [])
+            reconciler = IndexReconciler(rpc, world.fetcher(rpc), database, PROGRAM_ID)
+            for _ in range(2):
+                report = await reconciler.run()
+                assert {one.signature: one.reason for one in report.incomplete} == {
+                    hidden: f"{first}, which comes before, cannot be compared with the chain",
+                    after_parked: f"call 0 (buy_shares): the market {world.address(other)} is not known: "
+                    f"{parked} comes before",
+                }
+                assert await world.fetch("select tx_signature from trades") == [(first,)]
+        await alter(world, "update parked_transactions set next_attempt_at = now()")
+        assert (await reconciled(world)).incomplete == ()
+        assert [await events_of(world, signature) for signature in (hidden, after_parked)] == [1, 1]
+        await assert_true_to_the_chain(world, database_url)
+
+
 async def test_logs_that_come_whole_after_a_correction_take_its_place(
     tmp_path: Path, database: Database, database_url: str, redis: Redis
 ) -> None:
@@ -412,6 +505,7 @@ async def test_logs_that_come_whole_after_a_correction_take_its_place(
         await world.buy(market_id, HOLDERS[0], 10**8)
         world.disguise = tuple
         await finalized(world)
+        await ReorgCheck(world.own.rpc, world.own.fetcher, database, PROGRAM_ID, max_fetched=100).run()
         whole = [await as_logged(world, raw) for raw in await whole_history(world)]
         async with unreadable(world, without_time) as daemon:
             await IndexReconciler(daemon.rpc, daemon.fetcher, database, PROGRAM_ID).run()

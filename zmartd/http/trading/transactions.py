@@ -41,6 +41,7 @@ from zmartd.transactions.admission import AdmittedTransaction, MarketAct, Transa
 from zmartd.transactions.funds import InsufficientFunds
 from zmartd.transactions.lookup_limit import LookupsExhausted
 from zmartd.transactions.price_protection import MAX_LENGTH, PriceMoved
+from zmartd.transactions.relay import TransactionRetracted
 
 _PUBLIC_ADDRESSES = frozenset(
     {
@@ -93,14 +94,6 @@ class RelayRequest(Struct, frozen=True):
             "together, where it has no protection; 0 for no limit"
         ),
     ] = None
-
-
-class TransactionRetracted(TransactionNotFound):
-    """This transaction was indexed, and is not on the chain: a fork took its block, or it never was in one.
-    It may land again while its blockhash is valid; ask again in a minute, then send a new one.
-    """
-
-    code = "transaction_retracted"
 
 
 class Confirmed(Struct, frozen=True, kw_only=True):

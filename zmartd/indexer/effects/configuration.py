@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from asyncpg import Connection
 from msgspec import Struct
@@ -13,9 +13,11 @@ from solders.pubkey import Pubkey
 from zmartd.chain.events import ConfigUpdated, GlobalConfigInitialized, ProtocolPauseStatusChanged
 from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import EventRow
+from zmartd.indexer.events.rows import ChainPlace, EventRow
 from zmartd.market.fees import INITIAL_RATES, FeeRates, configured_rates
 
+# Everywhere here: what a correction says was so after its slot, and of events without a place in their block
+# the order is that of their signatures, before all that have one.
 _HISTORY = """
 insert into protocol_config_history
        (tx_signature, event_index, slot, index_in_block, block_time, event_type, admin, backend_authority,
@@ -28,13 +30,16 @@ _CURRENT = """
 with latest as (
     select (select row(h.*)::protocol_config_history from protocol_config_history as h
              where h.admin is not null
-             order by slot desc, event_index desc limit 1) as made,
+             order by slot desc, event_type = 'ConfigCorrected' desc, index_in_block desc nulls last,
+                      tx_signature desc, event_index desc limit 1) as made,
            (select row(h.*)::protocol_config_history from protocol_config_history as h
              where h.resolver_reward_bps is not null
-             order by slot desc, event_index desc limit 1) as updated,
+             order by slot desc, event_type = 'ConfigCorrected' desc, index_in_block desc nulls last,
+                      tx_signature desc, event_index desc limit 1) as updated,
            (select row(h.*)::protocol_config_history from protocol_config_history as h
              where h.is_paused is not null
-             order by slot desc, event_index desc limit 1) as paused
+             order by slot desc, event_type = 'ConfigCorrected' desc, index_in_block desc nulls last,
+                      tx_signature desc, event_index desc limit 1) as paused
 )
 update protocol
    set admin = coalesce((made).admin, protocol.admin),
@@ -56,6 +61,11 @@ update protocol
   from latest
 """
 
+_CONFIGURED_FROM = """
+select min(slot)
+  from protocol_config_history
+  join unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot) using (tx_signature, slot)
+"""
 _DELETE_HISTORY = """
 delete from protocol_config_history as gone
  using unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot)
@@ -86,19 +96,26 @@ on conflict (tx_signature, event_index) do update
 """
 _CORRECTIONS = "select * from protocol_config_history where event_type = $1 order by slot, tx_signature"
 _DROP_CORRECTIONS = """
-with dropped as (delete from protocol_config_history where event_type = $1 returning slot),
-reopened as (
+with dropped as (
+    delete from protocol_config_history where event_type = $1 and slot >= $3 returning slot
+), reopened as (
     update truncated_transactions set resolved_at = null
-     where changes @> array[$2::text] and slot <= (select max(slot) from dropped) and reason is not null
+     where changes @> array[$2::text] and reason is not null and slot <= (select max(slot) from dropped)
+       and slot > (select coalesce(max(slot), -1) from protocol_config_history
+                    where event_type = $1 and slot < $3)
 )
 select min(slot) from dropped
 """
-# The last of a slot is in force after it; the index of a correction is greater than that of any event.
 _RATES = """
-select slot, protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
+select slot, index_in_block, tx_signature, event_index,
+       protocol_fee_bps, resolver_reward_bps, liquidity_provider_fee_bps
   from protocol_config_history
  where protocol_fee_bps is not null
- order by slot, event_type = 'ConfigCorrected', index_in_block nulls first, event_index
+ order by slot, event_type = 'ConfigCorrected', index_in_block nulls first, tx_signature, event_index
+"""
+
+_RATES_SET_IN = """
+select min(slot) from protocol_config_history where protocol_fee_bps is not null and slot = any($1::bigint[])
 """
 
 _RATE_EVENTS = (GlobalConfigInitialized, ConfigUpdated)
@@ -133,15 +150,34 @@ class ConfigurationCorrection(Struct, frozen=True):
     facts: ConfigurationFacts
 
 
+class RatesSet(NamedTuple):
+    """Fee rates, and the place on the chain at which they were set."""
+
+    place: ChainPlace
+    rates: FeeRates
+
+
 class RateHistory(Struct, frozen=True):
-    """Fee rates by the slot that set them, oldest first. A trade is charged rates set in an earlier slot."""
+    """All changes of the fee rates, oldest first."""
 
-    slots: tuple[int, ...]
-    rates: tuple[FeeRates, ...]
+    changes: tuple[RatesSet, ...]
 
-    def at(self, slot: int) -> FeeRates:
-        position = bisect_left(self.slots, slot)
-        return self.rates[position - 1] if position else INITIAL_RATES
+    def at(self, place: ChainPlace) -> tuple[FeeRates, ...]:
+        """The rates in force at a place: the last that were certainly set before it, then those of its slot
+        of which nobody knows whether they were.
+        """
+        start = bisect_left(self.changes, place.slot, key=lambda change: change.place.slot)
+        in_force = self.changes[start - 1].rates if start else INITIAL_RATES
+        others: list[FeeRates] = []
+        for change in self.changes[start:]:
+            if change.place.slot > place.slot:
+                break
+            is_before = change.place.is_before(place)
+            if is_before:
+                in_force = change.rates
+            elif is_before is None:
+                others.append(change.rates)
+        return (in_force, *others)
 
 
 async def apply_configuration(
@@ -172,25 +208,46 @@ def rates_changed_from(rows: Sequence[EventRow]) -> int | None:
 
 
 async def remove_configuration(
-    connection: Connection, transactions: Sequence[TransactionInSlot]
+    connection: Connection,
+    transactions: Sequence[TransactionInSlot],
+    account: Pubkey,
+    unread_slots: Sequence[int] = (),
 ) -> int | None:
-    """Remove what these transactions configured. Returns what `apply_configuration` returns."""
-    removed = await connection.fetch(
-        _DELETE_HISTORY, [one.signature for one in transactions], [one.slot for one in transactions]
-    )
-    if not removed:
+    """Remove what these transactions configured, and the corrections after the first of them. Returns what
+    `apply_configuration` returns.
+
+    `unread_slots` are those of transactions that changed the configuration, which has its account at
+    `account`, without an event that is known.
+    """
+    lost = [one.signature for one in transactions], [one.slot for one in transactions]
+    configured_from = await connection.fetchval(_CONFIGURED_FROM, *lost)
+    slots = [slot for slot in (configured_from, *unread_slots) if slot is not None]
+    if not slots:
         return None
+    corrected_from = await drop_configuration_corrections(connection, account, min(slots))
+    removed = await connection.fetch(_DELETE_HISTORY, *lost)
+    await refresh_configuration(connection)
+    pause = ProtocolPauseStatusChanged.__name__
+    rates_from = [row["slot"] for row in removed if row["event_type"] != pause]
+    return min((*rates_from, *([] if corrected_from is None else [corrected_from])), default=None)
+
+
+async def refresh_configuration(connection: Connection) -> None:
+    """Derive the present configuration from its history. Takes a service transaction."""
     await connection.execute(_RESET_CURRENT)
     await connection.execute(_CURRENT)
-    pause = ProtocolPauseStatusChanged.__name__
-    return min((row["slot"] for row in removed if row["event_type"] != pause), default=None)
+
+
+async def rates_set_in(connection: Connection, slots: Collection[int]) -> int | None:
+    """The first of these slots in which fee rates were set, if one is. Takes a service transaction."""
+    found: int | None = await connection.fetchval(_RATES_SET_IN, sorted(slots))
+    return found
 
 
 async def clear_configuration(connection: Connection) -> None:
     """Reset the configuration and its history, corrections left out. Takes a service transaction."""
     await connection.execute("delete from protocol_config_history where event_type <> $1", _CORRECTED)
-    await connection.execute(_RESET_CURRENT)
-    await connection.execute(_CURRENT)
+    await refresh_configuration(connection)
 
 
 async def correct_configuration(connection: Connection, correction: ConfigurationCorrection) -> int | None:
@@ -219,13 +276,15 @@ async def configuration_corrections(connection: Connection) -> list[Configuratio
     ]
 
 
-async def drop_configuration_corrections(connection: Connection, address: Pubkey) -> int | None:
-    """Remove the corrections of the configuration, which has its account at `address`.
+async def drop_configuration_corrections(
+    connection: Connection, address: Pubkey, since: int = 0
+) -> int | None:
+    """Remove the corrections of the configuration, which has its account at `address`, from a slot on.
 
-    The truncated transactions that they made up for are open again. Returns the slot of the first correction.
+    The truncated transactions that they made up for are open again. Returns the slot of the first of them.
     The configuration has to be rebuilt afterwards. Takes a service transaction.
     """
-    dropped_from: int | None = await connection.fetchval(_DROP_CORRECTIONS, _CORRECTED, str(address))
+    dropped_from: int | None = await connection.fetchval(_DROP_CORRECTIONS, _CORRECTED, str(address), since)
     return dropped_from
 
 
@@ -233,7 +292,10 @@ async def rate_history(connection: Connection) -> RateHistory:
     """All changes of the fee rates in the index."""
     rows = await connection.fetch(_RATES)
     return RateHistory(
-        slots=tuple(slot for slot, *_ in rows), rates=tuple(configured_rates(*rates) for _, *rates in rows)
+        tuple(
+            RatesSet(ChainPlace(slot, index, signature, ordinal), configured_rates(*rates))
+            for slot, index, signature, ordinal, *rates in rows
+        )
     )
 
 

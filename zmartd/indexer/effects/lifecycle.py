@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from zmartd.chain.events import (
 )
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.events.event_context import EventContext
+from zmartd.indexer.events.places import in_shared_slots
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market.lifecycle import MarketState
 
@@ -98,21 +100,57 @@ STATE_RANK: dict[type[Any], int] = {
     MarketFinalized: 6,
     MarketCancelled: 6,
 }
-"""The order in which state changes of one slot must have happened."""
+"""The order in which state changes of one slot must have happened, where their places are not known."""
+_REPEATED = (DisputeInitiated.__name__,)
+"""What can happen to a market more than once, in slots of which the chain's time is the same."""
+
+_Event = tuple[str, str | None, int, str]
+"""Type, market, slot and signature."""
+
+
+async def out_of_order(connection: Connection, events: Iterable[_Event]) -> set[str]:
+    """The markets of which one of these events cannot be applied to the row as it is: another transaction has
+    a life-cycle event in the same slot, and the order decides. Takes a service transaction.
+    """
+    kinds = {kind.__name__ for kind in _LIFECYCLE_EVENTS}
+    of_markets = [
+        (kind, market, slot, signature)
+        for kind, market, slot, signature in events
+        if kind in kinds and market is not None
+    ]
+    return await in_shared_slots(connection, of_markets, sorted(kinds), _REPEATED)
+
+
+def in_order(rows: Iterable[EventRow]) -> list[EventRow]:
+    """Life-cycle events in the order of the chain, whichever was indexed first.
+
+    Where not all of a market's in a slot have a place in the block, theirs is the order in which they are
+    possible.
+    """
+    events = sorted((row for row in rows if type(row.event) in _LIFECYCLE_EVENTS), key=lambda row: row.key)
+    unplaced = {(row.market_id, row.slot) for row in events if row.index_in_block is None}
+    first_rank: dict[tuple[str | None, str], int] = {}
+    for row in events:
+        if (rank := STATE_RANK.get(type(row.event))) is not None:
+            first_rank.setdefault((row.market_id, row.signature), rank)
+
+    def order(row: EventRow) -> tuple[int, int, int, str, int]:
+        placed = 0 if (row.market_id, row.slot) in unplaced else row.index_in_block or 0
+        rank = first_rank.get((row.market_id, row.signature), 0)
+        return (row.slot, placed, rank, row.signature, row.ordinal)
+
+    return sorted(events, key=order)
 
 
 async def apply_lifecycle(connection: Connection, batch: Batch) -> None:
     """Apply life-cycle events to existing market rows."""
     statements: dict[str, list[tuple[Any, ...]]] = {}
     moves: dict[str, tuple[int, int, EventRow]] = {}
-    events = [row for row in batch.rows if type(row.event) in _LIFECYCLE_EVENTS]
-    for row in sorted(events, key=lambda row: (row.slot, row.index_in_block or 0, row.ordinal)):
+    for row in in_order(batch.rows):
         for statement, arguments in _facts(row):
             statements.setdefault(statement, []).append(arguments)
         if (rank := STATE_RANK.get(type(row.event))) is not None and row.market_id is not None:
-            known = moves.get(row.market_id)
-            if known is None or (row.slot, rank) >= known[:2]:
-                moves[row.market_id] = (row.slot, rank, row)
+            moves[row.market_id] = (row.slot, rank, row)
     for statement, arguments_list in statements.items():
         await connection.executemany(statement, arguments_list)
     if moves:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from zmartd.chain.events import SharesBought, SharesSold
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.configuration import RateHistory
-from zmartd.indexer.events.rows import EventRow
+from zmartd.indexer.events.rows import ChainPlace, EventRow
 from zmartd.market import trade_pricing
 from zmartd.market.errors import MarketMathError
 from zmartd.market.fees import TradeFees
@@ -225,6 +225,7 @@ def as_trade(row: EventRow, history: RateHistory) -> UnpricedTrade:
     event = row.event
     if not isinstance(event, SharesBought | SharesSold):
         raise TypeError(f"{row.event_type} is not a trade")
+    rates, *others = history.at(row.place)
     return UnpricedTrade(
         signature=row.signature,
         ordinal=row.ordinal,
@@ -235,7 +236,8 @@ def as_trade(row: EventRow, history: RateHistory) -> UnpricedTrade:
         shares=event.shares,
         cash_lamports=event.cost if isinstance(event, SharesBought) else event.proceeds,
         price_yes_after=event.new_price_yes,
-        rates=history.at(row.slot),
+        rates=rates,
+        other_rates=tuple(others),
     )
 
 
@@ -264,6 +266,8 @@ async def _tail(
 ) -> dict[str, list[PricedTrade]]:
     known: dict[str, list[PricedTrade]] = defaultdict(list)
     for row in await connection.fetch(_TAIL, list(start_slots), list(start_slots.values())):
+        place = ChainPlace(row["slot"], row["index_in_block"], row["tx_signature"], row["event_index"])
+        rates, *others = history.at(place)
         trade = UnpricedTrade(
             signature=row["tx_signature"],
             ordinal=row["event_index"],
@@ -274,7 +278,8 @@ async def _tail(
             shares=row["shares"],
             cash_lamports=row["cost"],
             price_yes_after=row["price_yes_after"],
-            rates=history.at(row["slot"]),
+            rates=rates,
+            other_rates=tuple(others),
         )
         known[row["market_id"]].append(
             PricedTrade(

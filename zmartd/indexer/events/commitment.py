@@ -76,6 +76,24 @@ select tx_signature, slot from truncated_transactions
 """
 
 
+_UNVERIFIED_UNTIL = """
+select distinct tx_signature, slot from program_events
+ where commitment = 'confirmed' and slot <= $1 and (slot, tx_signature) > ($4, $5)
+   and (event_type = any($3::text[])
+        or market_id in (select id from markets where on_chain_address = any($2::text[])))
+ order by slot, tx_signature limit $6
+"""
+
+
+_HAS_UNVERIFIED = """
+select exists (
+    select from program_events
+     where commitment = 'confirmed'
+       and (event_type = any($2::text[])
+            or market_id = (select id from markets where on_chain_address = $1)))
+"""
+
+
 class PublishedVersion(Struct, frozen=True):
     """The version of a market's row, and the present time."""
 
@@ -133,6 +151,29 @@ async def unverified(connection: Connection, signatures: Sequence[str]) -> list[
     chain. Takes a service transaction."""
     rows = await connection.fetch(_UNVERIFIED, signatures)
     return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]
+
+
+async def unverified_until(
+    connection: Connection,
+    slot: int,
+    addresses: Sequence[str],
+    event_types: Sequence[str],
+    *,
+    after: TransactionInSlot,
+    limit: int,
+) -> list[TransactionInSlot]:
+    """The next transactions after `after`, up to a slot, with events that were not compared with the chain:
+    of the markets with these addresses, or of these types. Takes a service transaction."""
+    rows = await connection.fetch(
+        _UNVERIFIED_UNTIL, slot, addresses, event_types, after.slot, after.signature, limit
+    )
+    return [TransactionInSlot(row["slot"], row["tx_signature"]) for row in rows]
+
+
+async def has_unverified(connection: Connection, address: str, event_types: Sequence[str]) -> bool:
+    """Whether there are such events of one market, or of these types. Takes a service transaction."""
+    found: bool = await connection.fetchval(_HAS_UNVERIFIED, address, event_types)
+    return found
 
 
 def _published(rows: Sequence[Record]) -> dict[str, PublishedVersion]:

@@ -7,6 +7,7 @@ a row that is `confirmed`: it is unverified. Of one that is `finalized` the node
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 from asyncpg import Connection
@@ -80,6 +81,26 @@ _SET_REASON = "update truncated_transactions set reason = $2 where tx_signature 
 _REOPEN = """
 update truncated_transactions set resolved_at = null, complete = false where tx_signature = any($1::text[])
 """
+_CHANGED_UNREAD = """
+select distinct address, truncated.slot, market.id as market_id
+  from truncated_transactions as truncated
+  join unnest($1::text[], $2::bigint[]) as lost (tx_signature, slot) using (tx_signature, slot)
+ cross join unnest(truncated.changes) as address
+  left join markets as market on market.on_chain_address = address
+ where truncated.reason is not null
+"""
+_REOPEN_ACCEPTED = """
+update truncated_transactions as truncated set resolved_at = null
+  from unnest($1::text[], $2::timestamptz[]) as gone (account, received_at)
+  left join markets as market on market.id = gone.account
+ where truncated.resolved_at >= gone.received_at and not truncated.complete and truncated.reason is not null
+   and truncated.changes @> array[coalesce(market.on_chain_address, gone.account)::text]
+   and not exists (select from market_corrections as made
+                    where made.market_id = market.id and made.slot >= truncated.slot)
+   and not exists (select from protocol_config_history as made
+                    where market.id is null and made.event_type = 'ConfigCorrected'
+                      and made.slot >= truncated.slot)
+"""
 _OPEN = """
 select tx_signature as signature, slot, reason, changes from truncated_transactions
  where resolved_at is null and reason is not null order by slot, tx_signature
@@ -111,6 +132,14 @@ class IncompleteTransaction(Struct, frozen=True):
     slot: int
     reason: str
     changes: Sequence[str]
+
+
+class ChangedUnread(Struct, frozen=True):
+    """An account that an incomplete transaction changed in a slot; the id of its market, if it is one's."""
+
+    address: str
+    slot: int
+    market_id: str | None
 
 
 async def quarantine_lines(connection: Connection, transactions: Sequence[ChainTransaction]) -> int:
@@ -235,6 +264,29 @@ async def is_incomplete(connection: Connection, address: str) -> bool:
     """
     found: bool = await connection.fetchval(_IS_INCOMPLETE, address)
     return found
+
+
+async def changed_unread(
+    connection: Connection, transactions: Sequence[TransactionInSlot]
+) -> list[ChangedUnread]:
+    """What these transactions, as far as they are incomplete, changed without events that are known.
+
+    Takes a service transaction.
+    """
+    rows = await connection.fetch(_CHANGED_UNREAD, *_columns(transactions))
+    return [ChangedUnread(**dict(row)) for row in rows]
+
+
+async def reopen_accepted(connection: Connection, removed: Sequence[tuple[str, datetime]]) -> None:
+    """Open incomplete transactions again that were accepted while events were in the index that are removed
+    now: with these, the accounts may have shown no difference that there was. What a correction makes up for
+    stays.
+
+    `removed` are the ids of the events' markets, or the address of the configuration, and the times when the
+    events were recorded. Takes a service transaction.
+    """
+    if removed:
+        await connection.execute(_REOPEN_ACCEPTED, *zip(*removed, strict=True))
 
 
 async def accept_incomplete(connection: Connection, until_slot: int, differing: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from asyncpg import Record
@@ -79,6 +79,25 @@ class UnreadableRow(ZmartdError):
     code = "unreadable_row"
 
 
+class ChainPlace(NamedTuple):
+    """Where on the chain an event happened. The place of its transaction in the block may not be known."""
+
+    slot: int
+    index_in_block: int | None
+    signature: str
+    ordinal: int
+
+    def is_before(self, other: ChainPlace) -> bool | None:
+        """Whether this place comes first; None where nobody knows."""
+        if self.slot != other.slot:
+            return self.slot < other.slot
+        if self.signature == other.signature:
+            return self.ordinal < other.ordinal
+        if self.index_in_block is None or other.index_in_block is None:
+            return None
+        return self.index_in_block < other.index_in_block
+
+
 class EventRow(Struct, frozen=True, dict=True):
     """An event with its place on the chain, which identifies it (signature, ordinal) and orders it (slot)."""
 
@@ -93,6 +112,10 @@ class EventRow(Struct, frozen=True, dict=True):
     @cached_property
     def key(self) -> tuple[str, int]:
         return self.signature, self.ordinal
+
+    @property
+    def place(self) -> ChainPlace:
+        return ChainPlace(self.slot, self.index_in_block, self.signature, self.ordinal)
 
     @property
     def table(self) -> str:

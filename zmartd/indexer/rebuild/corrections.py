@@ -216,14 +216,17 @@ async def drop_corrections(connection: Connection, market_ids: Iterable[str]) ->
     await connection.execute(_DROP, sorted(market_ids))
 
 
-async def end_corrections(connection: Connection, changed: Iterable[tuple[str | None, int]]) -> None:
-    """Remove the corrections whose market has got or lost an event that they stand after.
+async def end_corrections(connection: Connection, changed: Iterable[tuple[str | None, int]]) -> set[str]:
+    """Remove the corrections whose market has got or lost something that they stand after.
 
-    `changed` are the market ids and slots of such events. Takes a service transaction.
+    `changed` are the market ids and slots of that. Returns the ids of markets that have to be rebuilt because
+    of it. Takes a service transaction.
     """
     of_markets = [(market_id, slot) for market_id, slot in changed if market_id is not None]
     ended = await connection.fetch(_ENDED, [one[0] for one in of_markets], [one[1] for one in of_markets])
-    await drop_corrections(connection, [row["market_id"] for row in ended])
+    market_ids = {row["market_id"] for row in ended}
+    await drop_corrections(connection, market_ids)
+    return market_ids
 
 
 async def apply_corrections(connection: Connection, corrections: Mapping[str, Correction]) -> None:

@@ -41,13 +41,18 @@ _DELETE_ELECTORATE = "delete from dispute_electorate where market_id = any($1::t
 _DELETE_POSITIONS = "delete from user_positions where market_id = any($1::text[])"
 _DELETE_TRADES = """
 delete from trades where market_id = any($1::text[])
-returning id, tx_signature, event_index, commitment, created_at
+returning id, tx_signature, event_index, created_at
 """
 _RESTORE_TRADES = """
-update trades set id = known.id, commitment = known.commitment, created_at = known.created_at
-  from unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::timestamptz[])
-       as known (id, tx_signature, event_index, commitment, created_at)
+update trades set id = known.id, created_at = known.created_at
+  from unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[])
+       as known (id, tx_signature, event_index, created_at)
  where trades.tx_signature = known.tx_signature and trades.event_index = known.event_index
+"""
+_COPY_TRADE_COMMITMENT = """
+update trades set commitment = event.commitment from trade_events as event
+ where event.market_id = any($1::text[]) and trades.commitment <> event.commitment
+   and trades.tx_signature = event.tx_signature and trades.event_index = event.event_index
 """
 RESET_MARKETS = """
 update markets
@@ -108,7 +113,8 @@ async def rebuild_markets(
         traded = traded.and_then(await apply_effects(connection, late, locked))
         await elect(connection, corrections)
     if trades:
-        await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(5)))
+        await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(4)))
+    await connection.execute(_COPY_TRADE_COMMITMENT, ids)
     slots = dict.fromkeys(traded.changed | market_ids, 0) | batch.slots
     for market_id, correction in corrections.items():
         slots[market_id] = max(slots[market_id], correction.slot)
@@ -133,7 +139,7 @@ def _parted(batch: Batch, corrections: Mapping[str, Correction]) -> tuple[Batch,
 
 
 async def _reset(connection: Connection, market_ids: Sequence[str]) -> list[Record]:
-    """Reset what derives from the chain. Returns the ids and commitments of the trades, to be restored."""
+    """Reset what derives from the chain. Returns the ids of the trades, to be restored."""
     for statement in (*_DELETE_VOTES, _DELETE_ELECTORATE, _DELETE_POSITIONS, RESET_MARKETS):
         await connection.execute(statement, market_ids)
     return list(await connection.fetch(_DELETE_TRADES, market_ids))

@@ -33,12 +33,7 @@ delete from trades using trade_events as event
    and trades.tx_signature = event.tx_signature and trades.event_index = event.event_index
 returning trades.market_id
 """
-_COPY_TRADE_COMMITMENT = """
-update trades set commitment = event.commitment from trade_events as event
- where event.market_id = any($1::text[]) and trades.commitment <> event.commitment
-   and trades.tx_signature = event.tx_signature and trades.event_index = event.event_index
-"""
-_CONFIGURATIONS = "select * from admin_events where event_type = any($1::text[]) order by slot, event_index"
+_CONFIGURATIONS = "select * from admin_events where event_type = any($1::text[])"
 _COPY_CONFIGURATION_COMMITMENT = """
 update protocol_config_history as history set commitment = event.commitment from admin_events as event
  where history.tx_signature = event.tx_signature and history.event_index = event.event_index
@@ -85,11 +80,9 @@ async def replace_events(
     )
     types = {row["event_type"] for row in removed} | {row.event_type for row in to_record}
     rates_from = None if types.isdisjoint(CONFIGURATION_EVENTS) else await _rebuild_configuration(connection)
-    messages = await rebuild_markets(
+    return await rebuild_markets(
         connection, touched, at, rates_from, removed=removed, recorded=to_record, commitment=commitment
     )
-    await connection.execute(_COPY_TRADE_COMMITMENT, sorted(touched))
-    return messages
 
 
 async def rebuild_configuration(connection: Connection, at: datetime) -> list[Message]:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from asyncpg import Connection
 from msgspec import Struct
+from solders.pubkey import Pubkey
 
-from zmartd.indexer.effects.configuration import remove_configuration
+from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS, remove_configuration
+from zmartd.indexer.events.incomplete import changed_unread, reopen_accepted
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.removal import remove_transactions
-from zmartd.indexer.events.rows import ADMIN_EVENTS, stored_row
+from zmartd.indexer.events.rows import stored_row
 from zmartd.indexer.rebuild.corrections import end_corrections
 from zmartd.indexer.rebuild.markets import rebuild_markets
 from zmartd.realtime.messages import Message
@@ -23,16 +25,34 @@ class Rollback(Struct, frozen=True):
     messages: tuple[Message, ...]
 
 
-async def roll_back(connection: Connection, lost: Sequence[TransactionInSlot]) -> Rollback:
-    """Roll back transactions where the index has them in these slots. Takes a service transaction."""
+async def roll_back(
+    connection: Connection, lost: Sequence[TransactionInSlot], configuration: Pubkey
+) -> Rollback:
+    """Roll back transactions where the index has them in these slots. Takes a service transaction.
+
+    Corrections that stand after one of them end, also where it has no event: what they made up for is open
+    again. `configuration` is the address of the program's.
+    """
+    unread = await changed_unread(connection, lost)
     removed = await remove_transactions(connection, lost)
-    if not removed:
-        return Rollback(0, ())
-    rates_from = None
-    if any(row["source"] == ADMIN_EVENTS for row in removed):
-        rates_from = await remove_configuration(connection, lost)
-    market_ids = {row["market_id"] for row in removed if row["market_id"] is not None}
-    await end_corrections(connection, ((row["market_id"], row["slot"]) for row in removed))
-    at = max(stored_row(row).occurred_at for row in removed)
+    unread_slots = [one.slot for one in unread if one.address == str(configuration)]
+    rates_from = await remove_configuration(connection, lost, configuration, unread_slots)
+    changed = [(row["market_id"], row["slot"]) for row in removed]
+    changed += [(one.market_id, one.slot) for one in unread]
+    market_ids = await end_corrections(connection, changed)
+    market_ids |= {row["market_id"] for row in removed if row["market_id"] is not None}
+    accounts = [
+        str(configuration) if row["event_type"] in CONFIGURATION_EVENTS else row["market_id"]
+        for row in removed
+    ]
+    await reopen_accepted(
+        connection,
+        [(account, row["received_at"]) for account, row in zip(accounts, removed, strict=True) if account],
+    )
+    if not market_ids and rates_from is None:
+        return Rollback(len(removed), ())
+    at = max(
+        (stored_row(row).occurred_at for row in removed), default=await connection.fetchval("select now()")
+    )
     messages = await rebuild_markets(connection, market_ids, at, rates_from, removed=removed)
     return Rollback(len(removed), tuple(messages))

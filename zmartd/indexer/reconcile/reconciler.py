@@ -88,7 +88,7 @@ class IndexReconciler:
         self._database = database
         self._program_id = program_id
         self._walk = CheckpointedWalk(rpc, database, program_id)
-        self._reorgs = ReorgCheck(rpc, fetcher, database, max_fetched)
+        self._reorgs = ReorgCheck(rpc, fetcher, database, program_id, max_fetched)
         self._verification = Verification(rpc, fetcher, database)
         self._retry = ParkedRetry(rpc, fetcher, database, program_id)
         self._recovery = TruncationRecovery(rpc, fetcher, database, program_id)

@@ -1,94 +1,54 @@
-"""Marks indexed transactions as finalized, and rolls back those that are not on the chain.
-
-That a slot is final says nothing about a transaction that was seen in it, since another block may have taken
-the slot. So each transaction is looked up by its signature:
-
-- The chain has it in another slot, or failed: it is rolled back and applied as the chain has it.
-- The chain does not have it: it is rolled back, if the node keeps transactions as old as that.
-- The chain has it in the same slot: it is fetched and compared with its rows. If they are equal, it becomes
-  final; if they are not, it is rolled back and applied as fetched.
-
-So no false delivery of a webhook outlasts the finality of its slot.
-"""
+"""Looks up what is not finalized in the index: it becomes final, or is rolled back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from msgspec import Struct
 from solders.commitment_config import CommitmentLevel
+from solders.pubkey import Pubkey
 
-from zmartd.chain.answers import SignatureStatus
-from zmartd.chain.commitment import Commitment
 from zmartd.chain.rpc import STATUSES_PER_REQUEST, Rpc
-from zmartd.chain.transactions import ChainTransaction, is_signature
 from zmartd.indexer.events.commitment import not_finalized
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.fetch import Fetcher
-from zmartd.indexer.parking import park, roll_back_each
+from zmartd.indexer.finality import Compared, FinalityCheck
 from zmartd.indexer.plausibility import IMPOSSIBLE_SLOTS
-from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
 
 _BEFORE_EVERYTHING = TransactionInSlot(-1, "")
-
-log = get_logger(__name__)
-
-
-class ReorgReport(Struct, frozen=True):
-    """How many transactions became final, and how many were rolled back."""
-
-    promoted: int = 0
-    rolled_back: int = 0
-
-
-class _Lookup(Struct):
-    """Indexed transactions by what the chain has of them."""
-
-    final: list[TransactionInSlot]
-    """Finalized in the slot in which they are indexed."""
-    unknown: list[TransactionInSlot]
-    """Without a status."""
-    lost: list[TransactionInSlot]
-    """Not on the chain, or not like this."""
-    elsewhere: dict[str, int]
-    """The signatures of the lost ones that succeeded in another slot, with that slot."""
 
 
 class ReorgCheck:
     """Looks up what is not finalized in the index, oldest first."""
 
-    def __init__(self, rpc: Rpc, fetcher: Fetcher, database: Database, max_fetched: int) -> None:
+    def __init__(
+        self, rpc: Rpc, fetcher: Fetcher, database: Database, program_id: Pubkey, max_fetched: int
+    ) -> None:
         """A run stops after the batch in which it has fetched `max_fetched` transactions."""
         self._rpc = rpc
         self._fetcher = fetcher
         self._database = database
+        self._finality = FinalityCheck(rpc, fetcher, database, program_id)
         self._max_fetched = max_fetched
 
-    async def run(self) -> ReorgReport:
+    async def run(self) -> Compared:
         """Promote what is final, roll back what is not on the chain. Can be stopped at any time.
 
         Raises RpcUnavailable, DatabaseUnavailable.
         """
         finalized_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         impossible_slot = await self._rpc.slot() + IMPOSSIBLE_SLOTS
-        promoted = rolled_back = fetched = 0
+        done = Compared()
         after = _BEFORE_EVERYTHING
-        while fetched < self._max_fetched:
+        while done.fetched < self._max_fetched:
             batch = await self._not_finalized(after, finalized_slot, impossible_slot)
             if not batch:
                 break
             after = batch[-1]
-            found = await self._look_up(batch, finalized_slot)
-            if found is None:
+            compared = await self._finality.compare(batch, finalized_slot)
+            if compared is None:
                 break
-            fetched += len(found.final) + len(found.unknown)
-            rolled_back += await self._roll_back_lost(found)
-            report = await self._verify(found.final)
-            promoted += report.promoted
-            rolled_back += report.rolled_back
+            done += compared
         await self._fetcher.indexer.promote_markets(finalized_slot)
-        return ReorgReport(promoted, rolled_back)
+        return done
 
     async def _not_finalized(
         self, after: TransactionInSlot, finalized_slot: int, impossible_slot: int
@@ -97,73 +57,3 @@ class ReorgCheck:
             return await not_finalized(
                 connection, after, finalized_slot, impossible_slot, STATUSES_PER_REQUEST
             )
-
-    async def _look_up(self, batch: Sequence[TransactionInSlot], finalized_slot: int) -> _Lookup | None:
-        """None if the node that answers is behind the one that gave the finalized slot."""
-        possible = [one for one in batch if is_signature(one.signature)]
-        statuses = await self._rpc.signature_statuses(
-            [one.signature for one in possible], search_history=True
-        )
-        if possible and statuses.slot < finalized_slot:
-            log.warning("finality.node_behind", slot=statuses.slot, finalized_slot=finalized_slot)
-            return None
-        found = _Lookup([], [], [one for one in batch if one not in possible], {})
-        for one in possible:
-            status = statuses.by_signature[one.signature]
-            if status is None:
-                found.unknown.append(one)
-            elif _is_elsewhere(one, status):
-                found.lost.append(one)
-                if status.err is None:
-                    found.elsewhere[one.signature] = status.slot
-            elif status.confirmation_status == "finalized":
-                found.final.append(one)
-        found.lost += await self._vanished(found.unknown)
-        return found
-
-    async def _vanished(self, unknown: Sequence[TransactionInSlot]) -> list[TransactionInSlot]:
-        """The transactions that are not on the chain, without those that the node may have pruned."""
-        if not unknown:
-            return []
-        kept_from = await self._rpc.first_available_block()
-        kept = [one for one in unknown if one.slot >= kept_from]
-        absent = await self._fetcher.absent([one.signature for one in kept])
-        vanished = [one for one in kept if one.signature in absent]
-        if len(vanished) < len(unknown):
-            log.warning("finality.unknown", transactions=len(unknown) - len(vanished), kept_from=kept_from)
-        return vanished
-
-    async def _verify(self, final: Sequence[TransactionInSlot]) -> ReorgReport:
-        """Promote those whose rows equal what the node says, and replace the others by that.
-
-        Those that cannot be read are parked, and compared once they can be.
-        """
-        if not final:
-            return ReorgReport()
-        fetched = await self._fetcher.fetch([one.signature for one in final])
-        await park(self._database, fetched.unapplied({one.signature: one.slot for one in final}))
-        transactions = {tx.signature: tx for tx in fetched.transactions}
-        report = await self._fetcher.indexer.promote(final, fetched.transactions)
-        lost = [one for one in final if one.signature in report.differing]
-        instead = [transactions[one.signature] for one in lost]
-        return ReorgReport(report.promoted, await self._roll_back(lost, instead, "finalized"))
-
-    async def _roll_back_lost(self, found: _Lookup) -> int:
-        fetched = await self._fetcher.fetch(list(found.elsewhere))
-        await park(self._database, fetched.unapplied(found.elsewhere))
-        # Rolled back before the node gives it, a transaction that landed elsewhere would be missing.
-        not_found = set(fetched.not_found)
-        lost = [one for one in found.lost if one.signature not in not_found]
-        return await self._roll_back(lost, fetched.transactions)
-
-    async def _roll_back(
-        self,
-        lost: Sequence[TransactionInSlot],
-        instead: Sequence[ChainTransaction],
-        commitment: Commitment = "confirmed",
-    ) -> int:
-        return await roll_back_each(self._database, self._fetcher.indexer, lost, instead, commitment)
-
-
-def _is_elsewhere(indexed: TransactionInSlot, status: SignatureStatus) -> bool:
-    return status.is_confirmed and (status.slot != indexed.slot or status.err is not None)

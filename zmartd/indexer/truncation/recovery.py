@@ -1,29 +1,32 @@
 """Recovers the events of transactions with truncated logs.
 
-Once everything before such a transaction is indexed, the events that its logs lack are inferred from its
-instructions and applied under its signature, like any other event; a replay that does the same therefore
-writes the same rows. The transaction counts as resolved when the accounts that it changed, read afterwards,
-equal the index. Until then it is tried again. Where an event cannot be inferred, or the accounts contradict
-it, its row in `truncated_transactions` says why; what follows it in the same market waits, and an operator is
-told.
+Once everything before such a transaction is indexed, and was compared with the chain, the events that its
+logs lack are inferred from its instructions and applied under its signature, like any other event; a replay
+that does the same therefore writes the same rows. The transaction counts as resolved when the accounts that
+it changed, read afterwards, equal the index. Until then it is tried again. Where an event cannot be inferred,
+or the accounts contradict it, its row in `truncated_transactions` says why; what follows it in the same
+market waits, and an operator is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 from asyncpg import Connection
 from msgspec import Struct
 from prometheus_client import Gauge
+from solders.commitment_config import CommitmentLevel
 from solders.pubkey import Pubkey
 
 from zmartd.chain.pdas import Pdas
-from zmartd.chain.rpc import Rpc
+from zmartd.chain.rpc import STATUSES_PER_REQUEST, Rpc
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.errors import ZmartdError
 from zmartd.indexer.audit.audit import compare_configuration, compare_market
+from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS
 from zmartd.indexer.effects.markets import known_addresses
+from zmartd.indexer.events.commitment import has_unverified, unverified_until
 from zmartd.indexer.events.incomplete import (
     IncompleteTransaction,
     incomplete_transactions,
@@ -34,16 +37,20 @@ from zmartd.indexer.events.incomplete import (
     take_unresolved,
     unverified_truncated_of,
 )
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.events.rows import event_row, utc_from_unix
 from zmartd.indexer.fetch import Fetcher
+from zmartd.indexer.finality import FinalityCheck
 from zmartd.indexer.parking import is_of_one_market
 from zmartd.indexer.rebuild.event_diff import diff_events
-from zmartd.indexer.truncation.history import History
+from zmartd.indexer.truncation.history import History, NotVerified
 from zmartd.indexer.truncation.inference import Inference, infer_events
 from zmartd.log import get_logger
 from zmartd.store.postgres.database import Database
 
 _MAX_PER_RUN = 50
+_MAX_COMPARED = 3_000
+"""How many transactions before those of a run are compared with the chain in it."""
 _LONGEST_REASON = 500
 _INCOMPLETE = Gauge(
     "zmartd_incomplete_transactions",
@@ -75,6 +82,7 @@ class TruncationRecovery:
         self._program_id = program_id
         self._pdas = Pdas(program_id)
         self._history = History(database, rpc, self._pdas)
+        self._finality = FinalityCheck(rpc, fetcher, database, program_id)
 
     async def run(self, complete_slot: int) -> RecoveryReport:
         """Try unresolved transactions up to `complete_slot`, up to which the index is complete.
@@ -85,12 +93,17 @@ class TruncationRecovery:
         async with self._database.service() as connection:
             signatures = await take_unresolved(connection, complete_slot, _MAX_PER_RUN)
         fetched = await self._fetcher.fetch(signatures)
+        compared = await self._compare_before(fetched.transactions)
         new_events = 0
         inferred: list[ChainTransaction] = []
         for transaction in fetched.transactions:
             if not transaction.succeeded:
                 continue
-            added, reason = await self._tried(transaction)
+            try:
+                added, reason = await self._tried(transaction)
+            except NotVerified as unverified:
+                await self._wait(transaction, unverified.signature, compared)
+                continue
             new_events += added
             if reason is None:
                 inferred.append(transaction)
@@ -102,10 +115,46 @@ class TruncationRecovery:
         _INCOMPLETE.set(len(incomplete))
         return RecoveryReport(len(signatures), resolved, new_events, tuple(incomplete))
 
+    async def _compare_before(self, transactions: Sequence[ChainTransaction]) -> set[str]:
+        """Compare with the chain what these transactions stand on. Returns the signatures that were compared:
+        of what is unverified even so, the node says nothing certain.
+        """
+        compared: set[str] = set()
+        if not transactions:
+            return compared
+        finalized_slot = await self._rpc.slot(CommitmentLevel.Finalized)
+        addresses = sorted({address for transaction in transactions for address in transaction.changes})
+        until, after = max(transaction.slot for transaction in transactions), TransactionInSlot(-1, "")
+        while len(compared) < _MAX_COMPARED:
+            async with self._database.service() as connection:
+                batch = await unverified_until(
+                    connection,
+                    until,
+                    addresses,
+                    sorted(CONFIGURATION_EVENTS),
+                    after=after,
+                    limit=STATUSES_PER_REQUEST,
+                )
+            if not batch or await self._finality.compare(batch, finalized_slot) is None:
+                break
+            after = batch[-1]
+            compared.update(one.signature for one in batch)
+        return compared
+
+    async def _wait(self, transaction: ChainTransaction, unverified: str, compared: Container[str]) -> None:
+        """Leave it for the next run. What can be claimed at any time is no reason to tell anybody."""
+        log.info("truncated.waits", signature=transaction.signature, unverified=unverified)
+        if unverified in compared:
+            reason = f"{unverified}, which comes before, cannot be compared with the chain"
+            async with self._database.service() as connection:
+                await self._leave_open(connection, transaction.signature, reason)
+
     async def _tried(self, transaction: ChainTransaction) -> tuple[int, str | None]:
         """What `_infer` returns; the error is the reason where it fails because of this transaction."""
         try:
             return await self._infer(transaction)
+        except NotVerified:
+            raise
         except Exception as error:
             if not is_of_one_market(error):
                 raise
@@ -204,17 +253,21 @@ class TruncationRecovery:
             differences, conclusive = comparison.differences, comparison.is_conclusive()
         if not differences:
             return ()
-        if not conclusive or await self._is_incomplete(str(address)):
+        if not conclusive or await self._may_change(str(address)):
             return None
         return tuple(sorted({one.field for one in differences}))
 
-    async def _is_incomplete(self, address: str) -> bool:
-        """Whether events are missing of a transaction that changes `address`, so that its account differs.
+    async def _may_change(self, address: str) -> bool:
+        """Whether the index is not yet what it will be of an account, which may be why the two differ: events
+        are missing of a transaction, or are there of one that was not compared with the chain.
 
-        Of one that is not final yet the node's word is taken.
+        Of a truncated transaction that is not final yet the node's word is taken.
         """
+        kinds = sorted(CONFIGURATION_EVENTS) if address == str(self._pdas.global_config()) else []
         async with self._database.service() as connection:
             if await is_incomplete(connection, address):
+                return True
+            if await has_unverified(connection, address, kinds):
                 return True
             told = await unverified_truncated_of(connection, address, _MAX_PER_RUN)
         fetched = await self._fetcher.fetch(told)

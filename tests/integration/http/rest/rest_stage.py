@@ -156,11 +156,13 @@ class Stage(Struct, frozen=True):
         now = (await self.api.rpc.chain_time()).unix_timestamp
         await self.cheat("surfnet_timeTravel", {"absoluteTimestamp": (now + seconds) * 1_000})
 
-    async def cheat(self, method: str, *params: Any) -> None:
-        """Do to the chain what no chain does by itself."""
+    async def cheat(self, method: str, *params: Any) -> Any:
+        """Ask the chain, or do to it what no chain does by itself."""
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         async with aiohttp.ClientSession() as session, session.post(self.rpc_url, json=call) as response:
-            assert "result" in await response.json()
+            answer = await response.json()
+        assert "result" in answer, answer
+        return answer["result"]
 
 
 @asynccontextmanager

@@ -20,6 +20,8 @@ from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.chain.transport import MAX_IN_FLIGHT
 from zmartd.config import TransactionSettings
 from zmartd.daemon import MAX_API_RPC_REQUESTS
+from zmartd.embedded.localnet.chain.blocks import blockhash_blocks
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.indexer.reconcile.reorgs import ReorgCheck
 from zmartd.market.ids import masked
 from zmartd.store.outbox import DatabaseOutbox
@@ -78,6 +80,32 @@ async def test_the_same_bytes_have_one_effect_and_one_answer(stage: Stage) -> No
     assert (await stage.position_account(market_id, ALICE)).trades_count == 1
 
 
+async def test_what_a_fork_took_is_sent_anew_with_the_same_bytes(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    transaction, signature = await signed_buy(stage, market_id)
+    await stage.cheat("zmartd_holdFinality", {"hold": True})
+    fork = await stage.cheat("getSlot", {"commitment": "processed"})
+    landed = await stage.alice.relay(transaction)
+    assert landed.status == 200
+    assert await stage.cheat("zmartd_rollback", {"fromSlot": fork}) == [signature]
+    while await stage.cheat("getSlot", {"commitment": "confirmed"}) < landed.body["slot"]:
+        await stage.cheat("zmartd_advanceSlots", {"slots": 1})
+    await stage.api.indexer.roll_back([TransactionInSlot(landed.body["slot"], signature)])
+    retracted = await stage.api.anybody.get(f"/api/transactions/{signature}")
+    assert (retracted.status, retracted.body["code"]) == (404, "transaction_retracted")
+
+    again = await stage.alice.relay(transaction)
+    assert again.status == 200
+    assert again.body["slot"] > landed.body["slot"]
+    assert (await stage.position_account(market_id, ALICE)).trades_count == 1
+
+    await stage.cheat("zmartd_rollback", {"fromSlot": again.body["slot"]})
+    await stage.cheat("zmartd_holdFinality", {"hold": False})
+    await stage.cheat("zmartd_advanceSlots", {"slots": blockhash_blocks(20) + 100})
+    late = await stage.alice.relay(transaction)
+    assert (late.status, late.body["code"]) == (409, "transaction_expired")
+
+
 async def test_a_relayed_trade_can_be_read_at_once(stage: Stage) -> None:
     market_id = await stage.active_market()
     transaction, signature = await signed_buy(stage, market_id)
@@ -89,7 +117,7 @@ async def test_a_relayed_trade_can_be_read_at_once(stage: Stage) -> None:
 async def settled(stage: Stage, signature: str) -> Answer:
     """The first answer that says that a transaction is final, while the daemon looks for what is."""
     api = stage.api
-    reorgs = ReorgCheck(api.rpc, api.fetcher, api.database, max_fetched=100)
+    reorgs = ReorgCheck(api.rpc, api.fetcher, api.database, PROGRAM.program_id, max_fetched=100)
     async with asyncio.timeout(PATIENT_SECONDS):
         while True:
             await reorgs.run()
