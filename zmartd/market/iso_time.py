@@ -10,6 +10,14 @@ def iso_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
+def iso_time_from_unix(seconds: int) -> str:
+    """`iso_time` of unix seconds; of the epoch where they are outside the range of `datetime`."""
+    try:
+        return iso_time(datetime.fromtimestamp(seconds, UTC))
+    except (OverflowError, OSError, ValueError):
+        return iso_time(datetime.fromtimestamp(0, UTC))
+
+
 def iso_time_or_none(time: datetime | None) -> str | None:
     """`iso_time` of what may be missing."""
     return None if time is None else iso_time(time)

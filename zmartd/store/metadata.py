@@ -7,7 +7,8 @@ from datetime import datetime
 from asyncpg import Connection, Record
 from msgspec import Struct
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
+from zmartd.market.json_fields import MarketKey, StateName
 from zmartd.market.slug import slug_base
 from zmartd.store.postgres.reader import Reads
 from zmartd.text.likeness import likeness
@@ -89,13 +90,32 @@ update market_metadata set slug_base = $3, slug_number = zmartd.free_slug_number
 _ADOPT = "select zmartd.adopt_metadata($1)"
 
 
-class TooManyPendingMarkets(ZmartdError):
+class PendingMarketsDetails(Struct, frozen=True):
+    """How many markets of one wallet may wait for their creation on the chain."""
+
+    limit: int
+    """The most of them."""
+
+
+class SimilarMarket(Struct, frozen=True):
+    """The open market that asks the same question."""
+
+    market_id: MarketKey
+    question: str
+    """Its question."""
+    state: StateName | None
+    """Its state; null while it is not on the chain yet."""
+    pending: bool
+    """Whether it is not on the chain yet."""
+
+
+class TooManyPendingMarkets(DetailedError[PendingMarketsDetails]):
     """This wallet has registered as many markets as it may that are not on the chain: create one of them."""
 
     code = "too_many_pending_markets"
 
 
-class SimilarMarketExists(ZmartdError):
+class SimilarMarketExists(DetailedError[SimilarMarket]):
     """Another open market asks the same question; join it, or set allow_similar to true to register yours."""
 
     code = "similar_market_exists"
@@ -163,13 +183,13 @@ async def register(
             _HAS_PLACE, metadata.creator_wallet, metadata.market_id, max_pending
         )
         if not has_place:
-            raise TooManyPendingMarkets(limit=max_pending)
+            raise TooManyPendingMarkets(PendingMarketsDetails(max_pending))
     # Also taken by who insists, so that whoever comes next sees this question.
     await connection.execute(_LOCK_QUESTIONS)
     if not allow_similar:
         similar = await connection.fetchrow(_SIMILAR, metadata.market_id, metadata.creator_wallet, alike)
         if similar is not None:
-            raise SimilarMarketExists(**similar)
+            raise SimilarMarketExists(SimilarMarket(**similar))
     is_new = await connection.fetchval(
         _REGISTER,
         metadata.market_id,

@@ -30,7 +30,7 @@ from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
 from zmartd.transactions.admission import AdmittedTransaction, TransactionRefused
 from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
-from zmartd.transactions.price_protection import PriceMoved
+from zmartd.transactions.price_protection import PriceMoved, PriceMovedDetails
 from zmartd.transactions.spending import check_spending
 from zmartd.transactions.submission import Submission, Submitter
 
@@ -156,7 +156,7 @@ class Relay:
             case "BlockhashNotFound":
                 return await self._landed_or_expired(signature)
             case "SlippageExceeded":
-                raise PriceMoved(signature=signature)
+                raise PriceMoved(PriceMovedDetails(signature=signature))
         wallet = Pubkey.from_string(transaction.wallet)
         await self._funds.explain(refused, wallet, transaction.outlays, transaction.fee_lamports)
         raise ProgramRefused(refused, signature=signature)
@@ -267,4 +267,4 @@ def _check_shares(signature: str, bought: int | None, min_shares: int) -> None:
             "out instructions that log, or send it with min_shares 0."
         )
     if bought < min_shares:
-        raise PriceMoved(signature=signature, shares=str(bought))
+        raise PriceMoved(PriceMovedDetails(signature=signature, shares=str(bought)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from zmartd.market import largest, orders, quotes
-from zmartd.market.errors import MarketMathError
+from zmartd.market.errors import MarketMathError, TradeTerms
 from zmartd.market.fees import FeeRates
 from zmartd.market.lmsr import SCALE, Curve
 from zmartd.market.orders import MAX_SLIPPAGE_BPS, LimitNotMet, Purchase, Sale
@@ -76,7 +77,8 @@ def test_a_limit_beyond_the_present_price_is_named_with_what_the_market_offers()
         with pytest.raises(LimitNotMet) as refused:
             trade()
         assert refused.value.code == "SlippageExceeded"
-        assert refused.value.details == {"limit": limit, limit: str(wanted), "offered": str(offered)}
+        told = msgspec.to_builtins(refused.value.details)
+        assert told == {"limit": limit, limit: str(wanted), "offered": str(offered)}
 
 
 def test_nobody_sells_more_than_the_wallet_holds() -> None:
@@ -84,7 +86,7 @@ def test_nobody_sells_more_than_the_wallet_holds() -> None:
     with pytest.raises(MarketMathError) as refused:
         orders.require_shares(SCALE, True, SCALE + 1)
     assert refused.value.code == "InsufficientShares"
-    assert refused.value.details == {"shares": str(SCALE + 1), "shares_held": str(SCALE)}
+    assert refused.value.details == TradeTerms(shares=str(SCALE + 1), shares_held=str(SCALE))
 
 
 curves = st.builds(
@@ -139,14 +141,14 @@ def test_a_trade_that_is_too_large_is_told_the_largest_one() -> None:
             buy(**{trade: 10**16})
         assert refused.value.code == "TradeTooLarge"
         assert unit in refused.value.message
-        most = int(refused.value.details["largest_trade_here"])
+        most = int(refused.value.details.largest_trade_here or 0)
         assert buy(**{trade: most}).quote.shares > 0
         with pytest.raises(MarketMathError):
             buy(**{trade: most + 1})
     far = Pool(Curve(25_000 * SCALE, SCALE, 1_000 * SCALE), RATES)
     with pytest.raises(MarketMathError) as refused:
         orders.protect_sale(far, Sale(outcome=True, shares=SCALE))
-    assert refused.value.details == {"largest_trade_here": "0"}
+    assert refused.value.details == TradeTerms(largest_trade_here="0")
 
 
 moves = st.lists(st.tuples(st.booleans(), st.integers(-40, 40)), max_size=4)

@@ -12,7 +12,14 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import ProtocolNotInitialized
-from zmartd.http.errors.requests import InvalidRequest, MarketPending, NotTheCreator, Problem, TooEarly
+from zmartd.http.errors.requests import (
+    EndDetails,
+    InvalidRequest,
+    MarketPending,
+    NotTheCreator,
+    Problem,
+    TooEarly,
+)
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -180,7 +187,7 @@ async def _early_reason(call: Call[ResolveRequest], market: MarketRow) -> str | 
     if body.early and body.early_reason is None:
         raise InvalidRequest(Problem("early_reason", "is required where early is true"))
     if await is_before_end(call, market) and not body.early:
-        raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
+        raise TooEarly(EndDetails(market.id, iso_time_or_none(market.end_date)))
     return body.early_reason if body.early else None
 
 

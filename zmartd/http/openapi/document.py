@@ -15,7 +15,7 @@ from zmartd.http.kit.exports import CSV, JSON_LINES, csv_columns
 from zmartd.http.kit.operation import Access, Export, NonJson, Operation, is_json
 from zmartd.http.kit.path_variables import PathVariable, path_template
 from zmartd.http.openapi import event_schemas, headers
-from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
+from zmartd.http.openapi.declared_errors import declared_errors, error_schemas, told_details, told_errors
 from zmartd.http.openapi.examples import EXAMPLES
 from zmartd.http.openapi.schemas import Json, Schemas, query_fields, reference
 
@@ -123,12 +123,11 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
 
     Raises ValueError where two types have the same name.
     """
-    details = {kind: shape for one in operations for kind, shape in one.error_details.items()}
     schemas = Schemas(
         [one.json_body for one in operations if one.json_body is not None],
         [
             *(kind for one in operations for kind in one.responses.values() if is_json(kind)),
-            *details.values(),
+            *(kind for kind in map(told_details, told_errors()) if kind is not None),
             ErrorBody,
         ],
     )
@@ -159,7 +158,7 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
             "schemas": {
                 **components,
                 **event_schemas.of_transactions(),
-                **error_schemas(idl, components[ErrorBody.__name__], details),
+                **error_schemas(idl, components[ErrorBody.__name__]),
             },
             "parameters": _PARAMETERS,
             "headers": headers.COMPONENTS,

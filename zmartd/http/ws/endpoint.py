@@ -15,7 +15,7 @@ from zmartd.config import RealtimeSettings
 from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
-from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.http.errors.websocket import ConnectionLimit, TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import client_of
 from zmartd.http.server.connection import HttpConnection
 from zmartd.http.ws.connection import CLOSE_SECONDS, NewestSlot, WebSocketConnection, WebSocketWriter
@@ -43,7 +43,7 @@ class ConnectionsPerClient:
     def connection(self, client: str) -> Iterator[None]:
         """Count a connection for the length of the block. Raises TooManyConnections."""
         if self._open[client] >= self._limit:
-            raise TooManyConnections(limit=self._limit)
+            raise TooManyConnections(ConnectionLimit(self._limit))
         self._open[client] += 1
         try:
             yield

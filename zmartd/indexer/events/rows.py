@@ -155,7 +155,7 @@ def stored_row(record: Record) -> EventRow:
         event = event_from_payload(record["event_type"], fields)
         context = context_from_payload(event, fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnreadableRow(signature=record["tx_signature"], ordinal=record["event_index"]) from error
+        raise UnreadableRow from error
     return EventRow(
         event=event,
         signature=record["tx_signature"],
