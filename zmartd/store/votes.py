@@ -130,7 +130,8 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
     except asyncpg.PostgresError as error:
         if error.sqlstate == _BEING_COUNTED:
             raise VotingClosed(
-                MaybeStepDetails(market_id=market_id), f"the {kind} votes of this market are being counted"
+                MaybeStepDetails(market_id=market_id),
+                f"The {kind} votes of this market are being counted; wait for the result.",
             ) from error
         if error.sqlstate != _WRONG_STATE:
             raise
@@ -138,7 +139,7 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
             raise MarketNotFound(MarketReference(market=market_id)) from error
         raise VotingClosed(
             MaybeStepDetails(market_id=market_id, state=error.detail),
-            f"{kind} votes are taken of {kind.open_state.name} markets, and this one is {error.detail}",
+            f"Only {kind.open_state.name} markets take {kind} votes, and this one is {error.detail}.",
         ) from error
     assert row is not None, "an insert that returns"
     return Vote(**dict(row))

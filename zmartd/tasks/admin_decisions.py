@@ -186,21 +186,21 @@ class AdminDecisions:
             case MarketState.RESOLVING if is_trusted:
                 raise NothingToDecide(
                     about,
-                    "the market's creator or a trusted resolver proposed the outcome: time makes it final "
-                    "unless somebody disputes it",
+                    "The market's creator or a trusted resolver proposed the outcome: time makes it final "
+                    "unless somebody disputes it.",
                 )
             case MarketState.DISPUTED if tally is not None and tally.signature is not None:
                 raise SettlementUnderWay(about)
             case MarketState.DISPUTED if is_trusted and (tally is None or tally.counted_at is None):
                 raise NothingToDecide(
-                    about, "the holders are voting: a decision is possible once their votes are counted"
+                    about, "The holders are voting: a decision is possible once their votes are counted."
                 )
             case MarketState.RESOLVING | MarketState.DISPUTED:
                 return
             case state:
                 raise NothingToDecide(
                     about,
-                    f"decisions are about RESOLVING and DISPUTED markets, and this one is {state.name}",
+                    f"Decisions are about RESOLVING and DISPUTED markets, and this one is {state.name}.",
                 )
 
     async def _config(self) -> GlobalConfig:

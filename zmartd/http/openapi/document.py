@@ -17,6 +17,7 @@ from zmartd.http.kit.path_variables import PathVariable, path_template
 from zmartd.http.openapi import event_schemas, headers
 from zmartd.http.openapi.declared_errors import declared_errors, error_schemas, told_details, told_errors
 from zmartd.http.openapi.examples import EXAMPLES
+from zmartd.http.openapi.recorded import recorded
 from zmartd.http.openapi.schemas import Json, Schemas, query_fields, reference
 
 _JSON = "application/json"
@@ -162,6 +163,7 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
             },
             "parameters": _PARAMETERS,
             "headers": headers.COMPONENTS,
+            "examples": {kind: {"value": body} for kind, body in recorded().errors.items()},
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
@@ -247,6 +249,8 @@ def _response(
     content: Json = {}
     if choices:
         content[_JSON] = {"schema": choices[0] if len(choices) == 1 else {"anyOf": choices}}
+        if examples := _examples(operation, status, errors):
+            content[_JSON]["examples"] = examples
     if isinstance(body, NonJson):
         content[body.media_type] = {"schema": {"type": "string"}}
     if operation.export is not None and status == operation.default_status:
@@ -256,6 +260,17 @@ def _response(
         "headers": headers.of(operation, status),
     }
     return response | {"content": content} if content else response
+
+
+def _examples(operation: Operation[Any], status: int, errors: Sequence[type[ZmartdError]]) -> Json:
+    """The recorded answer; of errors the operation's own, or else the first that was recorded."""
+    answer = recorded().answers.get(operation.name, {}).get(status)
+    if answer is not None:
+        return {"answer": {"value": answer}}
+    known = [kind.__name__ for kind in errors if kind.__name__ in recorded().errors]
+    own = {kind.__name__ for kind in operation.errors}
+    shown = [name for name in known if name in own] or known[:1]
+    return {name: {"$ref": f"#/components/examples/{name}"} for name in shown}
 
 
 def _exported(export: Export[Any]) -> Json:
