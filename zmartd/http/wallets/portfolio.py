@@ -17,6 +17,7 @@ from zmartd.http.trading.position_valuation import (
     read_positions,
     value_positions,
 )
+from zmartd.http.trading.schemas import average_price
 from zmartd.market.iso_time import iso_time_or_none
 from zmartd.store.positions import PositionPageKey
 
@@ -213,7 +214,7 @@ def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> 
     return OutcomeHolding(
         shares=amount(held),
         cost_basis=amount(cost_lamports),
-        average_price=cost_lamports / held if held else None,
+        average_price=average_price(cost_lamports, held) if held else None,
         value_at_price=_amount_or_none(at_price_lamports),
     )
 

@@ -39,6 +39,19 @@ _ALWAYS_THE_SAME = {
     *(str(one.pubkey()) for one in (AUTHORITY, CREATOR, ALICE, BOB, POOR)),
     *(str(TREASURY), str(IDL.program_id), str(PROGRAM.pdas.global_config())),
 }
+_BASE58 = "[1-9A-HJ-NP-Za-km-z]"
+_SIGNER = Keypair.from_seed(bytes([7] * 32))
+_MADE_UP: dict[str, tuple[str, Callable[[int], str]]] = {
+    "id": ("[0-9a-f]{64}", lambda n: hashlib.sha256(b"%d" % n).hexdigest()),
+    "nonce": ("[0-9a-f]{72}", lambda n: hashlib.sha512(b"%d" % n).hexdigest()[:72]),
+    "uuid": ("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", lambda n: str(uuid5(NAMESPACE_URL, str(n)))),
+    "signature": (_BASE58 + "{86,88}", lambda n: str(_SIGNER.sign_message(b"%d" % n))),
+    "address": (_BASE58 + "{43,44}", lambda n: str(Keypair.from_seed(n.to_bytes(32)).pubkey())),
+    "cid": ("Qm" + _BASE58 + "{44}", lambda n: cid_v0(b"%d" % n)),
+}
+"""The names that are made by the moment, and what is made up in the place of the nth of all of them."""
+_NAMES = re.compile("|".join(rf"\b(?P<{kind}>{form})(?![0-9A-Za-z])" for kind, (form, _) in _MADE_UP.items()))
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|\+00:00)")
 
 
 def recording(tour: Tour) -> dict[str, Any]:
@@ -54,7 +67,7 @@ def recording(tour: Tour) -> dict[str, Any]:
 
 
 def fields(value: Any, path: str = "") -> Iterator[str]:
-    """The path of every field in `value`, of lists those of their items; and of every kind of value."""
+    """The path of every value in `value` that is no object and no list; items of a list share one."""
     if isinstance(value, dict):
         for name, part in value.items():
             yield from fields(part, f"{path}.{name}")
@@ -78,17 +91,6 @@ class _Normalizer:
         self._known |= {address: address for address in _ALWAYS_THE_SAME}
         self._known[str(PROGRAM.pdas.market(market))] = str(PROGRAM.pdas.market(bytes.fromhex(MARKET_ID)))
         self._begins = begins
-        kinds: tuple[tuple[str, Callable[[int], str]], ...] = (
-            (r"[0-9a-f]{64}", lambda n: hashlib.sha256(b"%d" % n).hexdigest()),
-            (r"[0-9a-f]{72}", lambda n: hashlib.sha512(b"%d" % n).hexdigest()[:72]),
-            (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", _uuid),
-            (r"[1-9A-HJ-NP-Za-km-z]{86,88}", _signature),
-            (r"[1-9A-HJ-NP-Za-km-z]{43,44}", _address),
-            (r"Qm[1-9A-HJ-NP-Za-km-z]{44}", lambda n: cid_v0(b"%d" % n)),
-            (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|\+00:00)", _uuid),
-        )
-        self._kinds = kinds
-        self._pattern = re.compile("|".join(f"\\b({pattern})(?![0-9A-Za-z])" for pattern, _ in kinds))
 
     def of(self, value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
@@ -106,31 +108,21 @@ class _Normalizer:
         return value
 
     def _text(self, text: str) -> str:
-        return self._pattern.sub(self._replaced, text)
+        return _NAMES.sub(self._renamed, _TIME.sub(self._retimed, text))
 
-    def _replaced(self, found: re.Match[str]) -> str:
-        real, kind = found[0], (found.lastindex or 1) - 1
-        if kind == len(self._kinds) - 1:
-            time = datetime.fromisoformat(real)
-            moved = self._moved(time)
-            is_whole_hour = time.minute == time.second == time.microsecond == 0
-            return iso_time(moved.replace(minute=0) if is_whole_hour else moved)
+    def _renamed(self, found: re.Match[str]) -> str:
+        real = found[0]
         if real not in self._known:
-            self._known[real] = self._kinds[kind][1](len(self._known))
+            assert found.lastgroup is not None, "every kind has a group"
+            self._known[real] = _MADE_UP[found.lastgroup][1](len(self._known))
         return self._known[real]
+
+    def _retimed(self, found: re.Match[str]) -> str:
+        time = datetime.fromisoformat(found[0])
+        moved = self._moved(time)
+        begins_an_hour = time.minute == time.second == time.microsecond == 0  # as candles do
+        return iso_time(moved.replace(minute=0) if begins_an_hour else moved)
 
     def _moved(self, time: datetime) -> datetime:
         """As long after the beginning of the examples, in whole minutes, as `time` is after the tour's."""
         return BEGINS + (time - self._begins + _MINUTE / 4) // _MINUTE * _MINUTE
-
-
-def _uuid(number: int) -> str:
-    return str(uuid5(NAMESPACE_URL, str(number)))
-
-
-def _address(number: int) -> str:
-    return str(Keypair.from_seed(number.to_bytes(32)).pubkey())
-
-
-def _signature(number: int) -> str:
-    return str(Keypair.from_seed(bytes([7] * 32)).sign_message(b"%d" % number))
