@@ -46,7 +46,7 @@ class ProgramErrorDetails(TradeTerms, frozen=True, kw_only=True):
     """
 
     program_error: int | None
-    """The number of the program's error; null where the chain refused it before the program."""
+    """The number of the program's error; null where it has none: the chain's errors, and `TradeTooLarge`."""
     signature: str | UnsetType = UNSET
     """The signature of the transaction, base58; left out before one is signed."""
     market_id: MarketKey | UnsetType = UNSET

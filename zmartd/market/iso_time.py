@@ -10,12 +10,12 @@ def iso_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def iso_time_from_unix(seconds: int) -> str:
-    """`iso_time` of unix seconds; of the epoch where they are outside the range of `datetime`."""
+def utc_from_unix(unix_seconds: int) -> datetime:
+    """Unix seconds as a timestamp in UTC. Times outside the range of `datetime` become the epoch."""
     try:
-        return iso_time(datetime.fromtimestamp(seconds, UTC))
+        return datetime.fromtimestamp(unix_seconds, tz=UTC)
     except (OverflowError, OSError, ValueError):
-        return iso_time(datetime.fromtimestamp(0, UTC))
+        return datetime.fromtimestamp(0, tz=UTC)
 
 
 def iso_time_or_none(time: datetime | None) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from zmartd.market.iso_time import iso_time_from_unix
+from zmartd.market.iso_time import iso_time, utc_from_unix
 from zmartd.market.json_fields import MarketKey, StateName, Time
 from zmartd.market.next_steps import Action, Actor, PossibleStep, VotesNeeded
 
@@ -124,4 +124,4 @@ def step_votes(votes: VotesNeeded) -> StepVotes:
 
 def step_time(seconds: int | None) -> str | None:
     """A time of a step, in unix seconds, as ISO 8601."""
-    return None if seconds is None else iso_time_from_unix(seconds)
+    return None if seconds is None else iso_time(utc_from_unix(seconds))

@@ -22,9 +22,9 @@ from zmartd.indexer.apply import Indexer
 from zmartd.indexer.audit.audit import read_one_market
 from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.rebuild.corrections import Correction
 from zmartd.indexer.rebuild.event_diff import EventDiff
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.realtime.bus import Bus
 from zmartd.store.postgres.database import Database
 

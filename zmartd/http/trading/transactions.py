@@ -26,11 +26,10 @@ from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import WRONG_STATE, explained
 from zmartd.http.trading.moved_prices import read_limits, with_fresh_quote
 from zmartd.indexer.events.payloads import event_from_payload, payload
-from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import TransactionDetails, TransactionNotFound
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
-from zmartd.market.iso_time import iso_time, iso_time_or_none
+from zmartd.market.iso_time import iso_time, iso_time_or_none, utc_from_unix
 from zmartd.market.next_steps import Action
 from zmartd.store import evidence, indexed_transactions
 from zmartd.store.indexed_transactions import IndexedTransaction
