@@ -41,7 +41,7 @@ class ConfigError(ZmartdError):
     code = "invalid_configuration"
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems), problems=problems)
+        super().__init__("\n".join(problems))
         self.problems = problems
 
 

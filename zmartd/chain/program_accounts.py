@@ -11,18 +11,25 @@ from zmartd.chain.accounts import GlobalConfig, MarketAccount, UserPosition, Vot
 from zmartd.chain.answers import ChainAccount
 from zmartd.chain.pdas import Pdas
 from zmartd.chain.rpc import Rpc
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
 
 Kind = TypeVar("Kind", GlobalConfig, MarketAccount, UserPosition, VoteRecord)
 
 
-class ProtocolNotInitialized(ZmartdError):
+class ProgramDetails(Struct, frozen=True):
+    """The program that an error is about."""
+
+    program_id: str
+    """The program's address, base58."""
+
+
+class ProtocolNotInitialized(DetailedError[ProgramDetails]):
     """The program is not set up on this cluster yet; its admin has to do that before anything else works."""
 
     code = "protocol_not_initialized"
 
     def __init__(self, program_id: Pubkey) -> None:
-        super().__init__(program_id=str(program_id))
+        super().__init__(ProgramDetails(str(program_id)))
 
 
 class ChainMarket(Struct, frozen=True):

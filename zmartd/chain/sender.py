@@ -108,7 +108,7 @@ class Sender:
         for sending in self._pending.values():
             for future in (sending.recorded, sending.ended):
                 if not future.done():
-                    future.set_result(SenderUnavailable(signature=sending.signature))
+                    future.set_result(SenderUnavailable())
         self._pending.clear()
         self._followed.clear()
 
@@ -181,7 +181,7 @@ class Sender:
     def _take_place(self, transaction: SignedTransaction) -> Sending:
         """Raises SenderUnavailable."""
         if not self._running or self._is_full_for(transaction):
-            raise SenderUnavailable(signature=transaction.signature)
+            raise SenderUnavailable
         sending = self._pending[transaction.signature] = Sending(transaction, self._clock.monotonic())
         return sending
 

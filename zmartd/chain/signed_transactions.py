@@ -7,7 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from zmartd.chain.failures import ProgramFailure
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError, ZmartdError
 
 
 class SignedTransaction(Struct, frozen=True):
@@ -42,6 +42,13 @@ class Landed(Struct, frozen=True):
     slot: int
 
 
+class SignatureDetails(Struct, frozen=True):
+    """The transaction that an error is about."""
+
+    signature: str
+    """Its signature, base58."""
+
+
 class TransactionFailed(ZmartdError):
     """The chain refused the transaction."""
 
@@ -49,17 +56,17 @@ class TransactionFailed(ZmartdError):
 
     def __init__(self, signature: str, failure: ProgramFailure, slot: int | None = None) -> None:
         """`slot` is None when no validator executed it: a simulation already failed."""
-        super().__init__(failure.message, signature=signature, error=failure.name, error_code=failure.code)
+        super().__init__(failure.message)
         self.signature = signature
         self.failure = failure
         self.slot = slot
 
 
-class TransactionExpired(ZmartdError):
+class TransactionExpired(DetailedError[SignatureDetails]):
     """The transaction did not land in time and never will. Build, sign and send a new one."""
 
     code = "transaction_expired"
 
     def __init__(self, signature: str) -> None:
-        super().__init__(signature=signature)
+        super().__init__(SignatureDetails(signature))
         self.signature = signature

@@ -75,7 +75,7 @@ class RpcRejected(ZmartdError):
     code = "rpc_rejected"
 
     def __init__(self, method: str, rpc_code: int, rpc_message: str, data: Any = None) -> None:
-        super().__init__(f"the RPC node refused {method}: {rpc_message} ({rpc_code})", rpc_code=rpc_code)
+        super().__init__(f"the RPC node refused {method}: {rpc_message} ({rpc_code})")
         self.rpc_code = rpc_code
         self.rpc_message = rpc_message
         self.data = data
@@ -217,8 +217,6 @@ class Transport:
         return kind(
             f"the Solana RPC at {self.endpoint} did not answer {method}: {reason}. "
             "Check that solana.rpc_url is right and the node is up",
-            endpoint=self.endpoint,
-            method=method,
         )
 
 

@@ -32,7 +32,6 @@ async def until_no_server_runs_on(cluster: Path, sockets: Path) -> None:
             raise EmbeddedServerError(
                 f"another Postgres (process {pid}) is running on {cluster}: stop the zmartd that uses this "
                 "data directory, or choose another one",
-                pid=pid,
             )
         await asyncio.sleep(_POLL_SECONDS)
 

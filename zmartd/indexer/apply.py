@@ -286,7 +286,7 @@ class Indexer:
                 async with self._database.service() as connection:
                     return await work(connection)
             except asyncpg.UniqueViolationError as error:
-                raise IndexAltered(row=error.detail) from error
+                raise IndexAltered from error
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == _ATTEMPTS:
                     raise

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.chain.answers import SignatureStatus
 from zmartd.chain.arguments import MalformedTransaction
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnusable
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError, ZmartdError
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.parking import apply_each
 from zmartd.indexer.plausibility import Plausibility
@@ -35,7 +35,16 @@ T = TypeVar("T")
 log = get_logger(__name__)
 
 
-class TransactionNotFound(ZmartdError):
+class TransactionDetails(Struct, frozen=True):
+    """The transaction that is not on the chain."""
+
+    signature: str
+    """Its signature, base58."""
+    slot: int | UnsetType = UNSET
+    """Of one that was retracted: the slot that it was indexed with."""
+
+
+class TransactionNotFound(DetailedError[TransactionDetails]):
     """The Solana node does not know this transaction, which is not confirmed yet or was never sent; check its
     signature, or ask again in a moment.
     """
@@ -49,7 +58,7 @@ class TransactionUnread(ZmartdError):
     code = "transaction_unread"
 
     def __init__(self, signature: str, status: SignatureStatus) -> None:
-        super().__init__(signature=signature, slot=status.slot)
+        super().__init__()
         self.signature = signature
         self.status = status
         """Where it is, and whether it failed."""
@@ -116,7 +125,7 @@ class Fetcher:
         """
         found = await self._fetch(signature)
         if found is None:
-            raise TransactionNotFound(signature=signature)
+            raise TransactionNotFound(TransactionDetails(signature))
         if isinstance(found, Unread):
             raise await self._told_by_status(found)
         await apply_each(self._indexer, [found])
@@ -189,7 +198,7 @@ class Fetcher:
         status = statuses.by_signature[unread.signature]
         log.warning("fetch.unread", signature=unread.signature, reason=unread.reason, detail=unread.detail)
         if status is None or not status.is_confirmed:
-            return TransactionNotFound(signature=unread.signature)
+            return TransactionNotFound(TransactionDetails(unread.signature))
         return TransactionUnread(unread.signature, status)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from zmartd.market import largest, lmsr, quotes
-from zmartd.market.errors import MarketMathError
+from zmartd.market.errors import Limit, MarketMathError, TradeTerms
 from zmartd.market.fees import BPS
 from zmartd.market.quotes import BuyQuote, Pool, SellQuote
 
@@ -58,15 +58,14 @@ class ProtectedPurchase(Struct, frozen=True):
 class LimitNotMet(MarketMathError):
     """The trader's own limit is beyond the present price."""
 
-    def __init__(self, limit: str, wanted: int, offered: int, unit: str) -> None:
+    def __init__(self, limit: Limit, wanted: int, offered: int, unit: str) -> None:
         """`limit` is the limit's name, `offered` what the market gives or asks for instead of `wanted`."""
+        terms = TradeTerms(limit=limit, offered=str(offered), **{limit: str(wanted)})
         super().__init__(
             "SlippageExceeded",
             f"At the present price this trade comes to {offered} {unit}, and {limit} is {wanted}: change "
             f"{limit} or the amount, or wait for another price.",
-            limit=limit,
-            **{limit: str(wanted)},
-            offered=str(offered),
+            terms,
         )
 
 
@@ -126,8 +125,7 @@ def require_shares(held: int, outcome: bool, shares: int) -> None:
         raise MarketMathError(
             "InsufficientShares",
             f"This wallet holds {held} share units of {name} in this market and cannot sell {shares}.",
-            shares=str(shares),
-            shares_held=str(held),
+            TradeTerms(shares=str(shares), shares_held=str(held)),
         )
 
 
@@ -178,5 +176,5 @@ def _too_large(outcome: bool, most: int, unit: str, trade: str) -> MarketMathErr
         "TradeTooLarge",
         f"The largest {trade} of {name} that this market can take at its present price is {most} {unit}: "
         "trade less at a time.",
-        largest_trade_here=str(most),
+        TradeTerms(largest_trade_here=str(most)),
     )

@@ -102,7 +102,7 @@ class Bus:
                 await self._publish(args=pairs)
         except (RedisError, OSError, TimeoutError) as error:
             self._publishing_failed = True
-            raise BusUnavailable(reason=str(error) or type(error).__name__) from error
+            raise BusUnavailable from error
         self._publishing_failed = False
 
     async def listen(self) -> AsyncGenerator[Message | Gap]:

@@ -124,6 +124,15 @@ class PongData(Struct, frozen=True, kw_only=True):
     time: str
 
 
+class AboutMessage(Struct, frozen=True, kw_only=True):
+    """What of a client's message an error is about, where it is about one part of it."""
+
+    field: str | UnsetType = UNSET
+    """The key of the message."""
+    market_id: str | UnsetType = UNSET
+    """The market, as the message names it."""
+
+
 class ErrorData(Struct, frozen=True, kw_only=True):
     error: str
     code: str

@@ -17,12 +17,13 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.chain.commitment import Commitment
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError, ZmartdError
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 from zmartd.realtime.frame_data import (
+    AboutMessage,
     AuthenticatedData,
     CommitmentData,
     Data,
@@ -227,9 +228,11 @@ def pong(slot: int | None, now: datetime) -> Frame:
 
 def error(failure: ZmartdError, now: datetime) -> Frame:
     """Tells a client what is wrong with its message, and about which key and market that is."""
-    named = failure.details
-    data = ErrorData(error=failure.message, code=failure.code, field=named.get("field", UNSET))
-    return Frame(type="error", market_id=named.get("market_id", UNSET), timestamp=iso_time(now), data=data)
+    about = AboutMessage()
+    if isinstance(failure, DetailedError) and isinstance(failure.details, AboutMessage):
+        about = failure.details
+    data = ErrorData(error=failure.message, code=failure.code, field=about.field)
+    return Frame(type="error", market_id=about.market_id, timestamp=iso_time(now), data=data)
 
 
 def answer(frame: Frame, message_id: str | int | UnsetType) -> bytes:

@@ -12,11 +12,12 @@ from msgspec import UNSET, UnsetType
 
 from zmartd import config
 from zmartd.clock import Clock
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
 from zmartd.log import get_logger
 from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client, FrameWriter
+from zmartd.realtime.frame_data import AboutMessage
 from zmartd.realtime.frames import Broadcast, Frame
 from zmartd.realtime.messages import (
     Channel,
@@ -29,7 +30,6 @@ from zmartd.realtime.messages import (
     VoteCast,
 )
 from zmartd.realtime.topic import Topic
-from zmartd.store.markets import MarketNotFound
 
 EVERY_MARKET = "*"
 REMEMBERED_MARKETS = 100_000
@@ -50,13 +50,19 @@ SnapshotReader = Callable[[str], Awaitable[Snapshot | None]]
 log = get_logger(__name__)
 
 
-class TooManySubscriptions(ZmartdError):
+class UnknownMarket(DetailedError[AboutMessage]):
+    """There is no such market on the chain; GET /api/markets lists those that there are."""
+
+    code = "market_not_found"
+
+
+class TooManySubscriptions(DetailedError[AboutMessage]):
     """This connection is subscribed to as many markets as it may be: unsubscribe from some, or use "*"."""
 
     code = "too_many_subscriptions"
 
-    def __init__(self, market_id: str, limit: int) -> None:
-        super().__init__(market_id=market_id, limit=limit)
+    def __init__(self, market_id: str) -> None:
+        super().__init__(AboutMessage(market_id=market_id))
 
 
 class Hub:
@@ -123,11 +129,11 @@ class Hub:
         """Answer with the present state of the market, and from then on send everything newer.
 
         `message_id`: that of the answer. A repeated call repeats the answer. One client's calls must not
-        overlap. Raises TooManySubscriptions; MarketNotFound, after which the client is not subscribed to it.
+        overlap. Raises TooManySubscriptions; UnknownMarket, after which the client is not subscribed to it.
         """
         if name not in client.subscriptions:
             if len(client.subscriptions) >= self._settings.max_subscriptions:
-                raise TooManySubscriptions(name, self._settings.max_subscriptions)
+                raise TooManySubscriptions(name)
             client.subscriptions.append(name)
         topic = self._topics.setdefault(name, Topic())
         topic.join(client)
@@ -138,7 +144,7 @@ class Hub:
             return
         try:
             snapshot = await self._read(name)
-        except MarketNotFound:
+        except UnknownMarket:
             if client in topic:
                 self._end(client, name)
             raise
@@ -190,7 +196,7 @@ class Hub:
         for name in names:
             try:
                 snapshot = None if name == EVERY_MARKET else await self._read(name)
-            except MarketNotFound:
+            except UnknownMarket:
                 snapshot = None
             topic = self._topics.get(name)
             if topic is None:
@@ -202,7 +208,7 @@ class Hub:
                 topic.refresh(snapshot.version)
 
     async def _read(self, name: str) -> Snapshot | None:
-        """The market's snapshot; None if it cannot be read now. Raises MarketNotFound."""
+        """The market's snapshot; None if it cannot be read now. Raises UnknownMarket."""
         try:
             async with self._turn():
                 snapshot = await self._snapshot(name)
@@ -211,11 +217,10 @@ class Hub:
             log.warning("realtime.snapshot_failed", market=name, reason=repr(error), exc_info=True)
             return None
         if snapshot is None:
-            raise MarketNotFound(
+            raise UnknownMarket(
+                AboutMessage(field="market_id", market_id=name),
                 f'There is no market "{name}" on the chain; send the id or the address of one that '
                 'GET /api/markets lists, or "*" for all markets.',
-                market_id=name,
-                field="market_id",
             )
         return snapshot
 

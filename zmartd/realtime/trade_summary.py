@@ -33,6 +33,11 @@ class TradeSummary(Struct, frozen=True, kw_only=True):
     price_after: float
 
 
+def average_price(lamports: int, shares: int) -> float:
+    """Lamports for each share, from 0 to 1 with nine decimals; 0 without shares."""
+    return round(lamports / shares, 9) if shares else 0.0
+
+
 def trade_summary(
     *,
     outcome: bool,
@@ -57,7 +62,7 @@ def trade_summary(
             protocol=str(fees.protocol), resolver=str(fees.resolver), lp=str(fees.lp), total=str(fees.total)
         ),
         net=str(net_lamports),
-        average_price=round(net_lamports / shares, 9) if shares else 0.0,
+        average_price=average_price(net_lamports, shares),
         price_before=price(price_yes_before),
         price_after=price(price_yes_after),
     )

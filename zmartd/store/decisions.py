@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg import Connection, Record
 from msgspec import Struct
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import AboutMarket, DetailedError
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
 from zmartd.store.postgres.reader import Reads
@@ -24,7 +24,7 @@ select market_id, state, decision, because, decided_by, decided_at
 """
 
 
-class AlreadyDecided(ZmartdError):
+class AlreadyDecided(DetailedError[AboutMarket]):
     """An admin has decided about this market in its present state, and a decision cannot be changed; GET
     /api/markets/{id}/settlement says what was decided.
     """
@@ -56,7 +56,7 @@ async def record(
     try:
         row = await connection.fetchrow(_RECORD, market_id, state.name, decision.value, because, decided_by)
     except asyncpg.UniqueViolationError as error:
-        raise AlreadyDecided(market_id=market_id) from error
+        raise AlreadyDecided(AboutMarket(market_id)) from error
     assert row is not None, "an insert that returns"
     return _decision(row)
 

@@ -10,9 +10,9 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from asyncpg import Connection, Record
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
 from zmartd.store.keyset import Page, from_micros, page_of, to_micros
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
@@ -81,31 +81,63 @@ returning deleted_at
 """
 
 
-class CommentNotFound(ZmartdError):
+class CommentDetails(Struct, frozen=True):
+    """The comment that an error is about."""
+
+    comment_id: str | UnsetType = UNSET
+    """The comment's id, a UUID; left out where what was given is none."""
+
+
+class ParentDetails(Struct, frozen=True):
+    """The comment that was to be replied to."""
+
+    parent_id: str
+    """The comment's id, a UUID."""
+
+
+class DepthDetails(Struct, frozen=True):
+    """How deep a thread goes."""
+
+    parent_id: str
+    """The id of the comment that was to be replied to, a UUID."""
+    most_nested: int
+    """The most replies that stand one below another."""
+
+
+class EditDetails(Struct, frozen=True):
+    """How long a comment can be changed."""
+
+    comment_id: str
+    """The comment's id, a UUID."""
+    minutes: int
+    """For how many minutes after it was written a comment can be changed."""
+
+
+class CommentNotFound(DetailedError[CommentDetails]):
     """There is no such comment, or it was deleted; GET /api/discussions/{id} lists those of a market."""
 
     code = "comment_not_found"
 
 
-class ParentNotFound(ZmartdError):
+class ParentNotFound(DetailedError[ParentDetails]):
     """There is no such comment in this market to reply to, or it was deleted; reply to another one."""
 
     code = "parent_not_found"
 
 
-class ThreadTooDeep(ZmartdError):
+class ThreadTooDeep(DetailedError[DepthDetails]):
     """Replies cannot be nested any deeper; reply to a comment further up."""
 
     code = "thread_too_deep"
 
 
-class NotTheAuthor(ZmartdError):
+class NotTheAuthor(DetailedError[CommentDetails]):
     """Only the wallet that wrote a comment may change or delete it; sign in with that one."""
 
     code = "not_the_author"
 
 
-class EditWindowClosed(ZmartdError):
+class EditWindowClosed(DetailedError[EditDetails]):
     """This comment is too old to be changed; delete it, or write another one."""
 
     code = "edit_window_closed"
@@ -217,9 +249,9 @@ async def write(
         comment_id = await connection.fetchval(_WRITE, market_id, wallet, parent, content)
     except asyncpg.PostgresError as error:
         if error.sqlstate == _NO_PARENT:
-            raise ParentNotFound(parent_id=str(parent)) from error
+            raise ParentNotFound(ParentDetails(str(parent))) from error
         if error.sqlstate == _TOO_DEEP:
-            raise ThreadTooDeep(parent_id=str(parent), most_nested=MOST_NESTED) from error
+            raise ThreadTooDeep(DepthDetails(str(parent), MOST_NESTED)) from error
         raise
     return WrittenComment(await _get(connection, comment_id), new=True)
 
@@ -234,7 +266,7 @@ async def edit(
     done = await connection.execute(_EDIT, comment_id, wallet, content, window)
     comment = await _own(connection, wallet, comment_id)
     if done == "UPDATE 0":
-        raise EditWindowClosed(comment_id=str(comment_id), minutes=int(window.total_seconds() // 60))
+        raise EditWindowClosed(EditDetails(str(comment_id), int(window.total_seconds() // 60)))
     return comment
 
 
@@ -246,21 +278,21 @@ async def delete(connection: Connection, wallet: str, comment_id: UUID) -> Comme
     comment = await _own(connection, wallet, comment_id)
     deleted_at = await connection.fetchval(_DELETE, comment_id, wallet)
     if deleted_at is None:
-        raise CommentNotFound(comment_id=str(comment_id))
+        raise CommentNotFound(CommentDetails(str(comment_id)))
     return msgspec.structs.replace(comment, author=None, content=None, deleted_at=deleted_at)
 
 
 async def _own(connection: Reads, wallet: str, comment_id: UUID) -> Comment:
     comment = await _get(connection, comment_id)
     if comment.author != wallet:
-        raise NotTheAuthor(comment_id=str(comment_id))
+        raise NotTheAuthor(CommentDetails(str(comment_id)))
     return comment
 
 
 async def _get(connection: Reads, comment_id: UUID) -> Comment:
     row = await connection.fetchrow(_WHOLE_WALLETS + _FIND, comment_id)
     if row is None or row["deleted_at"] is not None:
-        raise CommentNotFound(comment_id=str(comment_id))
+        raise CommentNotFound(CommentDetails(str(comment_id)))
     return _comment(row)
 
 

@@ -6,7 +6,7 @@ import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import AboutMarket, DetailedError
 from zmartd.store.postgres.reader import Reads
 
 _REQUEST = """
@@ -21,7 +21,7 @@ select count(*) filter (where held.stake >= $2 and asked.user_wallet is not null
 """
 
 
-class DisputeRequestRefused(ZmartdError):
+class DisputeRequestRefused(DetailedError[AboutMarket]):
     """Only wallets that held shares of a market when its outcome was proposed can ask for its dispute, and
     only while the market is RESOLVING; sign in with one that did.
     """
@@ -44,7 +44,7 @@ async def request(connection: Connection, market_id: str, wallet: str) -> bool:
     try:
         return bool(await connection.fetchval(_REQUEST, market_id, wallet))
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DisputeRequestRefused(market_id=market_id) from error
+        raise DisputeRequestRefused(AboutMarket(market_id)) from error
 
 
 async def counts(connection: Reads, market_id: str, min_stake_lamports: int) -> RequestCounts:

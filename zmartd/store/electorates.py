@@ -58,7 +58,7 @@ async def not_known(connection: Reads, market_ids: Sequence[str]) -> set[str]:
 async def require_known(connection: Reads, market_id: str) -> None:
     """Raises ElectorateNotKnown."""
     if await not_known(connection, [market_id]):
-        raise ElectorateNotKnown(market_id=market_id)
+        raise ElectorateNotKnown
 
 
 async def require_read(connection: Reads, market_id: str, dispute_period_seconds: int) -> None:
@@ -68,8 +68,7 @@ async def require_read(connection: Reads, market_id: str, dispute_period_seconds
     if signature is not None:
         raise VotesUnread(
             f"events are missing of the transaction {signature}: the next run counts again; if it stays so, "
-            "run `zmartd audit --repair`",
-            market_id=market_id,
+            "run `zmartd audit --repair`"
         )
 
 

@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import AboutMarket, DetailedError
 from zmartd.market.evidence import EvidenceKind
 from zmartd.store.postgres.reader import Reads
 
@@ -53,13 +53,20 @@ limit 1
 """
 
 
-class DocumentNotFound(ZmartdError):
+class DocumentDetails(Struct, frozen=True):
+    """The document that an error is about."""
+
+    cid: str
+    """Its content id."""
+
+
+class DocumentNotFound(DetailedError[DocumentDetails]):
     """No document with this content id is kept here; ask an IPFS gateway for it."""
 
     code = "document_not_found"
 
 
-class NotTheDisputer(ZmartdError):
+class NotTheDisputer(DetailedError[AboutMarket]):
     """Only the wallet that disputed the outcome hands in evidence against it, while it is disputed."""
 
     code = "not_the_disputer"
@@ -94,7 +101,7 @@ async def hand_in(
     try:
         await connection.execute(_HAND_IN, market_id, wallet, kind, cid, document, early_reason)
     except asyncpg.InsufficientPrivilegeError as error:
-        raise NotTheDisputer(market_id=market_id) from error
+        raise NotTheDisputer(AboutMarket(market_id)) from error
 
 
 async def purge(connection: Connection, market_id: str, wallet: str, kind: EvidenceKind) -> None:
@@ -124,5 +131,5 @@ async def document(connection: Reads, cid: str) -> bytes:
     """The document with this content id. Any caller may read it. Raises DocumentNotFound."""
     found: bytes | None = await connection.fetchval(_DOCUMENT, cid)
     if found is None:
-        raise DocumentNotFound(cid=cid)
+        raise DocumentNotFound(DocumentDetails(cid))
     return found

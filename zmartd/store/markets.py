@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Final
 
 from asyncpg import Connection, Record
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from zmartd.chain.commitment import Commitment
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
 from zmartd.market.decisions import Decision
 from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
@@ -56,7 +56,16 @@ returning id
 """
 
 
-class MarketNotFound(ZmartdError):
+class MarketReference(Struct, frozen=True, kw_only=True):
+    """The name that no market has; left out where what was given can be none."""
+
+    market: str | UnsetType = UNSET
+    """An id or an address."""
+    slug: str | UnsetType = UNSET
+    """A slug."""
+
+
+class MarketNotFound(DetailedError[MarketReference]):
     """There is no such market; GET /api/markets lists those that there are."""
 
     code = "market_not_found"
@@ -174,7 +183,7 @@ async def get(connection: Reads, reference: str) -> MarketRow:
     """The market with this id or on-chain address. Raises MarketNotFound."""
     market = await find(connection, reference)
     if market is None:
-        raise MarketNotFound(market=reference)
+        raise MarketNotFound(MarketReference(market=reference))
     return market
 
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from asyncpg import Connection, Record
 from msgspec import Struct
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
+from zmartd.market.json_fields import MarketKey, StateName
 from zmartd.market.proposal import ResolutionTexts
 from zmartd.market.slug import slug_base
 from zmartd.store.postgres.reader import Reads
@@ -91,13 +92,43 @@ _NAME = "select zmartd.name_market(id) from unnest($1::text[]) as id"
 _ADOPT = "select zmartd.adopt_metadata($1)"
 
 
-class TooManyPendingMarkets(ZmartdError):
+class PendingMarketsDetails(Struct, frozen=True):
+    """How many markets of one wallet may wait for their creation on the chain."""
+
+    limit: int
+    """The most of them."""
+
+
+class PendingTextsDetails(Struct, frozen=True):
+    """How large the texts of one wallet's markets may be that wait for their creation on the chain."""
+
+    limit_bytes: int
+    """The most bytes of all of them together."""
+    pending_bytes: int
+    """The bytes of those that there are."""
+    document_bytes: int
+    """The bytes of the one that was refused."""
+
+
+class SimilarMarket(Struct, frozen=True):
+    """The open market that asks the same question."""
+
+    market_id: MarketKey
+    question: str
+    """Its question."""
+    state: StateName | None
+    """Its state; null while it is not on the chain yet."""
+    pending: bool
+    """Whether it is not on the chain yet."""
+
+
+class TooManyPendingMarkets(DetailedError[PendingMarketsDetails]):
     """This wallet has registered as many markets as it may that are not on the chain: create one of them."""
 
     code = "too_many_pending_markets"
 
 
-class PendingTextsTooLarge(ZmartdError):
+class PendingTextsTooLarge(DetailedError[PendingTextsDetails]):
     """The texts of this wallet's markets that are not on the chain would be larger than they may be: create
     one of those markets, or write shorter texts.
     """
@@ -105,7 +136,7 @@ class PendingTextsTooLarge(ZmartdError):
     code = "pending_texts_too_large"
 
 
-class SimilarMarketExists(ZmartdError):
+class SimilarMarketExists(DetailedError[SimilarMarket]):
     """Another open market asks the same question; join it, or set allow_similar to true to register yours."""
 
     code = "similar_market_exists"
@@ -187,7 +218,7 @@ async def register(
     if not allow_similar:
         similar = await connection.fetchrow(_SIMILAR, metadata.market_id, metadata.creator_wallet, alike)
         if similar is not None:
-            raise SimilarMarketExists(**similar)
+            raise SimilarMarketExists(SimilarMarket(**similar))
     is_new = await connection.fetchval(
         _REGISTER,
         metadata.market_id,
@@ -281,12 +312,10 @@ async def _require_place(connection: Connection, metadata: MarketMetadata, limit
     pending = await connection.fetchrow(_PENDING, metadata.creator_wallet)
     assert pending is not None, "a row of sums"
     if pending["markets"] >= limits.markets:
-        raise TooManyPendingMarkets(limit=limits.markets)
+        raise TooManyPendingMarkets(PendingMarketsDetails(limits.markets))
     size = len(metadata.document)
     if pending["bytes"] + size > limits.bytes:
-        raise PendingTextsTooLarge(
-            limit_bytes=limits.bytes, pending_bytes=int(pending["bytes"]), document_bytes=size
-        )
+        raise PendingTextsTooLarge(PendingTextsDetails(limits.bytes, int(pending["bytes"]), size))
 
 
 def _registration(row: Record, *, is_new: bool = False) -> Registration:

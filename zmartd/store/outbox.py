@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from zmartd import config
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
 from zmartd.store.postgres.database import Database
 
 RETRY_AFTER_SECONDS = 5
@@ -75,13 +75,22 @@ on conflict (signature) do update set status = 'pending', slot = null, error = n
 """
 
 
-class TooManyPending(ZmartdError):
+class PendingTransactionsDetails(Struct, frozen=True):
+    """How many transactions of one wallet may be under way."""
+
+    limit: int
+    """The most of them."""
+    retry_after_seconds: int
+    """Seconds to wait, as Retry-After says."""
+
+
+class TooManyPending(DetailedError[PendingTransactionsDetails]):
     """This wallet has as many transactions under way as it may: send this one again when one has ended."""
 
     code = "too_many_pending"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(limit=limit, retry_after_seconds=RETRY_AFTER_SECONDS)
+        super().__init__(PendingTransactionsDetails(limit, RETRY_AFTER_SECONDS))
 
 
 class OutboxEntry(Struct, frozen=True):

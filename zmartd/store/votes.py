@@ -10,11 +10,13 @@ import asyncpg
 from asyncpg import Connection
 from msgspec import Struct
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import AboutMarket, DetailedError
+from zmartd.market.json_fields import MarketKey
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.next_bodies import MaybeStepDetails
 from zmartd.market.votes import VoteCounts, VotesSoFar
 from zmartd.store import electorates
-from zmartd.store.markets import MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketReference
 from zmartd.store.postgres.reader import Reads
 
 _CAST = {
@@ -80,19 +82,27 @@ _WRONG_STATE, _BEING_COUNTED = "ZM001", "ZM002"
 """What the trigger on both tables raises; see sql/0004_votes.sql."""
 
 
-class AlreadyVoted(ZmartdError):
+class VoteDetails(Struct, frozen=True):
+    """The vote that was cast before."""
+
+    market_id: MarketKey
+    kind: VoteKind
+    """Whether it is on the proposal or on the dispute."""
+
+
+class AlreadyVoted(DetailedError[VoteDetails]):
     """This wallet has voted on this market, and a vote cannot be changed; wait for the count."""
 
     code = "already_voted"
 
 
-class VotingClosed(ZmartdError):
+class VotingClosed(DetailedError[MaybeStepDetails]):
     """The market does not take such votes now."""
 
     code = "voting_closed"
 
 
-class NotAHolder(ZmartdError):
+class NotAHolder(DetailedError[AboutMarket]):
     """Only wallets that held shares of this market when its outcome was proposed vote on its dispute; sign in
     with one that did.
     """
@@ -128,24 +138,24 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
     try:
         row = await connection.fetchrow(_CAST[kind], market_id, wallet, vote)
     except asyncpg.UniqueViolationError as error:
-        raise AlreadyVoted(market_id=market_id, kind=kind) from error
+        raise AlreadyVoted(VoteDetails(market_id, kind)) from error
     except asyncpg.InsufficientPrivilegeError as error:
         if kind is VoteKind.PROPOSAL:
             raise
-        raise NotAHolder(market_id=market_id) from error
+        raise NotAHolder(AboutMarket(market_id)) from error
     except asyncpg.PostgresError as error:
         if error.sqlstate == _BEING_COUNTED:
             raise VotingClosed(
-                f"the {kind} votes of this market are being counted", market_id=market_id
+                MaybeStepDetails(market_id=market_id),
+                f"The {kind} votes of this market are being counted; wait for the result.",
             ) from error
         if error.sqlstate != _WRONG_STATE:
             raise
         if not error.detail:
-            raise MarketNotFound(market=market_id) from error
+            raise MarketNotFound(MarketReference(market=market_id)) from error
         raise VotingClosed(
-            f"{kind} votes are taken of {kind.open_state.name} markets, and this one is {error.detail}",
-            market_id=market_id,
-            state=error.detail,
+            MaybeStepDetails(market_id=market_id, state=error.detail),
+            f"Only {kind.open_state.name} markets take {kind} votes, and this one is {error.detail}.",
         ) from error
     assert row is not None, "an insert that returns"
     return Vote(**dict(row))

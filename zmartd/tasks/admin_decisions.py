@@ -14,10 +14,11 @@ from zmartd.chain.accounts import GlobalConfig
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import read_config
 from zmartd.chain.rpc import Rpc
-from zmartd.errors import ZmartdError
+from zmartd.errors import AboutMarket, DetailedError, ZmartdError
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.market.next_bodies import MaybeStepDetails
 from zmartd.store import decisions, electorates, markets, tallies
 from zmartd.store.decisions import AlreadyDecided, MarketDecision
 from zmartd.store.markets import MarketRow
@@ -26,31 +27,38 @@ from zmartd.store.tallies import Tally
 from zmartd.tasks.announcements import Announcements
 
 
-class NotTheAdmin(ZmartdError):
+class AdminDetails(Struct, frozen=True):
+    """Who may do what an error refuses."""
+
+    admin: str
+    """The wallet that is the program's admin, base58."""
+
+
+class NotTheAdmin(DetailedError[AdminDetails]):
     """Only the program's admin decides about markets; sign in with its wallet."""
 
     code = "not_the_admin"
 
     def __init__(self, admin: str) -> None:
         super().__init__(
+            AdminDetails(admin),
             f"Only the program's admin, {admin}, decides about markets; sign in with that wallet.",
-            admin=admin,
         )
 
 
-class NothingToDecide(ZmartdError):
+class NothingToDecide(DetailedError[MaybeStepDetails]):
     """Its votes or its dispute window decide about this market, not an admin; wait for them."""
 
     code = "nothing_to_decide"
 
 
-class SettlementUnderWay(ZmartdError):
+class SettlementUnderWay(DetailedError[MaybeStepDetails]):
     """The dispute is being settled, and the transaction that does so has been sent; wait for its result."""
 
     code = "settlement_under_way"
 
 
-class DisputeWindowClosed(ZmartdError):
+class DisputeWindowClosed(DetailedError[MaybeStepDetails]):
     """The dispute window of this market has passed, and the program can only finalize the proposed outcome;
     decide to keep it.
     """
@@ -113,7 +121,7 @@ class AdminDecisions:
             market = await markets.get(connection, reference)
             pending = await self._pending(connection, market, decision, period_seconds, now)
             if await decisions.of_markets(connection, [market.id], market.state):
-                raise AlreadyDecided(market_id=market.id)
+                raise AlreadyDecided(AboutMarket(market.id))
             return pending
 
     async def decide(
@@ -138,7 +146,7 @@ class AdminDecisions:
             market = await markets.get(connection, market.id)
             pending = await self._pending(connection, market, decision, period_seconds, now)
             if shown is not None and shown != pending:
-                raise PendingDecisionChanged(market_id=market.id)
+                raise PendingDecisionChanged
             recorded = await decisions.record(
                 connection,
                 market.id,
@@ -161,7 +169,7 @@ class AdminDecisions:
             assert market.resolution_proposed_at is not None, "a resolution has a time"
             proposed_at = int(market.resolution_proposed_at.timestamp())
             if now >= lifecycle.dispute_closes_at(proposed_at, period_seconds):
-                raise DisputeWindowClosed(market_id=market.id)
+                raise DisputeWindowClosed(MaybeStepDetails(market_id=market.id))
         not_known = await electorates.not_known(connection, [market.id])
         return PendingDecision(
             market.id, market.question, market.state, market.proposed_outcome, tally, not not_known
@@ -173,26 +181,26 @@ class AdminDecisions:
 
     def _require_something_to_decide(self, market: MarketRow, tally: Tally | None) -> None:
         is_trusted = is_trusted_resolver(market.resolver_wallet, market.creator_wallet, self._trusted)
+        about = MaybeStepDetails(market_id=market.id)
         match market.state:
             case MarketState.RESOLVING if is_trusted:
                 raise NothingToDecide(
-                    "the market's creator or a trusted resolver proposed the outcome: time makes it final "
-                    "unless somebody disputes it",
-                    market_id=market.id,
+                    about,
+                    "The market's creator or a trusted resolver proposed the outcome: time makes it final "
+                    "unless somebody disputes it.",
                 )
             case MarketState.DISPUTED if tally is not None and tally.signature is not None:
-                raise SettlementUnderWay(market_id=market.id)
+                raise SettlementUnderWay(about)
             case MarketState.DISPUTED if is_trusted and (tally is None or tally.counted_at is None):
                 raise NothingToDecide(
-                    "the holders are voting: a decision is possible once their votes are counted",
-                    market_id=market.id,
+                    about, "The holders are voting: a decision is possible once their votes are counted."
                 )
             case MarketState.RESOLVING | MarketState.DISPUTED:
                 return
             case state:
                 raise NothingToDecide(
-                    f"decisions are about RESOLVING and DISPUTED markets, and this one is {state.name}",
-                    market_id=market.id,
+                    about,
+                    f"Decisions are about RESOLVING and DISPUTED markets, and this one is {state.name}.",
                 )
 
     async def _config(self) -> GlobalConfig:

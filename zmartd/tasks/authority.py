@@ -108,7 +108,7 @@ class Authority:
         """Raises MarketAccountMissing."""
         found = await self.markets([market_id])
         if market_id not in found:
-            raise MarketAccountMissing(market_id=market_id)
+            raise MarketAccountMissing
         return found[market_id]
 
     async def send(

@@ -33,8 +33,7 @@ async def catch_up(context: TaskContext, market: ChainMarket) -> TaskAction:
     if indexed.state is not state:
         raise NotCaughtUp(
             f"the market is {state.name} on the chain and {indexed.state.name} in the index, "
-            f"though the last of its transactions are indexed ({applied} just now)",
-            market_id=market.id,
+            f"though the last of its transactions are indexed ({applied} just now)"
         )
     detail = f"already {state.name} on the chain; {applied} missing transactions applied"
     return TaskAction(market.id, "catch_up", ok=True, detail=detail)

@@ -48,4 +48,4 @@ async def require_decision(
     """Raises DecisionChanged unless the decision about the market is `expected`; None: there is none."""
     found = await decisions.of_markets(connection, [market_id], state)
     if found.get(market_id) != expected:
-        raise DecisionChanged(market_id=market_id)
+        raise DecisionChanged

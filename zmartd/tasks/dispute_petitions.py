@@ -39,7 +39,7 @@ class DisputePetitions:
 
         async def open_dispute(market_id: str) -> TaskAction | None:
             if market_id not in found:
-                raise MarketAccountMissing(market_id=market_id)
+                raise MarketAccountMissing
             return await self._open(found[market_id], enough[market_id], protocol)
 
         return await fan_out(enough, ACTION, open_dispute)

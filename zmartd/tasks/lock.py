@@ -113,7 +113,7 @@ class TaskLock:
             raise LockUnavailable from error
         if not token:
             owner = _text(holder).partition(":")[2]
-            raise LockBusy(f"{name} is already running on {owner}", task=name, holder=owner)
+            raise LockBusy(f"{name} is already running on {owner}")
         return int(token)
 
     async def _keep(self, name: str, token: int, valid_until: float, working: asyncio.Task[Any]) -> None:

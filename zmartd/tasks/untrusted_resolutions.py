@@ -54,7 +54,7 @@ class UntrustedResolutions:
 
         async def handle(market_id: str) -> TaskAction | None:
             if market_id not in found:
-                raise MarketAccountMissing(market_id=market_id)
+                raise MarketAccountMissing
             market = found[market_id]
             if market.account.state is not MarketState.RESOLVING:
                 return await catch_up(self._context, market)

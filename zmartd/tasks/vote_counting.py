@@ -86,7 +86,7 @@ class VoteCounting:
             if tally is not None and tally.counted_at is None:
                 tally = await count(market_id)
             if tally is None:
-                raise CountOutdated(market_id=market_id)
+                raise CountOutdated
             counted[market_id] = tally
 
         failures = await fan_out(market_ids, "count", close_and_count)
@@ -95,7 +95,7 @@ class VoteCounting:
 
         async def act(market_id: str) -> TaskAction | None:
             if market_id not in found:
-                raise MarketAccountMissing(market_id=market_id)
+                raise MarketAccountMissing
             return await self._act(found[market_id], counted[market_id], decide, protocol)
 
         return failures + await fan_out(counted, "settle", act)
@@ -124,7 +124,7 @@ class VoteCounting:
         async def record(connection: Connection, signature: str) -> None:
             now = await tallies.close(connection, self._kind, market.id)
             if (now.counts, now.stake, now.counted_at) != (tally.counts, tally.stake, tally.counted_at):
-                raise CountOutdated(market_id=market.id)
+                raise CountOutdated
             await planned.check(connection)
             await tallies.set_signature(connection, self._kind, market.id, signature)
 

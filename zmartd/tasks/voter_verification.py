@@ -54,8 +54,7 @@ async def require_voters_on_chain(
     if differing:
         raise IndexDiffers(
             f"the index differs from the chain for {len(differing)} of {len(holders)} voters, among them "
-            f"{min(differing)}: the next run counts again; if it stays so, run `zmartd audit --repair`",
-            market_id=market_id,
+            f"{min(differing)}: the next run counts again; if it stays so, run `zmartd audit --repair`"
         )
 
 

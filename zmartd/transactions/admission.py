@@ -16,7 +16,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0
@@ -30,7 +30,8 @@ from zmartd.chain.interface import INTERFACE, BuyShares, ResolveMarket, SellShar
 from zmartd.chain.network_fees import fee_lamports
 from zmartd.chain.outlays import Outlay, outlay
 from zmartd.chain.wire import Layout, UndecodableData
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
+from zmartd.market.json_fields import Amount
 from zmartd.transactions.price_protection import Trade
 
 _COMPUTE_BUDGET = instruction_pattern.read(f"{COMPUTE_BUDGET}:01-04")
@@ -50,10 +51,33 @@ _FEE_PAYER = 0
 _REMEDY = "leave the instruction out, or send this transaction to the network yourself"
 
 
-class TransactionRefused(ZmartdError):
+class RefusalDetails(Struct, frozen=True, kw_only=True):
+    """Which instruction of a transaction is refused, or how many lamports are too many."""
+
+    instruction_index: int | UnsetType = UNSET
+    """The index of the instruction, from 0."""
+    program: str | UnsetType = UNSET
+    """The program that it calls, base58."""
+    discriminator: str | UnsetType = UNSET
+    """The first bytes of its data, hexadecimal."""
+    fee_lamports: Amount | UnsetType = UNSET
+    """The network's fee."""
+    taken_lamports: Amount | UnsetType = UNSET
+    """What the transaction would take from its wallet, besides that fee."""
+    most_lamports_taken: Amount | UnsetType = UNSET
+    """The most that what it asks of the program takes."""
+
+
+_NO_DETAILS = RefusalDetails()
+
+
+class TransactionRefused(DetailedError[RefusalDetails]):
     """This transaction is not one that the daemon passes on."""
 
     code = "transaction_refused"
+
+    def __init__(self, message: str, details: RefusalDetails = _NO_DETAILS) -> None:
+        super().__init__(details, message)
 
 
 class MarketAct(Struct, frozen=True):
@@ -201,9 +225,7 @@ def _companion_refused(index: int, program: Pubkey, data: bytes, rule: str) -> T
     return TransactionRefused(
         f"The instruction at index {index}, for {program} and "
         f"{f'with data that begins with {beginning}' if beginning else 'without data'}, {rule}",
-        instruction_index=index,
-        program=str(program),
-        discriminator=beginning,
+        RefusalDetails(instruction_index=index, program=str(program), discriminator=beginning),
     )
 
 

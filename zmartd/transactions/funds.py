@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.failures import ProgramFailure
 from zmartd.chain.outlays import EMPTY_WALLET_LAMPORTS, Outlay
 from zmartd.chain.rpc import Rpc
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError
+from zmartd.market.json_fields import Amount
 from zmartd.market.lmsr import SCALE
 
 _BELOW_RENT = "InsufficientFundsForRent"
@@ -22,20 +24,38 @@ _SOURCES = {
 _ANY_SOURCE = "a transfer of SOL from another wallet or an exchange"
 
 
-class InsufficientFunds(ZmartdError):
+class FundsDetails(Struct, frozen=True, kw_only=True):
+    """What a wallet lacks."""
+
+    wallet: str
+    """Its address, base58."""
+    has: Amount
+    """The lamports that it holds."""
+    needs: Amount
+    """The lamports that this takes, with the network's fee and the rent of new accounts."""
+    missing: Amount
+    """The lamports that are missing."""
+    where_from: str
+    """Where they can come from, in words."""
+
+
+class InsufficientFunds(DetailedError[FundsDetails]):
     """The wallet holds fewer lamports than this needs: send it more, or ask for less."""
 
     code = "insufficient_funds"
 
     def __init__(self, wallet: Pubkey, has: int, needs: int, source: str) -> None:
-        super().__init__(
-            f"This needs {_sol(needs)} SOL and {wallet} holds {_sol(has)} SOL: {_sol(needs - has)} SOL are "
-            f"missing. They can come from {source}; or ask for less.",
+        details = FundsDetails(
             wallet=str(wallet),
             has=str(has),
             needs=str(needs),
             missing=str(needs - has),
             where_from=source,
+        )
+        super().__init__(
+            details,
+            f"This needs {_sol(needs)} SOL and {wallet} holds {_sol(has)} SOL: {_sol(needs - has)} SOL are "
+            f"missing. They can come from {source}; or ask for less.",
         )
 
 

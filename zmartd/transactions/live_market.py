@@ -12,7 +12,7 @@ from zmartd.chain.rpc import Rpc
 from zmartd.market.fees import FeeRates
 from zmartd.market.lmsr import Curve
 from zmartd.market.quotes import Pool
-from zmartd.store.markets import MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketReference
 
 
 class LiveMarket(Struct, frozen=True):
@@ -71,6 +71,7 @@ async def read_live_holding(rpc: Rpc, program: Program, address: str, wallet: st
 def _live(address: str, config: GlobalConfig, market: ChainMarket | None) -> LiveMarket:
     if market is None:
         raise MarketNotFound(
-            "The chain has no such market; GET /api/markets lists those that there are.", market=address
+            MarketReference(market=address),
+            "The chain has no such market; GET /api/markets lists those that there are.",
         )
     return LiveMarket(market.address, market.account, config, market.slot)

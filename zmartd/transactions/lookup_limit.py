@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from zmartd.clock import Clock
-from zmartd.errors import ZmartdError
-from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.errors import DetailedError, RetryDetails
+from zmartd.indexer.fetch import TransactionDetails, TransactionNotFound
 
 LOOKUPS_PER_MINUTE = 120
 """For all callers of one daemon together. A lookup takes two paid RPC calls at most,
@@ -18,7 +18,7 @@ NOT_FOUND_SECONDS = 2.0
 _WINDOW_SECONDS = 60.0
 
 
-class LookupsExhausted(ZmartdError):
+class LookupsExhausted(DetailedError[RetryDetails]):
     """Too many have asked about transactions that nobody here knows: ask again in the next minute."""
 
     code = "lookups_exhausted"
@@ -41,12 +41,12 @@ class LookupLimit:
         now = self._clock.monotonic()
         not_found_at = self._not_found_at.get(signature)
         if not_found_at is not None and now - not_found_at < NOT_FOUND_SECONDS:
-            raise TransactionNotFound(signature=signature)
+            raise TransactionNotFound(TransactionDetails(signature))
         if now - self._window_started_at >= _WINDOW_SECONDS:
             self._window_started_at, self._left = now, LOOKUPS_PER_MINUTE
         if self._left == 0:
             seconds_left = _WINDOW_SECONDS - (now - self._window_started_at)
-            raise LookupsExhausted(retry_after_seconds=int(seconds_left) + 1)
+            raise LookupsExhausted(RetryDetails(int(seconds_left) + 1))
         self._left -= 1
 
     def note_not_found(self, signature: str) -> None:

@@ -14,13 +14,15 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from solders.pubkey import Pubkey
 
 from zmartd.chain.interface import BuyShares, SellShares
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError, ZmartdError
+from zmartd.market.json_fields import Amount, MarketKey, Price
 from zmartd.market.orders import Order
 
 MAX_LENGTH = 512
@@ -34,7 +36,44 @@ class InvalidProtection(ZmartdError):
     code = "invalid_protection"
 
 
-class PriceMoved(ZmartdError):
+FreshQuote = Annotated[
+    Any,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                *({"$ref": f"#/components/schemas/{name}"} for name in ("BuyBody", "SellBody")),
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""The answer of POST /api/trades/buy or sell, or None. It is made above this room, so its type is named."""
+
+
+class PriceMovedDetails(Struct, frozen=True, kw_only=True):
+    """What a trade that was not sent is about. Of a transaction with several trades, only the first two."""
+
+    signature: str
+    """The signature of the transaction that was not sent, base58."""
+    shares: Amount | UnsetType = UNSET
+    """The share units that its purchases would bring now; left out where the program refuses the trade."""
+    limit: Literal["min_shares", "target_cost", "min_proceeds"] | UnsetType = UNSET
+    """The limit that it would break: the field beside this one that is named so."""
+    min_shares: Amount | UnsetType = UNSET
+    """The least share units of a purchase."""
+    target_cost: Amount | UnsetType = UNSET
+    """The most lamports that a purchase costs, fees included."""
+    min_proceeds: Amount | UnsetType = UNSET
+    """The least lamports that a sale brings, after fees."""
+    market_id: MarketKey | UnsetType = UNSET
+    price: Price | UnsetType = UNSET
+    """The present price of the outcome that is traded."""
+    fresh: FreshQuote | UnsetType = UNSET
+    """The same order at the present price, with its transaction; null where that would break a limit that the
+    caller stated, and where the transaction came without `protection`."""
+
+
+class PriceMoved(DetailedError[PriceMovedDetails]):
     """The price has moved beyond a limit of this trade since it was quoted, and nothing was sent."""
 
     code = "price_moved"

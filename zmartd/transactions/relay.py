@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from msgspec import UNSET
 from solders.pubkey import Pubkey
 
 from zmartd.chain.answers import SignatureStatus
@@ -25,12 +26,12 @@ from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected
 from zmartd.clock import Clock
 from zmartd.faults import Point, reached
-from zmartd.indexer.fetch import Fetcher, TransactionNotFound, TransactionUnread
+from zmartd.indexer.fetch import Fetcher, TransactionDetails, TransactionNotFound, TransactionUnread
 from zmartd.store.outbox import DatabaseOutbox, OutboxEntry
 from zmartd.transactions.admission import AdmittedTransaction, TransactionRefused
 from zmartd.transactions.funds import Funds
 from zmartd.transactions.lookup_limit import LookupLimit
-from zmartd.transactions.price_protection import PriceMoved
+from zmartd.transactions.price_protection import PriceMoved, PriceMovedDetails
 from zmartd.transactions.spending import check_spending
 from zmartd.transactions.submission import Submission, Submitter
 
@@ -125,7 +126,9 @@ class Relay:
         if sent.fate is not Fate.EXPIRED:
             self._lookups.take(signature)  # the node is asked, and anybody can ask for it again
         if await self._has_left_the_chain(sent):
-            raise TransactionRetracted(signature=signature, slot=sent.slot)
+            raise TransactionRetracted(
+                TransactionDetails(signature, UNSET if sent.slot is None else sent.slot)
+            )
         return await self._within_patience(self._settled(sent, sent.fate))
 
     async def fetch_indexed(self, signature: str) -> ChainTransaction | None:
@@ -174,7 +177,7 @@ class Relay:
             case "BlockhashNotFound":
                 return await self._landed_or_expired(signature)
             case "SlippageExceeded":
-                raise PriceMoved(signature=signature)
+                raise PriceMoved(PriceMovedDetails(signature=signature))
         wallet = Pubkey.from_string(transaction.wallet)
         await self._funds.explain(refused, wallet, transaction.outlays, transaction.fee_lamports)
         raise ProgramRefused(refused, signature=signature)
@@ -299,4 +302,4 @@ def _check_shares(signature: str, bought: int | None, min_shares: int) -> None:
             "out instructions that log, or send it with min_shares 0."
         )
     if bought < min_shares:
-        raise PriceMoved(signature=signature, shares=str(bought))
+        raise PriceMoved(PriceMovedDetails(signature=signature, shares=str(bought)))

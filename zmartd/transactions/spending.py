@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zmartd.chain.answers import SimulationResult
-from zmartd.transactions.admission import AdmittedTransaction, TransactionRefused
+from zmartd.transactions.admission import AdmittedTransaction, RefusalDetails, TransactionRefused
 
 
 def check_spending(
@@ -22,7 +22,7 @@ def check_spending(
         raise TransactionRefused(
             f"The network's fee would be {fee} lamports, and at most {max_fee_lamports} are passed on: set a "
             "lower compute unit price, or send this transaction to the network yourself.",
-            fee_lamports=fee,
+            RefusalDetails(fee_lamports=str(fee)),
         )
     if not transaction.calls_other_programs:
         return
@@ -37,6 +37,7 @@ def check_spending(
             f"The transaction would take {taken} lamports from {transaction.wallet} besides the network's "
             f"fee, and what it asks of the program takes at most {transaction.most_lamports_taken}. An "
             "instruction of another program takes the rest: do not send it, and sign a new one instead.",
-            taken_lamports=taken,
-            most_lamports_taken=transaction.most_lamports_taken,
+            RefusalDetails(
+                taken_lamports=str(taken), most_lamports_taken=str(transaction.most_lamports_taken)
+            ),
         )

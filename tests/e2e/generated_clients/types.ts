@@ -71,7 +71,11 @@ is<Equal<Refusal["code"], "invalid_http" | "invalid_json" | "invalid_request" | 
 is<Equal<Schemas["MarketNotFound"]["status"], 404>>();
 type Fresh = Schemas["PriceMoved"]["details"]["fresh"];
 is<Equal<Fresh, Schemas["BuyBody"] | Schemas["SellBody"] | null | undefined>>();
-is<Equal<Schemas["MarketNotFound"]["details"], { [name: string]: unknown } | undefined>>();
+is<Equal<Schemas["MarketNotFound"]["details"], Schemas["MarketReference"] | undefined>>();
+is<Equal<Schemas["TooEarly"]["details"]["end_date"], string | null>>();
+is<Equal<Schemas["WrongState"]["details"]["next"], Schemas["NextStep"][]>>();
+is<Equal<Schemas["InsufficientFunds"]["details"]["missing"], string>>();
+is<Equal<Schemas["ProgramRefused"]["details"]["largest_trade_here"], string | undefined>>();
 export function firstProblem(refusal: Refusal): string {
   return refusal.code === "invalid_request" ? refusal.details[0]!.field : refusal.message;
 }

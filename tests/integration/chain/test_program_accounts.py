@@ -78,7 +78,7 @@ async def test_what_is_not_on_the_chain_is_not_found(localnet: Endpoints, rpc: R
     assert await find_config(rpc, PROGRAM) is None
     with pytest.raises(ProtocolNotInitialized) as refused:
         await read_config(rpc, PROGRAM)
-    assert refused.value.details == {"program_id": str(PROGRAM)}
+    assert refused.value.details.program_id == str(PROGRAM)
     with pytest.raises(ProtocolNotInitialized):
         await read_config_and_market(rpc, PROGRAM, MARKET)
     await put(localnet, rpc, Pdas(PROGRAM).global_config(), CONFIG.encode())

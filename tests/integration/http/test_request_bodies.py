@@ -57,7 +57,7 @@ async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ZmartdError as error:
-        return json_response({"code": error.code}, status_of(error))
+        return json_response({"code": error.code}, status_of(type(error)))
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from zmartd.indexer.audit.comparison import Difference, ProgramFacts, compare
 from zmartd.indexer.effects.configuration import ConfigurationCorrection
 from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.rebuild.corrections import Correction
 from zmartd.indexer.rebuild.event_diff import EventDiff
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.realtime.bus import Bus
 from zmartd.store.postgres.database import Database
 

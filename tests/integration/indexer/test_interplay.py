@@ -21,8 +21,8 @@ from zmartd.indexer.apply import Indexer
 from zmartd.indexer.audit.audit import read_one_market
 from zmartd.indexer.effects.configuration import ConfigurationCorrection, configuration_corrections
 from zmartd.indexer.effects.facts import ConfigurationFacts
-from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.rebuild.corrections import corrections_by_address
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.realtime.bus import Bus
 from zmartd.store.postgres.database import Database
 

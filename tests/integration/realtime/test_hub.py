@@ -25,9 +25,8 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.hub import EVERY_MARKET, MAX_SNAPSHOT_READS, Hub, TooManySubscriptions
+from zmartd.realtime.hub import EVERY_MARKET, MAX_SNAPSHOT_READS, Hub, TooManySubscriptions, UnknownMarket
 from zmartd.realtime.messages import Message, PriceUpdate, Promotion, Retraction, VoteCast
-from zmartd.store.markets import MarketNotFound
 
 SETTINGS = config.RealtimeSettings(max_subscriptions=3, max_buffered_bytes=4_096)
 
@@ -301,7 +300,7 @@ async def test_a_market_that_there_is_not_takes_no_room_and_no_more_reads(
     witness = await subscriber(hub, EVERY_MARKET)
     client = hub.connect(RecordingWriter())
     for _ in range(5):
-        with pytest.raises(MarketNotFound, match=f'no market "{"7c" * 32}" on the chain'):
+        with pytest.raises(UnknownMarket, match=f'no market "{"7c" * 32}" on the chain'):
             await hub.subscribe(client, "7c" * 32)
     assert (client.subscriptions, markets.asked) == ([], 5)
     await bus.report_gap()
@@ -317,7 +316,7 @@ async def test_a_market_that_has_gone_ends_the_subscription_that_is_repeated(
     client = hub.connect(RecordingWriter())
     await hub.subscribe(client, MARKET)
     del markets.versions[MARKET]
-    with pytest.raises(MarketNotFound):
+    with pytest.raises(UnknownMarket):
         await hub.subscribe(client, MARKET)
     assert client.subscriptions == []
 
@@ -331,7 +330,7 @@ async def test_strangers_who_subscribe_leave_the_database_s_connections_to_other
     await eventually(lambda: markets.at_once == MAX_SNAPSHOT_READS)
     markets.free.set()
     ended = await asyncio.gather(*joining, return_exceptions=True)
-    assert [type(one) for one in ended] == [type(None)] * 2 + [MarketNotFound] * 20
+    assert [type(one) for one in ended] == [type(None)] * 2 + [UnknownMarket] * 20
     assert (markets.asked, markets.at_once) == (len(names), MAX_SNAPSHOT_READS)
 
 

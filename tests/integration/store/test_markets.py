@@ -11,7 +11,13 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.metadata import MarketMetadata, PendingLimits, PendingTextsTooLarge, TooManyPendingMarkets
+from zmartd.store.metadata import (
+    MarketMetadata,
+    PendingLimits,
+    PendingTextsDetails,
+    PendingTextsTooLarge,
+    TooManyPendingMarkets,
+)
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY, Caller
 
@@ -192,11 +198,7 @@ async def test_the_texts_of_a_creator_s_markets_that_are_not_on_the_chain_have_a
         with pytest.raises(PendingTextsTooLarge) as refused:
             await metadata.register(connection, document("third"), limits)
     size = len(DOCUMENT.document)
-    assert refused.value.details == {
-        "limit_bytes": 2 * size,
-        "pending_bytes": 2 * size,
-        "document_bytes": size,
-    }
+    assert refused.value.details == PendingTextsDetails(2 * size, 2 * size, size)
     async with database.service() as connection:
         await insert_market(connection, "m", creator_wallet=CREATOR)
         await metadata.adopt(connection, market_id("m"))

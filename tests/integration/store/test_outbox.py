@@ -8,7 +8,7 @@ import pytest
 from tests.integration.store.rows import insert_market, signature, wallet
 from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.config import TransactionSettings
-from zmartd.store.outbox import DatabaseOutbox, TooManyPending, claim
+from zmartd.store.outbox import DatabaseOutbox, PendingTransactionsDetails, TooManyPending, claim
 from zmartd.store.postgres.database import Database
 
 
@@ -74,7 +74,7 @@ async def test_a_wallet_s_places_are_its_own_and_free_again_once_something_has_e
     await outbox.record(transaction("the daemon's own"))
     with pytest.raises(TooManyPending) as refused:
         await outbox.record(relayed("second", "alice"))
-    assert refused.value.details == {"limit": 1, "retry_after_seconds": 5}
+    assert refused.value.details == PendingTransactionsDetails(1, 5)
     assert await outbox.find(signature("second")) is None
 
     await outbox.record(relayed("first", "alice"))  # the same again is never refused

@@ -354,7 +354,7 @@ async def test_a_decision_about_something_else_than_what_was_shown_is_refused(wo
 
 async def test_while_the_holders_vote_there_is_nothing_to_decide(world: World) -> None:
     market_id = await world.disputed(SOL)
-    with pytest.raises(NothingToDecide, match="the holders are voting"):
+    with pytest.raises(NothingToDecide, match="The holders are voting"):
         await admin_decisions(world).decide(market_id, Decision.KEEP, "let us be quick about it", None)
 
 

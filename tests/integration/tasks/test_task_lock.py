@@ -42,10 +42,9 @@ async def test_a_second_run_is_told_who_holds_the_lock(redis: Redis) -> None:
     first = asyncio.create_task(TaskLock(redis, "daemon-a", SystemClock()).run("sweep", work))
     await work.begun()
 
-    with pytest.raises(LockBusy) as busy:
+    with pytest.raises(LockBusy, match="sweep is already running on daemon-a"):
         await TaskLock(redis, "daemon-b", SystemClock()).run("sweep", immediate)
 
-    assert busy.value.details == {"task": "sweep", "holder": "daemon-a"}
     work.finish.set()
     assert await first == "swept"
 

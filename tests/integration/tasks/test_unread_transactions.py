@@ -9,9 +9,9 @@ from tests.integration.indexer.market_lives import behind_memos
 from tests.integration.indexer.test_reconcile import finalized, reconciled
 from tests.integration.tasks.world import DISPUTE_PERIOD_SECONDS, HOLDERS, PROGRAM_ID, TREASURY, World
 from zmartd.indexer.audit.account_facts import read_market_accounts
-from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.rebuild.corrections import Correction
 from zmartd.market.decisions import Decision
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import electorates
 from zmartd.store.electorates import ElectorateNotKnown

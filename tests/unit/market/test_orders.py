@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from zmartd.market import largest, orders, quotes
-from zmartd.market.errors import MarketMathError
+from zmartd.market.errors import MarketMathError, TradeTerms
 from zmartd.market.fees import FeeRates
 from zmartd.market.lmsr import SCALE, SEARCH_SPAN_IN_B, U64_MAX, Curve
 from zmartd.market.orders import MAX_SLIPPAGE_BPS, LimitNotMet, Purchase, Sale
@@ -82,7 +84,8 @@ def test_a_limit_beyond_the_present_price_is_named_with_what_the_market_offers()
         with pytest.raises(LimitNotMet) as refused:
             trade()
         assert refused.value.code == "SlippageExceeded"
-        assert refused.value.details == {"limit": limit, limit: str(wanted), "offered": str(offered)}
+        told = msgspec.to_builtins(refused.value.details)
+        assert told == {"limit": limit, limit: str(wanted), "offered": str(offered)}
 
 
 def test_nobody_sells_more_than_the_wallet_holds() -> None:
@@ -90,7 +93,7 @@ def test_nobody_sells_more_than_the_wallet_holds() -> None:
     with pytest.raises(MarketMathError) as refused:
         orders.require_shares(SCALE, True, SCALE + 1)
     assert refused.value.code == "InsufficientShares"
-    assert refused.value.details == {"shares": str(SCALE + 1), "shares_held": str(SCALE)}
+    assert refused.value.details == TradeTerms(shares=str(SCALE + 1), shares_held=str(SCALE))
 
 
 def _curves(largest_b: int) -> st.SearchStrategy[Curve]:
@@ -151,14 +154,14 @@ def test_a_trade_that_is_too_large_is_told_the_largest_one() -> None:
             buy(**{trade: 10**16})
         assert refused.value.code == "TradeTooLarge"
         assert unit in refused.value.message
-        most = int(refused.value.details["largest_trade_here"])
+        most = int(refused.value.details.largest_trade_here or 0)
         assert buy(**{trade: most}).quote.shares > 0
         with pytest.raises(MarketMathError):
             buy(**{trade: most + 1})
     far = Pool(Curve(25_000 * SCALE, SCALE, 1_000 * SCALE), RATES)
     with pytest.raises(MarketMathError) as refused:
         orders.protect_sale(far, Sale(outcome=True, shares=SCALE))
-    assert refused.value.details == {"largest_trade_here": "0"}
+    assert refused.value.details == TradeTerms(largest_trade_here="0")
 
 
 @settings(max_examples=150, deadline=None)
@@ -176,7 +179,8 @@ def test_what_is_said_to_be_the_largest_trade_can_be_made_in_the_largest_markets
         try:
             bought = orders.protect_purchase(pool, Purchase(outcome=outcome, **{unit: number}))
         except MarketMathError as refused:
-            return refused.code, int(refused.details.get("largest_trade_here", 0))
+            largest = refused.details.largest_trade_here
+            return refused.code, 0 if largest is UNSET else int(largest)
         assert max(bought.max_cost, bought.quote.target_cost_lamports) <= U64_MAX
         return None, number
 

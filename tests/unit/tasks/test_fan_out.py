@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.indexer.fetch import TransactionDetails, TransactionNotFound
 from zmartd.tasks.base import TaskAction
 from zmartd.tasks.fan_out import CONCURRENCY, fan_out
 
@@ -10,7 +10,7 @@ from zmartd.tasks.fan_out import CONCURRENCY, fan_out
 async def test_a_market_that_fails_keeps_no_other_from_its_turn_and_the_order_stays() -> None:
     async def step(market_id: str) -> TaskAction | None:
         if market_id == "known trouble":
-            raise TransactionNotFound
+            raise TransactionNotFound(TransactionDetails("s"))
         if market_id == "a bug":
             raise ZeroDivisionError("secret")
         if market_id == "nothing to tell":
@@ -26,7 +26,7 @@ async def test_a_market_that_fails_keeps_no_other_from_its_turn_and_the_order_st
         ("a bug", "settle", False),
         ("last", "settle", True),
     ]
-    assert actions[1].detail == TransactionNotFound().message
+    assert actions[1].detail == TransactionNotFound.meaning()
     assert actions[2].detail == "ZeroDivisionError; the log has the traceback"
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.tasks.manual_clock import ManualClock
+from zmartd.errors import RetryDetails
 from zmartd.indexer.fetch import TransactionNotFound
 from zmartd.transactions.lookup_limit import (
     LOOKUPS_PER_MINUTE,
@@ -20,7 +21,7 @@ def test_a_minute_has_so_many_lookups_whoever_asks() -> None:
     clock.advance(17.5)
     with pytest.raises(LookupsExhausted) as refused:
         lookups.take("one more")
-    assert refused.value.details == {"retry_after_seconds": 43}
+    assert refused.value.details == RetryDetails(43)
     clock.advance(42.5)
     lookups.take("one more")
 

@@ -13,7 +13,14 @@ from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Text, Time
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, encode_cursor
 from zmartd.http.kit.path_variables import PathVariable
 from zmartd.market.iso_time import iso_time, iso_time_or_none
-from zmartd.store.discussions import EDIT_WINDOW, THREADS, Comment, CommentNotFound, CommentPageKey
+from zmartd.store.discussions import (
+    EDIT_WINDOW,
+    THREADS,
+    Comment,
+    CommentDetails,
+    CommentNotFound,
+    CommentPageKey,
+)
 from zmartd.store.keyset import to_micros
 
 
@@ -37,7 +44,9 @@ class CommentId(Field, str):
 
 
 def _no_comment() -> ZmartdError:
-    return CommentNotFound("A comment is named by its id, a UUID; take it from GET /api/discussions/{id}.")
+    return CommentNotFound(
+        CommentDetails(), "A comment is named by its id, a UUID; take it from GET /api/discussions/{id}."
+    )
 
 
 COMMENT = PathVariable(CommentId, "the id of a comment", _no_comment)

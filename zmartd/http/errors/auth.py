@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError, RetryDetails, ZmartdError
 
 
 class Unauthorized(ZmartdError):
@@ -55,13 +55,13 @@ class SessionRequired(Unauthorized):
     code = "auth_session_required"
 
 
-class TooManyAttempts(ZmartdError):
+class TooManyAttempts(DetailedError[RetryDetails]):
     """Too many attempts to sign in within a minute; wait as long as Retry-After says, then try again."""
 
     code = "auth_too_many_attempts"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(retry_after_seconds=retry_after_seconds)
+        super().__init__(RetryDetails(retry_after_seconds))
 
 
 class SessionsUnavailable(ZmartdError):

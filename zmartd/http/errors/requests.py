@@ -6,7 +6,9 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
-from zmartd.errors import ZmartdError
+from zmartd.errors import AboutMarket, DetailedError, RetryDetails, ZmartdError
+from zmartd.market.json_fields import Amount, MarketKey, Time
+from zmartd.market.next_bodies import StepDetails
 
 RETRY_AFTER_SECONDS = 2
 """The Retry-After of a 503, while something that the daemon needs is away."""
@@ -21,14 +23,14 @@ class Problem(Struct, frozen=True):
     """The rule that it breaks, worded to follow its name."""
 
 
-class InvalidRequest(ZmartdError):
+class InvalidRequest(DetailedError[tuple[Problem, ...]]):
     """The request is not valid."""
 
     code = "invalid_request"
 
     def __init__(self, *problems: Problem) -> None:
-        super().__init__("; ".join(f"{problem.field} {problem.message}" for problem in problems) + ".")
-        self.problems = problems
+        message = "; ".join(f"{problem.field} {problem.message}" for problem in problems) + "."
+        super().__init__(problems, message)
 
 
 class InvalidJson(ZmartdError):
@@ -43,15 +45,22 @@ class UnsupportedMediaType(ZmartdError):
     code = "unsupported_media_type"
 
 
-class BodyTooLarge(ZmartdError):
+class BodyLimit(Struct, frozen=True):
+    """How long a body may be."""
+
+    limit_bytes: int
+    """The most bytes that the route accepts."""
+
+
+class BodyTooLarge(DetailedError[BodyLimit]):
     """The body is larger than this route accepts; send a shorter one."""
 
     code = "body_too_large"
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
+            BodyLimit(limit_bytes),
             f"The body is larger than this route accepts; send at most {limit_bytes} bytes.",
-            limit_bytes=limit_bytes,
         )
 
 
@@ -101,21 +110,52 @@ class NotYours(ZmartdError):
     code = "not_yours"
 
 
-class NotTheCreator(ZmartdError):
+class CreatorDetails(Struct, frozen=True):
+    """Who may do what an error refuses."""
+
+    market_id: MarketKey
+    creator: str | None
+    """The wallet that created the market, base58; null while that is not indexed."""
+
+
+class EndDetails(Struct, frozen=True):
+    """When a market is expected to end."""
+
+    market_id: MarketKey
+    end_date: Time | None
+    """Its expected end."""
+
+
+class BalanceDetails(Struct, frozen=True):
+    """What a wallet holds, and what it has to hold."""
+
+    balance_lamports: Amount
+    """What it holds."""
+    minimum_lamports: Amount
+    """The least with which it may vote."""
+
+
+class PendingDetails(Struct, frozen=True):
+    """The market that is not on the chain yet."""
+
+    market: str
+    """Its id or its address, as it was given."""
+
+
+class NotTheCreator(DetailedError[CreatorDetails]):
     """Only the creator of this market, or a trusted resolver, may propose its outcome; sign in as one."""
 
     code = "not_the_creator"
 
     def __init__(self, market_id: str, creator: str | None) -> None:
         super().__init__(
+            CreatorDetails(market_id, creator),
             f"Only the creator of this market, {creator}, or a trusted resolver may propose its outcome; "
             "sign in as one of them.",
-            market_id=market_id,
-            creator=creator,
         )
 
 
-class TooEarly(ZmartdError):
+class TooEarly(DetailedError[EndDetails]):
     """The expected end of this market has not come: to propose its outcome all the same, set early to true in
     POST /api/markets/{id}/resolve, say why in early_reason, which everybody can read, and send the
     transaction of its answer.
@@ -124,52 +164,51 @@ class TooEarly(ZmartdError):
     code = "too_early"
 
 
-class BalanceTooLow(ZmartdError):
+class BalanceTooLow(DetailedError[BalanceDetails]):
     """To vote on a proposal, a wallet has to have traded, or to hold enough SOL; trade, or add SOL to it."""
 
     code = "balance_too_low"
 
     def __init__(self, balance_lamports: int, minimum_lamports: int) -> None:
         super().__init__(
+            BalanceDetails(str(balance_lamports), str(minimum_lamports)),
             "Only wallets that have traded, or that hold at least "
             f"{minimum_lamports} lamports, may vote on a proposal, and this one holds {balance_lamports}; "
             "trade, or add SOL to it.",
-            balance_lamports=str(balance_lamports),
-            minimum_lamports=str(minimum_lamports),
         )
 
 
-class MarketPending(ZmartdError):
+class MarketPending(DetailedError[PendingDetails]):
     """This market is not on the chain yet; its creator has to sign and send what POST /api/markets gave."""
 
     code = "market_pending"
 
 
-class WrongState(ZmartdError):
+class WrongState(DetailedError[StepDetails]):
     """The market is not in the state for this; its `next` says what can happen now."""
 
     code = "wrong_state"
 
 
-class MarketIdTaken(ZmartdError):
+class MarketIdTaken(DetailedError[AboutMarket]):
     """Another market has this id; leave market_id out to get a new one."""
 
     code = "market_id_taken"
 
 
-class PositionNotFound(ZmartdError):
+class PositionNotFound(DetailedError[AboutMarket]):
     """This wallet has never held a position in this market; check the wallet and the market."""
 
     code = "position_not_found"
 
 
-class RateLimited(ZmartdError):
+class RateLimited(DetailedError[RetryDetails]):
     """Too many requests; wait as long as Retry-After says. RateLimit-Policy lists the limits."""
 
     code = "rate_limited"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(retry_after_seconds=retry_after_seconds)
+        super().__init__(RetryDetails(retry_after_seconds))
 
 
 class IdempotencyConflict(ZmartdError):
@@ -186,13 +225,13 @@ class QuoteExpired(ZmartdError):
     code = "quote_expired"
 
 
-class StillUnderWay(ZmartdError):
+class StillUnderWay(DetailedError[RetryDetails]):
     """The first request with this Idempotency-Key is still in progress; send it again in a moment."""
 
     code = "still_under_way"
 
     def __init__(self) -> None:
-        super().__init__(retry_after_seconds=RETRY_AFTER_SECONDS)
+        super().__init__(RetryDetails(RETRY_AFTER_SECONDS))
 
 
 class WebhookUnauthorized(ZmartdError):
@@ -201,13 +240,13 @@ class WebhookUnauthorized(ZmartdError):
     code = "webhook_unauthorized"
 
 
-class WebhookRefusedTooOften(ZmartdError):
+class WebhookRefusedTooOften(DetailedError[RetryDetails]):
     """Too many deliveries from this address had wrong credentials; wait as long as Retry-After says."""
 
     code = "webhook_refused_too_often"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(retry_after_seconds=retry_after_seconds)
+        super().__init__(RetryDetails(retry_after_seconds))
 
 
 class WebhookTooSlow(ZmartdError):

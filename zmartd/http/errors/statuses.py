@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError, ZmartdError
 from zmartd.http.errors.auth import SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.errors.requests import (
     BalanceTooLow,
@@ -29,7 +29,6 @@ from zmartd.http.errors.requests import (
     NotTheCreator,
     NotYours,
     PositionNotFound,
-    Problem,
     QuoteExpired,
     RateLimited,
     RequestTooSlow,
@@ -155,20 +154,20 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     """What is wrong and what to do, for people. The wording may change."""
     status: int
     """The HTTP status."""
-    details: tuple[Problem, ...] | dict[str, Any] | UnsetType = UNSET
-    """Every problem of an invalid request; details of other errors by name. Left out if there are none."""
+    details: Any = UNSET
+    """Facts for programs, of the type that goes with `code`. Left out if there are none."""
     request_id: str
     """The id under which the daemon logged the request, as in X-Request-Id."""
 
 
-def status_of(error: ZmartdError) -> int:
-    """The HTTP status of `error`; 500 for a class that is not in STATUS."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+def status_of(kind: type[ZmartdError]) -> int:
+    """The HTTP status of errors of `kind`; 500 for a class that is not in STATUS."""
+    return next((STATUS[parent] for parent in kind.__mro__ if parent in STATUS), 500)
 
 
 def error_body(error: ZmartdError, request_id: str) -> ErrorBody:
     """The body for the caller. A 500 or 503 has no details of the daemon or of what it depends on."""
-    status = status_of(error)
+    status = status_of(type(error))
     if status == 500:
         error = Unexpected()
     name = error.failure.name if isinstance(error, ProgramRefused) else type(error).__name__
@@ -177,13 +176,22 @@ def error_body(error: ZmartdError, request_id: str) -> ErrorBody:
         code=snake_case(name) if isinstance(error, ProgramRefused) else error.code,
         message=type(error).meaning() if status == 503 else error.message,
         status=status,
-        details=UNSET if status == 503 else _details(error),
+        details=_details(error),
         request_id=request_id,
     )
 
 
-def _details(error: ZmartdError) -> tuple[Problem, ...] | dict[str, Any] | UnsetType:
-    return error.problems if isinstance(error, InvalidRequest) else error.details or UNSET
+def sends_details(kind: type[ZmartdError]) -> bool:
+    """Whether the details of `kind` are told: not those of what the daemon depends on."""
+    return status_of(kind) not in {500, 503}
+
+
+def _details(error: ZmartdError) -> Struct | tuple[Struct, ...] | UnsetType:
+    if not isinstance(error, DetailedError) or not sends_details(type(error)):
+        return UNSET
+    details: Struct | tuple[Struct, ...] = error.details
+    is_empty = isinstance(details, Struct) and all(value is UNSET for value in structs.astuple(details))
+    return UNSET if is_empty else details
 
 
 def snake_case(name: str) -> str:

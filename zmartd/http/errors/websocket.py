@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zmartd.errors import ZmartdError
+from msgspec import UNSET, Struct, UnsetType
+
+from zmartd.errors import DetailedError, ZmartdError
+from zmartd.realtime.frame_data import AboutMessage
 
 _SHOWN_LENGTH = 64
 """How much of a client's text an error repeats."""
@@ -16,19 +19,29 @@ class UpgradeRequired(ZmartdError):
     code = "upgrade_required"
 
 
-class TooManyConnections(ZmartdError):
+class ConnectionLimit(Struct, frozen=True):
+    """How many connections one address may have open."""
+
+    limit: int
+    """The most of them."""
+
+
+class TooManyConnections(DetailedError[ConnectionLimit]):
     """This address has too many WebSocket connections open; close one first."""
 
     code = "too_many_connections"
 
 
-class InvalidMessage(ZmartdError):
+class InvalidMessage(DetailedError[AboutMessage]):
     """Invalid message format: send one JSON object with an `action`, as text."""
 
     code = "invalid_message"
 
+    def __init__(self, message: str | None = None, field: str | UnsetType = UNSET) -> None:
+        super().__init__(AboutMessage(field=field), message)
 
-class UnknownAction(ZmartdError):
+
+class UnknownAction(DetailedError[AboutMessage]):
     """Unknown action; send one that the message lists."""
 
     code = "unknown_action"
@@ -36,25 +49,26 @@ class UnknownAction(ZmartdError):
     def __init__(self, action: str, known: Iterable[str], meant: str | None) -> None:
         question = f"did you mean {meant}? Send" if meant else "send"
         shown = action[:_SHOWN_LENGTH]
-        super().__init__(f'Unknown action "{shown}"; {question} one of {", ".join(known)}.', field="action")
+        message = f'Unknown action "{shown}"; {question} one of {", ".join(known)}.'
+        super().__init__(AboutMessage(field="action"), message)
 
 
-class MarketIdRequired(ZmartdError):
+class MarketIdRequired(DetailedError[AboutMessage]):
     """market_id required: send a market's id, its address, or "*" for all markets."""
 
     code = "market_id_required"
 
     def __init__(self) -> None:
-        super().__init__(field="market_id")
+        super().__init__(AboutMessage(field="market_id"))
 
 
-class TokenRequired(ZmartdError):
+class TokenRequired(DetailedError[AboutMessage]):
     """token required: send a session token from POST /api/auth/login."""
 
     code = "token_required"
 
     def __init__(self) -> None:
-        super().__init__(field="token")
+        super().__init__(AboutMessage(field="token"))
 
 
 class TooManyMessages(ZmartdError):

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from zmartd.chain.failures import ProgramRefused
-from zmartd.errors import ZmartdError
+from zmartd.errors import DetailedError, ZmartdError
 from zmartd.http.errors.requests import (
     RETRY_AFTER_SECONDS,
     CorsRefused,
@@ -46,9 +46,10 @@ def error_response(request: web.Request, error: ZmartdError) -> web.Response:
     if body.status == 503:
         log.warning("http.unavailable", path=request.path, code=error.code, reason=error.message)
     response = json_response(body, body.status)
-    if body.status in {429, 503} or "retry_after_seconds" in error.details:
-        seconds = error.details.get("retry_after_seconds", RETRY_AFTER_SECONDS)
-        response.headers[hdrs.RETRY_AFTER] = str(seconds)
+    details = error.details if isinstance(error, DetailedError) else None
+    seconds = getattr(details, "retry_after_seconds", None)
+    if body.status in {429, 503} or seconds is not None:
+        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS if seconds is None else seconds)
     if body.status == 401:
         response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="zmartd"'
     if isinstance(error, MethodNotAllowed):

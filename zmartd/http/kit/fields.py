@@ -1,7 +1,7 @@
 """The scalar types of requests and responses, with their JSON schemas.
 
 A request type is a class with `parse`, which returns the value or raises ValueError. A response type is an
-annotation of a JSON type, some with a function that makes the value.
+annotation of a JSON type (`zmartd.market.json_fields`), some with a function that makes the value.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from msgspec import Meta
-
-from zmartd.market import ids
+from zmartd.market import ids, json_fields
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE, U64_MAX
 from zmartd.text.https_urls import require_https_url
@@ -23,38 +21,14 @@ _RAW_CHARACTERS = 16
 """A text may come this many times longer than it may be: white space and what cannot be seen is left out, and
 letters are composed."""
 
-Amount = Annotated[str, Meta(pattern="^[0-9]+$", description="a whole number of units, in decimal digits")]
-SignedAmount = Annotated[
-    str, Meta(pattern="^-?[0-9]+$", description="a whole number of units, maybe negative")
-]
-Price = Annotated[float, Meta(ge=0, le=1, description="a price in SOL a share, from 0 to 1")]
-PriceChange = Annotated[
-    float,
-    Meta(
-        ge=-1,
-        le=1,
-        description="change of the price of YES in the last 24 hours, in SOL a share, from -1 to 1",
-    ),
-]
-Time = Annotated[
-    str,
-    Meta(description="a UTC time with milliseconds, ISO 8601", extra_json_schema={"format": "date-time"}),
-]
-MarketKey = Annotated[str, Meta(description="the market's id, 64 hexadecimal digits")]
-StateName = Annotated[
-    str,
-    Meta(
-        description="a market's state",
-        extra_json_schema={"enum": [state.name for state in MarketState]},
-    ),
-]
-Commitment = Annotated[
-    str,
-    Meta(
-        description="how far the chain has settled on it",
-        extra_json_schema={"enum": ["confirmed", "finalized"]},
-    ),
-]
+Amount = json_fields.Amount
+Commitment = json_fields.Commitment
+MarketKey = json_fields.MarketKey
+Price = json_fields.Price
+PriceChange = json_fields.PriceChange
+SignedAmount = json_fields.SignedAmount
+StateName = json_fields.StateName
+Time = json_fields.Time
 
 
 def amount(units: int) -> str:

@@ -179,8 +179,6 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     the default one."""
     errors: tuple[type[ZmartdError], ...] = ()
     """The operation's own errors, besides those that follow from the rest of the declaration."""
-    error_details: Mapping[type[ZmartdError], type[Struct]] = {}
-    """The types of the `details` of errors, where clients read more from them than a message."""
     access: Access
     quota: Quota = Quota.REQUESTS
     is_secret: bool = False

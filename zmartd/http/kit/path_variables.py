@@ -11,7 +11,7 @@ from msgspec import Struct
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.fields import Field, MarketRef, Signature, Wallet
-from zmartd.store.markets import MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketReference
 
 
 class PathVariable(Struct, frozen=True):
@@ -35,8 +35,9 @@ class PathVariable(Struct, frozen=True):
 
 def _no_market() -> ZmartdError:
     return MarketNotFound(
+        MarketReference(),
         "A market is named by its id, 64 hexadecimal digits, or by its address on the chain; "
-        "GET /api/markets lists both."
+        "GET /api/markets lists both.",
     )
 
 

@@ -12,7 +12,14 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import ProtocolNotInitialized
-from zmartd.http.errors.requests import InvalidRequest, MarketPending, NotTheCreator, Problem, TooEarly
+from zmartd.http.errors.requests import (
+    EndDetails,
+    InvalidRequest,
+    MarketPending,
+    NotTheCreator,
+    Problem,
+    TooEarly,
+)
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -183,7 +190,7 @@ async def _early_reason(call: Call[ResolveRequest], market: MarketRow) -> str | 
         raise InvalidRequest(Problem("early_reason", "goes with early, which has to be true then"))
     is_early = bool(await before_their_end(call, [market]))
     if is_early and not body.early:
-        raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
+        raise TooEarly(EndDetails(market.id, iso_time_or_none(market.end_date)))
     if body.early and not is_early:
         end = iso_time_or_none(market.end_date)
         why = "this market has no expected end" if end is None else f"this market's expected end was {end}"

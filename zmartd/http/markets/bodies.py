@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from zmartd.http.kit import keys
-from zmartd.http.markets.next_bodies import NextStep, next_step
 from zmartd.http.markets.schemas import MarketBody, market_body, pending_market_body
 from zmartd.http.markets.situations import (
     indexed_situation,
@@ -15,6 +14,7 @@ from zmartd.http.markets.situations import (
     rules_for,
     votes_so_far,
 )
+from zmartd.market.next_bodies import NextStep, next_step
 from zmartd.market.next_steps import ProgramRules, Situation, next_steps
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.program_accounts import find_market
+from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import InvalidRequest, MarketIdTaken, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Category, DateTime, HttpsUrl, Line, MarketId, Text, amount
@@ -201,7 +202,7 @@ async def _is_on_chain(call: Call[Any], wanted: MarketMetadata) -> bool:
     if market is None:
         return False
     if str(market.account.creator) != wanted.creator_wallet:
-        raise MarketIdTaken(market_id=wanted.market_id)
+        raise MarketIdTaken(AboutMarket(wanted.market_id))
     return True
 
 
@@ -230,9 +231,9 @@ async def _register(
             await metadata.purge_pending(connection, settings.keep_pending_days)
     if registration.metadata != wanted:
         raise MarketIdTaken(
+            AboutMarket(wanted.market_id),
             "You have registered this market with other texts or terms; give a market_id of your own "
             "and set allow_similar to true to register another one.",
-            market_id=wanted.market_id,
         )
     return registration
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from msgspec import Struct
 
-from zmartd.http.errors.requests import MarketPending
+from zmartd.http.errors.requests import MarketPending, PendingDetails
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, Field, MarketKey, Price, amount
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -22,7 +22,7 @@ from zmartd.http.markets.schemas import (
 )
 from zmartd.http.response_cache.policies import CacheByMarket
 from zmartd.store import discovery, evidence, markets, metadata
-from zmartd.store.markets import MarketNotFound, MarketRow
+from zmartd.store.markets import MarketNotFound, MarketReference, MarketRow
 from zmartd.store.metadata import Registration
 from zmartd.store.postgres.reader import Reads
 
@@ -69,7 +69,7 @@ async def find_market(connection: Reads, reference: str) -> MarketRow | Registra
     """The market with this id or address, on the chain or as it is registered. Raises MarketNotFound."""
     found = await markets.find(connection, reference) or await metadata.find(connection, reference)
     if found is None:
-        raise MarketNotFound(market=reference)
+        raise MarketNotFound(MarketReference(market=reference))
     return found
 
 
@@ -79,8 +79,8 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
     if market is not None:
         return market
     if await metadata.find(connection, reference) is not None:
-        raise MarketPending(market=reference)
-    raise MarketNotFound(market=reference)
+        raise MarketPending(PendingDetails(reference))
+    raise MarketNotFound(MarketReference(market=reference))
 
 
 async def get_market(call: Call[None]) -> MarketDetail24h:
@@ -95,7 +95,7 @@ async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market_id = await metadata.find_by_slug(connection, slug)
         if market_id is None:
-            raise MarketNotFound("No market has this slug.", slug=slug)
+            raise MarketNotFound(MarketReference(slug=slug), "No market has this slug.")
         found = await find_market(connection, market_id)
     return await _detail(call, found)
 

@@ -13,10 +13,10 @@ from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, PriceChange, StateName, Time, amount
 from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.evidence import EvidenceBody, evidence_body
-from zmartd.http.markets.next_bodies import NextStep
 from zmartd.market.evidence import EvidenceKind
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.next_bodies import NextStep
 from zmartd.market.proposal import ResolutionTexts
 from zmartd.realtime.market_summary import market_summary
 from zmartd.realtime.snapshots import market_update

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from msgspec import to_builtins
 from msgspec.structs import replace
 from solders.pubkey import Pubkey
 
@@ -19,7 +18,6 @@ from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import WrongState
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Call
-from zmartd.http.markets.next_bodies import next_step
 from zmartd.http.markets.situations import (
     indexed_situation,
     live_situation,
@@ -27,6 +25,7 @@ from zmartd.http.markets.situations import (
     rules_for,
     votes_so_far,
 )
+from zmartd.market.next_bodies import StepDetails, next_step
 from zmartd.market.next_steps import EXPECTED, Action, Rules, Situation, next_steps, why_not
 from zmartd.store import markets
 from zmartd.store.markets import MarketRow
@@ -60,11 +59,11 @@ async def explained(call: Call[Any], reference: str, action: Action, error: Prog
         return error
     situation, rules = await _on_chain(call, market)
     failure = replace(error.failure, message=why_not(action, situation, rules))
-    given = {name: value for name, value in error.details.items() if name != "program_error"}
-    return ProgramRefused(failure, **given, **_details(market.id, action, situation, rules))
+    step = _details(market.id, action, situation, rules)
+    return ProgramRefused(failure, signature=error.details.signature, step=step)
 
 
-async def explanation(call: Call[Any], market: MarketRow, action: Action) -> tuple[str, dict[str, Any]]:
+async def explanation(call: Call[Any], market: MarketRow, action: Action) -> tuple[str, StepDetails]:
     """The message and the details of an error about `action`, by what is indexed."""
     situation, rules = await _indexed(call, market)
     return why_not(action, situation, rules), _details(market.id, action, situation, rules)
@@ -74,16 +73,16 @@ async def require_open(call: Call[Any], market: MarketRow, action: Action) -> No
     """Raises WrongState unless `action` is possible now, by what is indexed."""
     situation, rules = await _indexed(call, market)
     if not any(step.action is action and step.is_open for step in next_steps(situation, rules)):
-        raise WrongState(why_not(action, situation, rules), **_details(market.id, action, situation, rules))
+        raise WrongState(_details(market.id, action, situation, rules), why_not(action, situation, rules))
 
 
-def _details(market_id: str, action: Action, situation: Situation, rules: Rules) -> dict[str, Any]:
-    return {
-        "market_id": market_id,
-        "state": situation.state.name,
-        "expected_states": [state.name for state in EXPECTED[action]],
-        "next": to_builtins(tuple(next_step(step) for step in next_steps(situation, rules))),
-    }
+def _details(market_id: str, action: Action, situation: Situation, rules: Rules) -> StepDetails:
+    return StepDetails(
+        market_id=market_id,
+        state=situation.state.name,
+        expected_states=tuple(state.name for state in EXPECTED[action]),
+        next=tuple(next_step(step) for step in next_steps(situation, rules)),
+    )
 
 
 async def _indexed(call: Call[Any], market: MarketRow) -> tuple[Situation, Rules]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from inspect import cleandoc
 from typing import Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import UNSET
 
 from zmartd.chain import failure_names
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.idl import Idl
-from zmartd.errors import ZmartdError
+from zmartd.errors import ZmartdError, details_type
 from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
 from zmartd.http.errors.requests import (
     BodyTooLarge,
@@ -26,7 +28,7 @@ from zmartd.http.errors.requests import (
     Unexpected,
     UnsupportedMediaType,
 )
-from zmartd.http.errors.statuses import STATUS, snake_case
+from zmartd.http.errors.statuses import STATUS, sends_details, snake_case, status_of
 from zmartd.http.kit.operation import (
     MACHINES_TAG,
     Access,
@@ -42,12 +44,6 @@ _BODY = (InvalidJson, BodyTooLarge, UnsupportedMediaType)
 _IDEMPOTENCY_KEY = (BodyTooLarge, IdempotencyConflict, StillUnderWay)
 _WALLET = (Unauthorized, SessionsUnavailable)
 
-_DETAILS: Json = {
-    "title": "ErrorDetails",
-    "description": "What an error is about, by name.",
-    "type": "object",
-    "additionalProperties": True,
-}
 _PROBLEMS: Json = {
     "type": "array",
     "items": reference(Problem.__name__),
@@ -60,20 +56,24 @@ def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdErro
     """The errors that `operation` may respond with, by status, each list sorted by code."""
     kinds = {one for kind in _error_kinds(operation) for one in _with_subclasses(kind)}
     by_status: dict[int, list[type[ZmartdError]]] = {}
-    for kind in sorted(kinds, key=lambda kind: (_status(kind), kind.code)):
-        by_status.setdefault(_status(kind), []).append(kind)
+    for kind in sorted(kinds, key=lambda kind: (status_of(kind), kind.code)):
+        by_status.setdefault(status_of(kind), []).append(kind)
     return by_status
 
 
-def error_schemas(idl: Idl, shape: Json, details: Mapping[type[ZmartdError], type[Struct]]) -> Json:
-    """A schema for each error, under the name of its class. `shape` is the schema of every error, `details`
-    are the types of the details of some.
-    """
-    kinds = sorted({one for kind in STATUS for one in _with_subclasses(kind)}, key=lambda kind: kind.__name__)
-    return {
-        _DETAILS["title"]: _DETAILS,
-        **{kind.__name__: _schema(kind, idl, shape, details.get(kind)) for kind in kinds},
-    }
+def told_errors() -> list[type[ZmartdError]]:
+    """Every error that a caller can get, sorted by name."""
+    return sorted({one for kind in STATUS for one in _with_subclasses(kind)}, key=lambda kind: kind.__name__)
+
+
+def told_details(kind: type[ZmartdError]) -> Any:
+    """The type of the details that callers get of `kind`; None where they get none."""
+    return details_type(kind) if sends_details(kind) else None
+
+
+def error_schemas(idl: Idl, shape: Json) -> Json:
+    """A schema for each error, under the name of its class. `shape` is the schema of every error."""
+    return {kind.__name__: _schema(kind, idl, shape) for kind in told_errors()}
 
 
 def _error_kinds(operation: Operation[Any]) -> Iterator[type[ZmartdError]]:
@@ -103,14 +103,11 @@ def _with_subclasses(kind: type[ZmartdError]) -> Iterator[type[ZmartdError]]:
             yield from _with_subclasses(child)
 
 
-def _status(kind: type[ZmartdError]) -> int:
-    return next(STATUS[parent] for parent in kind.__mro__ if parent in STATUS)
-
-
-def _schema(kind: type[ZmartdError], idl: Idl, shape: Json, details: type[Struct] | None) -> Json:
+def _schema(kind: type[ZmartdError], idl: Idl, shape: Json) -> Json:
     """`shape` narrowed to one error, whole, because generators cannot combine two schemas of a field."""
-    narrowed: Json = {"status": {"const": _status(kind)}, "details": reference(_DETAILS["title"])}
+    narrowed: Json = {"status": {"const": status_of(kind)}}
     required = list(shape["required"])
+    details = told_details(kind)
     if issubclass(kind, ProgramRefused):
         names = _program_errors(idl)
         narrowed["error"] = {"type": "string", "examples": names}
@@ -125,12 +122,14 @@ def _schema(kind: type[ZmartdError], idl: Idl, shape: Json, details: type[Struct
     if issubclass(kind, InvalidRequest):
         narrowed["details"] = _PROBLEMS
         required.append("details")
-    if details is not None:
-        narrowed["details"] = {**reference(details.__name__), "description": details.__doc__}
-        required.append("details")
+    elif details is not None:
+        narrowed["details"] = {**reference(details.__name__), "description": cleandoc(details.__doc__ or "")}
+        if any(field.default is not UNSET for field in msgspec.structs.fields(details)):
+            required.append("details")
     described = {
         name: {"description": field["description"]} | narrowed.get(name, field)
         for name, field in shape["properties"].items()
+        if name != "details" or details is not None
     }
     return {
         "title": kind.__name__,

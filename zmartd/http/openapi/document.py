@@ -15,8 +15,9 @@ from zmartd.http.kit.exports import CSV, JSON_LINES, csv_columns
 from zmartd.http.kit.operation import Access, Export, NonJson, Operation, is_json
 from zmartd.http.kit.path_variables import PathVariable, path_template
 from zmartd.http.openapi import event_schemas, headers
-from zmartd.http.openapi.declared_errors import declared_errors, error_schemas
+from zmartd.http.openapi.declared_errors import declared_errors, error_schemas, told_details, told_errors
 from zmartd.http.openapi.examples import EXAMPLES
+from zmartd.http.openapi.recorded import recorded
 from zmartd.http.openapi.schemas import Json, Schemas, query_fields, reference
 
 _JSON = "application/json"
@@ -32,9 +33,11 @@ and the transactions that wallets sign to take part.
   the stake has voted for its block, and `finalized` when no fork can remove it any more.
   `GET /api/transactions/{signature}` returns its state.
 * Each field of a request also goes by its name in camelCase. The names in this document take precedence.
-* Every error has the form of `ErrorBody` and a stable `code`. Besides the errors that each operation lists, a
-  path that does not exist gets 404 `route_not_found`, a method that a path does not have 405
-  `method_not_allowed`, and a preflight from an origin that may not call the API 403 `cors_refused`.
+* Every error has the form of `ErrorBody` and a stable `code`. The schema with the name in `error` says what
+  its `details` are; what the program or the chain refuses is a `ProgramRefused`, under their name for it.
+  Besides the errors that each operation lists, a path that does not exist gets 404 `route_not_found`, a
+  method that a path does not have 405 `method_not_allowed`, and a preflight from an origin that may not call
+  the API 403 `cors_refused`.
 * Every GET operation also accepts HEAD.
 * Lists of trades and positions also come as `text/csv` or `application/x-ndjson`, where Accept prefers one of
   these. Without a limit they have 1000 rows then, and X-Next-Cursor is the cursor of the rest.
@@ -123,12 +126,11 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
 
     Raises ValueError where two types have the same name.
     """
-    details = {kind: shape for one in operations for kind, shape in one.error_details.items()}
     schemas = Schemas(
         [one.json_body for one in operations if one.json_body is not None],
         [
             *(kind for one in operations for kind in one.responses.values() if is_json(kind)),
-            *details.values(),
+            *(kind for kind in map(told_details, told_errors()) if kind is not None),
             ErrorBody,
         ],
     )
@@ -159,10 +161,11 @@ def openapi(operations: Sequence[Operation[Any]], idl: Idl) -> Json:
             "schemas": {
                 **components,
                 **event_schemas.of_transactions(),
-                **error_schemas(idl, components[ErrorBody.__name__], details),
+                **error_schemas(idl, components[ErrorBody.__name__]),
             },
             "parameters": _PARAMETERS,
             "headers": headers.COMPONENTS,
+            "examples": {kind: {"value": body} for kind, body in recorded().errors.items()},
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
@@ -248,6 +251,8 @@ def _response(
     content: Json = {}
     if choices:
         content[_JSON] = {"schema": choices[0] if len(choices) == 1 else {"anyOf": choices}}
+        if examples := _examples(operation, status, errors):
+            content[_JSON]["examples"] = examples
     if isinstance(body, NonJson):
         content[body.media_type] = {"schema": {"type": "string"}}
     if operation.export is not None and status == operation.default_status:
@@ -257,6 +262,17 @@ def _response(
         "headers": headers.of(operation, status),
     }
     return response | {"content": content} if content else response
+
+
+def _examples(operation: Operation[Any], status: int, errors: Sequence[type[ZmartdError]]) -> Json:
+    """The recorded answer; of errors the operation's own, or else the first that was recorded."""
+    answer = recorded().answers.get(operation.name, {}).get(status)
+    if answer is not None:
+        return {"answer": {"value": answer}}
+    known = [kind.__name__ for kind in errors if kind.__name__ in recorded().errors]
+    own = {kind.__name__ for kind in operation.errors}
+    shown = [name for name in known if name in own] or known[:1]
+    return {name: {"$ref": f"#/components/examples/{name}"} for name in shown}
 
 
 def _exported(export: Export[Any]) -> Json:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.chain.failures import ProgramRefused
-from zmartd.http.errors.requests import InvalidRequest, MarketPending, Problem
+from zmartd.http.errors.requests import InvalidRequest, MarketPending, PendingDetails, Problem
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -28,7 +28,7 @@ from zmartd.market.next_steps import Action
 from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, Order, ProtectedPurchase, Purchase, Sale
 from zmartd.market.quotes import Pool, SellQuote
 from zmartd.store import markets
-from zmartd.store.markets import MarketNotFound, MarketPricing
+from zmartd.store.markets import MarketNotFound, MarketPricing, MarketReference
 
 
 class EstimateQuery(Struct, frozen=True, kw_only=True):
@@ -108,13 +108,13 @@ async def _find_curve(call: Call[Any], reference: str) -> MarketPricing:
         if found is not None:
             return found
         await chain_market(connection, reference)
-    raise MarketNotFound(market=reference)
+    raise MarketNotFound(MarketReference(market=reference))
 
 
 def _protect(found: MarketPricing, order: Order) -> ProtectedPurchase | SellQuote:
     """Raises MarketMathError for the first check of the program that fails, in the program's order."""
     if found.curve is None:
-        raise MarketPending(market=found.market_id)
+        raise MarketPending(PendingDetails(found.market_id))
     quotes.require_trading(found.state, is_paused=found.is_paused)
     pool = Pool(found.curve, found.rates)
     if isinstance(order, Purchase):

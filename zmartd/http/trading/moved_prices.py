@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.interface import BuyShares
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit import keys
-from zmartd.http.kit.fields import Amount, MarketKey, Price, amount, price
+from zmartd.http.kit.fields import amount, price
 from zmartd.http.kit.operation import Call
 from zmartd.http.trading.trade_transactions import BuyBody, SellBody, live_holding, offer_purchase, offer_sale
 from zmartd.market.lmsr import SCALE
@@ -20,42 +20,6 @@ from zmartd.store.markets import MarketRow
 from zmartd.transactions.admission import AdmittedTransaction
 from zmartd.transactions.live_market import LiveHolding
 from zmartd.transactions.price_protection import InvalidProtection, PriceMoved, Protection, Trade
-
-FreshQuote = Annotated[
-    Any,
-    Meta(
-        extra_json_schema={
-            "anyOf": [
-                *({"$ref": f"#/components/schemas/{kind.__name__}"} for kind in (BuyBody, SellBody)),
-                {"type": "null"},
-            ]
-        }
-    ),
-]
-"""BuyBody | SellBody | None, which msgspec cannot decode, and so not describe."""
-
-
-class PriceMovedDetails(Struct, frozen=True, kw_only=True):
-    """What a trade that was not sent is about. Of a transaction with several trades, only the first two."""
-
-    signature: str
-    """The signature of the transaction that was not sent, base58."""
-    shares: Amount | UnsetType = UNSET
-    """The share units that its purchases would bring now; left out where the program refuses the trade."""
-    limit: Literal["min_shares", "target_cost", "min_proceeds"] | UnsetType = UNSET
-    """The limit that it would break: the field beside this one that is named so."""
-    min_shares: Amount | UnsetType = UNSET
-    """The least share units of a purchase."""
-    target_cost: Amount | UnsetType = UNSET
-    """The most lamports that a purchase costs, fees included."""
-    min_proceeds: Amount | UnsetType = UNSET
-    """The least lamports that a sale brings, after fees."""
-    market_id: MarketKey | UnsetType = UNSET
-    price: Price | UnsetType = UNSET
-    """The present price of the outcome that is traded."""
-    fresh: FreshQuote | UnsetType = UNSET
-    """The same order at the present price, with its transaction; null where that would break a limit that the
-    caller stated, and where the transaction came without `protection`."""
 
 
 class Limits(Struct, frozen=True):
@@ -122,14 +86,14 @@ async def with_fresh_quote(
     (trade,) = transaction.trades
     market, holding = await live_holding(call, str(trade.market))
     fresh = None if limits.order is None else await _offer(call, market, holding, limits.order)
-    details = PriceMovedDetails(
-        **moved.details,
+    details = replace(
+        moved.details,
         **_limit(trade, limits, moved),
         market_id=market.id,
         price=_price(holding, trade),
         fresh=fresh,
     )
-    return PriceMoved(_MESSAGE if fresh is not None else _MESSAGE_ALONE, **msgspec.to_builtins(details))
+    return PriceMoved(details, _MESSAGE if fresh is not None else _MESSAGE_ALONE)
 
 
 _NOT_SENT = "The price has moved beyond the limit of this trade, so it was not sent."
@@ -141,7 +105,7 @@ def _limit(trade: Trade, limits: Limits, moved: PriceMoved) -> dict[str, Any]:
     """The limit that the trade would break: the program's, unless `moved` says how many shares it buys."""
     if not isinstance(trade.arguments, BuyShares):
         return {"limit": "min_proceeds", "min_proceeds": amount(trade.arguments.min_proceeds)}
-    if "shares" in moved.details:
+    if moved.details.shares is not UNSET:
         return {"limit": "min_shares", "min_shares": amount(limits.min_shares or 0)}
     return {"limit": "target_cost", "target_cost": amount(trade.arguments.target_cost)}
 

@@ -7,16 +7,17 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import MarketPending, PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market
-from zmartd.http.markets.next_bodies import step_time
 from zmartd.http.markets.schemas import Label, OutcomeLabel, outcome_label
 from zmartd.http.markets.situations import indexed_situation, rules_for, votes_so_far
 from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.next_bodies import step_time
 from zmartd.market.next_steps import Action, PossibleStep, next_steps
 from zmartd.store import platform, positions
 from zmartd.store.markets import MarketNotFound, MarketRow
@@ -124,7 +125,7 @@ async def get_position_claim(call: Call[None]) -> PositionClaimBody:
         market = await any_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
-        raise PositionNotFound(market_id=market.id)
+        raise PositionNotFound(AboutMarket(market.id))
     (valued,) = await value_positions(database, [position])
     claim = position.claimed_amount if position.has_claimed else valued.valuation.claimable_lamports
     return PositionClaimBody(

@@ -40,4 +40,4 @@ def refusing_as_the_program(idl: Idl) -> Iterator[None]:
         failure = failure_named(error.code, idl)
         if error.explanation is not None:
             failure = msgspec.structs.replace(failure, message=error.explanation)
-        raise ProgramRefused(failure, **error.details) from error
+        raise ProgramRefused(failure, terms=error.details) from error

@@ -17,20 +17,19 @@ from zmartd.chain.sender import SenderUnavailable
 from zmartd.chain.signed_transactions import TransactionExpired
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
-from zmartd.http.errors.requests import MarketPending, NotTheCreator, TooEarly
+from zmartd.http.errors.requests import EndDetails, MarketPending, NotTheCreator, TooEarly
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Time
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.actions import before_their_end
 from zmartd.http.markets.lookup import chain_market
 from zmartd.http.markets.wrong_state import WRONG_STATE, explained
-from zmartd.http.trading.moved_prices import PriceMovedDetails, read_limits, with_fresh_quote
+from zmartd.http.trading.moved_prices import read_limits, with_fresh_quote
 from zmartd.indexer.events.payloads import event_from_payload, payload
-from zmartd.indexer.events.rows import utc_from_unix
-from zmartd.indexer.fetch import TransactionNotFound
+from zmartd.indexer.fetch import TransactionDetails, TransactionNotFound
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
-from zmartd.market.iso_time import iso_time, iso_time_or_none
+from zmartd.market.iso_time import iso_time, iso_time_or_none, utc_from_unix
 from zmartd.market.next_steps import Action
 from zmartd.store import evidence, indexed_transactions, markets
 from zmartd.store.indexed_transactions import IndexedTransaction
@@ -187,7 +186,7 @@ async def _require_resolver(call: Call[Any], wallet: str, resolutions: Sequence[
             raise NotTheCreator(market.id, market.creator_wallet)
     without = [act for act in resolutions if (found[act.market].id, act.evidence_cid) not in with_reason]
     for market in await before_their_end(call, [found[act.market] for act in without]):
-        raise TooEarly(market_id=market.id, end_date=iso_time_or_none(market.end_date))
+        raise TooEarly(EndDetails(market.id, iso_time_or_none(market.end_date)))
 
 
 async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:
@@ -205,7 +204,7 @@ async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:
     else:
         outcome = await relayed.look_up(signature)
     if outcome is None and lost_slot is not None:
-        raise TransactionRetracted(signature=signature, slot=lost_slot)
+        raise TransactionRetracted(TransactionDetails(signature, lost_slot))
     return await _answer(call, signature, outcome)
 
 
@@ -288,7 +287,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
             LookupsExhausted,
             TooManyPending,
         ),
-        error_details={PriceMoved: PriceMovedDetails},
         access=Access.SESSION,
         keeps_answer=False,
     ),

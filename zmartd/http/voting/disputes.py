@@ -17,6 +17,7 @@ from zmartd.http.markets.wrong_state import explanation, require_open
 from zmartd.market.decisions import Decision, is_trusted_resolver
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.next_bodies import MaybeStepDetails
 from zmartd.market.next_steps import Action
 from zmartd.market.votes import VoteCounts
 from zmartd.store import decisions, dispute_requests, electorates, tallies
@@ -178,8 +179,8 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     except (NothingToDecide, DisputeWindowClosed, SettlementUnderWay) as error:
         async with call.app[keys.DATABASE].reader(call.caller) as connection:
             market = await chain_market(connection, call.path["id"])
-        _, details = await explanation(call, market, Action.DECIDE)
-        raise type(error)(error.message, **details) from error
+        _, step = await explanation(call, market, Action.DECIDE)
+        raise type(error)(MaybeStepDetails.of(step), error.message) from error
     return _decision(made)
 
 

@@ -8,6 +8,7 @@ import msgspec
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Call, Operation
@@ -38,7 +39,7 @@ async def _build(call: Call[Any], kind: VoteKind) -> ActionBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, body.market_id)
         if kind is VoteKind.DISPUTE and not await votes.is_holder(connection, market.id, wallet):
-            raise NotAHolder(market_id=market.id)
+            raise NotAHolder(AboutMarket(market.id))
     instruction = _instruction(
         call,
         kind,

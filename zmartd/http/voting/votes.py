@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 from solders.pubkey import Pubkey
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
@@ -14,7 +14,6 @@ from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market, find_market
-from zmartd.http.markets.next_bodies import StepVotes, step_time, step_votes
 from zmartd.http.markets.schemas import Label, outcome_label
 from zmartd.http.markets.situations import indexed_situation, rules_for, votes_so_far
 from zmartd.http.markets.wrong_state import explanation
@@ -22,6 +21,7 @@ from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.next_bodies import MaybeStepDetails, StepVotes, step_time, step_votes
 from zmartd.market.next_steps import Action, next_steps, open_votes, votes_needed
 from zmartd.market.votes import NO_VOTES, VoteCounts, VotesSoFar, share_bps
 from zmartd.realtime.bus import Bus, BusUnavailable
@@ -248,8 +248,9 @@ async def _closed(call: Call[VoteRequest], kind: VoteKind, error: VotingClosed) 
     """`error` with what can happen next; where the market is in another state, with what that means."""
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.input.market_id)
-    message, details = await explanation(call, market, VOTES[kind])
-    return VotingClosed(message if "state" in error.details else error.message, **details)
+    message, step = await explanation(call, market, VOTES[kind])
+    is_in_another_state = error.details.state is not UNSET
+    return VotingClosed(MaybeStepDetails.of(step), message if is_in_another_state else error.message)
 
 
 async def require_proposal_voter(call: Call[Any], wallet: str) -> None:

@@ -18,6 +18,7 @@ from zmartd.http.trading.position_valuation import (
     value_positions,
 )
 from zmartd.market.iso_time import iso_time_or_none
+from zmartd.realtime.trade_summary import average_price
 from zmartd.store.positions import PositionPageKey
 
 OptionalAmount = Annotated[Amount | None, Meta(description="null where it does not apply")]
@@ -213,7 +214,7 @@ def _outcome(shares: int, cost_lamports: int, at_price_lamports: int | None) -> 
     return OutcomeHolding(
         shares=amount(held),
         cost_basis=amount(cost_lamports),
-        average_price=cost_lamports / held if held else None,
+        average_price=average_price(cost_lamports, held) if held else None,
         value_at_price=_amount_or_none(at_price_lamports),
     )
 

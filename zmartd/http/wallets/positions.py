@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
+from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import PositionNotFound
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Price, SignedAmount, StateName, Time, amount, price
@@ -132,7 +133,7 @@ async def get_position(call: Call[None]) -> PositionBody:
         market = await any_market(connection, call.path["id"])
         position = await positions.find(connection, wallet, market.id)
     if position is None:
-        raise PositionNotFound(market_id=market.id)
+        raise PositionNotFound(AboutMarket(market.id))
     (valued,) = await value_positions(database, [position])
     return _body(valued)
 

@@ -15,7 +15,7 @@ from zmartd.config import RealtimeSettings
 from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
 from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
-from zmartd.http.errors.websocket import TooManyConnections, UpgradeRequired
+from zmartd.http.errors.websocket import ConnectionLimit, TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import SITE_CLIENTS, client_of, site_of
 from zmartd.http.server.connection import HttpConnection
 from zmartd.http.ws.connection import CLOSE_SECONDS, NewestSlot, WebSocketConnection, WebSocketWriter
@@ -46,7 +46,7 @@ class ConnectionsPerClient:
         limits.setdefault(site_of(client), self._limit * SITE_CLIENTS)
         for owner, limit in limits.items():
             if self._open[owner] >= limit:
-                raise TooManyConnections(limit=limit)
+                raise TooManyConnections(ConnectionLimit(limit))
         self._open.update(limits.keys())
         try:
             yield

@@ -39,7 +39,7 @@ class FixedWindowLimit:
             self._window_ends = now + WINDOW_SECONDS
             self._remaining = self._limit
         if self._remaining == 0:
-            raise TooManyMessages(limit=self._limit)
+            raise TooManyMessages
         self._remaining -= 1
 
 

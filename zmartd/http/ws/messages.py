@@ -104,5 +104,5 @@ def read(members: Members) -> ClientMessage:
     try:
         return validation.from_json(kind, values, problems)
     except InvalidRequest as error:
-        first = error.problems[0]
+        first = error.details[0]
         raise InvalidMessage(f"Invalid message format: {error.message}", field=first.field) from error

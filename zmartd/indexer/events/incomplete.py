@@ -17,7 +17,7 @@ from zmartd.chain.commitment import Commitment
 from zmartd.chain.transactions import ChainTransaction
 from zmartd.errors import ZmartdError
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import utc_from_unix
+from zmartd.market.iso_time import utc_from_unix
 
 _QUARANTINE = """
 insert into quarantined_events (tx_signature, event_index, slot, index_in_block, block_time, data, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from zmartd.chain.transactions import ChainTransaction, EventRecord
 from zmartd.errors import ZmartdError
 from zmartd.indexer.events.event_context import NO_CONTEXT, EventContext, event_context
 from zmartd.indexer.events.payloads import context_from_payload, event_from_payload
+from zmartd.market.iso_time import utc_from_unix
 
 MARKET_EVENTS, TRADE_EVENTS, VOTE_EVENTS, ADMIN_EVENTS = (
     "market_events",
@@ -178,7 +179,7 @@ def stored_row(record: Record) -> EventRow:
         event = event_from_payload(record["event_type"], fields)
         context = context_from_payload(event, fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnreadableRow(signature=record["tx_signature"], ordinal=record["event_index"]) from error
+        raise UnreadableRow from error
     return EventRow(
         event=event,
         signature=record["tx_signature"],
@@ -188,14 +189,6 @@ def stored_row(record: Record) -> EventRow:
         block_time=record["block_time"],
         context=context,
     )
-
-
-def utc_from_unix(unix_seconds: int) -> datetime:
-    """Unix seconds as a timestamp in UTC. Times outside the range of `datetime` become the epoch."""
-    try:
-        return datetime.fromtimestamp(unix_seconds, tz=UTC)
-    except (OverflowError, OSError, ValueError):
-        return datetime.fromtimestamp(0, tz=UTC)
 
 
 def for_each_table(statement: str, separator: str = ", ", tables: Sequence[str] = EVENT_TABLES) -> str:

@@ -16,11 +16,11 @@ from zmartd.indexer.audit.indexed_facts import read_indexed_configuration
 from zmartd.indexer.effects.configuration import ConfigurationCorrection
 from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.events.incomplete import IncompleteTransaction
-from zmartd.indexer.events.rows import utc_from_unix
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.parking import is_of_one_market
 from zmartd.indexer.rebuild.corrections import Correction
 from zmartd.log import get_logger
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.store.postgres.database import Database
 
 _SET_TOGETHER = (

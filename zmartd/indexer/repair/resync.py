@@ -24,12 +24,13 @@ from zmartd.chain.transactions import ChainTransaction, is_signature
 from zmartd.indexer.effects.configuration import CONFIGURATION_EVENTS
 from zmartd.indexer.effects.markets import known_addresses
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import event_row, utc_from_unix
+from zmartd.indexer.events.rows import event_row
 from zmartd.indexer.fetch import Fetched, Fetcher
 from zmartd.indexer.parking import park
 from zmartd.indexer.rebuild.event_diff import EventDiff, diff_events
 from zmartd.indexer.walks.backfill import batches, missing_transactions
 from zmartd.indexer.walks.ranged import RangeWalk
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.store.parked import Unapplied
 from zmartd.store.postgres.database import Database
 

@@ -38,7 +38,7 @@ from zmartd.indexer.events.incomplete import (
     unverified_truncated_of,
 )
 from zmartd.indexer.events.recording import TransactionInSlot
-from zmartd.indexer.events.rows import event_row, utc_from_unix
+from zmartd.indexer.events.rows import event_row
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.finality import FinalityCheck
 from zmartd.indexer.parking import is_of_one_market
@@ -46,6 +46,7 @@ from zmartd.indexer.rebuild.event_diff import diff_events
 from zmartd.indexer.truncation.history import History, NotVerified
 from zmartd.indexer.truncation.inference import Inference, infer_events
 from zmartd.log import get_logger
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.store.postgres.database import Database
 
 _MAX_PER_RUN = 50

@@ -86,7 +86,7 @@ class RangeWalk:
             self._note(before, [one for one in part if self._contains(one)])
             if len(page) < self._page_size or page[-1].slot < self._range.from_slot:
                 if not reached:
-                    raise UnknownEnd(until=self._range.until)
+                    raise UnknownEnd
                 return self
             before = page[-1].signature
 
@@ -126,10 +126,10 @@ class RangeWalk:
     def _again(self, page: _Page, answer: Sequence[SignatureInfo]) -> list[SignatureInfo]:
         positions = {one.signature: position for position, one in enumerate(answer)}
         if page.newest not in positions or page.oldest not in positions:
-            raise HistoryChanged(before=page.before)
+            raise HistoryChanged
         part = [
             one for one in answer[positions[page.newest] : positions[page.oldest] + 1] if self._contains(one)
         ]
         if len(part) != page.transactions:
-            raise HistoryChanged(before=page.before)
+            raise HistoryChanged
         return part[::-1]

@@ -58,7 +58,7 @@ def unavailable(dsn: str, error: BaseException) -> DatabaseUnavailable:
     why = pooler.shortage(error) or (
         f"{endpoint.reason(error)}): check that it is running and that database.url is right"
     )
-    return DatabaseUnavailable(f"Postgres at {location(dsn)} cannot be used ({why}", database=location(dsn))
+    return DatabaseUnavailable(f"Postgres at {location(dsn)} cannot be used ({why}")
 
 
 def backend_is_shared(dsn: str) -> DatabaseNotReady:
@@ -66,8 +66,7 @@ def backend_is_shared(dsn: str) -> DatabaseNotReady:
     where = location(dsn)
     return DatabaseNotReady(
         f"{where} is behind a transaction pooler, where other programs use a connection between "
-        "transactions: set database.pooled to auto or yes, or let database.url lead to Postgres itself",
-        database=where,
+        "transactions: set database.pooled to auto or yes, or let database.url lead to Postgres itself"
     )
 
 
@@ -81,7 +80,7 @@ def connection_error(dsn: str, error: BaseException) -> ZmartdError:
     if pooler.shortage(error):
         return unavailable(dsn, error)
     if mistake := pooler.mistake(error):
-        return DatabaseNotReady(f"the pooler at {where} {mistake}", database=where)
+        return DatabaseNotReady(f"the pooler at {where} {mistake}")
     if isinstance(error, (OSError, *SERVER_ERRORS)):
         return unavailable(dsn, error)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
@@ -99,4 +98,4 @@ def connection_error(dsn: str, error: BaseException) -> ZmartdError:
             f"Postgres at {where} refuses the connection ({endpoint.reason(error)}): check the options in "
             "database.url, and Postgres' log"
         )
-    return DatabaseNotReady(what, database=where)
+    return DatabaseNotReady(what)

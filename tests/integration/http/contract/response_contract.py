@@ -54,13 +54,23 @@ class Contract:
             return [f"{answer.content_type} is not documented"]
         if answer.content_type != "application/json":
             return []
+        return self._breaches(where, media["schema"], json.loads(body))
+
+    def breaches_of_body(self, method: str, path: str, status: int, body: Any) -> list[str]:
+        """What `body`, as the JSON answer of an operation, has or lacks against the document."""
+        operation = self._paths[path_template(path)][method.lower()]
+        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        return self._breaches((method, path, str(status)), schema, body)
+
+    def breaches_of_schema(self, name: str, value: Any) -> list[str]:
+        """What `value` has or lacks against the component `name`."""
+        return self._breaches((name,), {"$ref": f"{_HERE}#/components/schemas/{name}"}, value)
+
+    def _breaches(self, where: tuple[str, ...], schema: Any, value: Any) -> list[str]:
         validator = self._validators.get(where)
         if validator is None:
-            validator = jsonschema_rs.validator_for(
-                media["schema"], registry=self._registry, validate_formats=True
-            )
+            validator = jsonschema_rs.validator_for(schema, registry=self._registry, validate_formats=True)
             self._validators[where] = validator
-        value = json.loads(body)
         return [
             f"at {'/'.join(map(str, error.instance_path)) or 'the root'}: {error.message[:300]}"
             for error in validator.iter_errors(value)

@@ -17,13 +17,14 @@ import zmartd.http
 from tests.integration.http.contract.response_contract import Contract, contract, hold_to_contract
 from tests.integration.http.rest.rest_api import Api
 from zmartd.chain.idl import default_idl
-from zmartd.http.errors.requests import MarketPending
+from zmartd.http.errors.requests import EndDetails, MarketPending, PendingDetails, TooEarly
 from zmartd.http.errors.statuses import STATUS, error_body
 from zmartd.http.kit.codec import json_response
 from zmartd.http.kit.path_variables import path_template
+from zmartd.http.openapi.declared_errors import told_details, told_errors
 from zmartd.http.openapi.document import openapi
 from zmartd.http.routes import OPERATIONS
-from zmartd.store.markets import MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketReference
 
 _SINGLE_MARKET = [
     *("yes_shares", "no_shares", "total_yes_shares", "total_no_shares"),
@@ -127,6 +128,25 @@ def test_the_details_of_a_price_that_moved_have_the_fresh_quote() -> None:
     assert [one.get("$ref", "").rpartition("/")[2] for one in fresh] == ["BuyBody", "SellBody", ""]
 
 
+def test_the_details_of_every_error_are_of_the_type_that_its_class_declares() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    typed = {}
+    for kind in told_errors():
+        fields, details = schemas[kind.__name__]["properties"], told_details(kind)
+        assert ("details" in fields) is (details is not None), kind.__name__
+        if details is not None:
+            typed[kind.code] = fields["details"].get("$ref", "").rpartition("/")[2]
+    assert len(typed) > 30
+    assert typed["too_early"] == "EndDetails"
+    assert typed["wrong_state"] == "StepDetails"
+    assert typed["insufficient_funds"] == "FundsDetails"
+    assert typed["program_refused"] == "ProgramErrorDetails"
+    assert typed["similar_market_exists"] == "SimilarMarket"
+    assert {"rpc_unavailable", "lookups_exhausted", "internal_error"}.isdisjoint(typed)
+    assert schemas["StepDetails"]["properties"]["next"]["items"]["$ref"].endswith("/NextStep")
+    assert schemas["StepDetails"]["required"] == ["market_id", "state", "expected_states", "next"]
+
+
 def test_what_requests_must_be_is_what_the_schema_says() -> None:
     """The words of a refusal, "must be ...", are the field's description."""
     fields = DOCUMENT["components"]["schemas"]["ResolveRequest"]["properties"]
@@ -153,16 +173,29 @@ def test_what_is_only_there_for_earlier_clients_is_deprecated() -> None:
 
 def test_an_undocumented_field_status_code_or_header_is_a_breach() -> None:
     market = "/api/markets/{id}"
-    good = json_response(error_body(MarketNotFound(), "request-1"), 404)
+    good = json_response(error_body(MarketNotFound(MarketReference()), "request-1"), 404)
     good.headers["X-Request-Id"] = "request-1"
     assert contract().breaches("GET", market, good) == []
 
-    undocumented_code = json_response(error_body(MarketPending(), "request-1"), 404)
+    undocumented_code = json_response(error_body(MarketPending(PendingDetails("m")), "request-1"), 404)
     undocumented_code.headers["X-Request-Id"] = "request-1"
     assert contract().breaches("GET", market, undocumented_code)
     assert contract().breaches("GET", market, web.Response(status=418)) == ["status 418 is not documented"]
-    bare = json_response(error_body(MarketNotFound(), "request-1"), 404)
+    bare = json_response(error_body(MarketNotFound(MarketReference()), "request-1"), 404)
     assert contract().breaches("GET", market, bare) == ["the header X-Request-Id is missing"]
+
+
+def test_details_of_another_type_are_a_breach() -> None:
+    early = msgspec.to_builtins(error_body(TooEarly(EndDetails("m", None)), "request-1"))
+
+    def breaches(details: Any) -> list[str]:
+        answer = json_response(early | {"details": details}, 409)
+        answer.headers["X-Request-Id"] = "request-1"
+        return contract().breaches("POST", "/api/markets/{id}/resolve", answer)
+
+    assert breaches({"market_id": "m", "end_date": "2027-01-01T00:00:00.000Z"}) == []
+    for details in ({"market_id": "m", "end_date": 5}, {"end_date": None}, {**early["details"], "more": 1}):
+        assert breaches(details), details
 
 
 def test_a_field_more_or_less_is_a_breach() -> None:

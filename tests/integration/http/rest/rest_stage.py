@@ -26,9 +26,13 @@ from tests.integration.http.rest.rest_api import (
 )
 from zmartd.chain.accounts import MarketAccount, UserPosition
 from zmartd.chain.assemble import compute_budget, sign
-from zmartd.config import VotingSettings
+from zmartd.config import DatabaseSettings, VotingSettings
+from zmartd.config_values import PostgresUrl
 from zmartd.embedded.localnet import LocalnetSettings, running
+from zmartd.embedded.postgres import Durability, EmbeddedPostgres
+from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.migrations import migrate
 
 SOL = 10**9
 AUTHORITY = Keypair.from_seed(bytes([42] * 32))
@@ -92,6 +96,12 @@ class Stage(Struct, frozen=True):
 
     async def activate(self, market_id: str) -> None:
         """Have a market of CREATOR's that is on the chain approved, and open it."""
+        await self.approve(market_id)
+        activated = await self.creator.carry_out(f"/api/markets/{market_id}/activate")
+        assert activated.status == 200, activated.body
+
+    async def approve(self, market_id: str) -> None:
+        """Have a market that is on the chain approved."""
         market = PROGRAM.pdas.market(bytes.fromhex(market_id))
         await self.as_authority(
             PROGRAM.aggregate_proposal_votes(
@@ -99,8 +109,6 @@ class Stage(Struct, frozen=True):
             ),
             PROGRAM.approve_proposal(admin=AUTHORITY.pubkey(), market=market),
         )
-        activated = await self.creator.carry_out(f"/api/markets/{market_id}/activate")
-        assert activated.status == 200, activated.body
 
     async def as_authority(self, *instructions: Instruction) -> Answer:
         """Have the backend authority's transaction relayed."""
@@ -123,7 +131,11 @@ class Stage(Struct, frozen=True):
         latest = await self.api.rpc.latest_blockhash()
         signed = sign(instructions, wallet, latest.blockhash, latest.last_valid_block_height, "test")
         await self.api.rpc.send(signed.wire)
-        while (await self.api.anybody.get(f"/api/transactions/{signed.signature}")).status != 200:
+        await self.indexed(signed.signature)
+
+    async def indexed(self, signature: str) -> None:
+        """Wait until a transaction that was sent is indexed."""
+        while (await self.api.anybody.get(f"/api/transactions/{signature}")).status != 200:
             pass
 
     async def pay(self, wallet: Keypair, to: Pubkey, lamports: int) -> None:
@@ -163,6 +175,20 @@ class Stage(Struct, frozen=True):
             answer = await response.json()
         assert "result" in answer, answer
         return answer["result"]
+
+
+@asynccontextmanager
+async def temporary_stage(directory: Path) -> AsyncIterator[tuple[Stage, str]]:
+    """A stage on servers of its own, whose program is initialized, and the URL of its Valkey."""
+    async with (
+        EmbeddedPostgres(directory / "postgres", Durability.EPHEMERAL) as postgres,
+        EmbeddedValkey(directory / "valkey") as valkey,
+    ):
+        await migrate(postgres.dsn)
+        database = await Database.connect(DatabaseSettings(url=PostgresUrl(postgres.dsn)))
+        async with running_stage(database, valkey.url, directory) as stage:
+            yield stage, valkey.url
+        await database.close()
 
 
 @asynccontextmanager

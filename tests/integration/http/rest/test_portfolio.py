@@ -96,7 +96,7 @@ async def test_the_portfolio_is_what_a_replay_of_the_trades_gives(api: Api, seed
     for name, outcome, price in (("yes", True, price_yes), ("no", False, SCALE - price_yes)):
         book, shown = books[outcome], position[name]
         assert (shown["shares"], shown["cost_basis"]) == (str(book.shares), str(book.cost))
-        assert shown["average_price"] == (book.cost / book.shares if book.shares else None)
+        assert shown["average_price"] == (round(book.cost / book.shares, 9) if book.shares else None)
         assert shown["value_at_price"] == str(book.shares * price // SCALE)
     assert position["realized_pnl"] == str(books[True].realized + books[False].realized)
     assert position["cost_basis"] == str(books[True].cost + books[False].cost)

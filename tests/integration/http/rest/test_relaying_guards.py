@@ -238,8 +238,8 @@ async def test_a_guard_that_takes_from_the_wallet_is_found_out_before_it_is_sent
     refused = await stage.alice.relay(stolen)
     await assert_refused(stage, buy.market_id, refused)
     details = refused.body["details"]
-    assert details["most_lamports_taken"] == SOL + POSITION_RENT
-    assert details["taken_lamports"] > details["most_lamports_taken"]
+    assert details["most_lamports_taken"] == str(SOL + POSITION_RENT)
+    assert int(details["taken_lamports"]) > int(details["most_lamports_taken"])
     assert f"{details['taken_lamports']} lamports from {WALLET}" in refused.body["message"]
     assert await stage.lamports(WALLET) == before
 
@@ -260,7 +260,7 @@ async def test_a_fee_beyond_the_limit_is_not_passed_on(stage: Stage) -> None:
     price = most * 1_000_000 // units
     refused = await stage.alice.relay(buy.between([set_compute_unit_price(price + units)]))
     await assert_refused(stage, buy.market_id, refused)
-    assert refused.body["details"]["fee_lamports"] > TransactionSettings().max_fee_lamports
+    assert int(refused.body["details"]["fee_lamports"]) > TransactionSettings().max_fee_lamports
     assert "set a lower compute unit price" in refused.body["message"]
     assert (await stage.alice.relay(buy.between([set_compute_unit_price(price)]))).status == 200
 
@@ -276,7 +276,7 @@ async def test_by_way_of_a_node_that_tells_no_balances_only_our_own_instructions
     ):
         node.instead("simulateTransaction", silent, silent, silent)
         refused = await api.as_wallet(ALICE).relay(buy.between([set_compute_unit_price(10**9)]))
-        assert refused.body["details"]["fee_lamports"] > TransactionSettings().max_fee_lamports
+        assert int(refused.body["details"]["fee_lamports"]) > TransactionSettings().max_fee_lamports
         refused = await api.as_wallet(ALICE).relay(buy.between([guard(WALLET)]))
         await assert_refused(stage, buy.market_id, refused)
         assert "does not tell what a transaction takes from its wallet" in refused.body["message"]

@@ -140,4 +140,4 @@ async def test_of_two_that_ask_the_same_at_the_same_time_one_is_first(database: 
                 assert not second.done(), "it waits for the first to commit"
     with pytest.raises(SimilarMarketExists) as refused:
         await second
-    assert refused.value.details["market_id"] == one.market_id
+    assert refused.value.details.market_id == one.market_id

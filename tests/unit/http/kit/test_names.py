@@ -35,7 +35,7 @@ def problems(*pairs: tuple[str, str]) -> list[Problem]:
 def refused(body: str) -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as caught:
         decode_body(body.encode(), Filters, CREDENTIALS)
-    return [(problem.field, problem.message) for problem in caught.value.problems]
+    return [(problem.field, problem.message) for problem in caught.value.details]
 
 
 def test_a_name_with_a_word_in_common_is_near_enough() -> None:
@@ -115,7 +115,7 @@ def test_names_and_values_are_complained_of_together() -> None:
     values, found = read_names(Filters, [("limit", "many"), ("offset", "0")], Place.QUERY)
     with pytest.raises(InvalidRequest) as caught:
         from_text(Filters, values, found)
-    assert [problem.field for problem in caught.value.problems] == ["offset", "limit"]
+    assert [problem.field for problem in caught.value.details] == ["offset", "limit"]
     assert [field for field, _ in refused('{"limit": -1, "offset": 0}')] == ["offset", "limit"]
 
 

@@ -30,7 +30,7 @@ def test_all_invalid_fields_are_reported_at_once() -> None:
     with pytest.raises(InvalidRequest) as refused:
         validation.from_json(Order, {"shares": -1, "note": "long"})
 
-    assert refused.value.problems == (
+    assert refused.value.details == (
         Problem("market_id", "is required: a market"),
         Problem("shares", "must be a whole number"),
         Problem("note", "must be a text of at most 3 characters"),

@@ -28,7 +28,7 @@ from zmartd.http.middleware.access_log import FLUSH_SECONDS, MAX_BUFFERED_LINES,
 from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.middleware.security_headers import HEADERS
 from zmartd.log import describe, get_logger
-from zmartd.store.markets import MarketNotFound
+from zmartd.store.markets import MarketNotFound, MarketReference
 from zmartd.store.postgres.database import Database
 
 NOWHERE = "postgresql://127.0.0.1:9/nowhere"
@@ -55,7 +55,7 @@ async def echo(request: web.Request) -> web.Response:
 
 async def probe(request: web.Request) -> web.Response:
     if request.query_string:
-        raise MarketNotFound
+        raise MarketNotFound(MarketReference())
     get_logger("probe").info("probe.asked")
     return web.Response(headers={"Cache-Control": "max-age=5"})
 
@@ -66,11 +66,11 @@ async def upload(request: web.Request) -> web.Response:
 
 
 async def missing(_: web.Request) -> web.Response:
-    raise MarketNotFound
+    raise MarketNotFound(MarketReference())
 
 
 async def forgotten(_: web.Request) -> web.Response:
-    raise Forgotten(secret="hunter2")
+    raise Forgotten("hunter2")
 
 
 async def broken(_: web.Request) -> web.Response:

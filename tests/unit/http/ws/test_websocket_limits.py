@@ -62,9 +62,8 @@ def test_a_connection_may_send_so_many_frames_a_minute() -> None:
     limit.count()
     clock.now += 59.5
     limit.count()
-    with pytest.raises(TooManyMessages) as refusal:
+    with pytest.raises(TooManyMessages):
         limit.count()
-    assert refusal.value.details == {"limit": 2}
     clock.now += 0.5
     limit.count()
     limit.count()

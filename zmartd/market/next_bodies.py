@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from zmartd.http.kit.fields import StateName, Time
-from zmartd.indexer.events.rows import utc_from_unix
-from zmartd.market.iso_time import iso_time
+from zmartd.market.iso_time import iso_time, utc_from_unix
+from zmartd.market.json_fields import MarketKey, StateName, Time
 from zmartd.market.next_steps import Action, Actor, PossibleStep, VotesNeeded
 
 ActionName = Annotated[
@@ -74,6 +73,36 @@ class NextStep(Struct, frozen=True, kw_only=True):
     """The votes that it needs; null where votes do not decide."""
     missing_seconds: int | None
     """How many seconds are missing until opens_at; null once that has come."""
+
+
+class StepDetails(Struct, frozen=True, kw_only=True):
+    """Of an error about a market that is not in the state, or at the time, for what was asked of it."""
+
+    market_id: MarketKey
+    state: StateName
+    """The state that the market is in."""
+    expected_states: tuple[StateName, ...]
+    """The states in which it can be done."""
+    next: tuple[NextStep, ...]
+    """What can happen next with the market, and when."""
+
+
+class MaybeStepDetails(Struct, frozen=True, kw_only=True):
+    """Of an error about a market; what can happen next with it, where that is known."""
+
+    market_id: MarketKey
+    state: StateName | UnsetType = UNSET
+    """The state that the market is in."""
+    expected_states: tuple[StateName, ...] | UnsetType = UNSET
+    """The states in which it can be done."""
+    next: tuple[NextStep, ...] | UnsetType = UNSET
+    """What can happen next with the market, and when."""
+
+    @classmethod
+    def of(cls, step: StepDetails) -> MaybeStepDetails:
+        return cls(
+            market_id=step.market_id, state=step.state, expected_states=step.expected_states, next=step.next
+        )
 
 
 def next_step(step: PossibleStep) -> NextStep:
