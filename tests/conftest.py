@@ -81,7 +81,8 @@ declare
     name text;
 begin
     set local session_replication_role = replica;
-    for name in select tablename from pg_tables where schemaname = 'public' loop
+    for name in select tablename from pg_tables
+                 where schemaname = 'public' and tablename <> 'stream_epochs' loop
         execute format('delete from public.%I', name);
     end loop;
     insert into public.protocol default values;

@@ -300,6 +300,9 @@ class RealtimeSettings(Struct, frozen=True, kw_only=True):
         Bytes, described("unsent bytes after which a slow WebSocket client is disconnected")
     ] = 1_048_576
     heartbeat_seconds: Annotated[Seconds, described("how often an idle WebSocket client is pinged")] = 30.0
+    history_seconds: Annotated[
+        WholeSeconds, described("how long messages are kept, so that clients can resume")
+    ] = 604_800
 
 
 class VotingSettings(Struct, frozen=True, kw_only=True):
@@ -439,11 +442,17 @@ class LeaderboardSettings(Struct, frozen=True, kw_only=True):
     )
 
 
+class StreamRetentionSettings(Struct, frozen=True, kw_only=True):
+    enabled: Annotated[bool, described("whether this daemon deletes old messages of streams")] = True
+    interval_seconds: Annotated[Seconds, described("how often it looks for them")] = 60.0
+
+
 class TaskSettings(Struct, frozen=True, kw_only=True):
     vote_aggregator: VoteAggregatorSettings = VoteAggregatorSettings()
     market_monitor: MarketMonitorSettings = MarketMonitorSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     leaderboard: LeaderboardSettings = LeaderboardSettings()
+    stream_retention: StreamRetentionSettings = StreamRetentionSettings()
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from zmartd.indexer.apply import Indexer
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.publisher import Publisher, StreamPublisher
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
@@ -47,6 +48,7 @@ class Core:
     database: Database
     redis: Redis
     bus: Bus
+    publisher: Publisher
     rpc: Rpc
     idl: Idl
     program: Program
@@ -85,7 +87,8 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         )
         await dependencies.require_program(rpc, idl.program_id)
         bus = Bus(redis, clock)
-        indexer = Indexer(database, bus, program.pdas)
+        publisher = StreamPublisher(bus)
+        indexer = Indexer(database, publisher, program.pdas)
         plausibility = Plausibility(rpc.chain_time, clock)
         await plausibility.refresh()
         fetcher = Fetcher(rpc, indexer, parse, plausibility)
@@ -93,10 +96,11 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         sender = await stack.enter_async_context(Sender(rpc, outbox, clock, idl))
         context = TaskContext(
             settings=settings.tasks,
+            realtime=settings.realtime,
             voting=settings.voting,
             database=database,
             redis=redis,
-            bus=bus,
+            publisher=publisher,
             rpc=rpc,
             program=program,
             fetcher=fetcher,
@@ -115,6 +119,7 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             database=database,
             redis=redis,
             bus=bus,
+            publisher=publisher,
             rpc=rpc,
             idl=idl,
             program=program,
@@ -135,6 +140,6 @@ def admin_decisions(core: Core, rpc: Rpc) -> AdminDecisions:
         core.database,
         rpc,
         core.program,
-        Announcements(core.database, core.bus),
+        Announcements(core.database, core.publisher),
         core.settings.voting.trusted_resolvers,
     )

@@ -45,8 +45,8 @@ from zmartd.indexer.events.incomplete import require_complete
 from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.log import get_logger
+from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store import electorates, parked
 from zmartd.tasks.base import RunReport
 from zmartd.tasks.plugins import BrokenPlugin
@@ -88,8 +88,7 @@ def application(core: Core) -> web.Application:
     sessions = Sessions(Tokens(settings.auth, audience, clock, _random_id), revocations, clock)
     hub = Hub(
         core.bus,
-        MarketSnapshots(core.database).read,
-        partial(_address, core.program),
+        StreamHistory(core.database),
         settings.realtime,
         clock,
     )
@@ -123,6 +122,7 @@ def application(core: Core) -> web.Application:
     app[keys.RPC] = rpc
     app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.plausibility)
     app[keys.BUS] = core.bus
+    app[keys.PUBLISHER] = core.publisher
     app[keys.HUB] = hub
     app[keys.TRANSACTION_BUILDER] = TransactionBuilder(rpc, core.idl, funds)
     app[keys.ADMISSION] = Admission(core.idl.program_id, settings.transactions.companions)

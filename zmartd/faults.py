@@ -34,6 +34,8 @@ class Point(StrEnum):
     APPLY_COUNTED = "apply.counted"
     """Trades, positions and votes are written, and not their markets."""
     APPLY_SETTLED = "apply.settled"
+    """Markets are written, and not the messages about them."""
+    APPLY_APPENDED = "apply.appended"
     """Everything is written, and nothing is committed."""
     APPLY_COMMITTED = "apply.committed"
     """Everything is committed, and nothing is published."""

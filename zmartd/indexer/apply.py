@@ -2,7 +2,8 @@
 
 A batch is one database transaction. Event rows are unique by their place on the chain, and only the effects
 of new rows are applied, so that a transaction applied twice, late or out of order has the same result as one
-applied once and in order. Messages to subscribers are published after the commit.
+applied once and in order. Messages to subscribers commit with the changes that they tell of, and are
+published afterwards.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import asyncpg
+import msgspec
 from asyncpg import Connection
 from msgspec import Struct
 from solders.pubkey import Pubkey
@@ -53,8 +55,8 @@ from zmartd.indexer.rebuild.replacement import rebuild_configuration, replace_ev
 from zmartd.indexer.rebuild.rollback import Rollback, roll_back
 from zmartd.log import get_logger
 from zmartd.metrics import Counter
-from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
+from zmartd.realtime.publisher import Publisher
 from zmartd.store.postgres.database import Database
 
 _ATTEMPTS = 5
@@ -102,9 +104,9 @@ _Prepare = Callable[[Connection], Awaitable[list[Message]]]
 class Indexer:
     """Applies transactions of the program to the database, and publishes what changed."""
 
-    def __init__(self, database: Database, bus: Bus, pdas: Pdas) -> None:
+    def __init__(self, database: Database, publisher: Publisher, pdas: Pdas) -> None:
         self._database = database
-        self._bus = bus
+        self._publisher = publisher
         self._pdas = pdas
 
     async def apply(
@@ -149,9 +151,9 @@ class Indexer:
             await reached(Point.APPLY_UNDONE)
             return list(rollback.messages)
 
-        await self._apply_batch(instead, commitment, prepare)
+        applied = await self._apply_batch(instead, commitment, prepare)
         _UNDONE.inc(rollback.events)
-        return rollback
+        return msgspec.structs.replace(rollback, messages=applied.messages)
 
     async def replace_events(
         self,
@@ -176,13 +178,13 @@ class Indexer:
             if row.market_id is not None:
                 addresses[row.market_id] = self._market_address(row.market_id)
 
-        async def work(connection: Connection) -> list[Message]:
+        async def work(connection: Connection) -> tuple[None, list[Message]]:
             for certainty, transactions in incomplete.items():
                 await _record_incomplete(connection, transactions, certainty)
                 await reopen_truncated(connection, [tx.signature for tx in transactions if tx.logs_truncated])
-            return await replace_events(connection, diff, addresses, at, commitment, compared=compared)
+            return None, await replace_events(connection, diff, addresses, at, commitment, compared=compared)
 
-        await self._publish(await self._commit(work))
+        await self._commit(work)
 
     async def promote(
         self, final: Sequence[TransactionInSlot], transactions: Sequence[ChainTransaction]
@@ -200,14 +202,16 @@ class Indexer:
             promoted = await promote(connection, equal)
             return PromotionReport(promoted.transactions, differing), placed + promotion_messages(promoted)
 
-        report, messages = await self._commit(work)
-        await self._publish(messages)
+        report, _ = await self._commit(work)
         return report
 
     async def promote_markets(self, finalized_slot: int) -> None:
         """Mark the markets as finalized whose events all are. Raises what `apply` raises."""
-        promoted = await self._commit(lambda connection: promote_markets(connection, finalized_slot))
-        await self._publish(market_promotion_messages(promoted))
+
+        async def work(connection: Connection) -> tuple[None, list[Message]]:
+            return None, market_promotion_messages(await promote_markets(connection, finalized_slot))
+
+        await self._commit(work)
 
     async def rebuild_configuration(self, at: datetime) -> None:
         """Rebuild the program's configuration from its event rows alone, without corrections.
@@ -215,12 +219,13 @@ class Indexer:
         The truncated transactions that these made up for are open again. Raises what `apply` raises.
         """
 
-        async def work(connection: Connection) -> list[Message]:
+        async def work(connection: Connection) -> tuple[None, list[Message]]:
             dropped_from = await drop_configuration_corrections(connection, self._pdas.global_config())
             messages = await rebuild_configuration(connection, at)
-            return messages + await rebuild_markets(connection, set(), at, dropped_from, removed=())
+            messages += await rebuild_markets(connection, set(), at, dropped_from, removed=())
+            return None, messages
 
-        await self._publish(await self._commit(work))
+        await self._commit(work)
 
     async def correct(self, correction: Correction, address: Pubkey) -> None:
         """Correct the market at `address` from its accounts, unless it was from those of a later slot.
@@ -228,12 +233,12 @@ class Indexer:
         Raises what `apply` raises.
         """
 
-        async def work(connection: Connection) -> list[Message]:
+        async def work(connection: Connection) -> tuple[None, list[Message]]:
             await markets.ensure_markets(connection, {correction.market_id: (str(address), correction.at)})
             await put_correction(connection, correction)
-            return await rebuild_markets(connection, {correction.market_id}, correction.at, removed=())
+            return None, await rebuild_markets(connection, {correction.market_id}, correction.at, removed=())
 
-        await self._publish(await self._commit(work))
+        await self._commit(work)
 
     async def correct_configuration(self, correction: ConfigurationCorrection, at: datetime) -> None:
         """Correct the configuration from its account, and reprice trades where fee rates changed.
@@ -241,11 +246,11 @@ class Indexer:
         Messages bear the time `at`. Raises what `apply` raises.
         """
 
-        async def work(connection: Connection) -> list[Message]:
+        async def work(connection: Connection) -> tuple[None, list[Message]]:
             rates_from = await correct_configuration(connection, correction)
-            return await rebuild_markets(connection, set(), at, rates_from, removed=())
+            return None, await rebuild_markets(connection, set(), at, rates_from, removed=())
 
-        await self._publish(await self._commit(work))
+        await self._commit(work)
 
     async def _apply_batch(
         self, transactions: Sequence[ChainTransaction], commitment: Commitment, prepare: _Prepare | None
@@ -273,25 +278,34 @@ class Indexer:
             return new, prepared + messages + placed
 
         new, messages = await self._commit(work)
-        await reached(Point.APPLY_COMMITTED)
         for row in new:
             _EVENTS.labels(row.event_type).inc()
-        await self._publish(messages)
         return Applied(len(transactions), len(new), tuple(messages))
 
-    async def _commit(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` in one database transaction; retry it after a conflict with another daemon."""
+    async def _commit(
+        self, work: Callable[[Connection], Awaitable[tuple[T, Sequence[Message]]]]
+    ) -> tuple[T, list[Message]]:
+        """Run `work` in one database transaction, with which its messages commit, and publish these.
+
+        It is run again after a conflict with another daemon. Returns what `work` does, with what was
+        published.
+        """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._database.service() as connection:
-                    return await work(connection)
+                    result, messages = await work(connection)
+                    appended = await self._publisher.append(connection, messages)
+                    await reached(Point.APPLY_APPENDED)
+                break
             except asyncpg.UniqueViolationError as error:
                 raise IndexAltered from error
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == _ATTEMPTS:
                     raise
                 log.info("indexer.contended", attempt=attempt)
-        raise AssertionError("unreachable")
+        await reached(Point.APPLY_COMMITTED)
+        await self._publisher.publish(appended)
+        return result, appended
 
     async def _apply_rows(
         self, connection: Connection, rows: Sequence[EventRow], commitment: Commitment
@@ -342,13 +356,6 @@ class Indexer:
 
     def _market_address(self, market_id: str) -> str:
         return str(self._pdas.market(bytes.fromhex(market_id)))
-
-    async def _publish(self, messages: Sequence[Message]) -> None:
-        try:
-            await self._bus.publish(messages)
-        except BusUnavailable as error:
-            # The batch is committed: clients see the gap in the versions, and read the market again.
-            log.warning("indexer.unpublished", messages=len(messages), reason=error.message)
 
 
 def _contained(batch: Batch, before: Mapping[str, markets.LockedMarket]) -> set[str]:

@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from zmartd.clock import Clock
-from zmartd.errors import ZmartdError
 from zmartd.faults import Point, reached
 from zmartd.log import get_logger
 from zmartd.realtime.messages import Channel, Gap, Message
@@ -37,12 +36,6 @@ Observer = Callable[[Message | Gap], None]
 log = get_logger(__name__)
 
 
-class BusUnavailable(ZmartdError):
-    """Redis did not take the messages. Nothing is lost: what they report is in the database."""
-
-    code = "bus_unavailable"
-
-
 def channel_name(message: Message) -> str:
     """The Redis channel that a message is published on."""
     if message.channel is Channel.VOTE:
@@ -53,8 +46,9 @@ def channel_name(message: Message) -> str:
 class Bus:
     """Publishes messages, and receives those of all daemons, this one included.
 
-    Publish after the commit, because a message reports what is in the database. Messages can be lost;
-    listeners get a `Gap` for every possible loss. `redis` must return bytes (no `decode_responses`).
+    Publish after the commit, because a message reports what is in the database. Messages can be lost on the
+    way: `Hub` finds those in the database, and other listeners get a `Gap` for every possible loss. `redis`
+    must return bytes (no `decode_responses`).
     """
 
     def __init__(self, redis: Redis, clock: Clock, silence_seconds: float = SILENCE_SECONDS) -> None:
@@ -73,7 +67,7 @@ class Bus:
         self._observers.append(observer)
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish in order, in one round trip. Raises BusUnavailable."""
+        """Publish in order, in one round trip. Without Redis it logs that they will come late."""
         if not messages:
             return
         for message in messages:
@@ -82,8 +76,8 @@ class Bus:
         pairs: list[str | bytes] = [_GAP, b""] if self._publishing_failed else []
         for message in messages:
             pairs += channel_name(message), msgspec.json.encode(message)
-        await self._send(pairs)
-        await reached(Point.PUBLISH_DONE)
+        if await self._sent(pairs):
+            await reached(Point.PUBLISH_DONE)
 
     async def report_gap(self) -> None:
         """Tell the listeners of all daemons that messages may have been lost.
@@ -91,19 +85,19 @@ class Bus:
         A daemon does so when it starts: what it had committed when it was killed, it may not have published.
         Without Redis the next messages that are published say it.
         """
-        try:
-            await self._send([_GAP, b""])
-        except BusUnavailable as error:
-            log.warning("bus.gap_unpublished", reason=error.message)
+        await self._sent([_GAP, b""])
 
-    async def _send(self, pairs: Sequence[str | bytes]) -> None:
+    async def _sent(self, pairs: Sequence[str | bytes]) -> bool:
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await self._publish(args=pairs)
         except (RedisError, OSError, TimeoutError) as error:
             self._publishing_failed = True
-            raise BusUnavailable from error
+            reason = str(error) or type(error).__name__
+            log.warning("bus.unpublished", messages=len(pairs) // 2, reason=reason)
+            return False
         self._publishing_failed = False
+        return True
 
     async def listen(self) -> AsyncGenerator[Message | Gap]:
         """Every message from now on, in the order in which Redis got them. It does not end.

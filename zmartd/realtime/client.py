@@ -54,9 +54,9 @@ class Client:
             self._loop.call_soon(self._flush)
         self._pending.append(frame)
 
-    def deliver(self, broadcast: Broadcast) -> None:
-        """Send a message with wallets as this client may see them."""
-        self.send(broadcast.signed_in if self.signed_in else broadcast.public)
+    def deliver(self, broadcast: Broadcast, name: str) -> None:
+        """Send a message about the market that it knows as `name`, with wallets as it may see them."""
+        self.send(broadcast.frame(name, signed_in=self.signed_in))
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection after what was sent before."""

@@ -21,6 +21,7 @@ class MarketStateData(Struct, frozen=True, kw_only=True):
     message: str | UnsetType = UNSET
     subscriptions: Sequence[str] | UnsetType = UNSET
     known: bool | UnsetType = UNSET
+    recovered: bool | UnsetType = UNSET
     old_state: str | UnsetType | None = UNSET
     new_state: str | UnsetType = UNSET
     state: str | UnsetType = UNSET

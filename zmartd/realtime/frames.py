@@ -1,16 +1,14 @@
 """The WebSocket frames that the server sends. Each is encoded once, however many clients get it.
 
-Every frame is `{type, id?, market_id?, timestamp, seq?, commitment?, data}`; `seq` is the version of the
-market's row. A frame has a commitment if and only if it tells what the chain says.
+Every frame is `{type, id?, market_id?, timestamp, epoch?, seq?, commitment?, data}`; `seq` is the place in
+the market's stream. A frame has a commitment if and only if it tells what the chain says.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -54,6 +52,7 @@ from zmartd.realtime.messages import (
     VoteCast,
 )
 from zmartd.realtime.trade_summary import trade_summary
+from zmartd.store.streams import StreamPosition
 
 FrameType = Literal[
     "welcome",
@@ -72,7 +71,6 @@ FrameType = Literal[
 ]
 
 _FINAL_TEXT = 0x81
-_IN_NO_SNAPSHOT = sys.maxsize
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -83,6 +81,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     """The id of the client's message that this frame answers."""
     market_id: str | UnsetType = UNSET
     timestamp: str
+    epoch: str | UnsetType = UNSET
     seq: int | UnsetType = UNSET
     commitment: Commitment | UnsetType = UNSET
     data: Data
@@ -99,26 +98,26 @@ class Frame(Struct, frozen=True, kw_only=True):
 
 
 class Broadcast:
-    """The frames of a message for clients that subscribed to its market as `name`, encoded on first use.
+    """A message of a stream, with its frames, each encoded on first use.
 
-    Anonymous clients get shortened wallets. A client that has the market at `version` or later has the
-    message already, if a snapshot tells it; what none tells, such as a vote, is later than all versions.
+    Anonymous clients get shortened wallets. Frames name the market as the clients did that subscribed to it.
     """
 
-    def __init__(self, message: Message, name: str) -> None:
-        self.version = message.version if message.is_in_snapshot else _IN_NO_SNAPSHOT
-        self._message = message
-        self._name = name
+    __slots__ = ("_frames", "message", "seq")
 
-    @cached_property
-    def public(self) -> bytes:
-        return message_frame(self._message, self._name, masked).encode()
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.seq = message.seq
+        self._frames: dict[tuple[str, bool], bytes] = {}
 
-    @cached_property
-    def signed_in(self) -> bytes:
-        if not isinstance(self._message.data, TradeExecuted | DiscussionChange):
-            return self.public
-        return message_frame(self._message, self._name, str).encode()
+    def frame(self, name: str, *, signed_in: bool) -> bytes:
+        """The frame for clients that subscribed to the market as `name`."""
+        whole = signed_in and isinstance(self.message.data, TradeExecuted | DiscussionChange)
+        encoded = self._frames.get((name, whole))
+        if encoded is None:
+            encoded = message_frame(self.message, name, str if whole else masked).encode()
+            self._frames[name, whole] = encoded
+        return encoded
 
 
 def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> Frame:
@@ -149,7 +148,7 @@ def message_frame(message: Message, name: str, wallet: Callable[[str], str]) -> 
         type=kind,
         market_id=name,
         timestamp=at,
-        seq=message.version,
+        seq=message.seq,
         commitment=message.commitment or UNSET,
         data=body,
     )
@@ -161,17 +160,28 @@ def snapshot_frame(snapshot: Snapshot, name: str) -> Frame:
         type="market_state",
         market_id=name,
         timestamp=iso_time(snapshot.occurred_at),
-        seq=snapshot.version,
+        epoch=snapshot.position.epoch,
+        seq=snapshot.position.seq,
         commitment=snapshot.commitment,
         data=_market_changed(snapshot.market_id, snapshot.data),
     )
 
 
-def subscribed(name: str, subscriptions: Sequence[str], snapshot: Snapshot | None, now: datetime) -> Frame:
-    """The answer to a subscription, with the present state of the market if it is known."""
+def subscribed(
+    name: str,
+    subscriptions: Sequence[str],
+    snapshot: Snapshot | None,
+    now: datetime,
+    *,
+    recovered: bool | UnsetType = UNSET,
+) -> Frame:
+    """The answer to a subscription, with the present state of the market if it is known.
+
+    `recovered` is false where the client asked to go on from a position and cannot.
+    """
     message = f"Subscribed to market {name}"
     if snapshot is None:
-        data = MarketStateData(message=message, subscriptions=subscriptions, known=False)
+        data = MarketStateData(message=message, subscriptions=subscriptions, known=False, recovered=recovered)
         return Frame(type="market_state", market_id=name, timestamp=iso_time(now), data=data)
     state = snapshot_frame(snapshot, name)
     data = msgspec.structs.replace(
@@ -180,8 +190,24 @@ def subscribed(name: str, subscriptions: Sequence[str], snapshot: Snapshot | Non
         message=message,
         subscriptions=subscriptions,
         known=True,
+        recovered=recovered,
     )
     return msgspec.structs.replace(state, timestamp=iso_time(now), data=data)
+
+
+def resumed(name: str, subscriptions: Sequence[str], since: StreamPosition, now: datetime) -> Frame:
+    """The answer to a subscription that goes on after `since`: all that followed it comes next."""
+    data = MarketStateData(
+        message=f"Subscribed to market {name}", subscriptions=subscriptions, known=True, recovered=True
+    )
+    return Frame(
+        type="market_state",
+        market_id=name,
+        timestamp=iso_time(now),
+        epoch=since.epoch,
+        seq=since.seq,
+        data=data,
+    )
 
 
 def subscribed_to_all(name: str, subscriptions: Sequence[str], now: datetime) -> Frame:

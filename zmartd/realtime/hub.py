@@ -1,51 +1,36 @@
-"""Sends the messages of the bus to the WebSocket clients that subscribed to their markets."""
+"""Sends the messages of streams to the WebSocket clients that subscribed to their markets."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from msgspec import UNSET, UnsetType
 
 from zmartd import config
 from zmartd.clock import Clock
-from zmartd.errors import DetailedError
+from zmartd.errors import DetailedError, ZmartdError
 from zmartd.log import get_logger
 from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client, FrameWriter
+from zmartd.realtime.followed import FollowedStreams, History
 from zmartd.realtime.frame_data import AboutMessage
-from zmartd.realtime.frames import Broadcast, Frame
-from zmartd.realtime.messages import (
-    Channel,
-    MarketUpdate,
-    Message,
-    PriceUpdate,
-    Retraction,
-    Snapshot,
-    TradeExecuted,
-    VoteCast,
-)
-from zmartd.realtime.topic import Topic
+from zmartd.realtime.frames import Broadcast
+from zmartd.realtime.messages import Message
+from zmartd.realtime.stream import Stream
+from zmartd.store.streams import StreamPosition
 
 EVERY_MARKET = "*"
-REMEMBERED_MARKETS = 100_000
-"""For how many markets the newest version is kept; beyond that, the longest unchanged are dropped."""
-_NO_VERSION = -1
-MAX_SNAPSHOT_READS = 2
-"""Snapshots that are read at once. A subscription costs its sender nothing, also one to no market: all of
-them together leave the database's connections to others.
-"""
 TURN_SECONDS = 5.0
-"""How long a subscription waits for its turn to read. It goes on without a snapshot if the database hangs."""
-REMEMBERED_RECORDS = 10_000
-"""For how many trades and votes it is kept; messages overtake each other by milliseconds."""
+"""How long a subscription waits for the database. Then it is answered without the market's state, which comes
+as soon as it can be read.
+"""
+RETRY_SECONDS = 1.0
 
-SnapshotReader = Callable[[str], Awaitable[Snapshot | None]]
-"""Reads the market with this id or address from the database; None if there is none."""
+Clients = dict[Client, None]
+"""Clients in the order in which they subscribed."""
 
 log = get_logger(__name__)
 
@@ -68,44 +53,43 @@ class TooManySubscriptions(DetailedError[AboutMessage]):
 class Hub:
     """The clients of this daemon and what they are subscribed to.
 
-    A client can name a market by its id or its address, which `address_of` derives; its frames use the same
-    name. Messages arrive only while `run` runs.
+    A client can name a market by its id or its address; its frames use the same name. Messages arrive only
+    while `run` runs.
     """
 
     def __init__(
         self,
         bus: Bus,
-        snapshot: SnapshotReader,
-        address_of: Callable[[str], str],
+        history: History,
         settings: config.RealtimeSettings,
         clock: Clock,
         *,
         turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self._bus = bus
-        self._snapshot = snapshot
-        self._address_of = lru_cache(maxsize=65_536)(address_of)
+        self._streams = FollowedStreams(history, self, clock)
         self._settings = settings
         self._clock = clock
         self._clients: set[Client] = set()
-        self._topics: dict[str, Topic] = {}
-        self._newest = _NewestVersions()
+        self._subscribed: dict[str, dict[str, Clients]] = {}
+        """By market, and by the names that clients gave it: those that get its messages."""
+        self._waiting: dict[str, Clients] = {}
+        """By name: those that get its messages once its state can be read."""
+        self._every: Clients = {}
         self._listening = asyncio.Event()
-        self._reads = asyncio.Semaphore(MAX_SNAPSHOT_READS)
         self._turn_seconds = turn_seconds
 
     async def run(self) -> None:
         """Forward messages until cancelled."""
-        resync: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._streams.run())
+            tasks.create_task(self._serve_waiting())
             async for item in self._bus.listen():
                 if isinstance(item, Message):
-                    self._forward(item)
-                    continue
-                if resync is not None:
-                    resync.cancel()
-                resync = tasks.create_task(self._resync(list(self._topics)))
-                self._listening.set()
+                    self._streams.receive(item)
+                else:
+                    self._streams.look_now()
+                    self._listening.set()
 
     async def listening(self) -> None:
         """Return when the hub receives messages."""
@@ -125,39 +109,61 @@ class Hub:
             self._leave(client, name)
         client.subscriptions.clear()
 
-    async def subscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
+    async def subscribe(
+        self,
+        client: Client,
+        name: str,
+        message_id: str | int | UnsetType = UNSET,
+        since: StreamPosition | None = None,
+    ) -> None:
         """Answer with the present state of the market, and from then on send everything newer.
 
-        `message_id`: that of the answer. A repeated call repeats the answer. One client's calls must not
-        overlap. Raises TooManySubscriptions; UnknownMarket, after which the client is not subscribed to it.
+        With `since` everything after it is sent instead, if it can all be had. `message_id`: that of the
+        answer. A repeated call repeats the answer. One client's calls must not overlap. Raises
+        TooManySubscriptions; UnknownMarket, after which the client is not subscribed to it.
         """
         if name not in client.subscriptions:
             if len(client.subscriptions) >= self._settings.max_subscriptions:
                 raise TooManySubscriptions(name)
             client.subscriptions.append(name)
-        topic = self._topics.setdefault(name, Topic())
-        topic.join(client)
         if name == EVERY_MARKET:
             answer = frames.subscribed_to_all(name, client.subscriptions, self._now())
             client.send(frames.answer(answer, message_id))
-            topic.admit(client, _NO_VERSION)
+            self._every[client] = None
             return
+        self._leave(client, name)
         try:
-            snapshot = await self._read(name)
+            stream, missed = await self._find(name, since)
         except UnknownMarket:
-            if client in topic:
-                self._end(client, name)
+            if name in client.subscriptions:
+                client.subscriptions.remove(name)
             raise
-        if client.closed or client not in topic:
+        except (ZmartdError, TimeoutError) as error:
+            # Later frames are of use without it, and it comes as soon as it can be read.
+            log.warning("realtime.snapshot_failed", market=name, reason=repr(error))
+            if name in client.subscriptions:
+                answer = frames.subscribed(name, client.subscriptions, None, self._now())
+                client.send(frames.answer(answer, message_id))
+                self._waiting.setdefault(name, {})[client] = None
             return
-        answer = frames.subscribed(name, client.subscriptions, snapshot, self._now())
+        if client.closed or name not in client.subscriptions:
+            return
+        if since is not None and missed is not None:
+            answer = frames.resumed(name, client.subscriptions, since, self._now())
+        else:
+            recovered = UNSET if since is None else False
+            answer = frames.subscribed(
+                name, client.subscriptions, stream.snapshot, self._now(), recovered=recovered
+            )
+            missed = _after_snapshot(stream)
         client.send(frames.answer(answer, message_id))
-        topic.admit(client, _NO_VERSION if snapshot is None else snapshot.version)
+        self._admit(client, name, stream, missed)
 
     def unsubscribe(self, client: Client, name: str, message_id: str | int | UnsetType = UNSET) -> None:
         """Send no more about this market. It is answered even if there was no subscription."""
         if name in client.subscriptions:
-            self._end(client, name)
+            client.subscriptions.remove(name)
+            self._leave(client, name)
         answer = frames.unsubscribed(name, client.subscriptions, self._now())
         client.send(frames.answer(answer, message_id))
 
@@ -166,128 +172,122 @@ class Hub:
         for client in list(self._clients):
             client.close(code, reason)
 
-    def _end(self, client: Client, name: str) -> None:
-        client.subscriptions.remove(name)
-        self._leave(client, name)
+    def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
+        """Send messages of a stream to its subscribers."""
+        names = self._subscribed.get(stream.market_id, {})
+        for name, clients in names.items():
+            _deliver(clients, broadcasts, name)
+        if self._every:
+            others = [one for one in self._every if not any(one in clients for clients in names.values())]
+            _deliver(others, broadcasts, stream.market_id)
+
+    def lose(self, market_id: str) -> None:
+        """Tell the subscribers of a market that they may have missed messages; its state follows."""
+        for name, clients in self._subscribed.pop(market_id, {}).items():
+            frame = frames.resync(name, self._now()).encode()
+            for client in clients:
+                client.send(frame)
+            self._waiting.setdefault(name, {}).update(clients)
+        frame = frames.resync(market_id, self._now()).encode()
+        for client in self._every:
+            client.send(frame)
+
+    def want(self, market_id: str) -> bool:
+        """Whether anybody is subscribed to this market by itself."""
+        return market_id in self._subscribed
+
+    def want_every(self) -> bool:
+        """Whether anybody is subscribed to all markets."""
+        return bool(self._every)
+
+    async def _serve_waiting(self) -> None:
+        """Send those who wait for a market's state what it is, again and again, until cancelled."""
+        while True:
+            await self._clock.sleep(RETRY_SECONDS)
+            for name in list(self._waiting):
+                try:
+                    stream, _ = await self._find(name, None)
+                except UnknownMarket:
+                    self._end(name)
+                except (ZmartdError, TimeoutError):
+                    break
+                else:
+                    assert stream.snapshot is not None, "a stream that was found has one"
+                    frame = frames.snapshot_frame(stream.snapshot, name).encode()
+                    for client in self._waiting.pop(name, {}):
+                        client.send(frame)
+                        self._admit(client, name, stream, _after_snapshot(stream))
+
+    async def _find(
+        self, name: str, since: StreamPosition | None
+    ) -> tuple[Stream, Sequence[Broadcast] | None]:
+        """A market's stream with its snapshot, and what it has after `since`.
+
+        Raises UnknownMarket, TimeoutError, and errors of the database.
+        """
+        async with asyncio.timeout(self._turn_seconds):
+            while True:
+                stream = await self._streams.find(name)
+                if stream is None:
+                    raise _not_found(name)
+                missed = None if since is None else await self._streams.replay(stream, since)
+                if self._streams.follows(stream) and stream.snapshot is not None:
+                    return stream, missed
+
+    def _admit(self, client: Client, name: str, stream: Stream, missed: Sequence[Broadcast]) -> None:
+        """Send a client what it has missed of a stream, and from now on what is new."""
+        for broadcast in missed:
+            client.deliver(broadcast, name)
+        self._subscribed.setdefault(stream.market_id, {}).setdefault(name, {})[client] = None
 
     def _leave(self, client: Client, name: str) -> None:
-        topic = self._topics[name]
-        topic.leave(client)
-        if not topic:
-            del self._topics[name]
-
-    def _forward(self, message: Message) -> None:
-        if not self._topics or self._newest.is_outdated(message):
+        if name == EVERY_MARKET:
+            self._every.pop(client, None)
             return
-        by_id = Broadcast(message, message.market_id)
-        topics = []
-        if topic := self._topics.get(message.market_id):
-            topic.publish(by_id)
-            topics.append(topic)
-        address = self._address_of(message.market_id)
-        if topic := self._topics.get(address):
-            topic.publish(Broadcast(message, address))
-            topics.append(topic)
-        if topic := self._topics.get(EVERY_MARKET):
-            topic.publish(by_id, sent_to=topics)
+        _remove(self._waiting, name, client)
+        market_id = self._streams.id_of(name)
+        names = self._subscribed.get(market_id)
+        if names is not None:
+            _remove(names, name, client)
+            if not names:
+                del self._subscribed[market_id]
 
-    async def _resync(self, names: list[str]) -> None:
-        """Tell the subscribers of `names` that messages may have been lost, and send the present state."""
-        for name in names:
-            try:
-                snapshot = None if name == EVERY_MARKET else await self._read(name)
-            except UnknownMarket:
-                snapshot = None
-            topic = self._topics.get(name)
-            if topic is None:
-                continue
-            # A state that is newer by one version would not tell that trades or retractions are missing.
-            _send(topic, frames.resync(name, self._now()))
-            if snapshot and snapshot.version >= self._newest.of_update(snapshot.market_id):
-                _send(topic, frames.snapshot_frame(snapshot, name))
-                topic.refresh(snapshot.version)
-
-    async def _read(self, name: str) -> Snapshot | None:
-        """The market's snapshot; None if it cannot be read now. Raises UnknownMarket."""
-        try:
-            async with self._turn():
-                snapshot = await self._snapshot(name)
-        except Exception as error:
-            # Clients can use later frames without it, and one failed read must not stop all of them.
-            log.warning("realtime.snapshot_failed", market=name, reason=repr(error), exc_info=True)
-            return None
-        if snapshot is None:
-            raise UnknownMarket(
-                AboutMessage(field="market_id", market_id=name),
-                f'There is no market "{name}" on the chain; send the id or the address of one that '
-                'GET /api/markets lists, or "*" for all markets.',
-            )
-        return snapshot
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Raises TimeoutError where others take too long."""
-        async with asyncio.timeout(self._turn_seconds):
-            await self._reads.acquire()
-        try:
-            yield
-        finally:
-            self._reads.release()
+    def _end(self, name: str) -> None:
+        """End the subscriptions to a market that is not on the chain after all."""
+        frame = frames.error(_not_found(name), self._now()).encode()
+        for client in self._waiting.pop(name, {}):
+            client.subscriptions.remove(name)
+            client.send(frame)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
 
-class _NewestVersions:
-    """The newest version of each market's state and price, and of each trade and vote, that was forwarded.
-
-    Two daemons may publish two changes of a market in another order than they committed them: a state after a
-    newer one, or a trade that has landed again before it was retracted from its first slot.
-    """
-
-    def __init__(self) -> None:
-        self._states = _BoundedVersions(2 * REMEMBERED_MARKETS)
-        self._records = _BoundedVersions(REMEMBERED_RECORDS)
-
-    def of_update(self, market_id: str) -> int:
-        """The version of the newest state of a market, or -1."""
-        return self._states.get((market_id, Channel.UPDATE))
-
-    def is_outdated(self, message: Message) -> bool:
-        """Whether a newer message about the same was forwarded; if not, it is now the newest."""
-        match message.data:
-            case MarketUpdate() | PriceUpdate():
-                return self._states.raise_to((message.market_id, message.channel), message.version)
-            case (
-                TradeExecuted(trade_id=record_id)
-                | VoteCast(vote_id=str(record_id))
-                | Retraction(record_id=record_id)
-            ):
-                return self._records.raise_to((message.market_id, record_id), message.version)
-            case _:
-                return False
+def _deliver(clients: Iterable[Client], broadcasts: Sequence[Broadcast], name: str) -> None:
+    for client in clients:
+        for broadcast in broadcasts:
+            client.deliver(broadcast, name)
 
 
-class _BoundedVersions:
-    """Versions by key; beyond `limit` keys, those that were set longest ago are dropped."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._versions: dict[tuple[str, str], int] = {}
-
-    def get(self, key: tuple[str, str]) -> int:
-        return self._versions.get(key, _NO_VERSION)
-
-    def raise_to(self, key: tuple[str, str], version: int) -> bool:
-        """Remember the higher of `version` and the known one. Returns whether the known one was higher."""
-        known = self._versions.pop(key, _NO_VERSION)
-        self._versions[key] = max(known, version)
-        if len(self._versions) > self._limit:
-            del self._versions[next(iter(self._versions))]
-        return version < known
+def _after_snapshot(stream: Stream) -> Sequence[Broadcast]:
+    """What the stream has told since its snapshot: the beginning of a change that is not told whole yet."""
+    assert stream.snapshot is not None, "a stream that was found has one"
+    later = stream.since(stream.snapshot.position.seq)
+    assert later is not None, "it is never dropped"
+    return later
 
 
-def _send(topic: Topic, frame: Frame) -> None:
-    encoded = frame.encode()
-    for client in topic:
-        client.send(encoded)
+def _remove(subscribers: dict[str, Clients], name: str, client: Client) -> None:
+    clients = subscribers.get(name)
+    if clients is not None:
+        clients.pop(client, None)
+        if not clients:
+            del subscribers[name]
+
+
+def _not_found(name: str) -> UnknownMarket:
+    return UnknownMarket(
+        AboutMessage(field="market_id", market_id=name),
+        f'There is no market "{name}" on the chain; send the id or the address of one that '
+        'GET /api/markets lists, or "*" for all markets.',
+    )

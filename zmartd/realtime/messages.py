@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from zmartd.chain.commitment import Commitment
 from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState, VoteKind
+from zmartd.store.streams import StreamPosition
 
 
 class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
@@ -130,35 +131,46 @@ _CHANNELS: dict[type[Change], Channel] = {
 }
 
 
-class Message(Struct, frozen=True):
+_MARKET = "market:"
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
     """A change of the market `market_id` (64 hex digits) at `occurred_at`.
 
-    `version` is the version of the market's row that contains the change; it only grows. Discussions,
-    promotions and votes through the API do not change the row, and have the version that they found.
-    `commitment` is that of what the chain says; None for what only the API knows.
+    `commitment` is that of what the chain says; None for what only the API knows. `position` is its place in
+    the market's stream: None until it is appended.
     """
 
     market_id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    version: Annotated[int, Meta(ge=0)]
     data: Change
     occurred_at: Annotated[datetime, Meta(tz=True)]
     commitment: Commitment | None = None
+    position: StreamPosition | None = None
 
     @property
     def channel(self) -> Channel:
         return _CHANNELS[type(self.data)]
 
     @property
-    def is_in_snapshot(self) -> bool:
-        """Whether a snapshot of `version`, and lists that are read after it, tell it as well.
+    def stream(self) -> str:
+        """The name of its stream."""
+        return market_stream(self.market_id)
 
-        Of votes they tell nothing: a vote through the API has the version that it found.
-        """
-        match self.data:
-            case MarketUpdate() | PriceUpdate() | TradeExecuted() | Retraction(kind="trade"):
-                return True
-            case _:
-                return False
+    @property
+    def seq(self) -> int:
+        """Its number in the stream. It must have been appended."""
+        assert self.position is not None, "a message has a place once it is appended"
+        return self.position.seq
+
+
+def market_stream(market_id: str) -> str:
+    """The name of a market's stream."""
+    return f"{_MARKET}{market_id}"
+
+
+def market_of(stream: str) -> str | None:
+    """The market whose stream has this name; None for another kind of stream."""
+    return stream.removeprefix(_MARKET) if stream.startswith(_MARKET) else None
 
 
 class Gap(Struct, frozen=True):
@@ -166,10 +178,10 @@ class Gap(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """A market's row in the database, at `version`."""
+    """A market's row in the database, and how far its stream has come by then."""
 
     market_id: str
-    version: int
+    position: StreamPosition
     data: MarketUpdate
     occurred_at: datetime
     commitment: Commitment

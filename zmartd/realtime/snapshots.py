@@ -1,35 +1,22 @@
-"""The present state of markets, for clients that subscribe to them."""
+"""What messages and snapshots tell of a market's row."""
 
 from __future__ import annotations
 
-from zmartd.market.ids import is_address, is_market_id
-from zmartd.realtime.messages import MarketUpdate, Snapshot
-from zmartd.store import markets
-from zmartd.store.markets import MarketVersion
-from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.rls import ANYBODY
+from zmartd.realtime.messages import MarketUpdate, Message, Snapshot
+from zmartd.store.markets import MarketRow, MarketVersion
 
 
-class MarketSnapshots:
-    """Reads markets from the database with the rights of an anonymous caller."""
+def snapshot_of(market: MarketRow) -> Snapshot:
+    """A market's row, which was read together with the position of its stream."""
+    assert market.stream_position is not None, "lists are not asked for it"
+    return Snapshot(
+        market.id, market.stream_position, market_update(market), market.updated_at, market.commitment
+    )
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
-    async def read(self, name: str) -> Snapshot | None:
-        """The market with this id or address, or None.
-
-        Raises DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
-        """
-        if not (is_market_id(name) or is_address(name)):
-            return None
-        async with self._database.reader(ANYBODY) as connection:
-            market = await markets.find(connection, name)
-        if market is None:
-            return None
-        return Snapshot(
-            market.id, market.version, market_update(market), market.updated_at, market.commitment
-        )
+def state_message(market: MarketRow) -> Message:
+    """The message that tells subscribers the present state of a market's row."""
+    return Message(market.id, market_update(market), market.updated_at, market.commitment)
 
 
 def market_update(market: MarketVersion) -> MarketUpdate:

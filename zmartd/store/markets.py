@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +17,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import Curve
 from zmartd.market.next_steps import ProgramRules
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.streams import StreamPosition
 
 SELECTED: Final = """
 select id, on_chain_address, question, description, category, tags, end_date,
@@ -39,7 +40,9 @@ select id, on_chain_address, question, description, category, tags, end_date,
        (select is_paused from protocol) as is_paused
 """
 """Selects the columns that `from_row` needs; FROM markets follows."""
-_FIND = SELECTED + "from markets where id = $1 or on_chain_address = $1"
+_WITH_POSITION = SELECTED + ", zmartd.stream_position(id) as stream_position from markets "
+_FIND = _WITH_POSITION + "where id = $1 or on_chain_address = $1"
+_FIND_ALL = _WITH_POSITION + "where id = any($1) or on_chain_address = any($1)"
 _AT_ADDRESSES = SELECTED + "from markets where on_chain_address = any($1::text[])"
 _PRICING = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
@@ -54,6 +57,9 @@ update markets set awaiting_decision = $3, settles_at = $4, version = version + 
  where id = $1 and state = $2 and (awaiting_decision, settles_at) is distinct from ($3, $4::timestamptz)
 returning id
 """
+
+
+_LOCK = "select from markets where id = $1 for share"
 
 
 class MarketReference(Struct, frozen=True, kw_only=True):
@@ -139,6 +145,8 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     """The admin's decision about the market in its present state."""
     rules: ProgramRules
     """The program's configuration at that time."""
+    stream_position: StreamPosition | None = None
+    """How far its stream had come in the same read; None in lists."""
 
     @property
     def ended(self) -> bool:
@@ -147,7 +155,7 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
 
 
 _READ_AS_THEY_ARE = frozenset(MarketRow.__struct_fields__) - {
-    *("state", "tags", "decision", "rules", "slug", "image_url")
+    *("state", "tags", "decision", "rules", "slug", "image_url", "stream_position")
 }
 
 
@@ -173,6 +181,11 @@ async def find(connection: Reads, reference: str) -> MarketRow | None:
     return None if row is None else from_row(row)
 
 
+async def find_all(connection: Reads, references: Sequence[str]) -> list[MarketRow]:
+    """The markets with these ids or on-chain addresses, in no order."""
+    return [from_row(row) for row in await connection.fetch(_FIND_ALL, references)]
+
+
 async def at_addresses(connection: Reads, addresses: Collection[str]) -> dict[str, MarketRow]:
     """The markets at these on-chain addresses, by address, without those that there are not."""
     rows = await connection.fetch(_AT_ADDRESSES, list(addresses))
@@ -185,6 +198,15 @@ async def get(connection: Reads, reference: str) -> MarketRow:
     if market is None:
         raise MarketNotFound(MarketReference(market=reference))
     return market
+
+
+async def get_unchanging(connection: Connection, market_id: str) -> MarketRow:
+    """The market with this id, which does not change until the end of the transaction.
+
+    Takes a service transaction. Raises MarketNotFound.
+    """
+    await connection.execute(_LOCK, market_id)
+    return await get(connection, market_id)
 
 
 async def find_pricing(connection: Reads, reference: str) -> MarketPricing | None:
@@ -227,6 +249,7 @@ async def set_settlement(
 def from_row(row: Record) -> MarketRow:
     """The market in a row of SELECTED, which may have more columns."""
     fields = {name: row[name] for name in _READ_AS_THEY_ARE}
+    position = row.get("stream_position")
     slug, image_url = row["slug_and_image_url"] or (None, None)
     return MarketRow(
         **fields,
@@ -236,6 +259,7 @@ def from_row(row: Record) -> MarketRow:
         tags=tuple(row["tags"]),
         decision=None if row["decision"] is None else Decision(row["decision"]),
         rules=_rules(row),
+        stream_position=None if position is None else StreamPosition.parse(position),
     )
 
 

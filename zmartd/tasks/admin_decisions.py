@@ -156,8 +156,8 @@ class AdminDecisions:
                 decided_by=decided_by,
             )
             changed = await markets.set_settlement(connection, market.id, market.state)
-        if changed is not None:
-            await self._announcements.publish(changed)
+            messages = await self._announcements.append(connection, changed)
+        await self._announcements.publish(messages)
         return recorded
 
     async def _pending(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+
+from asyncpg import Connection
 
 from zmartd.log import get_logger
 from zmartd.market.decisions import Decision
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import MarketState
-from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message
-from zmartd.realtime.snapshots import market_update
+from zmartd.realtime.publisher import Publisher
+from zmartd.realtime.snapshots import state_message
 from zmartd.store import markets, tallies
 from zmartd.store.markets import MarketRow
 from zmartd.store.postgres.database import Database
@@ -19,20 +22,21 @@ log = get_logger(__name__)
 
 
 class Announcements:
-    """Each is committed before it is published. The methods raise DatabaseUnavailable and the like."""
+    """Each commits with the message about it. The methods raise DatabaseUnavailable and the like."""
 
-    def __init__(self, database: Database, bus: Bus) -> None:
+    def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database = database
-        self._bus = bus
+        self._publisher = publisher
 
     async def announce_awaited_decision(self, market_id: str, state: MarketState, reason: str) -> None:
         """Announce that an admin has to decide about a market in `state`."""
         async with self._database.service() as connection:
             await tallies.announce(connection, market_id, None, None)
             market = await markets.set_settlement(connection, market_id, state, awaiting_decision=True)
-        if market is not None:
+            messages = await self.append(connection, market)
+        if messages:
             log.warning("market.awaits_decision", market_id=market_id, state=state.name, reason=reason)
-            await self.publish(market)
+        await self.publish(messages)
 
     async def announce_settlement(
         self, market_id: str, verdict: Decision, settles_at: datetime, votes: str
@@ -43,21 +47,18 @@ class Announcements:
             market = await markets.set_settlement(
                 connection, market_id, MarketState.DISPUTED, settles_at=settles_at
             )
+            messages = await self.append(connection, market)
         if is_first:
             log.warning(
                 "dispute.announced", market_id=market_id, settles_at=iso_time(settles_at), votes=votes
             )
-        if market is not None:
-            await self.publish(market)
+        await self.publish(messages)
         return is_first
 
-    async def publish(self, market: MarketRow) -> None:
-        """Publish a market's present state to its subscribers."""
-        message = Message(
-            market.id, market.version, market_update(market), market.updated_at, market.commitment
-        )
-        try:
-            await self._bus.publish([message])
-        except BusUnavailable as error:
-            # The change is committed: a client notices the gap in the versions and reads the market again.
-            log.warning("market.unpublished", market_id=market.id, reason=error.message)
+    async def append(self, connection: Connection, market: MarketRow | None) -> list[Message]:
+        """Append a market's state to its stream, as the last in a transaction; nothing for None."""
+        return await self._publisher.append(connection, [] if market is None else [state_message(market)])
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish what was appended, after the commit."""
+        await self._publisher.publish(messages)

@@ -12,7 +12,7 @@ from zmartd.chain.program import Program
 from zmartd.chain.rpc import Rpc
 from zmartd.clock import Clock
 from zmartd.indexer.fetch import Fetcher
-from zmartd.realtime.bus import Bus
+from zmartd.realtime.publisher import Publisher
 from zmartd.store.postgres.database import Database
 from zmartd.transactions.submission import Submitter
 
@@ -22,10 +22,11 @@ class TaskContext:
     """The daemon's own resources. A task does not open or close any of them."""
 
     settings: config.TaskSettings
+    realtime: config.RealtimeSettings
     voting: config.VotingSettings
     database: Database
     redis: Redis
-    bus: Bus
+    publisher: Publisher
     rpc: Rpc
     program: Program
     fetcher: Fetcher

@@ -34,7 +34,7 @@ class VoteAggregator:
     async def run(self) -> list[TaskAction]:
         """Raises NoAuthority, WrongAuthority, ProtocolNotInitialized, RpcUnavailable, DatabaseUnavailable."""
         authority = Authority(self._context)
-        announcements = Announcements(self._context.database, self._context.bus)
+        announcements = Announcements(self._context.database, self._context.publisher)
         protocol = await authority.protocol()
         parts = {
             "proposals": Proposals(self._context, authority).run(protocol),

@@ -20,6 +20,7 @@ from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.messages import MarketUpdate, PriceUpdate, TradeExecuted, VoteCast
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
 
 PROJECTION = {
@@ -41,7 +42,7 @@ ARRIVAL = {"id", "received_at", "updated_at", "version", "search"}
 @pytest.fixture
 async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
     redis = Redis.from_url(redis_url)
-    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    yield Indexer(database, StreamPublisher(Bus(redis, SystemClock())), Pdas(PROGRAM))
     await redis.aclose()
 
 
@@ -341,7 +342,9 @@ async def test_subscribers_are_told_of_trades_price_votes_and_state(indexer: Ind
     price = trading.messages[1].data
     assert isinstance(price, PriceUpdate)
     assert (price.shares_yes, price.shares_no) == (story.q[True], story.q[False])
-    assert {message.version for message in trading.messages} == {opening.messages[-1].version + 1}
+    assert [message.seq for message in trading.messages] == [
+        opening.messages[-1].seq + more for more in (1, 2, 3)
+    ]
 
 
 async def test_a_creator_s_registered_question_appears_with_the_market(

@@ -28,13 +28,14 @@ from zmartd.indexer.rebuild.corrections import Correction
 from zmartd.indexer.rebuild.event_diff import EventDiff
 from zmartd.market.iso_time import utc_from_unix
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
 
 
 @pytest.fixture
 async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
     redis = Redis.from_url(redis_url)
-    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    yield Indexer(database, StreamPublisher(Bus(redis, SystemClock())), Pdas(PROGRAM))
     await redis.aclose()
 
 

@@ -16,6 +16,7 @@ from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
 
 SHARE = 10**9
@@ -24,7 +25,7 @@ SHARE = 10**9
 @pytest.fixture
 async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
     redis = Redis.from_url(redis_url)
-    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    yield Indexer(database, StreamPublisher(Bus(redis, SystemClock())), Pdas(PROGRAM))
     await redis.aclose()
 
 

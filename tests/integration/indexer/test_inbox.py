@@ -24,6 +24,7 @@ from zmartd.indexer.deliveries import MalformedDelivery
 from zmartd.indexer.inbox import RETENTION, Inbox
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store import inbox as deliveries
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
@@ -47,7 +48,7 @@ class Transcript:
 @pytest.fixture
 async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
     redis = Redis.from_url(redis_url)
-    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    yield Indexer(database, StreamPublisher(Bus(redis, SystemClock())), Pdas(PROGRAM))
     await redis.aclose()
 
 

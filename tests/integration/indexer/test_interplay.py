@@ -24,6 +24,7 @@ from zmartd.indexer.effects.facts import ConfigurationFacts
 from zmartd.indexer.rebuild.corrections import corrections_by_address
 from zmartd.market.iso_time import utc_from_unix
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.postgres.database import Database
 
 Step = Callable[[], Awaitable[Any]]
@@ -33,7 +34,7 @@ NOW = utc_from_unix(1_800_009_999)
 @pytest.fixture
 async def indexer(database: Database, redis_url: str) -> AsyncIterator[Indexer]:
     redis = Redis.from_url(redis_url)
-    yield Indexer(database, Bus(redis, SystemClock()), Pdas(PROGRAM))
+    yield Indexer(database, StreamPublisher(Bus(redis, SystemClock())), Pdas(PROGRAM))
     await redis.aclose()
 
 

@@ -32,6 +32,7 @@ from zmartd.realtime.messages import (
     TradeExecuted,
     VoteCast,
 )
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store import trades
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.rls import ANYBODY
@@ -62,7 +63,7 @@ def published(bus: Bus) -> list[Message]:
 
 @pytest.fixture
 async def indexer(database: Database, bus: Bus) -> Indexer:
-    return Indexer(database, bus, PDAS)
+    return Indexer(database, StreamPublisher(bus), PDAS)
 
 
 def open_market(seed: int) -> Story:
@@ -95,7 +96,7 @@ async def test_a_trade_that_is_rolled_back_is_retracted_by_the_id_of_its_announc
     assert first.data == Retraction(kind="trade", record_id=trade_id(lost.signature, 0), slot=lost.slot)
     assert trade_id(lost.signature, 0) in trades_of(announced)
     assert (type(price.data), type(state.data)) == (PriceUpdate, MarketUpdate)
-    assert {one.version for one in (first, price, state)} == {announced[-1].version + 1}
+    assert [one.seq for one in (first, price, state)] == [announced[-1].seq + more for more in (1, 2, 3)]
 
 
 async def test_every_trade_of_a_transaction_is_retracted_and_nothing_else(indexer: Indexer) -> None:
@@ -124,7 +125,7 @@ async def test_a_trade_that_lands_again_is_retracted_and_then_announced_under_th
     assert isinstance(gone.data, Retraction)
     assert isinstance(back.data, TradeExecuted)
     assert (gone.data.slot, back.data.slot) == (lost.slot, again.slot)
-    assert back.version == gone.version + 1
+    assert back.seq > gone.seq
 
 
 async def test_a_vote_on_the_chain_is_retracted_by_its_id_which_tells_nothing_else(indexer: Indexer) -> None:
@@ -146,7 +147,7 @@ async def test_a_market_whose_creation_is_gone_is_deleted_until_it_is_created_ag
     again = (await indexer.apply(story.transactions)).messages[-1]
     actions = [one.data.action for one in (created, deleted, again) if isinstance(one.data, MarketUpdate)]
     assert actions == ["created", "deleted", "created"]
-    assert created.version < deleted.version < again.version
+    assert created.seq < deleted.seq < again.seq
 
 
 async def test_a_trade_that_a_repair_corrects_is_retracted_and_announced_as_it_is(
@@ -252,7 +253,7 @@ async def test_what_becomes_final_is_told_by_its_ids_once(indexer: Indexer, publ
 
     await indexer.promote(in_slots(story.transactions), story.transactions)
     (message,) = published
-    assert (message.version, message.commitment) == (announced[-1].version, "finalized")
+    assert (message.seq, message.commitment) == (announced[-1].seq + 1, "finalized")
     assert message.data == Promotion(
         trades=(trade_id(last.signature, 0), trade_id(last.signature, 1)),
         votes=tuple(str(one.data.vote_id) for one in announced if isinstance(one.data, VoteCast)),

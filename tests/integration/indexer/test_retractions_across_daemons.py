@@ -27,8 +27,8 @@ from zmartd.chain.transport import RpcRejected
 from zmartd.clock import SystemClock
 from zmartd.market.ids import trade_id
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.snapshots import MarketSnapshots
 from zmartd.store.postgres.database import Database
 
 
@@ -45,8 +45,7 @@ async def hub_of_another_daemon(world: World, redis_url: str) -> AsyncIterator[H
     redis = Redis.from_url(redis_url)
     hub = Hub(
         Bus(redis, SystemClock()),
-        MarketSnapshots(world.database).read,
-        lambda market_id: str(world.address(market_id)),
+        StreamHistory(world.database),
         config.RealtimeSettings(),
         SystemClock(),
     )

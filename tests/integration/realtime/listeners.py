@@ -1,34 +1,40 @@
-"""Who listens in these tests: a plain reader of the bus, and a client of the hub that keeps its frames."""
+"""Who publishes and who listens in these tests: markets in Postgres whose streams are appended to, a plain
+reader of the bus, and a client of the hub that keeps its frames.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.messages import (
-    Change,
-    Gap,
-    MarketUpdate,
-    Message,
-    Snapshot,
-    TradeExecuted,
-)
+from zmartd.realtime.messages import Change, Gap, MarketUpdate, Message, TradeExecuted
+from zmartd.realtime.publisher import StreamPublisher
+from zmartd.store import markets
+from zmartd.store.postgres.database import Database
+from zmartd.store.streams import StreamPosition
 
 MARKET = "5a" * 32
 OTHER_MARKET = "6b" * 32
 ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
+OTHER_ADDRESS = "4Nd1mBQtrMJVYVfKf2PJy9NZUZdTAsp7D4xWLs4gDB4T"
 TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-
-def address_of(market_id: str) -> str:
-    return ADDRESS if market_id == MARKET else f"address-of-{market_id}"
+_INSERT = """
+insert into markets (id, on_chain_address, question, state, b_parameter, shares_yes, shares_no,
+                     current_price_yes, total_volume, current_liquidity, slot, version)
+values ($1, $2, 'Will it?', 'ACTIVE', 100000000000, 0, 0, 0.5, 0, 0, 42, 1)
+on conflict do nothing
+"""
+_ADD_SHARES = "update markets set shares_yes = shares_yes + $2 where id = $1"
 
 
 def trade(trade_id: str = "t") -> TradeExecuted:
@@ -61,42 +67,52 @@ def state(shares_yes: int = 0) -> MarketUpdate:
     )
 
 
-def message(version: int, data: Change | None = None, market_id: str = MARKET) -> Message:
-    return Message(market_id, version, trade(f"t{version}") if data is None else data, AT)
+def message(data: Change | None = None, market_id: str = MARKET, seq: int | None = None) -> Message:
+    """A message, a trade by default. `seq` is its place in a stream of which nothing is stored."""
+    position = None if seq is None else StreamPosition("0" * 16, seq)
+    return Message(market_id, trade() if data is None else data, AT, position=position)
 
 
-async def eventually(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
+class Markets:
+    """The two markets in the database, and a daemon that changes them."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._publisher = StreamPublisher(bus)
+
+    async def create(self) -> None:
+        async with self._database.service() as connection:
+            for market_id, address in ((MARKET, ADDRESS), (OTHER_MARKET, OTHER_ADDRESS)):
+                await connection.execute(_INSERT, market_id, address)
+
+    async def change(self, *changes: Change | None, market_id: str = MARKET) -> list[Message]:
+        """Commit messages, trades by default, and publish them."""
+        committed = await self.commit(*changes, market_id=market_id)
+        await self.publish(committed)
+        return committed
+
+    async def commit(self, *changes: Change | None, market_id: str = MARKET) -> list[Message]:
+        """Commit messages, and die before they are published. A state in them is that of the market's row."""
+        async with self._database.service() as connection:
+            said = []
+            for one in changes:
+                change = one
+                if isinstance(change, MarketUpdate):
+                    await connection.execute(_ADD_SHARES, market_id, change.shares_yes)
+                    row = await markets.get(connection, market_id)
+                    change = msgspec.structs.replace(change, shares_yes=row.shares_yes)
+                said.append(message(change, market_id))
+            return await self._publisher.append(connection, said)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await self._publisher.publish(messages)
+
+
+async def eventually(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:
     """Return when `condition` holds; TimeoutError when it does not come to hold."""
     async with asyncio.timeout(timeout_seconds):
         while not condition():  # noqa: ASYNC110 - conditions are of many kinds, few of them events
             await asyncio.sleep(0.005)
-
-
-class Markets:
-    """The rows that snapshots are read from; a read waits while `paused`."""
-
-    def __init__(self) -> None:
-        self.versions: dict[str, int] = {MARKET: 0, ADDRESS: 0, OTHER_MARKET: 0}
-        self.asked = 0
-        self.at_once = 0
-        """The most reads that waited at the same time."""
-        self._waiting = 0
-        self.reading = asyncio.Event()
-        self.free = asyncio.Event()
-        self.free.set()
-
-    async def read(self, name: str) -> Snapshot | None:
-        self.reading.set()
-        self.asked += 1
-        version = self.versions.get(name)
-        self._waiting += 1
-        self.at_once = max(self.at_once, self._waiting)
-        await self.free.wait()
-        self._waiting -= 1
-        if version is None:
-            return None
-        market_id = MARKET if name == ADDRESS else name
-        return Snapshot(market_id, version, state(version), AT, "confirmed")
 
 
 class RecordingWriter:
@@ -124,7 +140,12 @@ class RecordingWriter:
     def seqs(self, kind: str) -> list[int]:
         return [frame["seq"] for frame in self.frames if frame["type"] == kind]
 
-    async def until(self, condition: Callable[[RecordingWriter], bool], timeout_seconds: float = 10) -> None:
+    @property
+    def told(self) -> list[int]:
+        """The numbers of all frames but answers."""
+        return [one["seq"] for one in self.frames if "seq" in one and "subscriptions" not in one["data"]]
+
+    async def until(self, condition: Callable[[RecordingWriter], bool], timeout_seconds: float = 60) -> None:
         """Return when `condition` holds for what has arrived."""
         async with asyncio.timeout(timeout_seconds):
             while not condition(self):

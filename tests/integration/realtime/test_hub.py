@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Literal
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -14,9 +14,6 @@ from tests.integration.realtime.listeners import (
     TRADER,
     Markets,
     RecordingWriter,
-    address_of,
-    eventually,
-    message,
     state,
     trade,
 )
@@ -25,25 +22,33 @@ from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.hub import EVERY_MARKET, MAX_SNAPSHOT_READS, Hub, TooManySubscriptions, UnknownMarket
-from zmartd.realtime.messages import Message, PriceUpdate, Promotion, Retraction, VoteCast
+from zmartd.realtime.history import StreamHistory
+from zmartd.realtime.hub import EVERY_MARKET, Hub, TooManySubscriptions, UnknownMarket
+from zmartd.realtime.messages import PriceUpdate, VoteCast
+from zmartd.store.postgres.database import Database
+from zmartd.store.streams import StreamPosition
 
 SETTINGS = config.RealtimeSettings(max_subscriptions=3, max_buffered_bytes=4_096)
+VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
+PRICE = PriceUpdate(price_yes=1, shares_yes=0, shares_no=0)
 
 
 @pytest.fixture
-def markets() -> Markets:
-    return Markets()
+async def markets(database: Database, bus: Bus) -> Markets:
+    markets = Markets(database, bus)
+    await markets.create()
+    return markets
 
 
 @pytest.fixture
-async def hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
-    async for running in running_hub(bus, markets):
-        yield running
+async def hub(bus: Bus, markets: Markets, database: Database) -> AsyncIterator[Hub]:
+    async with running_hub(bus, database) as hub:
+        yield hub
 
 
-async def running_hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
-    hub = Hub(bus, markets.read, address_of, SETTINGS, SystemClock())
+@asynccontextmanager
+async def running_hub(bus: Bus, database: Database) -> AsyncIterator[Hub]:
+    hub = Hub(bus, StreamHistory(database), SETTINGS, SystemClock())
     task = asyncio.create_task(hub.run())
     async with asyncio.timeout(120):
         await hub.listening()
@@ -52,218 +57,230 @@ async def running_hub(bus: Bus, markets: Markets) -> AsyncIterator[Hub]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def subscriber(hub: Hub, *names: str) -> RecordingWriter:
+async def subscriber(hub: Hub, *names: str, since: StreamPosition | None = None) -> RecordingWriter:
     writer = RecordingWriter()
     client = hub.connect(writer)
     for name in names:
-        await hub.subscribe(client, name)
+        await hub.subscribe(client, name, since=since)
     return writer
 
 
-async def test_subscribers_get_what_is_published_in_its_order(hub: Hub, bus: Bus) -> None:
+async def test_subscribers_get_what_is_published_in_its_order_and_numbered_without_gaps(
+    hub: Hub, markets: Markets
+) -> None:
     writer = await subscriber(hub, MARKET)
-    await bus.publish([message(version) for version in range(1, 51)])
-    await writer.until(lambda out: len(out.seqs("trade")) == 50)
-    assert writer.seqs("trade") == list(range(1, 51))
+    for _ in range(10):
+        await markets.change(trade(), PRICE, state(1), market_id=MARKET)
+        await markets.change(VOTE, market_id=OTHER_MARKET)
+    await writer.until(lambda out: len(out.told) == 30)
+    assert writer.told == list(range(1, 31))
+    assert [frame["type"] for frame in writer.frames[1:4]] == ["trade", "price_update", "market_state"]
 
 
-async def test_nobody_gets_what_he_did_not_ask_for(hub: Hub, bus: Bus) -> None:
+async def test_nobody_gets_what_he_did_not_ask_for(hub: Hub, markets: Markets) -> None:
     idle, other, everything = (
         await subscriber(hub),
         await subscriber(hub, OTHER_MARKET),
         await subscriber(hub, EVERY_MARKET),
     )
-    await bus.publish([message(1), message(2)])
-    await everything.until(lambda out: out.seqs("trade") == [1, 2])
+    await markets.change(None, None)
+    await everything.until(lambda out: out.told == [1, 2])
     assert idle.frames == []
     assert [frame["type"] for frame in other.frames] == ["market_state"]
 
 
-async def test_the_market_is_named_as_the_client_named_it(hub: Hub, bus: Bus) -> None:
+async def test_the_market_is_named_as_the_client_named_it(hub: Hub, markets: Markets) -> None:
     by_id, by_address = await subscriber(hub, MARKET), await subscriber(hub, ADDRESS)
     everything = await subscriber(hub, EVERY_MARKET)
-    await bus.publish([message(1)])
+    await markets.change(None)
     for writer, name in ((by_id, MARKET), (by_address, ADDRESS), (everything, MARKET)):
         await writer.until(lambda out: out.seqs("trade") == [1])
         assert writer.frames[-1]["market_id"] == name
         assert writer.frames[-1]["data"]["marketId"] == name
 
 
-async def test_a_market_that_is_in_the_firehose_anyway_comes_once(hub: Hub, bus: Bus) -> None:
+async def test_a_market_that_is_in_the_firehose_anyway_comes_once(hub: Hub, markets: Markets) -> None:
     writer = await subscriber(hub, EVERY_MARKET, MARKET)
-    await bus.publish([message(1), message(9, market_id=OTHER_MARKET)])
-    await writer.until(lambda out: 9 in out.seqs("trade"))
-    assert writer.seqs("trade") == [1, 9]
+    await markets.change(None)
+    await markets.change(None, None, market_id=OTHER_MARKET)
+    await writer.until(lambda out: len(out.seqs("trade")) == 3)
+    assert sorted((frame["market_id"], frame["seq"]) for frame in writer.frames[2:]) == [
+        (MARKET, 1),
+        (OTHER_MARKET, 1),
+        (OTHER_MARKET, 2),
+    ]
 
 
-async def test_votes_reach_the_subscribers_of_their_market(hub: Hub, bus: Bus) -> None:
-    writer = await subscriber(hub, MARKET)
-    vote = VoteCast(vote_type=VoteKind.PROPOSAL)
-    await bus.publish([message(0, vote, market_id=OTHER_MARKET), message(0, vote)])
-    await writer.until(lambda out: out.frames[-1]["type"] == "vote")
-    assert len(writer.frames) == 2
-    assert writer.frames[-1]["market_id"] == MARKET
-
-
-async def test_who_signs_in_sees_whole_wallets_from_then_on(hub: Hub, bus: Bus) -> None:
+async def test_who_signs_in_sees_whole_wallets_from_then_on(hub: Hub, markets: Markets) -> None:
     writer = RecordingWriter()
     client = hub.connect(writer)
     await hub.subscribe(client, MARKET)
-    await bus.publish([message(1)])
+    await markets.change(None)
     await writer.until(lambda out: out.seqs("trade") == [1])
     client.signed_in = True
-    await bus.publish([message(2)])
+    await markets.change(None)
     await writer.until(lambda out: out.seqs("trade") == [1, 2])
     assert [frame["data"]["trader"] for frame in writer.frames[1:]] == ["FZ5W…dMYX", TRADER]
 
 
 async def test_between_the_snapshot_and_the_live_frames_nothing_is_missed_or_repeated(
-    hub: Hub, bus: Bus, markets: Markets
+    hub: Hub, markets: Markets
 ) -> None:
-    """While the market is read at version 5, versions 4 to 7 are published."""
-    witness = await subscriber(hub, EVERY_MARKET)
-    markets.versions[MARKET] = 5
-    markets.free.clear()
-    writer = RecordingWriter()
-    joining = asyncio.create_task(hub.subscribe(hub.connect(writer), MARKET))
-    await markets.reading.wait()
-    await bus.publish([message(version) for version in (4, 5, 6, 7)])
-    await witness.until(lambda out: out.seqs("trade") == [4, 5, 6, 7])
-    assert writer.frames == []
+    """Clients join while a market changes: each sees the state at its position, and all that follows."""
 
-    markets.free.set()
-    await joining
-    await bus.publish([message(5), message(8)])
-    await writer.until(lambda out: 8 in out.seqs("trade"))
+    async def change() -> None:
+        for _ in range(40):
+            await markets.change(trade(), PRICE, state(1))
+            await asyncio.sleep(0)
 
-    assert writer.frames[0]["seq"] == 5
-    assert writer.frames[0]["data"]["totalShares"] == "5"
-    assert writer.seqs("trade") == [6, 7, 8]
-
-
-async def test_a_vote_is_no_part_of_a_snapshot_and_is_held_for_who_joins(
-    hub: Hub, bus: Bus, markets: Markets
-) -> None:
-    witness = await subscriber(hub, EVERY_MARKET)
-    markets.versions[MARKET] = 5
-    markets.free.clear()
-    writer = RecordingWriter()
-    joining = asyncio.create_task(hub.subscribe(hub.connect(writer), MARKET))
-    await markets.reading.wait()
-    await bus.publish([message(5, VoteCast(vote_type=VoteKind.DISPUTE))])
-    await witness.until(lambda out: len(out.seqs("vote")) == 1)
-    markets.free.set()
-    await joining
-    await writer.until(lambda out: len(out.seqs("vote")) == 1)
-
-
-async def test_a_late_state_or_price_does_not_move_a_client_backwards(hub: Hub, bus: Bus) -> None:
-    writer = await subscriber(hub, MARKET)
-    price = PriceUpdate(price_yes=1, shares_yes=0, shares_no=0)
-    await bus.publish(
-        [message(2, state(2)), message(2, price), message(1, state(1)), message(1, price), message(1)]
-    )
-    await writer.until(lambda out: out.seqs("trade") == [1])
-    assert writer.seqs("market_state") == [0, 2]
-    assert writer.seqs("price_update") == [2]
-
-
-def retraction(version: int, record_id: str = "t", kind: Literal["trade", "vote"] = "trade") -> Message:
-    return message(version, Retraction(kind=kind, record_id=record_id, slot=1))
-
-
-async def test_a_retraction_reaches_every_subscriber_before_the_record_is_announced_again(
-    hub: Hub, bus: Bus
-) -> None:
-    writers = [await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)]
-    await bus.publish([message(1, trade()), retraction(2), message(3, trade())])
+    changing = asyncio.create_task(change())
+    writers = []
+    while not changing.done():
+        writers.append(await subscriber(hub, MARKET))
+        await asyncio.sleep(0.002)
+    await changing
+    assert len(writers) > 1
     for writer in writers:
-        await writer.until(lambda out: out.seqs("trade") == [1, 3])
-        kinds = [frame["type"] for frame in writer.frames if frame["type"] != "market_state"]
-        assert kinds == ["trade", "retracted", "trade"]
-        assert [frame["data"]["id"] for frame in writer.frames if frame["type"] == "retracted"] == ["t"]
+        answer = writer.frames[0]
+        if answer["seq"] < 120:
+            await writer.until(lambda out: out.told[-1:] == [120])
+        assert writer.told == list(range(answer["seq"] + 1, 121))
+        assert (answer["seq"] % 3, answer["data"]["totalShares"]) == (0, str(answer["seq"] // 3))
 
 
-async def test_a_late_retraction_does_not_take_what_has_landed_again(hub: Hub, bus: Bus) -> None:
-    writer = await subscriber(hub, MARKET)
-    await bus.publish([message(1, trade()), message(3, trade()), retraction(2), message(4, trade("u"))])
-    await writer.until(lambda out: out.seqs("trade") == [1, 3, 4])
-    assert writer.seqs("retracted") == []
-
-
-async def test_a_late_announcement_does_not_bring_back_what_was_retracted(hub: Hub, bus: Bus) -> None:
-    writer = await subscriber(hub, MARKET)
-    await bus.publish([retraction(2), message(1, trade()), message(3, trade("u"))])
-    await writer.until(lambda out: out.seqs("trade") == [3])
-    assert writer.seqs("retracted") == [2]
-
-
-async def test_who_joins_gets_the_retractions_after_his_snapshot_and_those_of_all_votes(
-    hub: Hub, bus: Bus, markets: Markets
+async def test_who_resumes_gets_exactly_what_was_missed(
+    hub: Hub, markets: Markets, bus: Bus, database: Database
 ) -> None:
-    witness = await subscriber(hub, EVERY_MARKET)
-    markets.versions[MARKET] = 5
-    markets.free.clear()
-    writer = RecordingWriter()
-    joining = asyncio.create_task(hub.subscribe(hub.connect(writer), MARKET))
-    await markets.reading.wait()
-    vote = VoteCast(vote_type=VoteKind.PROPOSAL, vote_id="v")
-    await bus.publish([message(4, vote), retraction(5, "v", "vote"), retraction(5, "t"), retraction(6, "u")])
-    await witness.until(lambda out: out.seqs("retracted") == [5, 5, 6])
-    markets.free.set()
-    await joining
-    await writer.until(lambda out: out.seqs("retracted")[-1:] == [6])
-    assert [(frame["type"], frame["data"]["id"]) for frame in writer.frames[1:]] == [
-        ("vote", "v"),
-        ("retracted", "v"),
-        ("retracted", "u"),
-    ]
+    watcher = await subscriber(hub, MARKET)
+    await markets.change(trade("a"), PRICE, state(1))
+    await markets.change(VOTE)
+    await watcher.until(lambda out: out.told == [1, 2, 3, 4])
+    epoch = watcher.frames[0]["epoch"]
+    async with running_hub(bus, database) as started_later:
+        for one in (hub, started_later):
+            for missed in range(5):
+                writer = await subscriber(one, MARKET, since=StreamPosition(epoch, 4 - missed))
+                await writer.until(lambda out, missed=missed: len(out.frames) == 1 + missed)  # type: ignore[misc]
+                answer = writer.frames[0]
+                assert (answer["data"]["recovered"], answer["seq"]) == (True, 4 - missed)
+                assert "market" not in answer["data"]
+                assert writer.told == list(range(5 - missed, 5))
+                assert writer.frames[1:] == watcher.frames[5 - missed :]
 
 
-async def test_what_has_become_final_is_told_to_who_has_the_market_of_that_version(
-    hub: Hub, bus: Bus, markets: Markets
+async def test_who_cannot_be_given_all_that_was_missed_gets_a_snapshot_and_none_of_it(
+    hub: Hub, markets: Markets, bus: Bus, database: Database
 ) -> None:
-    markets.versions[MARKET] = 5
+    committed = await markets.change(trade(), PRICE, state(7))
+    assert committed[0].position is not None
+    epoch = committed[0].position.epoch
+    for since in (StreamPosition("f" * 16, 2), StreamPosition(epoch, 4), StreamPosition(epoch, 2**53)):
+        writer = await subscriber(hub, MARKET, since=since)
+        await writer.until(lambda out: len(out.frames) == 1)
+        answer = writer.frames[0]
+        assert (answer["data"]["recovered"], answer["epoch"], answer["seq"]) == (False, epoch, 3)
+        assert answer["data"]["totalShares"] == "7"
+    async with database.service() as connection:
+        await connection.execute("delete from stream_messages where seq = 1")
+    async with running_hub(bus, database) as other:
+        resumed, refused = (
+            await subscriber(other, MARKET, since=StreamPosition(epoch, 1)),
+            await subscriber(other, MARKET, since=StreamPosition(epoch, 0)),
+        )
+        for writer in (resumed, refused):
+            await writer.until(lambda out: len(out.frames) > 0)
+        assert [writer.frames[0]["data"]["recovered"] for writer in (resumed, refused)] == [True, False]
+
+
+async def test_what_was_committed_and_never_published_arrives(hub: Hub, markets: Markets) -> None:
+    """A daemon was killed between its commit and its message, and another one lost some on the way."""
+    writer, everything = await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)
+    await markets.commit(None)
+    for one in (writer, everything):
+        await one.until(lambda out: out.told == [1])
+    lost = await markets.commit(None, None)
+    await markets.change(None)
+    for one in (writer, everything):
+        await one.until(lambda out: out.told == [1, 2, 3, 4])
+    await markets.publish(lost)  # late, and twice
+    await markets.change(None)
+    for one in (writer, everything):
+        await one.until(lambda out: 5 in out.told)
+        assert one.told == [1, 2, 3, 4, 5]
+
+
+async def test_what_two_daemons_publish_in_another_order_is_told_in_that_of_the_commits(
+    hub: Hub, markets: Markets
+) -> None:
     writer = await subscriber(hub, MARKET)
-    await bus.publish([message(5, Promotion(trades=("t",), market=True))])
-    await writer.until(lambda out: out.seqs("commitment") == [5])
-    assert writer.frames[-1]["data"] == {"market": True, "trades": ["t"], "votes": []}
+    first, second = await markets.commit(trade("a"), state(1)), await markets.commit(trade("b"), state(1))
+    await markets.publish([*reversed(second), *reversed(first)])
+    await writer.until(lambda out: len(out.told) == 4)
+    assert writer.told == [1, 2, 3, 4]
+    assert [frame["data"]["id"] for frame in writer.frames if frame["type"] == "trade"] == ["a", "b"]
 
 
-async def test_a_daemon_that_starts_tells_the_clients_of_all_daemons_that_they_may_lack_something(
-    hub: Hub, bus: Bus, markets: Markets, redis_url: str
+async def test_another_database_is_another_epoch_and_clients_get_a_fresh_state(
+    hub: Hub, markets: Markets, database: Database
 ) -> None:
-    """Another daemon was killed after its commit of version 1, and before it published that."""
     watcher, everything = await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)
-    markets.versions[MARKET] = 1
-    async with Redis.from_url(redis_url) as redis:
-        await Bus(redis, SystemClock()).report_gap()
-    await watcher.until(lambda out: out.seqs("market_state") == [0, 1])
+    await markets.change(None)
+    for writer in (watcher, everything):
+        await writer.until(lambda out: out.told == [1])
+    async with database.service() as connection:
+        await connection.execute("update stream_epochs set database = 'the one that this was copied from'")
+    await watcher.until(lambda out: out.frames[-1]["type"] == "market_state" and len(out.frames) > 2)
     await everything.until(lambda out: out.frames[-1]["type"] == "resync")
-    assert [frame["type"] for frame in watcher.frames] == ["market_state", "resync", "market_state"]
+    before, (resync, fresh) = watcher.frames[0]["epoch"], watcher.frames[-2:]
+    assert resync["type"] == "resync"
+    assert (fresh["epoch"] != before, fresh["seq"]) == (True, 1)
+    resumed = await subscriber(hub, MARKET, since=StreamPosition(before, 1))
+    await resumed.until(lambda out: len(out.frames) == 1)
+    assert resumed.frames[0]["data"]["recovered"] is False
+    await markets.change(None)
+    for writer in (watcher, everything):
+        await writer.until(lambda out: out.told[-1] == 2)
 
 
-async def test_a_client_that_stops_reading_is_dropped_and_the_others_lose_nothing(hub: Hub, bus: Bus) -> None:
+async def test_what_was_committed_while_the_hub_did_not_run_arrives_when_it_runs_again(
+    bus: Bus, markets: Markets, database: Database
+) -> None:
+    async with running_hub(bus, database) as hub:
+        writers = [await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)]
+        await markets.change(None)
+        for writer in writers:
+            await writer.until(lambda out: out.told == [1])
+    await markets.change(None)
+    task = asyncio.create_task(hub.run())
+    for writer in writers:
+        await writer.until(lambda out: out.told == [1, 2])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_client_that_stops_reading_is_dropped_and_the_others_lose_nothing(
+    hub: Hub, markets: Markets
+) -> None:
     slow, quick = await subscriber(hub, MARKET), await subscriber(hub, MARKET)
     slow.stalled = True
-    await bus.publish([message(version) for version in range(1, 101)])
-    await quick.until(lambda out: len(out.seqs("trade")) == 100)
-    await bus.publish([message(101)])
-    await quick.until(lambda out: out.seqs("trade")[-1] == 101)
+    await markets.change(*[None] * 100)
+    await quick.until(lambda out: len(out.told) == 100)
+    await markets.change(None)
+    await quick.until(lambda out: out.told[-1] == 101)
     await slow.until(lambda out: out.closed is not None)
     assert slow.closed is not None
     assert slow.closed[0] == 1013
-    assert 101 not in slow.seqs("trade")
+    assert 101 not in slow.told
 
 
-async def test_an_unsubscribed_client_gets_no_more(hub: Hub, bus: Bus) -> None:
+async def test_an_unsubscribed_client_gets_no_more(hub: Hub, markets: Markets) -> None:
     witness = await subscriber(hub, MARKET)
     writer = RecordingWriter()
     client = hub.connect(writer)
     await hub.subscribe(client, MARKET)
     hub.unsubscribe(client, MARKET)
-    await bus.publish([message(1)])
-    await witness.until(lambda out: out.seqs("trade") == [1])
+    await markets.change(None)
+    await witness.until(lambda out: out.told == [1])
     assert [frame["data"]["message"] for frame in writer.frames] == [
         f"Subscribed to market {MARKET}",
         f"Unsubscribed from market {MARKET}",
@@ -271,14 +288,12 @@ async def test_an_unsubscribed_client_gets_no_more(hub: Hub, bus: Bus) -> None:
     assert [frame["data"]["subscriptions"] for frame in writer.frames] == [[MARKET], []]
 
 
-async def test_a_client_may_leave_while_its_subscription_is_answered(hub: Hub, markets: Markets) -> None:
-    markets.free.clear()
+async def test_a_client_may_leave_while_its_subscription_is_answered(hub: Hub) -> None:
     writer = RecordingWriter()
     client = hub.connect(writer)
     joining = asyncio.create_task(hub.subscribe(client, MARKET))
-    await markets.reading.wait()
+    await asyncio.sleep(0)
     hub.disconnect(client)
-    markets.free.set()
     await joining
     assert writer.frames == []
 
@@ -294,97 +309,39 @@ async def test_subscriptions_are_limited_and_repeating_one_counts_once(hub: Hub)
     assert client.subscriptions == [MARKET, OTHER_MARKET, EVERY_MARKET]
 
 
-async def test_a_market_that_there_is_not_takes_no_room_and_no_more_reads(
-    hub: Hub, bus: Bus, markets: Markets
-) -> None:
-    witness = await subscriber(hub, EVERY_MARKET)
+@pytest.mark.parametrize("name", ["7c" * 32, "market-1", "\x00", "'; drop table markets; --"])
+async def test_a_subscription_to_what_is_no_market_is_refused_and_takes_no_room(hub: Hub, name: str) -> None:
     client = hub.connect(RecordingWriter())
-    for _ in range(5):
-        with pytest.raises(UnknownMarket, match=f'no market "{"7c" * 32}" on the chain'):
-            await hub.subscribe(client, "7c" * 32)
-    assert (client.subscriptions, markets.asked) == ([], 5)
-    await bus.report_gap()
-    await witness.until(lambda out: out.frames[-1]["type"] == "resync")
-    assert markets.asked == 5
-    await hub.subscribe(client, MARKET)
-    assert client.subscriptions == [MARKET]
-
-
-async def test_a_market_that_has_gone_ends_the_subscription_that_is_repeated(
-    hub: Hub, markets: Markets
-) -> None:
-    client = hub.connect(RecordingWriter())
-    await hub.subscribe(client, MARKET)
-    del markets.versions[MARKET]
-    with pytest.raises(UnknownMarket):
-        await hub.subscribe(client, MARKET)
+    with pytest.raises(UnknownMarket, match="on the chain"):
+        await hub.subscribe(client, name)
     assert client.subscriptions == []
 
 
-async def test_strangers_who_subscribe_leave_the_database_s_connections_to_others(
-    hub: Hub, markets: Markets
+async def test_two_daemons_on_one_redis_both_deliver(
+    hub: Hub, bus: Bus, markets: Markets, database: Database, redis_url: str
 ) -> None:
-    markets.free.clear()
-    names = [MARKET, OTHER_MARKET, *(f"{number:064x}" for number in range(20))]
-    joining = [asyncio.create_task(hub.subscribe(hub.connect(RecordingWriter()), name)) for name in names]
-    await eventually(lambda: markets.at_once == MAX_SNAPSHOT_READS)
-    markets.free.set()
-    ended = await asyncio.gather(*joining, return_exceptions=True)
-    assert [type(one) for one in ended] == [type(None)] * 2 + [UnknownMarket] * 20
-    assert (markets.asked, markets.at_once) == (len(names), MAX_SNAPSHOT_READS)
+    async with Redis.from_url(redis_url) as redis, running_hub(Bus(redis, SystemClock()), database) as second:
+        writers = [await subscriber(hub, MARKET), await subscriber(second, MARKET)]
+        await markets.change(None, None)
+        for writer in writers:
+            await writer.until(lambda out: out.told == [1, 2])
 
 
-async def test_while_the_database_hangs_a_subscription_goes_on_without_a_snapshot(
-    bus: Bus, markets: Markets
+async def test_without_redis_messages_come_late_and_are_all_there(
+    own_valkey: EmbeddedValkey, database: Database
 ) -> None:
-    hub = Hub(bus, markets.read, address_of, SETTINGS, SystemClock(), turn_seconds=0.01)
-    markets.free.clear()
-    hanging = [asyncio.create_task(subscriber(hub, MARKET)) for _ in range(MAX_SNAPSHOT_READS)]
-    await eventually(lambda: markets.at_once == MAX_SNAPSHOT_READS)
-    writer = await subscriber(hub, MARKET)
-    await writer.until(lambda out: len(out.frames) == 1)
-    assert writer.frames[0]["data"]["known"] is False
-    markets.free.set()
-    for other in await asyncio.gather(*hanging):
-        await other.until(lambda out: out.seqs("market_state") == [0])
-
-
-async def test_a_read_that_fails_costs_the_snapshot_and_not_the_subscription(bus: Bus) -> None:
-    async def fails(name: str) -> None:
-        raise OSError(f"no database to read {name} from")
-
-    hub = Hub(bus, fails, address_of, SETTINGS, SystemClock())
-    task = asyncio.create_task(hub.run())
-    await hub.listening()
-    writer = await subscriber(hub, MARKET)
-    await bus.publish([message(1)])
-    await writer.until(lambda out: out.seqs("trade") == [1])
-    assert writer.frames[0]["data"]["known"] is False
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_two_daemons_on_one_redis_both_deliver(hub: Hub, bus: Bus, redis_url: str) -> None:
-    async with Redis.from_url(redis_url) as redis:
-        async for second in running_hub(Bus(redis, SystemClock()), Markets()):
-            writers = [await subscriber(hub, MARKET), await subscriber(second, MARKET)]
-            await bus.publish([message(1), message(2)])
-            for writer in writers:
-                await writer.until(lambda out: out.seqs("trade") == [1, 2])
-
-
-async def test_after_redis_was_away_clients_learn_where_things_stand(own_valkey: EmbeddedValkey) -> None:
-    markets = Markets()
     async with Redis.from_url(own_valkey.url) as redis:
         bus = Bus(redis, SystemClock())
-        async for hub in running_hub(bus, markets):
+        markets = Markets(database, bus)
+        await markets.create()
+        async with running_hub(bus, database) as hub:
             watcher, everything = await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)
             await own_valkey.stop()
-            markets.versions[MARKET] = 4
+            await markets.change(trade(), state(4))
+            for writer in (watcher, everything):
+                await writer.until(lambda out: out.told == [1, 2])
             await own_valkey.start()
-
-            await watcher.until(lambda out: out.seqs("market_state")[-1] == 4)
-            await everything.until(lambda out: out.frames[-1]["type"] == "resync")
-            await bus.publish([message(4), message(5)])
-            await watcher.until(lambda out: 5 in out.seqs("trade"))
-            assert watcher.seqs("trade") == [5]
+            await markets.change(trade(), state(1))
+            for writer in (watcher, everything):
+                await writer.until(lambda out: out.told[-1:] == [4])
+                assert writer.told == [1, 2, 3, 4]

@@ -61,7 +61,7 @@ async def waits_for(world: World, market_id: str) -> tuple[bool, bool]:
 
 def admin_decisions(world: World) -> AdminDecisions:
     return AdminDecisions(
-        world.database, world.own.rpc, world.program, Announcements(world.database, world.bus), ()
+        world.database, world.own.rpc, world.program, Announcements(world.database, world.publisher), ()
     )
 
 

@@ -83,7 +83,7 @@ async def test_votes_settle_nothing_where_a_holding_was_corrected_and_an_admin_d
     with pytest.raises(ElectorateNotKnown, match=market_id):
         await require_decided(world)
 
-    announcements = Announcements(world.database, world.bus)
+    announcements = Announcements(world.database, world.publisher)
     admin = AdminDecisions(world.database, world.own.rpc, world.program, announcements, ())
     shown = await admin.pending(market_id, Decision.OVERTURN)
     assert not shown.is_electorate_known

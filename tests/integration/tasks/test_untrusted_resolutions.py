@@ -35,7 +35,7 @@ async def monitor(world: World, **settings: Any) -> list[TaskAction]:
 
 def admin_decisions(world: World) -> AdminDecisions:
     return AdminDecisions(
-        world.database, world.own.rpc, world.program, Announcements(world.database, world.bus), ()
+        world.database, world.own.rpc, world.program, Announcements(world.database, world.publisher), ()
     )
 
 

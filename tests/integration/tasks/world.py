@@ -40,6 +40,7 @@ from zmartd.indexer.plausibility import Plausibility
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store import dispute_requests, markets, votes
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
@@ -102,10 +103,11 @@ class Daemon:
                 vote_aggregator=section(config.VoteAggregatorSettings()),
                 market_monitor=section(config.MarketMonitorSettings()),
             ),
+            realtime=section(config.RealtimeSettings()),
             voting=section(config.VotingSettings(min_proposal_votes=MIN_PROPOSAL_VOTES, veto_seconds=0)),
             database=self._world.database,
             redis=self._world.redis,
-            bus=self._world.bus,
+            publisher=self._world.publisher,
             rpc=self.rpc,
             program=self._world.program,
             fetcher=self.fetcher,
@@ -124,6 +126,7 @@ class World:
         self.database = database
         self.redis = redis
         self.bus = Bus(redis, SystemClock())
+        self.publisher = StreamPublisher(self.bus)
         self._outbox = DatabaseOutbox(database, config.TransactionSettings())
         self.idl = default_idl(str(PROGRAM_ID))
         self.program = Program(self.idl, PROGRAM_ID)
@@ -147,7 +150,7 @@ class World:
     def fetcher(self, rpc: Rpc) -> Fetcher:
         """A fetcher that applies transactions from `rpc`."""
         parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(self.idl))
-        indexer = Indexer(self.database, self.bus, self.program.pdas)
+        indexer = Indexer(self.database, self.publisher, self.program.pdas)
         return Fetcher(rpc, indexer, parse, Plausibility(rpc.chain_time, SystemClock()))
 
     async def act(self, signer: Keypair, *instructions: Instruction, indexed: bool = True) -> str:

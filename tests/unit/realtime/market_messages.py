@@ -22,8 +22,10 @@ from zmartd.realtime.messages import (
     TradeExecuted,
     VoteCast,
 )
+from zmartd.store.streams import StreamPosition
 
 MARKET = "5a" * 32
+EPOCH = "0123456789abcdef"
 ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
 TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
 AT = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -66,10 +68,10 @@ def market(**changes: Any) -> MarketUpdate:
 
 
 def message(
-    data: Change, version: int = 1, market_id: str = MARKET, commitment: Commitment | None = "confirmed"
+    data: Change, seq: int = 1, market_id: str = MARKET, commitment: Commitment | None = "confirmed"
 ) -> Message:
-    return Message(market_id, version, data, AT, commitment)
+    return Message(market_id, data, AT, commitment, StreamPosition(EPOCH, seq))
 
 
-def snapshot(version: int, market_id: str = MARKET) -> Snapshot:
-    return Snapshot(market_id, version, market(), AT, "confirmed")
+def snapshot(seq: int, market_id: str = MARKET) -> Snapshot:
+    return Snapshot(market_id, StreamPosition(EPOCH, seq), market(), AT, "confirmed")

@@ -47,7 +47,7 @@ def payload(wire: bytes) -> Any:
 
 
 def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client() -> None:
-    assert payload(Broadcast(message(TRADE, 9), MARKET).signed_in) == {
+    assert payload(Broadcast(message(TRADE, 9)).frame(MARKET, signed_in=True)) == {
         "type": "trade",
         "market_id": MARKET,
         "timestamp": "2026-03-01T12:00:00.123Z",
@@ -87,13 +87,13 @@ def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client(
 
 def test_a_sale_says_what_it_paid() -> None:
     sale = msgspec.structs.replace(TRADE, trade_type="sell", outcome=False)
-    data = payload(Broadcast(message(sale), MARKET).public)["data"]
+    data = payload(Broadcast(message(sale)).frame(MARKET, signed_in=False))["data"]
     assert (data["net"], data["price_before"], data["price_after"]) == ("1100000000", 0.5, 0.4875)
     assert (data["payout"], data["cost"]) == ("1100000000", "1100000000")
 
 
 def test_a_market_frame_has_exact_u64_amounts_and_prices_from_0_to_1() -> None:
-    frame = payload(Broadcast(message(market(), 4), ADDRESS).public)
+    frame = payload(Broadcast(message(market(), 4)).frame(ADDRESS, signed_in=False))
     assert frame["type"] == "market_state"
     assert frame["market_id"] == ADDRESS
     assert frame["data"] == {
@@ -126,12 +126,12 @@ def test_a_market_frame_has_exact_u64_amounts_and_prices_from_0_to_1() -> None:
 
 def test_a_change_of_state_names_the_old_and_the_new_one() -> None:
     update = market(old_state=MarketState.ACTIVE, state=MarketState.RESOLVING)
-    data = payload(Broadcast(message(update), MARKET).public)["data"]
+    data = payload(Broadcast(message(update)).frame(MARKET, signed_in=False))["data"]
     assert (data["old_state"], data["new_state"], data["state"]) == ("ACTIVE", "RESOLVING", "RESOLVING")
 
 
 def test_a_price_frame_says_both_prices_and_the_shares_behind_them() -> None:
-    frame = payload(Broadcast(message(PRICE), MARKET).public)
+    frame = payload(Broadcast(message(PRICE)).frame(MARKET, signed_in=False))
     assert frame["type"] == "price_update"
     assert frame["data"] == {
         "price_yes": 0.5125,
@@ -146,29 +146,33 @@ def test_a_price_frame_says_both_prices_and_the_shares_behind_them() -> None:
 
 @pytest.mark.parametrize("data", [TRADE, POST])
 def test_who_is_not_signed_in_sees_wallets_shortened(data: TradeExecuted | DiscussionChange) -> None:
-    broadcast = Broadcast(message(data), MARKET)
-    assert TRADER.encode() not in broadcast.public
-    assert SHORT.encode() in broadcast.public
-    assert TRADER.encode() in broadcast.signed_in
+    broadcast = Broadcast(message(data))
+    assert TRADER.encode() not in broadcast.frame(MARKET, signed_in=False)
+    assert SHORT.encode() in broadcast.frame(MARKET, signed_in=False)
+    assert TRADER.encode() in broadcast.frame(MARKET, signed_in=True)
 
 
 def test_a_votes_frame_tells_neither_the_wallet_nor_what_it_voted() -> None:
-    broadcast = Broadcast(message(VOTE), MARKET)
-    assert broadcast.signed_in is broadcast.public
-    assert payload(broadcast.public)["data"] == {
+    broadcast = Broadcast(message(VOTE))
+    assert broadcast.frame(MARKET, signed_in=True) is broadcast.frame(MARKET, signed_in=False)
+    assert payload(broadcast.frame(MARKET, signed_in=False))["data"] == {
         "vote_type": "proposal",
         "created_at": "2026-03-01T12:00:00.123Z",
     }
 
 
 def test_a_vote_on_the_chain_has_an_id_by_which_it_can_be_retracted() -> None:
-    vote = payload(Broadcast(message(CHAIN_VOTE), MARKET).public)
-    gone = payload(Broadcast(message(Retraction(kind="vote", record_id="0f" * 32, slot=77)), MARKET).public)
+    vote = payload(Broadcast(message(CHAIN_VOTE)).frame(MARKET, signed_in=False))
+    gone = payload(
+        Broadcast(message(Retraction(kind="vote", record_id="0f" * 32, slot=77))).frame(
+            MARKET, signed_in=False
+        )
+    )
     assert vote["data"]["id"] == gone["data"]["id"] == "0f" * 32
 
 
 def test_a_retraction_names_the_record_and_the_slot_that_it_is_not_in() -> None:
-    assert payload(Broadcast(message(RETRACTION, 10), ADDRESS).public) == {
+    assert payload(Broadcast(message(RETRACTION, 10)).frame(ADDRESS, signed_in=False)) == {
         "type": "retracted",
         "market_id": ADDRESS,
         "timestamp": "2026-03-01T12:00:00.123Z",
@@ -179,7 +183,7 @@ def test_a_retraction_names_the_record_and_the_slot_that_it_is_not_in() -> None:
 
 
 def test_a_commitment_frame_lists_what_has_become_final() -> None:
-    frame = payload(Broadcast(message(PROMOTION, 10, commitment="finalized"), MARKET).public)
+    frame = payload(Broadcast(message(PROMOTION, 10, commitment="finalized")).frame(MARKET, signed_in=False))
     assert (frame["type"], frame["seq"], frame["commitment"]) == ("commitment", 10, "finalized")
     assert frame["data"] == {"market": False, "trades": ["4tx:0"], "votes": ["0f" * 32]}
 
@@ -187,13 +191,18 @@ def test_a_commitment_frame_lists_what_has_become_final() -> None:
 @pytest.mark.parametrize("commitment", ["confirmed", "finalized"])
 @pytest.mark.parametrize("data", [TRADE, PRICE, CHAIN_VOTE, RETRACTION, PROMOTION, market()])
 def test_a_frame_about_the_chain_has_its_commitment(data: Change, commitment: Commitment) -> None:
-    broadcast = Broadcast(message(data, commitment=commitment), MARKET)
-    assert {payload(wire)["commitment"] for wire in (broadcast.public, broadcast.signed_in)} == {commitment}
+    broadcast = Broadcast(message(data, commitment=commitment))
+    assert {
+        payload(wire)["commitment"]
+        for wire in (broadcast.frame(MARKET, signed_in=False), broadcast.frame(MARKET, signed_in=True))
+    } == {commitment}
 
 
 @pytest.mark.parametrize("data", [POST, VOTE])
 def test_a_frame_about_what_only_the_api_knows_has_none(data: Change) -> None:
-    assert "commitment" not in payload(Broadcast(message(data, commitment=None), MARKET).public)
+    assert "commitment" not in payload(
+        Broadcast(message(data, commitment=None)).frame(MARKET, signed_in=False)
+    )
 
 
 def test_a_snapshot_has_the_commitment_of_the_market() -> None:
@@ -204,7 +213,7 @@ def test_a_snapshot_has_the_commitment_of_the_market() -> None:
 
 
 def test_a_post_is_there_flat_and_nested() -> None:
-    data = payload(Broadcast(message(POST), MARKET).signed_in)["data"]
+    data = payload(Broadcast(message(POST)).frame(MARKET, signed_in=True))["data"]
     assert data == {
         "action": "created",
         "discussion": {
@@ -225,16 +234,16 @@ def test_a_post_is_there_flat_and_nested() -> None:
 
 def test_a_deleted_post_says_when_and_shows_no_content() -> None:
     deleted = DiscussionChange(action="deleted", discussion_id="d1", user_wallet=TRADER)
-    post = payload(Broadcast(message(deleted), MARKET).public)["data"]["discussion"]
+    post = payload(Broadcast(message(deleted)).frame(MARKET, signed_in=False))["data"]["discussion"]
     assert post["deleted_at"] == "2026-03-01T12:00:00.123Z"
     assert post["content"] is None
     assert "created_at" not in post
 
 
 def test_each_form_of_a_frame_is_encoded_once() -> None:
-    broadcast = Broadcast(message(TRADE), MARKET)
-    assert broadcast.public is broadcast.public
-    assert broadcast.signed_in is broadcast.signed_in
+    broadcast = Broadcast(message(TRADE))
+    assert broadcast.frame(MARKET, signed_in=False) is broadcast.frame(MARKET, signed_in=False)
+    assert broadcast.frame(MARKET, signed_in=True) is broadcast.frame(MARKET, signed_in=True)
 
 
 def test_the_answer_to_a_subscription_is_a_snapshot_as_well() -> None:

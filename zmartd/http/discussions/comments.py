@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from asyncpg import Connection
+
 from zmartd.http.discussions.schemas import (
     COMMENT,
     NO_REPLIES,
@@ -29,8 +31,6 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation, Quota
 from zmartd.http.kit.pagination import array_response, encode_cursor, invalid_cursor, start_key
 from zmartd.http.markets.lookup import any_market, chain_market
-from zmartd.log import get_logger
-from zmartd.realtime.bus import BusUnavailable
 from zmartd.realtime.messages import DiscussionChange, Message
 from zmartd.store import discussions, markets
 from zmartd.store.discussions import (
@@ -44,8 +44,7 @@ from zmartd.store.discussions import (
     ThreadTooDeep,
 )
 from zmartd.store.markets import MarketNotFound, MarketRow
-
-log = get_logger(__name__)
+from zmartd.store.postgres.rls import ACT_AS_SERVICE
 
 MAX_THREAD_REPLIES = 500
 """The maximum number of replies in a list of threads, over all its threads."""
@@ -132,7 +131,8 @@ async def edit_comment(call: Call[EditedComment]) -> CommentResult:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         comment = await discussions.edit(connection, wallet, UUID(call.path["id"]), body.content)
         market = await markets.get(connection, comment.market_id)
-    await _publish(call, market, comment, wallet)
+        messages = await _append(call, connection, market, comment, wallet)
+    await call.app[keys.PUBLISHER].publish(messages)
     return CommentResult("Comment changed", comment_body(comment))
 
 
@@ -142,7 +142,8 @@ async def delete_comment(call: Call[None]) -> CommentDeleted:
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         comment = await discussions.delete(connection, wallet, UUID(call.path["id"]))
         market = await markets.get(connection, comment.market_id)
-    await _publish(call, market, comment, wallet)
+        messages = await _append(call, connection, market, comment, wallet)
+    await call.app[keys.PUBLISHER].publish(messages)
     return CommentDeleted("Comment deleted")
 
 
@@ -157,19 +158,20 @@ async def _write(call: Call[Any], reference: str, body: NewComment) -> tuple[Com
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         market = await chain_market(connection, reference)
         written = await discussions.write(connection, wallet, market.id, parent, body.content)
-    if not written.new:
-        return written.comment, 200
-    await _publish(call, market, written.comment, wallet)
+        if not written.new:
+            return written.comment, 200
+        messages = await _append(call, connection, market, written.comment, wallet)
+    await call.app[keys.PUBLISHER].publish(messages)
     return written.comment, 201
 
 
-async def _publish(call: Call[Any], market: MarketRow, comment: Comment, wallet: str) -> None:
-    message = Message(market.id, market.version, _change(comment, wallet), _changed_at(comment))
-    try:
-        await call.app[keys.BUS].publish([message])
-    except BusUnavailable as error:
-        # The comment is stored all the same; subscribers see it when they next read the discussion.
-        log.warning("discussions.unpublished", market_id=market.id, reason=error.message)
+async def _append(
+    call: Call[Any], connection: Connection, market: MarketRow, comment: Comment, wallet: str
+) -> list[Message]:
+    """Append a change of a comment to its market's stream, as the last in the wallet's transaction."""
+    await connection.execute(ACT_AS_SERVICE)
+    message = Message(market.id, _change(comment, wallet), _changed_at(comment))
+    return await call.app[keys.PUBLISHER].append(connection, [message])
 
 
 def _change(comment: Comment, wallet: str) -> DiscussionChange:

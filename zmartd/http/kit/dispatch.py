@@ -40,7 +40,16 @@ from zmartd.http.kit.expectations import send_continue
 from zmartd.http.kit.exports import VARY, export_response, export_type
 from zmartd.http.kit.identity import ANONYMOUS, IDENTITY, Identity
 from zmartd.http.kit.names import NoFields
-from zmartd.http.kit.operation import Access, CachePolicy, Call, JsonResponse, Operation, Quota, Result
+from zmartd.http.kit.operation import (
+    Access,
+    CachePolicy,
+    Call,
+    JsonResponse,
+    LoadedBody,
+    Operation,
+    Quota,
+    Result,
+)
 from zmartd.http.kit.weights import EXPORT, REQUEST
 
 Peek = Callable[[web.Request], TaggedResponse | None]
@@ -100,7 +109,7 @@ def weigh_of(operation: Operation[Any]) -> Weigh | None:
 def _cached(dispatcher: _Dispatcher, cache: CachePolicy) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         dispatcher.check_query(request)
-        response = await cache.respond(request, partial(dispatcher.public_body, request))
+        response = await cache.respond(request, partial(dispatcher.load_public, request))
         if response is None:
             return await dispatcher.respond(request, request[IDENTITY])
         return response
@@ -145,12 +154,14 @@ class _Dispatcher:
             response.headers[hdrs.VARY] = VARY
         return response
 
-    async def public_body(self, request: web.Request) -> bytes:
-        """The JSON that an anonymous caller gets. Raises TypeError if the handler returns a response."""
+    async def load_public(self, request: web.Request) -> LoadedBody:
+        """The JSON that an anonymous caller gets. Raises TypeError if the handler returns no JSON."""
         result = await self._call_handler(request, ANONYMOUS, None)
-        if isinstance(result, (web.StreamResponse, JsonResponse)):
-            raise TypeError(f"{self._operation.path}: only a body can be cached, not a response")
-        return encode_body(result)
+        if isinstance(result, web.StreamResponse):
+            raise TypeError(f"{self._operation.path}: only JSON can be cached, not any response")
+        if isinstance(result, JsonResponse):
+            return LoadedBody(encode_body(result.body), result.headers)
+        return LoadedBody(encode_body(result))
 
     def check_query(self, request: web.Request) -> None:
         """Raises InvalidRequest for a query where the operation takes none."""

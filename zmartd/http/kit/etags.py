@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Self
 
 from aiohttp import hdrs, web
 from msgspec import Struct
 from multidict import CIMultiDict
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 _CACHE_CONTROL = "public, no-cache"
 """Browsers and proxies may store the response, and have to revalidate it before each use."""
 
@@ -21,9 +24,16 @@ class TaggedResponse(Struct, frozen=True):
     headers: CIMultiDict[str]
 
     @classmethod
-    def of(cls, body: bytes, content_type: str = "application/json") -> Self:
+    def of(
+        cls, body: bytes, content_type: str = "application/json", more_headers: Mapping[str, str] = _NONE
+    ) -> Self:
         etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
-        headers = {hdrs.CONTENT_TYPE: content_type, hdrs.ETAG: etag, hdrs.CACHE_CONTROL: _CACHE_CONTROL}
+        headers: dict[str, str] = {
+            hdrs.CONTENT_TYPE: content_type,
+            hdrs.ETAG: etag,
+            hdrs.CACHE_CONTROL: _CACHE_CONTROL,
+        }
+        headers |= more_headers
         return cls(body, etag, CIMultiDict(headers))
 
     def respond_to(self, request: web.Request) -> web.Response:

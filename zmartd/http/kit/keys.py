@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zmartd.indexer.inbox import Inbox
     from zmartd.realtime.bus import Bus
     from zmartd.realtime.hub import Hub
+    from zmartd.realtime.publisher import Publisher
     from zmartd.store.postgres.database import Database
     from zmartd.tasks.admin_decisions import AdminDecisions
     from zmartd.transactions.admission import Admission
@@ -45,6 +46,7 @@ HELIUS: Final[AppKey[config.HeliusSettings]] = AppKey("settings.helius")
 DATABASE: Final[AppKey[Database]] = AppKey("database")
 REDIS: Final[AppKey[Redis]] = AppKey("redis")
 BUS: Final[AppKey[Bus]] = AppKey("bus")
+PUBLISHER: Final[AppKey[Publisher]] = AppKey("publisher")
 HUB: Final[AppKey[Hub]] = AppKey("hub")
 INBOX: Final[AppKey[Inbox]] = AppKey("inbox")
 

@@ -131,8 +131,18 @@ class Export(Struct, Generic[Input], frozen=True):
     """Reads the rows of a call, as many as `limit` says, or MAX_EXPORT_ROWS. Raises what the handler does."""
 
 
-LoadBody = Callable[[], Awaitable[bytes]]
-"""Returns the JSON that an anonymous caller gets. Whoever waits for it gets its errors."""
+STREAM_POSITION = "Stream-Position"
+
+
+class LoadedBody(Struct, frozen=True):
+    """The JSON that an anonymous caller gets, with headers of its own."""
+
+    content: bytes
+    headers: Mapping[str, str] = {}
+
+
+LoadBody = Callable[[], Awaitable[LoadedBody]]
+"""Whoever waits for what it returns gets its errors."""
 
 
 class CachePolicy(Protocol):
@@ -189,6 +199,8 @@ class Operation(Struct, Generic[Input], frozen=True, kw_only=True):
     is_repeatable: bool = False
     """Whether its transaction would do the same a second time: a trade. Under an Idempotency-Key one is made,
     and no other when that is void."""
+    shows_market: bool = False
+    """Whether its responses show one market, and say in a header how far the market's stream had come."""
     cache: CachePolicy | None = None
     """For a public operation whose body is the same for every caller."""
     export: Export[Input] | None = None

@@ -31,10 +31,8 @@ from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.evidence import EvidenceTexts
 from zmartd.market.iso_time import iso_time_or_none
 from zmartd.market.next_steps import Action
-from zmartd.realtime.bus import Bus, BusUnavailable
-from zmartd.realtime.messages import Message
-from zmartd.realtime.snapshots import market_update
-from zmartd.store import evidence
+from zmartd.realtime.snapshots import state_message
+from zmartd.store import evidence, markets
 from zmartd.store.evidence import NotTheDisputer
 from zmartd.store.markets import MarketNotFound, MarketRow
 from zmartd.transactions import unsigned
@@ -161,24 +159,18 @@ async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> Handed
         text=body.evidence or "",
         sources=body.sources,
     )
-    database, cid = call.app[keys.DATABASE], texts.cid()
+    database, publisher, cid = call.app[keys.DATABASE], call.app[keys.PUBLISHER], texts.cid()
     async with database.caller(call.caller) as connection:
         await evidence.hand_in(
             connection, market.id, texts.wallet, "dispute", cid=cid, document=texts.document()
         )
     async with database.service() as connection:
         await evidence.purge(connection, market.id, texts.wallet, "dispute")
-    await _publish(call.app[keys.BUS], market)
+        # Kept answers must not be without what was handed in.
+        unchanged = await markets.get_unchanging(connection, market.id)
+        messages = await publisher.append(connection, [state_message(unchanged)])
+    await publisher.publish(messages)
     return HandedIn(market.id, cid, document_path(cid))
-
-
-async def _publish(bus: Bus, market: MarketRow) -> None:
-    """Publish the market as it is, so that no kept answer is without what was handed in."""
-    message = Message(market.id, market.version, market_update(market), market.updated_at, market.commitment)
-    try:
-        await bus.publish([message])
-    except BusUnavailable as error:
-        log.warning("evidence.unpublished", market_id=market.id, reason=error.message)
 
 
 async def _early_reason(call: Call[ResolveRequest], market: MarketRow) -> str | None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from zmartd.http.errors.requests import MarketPending, PendingDetails
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, Commitment, Field, MarketKey, Price, amount
-from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.kit.operation import STREAM_POSITION, Access, Call, JsonResponse, Operation
 from zmartd.http.kit.path_variables import PathVariable
 from zmartd.http.markets.bodies import body_of
 from zmartd.http.markets.schemas import (
@@ -83,13 +83,16 @@ async def chain_market(connection: Reads, reference: str) -> MarketRow:
     raise MarketNotFound(MarketReference(market=reference))
 
 
-async def get_market(call: Call[None]) -> MarketDetail24h:
+async def get_market(call: Call[None]) -> JsonResponse:
+    """`Stream-Position` is what a subscription over the WebSocket can resume from: it tells what came after
+    this answer.
+    """
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await find_market(connection, call.path["id"])
     return await _detail(call, found)
 
 
-async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
+async def get_market_by_slug(call: Call[None]) -> JsonResponse:
     """The same answer as by the market's id. A slug never changes, and is never another market's."""
     slug = call.path["slug"]
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
@@ -100,13 +103,15 @@ async def get_market_by_slug(call: Call[None]) -> MarketDetail24h:
     return await _detail(call, found)
 
 
-async def _detail(call: Call[None], found: MarketRow | Registration) -> MarketDetail24h:
+async def _detail(call: Call[None], found: MarketRow | Registration) -> JsonResponse:
     body = await body_of(call.app, found)
     async with call.app[keys.DATABASE].service_reader() as connection:
         day = await discovery.day_of(connection, body.id)
         handed_in = await evidence.shown(connection, body.id)
         texts = await metadata.resolution_texts(connection, body.id)
-    return market_detail_24h(body, day, texts, handed_in)
+    position = found.stream_position if isinstance(found, MarketRow) else None
+    headers = {} if position is None else {STREAM_POSITION: str(position)}
+    return JsonResponse(market_detail_24h(body, day, texts, handed_in), 200, headers)
 
 
 class Prices(Struct, frozen=True, kw_only=True):
@@ -154,6 +159,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/{id}",
         handler=get_market,
+        shows_market=True,
         summary="One market",
         tag="markets",
         access=Access.PUBLIC,
@@ -165,6 +171,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         method="GET",
         path="/api/markets/by-slug/{slug}",
         handler=get_market_by_slug,
+        shows_market=True,
         summary="One market, by its name in URLs",
         tag="markets",
         access=Access.PUBLIC,

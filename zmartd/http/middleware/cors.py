@@ -47,6 +47,7 @@ RESPONSE_HEADERS = (
     "RateLimit-Remaining",
     "RateLimit-Reset",
     "Retry-After",
+    "Stream-Position",
     "WWW-Authenticate",
     "X-Next-Cursor",
     "X-RateLimit-Limit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, get_origin
 
-from zmartd.http.kit.operation import MACHINES_TAG, Operation
+from zmartd.http.kit.operation import MACHINES_TAG, STREAM_POSITION, Operation
 from zmartd.http.kit.pagination import Cursor
 from zmartd.http.openapi.schemas import Json
 
@@ -52,6 +52,11 @@ COMPONENTS: Json = {
         "description": "the entity tag: send it as If-None-Match to get 304 while the response is unchanged",
         "schema": {"type": "string"},
     },
+    STREAM_POSITION: {
+        "description": "how far the market's stream had come in the same read, `epoch:seq`; absent while the "
+        "market is not on the chain",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{16}:[0-9]+$"},
+    },
     "Link": {
         "description": 'the next page of the array, in the form of RFC 8288: `<?...>; rel="next"`, relative '
         "to the path of the request; absent on the last page",
@@ -84,6 +89,8 @@ def of(operation: Operation[Any], status: int) -> Json:
         names.append("Idempotency-Replayed")
     if 304 in operation.responses and status in {200, 304}:
         names.append("ETag")
+    if operation.shows_market and status in {200, 304}:
+        names.append(STREAM_POSITION)
     if status == HTTPStatus.OK and (operation.export is not None or _is_paged_array(operation)):
         names += ("Link", "X-Next-Cursor")
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

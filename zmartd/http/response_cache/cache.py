@@ -158,7 +158,8 @@ class ResponseCache:
     async def _run_load(self, key: CacheKey, load: LoadBody) -> TaggedResponse:
         expires_at = self._clock.monotonic() + self._max_age_seconds
         try:
-            response = TaggedResponse.of(await load())
+            loaded = await load()
+            response = TaggedResponse.of(loaded.content, more_headers=loaded.headers)
         finally:
             stale = self._loads.pop(key).stale
             self._remove(key)

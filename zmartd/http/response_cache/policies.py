@@ -95,8 +95,8 @@ class CacheByMarket(CachePolicy):
         market_id = self._id_of(reference)
         if market_id is None:
             body = await load()
-            self._ids.add(reference, _decoder.decode(body).id)
-            return TaggedResponse.of(body).respond_to(request)
+            self._ids.add(reference, _decoder.decode(body.content).id)
+            return TaggedResponse.of(body.content, more_headers=body.headers).respond_to(request)
         return await _respond(request, CacheKey(market_id, "market"), load)
 
     def _id_of(self, reference: str) -> str | None:

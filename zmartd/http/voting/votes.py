@@ -24,10 +24,10 @@ from zmartd.market.lifecycle import VoteKind
 from zmartd.market.next_bodies import MaybeStepDetails, StepVotes, step_time, step_votes
 from zmartd.market.next_steps import Action, next_steps, open_votes, votes_needed
 from zmartd.market.votes import NO_VOTES, VoteCounts, VotesSoFar, share_bps
-from zmartd.realtime.bus import Bus, BusUnavailable
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound, MarketRow
+from zmartd.store.postgres.rls import ACT_AS_SERVICE
 from zmartd.store.votes import AlreadyVoted, NotAHolder, Vote, VotingClosed
 
 log = get_logger(__name__)
@@ -237,10 +237,12 @@ async def _cast(call: Call[VoteRequest], kind: VoteKind) -> VoteBody:
         async with call.app[keys.DATABASE].caller(call.caller) as connection:
             market = await chain_market(connection, body.market_id)
             vote = await votes.cast(connection, kind, market.id, wallet, bool(body.vote))
+            await connection.execute(ACT_AS_SERVICE)
+            message = Message(market.id, VoteCast(vote_type=kind), vote.voted_at)
+            messages = await call.app[keys.PUBLISHER].append(connection, [message])
     except VotingClosed as error:
         raise await _closed(call, kind, error) from error
-    message = Message(market.id, market.version, VoteCast(vote_type=kind), vote.voted_at)
-    await _publish(call.app[keys.BUS], message)
+    await call.app[keys.PUBLISHER].publish(messages)
     return vote_body(market.id, kind, wallet, vote)
 
 
@@ -268,14 +270,6 @@ async def require_proposal_voter(call: Call[Any], wallet: str) -> None:
     balance = (await call.app[keys.RPC].balances_at_once([address]))[address]
     if balance < minimum:
         raise BalanceTooLow(balance, minimum)
-
-
-async def _publish(bus: Bus, message: Message) -> None:
-    try:
-        await bus.publish([message])
-    except BusUnavailable as error:
-        # The vote is recorded all the same; subscribers see it with the next message.
-        log.warning("votes.unpublished", market_id=message.market_id, reason=error.message)
 
 
 def vote_body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBody:

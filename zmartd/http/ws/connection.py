@@ -38,6 +38,7 @@ from zmartd.realtime import frames
 from zmartd.realtime.client import Client
 from zmartd.realtime.frames import Frame
 from zmartd.realtime.hub import Hub
+from zmartd.store.streams import StreamPosition
 
 CLOSE_SECONDS = 3.0
 """How long a client may take to answer a close frame."""
@@ -157,8 +158,9 @@ class WebSocketConnection:
         """Do what the message asks for and answer it, if only with an error."""
         try:
             match message:
-                case SubscribeMessage():
-                    await self._hub.subscribe(self._client, _market_name(message), message_id)
+                case SubscribeMessage(since=since):
+                    position = None if since is None else StreamPosition(since.epoch, since.seq)
+                    await self._hub.subscribe(self._client, _market_name(message), message_id, position)
                 case UnsubscribeMessage():
                     self._hub.unsubscribe(self._client, _market_name(message), message_id)
                 case SignInMessage(token=token):

@@ -40,8 +40,17 @@ class MarketMessage(ClientMessage, frozen=True, kw_only=True):
     ] = None
 
 
+class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A position in a market's stream, as frames have it."""
+
+    epoch: Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="the epoch of a frame")]
+    seq: Annotated[int, Meta(ge=0, le=2**53, description="the seq of a frame")]
+
+
 class SubscribeMessage(MarketMessage, frozen=True, kw_only=True):
-    pass
+    since: Annotated[
+        Since | None, Meta(description='the position of the newest frame: {"epoch": "...", "seq": 12}')
+    ] = None
 
 
 class UnsubscribeMessage(MarketMessage, frozen=True, kw_only=True):

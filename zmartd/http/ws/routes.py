@@ -29,8 +29,10 @@ async def connect(call: Call[ConnectionQuery]) -> web.StreamResponse:
     Each of these may have an `id`, which is then that of its answer. A message with an unknown action, key or
     market does nothing: a frame `error` names what is wrong, and the nearest right name.
 
-    Each frame is `{"type", "id", "market_id", "timestamp", "seq", "commitment", "data"}`. `seq` is the
-    version of the market: where it jumps by more than one, and after a frame `resync`, read the lists again.
+    Each frame is `{"type", "id", "market_id", "timestamp", "epoch", "seq", "commitment", "data"}`. `seq`
+    numbers what is told of a market, without gaps and on every daemon alike. After a disconnect, `"since":
+    {"epoch", "seq"}` in a subscription resumes: everything after that position follows, or the answer has
+    `recovered: false` and the market's state.
     A frame `retracted` takes back a trade or vote that a fork has taken, by its id; it may be announced
     again. A frame `commitment` names trades and votes that no fork can take any more. Frames about
     comments, and about votes through the API, have no commitment: no fork takes these.

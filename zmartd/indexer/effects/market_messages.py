@@ -56,12 +56,12 @@ def batch_messages(
         events = of_market.get(market.id, [])
         at = max(row.occurred_at for row in events or batch.rows)
         messages += [
-            Message(market.id, market.version, change, row.occurred_at, batch.commitment)
+            Message(market.id, change, row.occurred_at, batch.commitment)
             for row in events
             if (change := _change(row, fills)) is not None
         ]
         if any(row.is_trade for row in events):
-            messages.append(Message(market.id, market.version, _price(market), at, market.commitment))
+            messages.append(Message(market.id, _price(market), at, market.commitment))
         messages.append(_state(market, before.get(market.id), at))
     return messages
 
@@ -91,9 +91,7 @@ def rebuild_messages(
             (_price(market), market.commitment),
         ]
         messages += [
-            Message(market.id, market.version, change, at, certainty)
-            for change, certainty in changes
-            if change is not None
+            Message(market.id, change, at, certainty) for change, certainty in changes if change is not None
         ]
         messages.append(_state(market, before.get(market.id), at))
     return messages
@@ -102,7 +100,7 @@ def rebuild_messages(
 def promotion_messages(promoted: Promoted) -> list[Message]:
     """Messages about trades and votes that became final."""
     return [
-        Message(market_id, market.version, _promotion(part), market.at, "finalized")
+        Message(market_id, _promotion(part), market.at, "finalized")
         for market_id, records in _retractions(promoted.events).items()
         if (market := promoted.markets.get(market_id)) is not None
         for part in (records[start : start + MAX_PROMOTED] for start in range(0, len(records), MAX_PROMOTED))
@@ -112,7 +110,7 @@ def promotion_messages(promoted: Promoted) -> list[Message]:
 def market_promotion_messages(published: Mapping[str, PublishedVersion]) -> list[Message]:
     """Messages about markets all of whose events became final."""
     return [
-        Message(market_id, market.version, Promotion(market=True), market.at, "finalized")
+        Message(market_id, Promotion(market=True), market.at, "finalized")
         for market_id, market in published.items()
     ]
 
@@ -196,7 +194,7 @@ def _state(market: ChangedMarket, before: LockedMarket | None, at: datetime) -> 
         action=_action(market, before),
         old_state=None if before is None or before.state is market.state else before.state,
     )
-    return Message(market.id, market.version, update, at, market.commitment)
+    return Message(market.id, update, at, market.commitment)
 
 
 def _action(market: ChangedMarket, before: LockedMarket | None) -> Literal["created", "updated", "deleted"]:

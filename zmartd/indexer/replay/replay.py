@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -30,8 +30,7 @@ from zmartd.indexer.replay.checksums import table_checksums
 from zmartd.indexer.truncation.recovery import TruncationRecovery
 from zmartd.indexer.walks.backfill import Progress, backfill, no_progress
 from zmartd.indexer.walks.ranged import RangeWalk
-from zmartd.realtime.bus import Bus
-from zmartd.realtime.messages import Message
+from zmartd.realtime.publisher import NoPublisher
 from zmartd.store.postgres.connection import connect
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
@@ -73,16 +72,6 @@ class ReplayReport(Struct, frozen=True):
         return all(one.ok for one in self.tables)
 
 
-class SilentBus(Bus):
-    """Publishes nothing: subscribers are not interested in a replay."""
-
-    def __init__(self) -> None:
-        """Needs no Redis."""
-
-    async def publish(self, messages: Sequence[Message]) -> None:
-        return
-
-
 async def replay(
     database: Database,
     settings: config.DatabaseSettings,
@@ -113,7 +102,7 @@ async def replay_into(
     """The same into a migrated database with nothing in it. Raises RpcUnavailable, DatabaseUnavailable."""
     async with empty as replayed:
         plausibility = Plausibility(rpc.chain_time, SystemClock())
-        fetcher = Fetcher(rpc, Indexer(replayed, SilentBus(), Pdas(program_id)), parse, plausibility)
+        fetcher = Fetcher(rpc, Indexer(replayed, NoPublisher(), Pdas(program_id)), parse, plausibility)
         attempt = 0
         while True:
             attempt += 1

@@ -56,6 +56,10 @@ def begin_as(caller: Caller) -> str:
     return f"BEGIN; SET LOCAL ROLE {caller.role}; SET LOCAL request.jwt.claims = '{caller.claims}'"
 
 
+ACT_AS_SERVICE = f"SET LOCAL ROLE {SERVICE}"
+"""The rest of a caller's transaction is the daemon's own work."""
+
+
 def settings_of(caller: Caller | None) -> tuple[tuple[str, str], ...]:
     """The settings, role first, by which a statement is run as `caller`, or as the daemon itself for None."""
     if caller is None:

@@ -60,8 +60,9 @@ from zmartd.indexer.fetch import Fetcher
 from zmartd.indexer.inbox import Inbox
 from zmartd.indexer.plausibility import Plausibility
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.snapshots import MarketSnapshots
+from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 from zmartd.tasks.admin_decisions import AdminDecisions
@@ -207,7 +208,8 @@ async def running_api(
         Sender(rpc, outbox, clock, IDL, poll_seconds=0.02) as sender,
     ):
         bus = Bus(redis, clock)
-        indexer = Indexer(database, bus, PROGRAM.pdas)
+        publisher = StreamPublisher(bus)
+        indexer = Indexer(database, publisher, PROGRAM.pdas)
         plausibility = Plausibility(rpc.chain_time, clock)
         fetcher = Fetcher(rpc, indexer, parse, plausibility)
         inbox = Inbox(database, indexer, parse, clock, plausibility)
@@ -219,7 +221,7 @@ async def running_api(
         revocations = Revocations(database, clock)
         sessions = Sessions(Tokens(auth, AUDIENCE, clock, new_id), revocations, clock)
         nonces = Nonces(auth, AUDIENCE, revocations, clock, new_id)
-        hub = Hub(bus, MarketSnapshots(database).read, str, RealtimeSettings(), clock)
+        hub = Hub(bus, StreamHistory(database), RealtimeSettings(), clock)
 
         shared = rpc.share(MAX_API_RPC_REQUESTS)
         shared_fetcher = Fetcher(shared, indexer, parse, plausibility)
@@ -231,7 +233,7 @@ async def running_api(
         app[keys.RATE_LIMITS] = rate_limits
         app[keys.VOTING] = voting
         app[keys.ADMIN_DECISIONS] = AdminDecisions(
-            database, shared, PROGRAM, Announcements(database, bus), voting.trusted_resolvers
+            database, shared, PROGRAM, Announcements(database, publisher), voting.trusted_resolvers
         )
         app[keys.MARKET_MONITOR] = MarketMonitorSettings()
         app[keys.MARKET_SETTINGS] = MarketSettings(max_pending_per_wallet=MAX_PENDING_MARKETS)
@@ -241,6 +243,7 @@ async def running_api(
         app[TRUSTED_PROXIES] = TrustedProxies(["127.0.0.1"], clock)
         app[keys.DATABASE] = database
         app[keys.BUS] = bus
+        app[keys.PUBLISHER] = publisher
         app[keys.REDIS] = redis
         app[keys.INBOX] = inbox
         app[keys.RPC] = shared

@@ -16,7 +16,7 @@ from zmartd import config
 from zmartd.config_values import PostgresUrl
 from zmartd.http.response_cache.policies import has_only
 from zmartd.market.lifecycle import MarketState
-from zmartd.realtime.messages import Gap, Message
+from zmartd.realtime.messages import Gap, MarketUpdate, Message
 from zmartd.store.postgres.database import Database
 
 DEADLINE_SECONDS = 120
@@ -39,11 +39,13 @@ class Ear:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    async def hears_of(self, market: str, version: int) -> None:
+    async def hears_of(self, market: str) -> None:
+        """Return when the next state of the market has been heard: a trade has one."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 news = await self._heard.get()
-                if isinstance(news, Message) and news.market_id == market and news.version >= version:
+                if isinstance(news, Message) and isinstance(news.data, MarketUpdate):
+                    assert news.market_id == market
                     return
 
     async def _listen(self) -> None:
@@ -102,7 +104,7 @@ async def test_whoever_trades_sees_the_trade_in_the_next_answer_on_every_daemon(
             assert (await get(stage.api, listed)).body["markets"][0]["trades_count"] == trade
             asked_anew = await get(other, detail, Cache_Control="no-cache")
             assert asked_anew.body == seen
-            await ear.hears_of(market, seen["version"])
+            await ear.hears_of(market)
             assert (await get(other, detail)).body == seen
             assert (await get(other, listed)).body["markets"][0]["trades_count"] == trade
 
@@ -227,3 +229,19 @@ async def test_kept_answers_are_nobody_s_in_particular(api: Api, market: str) ->
         anonymous = await get(api, path)
         assert signed_in.body == anonymous.body
         assert signed_in.headers["etag"] == anonymous.headers["etag"]
+
+
+async def test_a_market_says_how_far_its_stream_had_come_in_the_same_read(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    path = f"/api/markets/{market_id}"
+    for headers in ({}, {"Cache-Control": "no-cache"}):
+        before = await stage.api.client.get(path, headers=headers)
+        epoch, seq = before.headers["Stream-Position"].split(":")
+        landed = await stage.alice.carry_out(
+            "/api/trades/buy", {"market_id": market_id, "outcome": True, "target_cost": SOL}
+        )
+        assert landed.status == 200
+        answer = await stage.api.client.get(path, headers=headers)
+        assert answer.headers["Stream-Position"] == f"{epoch}:{int(seq) + 3}"  # a trade, its price, the state
+        kept = await stage.api.client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        assert (kept.status, kept.headers["Stream-Position"]) == (304, answer.headers["Stream-Position"])

@@ -8,7 +8,8 @@ from asyncio import StreamReader, StreamWriter
 
 import pytest
 
-from tests.integration.http.ws.websocket_daemon import MARKET, Daemon, StartDaemon
+from tests.integration.http.ws.websocket_daemon import Daemon, StartDaemon
+from tests.integration.realtime.listeners import MARKET
 from tests.unit.http.ws.test_frame_counter import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 from zmartd.clock import SystemClock
 from zmartd.config import RealtimeSettings

@@ -9,7 +9,8 @@ from itertools import count
 from prometheus_client import REGISTRY
 
 from tests.integration.http.served import Client
-from tests.integration.http.ws.websocket_daemon import MARKET, StartDaemon, eventually, trade
+from tests.integration.http.ws.websocket_daemon import StartDaemon, eventually, trade
+from tests.integration.realtime.listeners import MARKET
 from zmartd.config import RealtimeSettings
 
 NOTE = "x" * 50_000
@@ -53,9 +54,9 @@ async def test_a_client_that_does_not_read_is_disconnected_while_others_get_ever
     async with asyncio.timeout(120):
         while _count("zmartd_websocket_dropped_clients_total") == dropped:
             version += 1
-            await daemon.bus.publish([trade(version, NOTE)])
+            await daemon.markets.change(trade(version, NOTE))
             assert (await quick.receive_json())["seq"] == version
-    await daemon.bus.publish([trade(version + 1)])
+    await daemon.markets.change(trade(version + 1))
     assert (await quick.receive_json())["seq"] == version + 1
     assert await _close_code(stuck) == 1013
     stuck.close()
@@ -68,7 +69,7 @@ async def test_a_client_that_never_reads_does_not_keep_its_connection(start: Sta
     versions = count(1)
 
     async def let_go() -> bool:
-        await daemon.bus.publish([trade(next(versions), NOTE)])
+        await daemon.markets.change(trade(next(versions), NOTE))
         return _count("zmartd_websocket_connections") < connected
 
     await eventually(let_go)

@@ -12,17 +12,15 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from tests.integration.http.rest.database_cable import laid_cable
 from tests.integration.http.ws.websocket_daemon import (
-    ADDRESS,
     AUTH,
-    MARKET,
     NEWEST_SLOT,
-    TRADER,
     Daemon,
     StartDaemon,
     eventually,
     running_daemon,
     trade,
 )
+from tests.integration.realtime.listeners import ADDRESS, MARKET, TRADER
 from zmartd import config
 from zmartd.config import AuthSettings, RealtimeSettings
 from zmartd.config_values import PostgresUrl
@@ -74,7 +72,7 @@ async def test_a_subscription_is_answered_with_the_market_as_it_is(daemon: Daemo
         data = answer["data"]
         assert "Subscribed" in data["message"]
         assert data["subscriptions"] == [name]
-        assert (data["priceYes"], data["priceNo"], data["totalShares"]) == (0.6, 0.4, "4000000000")
+        assert (data["priceYes"], data["priceNo"], data["totalShares"]) == (0.5, 0.5, "0")
 
 
 async def test_a_market_id_may_be_written_in_capitals(daemon: Daemon) -> None:
@@ -85,7 +83,7 @@ async def test_a_market_id_may_be_written_in_capitals(daemon: Daemon) -> None:
 async def test_what_is_published_arrives_once_and_in_order(daemon: Daemon) -> None:
     socket = await connect(daemon)
     await subscribe(socket)
-    await daemon.bus.publish([trade(version) for version in range(1, 21)])
+    await daemon.markets.change(*(trade(number) for number in range(1, 21)))
     frames = [await frame(socket) for _ in range(20)]
     assert [one["seq"] for one in frames] == list(range(1, 21))
     assert {one["type"] for one in frames} == {"trade"}
@@ -96,7 +94,7 @@ async def test_frames_longer_than_a_short_header_can_say_arrive_whole(daemon: Da
     socket = await connect(daemon)
     await subscribe(socket)
     note = "x" * 60_000
-    await daemon.bus.publish([trade(1, note), trade(2)])
+    await daemon.markets.change(trade(1, note), trade(2))
     assert (await frame(socket))["data"]["id"] == f"1{note}"
     assert (await frame(socket))["seq"] == 2
 
@@ -109,7 +107,7 @@ async def test_after_unsubscribing_nothing_more_arrives(daemon: Daemon) -> None:
     answer = await frame(socket)
     assert "Unsubscribed" in answer["data"]["message"]
     assert answer["data"]["subscriptions"] == []
-    await daemon.bus.publish([trade(1)])
+    await daemon.markets.change(trade(1))
     assert (await frame(witness))["seq"] == 1
     assert (await subscribe(socket))["type"] == "market_state"
 
@@ -119,7 +117,7 @@ async def test_two_daemons_on_one_redis_both_deliver(start: StartDaemon) -> None
     sockets = [await connect(first), await connect(second)]
     for socket in sockets:
         await subscribe(socket)
-    await first.bus.publish([trade(1)])
+    await first.markets.change(trade(1))
     assert [(await frame(socket))["seq"] for socket in sockets] == [1, 1]
 
 
@@ -297,7 +295,7 @@ async def test_who_signs_in_sees_whole_wallets(daemon: Daemon) -> None:
         answer = await frame(socket)
         assert (answer["type"], answer["data"]["wallet"]) == ("authenticated", TRADER)
         await subscribe(socket)
-    await daemon.bus.publish([trade(1)])
+    await daemon.markets.change(trade(1))
     for socket in (by_query, by_header, by_message):
         assert (await frame(socket))["data"]["trader"] == TRADER
     assert session.wallet == TRADER
@@ -309,7 +307,7 @@ async def test_a_bad_token_does_not_cost_the_public_frames(daemon: Daemon) -> No
     socket = await connect(daemon, f"/ws?token={token}")
     assert (await frame(socket))["data"]["code"] == "auth_bad_token"
     await subscribe(socket)
-    await daemon.bus.publish([trade(1)])
+    await daemon.markets.change(trade(1))
     assert (await frame(socket))["data"]["trader"] == "FZ5W…dMYX"
 
 
@@ -343,7 +341,7 @@ async def signed_in(daemon: Daemon, token: str) -> ClientWebSocketResponse:
 
 async def trader_shown(daemon: Daemon, socket: ClientWebSocketResponse) -> str:
     """How a socket is shown who trades."""
-    await daemon.bus.publish([trade(next(VERSIONS))])
+    await daemon.markets.change(trade(next(VERSIONS)))
     answer = await frame(socket)
     assert answer["type"] == "trade"
     return str(answer["data"]["trader"])
@@ -360,7 +358,7 @@ async def test_a_session_that_is_signed_out_ends_on_open_sockets_of_every_daemon
         ended = await frame(socket)
         assert (ended["type"], ended["data"]["code"]) == ("session_ended", "auth_bad_token")
         assert ended["data"]["wallet"] == TRADER
-    await here.bus.publish([trade(next(VERSIONS))])
+    await here.markets.change(trade(next(VERSIONS)))
     shown = [(await frame(socket))["data"]["trader"] for socket in [*sockets, kept]]
     assert shown == [SHORTENED] * 3 + [TRADER]
     await sockets[0].send_json({"action": "auth", "token": kept_token})
@@ -407,13 +405,13 @@ async def test_while_nobody_knows_who_is_signed_in_wallets_are_shortened(
 ) -> None:
     async with laid_cable(database_url, tmp_path) as cable:
         reached = await Database.connect(config.DatabaseSettings(url=PostgresUrl(cable.url), pool_size=3))
-        daemon = await start(database=reached)
+        daemon, other = await start(database=reached), await start()
         socket = await signed_in(daemon, daemon.sessions.open(TRADER)[0])
-        assert await trader_shown(daemon, socket) == TRADER
+        assert await trader_shown(other, socket) == TRADER
         await cable.cut()
-        await eventually(lambda: _is_shown(daemon, socket, SHORTENED))
+        await eventually(lambda: _is_shown(other, socket, SHORTENED))
         await cable.lay()
-        await eventually(lambda: _is_shown(daemon, socket, TRADER))
+        await eventually(lambda: _is_shown(other, socket, TRADER))
         await reached.close()
 
 

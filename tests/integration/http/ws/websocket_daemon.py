@@ -6,9 +6,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from itertools import count
 
+import msgspec
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from msgspec import Struct
@@ -16,6 +16,8 @@ from redis.asyncio import Redis
 
 from tests.integration.http.contract.response_contract import hold_to_contract
 from tests.integration.http.served import Client, Served
+from tests.integration.realtime import listeners
+from tests.integration.realtime.listeners import Markets
 from tests.shared_secrets import shared_secret
 from zmartd.clock import Clock, SystemClock
 from zmartd.config import AuthSettings, RealtimeSettings
@@ -32,18 +34,13 @@ from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.pages.routes import OPERATIONS as PAGES
 from zmartd.http.ws.endpoint import WEBSOCKET, WebSocketEndpoint
 from zmartd.http.ws.routes import OPERATIONS
-from zmartd.market.fees import TradeFees
-from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
+from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import Hub
-from zmartd.realtime.messages import MarketUpdate, Message, Snapshot, TradeExecuted
+from zmartd.realtime.messages import TradeExecuted
 from zmartd.store.postgres.database import Database
 
-MARKET = "5a" * 32
-ADDRESS = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
-TRADER = "FZ5Wc8bmBZ4Jt5BGy8e1CVxXQz2dCcFKQmYLBMBJdMYX"
 NEWEST_SLOT = 321_000_001
-AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 LIMITS = RealtimeSettings(max_connections_per_ip=20, max_subscriptions=3)
 AUTH = AuthSettings(jwt_secret=SharedSecret(shared_secret("sessions")))
@@ -54,7 +51,7 @@ class Daemon(Struct):
     """One daemon and a client for it."""
 
     client: Client
-    bus: Bus
+    markets: Markets
     sessions: Sessions
 
 
@@ -71,7 +68,9 @@ async def running_daemon(
 ) -> AsyncIterator[Daemon]:
     redis = Redis.from_url(redis_url)
     bus = Bus(redis, clock)
-    hub = Hub(bus, snapshot, lambda market_id: ADDRESS if market_id == MARKET else "", settings, clock)
+    markets = Markets(database, bus)
+    await markets.create()
+    hub = Hub(bus, StreamHistory(database), settings, clock)
     tokens = Tokens(auth, "zmartd:localnet:test", clock, lambda: secrets.token_hex(16))
     sessions = Sessions(tokens, Revocations(database, clock), clock)
     names = count(1)
@@ -82,29 +81,15 @@ async def running_daemon(
     async with asyncio.timeout(120):
         await hub.listening()
     async with TestClient(Served(_application(endpoint, sessions))) as client:
-        yield Daemon(client, bus, sessions)
+        yield Daemon(client, markets, sessions)
     for task in work:
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
     await redis.aclose()
 
 
-def trade(version: int, note: str = "") -> Message:
-    trade = TradeExecuted(
-        trade_id=f"{version}{note}",
-        trade_type="buy",
-        outcome=True,
-        shares=10**9,
-        cost_lamports=10**9,
-        amount_lamports=10**9,
-        fees=TradeFees(0, 0, 0, 0),
-        price_yes_before=5 * 10**8,
-        price_yes=5 * 10**8,
-        user_wallet=TRADER,
-        signature=str(version),
-        slot=1,
-    )
-    return Message(MARKET, version, trade, AT)
+def trade(number: int, note: str = "") -> TradeExecuted:
+    return msgspec.structs.replace(listeners.trade(f"{number}{note}"), signature=str(number))
 
 
 async def newest_slot() -> int:
@@ -129,19 +114,3 @@ def _application(endpoint: WebSocketEndpoint, sessions: Sessions) -> web.Applica
     app.on_shutdown.append(endpoint.close)
     hold_to_contract(app)
     return app
-
-
-async def snapshot(name: str) -> Snapshot | None:
-    if name not in {MARKET, ADDRESS}:
-        return None
-    update = MarketUpdate(
-        state=MarketState.ACTIVE,
-        on_chain_address=ADDRESS,
-        price_yes=6 * 10**8,
-        shares_yes=3 * 10**9,
-        shares_no=10**9,
-        b_parameter=10**11,
-        total_volume_lamports=0,
-        current_liquidity_lamports=0,
-    )
-    return Snapshot(MARKET, 0, update, AT, "confirmed")

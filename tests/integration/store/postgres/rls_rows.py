@@ -255,6 +255,13 @@ def tables(of: str) -> dict[str, Table]:
         "revocations": Table(
             {"name": f"wallet:{of}", "before": 1, "expires_at": NOON}, f"name = 'wallet:{of}'", "before = 2"
         ),
+        "streams": Table({"name": f"user:{of}", "seq": 1}, f"name = 'user:{of}'", "seq = 2"),
+        "stream_messages": Table(
+            {"stream_id": RANKS[of], "seq": 1, "body": b"{}"}, f"stream_id = {RANKS[of]}", "body = '[]'"
+        ),
+        "stream_epochs": Table(
+            {"id": f"{RANKS[of]:016x}", "database": name}, f"database = '{name}'", "database = 'changed'"
+        ),
     }
 
 

@@ -63,6 +63,9 @@ unverified_transactions     ----  ----  ----   SIUD
 parked_transactions         ----  ----  ----   SIUD
 history_bookmarks           ----  ----  ----   SIUD
 revocations                 ----  ----  ----   SIUD
+streams                     ----  S---  ----   SIUD
+stream_messages             ----  ----  ----   SIUD
+stream_epochs               S---  S---  S---   SIUD
 """
 
 

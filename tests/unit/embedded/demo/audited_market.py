@@ -195,5 +195,6 @@ _ROW = MarketRow(
     as_of=_moment(1_800_300_000),
     decision=None,
     rules=ProgramRules(),
+    stream_position=None,
     **{name: _moment(seconds) for name, seconds in TIMES.items()},
 )

@@ -14,13 +14,14 @@ from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.realtime import frames
 from zmartd.realtime.messages import Change, MarketUpdate, Message, PriceUpdate, TradeExecuted, VoteCast
+from zmartd.store.streams import StreamPosition
 
 MARKET = "ab" * 32
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def frame(version: int, change: Change) -> dict[str, Any]:
-    message = Message(MARKET, version, change, NOW)
+def frame(seq: int, change: Change) -> dict[str, Any]:
+    message = Message(MARKET, change, NOW, position=StreamPosition("0" * 16, seq))
     return decoded(frames.message_frame(message, MARKET, str))
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from zmartd.http.kit.etags import TaggedResponse
+from zmartd.http.kit.operation import LoadedBody
 from zmartd.http.response_cache.cache import EVERY_MARKET, CacheKey, ResponseCache
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.messages import Gap, Message, VoteCast
@@ -41,7 +42,7 @@ class Database:
         self._slow = False
         self._asked: asyncio.Queue[int] = asyncio.Queue()
 
-    async def read(self) -> bytes:
+    async def read(self) -> LoadedBody:
         self.reads += 1
         self._asked.put_nowait(self.reads)
         found = self.value
@@ -50,7 +51,7 @@ class Database:
             await self._events[-1].wait()
         if self.failing:
             raise LookupError
-        return found
+        return LoadedBody(found)
 
     @asynccontextmanager
     async def held_up(self) -> AsyncIterator[Callable[[], None]]:
@@ -71,7 +72,7 @@ class Database:
 
 def message_about(market: str) -> Message:
     vote = VoteCast(vote_type=VoteKind.PROPOSAL)
-    return Message(market, 1, vote, datetime(2026, 1, 1, tzinfo=UTC))
+    return Message(market, vote, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture

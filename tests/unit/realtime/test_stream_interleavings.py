@@ -1,0 +1,203 @@
+"""Every order in which commits, lost and late messages, reads, crashes and clients can meet, up to a bound.
+
+The states are searched breadth first. The stream is the daemon's own; the database, the bus and the client
+are as small as they can be.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from tests.unit.realtime.market_messages import AT, CHAIN_VOTE, EPOCH, MARKET, TRADE, market, message
+from zmartd.realtime.messages import MarketUpdate, Message, Snapshot
+from zmartd.realtime.stream import Stream
+from zmartd.store.streams import StreamPosition
+
+COMMITS: Final = 2
+IN_FLIGHT: Final = 5
+TOLD: Final = 3
+"""Messages of one commit."""
+
+
+def committed(number: int) -> tuple[Message, ...]:
+    """What the commit with this number tells: a trade, a vote, and the market after them."""
+    first, update = TOLD * (number - 1) + 1, market(shares_yes=number)
+    return message(TRADE, first), message(CHAIN_VOTE, first + 1), message(update, first + 2)
+
+
+LOG: Final = tuple(one for number in range(1, COMMITS + 1) for one in committed(number))
+
+
+def read_market(commits: int) -> Snapshot:
+    """The market's row after so many commits."""
+    return Snapshot(
+        MARKET, StreamPosition(EPOCH, TOLD * commits), market(shares_yes=commits), AT, "confirmed"
+    )
+
+
+class State:
+    """A moment of the system. `seen` is how far the client has come, None before its first answer."""
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.in_flight: tuple[int, ...] = ()
+        self.stream: Stream | None = None
+        self.subscribed = False
+        self.seen: int | None = None
+        self.crashes = 0
+
+    @property
+    def key(self) -> object:
+        stream = self.stream
+        inside = None
+        if stream is not None:
+            snapshot = stream.snapshot
+            early = tuple(sorted(stream._early))
+            inside = (stream.seq, stream.behind, early, stream.recent, snapshot and snapshot.position.seq)
+        return self.commits, self.in_flight, inside, self.subscribed, self.seen, self.crashes
+
+    def copied(self) -> State:
+        """A state that changes by itself. Messages do not change, so they are shared."""
+        new = copy.copy(self)
+        if self.stream is not None:
+            new.stream = copy.copy(self.stream)
+            new.stream._early, new.stream._recent = self.stream._early.copy(), self.stream._recent.copy()
+        return new
+
+
+class Step(Struct, frozen=True):
+    name: str
+    state: State
+
+
+def steps(state: State) -> Iterator[Step]:
+    """All that can happen next."""
+
+    def after(name: str) -> tuple[str, State]:
+        return name, state.copied()
+
+    if state.commits < COMMITS:
+        for published in (True, False):
+            name, new = after("commit and publish" if published else "commit and die")
+            new.commits += 1
+            if published:
+                new.in_flight += tuple(one.seq for one in committed(new.commits))
+            if len(new.in_flight) <= IN_FLIGHT:
+                yield Step(name, new)
+    for place, seq in enumerate(state.in_flight):
+        rest = state.in_flight[:place] + state.in_flight[place + 1 :]
+        name, new = after(f"lose {seq}")
+        new.in_flight = rest
+        yield Step(name, new)
+        name, new = after(f"deliver {seq}")
+        new.in_flight = rest
+        if new.stream is not None:
+            told(new, new.stream, [LOG[seq - 1]])
+        yield Step(name, new)
+    if state.stream is None:
+        name, new = after("follow")
+        snapshot = read_market(new.commits)
+        new.stream = Stream(MARKET, snapshot.position)
+        assert new.stream.adopt(snapshot)
+        yield Step(name, new)
+        return
+    name, new = after("look and fetch")
+    look(new)
+    yield Step(name, new)
+    name, new = after("read the market again")
+    assert new.stream is not None
+    new.stream.adopt(read_market(new.commits))
+    if new.stream.behind:
+        look(new)
+    yield Step(name, new)
+    if state.crashes < 1:
+        name, new = after("the daemon is killed")
+        new.stream, new.subscribed, new.crashes = None, False, 1
+        yield Step(name, new)
+    if state.subscribed:
+        name, new = after("disconnect")
+        new.subscribed = False
+        yield Step(name, new)
+    else:
+        name, new = after("subscribe")
+        if subscribe(new, None):
+            yield Step(name, new)
+        if state.seen is not None:
+            name, new = after("resume")
+            if subscribe(new, state.seen):
+                yield Step(name, new)
+
+
+def look(state: State) -> None:
+    """What a daemon does every second: it learns what there is, and fetches what it lacks."""
+    assert state.stream is not None
+    state.stream.learn(TOLD * state.commits)
+    told(state, state.stream, LOG[state.stream.seq : TOLD * state.commits])
+
+
+def told(state: State, stream: Stream, messages: list[Message] | tuple[Message, ...]) -> None:
+    for broadcast in stream.receive(messages):
+        if state.subscribed:
+            tell(state, broadcast.seq)
+
+
+def tell(state: State, seq: int) -> None:
+    assert state.seen is not None
+    assert seq == state.seen + 1, f"message {seq} after {state.seen}"
+    state.seen = seq
+
+
+def subscribe(state: State, since: int | None) -> bool:
+    """What the hub does; False where it has to read first."""
+    stream = state.stream
+    assert stream is not None
+    if stream.snapshot is None or (since is not None and since > stream.seq):
+        return False
+    missed = None if since is None else stream.since(since)
+    if missed is None and since is not None:
+        stream.remember(LOG[since : stream.seq])
+        missed = stream.since(since)
+        assert missed is not None, "all of it is in the history"
+    if since is None:
+        snapshot = stream.snapshot
+        data = snapshot.data
+        assert isinstance(data, MarketUpdate)
+        assert snapshot.position.seq % TOLD == 0, "a snapshot in the middle of a commit"
+        assert data.shares_yes == snapshot.position.seq // TOLD, "the state is not that of its position"
+        state.seen = snapshot.position.seq
+        missed = stream.since(snapshot.position.seq)
+        assert missed is not None
+    state.subscribed = True
+    for broadcast in missed or ():
+        tell(state, broadcast.seq)
+    assert state.seen == stream.seq, "a subscriber is where the stream is"
+    return True
+
+
+def test_no_order_of_events_costs_a_client_a_message_or_tells_one_twice() -> None:
+    start = State()
+    known = {start.key}
+    paths: deque[tuple[State, tuple[str, ...]]] = deque([(start, ())])
+    ended = 0
+    while paths:
+        state, path = paths.popleft()
+        try:
+            following = list(steps(state))
+            if state.subscribed and state.stream is not None:
+                quiet = state.copied()
+                look(quiet)
+                assert quiet.seen == TOLD * quiet.commits, "what was committed has not arrived"
+                ended += state.commits == COMMITS
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {' / '.join(path)}") from error
+        for step in following:
+            if step.state.key not in known:
+                known.add(step.state.key)
+                paths.append((step.state, (*path, step.name)))
+    assert ended > 100
+    assert len(known) > 5_000

@@ -1,0 +1,304 @@
+"""The streams that a daemon follows, kept up with the database.
+
+The bus brings messages within milliseconds and may lose them. The database has them all: it is asked every
+second which streams have changed, and at once for those messages that others show to be missing. So what was
+committed reaches every hub, whatever happened to the process that committed it and to Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from zmartd.clock import Clock
+from zmartd.errors import ZmartdError
+from zmartd.log import get_logger
+from zmartd.realtime.batched_reads import BatchedReads
+from zmartd.realtime.frames import Broadcast
+from zmartd.realtime.messages import Message, Snapshot, market_of
+from zmartd.realtime.stream import MAX_RECENT as MAX_RECENT_OF_ONE
+from zmartd.realtime.stream import Stream
+from zmartd.store.streams import Changes, StreamPosition
+
+POLL_SECONDS = 1.0
+MAX_STREAMS = 20_000
+"""Streams that are followed although nobody is subscribed to them any more."""
+MAX_RECENT = 50_000
+"""Messages of all streams that are kept for clients that resume."""
+MAX_NAMES = 500
+"""Markets that one read asks for."""
+REPLAYED_BEFORE = 200
+"""Messages that are read beyond those that one client has missed: others will have missed a little more."""
+MAX_UNFOLLOWED = 2_000
+"""The newest messages of other streams: one of them may be read at this moment."""
+LOOK_SECONDS = 0.02
+"""The least time between two looks at the database, and before one that was in vain is repeated."""
+MAX_ATTEMPTS = 10
+
+log = get_logger(__name__)
+
+
+class StreamUnavailable(ZmartdError):
+    """The stream of this market cannot be followed now; its state comes as soon as it can."""
+
+    code = "stream_unavailable"
+
+
+class History(Protocol):
+    """The streams in the database. The methods raise ZmartdError when it does not answer."""
+
+    async def changes(self, horizon: str | None) -> Changes: ...
+
+    async def after(self, positions: Mapping[str, int], epoch: str) -> dict[str, list[Message]]: ...
+
+    async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]: ...
+
+
+class Subscribers(Protocol):
+    """Who is told of the streams that are followed. None of it waits."""
+
+    def tell(self, stream: Stream, broadcasts: Sequence[Broadcast]) -> None:
+        """Messages of a stream, in order, each once."""
+
+    def lose(self, market_id: str) -> None:
+        """A stream cannot be followed any further: it is another one now, or older than the history."""
+
+    def want(self, market_id: str) -> bool:
+        """Whether anybody is subscribed to this market."""
+
+    def want_every(self) -> bool:
+        """Whether anybody is subscribed to all markets."""
+
+
+class FollowedStreams:
+    """The streams of markets that are or were subscribed to. `run` has to be running."""
+
+    def __init__(self, history: History, subscribers: Subscribers, clock: Clock) -> None:
+        self._history = history
+        self._subscribers = subscribers
+        self._clock = clock
+        self._epoch: str | None = None
+        self._horizon: str | None = None
+        """Where the next look begins, also after `run` has failed and begins again."""
+        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        """By market, the longest unchanged first."""
+        self._ids: dict[str, str] = {}
+        """The ids of markets by their addresses."""
+        self._unfollowed: deque[Message] = deque(maxlen=MAX_UNFOLLOWED)
+        self._remembering: OrderedDict[str, Stream] = OrderedDict()
+        """Those that have messages for clients that resume, the longest unchanged first."""
+        self._kept = 0
+        """How many messages they have."""
+        self._look = asyncio.Event()
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._fetching: set[str] = set()
+        self._since: dict[str, int] = {}
+        self._snapshots = BatchedReads(history.snapshots, MAX_NAMES)
+        self._missing = BatchedReads(self._read_missing, MAX_NAMES)
+        self._older = BatchedReads(self._read_older, MAX_NAMES)
+
+    async def run(self) -> None:
+        """Ask the database what has changed, again and again, until cancelled."""
+        answers = True
+        while True:
+            self._look.clear()
+            try:
+                changes = await self._history.changes(self._horizon)
+            except ZmartdError as error:
+                if answers:
+                    log.warning("realtime.history_unavailable", reason=error.message)
+                answers = False
+            else:
+                answers = True
+                self._horizon = changes.horizon
+                self._follow(changes)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._look.wait()
+                    await self._clock.sleep(LOOK_SECONDS)
+
+    def look_now(self) -> None:
+        """Ask at once: something may have been lost."""
+        self._look.set()
+
+    def receive(self, message: Message) -> None:
+        """A message from the bus."""
+        stream = self._streams.get(message.market_id)
+        if stream is None:
+            self._unfollowed.append(message)
+            if self._subscribers.want_every():
+                self.look_now()
+            return
+        if message.position is None or message.position.epoch != stream.epoch:
+            self.look_now()
+            return
+        self._take(stream, (message,))
+
+    def id_of(self, name: str) -> str:
+        """The id of a market that is followed, by its id or address."""
+        return self._ids.get(name, name)
+
+    def follows(self, stream: Stream) -> bool:
+        """Whether this stream is still the one that is followed."""
+        return self._streams.get(stream.market_id) is stream
+
+    async def find(self, name: str) -> Stream | None:
+        """The stream of the market with this id or address, which has its snapshot; None if there is none.
+
+        Raises StreamUnavailable, DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            stream = self._streams.get(self.id_of(name))
+            if stream is not None and stream.snapshot is not None:
+                return stream
+            snapshot = await self._snapshots.get(name)
+            if snapshot is None:
+                return None
+            stream = self._adopt(name, snapshot)
+            if stream is not None and stream.behind:
+                await self._missing.get(stream.market_id)
+            if stream is None:
+                await self._clock.sleep(LOOK_SECONDS)
+        raise StreamUnavailable
+
+    async def replay(self, stream: Stream, since: StreamPosition) -> Sequence[Broadcast] | None:
+        """All messages after `since`, as far as the stream has come; None where they cannot all be had.
+
+        Raises DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
+        """
+        if since.epoch != stream.epoch:
+            return None
+        if since.seq > stream.seq:
+            await self._missing.get(stream.market_id)
+        found = stream.since(since.seq)
+        if found is None and 0 < stream.seq - since.seq <= MAX_RECENT_OF_ONE:
+            wanted = max(0, min(since.seq, stream.seq - REPLAYED_BEFORE))
+            self._since[stream.market_id] = min(wanted, self._since.get(stream.market_id, wanted))
+            older, before = await self._older.get(stream.market_id), stream.recent
+            stream.remember(older or ())
+            self._remembered(stream, stream.recent - before)
+            found = stream.since(since.seq)
+        return found
+
+    def _follow(self, changes: Changes) -> None:
+        if changes.epoch != self._epoch:
+            lost = [one for one in self._streams.values() if one.epoch != changes.epoch]
+            self._epoch = changes.epoch
+            for stream in lost:
+                self._drop(stream)
+                self._subscribers.lose(stream.market_id)
+            for stream in self._streams.values():  # they were read before the first look
+                self._fetch(stream)
+        for name, (first, last) in changes.streams.items():
+            market_id = market_of(name)
+            if market_id is None:
+                continue
+            followed = self._streams.get(market_id)
+            if followed is None:
+                if not self._subscribers.want_every():
+                    continue
+                # It has not changed since the last look but for what is new: that is the first to tell.
+                followed = self._add(Stream(market_id, StreamPosition(changes.epoch, first - 1)))
+            followed.learn(last)
+            if followed.behind:
+                self._fetch(followed)
+
+    def _adopt(self, name: str, snapshot: Snapshot) -> Stream | None:
+        """The stream of a market that was read; None if it has to be read again."""
+        if self._epoch is not None and snapshot.position.epoch != self._epoch:
+            self.look_now()
+            return None
+        if name != snapshot.market_id:
+            self._ids[name] = snapshot.market_id
+        stream = self._streams.get(snapshot.market_id) or self._add(
+            Stream(snapshot.market_id, snapshot.position)
+        )
+        if not stream.adopt(snapshot):
+            return None
+        self._take(stream, [one for one in self._unfollowed if one.market_id == stream.market_id])
+        return stream
+
+    def _add(self, stream: Stream) -> Stream:
+        self._streams[stream.market_id] = stream
+        if len(self._streams) > MAX_STREAMS:
+            self._drop_one()
+        return stream
+
+    def _drop_one(self) -> None:
+        """Drop the longest unchanged stream that nobody is subscribed to."""
+        if self._subscribers.want_every():
+            return
+        for market_id, stream in self._streams.items():
+            if not self._subscribers.want(market_id):
+                self._drop(stream)
+                return
+
+    def _drop(self, stream: Stream) -> None:
+        del self._streams[stream.market_id]
+        if self._remembering.pop(stream.market_id, None) is not None:
+            self._kept -= stream.recent
+
+    def _take(self, stream: Stream, messages: Sequence[Message]) -> None:
+        before = stream.recent
+        ready = stream.receive(messages)
+        if ready:
+            self._streams.move_to_end(stream.market_id)
+            self._remembered(stream, stream.recent - before)
+            self._subscribers.tell(stream, ready)
+        if stream.behind:
+            self._fetch(stream)
+
+    def _remembered(self, stream: Stream, more: int) -> None:
+        """Keep no more messages of all streams than there is room for: those of the longest unchanged go."""
+        self._kept += more
+        self._remembering[stream.market_id] = stream
+        self._remembering.move_to_end(stream.market_id)
+        while self._kept > MAX_RECENT:
+            _, oldest = self._remembering.popitem(last=False)
+            self._kept -= oldest.forget()
+
+    def _fetch(self, stream: Stream) -> None:
+        """Fetch what the stream is behind of, beside what else goes on."""
+        if stream.market_id in self._fetching:
+            return
+        self._fetching.add(stream.market_id)
+        task = asyncio.create_task(self._catch_up(stream), name="catch up with a stream")
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    async def _catch_up(self, stream: Stream) -> None:
+        try:
+            while self.follows(stream):
+                before = stream.seq
+                await self._missing.get(stream.market_id)
+                if not stream.behind:
+                    return
+                if stream.seq == before and self.follows(stream):
+                    log.warning("realtime.history_too_short", market_id=stream.market_id, seq=before)
+                    self._drop(stream)
+                    self._subscribers.lose(stream.market_id)
+        except ZmartdError as error:
+            log.warning("realtime.catch_up_failed", market_id=stream.market_id, reason=error.message)
+        finally:
+            self._fetching.discard(stream.market_id)
+
+    async def _read_missing(self, market_ids: Sequence[str]) -> Mapping[str, Sequence[Message]]:
+        """Read what follows each stream in memory, and take it."""
+        followed = [self._streams[one] for one in market_ids if one in self._streams]
+        if not followed:
+            return {}
+        epoch = followed[0].epoch
+        found = await self._history.after({one.market_id: one.seq for one in followed}, epoch)
+        for stream in followed:
+            if self.follows(stream):
+                self._take(stream, found[stream.market_id])
+        return found
+
+    async def _read_older(self, market_ids: Sequence[str]) -> Mapping[str, Sequence[Message]]:
+        assert self._epoch is not None, "there are streams"
+        return await self._history.after(
+            {market_id: self._since.pop(market_id) for market_id in market_ids}, self._epoch
+        )

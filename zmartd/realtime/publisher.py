@@ -1,0 +1,52 @@
+"""Tells subscribers what changed: appended to streams with the change, and published once it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+from asyncpg import Connection
+
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.messages import Message
+from zmartd.store import streams
+
+
+class Publisher(Protocol):
+    async def append(self, connection: Connection, messages: Sequence[Message]) -> list[Message]:
+        """Append messages to the streams of their markets, in order, and return them with their positions.
+
+        Takes the service transaction that makes the changes, and is the last that is done in it.
+        """
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish messages that are committed. What fails here is made up for by the hubs."""
+
+
+class StreamPublisher:
+    """Publishes to the hubs of all daemons."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def append(self, connection: Connection, messages: Sequence[Message]) -> list[Message]:
+        encoded = [(message.stream, msgspec.json.encode(message)) for message in messages]
+        positions = await streams.append(connection, encoded)
+        return [
+            msgspec.structs.replace(message, position=position)
+            for message, position in zip(messages, positions, strict=True)
+        ]
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await self._bus.publish(messages)
+
+
+class NoPublisher:
+    """For an index that nobody subscribes to."""
+
+    async def append(self, connection: Connection, messages: Sequence[Message]) -> list[Message]:
+        return list(messages)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        pass

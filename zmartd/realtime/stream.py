@@ -1,0 +1,161 @@
+"""One stream as a daemon knows it: its messages in order, in whatever way and order they arrive."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from zmartd.realtime.frames import Broadcast
+from zmartd.realtime.messages import (
+    MarketUpdate,
+    Message,
+    PriceUpdate,
+    Promotion,
+    Retraction,
+    Snapshot,
+    TradeExecuted,
+)
+from zmartd.store.streams import StreamPosition
+
+MAX_EARLY = 1_000
+"""Messages kept that came before others of their stream. What comes beyond is fetched."""
+MAX_RECENT = 1_000
+"""Messages of one stream that are kept for clients that resume."""
+
+
+class Stream:
+    """The stream of a market, from the position after which this daemon follows it.
+
+    `receive` takes messages however they come and returns each once and in order. It does no input or output:
+    whoever has it fetches what is `behind`.
+    """
+
+    __slots__ = ("_early", "_known", "_recent", "_snapshot", "_unsettled", "epoch", "market_id", "seq")
+
+    def __init__(self, market_id: str, position: StreamPosition) -> None:
+        self.market_id = market_id
+        self.epoch = position.epoch
+        self.seq = position.seq
+        """The number of the newest message that was returned."""
+        self._known = position.seq
+        self._early: dict[int, Message] = {}
+        self._recent: deque[Broadcast] = deque(maxlen=MAX_RECENT)
+        self._snapshot: Snapshot | None = None
+        self._unsettled = False
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.epoch, self.seq)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there are messages that have not been received."""
+        return self._known > self.seq
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The market's row at the newest position at which it is known.
+
+        None before one was adopted, and while the stream has not come as far as it.
+        """
+        if self._snapshot is None or self._snapshot.position.seq > self.seq:
+            return None
+        return self._snapshot
+
+    @property
+    def recent(self) -> int:
+        """How many messages are kept for clients that resume."""
+        return len(self._recent)
+
+    def learn(self, seq: int) -> None:
+        """Note that the stream has a message with this number."""
+        self._known = max(self._known, seq)
+
+    def receive(self, messages: Iterable[Message]) -> list[Broadcast]:
+        """The messages that are new and have all before them, in order."""
+        for message in messages:
+            position = message.position
+            if position is None or position.epoch != self.epoch or position.seq <= self.seq:
+                continue
+            self.learn(position.seq)
+            if position.seq in self._early or len(self._early) < MAX_EARLY or position.seq == self.seq + 1:
+                self._early[position.seq] = message
+        ready: list[Broadcast] = []
+        while (following := self._early.pop(self.seq + 1, None)) is not None:
+            self.seq += 1
+            self._settle(following)
+            ready.append(Broadcast(following))
+        self._recent.extend(ready)
+        return ready
+
+    def since(self, seq: int) -> Sequence[Broadcast] | None:
+        """All messages after the one with this number; None if they are not all in memory."""
+        missed = self.seq - seq
+        if missed == 0:
+            return ()
+        if not 0 < missed <= len(self._recent):
+            return None
+        return tuple(self._recent)[-missed:]
+
+    def remember(self, messages: Sequence[Message]) -> None:
+        """Keep older messages, in order, for clients that resume from before those in memory."""
+        oldest = self.seq - len(self._recent) + 1
+        older = [Broadcast(one) for one in messages if one.seq < oldest]
+        if older and older[-1].seq == oldest - 1:
+            room = MAX_RECENT - len(self._recent)
+            self._recent.extendleft(reversed(older[-room:] if room else []))
+
+    def forget(self) -> int:
+        """Drop what is kept for clients that resume, but for what the snapshot lacks.
+
+        Returns how many messages that were.
+        """
+        unsettled = 0 if self.snapshot is None else self.seq - self.snapshot.position.seq
+        dropped = max(0, len(self._recent) - unsettled)
+        for _ in range(dropped):
+            self._recent.popleft()
+        return dropped
+
+    def adopt(self, snapshot: Snapshot) -> bool:
+        """Take the market's row as it was read. False if it is older than what is in memory: read it again.
+
+        Where it is ahead of the stream, it counts once the stream has come as far.
+        """
+        if snapshot.position.epoch != self.epoch:
+            return False
+        if self._snapshot is not None and snapshot.position.seq <= self._snapshot.position.seq:
+            return True
+        later = self.since(snapshot.position.seq) if snapshot.position.seq < self.seq else ()
+        if later is None:
+            return False
+        self.learn(snapshot.position.seq)
+        self._snapshot, self._unsettled = snapshot, False
+        for broadcast in later:
+            self._settle(broadcast.message)
+        return True
+
+    def _settle(self, message: Message) -> None:
+        """Bring the snapshot up to `message`, or leave it where the message is one of several of a change."""
+        snapshot, position = self._snapshot, message.position
+        if snapshot is None or position is None or position.seq <= snapshot.position.seq:
+            return
+        data = message.data
+        match data:
+            case MarketUpdate():
+                self._unsettled = False
+                self._snapshot = Snapshot(
+                    message.market_id,
+                    position,
+                    msgspec.structs.replace(data, action="updated", old_state=None),
+                    message.occurred_at,
+                    message.commitment or snapshot.commitment,
+                )
+            case PriceUpdate() | TradeExecuted() | Retraction(kind="trade"):
+                self._unsettled = True
+            case _ if not self._unsettled:
+                final = isinstance(data, Promotion) and data.market
+                self._snapshot = msgspec.structs.replace(
+                    snapshot, position=position, commitment="finalized" if final else snapshot.commitment
+                )

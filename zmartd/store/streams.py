@@ -1,0 +1,150 @@
+"""The streams of markets and of wallets: numbered messages, kept so that a client can resume.
+
+Numbers have no gaps: they are given in the transaction that commits what the messages tell of, under the lock
+of the stream's row. So whoever knows a message knows that all before it are committed. All of these take a
+service transaction or reader.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Final, Self
+
+from asyncpg import Connection
+from msgspec import Struct
+
+from zmartd.store.postgres.reader import Reads
+
+MAX_BODY_BYTES: Final = 65_536
+
+_APPEND = """
+with said as (
+    select name, body, place from unnest($1::text[], $2::bytea[]) with ordinality as said (name, body, place)
+), raised as (
+    insert into streams (name, seq) select name, count(*) from said group by name order by name
+    on conflict (name) do update set seq = streams.seq + excluded.seq
+    returning id, name, seq
+), numbered as (
+    select raised.id, said.place, said.body,
+           raised.seq + 1 - row_number() over (partition by said.name order by said.place desc) as seq
+      from said join raised using (name)
+), kept as (
+    insert into stream_messages (stream_id, seq, body) select id, seq, body from numbered
+)
+select seq, zmartd.stream_epoch() as epoch from numbered order by place
+"""
+_LOCK_EPOCHS = "lock table stream_epochs in share row exclusive mode"
+_BEGIN_EPOCH = """
+insert into stream_epochs (id, database)
+select $1, zmartd.this_database()
+ where zmartd.this_database()
+       is distinct from (select database from stream_epochs order by number desc limit 1)
+"""
+_CHANGES = """
+with changed as (
+    select message.stream_id, min(message.seq) as first, max(message.seq) as last
+      from stream_messages as message where message.committed_by >= $1::text::xid8
+     group by message.stream_id
+)
+select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, epoch.id as epoch,
+       epoch.database = zmartd.this_database() as is_present, stream.name, changed.first, changed.last
+  from (select id, database from stream_epochs order by number desc limit 1) as epoch
+  left join (changed join streams as stream on stream.id = changed.stream_id) on true
+"""
+_AFTER = """
+select stream.name, message.seq, message.body
+  from unnest($1::text[], $2::bigint[]) as wanted (name, after)
+  join streams as stream on stream.name = wanted.name
+ cross join lateral (select seq, body from stream_messages
+                      where stream_id = stream.id and seq > wanted.after order by seq limit $3) as message
+ order by stream.name, message.seq
+"""
+_PURGE = """
+delete from stream_messages where (stream_id, seq) in (
+    select stream_id, seq from stream_messages
+     where created_at < now() - $1::interval order by committed_by limit $2)
+"""
+
+
+class StreamPosition(Struct, frozen=True):
+    """A place in a stream: after its message `seq`, 0 before the first, in one epoch of the database."""
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The position in `epoch:seq`. Raises ValueError."""
+        epoch, _, seq = text.partition(":")
+        if not (seq.isascii() and seq.isdigit()):
+            raise ValueError("a position is an epoch, a colon and a whole number")
+        return cls(epoch, int(seq))
+
+
+class Changes(Struct, frozen=True):
+    """Which streams have had messages since a horizon."""
+
+    epoch: str
+    horizon: str
+    """Where to look from the next time."""
+    streams: Mapping[str, tuple[int, int]]
+    """The first and the last message of each. Those of an earlier look may be among them."""
+
+
+class StoredMessage(Struct, frozen=True):
+    seq: int
+    body: bytes
+
+
+async def append(connection: Connection, messages: Sequence[tuple[str, bytes]]) -> list[StreamPosition]:
+    """Append messages to streams, given by their names, and return where they are.
+
+    The last statement of its transaction, because it locks the streams until the commit.
+    """
+    if not messages:
+        return []
+    names, bodies = zip(*messages, strict=True)
+    rows = await connection.fetch(_APPEND, names, bodies)
+    return [StreamPosition(row["epoch"], row["seq"]) for row in rows]
+
+
+async def changes(connection: Reads, horizon: str | None) -> Changes | None:
+    """The streams that have changed since `horizon`, that of an earlier look; none for None.
+
+    None if this is not the database in which the epoch began: another one has to begin.
+    """
+    rows = await connection.fetch(_CHANGES, horizon)
+    if not rows or not rows[0]["is_present"]:
+        return None
+    changed = {row["name"]: (row["first"], row["last"]) for row in rows if row["name"] is not None}
+    return Changes(rows[0]["epoch"], rows[0]["horizon"], changed)
+
+
+async def begin_epoch(connection: Connection) -> None:
+    """Begin a new epoch, unless this is the database in which the last one began."""
+    await connection.execute(_LOCK_EPOCHS)
+    await connection.execute(_BEGIN_EPOCH, secrets.token_hex(8))
+
+
+async def after(
+    connection: Reads, positions: Mapping[str, int], limit: int
+) -> dict[str, list[StoredMessage]]:
+    """The messages after these numbers, by stream and in order, at most `limit` of each.
+
+    What is older than the history that is kept is missing at the beginning.
+    """
+    found: dict[str, list[StoredMessage]] = {}
+    for row in await connection.fetch(_AFTER, list(positions), list(positions.values()), limit):
+        found.setdefault(row["name"], []).append(StoredMessage(row["seq"], row["body"]))
+    return found
+
+
+async def purge(connection: Connection, older_than: timedelta, limit: int) -> int:
+    """Delete at most `limit` of the oldest messages. Returns how many."""
+    done: str = await connection.execute(_PURGE, older_than, limit)
+    return int(done.removeprefix("DELETE "))
