@@ -143,7 +143,7 @@ class AdminDecisions:
             market = await markets.get(connection, reference)
             # The task that settles a dispute takes the same lock before it records its transaction.
             await tallies.lock(connection, VoteKind.DISPUTE, market.id)
-            market = await markets.get(connection, market.id)
+            market = await markets.get_unchanging(connection, market.id)
             pending = await self._pending(connection, market, decision, period_seconds, now)
             if shown is not None and shown != pending:
                 raise PendingDecisionChanged

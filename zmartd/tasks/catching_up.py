@@ -21,6 +21,21 @@ class NotCaughtUp(ZmartdError):
     code = "not_caught_up"
 
 
+async def has_same_resolution(context: TaskContext, market: ChainMarket) -> bool:
+    """Whether the index has the resolution of `market`: the same outcome, proposed in the same second.
+
+    False: the opinions in the database are about another one.
+    """
+    async with context.database.service_reader() as connection:
+        indexed = await markets.get(connection, market.id)
+    proposed_at, account = indexed.resolution_proposed_at, market.account
+    return (
+        proposed_at is not None
+        and indexed.proposed_outcome is account.proposed_outcome
+        and int(proposed_at.timestamp()) == account.resolution_proposed_at
+    )
+
+
 async def catch_up(context: TaskContext, market: ChainMarket) -> TaskAction:
     """Index the transactions of `market` that the index lacks, until both have it in the same state.
 

@@ -10,7 +10,7 @@ from zmartd.store import due_markets
 from zmartd.store.due_markets import PetitionedMarket
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
-from zmartd.tasks.catching_up import catch_up
+from zmartd.tasks.catching_up import catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
 
@@ -57,7 +57,9 @@ class DisputePetitions:
     async def _open(
         self, market: ChainMarket, petition: PetitionedMarket, protocol: ProtocolState
     ) -> TaskAction | None:
-        if market.account.state is not MarketState.RESOLVING:
+        if market.account.state is not MarketState.RESOLVING or not await has_same_resolution(
+            self._context, market
+        ):
             return await catch_up(self._context, market)
         proposed_at = market.account.resolution_proposed_at
         closes_at = lifecycle.dispute_closes_at(proposed_at, protocol.config.dispute_period)

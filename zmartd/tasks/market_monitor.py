@@ -15,7 +15,7 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets, finalization_errors
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
-from zmartd.tasks.catching_up import NotCaughtUp, catch_up
+from zmartd.tasks.catching_up import NotCaughtUp, catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
 from zmartd.tasks.stuck_markets import find_stuck_markets
@@ -84,6 +84,8 @@ class MarketMonitor:
             return await self._caught_up(market, protocol)
         if protocol.now < account.resolution_proposed_at + self._waits_seconds(protocol):
             return None
+        if kept and not await has_same_resolution(self._context, market):
+            return await self._caught_up(market, protocol)
         # The index may be wrong for a while; the account says who proposed the outcome.
         if not kept and not is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):
             return None

@@ -24,7 +24,7 @@ from zmartd.tasks.admin_decisions import how_to_decide
 from zmartd.tasks.announcements import Announcements
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
-from zmartd.tasks.catching_up import catch_up
+from zmartd.tasks.catching_up import catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.decision_execution import decision_instruction, require_decision
 from zmartd.tasks.disputes import AWAIT_DECISION
@@ -56,7 +56,9 @@ class UntrustedResolutions:
             if market_id not in found:
                 raise MarketAccountMissing
             market = found[market_id]
-            if market.account.state is not MarketState.RESOLVING:
+            if market.account.state is not MarketState.RESOLVING or not await has_same_resolution(
+                self._context, market
+            ):
                 return await catch_up(self._context, market)
             account = market.account
             if is_trusted_resolver(str(account.resolver), str(account.creator), self._trusted):

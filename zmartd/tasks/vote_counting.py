@@ -17,7 +17,7 @@ from zmartd.store import finalization_errors, markets, tallies
 from zmartd.store.tallies import Tally
 from zmartd.tasks.authority import Authority, MarketAccountMissing, ProtocolState
 from zmartd.tasks.base import TaskAction
-from zmartd.tasks.catching_up import catch_up
+from zmartd.tasks.catching_up import catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
 
@@ -104,6 +104,8 @@ class VoteCounting:
         self, market: ChainMarket, tally: Tally, decide: Decide, protocol: ProtocolState
     ) -> TaskAction | None:
         if market.account.state is not self._kind.open_state:
+            return await self._catch_up(market, protocol)
+        if self._kind is VoteKind.DISPUTE and not await has_same_resolution(self._context, market):
             return await self._catch_up(market, protocol)
         decision = await decide(market, tally)
         if decision is None:

@@ -270,6 +270,7 @@ async def test_a_column_of_a_market_is_derived_again_or_kept_on_purpose(database
         *("id", "on_chain_address", "discussion_snapshot_cid", "created_at", "updated_at", "version"),
         *("search", "search_text"),  # a trigger sets them
         *("current_price_yes", "current_price_no"),  # follow from the shares
+        "resolved_in",  # a change of it shelves opinions
     }
     async with database.service() as connection:
         columns = await connection.fetch(

@@ -232,16 +232,18 @@ class World:
         )
         return int(held)
 
-    async def resolve(self, market_id: str, resolver: Keypair = CREATOR) -> None:
-        """Propose the outcome YES."""
+    async def resolve(
+        self, market_id: str, resolver: Keypair = CREATOR, *, outcome: bool = True, indexed: bool = True
+    ) -> None:
+        """Propose an outcome; True for YES."""
         await self.travel(60)
         resolve = self.program.resolve_market(
             resolver=resolver.pubkey(),
             market=self.address(market_id),
-            proposed_outcome=True,
+            proposed_outcome=outcome,
             ipfs_evidence_hash=DOCUMENT_CID,
         )
-        await self.act(resolver, resolve)
+        await self.act(resolver, resolve, indexed=indexed)
 
     async def resolving(self, *stakes: int, resolver: Keypair = CREATOR) -> str:
         """A market that has just been resolved with YES. HOLDERS paid `stakes`, in lamports, for NO."""

@@ -44,7 +44,8 @@ _APPROVED = "update markets set approved_at = $2 where id = $1"
 _ACTIVATED = "update markets set activated_at = $2 where id = $1"
 _RESOLVED = """
 update markets
-   set resolver_wallet = $2, proposed_outcome = $3, ipfs_evidence_hash = $4, resolution_proposed_at = $5
+   set resolver_wallet = $2, proposed_outcome = $3, ipfs_evidence_hash = $4, resolution_proposed_at = $5,
+       resolved_in = $6
  where id = $1
 """
 _DISPUTED = """
@@ -177,7 +178,12 @@ def _facts(row: EventRow) -> list[_Fact]:
         case MarketActivated(market_id=raw, initial_liquidity=liquidity):
             return [(_ACTIVATED, (raw.hex(), at)), (_FUNDED, (raw.hex(), liquidity))]
         case MarketResolved(market_id=raw, resolver=resolver, outcome=outcome, evidence_hash=evidence):
-            return [(_RESOLVED, (raw.hex(), str(resolver), outcome, printable(evidence), at))]
+            return [
+                (
+                    _RESOLVED,
+                    (raw.hex(), str(resolver), outcome, printable(evidence), at, row.signature),
+                )
+            ]
         case DisputeInitiated(market_id=raw, initiator=initiator):
             return [
                 (_DISPUTED, (raw.hex(), str(initiator), at)),

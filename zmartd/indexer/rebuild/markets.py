@@ -8,7 +8,8 @@ A corrected market is set to what its accounts held between its events before an
 trades from before are priced without those that are missing among them.
 
 What the chain does not decide stays: votes through the API, registered texts, discussions, and the ids of
-trades. A market's version keeps growing.
+trades. A market's version keeps growing. Opinions about a resolution are shelved with it, and come back
+with it (`zmartd.exchange_opinions`).
 """
 
 from __future__ import annotations
@@ -74,7 +75,11 @@ update markets
        orphaned = true
  where id = any($1::text[])
 """
-"""Resets all columns that derive from events."""
+"""Resets all columns that derive from events, but `resolved_in`: a change of it shelves opinions."""
+_FORGET_RESOLUTIONS = """
+update markets set resolved_in = null
+ where id = any($1::text[]) and resolution_proposed_at is null and resolved_in is not null
+"""
 _EVENTS = "select * from program_events where market_id = any($1::text[])"
 _ADDRESSES = "select on_chain_address, id from markets where id = any($1::text[])"
 
@@ -112,6 +117,7 @@ async def rebuild_markets(
         locked = await markets.lock_markets(connection, market_ids)
         traded = traded.and_then(await apply_effects(connection, late, locked))
         await elect(connection, corrections)
+    await connection.execute(_FORGET_RESOLUTIONS, ids)
     if trades:
         await connection.execute(_RESTORE_TRADES, *([row[column] for row in trades] for column in range(4)))
     await connection.execute(_COPY_TRADE_COMMITMENT, ids)

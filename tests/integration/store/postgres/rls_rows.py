@@ -134,6 +134,16 @@ def tables(of: str) -> dict[str, Table]:
         "dispute_requests": Table(
             {"market_id": resolving, "user_wallet": of}, by_wallet, "requested_at = now()"
         ),
+        "shelved_opinions": Table(
+            {
+                "market_id": proposed,
+                "resolution": signature(name),
+                "source": "dispute_requests",
+                "content": "{}",
+            },
+            by_market,
+            "source = 'dispute_votes'",
+        ),
         "discussions": Table(
             {"market_id": proposed, "user_wallet": of, "content": "hello"},
             f"user_masked = zmartd.masked('{of}')",

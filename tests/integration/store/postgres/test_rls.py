@@ -38,6 +38,7 @@ evidence                    S---  S---  S---   SIUD
 dispute_electorate          ----  S---  ----   SIUD
 market_decisions            S---  S---  S---   SIUD
 dispute_requests            ----  SI--  ----   SIUD
+shelved_opinions            ----  ----  ----   SIUD
 discussions                 S---  SIU-  S---   SIUD
 leaderboard_editions        S---  S---  S---   SIUD
 leaderboard                 S---  S---  S---   SIUD
