@@ -32,6 +32,17 @@ update public.markets as market set resolved_in = resolved.tx_signature
           from public.market_events where event_type = 'MarketResolved'
          order by market_id, slot desc, tx_signature desc) as resolved
  where market.id = resolved.market_id and market.resolution_proposed_at is not null;
+-- What is left of resolutions that a fork took before.
+delete from public.dispute_requests using public.markets
+ where id = market_id and resolution_proposed_at is null;
+delete from public.dispute_votes using public.markets
+ where id = market_id and resolution_proposed_at is null and source = 'api';
+delete from public.vote_tallies using public.markets
+ where id = market_id and resolution_proposed_at is null and kind = 'dispute';
+delete from public.settled_disputes using public.markets
+ where id = market_id and resolution_proposed_at is null;
+delete from public.market_decisions using public.markets
+ where id = market_id and resolution_proposed_at is null;
 reset role;
 
 create function zmartd.exchange_opinions() returns trigger

@@ -12,6 +12,7 @@ from tests.integration.tasks.test_untrusted_resolutions import (
     monitor,
 )
 from tests.integration.tasks.world import DISPUTE_PERIOD_SECONDS, HOLDERS, RESOLVER, World
+from zmartd.indexer.events.recording import TransactionInSlot
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import decisions, dispute_requests, tallies
@@ -25,7 +26,6 @@ async def traded(world: World) -> str:
     market_id = await world.active()
     for holder in HOLDERS[:2]:
         await world.buy(market_id, holder, SOL)
-    await world.travel(60)
     return market_id
 
 
@@ -64,6 +64,26 @@ async def test_requests_to_dispute_one_outcome_do_not_dispute_another(world: Wor
     await world.request_dispute(market_id, HOLDERS[0])
     (opened,) = await aggregate(world)
     assert (opened.action, opened.ok) == ("initiate_dispute", True)
+
+
+async def test_requests_count_again_when_the_same_transaction_is_indexed_again(world: World) -> None:
+    market_id = await traded(world)
+    await world.resolve(market_id)
+    await world.request_dispute(market_id, HOLDERS[0])
+    ((signature, slot),) = await world.fetch(
+        "select resolved_in, event.slot from markets join market_events as event"
+        " on market_id = markets.id and tx_signature = resolved_in where markets.id = $1",
+        market_id,
+    )
+
+    async def requests() -> int:
+        async with world.database.service_reader() as connection:
+            return (await dispute_requests.counts(connection, market_id, 0)).requests
+
+    await world.own.fetcher.indexer.roll_back([TransactionInSlot(slot, signature)])
+    assert await requests() == 0
+    await world.own.fetcher.apply_signature(signature)
+    assert await requests() == 1
 
 
 async def test_votes_about_one_outcome_do_not_count_about_another(world: World) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, signature, wallet
 from zmartd.cli import main
 from zmartd.embedded.postgres import EmbeddedPostgres
+from zmartd.market.lifecycle import MarketState
 from zmartd.store import schema
 from zmartd.store.postgres.errors import DatabaseNotReady, DatabaseUnavailable
 from zmartd.store.postgres.migrations import (
@@ -265,6 +266,40 @@ async def test_transactions_that_nobody_could_read_are_parked(
     ]
     kept = await connection.fetch("select tx_signature from quarantined_events")
     assert [row["tx_signature"] for row in kept] == [signature("a line")]
+
+
+async def test_decisions_stay_with_the_resolution_that_a_market_has(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    (binding,) = SQL_DIRECTORY.glob("*_opinions_about_a_resolution.sql")
+    for file in SQL_DIRECTORY.glob("*.sql"):
+        if file.name < binding.name:
+            (tmp_path / file.name).write_text(file.read_text())
+    await migrate(empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    for name, state, at in (("stands", "RESOLVING", NOON), ("gone", "ACTIVE", None)):
+        market = await insert_market(connection, name, MarketState[state], resolution_proposed_at=at)
+        said = {"state": "RESOLVING", "decision": "keep", "because": "it is on record"}
+        await insert(connection, "market_decisions", market_id=market, **said)
+    await insert(
+        connection,
+        "market_events",
+        tx_signature=signature("resolution"),
+        event_index=0,
+        slot=1,
+        event_type="MarketResolved",
+        market_id=market_id("stands"),
+        payload="{}",
+    )
+    await connection.execute("commit")
+
+    await migrate(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    decided = await connection.fetch(
+        "select market_id, resolved_in from market_decisions join markets on id = market_id"
+    )
+    assert [tuple(row) for row in decided] == [(market_id("stands"), signature("resolution"))]
 
 
 async def test_what_a_correction_with_differences_made_up_for_is_an_alert_again(
