@@ -17,38 +17,72 @@ from tests.e2e.development import ENVIRONMENT, Development, wait_until_gone
 REPOSITORY = Path(__file__).parents[2]
 QUICKSTART = (REPOSITORY / "docs" / "quickstart.md").read_text()
 API = "http://127.0.0.1:4000"
+END_OF_BLOCK = "-- end of block --"
+PRINTED = (
+    (" has 100 SOL now",),
+    (),
+    ("MarketCreated",),
+    ('"vote_type":"proposal"', "MarketActivated"),
+    ("SharesBought", '"shares_yes":"'),
+    ("SharesBought",),
+    ("MarketResolved", "on the chain it is ", "WinningsClaimed"),
+)
+"""What each of the page's blocks for the shell prints among other things."""
 
 
-def blocks(language: str) -> str:
-    """All blocks of one language, in the order of the page."""
-    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```$", QUICKSTART, re.MULTILINE | re.DOTALL))
+def blocks(language: str) -> list[str]:
+    """The blocks of one language, in the order of the page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", QUICKSTART, re.MULTILINE | re.DOTALL)
+
+
+def run_script(dev: Development, script: str) -> subprocess.CompletedProcess[str]:
+    """Run what a reader types, in the folder of `dev`."""
+    programs = os.pathsep.join((str(Path(sys.executable).parent), ENVIRONMENT["PATH"]))
+    return subprocess.run(
+        ["bash", "-c", script.replace(API, dev.doors["api"])],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=dev.folder,
+        env=ENVIRONMENT | {"PATH": programs},
+    )
 
 
 def test_five_minutes_lead_from_nothing_to_a_payout(tmp_path: Path) -> None:
+    """Also on a chain whose clock is far ahead; and what goes wrong is shown, and ends the block."""
     dev = Development(tmp_path)
     try:
-        api = dev.doors["api"]
-        (tmp_path / "trade.py").write_text(blocks("python").replace(API, api))
-        script = "set -euo pipefail\n" + blocks("bash").replace(API, api)
-        programs = os.pathsep.join((str(Path(sys.executable).parent), ENVIRONMENT["PATH"]))
-        done = subprocess.run(
-            ["bash", "-c", script],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            cwd=tmp_path,
-            env=ENVIRONMENT | {"PATH": programs},
-        )
+        dev.run_for_json("travel", "400d", "--json")
+        [python] = blocks("python")
+        (tmp_path / "trade.py").write_text(python.replace(API, dev.doors["api"]))
+        shell = blocks("bash")
+        typed = "".join(f"{block}\necho '{END_OF_BLOCK}'\n" for block in shell)
+        done = run_script(dev, f"set -euo pipefail\n{typed}")
         assert done.returncode == 0, (done.stdout, done.stderr)
-        market = dev.get(
-            "api", f"/api/markets/{json.loads((tmp_path / 'market.json').read_text())['market']['id']}"
-        )
+        printed = done.stdout.split(END_OF_BLOCK)
+        for expected, said in zip(PRINTED, printed[:-1], strict=True):
+            assert [text for text in expected if text not in said] == [], said
+        market_id = json.loads((tmp_path / "market.json").read_text())["market"]["id"]
+        assert f'"market_id":"{market_id}"' in printed[4]
+        market = dev.get("api", f"/api/markets/{market_id}")
         assert (market["state"], market["final_outcome"], market["trades_count"]) == ("FINALIZED", True, 2)
-        assert "WinningsClaimed" in done.stdout
+
+        functions, proposal = shell[1:3]
+        refused = run_script(dev, f"{functions}\nTOKEN=wrong\n{proposal}")
+        assert refused.returncode != 0
+        assert '"code":"auth_bad_token"' in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert "MarketCreated" not in refused.stdout
     finally:
         dev.stop(signal.SIGTERM)
     assert wait_until_gone(tmp_path) == []
+
+
+def test_no_command_hides_that_it_failed() -> None:
+    requests = re.findall(r"\bcurl .*", "".join(blocks("bash")))
+    assert requests
+    assert [request for request in requests if "--fail-with-body" not in request] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/README.md"])

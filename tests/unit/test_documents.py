@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from zmartd.http.kit.operation import Access
 from zmartd.http.kit.path_variables import path_template
 from zmartd.http.routes import OPERATIONS
 from zmartd.market.next_steps import EXPECTED, Action, Actor
@@ -82,6 +83,15 @@ def test_the_life_of_a_market_has_every_action_and_no_request_that_is_not_there(
     served = {(operation.method, path_template(operation.path)) for operation in OPERATIONS}
     assert named
     assert named <= served
+
+
+def test_llms_txt_says_who_may_read_what_it_names() -> None:
+    text = (REPOSITORY / "zmartd" / "http" / "pages" / "llms.txt").read_text()
+    read = text[text.index("## Read") : text.index("## On a machine")]
+    anybody, wallet = (set(re.findall(r"/api/[\w/{}-]+", line)) for line in read.split("\n- ")[1:])
+    access = {path_template(one.path): one.access for one in OPERATIONS if one.method == "GET"}
+    assert {access[path] for path in anybody} == {Access.PUBLIC}
+    assert {access[path] for path in wallet} == {Access.OWNER}
 
 
 def test_what_is_installed_to_contribute_exists() -> None:

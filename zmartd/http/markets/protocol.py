@@ -24,6 +24,8 @@ from zmartd.http.markets.creation import (
 )
 from zmartd.http.response_cache.policies import CacheFromNode
 from zmartd.market import lifecycle
+from zmartd.market.iso_time import iso_time, utc_from_unix
+from zmartd.market.json_fields import Time
 from zmartd.market.quotes import MIN_TRADE_LAMPORTS
 
 Bps = Annotated[int, Meta(ge=0, le=65_535, description="basis points: 100 are one percent")]
@@ -155,6 +157,9 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
 class ProtocolBody(Struct, frozen=True, kw_only=True):
     """The rules by which markets live, in one place."""
 
+    chain_time: Time
+    """The time that the program sees, by which every deadline is kept. A development chain's can be far ahead
+    of the machine's."""
     initialized: bool
     """Whether the program has a configuration on this cluster. Before that there are no markets: the admin
     has to send initialize_global_config."""
@@ -173,14 +178,16 @@ class ProtocolBody(Struct, frozen=True, kw_only=True):
 
 
 async def get_protocol(call: Call[None]) -> ProtocolBody:
-    """Fees, thresholds, windows and limits. They may change: an admin sets the program's configuration, an
-    operator the daemon's settings. The answer is at most two seconds old; `Cache-Control: no-cache` does not
-    change that."""
+    """The chain's time, fees, thresholds, windows and limits. They may change: an admin sets the program's
+    configuration, an operator the daemon's settings. The answer is at most two seconds old; `Cache-Control:
+    no-cache` does not change that."""
     app = call.app
     program_id = app[keys.PROGRAM].program_id
-    found = await find_config(app[keys.RPC], program_id)
+    rpc = app[keys.RPC]
+    found, now = await find_config(rpc, program_id), await rpc.chain_time()
     voting = app[keys.VOTING]
     return ProtocolBody(
+        chain_time=iso_time(utc_from_unix(now.unix_timestamp)),
         initialized=found is not None,
         program=ProtocolProgram(id=str(program_id), cluster=app[keys.CLUSTER]),
         config=None if found is None else _config(found),

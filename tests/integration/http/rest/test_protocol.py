@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ PATH = "/api/protocol"
 
 async def test_the_rules_are_the_chain_s_and_the_settings(stage: Stage) -> None:
     rules = (await stage.api.anybody.get(PATH)).body
+    chain_time = (await stage.api.rpc.chain_time()).unix_timestamp
+    assert 0 <= chain_time - datetime.fromisoformat(rules["chain_time"]).timestamp() < 600
     assert rules["initialized"] is True
     assert rules["program"] == {"id": str(PROGRAM.program_id), "cluster": "localnet"}
     assert rules["config"] == {
