@@ -111,7 +111,7 @@ def _votes(pending: PendingDecision) -> str:
         return "none: nobody has disputed the proposed outcome"
     if pending.tally is None or pending.tally.counted_at is None:
         return "not counted yet"
-    counted = votes_in_words(pending.tally)
+    counted = votes_in_words(pending.tally, pending.proposed_outcome)
     if pending.is_electorate_known:
         return counted
     return f"{counted}; not all votes and stakes are known, because a transaction could not be read"

@@ -126,7 +126,7 @@ class Disputes:
             if is_known
             else Undecided.ELECTORATE_NOT_KNOWN
         )
-        votes = votes_in_words(tally)
+        votes = votes_in_words(tally, account.proposed_outcome)
         if isinstance(verdict, Undecided):
             reason = f"{_REASONS[verdict]} ({votes})"
             await self._announcements.announce_awaited_decision(market.id, MarketState.DISPUTED, reason)
@@ -157,13 +157,13 @@ class Disputes:
         return PlannedTransaction("finalize_market", (finalize,), detail, as_it_was)
 
 
-def votes_in_words(tally: Tally) -> str:
-    """Both tallies of a dispute whose votes are counted, as a phrase."""
+def votes_in_words(tally: Tally, proposed: bool | None) -> str:
+    """Both tallies of a dispute of the `proposed` outcome, whose votes are counted, as a phrase."""
     wallets, stake = tally.counts, tally.stake
     turnout = _percent(stake.total, tally.electorate_stake)
     return (
         f"{wallets.yes} of {wallets.total} wallets and {_percent(stake.yes, stake.total)} of the stake that "
-        f"voted agree; {turnout} of all stake voted"
+        f"voted agree with the dispute: {OUTCOMES[proposed]} is wrong; {turnout} of all stake voted"
     )
 
 

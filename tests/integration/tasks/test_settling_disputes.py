@@ -112,7 +112,8 @@ async def test_fresh_wallets_overturn_nothing_and_are_refused_at_the_door(world:
     (action,) = await run(world)
 
     assert action.detail.startswith(
-        "0 of 3 wallets and 0.00 % of the stake that voted agree; 100.00 % of all"
+        "0 of 3 wallets and 0.00 % of the stake that voted agree with the dispute: YES is wrong; "
+        "100.00 % of all"
     )
     account = await world.account(market_id)
     assert (account.final_outcome, account.dispute_agree, account.dispute_disagree) == (True, 0, 3)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from zmartd.commands.decide import pending_text
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState, VoteKind
@@ -22,6 +24,30 @@ def test_a_question_cannot_disguise_what_is_decided() -> None:
         "votes     none: nobody has disputed the proposed outcome",
         "decision  overturn: YES is final",
     ]
+
+
+@pytest.mark.parametrize(("proposed", "wrong"), [(True, "YES"), (False, "NO")])
+def test_votes_say_with_what_they_agree(proposed: bool, wrong: str) -> None:
+    counted = datetime(2026, 11, 1, tzinfo=UTC)
+    tally = Tally(
+        "00" * 32,
+        VoteKind.DISPUTE,
+        VoteCounts(2, 1),
+        VoteCounts(30, 70),
+        3,
+        200,
+        0,
+        counted,
+        counted,
+        None,
+        None,
+        None,
+    )
+    pending = PendingDecision("00" * 32, "Who wins?", MarketState.DISPUTED, proposed, tally, True)
+    assert pending_text(pending, Decision.KEEP).splitlines()[3] == (
+        "votes     2 of 3 wallets and 30.00 % of the stake that voted agree with the dispute: "
+        f"{wrong} is wrong; 50.00 % of all stake voted"
+    )
 
 
 def test_whoever_decides_is_told_that_the_tallies_may_lack_some() -> None:
