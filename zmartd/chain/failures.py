@@ -24,6 +24,9 @@ _FAILED = re.compile(r"Program ([1-9A-HJ-NP-Za-km-z]{32,44}) failed: ")
 _ANCHOR_ACCOUNT = re.compile(r"Program log: AnchorError caused by account: ([a-z_0-9]{1,64})\. ")
 _IDENTIFIER = re.compile(rf"[A-Za-z][A-Za-z0-9]{{0,{MAX_NAME_LENGTH - 1}}}")
 
+UNKNOWN_ERROR = "UnknownError"
+_OTHER_NAMES = ("CustomProgramError", "NodeRefused", "TradeTooLarge", UNKNOWN_ERROR)
+"""Names that are given here, where neither the program nor the chain gives one."""
 _CHAIN_ERRORS = failure_names.TRANSACTION | failure_names.INSTRUCTION
 _FRAMEWORK_ERRORS = {
     name: (number, message)
@@ -59,7 +62,9 @@ class ProgramErrorDetails(TradeTerms, frozen=True, kw_only=True):
 
 
 class ProgramRefused(DetailedError[ProgramErrorDetails]):
-    """The program refuses this. Error and code are the program's own name for the reason."""
+    """The program, or the chain, refuses this: `error` is its own name for the reason, `code` that name in
+    snake_case.
+    """
 
     code = "program_refused"
 
@@ -76,6 +81,19 @@ class ProgramRefused(DetailedError[ProgramErrorDetails]):
             ProgramErrorDetails(program_error=failure.code, signature=signature, **facts), failure.message
         )
         self.failure = failure
+
+    @property
+    def name(self) -> str:
+        """The failure's name if it is one of `refusal_names`, else UNKNOWN_ERROR: newer nodes have others."""
+        name, number = self.failure.name, self.failure.code
+        is_known = number is not None or name in _CHAIN_ERRORS or name in _OTHER_NAMES
+        return name if is_known else UNKNOWN_ERROR
+
+
+def refusal_names(idl: Idl) -> list[str]:
+    """All names that a refusal can have: the program's, Anchor's, the chain's, and those given here."""
+    names = (*(error.name for error in idl.errors), *_FRAMEWORK_ERRORS, *_CHAIN_ERRORS, *_OTHER_NAMES)
+    return list(dict.fromkeys(names))
 
 
 def explain_failure(err: object, logs: Sequence[object] | None, idl: Idl) -> ProgramFailure:
@@ -171,5 +189,5 @@ def _first_key(detail: dict[Any, Any]) -> str:
 
 def _named(name: str, messages: dict[str, str], index: int | None) -> ProgramFailure:
     if not _IDENTIFIER.fullmatch(name):
-        return ProgramFailure(None, "UnknownError", in_full(_UNKNOWN), index)
+        return ProgramFailure(None, UNKNOWN_ERROR, in_full(_UNKNOWN), index)
     return ProgramFailure(None, name, in_full(messages.get(name, _UNKNOWN)), index)

@@ -76,6 +76,23 @@ is<Equal<Schemas["TooEarly"]["details"]["end_date"], string | null>>();
 is<Equal<Schemas["WrongState"]["details"]["next"], Schemas["NextStep"][]>>();
 is<Equal<Schemas["InsufficientFunds"]["details"]["missing"], string>>();
 is<Equal<Schemas["ProgramRefused"]["details"]["largest_trade_here"], string | undefined>>();
-export function firstProblem(refusal: Refusal): string {
-  return refusal.code === "invalid_request" ? refusal.details[0]!.field : refusal.message;
+
+// Of all errors of an operation, each code is of one, so that its details have one type.
+type Relay = paths["/api/transactions"]["post"]["responses"];
+type ErrorStatus = Exclude<keyof Relay, 200 | 202>;
+type RelayRefusal = { [Status in ErrorStatus]: Json<Relay, Status> }[ErrorStatus];
+is<Equal<Extract<RelayRefusal, { code: "insufficient_funds" }>, Schemas["InsufficientFunds"]>>();
+export function whatToDo(refusal: RelayRefusal | Refusal): string | null | undefined {
+  switch (refusal.code) {
+    case "price_moved":
+      return refusal.details.fresh?.transaction;
+    case "market_not_found":
+      return refusal.details?.market;
+    case "invalid_request":
+      return refusal.details[0]!.field;
+    case "slippage_exceeded":
+      return refusal.details?.offered;
+    default:
+      return refusal.message;
+  }
 }

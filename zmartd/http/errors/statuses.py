@@ -140,6 +140,7 @@ STATUS: Mapping[type[ZmartdError], int] = {
 }
 """By class; a subclass has the status of its nearest ancestor here. An error without one gets 500: a bug."""
 
+_CODES = frozenset(kind.code for kind in STATUS)
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -147,9 +148,10 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     """The form of every error: flat, with a stable `code` for programs."""
 
     error: str
-    """The name of the error; for a failure on the chain, the name that the program or the chain gives it."""
+    """The name of the error, for people; for a failure on the chain, the name that the program or the chain
+    gives it."""
     code: str
-    """A stable name in snake_case, for programs."""
+    """A stable name in snake_case, for programs. Each belongs to one error."""
     message: str
     """What is wrong and what to do, for people. The wording may change."""
     status: int
@@ -170,10 +172,9 @@ def error_body(error: ZmartdError, request_id: str) -> ErrorBody:
     status = status_of(type(error))
     if status == 500:
         error = Unexpected()
-    name = error.failure.name if isinstance(error, ProgramRefused) else type(error).__name__
     return ErrorBody(
-        error=name,
-        code=snake_case(name) if isinstance(error, ProgramRefused) else error.code,
+        error=error.failure.name if isinstance(error, ProgramRefused) else named_by(type(error)).__name__,
+        code=program_code(error.name) if isinstance(error, ProgramRefused) else error.code,
         message=type(error).meaning() if status == 503 else error.message,
         status=status,
         details=_details(error),
@@ -194,6 +195,15 @@ def _details(error: ZmartdError) -> Struct | tuple[Struct, ...] | UnsetType:
     return UNSET if is_empty else details
 
 
-def snake_case(name: str) -> str:
-    """The code for an error name of the program, such as `slippage_exceeded` for `SlippageExceeded`."""
-    return _WORD_START.sub("_", name).lower()
+def named_by(kind: type[ZmartdError]) -> type[ZmartdError]:
+    """The class that gives `kind` its code, and so is named to callers: `kind`, or an ancestor."""
+    return next(parent for parent in kind.__mro__ if "code" in parent.__dict__)
+
+
+def program_code(name: str) -> str:
+    """The code for an error's name of the program or the chain: `slippage_exceeded` for `SlippageExceeded`.
+
+    It begins with `program_` where an error of this API has the code without it: a code is of one error.
+    """
+    code = _WORD_START.sub("_", name).lower()
+    return f"program_{code}" if code in _CODES else code

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from zmartd.chain import failure_names
-from zmartd.chain.failures import ProgramRefused
+from zmartd.chain.failures import ProgramRefused, refusal_names
 from zmartd.chain.idl import Idl
 from zmartd.errors import ZmartdError, details_type
 from zmartd.http.errors.auth import SessionsUnavailable, Unauthorized
@@ -28,7 +27,7 @@ from zmartd.http.errors.requests import (
     Unexpected,
     UnsupportedMediaType,
 )
-from zmartd.http.errors.statuses import STATUS, sends_details, snake_case, status_of
+from zmartd.http.errors.statuses import STATUS, named_by, program_code, sends_details, status_of
 from zmartd.http.kit.operation import (
     MACHINES_TAG,
     Access,
@@ -53,8 +52,8 @@ _PROBLEMS: Json = {
 
 
 def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdError]]]:
-    """The errors that `operation` may respond with, by status, each list sorted by code."""
-    kinds = {one for kind in _error_kinds(operation) for one in _with_subclasses(kind)}
+    """The errors that `operation` may respond with, by status, each list sorted by code, each code once."""
+    kinds = {named_by(one) for kind in _error_kinds(operation) for one in _with_subclasses(kind)}
     by_status: dict[int, list[type[ZmartdError]]] = {}
     for kind in sorted(kinds, key=lambda kind: (status_of(kind), kind.code)):
         by_status.setdefault(status_of(kind), []).append(kind)
@@ -62,8 +61,10 @@ def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdErro
 
 
 def told_errors() -> list[type[ZmartdError]]:
-    """Every error that a caller can get, sorted by name."""
-    return sorted({one for kind in STATUS for one in _with_subclasses(kind)}, key=lambda kind: kind.__name__)
+    """Every error that a caller can get, sorted by name, each code once."""
+    return sorted(
+        {named_by(one) for kind in STATUS for one in _with_subclasses(kind)}, key=lambda kind: kind.__name__
+    )
 
 
 def told_details(kind: type[ZmartdError]) -> Any:
@@ -109,13 +110,14 @@ def _schema(kind: type[ZmartdError], idl: Idl, shape: Json) -> Json:
     required = list(shape["required"])
     details = told_details(kind)
     if issubclass(kind, ProgramRefused):
-        names = _program_errors(idl)
+        names = refusal_names(idl)
         narrowed["error"] = {"type": "string", "examples": names}
         narrowed["code"] = {
             "type": "string",
-            "pattern": "^[a-z][a-z0-9_]*$",
-            "examples": [snake_case(name) for name in names],
-            "description": "The name of the error of the program or the chain, in snake_case.",
+            "enum": [program_code(name) for name in names],
+            "description": "The name of the error of the program or the chain, in snake_case; with "
+            "`program_` in front where an error of this API has that code; `unknown_error` for a name that "
+            "only a newer node has.",
         }
     else:
         narrowed |= {"error": {"const": kind.__name__}, "code": {"const": kind.code}}
@@ -138,14 +140,3 @@ def _schema(kind: type[ZmartdError], idl: Idl, shape: Json) -> Json:
         "properties": described,
         "required": required,
     }
-
-
-def _program_errors(idl: Idl) -> list[str]:
-    framework = [*failure_names.ANCHOR.values(), *failure_names.SYSTEM.values()]
-    names = [
-        *(error.name for error in idl.errors),
-        *(name for name, _ in framework),
-        *failure_names.TRANSACTION,
-        *failure_names.INSTRUCTION,
-    ]
-    return list(dict.fromkeys(names))

@@ -33,8 +33,8 @@ and the transactions that wallets sign to take part.
   the stake has voted for its block, and `finalized` when no fork can remove it any more.
   `GET /api/transactions/{signature}` returns its state.
 * Each field of a request also goes by its name in camelCase. The names in this document take precedence.
-* Every error has the form of `ErrorBody` and a stable `code`. The schema with the name in `error` says what
-  its `details` are; what the program or the chain refuses is a `ProgramRefused`, under their name for it.
+* Every error has the form of `ErrorBody` and a stable `code`. Each code belongs to one schema, which says
+  what its `details` are. `ProgramRefused` has the codes of all that the program or the chain refuses.
   Besides the errors that each operation lists, a path that does not exist gets 404 `route_not_found`, a
   method that a path does not have 405 `method_not_allowed`, and a preflight from an origin that may not call
   the API 403 `cors_refused`.

@@ -8,11 +8,19 @@ import pytest
 from msgspec import to_builtins
 
 import zmartd.http.app  # noqa: F401 - so that every error of the room is known
-from zmartd.chain.failures import ProgramFailure, ProgramRefused
+from zmartd.chain.failures import (
+    ProgramFailure,
+    ProgramRefused,
+    explain_failure,
+    failure_named,
+    refusal_names,
+)
+from zmartd.chain.idl import default_idl
+from zmartd.chain.transport import RpcUnusable
 from zmartd.errors import AboutMarket, ZmartdError
 from zmartd.http.errors import statuses, websocket
 from zmartd.http.errors.requests import BalanceTooLow, InvalidRequest, NotTheCreator, NotYours, Problem
-from zmartd.http.errors.statuses import STATUS, error_body, snake_case
+from zmartd.http.errors.statuses import STATUS, error_body, program_code
 from zmartd.realtime import hub
 from zmartd.store.discussions import CommentDetails, NotTheAuthor
 from zmartd.store.dispute_requests import DisputeRequestRefused
@@ -108,10 +116,11 @@ def test_who_may_not_is_told_who_may(error: ZmartdError, who: str) -> None:
         ("InvalidIpfsHash", "invalid_ipfs_hash"),
         ("NoWinnings", "no_winnings"),
         ("RPCDown", "rpc_down"),
+        ("AlreadyVoted", "program_already_voted"),
     ],
 )
 def test_the_programs_names_become_stable_codes(name: str, code: str) -> None:
-    assert snake_case(name) == code
+    assert program_code(name) == code
 
 
 def test_a_refusal_of_the_program_carries_its_name_and_number() -> None:
@@ -121,6 +130,30 @@ def test_a_refusal_of_the_program_carries_its_name_and_number() -> None:
     body = error_body(refused, "id")
     assert (body.error, body.code, body.status) == ("TradeTooSmall", "trade_too_small", 422)
     assert to_builtins(body.details) == {"program_error": 6018, "signature": "s"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (explain_failure("ComesWithTheNextRelease", (), default_idl()), "unknown_error"),
+        (explain_failure({"InstructionError": [0, {"Custom": 6018}]}, (), default_idl()), "trade_too_small"),
+        (
+            explain_failure({"InstructionError": [0, {"Custom": 99}]}, (), default_idl()),
+            "custom_program_error",
+        ),
+        (explain_failure("BlockhashNotFound", (), default_idl()), "blockhash_not_found"),
+        (failure_named("TradeTooLarge", default_idl()), "trade_too_large"),
+    ],
+)
+def test_every_refusal_has_a_code_that_is_listed(failure: ProgramFailure, code: str) -> None:
+    body = error_body(ProgramRefused(failure), "id")
+    assert (body.error, body.code) == (failure.name, code)
+    assert code in {program_code(name) for name in refusal_names(default_idl())}
+
+
+def test_an_error_without_a_code_of_its_own_is_named_as_the_one_that_has_it() -> None:
+    body = error_body(RpcUnusable("the node says nothing that can be used"), "id")
+    assert (body.error, body.code) == ("RpcUnavailable", "rpc_unavailable")
 
 
 def test_an_outage_tells_nothing_about_where_things_are() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from msgspec import Struct
 
 from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.idl import default_idl
+from zmartd.chain.transport import RpcUnavailable
 from zmartd.errors import ZmartdError
 from zmartd.http.errors.auth import BadToken, Unauthorized
 from zmartd.http.errors.requests import NotYours, Problem
@@ -15,7 +17,7 @@ from zmartd.http.errors.statuses import error_body
 from zmartd.http.kit.fields import Wallet
 from zmartd.http.kit.operation import Access, NonJson, Operation, Quota, by_path
 from zmartd.http.kit.path_variables import PATH_VARIABLES
-from zmartd.http.openapi.declared_errors import declared_errors
+from zmartd.http.openapi.declared_errors import declared_errors, told_errors
 from zmartd.http.openapi.document import openapi
 
 
@@ -136,12 +138,22 @@ def test_an_errors_schema_names_it_as_its_body_does(kind: type[ZmartdError]) -> 
 
 def test_the_programs_errors_are_named() -> None:
     schemas = schemas_of_errors()
-    names = schemas[ProgramRefused.__name__]["properties"]["code"]["examples"]
-    assert {"slippage_exceeded", "insufficient_funds"} <= set(names)
+    names = schemas[ProgramRefused.__name__]["properties"]["code"]["enum"]
+    assert {"slippage_exceeded", "program_insufficient_funds"} <= set(names)
     assert "result_with_negative_lamports" not in names
     invalid = schemas["InvalidRequest"]
     assert invalid["properties"]["details"]["items"] == {"$ref": f"#/components/schemas/{Problem.__name__}"}
     assert "details" in invalid["required"]
+
+
+def test_a_code_belongs_to_one_error_and_is_listed_once() -> None:
+    schemas = schemas_of_errors()
+    fields = [schemas[kind.__name__]["properties"]["code"] for kind in told_errors()]
+    told = Counter(code for field in fields for code in field.get("enum", [field.get("const")]))
+    assert len(told) > 200
+    assert [code for code, count in told.items() if count > 1] == []
+    listed = [kind.code for kind in declared_errors(operation(errors=(RpcUnavailable,)))[503]]
+    assert listed.count("rpc_unavailable") == 1
 
 
 def test_a_response_that_is_not_json_has_its_media_type() -> None:
