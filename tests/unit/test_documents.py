@@ -5,13 +5,34 @@ from __future__ import annotations
 import re
 from configparser import ConfigParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import fields
 
 from zmartd.http.kit.operation import Access
 from zmartd.http.kit.path_variables import path_template
 from zmartd.http.routes import OPERATIONS
 from zmartd.market.next_steps import EXPECTED, Action, Actor
+from zmartd.realtime.frame_data import (
+    AuthenticatedData,
+    CommitmentData,
+    DiscussionData,
+    ErrorData,
+    MarketData,
+    MarketStateData,
+    PongData,
+    Post,
+    PriceData,
+    ResyncData,
+    RetractedData,
+    SessionEndedData,
+    TradeData,
+    VoteData,
+    WelcomeData,
+)
+from zmartd.realtime.frames import FrameType
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -92,6 +113,38 @@ def test_llms_txt_says_who_may_read_what_it_names() -> None:
     access = {path_template(one.path): one.access for one in OPERATIONS if one.method == "GET"}
     assert {access[path] for path in anybody} == {Access.PUBLIC}
     assert {access[path] for path in wallet} == {Access.OWNER}
+
+
+def test_the_fields_of_every_frame_are_listed() -> None:
+    guide = (REPOSITORY / "docs" / "frames.md").read_text()
+    data = guide[guide.index("## Data") : guide.index("## The stream")]
+    rows = re.findall(r"^\| `(\w+)`( in it)? \| (.*) \| (.*)\|$", data, re.MULTILINE)
+    listed = {
+        name + part: (re.findall(r"`(\w+)`", own), re.findall(r"`(\w+)`", kept))
+        for name, part, own, kept in rows
+    }
+    kinds: dict[str, type[Struct]] = {
+        "market_state": MarketStateData,
+        "market in it": MarketData,
+        "price_update": PriceData,
+        "trade": TradeData,
+        "vote": VoteData,
+        "retracted": RetractedData,
+        "commitment": CommitmentData,
+        "discussion": DiscussionData,
+        "discussion in it": Post,
+        "resync": ResyncData,
+        "pong": PongData,
+        "welcome": WelcomeData,
+        "authenticated": AuthenticatedData,
+        "session_ended": SessionEndedData,
+        "error": ErrorData,
+    }
+    assert {name.removesuffix(" in it") for name in kinds} == {*get_args(FrameType), "market"}
+    for name, kind in kinds.items():
+        own, kept = listed[name]
+        assert sorted(own + kept) == sorted(field.encode_name for field in fields(kind)), name
+        assert [one for one in own if one != one.lower()] == [], name
 
 
 def test_what_is_installed_to_contribute_exists() -> None:

@@ -56,6 +56,7 @@ class TradeData(TradeSummary, frozen=True, kw_only=True):
     user_wallet: str
     user: str
     trader: str
+    tx_signature: str
     signature: str
     slot: int
     created_at: str

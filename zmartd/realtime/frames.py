@@ -318,6 +318,7 @@ def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData
         user_wallet=wallet,
         user=wallet,
         trader=wallet,
+        tx_signature=trade.signature,
         signature=trade.signature,
         slot=trade.slot,
         created_at=at,

@@ -78,6 +78,7 @@ def test_a_trade_frame_has_the_names_of_the_api_and_those_of_the_browser_client(
             "user_wallet": TRADER,
             "user": TRADER,
             "trader": TRADER,
+            "tx_signature": "4tx",
             "signature": "4tx",
             "slot": 77,
             "created_at": "2026-03-01T12:00:00.123Z",
