@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from msgspec import Struct
-from msgspec.structs import fields
+from msgspec import Struct, structs
 
 from zmartd.http.kit.operation import Access
 from zmartd.http.kit.path_variables import path_template
 from zmartd.http.routes import OPERATIONS
+from zmartd.market.fees import INITIAL_RATES
 from zmartd.market.next_steps import EXPECTED, Action, Actor
 from zmartd.realtime.frame_data import (
     AuthenticatedData,
@@ -115,6 +115,15 @@ def test_llms_txt_says_who_may_read_what_it_names() -> None:
     assert {access[path] for path in wallet} == {Access.OWNER}
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/life-of-a-market.md"])
+def test_newcomers_read_what_is_taken_from_a_trade_and_who_earns_it(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    shares = [bps // 100 for bps in (INITIAL_RATES.total_bps, *structs.astuple(INITIAL_RATES))]
+    told = text.index(f"{shares[0]} %")
+    assert [share for share in shares if f" {share} %" not in text[told - 10 : told + 1_500]] == []
+    assert "/withdraw" in text or "life-of-a-market.md" in text
+
+
 def test_the_fields_of_every_frame_are_listed() -> None:
     guide = (REPOSITORY / "docs" / "frames.md").read_text()
     data = guide[guide.index("## Data") : guide.index("## The stream")]
@@ -143,7 +152,7 @@ def test_the_fields_of_every_frame_are_listed() -> None:
     assert {name.removesuffix(" in it") for name in kinds} == {*get_args(FrameType), "market"}
     for name, kind in kinds.items():
         own, kept = listed[name]
-        assert sorted(own + kept) == sorted(field.encode_name for field in fields(kind)), name
+        assert sorted(own + kept) == sorted(field.encode_name for field in structs.fields(kind)), name
         assert [one for one in own if one != one.lower()] == [], name
 
 
