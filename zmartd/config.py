@@ -418,6 +418,13 @@ class MarketMonitorSettings(Struct, frozen=True, kw_only=True):
     stuck_after_seconds: Annotated[
         WholeSeconds, described("a market whose state has not changed for this long is reported")
     ] = 604_800
+    overdue_for_seconds: Annotated[
+        WholeSeconds,
+        described(
+            "how long this daemon has to have seen a market an hour overdue, by its own clock, to report it; "
+            "`zmartd dev` waits a minute, because its chain's clock jumps"
+        ),
+    ] = 0
 
 
 class ReconcilerSettings(Struct, frozen=True, kw_only=True):

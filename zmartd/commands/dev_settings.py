@@ -57,7 +57,10 @@ def defaults(directory: Path) -> config.Settings:
             cluster="localnet", program_id=PROGRAM_ID, authority_keypair_path=str(directory / AUTHORITY_FILE)
         ),
         helius=config.HeliusSettings(authorization=SharedSecret(_secret(directory / "webhook-secret"))),
-        auth=config.AuthSettings(jwt_secret=SharedSecret(_secret(directory / "jwt-secret"))),
+        auth=config.AuthSettings(
+            jwt_secret=SharedSecret(_secret(directory / "jwt-secret")),
+            domains=("localhost:4000", "localhost:3000"),
+        ),
     )
 
 
@@ -97,7 +100,9 @@ _DEFAULTS: Final = config.Settings(
     voting=config.VotingSettings(min_proposal_votes=3, proposal_min_balance_lamports=0, veto_seconds=0),
     tasks=config.TaskSettings(
         vote_aggregator=config.VoteAggregatorSettings(interval_seconds=1.5),
-        market_monitor=config.MarketMonitorSettings(interval_seconds=1.5, stuck_after_seconds=31_536_000),
+        market_monitor=config.MarketMonitorSettings(
+            interval_seconds=1.5, stuck_after_seconds=31_536_000, overdue_for_seconds=60
+        ),
         reconciler=config.ReconcilerSettings(interval_seconds=10.0),
         leaderboard=config.LeaderboardSettings(interval_seconds=2.0),
     ),

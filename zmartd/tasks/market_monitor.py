@@ -18,7 +18,7 @@ from zmartd.tasks.base import TaskAction
 from zmartd.tasks.catching_up import NotCaughtUp, catch_up, has_same_resolution
 from zmartd.tasks.context import TaskContext
 from zmartd.tasks.fan_out import fan_out
-from zmartd.tasks.stuck_markets import find_stuck_markets
+from zmartd.tasks.stuck_markets import StuckMarketsReport
 
 TASK: Final = "market_monitor"
 ACTION: Final = "finalize_market"
@@ -39,6 +39,7 @@ class MarketMonitor:
         self._settings: config.MarketMonitorSettings = context.settings.market_monitor
         self._database = context.database
         self._program = context.program
+        self._stuck = StuckMarketsReport(context.database, self._settings, context.clock)
         self._trusted = context.voting.trusted_resolvers
         self.enabled = self._settings.enabled
         self.interval_seconds = self._settings.interval_seconds
@@ -66,7 +67,7 @@ class MarketMonitor:
 
         finalized = await fan_out([market.id for market in markets], ACTION, finalize)
         await self._clean_errors(protocol)
-        return finalized + await find_stuck_markets(self._database, self._settings, protocol)
+        return finalized + await self._stuck.actions(protocol)
 
     def _waits_seconds(self, protocol: ProtocolState) -> int:
         return lifecycle.finalizable_at(

@@ -38,6 +38,11 @@ class Discovered(Struct, frozen=True):
     broken: tuple[BrokenPlugin, ...]
 
 
+def task_names() -> list[str]:
+    """The names of all installed tasks, in order; none of them is loaded."""
+    return sorted({plugin.name for plugin in entry_points(group=GROUP)})
+
+
 def discover(context: object, plugins: Iterable[EntryPoint] | None = None) -> Discovered:
     """All installed tasks, by name. `plugins` are entry points to use instead of the installed ones.
 

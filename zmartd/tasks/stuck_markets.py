@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import Gauge
 
 from zmartd import config
+from zmartd.clock import Clock
 from zmartd.market import lifecycle
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import due_markets
@@ -32,28 +33,53 @@ _MOVED_BY_TASKS: Final = frozenset({MarketState.RESOLVING, MarketState.DISPUTED}
 """The states that a task ends, so that an overdue market is the daemon's fault."""
 
 
-async def find_stuck_markets(
-    database: Database, settings: config.MarketMonitorSettings, protocol: ProtocolState
-) -> list[TaskAction]:
-    """One action for each state that has stuck markets; it is ok where users, not the daemon, have to act."""
-    period_seconds = protocol.config.dispute_period
-    finalizable_after_seconds = lifecycle.finalizable_at(
-        0, period_seconds, settings.finalization_delay_seconds, settings.safety_margin_seconds
-    )
-    long_ago = protocol.before(settings.stuck_after_seconds)
-    deadlines = StuckDeadlines(
-        proposed=long_ago,
-        ended=long_ago,
-        resolving=protocol.before(finalizable_after_seconds + GRACE_SECONDS),
-        disputed=protocol.before(period_seconds + GRACE_SECONDS),
-        settlement=protocol.before(GRACE_SECONDS),
-    )
-    async with database.service_reader() as connection:
-        found = await due_markets.stuck(connection, deadlines, EXAMPLES)
-    counts = {each.state: each.markets for each in found}
-    for state in _REASONS:
-        STUCK.labels(state.name).set(counts.get(state, 0))
-    return [_action(each) for each in found]
+class StuckMarketsReport:
+    """Remembers since when it has seen which market overdue, by the daemon's clock.
+
+    The clock of a development chain jumps past deadlines that no task has had a moment to meet.
+    """
+
+    def __init__(self, database: Database, settings: config.MarketMonitorSettings, clock: Clock) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._seen_at: dict[str, float] = {}
+        """Monotonic seconds, by market."""
+
+    async def actions(self, protocol: ProtocolState) -> list[TaskAction]:
+        """One action for each state that has stuck markets; it is ok where users, not the daemon, have to
+        act. Markets that a task moves are reported when they have been seen overdue for long enough.
+        """
+        deadlines = self._deadlines(protocol)
+        async with self._database.service_reader() as connection:
+            found = await due_markets.stuck(connection, deadlines, EXAMPLES)
+        counts = {each.state: each.markets for each in found}
+        for state in _REASONS:
+            STUCK.labels(state.name).set(counts.get(state, 0))
+        now = self._clock.monotonic()
+        listed = [market_id for each in found for market_id in each.oldest]
+        self._seen_at = {market_id: self._seen_at.get(market_id, now) for market_id in listed}
+        return [
+            _action(each) for each in found if each.state not in _MOVED_BY_TASKS or self._lasts(each, now)
+        ]
+
+    def _lasts(self, found: StuckMarkets, now: float) -> bool:
+        patience_seconds = self._settings.overdue_for_seconds
+        return any(now - self._seen_at[market_id] >= patience_seconds for market_id in found.oldest)
+
+    def _deadlines(self, protocol: ProtocolState) -> StuckDeadlines:
+        settings, period_seconds = self._settings, protocol.config.dispute_period
+        finalizable_after_seconds = lifecycle.finalizable_at(
+            0, period_seconds, settings.finalization_delay_seconds, settings.safety_margin_seconds
+        )
+        long_ago = protocol.before(settings.stuck_after_seconds)
+        return StuckDeadlines(
+            proposed=long_ago,
+            ended=long_ago,
+            resolving=protocol.before(finalizable_after_seconds + GRACE_SECONDS),
+            disputed=protocol.before(period_seconds + GRACE_SECONDS),
+            settlement=protocol.before(GRACE_SECONDS),
+        )
 
 
 def _action(found: StuckMarkets) -> TaskAction:

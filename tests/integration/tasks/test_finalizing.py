@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import msgspec
 
+from tests.integration.tasks.manual_clock import ManualClock
 from tests.integration.tasks.world import AUTHORITY, DISPUTE_PERIOD_SECONDS, World, killed_once
 from zmartd.market.lifecycle import MarketState
 from zmartd.tasks.market_monitor import MarketMonitor
@@ -162,7 +164,15 @@ async def test_stuck_markets_are_told_and_alarm_only_where_a_task_should_have_ac
     hopeless = await world.resolving()
     await ruin(world, hopeless)
     await world.travel(DISPUTE_PERIOD_SECONDS + 60 + 3_601)
-    (_, late) = await MarketMonitor(world.own.context()).run()
+    clock = ManualClock()
+    context = world.own.context(overdue_for_seconds=60)
+    patient = MarketMonitor(dataclasses.replace(context, clock=clock))
+    for seconds in (0, 59.5):
+        clock.advance(seconds)
+        assert "stuck" not in {action.action for action in await patient.run()}, "the clock has jumped"
+    clock.advance(0.5)
+    assert "stuck" in {action.action for action in await patient.run()}
+    late = (await MarketMonitor(world.own.context()).run())[-1]
     assert (late.action, late.ok) == ("stuck", False)
     assert late.detail == f"1 RESOLVING should have been finalized more than an hour ago: {hopeless}"
 
