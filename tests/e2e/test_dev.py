@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import stat
@@ -79,6 +80,7 @@ def test_it_is_ready_with_one_line_and_healthy_and_takes_the_settings_that_it_is
     assert dev.process.returncode == 0
     assert "using .zmartd/dev.toml" in errors
     assert f"{dev.doors['api']}/docs\n" in errors
+    assert re.search(r"zmartd dev --demo +.*stop it first", errors)
     assert "Traceback" not in errors
 
 

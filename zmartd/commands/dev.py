@@ -188,7 +188,7 @@ Try next, in another terminal in this folder:
   zmartd airdrop WALLET 10   give a wallet 10 SOL
   zmartd travel 72h          move the chain's clock: deadlines pass at once
   zmartd check               look at everything that the daemon depends on
-  zmartd dev --demo          the same, with wallets that trade
+  zmartd dev --demo          instead of this one, so stop it first: with wallets that trade
   zmartd demo                four markets from proposal to payout, checked against the chain
 
 docs/quickstart.md takes five minutes. Ctrl-C stops everything; the data is kept for the next start, --reset

@@ -31,7 +31,8 @@ def _find_and_say(context: click.Context, _: click.Parameter, named: Path | None
 
 def _configuration(named: Path | None) -> tuple[Path | None, str]:
     """The file to read and how to call it. A `zmartd dev` that runs here comes before files that lie here."""
-    if named is None and not os.environ.get(config_file.CONFIG_VARIABLE):
+    is_chosen = named is not None or bool(os.environ.get(config_file.CONFIG_VARIABLE))
+    if not is_chosen:
         running = instance.find(DATA_DIRECTORY)
         if running is not None and running.configuration is not None:
             file = Path(running.configuration)
@@ -39,7 +40,8 @@ def _configuration(named: Path | None) -> tuple[Path | None, str]:
     found = config_file.find(named, os.environ)
     if found is None:
         return None, "the environment and defaults: there is no zmartd.toml, and no zmartd dev runs here"
-    return found, shown(found)
+    stopped = "; no zmartd dev runs here" if not is_chosen and DATA_DIRECTORY.is_dir() else ""
+    return found, f"{shown(found)}{stopped}"
 
 
 def _config_option(

@@ -48,6 +48,8 @@ def wallet_address(_: click.Context, __: click.Parameter, text: str) -> str:
     if is_address(text):
         return text
     file = Path(text)
+    if not file.exists() and ("/" in text or "." in text):  # base58 has neither
+        raise click.BadParameter(f"there is no file {text!r}: `zmartd token FILE --new` makes a wallet")
     if not file.is_file():
         raise click.BadParameter(f"{text!r} is neither an address, 32 bytes in base58, nor a keypair file")
     from zmartd.dependencies import read_keypair

@@ -24,7 +24,17 @@ _HEADER: Final = ("", "MARKET", "ACTION", "TRANSACTION", "DETAIL")
 _SHORT: Final = 12
 
 
-@click.command()
+class _TickCommand(click.Command):
+    """Names the installed tasks at the end of its help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from zmartd.tasks.plugins import task_names
+
+        with formatter.section("Tasks"):
+            formatter.write_text(", ".join(task_names()))
+
+
+@click.command(cls=_TickCommand)
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
 @config_option
 @json_option

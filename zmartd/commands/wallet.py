@@ -135,6 +135,10 @@ def _transaction(text: str) -> tuple[str, dict[str, str]]:
 
     Raises NothingToSign.
     """
+    if not text.strip():
+        raise NothingToSign(
+            "the input is empty: give it the API's whole answer; if a request before it failed, mend that one"
+        )
     if not text.lstrip().startswith("{"):
         return text.strip(), {}
     try:
@@ -144,6 +148,10 @@ def _transaction(text: str) -> tuple[str, dict[str, str]]:
     transaction = answer.get("transaction")
     if isinstance(transaction, str):
         return transaction, {"protection": answer["protection"]} if "protection" in answer else {}
+    if "transaction" in answer:
+        raise NothingToSign(
+            "there is nothing to sign: `transaction` is null, because the market is on the chain already"
+        )
     refusal = answer.get("message")
     if isinstance(refusal, str):
         raise NothingToSign(f"the API refused the request: {refusal!r} ({answer.get('code')!r})")

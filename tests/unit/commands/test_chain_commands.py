@@ -64,6 +64,9 @@ def test_a_wallet_is_an_address_or_a_keypair_file_that_is_private(tmp_path: Path
     result = run("airdrop", "nobody", "1")
     assert result.exit_code == 2
     assert "neither an address, 32 bytes in base58, nor a keypair file" in " ".join(result.stderr.split())
+    result = run("airdrop", "nofile.json", "1")
+    assert result.exit_code == 2
+    assert "there is no file 'nofile.json'" in " ".join(result.stderr.split())
     file = tmp_path / "wallet.json"
     write_private(file, Keypair().to_json())
     file.chmod(0o644)

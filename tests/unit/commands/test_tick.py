@@ -3,7 +3,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+from click.testing import CliRunner
 
+from zmartd.cli import main
 from zmartd.commands.tick import reports_for_people, reports_for_programs
 from zmartd.tasks.base import RunReport, TaskAction
 
@@ -31,6 +33,11 @@ def test_a_table_shows_every_action_with_short_names_in_columns() -> None:
         "  ok    abababababab…  approve   555555555555…  7 of 9 votes",
         "  FAIL  ffffffffffff…  finalize  -              BoundedLossExceeded",
     ]
+
+
+def test_the_help_names_the_tasks() -> None:
+    said = " ".join(CliRunner().invoke(main, ["tick", "--help"]).output.split())
+    assert said.endswith("Tasks: leaderboard, market_monitor, reconciler, stream_retention, vote_aggregator")
 
 
 def test_a_table_says_why_a_run_did_nothing() -> None:

@@ -76,9 +76,14 @@ def test_the_signed_transaction_is_printed_as_the_api_takes_it(
             '{"code": "unauthorized", "message": "Sign in."}',
             "refused the request: 'Sign in.' ('unauthorized')",
         ),
-        ('{"transaction": null}', "the input has no `transaction`: give it the API's whole answer"),
+        (
+            '{"transaction": null}',
+            "nothing to sign: `transaction` is null, because the market is on the chain",
+        ),
+        ('{"signature": "5"}', "the input has no `transaction`: give it the API's whole answer"),
+        (" \n", "the input is empty: give it the API's whole answer"),
         ("{", "the input is no JSON"),
-        ("", "this is not a transaction in base64"),
+        ("AAAA", "this is not a transaction in base64"),
         (unsigned(Keypair()), "is not the payer and only signer of this transaction"),
     ],
 )

@@ -58,9 +58,10 @@ class Quota(Enum):
 
 
 class NonJson(Struct, frozen=True):
-    """A body of this media type, for `Operation.responses`."""
+    """A body of this media type, or of one of the others, for `Operation.responses`."""
 
     media_type: str
+    others: tuple[str, ...] = ()
 
 
 class JsonResponse(Struct, frozen=True):

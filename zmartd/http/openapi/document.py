@@ -254,7 +254,7 @@ def _response(
         if examples := _examples(operation, status, errors):
             content[_JSON]["examples"] = examples
     if isinstance(body, NonJson):
-        content[body.media_type] = {"schema": {"type": "string"}}
+        content |= {kind: {"schema": {"type": "string"}} for kind in (body.media_type, *body.others)}
     if operation.export is not None and status == operation.default_status:
         content |= _exported(operation.export)
     response: Json = {

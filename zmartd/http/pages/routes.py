@@ -1,6 +1,7 @@
 """The routes of the first page and of /llms.txt.
 
-A browser that opens the root gets the page. The root is also a WebSocket, and 404 for every other request.
+A browser that opens the root gets the page, everybody else a text that names the documents. The root is also
+a WebSocket.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from zmartd import __version__
-from zmartd.http.errors.requests import RouteNotFound
 from zmartd.http.errors.websocket import TooManyConnections
+from zmartd.http.kit.etags import TaggedResponse
 from zmartd.http.kit.operation import Access, Call, NonJson, Operation
 from zmartd.http.openapi.routes import DOCS, PageFacts, PageFile, file_operations
 from zmartd.http.ws.endpoint import WEBSOCKET, wants_upgrade
@@ -23,6 +24,15 @@ from zmartd.http.ws.routes import ConnectionQuery
 _HERE: Final = Path(__file__).parent
 _FIRST_PAGE: Final = _HERE / "first_page"
 _HTML: Final = "text/html"
+_TEXT: Final = "text/plain"
+_FOR_PROGRAMS: Final = b"""\
+zmartd: the API of a prediction market on Solana
+
+  /docs               the documentation, for people
+  /llms.txt           what the API is, on one page
+  /api/openapi.json   every operation, as OpenAPI 3.1
+  /ws                 the WebSocket
+"""
 
 
 def _first_page(facts: PageFacts) -> bytes:
@@ -64,14 +74,19 @@ FILES: tuple[PageFile, ...] = (PageFile("/", "", _HTML, _first_page), *_FILES)
 async def root(call: Call[ConnectionQuery]) -> web.StreamResponse:
     """A page for browsers: what runs, where to go, and the live list of markets.
 
-    With an upgrade it is the same as /ws, for clients that connect to the root. Everybody else gets 404.
+    Everybody else gets a text that names the documents. With an upgrade it is the same as /ws, for clients
+    that connect to the root.
     """
     request = call.request
-    if wants_upgrade(request) or not _accepts_html(request):
-        return await call.app[WEBSOCKET].serve_root(request)
-    response = call.app[DOCS]["/"].respond_to(request)
+    if wants_upgrade(request):
+        return await call.app[WEBSOCKET].serve(request)
+    page = call.app[DOCS]["/"] if _accepts_html(request) else _text
+    response = page.respond_to(request)
     response.headers[hdrs.VARY] = f"{hdrs.ACCEPT}, {hdrs.UPGRADE}"
     return response
+
+
+_text = TaggedResponse.of(_FOR_PROGRAMS, f"{_TEXT}; charset=utf-8")
 
 
 def _accepts_html(request: web.Request) -> bool:
@@ -90,8 +105,8 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="realtime",
         access=Access.PUBLIC,
         query=ConnectionQuery,
-        responses={101: None, 200: NonJson(_HTML), 304: None},
-        errors=(RouteNotFound, TooManyConnections),
+        responses={101: None, 200: NonJson(_HTML, (_TEXT,)), 304: None},
+        errors=(TooManyConnections,),
     ),
     *file_operations(_FILES),
 )

@@ -14,7 +14,7 @@ from zmartd.clock import Clock
 from zmartd.config import RealtimeSettings
 from zmartd.http.auth.authenticator import BEARER
 from zmartd.http.auth.sessions import Sessions
-from zmartd.http.errors.requests import InvalidHttp, RouteNotFound
+from zmartd.http.errors.requests import InvalidHttp
 from zmartd.http.errors.websocket import ConnectionLimit, TooManyConnections, UpgradeRequired
 from zmartd.http.kit.client_address import SITE_CLIENTS, client_of, site_of
 from zmartd.http.server.connection import HttpConnection
@@ -101,12 +101,6 @@ class WebSocketEndpoint:
                 writer = WebSocketWriter(response, request.transport)
                 await self._run(request, response, writer, limits)
             return response
-
-    async def serve_root(self, request: web.Request) -> web.StreamResponse:
-        """As `serve`, for the root path, which the browser client uses by default. Raises RouteNotFound."""
-        if not wants_upgrade(request):
-            raise RouteNotFound
-        return await self.serve(request)
 
     async def watch_sessions(self) -> None:
         """Sign clients out when their sessions end, until cancelled."""

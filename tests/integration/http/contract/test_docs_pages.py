@@ -51,7 +51,7 @@ async def test_the_documentation_page_needs_nothing_from_elsewhere(api: Api) -> 
     assert '"/api/openapi.json"' in start
 
 
-async def test_a_browser_that_opens_the_root_gets_a_page_and_nobody_else(api: Api) -> None:
+async def test_a_browser_that_opens_the_root_gets_a_page_and_everybody_else_a_text(api: Api) -> None:
     page, html = await fetch(api.client, "/", Accept=BROWSER)
     assert (page.status, page.content_type) == (200, "text/html")
     assert page.headers["Vary"] == "Accept, Upgrade"
@@ -65,7 +65,15 @@ async def test_a_browser_that_opens_the_root_gets_a_page_and_nobody_else(api: Ap
     assert again.status == 304
     for accept in ("*/*", "application/json", "text/plain, */*"):
         other, text = await fetch(api.client, "/", Accept=accept)
-        assert (other.status, json.loads(text)["code"]) == (404, "route_not_found")
+        assert (other.status, other.content_type, other.headers["Vary"]) == (
+            200,
+            "text/plain",
+            page.headers["Vary"],
+        )
+        for path in re.findall(r"^  (/\S+)", text, re.MULTILINE):
+            found, _ = await fetch(api.client, path)
+            assert found.status == (426 if path == "/ws" else 200), path
+        assert {"/docs", "/llms.txt", "/api/openapi.json"} <= set(text.split())
 
 
 async def test_llms_txt_is_a_text_whose_paths_exist(api: Api) -> None:

@@ -15,8 +15,8 @@ function cell(text, kind) {
 }
 
 function sol(lamports) {
-  const amount = BigInt(lamports);
-  return `${amount / LAMPORTS_PER_SOL}.${String((amount % LAMPORTS_PER_SOL) / 10n ** 7n).padStart(2, "0")} SOL`;
+  const hundredths = (BigInt(lamports) + LAMPORTS_PER_SOL / 200n) / (LAMPORTS_PER_SOL / 100n);
+  return `${hundredths / 100n}.${String(hundredths % 100n).padStart(2, "0")} SOL`;
 }
 
 function row(market) {
