@@ -77,6 +77,12 @@ def test_five_minutes_lead_from_nothing_to_a_payout(tmp_path: Path) -> None:
     finally:
         dev.stop(signal.SIGTERM)
     assert wait_until_gone(tmp_path) == []
+    waiting = f"{functions}\nMARKET=any\nwait_for APPROVED"
+    for typed in (f"{functions}\n{proposal}", waiting):
+        unanswered = run_script(dev, typed)
+        assert unanswered.returncode != 0
+        assert unanswered.stderr.count("curl: (7)") == 1
+        assert "Traceback" not in unanswered.stderr
 
 
 def test_no_command_hides_that_it_failed() -> None:
