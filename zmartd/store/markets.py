@@ -29,7 +29,8 @@ select id, on_chain_address, question, description, category, tags, end_date,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
        version, awaiting_decision, settles_at,
        (select array[slug, image_url] from market_metadata as registered
-         where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet)
+         where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet
+           and registered.cid = markets.ipfs_question_hash)
            as slug_and_image_url,
        (select zmartd.newest_time()) as as_of,
        (select decided.decision from market_decisions as decided
@@ -108,7 +109,7 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     """One market. While `chain_confirmed` is false its creation is not indexed yet, nor its creator known."""
 
     slug: str | None
-    """Its name in URLs; None where its creator did not register it."""
+    """Its name in URLs; None where its creator has not registered the texts that the chain names."""
     image_url: str | None
     question: str
     description: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from asyncpg import Connection, Record
@@ -44,7 +45,7 @@ select registered.market_id, registered.question, market.state, market.id is nul
    and (registered.market_id, registered.creator_wallet) <> ($1, $2)
    and registered.end_date > zmartd.newest_time()
    and (market.id is null
-        or market.creator_wallet = registered.creator_wallet
+        or market.creator_wallet = registered.creator_wallet and market.ipfs_question_hash = registered.cid
            and market.state not in ('FINALIZED', 'CANCELLED'))
  order by market.id is null, registered.created_at, registered.market_id
  limit 1
@@ -58,6 +59,10 @@ update market_metadata as registered set likeness = array[told.written, told.in_
        as told (market_id, creator_wallet, written, in_any_case)
  where (registered.market_id, registered.creator_wallet) = (told.market_id, told.creator_wallet)
 """
+_CIDS = """
+select on_chain_address, cid from market_metadata
+ where creator_wallet = $1 and on_chain_address = any($2::text[])
+"""
 _OWN = _COLUMNS + "where market_id = $1 and creator_wallet = $2"
 _FIND = _COLUMNS + "where market_id = $1 or on_chain_address = $1 order by created_at limit 1"
 _PURGE_PENDING = """
@@ -70,13 +75,17 @@ _BY_SLUG = """
 select registered.market_id
   from market_metadata as registered
   left join markets as market on market.id = registered.market_id and not market.orphaned
- where registered.slug = $1 and (market.id is null or market.creator_wallet = registered.creator_wallet)
+ where registered.slug = $1
+   and (market.id is null
+        or market.creator_wallet = registered.creator_wallet and market.ipfs_question_hash = registered.cid)
 """
 _SHOWN_DOCUMENT = """
 select registered.document
   from market_metadata as registered
   left join markets as market on market.id = registered.market_id and not market.orphaned
- where registered.market_id = $1 and (market.id is null or market.creator_wallet = registered.creator_wallet)
+ where registered.market_id = $1
+   and (market.id is null
+        or market.creator_wallet = registered.creator_wallet and market.ipfs_question_hash = registered.cid)
  order by registered.created_at limit 1
 """
 _WITHOUT_SLUG = """
@@ -89,7 +98,14 @@ update market_metadata as registered set slug_base = told.base
  where (registered.market_id, registered.creator_wallet) = (told.market_id, told.creator_wallet)
 """
 _NAME = "select zmartd.name_market(id) from unnest($1::text[]) as id"
-_ADOPT = "select zmartd.adopt_metadata($1)"
+_ADOPT = """
+select market.id, zmartd.adopt_metadata(market.id) as changed
+  from markets as market
+  join market_metadata as registered
+    on registered.market_id = market.id and registered.creator_wallet = market.creator_wallet
+   and registered.cid = market.ipfs_question_hash
+ where market.id = any($1::text[])
+"""
 
 
 class PendingMarketsDetails(Struct, frozen=True):
@@ -273,12 +289,23 @@ async def add_likenesses(connection: Connection) -> bool:
     return bool(rows)
 
 
-async def adopt(connection: Connection, market_id: str) -> bool:
-    """Copy the texts that a market's creator registered to its row. True if that changed the row.
+async def registered_cids(connection: Reads, wallet: str, addresses: Collection[str]) -> dict[str, str]:
+    """The content ids of what a wallet registered about the markets at these addresses, by address.
 
+    Any caller may read them.
+    """
+    rows = await connection.fetch(_CIDS, wallet, list(addresses))
+    return {row["on_chain_address"]: row["cid"] for row in rows}
+
+
+async def adopt(connection: Connection, market_ids: Sequence[str]) -> frozenset[str]:
+    """Copy the texts that creators registered to the rows of their markets, and name these markets. Returns
+    the ids of those that changed.
+
+    Texts of another content id than that on the chain stay out: they are not what their creator put there.
     Takes a service transaction.
     """
-    return bool(await connection.fetchval(_ADOPT, market_id))
+    return frozenset(row["id"] for row in await connection.fetch(_ADOPT, market_ids) if row["changed"])
 
 
 async def find_by_slug(connection: Reads, slug: str) -> str | None:

@@ -26,7 +26,7 @@ from solders.transaction import VersionedTransaction
 from zmartd import instruction_pattern
 from zmartd.chain.assemble import MAX_TRANSACTION_BYTES
 from zmartd.chain.discriminators import DISCRIMINATOR_BYTES, discriminator
-from zmartd.chain.interface import INTERFACE, BuyShares, ResolveMarket, SellShares
+from zmartd.chain.interface import INTERFACE, BuyShares, CreateMarket, ResolveMarket, SellShares
 from zmartd.chain.network_fees import fee_lamports
 from zmartd.chain.outlays import Outlay, outlay
 from zmartd.chain.wire import Layout, UndecodableData
@@ -41,7 +41,7 @@ _TRADES: dict[bytes, Layout[BuyShares] | Layout[SellShares]] = {
     discriminator("global", "buy_shares"): Layout(BuyShares),
     discriminator("global", "sell_shares"): Layout(SellShares),
 }
-_RESOLUTION = Layout(ResolveMarket)
+_CREATION, _RESOLUTION = Layout(CreateMarket), Layout(ResolveMarket)
 _TRADE_ACCOUNTS = INTERFACE["buy_shares"].accounts
 assert INTERFACE["sell_shares"].accounts == _TRADE_ACCOUNTS
 _TRADED_MARKET, _POSITION = _TRADE_ACCOUNTS.index("market"), _TRADE_ACCOUNTS.index("position")
@@ -87,9 +87,9 @@ class MarketAct(Struct, frozen=True):
     instruction: str
     market: str
     """The market's address."""
-    evidence_cid: str | None
-    """The content id of the evidence in a resolution; None in all others, and where the program would not
-    understand it."""
+    cid: str | None
+    """The content id of the texts in a creation, and of the evidence in a resolution; None in all others, and
+    where the program would not understand it."""
 
 
 class AdmittedTransaction(Struct, frozen=True):
@@ -112,6 +112,11 @@ class AdmittedTransaction(Struct, frozen=True):
     def resolutions(self) -> tuple[MarketAct, ...]:
         """Those of its acts that propose outcomes. The caller checks who may do that."""
         return tuple(act for act in self.acts if act.instruction == "resolve_market")
+
+    @property
+    def creations(self) -> tuple[MarketAct, ...]:
+        """Those of its acts that create markets. The caller checks which texts they may name."""
+        return tuple(act for act in self.acts if act.instruction == "create_market")
 
     @property
     def most_lamports_taken(self) -> int:
@@ -187,8 +192,7 @@ class Admission:
             accounts = INTERFACE[name].accounts
             if "market" in accounts and accounts.index("market") < len(instruction.accounts):
                 market = keys[instruction.accounts[accounts.index("market")]]
-                cid = _evidence_cid(data) if name == "resolve_market" else None
-                yield MarketAct(index, name, str(market), cid)
+                yield MarketAct(index, name, str(market), _cid(name, data))
 
     def _check_companions(self, message: Message | MessageV0, own: Sequence[CompiledInstruction]) -> None:
         keys = message.account_keys
@@ -244,12 +248,16 @@ def _is_writable(message: Message | MessageV0, account: int) -> bool:
     return account < count - header.num_readonly_unsigned_accounts
 
 
-def _evidence_cid(data: bytes) -> str | None:
+def _cid(name: str, data: bytes) -> str | None:
     try:
-        resolution, _ = _RESOLUTION.unpack(data, DISCRIMINATOR_BYTES)
-        return resolution.ipfs_evidence_hash.decode("ascii")
+        match name:
+            case "create_market":
+                return _CREATION.unpack(data, DISCRIMINATOR_BYTES)[0].ipfs_question_hash.decode("ascii")
+            case "resolve_market":
+                return _RESOLUTION.unpack(data, DISCRIMINATOR_BYTES)[0].ipfs_evidence_hash.decode("ascii")
     except (UndecodableData, UnicodeDecodeError):
-        return None
+        pass
+    return None
 
 
 def _trades(message: Message | MessageV0, own: Iterable[CompiledInstruction]) -> Iterator[Trade]:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
 from zmartd.market.lifecycle import MarketState
+from zmartd.market.slug import slug_base
 from zmartd.store import market_list, markets, metadata
 from zmartd.store.market_list import MarketFilter, Order
 from zmartd.store.markets import MarketNotFound
@@ -144,23 +145,44 @@ async def test_registering_again_keeps_what_was_first(database: Database) -> Non
     assert again.metadata == DOCUMENT
 
 
-@pytest.mark.parametrize(
-    ("on_chain", "verified"), [(DOCUMENT.cid, True), (cid("other"), False), (None, False)]
-)
-async def test_a_market_takes_over_what_its_creator_registered(
-    database: Database, on_chain: str | None, verified: bool
-) -> None:
+async def test_a_market_takes_over_what_its_creator_registered(database: Database) -> None:
     async with database.caller(Caller(CREATOR)) as connection:
         await metadata.register(connection, DOCUMENT, LIMITS)
     async with database.service() as connection:
-        await insert_market(connection, "m", ipfs_question_hash=on_chain, version=7)
-        assert await metadata.adopt(connection, DOCUMENT.market_id)
+        await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid, version=7)
+        assert await metadata.adopt(connection, [DOCUMENT.market_id]) == {DOCUMENT.market_id}
+        assert await metadata.adopt(connection, [DOCUMENT.market_id]) == set()
         market = await markets.get(connection, DOCUMENT.market_id)
 
     assert (market.question, market.category, market.tags) == (DOCUMENT.question, "science", DOCUMENT.tags)
     assert market.end_date == DOCUMENT.end_date
-    assert market.metadata_verified is verified
+    assert market.metadata_verified
     assert market.version == 8
+
+
+@pytest.mark.parametrize("on_chain", [cid("other"), None])
+async def test_texts_of_another_content_id_than_that_on_the_chain_are_not_the_market_s(
+    database: Database, on_chain: str | None
+) -> None:
+    pictured = msgspec.structs.replace(
+        DOCUMENT, document=b'{"resolution_rules":"Mine."}', image_url="https://a.example/rain.png"
+    )
+    async with database.caller(Caller(CREATOR)) as connection:
+        await metadata.register(connection, pictured, LIMITS)
+    async with database.service() as connection:
+        await insert_market(connection, "m", ipfs_question_hash=on_chain, version=7)
+        assert await metadata.adopt(connection, [DOCUMENT.market_id]) == set()
+        market = await markets.get(connection, DOCUMENT.market_id)
+        rules = (await metadata.resolution_texts(connection, DOCUMENT.market_id)).resolution_rules
+        named = await metadata.find_by_slug(connection, slug_base(DOCUMENT.question) or "")
+
+    assert (market.question, market.description, market.tags, market.end_date) == ("", "", (), None)
+    assert (market.slug, market.image_url, rules, named) == (None, None, "", None)
+    assert (market.metadata_verified, market.version) == (False, 7)
+    # Nobody sees the question, so it keeps nobody from asking it.
+    asked_again = msgspec.structs.replace(document("again"), creator_wallet=wallet("bob"))
+    async with database.caller(Caller(asked_again.creator_wallet)) as connection:
+        assert (await metadata.register(connection, asked_again, LIMITS, allow_similar=False)).is_new
 
 
 def document(name: str) -> MarketMetadata:
@@ -179,8 +201,8 @@ async def test_a_creator_has_so_many_markets_registered_that_are_not_on_the_chai
     assert sum(await asyncio.gather(*(register(f"m{number}") for number in range(5)))) == 2
     async with database.service() as connection:
         kept = [row["market_id"] for row in await connection.fetch("select market_id from market_metadata")]
-        await insert(connection, "markets", id=kept[0], on_chain_address=wallet("a"), creator_wallet=CREATOR)
-        await metadata.adopt(connection, kept[0])
+        await insert_market(connection, "one", id=kept[0], ipfs_question_hash=DOCUMENT.cid)
+        await metadata.adopt(connection, [kept[0]])
     assert await register("one more")
     assert not await register("too many")
     async with database.caller(Caller(CREATOR)) as connection:
@@ -200,8 +222,8 @@ async def test_the_texts_of_a_creator_s_markets_that_are_not_on_the_chain_have_a
     size = len(DOCUMENT.document)
     assert refused.value.details == PendingTextsDetails(2 * size, 2 * size, size)
     async with database.service() as connection:
-        await insert_market(connection, "m", creator_wallet=CREATOR)
-        await metadata.adopt(connection, market_id("m"))
+        await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
+        await metadata.adopt(connection, [market_id("m")])
     async with database.caller(Caller(CREATOR)) as connection:
         assert (await metadata.register(connection, document("third"), limits)).is_new
 
@@ -214,8 +236,8 @@ async def slug_of(database: Database, name: str) -> str | None:
 async def appear(database: Database, name: str) -> None:
     """Have a registered market of CREATOR's be on the chain."""
     async with database.service() as connection:
-        await insert_market(connection, name, creator_wallet=CREATOR)
-        await metadata.adopt(connection, market_id(name))
+        await insert_market(connection, name, ipfs_question_hash=DOCUMENT.cid)
+        await metadata.adopt(connection, [market_id(name)])
 
 
 async def test_a_market_has_a_name_from_when_it_is_on_the_chain_and_nobody_else_ever_has(
@@ -258,14 +280,8 @@ async def test_where_others_have_the_names_of_a_market_its_whole_id_makes_one(da
         async with database.caller(Caller(CREATOR)) as connection:
             await metadata.register(connection, registered, LIMITS)
         async with database.service() as connection:
-            await insert(
-                connection,
-                "markets",
-                id=ids[name],
-                on_chain_address=wallet(name),
-                creator_wallet=CREATOR,
-            )
-            await metadata.adopt(connection, ids[name])
+            await insert_market(connection, name, id=ids[name], ipfs_question_hash=DOCUMENT.cid)
+            await metadata.adopt(connection, [ids[name]])
             slugs[name] = (await markets.get(connection, ids[name])).slug
     base = "will-it-rain"
     assert slugs == {
@@ -285,8 +301,8 @@ async def test_only_what_was_registered_for_a_market_that_never_appeared_is_forg
         for name in ("m", "never made", "young"):
             await metadata.register(connection, document(name), LIMITS)
     async with database.service() as connection:
-        await insert_market(connection, "m", creator_wallet=CREATOR)
-        await metadata.adopt(connection, market_id("m"))
+        await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
+        await metadata.adopt(connection, [market_id("m")])
         await connection.execute("delete from markets")
         await connection.execute(
             "update market_metadata set created_at = now() - interval '31 days' where market_id <> $1",
@@ -305,19 +321,10 @@ async def test_what_somebody_else_registered_for_a_market_is_ignored(database: D
         )
     async with database.service() as connection:
         await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
-        assert not await metadata.adopt(connection, DOCUMENT.market_id)
+        assert await metadata.adopt(connection, [DOCUMENT.market_id]) == set()
         market = await markets.get(connection, DOCUMENT.market_id)
 
     assert market.question == ""
-
-
-async def test_verified_texts_are_adopted_once(database: Database) -> None:
-    async with database.caller(Caller(CREATOR)) as connection:
-        await metadata.register(connection, DOCUMENT, LIMITS)
-    async with database.service() as connection:
-        await insert_market(connection, "m", ipfs_question_hash=DOCUMENT.cid)
-        assert await metadata.adopt(connection, DOCUMENT.market_id)
-        assert not await metadata.adopt(connection, DOCUMENT.market_id)
 
 
 async def test_markets_are_found_by_words_of_their_question(database: Database) -> None:

@@ -141,6 +141,8 @@ async def create_market(call: Call[CreateMarketRequest]) -> JsonResponse:
     await _check_end_date(call, body)
     wanted = _metadata(call, body, wallet)
     on_chain = await _is_on_chain(call, wanted)
+    if on_chain:
+        await _require_texts_of_the_chain(call, wanted)
     unsigned = None if on_chain else await _transaction(call, wanted)
     registration = await _register(call, wanted, on_chain, allow_similar=on_chain or body.allow_similar)
     answer = CreateMarketBody(
@@ -206,6 +208,19 @@ async def _is_on_chain(call: Call[Any], wanted: MarketMetadata) -> bool:
     return True
 
 
+async def _require_texts_of_the_chain(call: Call[Any], wanted: MarketMetadata) -> None:
+    """Raises MarketIdTaken where the chain names other texts for the market than these."""
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        market = await markets.find(connection, wanted.market_id)
+    cid = None if market is None else market.ipfs_question_hash
+    if cid is not None and cid != wanted.cid:
+        raise MarketIdTaken(
+            AboutMarket(wanted.market_id),
+            f"This market is on the chain with texts of the content id {cid}, and these have {wanted.cid}; "
+            "register it with exactly the texts that it was created with.",
+        )
+
+
 async def _transaction(call: Call[Any], wanted: MarketMetadata) -> UnsignedTransaction:
     instruction = call.app[keys.PROGRAM].create_market(
         creator=Pubkey.from_string(wanted.creator_wallet),
@@ -241,7 +256,7 @@ async def _register(
 async def _market(call: Call[Any], registration: Registration, on_chain: bool) -> MarketDetail:
     if on_chain:
         async with call.app[keys.DATABASE].service() as connection:
-            await metadata.adopt(connection, registration.metadata.market_id)
+            await metadata.adopt(connection, [registration.metadata.market_id])
             market = await markets.find(connection, registration.metadata.market_id)
         if market is not None:
             return market_detail(await body_of(call.app, market))

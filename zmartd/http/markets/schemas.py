@@ -118,7 +118,8 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     ipfs_evidence_hash: str | None = None
     """The content id of the evidence for the proposed outcome; null before that, and where it is not text."""
     metadata_verified: bool = False
-    """Whether the content id on the chain is that of the texts shown here."""
+    """Whether the texts shown here are those whose content id is on the chain. False for a pending market,
+    and where no such texts are registered: then there are none here."""
     created_at: Time
     """When the market was created on the chain; when it was registered, for a pending market."""
     approved_at: Time | None = None

@@ -31,12 +31,12 @@ from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
 from zmartd.market.iso_time import iso_time, iso_time_or_none, utc_from_unix
 from zmartd.market.next_steps import Action
-from zmartd.store import evidence, indexed_transactions, markets
+from zmartd.store import evidence, indexed_transactions, markets, metadata
 from zmartd.store.indexed_transactions import IndexedTransaction
 from zmartd.store.markets import MarketNotFound
 from zmartd.store.outbox import TooManyPending
 from zmartd.store.postgres.rls import Caller
-from zmartd.transactions.admission import AdmittedTransaction, MarketAct, TransactionRefused
+from zmartd.transactions.admission import AdmittedTransaction, MarketAct, RefusalDetails, TransactionRefused
 from zmartd.transactions.funds import InsufficientFunds
 from zmartd.transactions.lookup_limit import LookupsExhausted
 from zmartd.transactions.price_protection import MAX_LENGTH, PriceMoved
@@ -142,6 +142,7 @@ async def relay(call: Call[RelayRequest]) -> Confirmed | JsonResponse:
     transaction = call.app[keys.ADMISSION].admit(body.transaction, session.wallet)
     limits = read_limits(call, transaction, body.protection, body.min_shares)
     await _require_resolver(call, session.wallet, transaction.resolutions)
+    await _require_registered_texts(call, session.wallet, transaction.creations)
     try:
         outcome = await call.app[keys.RELAY].submit(transaction, limits.min_shares)
     except PriceMoved as moved:
@@ -178,15 +179,36 @@ async def _require_resolver(call: Call[Any], wallet: str, resolutions: Sequence[
         missing = next((address for address in addresses if address not in found), None)
         if missing is not None:
             await chain_market(connection, missing)  # raises what tells why
-        cids = {act.evidence_cid for act in resolutions if act.evidence_cid is not None}
+        cids = {act.cid for act in resolutions if act.cid is not None}
         with_reason = await evidence.with_early_reason(connection, wallet, cids)
     trusted = call.app[keys.VOTING].trusted_resolvers
     for market in found.values():
         if not is_trusted_resolver(wallet, market.creator_wallet, trusted):
             raise NotTheCreator(market.id, market.creator_wallet)
-    without = [act for act in resolutions if (found[act.market].id, act.evidence_cid) not in with_reason]
+    without = [act for act in resolutions if (found[act.market].id, act.cid) not in with_reason]
     for market in await before_their_end(call, [found[act.market] for act in without]):
         raise TooEarly(EndDetails(market.id, iso_time_or_none(market.end_date)))
+
+
+async def _require_registered_texts(call: Call[Any], wallet: str, creations: Sequence[MarketAct]) -> None:
+    """A creation of a market that the wallet has registered has to name the texts that it registered: nobody
+    would see others. One of a market that it has not registered may name any.
+
+    Raises TransactionRefused.
+    """
+    if not creations:
+        return
+    async with call.app[keys.DATABASE].reader(call.caller) as connection:
+        registered = await metadata.registered_cids(connection, wallet, {act.market for act in creations})
+    for act in creations:
+        cid = registered.get(act.market)
+        if cid is not None and act.cid != cid:
+            raise TransactionRefused(
+                f"The instruction at index {act.index} creates the market {act.market} with the content id "
+                f"{act.cid}, but you have registered it with {cid}; sign the transaction of its "
+                "registration as it is, or register another market.",
+                RefusalDetails(instruction_index=act.index),
+            )
 
 
 async def get_transaction(call: Call[None]) -> Confirmed | JsonResponse:

@@ -13,6 +13,7 @@ from zmartd.chain.events import MarketCreated
 from zmartd.indexer.effects.trades import StoredCurve, price_yes
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market.lifecycle import MarketState
+from zmartd.store import metadata
 from zmartd.store.markets import MarketVersion
 
 _BY_ADDRESS = "select on_chain_address, id from markets where on_chain_address = any($1::text[])"
@@ -42,7 +43,6 @@ select market_id, min(slot) as slot from trades
  where market_id = any($1::text[]) or slot >= $2::bigint
  group by market_id
 """
-_ADOPT = "select zmartd.adopt_metadata(id) from unnest($1::text[]) as id"
 _CURVES = "select id, shares_yes, shares_no, b_parameter from markets where id = any($1::text[])"
 _ADVANCE = """
 update markets
@@ -136,7 +136,7 @@ async def adopt_metadata(connection: Connection, rows: Sequence[EventRow]) -> No
     """Copy the texts that creators registered to their newly created markets."""
     created = _created(rows)
     if created:
-        await connection.execute(_ADOPT, created)
+        await metadata.adopt(connection, created)
 
 
 async def trades_to_reprice(

@@ -24,6 +24,7 @@ from zmartd.indexer.effects.facts import (
     PositionFacts,
 )
 from zmartd.log import get_logger
+from zmartd.store import metadata
 
 log = get_logger(__name__)
 
@@ -160,7 +161,6 @@ on conflict (market_id, user_wallet) do update
        has_claimed = excluded.has_claimed, claimed_amount = excluded.claimed_amount,
        slot = excluded.slot, updated_at = now()
 """
-_ADOPT = "select zmartd.adopt_metadata(id) from unnest($1::text[]) as id"
 _ELECT = "select zmartd.refresh_electorate($1::text[])"
 
 _COMPARED = tuple(name for name in MarketFacts.__struct_fields__ if name not in (*COUNTED_FACTS, "price_yes"))
@@ -244,8 +244,9 @@ async def apply_corrections(connection: Connection, corrections: Mapping[str, Co
         return
     names = [msgspec.json.encode(unexplained[market_id]).decode() for market_id in standing]
     await connection.execute(_NOTE, standing, names)
-    for statement in (_SET_MARKETS, _REMOVE_POSITIONS, _SET_POSITIONS, _ADOPT):
+    for statement in (_SET_MARKETS, _REMOVE_POSITIONS, _SET_POSITIONS):
         await connection.execute(statement, standing)
+    await metadata.adopt(connection, standing)
 
 
 async def elect(connection: Connection, market_ids: Iterable[str]) -> None:

@@ -112,19 +112,18 @@ class Stage(Struct, frozen=True):
 
     async def as_authority(self, *instructions: Instruction) -> Answer:
         """Have the backend authority's transaction relayed."""
+        signed = await self.signed(AUTHORITY, *compute_budget(400_000), *instructions)
+        answer = await self.api.as_wallet(AUTHORITY).relay(signed)
+        assert answer.status == 200, answer.body
+        return answer
+
+    async def signed(self, wallet: Keypair, *instructions: Instruction) -> str:
+        """The base64 of a wallet's transaction that the API did not build."""
         import base64
 
         latest = await self.api.rpc.latest_blockhash()
-        signed = sign(
-            [*compute_budget(400_000), *instructions],
-            AUTHORITY,
-            latest.blockhash,
-            latest.last_valid_block_height,
-            "test",
-        )
-        answer = await self.api.as_wallet(AUTHORITY).relay(base64.b64encode(signed.wire).decode())
-        assert answer.status == 200, answer.body
-        return answer
+        signed = sign(instructions, wallet, latest.blockhash, latest.last_valid_block_height, "test")
+        return base64.b64encode(signed.wire).decode()
 
     async def as_stranger(self, wallet: Keypair, *instructions: Instruction) -> None:
         """Have a wallet's transaction land past the relay, and be indexed."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from solders.instruction import Instruction
 
 from tests.integration.http.rest.rest_api import MAX_PENDING_MARKETS, PROGRAM
 from tests.integration.http.rest.rest_stage import AUTHORITY, BOB, CREATOR, PROPOSAL, SOL, Stage
@@ -209,6 +210,44 @@ async def test_a_market_that_was_created_without_the_api_can_be_registered_after
     assert (told.status, told.body["transaction"]) == (201, None)
     assert told.body["market"]["question"] == "Will it rain in Zürich tomorrow?"
     assert told.body["market"]["metadata_verified"] is True
+
+
+async def test_a_market_is_created_with_the_texts_that_were_registered_or_shows_none(stage: Stage) -> None:
+    terms = await stage.propose(resolution_rules="By the gauge.", image_url="https://gauge.example/rain.png")
+    others = await stage.propose(question="Is there anything else to ask about?")
+    market_id, cid = terms.body["market"]["id"], terms.body["cid"]
+
+    def creation(named: str, of: str = market_id) -> Instruction:
+        return PROGRAM.create_market(
+            creator=CREATOR.pubkey(),
+            market_id=bytes.fromhex(of),
+            b_parameter=int(terms.body["terms"]["b_parameter"]),
+            initial_liquidity=10 * SOL,
+            ipfs_question_hash=named,
+        )
+
+    for named in (others.body["cid"], "Qm" + "a" * 44):
+        refused = await stage.creator.relay(await stage.signed(CREATOR, creation(named)))
+        assert (refused.status, refused.body["code"]) == (400, "transaction_refused")
+        assert refused.body["details"] == {"instruction_index": 0}
+        assert cid in refused.body["message"]
+        assert named in refused.body["message"]
+    unregistered = await stage.creator.relay(await stage.signed(CREATOR, creation(cid, "ef" * 32)))
+    assert unregistered.status == 200, unregistered.body
+
+    await stage.as_stranger(CREATOR, creation(others.body["cid"]))
+    path = f"/api/markets/{market_id}"
+    shown = (await stage.api.anybody.get(path)).body
+    assert (shown["chain_confirmed"], shown["ipfs_question_hash"]) == (True, others.body["cid"])
+    texts = ("question", "description", "tags", "end_date", "slug", "image_url", "resolution_rules")
+    assert [shown[name] for name in texts] == ["", "", [], None, None, None, ""]
+    assert shown["metadata_verified"] is False
+    found = await stage.api.anybody.get("/api/markets", q="Zürich")
+    assert found.body["markets"] == []
+    wrong = {**PROPOSAL, "market_id": market_id, "end_date": terms.body["market"]["end_date"]}
+    late = await stage.creator.post("/api/markets", wrong)
+    assert (late.status, late.body["code"]) == (409, "market_id_taken")
+    assert others.body["cid"] in late.body["message"]
 
 
 async def test_the_terms_say_whether_the_liquidity_covers_the_maximum_loss(stage: Stage) -> None:
