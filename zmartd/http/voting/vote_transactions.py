@@ -19,7 +19,7 @@ from zmartd.http.voting.votes import VOTES, VoteRequest, require_proposal_voter
 from zmartd.market.lifecycle import VoteKind
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound
-from zmartd.store.votes import NotAHolder
+from zmartd.store.votes import AlreadyVoted, NotAHolder, VoteDetails
 from zmartd.transactions import unsigned
 
 
@@ -38,6 +38,9 @@ async def _build(call: Call[Any], kind: VoteKind) -> ActionBody:
         await require_proposal_voter(call, wallet)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, body.market_id)
+        is_open = market.state is kind.open_state
+        if is_open and await votes.find(connection, kind, market.id, wallet) is not None:
+            raise AlreadyVoted(VoteDetails(market.id, kind))
         if kind is VoteKind.DISPUTE and not await votes.is_holder(connection, market.id, wallet):
             raise NotAHolder(AboutMarket(market.id))
     instruction = _instruction(
@@ -69,7 +72,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="votes",
         body=VoteRequest,
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, BalanceTooLow, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, BalanceTooLow, AlreadyVoted, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
     Operation(
@@ -81,7 +84,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="votes",
         body=VoteRequest,
         responses={200: ActionBody},
-        errors=(MarketNotFound, MarketPending, NotAHolder, *unsigned.ERRORS),
+        errors=(MarketNotFound, MarketPending, NotAHolder, AlreadyVoted, *unsigned.ERRORS),
         access=Access.SESSION,
     ),
 )

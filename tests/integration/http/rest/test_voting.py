@@ -297,7 +297,12 @@ async def test_a_vote_can_be_cast_on_the_chain_instead(stage: Stage) -> None:
     again = await stage.alice.post("/api/votes/proposal", {"market_id": market_id, "vote": True})
     assert again.body["code"] == "already_voted"
     twice = await stage.alice.post("/api/votes/proposal/transaction", {"market_id": market_id, "vote": True})
-    assert (twice.status, twice.body["code"]) == (422, "account_already_in_use")
+    assert (twice.status, twice.body["code"]) == (409, "already_voted")
+    order = {"market_id": market_id, "vote": False}
+    assert (await stage.bob.post("/api/votes/proposal", order)).status == 201
+    both_ways = await stage.bob.post("/api/votes/proposal/transaction", order)
+    assert (both_ways.status, both_ways.body["code"]) == (409, "already_voted")
+    assert both_ways.body["details"] == {"market_id": market_id, "kind": "proposal"}
     wrong = await stage.alice.post("/api/votes/dispute/transaction", {"market_id": market_id, "vote": True})
     assert (wrong.status, wrong.body["code"]) == (403, "not_a_holder")
     assert own["user_wallet"] == str(ALICE.pubkey())
