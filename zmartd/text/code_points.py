@@ -36,6 +36,13 @@ IGNORABLE = _characters(
 )
 """Default_Ignorable_Code_Point (DerivedCoreProperties.txt): a reader sees nothing of them by themselves."""
 
+BLANK = frozenset("\u2800\ufffc\U00013441\U00013442\U00016fe4\U0001d159")
+"""Of these nothing is drawn either: a braille cell without dots, the place of an object, blanks of
+hieroglyphs and of Khitan, a note without a head. White space and IGNORABLE are not among them."""
+
+EMOJI_MODIFIERS = _characters((0x1F3FB, 0x1F3FF))
+"""Emoji_Modifier (emoji-data.txt): the skin tones."""
+
 OVERRIDES = _characters((0x202A, 0x202E), (0x2066, 0x2069))
 """What embeds, overrides or isolates the direction of what follows (UAX 9, 2.1 to 2.5)."""
 

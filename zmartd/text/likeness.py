@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-from zmartd.text.code_points import IGNORABLE
+from zmartd.text.code_points import BLANK, EMOJI_MODIFIERS, IGNORABLE
 
 TABLE: Final = "confusables.txt"
 
@@ -22,6 +22,12 @@ _FRACTION = re.compile(r"(?<=\d)[.,\u066b](?=\d)")
 _SIGN = re.compile(r"(?<!\S)[-\u2010-\u2013\u2212](?=[$\u00a2-\u00a5\u20a0-\u20c0]?\d)")
 _POINT, _MINUS = "\ue000", "\ue001"
 """What stands for a decimal point and a minus sign until punctuation is gone: `readable` refuses both."""
+_POWER = re.compile("(?<=\\d)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
+_UNSEEN = IGNORABLE | EMOJI_MODIFIERS
+_LINES = frozenset("\u0305\u0332\u0333\u033f")
+"""Combining lines above and below."""
+_OVERLAY = 1
+"""The combining class of marks that are drawn across a character."""
 _SPACE_BESIDE_NO_DIGITS = re.compile(r"(?<!\d) | (?!\d)")
 
 
@@ -37,8 +43,8 @@ def likeness(text: str) -> tuple[bytes, bytes]:
 
     The first finds letters that look the same as written, such as a capital Eta and an H; the second finds
     texts in another case, such as that Eta and a small one, which is like an n. Both leave out spaces and
-    punctuation, but not the sign and the point of a number; digits of all scripts count as their values, and
-    i, l and 1 as one letter.
+    punctuation, but not the sign, the point and the power of a number, and what is drawn across, around, over
+    or under letters and digits; digits of all scripts count as their values, and i, l and 1 as one letter.
     """
     words = _words(text)
     written = skeleton(words).casefold()
@@ -47,11 +53,26 @@ def likeness(text: str) -> tuple[bytes, bytes]:
 
 
 def _words(text: str) -> str:
-    text = unicodedata.normalize("NFKC", "".join(one for one in text if one not in IGNORABLE))
+    text = "".join(" " if one in BLANK else one for one in text if one not in _UNSEEN)
+    text = _undecorated(unicodedata.normalize("NFKC", _POWER.sub(r"^\g<0>", text)))
     text = "".join(map(_digit, text))
     text = _FRACTION.sub(_POINT, _THOUSANDS.sub("", text))
     text = "".join(map(_without_punctuation, _SIGN.sub(_MINUS, text)))
     return _SPACE_BESIDE_NO_DIGITS.sub("", " ".join(text.split()))
+
+
+def _undecorated(text: str) -> str:
+    """Without overlays and lines on letters and digits. On symbols they have a meaning: \u2260 is not =."""
+    kept: list[str] = []
+    is_decorated = False
+    for one in text:
+        kind = unicodedata.category(one)
+        if kind[0] != "M":
+            is_decorated = kind[0] in "LN"
+        elif is_decorated and (kind == "Me" or unicodedata.combining(one) == _OVERLAY or one in _LINES):
+            continue
+        kept.append(one)
+    return "".join(kept)
 
 
 def _digit(one: str) -> str:
@@ -65,7 +86,8 @@ def _without_punctuation(one: str) -> str:
 
 def _hash(folded: str) -> bytes:
     """Of the skeleton once more: the first one has capitals, whose small forms look like other letters."""
-    return hashlib.sha256(skeleton(folded).casefold().replace("i", "l").encode()).digest()
+    alike = _undecorated(skeleton(folded).casefold()).replace("i", "l")
+    return hashlib.sha256(alike.encode()).digest()
 
 
 @cache

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final, Self
 
 from zmartd.text.code_points import (
+    BLANK,
     DIRECTION_MARKS,
     IGNORABLE,
     OVERRIDES,
@@ -30,8 +31,6 @@ _KEYS = frozenset("0123456789#*")
 _INFORMATION = "\u2139"
 """The one letter that has an emoji."""
 _END_OF_TAGS = "\U000e007f"
-_BLANK = frozenset("\u2800\U0001d159")
-"""Symbols of which nothing is drawn: a braille cell without dots, a note without a head."""
 _TAGGED_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 """The flag of a part of a country, as of Scotland: a black flag and the code of the part in tags (UTS 51)."""
 
@@ -138,7 +137,7 @@ def _ends_pictograph(one: str) -> bool:
 
 def _is_visible(one: str) -> bool:
     kind = unicodedata.category(one)
-    return (kind[0] in "LNPS" or kind == "Cn") and one not in IGNORABLE and one not in _BLANK
+    return (kind[0] in "LNPS" or kind == "Cn") and one not in IGNORABLE and one not in BLANK
 
 
 def _is_noncharacter(one: str) -> bool:

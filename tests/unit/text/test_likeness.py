@@ -54,10 +54,22 @@ def test_the_skeleton_of_every_character_is_that_of_icu() -> None:
         ("2024-2028", "2024\u20132028"),
         ("It\u2019s \u201cover\u201d", 'Its "over"'),
         ("modern art", "modem art"),
+        ("Will Bj\u00f8rn win?", "Will Bjo\u0338rn win?"),
+        ("Above 1,000?", "Above 1\u0335,0\u033200?"),
+        ("Will \U0001f44d\U0001f3fb win?", "Will \U0001f44d\U0001f3ff win?"),
+        ("Will \u00b9\u2070 win?", "Will 10 win?"),
+        ("Above 10\u00b2?", "Above 10^2?"),
     ],
 )
 def test_questions_that_look_the_same_are_alike(one: str, other: str) -> None:
     assert are_alike(one, other)
+
+
+@pytest.mark.parametrize("one", "\u2800\U0001d159\U00016fe4\U00013441\ufffc\u0332\u0335\u20dd\U0001f3fb")
+def test_what_shows_nothing_or_decorates_makes_no_other_question(one: str) -> None:
+    question = "Will Walter climb 5 hills?"
+    for twin in (f"Will W{one}alter climb 5 hills?", question.replace(" ", one), question + one):
+        assert are_alike(question, twin), twin
 
 
 @pytest.mark.parametrize(
@@ -69,6 +81,9 @@ def test_questions_that_look_the_same_are_alike(one: str, other: str) -> None:
         ("> 5 goals", "< 5 goals"),
         ("\u0661\u0660 goals", "\u0661 goals"),
         ("in 2027?", "in 2028?"),
+        ("Above 10\u00b2?", "Above 102?"),
+        ("Is x = y?", "Is x \u2260 y?"),
+        ("A\u00f1o nuevo", "Ano nuevo"),
         ("by 10 5", "by 105"),
         ("Will \U0001f1eb\U0001f1f7 win?", "Will \U0001f1e9\U0001f1ea win?"),
         ("Will Ivan win?", "Will Evan win?"),
