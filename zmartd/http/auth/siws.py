@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from zmartd.market.ids import is_address
+from zmartd.market.iso_time import RFC3339, utc_from_rfc3339
 
 MAX_LENGTH = 4_096
 
@@ -53,9 +54,6 @@ _CHAIN_ID = re.compile(r"(?:solana:)?(mainnet|testnet|devnet|localnet)")
 _VERSION = re.compile("1")
 _NONCE = re.compile(r"[A-Za-z0-9]{8,}")
 _REQUEST_ID = re.compile(rf"[{_UNRESERVED}{_SUB_DELIMS}%:@]*")
-_TIME = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
-)
 
 
 class MalformedMessage(ValueError):
@@ -186,12 +184,12 @@ class _FieldReader:
         return value
 
     def take_time(self, label: str) -> datetime | None:
-        value = self.take(label, _TIME)
+        value = self.take(label, RFC3339)
         if value is None:
             return None
         try:
-            return _parse_time(value)
-        except (ValueError, OverflowError) as error:
+            return utc_from_rfc3339(value)
+        except ValueError as error:
             raise MalformedMessage(f"{label} is not a time") from error
 
     def take_resources(self) -> tuple[str, ...] | None:
@@ -208,15 +206,6 @@ class _FieldReader:
             raise MalformedMessage(
                 f"line {self._next + 1} of the fields is unknown, repeated or out of order"
             )
-
-
-def _parse_time(text: str) -> datetime:
-    found = _TIME.fullmatch(text)
-    assert found is not None
-    date, time, fraction, offset = found.groups()
-    microseconds = (fraction or "0")[:6].ljust(6, "0")
-    zone = "+00:00" if offset in {"Z", "z"} else offset
-    return datetime.fromisoformat(f"{date}T{time}.{microseconds}{zone}").astimezone(UTC)
 
 
 def _rfc3339(time: datetime | None) -> str | None:

@@ -61,7 +61,7 @@ async def list_comments(call: Call[CommentsQuery]) -> CommentList:
         if after is not None and not where.has(after):
             raise invalid_cursor()
         page = await discussions.page(
-            connection, caller, where, query.limit, offset=query.offset, after=after
+            connection, caller, where, query.limit, offset=query.offset or 0, after=after
         )
     return CommentList(
         discussions=tuple(comment_body(comment) for comment in page.rows),
@@ -85,7 +85,7 @@ async def list_threads(call: Call[ThreadsQuery]) -> JsonResponse:
         if after is not None and not where.has(after):
             raise invalid_cursor()
         roots = await discussions.page(
-            connection, caller, where, query.limit, offset=query.offset, after=after
+            connection, caller, where, query.limit, offset=query.offset or 0, after=after
         )
         ids = [comment.id for comment in roots.rows]
         found = await discussions.below(connection, caller, ids, MAX_THREAD_REPLIES + 1)

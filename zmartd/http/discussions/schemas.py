@@ -89,13 +89,13 @@ class CommentsQuery(Struct, frozen=True, kw_only=True):
         Meta(description="a comment's id, or none for comments on the market itself"),
     ] = None
     limit: Limit = 50
-    offset: Offset = 0
+    offset: Offset = None
     cursor: NextCursor = None
 
 
 class ThreadsQuery(Struct, frozen=True, kw_only=True):
     limit: Limit = 50
-    offset: Offset = 0
+    offset: Offset = None
     cursor: NextCursor = None
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from zmartd.market import ids, json_fields
+from zmartd.market.iso_time import utc_from_rfc3339
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE, U64_MAX
 from zmartd.text.https_urls import require_https_url
@@ -257,7 +258,7 @@ class Category(Field, str):
 
 
 class DateTime(Field, datetime):
-    """A time with its offset from UTC, ISO 8601."""
+    """A time with its offset from UTC, RFC 3339."""
 
     schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "date-time"}
 
@@ -265,10 +266,5 @@ class DateTime(Field, datetime):
     def parse(cls, raw: Any) -> Self:
         if not isinstance(raw, str) or len(raw) > 40:
             raise ValueError("not a time")
-        time = cls.fromisoformat(raw)
-        if time.tzinfo is None:
-            raise ValueError("without an offset")
-        try:
-            return time.astimezone(UTC)
-        except OverflowError as error:
-            raise ValueError("out of range") from error
+        moment = utc_from_rfc3339(raw)
+        return cls.combine(moment.date(), moment.timetz())

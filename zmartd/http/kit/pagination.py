@@ -63,7 +63,10 @@ def invalid_cursor() -> InvalidRequest:
 Limit = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
 LongLimit = Annotated[int, Meta(ge=0, le=200, description="a whole number from 0 to 200")]
 NEXT_CURSOR = "X-Next-Cursor"
-Offset = Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number from 0 to 1000000")]
+Offset = Annotated[
+    Annotated[int, Meta(ge=0, le=1_000_000)] | None, Meta(description="a whole number from 0 to 1000000")
+]
+"""The type of a query's `offset`: None, which is 0, where it is not given."""
 NextCursor = Annotated[Cursor | None, Meta(description="a next_cursor of this list")]
 """The type of a query's `cursor`."""
 
@@ -72,15 +75,16 @@ class PageQuery(Protocol):
     """A query for a page that begins after a key, or after a number of rows."""
 
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int | None: ...
     @property
     def cursor(self) -> Cursor | None: ...
 
 
 def start_key(query: PageQuery, kind: type[Key]) -> Key | None:
-    """The key after which the page begins. Raises InvalidRequest also for a cursor with an offset."""
+    """The key after which the page begins. Raises InvalidRequest also for a cursor with an offset,
+    whichever that is."""
     after = decode_cursor(query.cursor, kind)
-    if after is not None and query.offset:
+    if after is not None and query.offset is not None:
         raise InvalidRequest(Problem("cursor", "must be the only one of cursor and offset"))
     return after
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from functools import cache, reduce
+from operator import or_
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, inspect
 
 from zmartd.http.errors.requests import InvalidRequest, Problem
 from zmartd.http.kit.fields import Field
@@ -21,6 +23,7 @@ from zmartd.text.readable import Unreadable
 RequestType = TypeVar("RequestType", bound=Struct)
 
 
+_WHOLE = re.compile("-?(0|[1-9][0-9]*)", re.ASCII)
 _ITEM = re.compile(r"\$\[([0-9]+)\]`$")
 """Where msgspec's message says which item of a list it is about."""
 
@@ -30,6 +33,9 @@ class _Rule(Struct, frozen=True):
     attribute: str
     """The field's name in Python, where `name` is a keyword."""
     type: Any
+    """What is not null has to be."""
+    is_number: bool
+    """Whether that is a plain whole number, for which msgspec takes `1e1` from a text."""
     text: str
     required: bool
 
@@ -66,12 +72,22 @@ def _convert(
                 problems.append(Problem(rule.name, f"is required: {rule.text}"))
             continue
         try:
-            given[rule.attribute] = _unwrap(msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse))
+            given[rule.attribute] = _unwrap(_value(rule, value) if strict else _value_of_text(rule, value))
         except (msgspec.ValidationError, RecursionError) as error:
             problems.append(Problem(rule.name, f"must be {rule.text}{_reason(error)}"))
     if problems:
         raise InvalidRequest(*problems)
     return kind(**given)
+
+
+def _value(rule: _Rule, value: Any, *, strict: bool = True) -> Any:
+    return msgspec.convert(value, rule.type, strict=strict, dec_hook=_parse)
+
+
+def _value_of_text(rule: _Rule, text: str) -> Any:
+    if rule.is_number and not _WHOLE.fullmatch(text):
+        raise msgspec.ValidationError("not in decimal digits")
+    return _value(rule, text, strict=False)
 
 
 def _reason(error: Exception) -> str:
@@ -103,16 +119,35 @@ def _unwrap(value: Any) -> Any:
 @cache
 def _rules(kind: type[Struct]) -> tuple[_Rule, ...]:
     hints = get_type_hints(kind, include_extras=True)
+    types = {name: _not_null(hint) for name, hint in hints.items()}
     return tuple(
         _Rule(
             field.encode_name,
             field.name,
-            hints[field.name],
+            types[field.name],
+            _is_number(types[field.name]),
             _description(hints[field.name]),
             field.required,
         )
         for field in msgspec.structs.fields(kind)
     )
+
+
+def _not_null(annotation: Any) -> Any:
+    """The type without None: of what is absent no value is converted, and `null` in a query is a text."""
+    origin, choices = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return Annotated[(_not_null(choices[0]), *choices[1:])]
+    if origin in {Union, UnionType}:
+        return reduce(or_, (one for one in choices if one is not NoneType))
+    return annotation
+
+
+def _is_number(annotation: Any) -> bool:
+    kind = inspect.type_info(annotation)
+    while isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    return isinstance(kind, inspect.IntType)
 
 
 def _description(annotation: Any) -> str:

@@ -43,8 +43,8 @@ class ChartTime(DateTime):
 
 class CandlesQuery(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     interval: Annotated[Interval, Meta(description="1m, 5m, 1h, 4h or 1d")] = "1h"
-    from_: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, ISO 8601")] = None
-    to: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, ISO 8601")] = None
+    from_: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, RFC 3339")] = None
+    to: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, RFC 3339")] = None
     outcome: Annotated[OutcomeLabel, Meta(description="YES or NO")] = "YES"
 
 

@@ -77,7 +77,7 @@ class MarketPriceHistory(Struct, frozen=True):
 
 class EventsQuery(Struct, frozen=True, kw_only=True):
     limit: Limit = 50
-    offset: Offset = 0
+    offset: Offset = None
     cursor: NextCursor = None
 
 
@@ -131,7 +131,7 @@ async def list_events(call: Call[EventsQuery]) -> EventList:
     after = start_key(query, EventPageKey)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
-        page = await events.page(connection, market.id, query.limit, offset=query.offset, after=after)
+        page = await events.page(connection, market.id, query.limit, offset=query.offset or 0, after=after)
     bodies = tuple(
         EventBody(
             name=event.event_type,

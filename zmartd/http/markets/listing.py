@@ -94,7 +94,7 @@ class MarketsQuery(Struct, frozen=True, kw_only=True):
     ] = None
     order: Annotated[Direction | None, Meta(description="asc or desc")] = None
     limit: Limit = 20
-    offset: Offset = 0
+    offset: Offset = None
     page: Annotated[PageNumber | None, Meta(description="a whole number from 1 to 10000")] = None
     cursor: Annotated[Cursor | None, Meta(description="a next_cursor of this list")] = None
 
@@ -128,9 +128,12 @@ async def list_markets(call: Call[MarketsQuery]) -> MarketList:
     after = decode_cursor(query.cursor, MarketPageKey)
     if after is not None and after.order != order:
         raise invalid_cursor()
-    if after is not None and (query.offset or query.page):
-        raise InvalidRequest(Problem("cursor", "must be the only one of cursor, offset and page"))
-    offset = query.offset if query.page is None else (query.page - 1) * query.limit
+    places = [name for name in ("cursor", "offset", "page") if getattr(query, name) is not None]
+    if len(places) > 1:
+        raise InvalidRequest(
+            Problem(places[0], f"contradicts {places[1]}: send only one of cursor, offset and page")
+        )
+    offset = (query.offset or 0) if query.page is None else (query.page - 1) * query.limit
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
         page = await market_list.page(connection, where, order, query.limit, offset=offset, after=after)
     bodies = await market_bodies(call.app, page.markets)

@@ -43,7 +43,7 @@ class TradesQuery(Struct, frozen=True, kw_only=True):
     """`cursor` never skips or repeats a trade; `offset` can, when trades are made between two pages."""
 
     limit: Annotated[LongLimit | None, Meta(description="a whole number from 0 to 200")] = None
-    offset: Offset = 0
+    offset: Offset = None
     cursor: NextCursor = None
 
     @property
@@ -62,7 +62,9 @@ class TradePage(Struct, frozen=True):
 async def read_trades(connection: Reads, caller: Caller, where: TradeFilter, query: TradesQuery) -> TradePage:
     """The page that `query` requests. `connection` acts for `caller`. Raises InvalidRequest."""
     after = start_key(query, TradePageKey)
-    page = await trades.page(connection, caller, where, query.page_length, offset=query.offset, after=after)
+    page = await trades.page(
+        connection, caller, where, query.page_length, offset=query.offset or 0, after=after
+    )
     return TradePage(tuple(trade_body(trade) for trade in page.rows), encode_cursor(page.next_key))
 
 
@@ -170,7 +172,7 @@ async def _list(call: Call[Any], find: FindTrades) -> FilteredTrades:
     return FilteredTrades(
         trades=page.trades,
         count=len(page.trades),
-        offset=query.offset,
+        offset=query.offset or 0,
         limit=query.page_length,
         next_cursor=page.next_cursor,
     )

@@ -181,6 +181,13 @@ async def test_a_page_of_the_list_has_its_limit_and_offset(api: Api) -> None:
     following = await api.anybody.get("/api/markets", limit=1, cursor=cursor)
     assert (following.body["markets"], following.body["next_cursor"]) == (whole[2:], None)
     assert (await api.anybody.get("/api/markets", limit=0)).body["markets"] == []
+    for both, problem in (
+        ({"cursor": cursor, "offset": 0}, "cursor contradicts offset"),
+        ({"cursor": cursor, "page": 1}, "cursor contradicts page"),
+        ({"offset": 1, "page": 1}, "offset contradicts page"),
+    ):
+        refused = await api.anybody.get("/api/markets", **both)
+        assert (refused.status, problem in refused.body["message"]) == (400, True), refused.body
 
 
 async def test_a_bad_filter_is_refused_with_all_that_is_wrong(api: Api) -> None:

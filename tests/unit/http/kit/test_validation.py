@@ -24,6 +24,8 @@ class Order(Struct, frozen=True, kw_only=True):
 
 class Page(Struct, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=0, le=100, description="a number from 0 to 100")] = 20
+    offset: Annotated[Annotated[int, Meta(ge=0)] | None, Meta(description="a number")] = None
+    word: Annotated[str | None, Meta(description="a text")] = None
 
 
 def test_all_invalid_fields_are_reported_at_once() -> None:
@@ -76,9 +78,15 @@ def test_values_are_plain_texts_and_numbers() -> None:
 
 def test_query_text_becomes_numbers_within_their_bounds() -> None:
     assert validation.from_text(Page, {"limit": "0"}).limit == 0
-    for limit in ("101", "-1", "many", ""):
+    for limit in ("101", "-1", "many", "", "1e1", "2.0", "02", "+5", " 5", "5 ", "\u0665", "null", "1_0"):
         with pytest.raises(InvalidRequest):
             validation.from_text(Page, {"limit": limit})
+        with pytest.raises(InvalidRequest):
+            validation.from_text(Page, {"offset": limit.replace("101", "-1")})
+
+
+def test_null_in_a_query_is_a_word_and_no_absence() -> None:
+    assert validation.from_text(Page, {"word": "null"}).word == "null"
 
 
 @pytest.mark.parametrize("text", ["2", "active", "ACTIVE", 2])
@@ -100,11 +108,22 @@ def test_tech_is_technology() -> None:
 def test_a_time_needs_an_offset() -> None:
     assert DateTime.parse("2027-01-31T13:00:00+01:00") == datetime(2027, 1, 31, 12, tzinfo=UTC)
     assert DateTime.parse("2027-01-31T12:00:00.000Z") == datetime(2027, 1, 31, 12, tzinfo=UTC)
+    assert DateTime.parse("2027-01-31t12:00:00.0000009z") == datetime(2027, 1, 31, 12, tzinfo=UTC)
     for text in (
         "2027-01-31T12:00:00",
         "tomorrow",
         1700000000,
         "9999-99-99T00:00:00Z",
+        "2026-W51-7T00:00:00Z",
+        "20261220T000000Z",
+        "2026-12-20 00:00:00Z",
+        "2026-12-20T00:00Z",
+        "2026-12-20T24:00:00Z",
+        "2026-12-20T00:00:00+24:00",
+        "2026-12-20T00:00:00+0100",
+        "2026-12-20T00:00:00+01:00:30",
+        "2026-12-20T00:00:00,5Z",
+        "\u0662026-12-20T00:00:00Z",
         "0001-01-01T00:00:00+14:00",
     ):
         with pytest.raises((ValueError, OverflowError)):
