@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from msgspec import Struct
@@ -124,6 +125,10 @@ class SignIn:
     def _check(self, message: SignInMessage) -> None:
         if not self._accepts(message.domain.lower()):
             raise BadMessage(f"The domain of the message {self._unknown(message.domain)}; sign it anew.")
+        if message.uri is not None and _authority(message.uri) != message.domain.lower():
+            raise BadMessage(
+                f"The URI of the message has to be of its domain, {message.domain}; sign it anew."
+            )
         if message.cluster not in {None, self._cluster}:
             raise BadMessage(f"The Chain ID of the message has to be {self._cluster}.")
         if message.nonce is None:
@@ -164,6 +169,14 @@ def parse_message(signed: bytes) -> SignInMessage:
     if found.signer is not None and found.signer != base58_decode(message.address):
         raise BadMessage("The envelope names another signer than the wallet that the message is about.")
     return message
+
+
+def _authority(uri: str) -> str | None:
+    """The host of a URI, with its port where it names one; None where it has none."""
+    try:
+        return urlsplit(uri).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def _origin(domain: str) -> str:

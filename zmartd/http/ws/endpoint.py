@@ -92,7 +92,7 @@ class WebSocketEndpoint:
                 request.protocol.filter_websocket_input(limits.accepts)
             response = web.WebSocketResponse(
                 heartbeat=self._settings.heartbeat_seconds,
-                max_msg_size=self._settings.max_message_bytes,
+                max_msg_size=self._settings.max_message_bytes + 1,  # aiohttp refuses what is not smaller
                 timeout=CLOSE_SECONDS,
                 compress=False,
             )

@@ -227,7 +227,9 @@ async def test_pings_count_as_messages(start: StartDaemon) -> None:
 
 async def test_a_message_that_is_too_large_ends_the_connection(start: StartDaemon) -> None:
     socket = await connect(await start(RealtimeSettings(max_message_bytes=256)))
-    await socket.send_str("x" * 257)
+    await socket.send_str('{"action":"ping"}'.ljust(256))
+    assert (await frame(socket))["type"] == "pong"
+    await socket.send_str('{"action":"ping"}'.ljust(257))
     assert (await until_closed(socket))[0] == 1009
 
 
