@@ -37,22 +37,25 @@ with traded as (
      order by at desc, place desc limit $4
 ), resolved as (
     select 'resolution' as type, ('resolution-' || id) collate "C" as place, resolver_wallet as wallet,
-           id as market_id, finalized_at as at, commitment, final_outcome as outcome
+           id as market_id, finalized_at as at, commitment, final_outcome as outcome, proposed_outcome
       from markets
      where 'resolution' = any($1) and not orphaned and state = 'FINALIZED'
        and finalized_at <= coalesce($2, 'infinity')
        and ($2 is null or (finalized_at, ('resolution-' || id) collate "C") < ($2, $3 collate "C"))
      order by at desc, place desc limit $4
 ), newest as (
-    select type, place, wallet, market_id, at, commitment, trade_type, outcome, shares, cost from traded
+    select type, place, wallet, market_id, at, commitment, trade_type, outcome, shares, cost,
+           null::boolean as proposed_outcome
+      from traded
     union all
-    select type, place, wallet, market_id, at, commitment, null, null, null, null from created
+    select type, place, wallet, market_id, at, commitment, null, null, null, null, null from created
     union all
-    select type, place, wallet, market_id, at, commitment, null, outcome, null, null from resolved
+    select type, place, wallet, market_id, at, commitment, null, outcome, null, null, proposed_outcome
+      from resolved
      order by at desc, place desc limit $4
 )
 select newest.type, place as id, wallet, newest.market_id, question, at, newest.commitment, trade_type,
-       outcome, shares, cost
+       outcome, shares, cost, newest.proposed_outcome
   from newest join markets on markets.id = newest.market_id
  order by at desc, place desc
 """
@@ -69,7 +72,7 @@ class FeedItem(Struct, frozen=True):
     type: FeedItemType
     id: str
     wallet: str | None
-    """Who did it. A trader's is shortened for anonymous callers."""
+    """Who traded, created the market, or proposed its outcome. Anonymous callers see a trader's shortened."""
     market_id: str
     question: str
     at: datetime
@@ -78,6 +81,8 @@ class FeedItem(Struct, frozen=True):
     trade_type: Literal["buy", "sell"] | None
     outcome: bool | None
     """The traded outcome, or the final one."""
+    proposed_outcome: bool | None
+    """Of a resolution: the outcome that `wallet` proposed, which need not be the final one."""
     shares: int | None
     cost: int | None
     """Lamports: a buyer's total with fees, or a seller's proceeds after fees."""

@@ -32,8 +32,8 @@ class ActivityBody(Struct, frozen=True, kw_only=True):
     type: FeedItemType
     """A trade, the creation of a market, or its final outcome."""
     user_wallet: str | None
-    """The wallet of the trader, creator or resolver; a trader's is shortened for anonymous callers; null
-    where it is not known."""
+    """The wallet that traded, created the market, or proposed its outcome, which the backend makes final; a
+    trader's is shortened for anonymous callers; null where it is not known."""
     market_id: MarketKey
     question: str
     """The market's question, as the creator registered it."""
@@ -44,6 +44,9 @@ class ActivityBody(Struct, frozen=True, kw_only=True):
     holders are refunded."""
     outcome_label: OutcomeLabel | None
     """The name of the outcome; null where that is null."""
+    proposed_outcome: bool | None
+    """Of a resolution: the outcome that user_wallet proposed, true for YES, false for NO. After a dispute the
+    final one may be another. Else null."""
     shares: Annotated[Amount | None, Meta(description="nine decimals; null for what is no trade")]
     net: Annotated[
         Amount | None, Meta(description="lamports that a trade moved, as in lists of trades; else null")
@@ -98,6 +101,7 @@ def _body(item: FeedItem) -> ActivityBody:
         trade_type=item.trade_type,
         outcome=item.outcome,
         outcome_label=None if item.outcome is None else outcome_label(item.outcome),
+        proposed_outcome=item.proposed_outcome,
         shares=None if item.shares is None else amount(item.shares),
         net=None if item.cost is None else amount(item.cost),
         occurred_at=at,

@@ -75,10 +75,18 @@ def _action(item: FeedItem) -> str:
         return "created a market"
     label = None if item.outcome is None else "YES" if item.outcome else "NO"
     if item.type == "resolution":
-        return "resolved without an outcome" if label is None else f"resolved to {label}"
+        return _resolution(item, label)
     verb = "bought" if item.trade_type == "buy" else "sold"
     shares = _rounded(item.shares or 0).removesuffix(".00")
     return f"{verb} {shares} {label} shares"
+
+
+def _resolution(item: FeedItem, label: str | None) -> str:
+    """After a dispute the backend may have made another outcome final than `user` proposed."""
+    if item.proposed_outcome in {None, item.outcome}:
+        return "resolved without an outcome" if label is None else f"resolved to {label}"
+    proposed = "YES" if item.proposed_outcome else "NO"
+    return f"proposed {proposed}, and the backend finalized {label or 'no outcome'}"
 
 
 def _rounded(units: int) -> str:

@@ -187,7 +187,13 @@ async def _require_resolver(call: Call[Any], wallet: str, resolutions: Sequence[
             raise NotTheCreator(market.id, market.creator_wallet)
     without = [act for act in resolutions if (found[act.market].id, act.cid) not in with_reason]
     for market in await before_their_end(call, [found[act.market] for act in without]):
-        raise TooEarly(EndDetails(market.id, iso_time_or_none(market.end_date)))
+        raise TooEarly(
+            EndDetails(market.id, iso_time_or_none(market.end_date)),
+            "The expected end of this market has not come, and no reason is kept for the evidence in this "
+            "transaction: none was given, or later requests have replaced it, of which only the newest "
+            f"{evidence.KEPT} count. Repeat POST /api/markets/{market.id}/resolve with early and "
+            "early_reason, and send the transaction of its answer.",
+        )
 
 
 async def _require_registered_texts(call: Call[Any], wallet: str, creations: Sequence[MarketAct]) -> None:

@@ -341,6 +341,23 @@ async def test_whoever_resolves_early_or_disputes_says_why_and_the_api_keeps_the
     assert (late.status, late.body["code"]) == (403, "not_the_disputer")
 
 
+async def test_an_early_reason_counts_until_later_requests_have_replaced_it(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    await stage.travel(1)
+    path, body = f"/api/markets/{market_id}/resolve", {"outcome": True, **EARLY}
+    proposed = [
+        await stage.creator.post(path, {**body, "evidence": text})
+        for text in ("One.", "Two.", "Three.", "4.")
+    ]
+    replaced, second = (stage.creator.sign(one.body["transaction"]) for one in proposed[:2])
+    refused = await stage.creator.relay(replaced)
+    assert (refused.status, refused.body["code"]) == (409, "too_early")
+    assert "later requests have replaced it" in refused.body["message"]
+    assert (await stage.creator.relay(second)).status == 200
+    told = (await shown(stage, market_id))["resolution_evidence"]
+    assert (told["text"], told["early_reason"]) == ("Two.", EARLY["early_reason"])
+
+
 async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> None:
     market_id = await resolved_market(stage)
     await stage.travel(1)

@@ -218,6 +218,7 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
             question="Will it rain?",
             created_at=NOW - timedelta(hours=9),
             finalized_at=NOW - timedelta(hours=1),
+            proposed_outcome=True,
             final_outcome=True,
             resolver_wallet=wallet("resolver"),
         )
@@ -237,6 +238,7 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
         "trade_type": None,
         "outcome": True,
         "outcome_label": "YES",
+        "proposed_outcome": True,
         "shares": None,
         "net": None,
         "occurred_at": (NOW - timedelta(hours=1)).isoformat(timespec="milliseconds")[:-6] + "Z",
@@ -274,6 +276,27 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
         of_kind = (await api.anybody.get("/api/markets/activity", type=kind)).body["activities"]
         assert [activity["type"] for activity in of_kind] == [kind] * count
     assert (await api.anybody.get("/api/markets/activity", type="vote")).status == 400
+
+
+async def test_the_activity_feed_does_not_say_that_a_wallet_resolved_to_what_it_did_not_propose(
+    api: Api,
+) -> None:
+    async with api.database.service() as connection:
+        for name, final in (("overruled", True), ("without", None)):
+            await insert_market(
+                connection,
+                name,
+                MarketState.FINALIZED,
+                finalized_at=NOW - timedelta(hours=len(name)),
+                proposed_outcome=False,
+                final_outcome=final,
+                resolver_wallet=wallet("resolver"),
+            )
+    told = (await api.anybody.get("/api/markets/activity", type="resolution")).body["activities"]
+    assert [(one["user_wallet"], one["proposed_outcome"], one["outcome"], one["action"]) for one in told] == [
+        (wallet("resolver"), False, None, "proposed NO, and the backend finalized no outcome"),
+        (wallet("resolver"), False, True, "proposed NO, and the backend finalized YES"),
+    ]
 
 
 async def test_the_activity_feed_shortens_traders_wallets_for_anonymous_callers(api: Api) -> None:
