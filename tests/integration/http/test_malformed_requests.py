@@ -96,6 +96,29 @@ async def test_a_line_that_is_too_long_is_told_how_long_it_may_be(port: int) -> 
     assert "8190 bytes" in json.loads(body)["message"]
 
 
+@pytest.mark.parametrize("first", [b"OPTIONS * ", b"CONNECT a:1 "])
+async def test_a_target_without_a_path_is_refused_in_the_one_shape(port: int, first: bytes) -> None:
+    status, _, body = await send(port, first + b"HTTP/1.1\r\n" + HEAD + b"\r\n")
+    told = json.loads(body)
+    assert (status, told["code"]) == (400, "invalid_http")
+    assert "begin it with a slash" in told["message"]
+
+
+async def test_a_whole_url_is_a_target_too(port: int) -> None:
+    status, _, body = await send(port, b"GET http://localhost/ HTTP/1.1\r\n" + HEAD + b"\r\n")
+    assert (status, json.loads(body)) == (200, {"path": "/"})
+
+
+@pytest.mark.parametrize(("more", "expected"), [(62, 200), (63, 400)])
+async def test_who_sends_too_many_headers_is_told_how_many_there_may_be(
+    port: int, more: int, expected: int
+) -> None:
+    headers = HEAD + b"".join(b"X-%d: 1\r\n" % number for number in range(more))
+    status, _, body = await send(port, b"GET / HTTP/1.1\r\n" + headers + b"\r\n")
+    assert status == expected
+    assert ("at most 64" in json.loads(body).get("message", "")) == (expected == 400)
+
+
 LONG_HEAD = b"GET / HTTP/1.1\r\n" + HEAD + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 2_000) for i in range(9))
 
 

@@ -43,8 +43,8 @@ def read_names(
 ) -> tuple[dict[str, Value], list[Problem]]:
     """The values by field of `kind`, and the problems of names that are unknown, repeated or read-only.
 
-    Names in `unread` that are none of `kind` are let through, and their values are not read. Each read-only
-    name gets a problem: all those of what a client was shown and sends back.
+    Names in `unread` that `kind` neither has nor shows are let through, and their values are not read. Each
+    read-only name gets a problem: all those of what a client was shown and sends back.
     """
     fields, read_only = _fields_by_name(kind), _read_only(kind)
     values: dict[str, Value] = {}
@@ -54,11 +54,9 @@ def read_names(
         field = fields.get(name)
         if field is None:
             shown = name[:_MAX_NAME_LENGTH]
-            if name in unread or shown in problems:
-                continue
             if name in read_only:
                 unchangeable[name] = Problem(name, _unchangeable(kind))
-            elif len(problems) < MAX_PROBLEMS:
+            elif name not in unread and shown not in problems and len(problems) < MAX_PROBLEMS:
                 problems[shown] = Problem(shown, _unknown(shown, kind, place))
         elif field in values:
             problems[field] = Problem(field, _repeated(field, kind))

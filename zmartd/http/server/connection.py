@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http import WebSocketReader
-from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import HttpParser
 from multidict import CIMultiDict
 
@@ -32,10 +32,18 @@ from zmartd.http.middleware import access_log
 from zmartd.http.middleware.cors import CorsHeaders
 from zmartd.http.middleware.security_headers import add_security_headers
 from zmartd.http.server.connection_limits import ConnectionLimits
-from zmartd.http.server.request_head import MAX_HEAD_BYTES, HeadLimitParser, HeadTooLong
+from zmartd.http.server.request_head import (
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    HeadLimitParser,
+    HeadTooLong,
+    NotAPath,
+)
 from zmartd.http.server.timeouts import CLOSING_SECONDS, Phase
 from zmartd.log import get_logger
 
+_TOO_MANY = "Too many headers"
+"""How aiohttp's message begins for more headers than it takes; it has no class of its own for that."""
 _CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError)
 
 log = get_logger(__name__)
@@ -249,6 +257,10 @@ def connection_of(request: web.BaseRequest) -> HttpConnection:
 def _message_for(error: BaseException) -> str:
     if isinstance(error, HeadTooLong):
         return f"The request line and the headers are too long: send at most {MAX_HEAD_BYTES} bytes of them."
+    if isinstance(error, NotAPath):
+        return "The request's target is not a path: begin it with a slash."
+    if isinstance(error, BadHttpMessage) and error.message.startswith(_TOO_MANY):
+        return f"The request has too many headers: send at most {MAX_HEADERS}."
     if isinstance(error, LineTooLong):
         return "The request line or a header is too long: send at most 8190 bytes a line."
     if isinstance(error, BadHttpMethod):

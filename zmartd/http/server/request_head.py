@@ -32,8 +32,16 @@ class HeadTooLong(BadHttpMessage):
         self.origin = origin
 
 
+class NotAPath(BadHttpMessage):
+    """The target of the request is no path, such as `*`, or the host and port of CONNECT (RFC 9112, 3.2)."""
+
+    def __init__(self) -> None:
+        super().__init__("a target without a path")
+
+
 class HeadLimitParser:
-    """Wraps aiohttp's parser and refuses heads that are too long. After the first one it parses no more."""
+    """Wraps aiohttp's parser and refuses heads that are too long, and targets that no route can take. After a
+    head that is too long it parses no more."""
 
     def __init__(self, parser: HttpParser[Any]) -> None:
         self._parser = parser
@@ -45,7 +53,7 @@ class HeadLimitParser:
         self.message_consumed = parser.message_consumed
 
     def feed_data(self, data: bytes) -> tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]:
-        """As in aiohttp. Raises HeadTooLong."""
+        """As in aiohttp. Raises HeadTooLong, NotAPath."""
         if self._has_refused:
             raise HeadTooLong
         in_body = self._body is not None and not self._body.is_eof()
@@ -59,6 +67,10 @@ class HeadLimitParser:
         if longest > MAX_HEAD_BYTES:
             self._has_refused = True
             raise HeadTooLong(requests[0][0].headers.get(hdrs.ORIGIN) if requests else None)
+        if not all(
+            head.method != hdrs.METH_CONNECT and head.url.path.startswith("/") for head, _ in requests
+        ):
+            raise NotAPath
         return parsed
 
     def __getattr__(self, name: str) -> Any:
