@@ -89,7 +89,8 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
         bus = Bus(redis, clock)
         publisher = StreamPublisher(bus)
         indexer = Indexer(database, publisher, program.pdas)
-        plausibility = Plausibility(rpc.chain_time, clock)
+        jumps = settings.solana.cluster == "localnet"
+        plausibility = Plausibility(rpc.chain_time, clock, jumps=jumps)
         await plausibility.refresh()
         fetcher = Fetcher(rpc, indexer, parse, plausibility)
         outbox = DatabaseOutbox(database, settings.transactions)

@@ -120,6 +120,7 @@ def application(core: Core) -> web.Application:
     app[keys.IDL] = core.idl
     app[keys.PROGRAM] = core.program
     app[keys.RPC] = rpc
+    app[keys.CHAIN_TIME] = core.fetcher.plausibility.present
     app[keys.INBOX] = Inbox(core.database, core.indexer, core.parse, clock, core.fetcher.plausibility)
     app[keys.BUS] = core.bus
     app[keys.PUBLISHER] = core.publisher

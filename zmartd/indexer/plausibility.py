@@ -36,6 +36,8 @@ _FASTEST_SLOT_SECONDS = 0.2
 """Slots take 0.4 seconds by design. The estimate must stay ahead of the chain while no node answers."""
 _FRESH_SECONDS = 30.0
 """After this time an answer is stale: by then the estimate is 75 slots too high."""
+_JUMPS_SECONDS = 0.5
+"""The same, and the least time between two requests, where the chain's clock can be moved."""
 _PATIENCE_SECONDS = 1.0
 """How long deliveries wait for the node's answer at most."""
 _PAUSE_SECONDS = 2.0
@@ -49,10 +51,14 @@ _REQUESTS = Counter("zmartd_present_questions_total", "Requests to the node for 
 class Plausibility:
     """Checks slots and times against the chain's newest. Before the first answer, all are in the future."""
 
-    def __init__(self, ask: Callable[[], Awaitable[ChainTime]], clock: Clock) -> None:
-        """`ask` requests the newest slot and its time; it raises RpcUnavailable or RpcRejected."""
+    def __init__(self, ask: Callable[[], Awaitable[ChainTime]], clock: Clock, *, jumps: bool = False) -> None:
+        """`ask` requests the newest slot and its time; it raises RpcUnavailable or RpcRejected. `jumps`:
+        whether the chain's clock can be moved, as that of a development chain can.
+        """
         self._ask = ask
         self._clock = clock
+        self._fresh_seconds = _JUMPS_SECONDS if jumps else _FRESH_SECONDS
+        self._pause_seconds = _JUMPS_SECONDS if jumps else _PAUSE_SECONDS
         self._newest = ChainTime(0, 0)
         self._answered_at = clock.monotonic()
         self._answers = 0
@@ -82,7 +88,7 @@ class Plausibility:
         now = self._clock.monotonic()
         if now < self._next_request_at:
             return False
-        fresh = self._answers and now - self._answered_at < _FRESH_SECONDS
+        fresh = self._answers and now - self._answered_at < self._fresh_seconds
         return not fresh or any(self.doubt(tx) for tx in transactions)
 
     async def refresh_in_time(self) -> None:
@@ -95,7 +101,7 @@ class Plausibility:
         with suppress(TimeoutError, RpcUnavailable, RpcRejected):
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self.refresh()
-            self._next_request_at = now + _PAUSE_SECONDS
+            self._next_request_at = now + self._pause_seconds
 
     async def newest_slot(self) -> int | None:
         """The newest slot by the node's last answer; None before the first one. If that is stale, the node is
@@ -103,6 +109,15 @@ class Plausibility:
         """
         await self.refresh_if_needed(())
         return self._newest.slot if self._answers else None
+
+    async def present(self) -> int:
+        """The chain's time now in unix seconds: that of the node's last answer, and what has passed since.
+        Until a node has answered, the time of this machine. The node is asked as in `newest_slot`.
+        """
+        await self.refresh_if_needed(())
+        if not self._answers:
+            return int(self._clock.time())
+        return self._newest.unix_timestamp + int(self._clock.monotonic() - self._answered_at)
 
     def is_future(self, slot: int, seconds: int | None = None) -> bool:
         """Whether a slot, or a chain time in unix seconds, is ahead of the chain by more than the margin."""

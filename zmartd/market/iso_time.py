@@ -43,6 +43,11 @@ def utc_from_unix(unix_seconds: int) -> datetime:
         return datetime.fromtimestamp(0, tz=UTC)
 
 
+def has_come(time: datetime | None, now_unix_seconds: int) -> bool:
+    """Whether it is `time` or later; False for none."""
+    return time is not None and time.timestamp() <= now_unix_seconds
+
+
 def iso_time_or_none(time: datetime | None) -> str | None:
     """`iso_time` of what may be missing."""
     return None if time is None else iso_time(time)

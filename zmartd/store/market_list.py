@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -59,6 +60,7 @@ class MarketFilter(Struct, frozen=True):
     category: str | None = None
     creator: str | None = None
     tag: str | None = None
+    ends_after: datetime | None = None
     words: str | None = None
     """Words to search for in question, tags and description. The last one may be the beginning of a word.
 
@@ -68,10 +70,7 @@ class MarketFilter(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True):
-    """What a list is sorted by. `relevance` is how well a market matches the filter's words.
-
-    `ending_soon` leaves out markets that have ended.
-    """
+    """What a list is sorted by. `relevance` is how well a market matches the filter's words."""
 
     sort: Sort = "newest"
     direction: Direction = "desc"
@@ -170,6 +169,8 @@ class _Query:
             conditions.append(f"creator_wallet = {self._argument(where.creator)}")
         if where.tag is not None:
             conditions.append(f"tags @> array[{self._argument(where.tag)}::text]")
+        if where.ends_after is not None:
+            conditions.append(f"end_date > {self._argument(where.ends_after)}")
         if typed is not None:
             match = (
                 _HAS_WORDS.format(self._argument(typed.query))
@@ -177,8 +178,6 @@ class _Query:
                 else _HAS_TEXT.format(self._argument(typed.folded))
             )
             conditions.append(f"({match} or id = any({self._argument(near)}::text[]))" if near else match)
-        if order.sort == "ending_soon":
-            conditions.append("end_date > zmartd.newest_time()")
         self.where = "where " + " and ".join(conditions)
 
     def page(self, after: MarketPageKey | None, limit: int, offset: int) -> str:

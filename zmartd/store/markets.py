@@ -32,7 +32,6 @@ select id, on_chain_address, question, description, category, tags, end_date,
          where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet
            and registered.cid = markets.ipfs_question_hash)
            as slug_and_image_url,
-       (select zmartd.newest_time()) as as_of,
        (select decided.decision from market_decisions as decided
          where decided.market_id = markets.id and decided.state = markets.state) as decision,
        (select proposal_approval_threshold from protocol) as proposal_threshold_bps,
@@ -48,8 +47,7 @@ _AT_ADDRESSES = SELECTED + "from markets where on_chain_address = any($1::text[]
 _PRICING = """
 select market.id, market.state, market.b_parameter, market.shares_yes, market.shares_no, market.slot,
        market.commitment, protocol.is_paused, protocol.protocol_fee_bps, protocol.resolver_reward_bps,
-       protocol.liquidity_provider_fee_bps,
-       coalesce(market.end_date <= zmartd.newest_time(), false) as ended
+       protocol.liquidity_provider_fee_bps, market.end_date
   from markets as market, protocol
  where market.id = $1 or market.on_chain_address = $1
 """
@@ -140,19 +138,12 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     cancelled_at: datetime | None
     updated_at: datetime
     chain_confirmed: bool
-    as_of: datetime
-    """The newest time of the chain that the index knows."""
     decision: Decision | None
     """The admin's decision about the market in its present state."""
     rules: ProgramRules
-    """The program's configuration at that time."""
+    """The program's configuration as it is indexed."""
     stream_position: StreamPosition | None = None
     """How far its stream had come in the same read; None in lists."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether its expected end has come."""
-        return self.end_date is not None and self.end_date <= self.as_of
 
 
 _READ_AS_THEY_ARE = frozenset(MarketRow.__struct_fields__) - {
@@ -167,8 +158,8 @@ class MarketPricing(Struct, frozen=True, kw_only=True):
     state: MarketState
     is_paused: bool
     """Whether the protocol refuses all trades."""
-    ended: bool
-    """Whether the market's expected end has come; it may take trades all the same."""
+    end_date: datetime | None
+    """The market's expected end; it may take trades after it."""
     curve: Curve | None
     """None while the market's creation is not indexed."""
     rates: FeeRates
@@ -220,7 +211,7 @@ async def find_pricing(connection: Reads, reference: str) -> MarketPricing | Non
         market_id=row["id"],
         state=MarketState[row["state"]],
         is_paused=row["is_paused"],
-        ended=row["ended"],
+        end_date=row["end_date"],
         curve=None if b is None else Curve(row["shares_yes"], row["shares_no"], b),
         rates=configured_rates(
             row["protocol_fee_bps"], row["resolver_reward_bps"], row["liquidity_provider_fee_bps"]

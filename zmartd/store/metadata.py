@@ -17,7 +17,7 @@ from zmartd.text.likeness import likeness
 
 _COLUMNS = """
 select market_id, creator_wallet, on_chain_address, question, description, category, tags, end_date, cid,
-       document, b_parameter, initial_liquidity, image_url, created_at, slug, zmartd.newest_time() as as_of,
+       document, b_parameter, initial_liquidity, image_url, created_at, slug,
        (select coalesce(is_paused, false) from protocol) as is_paused
   from market_metadata
 """
@@ -193,16 +193,9 @@ class Registration(Struct, frozen=True, kw_only=True):
     created_at: datetime
     slug: str | None
     """The market's name in URLs; None before it has been on the chain."""
-    as_of: datetime
-    """The newest time of the chain that the index knows."""
     is_paused: bool
-    """Whether the program refuses new markets at that time."""
+    """Whether the program refuses new markets, as it is indexed."""
     is_new: bool
-
-    @property
-    def ended(self) -> bool:
-        """Whether its expected end has come."""
-        return self.metadata.end_date <= self.as_of
 
 
 async def register(
@@ -352,7 +345,6 @@ def _registration(row: Record, *, is_new: bool = False) -> Registration:
         metadata=MarketMetadata(**fields),
         created_at=row["created_at"],
         slug=row["slug"],
-        as_of=row["as_of"],
         is_paused=row["is_paused"],
         is_new=is_new,
     )

@@ -162,3 +162,34 @@ async def test_no_newest_slot_is_known_before_the_node_has_answered(node: Node, 
     node.away = True
     plausibility = Plausibility(node.ask, clock)
     assert await plausibility.newest_slot() is None
+
+
+async def test_the_present_is_the_last_answer_and_what_has_passed_since(
+    node: Node, clock: ManualClock, plausibility: Plausibility
+) -> None:
+    node.now = ChainTime(SLOT, TIME - 7)
+    clock.advance(9)
+    assert [await plausibility.present() for _ in range(3)] == [TIME + 9] * 3
+    assert node.asked == 1
+    clock.advance(30)
+    assert [await plausibility.present() for _ in range(3)] == [TIME - 7] * 3
+    assert node.asked == 2
+
+
+async def test_where_the_clock_can_be_moved_the_present_is_asked_for_twice_a_second(
+    node: Node, clock: ManualClock
+) -> None:
+    plausibility = Plausibility(node.ask, clock, jumps=True)
+    await plausibility.present()
+    node.now = ChainTime(SLOT, TIME + 86_400)
+    assert [await plausibility.present() for _ in range(3)] == [TIME] * 3
+    clock.advance(0.5)
+    assert [await plausibility.present() for _ in range(3)] == [TIME + 86_400] * 3
+    assert node.asked == 2
+
+
+async def test_the_present_is_that_of_this_machine_until_a_node_has_answered(
+    node: Node, clock: ManualClock
+) -> None:
+    node.away = True
+    assert await Plausibility(node.ask, clock).present() == int(clock.time())

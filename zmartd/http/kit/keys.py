@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp.web import AppKey
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio import Redis
 
     from zmartd import config
@@ -52,6 +54,8 @@ INBOX: Final[AppKey[Inbox]] = AppKey("inbox")
 
 RPC: Final[AppKey[Rpc]] = AppKey("rpc")
 IDL: Final[AppKey[Idl]] = AppKey("idl")
+CHAIN_TIME: Final[AppKey[Callable[[], Awaitable[int]]]] = AppKey("chain_time")
+"""The chain's time now in unix seconds. It asks the node at a limited rate, whoever asks for it."""
 PROGRAM: Final[AppKey[Program]] = AppKey("program")
 TRANSACTION_BUILDER: Final[AppKey[TransactionBuilder]] = AppKey("transaction_builder")
 ADMISSION: Final[AppKey[Admission]] = AppKey("admission")

@@ -22,9 +22,11 @@ from zmartd.store.metadata import Registration
 
 async def market_bodies(app: web.Application, markets: Sequence[MarketRow]) -> tuple[MarketBody, ...]:
     """The JSON of markets on the chain. Reads the votes so far where some of them are voted on."""
-    votes = await votes_so_far(app[keys.DATABASE], markets)
+    votes, now = await votes_so_far(app[keys.DATABASE], markets), await app[keys.CHAIN_TIME]()
     return tuple(
-        market_body(market, _steps(app, indexed_situation(market, votes.get(market.id)), market.rules))
+        market_body(
+            market, _steps(app, indexed_situation(market, votes.get(market.id), now), market.rules), now
+        )
         for market in markets
     )
 
@@ -34,8 +36,8 @@ async def body_of(app: web.Application, market: MarketRow | Registration) -> Mar
     if isinstance(market, MarketRow):
         (body,) = await market_bodies(app, [market])
         return body
-    rules = ProgramRules(is_paused=market.is_paused)
-    return pending_market_body(market, _steps(app, pending_situation(market), rules))
+    rules, now = ProgramRules(is_paused=market.is_paused), await app[keys.CHAIN_TIME]()
+    return pending_market_body(market, _steps(app, pending_situation(market, now), rules), now)
 
 
 def _steps(app: web.Application, situation: Situation, program: ProgramRules) -> tuple[NextStep, ...]:

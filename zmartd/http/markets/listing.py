@@ -30,6 +30,7 @@ from zmartd.http.kit.pagination import (
 from zmartd.http.markets.bodies import market_bodies
 from zmartd.http.markets.schemas import MarketBody
 from zmartd.http.response_cache.policies import CacheForAllMarkets
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import market_list
 from zmartd.store.market_list import DIRECTIONS, Direction, MarketFilter, MarketPageKey, Order, Sort
@@ -116,15 +117,16 @@ class MarketList(Struct, frozen=True):
 
 async def list_markets(call: Call[MarketsQuery]) -> MarketList:
     """Without `sort`, the matches of `q` are sorted by relevance, and without `q` the newest come first."""
-    query = call.input
+    query, order = call.input, _order(call.input)
+    now = utc_from_unix(await call.app[keys.CHAIN_TIME]())
     where = MarketFilter(
         states=tuple(MarketState(state) for state in query.state or ()),
         category=query.category,
         creator=query.creator,
         tag=query.tag,
+        ends_after=now if order.sort == "ending_soon" else None,
         words=query.q,
     )
-    order = _order(query)
     after = decode_cursor(query.cursor, MarketPageKey)
     if after is not None and after.order != order:
         raise invalid_cursor()

@@ -139,8 +139,11 @@ class Prices(Struct, frozen=True, kw_only=True):
 async def get_prices(call: Call[None]) -> Prices:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         found = await find_market(connection, call.path["id"])
-    market = market_body(found, ()) if isinstance(found, MarketRow) else pending_market_body(found, ())
-    total_shares = found.shares_yes + found.shares_no if isinstance(found, MarketRow) else 0
+    now = await call.app[keys.CHAIN_TIME]()
+    if isinstance(found, MarketRow):
+        market, total_shares = market_body(found, (), now), found.shares_yes + found.shares_no
+    else:
+        market, total_shares = pending_market_body(found, (), now), 0
     return Prices(
         market_id=market.id,
         price_yes=market.price_yes,

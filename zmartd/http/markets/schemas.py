@@ -14,7 +14,7 @@ from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, PriceCh
 from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.evidence import EvidenceBody, evidence_body
 from zmartd.market.evidence import EvidenceKind
-from zmartd.market.iso_time import iso_time, iso_time_or_none
+from zmartd.market.iso_time import has_come, iso_time, iso_time_or_none
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.next_bodies import NextStep
 from zmartd.market.proposal import ResolutionTexts
@@ -139,8 +139,7 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     does not know it: trading goes on until an outcome is proposed.
     """
     ended: bool = False
-    """Whether end_date has come, by the newest time that is known: that of this server, or of the last trade
-    where the chain is ahead. Trading may still go on: see state."""
+    """Whether end_date has come, by the chain's clock. Trading may still go on: see state."""
     chain_confirmed: bool = False
     """Whether the market's creation on the chain is indexed."""
     commitment: Commitment | None = None
@@ -195,8 +194,8 @@ class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
     """What the holder handed in that disputed the outcome; null where nobody did."""
 
 
-def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
-    """The JSON of a market on the chain, and of what can happen next."""
+def market_body(market: MarketRow, steps: tuple[NextStep, ...], now: int) -> MarketBody:
+    """The JSON of a market on the chain, and of what can happen next, at the chain's time `now`."""
     shared = msgspec.structs.asdict(market_summary(market_update(market)))
     # A frame says "0" where a market's creation is not indexed.
     shared["b_parameter"] = _amount(market.b_parameter)
@@ -234,7 +233,7 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
         finalized_at=iso_time_or_none(market.finalized_at),
         cancelled_at=iso_time_or_none(market.cancelled_at),
         end_date=iso_time_or_none(market.end_date),
-        ended=market.ended,
+        ended=has_come(market.end_date, now),
         chain_confirmed=market.chain_confirmed,
         commitment=market.commitment,
         version=market.version,
@@ -243,8 +242,10 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...]) -> MarketBody:
     )
 
 
-def pending_market_body(registration: Registration, steps: tuple[NextStep, ...]) -> MarketBody:
-    """The JSON of a pending market: registered by its creator, and not on the chain yet."""
+def pending_market_body(registration: Registration, steps: tuple[NextStep, ...], now: int) -> MarketBody:
+    """The JSON of a pending market: registered by its creator, and not on the chain yet at the chain's time
+    `now`.
+    """
     metadata = registration.metadata
     return MarketBody(
         id=metadata.market_id,
@@ -261,7 +262,7 @@ def pending_market_body(registration: Registration, steps: tuple[NextStep, ...])
         ipfs_question_hash=metadata.cid,
         created_at=iso_time(registration.created_at),
         end_date=iso_time(metadata.end_date),
-        ended=registration.ended,
+        ended=has_come(metadata.end_date, now),
         next=steps,
         **earlier_answers.of_a_market(MarketState.PROPOSED.name, iso_time(metadata.end_date)),
     )

@@ -52,8 +52,10 @@ async def votes_so_far(database: Database, markets: Sequence[MarketRow]) -> dict
     return found
 
 
-def indexed_situation(market: MarketRow, votes: VotesSoFar | None) -> Situation:
-    """A market's situation as the index has it, with its votes where it is voted on."""
+def indexed_situation(market: MarketRow, votes: VotesSoFar | None, now: int) -> Situation:
+    """A market's situation as the index has it at the chain's time `now`, with its votes where it is voted
+    on.
+    """
     return Situation(
         state=market.state,
         creator=market.creator_wallet,
@@ -66,18 +68,18 @@ def indexed_situation(market: MarketRow, votes: VotesSoFar | None) -> Situation:
         settles_at=_seconds(market.settles_at),
         decision=market.decision,
         votes=votes or NO_VOTES,
-        now=int(market.as_of.timestamp()),
+        now=now,
     )
 
 
-def pending_situation(registration: Registration) -> Situation:
+def pending_situation(registration: Registration, now: int) -> Situation:
     """The situation of a market that is registered and not on the chain yet."""
     return Situation(
         state=MarketState.PROPOSED,
         is_on_chain=False,
         creator=registration.metadata.creator_wallet,
         end=_seconds(registration.metadata.end_date),
-        now=int(registration.as_of.timestamp()),
+        now=now,
     )
 
 

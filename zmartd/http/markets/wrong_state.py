@@ -86,8 +86,8 @@ def _details(market_id: str, action: Action, situation: Situation, rules: Rules)
 
 
 async def _indexed(call: Call[Any], market: MarketRow) -> tuple[Situation, Rules]:
-    votes = await votes_so_far(call.app[keys.DATABASE], [market])
-    return indexed_situation(market, votes.get(market.id)), rules_for(call.app, market.rules)
+    votes, now = await votes_so_far(call.app[keys.DATABASE], [market]), await call.app[keys.CHAIN_TIME]()
+    return indexed_situation(market, votes.get(market.id), now), rules_for(call.app, market.rules)
 
 
 async def _on_chain(call: Call[Any], market: MarketRow) -> tuple[Situation, Rules]:

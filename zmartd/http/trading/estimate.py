@@ -24,6 +24,7 @@ from zmartd.http.trading.schemas import (
     quote_body,
 )
 from zmartd.market import orders, quotes
+from zmartd.market.iso_time import has_come
 from zmartd.market.next_steps import Action
 from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, Order, ProtectedPurchase, Purchase, Sale
 from zmartd.market.quotes import Pool, SellQuote
@@ -82,7 +83,7 @@ async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
     async with explaining_state(call, found.market_id, Action.TRADE):
         with refusing_as_the_program(call.app[keys.IDL]):
             protected = _protect(found, order)
-    return _estimate(found, query, protected)
+    return _estimate(found, query, protected, await call.app[keys.CHAIN_TIME]())
 
 
 def _order(query: EstimateQuery) -> Order:
@@ -123,7 +124,7 @@ def _protect(found: MarketPricing, order: Order) -> ProtectedPurchase | SellQuot
 
 
 def _estimate(
-    found: MarketPricing, query: EstimateQuery, protected: ProtectedPurchase | SellQuote
+    found: MarketPricing, query: EstimateQuery, protected: ProtectedPurchase | SellQuote, now: int
 ) -> Estimate:
     bought = protected if isinstance(protected, ProtectedPurchase) else None
     quote = protected.quote if isinstance(protected, ProtectedPurchase) else protected
@@ -131,7 +132,7 @@ def _estimate(
     return Estimate(
         **msgspec.structs.asdict(body),
         market_id=found.market_id,
-        market_ended=found.ended,
+        market_ended=has_come(found.end_date, now),
         trade_type=query.trade_type,
         target_cost=None if bought is None else amount(bought.quote.target_cost_lamports),
         slippage_bps=query.slippage_bps,

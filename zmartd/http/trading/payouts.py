@@ -99,8 +99,9 @@ class PositionClaimBody(Struct, frozen=True):
 async def get_resolution(call: Call[None]) -> ResolutionBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
-    votes = await votes_so_far(call.app[keys.DATABASE], [market])
-    steps = next_steps(indexed_situation(market, votes.get(market.id)), rules_for(call.app, market.rules))
+    votes, now = await votes_so_far(call.app[keys.DATABASE], [market]), await call.app[keys.CHAIN_TIME]()
+    situation = indexed_situation(market, votes.get(market.id), now)
+    steps = next_steps(situation, rules_for(call.app, market.rules))
     return ResolutionBody(_resolution(market, steps))
 
 

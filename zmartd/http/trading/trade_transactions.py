@@ -26,6 +26,7 @@ from zmartd.http.trading.schemas import (
     quote_body,
 )
 from zmartd.market import orders, quotes
+from zmartd.market.iso_time import has_come
 from zmartd.market.next_steps import Action
 from zmartd.market.orders import DEFAULT_SLIPPAGE_BPS, Order, Purchase, Sale
 from zmartd.store.markets import MarketNotFound, MarketRow
@@ -181,7 +182,7 @@ async def offer_purchase(call: Call[Any], market: MarketRow, live: LiveMarket, o
     return BuyBody(
         **msgspec.structs.asdict(transaction),
         market_id=market.id,
-        market_ended=market.ended,
+        market_ended=has_come(market.end_date, await call.app[keys.CHAIN_TIME]()),
         quote=quote_body(quote, live.slot),
         slippage_bps=order.slippage_bps,
         protection=_sealed(call, live, arguments, order, bought.min_shares),
@@ -212,7 +213,7 @@ async def offer_sale(call: Call[Any], market: MarketRow, holding: LiveHolding, o
     return SellBody(
         **msgspec.structs.asdict(transaction),
         market_id=market.id,
-        market_ended=market.ended,
+        market_ended=has_come(market.end_date, await call.app[keys.CHAIN_TIME]()),
         quote=quote_body(quote, live.slot),
         slippage_bps=order.slippage_bps,
         protection=_sealed(call, live, arguments, order, None),

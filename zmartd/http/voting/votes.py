@@ -200,7 +200,7 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     target = None
     if isinstance(found, MarketRow) and (kind := open_votes(found.state)) is not None:
         so_far = (await votes_so_far(database, [found])).get(market_id, NO_VOTES)
-        target, counts[kind] = _target(call, found, kind, so_far), so_far.counts
+        target, counts[kind] = await _target(call, found, kind, so_far), so_far.counts
     proposal, dispute = counts[VoteKind.PROPOSAL], counts[VoteKind.DISPUTE]
     return VoteOverview(
         market_id,
@@ -210,8 +210,8 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     )
 
 
-def _target(call: Call[Any], market: MarketRow, kind: VoteKind, so_far: VotesSoFar) -> VoteTarget:
-    situation = indexed_situation(market, so_far)
+async def _target(call: Call[Any], market: MarketRow, kind: VoteKind, so_far: VotesSoFar) -> VoteTarget:
+    situation = indexed_situation(market, so_far, await call.app[keys.CHAIN_TIME]())
     rules = rules_for(call.app, market.rules)
     needed = votes_needed(situation, rules)
     assert needed is not None, "of a market that is voted on"

@@ -210,7 +210,7 @@ async def running_api(
         bus = Bus(redis, clock)
         publisher = StreamPublisher(bus)
         indexer = Indexer(database, publisher, PROGRAM.pdas)
-        plausibility = Plausibility(rpc.chain_time, clock)
+        plausibility = Plausibility(rpc.chain_time, clock, jumps=True)
         fetcher = Fetcher(rpc, indexer, parse, plausibility)
         inbox = Inbox(database, indexer, parse, clock, plausibility)
         auth = AuthSettings(
@@ -247,6 +247,7 @@ async def running_api(
         app[keys.REDIS] = redis
         app[keys.INBOX] = inbox
         app[keys.RPC] = shared
+        app[keys.CHAIN_TIME] = plausibility.present
         app[keys.IDL] = IDL
         app[keys.PROGRAM] = PROGRAM
         app[keys.TRANSACTION_BUILDER] = TransactionBuilder(shared, IDL, funds)

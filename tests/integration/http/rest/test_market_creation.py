@@ -180,7 +180,7 @@ async def test_a_pending_market_says_when_it_cannot_be_created_any_more_and_why_
     assert (refused.status, refused.body["code"]) == (422, "protocol_paused")
     async with stage.api.database.service() as connection:
         await connection.execute("update protocol set is_paused = false")
-        await connection.execute("update market_metadata set end_date = now()")
+        await connection.execute("update market_metadata set end_date = now() - interval '1 minute'")
     assert (await shown())[:2] == (True, False)
 
 

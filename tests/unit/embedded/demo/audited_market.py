@@ -92,7 +92,7 @@ def published(**changes: Any) -> PublishedMarket:
     """The market as the API makes JSON of its row; `changes` are to the row."""
     row = msgspec.structs.replace(_ROW, **changes)
     return PublishedMarket(
-        market=msgspec.to_builtins(market_detail(market_body(row, ()))),
+        market=msgspec.to_builtins(market_detail(market_body(row, (), 1_800_300_000))),
         trades=[
             msgspec.to_builtins(trade_body(_trade(1, "buy", cost=1_800_000, amount=1_650_000, fee=45_001))),
             msgspec.to_builtins(trade_body(_trade(2, "sell", cost=1_090_000, amount=1_200_000, fee=36_000))),
@@ -192,7 +192,6 @@ _ROW = MarketRow(
     version=12,
     awaiting_decision=False,
     settles_at=None,
-    as_of=_moment(1_800_300_000),
     decision=None,
     rules=ProgramRules(),
     stream_position=None,
