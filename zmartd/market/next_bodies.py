@@ -57,12 +57,13 @@ class NextStep(Struct, frozen=True, kw_only=True):
     by: tuple[ActorName, ...]
     """Who can do it. `voter`: a wallet that has traded before, or holds the least balance that
     GET /api/protocol names. `holder`: a wallet that held shares when the outcome was proposed. `winner`: one
-    with shares of the final outcome. `backend`: the daemon does it by itself."""
+    with shares of the final outcome; without one every `holder` claims. `backend`: the daemon does it by
+    itself."""
     leads_to: StateName | None
     """The state that the market comes to; null where it stays in its state."""
     open: bool
-    """Whether it can be done now; not while the program is paused, for what that refuses. What the backend
-    tries in its next run is open."""
+    """Whether it can be done now; not while the program is paused, for what that refuses, nor `claim`
+    once all have claimed, nor `withdraw` a second time. What the backend tries in its next run is open."""
     opens_at: Time | None
     """It cannot be done before; null where no time decides."""
     closes_at: Time | None

@@ -56,7 +56,7 @@ class Actor(StrEnum):
     HOLDER = "holder"
     """A wallet that held shares when the outcome was proposed."""
     WINNER = "winner"
-    """A wallet with shares of the final outcome; every holder, where there is none."""
+    """A wallet with shares of the final outcome."""
     ADMIN = "admin"
     BACKEND = "backend"
     """The daemon itself, in a run of a task."""
@@ -155,6 +155,12 @@ class Situation(Struct, frozen=True, kw_only=True):
     """The admin's decision about the market in its present state."""
     votes: VotesSoFar = NO_VOTES
     """The votes of the kind that is open in its state."""
+    is_refunded: bool = False
+    """Whether it ended without an outcome."""
+    has_claims: bool = True
+    """Whether, once it is finalized, some holder can still claim."""
+    is_withdrawn: bool = False
+    """Whether its creator has withdrawn the liquidity."""
     now: int
     """The newest time of the chain that is known. A market's own times are never after it."""
 
@@ -232,12 +238,10 @@ def next_steps(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
         case MarketState.DISPUTED:
             return _disputed(market, rules)
         case MarketState.FINALIZED:
-            return (
-                _step(market, Action.CLAIM, Actor.WINNER),
-                _step(market, Action.WITHDRAW, Actor.CREATOR),
-            )
+            claims = Actor.HOLDER if market.is_refunded else Actor.WINNER
+            return (_step(market, Action.CLAIM, claims, possible=market.has_claims), _withdraw(market))
         case MarketState.CANCELLED:
-            return (_step(market, Action.WITHDRAW, Actor.CREATOR),)
+            return (_withdraw(market),)
 
 
 def why_not(action: Action, market: Situation, rules: Rules) -> str:
@@ -301,6 +305,10 @@ def _cancel(market: Situation) -> PossibleStep:
     return _step(market, Action.CANCEL, Actor.ADMIN, leads_to=MarketState.CANCELLED)
 
 
+def _withdraw(market: Situation) -> PossibleStep:
+    return _step(market, Action.WITHDRAW, Actor.CREATOR, possible=not market.is_withdrawn)
+
+
 def _active(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
     return (
         _step(market, Action.TRADE, Actor.ANYBODY, possible=not rules.program.is_paused),
@@ -359,7 +367,7 @@ def _disputed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
         Action.VOTE_ON_DISPUTE,
         Actor.HOLDER,
         closes_at=ends_at,
-        possible=not market.votes.are_closed,
+        possible=market.votes.has_voters and not market.votes.are_closed,
     )
     if market.decision is not None:
         return (vote, _finalize(market))
@@ -483,7 +491,8 @@ def _needed_for_approval(votes: VotesSoFar, rules: Rules) -> VotesNeeded:
 
 def _needed_for_dispute(votes: VotesSoFar, rules: Rules) -> VotesNeeded:
     counts, threshold_bps = votes.counts, rules.program.dispute_threshold_bps
-    missing = votes_missing(counts, threshold_bps, 1) if votes.are_known else None
+    can_be_enough = votes.are_known and votes.has_voters
+    missing = votes_missing(counts, threshold_bps, 1) if can_be_enough else None
     return VotesNeeded(
         in_favour=counts.yes,
         against=counts.no,

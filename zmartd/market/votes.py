@@ -32,6 +32,8 @@ class VotesSoFar(Struct, frozen=True, kw_only=True):
     """Whether they are being counted, so that no more are taken."""
     are_known: bool = True
     """False where a transaction could not be read: then they settle nothing."""
+    has_voters: bool = True
+    """False on a dispute where no wallet held shares: then nobody may vote."""
 
 
 NO_VOTES: Final = VotesSoFar(counts=VoteCounts(0, 0))

@@ -27,7 +27,9 @@ select id, on_chain_address, question, description, category, tags, end_date,
        final_outcome, was_disputed, proposal_likes, proposal_dislikes, proposal_total_votes, dispute_agree,
        dispute_disagree, dispute_total_votes, created_at, approved_at, activated_at, resolution_proposed_at,
        dispute_initiated_at, finalized_at, cancelled_at, updated_at, chain_confirmed, commitment, slot,
-       version, awaiting_decision, settles_at,
+       version, awaiting_decision, settles_at, liquidity_withdrawn is not null as is_withdrawn,
+       greatest(current_liquidity - claimed_total
+                - greatest(coalesce(liquidity_withdrawn, 0) - lp_fees_earned, 0), 0) as liquidity_left,
        (select array[slug, image_url] from market_metadata as registered
          where registered.market_id = markets.id and registered.creator_wallet = markets.creator_wallet
            and registered.cid = markets.ipfs_question_hash)
@@ -138,6 +140,10 @@ class MarketRow(MarketVersion, frozen=True, kw_only=True):
     cancelled_at: datetime | None
     updated_at: datetime
     chain_confirmed: bool
+    is_withdrawn: bool
+    """Whether its creator has withdrawn the liquidity."""
+    liquidity_left: int
+    """What claims and the creator's withdrawal have left of current_liquidity, in lamports."""
     decision: Decision | None
     """The admin's decision about the market in its present state."""
     rules: ProgramRules

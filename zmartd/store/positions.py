@@ -52,6 +52,15 @@ select market_id, coalesce(sum(greatest(total_invested - total_returned, 0)), 0)
   from user_positions where market_id = any($1::text[])
  group by market_id
 """
+_CLAIMABLE = """
+select id from markets as market
+ where id = any($1::text[]) and state = 'FINALIZED'
+   and exists (select from user_positions as held
+                where held.market_id = market.id and not held.has_claimed
+                  and case when market.final_outcome is null then held.total_invested > held.total_returned
+                           when market.final_outcome then held.shares_yes > 0
+                           else held.shares_no > 0 end)
+"""
 _MARKET_PREFIX = "market_"
 _RATES = ("protocol_fee_bps", "resolver_reward_bps", "liquidity_provider_fee_bps")
 
@@ -160,6 +169,14 @@ async def refundable(connection: Reads, market_ids: Sequence[str]) -> dict[str, 
     """
     rows = await connection.fetch(_REFUNDABLE, market_ids)
     return {row["market_id"]: int(row["refundable"]) for row in rows}
+
+
+async def claimable(connection: Reads, market_ids: Sequence[str]) -> set[str]:
+    """Of these markets those in which some holder can claim and has not.
+
+    Takes a service reader: it reads all wallets' positions.
+    """
+    return {row["id"] for row in await connection.fetch(_CLAIMABLE, market_ids)}
 
 
 def _position(row: Record) -> Position:

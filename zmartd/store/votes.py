@@ -71,7 +71,9 @@ select market.id as market_id, count(*) filter (where vote) as yes, count(*) fil
        count(*) filter (where not vote and by_balance) as no_by_balance,
        exists (select from vote_tallies as tally where tally.market_id = market.id and tally.kind = $2)
            as are_closed,
-       not {not_known} as are_known
+       not {not_known} as are_known,
+       $2 <> 'dispute' or {not_known}
+           or exists (select from dispute_electorate as voter where voter.market_id = market.id) as has_voters
   from markets as market left join votes on votes.market_id = market.id
  where market.id = any($1::text[])
  group by market.id
@@ -187,6 +189,7 @@ async def so_far(connection: Reads, kind: VoteKind, market_ids: Sequence[str]) -
             by_balance=VoteCounts(row["yes_by_balance"], row["no_by_balance"]),
             are_closed=row["are_closed"],
             are_known=row["are_known"],
+            has_voters=row["has_voters"],
         )
         for row in rows
     }

@@ -10,13 +10,16 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from zmartd.chain.assemble import MAX_COMPUTE_UNITS, build_transaction, compute_budget
+from zmartd.chain.codec import Codec
 from zmartd.chain.failures import ProgramRefused, explain_failure
 from zmartd.chain.idl import Idl
 from zmartd.chain.network_fees import LAMPORTS_PER_SIGNATURE
 from zmartd.chain.outlays import outlay
+from zmartd.chain.purchases import paid_out
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.errors import ZmartdError
+from zmartd.market.json_fields import Amount
 from zmartd.transactions.funds import Funds, InsufficientFunds
 
 _SPARE_UNITS = 20_000 + 4 * 7_000
@@ -35,6 +38,8 @@ class Simulated(Struct, frozen=True):
     """Always true: a transaction that would fail is answered with an error."""
     units_consumed: int
     """Compute units that the transaction took."""
+    pays: Amount | None
+    """Lamports that a claim or a withdrawal pays; null for what pays nothing out of a market that is over."""
 
 
 class UnsignedTransaction(Struct, frozen=True, kw_only=True):
@@ -59,6 +64,7 @@ class TransactionBuilder:
     def __init__(self, rpc: Rpc, idl: Idl, funds: Funds) -> None:
         self._rpc = rpc
         self._idl = idl
+        self._codec = Codec(idl)
         self._funds = funds
 
     async def build(self, wallet: str, instruction: Instruction) -> UnsignedTransaction:
@@ -80,10 +86,15 @@ class TransactionBuilder:
             await self._funds.explain(failure, payer, [takes], LAMPORTS_PER_SIGNATURE)
             raise ProgramRefused(failure)
         units = min(result.units_consumed * 5 // 4 + _SPARE_UNITS, MAX_COMPUTE_UNITS)
+        pays = paid_out(result, self._codec)
         wire = build_transaction([*compute_budget(units), instruction], payer, latest.blockhash)
         return UnsignedTransaction(
             transaction=base64.b64encode(wire).decode(),
             last_valid_block_height=latest.last_valid_block_height,
             blockhash=str(latest.blockhash),
-            simulated=Simulated(success=True, units_consumed=result.units_consumed),
+            simulated=Simulated(
+                success=True,
+                units_consumed=result.units_consumed,
+                pays=None if pays is None else str(pays),
+            ),
         )

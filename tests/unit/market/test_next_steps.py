@@ -246,7 +246,18 @@ def told(step: PossibleStep) -> tuple[Any, ...]:
                 ("withdraw", "creator", True, None, None, None),
             ],
         ),
+        (
+            situation(MarketState.FINALIZED, is_refunded=True, has_claims=False, is_withdrawn=True),
+            [
+                ("claim", "holder", False, None, None, None),
+                ("withdraw", "creator", False, None, None, None),
+            ],
+        ),
         (situation(MarketState.CANCELLED), [("withdraw", "creator", True, None, None, None)]),
+        (
+            situation(MarketState.CANCELLED, is_withdrawn=True),
+            [("withdraw", "creator", False, None, None, None)],
+        ),
     ],
 )
 def test_what_can_happen_next(market: Situation, expected: list[tuple[Any, ...]]) -> None:

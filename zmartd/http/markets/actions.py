@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from zmartd.chain.failures import ProgramRefused
 from zmartd.chain.program import Program
 from zmartd.chain.program_accounts import ProtocolNotInitialized
 from zmartd.http.errors.requests import (
@@ -40,6 +42,10 @@ from zmartd.transactions.live_market import read_live_market
 from zmartd.transactions.unsigned import UnsignedTransaction
 
 log = get_logger(__name__)
+
+_OWED = "What the market still holds is owed to its holders and its resolver, or is its account's rent."
+_WITHDRAWN = f"The liquidity of this market is already withdrawn. {_OWED}"
+_NOTHING_TO_WITHDRAW = f"There is nothing to withdraw from this market. {_OWED}"
 
 
 class ResolveRequest(Struct, frozen=True, kw_only=True):
@@ -225,7 +231,7 @@ def _resolution_evidence(
 
 
 async def claim(call: Call[None]) -> ActionBody:
-    """For a holder of a finalized market."""
+    """For a winner of a finalized market, or a holder where it has no outcome. It pays `simulated.pays`."""
     market = await _market(call)
     live = await read_live_market(call.app[keys.RPC], call.app[keys.PROGRAM], market.on_chain_address)
     return await _action(
@@ -239,13 +245,20 @@ async def claim(call: Call[None]) -> ActionBody:
 
 
 async def withdraw(call: Call[None]) -> ActionBody:
-    """For the market's creator."""
-    return await _action(
-        call,
-        await _market(call),
-        Action.WITHDRAW,
-        lambda program, wallet, market: program.withdraw_liquidity(creator=wallet, market=market),
-    )
+    """For the market's creator. It pays what nobody else is owed, `simulated.pays`."""
+    market = await _market(call)
+    try:
+        return await _action(
+            call,
+            market,
+            Action.WITHDRAW,
+            lambda program, wallet, address: program.withdraw_liquidity(creator=wallet, market=address),
+        )
+    except ProgramRefused as error:
+        if error.failure.name != "InsufficientLiquidity":
+            raise
+        failure = replace(error.failure, message=_WITHDRAWN if market.is_withdrawn else _NOTHING_TO_WITHDRAW)
+        raise ProgramRefused(failure) from error
 
 
 async def cancel(call: Call[None]) -> ActionBody:

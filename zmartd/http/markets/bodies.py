@@ -9,10 +9,9 @@ from aiohttp import web
 from zmartd.http.kit import keys
 from zmartd.http.markets.schemas import MarketBody, market_body, pending_market_body
 from zmartd.http.markets.situations import (
-    indexed_situation,
+    indexed_situations,
     pending_situation,
     rules_for,
-    votes_so_far,
 )
 from zmartd.market.next_bodies import NextStep, next_step
 from zmartd.market.next_steps import ProgramRules, Situation, next_steps
@@ -21,12 +20,10 @@ from zmartd.store.metadata import Registration
 
 
 async def market_bodies(app: web.Application, markets: Sequence[MarketRow]) -> tuple[MarketBody, ...]:
-    """The JSON of markets on the chain. Reads the votes so far where some of them are voted on."""
-    votes, now = await votes_so_far(app[keys.DATABASE], markets), await app[keys.CHAIN_TIME]()
+    """The JSON of markets on the chain."""
+    found = await indexed_situations(app, markets)
     return tuple(
-        market_body(
-            market, _steps(app, indexed_situation(market, votes.get(market.id), now), market.rules), now
-        )
+        market_body(market, _steps(app, found[market.id], market.rules), found[market.id].now)
         for market in markets
     )
 

@@ -78,7 +78,10 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     initial_liquidity: Amount | None
     """Lamports that the creator puts in; null while the market's creation is not indexed."""
     current_liquidity: Amount = "0"
-    """Lamports: initial_liquidity plus purchases less sales, both before fees."""
+    """Lamports: initial_liquidity plus purchases less sales, both before fees. What is paid out once the
+    market is over does not lower it: see liquidity_left."""
+    liquidity_left: Amount = "0"
+    """Lamports: what claims and the creator's withdrawal have left of current_liquidity."""
     total_volume: Amount = "0"
     """Lamports: purchases with fees and sales before fees."""
     trades_count: int = 0
@@ -212,6 +215,7 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...], now: int) -> Mar
         resolver_wallet=market.resolver_wallet,
         initial_liquidity=_amount(market.initial_liquidity),
         trades_count=market.trades_count,
+        liquidity_left=amount(market.liquidity_left),
         resolver_is_creator=_resolver_is_creator(market),
         proposed_outcome_label=_label(market.proposed_outcome),
         final_outcome_label=_label(market.final_outcome),

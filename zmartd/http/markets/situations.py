@@ -14,10 +14,9 @@ from zmartd.http.kit import keys
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.market.next_steps import BackendRules, ProgramRules, Rules, Situation, open_votes
 from zmartd.market.votes import NO_VOTES, VotesSoFar
-from zmartd.store import votes
+from zmartd.store import positions, votes
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
-from zmartd.store.postgres.database import Database
 
 
 def rules_for(app: web.Application, program: ProgramRules) -> Rules:
@@ -35,27 +34,37 @@ def rules_for(app: web.Application, program: ProgramRules) -> Rules:
     return Rules(program, backend)
 
 
-async def votes_so_far(database: Database, markets: Sequence[MarketRow]) -> dict[str, VotesSoFar]:
-    """The votes on those of these markets that are voted on, by id: one query for each kind. Reads nothing
-    where none is.
+async def indexed_situations(app: web.Application, markets: Sequence[MarketRow]) -> dict[str, Situation]:
+    """The situations of these markets, by id, as the index has them. One query for each kind of vote that is
+    open in some of them, and one where some are finalized.
     """
     ids: defaultdict[VoteKind, list[str]] = defaultdict(list)
     for market in markets:
         kind = open_votes(market.state)
         if kind is not None:
             ids[kind].append(market.id)
-    found: dict[str, VotesSoFar] = {}
-    if ids:
-        async with database.service_reader() as connection:
+    finalized = [market.id for market in markets if market.state is MarketState.FINALIZED]
+    voted_on: dict[str, VotesSoFar] = {}
+    claimable: set[str] = set()
+    if ids or finalized:
+        async with app[keys.DATABASE].service_reader() as connection:
             for kind, market_ids in ids.items():
-                found |= await votes.so_far(connection, kind, market_ids)
-    return found
+                voted_on |= await votes.so_far(connection, kind, market_ids)
+            if finalized:
+                claimable = await positions.claimable(connection, finalized)
+    now = await app[keys.CHAIN_TIME]()
+    return {
+        market.id: _indexed(market, voted_on.get(market.id, NO_VOTES), market.id in claimable, now)
+        for market in markets
+    }
 
 
-def indexed_situation(market: MarketRow, votes: VotesSoFar | None, now: int) -> Situation:
-    """A market's situation as the index has it at the chain's time `now`, with its votes where it is voted
-    on.
-    """
+async def indexed_situation(app: web.Application, market: MarketRow) -> Situation:
+    """The situation of one market."""
+    return (await indexed_situations(app, [market]))[market.id]
+
+
+def _indexed(market: MarketRow, votes: VotesSoFar, has_claims: bool, now: int) -> Situation:
     return Situation(
         state=market.state,
         creator=market.creator_wallet,
@@ -67,7 +76,10 @@ def indexed_situation(market: MarketRow, votes: VotesSoFar | None, now: int) -> 
         awaiting_decision=market.awaiting_decision,
         settles_at=_seconds(market.settles_at),
         decision=market.decision,
-        votes=votes or NO_VOTES,
+        votes=votes,
+        is_refunded=market.state is MarketState.FINALIZED and market.final_outcome is None,
+        has_claims=has_claims,
+        is_withdrawn=market.is_withdrawn,
         now=now,
     )
 
@@ -95,11 +107,14 @@ def live_situation(indexed: Situation, account: MarketAccount, now: int) -> Situ
         activated_at=account.activated_at or None,
         resolution_proposed_at=account.resolution_proposed_at or None,
         dispute_initiated_at=account.dispute_initiated_at or None,
+        is_refunded=account.state is MarketState.FINALIZED and account.final_outcome is None,
         now=now,
     )
     if account.state is indexed.state:
         return live
-    return replace(live, awaiting_decision=False, settles_at=None, decision=None, votes=NO_VOTES)
+    return replace(
+        live, awaiting_decision=False, settles_at=None, decision=None, votes=NO_VOTES, has_claims=True
+    )
 
 
 def program_rules(config: GlobalConfig) -> ProgramRules:

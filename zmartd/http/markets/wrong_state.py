@@ -23,7 +23,6 @@ from zmartd.http.markets.situations import (
     live_situation,
     program_rules,
     rules_for,
-    votes_so_far,
 )
 from zmartd.market.next_bodies import StepDetails, next_step
 from zmartd.market.next_steps import EXPECTED, Action, Rules, Situation, next_steps, why_not
@@ -86,8 +85,7 @@ def _details(market_id: str, action: Action, situation: Situation, rules: Rules)
 
 
 async def _indexed(call: Call[Any], market: MarketRow) -> tuple[Situation, Rules]:
-    votes, now = await votes_so_far(call.app[keys.DATABASE], [market]), await call.app[keys.CHAIN_TIME]()
-    return indexed_situation(market, votes.get(market.id), now), rules_for(call.app, market.rules)
+    return await indexed_situation(call.app, market), rules_for(call.app, market.rules)
 
 
 async def _on_chain(call: Call[Any], market: MarketRow) -> tuple[Situation, Rules]:

@@ -14,7 +14,7 @@ from zmartd.http.kit.fields import Amount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market
 from zmartd.http.markets.schemas import Label, OutcomeLabel, outcome_label
-from zmartd.http.markets.situations import indexed_situation, rules_for, votes_so_far
+from zmartd.http.markets.situations import indexed_situation, rules_for
 from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.next_bodies import step_time
@@ -35,7 +35,14 @@ class Resolution(Struct, frozen=True, kw_only=True):
         OutcomeLabel | None,
         Meta(description="null before the market is finalized, and where all holders are refunded"),
     ]
-    total_pool: Annotated[Amount, Meta(description="the lamports that the winners share")]
+    total_pool: Annotated[
+        Amount,
+        Meta(description="the lamports that the winners share, those that are paid out already as well"),
+    ]
+    pool_left: Annotated[
+        Amount,
+        Meta(description="what claims and the creator's withdrawal have left of total_pool, in lamports"),
+    ]
     total_winning_shares: Annotated[
         Amount,
         Meta(description="nine decimals, including the seed shares that nobody holds; 0 without an outcome"),
@@ -99,9 +106,7 @@ class PositionClaimBody(Struct, frozen=True):
 async def get_resolution(call: Call[None]) -> ResolutionBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await chain_market(connection, call.path["id"])
-    votes, now = await votes_so_far(call.app[keys.DATABASE], [market]), await call.app[keys.CHAIN_TIME]()
-    situation = indexed_situation(market, votes.get(market.id), now)
-    steps = next_steps(situation, rules_for(call.app, market.rules))
+    steps = next_steps(await indexed_situation(call.app, market), rules_for(call.app, market.rules))
     return ResolutionBody(_resolution(market, steps))
 
 
@@ -148,6 +153,7 @@ def _resolution(market: MarketRow, steps: Sequence[PossibleStep]) -> Resolution:
         resolved=market.state is MarketState.FINALIZED,
         winning_outcome=None if outcome is None else outcome_label(outcome),
         total_pool=amount(market.current_liquidity),
+        pool_left=amount(market.liquidity_left),
         total_winning_shares=amount(winning_shares),
         state=market.state.name,
         proposed_outcome=None if market.proposed_outcome is None else outcome_label(market.proposed_outcome),

@@ -15,15 +15,15 @@ from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market, chain_market, find_market
 from zmartd.http.markets.schemas import Label, outcome_label
-from zmartd.http.markets.situations import indexed_situation, rules_for, votes_so_far
+from zmartd.http.markets.situations import indexed_situation, rules_for
 from zmartd.http.markets.wrong_state import explanation
 from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
 from zmartd.market.next_bodies import MaybeStepDetails, StepVotes, step_time, step_votes
-from zmartd.market.next_steps import Action, next_steps, open_votes, votes_needed
-from zmartd.market.votes import NO_VOTES, VoteCounts, VotesSoFar, share_bps
+from zmartd.market.next_steps import Action, Situation, next_steps, open_votes, votes_needed
+from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes
 from zmartd.store.markets import MarketNotFound, MarketRow
@@ -199,8 +199,8 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     counts = {kind: one.counts for kind, one in current.items()}
     target = None
     if isinstance(found, MarketRow) and (kind := open_votes(found.state)) is not None:
-        so_far = (await votes_so_far(database, [found])).get(market_id, NO_VOTES)
-        target, counts[kind] = await _target(call, found, kind, so_far), so_far.counts
+        situation = await indexed_situation(call.app, found)
+        target, counts[kind] = _target(call, found, kind, situation), situation.votes.counts
     proposal, dispute = counts[VoteKind.PROPOSAL], counts[VoteKind.DISPUTE]
     return VoteOverview(
         market_id,
@@ -210,8 +210,7 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     )
 
 
-async def _target(call: Call[Any], market: MarketRow, kind: VoteKind, so_far: VotesSoFar) -> VoteTarget:
-    situation = indexed_situation(market, so_far, await call.app[keys.CHAIN_TIME]())
+def _target(call: Call[Any], market: MarketRow, kind: VoteKind, situation: Situation) -> VoteTarget:
     rules = rules_for(call.app, market.rules)
     needed = votes_needed(situation, rules)
     assert needed is not None, "of a market that is voted on"

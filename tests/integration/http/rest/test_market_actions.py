@@ -49,6 +49,10 @@ async def shown(stage: Stage, market_id: str) -> dict[str, Any]:
     return dict((await stage.api.anybody.get(f"/api/markets/{market_id}")).body)
 
 
+def what_is_open(market: dict[str, Any]) -> dict[str, bool]:
+    return {step["action"]: step["open"] for step in market["next"]}
+
+
 def assert_wrong_state(
     answer: Answer, error: str, state: str, expected_states: list[str], message: str
 ) -> None:
@@ -115,6 +119,8 @@ async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage
 
     path = f"/api/users/{ALICE.pubkey()}/positions/{market_id}"
     claimable = (await stage.alice.get(path)).body["claimable"]
+    offered = await stage.alice.post(f"/api/markets/{market_id}/claim")
+    assert offered.body["simulated"]["pays"] == claimable
     claimed = await stage.alice.carry_out(f"/api/markets/{market_id}/claim")
     (event,) = claimed.body["events"]
     assert (event["name"], event["amount"]) == ("WinningsClaimed", claimable)
@@ -125,10 +131,23 @@ async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage
     again = await stage.alice.post(f"/api/markets/{market_id}/claim")
     assert (again.status, again.body["error"]) == (422, "AlreadyClaimed")
 
+    await stage.indexed(claimed.body["signature"])
+    assert what_is_open(await shown(stage, market_id)) == {"claim": False, "withdraw": True}
+    offered = await stage.creator.post(f"/api/markets/{market_id}/withdraw")
     withdrawn = await stage.creator.carry_out(f"/api/markets/{market_id}/withdraw")
-    assert [event["name"] for event in withdrawn.body["events"]] == ["LiquidityWithdrawn"]
+    (event,) = withdrawn.body["events"]
+    assert (event["name"], event["amount"]) == ("LiquidityWithdrawn", offered.body["simulated"]["pays"])
     account = await stage.market_account(market_id)
     assert account.state is MarketState.FINALIZED
+    body = await shown(stage, market_id)
+    assert what_is_open(body) == {"claim": False, "withdraw": False}
+    resolution = (await stage.api.anybody.get(f"/api/markets/{market_id}/resolution")).body["resolution"]
+    assert resolution["pool_left"] == body["liquidity_left"]
+    assert resolution["total_pool"] == body["current_liquidity"] == str(account.current_liquidity)
+    assert int(body["liquidity_left"]) <= 1, "what rounding left"
+    again = await stage.creator.post(f"/api/markets/{market_id}/withdraw")
+    assert (again.status, again.body["error"]) == (422, "InsufficientLiquidity")
+    assert again.body["message"].startswith("The liquidity of this market is already withdrawn.")
 
 
 async def test_only_the_creator_resolves_through_the_api(stage: Stage) -> None:
@@ -385,6 +404,18 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     )
 
 
+async def test_nobody_can_vote_on_a_dispute_about_what_nobody_holds(stage: Stage) -> None:
+    market_id = await stage.active_market()
+    await stage.travel(DAY)
+    body = {"outcome": True, "ipfs_evidence_hash": EVIDENCE, **EARLY}
+    assert (await stage.creator.carry_out(f"/api/markets/{market_id}/resolve", body)).status == 200
+    await stage.travel(1)
+    assert (await stage.bob.carry_out(f"/api/markets/{market_id}/dispute")).status == 200
+    market = await shown(stage, market_id)
+    assert not what_is_open(market)["vote_on_dispute"]
+    assert [step["votes"]["missing"] for step in market["next"] if step["votes"]] == [None]
+
+
 async def test_each_holder_can_request_a_dispute_once(stage: Stage) -> None:
     market_id = await resolved_market(stage)
     path = f"/api/markets/{market_id}/dispute-requests"
@@ -404,7 +435,13 @@ async def test_only_the_admin_cancels(stage: Stage) -> None:
     assert (refused.status, refused.body["error"]) == (422, "Unauthorized")
     cancelled = await stage.api.as_wallet(AUTHORITY).carry_out(f"/api/markets/{market_id}/cancel")
     assert [event["name"] for event in cancelled.body["events"]] == ["MarketCancelled"]
-    assert (await shown(stage, market_id))["state"] == "CANCELLED"
+    body = await shown(stage, market_id)
+    assert (body["state"], what_is_open(body)) == ("CANCELLED", {"withdraw": True})
+    offered = await stage.creator.post(f"/api/markets/{market_id}/withdraw")
+    assert offered.body["simulated"]["pays"] == body["liquidity_left"] == body["initial_liquidity"]
+    assert (await stage.creator.carry_out(f"/api/markets/{market_id}/withdraw")).status == 200
+    body = await shown(stage, market_id)
+    assert (body["liquidity_left"], what_is_open(body)) == ("0", {"withdraw": False})
 
 
 async def test_a_stranger_does_not_activate_a_market(stage: Stage) -> None:

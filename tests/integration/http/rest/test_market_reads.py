@@ -61,6 +61,7 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "b_parameter": "500000000000",
         "initial_liquidity": "1000000000",
         "current_liquidity": str(story.liquidity),
+        "liquidity_left": str(story.liquidity),
         "total_volume": str(story.volume),
         "trades_count": 12,
         "proposed_outcome": None,

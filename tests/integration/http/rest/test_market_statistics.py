@@ -189,11 +189,13 @@ async def test_a_finalized_market_shows_its_outcome_and_its_fees(api: Api) -> No
     resolution = (await api.anybody.get(f"{path}/resolution")).body
     fees = (await api.anybody.get(f"{path}/fees")).body
 
+    withdrawn_of_the_pool = max(123_456 - story.fees[2], 0)
     assert resolution == {
         "resolution": {
             "resolved": True,
             "winning_outcome": "YES",
             "total_pool": str(story.liquidity),
+            "pool_left": str(story.liquidity - story.claimed - withdrawn_of_the_pool),
             "total_winning_shares": str(story.q[True]),
             "state": "FINALIZED",
             "proposed_outcome": "NO",
