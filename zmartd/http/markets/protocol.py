@@ -143,11 +143,14 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
     max_resolution_rules_characters: int
     """The longest rules of how a market is resolved."""
     max_life_seconds: Window
-    """How far ahead the expected end of a new market may be."""
+    """How far ahead of the chain's clock the expected end of a new market may be."""
     max_pending_markets: int
     """The most markets that a wallet may have registered and that are not on the chain yet."""
     max_pending_bytes: int
     """The most bytes that the documents of those markets may have together."""
+    pending_kept_seconds: Window
+    """How long a registered market is kept at least that is not on the chain. After that it may have to be
+    registered again."""
     max_pending_transactions: int
     """The most relayed transactions of a wallet that may be in progress."""
     max_network_fee: Amount
@@ -254,6 +257,7 @@ def _limits(markets: config.MarketSettings, transactions: config.TransactionSett
         max_life_seconds=MAX_LIFE_SECONDS,
         max_pending_markets=markets.max_pending_per_wallet,
         max_pending_bytes=markets.max_pending_bytes_per_wallet,
+        pending_kept_seconds=markets.keep_pending_days * 86_400,
         max_pending_transactions=transactions.max_pending_per_wallet,
         max_network_fee=amount(transactions.max_fee_lamports),
     )

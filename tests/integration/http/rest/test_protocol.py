@@ -47,7 +47,12 @@ async def test_the_rules_are_the_chain_s_and_the_settings(stage: Stage) -> None:
         "automatic_dispute_seconds": 194_400,
         "veto_seconds": 86_400,
     }
-    assert rules["limits"]["min_trade"] == "10000"
+    limits = rules["limits"]
+    assert (limits["min_trade"], limits["pending_kept_seconds"]) == ("10000", 30 * 86_400)
+    first_refused = {"end_date": await stage.in_days(limits["max_life_seconds"] / 86_400 + 1)}
+    assert (await stage.propose(**first_refused)).body["code"] == "invalid_request"
+    last_taken = {"end_date": await stage.in_days(limits["max_life_seconds"] / 86_400)}
+    assert (await stage.propose(**last_taken)).status == 201
     assert rules["request_limits"]["reads"]["address"] == {"per_minute": 10**6, "per_hour": 10**6}
 
     await stage.as_authority(PROGRAM.emergency_pause(admin=AUTHORITY.pubkey()))
