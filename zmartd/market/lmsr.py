@@ -114,8 +114,13 @@ def quote_sell(q_yes: int, q_no: int, b: int, outcome: bool, shares: int) -> int
     Raises MarketMathError: InsufficientShares (more than are outstanding), InvalidBParameter, OverflowError,
     ExponentTooLarge, UnderflowError.
     """
-    if shares > (q_yes if outcome else q_no):
-        raise MarketMathError("InsufficientShares")
+    outstanding = q_yes if outcome else q_no
+    if shares > outstanding:
+        raise MarketMathError(
+            "InsufficientShares",
+            f"This market has {outstanding} share units of {'YES' if outcome else 'NO'} in all, fewer than "
+            f"the {shares} of this sale; choose fewer.",
+        )
     _check_b(b)
     before = _cost(q_yes, q_no, b)
     after = _cost(q_yes - shares, q_no, b) if outcome else _cost(q_yes, q_no - shares, b)

@@ -40,11 +40,14 @@ class FundsDetails(Struct, frozen=True, kw_only=True):
 
 
 class InsufficientFunds(DetailedError[FundsDetails]):
-    """The wallet holds fewer lamports than this needs: send it more, or ask for less."""
+    """The wallet holds fewer lamports than this needs: send it more, or ask for less where there is an
+    amount.
+    """
 
     code = "insufficient_funds"
 
-    def __init__(self, wallet: Pubkey, has: int, needs: int, source: str) -> None:
+    def __init__(self, wallet: Pubkey, has: int, needs: int, source: str, *, less_is_possible: bool) -> None:
+        """`less_is_possible`: whether an amount that was asked for is part of what it needs."""
         details = FundsDetails(
             wallet=str(wallet),
             has=str(has),
@@ -55,7 +58,7 @@ class InsufficientFunds(DetailedError[FundsDetails]):
         super().__init__(
             details,
             f"This needs {_sol(needs)} SOL and {wallet} holds {_sol(has)} SOL: {_sol(needs - has)} SOL are "
-            f"missing. They can come from {source}; or ask for less.",
+            f"missing. They can come from {source}{'; or ask for less' if less_is_possible else ''}.",
         )
 
 
@@ -80,11 +83,12 @@ class Funds:
         there = {account.address for account in made if account is not None}
         has = 0 if payer is None else payer.lamports
         rents = {one.makes: one.rent for one in outlays if one.makes not in there}
-        needs = fee_lamports + sum(one.amount for one in outlays) + sum(rents.values())
+        asked_for = sum(one.amount for one in outlays)
+        needs = fee_lamports + asked_for + sum(rents.values())
         if failure.name == _BELOW_RENT and has >= needs:
             needs += EMPTY_WALLET_LAMPORTS
         if has < needs:
-            raise InsufficientFunds(wallet, has, needs, self._source)
+            raise InsufficientFunds(wallet, has, needs, self._source, less_is_possible=asked_for > 0)
 
 
 def _sol(lamports: int) -> str:

@@ -37,7 +37,7 @@ def _no_market() -> ZmartdError:
     return MarketNotFound(
         MarketReference(),
         "A market is named by its id, 64 hexadecimal digits, or by its address on the chain; "
-        "GET /api/markets lists both.",
+        "GET /api/markets lists both. By its slug it is found at GET /api/markets/by-slug/{slug}.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -32,6 +32,7 @@ from zmartd.log import get_logger
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.evidence import EvidenceTexts
 from zmartd.market.iso_time import iso_time_or_none
+from zmartd.market.lifecycle import MarketState
 from zmartd.market.next_steps import Action
 from zmartd.realtime.snapshots import state_message
 from zmartd.store import evidence, markets
@@ -43,6 +44,13 @@ from zmartd.transactions.unsigned import UnsignedTransaction
 
 log = get_logger(__name__)
 
+_ENTITLED: Final = {
+    Action.ACTIVATE: "the creator of this market, {creator}, or the admin may activate it",
+    Action.CANCEL: "the admin may cancel a market",
+    Action.WITHDRAW: "the creator of this market, {creator}, may withdraw its liquidity",
+}
+"""Who may do what the program calls Unauthorized from others."""
+_SIGN_IN = "sign in with that wallet (GET /api/protocol names the admin)"
 _OWED = "What the market still holds is owed to its holders and its resolver, or is its account's rent."
 _WITHDRAWN = f"The liquidity of this market is already withdrawn. {_OWED}"
 _NOTHING_TO_WITHDRAW = f"There is nothing to withdraw from this market. {_OWED}"
@@ -114,8 +122,11 @@ async def resolve(call: Call[ResolveRequest]) -> ResolveBody:
     market = await _market(call)
     if not is_trusted_resolver(wallet, market.creator_wallet, call.app[keys.VOTING].trusted_resolvers):
         raise NotTheCreator(market.id, market.creator_wallet)
-    early_reason = await _early_reason(call, market)
+    _require_both_or_neither(body)
+    early_reason = body.early_reason
     cid, document = _resolution_evidence(body, market.id, wallet, early_reason)
+    if market.state is MarketState.ACTIVE:
+        await _require_right_time(call, market)
     action = await _action(
         call,
         market,
@@ -124,6 +135,8 @@ async def resolve(call: Call[ResolveRequest]) -> ResolveBody:
             resolver=resolver, market=address, proposed_outcome=body.outcome, ipfs_evidence_hash=cid
         ),
     )
+    if market.state is not MarketState.ACTIVE:  # it is, says the program: the index is behind
+        await _require_right_time(call, market)
     if document is not None or early_reason is not None:
         async with call.app[keys.DATABASE].service() as connection:
             await evidence.hand_in(
@@ -154,7 +167,7 @@ async def dispute(call: Call[None]) -> ActionBody:
 
 
 async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> HandedIn:
-    """For the wallet that disputed the outcome. The newest counts."""
+    """For the wallet that disputed the outcome. What it hands in later replaces what it handed in before."""
     body, market = call.input, await _market(call)
     if body.evidence is None and not body.sources:
         raise InvalidRequest(Problem("evidence", "or sources has to be given"))
@@ -179,13 +192,19 @@ async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> Handed
     return HandedIn(market.id, cid, document_path(cid))
 
 
-async def _early_reason(call: Call[ResolveRequest], market: MarketRow) -> str | None:
-    """Why the outcome is proposed early, where it is. Raises TooEarly, InvalidRequest."""
-    body = call.input
+def _require_both_or_neither(body: ResolveRequest) -> None:
+    """Raises InvalidRequest where one of early and early_reason is given without the other."""
     if body.early and body.early_reason is None:
         raise InvalidRequest(Problem("early_reason", "is required where early is true"))
     if body.early_reason is not None and not body.early:
         raise InvalidRequest(Problem("early_reason", "goes with early, which has to be true then"))
+
+
+async def _require_right_time(call: Call[ResolveRequest], market: MarketRow) -> None:
+    """Raises TooEarly before the market's expected end where early is false, InvalidRequest after it where it
+    is true.
+    """
+    body = call.input
     is_early = bool(await before_their_end(call, [market]))
     if is_early and not body.early:
         raise TooEarly(EndDetails(market.id, iso_time_or_none(market.end_date)))
@@ -193,7 +212,6 @@ async def _early_reason(call: Call[ResolveRequest], market: MarketRow) -> str | 
         end = iso_time_or_none(market.end_date)
         why = "this market has no expected end" if end is None else f"this market's expected end was {end}"
         raise InvalidRequest(Problem("early", f"must be left out, and so must early_reason: {why}"))
-    return body.early_reason
 
 
 async def before_their_end(call: Call[Any], markets: Sequence[MarketRow]) -> list[MarketRow]:
@@ -290,7 +308,13 @@ async def _action(
         Pubkey.from_string(market.on_chain_address),
     )
     async with explaining_state(call, market.id, action):
-        unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
+        try:
+            unsigned = await call.app[keys.TRANSACTION_BUILDER].build(wallet, instruction)
+        except ProgramRefused as error:
+            if error.failure.name != "Unauthorized" or action not in _ENTITLED:
+                raise
+            who = _ENTITLED[action].format(creator=market.creator_wallet)
+            raise ProgramRefused(replace(error.failure, message=f"Only {who}; {_SIGN_IN}.")) from error
     return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 

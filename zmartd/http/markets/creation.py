@@ -18,7 +18,7 @@ from zmartd.http.markets.evidence import Sources
 from zmartd.http.markets.schemas import MarketDetail, market_detail
 from zmartd.market import ids
 from zmartd.market.lmsr import MIN_B, SCALE, SEARCH_SPAN_IN_B, U64_MAX
-from zmartd.market.proposal import Proposal, largest_covered_b, max_loss_lamports
+from zmartd.market.proposal import Proposal, ResolutionTexts, largest_covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
 from zmartd.store.metadata import (
     MarketMetadata,
@@ -254,13 +254,14 @@ async def _register(
 
 
 async def _market(call: Call[Any], registration: Registration, on_chain: bool) -> MarketDetail:
+    texts = ResolutionTexts.of(registration.metadata.document)
     if on_chain:
         async with call.app[keys.DATABASE].service() as connection:
             await metadata.adopt(connection, [registration.metadata.market_id])
             market = await markets.find(connection, registration.metadata.market_id)
         if market is not None:
-            return market_detail(await body_of(call.app, market))
-    return market_detail(await body_of(call.app, registration))
+            return market_detail(await body_of(call.app, market), texts)
+    return market_detail(await body_of(call.app, registration), texts)
 
 
 def _terms(wanted: MarketMetadata) -> LiquidityTerms:

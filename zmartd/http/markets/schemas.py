@@ -160,8 +160,12 @@ class MarketBody(Struct, frozen=True, kw_only=True):
 
 
 class MarketDetail(MarketBody, frozen=True, kw_only=True):
-    """One market, with some fields also under the names of earlier clients."""
+    """One market, with how it is resolved, and some fields also under the names of earlier clients."""
 
+    resolution_rules: str
+    """How the outcome is found, as the creator registered it; empty where there is no such text."""
+    resolution_sources: tuple[str, ...]
+    """The https URLs where it is looked for, as the creator registered them."""
     yes_shares: Annotated[Amount, DEPRECATED]
     """The same as shares_yes."""
     no_shares: Annotated[Amount, DEPRECATED]
@@ -186,10 +190,6 @@ class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
     traders_24h: int
     """The number of wallets that traded in the market in the last 24 hours."""
     traders: Annotated[int, Meta(description="the number of wallets that have ever traded in the market")]
-    resolution_rules: str
-    """How the outcome is found, as the creator registered it; empty where there is no such text."""
-    resolution_sources: tuple[str, ...]
-    """The https URLs where it is looked for, as the creator registered them."""
     resolution_evidence: EvidenceBody | None
     """What the resolver handed in for the proposed outcome, and why it is early, if it is; null before an
     outcome is proposed, and where the resolver handed in nothing through the API."""
@@ -272,10 +272,12 @@ def pending_market_body(registration: Registration, steps: tuple[NextStep, ...],
     )
 
 
-def market_detail(body: MarketBody) -> MarketDetail:
-    """`body` with the other names of its fields."""
+def market_detail(body: MarketBody, texts: ResolutionTexts) -> MarketDetail:
+    """`body` with how the market is resolved, and the other names of its fields."""
     return MarketDetail(
         **msgspec.structs.asdict(body),
+        resolution_rules=texts.resolution_rules,
+        resolution_sources=texts.resolution_sources,
         **earlier_answers.of_a_single_market(
             body.shares_yes, body.shares_no, body.creator_wallet, body.end_date, body.b_parameter
         ),
@@ -296,13 +298,11 @@ def market_detail_24h(
     if day is not None:
         body = replace(body, total_volume=amount(day.total_volume), trades_count=day.trades_count)
     return MarketDetail24h(
-        **msgspec.structs.asdict(market_detail(body)),
+        **msgspec.structs.asdict(market_detail(body, texts)),
         change_24h=0.0 if day is None else day.price_change,
         volume_24h="0" if day is None else amount(day.volume),
         traders_24h=0 if day is None else day.traders_24h,
         traders=0 if day is None else day.traders,
-        resolution_rules=texts.resolution_rules,
-        resolution_sources=texts.resolution_sources,
         resolution_evidence=evidence_body(evidence.get("resolution")),
         dispute_evidence=evidence_body(evidence.get("dispute")),
     )

@@ -278,6 +278,21 @@ async def test_an_admin_decides_about_what_a_stranger_proposed_and_everybody_can
     }
 
 
+async def test_the_state_of_a_market_comes_before_the_time_of_its_resolution(stage: Stage) -> None:
+    market_id = await stage.proposed_market()
+    path, body = f"/api/markets/{market_id}/resolve", {"outcome": True, "ipfs_evidence_hash": EVIDENCE}
+    assert_wrong_state(
+        await stage.creator.post(path, body),
+        "InvalidStateTransition",
+        "PROPOSED",
+        ["ACTIVE"],
+        "resolutions open once it is ACTIVE.",
+    )
+    await stage.activate(market_id)
+    await stage.travel(1)
+    assert (await stage.creator.post(path, body)).body["code"] == "too_early"
+
+
 async def test_a_resolution_needs_its_outcome_and_evidence(stage: Stage) -> None:
     market_id = await stage.active_market()
     refused = await stage.creator.post(
@@ -449,7 +464,12 @@ async def test_a_stranger_does_not_activate_a_market(stage: Stage) -> None:
     early = await stage.creator.post(f"/api/markets/{market_id}/activate")
     assert (early.status, early.body["error"]) == (422, "InvalidStateTransition")
     stranger = await stage.api.as_wallet(BOB).post(f"/api/markets/{market_id}/activate")
-    assert stranger.status == 422
+    assert (stranger.status, stranger.body["error"]) == (422, "Unauthorized")
+    assert stranger.body["message"].startswith(
+        f"Only the creator of this market, {CREATOR.pubkey()}, or the admin may activate it; sign in"
+    )
+    nobody = await stage.api.as_wallet(Keypair()).post(f"/api/markets/{market_id}/activate")
+    assert (nobody.body["code"], "ask for less" in nobody.body["message"]) == ("insufficient_funds", False)
     anonymous = await stage.api.anybody.post(f"/api/markets/{market_id}/activate")
     assert (anonymous.status, anonymous.body["code"]) == (401, "auth_missing")
 

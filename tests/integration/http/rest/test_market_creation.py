@@ -63,6 +63,7 @@ async def test_a_market_says_how_it_is_resolved_and_has_a_name_of_its_own(stage:
     first = await stage.propose(**texts)
     assert first.status == 201, first.body
     assert {name: json.loads(first.body["document"])[name] for name in texts} == texts
+    assert {name: first.body["market"][name] for name in texts} == texts
     second = await stage.propose(description="Another day.", allow_similar=True)
     third = await stage.propose(question="Will it rain in Zürich tomorrow 2?", allow_similar=True)
     slug, later = "will-it-rain-in-zurich-tomorrow", second.body["market"]["id"]
@@ -83,6 +84,8 @@ async def test_a_market_says_how_it_is_resolved_and_has_a_name_of_its_own(stage:
     assert pictured["image_url"] == texts["image_url"]
     assert "resolution_rules" not in pictured
 
+    elsewhere = await stage.api.anybody.get("/api/markets/will-it-snow")
+    assert (elsewhere.status, "/api/markets/by-slug/{slug}" in elsewhere.body["message"]) == (404, True)
     nothing = await stage.api.anybody.get("/api/markets/by-slug/will-it-snow")
     assert (nothing.status, nothing.body["code"]) == (404, "market_not_found")
     assert (await stage.api.anybody.get("/api/markets/by-slug/Will--it")).status == 400

@@ -133,6 +133,7 @@ async def test_a_trade_that_the_program_would_refuse_is_refused_with_its_reason(
     story, _ = await traded(api)
     answer = await api.anybody.get(PATH, market_id=story.market_id.hex(), outcome="true", **query)
     assert (answer.status, answer.body["error"]) == (422, error)
+    assert "wallet" not in answer.body["message"], "an estimate is for nobody"
 
 
 async def test_only_an_active_market_of_a_running_protocol_has_estimates(api: Api) -> None:

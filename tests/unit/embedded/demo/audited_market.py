@@ -15,6 +15,7 @@ from zmartd.http.trading.schemas import trade_body
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.next_steps import ProgramRules
+from zmartd.market.proposal import ResolutionTexts
 from zmartd.store.markets import MarketRow
 from zmartd.store.trades import TradeRow
 
@@ -92,7 +93,7 @@ def published(**changes: Any) -> PublishedMarket:
     """The market as the API makes JSON of its row; `changes` are to the row."""
     row = msgspec.structs.replace(_ROW, **changes)
     return PublishedMarket(
-        market=msgspec.to_builtins(market_detail(market_body(row, (), 1_800_300_000))),
+        market=msgspec.to_builtins(market_detail(market_body(row, (), 1_800_300_000), ResolutionTexts())),
         trades=[
             msgspec.to_builtins(trade_body(_trade(1, "buy", cost=1_800_000, amount=1_650_000, fee=45_001))),
             msgspec.to_builtins(trade_body(_trade(2, "sell", cost=1_090_000, amount=1_200_000, fee=36_000))),
