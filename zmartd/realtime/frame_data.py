@@ -24,6 +24,7 @@ class MarketStateData(Struct, frozen=True, kw_only=True):
     recovered: bool | UnsetType = UNSET
     old_state: str | UnsetType | None = UNSET
     new_state: str | UnsetType = UNSET
+    dispute_evidence_cid: str | UnsetType = UNSET
     state: str | UnsetType = UNSET
     price_yes: float | UnsetType = field(default=UNSET, name="priceYes")
     price_no: float | UnsetType = field(default=UNSET, name="priceNo")

@@ -273,6 +273,7 @@ def _market_changed(market_id: str, update: MarketUpdate) -> MarketStateData:
         action=update.action,
         old_state=_name(update.old_state) if moved else UNSET,
         new_state=update.state.name if moved else UNSET,
+        dispute_evidence_cid=update.dispute_evidence_cid or UNSET,
         state=summary.state,
         price_yes=summary.price_yes,
         price_no=summary.price_no,

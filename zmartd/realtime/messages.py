@@ -22,7 +22,8 @@ class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
     """The present state of a market's row. Snapshots contain it as well.
 
     `old_state` is the state before, if this change moved the market to another one. `deleted`: the market is
-    not on the chain after all.
+    not on the chain after all. `dispute_evidence_cid` is the content id of evidence against its outcome, if
+    that was handed in just now.
     """
 
     action: Literal["created", "updated", "deleted"] = "updated"
@@ -40,6 +41,7 @@ class MarketUpdate(Struct, frozen=True, kw_only=True, tag="update"):
     awaiting_decision: bool = False
     settles_at: datetime | None = None
     slot: int | None = None
+    dispute_evidence_cid: str | None = None
 
 
 class PriceUpdate(Struct, frozen=True, kw_only=True, tag="price"):

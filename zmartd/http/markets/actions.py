@@ -180,14 +180,18 @@ async def hand_in_dispute_evidence(call: Call[DisputeEvidenceRequest]) -> Handed
     )
     database, publisher, cid = call.app[keys.DATABASE], call.app[keys.PUBLISHER], texts.cid()
     async with database.caller(call.caller) as connection:
+        before = (await evidence.shown(connection, market.id)).get("dispute")
         await evidence.hand_in(
             connection, market.id, texts.wallet, "dispute", cid=cid, document=texts.document()
         )
+    if before is not None and before.cid == cid:
+        return HandedIn(market.id, cid, document_path(cid))
     async with database.service() as connection:
         await evidence.purge(connection, market.id, texts.wallet, "dispute")
         # Kept answers must not be without what was handed in.
-        unchanged = await markets.get_unchanging(connection, market.id)
-        messages = await publisher.append(connection, [state_message(unchanged)])
+        message = state_message(await markets.get_unchanging(connection, market.id))
+        told = replace(message, data=replace(message.data, dispute_evidence_cid=cid))
+        messages = await publisher.append(connection, [told])
     await publisher.publish(messages)
     return HandedIn(market.id, cid, document_path(cid))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from zmartd.chain.signed_transactions import Fate, SignedTransaction
 from zmartd.config import TransactionSettings, VotingSettings
 from zmartd.market.ids import cid_v0
 from zmartd.market.lifecycle import MarketState
+from zmartd.realtime.messages import Gap, MarketUpdate, Message
 from zmartd.store.outbox import DatabaseOutbox
 from zmartd.store.postgres.database import Database
 
@@ -400,14 +402,23 @@ async def test_anybody_can_dispute_while_the_window_is_open(stage: Stage) -> Non
     body = await shown(stage, market_id)
     assert (body["state"], body["dispute_initiated_at"] is not None) == ("DISPUTED", True)
     evidence_path = f"/api/markets/{market_id}/dispute/evidence"
-    for text in ("It was dry all day.", "It was dry.", "It was dry all day."):
-        handed_in = await stage.bob.post(evidence_path, {"evidence": text})
-        assert handed_in.status == 201
+    handed_in = list[str]()
+    async with asyncio.timeout(120), aclosing(stage.api.bus.listen()) as news:
+        assert isinstance(await anext(news), Gap)
+        for text in ("It was dry all day.", "It was dry all day.", "It was dry.", "It was dry all day."):
+            answer = await stage.bob.post(evidence_path, {"evidence": text})
+            assert answer.status == 201
+            handed_in.append(answer.body["evidence_cid"])
+        for cid in (handed_in[0], *handed_in[2:]):  # what is the newest already is not told again
+            heard = await anext(news)
+            assert isinstance(heard, Message)
+            assert isinstance(heard.data, MarketUpdate)
+            assert heard.data.dispute_evidence_cid == cid
     other = await stage.alice.post(evidence_path, {"evidence": "It was wet."})
     assert (other.status, other.body["code"]) == (403, "not_the_disputer")
     told = (await shown(stage, market_id))["dispute_evidence"]
     assert (told["wallet"], told["text"]) == (str(BOB.pubkey()), "It was dry all day.")
-    assert told["cid"] == handed_in.body["evidence_cid"]
+    assert told["cid"] == handed_in[-1]
 
     closed = await stage.alice.post(f"/api/markets/{market_id}/dispute")
     assert_wrong_state(
