@@ -42,9 +42,10 @@ def likeness(text: str) -> tuple[bytes, bytes]:
     """Two hashes, of 32 bytes each. Two texts ask the same when they have one of them in common.
 
     The first finds letters that look the same as written, such as a capital Eta and an H; the second finds
-    texts in another case, such as that Eta and a small one, which is like an n. Both leave out spaces and
-    punctuation, but not the sign, the point and the power of a number, and what is drawn across, around, over
-    or under letters and digits; digits of all scripts count as their values, and i, l and 1 as one letter.
+    texts in another case, such as that Eta and a small one, which is like an n. Both leave out spaces,
+    punctuation, and what is drawn across, around, over or under letters and digits, but not the sign, the
+    point and the power of a number. Digits of all scripts count as their values, and i, l and 1 as one
+    letter.
     """
     words = _words(text)
     written = skeleton(words).casefold()

@@ -52,7 +52,13 @@ async def test_a_market_of_texts_that_nobody_sees_is_refused(api: Api, text: str
 async def test_a_market_of_texts_that_override_their_direction_is_refused(api: Api, text: str) -> None:
     refused = await api.as_wallet(WALLET).post(
         "/api/markets",
-        {**PROPOSAL, "question": text, "description": text, "tags": [text], "end_date": "2100-01-01T00:00:00Z"},
+        {
+            **PROPOSAL,
+            "question": text,
+            "description": text,
+            "tags": [text],
+            "end_date": "2100-01-01T00:00:00Z",
+        },
     )
     found = problems(refused)
     assert [field for field, _ in found] == ["question", "description", "tags"]
