@@ -55,8 +55,8 @@ PROGRAM: dict[str, str] = {
         "The price has moved past the limit that was set; get a new quote, or set a wider limit"
     ),
     "InsufficientLiquidity": (
-        "The market does not hold enough lamports for this; choose a smaller amount, or wait until it "
-        "holds more"
+        "The market does not hold enough lamports for this; choose a smaller sale, or for a withdrawal wait "
+        "until the market holds more than it owes to others"
     ),
     "InvalidLiquidity": "The market's liquidity is zero; put in a whole number of lamports, 1 or more",
     "TradeTooSmall": "The trade is worth less than 10000 lamports (0.00001 SOL); choose a larger amount",

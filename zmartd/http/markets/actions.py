@@ -44,13 +44,13 @@ from zmartd.transactions.unsigned import UnsignedTransaction
 
 log = get_logger(__name__)
 
+_ADMIN = "the admin (see GET /api/protocol)"
 _ENTITLED: Final = {
-    Action.ACTIVATE: "the creator of this market, {creator}, or the admin may activate it",
-    Action.CANCEL: "the admin may cancel a market",
+    Action.ACTIVATE: f"the creator of this market, {{creator}}, or {_ADMIN} may activate it",
+    Action.CANCEL: f"{_ADMIN} may cancel a market",
     Action.WITHDRAW: "the creator of this market, {creator}, may withdraw its liquidity",
 }
 """Who may do what the program calls Unauthorized from others."""
-_SIGN_IN = "sign in with that wallet (GET /api/protocol names the admin)"
 _OWED = "What the market still holds is owed to its holders and its resolver, or is its account's rent."
 _WITHDRAWN = f"The liquidity of this market is already withdrawn. {_OWED}"
 _NOTHING_TO_WITHDRAW = f"There is nothing to withdraw from this market. {_OWED}"
@@ -318,7 +318,8 @@ async def _action(
             if error.failure.name != "Unauthorized" or action not in _ENTITLED:
                 raise
             who = _ENTITLED[action].format(creator=market.creator_wallet)
-            raise ProgramRefused(replace(error.failure, message=f"Only {who}; {_SIGN_IN}.")) from error
+            message = f"Only {who}; sign in with that wallet."
+            raise ProgramRefused(replace(error.failure, message=message)) from error
     return ActionBody(**msgspec.structs.asdict(unsigned), market_id=market.id)
 
 

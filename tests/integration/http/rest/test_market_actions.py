@@ -459,6 +459,9 @@ async def test_only_the_admin_cancels(stage: Stage) -> None:
     market_id = await stage.proposed_market()
     refused = await stage.creator.post(f"/api/markets/{market_id}/cancel")
     assert (refused.status, refused.body["error"]) == (422, "Unauthorized")
+    assert refused.body["message"] == (
+        "Only the admin (see GET /api/protocol) may cancel a market; sign in with that wallet."
+    )
     cancelled = await stage.api.as_wallet(AUTHORITY).carry_out(f"/api/markets/{market_id}/cancel")
     assert [event["name"] for event in cancelled.body["events"]] == ["MarketCancelled"]
     body = await shown(stage, market_id)
@@ -477,7 +480,7 @@ async def test_a_stranger_does_not_activate_a_market(stage: Stage) -> None:
     stranger = await stage.api.as_wallet(BOB).post(f"/api/markets/{market_id}/activate")
     assert (stranger.status, stranger.body["error"]) == (422, "Unauthorized")
     assert stranger.body["message"].startswith(
-        f"Only the creator of this market, {CREATOR.pubkey()}, or the admin may activate it; sign in"
+        f"Only the creator of this market, {CREATOR.pubkey()}, or the admin (see GET /api/protocol) may "
     )
     nobody = await stage.api.as_wallet(Keypair()).post(f"/api/markets/{market_id}/activate")
     assert (nobody.body["code"], "ask for less" in nobody.body["message"]) == ("insufficient_funds", False)
