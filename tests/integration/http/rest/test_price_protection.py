@@ -14,6 +14,7 @@ from solders.instruction import Instruction
 from tests.integration.chain.chain_nodes import node_before
 from tests.integration.http.rest.rest_api import IDL, PROGRAM, Answer, running_api
 from tests.integration.http.rest.rest_stage import ALICE, AUTHORITY, BOB, SOL, TREASURY, Stage
+from tests.integration.indexer.market_lives import MEMO_PROGRAM
 from zmartd.chain.assemble import compute_budget, sign
 from zmartd.chain.rpc import Rpc
 from zmartd.chain.sender import Sender
@@ -330,7 +331,8 @@ async def test_a_recorded_purchase_is_sent_only_while_it_brings_enough(
         assert node.requests["sendTransaction"] == 0, (
             "it fails now, and may bring too few when it is in a block"
         )
-        await stage.as_authority(pause)
+        # The memo makes another transaction of it, also where the blockhash is the same.
+        await stage.as_authority(pause, Instruction(MEMO_PROGRAM, b"again", []))
         await move_back(stage, market_id, True)
         async with asyncio.timeout(PATIENT_SECONDS):
             await sending.landed()
