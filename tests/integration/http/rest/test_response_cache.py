@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 from solders.keypair import Keypair
@@ -83,6 +84,11 @@ async def get(api: Api, path: str, **headers: str) -> Answer:
     return Answer(response.status, body, {name.lower(): value for name, value in response.headers.items()})
 
 
+def apart_from_time(detail: dict[str, Any]) -> dict[str, Any]:
+    """What `next` tells depends on the second in which it is asked for."""
+    return {name: value for name, value in detail.items() if name != "next"}
+
+
 async def test_whoever_trades_sees_the_trade_in_the_next_answer_on_every_daemon(
     stage: Stage, other: Api
 ) -> None:
@@ -103,9 +109,9 @@ async def test_whoever_trades_sees_the_trade_in_the_next_answer_on_every_daemon(
             assert seen["trades_count"] == trade
             assert (await get(stage.api, listed)).body["markets"][0]["trades_count"] == trade
             asked_anew = await get(other, detail, Cache_Control="no-cache")
-            assert asked_anew.body == seen
+            assert apart_from_time(asked_anew.body) == apart_from_time(seen)
             await ear.hears_of(market)
-            assert (await get(other, detail)).body == seen
+            assert apart_from_time((await get(other, detail)).body) == apart_from_time(seen)
             assert (await get(other, listed)).body["markets"][0]["trades_count"] == trade
 
 
@@ -159,6 +165,7 @@ async def test_a_market_is_the_same_by_its_id_and_by_its_address(
 async def test_a_market_is_the_same_by_its_name_in_urls(api: Api, database: Database, market: str) -> None:
     by_slug = "/api/markets/by-slug/what-is-hot"
     async with database.service() as connection:
+        await connection.execute("update markets set ipfs_question_hash = $1", cid("m"))
         await insert(
             connection,
             "market_metadata",
