@@ -19,27 +19,16 @@ import uvloop
 
 from bench.figures import Figure, print_figures
 from bench.flood_load import KINDS, Flood, FloodResult
-from bench.indexer import second_process, settings_of
+from bench.servers import HistorySize, second_process, servers
 from zmartd import daemon, log
-from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.embedded.valkey import EmbeddedValkey
-from zmartd.store.postgres.migrations import migrate
 
 SEED, MARKETS, WALLETS = 20, 20, 20
 
 
 async def measure(directory: Path, seconds: float, bytes_per_second: float) -> list[Figure]:
     """The latency of others for each kind of flood."""
-    node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, 0)))
-    async with (
-        EmbeddedPostgres(directory / "postgres") as postgres,
-        EmbeddedValkey(directory / "valkey") as valkey,
-        node as node_process,
-    ):
-        await migrate(postgres.dsn)
-        assert node_process.stdout is not None
-        settings = settings_of(postgres.dsn, valkey.url, int(await node_process.stdout.readline()))
-        port = _free_port()
+    async with servers(directory, HistorySize(SEED, MARKETS, WALLETS)) as surroundings:
+        settings, port = surroundings.settings, _free_port()
         server = msgspec.structs.replace(settings.server, port=port)
         async with daemon.running(msgspec.structs.replace(settings, server=server)):
             figures = []

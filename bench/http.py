@@ -24,8 +24,8 @@ from aiohttp import web
 from bench import database_reads, middleware
 from bench.cpu_affinity import on_core
 from bench.figures import Figure, print_figures
-from bench.indexer import second_process, settings_of
 from bench.read_load import ReadPlan, ReadResult
+from bench.servers import HistorySize, listening, second_process, servers
 from bench.synthetic_history import IDL, SyntheticHistory
 from zmartd import daemon, log
 from zmartd.chain.codec import Codec
@@ -33,10 +33,7 @@ from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.core import Core, open_core
 from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.auth.sessions import SESSIONS
-from zmartd.http.kit import keys
-from zmartd.store.postgres.migrations import migrate
 
 SEED = 20
 MARKETS = 200
@@ -114,22 +111,8 @@ async def _bare(route: str, body: bytes) -> AsyncIterator[int]:
 
     app = web.Application()
     app.router.add_get(route, answer)
-    async with _listening(app) as port:
+    async with listening(app) as port:
         yield port
-
-
-@asynccontextmanager
-async def _listening(app: web.Application) -> AsyncIterator[int]:
-    if keys.SERVER in app:
-        runner: web.AppRunner = daemon.runner_of(app, app[keys.SERVER])
-    else:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
 
 
 async def _body(port: int, path: str) -> bytes:
@@ -159,7 +142,7 @@ async def _measured(core: Core, postgres: EmbeddedPostgres, seconds: float, conn
     figures = await database_reads.measure(postgres, core.database)
     app = daemon.application(core)
     catcher = middleware.RequestCatcher(app)
-    async with _listening(app) as port:
+    async with listening(app) as port:
         bench = Bench(port, seconds, connections)
         async with core.database.service() as connection:
             market = await connection.fetchval("select id from markets order by trades_count desc limit 1")
@@ -197,19 +180,12 @@ async def _etag(port: int, path: str) -> str:
 
 async def measure(directory: Path, seconds: float, connections: int) -> list[Figure]:
     """Run all measurements, one after the other."""
-    node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, 0)))
     async with (
-        EmbeddedPostgres(directory / "postgres") as postgres,
-        EmbeddedValkey(directory / "valkey") as valkey,
-        node as node_process,
+        servers(directory, HistorySize(SEED, MARKETS, WALLETS)) as surroundings,
+        open_core(surroundings.settings, SystemClock()) as core,
     ):
-        await migrate(postgres.dsn)
-        assert node_process.stdout is not None
-        rpc_port = int(await node_process.stdout.readline())
-        settings = settings_of(postgres.dsn, valkey.url, rpc_port)
-        async with open_core(settings, SystemClock()) as core:
-            await _fill(core)
-            return await _measured(core, postgres, seconds, connections)
+        await _fill(core)
+        return await _measured(core, surroundings.postgres, seconds, connections)
 
 
 @click.command()

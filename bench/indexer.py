@@ -11,12 +11,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import secrets
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,24 +22,20 @@ from typing import Any
 import click
 import msgspec
 import uvloop
-from aiohttp import web
 
 from bench.figures import Figure, print_figures
 from bench.floors import WrittenRows, bare_server, truncate_index
+from bench.servers import AUTHORIZATION, HistorySize, listening, second_process, servers
 from bench.synthetic_history import IDL, SyntheticHistory, delivery
 from bench.webhook_load import DeliveryPlan, DeliveryResult
-from zmartd import config, daemon, log
+from zmartd import daemon, log
 from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import ChainTransaction, parse_transaction
 from zmartd.clock import SystemClock
-from zmartd.config_values import PostgresUrl, RedisUrl, RpcUrl, SharedSecret
 from zmartd.core import Core, open_core
-from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.indexer.deliveries import transactions_of
 from zmartd.indexer.reconcile.reconciler import IndexReconciler
 from zmartd.store import inbox
-from zmartd.store.postgres.migrations import migrate
 
 SEED = 20
 MARKETS = 200
@@ -53,7 +46,6 @@ CONCURRENCY = 16
 SINGLE_CONCURRENCY = 256
 SOAK_PER_SECOND = 50
 SOAK_SIZE = 10
-AUTHORIZATION = "the value that helius echoes: 9d1b0f6a"
 PARSED = 20_000
 
 _PARSE = partial(parse_transaction, program_id=IDL.program_id, codec=Codec(IDL))
@@ -242,81 +234,20 @@ async def _bare(plan: DeliveryPlan) -> DeliveryResult:
         return await load(msgspec.structs.replace(plan, port=port))
 
 
-@asynccontextmanager
-async def second_process(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-def settings_of(dsn: str, redis_url: str, rpc_port: int) -> config.Settings:
-    """The settings of a daemon without periodic tasks."""
-    return config.Settings(
-        server=config.ServerSettings(
-            environment="development", max_connections_per_ip=SINGLE_CONCURRENCY + 16
-        ),
-        database=config.DatabaseSettings(url=PostgresUrl(dsn)),
-        redis=config.RedisSettings(url=RedisUrl(redis_url)),
-        solana=config.SolanaSettings(rpc_url=RpcUrl(f"http://127.0.0.1:{rpc_port}"), cluster="localnet"),
-        helius=config.HeliusSettings(authorization=SharedSecret(AUTHORIZATION)),
-        auth=config.AuthSettings(jwt_secret=SharedSecret(secrets.token_hex(32))),
-        tasks=config.TaskSettings(
-            vote_aggregator=config.VoteAggregatorSettings(enabled=False),
-            market_monitor=config.MarketMonitorSettings(enabled=False),
-            reconciler=config.ReconcilerSettings(enabled=False),
-            leaderboard=config.LeaderboardSettings(enabled=False),
-        ),
-        rate_limits=config.AMPLE_RATE_LIMITS,
-        log=config.LogSettings(level="warning"),
-    )
-
-
-@asynccontextmanager
-async def listening(core: Core) -> AsyncIterator[int]:
-    """Serve the daemon's application; its port."""
-    app = daemon.application(core)
-    runner = daemon.runner_of(app, core.settings.server)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
 async def measure(directory: Path, seconds: float, trades: int, missed: int, soak: float) -> list[Figure]:
     """Run all measurements, one after the other."""
     figures: list[Figure] = []
-    node = second_process("bench.synthetic_node", *map(str, (SEED, MARKETS, WALLETS, missed)))
     async with (
-        EmbeddedPostgres(directory / "postgres") as postgres,
-        EmbeddedValkey(directory / "valkey") as valkey,
-        node as node_process,
+        servers(directory, HistorySize(SEED, MARKETS, WALLETS, missed)) as surroundings,
+        open_core(surroundings.settings, SystemClock()) as core,
     ):
-        await migrate(postgres.dsn)
-        assert node_process.stdout is not None
-        rpc_port = int(await node_process.stdout.readline())
-        settings = settings_of(postgres.dsn, valkey.url, rpc_port)
-        async with open_core(settings, SystemClock()) as core:
-            bench = IndexerBench(postgres.dsn, core, seconds)
-            daemon.tune_garbage_collection()
-            click.echo("  parser, apply, reconcile …", err=True)
-            figures += [*await bench.parser(), *await bench.apply(trades), *await bench.reconcile()]
-            async with listening(core) as port:
-                click.echo("  webhooks, memory …", err=True)
-                figures += [*await bench.webhooks(port), *await bench.soak(port, soak)]
+        bench = IndexerBench(surroundings.postgres.dsn, core, seconds)
+        daemon.tune_garbage_collection()
+        click.echo("  parser, apply, reconcile …", err=True)
+        figures += [*await bench.parser(), *await bench.apply(trades), *await bench.reconcile()]
+        async with listening(daemon.application(core)) as port:
+            click.echo("  webhooks, memory …", err=True)
+            figures += [*await bench.webhooks(port), *await bench.soak(port, soak)]
     return figures
 
 

@@ -21,11 +21,10 @@ from typing import cast
 import click
 import msgspec
 import uvloop
-from aiohttp import web
 
 from bench.cpu_affinity import on_core
 from bench.figures import Figure, print_figures
-from bench.indexer import second_process, settings_of
+from bench.servers import HistorySize, listening, second_process, servers
 from bench.synthetic_history import IDL, SyntheticHistory
 from bench.ws_load import Seen, Watch, WatchPlan
 from zmartd import config, daemon, log
@@ -33,14 +32,11 @@ from zmartd.chain.codec import Codec
 from zmartd.chain.transactions import parse_transaction
 from zmartd.clock import SystemClock
 from zmartd.core import Core, open_core
-from zmartd.embedded.postgres import EmbeddedPostgres
-from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.http.kit import keys
 from zmartd.market.fees import TradeFees
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import Message, TradeExecuted
 from zmartd.store import markets
-from zmartd.store.postgres.migrations import migrate
 from zmartd.store.streams import StreamPosition
 
 SEED = 21
@@ -204,15 +200,8 @@ async def _open_market(core: Core) -> tuple[str, str]:
 
 async def measure(directory: Path, clients: int, messages: int, rate: float) -> list[Figure]:
     """All figures, with servers of their own."""
-    node = second_process("bench.synthetic_node", *map(str, (SEED, 1, 5, 0)))
-    async with (
-        EmbeddedPostgres(directory / "postgres") as postgres,
-        EmbeddedValkey(directory / "valkey") as valkey,
-        node as node_process,
-    ):
-        await migrate(postgres.dsn)
-        assert node_process.stdout is not None
-        settings = settings_of(postgres.dsn, valkey.url, int(await node_process.stdout.readline()))
+    async with servers(directory, HistorySize(SEED, 1, 5)) as surroundings:
+        settings = surroundings.settings
         settings = msgspec.structs.replace(
             settings,
             server=msgspec.structs.replace(settings.server, max_connections_per_ip=clients + 16),
@@ -221,23 +210,12 @@ async def measure(directory: Path, clients: int, messages: int, rate: float) -> 
         async with open_core(settings, SystemClock()) as core:
             market_id, epoch = await _open_market(core)
             app = daemon.application(core)
-            async with _listening(app) as port:
+            async with listening(app, backlog=clients) as port:
                 await app[keys.HUB].listening()
                 cores = os.sched_getaffinity(0)
                 with on_core(min(cores)):
                     bench = Bench(core, port, market_id, epoch, clients, max(cores))
                     return await bench.measured(messages, rate)
-
-
-@asynccontextmanager
-async def _listening(app: web.Application) -> AsyncIterator[int]:
-    runner = daemon.runner_of(app, app[keys.SERVER])
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2_048).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
 
 
 @click.command()
