@@ -70,6 +70,23 @@ async def insert_market(
     return market_id(name)
 
 
+async def insert_registration(connection: Connection, name: str, **columns: Any) -> None:
+    """The texts of a market that its creator has registered."""
+    given = {
+        "market_id": market_id(name),
+        "creator_wallet": wallet("creator"),
+        "on_chain_address": wallet(f"market {name}"),
+        "question": "Will it rain tomorrow?",
+        "category": "other",
+        "end_date": NOON,
+        "cid": cid(name),
+        "document": b"{}",
+        "b_parameter": 1,
+        "initial_liquidity": 1,
+    }
+    await insert(connection, "market_metadata", **(given | columns))
+
+
 async def insert_trade(connection: Connection, name: str, market: str, trader: str, **columns: Any) -> int:
     """A purchase of YES; returns the row's id."""
     given = {

@@ -11,9 +11,8 @@ from solders.keypair import Keypair
 from tests.integration.http.rest.rest_api import Api
 from tests.integration.indexer.story import whole_life
 from tests.integration.store.rows import (
-    cid,
-    insert,
     insert_market,
+    insert_registration,
     insert_trade,
     market_id,
     signature,
@@ -420,20 +419,7 @@ async def test_bad_queries_for_candles_are_refused_by_name(
 
 async def test_a_market_that_is_not_on_the_chain_yet_has_no_candles(api: Api) -> None:
     async with api.database.service() as connection:
-        await insert(
-            connection,
-            "market_metadata",
-            market_id=market_id("pending"),
-            creator_wallet=wallet("creator"),
-            on_chain_address=wallet("pending"),
-            question="Will it rain tomorrow?",
-            category="other",
-            end_date=NOW,
-            cid=cid("m"),
-            document=b"{}",
-            b_parameter=1,
-            initial_liquidity=1,
-        )
+        await insert_registration(connection, "pending", end_date=NOW)
     answer = await api.anybody.get(f"/api/markets/{market_id('pending')}/candles")
     assert (answer.status, answer.body["candles"]) == (200, [])
     assert (await api.anybody.get(f"/api/markets/{'ab' * 32}/candles")).status == 404

@@ -12,7 +12,14 @@ from solders.keypair import Keypair
 
 from tests.integration.http.rest.rest_api import Answer, Api, running_api
 from tests.integration.http.rest.rest_stage import SOL, Stage
-from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, wallet
+from tests.integration.store.rows import (
+    NOON,
+    cid,
+    insert_market,
+    insert_registration,
+    market_id,
+    wallet,
+)
 from zmartd import config
 from zmartd.config_values import PostgresUrl
 from zmartd.http.response_cache.policies import has_only
@@ -166,21 +173,8 @@ async def test_a_market_is_the_same_by_its_name_in_urls(api: Api, database: Data
     by_slug = "/api/markets/by-slug/what-is-hot"
     async with database.service() as connection:
         await connection.execute("update markets set ipfs_question_hash = $1", cid("m"))
-        await insert(
-            connection,
-            "market_metadata",
-            market_id=market,
-            creator_wallet=wallet("creator"),
-            on_chain_address=wallet("market m"),
-            question="What is hot?",
-            category="other",
-            end_date=NOON,
-            cid=cid("m"),
-            document=b"{}",
-            b_parameter=1,
-            initial_liquidity=1,
-            appeared_at=NOON,
-            slug="what-is-hot",
+        await insert_registration(
+            connection, "m", question="What is hot?", appeared_at=NOON, slug="what-is-hot"
         )
     first = await get(api, by_slug)
     await rename(database, "What was hot?")

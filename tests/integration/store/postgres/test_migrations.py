@@ -9,7 +9,15 @@ import pytest
 from asyncpg import Connection
 from click.testing import CliRunner
 
-from tests.integration.store.rows import NOON, cid, insert, insert_market, market_id, signature, wallet
+from tests.integration.store.rows import (
+    NOON,
+    insert,
+    insert_market,
+    insert_registration,
+    market_id,
+    signature,
+    wallet,
+)
 from zmartd.cli import main
 from zmartd.embedded.postgres import EmbeddedPostgres
 from zmartd.market.lifecycle import MarketState
@@ -39,6 +47,15 @@ def directory(tmp_path: Path) -> Path:
     (tmp_path / "0001_first.sql").write_text("create table first ();")
     (tmp_path / "0002_second.sql").write_text("create table second ();")
     return tmp_path
+
+
+async def migrate_before(name: str, database_url: str, directory: Path) -> None:
+    """Apply the migrations before the one with this name, from copies in `directory`."""
+    (end,) = SQL_DIRECTORY.glob(f"*_{name}.sql")
+    for file in SQL_DIRECTORY.glob("*.sql"):
+        if file.name < end.name:
+            (directory / file.name).write_text(file.read_text())
+    await migrate(database_url, directory)
 
 
 async def test_an_empty_database_gets_all_of_them_once(empty_database_url: str) -> None:
@@ -105,28 +122,11 @@ async def test_a_database_from_a_newer_zmartd_is_refused(empty_database_url: str
 async def test_texts_of_markets_that_the_index_has_already_are_kept(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
-    (marking,) = SQL_DIRECTORY.glob("*_pending_markets.sql")
-    for file in SQL_DIRECTORY.glob("*.sql"):
-        if file.name < marking.name:
-            (tmp_path / file.name).write_text(file.read_text())
-    await migrate(empty_database_url, tmp_path)
+    await migrate_before("pending_markets", empty_database_url, tmp_path)
     await connection.execute(BEGIN_AS_SERVICE)
     await insert_market(connection, "made", creator_wallet=wallet("creator"))
     for name in ("made", "never made"):
-        await insert(
-            connection,
-            "market_metadata",
-            market_id=market_id(name),
-            creator_wallet=wallet("creator"),
-            on_chain_address=wallet(name),
-            question="Will it rain tomorrow?",
-            category="other",
-            end_date=NOON,
-            cid=cid(name),
-            document=b"{}",
-            b_parameter=1,
-            initial_liquidity=1,
-        )
+        await insert_registration(connection, name)
     await connection.execute("commit")
 
     await migrate(empty_database_url)
@@ -139,27 +139,10 @@ async def test_texts_of_markets_that_the_index_has_already_are_kept(
 async def test_texts_that_are_there_already_are_found_and_have_a_likeness(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
-    (first,) = SQL_DIRECTORY.glob("*_likeness.sql")
-    for file in SQL_DIRECTORY.glob("*.sql"):
-        if file.name < first.name:
-            (tmp_path / file.name).write_text(file.read_text())
-    await migrate(empty_database_url, tmp_path)
+    await migrate_before("likeness", empty_database_url, tmp_path)
     await connection.execute(BEGIN_AS_SERVICE)
     await insert_market(connection, "old", question="谁将赢得2028年美国总统选举?", updated_at=NOON)
-    await insert(
-        connection,
-        "market_metadata",
-        market_id=market_id("old"),
-        creator_wallet=wallet("creator"),
-        on_chain_address=wallet("old"),
-        question="谁将赢得2028年美国总统选举?",
-        category="other",
-        end_date=NOON,
-        cid=cid("old"),
-        document=b"{}",
-        b_parameter=1,
-        initial_liquidity=1,
-    )
+    await insert_registration(connection, "old", question="谁将赢得2028年美国总统选举?")
     await connection.execute("commit")
 
     await schema.bring_up_to_date(empty_database_url)
@@ -175,11 +158,7 @@ async def test_texts_that_are_there_already_are_found_and_have_a_likeness(
 async def test_markets_on_the_chain_keep_their_names_and_get_the_missing_ones(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
-    (first,) = SQL_DIRECTORY.glob("*_names_of_markets.sql")
-    for file in SQL_DIRECTORY.glob("*.sql"):
-        if file.name < first.name:
-            (tmp_path / file.name).write_text(file.read_text())
-    await migrate(empty_database_url, tmp_path)
+    await migrate_before("names_of_markets", empty_database_url, tmp_path)
     await connection.execute(BEGIN_AS_SERVICE)
     rows: dict[str, dict[str, object]] = {
         "named": {"slug_base": "will-it-rain-tomorrow", "slug_number": 1, "appeared_at": NOON},
@@ -189,21 +168,7 @@ async def test_markets_on_the_chain_keep_their_names_and_get_the_missing_ones(
         "older and pending": {},
     }
     for name, columns in rows.items():
-        await insert(
-            connection,
-            "market_metadata",
-            market_id=market_id(name),
-            creator_wallet=wallet("creator"),
-            on_chain_address=wallet(name),
-            question="Will it rain tomorrow?",
-            category="other",
-            end_date=NOON,
-            cid=cid(name),
-            document=b"{}",
-            b_parameter=1,
-            initial_liquidity=1,
-            **columns,
-        )
+        await insert_registration(connection, name, **columns)
     await connection.execute("commit")
 
     await schema.bring_up_to_date(empty_database_url)
@@ -239,11 +204,7 @@ async def test_a_trade_does_not_parse_the_texts_of_its_market_again(
 async def test_transactions_that_nobody_could_read_are_parked(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
-    (parking,) = SQL_DIRECTORY.glob("*_parked_transactions.sql")
-    for file in SQL_DIRECTORY.glob("*.sql"):
-        if file.name < parking.name:
-            (tmp_path / file.name).write_text(file.read_text())
-    await migrate(empty_database_url, tmp_path)
+    await migrate_before("parked_transactions", empty_database_url, tmp_path)
     await connection.execute(BEGIN_AS_SERVICE)
     for name, data in (("a transaction", b'{"slot":7,"meta":"nonsense"}'), ("a line", b"{2345678")):
         await insert(
@@ -271,11 +232,7 @@ async def test_transactions_that_nobody_could_read_are_parked(
 async def test_decisions_stay_with_the_resolution_that_a_market_has(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
-    (binding,) = SQL_DIRECTORY.glob("*_opinions_about_a_resolution.sql")
-    for file in SQL_DIRECTORY.glob("*.sql"):
-        if file.name < binding.name:
-            (tmp_path / file.name).write_text(file.read_text())
-    await migrate(empty_database_url, tmp_path)
+    await migrate_before("opinions_about_a_resolution", empty_database_url, tmp_path)
     await connection.execute(BEGIN_AS_SERVICE)
     for name, state, at in (("stands", "RESOLVING", NOON), ("gone", "ACTIVE", None)):
         market = await insert_market(connection, name, MarketState[state], resolution_proposed_at=at)
@@ -305,11 +262,7 @@ async def test_decisions_stay_with_the_resolution_that_a_market_has(
 async def test_what_a_correction_with_differences_made_up_for_is_an_alert_again(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
-    (first,) = SQL_DIRECTORY.glob("*_corrections_hold_everything.sql")
-    for file in SQL_DIRECTORY.glob("*.sql"):
-        if file.name < first.name:
-            (tmp_path / file.name).write_text(file.read_text())
-    await migrate(empty_database_url, tmp_path)
+    await migrate_before("corrections_hold_everything", empty_database_url, tmp_path)
     await connection.execute(BEGIN_AS_SERVICE)
     market = await insert_market(connection, "m")
     await insert(connection, "market_corrections", market_id=market, slot=7, differences="[]")
