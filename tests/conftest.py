@@ -13,6 +13,7 @@ import pytest
 import structlog
 from redis import Redis
 
+from tests import frame_check
 from tests.event_loop import run
 from tests.pgbouncer import NoPgBouncer, PgBouncer
 from zmartd import config
@@ -23,6 +24,7 @@ from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.migrations import migrate
 
 _numbers = count(1)
+frame_check.watch()
 
 # structlog's own tracebacks show every local variable, which takes seconds of the event loop for each.
 structlog.configure(
@@ -214,3 +216,10 @@ async def execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def described_frames() -> Iterator[None]:
+    """Every frame of a test is as the AsyncAPI document says."""
+    yield
+    assert not frame_check.faults()

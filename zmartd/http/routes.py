@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from zmartd.http.asyncapi import routes as asyncapi
 from zmartd.http.auth import routes as auth
 from zmartd.http.auth.sign_in import SIGN_IN
 from zmartd.http.discussions import comments
@@ -31,7 +32,7 @@ from zmartd.http.markets import (
 from zmartd.http.middleware import cors, unmatched
 from zmartd.http.middleware.chain import Pipeline
 from zmartd.http.openapi import routes as openapi
-from zmartd.http.openapi.routes import DOCS, OPENAPI, OpenApiDocument, PageFacts
+from zmartd.http.openapi.routes import DOCS, OPENAPI, PageFacts
 from zmartd.http.pages import routes as pages
 from zmartd.http.trading import estimate, payouts, trade_lists, trade_transactions, transactions
 from zmartd.http.voting import disputes, vote_transactions, votes
@@ -67,6 +68,7 @@ CORS_OPERATIONS: tuple[Operation[Any], ...] = by_path(
     + leaderboard.OPERATIONS
     + comments.OPERATIONS
     + openapi.OPERATIONS
+    + asyncapi.OPERATIONS
 )
 """What pages of other origins call. `unmatched` answers the preflights of all other requests."""
 
@@ -77,6 +79,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     + websocket.OPERATIONS
     + pages.OPERATIONS
     + openapi.DOCS_OPERATIONS
+    + asyncapi.DOCS_OPERATIONS
 )
 
 
@@ -85,7 +88,8 @@ def setup_routes(app: web.Application, pipeline: Pipeline) -> None:
 
     The keys SERVER, IDL and SIGN_IN have to be set.
     """
-    app[OPENAPI] = OpenApiDocument(OPERATIONS, app[keys.IDL])
+    app[OPENAPI] = openapi.openapi_response(OPERATIONS, app[keys.IDL])
+    asyncapi.setup(app)
     facts = PageFacts(
         app[keys.SERVER].environment,
         app[SIGN_IN].cluster,

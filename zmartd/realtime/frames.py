@@ -73,17 +73,27 @@ FrameType = Literal[
 _FINAL_TEXT = 0x81
 
 
-class Frame(Struct, frozen=True, kw_only=True):
-    """One frame, before it is encoded."""
+class Envelope(Struct, frozen=True, kw_only=True):
+    """What is around the data of a frame."""
 
     type: FrameType
     id: str | int | UnsetType = UNSET
     """The id of the client's message that this frame answers."""
     market_id: str | UnsetType = UNSET
+    """The market, as the client named it in its subscription."""
     timestamp: str
+    """When it happened, or when the answer was made."""
     epoch: str | UnsetType = UNSET
+    """The history in which `seq` means something."""
     seq: int | UnsetType = UNSET
+    """The place in the market's stream."""
     commitment: Commitment | UnsetType = UNSET
+    """Whether a fork can still take it."""
+
+
+class Frame(Envelope, frozen=True, kw_only=True):
+    """One frame, before it is encoded."""
+
     data: Data
 
     def encode(self) -> bytes:

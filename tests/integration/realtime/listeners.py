@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from zmartd.chain.commitment import Commitment
 from zmartd.market.fees import TradeFees
 from zmartd.market.lifecycle import MarketState
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.messages import Change, Gap, MarketUpdate, Message, TradeExecuted
+from zmartd.realtime.messages import Change, DiscussionChange, Gap, MarketUpdate, Message, TradeExecuted
 from zmartd.realtime.publisher import StreamPublisher
 from zmartd.store import markets
 from zmartd.store.postgres.database import Database
@@ -70,7 +71,8 @@ def state(shares_yes: int = 0) -> MarketUpdate:
 def message(data: Change | None = None, market_id: str = MARKET, seq: int | None = None) -> Message:
     """A message, a trade by default. `seq` is its place in a stream of which nothing is stored."""
     position = None if seq is None else StreamPosition("0" * 16, seq)
-    return Message(market_id, trade() if data is None else data, AT, position=position)
+    commitment: Commitment | None = None if isinstance(data, DiscussionChange) else "confirmed"
+    return Message(market_id, trade() if data is None else data, AT, commitment, position)
 
 
 class Markets:

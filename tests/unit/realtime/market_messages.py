@@ -70,7 +70,8 @@ def market(**changes: Any) -> MarketUpdate:
 def message(
     data: Change, seq: int = 1, market_id: str = MARKET, commitment: Commitment | None = "confirmed"
 ) -> Message:
-    return Message(market_id, data, AT, commitment, StreamPosition(EPOCH, seq))
+    of_the_chain = not isinstance(data, DiscussionChange)
+    return Message(market_id, data, AT, commitment if of_the_chain else None, StreamPosition(EPOCH, seq))
 
 
 def snapshot(seq: int, market_id: str = MARKET) -> Snapshot:

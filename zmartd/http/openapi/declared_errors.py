@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from inspect import cleandoc
 from typing import Any
 
@@ -53,18 +53,20 @@ _PROBLEMS: Json = {
 
 def declared_errors(operation: Operation[Any]) -> dict[int, list[type[ZmartdError]]]:
     """The errors that `operation` may respond with, by status, each list sorted by code, each code once."""
-    kinds = {named_by(one) for kind in _error_kinds(operation) for one in _with_subclasses(kind)}
     by_status: dict[int, list[type[ZmartdError]]] = {}
-    for kind in sorted(kinds, key=lambda kind: (status_of(kind), kind.code)):
+    for kind in sorted(told_kinds(_error_kinds(operation)), key=lambda kind: (status_of(kind), kind.code)):
         by_status.setdefault(status_of(kind), []).append(kind)
     return by_status
 
 
 def told_errors() -> list[type[ZmartdError]]:
     """Every error that a caller can get, sorted by name, each code once."""
-    return sorted(
-        {named_by(one) for kind in STATUS for one in _with_subclasses(kind)}, key=lambda kind: kind.__name__
-    )
+    return sorted(told_kinds(STATUS), key=lambda kind: kind.__name__)
+
+
+def told_kinds(declared: Iterable[type[ZmartdError]]) -> set[type[ZmartdError]]:
+    """The errors that callers can get of those declared, each code once."""
+    return {named_by(one) for kind in declared for one in _with_subclasses(kind)}
 
 
 def told_details(kind: type[ZmartdError]) -> Any:

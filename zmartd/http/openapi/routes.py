@@ -5,7 +5,6 @@ The daemon serves every file of the pages itself, so they need no other host.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from msgspec import Struct
 from zmartd.chain.idl import Idl
 from zmartd.http.kit.development_chain import DevelopmentChain
 from zmartd.http.kit.etags import TaggedResponse
+from zmartd.http.kit.lazy_response import LazyResponse
 from zmartd.http.kit.operation import Access, CachePolicy, Call, LoadBody, NonJson, Operation
 from zmartd.http.openapi.document import openapi
 from zmartd.http.openapi.schemas import Json
@@ -59,23 +59,9 @@ function startDocs(more) {
 """
 
 
-class OpenApiDocument:
-    """The OpenAPI document about `operations`, encoded when it is first requested."""
-
-    def __init__(self, operations: Sequence[Operation[Any]], idl: Idl) -> None:
-        self._operations = operations
-        self._idl = idl
-        self.encoded: TaggedResponse | None = None
-        """None before the first request."""
-
-    async def response(self) -> TaggedResponse:
-        """Encodes in a thread: it takes a tenth of a second, which would block other requests."""
-        if self.encoded is None:
-            self.encoded = await asyncio.to_thread(self._encode)
-        return self.encoded
-
-    def _encode(self) -> TaggedResponse:
-        return TaggedResponse.of(msgspec.json.encode(openapi(self._operations, self._idl)))
+def openapi_response(operations: Sequence[Operation[Any]], idl: Idl) -> LazyResponse:
+    """The OpenAPI document about `operations`."""
+    return LazyResponse(lambda: TaggedResponse.of(msgspec.json.encode(openapi(operations, idl))))
 
 
 class PageFacts(Struct, frozen=True):
@@ -174,7 +160,7 @@ def file_operations(files: Sequence[PageFile]) -> tuple[Operation[Any], ...]:
     )
 
 
-OPENAPI: Final[web.AppKey[OpenApiDocument]] = web.AppKey("openapi")
+OPENAPI: Final[web.AppKey[LazyResponse]] = web.AppKey("openapi")
 DOCS: Final[web.AppKey[Mapping[str, TaggedResponse]]] = web.AppKey("docs")
 
 
@@ -193,8 +179,7 @@ class InMemory(CachePolicy):
 
 async def openapi_document(call: Call[None]) -> web.Response:
     """Get this document."""
-    response = await call.app[OPENAPI].response()
-    return response.respond_to(call.request)
+    return (await call.app[OPENAPI].get()).respond_to(call.request)
 
 
 async def docs(call: Call[None]) -> web.Response:
@@ -211,7 +196,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
         tag="documentation",
         access=Access.PUBLIC,
         responses={200: Json},
-        cache=InMemory(lambda app, _: app[OPENAPI].encoded),
+        cache=InMemory(lambda app, _: app[OPENAPI].made),
     ),
 )
 

@@ -31,6 +31,8 @@ zmartd: the API of a prediction market on Solana
   /docs               the documentation, for people
   /llms.txt           what the API is, on one page
   /api/openapi.json   every operation, as OpenAPI 3.1
+  /docs/websocket     every frame of the WebSocket, for people
+  /api/asyncapi.json  the same, as AsyncAPI 3
   /ws                 the WebSocket
 """
 

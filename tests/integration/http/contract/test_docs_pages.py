@@ -31,6 +31,22 @@ async def test_the_document_is_served_and_not_sent_twice(api: Api) -> None:
     assert other.status == 200
 
 
+async def test_the_websocket_is_documented_for_programs_and_people(api: Api) -> None:
+    answer, text = await fetch(api.client, "/api/asyncapi.json")
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    document = json.loads(text)
+    assert document["asyncapi"] == "3.0.0"
+
+    shown, html = await fetch(api.client, "/docs/websocket")
+    assert (shown.status, shown.content_type) == (200, "text/html")
+    assert shown.headers["Content-Security-Policy"] == content_security_policy(None)
+    for name in re.findall(r'href="#([^"]+)"', html):
+        assert f'id="{name}"' in html, name
+    for path in re.findall(r'href="(/[^"]*)"', html):
+        part, _ = await fetch(api.client, path, Accept=BROWSER)
+        assert part.status == 200, path
+
+
 async def test_what_can_be_read_answers_head_as_well(api: Api) -> None:
     for path in ("/api/openapi.json", "/api/markets", "/docs", "/health"):
         full, _ = await fetch(api.client, path)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from tests.frame_check import faults_of
+from zmartd.errors import ZmartdError
+from zmartd.http.asyncapi.document import asyncapi
+from zmartd.http.asyncapi.page import page
+from zmartd.http.errors import websocket
+from zmartd.http.openapi.declared_errors import told_kinds
+from zmartd.http.ws import messages
+from zmartd.http.ws.actions import ACTIONS
+from zmartd.realtime.close_codes import CloseCode
+from zmartd.realtime.frames import FrameType
+
+DOCUMENT = asyncapi()
+OPERATIONS = DOCUMENT["operations"]
+PONG = {
+    "type": "pong",
+    "timestamp": "2026-11-29T12:00:00.000Z",
+    "data": {"slot": None, "time": "2026-11-29T12:00:00.000Z"},
+}
+IN_THE_HANDSHAKE = {"upgrade_required", "too_many_connections"}
+
+
+def test_every_frame_and_action_is_described() -> None:
+    (channel,) = DOCUMENT["channels"].values()
+    assert set(channel["messages"]) == {*get_args(FrameType), *(f"{name}_message" for name in ACTIONS)}
+    assert set(messages.ACTIONS) == set(ACTIONS)
+    pushed = {one["$ref"].rpartition("/")[2] for one in OPERATIONS["push"]["messages"]}
+    answers = {
+        one["$ref"].rpartition("/")[2]
+        for operation in OPERATIONS.values()
+        for one in operation.get("reply", {}).get("messages", ())
+    }
+    assert pushed | answers == set(get_args(FrameType))
+
+
+def test_every_close_code_and_error_is_described() -> None:
+    (channel,) = DOCUMENT["channels"].values()
+    assert set(channel["x-close-codes"]) == {str(code.value) for code in CloseCode}
+    described = {code for operation in OPERATIONS.values() for code in operation.get("x-errors", ())}
+    own = {
+        kind
+        for kind in vars(websocket).values()
+        if isinstance(kind, type) and issubclass(kind, ZmartdError) and kind.__module__ == websocket.__name__
+    }
+    assert {kind.code for kind in told_kinds(own)} - IN_THE_HANDSHAKE <= described
+
+
+def test_the_check_of_frames_finds_what_is_not_described() -> None:
+    assert not faults_of(PONG)
+    wrong: list[dict[str, Any]] = [
+        PONG | {"type": "pang"},
+        PONG | {"seq": 1},
+        PONG | {"data": {"slot": None}},
+        PONG | {"data": {"slot": "1", "time": ""}},
+        PONG | {"data": {"slot": 1, "time": "", "more": 1}},
+        {name: value for name, value in PONG.items() if name != "timestamp"},
+    ]
+    assert all(faults_of(frame) for frame in wrong)
+
+
+@pytest.mark.parametrize("name", [*get_args(FrameType), *ACTIONS])
+def test_the_page_shows_it(name: str) -> None:
+    assert f">{name}</h3>" in page(DOCUMENT)
+
+
+def test_the_page_escapes_what_it_shows() -> None:
+    document = asyncapi()
+    document["info"]["description"] = "<script>"
+    assert "<script>" not in page(document)
