@@ -47,10 +47,15 @@ _SECRET = "a webhook secret of the stress rig"
 class Daemon:
     """`zmartd serve` as a process of its own, started, killed and started again."""
 
-    def __init__(self, configuration: Path, url: str, log: Path) -> None:
-        self._command = [sys.executable, "-m", "tests.stress.armed", "serve", "--config", str(configuration)]
-        self._url = url
-        self._log = log
+    def __init__(self, directory: Path, name: str) -> None:
+        """`directory` has its settings, under its name, and its log."""
+        self.port = free_port(neighbours=2)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.operator_url = f"http://127.0.0.1:{self.port + 1}"
+        self.configuration = directory / f"{name}.toml"
+        self.log = directory / f"{name}.log"
+        armed = (sys.executable, "-m", "tests.stress.armed")
+        self._command = [*armed, "serve", "--config", str(self.configuration)]
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
         self._orders_taken = 0
@@ -69,17 +74,17 @@ class Daemon:
                 if not self.runs:
                     await self._launch()
                 try:
-                    async with session.get(f"{self._url}/health") as response:
+                    async with session.get(f"{self.url}/health") as response:
                         return response.status == 200
                 except (aiohttp.ClientError, TimeoutError):
                     return False
 
-            await until(answers, START_SECONDS, f"the daemon was not ready, see {self._log}:")
+            await until(answers, START_SECONDS, f"the daemon was not ready, see {self.log}:")
 
     async def _launch(self) -> None:
         self._orders_taken = 0
         self.starts += 1
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
@@ -110,7 +115,7 @@ class Daemon:
         except TimeoutError:
             raise TimeoutError(f"the daemon did not reach the point within {seconds:g} s") from None
         if status != -signal.SIGKILL:
-            raise RuntimeError(f"the daemon ended with {status} instead of being killed; see {self._log}")
+            raise RuntimeError(f"the daemon ended with {status} instead of being killed; see {self.log}")
 
     async def kill(self) -> None:
         """kill -9, wherever it is."""
@@ -160,18 +165,20 @@ class System:
         self.database_door = Proxy(lambda: _postgres_socket(self.postgres.dsn))
         self.redis_door = Proxy(lambda: self._valkey_socket)
         self._valkey_socket: Path | None = None
-        port = free_port()
-        self.api = f"http://127.0.0.1:{port}"
-        self.log = directory / "daemon.log"
+        self.daemon = Daemon(directory, "zmartd")
+        self.daemons = [self.daemon]
         self.postbox = Postbox(f"{self.api}/helius/webhook")
-        self.daemon = Daemon(directory / "zmartd.toml", self.api, self.log)
-        self._port = port
+        self._reconciling = True
         self._rpc_port = free_port(neighbours=2)
         self.chain: EmbeddedChain
 
     @property
     def rpc_url(self) -> str:
         return self.chain.endpoints.rpc_url
+
+    @property
+    def api(self) -> str:
+        return self.daemon.url
 
     async def start(self, stack: AsyncExitStack) -> None:
         self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -197,17 +204,28 @@ class System:
         await migrate(self.postgres.dsn)
         await initialize_program(self.rpc_url, self.program_id, self.authority, self.treasury.pubkey())
         write_private(self.directory / "authority.json", self.authority.to_json())
-        self.configure()
-        stack.push_async_callback(self.daemon.stop)
-        await self.daemon.start()
+        await self._start_daemon(self.daemon, stack)
+
+    async def start_another_daemon(self, stack: AsyncExitStack) -> Daemon:
+        """On the same database, Redis and chain. The webhook is only the first one's."""
+        daemon = Daemon(self.directory, f"zmartd-{len(self.daemons) + 1}")
+        self.daemons.append(daemon)
+        await self._start_daemon(daemon, stack)
+        return daemon
+
+    async def _start_daemon(self, daemon: Daemon, stack: AsyncExitStack) -> None:
+        self.configure(reconciling=self._reconciling)
+        stack.push_async_callback(daemon.stop)
+        await daemon.start()
 
     def configure(self, *, reconciling: bool = True) -> None:
-        """Write the settings that the daemon reads when it starts the next time.
+        """Write the settings that the daemons read when they start the next time.
 
         Without the reconciler, all that the index knows came through the inbox, or from its own senders.
         """
-        settings = self._settings(reconciling)
-        write_private(self.directory / "zmartd.toml", config_file.to_toml(settings))
+        self._reconciling = reconciling
+        for daemon in self.daemons:
+            write_private(daemon.configuration, config_file.to_toml(self._settings(daemon)))
 
     async def cheat(self, method: str, *params: Any) -> Any:
         """Call a method of the chain, one of its own ones among them."""
@@ -233,12 +251,14 @@ class System:
             door.spare()
             door.go_on()
             await door.open()
-        await self.daemon.stop()
+        for daemon in self.daemons:
+            await daemon.stop()
         await self.postgres.stop()
         await self.postgres.start()
         await self.stop_valkey()
         await self.start_valkey()
-        await self.daemon.start()
+        for daemon in self.daemons:
+            await daemon.start()
 
     async def crash_postgres(self) -> None:
         """kill -9 of the server; its children notice and end."""
@@ -257,11 +277,12 @@ class System:
         await self.valkey.start()
         self._valkey_socket = Path(urlsplit(self.valkey.url).path)
 
-    def _settings(self, reconciling: bool) -> config.Settings:
+    def _settings(self, daemon: Daemon) -> config.Settings:
         """Short intervals and short patience, so that a fault is met often and soon over."""
         return config.Settings(
-            server=config.ServerSettings(port=self._port, environment="development", shutdown_seconds=3.0),
-            operator=config.OperatorSettings(port=0),
+            server=config.ServerSettings(port=daemon.port, environment="development", shutdown_seconds=3.0),
+            operator=config.OperatorSettings(port=daemon.port + 1),
+            realtime=config.RealtimeSettings(max_connections_per_ip=10_000),
             database=config.DatabaseSettings(
                 url=PostgresUrl(
                     f"postgresql://zmartd@127.0.0.1:{self.database_door.port}/zmartd?sslmode=disable"
@@ -278,7 +299,7 @@ class System:
             helius=config.HeliusSettings(authorization=SharedSecret(_SECRET)),
             auth=config.AuthSettings(
                 jwt_secret=SharedSecret("the session key of the stress rig, 32 and more"),
-                domains=(f"127.0.0.1:{self._port}",),
+                domains=(f"127.0.0.1:{daemon.port}",),
             ),
             rate_limits=config.AMPLE_RATE_LIMITS,
             voting=config.VotingSettings(
@@ -287,7 +308,7 @@ class System:
             tasks=config.TaskSettings(
                 vote_aggregator=config.VoteAggregatorSettings(interval_seconds=0.5),
                 market_monitor=config.MarketMonitorSettings(interval_seconds=1.0),
-                reconciler=config.ReconcilerSettings(enabled=reconciling, interval_seconds=1.0),
+                reconciler=config.ReconcilerSettings(enabled=self._reconciling, interval_seconds=1.0),
             ),
             log=config.LogSettings(level="warning", format="console"),
         )

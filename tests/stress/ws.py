@@ -1,0 +1,245 @@
+"""Streams over real sockets: two daemons, one Redis, hundreds of clients, and faults.
+
+    python -m tests.stress.ws --seed 7 --minutes 10
+
+Clients disconnect, stall, unsubscribe, and resume on whichever daemon. Daemons are killed and restarted,
+Redis and Postgres crash, hang and lose connections, deliveries are doubled, dropped and reordered, and blocks
+are rolled back. Every client checks every number, and what comes with it against what the others got.
+
+The last line is a summary. The exit status is 1 when a client missed a message, got one twice, out of order
+or after it unsubscribed, or when a daemon has connections left at the end. The seed makes the same plan
+again. Everything runs on 127.0.0.1 and ends with the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import click
+
+from tests.stress.faults import INBOX_POINTS, Fault, catalogue
+from tests.stress.rig import Rig, standing
+from tests.stress.subscribers import Subscriber
+from tests.stress.told import Told, Violation
+from tests.stress.waiting import until
+from zmartd.faults import Point
+from zmartd.log import configure as configure_log
+
+CLIENTS = 200
+SETTLE_SECONDS = 300.0
+"""How long clients may take to have everything, once nothing happens any more."""
+FAULTS_PER_VERDICT = 3
+CONNECT_SECONDS = 60.0
+_NEW_MARKETS_SECONDS = 0.5
+_MARKETS = "select name, seq from streams where name like 'market:%' order by id"
+_CONNECTIONS = re.compile(r"^zmartd_websocket_connections (\d+)", re.MULTILINE)
+
+
+class Audience:
+    """The clients of a rig's daemons."""
+
+    def __init__(self, rig: Rig, session: aiohttp.ClientSession, clients: int, rng: random.Random) -> None:
+        self._rig = rig
+        self._session = session
+        self._told = Told()
+        self._markets: list[str] = []
+        daemons = [daemon.url for daemon in rig.system.daemons]
+        self.clients = [
+            Subscriber(session, daemons, self._told, random.Random(rng.random())) for _ in range(clients)
+        ]
+
+    async def live(self) -> None:
+        """Let them come, and show them new markets, until all have left."""
+        lives = [asyncio.create_task(one.live(self._markets)) for one in self.clients]
+        looking = asyncio.create_task(self._look())
+        try:
+            await asyncio.gather(*lives)
+        finally:
+            looking.cancel()
+            for life in lives:
+                life.cancel()
+            await asyncio.gather(looking, *lives, return_exceptions=True)
+
+    async def settle(self) -> None:
+        """Wait until every client has everything that the database has. Nothing may happen meanwhile.
+
+        Raises Violation, TimeoutError.
+        """
+        for one in self.clients:
+            one.stay(on=True)
+        try:
+            await until(self._all_have_everything, SETTLE_SECONDS, "not every client has everything")
+        except TimeoutError as error:
+            raise Violation(str(error)) from error
+        finally:
+            for one in self.clients:
+                one.stay(on=False)
+
+    async def leave(self) -> None:
+        """Disconnect all of them, and see that the daemons notice. Raises Violation."""
+        for one in self.clients:
+            one.leave()
+        try:
+            await until(self._nobody_is_connected, CONNECT_SECONDS, "a daemon has connections left")
+        except TimeoutError as error:
+            raise Violation(str(error)) from error
+
+    def check(self) -> None:
+        """Raises the first Violation that a client has seen."""
+        for one in self.clients:
+            if one.violation is not None:
+                raise one.violation
+
+    @property
+    def done(self) -> Counter[str]:
+        """What they have been told, in all."""
+        total = Counter(connections=sum(one.connections for one in self.clients))
+        for one in self.clients:
+            total += one.done
+            for subscription in one.subscriptions.values():
+                total += subscription.done
+        return total
+
+    async def _look(self) -> None:
+        while True:
+            with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+                self._markets[:] = list(await self._ends())
+            await asyncio.sleep(_NEW_MARKETS_SECONDS)
+
+    async def _ends(self) -> dict[str, int]:
+        """The number of the last message of each market."""
+        connection = await asyncpg.connect(self._rig.system.postgres.dsn)
+        try:
+            await connection.execute("set role service_role")
+            rows = await connection.fetch(_MARKETS)
+        finally:
+            await connection.close()
+        return {row["name"].removeprefix("market:"): row["seq"] for row in rows}
+
+    async def _all_have_everything(self) -> bool:
+        self.check()
+        ends = await self._ends()
+        return all(
+            subscription.gone or (subscription.current and subscription.seq == ends[name])
+            for one in self.clients
+            for name, subscription in one.subscriptions.items()
+        )
+
+    async def _nobody_is_connected(self) -> bool:
+        left = 0
+        for daemon in self._rig.system.daemons:
+            async with self._session.get(f"{daemon.operator_url}/metrics") as response:
+                found = _CONNECTIONS.search(await response.text())
+            left += int(found[1]) if found else 0
+        return left == 0
+
+
+async def _kill_second(rig: Rig) -> None:
+    await asyncio.sleep(1.0)
+    await rig.system.daemons[1].kill()
+
+
+async def _stop_second(rig: Rig) -> None:
+    await asyncio.sleep(1.0)
+    await rig.system.daemons[1].stop()
+
+
+async def _start_second(rig: Rig) -> None:
+    await rig.system.daemons[1].start()
+
+
+def faults() -> list[Fault]:
+    """What the index is tried with, and the second daemon.
+
+    But for deaths in what either daemon may do: nobody knows which of them comes by there.
+    """
+    either = {*Point} - {*INBOX_POINTS} | {Point.APPLY_UNDONE}
+    return [
+        *(fault for fault in catalogue() if fault.moment not in either),
+        Fault("kill -9", "the second daemon", "second daemon", _kill_second, _start_second),
+        Fault("restart in order", "the second daemon", "second daemon", _stop_second, _start_second),
+    ]
+
+
+@asynccontextmanager
+async def audience(directory: Path, rng: random.Random, clients: int) -> AsyncIterator[tuple[Rig, Audience]]:
+    """A rig with two daemons, and the clients of both, who come at once."""
+    async with AsyncExitStack() as stack:
+        rig = await stack.enter_async_context(standing(directory, rng))
+        await rig.system.start_another_daemon(stack)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+        present = Audience(rig, session, clients, rng)
+        life = asyncio.create_task(present.live())
+        try:
+            yield rig, present
+        finally:
+            life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+
+
+async def judge(rig: Rig, present: Audience) -> None:
+    """Wait until the index equals the chain, and every client has everything. Raises Violation."""
+    verdict, _ = await rig.recovered()
+    if not verdict.clean:
+        raise Violation(f"the index differs from the chain: {verdict}")
+    await present.settle()
+
+
+async def run(
+    directory: Path, seed: int, chosen: Sequence[Fault], seconds: float | None, clients: int = CLIENTS
+) -> Counter[str]:
+    """Each fault once, or some at random for so many seconds. What was done. Raises Violation."""
+    rng = random.Random(seed)
+    struck: Counter[str] = Counter()
+    async with audience(directory, random.Random(seed), clients) as (rig, present):
+        deadline = time.monotonic() + (seconds or 0)
+        left = list(chosen)
+        while left if seconds is None else time.monotonic() < deadline:
+            fault = left.pop(0) if seconds is None else rng.choice(chosen)
+            rig.go()
+            await fault.strike(rig)
+            await fault.heal(rig)
+            present.check()
+            struck["faults"] += 1
+            click.echo(f"{fault.name}: {present.done['frames']} frames", err=True)
+            if struck["faults"] % FAULTS_PER_VERDICT == 0:
+                await judge(rig, present)
+        await judge(rig, present)
+        await present.leave()
+        return struck + present.done
+
+
+@click.command()
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same plan.")
+@click.option("--minutes", type=click.FloatRange(0.1, 600), default=5.0, show_default=True)
+@click.option("--clients", type=click.IntRange(1, 5_000), default=CLIENTS, show_default=True)
+def main(seed: int, minutes: float, clients: int) -> None:
+    """Break things, and see whether every client gets every message once and in order."""
+    configure_log("error", "console", sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="zmartd-ws-") as directory:
+        place = Path(directory).resolve()
+        place.chmod(0o711)
+        try:
+            done = asyncio.run(run(place, seed, faults(), minutes * 60, clients))
+        except Violation as violation:
+            click.echo(f"seed {seed}: VIOLATION: {violation}")
+            sys.exit(1)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(done.items()))
+    click.echo(f"seed {seed}: 0 violations; {counts}")
+
+
+if __name__ == "__main__":
+    main()
