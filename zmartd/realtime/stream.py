@@ -32,16 +32,36 @@ class Stream:
     whoever has it fetches what is `behind`.
     """
 
-    __slots__ = ("_early", "_known", "_recent", "_snapshot", "_unsettled", "epoch", "market_id", "seq")
+    __slots__ = (
+        "_early",
+        "_known",
+        "_max_early",
+        "_max_recent",
+        "_recent",
+        "_snapshot",
+        "_unsettled",
+        "epoch",
+        "market_id",
+        "seq",
+    )
 
-    def __init__(self, market_id: str, position: StreamPosition) -> None:
+    def __init__(
+        self,
+        market_id: str,
+        position: StreamPosition,
+        *,
+        max_early: int = MAX_EARLY,
+        max_recent: int = MAX_RECENT,
+    ) -> None:
         self.market_id = market_id
         self.epoch = position.epoch
         self.seq = position.seq
         """The number of the newest message that was returned."""
         self._known = position.seq
+        self._max_early = max_early
+        self._max_recent = max_recent
         self._early: dict[int, Message] = {}
-        self._recent: deque[Broadcast] = deque(maxlen=MAX_RECENT)
+        self._recent: deque[Broadcast] = deque(maxlen=max_recent)
         self._snapshot: Snapshot | None = None
         self._unsettled = False
 
@@ -58,7 +78,8 @@ class Stream:
     def snapshot(self) -> Snapshot | None:
         """The market's row at the newest position at which it is known.
 
-        None before one was adopted, and while the stream has not come as far as it.
+        None before one was adopted, while the stream has not come as far as it, and where it has gone so far
+        beyond it that the messages between are not all in memory.
         """
         if self._snapshot is None or self._snapshot.position.seq > self.seq:
             return None
@@ -75,19 +96,25 @@ class Stream:
 
     def receive(self, messages: Iterable[Message]) -> list[Broadcast]:
         """The messages that are new and have all before them, in order."""
+        ready: list[Broadcast] = []
         for message in messages:
             position = message.position
             if position is None or position.epoch != self.epoch or position.seq <= self.seq:
                 continue
             self.learn(position.seq)
-            if position.seq in self._early or len(self._early) < MAX_EARLY or position.seq == self.seq + 1:
-                self._early[position.seq] = message
-        ready: list[Broadcast] = []
-        while (following := self._early.pop(self.seq + 1, None)) is not None:
-            self.seq += 1
-            self._settle(following)
-            ready.append(Broadcast(following))
+            if position.seq > self.seq + 1:
+                if len(self._early) < self._max_early:
+                    self._early[position.seq] = message
+                continue
+            following: Message | None = message
+            while following is not None:
+                self.seq += 1
+                self._settle(following)
+                ready.append(Broadcast(following))
+                following = self._early.pop(self.seq + 1, None)
         self._recent.extend(ready)
+        if self._snapshot is not None and self.seq - self._snapshot.position.seq > len(self._recent):
+            self._snapshot, self._unsettled = None, False
         return ready
 
     def since(self, seq: int) -> Sequence[Broadcast] | None:
@@ -104,7 +131,7 @@ class Stream:
         oldest = self.seq - len(self._recent) + 1
         older = [Broadcast(one) for one in messages if one.seq < oldest]
         if older and older[-1].seq == oldest - 1:
-            room = MAX_RECENT - len(self._recent)
+            room = self._max_recent - len(self._recent)
             self._recent.extendleft(reversed(older[-room:] if room else []))
 
     def forget(self) -> int:
