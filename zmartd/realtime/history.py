@@ -15,6 +15,8 @@ from zmartd.store.streams import Changes, StoredMessage, StreamPosition
 
 MAX_AT_ONCE = 1_000
 """Messages of each stream that one read returns."""
+MAX_DISOWNED = 10_000
+"""Messages of a copied database that one transaction changes."""
 
 
 class StreamHistory:
@@ -33,6 +35,10 @@ class StreamHistory:
             found = await streams.changes(connection, horizon)
         if found is not None:
             return found
+        disowned = MAX_DISOWNED
+        while disowned == MAX_DISOWNED:
+            async with self._database.service() as connection:
+                disowned = await streams.disown(connection, MAX_DISOWNED)
         async with self._database.service() as connection:
             await streams.begin_epoch(connection)
         return await self.changes(None)

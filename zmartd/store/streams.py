@@ -45,13 +45,20 @@ select $1, zmartd.this_database()
 _CHANGES = """
 with changed as (
     select message.stream_id, min(message.seq) as first, max(message.seq) as last
-      from stream_messages as message where message.committed_by >= $1::text::xid8
+      from stream_messages as message
+     where message.committed_by >= $1::text::xid8
+       and message.committed_by < pg_snapshot_xmax(pg_current_snapshot())
      group by message.stream_id
 )
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, epoch.id as epoch,
        epoch.database = zmartd.this_database() as is_present, stream.name, changed.first, changed.last
   from (select id, database from stream_epochs order by number desc limit 1) as epoch
   left join (changed join streams as stream on stream.id = changed.stream_id) on true
+"""
+_DISOWN = """
+update stream_messages set committed_by = '0' where (stream_id, seq) in (
+    select stream_id, seq from stream_messages
+     where committed_by >= pg_snapshot_xmax(pg_current_snapshot()) limit $1 for update skip locked)
 """
 _AFTER = """
 select stream.name, message.seq, message.body
@@ -123,6 +130,16 @@ async def changes(connection: Reads, horizon: str | None) -> Changes | None:
         return None
     changed = {row["name"]: (row["first"], row["last"]) for row in rows if row["name"] is not None}
     return Changes(rows[0]["epoch"], rows[0]["horizon"], changed)
+
+
+async def disown(connection: Connection, limit: int) -> int:
+    """Forget which transactions committed messages that came with a copy of another database.
+
+    Takes at most `limit` of those that this database has not reached yet: it would take them for its own once
+    it has. Returns how many.
+    """
+    done: str = await connection.execute(_DISOWN, limit)
+    return int(done.removeprefix("UPDATE "))
 
 
 async def begin_epoch(connection: Connection) -> None:

@@ -91,6 +91,36 @@ async def test_another_database_begins_another_epoch_once(database: Database) ->
         assert after.epoch != before.epoch
 
 
+async def test_what_a_copy_says_of_transactions_of_another_database_is_never_taken_for_a_change(
+    database: Database,
+) -> None:
+    async with database.service() as connection:
+        await streams.append(connection, [(ONE, b"a"), (ONE, b"b"), (TWO, b"c")])
+        await connection.execute(
+            "update stream_messages set committed_by = (pg_current_xact_id()::text::bigint + 40)::text::xid8"
+        )
+    async with database.service() as connection:
+        look = await streams.changes(connection, None)
+    async with database.service() as connection:
+        await streams.append(connection, [(TWO, b"d")])
+    async with database.service_reader() as reader:
+        assert look is not None
+        look = await streams.changes(reader, look.horizon)
+        assert look is not None
+        assert look.streams == {TWO: (2, 2)}
+    async with database.service() as connection:
+        assert await streams.disown(connection, 2) == 2
+        assert await streams.disown(connection, 2) == 1
+        assert await streams.disown(connection, 2) == 0
+    for number in range(50):
+        async with database.service() as connection:
+            await streams.append(connection, [(TWO, b"%d" % number)])
+    async with database.service_reader() as reader:
+        look = await streams.changes(reader, look.horizon)
+    assert look is not None
+    assert look.streams == {TWO: (3, 52)}
+
+
 @pytest.mark.parametrize("text", ["", "0123456789abcdef", "0123456789abcdef:", "a:-1", "a:1e3", "a:٣"])
 def test_what_is_no_position_is_not_read_as_one(text: str) -> None:
     assert StreamPosition.parse("0123456789abcdef:12") == StreamPosition("0123456789abcdef", 12)
