@@ -36,13 +36,15 @@ MAX_UNFOLLOWED = 2_000
 """The newest messages of other streams: one of them may be read at this moment."""
 LOOK_SECONDS = 0.02
 """The least time between two looks at the database, and before one that was in vain is repeated."""
+REPEAT_SECONDS = 0.5
+"""How soon a read that failed is repeated."""
 MAX_ATTEMPTS = 10
 
 log = get_logger(__name__)
 
 
 class StreamUnavailable(ZmartdError):
-    """The stream of this market cannot be followed now; its state comes as soon as it can."""
+    """The streams cannot be followed now, because the database does not answer: subscribe again."""
 
     code = "stream_unavailable"
 
@@ -52,7 +54,7 @@ class History(Protocol):
 
     async def changes(self, horizon: str | None) -> Changes: ...
 
-    async def after(self, positions: Mapping[str, int], epoch: str) -> dict[str, list[Message]]: ...
+    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[Message]]: ...
 
     async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]: ...
 
@@ -65,6 +67,9 @@ class Subscribers(Protocol):
 
     def lose(self, market_id: str) -> None:
         """A stream cannot be followed any further: it is another one now, or older than the history."""
+
+    def lose_every(self) -> None:
+        """All streams are other ones now, also those that are not followed."""
 
     def want(self, market_id: str) -> bool:
         """Whether anybody is subscribed to this market."""
@@ -83,6 +88,8 @@ class FollowedStreams:
         self._epoch: str | None = None
         self._horizon: str | None = None
         """Where the next look begins, also after `run` has failed and begins again."""
+        self._found: Mapping[str, tuple[int, int]] = {}
+        """What the last look found. The next one may find some of it again."""
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         """By market, the longest unchanged first."""
         self._ids: dict[str, str] = {}
@@ -92,37 +99,50 @@ class FollowedStreams:
         """Those that have messages for clients that resume, the longest unchanged first."""
         self._kept = 0
         """How many messages they have."""
-        self._look = asyncio.Event()
+        self._due = asyncio.Event()
         self._fetches: set[asyncio.Task[None]] = set()
         self._fetching: set[str] = set()
-        self._since: dict[str, int] = {}
+        self._since: dict[str, StreamPosition] = {}
+        self._looks = BatchedReads(self._look, 1)
         self._snapshots = BatchedReads(history.snapshots, MAX_NAMES)
         self._missing = BatchedReads(self._read_missing, MAX_NAMES)
         self._older = BatchedReads(self._read_older, MAX_NAMES)
 
     async def run(self) -> None:
         """Ask the database what has changed, again and again, until cancelled."""
+        for stream in self._streams.values():
+            if stream.behind:
+                self._fetch(stream)
         answers = True
-        while True:
-            self._look.clear()
-            try:
-                changes = await self._history.changes(self._horizon)
-            except ZmartdError as error:
-                if answers:
-                    log.warning("realtime.history_unavailable", reason=error.message)
-                answers = False
-            else:
-                answers = True
-                self._horizon = changes.horizon
-                self._follow(changes)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._look.wait()
-                    await self._clock.sleep(LOOK_SECONDS)
+        try:
+            while True:
+                self._due.clear()
+                try:
+                    await self.looked()
+                except ZmartdError as error:
+                    if answers:
+                        log.warning("realtime.history_unavailable", reason=error.message)
+                    answers = False
+                else:
+                    answers = True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._due.wait()
+                        await self._clock.sleep(LOOK_SECONDS)
+        finally:
+            for fetch in self._fetches:
+                fetch.cancel()
 
     def look_now(self) -> None:
         """Ask at once: something may have been lost."""
-        self._look.set()
+        self._due.set()
+
+    async def looked(self) -> None:
+        """Return after a look that begins from now on. What is committed after it, later ones find.
+
+        Raises DatabaseUnavailable, DatabaseTimeout, DatabaseNotReady.
+        """
+        await self._looks.get("")
 
     def receive(self, message: Message) -> None:
         """A message from the bus."""
@@ -157,6 +177,9 @@ class FollowedStreams:
             snapshot = await self._snapshots.get(name)
             if snapshot is None:
                 return None
+            if snapshot.market_id not in self._streams and self._subscribers.want_every():
+                # What is in the snapshot already, and in no look, those that follow all have yet to be told.
+                await self.looked()
             stream = self._adopt(name, snapshot)
             if stream is not None and stream.behind:
                 await self._missing.get(stream.market_id)
@@ -175,36 +198,53 @@ class FollowedStreams:
             await self._missing.get(stream.market_id)
         found = stream.since(since.seq)
         if found is None and 0 < stream.seq - since.seq <= MAX_RECENT_OF_ONE:
-            wanted = max(0, min(since.seq, stream.seq - REPLAYED_BEFORE))
-            self._since[stream.market_id] = min(wanted, self._since.get(stream.market_id, wanted))
+            seq = max(0, min(since.seq, stream.seq - REPLAYED_BEFORE))
+            if (known := self._since.get(stream.market_id)) is not None:
+                seq = min(seq, known.seq)
+            self._since[stream.market_id] = StreamPosition(stream.epoch, seq)
             older, before = await self._older.get(stream.market_id), stream.recent
             stream.remember(older or ())
             self._remembered(stream, stream.recent - before)
             found = stream.since(since.seq)
         return found
 
+    async def _look(self, _: Sequence[str]) -> Mapping[str, None]:
+        changes = await self._history.changes(self._horizon)
+        self._horizon = changes.horizon
+        self._follow(changes)
+        return {}
+
     def _follow(self, changes: Changes) -> None:
-        if changes.epoch != self._epoch:
-            lost = [one for one in self._streams.values() if one.epoch != changes.epoch]
-            self._epoch = changes.epoch
-            for stream in lost:
-                self._drop(stream)
-                self._subscribers.lose(stream.market_id)
-            for stream in self._streams.values():  # they were read before the first look
-                self._fetch(stream)
+        is_first = changes.epoch != self._epoch
+        if is_first:
+            self._begin(changes.epoch)
         for name, (first, last) in changes.streams.items():
             market_id = market_of(name)
             if market_id is None:
                 continue
             followed = self._streams.get(market_id)
             if followed is None:
-                if not self._subscribers.want_every():
+                _, told = self._found.get(name, (0, 0))
+                before = max(first - 1, told)
+                if is_first or before >= last or not self._subscribers.want_every():
                     continue
                 # It has not changed since the last look but for what is new: that is the first to tell.
-                followed = self._add(Stream(market_id, StreamPosition(changes.epoch, first - 1)))
+                followed = self._add(Stream(market_id, StreamPosition(changes.epoch, before)))
             followed.learn(last)
             if followed.behind:
                 self._fetch(followed)
+        self._found = changes.streams
+
+    def _begin(self, epoch: str) -> None:
+        """Begin with the first epoch, or with another one: then all that was followed is lost."""
+        previous, self._epoch, self._found = self._epoch, epoch, {}
+        for stream in [one for one in self._streams.values() if one.epoch != epoch]:
+            self._drop(stream)
+            self._subscribers.lose(stream.market_id)
+        if previous is not None:
+            self._subscribers.lose_every()
+        for stream in self._streams.values():  # they were read before the first look
+            self._fetch(stream)
 
     def _adopt(self, name: str, snapshot: Snapshot) -> Stream | None:
         """The stream of a market that was read; None if it has to be read again."""
@@ -273,15 +313,17 @@ class FollowedStreams:
         try:
             while self.follows(stream):
                 before = stream.seq
-                await self._missing.get(stream.market_id)
+                try:
+                    await self._missing.get(stream.market_id)
+                except ZmartdError:
+                    await self._clock.sleep(REPEAT_SECONDS)
+                    continue
                 if not stream.behind:
                     return
                 if stream.seq == before and self.follows(stream):
                     log.warning("realtime.history_too_short", market_id=stream.market_id, seq=before)
                     self._drop(stream)
                     self._subscribers.lose(stream.market_id)
-        except ZmartdError as error:
-            log.warning("realtime.catch_up_failed", market_id=stream.market_id, reason=error.message)
         finally:
             self._fetching.discard(stream.market_id)
 
@@ -290,15 +332,15 @@ class FollowedStreams:
         followed = [self._streams[one] for one in market_ids if one in self._streams]
         if not followed:
             return {}
-        epoch = followed[0].epoch
-        found = await self._history.after({one.market_id: one.seq for one in followed}, epoch)
+        try:
+            found = await self._history.after({one.market_id: one.position for one in followed})
+        except ZmartdError as error:
+            log.warning("realtime.catch_up_failed", streams=len(followed), reason=error.message)
+            raise
         for stream in followed:
             if self.follows(stream):
                 self._take(stream, found[stream.market_id])
         return found
 
     async def _read_older(self, market_ids: Sequence[str]) -> Mapping[str, Sequence[Message]]:
-        assert self._epoch is not None, "there are streams"
-        return await self._history.after(
-            {market_id: self._since.pop(market_id) for market_id in market_ids}, self._epoch
-        )
+        return await self._history.after({market_id: self._since.pop(market_id) for market_id in market_ids})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from zmartd.log import get_logger
 from zmartd.market.ids import is_address, is_market_id
 from zmartd.realtime.messages import Message, Snapshot, market_stream
 from zmartd.realtime.snapshots import snapshot_of
@@ -17,6 +18,8 @@ MAX_AT_ONCE = 1_000
 """Messages of each stream that one read returns."""
 MAX_DISOWNED = 10_000
 """Messages of a copied database that one transaction changes."""
+
+log = get_logger(__name__)
 
 
 class StreamHistory:
@@ -43,14 +46,17 @@ class StreamHistory:
             await streams.begin_epoch(connection)
         return await self.changes(None)
 
-    async def after(self, positions: Mapping[str, int], epoch: str) -> dict[str, list[Message]]:
-        """The messages of markets after these numbers, by market and in order, up to MAX_AT_ONCE of each."""
-        wanted = {market_stream(market_id): seq for market_id, seq in positions.items()}
+    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[Message]]:
+        """The messages of markets after these positions, by market and in order, up to MAX_AT_ONCE of each.
+
+        What cannot be read is left out.
+        """
+        wanted = {market_stream(market_id): position.seq for market_id, position in positions.items()}
         async with self._database.service_reader() as connection:
             found = await streams.after(connection, wanted, MAX_AT_ONCE)
         return {
-            market_id: [self._message(one, epoch) for one in found.get(market_stream(market_id), ())]
-            for market_id in positions
+            market_id: self._messages(found.get(market_stream(market_id), ()), position.epoch)
+            for market_id, position in positions.items()
         }
 
     async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]:
@@ -65,6 +71,13 @@ class StreamHistory:
             by_name[market.id] = by_name[market.on_chain_address] = snapshot_of(market)
         return {name: by_name[name] for name in wanted if name in by_name}
 
-    def _message(self, stored: StoredMessage, epoch: str) -> Message:
-        message = self._decoder.decode(stored.body)
-        return msgspec.structs.replace(message, position=StreamPosition(epoch, stored.seq))
+    def _messages(self, stored: Sequence[StoredMessage], epoch: str) -> list[Message]:
+        messages: list[Message] = []
+        for one in stored:
+            try:
+                message = self._decoder.decode(one.body)
+            except msgspec.DecodeError as error:  # one of a daemon of a later version
+                log.warning("realtime.unreadable_message", seq=one.seq, reason=str(error))
+            else:
+                messages.append(msgspec.structs.replace(message, position=StreamPosition(epoch, one.seq)))
+        return messages

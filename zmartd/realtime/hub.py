@@ -15,7 +15,7 @@ from zmartd.log import get_logger
 from zmartd.realtime import frames
 from zmartd.realtime.bus import Bus
 from zmartd.realtime.client import Client, FrameWriter
-from zmartd.realtime.followed import FollowedStreams, History
+from zmartd.realtime.followed import FollowedStreams, History, StreamUnavailable
 from zmartd.realtime.frame_data import AboutMessage
 from zmartd.realtime.frames import Broadcast
 from zmartd.realtime.messages import Message
@@ -120,16 +120,15 @@ class Hub:
 
         With `since` everything after it is sent instead, if it can all be had. `message_id`: that of the
         answer. A repeated call repeats the answer. One client's calls must not overlap. Raises
-        TooManySubscriptions; UnknownMarket, after which the client is not subscribed to it.
+        TooManySubscriptions; UnknownMarket, or StreamUnavailable for `*`, after which the client is not
+        subscribed to it.
         """
         if name not in client.subscriptions:
             if len(client.subscriptions) >= self._settings.max_subscriptions:
                 raise TooManySubscriptions(name)
             client.subscriptions.append(name)
         if name == EVERY_MARKET:
-            answer = frames.subscribed_to_all(name, client.subscriptions, self._now())
-            client.send(frames.answer(answer, message_id))
-            self._every[client] = None
+            await self._subscribe_to_every(client, message_id)
             return
         self._leave(client, name)
         try:
@@ -192,6 +191,12 @@ class Hub:
         for client in self._every:
             client.send(frame)
 
+    def lose_every(self) -> None:
+        """Tell the subscribers to all markets that they may have missed messages of any."""
+        frame = frames.resync(EVERY_MARKET, self._now()).encode()
+        for client in self._every:
+            client.send(frame)
+
     def want(self, market_id: str) -> bool:
         """Whether anybody is subscribed to this market by itself."""
         return market_id in self._subscribed
@@ -199,6 +204,22 @@ class Hub:
     def want_every(self) -> bool:
         """Whether anybody is subscribed to all markets."""
         return bool(self._every)
+
+    async def _subscribe_to_every(self, client: Client, message_id: str | int | UnsetType) -> None:
+        """Raises StreamUnavailable, after which the client is not subscribed."""
+        if not self._every:
+            try:
+                async with asyncio.timeout(self._turn_seconds):
+                    await self._streams.looked()
+            except (ZmartdError, TimeoutError) as error:
+                if EVERY_MARKET in client.subscriptions:
+                    client.subscriptions.remove(EVERY_MARKET)
+                raise StreamUnavailable from error
+        if client.closed or EVERY_MARKET not in client.subscriptions:
+            return
+        answer = frames.subscribed_to_all(EVERY_MARKET, client.subscriptions, self._now())
+        client.send(frames.answer(answer, message_id))
+        self._every[client] = None
 
     async def _serve_waiting(self) -> None:
         """Send those who wait for a market's state what it is, again and again, until cancelled."""

@@ -46,7 +46,7 @@ _CHANGES = """
 with changed as (
     select message.stream_id, min(message.seq) as first, max(message.seq) as last
       from stream_messages as message
-     where message.committed_by >= $1::text::xid8
+     where message.committed_by >= coalesce($1::text::xid8, pg_snapshot_xmin(pg_current_snapshot()))
        and message.committed_by < pg_snapshot_xmax(pg_current_snapshot())
      group by message.stream_id
 )
@@ -121,7 +121,9 @@ async def append(connection: Connection, messages: Sequence[tuple[str, bytes]]) 
 
 
 async def changes(connection: Reads, horizon: str | None) -> Changes | None:
-    """The streams that have changed since `horizon`, that of an earlier look; none for None.
+    """The streams that have changed since `horizon`, that of an earlier look.
+
+    For None, those that have changed since the oldest transaction began that runs now.
 
     None if this is not the database in which the epoch began: another one has to begin.
     """

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
 
+from tests.integration.realtime.hubs import running_hub, subscriber
 from tests.integration.realtime.listeners import (
     ADDRESS,
     MARKET,
@@ -17,52 +16,17 @@ from tests.integration.realtime.listeners import (
     state,
     trade,
 )
-from zmartd import config
 from zmartd.clock import SystemClock
 from zmartd.embedded.valkey import EmbeddedValkey
 from zmartd.market.lifecycle import VoteKind
 from zmartd.realtime.bus import Bus
-from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import EVERY_MARKET, Hub, TooManySubscriptions, UnknownMarket
 from zmartd.realtime.messages import PriceUpdate, VoteCast
 from zmartd.store.postgres.database import Database
 from zmartd.store.streams import StreamPosition
 
-SETTINGS = config.RealtimeSettings(max_subscriptions=3, max_buffered_bytes=4_096)
 VOTE = VoteCast(vote_type=VoteKind.PROPOSAL)
 PRICE = PriceUpdate(price_yes=1, shares_yes=0, shares_no=0)
-
-
-@pytest.fixture
-async def markets(database: Database, bus: Bus) -> Markets:
-    markets = Markets(database, bus)
-    await markets.create()
-    return markets
-
-
-@pytest.fixture
-async def hub(bus: Bus, markets: Markets, database: Database) -> AsyncIterator[Hub]:
-    async with running_hub(bus, database) as hub:
-        yield hub
-
-
-@asynccontextmanager
-async def running_hub(bus: Bus, database: Database) -> AsyncIterator[Hub]:
-    hub = Hub(bus, StreamHistory(database), SETTINGS, SystemClock())
-    task = asyncio.create_task(hub.run())
-    async with asyncio.timeout(120):
-        await hub.listening()
-    yield hub
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def subscriber(hub: Hub, *names: str, since: StreamPosition | None = None) -> RecordingWriter:
-    writer = RecordingWriter()
-    client = hub.connect(writer)
-    for name in names:
-        await hub.subscribe(client, name, since=since)
-    return writer
 
 
 async def test_subscribers_get_what_is_published_in_its_order_and_numbered_without_gaps(

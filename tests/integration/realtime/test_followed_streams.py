@@ -1,0 +1,171 @@
+"""What was committed reaches subscribers, whichever read failed and whoever followed the stream before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from tests.integration.realtime.hubs import running_hub, subscriber
+from tests.integration.realtime.listeners import MARKET, OTHER_MARKET, Markets, RecordingWriter, eventually
+from zmartd.realtime.bus import Bus
+from zmartd.realtime.followed import StreamUnavailable
+from zmartd.realtime.history import StreamHistory
+from zmartd.realtime.hub import EVERY_MARKET, Hub
+from zmartd.realtime.messages import Message
+from zmartd.store import streams
+from zmartd.store.postgres.database import Database
+from zmartd.store.postgres.errors import DatabaseUnavailable
+from zmartd.store.streams import Changes, StreamPosition
+
+
+class StumblingHistory(StreamHistory):
+    """Fails to read messages, or makes looks wait, where the test says so."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.failing = False
+        self.failures = 0
+        self.looks = 0
+        self.looking = asyncio.Event()
+        self.looking.set()
+
+    async def changes(self, horizon: str | None) -> Changes:
+        await self.looking.wait()
+        found = await super().changes(horizon)
+        self.looks += 1
+        return found
+
+    async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[Message]]:
+        if self.failing:
+            self.failures += 1
+            raise DatabaseUnavailable
+        return await super().after(positions)
+
+
+@pytest.fixture
+def history(database: Database) -> StumblingHistory:
+    return StumblingHistory(database)
+
+
+async def test_a_read_that_failed_is_repeated_though_nothing_new_happens(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    async with running_hub(bus, database, history) as hub:
+        writers = [await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)]
+        history.failing = True
+        await markets.commit(None, None)
+        await eventually(lambda: history.failures >= 2, timeout_seconds=20)
+        history.failing = False
+        for writer in writers:
+            await writer.until(lambda out: out.told == [1, 2], timeout_seconds=20)
+
+
+async def test_a_hub_that_ends_leaves_no_read_behind(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    async with running_hub(bus, database, history) as hub:
+        await subscriber(hub, MARKET)
+        history.failing = True
+        await markets.commit(None)
+        await eventually(lambda: history.failures >= 1, timeout_seconds=20)
+    await eventually(lambda: len(asyncio.all_tasks()) == 1, timeout_seconds=20)
+
+
+async def test_who_follows_a_market_takes_no_message_from_those_that_follow_all(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    """A message that was never published is in the state that the other client gets first."""
+    async with running_hub(bus, database, history) as hub:
+        everything = await subscriber(hub, EVERY_MARKET)
+        history.looking.clear()
+        await markets.commit(None, market_id=OTHER_MARKET)
+        joining = asyncio.create_task(subscriber(hub, OTHER_MARKET))
+        await asyncio.wait({joining}, timeout=1)
+        history.looking.set()
+        assert (await joining).frames[0]["seq"] == 1
+        await everything.until(lambda out: out.told == [1], timeout_seconds=20)
+
+
+async def test_a_subscription_to_all_is_answered_once_nothing_can_be_missed_from_then_on(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    history.looking.clear()
+    async with running_hub(bus, database, history) as hub:
+        joining = asyncio.create_task(subscriber(hub, EVERY_MARKET))
+        await asyncio.wait({joining}, timeout=1)
+        assert not joining.done()
+        history.looking.set()
+        writer = await joining
+        await markets.commit(None, market_id=OTHER_MARKET)
+        await writer.until(lambda out: out.told == [1], timeout_seconds=20)
+
+
+async def test_a_subscription_to_all_is_refused_while_the_database_does_not_answer(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    history.looking.clear()
+    async with running_hub(bus, database, history, turn_seconds=0.1) as hub:
+        client = hub.connect(RecordingWriter())
+        with pytest.raises(StreamUnavailable):
+            await hub.subscribe(client, EVERY_MARKET)
+        assert client.subscriptions == []
+        history.looking.set()
+        await hub.subscribe(client, EVERY_MARKET)
+        assert client.subscriptions == [EVERY_MARKET]
+
+
+async def test_who_follows_all_gets_nothing_from_before_although_a_look_finds_it_again(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    async with running_hub(bus, database, history) as hub:
+        async with database.service() as slow:
+            await slow.execute("select pg_current_xact_id()")
+            await markets.commit(None, market_id=OTHER_MARKET)
+            looks = history.looks
+            await eventually(lambda: history.looks > looks + 1)
+            writer = await subscriber(hub, EVERY_MARKET)
+            await markets.commit(None, market_id=OTHER_MARKET)
+            await writer.until(lambda out: len(out.told) > 0)
+        await markets.commit(None, market_id=OTHER_MARKET)
+        await writer.until(lambda out: out.told[-1] == 3)
+        assert writer.told == [2, 3]
+
+
+async def test_a_client_can_resume_before_the_hub_has_looked(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    committed = await markets.commit(None, None)
+    assert committed[0].position is not None
+    history.looking.clear()
+    async with running_hub(bus, database, history) as hub:
+        writer = await subscriber(hub, MARKET, since=committed[0].position)
+        await writer.until(lambda out: out.told == [2])
+        history.looking.set()
+
+
+async def test_a_message_that_cannot_be_read_costs_its_stream_a_fresh_state_and_others_nothing(
+    hub: Hub, markets: Markets, database: Database
+) -> None:
+    """A daemon of a later version wrote it."""
+    writer, other = await subscriber(hub, MARKET), await subscriber(hub, OTHER_MARKET)
+    async with database.service() as connection:
+        await streams.append(connection, [(f"market:{MARKET}", b'{"data": {"type": "later"}}')])
+    await markets.commit(None)
+    await markets.commit(None, market_id=OTHER_MARKET)
+    await other.until(lambda out: out.told == [1], timeout_seconds=20)
+    await writer.until(lambda out: out.frames[-1].get("seq") == 2, timeout_seconds=20)
+    assert [frame["type"] for frame in writer.frames] == ["market_state", "resync", "market_state"]
+    await markets.commit(None)
+    await writer.until(lambda out: out.told[-1] == 3, timeout_seconds=20)
+
+
+async def test_in_another_database_whoever_follows_all_is_told_to_begin_anew(
+    hub: Hub, markets: Markets, database: Database
+) -> None:
+    writer = await subscriber(hub, EVERY_MARKET)
+    async with database.service() as connection:
+        await connection.execute("update stream_epochs set database = 'the one that this was copied from'")
+    await writer.until(lambda out: len(out.frames) > 1, timeout_seconds=20)
+    assert [(frame["type"], frame["market_id"]) for frame in writer.frames[1:]] == [("resync", EVERY_MARKET)]
