@@ -58,6 +58,11 @@ class Client:
         """Send a message about the market that it knows as `name`, with wallets as it may see them."""
         self.send(broadcast.frame(name, signed_in=self.signed_in))
 
+    def room_bytes(self) -> int:
+        """How much can be sent at once before more is unread than may be."""
+        unsent = self._writer.buffered_bytes() + sum(map(len, self._pending))
+        return self._max_buffered_bytes - unsent
+
     def close(self, code: int, reason: str) -> None:
         """Close the connection after what was sent before."""
         self._flush()

@@ -147,7 +147,7 @@ class Hub:
             return
         if client.closed or name not in client.subscriptions:
             return
-        if since is not None and missed is not None:
+        if since is not None and missed is not None and _fits(client, missed, name):
             answer = frames.resumed(name, client.subscriptions, since, self._now())
         else:
             recovered = UNSET if since is None else False
@@ -288,6 +288,16 @@ def _deliver(clients: Iterable[Client], broadcasts: Sequence[Broadcast], name: s
     for client in clients:
         for broadcast in broadcasts:
             client.deliver(broadcast, name)
+
+
+def _fits(client: Client, broadcasts: Sequence[Broadcast], name: str) -> bool:
+    """Whether a client can be sent all of these, and is not dropped for leaving them unread."""
+    room = client.room_bytes()
+    for broadcast in broadcasts:
+        room -= len(broadcast.frame(name, signed_in=client.signed_in))
+        if room < 0:
+            return False
+    return True
 
 
 def _after_snapshot(stream: Stream) -> Sequence[Broadcast]:

@@ -156,6 +156,26 @@ async def test_who_cannot_be_given_all_that_was_missed_gets_a_snapshot_and_none_
         assert [writer.frames[0]["data"]["recovered"] for writer in (resumed, refused)] == [True, False]
 
 
+async def test_who_has_missed_more_than_may_be_left_unread_gets_a_snapshot_instead(
+    hub: Hub, markets: Markets
+) -> None:
+    watcher = await subscriber(hub, MARKET)
+    committed = await markets.change(*[None] * 9, state(5))
+    await watcher.until(lambda out: len(out.told) == 10)
+    writers = []
+    for missed, recovered in ((2, True), (9, False)):
+        writer = RecordingWriter()
+        writers.append(writer)
+        writer.stalled = True
+        await hub.subscribe(hub.connect(writer), MARKET, since=committed[-missed - 1].position)
+        await writer.until(lambda out: len(out.frames) > 0)
+        assert writer.frames[0]["data"]["recovered"] is recovered
+        assert writer.told == ([9, 10] if recovered else [])
+    await markets.change(None)
+    for writer in writers:
+        await writer.until(lambda out: 11 in out.told)
+
+
 async def test_what_was_committed_and_never_published_arrives(hub: Hub, markets: Markets) -> None:
     """A daemon was killed between its commit and its message, and another one lost some on the way."""
     writer, everything = await subscriber(hub, MARKET), await subscriber(hub, EVERY_MARKET)
