@@ -104,6 +104,7 @@ class FollowedStreams:
         self._fetching: set[str] = set()
         self._since: dict[str, StreamPosition] = {}
         self._looks = BatchedReads(self._look, 1)
+        self._looks_done = 0
         self._snapshots = BatchedReads(history.snapshots, MAX_NAMES)
         self._missing = BatchedReads(self._read_missing, MAX_NAMES)
         self._older = BatchedReads(self._read_older, MAX_NAMES)
@@ -174,6 +175,7 @@ class FollowedStreams:
             stream = self._streams.get(self.id_of(name))
             if stream is not None and stream.snapshot is not None:
                 return stream
+            looks = self._looks_done
             snapshot = await self._snapshots.get(name)
             if snapshot is None:
                 return None
@@ -181,6 +183,9 @@ class FollowedStreams:
                 # What is in the snapshot already, and in no look, those that follow all have yet to be told.
                 await self.looked()
             stream = self._adopt(name, snapshot)
+            if stream is not None and looks != self._looks_done:
+                # A look may have found what came after the snapshot, when the stream was not followed.
+                self._fetch(stream)
             if stream is not None and stream.behind:
                 await self._missing.get(stream.market_id)
             if stream is None:
@@ -210,6 +215,7 @@ class FollowedStreams:
 
     async def _look(self, _: Sequence[str]) -> Mapping[str, None]:
         changes = await self._history.changes(self._horizon)
+        self._looks_done += 1
         self._horizon = changes.horizon
         self._follow(changes)
         return {}

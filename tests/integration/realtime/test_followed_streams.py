@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -13,7 +13,7 @@ from zmartd.realtime.bus import Bus
 from zmartd.realtime.followed import StreamUnavailable
 from zmartd.realtime.history import StreamHistory
 from zmartd.realtime.hub import EVERY_MARKET, Hub
-from zmartd.realtime.messages import Message
+from zmartd.realtime.messages import Message, Snapshot
 from zmartd.store import streams
 from zmartd.store.postgres.database import Database
 from zmartd.store.postgres.errors import DatabaseUnavailable
@@ -28,13 +28,22 @@ class StumblingHistory(StreamHistory):
         self.failing = False
         self.failures = 0
         self.looks = 0
+        self.snapshots_read = 0
         self.looking = asyncio.Event()
         self.looking.set()
+        self.reading = asyncio.Event()
+        self.reading.set()
 
     async def changes(self, horizon: str | None) -> Changes:
         await self.looking.wait()
         found = await super().changes(horizon)
         self.looks += 1
+        return found
+
+    async def snapshots(self, names: Sequence[str]) -> dict[str, Snapshot]:
+        found = await super().snapshots(names)
+        self.snapshots_read += 1
+        await self.reading.wait()
         return found
 
     async def after(self, positions: Mapping[str, StreamPosition]) -> dict[str, list[Message]]:
@@ -86,6 +95,21 @@ async def test_who_follows_a_market_takes_no_message_from_those_that_follow_all(
         history.looking.set()
         assert (await joining).frames[0]["seq"] == 1
         await everything.until(lambda out: out.told == [1], timeout_seconds=20)
+
+
+async def test_what_a_look_finds_while_a_market_is_read_for_its_first_subscriber_arrives(
+    bus: Bus, markets: Markets, database: Database, history: StumblingHistory
+) -> None:
+    async with running_hub(bus, database, history) as hub:
+        history.reading.clear()
+        joining = asyncio.create_task(subscriber(hub, MARKET))
+        await eventually(lambda: history.snapshots_read == 1)
+        await markets.commit(None)
+        looks = history.looks
+        await eventually(lambda: history.looks > looks + 1)
+        history.reading.set()
+        writer = await joining
+        await writer.until(lambda out: out.told == [1], timeout_seconds=20)
 
 
 async def test_a_subscription_to_all_is_answered_once_nothing_can_be_missed_from_then_on(
