@@ -8,7 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from zmartd.market.iso_time import iso_time, utc_from_unix
 from zmartd.market.json_fields import MarketKey, StateName, Time
-from zmartd.market.next_steps import Action, Actor, PossibleStep, VotesNeeded
+from zmartd.market.needed_votes import VotesNeeded
+from zmartd.market.next_steps import Action, Actor, PossibleStep
 
 ActionName = Annotated[
     str,

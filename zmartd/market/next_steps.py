@@ -13,14 +13,9 @@ from msgspec import Struct
 
 from zmartd.market import lifecycle
 from zmartd.market.decisions import Decision, is_trusted_resolver
-from zmartd.market.fees import BPS
-from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.market.votes import NO_VOTES, VoteCounts, VotesSoFar
-
-INITIAL_PROPOSAL_THRESHOLD_BPS = 7_000
-INITIAL_DISPUTE_THRESHOLD_BPS = 6_000
-INITIAL_DISPUTE_PERIOD_SECONDS = 259_200
-"""What initialize_global_config sets."""
+from zmartd.market.lifecycle import MarketState
+from zmartd.market.needed_votes import VotesNeeded, needed_for_approval, needed_for_dispute
+from zmartd.market.situation import Rules, Situation
 
 _LAST_SECOND: Final = 253_402_300_799
 """The end of the year 9999, the last that ISO 8601 writes in four digits: an admin may set longer periods."""
@@ -106,91 +101,6 @@ _LEADS_TO: Final[dict[MarketState, tuple[MarketState, ...]]] = {
 }
 
 
-class ProgramRules(Struct, frozen=True, kw_only=True):
-    """What the program's configuration says about the life of markets."""
-
-    proposal_threshold_bps: int = INITIAL_PROPOSAL_THRESHOLD_BPS
-    dispute_threshold_bps: int = INITIAL_DISPUTE_THRESHOLD_BPS
-    dispute_period_seconds: int = INITIAL_DISPUTE_PERIOD_SECONDS
-    is_paused: bool = False
-    """Whether the program refuses all trades and new markets."""
-
-
-class BackendRules(Struct, frozen=True, kw_only=True):
-    """What the daemon's settings add to that."""
-
-    min_proposal_votes: int
-    proposal_min_balance_lamports: int
-    dispute_quorum_bps: int
-    finalization_delay_seconds: int
-    safety_margin_seconds: int
-    veto_seconds: int
-    trusted_resolvers: tuple[str, ...]
-
-
-class Rules(Struct, frozen=True):
-    """All rules by which markets live."""
-
-    program: ProgramRules
-    backend: BackendRules
-
-
-class Situation(Struct, frozen=True, kw_only=True):
-    """Where a market is in its life. Its times are None where it has not come so far."""
-
-    state: MarketState
-    is_on_chain: bool = True
-    """False for a pending market."""
-    creator: str | None
-    resolver: str | None = None
-    end: int | None = None
-    """The expected end that the creator announced."""
-    activated_at: int | None = None
-    resolution_proposed_at: int | None = None
-    dispute_initiated_at: int | None = None
-    awaiting_decision: bool = False
-    settles_at: int | None = None
-    """When an announced settlement is carried out."""
-    decision: Decision | None = None
-    """The admin's decision about the market in its present state."""
-    votes: VotesSoFar = NO_VOTES
-    """The votes of the kind that is open in its state."""
-    is_refunded: bool = False
-    """Whether it ended without an outcome."""
-    has_claims: bool = True
-    """Whether, once it is finalized, some holder can still claim."""
-    is_withdrawn: bool = False
-    """Whether its creator has withdrawn the liquidity."""
-    now: int
-    """The newest time of the chain that is known. A market's own times are never after it."""
-
-    @property
-    def time(self) -> int:
-        """The present: `now`, or what has happened to the market since."""
-        own = (self.activated_at, self.resolution_proposed_at, self.dispute_initiated_at)
-        return max([self.now, *(time for time in own if time is not None)])
-
-
-class VotesNeeded(Struct, frozen=True, kw_only=True):
-    """The votes so far, by wallet, and what they have to come to."""
-
-    in_favour: int
-    against: int
-    in_favour_by_balance: int = 0
-    against_by_balance: int = 0
-    """Of the above those that count only if their wallet holds the least balance when they are counted."""
-    needed: int
-    """The least number of votes, for and against together."""
-    threshold_bps: int
-    """The least share of the votes that has to be in favour."""
-    quorum_bps: int | None = None
-    """The least share of the holders' stake that has to vote as well; None where stake does not count."""
-    missing: int | None
-    """How many votes more, all in favour, would be enough if those so far count. None: no number would."""
-    missing_at_most: int | None
-    """The same whatever those that depend on balances come to."""
-
-
 class PossibleStep(Struct, frozen=True, kw_only=True):
     """One thing that can happen next."""
 
@@ -259,34 +169,8 @@ def why_not(action: Action, market: Situation, rules: Rules) -> str:
     return f"{is_now}; {name} open once it is {states}{not_before}."
 
 
-def open_votes(state: MarketState) -> VoteKind | None:
-    """The kind of vote that is open in a state."""
-    return next((kind for kind in VoteKind if kind.open_state is state), None)
-
-
-def votes_needed(market: Situation, rules: Rules) -> VotesNeeded | None:
-    """What the votes that are open in the market's state have to come to; None where none are."""
-    if not market.is_on_chain:
-        return None
-    match open_votes(market.state):
-        case VoteKind.PROPOSAL:
-            return _needed_for_approval(market.votes, rules)
-        case VoteKind.DISPUTE:
-            return _needed_for_dispute(market.votes, rules)
-    return None
-
-
-def votes_missing(votes: VoteCounts, threshold_bps: int, needed: int) -> int | None:
-    """How many votes more, all in favour, `passes` would need; None where no number is enough."""
-    lacking = votes.total * threshold_bps - votes.yes * BPS
-    if lacking > 0 and threshold_bps >= BPS:
-        return None
-    for_threshold = -(-lacking // (BPS - threshold_bps)) if lacking > 0 else 0
-    return max(for_threshold, max(needed, 1) - votes.total, 0)
-
-
 def _proposed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
-    votes = _needed_for_approval(market.votes, rules)
+    votes = needed_for_approval(market.votes, rules)
     return (
         _step(market, Action.VOTE_ON_PROPOSAL, Actor.VOTER, possible=not market.votes.are_closed),
         _step(
@@ -361,7 +245,7 @@ def _resolving(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
 def _disputed(market: Situation, rules: Rules) -> tuple[PossibleStep, ...]:
     begun_at, period = market.dispute_initiated_at, rules.program.dispute_period_seconds
     ends_at = None if begun_at is None else lifecycle.dispute_vote_ends_at(begun_at, period)
-    votes = _needed_for_dispute(market.votes, rules)
+    votes = needed_for_dispute(market.votes, rules)
     vote = _step(
         market,
         Action.VOTE_ON_DISPUTE,
@@ -464,43 +348,6 @@ def _step(
         early_before=_shown(early_before),
         votes=votes,
         missing_seconds=opens_at - now if opens_at is not None and waits else None,
-    )
-
-
-def _needed_for_approval(votes: VotesSoFar, rules: Rules) -> VotesNeeded:
-    counts, threshold_bps = votes.counts, rules.program.proposal_threshold_bps
-    needed = rules.backend.min_proposal_votes
-    by_balance = votes.by_balance if rules.backend.proposal_min_balance_lamports else VoteCounts(0, 0)
-    # The most are missing where no such vote in favour counts, and either all against or none.
-    in_favour, against = counts.yes - by_balance.yes, counts.no
-    at_most = [
-        votes_missing(VoteCounts(in_favour, no), threshold_bps, needed)
-        for no in (against, against - by_balance.no)
-    ]
-    return VotesNeeded(
-        in_favour=counts.yes,
-        against=counts.no,
-        in_favour_by_balance=by_balance.yes,
-        against_by_balance=by_balance.no,
-        needed=needed,
-        threshold_bps=threshold_bps,
-        missing=votes_missing(counts, threshold_bps, needed),
-        missing_at_most=None if None in at_most else max(one for one in at_most if one is not None),
-    )
-
-
-def _needed_for_dispute(votes: VotesSoFar, rules: Rules) -> VotesNeeded:
-    counts, threshold_bps = votes.counts, rules.program.dispute_threshold_bps
-    can_be_enough = votes.are_known and votes.has_voters
-    missing = votes_missing(counts, threshold_bps, 1) if can_be_enough else None
-    return VotesNeeded(
-        in_favour=counts.yes,
-        against=counts.no,
-        needed=1,
-        threshold_bps=threshold_bps,
-        quorum_bps=rules.backend.dispute_quorum_bps,
-        missing=missing,
-        missing_at_most=missing,
     )
 
 

@@ -15,7 +15,7 @@ from zmartd.market.decisions import Decision
 from zmartd.market.fees import FeeRates, configured_rates
 from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import Curve
-from zmartd.market.next_steps import ProgramRules
+from zmartd.market.situation import ProgramRules
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.streams import StreamPosition
 

@@ -11,18 +11,9 @@ from msgspec.structs import replace
 
 from zmartd.market.decisions import Decision
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.next_steps import (
-    EXPECTED,
-    Action,
-    BackendRules,
-    PossibleStep,
-    ProgramRules,
-    Rules,
-    Situation,
-    next_steps,
-    votes_missing,
-    why_not,
-)
+from zmartd.market.needed_votes import votes_missing
+from zmartd.market.next_steps import EXPECTED, Action, PossibleStep, next_steps, why_not
+from zmartd.market.situation import BackendRules, ProgramRules, Rules, Situation
 from zmartd.market.votes import VoteCounts, VotesSoFar, passes
 
 DAY = 86_400
@@ -401,18 +392,3 @@ def test_the_votes_that_a_proposal_lacks_hold_whoever_holds_the_least_balance(
     ]
     assert (told.missing, told.missing_at_most) == (outcomes[0], max(one or 0 for one in outcomes))
     assert approve.is_open == passes(told.in_favour, told.against, 7_000, 10)
-
-
-votes = st.integers(0, 10**6)
-
-
-@given(yes=votes, no=votes, threshold=st.integers(0, 10_000), needed=st.integers(0, 1_000))
-def test_the_missing_votes_are_the_fewest_that_are_enough(
-    yes: int, no: int, threshold: int, needed: int
-) -> None:
-    missing = votes_missing(VoteCounts(yes, no), threshold, needed)
-    if missing is None:
-        assert (threshold, no > 0) == (10_000, True)
-        return
-    assert passes(yes + missing, no, threshold, needed)
-    assert missing == 0 or not passes(yes + missing - 1, no, threshold, needed)

@@ -14,7 +14,8 @@ from zmartd.http.markets.situations import (
     rules_for,
 )
 from zmartd.market.next_bodies import NextStep, next_step
-from zmartd.market.next_steps import ProgramRules, Situation, next_steps
+from zmartd.market.next_steps import next_steps
+from zmartd.market.situation import ProgramRules, Situation
 from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
 

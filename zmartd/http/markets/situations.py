@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from zmartd.chain.accounts import GlobalConfig, MarketAccount
 from zmartd.http.kit import keys
 from zmartd.market.lifecycle import MarketState, VoteKind
-from zmartd.market.next_steps import BackendRules, ProgramRules, Rules, Situation, open_votes
+from zmartd.market.needed_votes import open_votes
+from zmartd.market.situation import BackendRules, ProgramRules, Rules, Situation
 from zmartd.market.votes import NO_VOTES, VotesSoFar
 from zmartd.store import positions, votes
 from zmartd.store.markets import MarketRow

@@ -25,7 +25,8 @@ from zmartd.http.markets.situations import (
     rules_for,
 )
 from zmartd.market.next_bodies import StepDetails, next_step
-from zmartd.market.next_steps import EXPECTED, Action, Rules, Situation, next_steps, why_not
+from zmartd.market.next_steps import EXPECTED, Action, next_steps, why_not
+from zmartd.market.situation import Rules, Situation
 from zmartd.store import markets
 from zmartd.store.markets import MarketRow
 

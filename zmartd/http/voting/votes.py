@@ -21,8 +21,10 @@ from zmartd.log import get_logger
 from zmartd.market.ids import vote_id
 from zmartd.market.iso_time import iso_time
 from zmartd.market.lifecycle import VoteKind
+from zmartd.market.needed_votes import open_votes, votes_needed
 from zmartd.market.next_bodies import MaybeStepDetails, StepVotes, step_time, step_votes
-from zmartd.market.next_steps import Action, Situation, next_steps, open_votes, votes_needed
+from zmartd.market.next_steps import Action, next_steps
+from zmartd.market.situation import Situation
 from zmartd.market.votes import VoteCounts, share_bps
 from zmartd.realtime.messages import Message, VoteCast
 from zmartd.store import votes

@@ -14,8 +14,8 @@ from zmartd.http.markets.schemas import market_body, market_detail
 from zmartd.http.trading.schemas import trade_body
 from zmartd.market import lmsr
 from zmartd.market.lifecycle import MarketState
-from zmartd.market.next_steps import ProgramRules
 from zmartd.market.proposal import ResolutionTexts
+from zmartd.market.situation import ProgramRules
 from zmartd.store.markets import MarketRow
 from zmartd.store.trades import TradeRow
 
