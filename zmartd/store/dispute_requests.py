@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from zmartd.errors import AboutMarket, DetailedError
 from zmartd.store.postgres.reader import Reads
+from zmartd.store.votes import RESOLUTION_REPLACED
 
 _REQUEST = """
 insert into dispute_requests (market_id, user_wallet) values ($1, $2)
@@ -45,6 +46,14 @@ async def request(connection: Connection, market_id: str, wallet: str) -> bool:
         return bool(await connection.fetchval(_REQUEST, market_id, wallet))
     except asyncpg.InsufficientPrivilegeError as error:
         raise DisputeRequestRefused(AboutMarket(market_id)) from error
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != RESOLUTION_REPLACED:
+            raise
+        raise DisputeRequestRefused(
+            AboutMarket(market_id),
+            "The proposed outcome was replaced by another while this request was made, so it does not count; "
+            "read the market again before you request a dispute.",
+        ) from error
 
 
 async def counts(connection: Reads, market_id: str, min_stake_lamports: int) -> RequestCounts:

@@ -82,6 +82,9 @@ _HAS_TRADED = "select exists (select from user_positions where user_wallet = $1 
 _IN_ELECTORATE = "select exists (select from dispute_electorate where market_id = $1 and user_wallet = $2)"
 _WRONG_STATE, _BEING_COUNTED = "ZM001", "ZM002"
 """What the trigger on both tables raises; see sql/0004_votes.sql."""
+RESOLUTION_REPLACED = "ZM003"
+"""What inserting an opinion raises if the resolution that it is about was replaced meanwhile; see
+sql/0040_opinions_name_their_resolution.sql."""
 
 
 class VoteDetails(Struct, frozen=True):
@@ -150,6 +153,12 @@ async def cast(connection: Connection, kind: VoteKind, market_id: str, wallet: s
             raise VotingClosed(
                 MaybeStepDetails(market_id=market_id),
                 f"The {kind} votes of this market are being counted; wait for the result.",
+            ) from error
+        if error.sqlstate == RESOLUTION_REPLACED:
+            raise VotingClosed(
+                MaybeStepDetails(market_id=market_id),
+                "The disputed outcome was replaced by another while this vote was cast, so it is not taken. "
+                "Read the market again before you vote.",
             ) from error
         if error.sqlstate != _WRONG_STATE:
             raise

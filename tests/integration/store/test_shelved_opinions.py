@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from asyncpg import Connection
 
 from tests.integration.store.rows import NOON, insert, insert_market, signature, wallet
+from zmartd.errors import ZmartdError
 from zmartd.market.lifecycle import MarketState, VoteKind
 from zmartd.store import dispute_requests, votes
 from zmartd.store.dispute_requests import DisputeRequestRefused
 from zmartd.store.postgres.database import Database
-from zmartd.store.postgres.rls import Caller
+from zmartd.store.postgres.migrations import migrate
+from zmartd.store.postgres.rls import BEGIN_AS_SERVICE, Caller
 from zmartd.store.votes import VotingClosed
 
 ALICE, BOB = wallet("alice"), wallet("bob")
@@ -99,8 +102,59 @@ async def test_opinions_go_with_their_resolution_and_come_back_as_they_were(data
     assert await opinions(database) == about_second
 
 
+async def test_opinions_come_back_into_tables_that_have_got_other_columns(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute(BEGIN_AS_SERVICE)
+    market = await insert_market(connection, "m", MarketState.RESOLVING, resolved_in=FIRST)
+    await insert(connection, "dispute_requests", market_id=market, user_wallet=ALICE)
+    await insert(connection, "vote_tallies", market_id=market, kind="dispute", yes=1, no=0, signature=FIRST)
+    await resolve(connection, market, SECOND, MarketState.RESOLVING)
+    await connection.execute("reset role; alter table dispute_requests add priority int not null default 1")
+    await connection.execute(
+        "alter table dispute_requests add twice int generated always as (priority * 2) stored"
+    )
+    await connection.execute(
+        "alter table vote_tallies drop signature, add weight text not null default 'one'"
+    )
+    await connection.execute("set local role service_role")
+    for _ in range(2):
+        await resolve(connection, market, FIRST, MarketState.RESOLVING)
+        asked = await connection.fetch("select user_wallet, priority, twice from dispute_requests")
+        assert [tuple(row) for row in asked] == [(ALICE, 1, 2)]
+        counted = await connection.fetch("select yes, no, weight from vote_tallies")
+        assert [tuple(row) for row in counted] == [(1, 0, "one")]
+        await resolve(connection, market, SECOND, MarketState.RESOLVING)
+    await connection.close()
+
+
+async def test_a_vote_that_comes_back_was_cast_before_one_on_the_chain(database: Database) -> None:
+    market = await market_with_holders(database, MarketState.DISPUTED)
+    async with database.service() as connection:
+        await insert(connection, "dispute_votes", market_id=market, user_wallet=ALICE, vote=True)
+        await resolve(connection, market, None, MarketState.DISPUTED)
+        await insert(
+            connection,
+            "dispute_votes",
+            market_id=market,
+            user_wallet=ALICE,
+            vote=False,
+            source="chain",
+            tx_signature=signature("vote"),
+        )
+        await resolve(connection, market, FIRST, MarketState.DISPUTED)
+        cast = await connection.fetch("select vote, source from dispute_votes")
+        assert [tuple(row) for row in cast] == [(True, "api")]
+
+
+REPLACED = "was replaced by another"
+
+
+@pytest.mark.parametrize("overtaken", ["withdrawn", "replaced"])
 @pytest.mark.parametrize("state", [MarketState.RESOLVING, MarketState.DISPUTED])
-async def test_an_opinion_that_a_rebuild_overtakes_is_refused(database: Database, state: MarketState) -> None:
+async def test_an_opinion_that_a_rebuild_overtakes_is_refused(
+    database: Database, state: MarketState, overtaken: str
+) -> None:
     market = await market_with_holders(database, state)
 
     async def say() -> None:
@@ -119,9 +173,14 @@ async def test_an_opinion_that_a_rebuild_overtakes_is_refused(database: Database
             ):
                 assert not saying.done(), "the opinion does not wait"
                 await asyncio.sleep(0.005)
-        await resolve(connection, market, None, MarketState.ACTIVE)
-    with pytest.raises((VotingClosed, DisputeRequestRefused)):
+        if overtaken == "withdrawn":
+            await resolve(connection, market, None, MarketState.ACTIVE)
+        else:
+            await resolve(connection, market, SECOND, state)
+    with pytest.raises(ZmartdError) as refused:
         await saying
+    assert type(refused.value) in {VotingClosed, DisputeRequestRefused}
+    assert (REPLACED in refused.value.message) == (overtaken == "replaced")
     assert not any((await opinions(database)).values())
 
 

@@ -259,6 +259,30 @@ async def test_decisions_stay_with_the_resolution_that_a_market_has(
     assert [tuple(row) for row in decided] == [(market_id("stands"), signature("resolution"))]
 
 
+async def test_opinions_from_before_are_about_the_resolution_that_they_were_with(
+    empty_database_url: str, connection: Connection, tmp_path: Path
+) -> None:
+    await migrate_before("opinions_name_their_resolution", empty_database_url, tmp_path)
+    await connection.execute(BEGIN_AS_SERVICE)
+    first, second = signature("first"), signature("second")
+    market = await insert_market(connection, "m", MarketState.RESOLVING, resolved_in=first)
+    await insert(connection, "dispute_requests", market_id=market, user_wallet=wallet("early"))
+    await connection.execute("update markets set resolved_in = $1", second)
+    await insert(connection, "dispute_requests", market_id=market, user_wallet=wallet("late"))
+    await connection.execute("update markets set state = 'DISPUTED'")
+    await insert(connection, "dispute_votes", market_id=market, user_wallet=wallet("late"), vote=True)
+    await connection.execute("commit")
+
+    await migrate(empty_database_url)
+
+    await connection.execute(BEGIN_AS_SERVICE)
+    for table in ("dispute_requests", "dispute_votes"):
+        assert await connection.fetchval(f"select resolution from {table}") == second
+    await connection.execute("update markets set resolved_in = $1", first)
+    asked = await connection.fetch("select user_wallet, resolution from dispute_requests")
+    assert [tuple(row) for row in asked] == [(wallet("early"), first)]
+
+
 async def test_what_a_correction_with_differences_made_up_for_is_an_alert_again(
     empty_database_url: str, connection: Connection, tmp_path: Path
 ) -> None:
