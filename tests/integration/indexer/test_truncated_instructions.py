@@ -70,6 +70,7 @@ from zmartd.indexer.repair.repair import Repairer
 from zmartd.indexer.replay.replay import replay
 from zmartd.indexer.truncation.history import History
 from zmartd.indexer.truncation.inference import INFERENCES, infer_events
+from zmartd.indexer.truncation.recovery import TruncationRecovery
 from zmartd.market.lifecycle import MarketState
 from zmartd.store import indexed_transactions
 from zmartd.store.postgres.database import Database
@@ -462,6 +463,31 @@ async def test_nothing_is_inferred_from_what_anybody_can_claim(
             await world.fetch("select tx_signature from truncated_transactions where resolved_at is null")
             == []
         )
+
+
+async def test_nothing_is_compared_that_is_not_final_to_the_node(
+    tmp_path: Path, database: Database, redis: Redis
+) -> None:
+    async with a_world(tmp_path / "chain", database, redis) as world:
+        market_id = await world.active()
+        await world.buy(market_id, HOLDERS[0], 10**8)
+        parse = partial(parse_transaction, program_id=PROGRAM_ID, codec=Codec(world.idl))
+        *_, bought = [parse(raw) for raw in await whole_history(world)]
+        world.disguise = behind_memos
+        hidden = await world.act(HOLDERS[1], purchase(world, market_id, HOLDERS[1]))
+        await finalized(world)
+        await ReorgCheck(world.own.rpc, world.own.fetcher, database, PROGRAM_ID, max_fetched=100).run()
+        claimed = forged(bought, bought.slot + 1)
+        await world.own.fetcher.indexer.apply([claimed])
+        async with node_before(world.rpc_url) as node, Rpc(node.address, clock=SystemClock()) as rpc:
+            recovery = TruncationRecovery(rpc, world.fetcher(rpc), database, PROGRAM_ID)
+            node.changes["getSlot"] = lambda _: bought.slot
+            report = await recovery.run(10**9)
+            assert (report.new_events, report.incomplete) == (0, ())
+            assert await events_of(world, claimed.signature) == 1
+            del node.changes["getSlot"]
+            assert (await recovery.run(10**9)).new_events == 1
+        assert [await events_of(world, one) for one in (claimed.signature, hidden)] == [0, 1]
 
 
 async def test_what_stands_on_something_that_the_node_does_not_tell_waits_for_it(

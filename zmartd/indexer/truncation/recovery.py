@@ -117,15 +117,17 @@ class TruncationRecovery:
         return RecoveryReport(len(signatures), resolved, new_events, tuple(incomplete))
 
     async def _compare_before(self, transactions: Sequence[ChainTransaction]) -> set[str]:
-        """Compare with the chain what these transactions stand on. Returns the signatures that were compared:
-        of what is unverified even so, the node says nothing certain.
+        """Compare with the chain what these transactions stand on, as far as it is final to the node. Returns
+        the signatures that were compared: of what is unverified even so, the node says nothing certain.
         """
         compared: set[str] = set()
         if not transactions:
             return compared
         finalized_slot = await self._rpc.slot(CommitmentLevel.Finalized)
         addresses = sorted({address for transaction in transactions for address in transaction.changes})
-        until, after = max(transaction.slot for transaction in transactions), TransactionInSlot(-1, "")
+        # The node that answers may be behind the one that called these transactions final.
+        until = min(finalized_slot, max(transaction.slot for transaction in transactions))
+        after = TransactionInSlot(-1, "")
         while len(compared) < _MAX_COMPARED:
             async with self._database.service() as connection:
                 batch = await unverified_until(
