@@ -15,7 +15,7 @@ from zmartd.chain.events import DisputeVoteSubmitted, ProposalVoteSubmitted, Sha
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.effects.markets import ChangedMarket, LockedMarket
 from zmartd.indexer.effects.trades import Fill
-from zmartd.indexer.events.commitment import Promoted, PublishedVersion
+from zmartd.indexer.events.commitment import Promoted
 from zmartd.indexer.events.rows import EventRow
 from zmartd.market import ids
 from zmartd.market.lifecycle import VoteKind
@@ -100,19 +100,16 @@ def rebuild_messages(
 def promotion_messages(promoted: Promoted) -> list[Message]:
     """Messages about trades and votes that became final."""
     return [
-        Message(market_id, _promotion(part), market.at, "finalized")
+        Message(market_id, _promotion(part), at, "finalized")
         for market_id, records in _retractions(promoted.events).items()
-        if (market := promoted.markets.get(market_id)) is not None
+        if (at := promoted.markets.get(market_id)) is not None
         for part in (records[start : start + MAX_PROMOTED] for start in range(0, len(records), MAX_PROMOTED))
     ]
 
 
-def market_promotion_messages(published: Mapping[str, PublishedVersion]) -> list[Message]:
-    """Messages about markets all of whose events became final."""
-    return [
-        Message(market_id, Promotion(market=True), market.at, "finalized")
-        for market_id, market in published.items()
-    ]
+def market_promotion_messages(promoted: Mapping[str, datetime]) -> list[Message]:
+    """Messages about markets all of whose events became final, with the times of that by their ids."""
+    return [Message(market_id, Promotion(market=True), at, "finalized") for market_id, at in promoted.items()]
 
 
 def _by_market(

@@ -44,9 +44,9 @@ _PROMOTE_MARKETS = """
 update markets set commitment = 'finalized'
  where id = any($1::text[])
    and not exists (select from program_events where market_id = markets.id and commitment = 'confirmed')
-returning id, version, now() as at
+returning id, now() as at
 """
-_VERSIONS = "select id, version, now() as at from markets where id = any($1::text[]) and not orphaned"
+_PUBLISHED = "select id, now() as at from markets where id = any($1::text[]) and not orphaned"
 _NOT_FINALIZED = """
 select tx_signature, slot from (
     select tx_signature, slot from program_events
@@ -94,19 +94,14 @@ select exists (
 """
 
 
-class PublishedVersion(Struct, frozen=True):
-    """The version of a market's row, and the present time."""
-
-    version: int
-    at: datetime
-
-
 class Promoted(Struct, frozen=True):
-    """How many transactions became final, the rows of their events, and the markets of these by id."""
+    """How many transactions became final, the rows of their events, and when, by the ids of the markets of
+    these that are on the chain.
+    """
 
     transactions: int
     events: Sequence[Record]
-    markets: dict[str, PublishedVersion]
+    markets: dict[str, datetime]
 
 
 async def promote(connection: Connection, final: Sequence[TransactionInSlot]) -> Promoted:
@@ -117,18 +112,18 @@ async def promote(connection: Connection, final: Sequence[TransactionInSlot]) ->
     return Promoted(
         transactions=len({row["tx_signature"] for row in rows}),
         events=[row for row in rows if row["event_type"] is not None],
-        markets=_published(await connection.fetch(_VERSIONS, ids)),
+        markets=_times(await connection.fetch(_PUBLISHED, ids)),
     )
 
 
-async def promote_markets(connection: Connection, finalized_slot: int) -> dict[str, PublishedVersion]:
-    """Mark the markets as finalized whose events all are. Returns these by id.
+async def promote_markets(connection: Connection, finalized_slot: int) -> dict[str, datetime]:
+    """Mark the markets as finalized whose events all are. Returns when, by their ids.
 
     A transaction that is being applied to such a market holds the lock of its row, and makes it `confirmed`
     again. Takes a service transaction.
     """
     ids = [row["id"] for row in await connection.fetch(_OPEN_MARKETS, finalized_slot)]
-    return _published(await connection.fetch(_PROMOTE_MARKETS, ids)) if ids else {}
+    return _times(await connection.fetch(_PROMOTE_MARKETS, ids)) if ids else {}
 
 
 async def not_finalized(
@@ -176,5 +171,5 @@ async def has_unverified(connection: Connection, address: str, event_types: Sequ
     return found
 
 
-def _published(rows: Sequence[Record]) -> dict[str, PublishedVersion]:
-    return {row["id"]: PublishedVersion(row["version"], row["at"]) for row in rows}
+def _times(rows: Sequence[Record]) -> dict[str, datetime]:
+    return {row["id"]: row["at"] for row in rows}
