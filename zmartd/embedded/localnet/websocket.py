@@ -37,7 +37,10 @@ class WebSocketHandler:
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         if len(self._sockets) >= MAX_CONNECTIONS:
             raise web.HTTPServiceUnavailable(text=f"there are {MAX_CONNECTIONS} connections already\n")
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=MAX_MESSAGE_BYTES)
+        socket = web.WebSocketResponse(
+            heartbeat=HEARTBEAT_SECONDS,
+            max_msg_size=MAX_MESSAGE_BYTES + 1,  # aiohttp refuses what is not smaller
+        )
         await socket.prepare(request)
         client = _Client(socket)
         dispatcher = Dispatcher(SubscriptionMethods(self._subscriptions, client, self._ledger).table())

@@ -7,6 +7,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from tests.integration.embedded.localnet.localnet_client import SOL, Chain
+from zmartd.embedded.localnet.websocket import MAX_MESSAGE_BYTES
 
 DEADLINE_SECONDS = 120
 
@@ -245,3 +246,14 @@ async def test_there_are_no_votes_to_be_told(chain: Chain) -> None:
         error = await Socket(connection).call("voteSubscribe")
     assert error["code"] == -32601
     assert "nobody votes on this localnet" in error["message"]
+
+
+async def test_a_message_may_be_as_long_as_the_limit_and_no_longer(chain: Chain) -> None:
+    request = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    async with chain.session.ws_connect(chain.endpoints.ws_url) as connection:
+        await connection.send_bytes(request.ljust(MAX_MESSAGE_BYTES))
+        assert (await connection.receive_json())["id"] == 1
+        await connection.send_bytes(request.ljust(MAX_MESSAGE_BYTES + 1))
+        async for _ in connection:
+            pass
+        assert connection.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
