@@ -96,7 +96,7 @@ async def test_a_line_that_is_too_long_is_told_how_long_it_may_be(port: int) -> 
     assert "8190 bytes" in json.loads(body)["message"]
 
 
-@pytest.mark.parametrize("first", [b"OPTIONS * ", b"CONNECT a:1 "])
+@pytest.mark.parametrize("first", [b"OPTIONS * ", b"GET * ", b"CONNECT a:1 "])
 async def test_a_target_without_a_path_is_refused_in_the_one_shape(port: int, first: bytes) -> None:
     status, _, body = await send(port, first + b"HTTP/1.1\r\n" + HEAD + b"\r\n")
     told = json.loads(body)

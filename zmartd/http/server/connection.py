@@ -13,7 +13,13 @@ from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.http import WebSocketReader
-from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import (
+    BadHttpMessage,
+    BadHttpMethod,
+    HttpProcessingError,
+    InvalidURLError,
+    LineTooLong,
+)
 from aiohttp.http_parser import HttpParser
 from multidict import CIMultiDict
 
@@ -257,7 +263,7 @@ def connection_of(request: web.BaseRequest) -> HttpConnection:
 def _message_for(error: BaseException) -> str:
     if isinstance(error, HeadTooLong):
         return f"The request line and the headers are too long: send at most {MAX_HEAD_BYTES} bytes of them."
-    if isinstance(error, NotAPath):
+    if isinstance(error, NotAPath | InvalidURLError):
         return "The request's target is not a path: begin it with a slash."
     if isinstance(error, BadHttpMessage) and error.message.startswith(_TOO_MANY):
         return f"The request has too many headers: send at most {MAX_HEADERS}."
