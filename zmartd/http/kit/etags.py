@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from types import MappingProxyType
@@ -14,10 +15,15 @@ from multidict import CIMultiDict
 _NONE: Mapping[str, str] = MappingProxyType({})
 _CACHE_CONTROL = "public, no-cache"
 """Browsers and proxies may store the response, and have to revalidate it before each use."""
+_BY_THE_CLOCK = re.compile(rb'"missing_seconds":\d+')
+"""What changes in JSON with the clock alone; `opens_at`, which is beside it, says the same for longer."""
 
 
 class TaggedResponse(Struct, frozen=True):
-    """A body, its strong entity tag, and the headers of the response."""
+    """A body, its entity tag, and the headers of the response.
+
+    The tag is weak where the body has something that changes with the clock alone: it stays the same.
+    """
 
     body: bytes
     etag: str
@@ -27,7 +33,8 @@ class TaggedResponse(Struct, frozen=True):
     def of(
         cls, body: bytes, content_type: str = "application/json", more_headers: Mapping[str, str] = _NONE
     ) -> Self:
-        etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+        lasting, left_out = _BY_THE_CLOCK.subn(b"", body)
+        etag = f'{"W/" if left_out else ""}"{blake2b(lasting, digest_size=12).hexdigest()}"'
         headers: dict[str, str] = {
             hdrs.CONTENT_TYPE: content_type,
             hdrs.ETAG: etag,
@@ -46,4 +53,5 @@ class TaggedResponse(Struct, frozen=True):
 
 def _matches(known: str, etag: str) -> bool:
     """Whether `known`, an If-None-Match, has the tag, by the weak comparison of section 13.1.2."""
-    return known.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in known.split(","))
+    opaque = etag.removeprefix("W/")
+    return known.strip() == "*" or any(tag.strip().removeprefix("W/") == opaque for tag in known.split(","))

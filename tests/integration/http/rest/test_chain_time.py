@@ -49,6 +49,13 @@ async def test_markets_end_and_open_by_the_clock_of_the_chain(stage: Stage) -> N
     assert (await stage.creator.carry_out(f"{path}/resolve", resolution)).status == 200
     market = await shown_when(stage, path, lambda body: body["state"] == "RESOLVING")
     waits = step(market, "finalize")["missing_seconds"]
+    await stage.travel(60)
+    await shown_when(stage, path, lambda body: step(body, "dispute")["open"])
+    shown = await stage.api.client.get(path)
+    await stage.travel(60)
+    await shown_when(stage, path, lambda body: step(body, "finalize")["missing_seconds"] <= waits - 120)
+    unchanged = await stage.api.client.get(path, headers={"If-None-Match": shown.headers["ETag"]})
+    assert unchanged.status == 304
     await stage.travel(DAY)
     await shown_when(
         stage,
