@@ -67,21 +67,15 @@ class Rig:
         while True:
             verdict = await self.verdict()
             seconds = time.monotonic() - began
-            if verdict.clean or seconds > RECOVERY_SECONDS:
-                break
-            await asyncio.sleep(0.2)
-        if verdict.clean:
-            # What a node lost is sent again later, and would land in the middle of the second look.
-            await until(self._nothing_is_under_way, RECOVERY_SECONDS, "the outbox is not empty")
-            await asyncio.sleep(AFTERTHOUGHT_SECONDS)
-            verdict = await self.verdict()
-            # A market that moved while it was compared says nothing: it is compared again once it is still.
-            while verdict.notes and all(note.startswith("moving ") for note in verdict.notes):
-                if time.monotonic() - began > 2 * RECOVERY_SECONDS:
-                    break
-                await asyncio.sleep(0.2)
+            if verdict.clean:
+                # What a node lost is sent again later, and would land in the middle of the second look.
+                await until(self._nothing_is_under_way, RECOVERY_SECONDS, "the outbox is not empty")
+                await asyncio.sleep(AFTERTHOUGHT_SECONDS)
                 verdict = await self.verdict()
-        return verdict, seconds
+            # What landed just before the second look may not be indexed yet: then both looks are repeated.
+            if verdict.clean or seconds > RECOVERY_SECONDS:
+                return verdict, seconds
+            await asyncio.sleep(0.2)
 
     async def _nothing_is_under_way(self) -> bool:
         connection = await asyncpg.connect(self.system.postgres.dsn)
