@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from tests.integration.indexer.story import GENESIS_TIME, PROGRAM, Story
 from tests.integration.indexer.test_apply import differences, forget, projection
 from tests.integration.indexer.test_rollback import fetch
-from zmartd.chain.events import ConfigUpdated, SharesBought
+from zmartd.chain.events import ConfigUpdated, MarketResolved, SharesBought
 from zmartd.chain.pdas import Pdas
-from zmartd.chain.transactions import ChainTransaction
+from zmartd.chain.transactions import ChainTransaction, EventRecord
 from zmartd.clock import SystemClock
 from zmartd.indexer.apply import Indexer
 from zmartd.indexer.audit.audit import read_one_market
@@ -250,6 +250,39 @@ async def unread(database: Database, signature: str, slot: int, changes: str) ->
             [changes],
         )
     return TransactionInSlot(slot, signature)
+
+
+@pytest.mark.parametrize("change", [{"timestamp": GENESIS_TIME}, {"outcome": False}])
+async def test_a_resolution_that_no_event_tells_of_is_that_of_its_unread_transaction(
+    indexer: Indexer, database: Database, change: dict[str, Any]
+) -> None:
+    """What was said about another resolution is not said about this one."""
+    story = Story(16)
+    story.create()
+    story.open_for_trading()
+    story.trade(2)
+    before = len(story.transactions)
+    story.resolve(True)
+    true = story.transactions[-1]
+    truth = correction(story, await accounts(indexer, database, story), story.slot)
+    await start_anew(database)
+    resolved = true.events[0].event
+    assert isinstance(resolved, MarketResolved)
+    other = replace(resolved, **change)
+    claimed = replace(true, signature="3" * 88, slot=true.slot - 1, events=(EventRecord(0, other),))
+    await indexer.apply([*story.transactions[:before], claimed])
+    async with database.service() as connection:
+        await connection.execute(
+            "insert into dispute_requests (market_id, user_wallet) select id, creator_wallet from markets"
+        )
+    unread_one = await unread(database, "2" * 88, true.slot, str(story.market))
+    async with database.service() as connection:
+        await connection.execute(
+            "update truncated_transactions set block_time = to_timestamp($1)", resolved.timestamp
+        )
+    await indexer.correct(truth, story.market)
+    said = "select resolved_in, (select count(*) from dispute_requests) from markets"
+    assert await fetch(database, said) == [(unread_one.signature, 0)]
 
 
 OPEN = "select tx_signature from truncated_transactions where resolved_at is null"

@@ -116,6 +116,15 @@ update markets as market
        approved_at = to_timestamp(nullif(fact.approved_at, 0)),
        activated_at = to_timestamp(nullif(fact.activated_at, 0)),
        resolution_proposed_at = to_timestamp(nullif(fact.resolution_proposed_at, 0)),
+       -- Where no event tells of the resolution, it is that of the unread transaction of the same time.
+       resolved_in = case
+           when fact.resolution_proposed_at = 0
+                or (market.resolution_proposed_at, market.resolver_wallet, market.proposed_outcome)
+                 = (to_timestamp(fact.resolution_proposed_at), fact.resolver, fact.proposed_outcome)
+               then resolved_in
+           else (select min(tx_signature) from truncated_transactions as unread
+                  where unread.changes @> array[on_chain_address::text] and unread.slot <= made.slot
+                    and unread.block_time = to_timestamp(fact.resolution_proposed_at)) end,
        dispute_initiated_at = to_timestamp(nullif(fact.dispute_initiated_at, 0)),
        finalized_at = to_timestamp(nullif(fact.finalized_at, 0)),
        cancelled_at = to_timestamp(nullif(fact.cancelled_at, 0))
