@@ -1,7 +1,8 @@
 """Votes cast on the chain, and who may vote on a dispute.
 
-A wallet's first vote counts, be it cast on the chain or through the API. The electorate of a dispute are the
-wallets that held a position when the market's outcome was proposed.
+A wallet's first vote counts, be it cast on the chain or through the API. The program takes one of each
+wallet: where two transactions have one, because a fork has taken one of them, the earlier counts. The
+electorate of a dispute are the wallets that held a position when the market's outcome was proposed.
 """
 
 from __future__ import annotations
@@ -21,20 +22,17 @@ from zmartd.chain.events import (
 from zmartd.indexer.effects.batch import Batch
 from zmartd.indexer.events.rows import EventRow
 
-_PROPOSAL = """
-insert into proposal_votes (market_id, user_wallet, vote, voted_at, source, tx_signature)
+_CAST = """
+insert into {table} as known (market_id, user_wallet, vote, voted_at, source, tx_signature)
 select market_id, user_wallet, vote, voted_at, 'chain', tx_signature
-  from unnest($1::text[], $2::text[], $3::bool[], $4::timestamptz[], $5::text[])
-       as cast_ (market_id, user_wallet, vote, voted_at, tx_signature)
-on conflict (market_id, user_wallet) do nothing
+  from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::bool[])
+       as cast_ (market_id, user_wallet, voted_at, tx_signature, vote)
+on conflict (market_id, user_wallet) do update
+   set vote = excluded.vote, voted_at = excluded.voted_at, tx_signature = excluded.tx_signature
+ where known.source = 'chain'
+   and (excluded.voted_at, excluded.tx_signature) < (known.voted_at, known.tx_signature::text)
 """
-_DISPUTE = """
-insert into dispute_votes (market_id, user_wallet, vote, voted_at, source, tx_signature)
-select market_id, user_wallet, vote, voted_at, 'chain', tx_signature
-  from unnest($1::text[], $2::text[], $3::bool[], $4::timestamptz[], $5::text[])
-       as cast_ (market_id, user_wallet, vote, voted_at, tx_signature)
-on conflict (market_id, user_wallet) do nothing
-"""
+_PROPOSAL, _DISPUTE = _CAST.format(table="proposal_votes"), _CAST.format(table="dispute_votes")
 _REFRESH = """
 select zmartd.refresh_electorate(array(
     select market_id from market_events
@@ -48,12 +46,14 @@ async def apply_votes(connection: Connection, rows: Sequence[EventRow]) -> None:
     """Write on-chain votes to the votes of their markets."""
     for statement, kind in ((_PROPOSAL, ProposalVoteSubmitted), (_DISPUTE, DisputeVoteSubmitted)):
         cast = sorted(
-            (row.market_id or "", row.actor or "", row.event.vote, row.occurred_at, row.signature)
+            (row.market_id or "", row.actor or "", row.occurred_at, row.signature, row.event.vote)
             for row in rows
             if type(row.event) is kind
         )
         if cast:
-            await connection.execute(statement, *([vote[column] for vote in cast] for column in range(5)))
+            first = {vote[:2]: vote for vote in reversed(cast)}
+            columns = zip(*sorted(first.values()), strict=True)
+            await connection.execute(statement, *map(list, columns))
 
 
 async def refresh_electorates(connection: Connection, batch: Batch) -> None:
