@@ -43,7 +43,7 @@ select registered.market_id, registered.question, market.state, market.id is nul
   left join markets as market on market.id = registered.market_id and not market.orphaned
  where registered.likeness && $3::bytea[]
    and (registered.market_id, registered.creator_wallet) <> ($1, $2)
-   and registered.end_date > zmartd.newest_time()
+   and registered.end_date > $4
    and (market.id is null
         or market.creator_wallet = registered.creator_wallet and market.ipfs_question_hash = registered.cid
            and market.state not in ('FINALIZED', 'CANCELLED'))
@@ -203,15 +203,15 @@ async def register(
     metadata: MarketMetadata,
     limits: PendingLimits | None,
     *,
-    allow_similar: bool = True,
+    no_twin_at: datetime | None = None,
 ) -> Registration:
     """Register metadata, unless this creator has registered metadata for this market; then that stays.
 
     Compare `cid` to see whether it is the same document. `limits` is None for a market that is on the chain.
     Takes a transaction of the creator. Raises TooManyPendingMarkets or PendingTextsTooLarge when, with this
-    one, more of this creator would not be on the chain than `limits` says, and, unless `allow_similar`,
-    SimilarMarketExists when an open market asks the same. Of registrations at the same time that ask the
-    same, one is the first.
+    one, more of this creator would not be on the chain than `limits` says, and, where the chain's time
+    `no_twin_at` is given, SimilarMarketExists when a market asks the same that ends later. Of registrations
+    at the same time that ask the same, one is the first.
     """
     if limits is not None:
         # A statement of its own: the next ones must see what the last holder of the lock wrote.
@@ -224,8 +224,10 @@ async def register(
         await _require_place(connection, metadata, limits)
     # Also taken by who insists, so that whoever comes next sees this question.
     await connection.execute(_LOCK_QUESTIONS)
-    if not allow_similar:
-        similar = await connection.fetchrow(_SIMILAR, metadata.market_id, metadata.creator_wallet, alike)
+    if no_twin_at is not None:
+        similar = await connection.fetchrow(
+            _SIMILAR, metadata.market_id, metadata.creator_wallet, alike, no_twin_at
+        )
         if similar is not None:
             raise SimilarMarketExists(SimilarMarket(**similar))
     is_new = await connection.fetchval(

@@ -20,8 +20,11 @@ TABLE: Final = "confusables.txt"
 _THOUSANDS = re.compile(r"(?<=\d)[,'\u2019\u066c](?=\d{3}(?!\d))")
 _FRACTION = re.compile(r"(?<=\d)[.,\u066b](?=\d)")
 _SIGN = re.compile(r"(?<!\S)[-\u2010-\u2013\u2212](?=[$\u00a2-\u00a5\u20a0-\u20c0]?\d)")
-_POINT, _MINUS = "\ue000", "\ue001"
-"""What stands for a decimal point and a minus sign until punctuation is gone: `readable` refuses both."""
+_SLASH_BETWEEN_NUMBERS = re.compile(r"(?<=\d)\s*/\s*(?=\d)")
+_POINT, _MINUS, _SLASH = "\ue000", "\ue001", "\ue002"
+"""What stands for a decimal point, a minus sign and a slash until punctuation is gone: `readable` refuses
+them."""
+_SLASHES = str.maketrans(dict.fromkeys("\u2044\u2215", "/"))
 _POWER = re.compile("(?<=\\d)[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 _UNSEEN = IGNORABLE | EMOJI_MODIFIERS
 _LINES = frozenset("\u0305\u0332\u0333\u033f")
@@ -44,7 +47,8 @@ def likeness(text: str) -> tuple[bytes, bytes]:
     The first finds letters that look the same as written, such as a capital Eta and an H; the second finds
     texts in another case, such as that Eta and a small one, which is like an n. Both leave out spaces,
     punctuation, and what is drawn across, around, over or under letters and digits, but not the sign, the
-    point and the power of a number. Digits of all scripts count as their values, and i, l and 1 as one
+    point and the power of a number, nor a slash, except between digits, where all that parts numbers is the
+    same. Digits of all scripts count as their values, and i, l and 1 as one
     letter.
     """
     words = _words(text)
@@ -58,7 +62,8 @@ def _words(text: str) -> str:
     text = _undecorated(unicodedata.normalize("NFKC", _POWER.sub(r"^\g<0>", text)))
     text = "".join(map(_digit, text))
     text = _FRACTION.sub(_POINT, _THOUSANDS.sub("", text))
-    text = "".join(map(_without_punctuation, _SIGN.sub(_MINUS, text)))
+    text = _SLASH_BETWEEN_NUMBERS.sub(" ", _SIGN.sub(_MINUS, text.translate(_SLASHES)))
+    text = "".join(map(_without_punctuation, text.replace("/", _SLASH)))
     return _SPACE_BESIDE_NO_DIGITS.sub("", " ".join(text.split()))
 
 

@@ -182,7 +182,7 @@ async def test_texts_of_another_content_id_than_that_on_the_chain_are_not_the_ma
     # Nobody sees the question, so it keeps nobody from asking it.
     asked_again = msgspec.structs.replace(document("again"), creator_wallet=wallet("bob"))
     async with database.caller(Caller(asked_again.creator_wallet)) as connection:
-        assert (await metadata.register(connection, asked_again, LIMITS, allow_similar=False)).is_new
+        assert (await metadata.register(connection, asked_again, LIMITS, no_twin_at=NOON)).is_new
 
 
 def document(name: str) -> MarketMetadata:

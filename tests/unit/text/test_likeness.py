@@ -59,6 +59,11 @@ def test_the_skeleton_of_every_character_is_that_of_icu() -> None:
         ("Will \U0001f44d\U0001f3fb win?", "Will \U0001f44d\U0001f3ff win?"),
         ("Will \u00b9\u2070 win?", "Will 10 win?"),
         ("Above 10\u00b2?", "Above 10^2?"),
+        ("Will ETH/BTC rise?", "will eth / btc rise"),
+        ("Will ETH/BTC rise?", "Will ETH\u2215BTC rise?"),
+        ("Will ETH/BTC rise?", "Will ETH\uff0fBTC rise?"),
+        ("on 12/31/2028", "on 12-31-2028"),
+        ("on 12\u204431 \u2044 2028", "on 12-31-2028"),
     ],
 )
 def test_questions_that_look_the_same_are_alike(one: str, other: str) -> None:
@@ -85,6 +90,8 @@ def test_what_shows_nothing_or_decorates_makes_no_other_question(one: str) -> No
         ("Is x = y?", "Is x \u2260 y?"),
         ("A\u00f1o nuevo", "Ano nuevo"),
         ("by 10 5", "by 105"),
+        ("Will ETH/BTC rise?", "Will ETHBTC rise?"),
+        ("Will A/B win?", "Will AB win?"),
         ("Will \U0001f1eb\U0001f1f7 win?", "Will \U0001f1e9\U0001f1ea win?"),
         ("Will Ivan win?", "Will Evan win?"),
         ("\u9009\u4e3e", "\u9009\u624b"),

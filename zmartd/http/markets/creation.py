@@ -17,6 +17,7 @@ from zmartd.http.markets.bodies import body_of
 from zmartd.http.markets.evidence import Sources
 from zmartd.http.markets.schemas import MarketDetail, market_detail
 from zmartd.market import ids
+from zmartd.market.iso_time import utc_from_unix
 from zmartd.market.lmsr import MIN_B, SCALE, SEARCH_SPAN_IN_B, U64_MAX
 from zmartd.market.proposal import Proposal, ResolutionTexts, largest_covered_b, max_loss_lamports
 from zmartd.store import markets, metadata
@@ -239,8 +240,9 @@ async def _register(
     database, settings = call.app[keys.DATABASE], call.app[keys.MARKET_SETTINGS]
     pending = PendingLimits(settings.max_pending_per_wallet, settings.max_pending_bytes_per_wallet)
     limits = None if on_chain else pending
+    no_twin_at = None if allow_similar else utc_from_unix(await call.app[keys.CHAIN_TIME]())
     async with database.caller(call.caller) as connection:
-        registration = await metadata.register(connection, wanted, limits, allow_similar=allow_similar)
+        registration = await metadata.register(connection, wanted, limits, no_twin_at=no_twin_at)
     if registration.is_new:
         async with database.service() as connection:
             await metadata.purge_pending(connection, settings.keep_pending_days)

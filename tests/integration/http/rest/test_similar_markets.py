@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.integration.http.rest.rest_stage import Stage
+from tests.integration.http.rest.test_chain_time import shown_when
 from tests.integration.store.rows import cid, wallet
 from zmartd.store import metadata
 from zmartd.store.metadata import MarketMetadata, PendingLimits, SimilarMarketExists
@@ -89,6 +90,26 @@ async def test_a_market_that_is_over_can_be_asked_again(stage: Stage, change: st
     assert status == 201, registered
 
 
+async def test_a_market_that_is_over_by_the_clock_of_the_chain_can_be_asked_again(stage: Stage) -> None:
+    await stage.proposed_market(end_date=await stage.in_days(5))
+    await stage.travel(6 * 86_400)
+    await shown_when(stage, "/api/markets", lambda body: body["markets"][0]["ended"])
+    status, registered = await ask(stage, RAIN)
+    assert status == 201, registered
+
+
+async def test_a_market_is_not_over_because_this_machine_is_late(database: Database) -> None:
+    one, other = registration("one"), registration("other")
+    async with database.caller(Caller(one.creator_wallet)) as connection:
+        await metadata.register(connection, one, LIMITS)
+    async with database.service() as connection:
+        await connection.execute("update market_metadata set end_date = now() - interval '1 hour'")
+    earlier = datetime.now(UTC) - timedelta(days=1)
+    async with database.caller(Caller(other.creator_wallet)) as connection:
+        with pytest.raises(SimilarMarketExists):
+            await metadata.register(connection, other, LIMITS, no_twin_at=earlier)
+
+
 async def test_a_different_question_is_no_twin(stage: Stage) -> None:
     await stage.proposed_market()
     for question in ("Will it rain in Zürich today?", "Will it rain in Zürich tomorrow? > 5 mm?"):
@@ -106,6 +127,9 @@ async def test_a_market_that_is_on_the_chain_already_is_registered_whatever_it_a
 
     told = await stage.propose(market_id="cd" * 32, end_date=elsewhere.body["market"]["end_date"])
     assert (told.status, told.body["market"]["question"]) == (201, RAIN)
+
+
+LIMITS = PendingLimits(9, 2**20)
 
 
 def registration(name: str) -> MarketMetadata:
@@ -130,10 +154,10 @@ async def test_of_two_that_ask_the_same_at_the_same_time_one_is_first(database: 
 
     async def register(wanted: MarketMetadata) -> None:
         async with database.caller(Caller(wanted.creator_wallet)) as connection:
-            await metadata.register(connection, wanted, PendingLimits(9, 2**20), allow_similar=False)
+            await metadata.register(connection, wanted, LIMITS, no_twin_at=datetime.now(UTC))
 
     async with database.caller(Caller(one.creator_wallet)) as connection:
-        await metadata.register(connection, one, PendingLimits(9, 2**20), allow_similar=False)
+        await metadata.register(connection, one, LIMITS, no_twin_at=datetime.now(UTC))
         second = asyncio.create_task(register(other))
         async with database.service() as observer:
             while not await observer.fetchval("select count(*) from pg_locks where not granted"):
