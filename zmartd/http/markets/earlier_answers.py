@@ -13,6 +13,24 @@ from zmartd.store.feed import FeedItem
 _LAMPORTS_IN_SOL = 10**9
 
 
+def of_collected_fees(protocol: str, resolver: str, lp: str, total: str) -> dict[str, Any]:
+    return {
+        "total_collected": total,
+        "protocol_collected": protocol,
+        "creator_collected": lp,
+        "staker_collected": resolver,
+    }
+
+
+def of_a_claim(has_claimed: bool, claimable: str, claimed_amount: str) -> dict[str, Any]:
+    """One amount, for what was claimed or else could be."""
+    return {"claimed": has_claimed, "claim_amount": claimed_amount if has_claimed else claimable}
+
+
+def of_a_resolution(final_outcome_label: str | None, current_liquidity: str) -> dict[str, Any]:
+    return {"winning_outcome": final_outcome_label, "total_pool": current_liquidity}
+
+
 def of_a_trade(net: str) -> dict[str, Any]:
     return {"cost": net}
 

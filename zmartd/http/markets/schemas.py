@@ -34,6 +34,11 @@ def outcome_label(outcome: bool) -> OutcomeLabel:
     return "YES" if outcome else "NO"
 
 
+def label_of(outcome: bool | None) -> OutcomeLabel | None:
+    """The name of an outcome, where there is one."""
+    return None if outcome is None else outcome_label(outcome)
+
+
 class MarketBody(Struct, frozen=True, kw_only=True):
     """One market. Money is in lamports, shares have nine decimals, prices are in SOL per share.
 
@@ -217,8 +222,8 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...], now: int) -> Mar
         trades_count=market.trades_count,
         liquidity_left=amount(market.liquidity_left),
         resolver_is_creator=_resolver_is_creator(market),
-        proposed_outcome_label=_label(market.proposed_outcome),
-        final_outcome_label=_label(market.final_outcome),
+        proposed_outcome_label=label_of(market.proposed_outcome),
+        final_outcome_label=label_of(market.final_outcome),
         was_disputed=market.was_disputed,
         proposal_likes=market.proposal_likes,
         proposal_dislikes=market.proposal_dislikes,
@@ -306,10 +311,6 @@ def market_detail_24h(
         resolution_evidence=evidence_body(evidence.get("resolution")),
         dispute_evidence=evidence_body(evidence.get("dispute")),
     )
-
-
-def _label(outcome: bool | None) -> OutcomeLabel | None:
-    return None if outcome is None else outcome_label(outcome)
 
 
 def _resolver_is_creator(market: MarketRow) -> bool | None:

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, MarketKey, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.markets.fees import FeeBody, fee_body
 from zmartd.http.markets.lookup import any_market
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.market.iso_time import iso_time
@@ -38,19 +39,6 @@ class MarketStatistics(Struct, frozen=True):
     """Zeros for a market without trades."""
 
 
-class PlatformFees(Struct, frozen=True, kw_only=True):
-    """The fees charged on all trades, paid out or not."""
-
-    protocol: Amount
-    """Lamports for the protocol."""
-    resolver: Amount
-    """Lamports for the wallets that propose outcomes."""
-    lp: Amount
-    """Lamports for the creators, as liquidity providers."""
-    total: Amount
-    """The sum of the above, in lamports."""
-
-
 class PlatformBody(Struct, frozen=True, kw_only=True):
     """Sums over all markets. Volume is purchases with fees and sales before fees."""
 
@@ -75,7 +63,7 @@ class PlatformBody(Struct, frozen=True, kw_only=True):
     open_interest: Annotated[
         Amount, Meta(description="lamports in the pools of ACTIVE, RESOLVING and DISPUTED markets")
     ]
-    fees: PlatformFees
+    fees: FeeBody
     """The fees charged since the beginning."""
 
 
@@ -98,7 +86,6 @@ async def get_market_statistics(call: Call[None]) -> MarketStatistics:
 async def get_platform_statistics(call: Call[None]) -> PlatformBody:
     async with call.app[keys.DATABASE].service() as connection:
         totals = await platform.totals(connection)
-    fees = totals.fees
     return PlatformBody(
         as_of=iso_time(totals.as_of),
         markets={state.name: count for state, count in totals.markets.items()},
@@ -111,12 +98,7 @@ async def get_platform_statistics(call: Call[None]) -> PlatformBody:
         total_traders=totals.traders,
         traders_24h=totals.traders_24h,
         open_interest=amount(totals.open_interest),
-        fees=PlatformFees(
-            protocol=amount(fees.protocol),
-            resolver=amount(fees.resolver),
-            lp=amount(fees.lp),
-            total=amount(fees.total),
-        ),
+        fees=fee_body(totals.fees),
     )
 
 

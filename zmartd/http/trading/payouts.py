@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
 from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import MarketPending, PositionNotFound
 from zmartd.http.kit import keys
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.markets import earlier_answers
+from zmartd.http.markets.fees import FeeBody, fee_body
 from zmartd.http.markets.lookup import any_market, chain_market
-from zmartd.http.markets.schemas import Label, OutcomeLabel, outcome_label
+from zmartd.http.markets.schemas import Label, label_of
 from zmartd.http.markets.situations import indexed_situation, rules_for
 from zmartd.http.trading.position_valuation import value_positions
 from zmartd.market.lifecycle import MarketState
@@ -31,27 +35,24 @@ class Resolution(Struct, frozen=True, kw_only=True):
 
     resolved: bool
     """Whether the market is FINALIZED, so that the outcome cannot change."""
-    winning_outcome: Annotated[
-        OutcomeLabel | None,
-        Meta(description="null before the market is finalized, and where all holders are refunded"),
-    ]
-    total_pool: Annotated[
-        Amount,
-        Meta(description="the lamports that the winners share, those that are paid out already as well"),
-    ]
-    pool_left: Annotated[
-        Amount,
-        Meta(description="what claims and the creator's withdrawal have left of total_pool, in lamports"),
-    ]
+    state: StateName
+    """The market's state, by name."""
+    proposed_outcome: bool | None
+    """The outcome that the resolver proposed: true for YES, false for NO; null before that."""
+    proposed_outcome_label: Label
+    """The name of the proposed outcome; null while there is none."""
+    final_outcome: bool | None
+    """True for YES, false for NO; null before the market is finalized, and where all holders are refunded."""
+    final_outcome_label: Label
+    """The name of the final outcome; null while there is none."""
+    current_liquidity: Amount
+    """Lamports that the winners share, those that are paid out already as well."""
+    liquidity_left: Amount
+    """Lamports: what claims and the creator's withdrawal have left of current_liquidity."""
     total_winning_shares: Annotated[
         Amount,
         Meta(description="nine decimals, including the seed shares that nobody holds; 0 without an outcome"),
     ]
-
-    state: StateName
-    """The market's state, by name."""
-    proposed_outcome: Label
-    """The name of the proposed outcome; null before one is proposed."""
     disputed: bool
     """Whether the proposed outcome is disputed, or was before it became final."""
     deadline: Time | None
@@ -60,6 +61,10 @@ class Resolution(Struct, frozen=True, kw_only=True):
     final_not_before: Time | None
     """Before this time the outcome does not become final, unless an admin decides; null once it is final, and
     where no time decides."""
+    winning_outcome: Annotated[Label, DEPRECATED]
+    """The same as final_outcome_label."""
+    total_pool: Annotated[Amount, DEPRECATED]
+    """The same as current_liquidity."""
 
 
 class ResolutionBody(Struct, frozen=True):
@@ -67,17 +72,17 @@ class ResolutionBody(Struct, frozen=True):
     """The market's outcome and pool, as they are now."""
 
 
-class CollectedFees(Struct, frozen=True, kw_only=True):
+class CollectedFees(FeeBody, frozen=True, kw_only=True):
     """The fees charged on a market's trades, paid out or not."""
 
-    total_collected: Amount
-    """The sum of the fees below, in lamports."""
-    protocol_collected: Amount
-    """Lamports for the protocol."""
-    creator_collected: Amount
-    """Lamports for the market's creator, as liquidity provider."""
-    staker_collected: Amount
-    """Lamports for the resolver, the wallet that proposes the outcome."""
+    total_collected: Annotated[Amount, DEPRECATED]
+    """The same as total."""
+    protocol_collected: Annotated[Amount, DEPRECATED]
+    """The same as protocol."""
+    creator_collected: Annotated[Amount, DEPRECATED]
+    """The same as lp."""
+    staker_collected: Annotated[Amount, DEPRECATED]
+    """The same as resolver."""
 
 
 class CollectedFeesBody(Struct, frozen=True):
@@ -92,10 +97,16 @@ class PositionClaim(Struct, frozen=True, kw_only=True):
     """YES shares with nine decimals."""
     shares_no: Amount
     """NO shares with nine decimals."""
-    claimed: bool
-    """Whether the wallet has claimed."""
-    claim_amount: Amount
-    """Lamports that the claim paid or, before the claim, would pay now; 0 before the market is finalized."""
+    claimable: Amount
+    """Lamports that a claim would pay now; 0 before the market is finalized, and after the claim."""
+    has_claimed: bool
+    """Whether the wallet has claimed in this market."""
+    claimed_amount: Amount
+    """Lamports that the claim paid: winnings, or a refund without an outcome; 0 before it."""
+    claimed: Annotated[bool, DEPRECATED]
+    """The same as has_claimed."""
+    claim_amount: Annotated[Amount, DEPRECATED]
+    """claimed_amount once the wallet has claimed, claimable before that."""
 
 
 class PositionClaimBody(Struct, frozen=True):
@@ -114,12 +125,11 @@ async def get_fees(call: Call[None]) -> CollectedFeesBody:
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
         fees = await platform.fees_of(connection, market.id) or ChargedFees(0, 0, 0)
+    body = fee_body(fees)
     return CollectedFeesBody(
         CollectedFees(
-            total_collected=amount(fees.total),
-            protocol_collected=amount(fees.protocol),
-            creator_collected=amount(fees.lp),
-            staker_collected=amount(fees.resolver),
+            **msgspec.structs.asdict(body),
+            **earlier_answers.of_collected_fees(body.protocol, body.resolver, body.lp, body.total),
         )
     )
 
@@ -133,13 +143,15 @@ async def get_position_claim(call: Call[None]) -> PositionClaimBody:
     if position is None:
         raise PositionNotFound(AboutMarket(market.id))
     (valued,) = await value_positions(database, [position])
-    claim = position.claimed_amount if position.has_claimed else valued.valuation.claimable_lamports
+    claimable, claimed = amount(valued.valuation.claimable_lamports), amount(position.claimed_amount)
     return PositionClaimBody(
         PositionClaim(
             shares_yes=amount(max(position.shares_yes, 0)),
             shares_no=amount(max(position.shares_no, 0)),
-            claimed=position.has_claimed,
-            claim_amount=amount(claim),
+            claimable=claimable,
+            has_claimed=position.has_claimed,
+            claimed_amount=claimed,
+            **earlier_answers.of_a_claim(position.has_claimed, claimable, claimed),
         )
     )
 
@@ -151,15 +163,18 @@ def _resolution(market: MarketRow, steps: Sequence[PossibleStep]) -> Resolution:
         winning_shares = market.shares_yes if outcome else market.shares_no
     return Resolution(
         resolved=market.state is MarketState.FINALIZED,
-        winning_outcome=None if outcome is None else outcome_label(outcome),
-        total_pool=amount(market.current_liquidity),
-        pool_left=amount(market.liquidity_left),
-        total_winning_shares=amount(winning_shares),
         state=market.state.name,
-        proposed_outcome=None if market.proposed_outcome is None else outcome_label(market.proposed_outcome),
+        proposed_outcome=market.proposed_outcome,
+        proposed_outcome_label=label_of(market.proposed_outcome),
+        final_outcome=outcome,
+        final_outcome_label=label_of(outcome),
+        current_liquidity=amount(market.current_liquidity),
+        liquidity_left=amount(market.liquidity_left),
+        total_winning_shares=amount(winning_shares),
         disputed=market.was_disputed or market.state is MarketState.DISPUTED,
         deadline=step_time(_first(one.closes_at for one in steps if one.action in _DEADLINES)),
         final_not_before=step_time(_first(one.opens_at for one in steps if one.action is Action.FINALIZE)),
+        **earlier_answers.of_a_resolution(label_of(outcome), amount(market.current_liquidity)),
     )
 
 

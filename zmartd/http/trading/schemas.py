@@ -18,6 +18,7 @@ from zmartd.http.kit.fields import (
     Time,
 )
 from zmartd.http.markets import earlier_answers
+from zmartd.http.markets.fees import FeeBody
 from zmartd.http.markets.schemas import OutcomeLabel
 from zmartd.market.fees import TradeFees
 from zmartd.market.ids import trade_id
@@ -47,19 +48,6 @@ SlippageParameter = Annotated[
         f"quote the trade may become, {DEFAULT_SLIPPAGE_BPS} (1 %) unless it is given",
     ),
 ]
-
-
-class FeeBody(Struct, frozen=True):
-    """The fee of a trade by whom its parts go to, in lamports."""
-
-    protocol: Amount
-    """Lamports for the protocol."""
-    resolver: Amount
-    """Lamports for the wallet that proposes the market's outcome."""
-    lp: Amount
-    """Lamports for the market's creator, as liquidity provider."""
-    total: Amount
-    """The sum of the above, in lamports."""
 
 
 class TradedAmounts(Struct, frozen=True, kw_only=True):

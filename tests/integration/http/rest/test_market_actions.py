@@ -144,8 +144,8 @@ async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage
     body = await shown(stage, market_id)
     assert what_is_open(body) == {"claim": False, "withdraw": False}
     resolution = (await stage.api.anybody.get(f"/api/markets/{market_id}/resolution")).body["resolution"]
-    assert resolution["pool_left"] == body["liquidity_left"]
-    assert resolution["total_pool"] == body["current_liquidity"] == str(account.current_liquidity)
+    assert resolution["liquidity_left"] == body["liquidity_left"]
+    assert resolution["current_liquidity"] == body["current_liquidity"] == str(account.current_liquidity)
     assert int(body["liquidity_left"]) <= 1, "what rounding left"
     again = await stage.creator.post(f"/api/markets/{market_id}/withdraw")
     assert (again.status, again.body["error"]) == (422, "InsufficientLiquidity")

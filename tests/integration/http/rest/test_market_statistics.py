@@ -193,21 +193,29 @@ async def test_a_finalized_market_shows_its_outcome_and_its_fees(api: Api) -> No
     assert resolution == {
         "resolution": {
             "resolved": True,
-            "winning_outcome": "YES",
-            "total_pool": str(story.liquidity),
-            "pool_left": str(story.liquidity - story.claimed - withdrawn_of_the_pool),
-            "total_winning_shares": str(story.q[True]),
             "state": "FINALIZED",
-            "proposed_outcome": "NO",
+            "proposed_outcome": False,
+            "proposed_outcome_label": "NO",
+            "final_outcome": True,
+            "final_outcome_label": "YES",
+            "current_liquidity": str(story.liquidity),
+            "liquidity_left": str(story.liquidity - story.claimed - withdrawn_of_the_pool),
+            "total_winning_shares": str(story.q[True]),
             "disputed": True,
             "deadline": None,
             "final_not_before": None,
+            "winning_outcome": "YES",
+            "total_pool": str(story.liquidity),
         }
     }
     assert (await api.anybody.get(f"/api/votes/{story.market}")).body["target"] is None
     protocol, resolver, lp = story.fees
     assert fees == {
         "fees": {
+            "protocol": str(protocol),
+            "resolver": str(resolver),
+            "lp": str(lp),
+            "total": str(protocol + resolver + lp),
             "total_collected": str(protocol + resolver + lp),
             "protocol_collected": str(protocol),
             "creator_collected": str(lp),
@@ -220,7 +228,7 @@ async def test_an_active_market_has_no_resolution(api: Api) -> None:
     async with api.database.service() as connection:
         market = await insert_market(connection, "m", MarketState.RESOLVING, proposed_outcome=True)
     body = (await api.anybody.get(f"/api/markets/{market}/resolution")).body
-    assert (body["resolution"]["resolved"], body["resolution"]["winning_outcome"]) == (False, None)
+    assert (body["resolution"]["resolved"], body["resolution"]["final_outcome"]) == (False, None)
     assert body["resolution"]["total_winning_shares"] == "0"
 
 
@@ -235,7 +243,15 @@ async def test_only_the_wallet_itself_sees_its_shares_in_a_market(api: Api) -> N
     path = f"/api/markets/{market}/positions/{caller.address}"
 
     assert (await caller.get(path)).body == {
-        "position": {"shares_yes": "30", "shares_no": "0", "claimed": True, "claim_amount": "77"}
+        "position": {
+            "shares_yes": "30",
+            "shares_no": "0",
+            "claimable": "0",
+            "has_claimed": True,
+            "claimed_amount": "77",
+            "claimed": True,
+            "claim_amount": "77",
+        }
     }
     assert (await api.anybody.get(path)).status == 401
     assert (await other.get(path)).status == 403
