@@ -91,7 +91,7 @@ class VoteDetails(Struct, frozen=True):
     """The vote that was cast before."""
 
     market_id: MarketKey
-    kind: VoteKind
+    vote_type: VoteKind
     """Whether it is on the proposal or on the dispute."""
 
 

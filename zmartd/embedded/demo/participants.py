@@ -15,7 +15,6 @@ from zmartd.market.lifecycle import MarketState
 from zmartd.market.lmsr import SCALE
 
 LIQUIDITY_LAMPORTS = 50 * SCALE
-_YES = {"proposal": "likes", "dispute": "agrees"}
 _CONFLICT = 409
 _UNPROCESSABLE = 422
 _QUOTES_PER_ORDER = 20
@@ -106,7 +105,7 @@ class Participants:
         self._report.add(
             market.name,
             f"{kind} voted on",
-            ok=shown == {**shown, "total": total, _YES[kind]: yes},
+            ok=shown == {**shown, "total": total, "in_favour": yes},
             signature=on_chain[-1].signature,
             detail=f"{yes} of {total} for it ({yes * 100 // total} %), {len(on_chain)} of them on the chain",
         )

@@ -6,13 +6,11 @@ of these fields deprecated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from msgspec import Meta
 
-OF_A_SIGN_IN: Mapping[str, str] = {"publicKey": "wallet", "walletAddress": "wallet"}
+OF_A_SIGN_IN: dict[str, str] = {"publicKey": "wallet", "walletAddress": "wallet"}
 
-OF_A_VOTE: Mapping[str, str] = {
+OF_A_VOTE: dict[str, str] = {
     "market": "market_id",
     "proposal_id": "market_id",
     "vote_choice": "vote",
@@ -20,7 +18,11 @@ OF_A_VOTE: Mapping[str, str] = {
     "supportDispute": "vote",
 }
 
-OF_A_TRADER: Mapping[str, str] = {"user_wallet": "wallet"}
+OF_A_VOTE_FILTER: dict[str, str] = {"type": "vote_type"}
+
+OF_A_TRADE_FILTER: dict[str, str] = {"type": "trade_type"}
+
+OF_A_TRADER: dict[str, str] = {"user_wallet": "wallet"}
 
 CREDENTIALS = frozenset({"_auth", "message", "signature", "wallet", "publicKey", "user", "timestamp"})
 """Fields in which they prove who they are, in the body of every request that needs a wallet.

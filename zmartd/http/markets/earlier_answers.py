@@ -31,6 +31,24 @@ def of_a_resolution(final_outcome_label: str | None, current_liquidity: str) -> 
     return {"winning_outcome": final_outcome_label, "total_pool": current_liquidity}
 
 
+def of_proposal_votes(in_favour: int, against: int) -> dict[str, Any]:
+    return {"likes": in_favour, "dislikes": against}
+
+
+def of_dispute_votes(in_favour: int, against: int) -> dict[str, Any]:
+    return {"agrees": in_favour, "disagrees": against}
+
+
+def of_vote_statistics(in_favour: int, against: int, in_favour_bps: int) -> dict[str, Any]:
+    """Votes of either kind. Basis points are hundredths of a percent."""
+    rate = f"{in_favour_bps // 100}.{in_favour_bps % 100:02d}"
+    return {**of_proposal_votes(in_favour, against), "approval_rate": rate}
+
+
+def of_market_votes(vote_type: str) -> dict[str, Any]:
+    return {"type": vote_type}
+
+
 def of_a_trade(net: str) -> dict[str, Any]:
     return {"cost": net}
 

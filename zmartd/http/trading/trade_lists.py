@@ -119,15 +119,17 @@ class TradeList(Struct, frozen=True):
 
 
 class FilteredTradesQuery(TradesQuery, frozen=True, kw_only=True):
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADE_FILTER
+
     market_id: Annotated[MarketRef | None, Meta(description="a market's id or address")] = None
     outcome: Annotated[bool | None, Meta(description="true for YES or false for NO")] = None
-    type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
+    trade_type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
 
 
 class AllTradesQuery(FilteredTradesQuery, frozen=True, kw_only=True):
     """Only callers who have signed in can filter by wallet."""
 
-    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADER
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADE_FILTER | earlier_names.OF_A_TRADER
 
     wallet: Annotated[Wallet | None, Meta(description="a wallet's address")] = None
 
@@ -196,7 +198,7 @@ async def _of_caller(call: Call[FilteredTradesQuery], connection: Reads) -> Trad
 async def _filter(query: FilteredTradesQuery, wallet: str | None, connection: Reads) -> TradeFilter:
     reference = query.market_id
     market_id = None if reference is None else (await any_market(connection, reference)).id
-    return TradeFilter(market_id, wallet, query.outcome, query.type)
+    return TradeFilter(market_id, wallet, query.outcome, query.trade_type)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

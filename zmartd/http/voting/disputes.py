@@ -38,9 +38,9 @@ class Petition(Struct, frozen=True):
     """
 
     market_id: MarketKey
-    requests: int
+    requests_count: int
     """The number of holders that have requested a dispute."""
-    holders: int
+    holders_count: int
     """The number of all holders."""
 
 
@@ -80,9 +80,9 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
 class TallyCounts(Struct, frozen=True):
     """The votes of a dispute by one measure: wallets, or lamports of stake."""
 
-    agree: Amount
+    in_favour: Amount
     """For the dispute: the proposed outcome is wrong."""
-    disagree: Amount
+    against: Amount
     """Against the dispute."""
     electorate: Amount
     """Of all holders that could vote."""
@@ -109,7 +109,7 @@ class SettlementBody(Struct, frozen=True, kw_only=True):
     """True for YES, false for NO; null before an outcome is proposed."""
     resolver_wallet: str | None
     """The wallet that proposed the outcome; null before that."""
-    resolved_by: ResolverKind | None
+    resolver_kind: ResolverKind | None
     """Whether that wallet is the market's creator, one that the operator trusts, or a stranger. A stranger's
     outcome needs a dispute or an admin's decision to become final. Null before an outcome is proposed."""
     awaiting_decision: bool
@@ -158,7 +158,7 @@ async def get_settlement(call: Call[None]) -> SettlementBody:
         state=market.state.name,
         proposed_outcome=market.proposed_outcome,
         resolver_wallet=market.resolver_wallet,
-        resolved_by=_resolved_by(market, call.app[keys.VOTING].trusted_resolvers),
+        resolver_kind=_resolver_kind(market, call.app[keys.VOTING].trusted_resolvers),
         awaiting_decision=market.awaiting_decision,
         settles_at=iso_time_or_none(market.settles_at),
         electorate_known=not not_known,
@@ -184,7 +184,7 @@ async def decide(call: Call[DecisionRequest]) -> DecisionBody:
     return _decision(made)
 
 
-def _resolved_by(market: MarketRow, trusted: tuple[str, ...]) -> ResolverKind | None:
+def _resolver_kind(market: MarketRow, trusted: tuple[str, ...]) -> ResolverKind | None:
     if market.resolver_wallet is None:
         return None
     if market.resolver_wallet == market.creator_wallet:

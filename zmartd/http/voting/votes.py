@@ -11,8 +11,10 @@ from solders.pubkey import Pubkey
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending
 from zmartd.http.kit import earlier_names, keys
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
+from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.lookup import any_market, chain_market, find_market
 from zmartd.http.markets.schemas import Label, outcome_label
 from zmartd.http.markets.situations import indexed_situation, rules_for
@@ -70,7 +72,9 @@ class VoteRequest(Struct, frozen=True, kw_only=True):
 
 
 class VotesQuery(Struct, frozen=True, kw_only=True):
-    type: Annotated[Literal["proposal", "dispute"], Meta(description="proposal or dispute")] = "proposal"
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_VOTE_FILTER
+
+    vote_type: Annotated[Literal["proposal", "dispute"], Meta(description="proposal or dispute")] = "proposal"
 
 
 class VoteBody(Struct, frozen=True, kw_only=True):
@@ -93,21 +97,35 @@ class VoteBody(Struct, frozen=True, kw_only=True):
     """The signature of the vote's transaction, base58; null for a vote through the API."""
 
 
-class VoteStatistics(Struct, frozen=True):
-    likes: int
-    """The number of votes for the proposed market or the dispute, cast through the API or on the chain."""
-    dislikes: int
-    """The number of votes against it, cast through the API or on the chain."""
+class VoteSums(Struct, frozen=True, kw_only=True):
+    """Votes of one kind, cast through the API or on the chain."""
+
+    in_favour: int
+    """The number of votes for the proposed market, or for the dispute."""
+    against: int
+    """The number of votes against it."""
     total: int
-    """likes + dislikes."""
-    approval_rate: Annotated[str, Meta(description="likes in percent of total, with two decimals")]
+    """in_favour + against."""
 
 
-class MarketVotes(Struct, frozen=True):
+class VoteStatistics(VoteSums, frozen=True, kw_only=True):
+    """Votes of one kind, cast through the API or on the chain, and what share of them is in favour."""
+
+    in_favour_bps: int
+    """in_favour in basis points of total, rounded down; 0 without votes."""
+    likes: Annotated[int, DEPRECATED]
+    """The same as in_favour."""
+    dislikes: Annotated[int, DEPRECATED]
+    """The same as against."""
+    approval_rate: Annotated[str, DEPRECATED]
+    """in_favour_bps in percent, with two decimals."""
+
+
+class MarketVotes(Struct, frozen=True, kw_only=True):
     """The current votes of one kind on a market, and the caller's own vote."""
 
     market_id: MarketKey
-    type: Literal["proposal", "dispute"]
+    vote_type: Literal["proposal", "dispute"]
     """The kind of the votes, as requested."""
     stats: VoteStatistics
     """The votes so far."""
@@ -116,30 +134,32 @@ class MarketVotes(Struct, frozen=True):
     outcome was proposed."""
     own_vote: VoteBody | None
     """The caller's vote; null where there is none, and for anonymous callers."""
+    type: Annotated[Literal["proposal", "dispute"], DEPRECATED]
+    """The same as vote_type."""
 
 
-class ProposalCounts(Struct, frozen=True):
-    likes: int
-    """The number of votes for the proposed market, cast through the API or on the chain."""
-    dislikes: int
-    """The number of votes against it, cast through the API or on the chain."""
-    total: int
-    """likes + dislikes."""
+class ProposalVotes(VoteSums, frozen=True, kw_only=True):
+    """The votes on a proposed market, cast through the API or on the chain."""
+
+    likes: Annotated[int, DEPRECATED]
+    """The same as in_favour."""
+    dislikes: Annotated[int, DEPRECATED]
+    """The same as against."""
 
 
-class DisputeCounts(Struct, frozen=True):
-    agrees: int
-    """The number of votes for the dispute, cast through the API or on the chain."""
-    disagrees: int
-    """The number of votes against it, cast through the API or on the chain."""
-    total: int
-    """agrees + disagrees."""
+class DisputeVotes(VoteSums, frozen=True, kw_only=True):
+    """The votes on a disputed outcome, cast through the API or on the chain."""
+
+    agrees: Annotated[int, DEPRECATED]
+    """The same as in_favour."""
+    disagrees: Annotated[int, DEPRECATED]
+    """The same as against."""
 
 
 class VoteTarget(Struct, frozen=True, kw_only=True):
     """What is voted on at this moment."""
 
-    type: Literal["proposal", "dispute"]
+    vote_type: Literal["proposal", "dispute"]
     """`proposal`: whether to approve the market. `dispute`: whether its proposed outcome is wrong."""
     question: str
     """The market's question."""
@@ -158,9 +178,9 @@ class VoteOverview(Struct, frozen=True):
     market_id: MarketKey
     target: VoteTarget | None
     """What is voted on at this moment; null where nothing is."""
-    proposal_votes: ProposalCounts
+    proposal_votes: ProposalVotes
     """The votes on whether to approve the market."""
-    dispute_votes: DisputeCounts
+    dispute_votes: DisputeVotes
     """The votes on whether the proposed outcome is wrong."""
 
 
@@ -174,7 +194,7 @@ async def cast_dispute_vote(call: Call[VoteRequest]) -> VoteBody:
 
 async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
     query = call.input
-    kind = VoteKind(query.type)
+    kind = VoteKind(query.vote_type)
     caller = call.caller
     database = call.app[keys.DATABASE]
     own: Vote | None = None
@@ -187,8 +207,14 @@ async def get_market_votes(call: Call[VotesQuery]) -> MarketVotes:
     own_body = (
         None if own is None or caller.wallet is None else vote_body(market.id, kind, caller.wallet, own)
     )
-    stats = _statistics(current.counts)
-    return MarketVotes(market.id, query.type, stats, current.not_counted, own_body)
+    return MarketVotes(
+        market_id=market.id,
+        vote_type=query.vote_type,
+        stats=_statistics(current.counts),
+        not_counted=current.not_counted,
+        own_vote=own_body,
+        **earlier_answers.of_market_votes(query.vote_type),
+    )
 
 
 async def get_vote_overview(call: Call[None]) -> VoteOverview:
@@ -207,8 +233,8 @@ async def get_vote_overview(call: Call[None]) -> VoteOverview:
     return VoteOverview(
         market_id,
         target,
-        ProposalCounts(proposal.yes, proposal.no, proposal.total),
-        DisputeCounts(dispute.yes, dispute.no, dispute.total),
+        ProposalVotes(**_sums(proposal), **earlier_answers.of_proposal_votes(proposal.yes, proposal.no)),
+        DisputeVotes(**_sums(dispute), **earlier_answers.of_dispute_votes(dispute.yes, dispute.no)),
     )
 
 
@@ -220,7 +246,7 @@ def _target(call: Call[Any], market: MarketRow, kind: VoteKind, situation: Situa
     outcome = market.proposed_outcome if is_dispute else None
     closing = (step.closes_at for step in next_steps(situation, rules) if step.action is VOTES[kind])
     return VoteTarget(
-        type=kind.value,
+        vote_type=kind.value,
         question=market.question,
         proposed_outcome=outcome,
         proposed_outcome_label=None if outcome is None else outcome_label(outcome),
@@ -288,9 +314,14 @@ def vote_body(market_id: str, kind: VoteKind, wallet: str, vote: Vote) -> VoteBo
 
 
 def _statistics(counts: VoteCounts) -> VoteStatistics:
-    # Basis points are hundredths of a percent.
     bps = share_bps(counts.yes, counts.total)
-    return VoteStatistics(counts.yes, counts.no, counts.total, f"{bps // 100}.{bps % 100:02d}")
+    earlier = earlier_answers.of_vote_statistics(counts.yes, counts.no, bps)
+    return VoteStatistics(**_sums(counts), in_favour_bps=bps, **earlier)
+
+
+def _sums(counts: VoteCounts) -> dict[str, Any]:
+    """The fields of VoteSums."""
+    return {"in_favour": counts.yes, "against": counts.no, "total": counts.total}
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

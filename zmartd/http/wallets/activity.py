@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.fields import Amount, SignedAmount, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
@@ -29,9 +29,11 @@ _KINDS: dict[str, tuple[VoteKind, ...]] = {
 
 
 class OwnVotesQuery(Struct, frozen=True, kw_only=True):
-    type: Annotated[Literal["all", "proposal", "dispute"], Meta(description="all, proposal or dispute")] = (
-        "all"
-    )
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_VOTE_FILTER
+
+    vote_type: Annotated[
+        Literal["all", "proposal", "dispute"], Meta(description="all, proposal or dispute")
+    ] = "all"
     limit: Limit = 50
     cursor: NextCursor = None
 
@@ -91,7 +93,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
     wallet = call.wallet
     after = decode_cursor(query.cursor, VotePageKey)
     async with call.app[keys.DATABASE].caller(call.caller) as connection:
-        page = await wallet_activity.votes(connection, wallet, _KINDS[query.type], query.limit, after)
+        page = await wallet_activity.votes(connection, wallet, _KINDS[query.vote_type], query.limit, after)
         counts = await wallet_activity.counts(connection, wallet)
     of_kind = {VoteKind.PROPOSAL: counts.proposal_votes, VoteKind.DISPUTE: counts.dispute_votes}
     return OwnVotes(
@@ -99,7 +101,7 @@ async def list_votes(call: Call[OwnVotesQuery]) -> OwnVotes:
         proposal_votes=_votes(wallet, VoteKind.PROPOSAL, page.rows),
         dispute_votes=_votes(wallet, VoteKind.DISPUTE, page.rows),
         count=len(page.rows),
-        total=sum(of_kind[kind] for kind in _KINDS[query.type]),
+        total=sum(of_kind[kind] for kind in _KINDS[query.vote_type]),
         next_cursor=encode_cursor(page.next_key),
     )
 

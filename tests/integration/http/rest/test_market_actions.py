@@ -181,7 +181,7 @@ async def test_a_strangers_resolution_is_not_relayed(
         assert relayed.status == 200, relayed.body
         assert (await shown(stage, market_id))["resolution_evidence"]["early_reason"] is None
         shown_by = (await stage.api.anybody.get(f"/api/markets/{market_id}/settlement")).body
-        assert (shown_by["resolver_wallet"], shown_by["resolved_by"]) == (
+        assert (shown_by["resolver_wallet"], shown_by["resolver_kind"]) == (
             str(BOB.pubkey()),
             "trusted_resolver",
         )
@@ -263,7 +263,7 @@ async def test_an_admin_decides_about_what_a_stranger_proposed_and_everybody_can
         "state": "RESOLVING",
         "proposed_outcome": True,
         "resolver_wallet": str(BOB.pubkey()),
-        "resolved_by": "stranger",
+        "resolver_kind": "stranger",
         "awaiting_decision": False,
         "settles_at": None,
         "electorate_known": True,
@@ -446,7 +446,10 @@ async def test_each_holder_can_request_a_dispute_once(stage: Stage) -> None:
     market_id = await resolved_market(stage)
     path = f"/api/markets/{market_id}/dispute-requests"
     first = await stage.bob.post(path)
-    assert (first.status, first.body) == (201, {"market_id": market_id, "requests": 1, "holders": 2})
+    assert (first.status, first.body) == (
+        201,
+        {"market_id": market_id, "requests_count": 1, "holders_count": 2},
+    )
     again = await stage.bob.post(path)
     assert (again.status, again.body) == (200, first.body)
     stranger = await stage.api.as_wallet(CREATOR).post(path)

@@ -206,7 +206,7 @@ async def test_a_wallet_reads_its_own_votes_newest_first(api: Api) -> None:
     assert (votes["dispute_votes"], votes["total"], votes["wallet"]) == ([], 3, ADDRESS)
     by_one = await pages(api, f"/api/users/{ADDRESS}/votes", "proposal_votes", limit=1)
     assert by_one == votes["proposal_votes"]
-    newest = await own(api, "votes", limit=1, type="proposal")
+    newest = await own(api, "votes", limit=1, vote_type="proposal")
     assert (newest["proposal_votes"], newest["count"], newest["total"]) == (votes["proposal_votes"][:1], 1, 3)
     assert (await own(api, "votes", type="dispute"))["total"] == 0
 

@@ -66,10 +66,19 @@ async def test_a_vote_is_counted_once(api: Api) -> None:
     votes = await voter.get(f"/api/markets/{market_id}/votes")
     assert votes.body == {
         "market_id": market_id,
-        "type": "proposal",
-        "stats": {"likes": 1, "dislikes": 1, "total": 2, "approval_rate": "50.00"},
+        "vote_type": "proposal",
+        "stats": {
+            "in_favour": 1,
+            "against": 1,
+            "total": 2,
+            "in_favour_bps": 5_000,
+            "likes": 1,
+            "dislikes": 1,
+            "approval_rate": "50.00",
+        },
         "not_counted": 0,
         "own_vote": cast.body,
+        "type": "proposal",
     }
 
 
@@ -77,9 +86,9 @@ async def test_nobody_sees_how_another_wallet_voted(api: Api) -> None:
     market_id = await proposed_market(api)
     await api.as_wallet(WALLET).post("/api/votes/proposal", {"market_id": market_id, "vote": True})
     for caller in (api.anybody, api.as_wallet(OTHER)):
-        votes = await caller.get(f"/api/markets/{market_id}/votes", type="proposal")
+        votes = await caller.get(f"/api/markets/{market_id}/votes", vote_type="proposal")
         assert votes.body["own_vote"] is None
-        assert votes.body["stats"]["likes"] == 1
+        assert votes.body["stats"]["in_favour"] == 1
 
 
 @pytest.mark.parametrize(
@@ -132,7 +141,7 @@ async def test_votes_are_taken_only_in_their_state(api: Api) -> None:
     assert liked.status == 201
     shown = (await api.anybody.get(f"/api/markets/{market_id}")).body
     target = (await api.anybody.get(f"/api/votes/{market_id}")).body["target"]
-    assert (target["type"], target["proposed_outcome"], target["closes_at"]) == ("proposal", None, None)
+    assert (target["vote_type"], target["proposed_outcome"], target["closes_at"]) == ("proposal", None, None)
     approve = next(step for step in shown["next"] if step["action"] == "approve")
     assert approve["votes"] == {
         "in_favour": 1,
@@ -163,7 +172,7 @@ async def test_votes_of_the_chain_and_of_the_api_are_counted_together(api: Api) 
     assert overview.body == {
         "market_id": market_id,
         "target": {
-            "type": "dispute",
+            "vote_type": "dispute",
             "question": "",
             "proposed_outcome": True,
             "proposed_outcome_label": "YES",
@@ -180,20 +189,28 @@ async def test_votes_of_the_chain_and_of_the_api_are_counted_together(api: Api) 
                 "missing_at_most": 0,
             },
         },
-        "proposal_votes": {"likes": 3, "dislikes": 1, "total": 4},
-        "dispute_votes": {"agrees": 3, "disagrees": 1, "total": 4},
+        "proposal_votes": {"in_favour": 3, "against": 1, "total": 4, "likes": 3, "dislikes": 1},
+        "dispute_votes": {"in_favour": 3, "against": 1, "total": 4, "agrees": 3, "disagrees": 1},
     }
     resolution = (await api.anybody.get(f"/api/markets/{market_id}/resolution")).body["resolution"]
     expected = {
         "state": "DISPUTED",
-        "proposed_outcome": "YES",
+        "proposed_outcome": True,
         "disputed": True,
         "deadline": iso_time(closes_at),
         "final_not_before": iso_time(closes_at + timedelta(days=1)),
     }
     assert {name: resolution[name] for name in expected} == expected
     votes = await api.anybody.get(f"/api/markets/{market_id}/votes", type="dispute")
-    assert votes.body["stats"] == {"likes": 3, "dislikes": 1, "total": 4, "approval_rate": "75.00"}
+    assert votes.body["stats"] == {
+        "in_favour": 3,
+        "against": 1,
+        "total": 4,
+        "in_favour_bps": 7_500,
+        "likes": 3,
+        "dislikes": 1,
+        "approval_rate": "75.00",
+    }
     assert votes.body["not_counted"] == 1
 
 
@@ -302,7 +319,7 @@ async def test_a_vote_can_be_cast_on_the_chain_instead(stage: Stage) -> None:
     assert (await stage.bob.post("/api/votes/proposal", order)).status == 201
     both_ways = await stage.bob.post("/api/votes/proposal/transaction", order)
     assert (both_ways.status, both_ways.body["code"]) == (409, "already_voted")
-    assert both_ways.body["details"] == {"market_id": market_id, "kind": "proposal"}
+    assert both_ways.body["details"] == {"market_id": market_id, "vote_type": "proposal"}
     wrong = await stage.alice.post("/api/votes/dispute/transaction", {"market_id": market_id, "vote": True})
     assert (wrong.status, wrong.body["code"]) == (403, "not_a_holder")
     assert own["user_wallet"] == str(ALICE.pubkey())
