@@ -110,8 +110,8 @@ def decode_body(body: bytes, kind: type[RequestType], unread: Container[str] = (
 
     Raises InvalidJson, or InvalidRequest with every failing field, also for unknown and repeated ones.
     """
-    values, problems = read_names(kind, decode_members(body), Place.BODY, unread)
-    return validation.from_json(kind, values, problems)
+    values, given, problems = read_names(kind, decode_members(body), Place.BODY, unread)
+    return validation.from_json(kind, values, given, problems)
 
 
 def require_json(request: web.Request) -> None:
@@ -137,5 +137,5 @@ def decode_members(raw: bytes | str) -> list[tuple[str, Any]]:
 
 def decode_query(request: web.Request, kind: type[RequestType]) -> RequestType:
     """The query string as a `kind`. Raises InvalidRequest, also for unknown and repeated parameters."""
-    values, problems = read_names(kind, request.query.items(), Place.QUERY)
-    return validation.from_text(kind, values, problems)
+    values, given, problems = read_names(kind, request.query.items(), Place.QUERY)
+    return validation.from_text(kind, values, given, problems)

@@ -40,14 +40,16 @@ class Place(Enum):
 
 def read_names(
     kind: type[Struct], pairs: Iterable[tuple[str, Value]], place: Place, unread: Container[str] = ()
-) -> tuple[dict[str, Value], list[Problem]]:
-    """The values by field of `kind`, and the problems of names that are unknown, repeated or read-only.
+) -> tuple[dict[str, Value], dict[str, str], list[Problem]]:
+    """The values by field of `kind`, the name under which each was given, and the problems of names that are
+    unknown, repeated or read-only.
 
     Names in `unread` that `kind` neither has nor shows are let through, and their values are not read. Each
     read-only name gets a problem: all those of what a client was shown and sends back.
     """
     fields, read_only = _fields_by_name(kind), _read_only(kind)
     values: dict[str, Value] = {}
+    given: dict[str, str] = {}
     problems: dict[str, Problem] = {}
     unchangeable: dict[str, Problem] = {}
     for name, value in pairs:
@@ -61,8 +63,8 @@ def read_names(
         elif field in values:
             problems[field] = Problem(field, _repeated(field, kind))
         else:
-            values[field] = value
-    return values, [*problems.values(), *unchangeable.values()]
+            values[field], given[field] = value, name
+    return values, given, [*problems.values(), *unchangeable.values()]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

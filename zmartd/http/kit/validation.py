@@ -23,6 +23,8 @@ from zmartd.text.readable import Unreadable
 RequestType = TypeVar("RequestType", bound=Struct)
 
 
+_BY_FIELD: Mapping[str, str] = {}
+"""Where each value was given under the name of its field."""
 _WHOLE = re.compile("-?(0|[1-9][0-9]*)", re.ASCII)
 _ITEM = re.compile(r"\$\[([0-9]+)\]`$")
 """Where msgspec's message says which item of a list it is about."""
@@ -41,29 +43,41 @@ class _Rule(Struct, frozen=True):
 
 
 def from_json(
-    kind: type[RequestType], values: Mapping[str, Any], problems: Sequence[Problem] = ()
+    kind: type[RequestType],
+    values: Mapping[str, Any],
+    given: Mapping[str, str] = _BY_FIELD,
+    problems: Sequence[Problem] = (),
 ) -> RequestType:
     """`values` (the JSON of each field) as a `kind`. Null means absent.
 
-    Raises InvalidRequest with all problems: `problems`, which the caller has found, and those of the values.
+    Raises InvalidRequest with all problems: `problems`, which the caller has found, and those of the values,
+    which name a field as the caller did: `given` has those names.
     """
-    return _convert(kind, values, problems, strict=True)
+    return _convert(kind, values, given, problems, strict=True)
 
 
 def from_text(
-    kind: type[RequestType], values: Mapping[str, str], problems: Sequence[Problem] = ()
+    kind: type[RequestType],
+    values: Mapping[str, str],
+    given: Mapping[str, str] = _BY_FIELD,
+    problems: Sequence[Problem] = (),
 ) -> RequestType:
     """`values` (the text of each field) as a `kind`.
 
-    Raises InvalidRequest with all problems: `problems`, which the caller has found, and those of the values.
+    Raises InvalidRequest with all problems, as `from_json` does.
     """
-    return _convert(kind, values, problems, strict=False)
+    return _convert(kind, values, given, problems, strict=False)
 
 
 def _convert(
-    kind: type[RequestType], named: Mapping[str, Any], found: Sequence[Problem], *, strict: bool
+    kind: type[RequestType],
+    named: Mapping[str, Any],
+    given: Mapping[str, str],
+    found: Sequence[Problem],
+    *,
+    strict: bool,
 ) -> RequestType:
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     problems = list(found)
     for rule in _rules(kind):
         value = named.get(rule.name)
@@ -72,12 +86,13 @@ def _convert(
                 problems.append(Problem(rule.name, f"is required: {rule.text}"))
             continue
         try:
-            given[rule.attribute] = _unwrap(_value(rule, value) if strict else _value_of_text(rule, value))
+            values[rule.attribute] = _unwrap(_value(rule, value) if strict else _value_of_text(rule, value))
         except (msgspec.ValidationError, RecursionError) as error:
-            problems.append(Problem(rule.name, f"must be {rule.text}{_reason(error)}"))
+            name = given.get(rule.name, rule.name)
+            problems.append(Problem(name, f"must be {rule.text}{_reason(error)}"))
     if problems:
         raise InvalidRequest(*problems)
-    return kind(**given)
+    return kind(**values)
 
 
 def _value(rule: _Rule, value: Any, *, strict: bool = True) -> Any:

@@ -109,9 +109,9 @@ def read(members: Members) -> ClientMessage:
     kind = ACTIONS.get(action)
     if kind is None:
         raise UnknownAction(action, ACTIONS, nearest(action, ACTIONS))
-    values, problems = read_names(kind, members, Place.MESSAGE)
+    values, given, problems = read_names(kind, members, Place.MESSAGE)
     try:
-        return validation.from_json(kind, values, problems)
+        return validation.from_json(kind, values, given, problems)
     except InvalidRequest as error:
         first = error.details[0]
         raise InvalidMessage(f"Invalid message format: {error.message}", field=first.field) from error

@@ -29,7 +29,7 @@ TAKEN = "It takes market_id, state, creator, wallet, limit, cursor"
 
 
 def problems(*pairs: tuple[str, str]) -> list[Problem]:
-    return read_names(Filters, pairs, Place.QUERY)[1]
+    return read_names(Filters, pairs, Place.QUERY)[2]
 
 
 def refused(body: str) -> list[tuple[str, str]]:
@@ -70,7 +70,7 @@ def test_what_resembles_none_names_those_that_there_are() -> None:
         assert problem.message == (
             "is not a parameter of this route, which takes market_id, state, creator, wallet, limit, cursor"
         )
-    assert read_names(NoFields, [("a", "")], Place.QUERY)[1] == [
+    assert read_names(NoFields, [("a", "")], Place.QUERY)[2] == [
         Problem("a", "is not a parameter of this route, which takes none")
     ]
 
@@ -107,16 +107,21 @@ def test_what_earlier_clients_prove_themselves_with_is_let_through_where_it_is_n
 def test_each_name_stands_for_its_field() -> None:
     assert read_names(Filters, [("marketId", "a"), ("user_wallet", "b"), ("limit", "")], Place.QUERY) == (
         {"market_id": "a", "wallet": "b", "limit": ""},
+        {"market_id": "marketId", "wallet": "user_wallet", "limit": "limit"},
         [],
     )
 
 
 def test_names_and_values_are_complained_of_together() -> None:
-    values, found = read_names(Filters, [("limit", "many"), ("offset", "0")], Place.QUERY)
+    values, given, found = read_names(Filters, [("limit", "many"), ("offset", "0")], Place.QUERY)
     with pytest.raises(InvalidRequest) as caught:
-        from_text(Filters, values, found)
+        from_text(Filters, values, given, found)
     assert [problem.field for problem in caught.value.details] == ["offset", "limit"]
     assert [field for field, _ in refused('{"limit": -1, "offset": 0}')] == ["offset", "limit"]
+
+
+def test_an_invalid_value_is_complained_of_under_the_name_that_it_was_given_by() -> None:
+    assert [field for field, _ in refused('{"user_wallet": 5, "limit": -1}')] == ["user_wallet", "limit"]
 
 
 def test_of_made_up_names_few_are_named_and_no_long_ones() -> None:
