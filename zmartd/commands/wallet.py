@@ -58,11 +58,11 @@ def token(keypair: Path | None, new: bool, config_path: Path | None, as_json: bo
     result = {
         "token": session["token"],
         "wallet": str(wallet.pubkey()),
-        "expires_at": session["expiresAt"],
+        "expires_at": session["expires_at"],
         "api": settings.server.url,
     }
     kept = "a new wallet that nobody keeps" if keypair is None else str(keypair)
-    click.echo(f"{wallet.pubkey()} ({kept}) is signed in until {session['expiresAt']}", err=True)
+    click.echo(f"{wallet.pubkey()} ({kept}) is signed in until {session['expires_at']}", err=True)
     print_result(as_json, result, session["token"])
 
 

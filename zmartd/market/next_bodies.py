@@ -33,7 +33,7 @@ class StepVotes(Struct, frozen=True, kw_only=True):
     """The number of votes against it."""
     in_favour_by_balance: int
     """How many of `in_favour` are of wallets that have never traded: they count only if the wallet holds
-    `proposal_least_balance` (GET /api/protocol) when the votes are counted. 0 on a dispute."""
+    `proposal_min_balance` (GET /api/protocol) when the votes are counted. 0 on a dispute."""
     against_by_balance: int
     """The same of `against`."""
     needed: int

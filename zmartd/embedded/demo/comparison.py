@@ -84,7 +84,7 @@ def compare_sets(subject: str, shown: Iterable[str], on_chain: Iterable[str]) ->
 def _market(account: MarketAccount) -> dict[str, Any]:
     price_yes = _price(account)
     # The account has one field for both content ids: the question's, until the evidence's replaces it.
-    texts = "ipfs_question_hash" if account.resolution_proposed_at == 0 else "ipfs_evidence_hash"
+    texts = "question_cid" if account.resolution_proposed_at == 0 else "evidence_cid"
     return {
         "id": account.market_id.hex(),
         "creator_wallet": str(account.creator),
@@ -157,7 +157,7 @@ def _sums(shown: PublishedMarket) -> dict[str, Any]:
     volume = sum(
         int(trade["net"] if trade["trade_type"] == "buy" else trade["gross"]) for trade in shown.trades
     )
-    counts = {len(shown.trades), shown.statistics["total_trades"], shown.market["trades_count"]}
+    counts = {len(shown.trades), shown.statistics["trades_count"], shown.market["trades_count"]}
     volumes = {volume, int(shown.statistics["total_volume"])}
     return {
         "trades": counts.pop() if len(counts) == 1 else counts,

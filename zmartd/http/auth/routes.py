@@ -18,8 +18,9 @@ from zmartd.http.auth.sessions import SESSIONS
 from zmartd.http.auth.sign_in import SIGN_IN
 from zmartd.http.errors.auth import BadMessage, SessionsUnavailable, TooManyAttempts, Unauthorized
 from zmartd.http.errors.requests import InvalidRequest, Problem
-from zmartd.http.kit import earlier_names, keys
+from zmartd.http.kit import earlier_answers, earlier_names, keys
 from zmartd.http.kit.client_address import client_of
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Base64, Time, Wallet
 from zmartd.http.kit.identity import Session
 from zmartd.http.kit.operation import Access, Call, Operation, Quota
@@ -64,7 +65,7 @@ class NonceBody(Struct, frozen=True, kw_only=True):
     chain_id: str
     """The Chain ID that is accepted in a message: the daemon's cluster."""
     expires_at: Time
-    """The time when the nonce expires."""
+    """When the nonce expires, by the daemon's clock."""
     message: str | UnsetType = UNSET
     """The whole message to sign; left out if the query has no wallet."""
 
@@ -88,7 +89,7 @@ class LoginRequest(Struct, frozen=True):
 
 
 class SessionBody(Struct, frozen=True, kw_only=True):
-    """A session. Send `token` as `Authorization: Bearer <token>`; it is valid for `expiresIn` seconds."""
+    """A session. Send `token` as `Authorization: Bearer <token>`; it is valid until `expires_at`."""
 
     success: bool = True
     """Always true: a failure is an error."""
@@ -96,14 +97,18 @@ class SessionBody(Struct, frozen=True, kw_only=True):
     """The session's JWT."""
     wallet: str
     """The wallet that has signed in."""
-    wallet_address: str = field(name="walletAddress")
-    """The same as wallet, under the name that the frontend uses."""
-    expires_in: int = field(name="expiresIn")
-    """The token's lifetime in seconds."""
-    expires_at: Time = field(name="expiresAt")
-    """The time when the token expires."""
+    expires_at: Time
+    """When the token expires, by the daemon's clock."""
+    expires_in_seconds: int
+    """The token's lifetime."""
     message: str
     """What was done, for people."""
+    wallet_address: Annotated[str, DEPRECATED] = field(name="walletAddress")
+    """The same as wallet."""
+    expires_in: Annotated[int, DEPRECATED] = field(name="expiresIn")
+    """The same as expires_in_seconds."""
+    expires_at_camel: Annotated[Time, DEPRECATED] = field(name="expiresAt")
+    """The same as expires_at."""
 
 
 class LogoutBody(Struct, frozen=True):
@@ -198,13 +203,15 @@ def _signed_bytes(body: LoginRequest) -> bytes:
 
 
 def _session_body(token: str, session: Session, message: str) -> SessionBody:
+    lifetime = session.expires_at - session.issued_at
+    expires_at = iso_time(datetime.fromtimestamp(session.expires_at, UTC))
     return SessionBody(
         token=token,
         wallet=session.wallet,
-        wallet_address=session.wallet,
-        expires_in=session.expires_at - session.issued_at,
-        expires_at=iso_time(datetime.fromtimestamp(session.expires_at, UTC)),
+        expires_at=expires_at,
+        expires_in_seconds=lifetime,
         message=message,
+        **earlier_answers.of_a_session(session.wallet, lifetime, expires_at),
     )
 
 

@@ -22,6 +22,8 @@ OF_A_VOTE_FILTER: dict[str, str] = {"type": "vote_type"}
 
 OF_A_TRADE_FILTER: dict[str, str] = {"type": "trade_type"}
 
+OF_A_RESOLUTION: dict[str, str] = {"ipfs_evidence_hash": "evidence_cid"}
+
 OF_A_TRADER: dict[str, str] = {"user_wallet": "wallet"}
 
 CREDENTIALS = frozenset({"_auth", "message", "signature", "wallet", "publicKey", "user", "timestamp"})

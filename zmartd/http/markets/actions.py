@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,7 +22,7 @@ from zmartd.http.errors.requests import (
     Problem,
     TooEarly,
 )
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_names, keys
 from zmartd.http.kit.fields import ContentId, MarketKey
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.evidence import EarlyReason, EvidenceText, Sources, document_path
@@ -61,10 +61,12 @@ class ResolveRequest(Struct, frozen=True, kw_only=True):
     a document that is kept elsewhere.
     """
 
+    ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_RESOLUTION
+
     outcome: Annotated[bool, Meta(description="true for YES or false for NO")]
     evidence: Annotated[EvidenceText | None, Meta(description="a text of 1 to 10000 characters")] = None
     sources: Sources = ()
-    ipfs_evidence_hash: Annotated[
+    evidence_cid: Annotated[
         ContentId | None, Meta(description="an IPFS content id of version 0: Qm and 44 base58 characters")
     ] = None
     early: Annotated[bool, Meta(description="true or false")] = False
@@ -235,11 +237,11 @@ def _resolution_evidence(
 ) -> tuple[str, bytes | None]:
     """The content id and, unless it is kept elsewhere, the document. Raises InvalidRequest."""
     is_written = body.evidence is not None or bool(body.sources)
-    if is_written == (body.ipfs_evidence_hash is not None):
-        rule = "or sources, or else ipfs_evidence_hash, has to be given, and not both"
+    if is_written == (body.evidence_cid is not None):
+        rule = "or sources, or else evidence_cid, has to be given, and not both"
         raise InvalidRequest(Problem("evidence", rule))
-    if body.ipfs_evidence_hash is not None:
-        return body.ipfs_evidence_hash, None
+    if body.evidence_cid is not None:
+        return body.evidence_cid, None
     texts = EvidenceTexts(
         market_id=market_id,
         wallet=wallet,

@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_answers, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
-from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.market.iso_time import iso_time
 from zmartd.store import feed

@@ -66,7 +66,7 @@ class CandleBody(Struct, frozen=True, kw_only=True):
     volume: Annotated[
         Amount, Meta(description="lamports: purchases with fees and sales before fees, of both outcomes")
     ]
-    trades: int
+    trades_count: int
     """The number of trades in the period, of both outcomes."""
 
 
@@ -122,7 +122,7 @@ def _body(candle: Candle) -> CandleBody:
         low=price(candle.low),
         close=price(candle.close),
         volume=amount(candle.volume_lamports),
-        trades=candle.trades,
+        trades_count=candle.trades,
     )
 
 

@@ -119,10 +119,11 @@ class CreateMarketBody(Struct, frozen=True, kw_only=True):
 
     market: MarketDetail
     """The market as it is on the chain; a pending market as it is registered."""
-    cid: str
+    question_cid: str
     """The IPFS content id (version 0) of `document`. The transaction puts it on the chain."""
     document: str
-    """The canonical JSON of the market's texts, as a string. `cid` is the content id of its UTF-8 bytes."""
+    """The canonical JSON of the market's texts, as a string. The content id of its UTF-8 bytes is
+    `question_cid`."""
     terms: LiquidityTerms
     """The market's liquidity and maximum loss."""
     transaction: str | None = None
@@ -148,7 +149,7 @@ async def create_market(call: Call[CreateMarketRequest]) -> JsonResponse:
     registration = await _register(call, wanted, on_chain, allow_similar=on_chain or body.allow_similar)
     answer = CreateMarketBody(
         market=await _market(call, registration, on_chain),
-        cid=wanted.cid,
+        question_cid=wanted.cid,
         document=wanted.document.decode(),
         terms=_terms(wanted),
         transaction=unsigned.transaction if unsigned else None,

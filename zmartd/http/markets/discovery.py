@@ -6,13 +6,12 @@ from typing import Annotated, Any, Final, Self
 
 from msgspec import Meta, Struct, field
 
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_answers, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Category, MarketKey, MarketRef, Price, PriceChange, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit
 from zmartd.http.kit.path_variables import MARKET, PathVariable
-from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.lookup import any_market
 from zmartd.http.response_cache.policies import CacheForAllMarkets
 from zmartd.store import discovery
@@ -72,9 +71,9 @@ class CategoryBody(Struct, frozen=True, kw_only=True):
     """The category's name in requests."""
     name: str
     """The category's name for display, with a capital letter."""
-    markets: int
+    markets_count: int
     """The number of markets, in any state."""
-    active: int
+    active_markets: int
     """The number of ACTIVE markets."""
     volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     trend: Annotated[
@@ -83,7 +82,7 @@ class CategoryBody(Struct, frozen=True, kw_only=True):
     emoji: str
     """An emoji for the category."""
     count: Annotated[int, DEPRECATED]
-    """The same as markets."""
+    """The same as markets_count."""
 
 
 class CategoryList(Struct, frozen=True):
@@ -189,8 +188,8 @@ def _category(category: CategoryTotals) -> CategoryBody:
     return CategoryBody(
         id=category.name,
         name=category.name.capitalize(),
-        markets=category.markets,
-        active=category.active,
+        markets_count=category.markets,
+        active_markets=category.active,
         volume_24h=amount(category.volume),
         trend=trend(category.volume_before, category.volume),
         emoji=EMOJI[category.name],

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_answers, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     Commitment,
@@ -27,7 +27,6 @@ from zmartd.http.kit.pagination import (
     encode_cursor,
     start_key,
 )
-from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.lookup import any_market
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE

@@ -97,14 +97,14 @@ class ProtocolConfig(Struct, frozen=True, kw_only=True):
 class ProtocolVoting(Struct, frozen=True, kw_only=True):
     """Who votes, and how many votes it takes."""
 
-    proposal_least_votes: int
+    proposal_min_votes: int
     """The least number of votes that approve a proposed market."""
-    proposal_least_balance: Amount
+    proposal_min_balance: Amount
     """Lamports that a wallet has to hold, unless it has traded before, for its vote on a proposed market to
     count."""
     dispute_petition_bps: Bps
     """The share of a market's holders, or of their stake, whose requests make the backend open a dispute."""
-    dispute_least_stake: Amount
+    dispute_min_stake: Amount
     """Lamports of stake with which a holder counts in the number of holders."""
     dispute_quorum_bps: Bps
     """The share of the stake that has to vote for the votes to settle a dispute."""
@@ -220,10 +220,10 @@ def _config(found: GlobalConfig) -> ProtocolConfig:
 
 def _voting(voting: config.VotingSettings) -> ProtocolVoting:
     return ProtocolVoting(
-        proposal_least_votes=voting.min_proposal_votes,
-        proposal_least_balance=amount(voting.proposal_min_balance_lamports),
+        proposal_min_votes=voting.min_proposal_votes,
+        proposal_min_balance=amount(voting.proposal_min_balance_lamports),
         dispute_petition_bps=voting.dispute_petition_bps,
-        dispute_least_stake=amount(voting.min_stake_lamports),
+        dispute_min_stake=amount(voting.min_stake_lamports),
         dispute_quorum_bps=voting.dispute_quorum_bps,
     )
 

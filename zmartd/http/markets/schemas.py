@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, PriceChange, StateName, Time, amount
-from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.evidence import EvidenceBody, evidence_body
 from zmartd.market.evidence import EvidenceKind
 from zmartd.market.iso_time import has_come, iso_time, iso_time_or_none
@@ -120,10 +120,10 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """The number of votes against the dispute, as last recorded on the chain."""
     dispute_total_votes: int = 0
     """The number of votes on the dispute, as last recorded on the chain."""
-    ipfs_question_hash: str | None
+    question_cid: str | None
     """The content id of the market's texts: the one on the chain, or for a pending market the registered one;
     null while it is not known."""
-    ipfs_evidence_hash: str | None = None
+    evidence_cid: str | None = None
     """The content id of the evidence for the proposed outcome; null before that, and where it is not text."""
     metadata_verified: bool = False
     """Whether the texts shown here are those whose content id is on the chain. False for a pending market,
@@ -162,6 +162,10 @@ class MarketBody(Struct, frozen=True, kw_only=True):
     """The same as state."""
     expires_at: Annotated[Time | None, DEPRECATED]
     """The same as end_date."""
+    ipfs_question_hash: Annotated[str | None, DEPRECATED]
+    """The same as question_cid."""
+    ipfs_evidence_hash: Annotated[str | None, DEPRECATED]
+    """The same as evidence_cid."""
 
 
 class MarketDetail(MarketBody, frozen=True, kw_only=True):
@@ -194,7 +198,9 @@ class MarketDetail24h(MarketDetail, frozen=True, kw_only=True):
     volume_24h: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     traders_24h: int
     """The number of wallets that traded in the market in the last 24 hours."""
-    traders: Annotated[int, Meta(description="the number of wallets that have ever traded in the market")]
+    traders_count: Annotated[
+        int, Meta(description="the number of wallets that have ever traded in the market")
+    ]
     resolution_evidence: EvidenceBody | None
     """What the resolver handed in for the proposed outcome, and why it is early, if it is; null before an
     outcome is proposed, and where the resolver handed in nothing through the API."""
@@ -231,8 +237,8 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...], now: int) -> Mar
         dispute_agree=market.dispute_agree,
         dispute_disagree=market.dispute_disagree,
         dispute_total_votes=market.dispute_total_votes,
-        ipfs_question_hash=market.ipfs_question_hash,
-        ipfs_evidence_hash=market.ipfs_evidence_hash,
+        question_cid=market.ipfs_question_hash,
+        evidence_cid=market.ipfs_evidence_hash,
         metadata_verified=market.metadata_verified,
         created_at=iso_time(market.created_at),
         approved_at=iso_time_or_none(market.approved_at),
@@ -247,7 +253,12 @@ def market_body(market: MarketRow, steps: tuple[NextStep, ...], now: int) -> Mar
         commitment=market.commitment,
         version=market.version,
         next=steps,
-        **earlier_answers.of_a_market(market.state.name, iso_time_or_none(market.end_date)),
+        **earlier_answers.of_a_market(
+            market.state.name,
+            iso_time_or_none(market.end_date),
+            market.ipfs_question_hash,
+            market.ipfs_evidence_hash,
+        ),
     )
 
 
@@ -268,12 +279,14 @@ def pending_market_body(registration: Registration, steps: tuple[NextStep, ...],
         creator_wallet=metadata.creator_wallet,
         b_parameter=amount(metadata.b_parameter),
         initial_liquidity=amount(metadata.initial_liquidity),
-        ipfs_question_hash=metadata.cid,
+        question_cid=metadata.cid,
         created_at=iso_time(registration.created_at),
         end_date=iso_time(metadata.end_date),
         ended=has_come(metadata.end_date, now),
         next=steps,
-        **earlier_answers.of_a_market(MarketState.PROPOSED.name, iso_time(metadata.end_date)),
+        **earlier_answers.of_a_market(
+            MarketState.PROPOSED.name, iso_time(metadata.end_date), metadata.cid, None
+        ),
     )
 
 
@@ -307,7 +320,7 @@ def market_detail_24h(
         change_24h=0.0 if day is None else day.price_change,
         volume_24h="0" if day is None else amount(day.volume),
         traders_24h=0 if day is None else day.traders_24h,
-        traders=0 if day is None else day.traders,
+        traders_count=0 if day is None else day.traders,
         resolution_evidence=evidence_body(evidence.get("resolution")),
         dispute_evidence=evidence_body(evidence.get("dispute")),
     )

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_answers, keys
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, MarketKey, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.fees import FeeBody, fee_body
@@ -18,19 +19,23 @@ from zmartd.store import platform, trades
 from zmartd.store.markets import MarketNotFound
 
 
-class Statistics(Struct, frozen=True):
+class Statistics(Struct, frozen=True, kw_only=True):
     """Sums over the trades of a market. Volume is purchases with fees and sales before fees."""
 
     total_volume: Amount
     """Lamports of purchases and sales."""
-    total_trades: int
+    trades_count: int
     """The number of trades."""
-    unique_traders: int
+    traders_count: int
     """The number of wallets that have ever traded in the market."""
     buy_volume: Amount
     """Lamports of purchases, with fees."""
     sell_volume: Amount
     """Lamports of sales, before fees."""
+    total_trades: Annotated[int, DEPRECATED]
+    """The same as trades_count."""
+    unique_traders: Annotated[int, DEPRECATED]
+    """The same as traders_count."""
 
 
 class MarketStatistics(Struct, frozen=True):
@@ -43,8 +48,10 @@ class PlatformBody(Struct, frozen=True, kw_only=True):
     """Sums over all markets. Volume is purchases with fees and sales before fees."""
 
     as_of: Annotated[Time, Meta(description="the end of the 24 hours that the *_24h fields cover")]
-    markets: Annotated[dict[str, int], Meta(description="the number of markets by the name of their state")]
-    total_markets: int
+    markets_by_state: Annotated[
+        dict[str, int], Meta(description="the number of markets by the name of their state")
+    ]
+    markets_count: int
     """The number of markets on the chain, in any state."""
     active_markets: int
     """The number of ACTIVE markets."""
@@ -52,11 +59,11 @@ class PlatformBody(Struct, frozen=True, kw_only=True):
     """Lamports traded since the beginning."""
     volume_24h: Amount
     """Lamports traded in the last 24 hours."""
-    total_trades: int
+    trades_count: int
     """The number of trades since the beginning."""
     trades_24h: int
     """The number of trades in the last 24 hours."""
-    total_traders: int
+    traders_count: int
     """The number of wallets that have ever traded."""
     traders_24h: int
     """The number of wallets that traded in the last 24 hours."""
@@ -75,10 +82,11 @@ async def get_market_statistics(call: Call[None]) -> MarketStatistics:
         sums = await trades.statistics(connection, market.id)
     stats = Statistics(
         total_volume=amount(sums.total_volume),
-        total_trades=sums.trades,
-        unique_traders=sums.traders,
+        trades_count=sums.trades,
+        traders_count=sums.traders,
         buy_volume=amount(sums.buy_volume),
         sell_volume=amount(sums.sell_volume),
+        **earlier_answers.of_market_statistics(sums.trades, sums.traders),
     )
     return MarketStatistics(market.id, stats)
 
@@ -88,14 +96,14 @@ async def get_platform_statistics(call: Call[None]) -> PlatformBody:
         totals = await platform.totals(connection)
     return PlatformBody(
         as_of=iso_time(totals.as_of),
-        markets={state.name: count for state, count in totals.markets.items()},
-        total_markets=sum(totals.markets.values()),
+        markets_by_state={state.name: count for state, count in totals.markets.items()},
+        markets_count=sum(totals.markets.values()),
         active_markets=totals.markets[MarketState.ACTIVE],
         total_volume=amount(totals.volume),
         volume_24h=amount(totals.volume_24h),
-        total_trades=totals.trades,
+        trades_count=totals.trades,
         trades_24h=totals.trades_24h,
-        total_traders=totals.traders,
+        traders_count=totals.traders,
         traders_24h=totals.traders_24h,
         open_interest=amount(totals.open_interest),
         fees=fee_body(totals.fees),

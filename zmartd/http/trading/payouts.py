@@ -10,11 +10,10 @@ from msgspec import Meta, Struct
 
 from zmartd.errors import AboutMarket
 from zmartd.http.errors.requests import MarketPending, PositionNotFound
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_answers, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, StateName, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.fees import FeeBody, fee_body
 from zmartd.http.markets.lookup import any_market, chain_market
 from zmartd.http.markets.schemas import Label, label_of

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import (
     U64,
@@ -17,7 +18,6 @@ from zmartd.http.kit.fields import (
     Price,
     Time,
 )
-from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.fees import FeeBody
 from zmartd.http.markets.schemas import OutcomeLabel
 from zmartd.market.fees import TradeFees

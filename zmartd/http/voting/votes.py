@@ -10,11 +10,10 @@ from solders.pubkey import Pubkey
 
 from zmartd.chain.transport import RpcRejected, RpcUnavailable
 from zmartd.http.errors.requests import BalanceTooLow, MarketPending
-from zmartd.http.kit import earlier_names, keys
+from zmartd.http.kit import earlier_answers, earlier_names, keys
 from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Time
 from zmartd.http.kit.operation import Access, Call, Operation
-from zmartd.http.markets import earlier_answers
 from zmartd.http.markets.lookup import any_market, chain_market, find_market
 from zmartd.http.markets.schemas import Label, outcome_label
 from zmartd.http.markets.situations import indexed_situation, rules_for

@@ -42,7 +42,7 @@ class LeaderboardEntry(Struct, frozen=True, kw_only=True):
         Meta(description="lamports realized by sales, claims and outcomes, by the average cost method"),
     ]
     volume: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
-    trades: int
+    trades_count: int
     """The number of trades in the period."""
 
 
@@ -96,7 +96,7 @@ def _entry(entry: RankedWallet) -> LeaderboardEntry:
         wallet=entry.wallet,
         profit=amount(entry.profit),
         volume=amount(entry.volume),
-        trades=entry.trades,
+        trades_count=entry.trades,
     )
 
 

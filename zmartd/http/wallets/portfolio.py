@@ -107,7 +107,7 @@ class PortfolioPosition(Struct, frozen=True, kw_only=True):
 class PortfolioTotals(Struct, frozen=True, kw_only=True):
     """Sums over all positions of the wallet, on all pages."""
 
-    positions: int
+    positions_count: int
     """The number of the wallet's positions."""
     cost_basis: Amount
     """Lamports that the shares still held have cost with fees."""
@@ -224,7 +224,7 @@ def _totals(valued: Collection[ValuedPosition]) -> PortfolioTotals:
     valuations = [one.valuation for one in valued]
     sales = [one.sale for one in valuations if one.sale is not None]
     return PortfolioTotals(
-        positions=len(positions),
+        positions_count=len(positions),
         cost_basis=amount(sum(one.cost_lamports for one in valuations)),
         value=amount(sum(one.value_lamports for one in valuations)),
         sale_gross=amount(sum(sale.before_fees_lamports for sale in sales)),

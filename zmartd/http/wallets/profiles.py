@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Self
 
 from msgspec import Meta, Struct
 
-from zmartd.http.kit import keys
+from zmartd.http.kit import earlier_answers, keys
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Field, HttpsUrl, Line, Text, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.market.iso_time import iso_time
@@ -86,7 +87,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     """When the profile was created, usually at the wallet's first sign-in."""
     last_seen_at: Time
     """When the wallet last signed in, renewed a session or changed its profile."""
-    total_trades: int
+    trades_count: int
     """The number of the wallet's trades in all markets."""
     total_volume: Annotated[Amount, Meta(description="lamports: purchases with fees and sales before fees")]
     markets_created: int
@@ -94,12 +95,14 @@ class Profile(Struct, frozen=True, kw_only=True):
     markets_won: Annotated[
         int, Meta(description="the number of finalized markets in which the wallet holds winning shares")
     ]
-    proposal_votes: int
+    proposal_votes_count: int
     """The number of votes on proposed markets, cast through the API or on the chain."""
-    dispute_votes: int
+    dispute_votes_count: int
     """The number of votes on disputes, cast through the API or on the chain."""
-    discussions: int
+    comments_count: int
     """The number of comments that are not deleted."""
+    total_trades: Annotated[int, DEPRECATED]
+    """The same as trades_count."""
 
 
 class ProfileChanges(Struct, frozen=True, kw_only=True):
@@ -122,18 +125,28 @@ class ProfileChanges(Struct, frozen=True, kw_only=True):
 
 
 class PublicStatistics(Struct, frozen=True, kw_only=True):
-    total_trades: int
+    trades_count: int
     """The number of the wallet's trades in all markets."""
-    total_votes: int
-    """proposal_votes + dispute_votes."""
-    proposal_votes: int
+    votes_count: int
+    """proposal_votes_count + dispute_votes_count."""
+    proposal_votes_count: int
     """The number of votes on proposed markets that are decided, cast through the API or on the chain."""
-    dispute_votes: int
+    dispute_votes_count: int
     """The number of votes on disputes that are decided, cast through the API or on the chain."""
-    discussions: int
+    comments_count: int
     """The number of comments that are not deleted."""
     markets_created: int
     """The number of markets on the chain that the wallet created."""
+    total_trades: Annotated[int, DEPRECATED]
+    """The same as trades_count."""
+    total_votes: Annotated[int, DEPRECATED]
+    """The same as votes_count."""
+    proposal_votes: Annotated[int, DEPRECATED]
+    """The same as proposal_votes_count."""
+    dispute_votes: Annotated[int, DEPRECATED]
+    """The same as dispute_votes_count."""
+    discussions: Annotated[int, DEPRECATED]
+    """The same as comments_count."""
 
 
 class PublicProfile(Struct, frozen=True):
@@ -179,12 +192,15 @@ async def get_public_profile(call: Call[None]) -> PublicProfile:
     async with call.app[keys.DATABASE].service_reader() as connection:
         counts = await wallet_activity.public_counts(connection, wallet)
     stats = PublicStatistics(
-        total_trades=counts.trades,
-        total_votes=counts.proposal_votes + counts.dispute_votes,
-        proposal_votes=counts.proposal_votes,
-        dispute_votes=counts.dispute_votes,
-        discussions=counts.comments,
+        trades_count=counts.trades,
+        votes_count=counts.proposal_votes + counts.dispute_votes,
+        proposal_votes_count=counts.proposal_votes,
+        dispute_votes_count=counts.dispute_votes,
+        comments_count=counts.comments,
         markets_created=counts.markets_created,
+        **earlier_answers.of_activity_counts(
+            counts.trades, counts.proposal_votes, counts.dispute_votes, counts.comments
+        ),
     )
     return PublicProfile(wallet, stats)
 
@@ -199,13 +215,14 @@ def _profile(user: User, record: WalletRecord) -> Profile:
         reputation_score=user.reputation_score,
         created_at=iso_time(user.created_at),
         last_seen_at=iso_time(user.last_seen_at),
-        total_trades=record.counts.trades,
+        trades_count=record.counts.trades,
         total_volume=amount(record.volume_lamports),
         markets_created=record.counts.markets_created,
         markets_won=record.markets_won,
-        proposal_votes=record.counts.proposal_votes,
-        dispute_votes=record.counts.dispute_votes,
-        discussions=record.counts.comments,
+        proposal_votes_count=record.counts.proposal_votes,
+        dispute_votes_count=record.counts.dispute_votes,
+        comments_count=record.counts.comments,
+        **earlier_answers.of_trade_counts(record.counts.trades),
     )
 
 

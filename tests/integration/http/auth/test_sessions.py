@@ -237,7 +237,7 @@ async def test_a_session_is_renewed_until_its_greatest_age(
     for lives_for in (3_600, 1_000):
         clock.now += 3_000
         renewed = await (await client.post("/api/auth/refresh", headers=headers)).json()
-        assert renewed["expiresIn"] == lives_for
+        assert renewed["expires_in_seconds"] == lives_for
         headers = bearer(renewed["token"])
     clock.now += 1_000
     refused = await client.post("/api/auth/refresh", headers=headers)

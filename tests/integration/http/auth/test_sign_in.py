@@ -49,12 +49,15 @@ async def test_a_wallet_signs_what_it_is_given_and_is_signed_in(client: Client, 
     response = await login(client, given["message"])
     assert response.status == 200
     session = await response.json()
+    until = datetime.fromtimestamp(clock.time() + 3_600, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     assert {name: session[name] for name in session if name != "token"} == {
         "success": True,
         "wallet": ALICE.address,
+        "expires_in_seconds": 3_600,
+        "expires_at": until,
         "walletAddress": ALICE.address,
         "expiresIn": 3_600,
-        "expiresAt": datetime.fromtimestamp(clock.time() + 3_600, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "expiresAt": until,
         "message": "Signed in.",
     }
     headers = {"Authorization": f"Bearer {session['token']}"}

@@ -63,7 +63,7 @@ async def test_the_pages_of_a_list_have_each_wallet_once_in_order(api: Api, by: 
     assert [entry["rank"] for entry in whole] == list(range(1, 9))
     values = [int(entry[by]) for entry in whole]
     assert values == sorted(values, reverse=True)
-    assert sum(entry["trades"] for entry in whole) == 30
+    assert sum(entry["trades_count"] for entry in whole) == 30
 
 
 async def test_further_pages_are_of_the_edition_of_the_first_page(api: Api) -> None:

@@ -74,7 +74,7 @@ async def test_a_market_lives_from_the_proposal_to_the_last_lamport(stage: Stage
         True,
         "YES",
     )
-    assert (body["resolver_wallet"], body["ipfs_evidence_hash"]) == (str(CREATOR.pubkey()), EVIDENCE)
+    assert (body["resolver_wallet"], body["evidence_cid"]) == (str(CREATOR.pubkey()), EVIDENCE)
 
     finalized_by = body["next"][-1]
     assert (finalized_by["action"], finalized_by["by"]) == ("finalize", ["backend"])
@@ -347,14 +347,14 @@ async def test_whoever_resolves_early_or_disputes_says_why_and_the_api_keeps_the
     assert relayed.status == 200, relayed.body
     body = await shown(stage, market_id)
     handed_in = body["resolution_evidence"]
-    assert body["ipfs_evidence_hash"] == handed_in["cid"] == proposed.body["evidence_cid"]
+    assert body["evidence_cid"] == handed_in["cid"] == proposed.body["evidence_cid"]
     assert (handed_in["text"], handed_in["sources"]) == (written["evidence"], written["sources"])
     assert handed_in["early_reason"] == EARLY["early_reason"]
     document = await stage.api.client.get(handed_in["url"])
     raw = await document.read()
     assert (document.content_type, cid_v0(raw)) == ("application/json", handed_in["cid"])
     assert json.loads(raw)["early_reason"] == EARLY["early_reason"]
-    texts = await stage.api.anybody.get(f"/api/documents/{body['ipfs_question_hash']}")
+    texts = await stage.api.anybody.get(f"/api/documents/{body['question_cid']}")
     assert texts.body["question"] == body["question"]
     assert (await stage.api.anybody.get(f"/api/documents/{EVIDENCE}")).body["code"] == "document_not_found"
 

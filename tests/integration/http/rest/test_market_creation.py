@@ -26,9 +26,9 @@ async def test_a_proposal_is_registered_and_shown_before_it_is_on_the_chain(stag
     cid = ids.cid_v0(document.encode())
     market_id = ids.derive_market_id(str(CREATOR.pubkey()), cid)
     address = str(PROGRAM.pdas.market(bytes.fromhex(market_id)))
-    assert proposed.body["cid"] == cid
+    assert proposed.body["question_cid"] == cid
     shown = await stage.api.anybody.get(f"/api/markets/{market_id}")
-    today = {"change_24h": 0.0, "volume_24h": "0", "traders_24h": 0, "traders": 0}
+    today = {"change_24h": 0.0, "volume_24h": "0", "traders_24h": 0, "traders_count": 0}
     today |= {"resolution_evidence": None, "dispute_evidence": None}
     today |= {"resolution_rules": "", "resolution_sources": []}
     assert (shown.status, shown.body) == (200, proposed.body["market"] | today)
@@ -41,7 +41,7 @@ async def test_a_proposal_is_registered_and_shown_before_it_is_on_the_chain(stag
         "price_yes": 0.5,
         "shares_yes": "0",
         "initial_liquidity": "10000000000",
-        "ipfs_question_hash": cid,
+        "question_cid": cid,
         "creator_wallet": str(CREATOR.pubkey()),
         "metadata_verified": False,
         "chain_confirmed": False,
@@ -108,7 +108,7 @@ async def test_once_its_transaction_lands_the_market_has_its_texts(stage: Stage)
     assert (shown["chain_confirmed"], shown["metadata_verified"]) == (True, True)
     assert shown["question"] == "Will it rain in Zürich tomorrow?"
     assert shown["end_date"] == proposed.body["market"]["end_date"]
-    assert account.ipfs_evidence_hash.decode() == proposed.body["cid"]
+    assert account.ipfs_evidence_hash.decode() == proposed.body["question_cid"]
     assert (shown["shares_yes"], shown["shares_no"]) == (str(account.shares_yes), str(account.shares_no))
     assert shown["current_liquidity"] == str(account.current_liquidity) == "10000000000"
 
@@ -218,7 +218,7 @@ async def test_a_market_that_was_created_without_the_api_can_be_registered_after
 async def test_a_market_is_created_with_the_texts_that_were_registered_or_shows_none(stage: Stage) -> None:
     terms = await stage.propose(resolution_rules="By the gauge.", image_url="https://gauge.example/rain.png")
     others = await stage.propose(question="Is there anything else to ask about?")
-    market_id, cid = terms.body["market"]["id"], terms.body["cid"]
+    market_id, cid = terms.body["market"]["id"], terms.body["question_cid"]
 
     def creation(named: str, of: str = market_id) -> Instruction:
         return PROGRAM.create_market(
@@ -229,7 +229,7 @@ async def test_a_market_is_created_with_the_texts_that_were_registered_or_shows_
             ipfs_question_hash=named,
         )
 
-    for named in (others.body["cid"], "Qm" + "a" * 44):
+    for named in (others.body["question_cid"], "Qm" + "a" * 44):
         refused = await stage.creator.relay(await stage.signed(CREATOR, creation(named)))
         assert (refused.status, refused.body["code"]) == (400, "transaction_refused")
         assert refused.body["details"] == {"instruction_index": 0}
@@ -238,10 +238,10 @@ async def test_a_market_is_created_with_the_texts_that_were_registered_or_shows_
     unregistered = await stage.creator.relay(await stage.signed(CREATOR, creation(cid, "ef" * 32)))
     assert unregistered.status == 200, unregistered.body
 
-    await stage.as_stranger(CREATOR, creation(others.body["cid"]))
+    await stage.as_stranger(CREATOR, creation(others.body["question_cid"]))
     path = f"/api/markets/{market_id}"
     shown = (await stage.api.anybody.get(path)).body
-    assert (shown["chain_confirmed"], shown["ipfs_question_hash"]) == (True, others.body["cid"])
+    assert (shown["chain_confirmed"], shown["question_cid"]) == (True, others.body["question_cid"])
     texts = ("question", "description", "tags", "end_date", "slug", "image_url", "resolution_rules")
     assert [shown[name] for name in texts] == ["", "", [], None, None, None, ""]
     assert shown["metadata_verified"] is False
@@ -250,7 +250,7 @@ async def test_a_market_is_created_with_the_texts_that_were_registered_or_shows_
     wrong = {**PROPOSAL, "market_id": market_id, "end_date": terms.body["market"]["end_date"]}
     late = await stage.creator.post("/api/markets", wrong)
     assert (late.status, late.body["code"]) == (409, "market_id_taken")
-    assert others.body["cid"] in late.body["message"]
+    assert others.body["question_cid"] in late.body["message"]
 
 
 async def test_the_terms_say_whether_the_liquidity_covers_the_maximum_loss(stage: Stage) -> None:

@@ -78,6 +78,8 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "dispute_agree": 0,
         "dispute_disagree": 0,
         "dispute_total_votes": 0,
+        "question_cid": "Qm" + "a" * 44,
+        "evidence_cid": None,
         "ipfs_question_hash": "Qm" + "a" * 44,
         "ipfs_evidence_hash": None,
         "metadata_verified": False,
@@ -116,7 +118,7 @@ async def test_a_market_is_shown_with_every_field_that_clients_read(api: Api) ->
         "change_24h": (price_yes - SCALE // 2) / SCALE,
         "volume_24h": str(story.volume),
         "traders_24h": len(story.invested),
-        "traders": len(story.invested),
+        "traders_count": len(story.invested),
         "yes_shares": str(story.q[True]),
         "no_shares": str(story.q[False]),
         "total_yes_shares": str(story.q[True]),
@@ -351,7 +353,7 @@ async def test_statistics_are_the_sums_of_the_trades(api: Api) -> None:
     assert stats["total_volume"] == str(story.volume)
     assert int(stats["buy_volume"]) == sum(story.invested.values())
     assert int(stats["sell_volume"]) == story.volume - sum(story.invested.values())
-    assert (stats["total_trades"], stats["unique_traders"]) == (12, len(story.invested))
+    assert (stats["trades_count"], stats["traders_count"]) == (12, len(story.invested))
 
 
 async def test_the_audit_trail_has_every_change_with_its_position_on_the_chain(api: Api) -> None:

@@ -133,7 +133,7 @@ async def test_a_market_is_shown_with_its_last_24_hours(api: Api) -> None:
     body = (await api.anybody.get(f"/api/markets/{market}")).body
 
     assert (body["change_24h"], body["volume_24h"]) == (0.15, str(3 * SOL))
-    assert (body["traders_24h"], body["traders"]) == (2, 3)
+    assert (body["traders_24h"], body["traders_count"]) == (2, 3)
 
 
 async def test_the_platform_statistics_are_the_sums_of_all_markets(api: Api) -> None:
@@ -152,7 +152,7 @@ async def test_the_platform_statistics_are_the_sums_of_all_markets(api: Api) -> 
 
     body = (await api.anybody.get("/api/stats")).body
 
-    assert body["markets"] == {
+    assert body["markets_by_state"] == {
         "PROPOSED": 0,
         "APPROVED": 0,
         "ACTIVE": 0,
@@ -161,11 +161,11 @@ async def test_the_platform_statistics_are_the_sums_of_all_markets(api: Api) -> 
         "FINALIZED": 1,
         "CANCELLED": 0,
     }
-    assert (body["total_markets"], body["active_markets"], body["open_interest"]) == (2, 0, "7")
+    assert (body["markets_count"], body["active_markets"], body["open_interest"]) == (2, 0, "7")
     assert (body["total_volume"], body["volume_24h"]) == (str(story.volume + 5), str(story.volume + 2))
-    assert (body["total_trades"], body["trades_24h"]) == (14, 13)
+    assert (body["trades_count"], body["trades_24h"]) == (14, 13)
     traders = len(story.invested) + 1
-    assert (body["total_traders"], body["traders_24h"]) == (traders, traders)
+    assert (body["traders_count"], body["traders_24h"]) == (traders, traders)
     protocol, resolver, lp = story.fees
     assert body["fees"] == {
         "protocol": str(protocol + 1),
@@ -177,7 +177,7 @@ async def test_the_platform_statistics_are_the_sums_of_all_markets(api: Api) -> 
 
 async def test_without_markets_the_platform_statistics_are_zeros(api: Api) -> None:
     body = (await api.anybody.get("/api/stats")).body
-    assert (body["total_volume"], body["total_trades"], body["open_interest"]) == ("0", 0, "0")
+    assert (body["total_volume"], body["trades_count"], body["open_interest"]) == ("0", 0, "0")
     assert body["fees"]["total"] == "0"
 
 
@@ -301,4 +301,4 @@ async def test_the_platform_statistics_have_an_etag(api: Api) -> None:
     story = whole_life(1, trades=2)
     await api.indexer.apply(story.transactions)
     changed = await api.client.get("/api/stats", headers={"If-None-Match": tag, "Cache-Control": "no-cache"})
-    assert (await changed.json())["total_trades"] == 2
+    assert (await changed.json())["trades_count"] == 2

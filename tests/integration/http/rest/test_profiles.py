@@ -54,13 +54,14 @@ async def test_a_profile_exists_from_the_first_read_and_shows_the_wallets_activi
         "reputation_score": 0,
         "created_at": answer.body["created_at"],
         "last_seen_at": answer.body["last_seen_at"],
-        "total_trades": 6,
+        "trades_count": 6,
         "total_volume": str(story.volume),
         "markets_created": 0,
         "markets_won": 1,
-        "proposal_votes": 1,
-        "dispute_votes": 0,
-        "discussions": 1,
+        "proposal_votes_count": 1,
+        "dispute_votes_count": 0,
+        "comments_count": 1,
+        "total_trades": 6,
     }
 
 
@@ -146,12 +147,17 @@ async def test_the_public_profile_has_counts_only(api: Api) -> None:
             {
                 "wallet": ADDRESS,
                 "stats": {
+                    "trades_count": 6,
+                    "votes_count": 1,
+                    "proposal_votes_count": 1,
+                    "dispute_votes_count": 0,
+                    "comments_count": 1,
+                    "markets_created": 0,
                     "total_trades": 6,
                     "total_votes": 1,
                     "proposal_votes": 1,
                     "dispute_votes": 0,
                     "discussions": 1,
-                    "markets_created": 0,
                 },
             },
         )

@@ -36,10 +36,10 @@ async def test_the_rules_are_the_chain_s_and_the_settings(stage: Stage) -> None:
         "dispute_period_seconds": 259_200,
     }
     assert rules["voting"] == {
-        "proposal_least_votes": 10,
-        "proposal_least_balance": "0",
+        "proposal_min_votes": 10,
+        "proposal_min_balance": "0",
         "dispute_petition_bps": 1_000,
-        "dispute_least_stake": "10000000",
+        "dispute_min_stake": "10000000",
         "dispute_quorum_bps": 1_000,
     }
     assert rules["windows"] == {

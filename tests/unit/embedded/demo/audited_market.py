@@ -99,7 +99,7 @@ def published(**changes: Any) -> PublishedMarket:
             msgspec.to_builtins(trade_body(_trade(2, "sell", cost=1_090_000, amount=1_200_000, fee=36_000))),
         ],
         prices=[{"price_yes": 0.5}, {"price_yes": PRICE_YES / lmsr.SCALE}],
-        statistics={"total_trades": 2, "total_volume": "3000000"},
+        statistics={"trades_count": 2, "total_volume": "3000000"},
     )
 
 

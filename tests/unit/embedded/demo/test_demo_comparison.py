@@ -57,7 +57,7 @@ def test_a_market_that_is_shown_as_it_is_does_not_differ() -> None:
         ("dispute_initiated_at", 0, {"dispute_initiated_at"}),
         ("finalized_at", ACCOUNT.finalized_at + 1, {"finalized_at"}),
         ("cancelled_at", 1, {"cancelled_at"}),
-        ("ipfs_evidence_hash", b"Qm" + b"z" * 44, {"ipfs_evidence_hash"}),
+        ("ipfs_evidence_hash", b"Qm" + b"z" * 44, {"evidence_cid"}),
     ],
 )
 def test_one_unit_of_difference_is_noticed(field: str, value: Any, noticed: set[str]) -> None:
@@ -76,8 +76,8 @@ def test_before_a_resolution_the_account_holds_the_question_s_content_id() -> No
     ("change", "noticed"),
     [
         ({"trades": published().trades[:1]}, {"trades", "total_volume", "protocol fees"}),
-        ({"statistics": {"total_trades": 3, "total_volume": "3000000"}}, {"trades"}),
-        ({"statistics": {"total_trades": 2, "total_volume": "3000001"}}, {"total_volume"}),
+        ({"statistics": {"trades_count": 3, "total_volume": "3000000"}}, {"trades"}),
+        ({"statistics": {"trades_count": 2, "total_volume": "3000001"}}, {"total_volume"}),
         ({"prices": [{"price_yes": 0.5}]}, {"last price"}),
     ],
 )

@@ -74,7 +74,7 @@ class TryOut {
     this.session = await signIn(location.origin, this.wallet, location.host);
     this.ui.preauthorizeApiKey("bearer", this.session.token);
     this.signInButton.textContent = "Another wallet";
-    const until = new Date(this.session.expiresAt).toLocaleTimeString();
+    const until = new Date(this.session.expires_at).toLocaleTimeString();
     this.say(`${address} has 100 SOL and is signed in until ${until}. Requests of this page carry its token.`);
   }
 

@@ -53,8 +53,38 @@ def of_a_trade(net: str) -> dict[str, Any]:
     return {"cost": net}
 
 
-def of_a_market(state: str, end_date: str | None) -> dict[str, Any]:
-    return {"status": state, "expires_at": end_date}
+def of_a_market(
+    state: str, end_date: str | None, question_cid: str | None, evidence_cid: str | None
+) -> dict[str, Any]:
+    return {
+        "status": state,
+        "expires_at": end_date,
+        "ipfs_question_hash": question_cid,
+        "ipfs_evidence_hash": evidence_cid,
+    }
+
+
+def of_a_session(wallet: str, expires_in_seconds: int, expires_at: str) -> dict[str, Any]:
+    return {"wallet_address": wallet, "expires_in": expires_in_seconds, "expires_at_camel": expires_at}
+
+
+def of_trade_counts(trades_count: int) -> dict[str, Any]:
+    return {"total_trades": trades_count}
+
+
+def of_market_statistics(trades_count: int, traders_count: int) -> dict[str, Any]:
+    return {**of_trade_counts(trades_count), "unique_traders": traders_count}
+
+
+def of_activity_counts(trades: int, proposal_votes: int, dispute_votes: int, comments: int) -> dict[str, Any]:
+    """Numbers of what a wallet did."""
+    return {
+        **of_trade_counts(trades),
+        "total_votes": proposal_votes + dispute_votes,
+        "proposal_votes": proposal_votes,
+        "dispute_votes": dispute_votes,
+        "discussions": comments,
+    }
 
 
 def of_a_single_market(
