@@ -7,10 +7,12 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final, Literal
 
+from asyncpg import Record
 from msgspec import Struct
 
 from zmartd.chain.commitment import Commitment
 from zmartd.store.keyset import Page, from_micros, page_of, to_micros
+from zmartd.store.platform import ChargedFees
 from zmartd.store.postgres.reader import Reads
 from zmartd.store.postgres.rls import ANONYMOUS, AUTHENTICATED, Caller
 
@@ -21,7 +23,8 @@ FEED_ITEM_TYPES: Final[tuple[FeedItemType, ...]] = ("trade", "resolution", "crea
 _WHOLE_WALLETS = """
 with traded as (
     select 'trade' as type, (tx_signature || ':' || event_index) collate "C" as place, user_wallet as wallet,
-           market_id, block_time as at, commitment, trade_type, outcome, shares, cost
+           market_id, block_time as at, commitment, trade_type, outcome, shares, cost, amount, protocol_fee,
+           resolver_fee, lp_fee
       from trades
      where 'trade' = any($1::text[]) and block_time <= coalesce($2::timestamptz, 'infinity')
        and ($2 is null
@@ -44,18 +47,21 @@ with traded as (
        and ($2 is null or (finalized_at, ('resolution-' || id) collate "C") < ($2, $3 collate "C"))
      order by at desc, place desc limit $4
 ), newest as (
-    select type, place, wallet, market_id, at, commitment, trade_type, outcome, shares, cost,
-           null::boolean as proposed_outcome
+    select type, place, wallet, market_id, at, commitment, trade_type, outcome, shares, cost, amount,
+           protocol_fee, resolver_fee, lp_fee, null::boolean as proposed_outcome
       from traded
     union all
-    select type, place, wallet, market_id, at, commitment, null, null, null, null, null from created
+    select type, place, wallet, market_id, at, commitment,
+           null, null, null, null, null, null, null, null, null
+      from created
     union all
-    select type, place, wallet, market_id, at, commitment, null, outcome, null, null, proposed_outcome
+    select type, place, wallet, market_id, at, commitment, null, outcome, null, null, null, null, null, null,
+           proposed_outcome
       from resolved
      order by at desc, place desc limit $4
 )
 select newest.type, place as id, wallet, newest.market_id, question, at, newest.commitment, trade_type,
-       outcome, shares, cost, newest.proposed_outcome
+       outcome, shares, cost, amount, protocol_fee, resolver_fee, lp_fee, newest.proposed_outcome
   from newest join markets on markets.id = newest.market_id
  order by at desc, place desc
 """
@@ -66,8 +72,20 @@ _ITEMS = {
 _ID = re.compile("[A-Za-z0-9:-]{1,120}", re.ASCII)
 
 
+class FeedTrade(Struct, frozen=True):
+    """What a trade came to. Amounts are lamports; shares have nine decimals."""
+
+    trade_type: Literal["buy", "sell"]
+    shares: int
+    cost: int
+    """A buyer's total with fees, or a seller's proceeds after fees."""
+    amount: int
+    """Before fees."""
+    fees: ChargedFees
+
+
 class FeedItem(Struct, frozen=True):
-    """A trade, the creation of a market, or its resolution. Shares have nine decimals."""
+    """A trade, the creation of a market, or its resolution."""
 
     type: FeedItemType
     id: str
@@ -78,14 +96,12 @@ class FeedItem(Struct, frozen=True):
     at: datetime
     commitment: Commitment
     """The trade's; of the others the market's."""
-    trade_type: Literal["buy", "sell"] | None
     outcome: bool | None
     """The traded outcome, or the final one."""
     proposed_outcome: bool | None
     """Of a resolution: the outcome that `wallet` proposed, which need not be the final one."""
-    shares: int | None
-    cost: int | None
-    """Lamports: a buyer's total with fees, or a seller's proceeds after fees."""
+    trade: FeedTrade | None
+    """Of a trade."""
 
 
 class FeedPageKey(Struct, frozen=True):
@@ -110,7 +126,26 @@ async def newest(
     """A page of the items of these types, newest first. Takes a transaction or reader of `caller`."""
     key = (None, None) if after is None else (from_micros(after.at_micros), after.id)
     rows = await connection.fetch(_ITEMS[caller.role], list(types), *key, limit + 1)
-    return page_of([FeedItem(**dict(row)) for row in rows], limit, _key_of)
+    return page_of([_item(row) for row in rows], limit, _key_of)
+
+
+def _item(row: Record) -> FeedItem:
+    trade = None
+    if row["type"] == "trade":
+        fees = ChargedFees(row["protocol_fee"], row["resolver_fee"], row["lp_fee"])
+        trade = FeedTrade(row["trade_type"], row["shares"], row["cost"], row["amount"], fees)
+    return FeedItem(
+        type=row["type"],
+        id=row["id"],
+        wallet=row["wallet"],
+        market_id=row["market_id"],
+        question=row["question"],
+        at=row["at"],
+        commitment=row["commitment"],
+        outcome=row["outcome"],
+        proposed_outcome=row["proposed_outcome"],
+        trade=trade,
+    )
 
 
 def _key_of(happening: FeedItem) -> FeedPageKey:

@@ -49,6 +49,10 @@ def of_market_votes(vote_type: str) -> dict[str, Any]:
     return {"type": vote_type}
 
 
+def of_a_comment(id_: str, user_wallet: str | None) -> dict[str, Any]:
+    return {"discussion_id": id_, "wallet": user_wallet, "upvotes": 0}
+
+
 def of_a_trade(net: str) -> dict[str, Any]:
     return {"cost": net}
 
@@ -132,7 +136,7 @@ def of_an_activity(item: FeedItem, at: str) -> dict[str, Any]:
         "market": item.question,
         "market_key": item.market_id,
         "time": at,
-        "amount": None if item.cost is None else f"{_rounded(item.cost)} SOL",
+        "amount": None if item.trade is None else f"{_rounded(item.trade.cost)} SOL",
     }
 
 
@@ -140,10 +144,10 @@ def _action(item: FeedItem) -> str:
     if item.type == "creation":
         return "created a market"
     label = None if item.outcome is None else "YES" if item.outcome else "NO"
-    if item.type == "resolution":
+    if item.trade is None:
         return _resolution(item, label)
-    verb = "bought" if item.trade_type == "buy" else "sold"
-    shares = _rounded(item.shares or 0).removesuffix(".00")
+    verb = "bought" if item.trade.trade_type == "buy" else "sold"
+    shares = _rounded(item.trade.shares).removesuffix(".00")
     return f"{verb} {shares} {label} shares"
 
 

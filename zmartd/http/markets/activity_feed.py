@@ -11,8 +11,10 @@ from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Time, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
+from zmartd.http.markets.fees import FeeBody, fee_body
 from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
 from zmartd.market.iso_time import iso_time
+from zmartd.realtime.trade_summary import average_price
 from zmartd.store import feed
 from zmartd.store.feed import FEED_ITEM_TYPES, FeedItem, FeedItemType, FeedPageKey
 
@@ -47,8 +49,16 @@ class ActivityBody(Struct, frozen=True, kw_only=True):
     """Of a resolution: the outcome that user_wallet proposed, true for YES, false for NO. After a dispute the
     final one may be another. Else null."""
     shares: Annotated[Amount | None, Meta(description="nine decimals; null for what is no trade")]
+    gross: Annotated[
+        Amount | None, Meta(description="lamports of a trade before fees, as in lists of trades; else null")
+    ]
+    fee: FeeBody | None
+    """The fee of a trade and its parts; null for what is no trade."""
     net: Annotated[
         Amount | None, Meta(description="lamports that a trade moved, as in lists of trades; else null")
+    ]
+    average_price: Annotated[
+        float | None, Meta(description="net / shares of a trade, in SOL per share; else null")
     ]
     occurred_at: Time
     """When it happened, by the chain's clock."""
@@ -90,19 +100,22 @@ async def list_activity(call: Call[ActivityQuery]) -> ActivityList:
 
 
 def _body(item: FeedItem) -> ActivityBody:
-    at = iso_time(item.at)
+    at, trade = iso_time(item.at), item.trade
     return ActivityBody(
         id=item.id,
         type=item.type,
         user_wallet=item.wallet,
         market_id=item.market_id,
         question=item.question,
-        trade_type=item.trade_type,
+        trade_type=None if trade is None else trade.trade_type,
         outcome=item.outcome,
         outcome_label=None if item.outcome is None else outcome_label(item.outcome),
         proposed_outcome=item.proposed_outcome,
-        shares=None if item.shares is None else amount(item.shares),
-        net=None if item.cost is None else amount(item.cost),
+        shares=None if trade is None else amount(trade.shares),
+        gross=None if trade is None else amount(trade.amount),
+        fee=None if trade is None else fee_body(trade.fees),
+        net=None if trade is None else amount(trade.cost),
+        average_price=None if trade is None else average_price(trade.cost, trade.shares),
         occurred_at=at,
         commitment=item.commitment,
         **earlier_answers.of_an_activity(item, at),

@@ -239,7 +239,10 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
         "outcome_label": "YES",
         "proposed_outcome": True,
         "shares": None,
+        "gross": None,
+        "fee": None,
         "net": None,
+        "average_price": None,
         "occurred_at": (NOW - timedelta(hours=1)).isoformat(timespec="milliseconds")[:-6] + "Z",
         "user": wallet("resolver"),
         "action": "resolved to YES",
@@ -265,6 +268,10 @@ async def test_the_activity_feed_has_trades_creations_and_resolutions_in_one_lis
         ("buy", True, str(12 * SOL + 1), "1234000000"),
         (None, None, None, None),
     ]
+    listed = (await api.anybody.get("/api/trades")).body["trades"]
+    amounts = ("shares", "gross", "fee", "net", "average_price")
+    shown = {one["id"]: [one[name] for name in amounts] for one in (sale, purchase)}
+    assert shown == {trade["id"]: [trade[name] for name in amounts] for trade in listed}
     assert (creation["id"], creation["action"], creation["user"]) == (
         f"creation-{market_id('m')}",
         "created a market",
