@@ -66,6 +66,7 @@ class TradeData(TradeSummary, frozen=True, kw_only=True):
 class VoteData(Struct, frozen=True, kw_only=True):
     id: str | UnsetType = UNSET
     vote_type: str
+    voted_at: str
     created_at: str
 
 
@@ -75,7 +76,7 @@ class Post(Struct, frozen=True, kw_only=True):
     content: str | None
     parent_id: str | None
     created_at: str | UnsetType = UNSET
-    updated_at: str | UnsetType = UNSET
+    edited_at: str | UnsetType = UNSET
     deleted_at: str | UnsetType = UNSET
 
 

@@ -337,10 +337,10 @@ def _trade(trade: TradeExecuted, market: str, wallet: str, at: str) -> TradeData
 
 
 def _vote(vote: VoteCast, at: str) -> VoteData:
-    return VoteData(id=vote.vote_id or UNSET, vote_type=vote.vote_type.value, created_at=at)
+    return VoteData(id=vote.vote_id or UNSET, vote_type=vote.vote_type.value, voted_at=at, created_at=at)
 
 
-_POST_TIME = {"created": "created_at", "updated": "updated_at", "deleted": "deleted_at"}
+_POST_TIME = {"created": "created_at", "updated": "edited_at", "deleted": "deleted_at"}
 
 
 def _discussion(change: DiscussionChange, wallet: str, at: str) -> DiscussionData:

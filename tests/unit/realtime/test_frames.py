@@ -158,6 +158,7 @@ def test_a_votes_frame_tells_neither_the_wallet_nor_what_it_voted() -> None:
     assert broadcast.frame(MARKET, signed_in=True) is broadcast.frame(MARKET, signed_in=False)
     assert payload(broadcast.frame(MARKET, signed_in=False))["data"] == {
         "vote_type": "proposal",
+        "voted_at": "2026-03-01T12:00:00.123Z",
         "created_at": "2026-03-01T12:00:00.123Z",
     }
 

@@ -9,6 +9,8 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from zmartd.errors import ZmartdError
+from zmartd.http.kit import earlier_answers
+from zmartd.http.kit.earlier_names import DEPRECATED
 from zmartd.http.kit.fields import Field, MarketKey, MarketRef, Text, Time
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, Offset, PageLength, encode_cursor
 from zmartd.http.kit.path_variables import PathVariable
@@ -104,15 +106,11 @@ class CommentBody(Struct, frozen=True, kw_only=True):
 
     id: str
     """The comment's id, a UUID."""
-    discussion_id: str
-    """The same as id, under the frontend's name."""
     market_id: MarketKey
     user_wallet: Annotated[
         str | None,
         Meta(description="the author's address; shortened for anonymous callers; null when deleted"),
     ]
-    wallet: str | None
-    """The same as user_wallet, under the frontend's name."""
     parent_id: str | None
     """The id of the comment that this is a reply to; null for a comment on the market itself."""
     depth: Annotated[
@@ -120,8 +118,6 @@ class CommentBody(Struct, frozen=True, kw_only=True):
     ]
     content: Annotated[str | None, Meta(description="null when deleted")]
     replies_count: Annotated[int, Meta(description="the number of replies at any depth")]
-    upvotes: Literal[0] = 0
-    """Always 0: there are no votes on comments. Frontends expect the field."""
     created_at: Time
     """When the comment was written."""
     editable_until: Time
@@ -130,6 +126,12 @@ class CommentBody(Struct, frozen=True, kw_only=True):
     """When the comment was last changed; null where it never was."""
     deleted_at: Time | None
     """When the comment was deleted; null where it was not."""
+    discussion_id: Annotated[str, DEPRECATED]
+    """The same as id."""
+    wallet: Annotated[str | None, DEPRECATED]
+    """The same as user_wallet."""
+    upvotes: Annotated[Literal[0], DEPRECATED]
+    """Always 0: there are no votes on comments."""
 
 
 class EditedComment(Struct, frozen=True, kw_only=True):
@@ -196,10 +198,8 @@ def comment_body(comment: Comment) -> CommentBody:
     """The JSON of a comment."""
     return CommentBody(
         id=str(comment.id),
-        discussion_id=str(comment.id),
         market_id=comment.market_id,
         user_wallet=comment.author,
-        wallet=comment.author,
         parent_id=_id(comment.parent_id),
         depth=comment.depth,
         content=comment.content,
@@ -208,6 +208,7 @@ def comment_body(comment: Comment) -> CommentBody:
         editable_until=iso_time(comment.created_at + EDIT_WINDOW),
         edited_at=iso_time_or_none(comment.edited_at),
         deleted_at=iso_time_or_none(comment.deleted_at),
+        **earlier_answers.of_a_comment(str(comment.id), comment.author),
     )
 
 

@@ -12,7 +12,7 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import Amount, DateTime, MarketKey, Price, Time, amount, price
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import any_market
-from zmartd.http.markets.schemas import OutcomeLabel
+from zmartd.http.markets.schemas import OutcomeFilter, OutcomeLabel, outcome_label
 from zmartd.market.iso_time import iso_time
 from zmartd.store import candles, discovery
 from zmartd.store.candles import MOST_CANDLES, Candle
@@ -45,7 +45,8 @@ class CandlesQuery(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     interval: Annotated[Interval, Meta(description="1m, 5m, 1h, 4h or 1d")] = "1h"
     from_: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, RFC 3339")] = None
     to: Annotated[ChartTime | None, Meta(description="a time with its offset from UTC, RFC 3339")] = None
-    outcome: Annotated[OutcomeLabel, Meta(description="YES or NO")] = "YES"
+    outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES, or false for NO")] = None
+    """Whose prices; those of YES unless it is given."""
 
 
 class CandleBody(Struct, frozen=True, kw_only=True):
@@ -76,8 +77,10 @@ class CandleList(Struct, frozen=True, kw_only=True):
     market_id: MarketKey
     interval: Interval
     """The length of each period, as requested."""
-    outcome: OutcomeLabel
-    """The outcome whose prices these are, as requested."""
+    outcome: bool
+    """The outcome whose prices these are, as requested: true for YES, false for NO."""
+    outcome_label: OutcomeLabel
+    """The name of the outcome."""
     candles: tuple[CandleBody, ...]
     """Consecutive periods, oldest first."""
     count: int
@@ -91,17 +94,19 @@ async def list_candles(call: Call[CandlesQuery]) -> CandleList:
     """
     query = call.input
     period = PERIODS[query.interval]
+    outcome = query.outcome is None or bool(query.outcome)
     async with call.app[keys.DATABASE].reader(call.caller) as connection:
         market = await any_market(connection, call.path["id"])
         until = query.to or await discovery.newest_time(connection) + timedelta.resolution
         since = query.from_ or until - _DEFAULT_CANDLES * period
         _check(since, until, period)
         found = await candles.of_yes(connection, market.id, period, since, until)
-    bodies = tuple(_body(one if query.outcome == "YES" else one.of_no()) for one in found)
+    bodies = tuple(_body(one if outcome else one.of_no()) for one in found)
     return CandleList(
         market_id=market.id,
         interval=query.interval,
-        outcome=query.outcome,
+        outcome=outcome,
+        outcome_label=outcome_label(outcome),
         candles=bodies,
         count=len(bodies),
     )

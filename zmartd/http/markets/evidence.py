@@ -43,7 +43,7 @@ Sources = Annotated[
 class EvidenceBody(Struct, frozen=True, kw_only=True):
     """What a wallet handed in for an outcome, or against it."""
 
-    wallet: str
+    user_wallet: str
     """The wallet that proposed the outcome, or disputed it."""
     cid: str
     """The content id of the document."""
@@ -66,7 +66,7 @@ def evidence_body(found: Evidence | None) -> EvidenceBody | None:
     document = found.document
     texts = None if document is None else msgspec.json.decode(document, type=EvidenceTexts)
     return EvidenceBody(
-        wallet=found.wallet,
+        user_wallet=found.wallet,
         cid=found.cid,
         url=None if document is None else document_path(found.cid),
         text="" if texts is None else texts.text,

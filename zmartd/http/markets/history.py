@@ -28,6 +28,7 @@ from zmartd.http.kit.pagination import (
     start_key,
 )
 from zmartd.http.markets.lookup import any_market
+from zmartd.http.markets.program_events import event_fields
 from zmartd.market.iso_time import iso_time, iso_time_or_none
 from zmartd.market.lmsr import SCALE
 from zmartd.store import events, trades
@@ -85,7 +86,7 @@ class EventBody(Struct, frozen=True):
 
     name: str
     """The event's name in the program's IDL."""
-    signature: str
+    tx_signature: str
     """The signature of the event's transaction, base58."""
     event_index: int
     """The event's position among the program's events in the transaction, from 0."""
@@ -98,8 +99,8 @@ class EventBody(Struct, frozen=True):
     commitment: Commitment
     """The commitment of the event."""
     data: dict[str, Any]
-    """The event's fields, with what its transaction adds to them: addresses in base58, bytes in hexadecimal,
-    amounts as decimal strings, times in unix seconds.
+    """The event's fields under the program's own names, with what its transaction adds to them: addresses in
+    base58, bytes in hexadecimal, amounts as decimal strings, times in unix seconds.
     """
 
 
@@ -134,13 +135,13 @@ async def list_events(call: Call[EventsQuery]) -> EventList:
     bodies = tuple(
         EventBody(
             name=event.event_type,
-            signature=event.tx_signature,
+            tx_signature=event.tx_signature,
             event_index=event.event_index,
             slot=event.slot,
             occurred_at=iso_time_or_none(event.block_time),
             actor=event.actor,
             commitment=event.commitment,
-            data=event.payload,
+            data=event_fields(event.payload),
         )
         for event in page.rows
     )

@@ -11,14 +11,14 @@ from zmartd.http.kit.fields import Amount, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.kit.pagination import Limit, NextCursor, NextPage, PageLength, decode_cursor, encode_cursor
 from zmartd.http.markets.lookup import any_market
-from zmartd.http.markets.schemas import OutcomeLabel, outcome_label
+from zmartd.http.markets.schemas import OutcomeFilter, OutcomeLabel, outcome_label
 from zmartd.store import holders
 from zmartd.store.holders import Holder, HolderPageKey
 from zmartd.store.markets import MarketNotFound
 
 
 class HoldersQuery(Struct, frozen=True, kw_only=True):
-    outcome: Annotated[OutcomeLabel | None, Meta(description="YES or NO")] = None
+    outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES or false for NO")] = None
     limit: Limit = 20
     cursor: NextCursor = None
 
@@ -52,7 +52,7 @@ async def list_holders(call: Call[HoldersQuery]) -> HolderList:
     """The holders of one outcome, or of both in one list."""
     query = call.input
     after = decode_cursor(query.cursor, HolderPageKey)
-    outcome = None if query.outcome is None else query.outcome == "YES"
+    outcome = None if query.outcome is None else bool(query.outcome)
     caller, database = call.caller, call.app[keys.DATABASE]
     async with database.reader(caller) as connection:
         market = await any_market(connection, call.path["id"])

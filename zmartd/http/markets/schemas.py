@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 from msgspec import Meta, Struct
@@ -11,7 +11,17 @@ from msgspec.structs import replace
 
 from zmartd.http.kit import earlier_answers
 from zmartd.http.kit.earlier_names import DEPRECATED
-from zmartd.http.kit.fields import Amount, Commitment, MarketKey, Price, PriceChange, StateName, Time, amount
+from zmartd.http.kit.fields import (
+    Amount,
+    Commitment,
+    Field,
+    MarketKey,
+    Price,
+    PriceChange,
+    StateName,
+    Time,
+    amount,
+)
 from zmartd.http.markets.evidence import EvidenceBody, evidence_body
 from zmartd.market.evidence import EvidenceKind
 from zmartd.market.iso_time import has_come, iso_time, iso_time_or_none
@@ -26,7 +36,21 @@ from zmartd.store.markets import MarketRow
 from zmartd.store.metadata import Registration
 
 OutcomeLabel = Literal["YES", "NO"]
+_OUTCOMES = {"true": True, "false": False, "YES": True, "NO": False}
 Label = Annotated[OutcomeLabel | None, Meta(description="null while there is no outcome")]
+
+
+class OutcomeFilter(Field, int):
+    """An outcome in a query: true or false. Its name, YES or NO, is understood as well."""
+
+    schema: ClassVar[dict[str, Any]] = {"type": "boolean"}
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        outcome = _OUTCOMES.get(raw) if isinstance(raw, str) else None
+        if outcome is None:
+            raise ValueError("not an outcome")
+        return cls(outcome)
 
 
 def outcome_label(outcome: bool) -> OutcomeLabel:

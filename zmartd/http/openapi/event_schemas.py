@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from zmartd.chain import events
 from zmartd.chain.wire import Layout
+from zmartd.http.markets.program_events import EVIDENCE_CID, EVIDENCE_HASH
 from zmartd.http.openapi.schemas import Json, reference
 from zmartd.indexer.events import rows
 
@@ -40,7 +41,7 @@ _MEANINGS = {
     "b_parameter": "the market's liquidity parameter b, nine decimals",
     "state": "the market's state as the program numbers it, from 0 for PROPOSED",
     "was_disputed": "whether the outcome was disputed",
-    "evidence_hash": "the 46 bytes of the evidence's content id, hexadecimal",
+    "evidence_hash": "the bytes of evidence_cid as they are on the chain, hexadecimal",
     "vote": "true to approve the proposal or to agree with the dispute",
     "likes": "votes for the proposal",
     "dislikes": "votes against the proposal",
@@ -63,6 +64,10 @@ _MEANINGS = {
     ),
 }
 """What each field of an event is. Amounts and prices are text, since JavaScript's numbers end at 2^53."""
+_EVIDENCE_CID: Json = {
+    "anyOf": [{"type": "string"}, {"type": "null"}],
+    "description": "the content id of the evidence; null where evidence_hash is not text",
+}
 _RECORDED_VOTES = frozenset({events.ProposalAggregated, events.DisputeAggregated})
 _ADDED_BY_TRANSACTION: dict[type[Any], Json] = {
     events.MarketCreated: {
@@ -83,7 +88,10 @@ def of_transactions() -> Json:
         f"{kind.__name__}Event": (kind, _object({"name": _name(kind), **_own_fields(kind)}))
         for kind in _KINDS
     }
-    return dict(_with_union(PROGRAM_EVENT, "An event of the program, told by its `name`.", named))
+    said = (
+        "An event of the program, told by its `name`. Its fields have the names that the program gives them."
+    )
+    return dict(_with_union(PROGRAM_EVENT, said, named))
 
 
 def of_trails(shape: Json) -> Json:
@@ -144,10 +152,11 @@ def _name(kind: type[Any]) -> Json:
 
 
 def _own_fields(kind: type[Any]) -> Json:
-    return {
+    own = {
         name: {**_schema(wire_type), "description": _MEANINGS[name]}
         for name, wire_type in Layout(kind).types.items()
     }
+    return own | ({EVIDENCE_CID: _EVIDENCE_CID} if EVIDENCE_HASH in own else {})
 
 
 def _schema(wire_type: str) -> Json:

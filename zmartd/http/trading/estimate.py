@@ -13,11 +13,11 @@ from zmartd.http.kit import keys
 from zmartd.http.kit.fields import U64, Amount, Commitment, MarketKey, amount
 from zmartd.http.kit.operation import Access, Call, Operation
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.markets.schemas import OutcomeFilter
 from zmartd.http.markets.wrong_state import explaining_state
 from zmartd.http.trading.quoting import refusing_as_the_program, require_consistent
 from zmartd.http.trading.schemas import (
     MarketParameter,
-    OutcomeParameter,
     QuoteBody,
     ShareUnits,
     SlippageParameter,
@@ -39,7 +39,7 @@ class EstimateQuery(Struct, frozen=True, kw_only=True):
 
     market_id: MarketParameter
     trade_type: Annotated[Literal["buy", "sell"], Meta(description="buy or sell")] = "buy"
-    outcome: OutcomeParameter
+    outcome: Annotated[OutcomeFilter, Meta(description="true for YES or false for NO")]
     target_cost: Annotated[U64 | None, Meta(description="a whole number of lamports")] = None
     shares: Annotated[
         ShareUnits | None,
@@ -89,7 +89,7 @@ async def get_estimate(call: Call[EstimateQuery]) -> Estimate:
 def _order(query: EstimateQuery) -> Order:
     """Raises InvalidRequest."""
     purchase = Purchase(
-        outcome=query.outcome,
+        outcome=bool(query.outcome),
         target_cost=query.target_cost,
         shares=query.shares,
         slippage_bps=query.slippage_bps,
@@ -99,7 +99,7 @@ def _order(query: EstimateQuery) -> Order:
         return purchase
     if query.shares is None:
         raise InvalidRequest(Problem("shares", "is required for a sale"))
-    return Sale(outcome=query.outcome, shares=query.shares, slippage_bps=query.slippage_bps)
+    return Sale(outcome=bool(query.outcome), shares=query.shares, slippage_bps=query.slippage_bps)
 
 
 async def _find_curve(call: Call[Any], reference: str) -> MarketPricing:

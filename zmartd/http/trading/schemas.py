@@ -29,8 +29,8 @@ from zmartd.realtime.trade_summary import TradeSummary, trade_summary
 from zmartd.store.trades import TradeRow
 
 AveragePrice = Annotated[float, Meta(description="net / shares, in SOL per share; 0 without shares")]
-MarketParameter = Annotated[MarketRef, Meta(description="a market's id or address")]
 OutcomeParameter = Annotated[bool, Meta(description="true for YES or false for NO")]
+MarketParameter = Annotated[MarketRef, Meta(description="a market's id or address")]
 
 
 class ShareUnits(U64):

@@ -26,6 +26,7 @@ from zmartd.http.kit.pagination import (
     start_key,
 )
 from zmartd.http.markets.lookup import any_market
+from zmartd.http.markets.schemas import OutcomeFilter
 from zmartd.http.trading.schemas import TradeBody, trade_body
 from zmartd.store import trades
 from zmartd.store.markets import MarketNotFound
@@ -122,7 +123,7 @@ class FilteredTradesQuery(TradesQuery, frozen=True, kw_only=True):
     ALIASES: ClassVar[Mapping[str, str]] = earlier_names.OF_A_TRADE_FILTER
 
     market_id: Annotated[MarketRef | None, Meta(description="a market's id or address")] = None
-    outcome: Annotated[bool | None, Meta(description="true for YES or false for NO")] = None
+    outcome: Annotated[OutcomeFilter | None, Meta(description="true for YES or false for NO")] = None
     trade_type: Annotated[Literal["buy", "sell"] | None, Meta(description="buy or sell")] = None
 
 
@@ -197,8 +198,9 @@ async def _of_caller(call: Call[FilteredTradesQuery], connection: Reads) -> Trad
 
 async def _filter(query: FilteredTradesQuery, wallet: str | None, connection: Reads) -> TradeFilter:
     reference = query.market_id
+    outcome = None if query.outcome is None else bool(query.outcome)
     market_id = None if reference is None else (await any_market(connection, reference)).id
-    return TradeFilter(market_id, wallet, query.outcome, query.trade_type)
+    return TradeFilter(market_id, wallet, outcome, query.trade_type)
 
 
 OPERATIONS: tuple[Operation[Any], ...] = (

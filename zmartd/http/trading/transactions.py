@@ -23,13 +23,14 @@ from zmartd.http.kit.fields import U64, Time
 from zmartd.http.kit.operation import Access, Call, JsonResponse, Operation
 from zmartd.http.markets.actions import before_their_end
 from zmartd.http.markets.lookup import chain_market
+from zmartd.http.markets.program_events import event_fields
 from zmartd.http.markets.wrong_state import WRONG_STATE, explained
 from zmartd.http.trading.moved_prices import read_limits, with_fresh_quote
 from zmartd.indexer.events.payloads import event_from_payload, payload
 from zmartd.indexer.fetch import TransactionDetails, TransactionNotFound
 from zmartd.market.decisions import is_trusted_resolver
 from zmartd.market.ids import masked
-from zmartd.market.iso_time import iso_time, iso_time_or_none, utc_from_unix
+from zmartd.market.iso_time import iso_time, utc_from_unix
 from zmartd.market.next_steps import Action
 from zmartd.store import evidence, indexed_transactions, markets, metadata
 from zmartd.store.indexed_transactions import IndexedTransaction
@@ -109,8 +110,9 @@ class Confirmed(Struct, frozen=True, kw_only=True):
     block_time: Time | None
     """The time of the block, by the chain's clock; null where the chain does not say."""
     events: tuple[ProgramEventFields, ...]
-    """The program's events in the transaction, in order. Each has its `name` beside its own fields: addresses
-    in base58, bytes in hexadecimal, amounts as decimal strings, times in unix seconds."""
+    """The program's events in the transaction, in order. Each has its `name` beside its own fields, under the
+    program's names: addresses in base58, bytes in hexadecimal, amounts as decimal strings, times in unix
+    seconds."""
     events_complete: bool
     """False while the transaction could not be read, or not to its end: it may have more events than these.
     What the chain's node does not show yet is read again by itself."""
@@ -266,7 +268,7 @@ async def _answer(
 
 
 def _event(event: ProgramEvent, caller: Caller) -> dict[str, Any]:
-    fields = payload(event)
+    fields = event_fields(payload(event))
     if caller.wallet is None:
         for name in event.__struct_fields__:
             value = getattr(event, name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from asyncpg import Connection
 
+from zmartd.chain.content_ids import content_id_text
 from zmartd.chain.events import (
     DisputeAggregated,
     DisputeInitiated,
@@ -181,7 +182,7 @@ def _facts(row: EventRow) -> list[_Fact]:
             return [
                 (
                     _RESOLVED,
-                    (raw.hex(), str(resolver), outcome, printable(evidence), at, row.signature),
+                    (raw.hex(), str(resolver), outcome, content_id_text(evidence), at, row.signature),
                 )
             ]
         case DisputeInitiated(market_id=raw, initiator=initiator):
@@ -232,9 +233,3 @@ def _state_after(row: EventRow) -> MarketState:
             return MarketState.CANCELLED
         case other:
             raise AssertionError(f"{type(other).__name__} does not change the state")
-
-
-def printable(raw: bytes) -> str | None:
-    """46 on-chain bytes as text if they are printable ASCII, as a content id is; else None."""
-    text = raw.rstrip(b"\0").decode("ascii", "replace")
-    return text if text and text.isascii() and text.isprintable() else None

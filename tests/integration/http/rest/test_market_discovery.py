@@ -376,14 +376,15 @@ async def test_candles_of_both_outcomes_mirror_each_other(api: Api) -> None:
         "low": 0.4,
         "close": 0.4,
         "volume": "14",
-        "trades": 2,
+        "trades_count": 2,
     }
-    empty = {"open": 0.4, "high": 0.4, "low": 0.4, "close": 0.4, "volume": "0", "trades": 0}
-    last = {"open": 0.55, "high": 0.55, "low": 0.55, "close": 0.55, "volume": "7", "trades": 1}
+    empty = {"open": 0.4, "high": 0.4, "low": 0.4, "close": 0.4, "volume": "0", "trades_count": 0}
+    last = {"open": 0.55, "high": 0.55, "low": 0.55, "close": 0.55, "volume": "7", "trades_count": 1}
     assert answer.body == {
         "market_id": market,
         "interval": "1m",
-        "outcome": "YES",
+        "outcome": True,
+        "outcome_label": "YES",
         "candles": [
             first,
             {"timestamp": "2026-01-01T12:01:00.000Z", **empty},
@@ -392,6 +393,7 @@ async def test_candles_of_both_outcomes_mirror_each_other(api: Api) -> None:
         "count": 3,
     }
     of_no = await api.anybody.get(f"/api/markets/{market}/candles", outcome="NO", **query)
+    assert (of_no.body["outcome"], of_no.body["outcome_label"]) == (False, "NO")
     assert of_no.body["candles"][0] == {**first, "open": 0.4, "high": 0.6, "low": 0.4, "close": 0.6}
 
 

@@ -370,9 +370,11 @@ async def test_the_audit_trail_has_every_change_with_its_position_on_the_chain(a
         "MarketCreated",
     ]
     finalized = answer.body["events"][0]
-    told_by = next(tx for tx in story.transactions if tx.signature == finalized["signature"])
+    told_by = next(tx for tx in story.transactions if tx.signature == finalized["tx_signature"])
     assert (finalized["slot"], finalized["event_index"]) == (told_by.slot, 0)
     assert finalized["data"]["final_outcome"] is True
+    resolved = next(event["data"] for event in answer.body["events"] if event["name"] == "MarketResolved")
+    assert bytes.fromhex(resolved["evidence_hash"]).decode() == resolved["evidence_cid"]
     assert answer.body["count"] == 7
 
 

@@ -67,7 +67,7 @@ async def test_holders_are_listed_the_largest_first_of_one_outcome_or_of_both(ap
         "count": 3,
         "next_cursor": None,
     }
-    of_yes = (await api.anybody.get(path, outcome="YES")).body["holders"]
+    of_yes = (await api.anybody.get(path, outcome="true")).body["holders"]
     assert [(one["user_wallet"], one["shares"]) for one in of_yes] == [
         (ids.masked(wallet("a")), "30"),
         (ids.masked(wallet("b")), "10"),
